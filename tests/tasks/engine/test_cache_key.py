@@ -95,7 +95,7 @@ def tree(tmp_path):
         ("model/deep/below.py", "return value", "return value or 0"),
     ],
 )
-def test_it_changes_with_the_code_that_is_reached(tree, file, old, new):
+def test_source_digest_reached_code_changes_it(tree, file, old, new):
     assert tree(file, old, new) != tree()
 
 
@@ -112,18 +112,18 @@ def test_it_changes_with_the_code_that_is_reached(tree, file, old, new):
         ("model/nn/ops.py", "3 * n", "4 * n"),
     ],
 )
-def test_it_does_not_change_with_other_code(tree, file, old, new):
+def test_source_digest_other_code_does_not_change_it(tree, file, old, new):
     assert tree(file, old, new) == tree()
 
 
-def test_a_stage_is_a_function_at_the_top_of_its_module(tmp_path, tree):
+def test_source_digest_missing_function_is_refused(tmp_path, tree):
     tree()
     root = next(path for path in tmp_path.iterdir())
     with pytest.raises(ValueError, match="no grindstone at its top level"):
         source_digest(root, "tasks.grind", "grindstone")
 
 
-def test_no_stage_reaches_another_stage():
+def test_reached_definitions_include_no_other_stage():
     """A stage's function, and what it alone needs, does not enter the key of another."""
     names = [path.stem for path in sorted((ROOT / "tasks").glob("*.py")) if _is_stage(path)]
     assert len(names) == 14
@@ -149,7 +149,7 @@ def key(parameters=Size(), inputs=None, surroundings=None):
     )
 
 
-def test_it_changes_with_parameters_inputs_and_surroundings():
+def test_stage_key_parameters_inputs_and_surroundings_change_it():
     keys = [key(), key(Size(2)), key(inputs={"evaluate": "bb"}), key(surroundings={"seed": 2})]
     assert len(set(keys)) == 4
     assert key() == key(Size(1))
@@ -160,7 +160,7 @@ def evaluated(digest: str, **changes: object) -> dict[str, StageOutput]:
     return {"evaluate": StageOutput(stage="evaluate", digest=digest, **values)}
 
 
-def test_an_input_counts_by_its_content_alone(tmp_path):
+def test_stage_key_input_counts_by_content_alone(tmp_path):
     around = StageContext(tmp_path)
     same = gate.key(
         GateParameters(), evaluated("aa", key="other", path="/q", reused=True, seconds=9.0), around
@@ -169,14 +169,14 @@ def test_an_input_counts_by_its_content_alone(tmp_path):
     assert same != gate.key(GateParameters(), evaluated("bb"), around)
 
 
-def test_what_a_stage_does_not_ask_for_is_not_in_its_key(tmp_path):
+def test_stage_key_unrequested_context_does_not_change_it(tmp_path):
     keys = {gate.key(GateParameters(), evaluated("aa"), around) for around in (
         StageContext(tmp_path), StageContext(tmp_path / "elsewhere", seed=7, processes=4),
     )}  # fmt: skip
     assert len(keys) == 1
 
 
-def test_a_folder_is_digested_by_names_and_bytes(tmp_path):
+def test_folder_digest_names_and_bytes_change_it(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "x").write_text("1")
     before = folder_digest(tmp_path)

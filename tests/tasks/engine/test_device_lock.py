@@ -62,7 +62,7 @@ def training(root: Path, said: Any) -> Any:
     return first
 
 
-def test_two_trainings_of_different_configurations_go_in_turn(tmp_path: Path) -> None:
+def test_stage_run_two_trainings_take_turns_on_device(tmp_path: Path) -> None:
     said = multiprocessing.get_context("spawn").Queue()
     first = training(tmp_path, said)
     second = start("train", Steps(2), tmp_path, said)
@@ -77,7 +77,7 @@ def test_two_trainings_of_different_configurations_go_in_turn(tmp_path: Path) ->
     assert (tmp_path / "told").read_text().split("\n")[:4] == ["1 begins", "1 ends", "2 begins", "2 ends"]
 
 
-def test_who_waits_hears_an_interrupt_and_a_killed_one_gives_the_device_back(tmp_path: Path) -> None:
+def test_stage_run_device_wait_is_interruptible_and_kill_frees_device(tmp_path: Path) -> None:
     said = multiprocessing.get_context("spawn").Queue()
     first = training(tmp_path, said)
     second = start("train", Steps(2), tmp_path, said)
@@ -93,7 +93,7 @@ def test_who_waits_hears_an_interrupt_and_a_killed_one_gives_the_device_back(tmp
     assert third.exitcode == 0
 
 
-def test_a_gpu_is_one_for_all_folders_of_a_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_device_locks_gpu_is_shared_by_all_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(

@@ -123,7 +123,9 @@ DAMAGES: dict[str, Callable[[Path], Any]] = {
 
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("read_before", [False, True])
-def test_a_damaged_output_is_made_again_with_a_notice(tmp_path: Path, damage: str, read_before: bool) -> None:
+def test_stage_run_damaged_output_is_made_again_with_notice(
+    tmp_path: Path, damage: str, read_before: bool
+) -> None:
     around, said = StageContext(tmp_path), []
     first = produce.run(Nothing(), {}, around, said.append)
     folder = Path(first.path)
@@ -141,7 +143,7 @@ def test_a_damaged_output_is_made_again_with_a_notice(tmp_path: Path, damage: st
     assert produce.run(Nothing(), {}, around, said.append).reused
 
 
-def test_an_input_that_is_damaged_meanwhile_is_refused(tmp_path: Path) -> None:
+def test_stage_run_damaged_input_is_refused(tmp_path: Path) -> None:
     around = StageContext(tmp_path)
     made = produce.run(Nothing(), {}, around, print)
     flip(Path(made.path) / "model" / "weights")
@@ -153,7 +155,7 @@ def test_an_input_that_is_damaged_meanwhile_is_refused(tmp_path: Path) -> None:
     assert consume.run(Nothing(), {"produce": again}, around, print).metrics == {}
 
 
-def test_check_output_finds_one_that_was_replaced_by_a_sound_one(tmp_path: Path) -> None:
+def test_check_output_replaced_or_missing_output_is_refused(tmp_path: Path) -> None:
     made = produce.run(Nothing(), {}, StageContext(tmp_path), print)
     check_output(made, tmp_path)
     folder = Path(made.path)
@@ -167,7 +169,7 @@ def test_check_output_finds_one_that_was_replaced_by_a_sound_one(tmp_path: Path)
         check_output(made, tmp_path)
 
 
-def test_a_file_is_not_read_again_while_it_stays_as_it_is(
+def test_verify_output_unchanged_files_are_not_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = produce.run(Nothing(), {}, StageContext(tmp_path), print)

@@ -71,36 +71,36 @@ def cores() -> Any:
         yield spread
 
 
-def test_results_come_in_order_however_long_each_takes(cores: ParallelMap) -> None:
+def test_process_pool_results_keep_order(cores: ParallelMap) -> None:
     assert list(cores(late_at_first, range(6))) == list(range(6))
     assert list(cores(square, range(9))) == list(serial_map(square, range(9)))
 
 
-def test_the_processes_are_kept_from_one_call_to_the_next(cores: ParallelMap) -> None:
+def test_process_pool_processes_are_reused(cores: ParallelMap) -> None:
     both = set(cores(process_of, range(8))) | set(cores(process_of, range(8)))
     assert os.getpid() not in both and len(both) <= 2
 
 
-def test_little_work_stays_in_this_process() -> None:
+def test_process_pool_little_work_stays_in_process() -> None:
     before = multiprocessing.active_children()
     with process_pool(2) as spread:
         assert set(spread(process_of, range(20))) == {os.getpid()}
         assert multiprocessing.active_children() == before
 
 
-def test_much_work_goes_to_others_once_it_took_long() -> None:
+def test_process_pool_slow_work_starts_processes() -> None:
     with process_pool(2, patience=0.2) as spread:
         assert list(spread(late, range(4))) == [0, 1, 2, 3]
         assert spread.pool is not None
 
 
-def test_one_slow_item_before_quick_ones_is_no_reason_to_start_processes() -> None:
+def test_process_pool_one_slow_item_starts_no_processes() -> None:
     with process_pool(2, patience=0.2) as spread:
         assert list(spread(late_at_first, range(4))) == [0, 1, 2, 3]
         assert spread.pool is None
 
 
-def test_an_error_comes_as_it_is_and_the_first_in_order(cores: ParallelMap) -> None:
+def test_process_pool_first_error_is_raised_unchanged(cores: ParallelMap) -> None:
     came = []
     with pytest.raises(UserError, match=r"^row 3 is wrong$"):
         for number in cores(refuse, range(9)):
@@ -112,12 +112,12 @@ def test_an_error_comes_as_it_is_and_the_first_in_order(cores: ParallelMap) -> N
     assert list(cores(square, [2, 3])) == [4, 9]
 
 
-def test_a_killed_process_is_said_in_one_sentence() -> None:
+def test_process_pool_killed_worker_is_one_error() -> None:
     with process_pool(2, patience=0.0) as spread, pytest.raises(UserError, match=r"spread\.workers lower"):
         list(spread(die, [1, 2]))
 
 
-def test_no_more_are_handed_out_than_are_waited_for(cores: ParallelMap, tmp_path: Path) -> None:
+def test_process_pool_items_are_handed_out_lazily(cores: ParallelMap, tmp_path: Path) -> None:
     paths = [tmp_path / f"{n:02}" for n in range(40)]
     results = cores(mark, paths)
     assert next(results) == paths[0]
@@ -126,7 +126,7 @@ def test_no_more_are_handed_out_than_are_waited_for(cores: ParallelMap, tmp_path
     assert list(results) == paths[1:]
 
 
-def test_what_is_given_up_ends(tmp_path: Path) -> None:
+def test_process_pool_interrupted_work_ends(tmp_path: Path) -> None:
     before = set(multiprocessing.active_children())
     with process_pool(2, patience=0.0) as spread:
         results = spread(wait, [tmp_path / "a", tmp_path / "b"])
@@ -149,7 +149,7 @@ def interrupt_at(path: Path) -> None:
     subprocess.Popen([sys.executable, "-c", command])
 
 
-def test_processes_die_with_the_one_that_started_them(tmp_path: Path) -> None:
+def test_process_pool_workers_die_with_parent(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(
         "from pathlib import Path\n"
@@ -174,7 +174,7 @@ def until(true: Any, seconds: float = 60.0) -> None:
         time.sleep(0.05)
 
 
-def test_paced_work_says_rows_and_megabytes() -> None:
+def test_report_pace_gives_rows_and_megabytes() -> None:
     said: list[Any] = []
     assert list(report_pace([1, 2, 3], 3, said.append, lambda n: (n, n * 1_000_000))) == [1, 2, 3]
     assert [(event.step, event.rows) for event in said] == [(1, 1), (2, 3), (3, 6)]

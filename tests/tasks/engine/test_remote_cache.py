@@ -112,17 +112,17 @@ def both_ways(tmp_path: Path, remote: str, endpoint: str = "") -> None:
     assert one.store.devices("none", said) == []
 
 
-def test_what_one_host_made_the_other_reuses(tmp_path: Path) -> None:
+def test_stage_run_output_in_shared_folder_is_reused(tmp_path: Path) -> None:
     both_ways(tmp_path, str(tmp_path / "shared"))
     objects = [path for path in (tmp_path / "shared/files/md5").rglob("*") if path.is_file()]
     assert len(objects) == 4  # a, b, the two alike once, and the count
 
 
-def test_a_bucket_serves_as_well(tmp_path: Path, endpoint: str) -> None:
+def test_stage_run_output_in_bucket_is_reused(tmp_path: Path, endpoint: str) -> None:
     both_ways(tmp_path, f"s3://{BUCKET}/kept", endpoint)
 
 
-def test_without_its_listing_an_output_is_not_there_and_is_sent_again(tmp_path: Path) -> None:
+def test_fetch_output_without_listing_is_missing_and_sent_again(tmp_path: Path) -> None:
     one, other = (host(tmp_path, name, str(tmp_path / "shared")) for name in ("one", "other"))
     said = Said()
     first = made(one, said)
@@ -135,7 +135,7 @@ def test_without_its_listing_an_output_is_not_there_and_is_sent_again(tmp_path: 
 
 
 @pytest.mark.parametrize("harm", ["cut", "gone", "flipped"])
-def test_what_is_spoilt_there_is_made_anew_and_mended(tmp_path: Path, harm: str) -> None:
+def test_fetch_output_damaged_object_is_made_again_and_replaced(tmp_path: Path, harm: str) -> None:
     one, other, third = (host(tmp_path, name, str(tmp_path / "shared")) for name in ("one", "other", "third"))
     said = Said()
     first = made(one, said)
@@ -155,7 +155,7 @@ def test_what_is_spoilt_there_is_made_anew_and_mended(tmp_path: Path, harm: str)
 
 
 @pytest.mark.parametrize("harm", ["outside", "sums", "other", "figures", "unsealed", "list", "deep", "text"])
-def test_a_listing_that_is_none_is_not_used_and_replaced(tmp_path: Path, harm: str) -> None:
+def test_fetch_output_invalid_listing_is_removed_and_replaced(tmp_path: Path, harm: str) -> None:
     one = host(tmp_path, "one", str(tmp_path / "shared"))
     other = host(tmp_path, "other", str(tmp_path / "shared"), needed=True)
     said = Said()
@@ -182,7 +182,7 @@ def test_a_listing_that_is_none_is_not_used_and_replaced(tmp_path: Path, harm: s
     assert fetch_output("write", first.key, other, said) is not None
 
 
-def test_a_damaged_list_of_devices_is_written_again(tmp_path: Path) -> None:
+def test_store_devices_damaged_list_is_written_again(tmp_path: Path) -> None:
     one = host(tmp_path, "one", str(tmp_path / "shared"))
     said = Said()
     assert one.store is not None
@@ -193,7 +193,7 @@ def test_a_damaged_list_of_devices_is_written_again(tmp_path: Path) -> None:
     assert one.store.devices("gpu", said) == ["cuda H200"]
 
 
-def test_a_store_that_is_away_stops_nothing_unless_it_is_needed(
+def test_send_output_unavailable_store_stops_only_if_needed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(remotes, "WAITS", (0.01,))
@@ -215,7 +215,7 @@ def test_a_store_that_is_away_stops_nothing_unless_it_is_needed(
         ("a/b", "0" * 20), (".", "0" * 20),
     ],
 )  # fmt: skip
-def test_a_key_of_another_host_that_is_no_key_becomes_no_path(tmp_path: Path, stage: str, key: str) -> None:
+def test_fetch_output_invalid_key_becomes_no_path(tmp_path: Path, stage: str, key: str) -> None:
     with pytest.raises(UserError, match="names no output"):
         fetch_output(stage, key, StageContext(tmp_path), lambda event: None)
     assert not list(tmp_path.iterdir())

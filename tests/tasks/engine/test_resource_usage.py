@@ -21,7 +21,7 @@ def step(number: int) -> dict[str, Any]:
     return Step(step=number, steps=10, metrics={})
 
 
-def test_memory_counts_what_the_stage_starts_and_not_what_ran_before(tmp_path: Path) -> None:
+def test_resource_meter_memory_counts_only_processes_of_stage(tmp_path: Path) -> None:
     def start() -> subprocess.Popen[str]:
         process = subprocess.Popen([sys.executable, "-c", HOLDS], stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None and process.stdout.readline() == "ready\n"
@@ -43,7 +43,7 @@ def test_memory_counts_what_the_stage_starts_and_not_what_ran_before(tmp_path: P
     assert both.cost.memory > alone.cost.memory + 190_000_000
 
 
-def test_what_events_say_is_kept_and_the_others_go_on(tmp_path: Path) -> None:
+def test_resource_meter_usage_events_are_kept_others_forwarded(tmp_path: Path) -> None:
     heard: list[dict[str, Any]] = []
     with ResourceMeter(tmp_path, "cuda", 2, heard.append) as meter:
         for event in ({"gpu_memory": 5}, {"gpu_memory": 7}, {"gpu_memory": 6}, {"tokens": 40}):
@@ -57,7 +57,7 @@ def test_what_events_say_is_kept_and_the_others_go_on(tmp_path: Path) -> None:
     assert "lost" in plain_cost(meter.cost) and "runs" not in plain_cost(meter.cost)
 
 
-def test_who_goes_on_adds_what_was_spent_and_says_what_was_lost(tmp_path: Path) -> None:
+def test_resource_meter_resumed_run_adds_earlier_cost(tmp_path: Path) -> None:
     with (
         pytest.raises(KeyboardInterrupt),
         ResourceMeter(tmp_path, "cpu", 1, lambda event: None, "a", True) as first,
@@ -80,7 +80,7 @@ def test_who_goes_on_adds_what_was_spent_and_says_what_was_lost(tmp_path: Path) 
     assert not (tmp_path / SPENT).exists()
 
 
-def test_who_begins_anew_lost_all_that_was_spent(tmp_path: Path) -> None:
+def test_resource_meter_restarted_run_counts_earlier_cost_as_lost(tmp_path: Path) -> None:
     with (
         pytest.raises(KeyboardInterrupt),
         ResourceMeter(tmp_path, "cpu", 1, lambda event: None, "a", True) as first,

@@ -70,7 +70,7 @@ def run(project: Path, code: str) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_all_that_is_imported_after_the_snapshot_comes_from_it(project: Path) -> None:
+def test_take_snapshot_later_imports_come_from_it(project: Path) -> None:
     code = """
 from pathlib import Path
 
@@ -124,7 +124,7 @@ if __name__ == "__main__":
         "import time; time.sleep(2.5); p.write_text(''); p.write_text(t)",
     ],
 )
-def test_an_output_is_not_kept_if_other_code_may_have_made_it(project: Path, line: str) -> None:
+def test_stage_run_code_changed_meanwhile_keeps_no_output(project: Path, line: str) -> None:
     code = f"""
 from pathlib import Path
 from model.errors import UserError
@@ -142,7 +142,7 @@ print(json.dumps([said, sorted(path.suffix for path in Path("var").glob("**/touc
     assert left == [".lock"]
 
 
-def test_a_preset_that_is_refused_leaves_nothing(project: Path) -> None:
+def test_run_refused_preset_leaves_nothing(project: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "flows.cli.main", "run", "--config", "configs/none.yaml"],
         cwd=project, capture_output=True, text=True,
@@ -151,7 +151,7 @@ def test_a_preset_that_is_refused_leaves_nothing(project: Path) -> None:
     assert not (project / "var").exists()
 
 
-def test_unused_snapshots_are_removed_and_damaged_ones_written_again(tmp_path: Path) -> None:
+def test_store_snapshot_unused_are_removed_damaged_are_written_again(tmp_path: Path) -> None:
     versions = [{"model/a.py": b"VALUE = %d" % number} for number in range(3)]
     digests = [snapshot_digest(files) for files in versions]
     first = _store_snapshot(tmp_path, digests[0], versions[0])
@@ -178,6 +178,6 @@ def claim(parameters: str, out: Path, on_event: Any) -> dict[str, Any]:
     return {}
 
 
-def test_a_training_of_other_code_is_refused_in_any_process(tmp_path: Path) -> None:
+def test_stage_run_training_with_other_code_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="changed while claim was made"):
         claim.run("f" * 64, {}, StageContext(tmp_path), lambda event: None)

@@ -106,7 +106,7 @@ def made(root: Path) -> int:
     return len((root / "made").read_text().split())
 
 
-def test_made_then_reused(tmp_path):
+def test_stage_run_second_time_is_reused(tmp_path):
     around = StageContext(tmp_path)
     first = write.run(Words(), {}, around, quiet, run="run-1")
     second = write.run(Words(), {}, around, quiet, run="run-2")
@@ -131,14 +131,14 @@ def test_made_then_reused(tmp_path):
     assert manifest["parameters"] == {"words": ["a", "b"], "seconds": 0.0}
 
 
-def test_another_parameter_makes_another_folder(tmp_path):
+def test_stage_run_other_parameter_makes_other_folder(tmp_path):
     around = StageContext(tmp_path)
     first = write.run(Words(), {}, around, quiet)
     other = write.run(Words(("c",)), {}, around, quiet)
     assert first.key != other.key and not other.reused and Path(first.path).exists()
 
 
-def test_inputs_arrive_as_folders_and_what_is_asked_for_with_them(tmp_path):
+def test_stage_run_inputs_arrive_as_folders(tmp_path):
     around = StageContext(tmp_path, seed=5)
     words = write.run(Words(), {}, around, quiet)
     found = count.run(Words(), {"write": words}, around, quiet)
@@ -148,7 +148,7 @@ def test_inputs_arrive_as_folders_and_what_is_asked_for_with_them(tmp_path):
     }
 
 
-def test_of_an_input_a_stage_sees_what_it_names_and_only_that_decides(tmp_path):
+def test_stage_run_sees_only_declared_part_of_input(tmp_path):
     around = StageContext(tmp_path)
     first = look.run(Words(), {"divide": divide.run(Words(), {}, around, quiet)}, around, quiet)
     assert (Path(first.path) / "seen").read_text() == "test/words/0 train/words/0"
@@ -160,7 +160,7 @@ def test_of_an_input_a_stage_sees_what_it_names_and_only_that_decides(tmp_path):
     assert look.key(Words(), {"divide": relabelled}, around) == first.key
 
 
-def test_an_input_made_anew_with_the_same_content_stops_the_change(tmp_path):
+def test_stage_run_remade_input_with_same_content_reuses_output(tmp_path):
     around = StageContext(tmp_path)
     first = count.run(Words(), {"write": write.run(Words(), {}, around, quiet)}, around, quiet)
     slower = write.run(Words(seconds=0.01), {}, around, quiet)
@@ -168,11 +168,11 @@ def test_an_input_made_anew_with_the_same_content_stops_the_change(tmp_path):
     assert count.run(Words(), {"write": slower}, around, quiet) == replace(first, reused=True)
 
 
-def test_it_is_called_as_a_plain_function_too(tmp_path):
+def test_stage_call_runs_plain_function(tmp_path):
     assert write(Words(), out=tmp_path, on_event=quiet, root=tmp_path) == {"words": 2}
 
 
-def test_a_failure_leaves_no_output_and_the_next_try_begins_anew(tmp_path):
+def test_stage_run_failure_leaves_no_output(tmp_path):
     around = StageContext(tmp_path)
     with pytest.raises(UserError, match="the words are wrong"):
         write.run(Words(("fail",)), {}, around, quiet)
@@ -183,7 +183,7 @@ def test_a_failure_leaves_no_output_and_the_next_try_begins_anew(tmp_path):
     assert [path.name for path in part.iterdir()] == ["first.txt"]
 
 
-def test_what_it_wrote_outside_must_stand(tmp_path):
+def test_stage_run_missing_outside_file_is_made_again(tmp_path):
     around = StageContext(tmp_path)
     assert not publish.run(Words(), {}, around, quiet).reused
     assert publish.run(Words(), {}, around, quiet).reused
@@ -192,7 +192,7 @@ def test_what_it_wrote_outside_must_stand(tmp_path):
     assert (tmp_path / "data").exists()
 
 
-def test_a_full_disk_is_one_sentence_and_what_was_begun_is_gone(tmp_path):
+def test_stage_run_full_disk_is_one_error_and_leaves_nothing(tmp_path):
     around = StageContext(tmp_path)
     kept = write.run(Words(), {}, around, quiet)
     with pytest.raises(UserError, match=r"the disk of .* is full; make room .* fill begins anew"):
@@ -201,7 +201,7 @@ def test_a_full_disk_is_one_sentence_and_what_was_begun_is_gone(tmp_path):
     assert read_manifest(Path(kept.path))
 
 
-def test_where_work_goes_is_given_and_no_part_of_the_key(tmp_path):
+def test_stage_run_spread_is_no_part_of_key(tmp_path):
     first = share.run(Words(), {}, StageContext(tmp_path), quiet)
     with process_pool(2) as spread:
         second = share.run(Words(), {}, StageContext(tmp_path, spread=spread), quiet)
@@ -222,7 +222,7 @@ def start(stage_made, *arguments):
     return process
 
 
-def test_a_second_process_waits_and_reuses(tmp_path):
+def test_stage_run_second_process_waits_and_reuses(tmp_path):
     said = FRESH.Queue()
     # Longer than a process takes to start.
     slow = Words(seconds=8.0)
@@ -237,7 +237,7 @@ def test_a_second_process_waits_and_reuses(tmp_path):
     assert texts == ["another run is making this stage; waiting for it", "written"]
 
 
-def test_what_a_killed_run_left_is_gone_on_from(tmp_path):
+def test_stage_run_killed_run_is_resumed(tmp_path):
     said = FRESH.Queue()
     process = start(climb, Words(seconds=30.0), tmp_path, said)
     folder = tmp_path / "var" / "cache" / "artifacts" / "climb"
