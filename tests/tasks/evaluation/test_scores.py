@@ -24,11 +24,11 @@ GAIN = Score("reward_gain", 0.25, True, "weights-of-judge", "labels-of-judge", "
         ({"prompts": "prompts-2"}, "held-out prompts prompts-1 and prompts-2"),
     ],
 )
-def test_scores_of_different_things_are_not_compared(changes: dict[str, object], says: str) -> None:
+def test_explain_incomparable_names_what_differs(changes: dict[str, object], says: str) -> None:
     assert says in explain_incomparable(GAIN, replace(GAIN, **changes))
 
 
-def test_value_n_and_interval_do_not_make_scores_different() -> None:
+def test_explain_incomparable_value_and_interval_do_not_matter() -> None:
     assert explain_incomparable(GAIN, replace(GAIN, value=0.1, n=3, interval=None)) == ""
 
 
@@ -40,11 +40,11 @@ def test_value_n_and_interval_do_not_make_scores_different() -> None:
         (-math.inf, math.nan, True, True),
     ],
 )  # fmt: skip
-def test_the_direction_decides_which_is_better(mine: float, other: float, higher: bool, better: bool) -> None:
+def test_score_beats_follows_direction(mine: float, other: float, higher: bool, better: bool) -> None:
     assert Score("x", mine, higher).beats(Score("x", other, higher)) is better
 
 
-def test_a_comparison_survives_verdict_json(tmp_path: Path) -> None:
+def test_read_comparison_returns_what_was_written(tmp_path: Path) -> None:
     assert read_comparison(tmp_path) is None
     for found in (
         ScoreComparison(GAIN, replace(GAIN, value=0.1), "digest-of-champion"),
