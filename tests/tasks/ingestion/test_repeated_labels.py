@@ -61,7 +61,7 @@ def ingested(root: Path, *files: list[dict[str, Any]]) -> tuple[list[dict[str, A
         ([*[rating(n + 1, f"p{n}") for n in range(3)], rating(2, "p0")], [1.0, 2.0, 3.0]),
     ],
 )  # fmt: skip
-def test_ratings_of_one_person_that_agree_count_once(
+def test_dry_run_repeated_rating_of_person_counts_once(
     tmp_path: Path, labels: list[dict[str, Any]], scores: list[float]
 ) -> None:
     rows, said = ingested(tmp_path, labels)
@@ -71,7 +71,7 @@ def test_ratings_of_one_person_that_agree_count_once(
     assert any(told in line for line in said) == bool(dropped)
 
 
-def test_the_first_stands_first_in_the_files_and_not_by_a_digest(tmp_path: Path) -> None:
+def test_dry_run_first_rating_in_files_is_kept(tmp_path: Path) -> None:
     many = [[rating(1 + (n + line) % 5, completion=f"c{n}") for n in range(12)] for line in range(3)]
     rows, _ = ingested(tmp_path, [row for part in many for row in part], [rating(5, completion="c0")])
     assert {row["completion"]: row["scores"] for row in rows} == {f"c{n}": [1.0 + n % 5] for n in range(12)}
@@ -85,14 +85,14 @@ def test_the_first_stands_first_in_the_files_and_not_by_a_digest(tmp_path: Path)
         ([choice("a", time=OLD), choice("a", time=NEW)], 1),
     ],
 )  # fmt: skip
-def test_comparisons_of_one_person_that_agree_count_once(
+def test_dry_run_repeated_comparison_of_person_counts_once(
     tmp_path: Path, labels: list[dict[str, Any]], count: int
 ) -> None:
     rows, _ = ingested(tmp_path, labels)
     assert len(rows) == count
 
 
-def test_a_person_counts_once_among_many_scores(tmp_path: Path) -> None:
+def test_whole_ratings_person_counts_once_among_many(tmp_path: Path) -> None:
     rows = [
         rating_row("p", "c", [4, 2], ["ana", "ben"], "tone", "s", "g", (), [OLD, OLD]),
         rating_row("p", "c", [5, 1], ["ana", "unknown-0"], "tone", "s", "g", (), [NEW, ""]),
@@ -106,7 +106,7 @@ def test_a_person_counts_once_among_many_scores(tmp_path: Path) -> None:
     assert sorted(len(row.scores) for row in whole_ratings(tmp_path / "ratings")) == [3, 3]
 
 
-def test_init_counts_the_rows_that_ingestion_keeps(tmp_path: Path) -> None:
+def test_scan_folder_counts_rows_that_ingest_keeps(tmp_path: Path) -> None:
     pairs = [{"prompt": f"q{n % 7}", "completion": f"a{n % 7}"} for n in range(20)]
     votes = [{"prompt": "p", "a": "x", "b": "y", "choice": "a"}] * 3
     texts = [{"text": f"t{n % 4}"} for n in range(9)]
