@@ -44,7 +44,7 @@ def machine(flops: float, memory: int = 0) -> Machine:
     return Machine("cpu", memory, lambda shape, batch: flops / (6 * shape.num_parameters))
 
 
-def test_a_little_text_bounds_the_model_and_a_lot_leaves_it_to_the_time() -> None:
+def test_plan_run_little_text_bounds_model_much_text_leaves_time() -> None:
     some = replace(MUCH, text_tokens=20_000_000)
     small = plan_run(some, machine(1e15), minutes=600)
     assert small.bound == "the text"
@@ -54,19 +54,19 @@ def test_a_little_text_bounds_the_model_and_a_lot_leaves_it_to_the_time() -> Non
     assert large.architecture.num_parameters > small.architecture.num_parameters
 
 
-def test_compute_is_spent_at_about_twenty_tokens_a_weight() -> None:
+def test_plan_run_compute_is_about_twenty_tokens_per_weight() -> None:
     found = plan_run(MUCH, machine(4e14), minutes=240)
     assert 10 < found.trained_tokens / found.architecture.num_parameters <= 25
 
 
-def test_memory_bounds_the_model() -> None:
+def test_plan_run_memory_bounds_model() -> None:
     found = plan_run(MUCH, machine(1e18, memory=4 << 30), minutes=600)
     assert found.bound == "the memory"
     assert found.architecture.num_parameters * 26 <= 2 << 30
     assert 0 < found.sections["pretrain"]["micro_batch"] < found.sections["pretrain"]["batch"]
 
 
-def test_hardly_any_text_gets_the_smallest_model() -> None:
+def test_plan_run_tiny_text_gets_smallest_model() -> None:
     found = plan_run(LITTLE, machine(2e10), minutes=10)
     assert (found.architecture.layers, found.architecture.width) == LADDER[0][:2]
     assert found.bound == "what is worth training at all"
@@ -75,7 +75,7 @@ def test_hardly_any_text_gets_the_smallest_model() -> None:
 
 @pytest.mark.parametrize("minutes", [1, 15, 60, 1000])
 @pytest.mark.parametrize("flops", [1e9, 3e10, 1e12, 4e14])
-def test_the_time_asked_for_is_about_kept(minutes: float, flops: float) -> None:
+def test_plan_run_stays_near_requested_time(minutes: float, flops: float) -> None:
     found = plan_run(MUCH, machine(flops), minutes)
     # A machine this slow cannot take the fewest steps sooner.
     assert found.minutes <= max(minutes, 3 if flops > 2e9 else 45)
@@ -85,9 +85,7 @@ def test_the_time_asked_for_is_about_kept(minutes: float, flops: float) -> None:
 @pytest.mark.parametrize(
     "amount", [LITTLE, replace(LITTLE, text_tokens=2_000_000, valid_tokens=100_000, pairs=900)]
 )
-def test_a_short_time_is_kept_or_it_is_said_from_when_on_answers_make_sense(
-    amount: Amount, minutes: float
-) -> None:
+def test_plan_run_short_time_is_kept_or_longer_is_advised(amount: Amount, minutes: float) -> None:
     found = plan_run(amount, machine(4e9), minutes)
     assert found.minutes <= minutes
     if found.sensible_minutes:
@@ -98,7 +96,7 @@ def test_a_short_time_is_kept_or_it_is_said_from_when_on_answers_make_sense(
         assert found.trained_tokens >= min(2 * found.architecture.num_parameters, 3 * amount.text_tokens)
 
 
-def test_evaluations_are_counted_and_bounded() -> None:
+def test_plan_run_evaluations_are_counted_and_bounded() -> None:
     rows = {"rated": {"tone/film": 200_000}, "compared": {"helpfulness/chat": 200_000}}
     for amount in (MUCH, replace(MUCH, **rows), replace(MUCH, pairs=1_000_000, held_out=0.4)):
         for minutes in (5, 60):
@@ -111,7 +109,7 @@ def test_evaluations_are_counted_and_bounded() -> None:
             assert found.minutes <= minutes or amount.held_out == 0.4
 
 
-def test_what_bounds_the_model_is_named_truly() -> None:
+def test_plan_run_names_what_bounds_model() -> None:
     text = replace(MUCH, text_tokens=2_000_000, valid_tokens=100_000)
     assert plan_run(text, machine(2e9), minutes=5).bound == "the time"
     assert plan_run(text, machine(1e15), minutes=60).bound == "the text"
@@ -121,7 +119,7 @@ def test_what_bounds_the_model_is_named_truly() -> None:
 @pytest.mark.parametrize("amount", [MUCH, LITTLE, replace(LITTLE, compared={"a/b": 1})])
 @pytest.mark.parametrize("flops", [3e10, 4e14])
 @pytest.mark.parametrize("memory", [0, 2 << 30, 80 << 30])
-def test_every_section_is_one_that_its_stage_accepts(amount: Amount, flops: float, memory: int) -> None:
+def test_plan_run_sections_are_accepted_by_stages(amount: Amount, flops: float, memory: int) -> None:
     found = plan_run(amount, machine(flops, memory), 60)
     assert list(found.sections) == [*KINDS, "evaluate"]
     for stage in KINDS:
@@ -144,12 +142,12 @@ def check_batches(amount: Amount, found: Plan) -> None:
     assert found.sections["rlhf"]["new_tokens"] + amount.prompt <= max(context, amount.prompt + context // 2)
 
 
-def test_without_pairs_or_labels_there_is_no_section_for_them() -> None:
+def test_plan_run_missing_pairs_or_labels_leave_out_sections() -> None:
     assert list(plan_run(replace(LITTLE, compared={}), machine(1e10), 10).sections) == ["pretrain", "sft"]
     assert list(plan_run(Amount(320, 6000, 400), machine(1e10), 10).sections) == ["pretrain"]
 
 
-def test_few_labels_make_small_groups() -> None:
+def test_plan_run_few_labels_make_small_groups() -> None:
     found = plan_run(replace(LITTLE, compared={"a/b": 9}), machine(1e10), 10)
     assert found.sections["reward"]["group"] == 2
     assert plan_run(MUCH, machine(1e10), 10).sections["reward"]["group"] == 8
@@ -159,11 +157,11 @@ def test_few_labels_make_small_groups() -> None:
     ("scores", "wanted"),
     [((-4.0, 4.0), 1.0), ((1.0, 5.0), 0.5), ((0.0, 1.0), 0.1), ((0.0, 100.0), 10.0), ((3.0, 3.0), 1.0)],
 )
-def test_the_margin_goes_with_the_scale(scores: tuple[float, float], wanted: float) -> None:
+def test_rating_margin_follows_scale(scores: tuple[float, float], wanted: float) -> None:
     assert rating_margin(*scores) == wanted
 
 
-def test_the_vocabulary_goes_with_the_text() -> None:
+def test_vocabulary_size_follows_text_size() -> None:
     sizes = [vocabulary_size(size) for size in (1_000, 2_000_000, 13_000_000, 10**9, 10**12)]
     assert sizes == [320, 512, 4096, 50304, 50304]
 
@@ -188,7 +186,7 @@ HAN = " ".join(chr(0x4E00 + 7 * n) for n in range(1200))  # as many characters a
 @pytest.mark.parametrize(
     ("words", "gap", "most"), [(JAPANESE, "", 1.0), (ARABIC, " ", 0.6), (GERMAN, " ", 0.6), (HAN, "", 1.3)]
 )
-def test_the_vocabulary_covers_the_script(words: str, gap: str, most: float) -> None:
+def test_character_floor_vocabulary_covers_script(words: str, gap: str, most: float) -> None:
     drawn = random.Random(3)
     known = words.split()
     # Words by Zipf's law: the first are met far more often than the last.
@@ -200,13 +198,13 @@ def test_the_vocabulary_covers_the_script(words: str, gap: str, most: float) -> 
     assert sum(len(tokenizer.encode(text)) for text in texts) / characters.total() < most
 
 
-def test_a_text_in_ascii_asks_for_no_further_tokens() -> None:
+def test_character_floor_ascii_text_needs_none() -> None:
     assert character_floor(Counter("The mill turns, and turns again. " * 50)) == 0
     assert character_floor(Counter("A café, once.")) == 0
     assert character_floor({chr(0x4E00 + n): 9 for n in range(30_000)}) <= 50304
 
 
-def test_the_larger_shapes_are_those_of_the_presets() -> None:
+def test_plan_run_large_shapes_match_presets() -> None:
     for layers, width, heads in LADDER:
         ModelConfig(layers=layers, width=width, heads=heads, vocabulary=320)
     assert (4, 128, 4) in LADDER and (12, 768, 12) in LADDER

@@ -59,7 +59,7 @@ def tree(root: Path) -> dict[str, tuple[int, int]]:
     return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(root.rglob("*"))}
 
 
-def test_format_rows_bytes_and_first_rows(tmp_path: Path) -> None:
+def test_dry_run_gives_format_bytes_and_first_rows(tmp_path: Path) -> None:
     size = lines(tmp_path / "a.jsonl", {"text": "one"}, {"prompt": "a b", "completion": "c"}, {"text": "two"})
     with tried(tmp_path, Source("mine", files="*.jsonl")) as found:
         (source,) = found.sources
@@ -121,7 +121,7 @@ def sound(root: Path) -> None:
     "write",
     [contradictions, twins, same_ids, torn_groups, unprintable, broken_line, only_labels, sound],
 )
-def test_the_dry_run_finds_what_a_run_finds(tmp_path: Path, write: Callable[[Path], None]) -> None:
+def test_dry_run_finds_what_run_finds(tmp_path: Path, write: Callable[[Path], None]) -> None:
     write(tmp_path)
     names = sorted(path.name for path in tmp_path.glob("*.jsonl"))
     given = [{"name": "all", "files": names}]
@@ -155,7 +155,7 @@ def test_the_dry_run_finds_what_a_run_finds(tmp_path: Path, write: Callable[[Pat
         )
 
 
-def test_a_refusal_is_the_error_of_the_command(tmp_path: Path) -> None:
+def test_print_preview_refused_data_raises_error(tmp_path: Path) -> None:
     contradictions(tmp_path)
     preset = preset_of({"name": "mine", "files": "*.jsonl", "format": "rows"})
     with pytest.raises(
@@ -165,7 +165,7 @@ def test_a_refusal_is_the_error_of_the_command(tmp_path: Path) -> None:
     assert "data/quarantine" not in str(e.value)
 
 
-def test_rows_that_would_be_set_aside_say_why_and_where(tmp_path: Path) -> None:
+def test_print_preview_rejected_rows_say_why_and_where(tmp_path: Path) -> None:
     rows = [{"text": "good"}, {"text": "bad \u0000 text"}, {"text": "good"}, {"text": "x"}]
     lines(tmp_path / "a.jsonl", *rows)
     preset = preset_of({"name": "mine", "files": "a.jsonl"}, validate={"quarantine": 1.0})
@@ -177,7 +177,7 @@ def test_rows_that_would_be_set_aside_say_why_and_where(tmp_path: Path) -> None:
         print_preview(preset, tmp_path, Console(file=StringIO()), whole=True)
 
 
-def test_a_fault_is_the_sentence_that_ingestion_stops_with(tmp_path: Path) -> None:
+def test_dry_run_fault_is_error_of_ingest(tmp_path: Path) -> None:
     lines(tmp_path / "a.jsonl", {"text": "one"}, {"txet": "two"})
     lines(tmp_path / "b.jsonl", {"txet": "two"})
     for source, says in (
@@ -189,13 +189,13 @@ def test_a_fault_is_the_sentence_that_ingestion_stops_with(tmp_path: Path) -> No
             assert says in found.sources[0].fault and says in str(found.stop)
 
 
-def test_a_label_by_an_unknown_annotator_is_a_fault(tmp_path: Path) -> None:
+def test_dry_run_unknown_annotator_is_fault(tmp_path: Path) -> None:
     lines(tmp_path / "a.jsonl", comparison(1, "eve", "a"))
     with tried(tmp_path, Source("mine", files="a.jsonl", annotators=("ana",))) as found:
         assert "a label by 'eve', who is not among the annotators of source mine (ana)" in str(found.stop)
 
 
-def test_what_is_not_here_would_be_fetched(tmp_path: Path) -> None:
+def test_preview_source_absent_files_are_listed(tmp_path: Path) -> None:
     archive = Archive("texts==1.0", "texts-1.0.whl", "0" * 64)
     source = Source("a", archive="x", members=("a.txt",))
     assert look(tmp_path, source, x=archive).lacking == ("texts==1.0 (texts-1.0.whl)",)
@@ -206,7 +206,7 @@ def test_what_is_not_here_would_be_fetched(tmp_path: Path) -> None:
     assert lacking == "the data set our/stories at revision 1f3a"
 
 
-def test_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_print_preview_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     datasets = pytest.importorskip("datasets")
     root, scratch = tmp_path / "project", tmp_path / "scratch"
     scratch.mkdir()
@@ -226,7 +226,7 @@ def test_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert "What would be fetched is not checked yet" in text and "stops a run" not in text
 
 
-def test_the_rules_are_those_of_the_preset(tmp_path: Path) -> None:
+def test_print_preview_follows_validation_rules(tmp_path: Path) -> None:
     lines(tmp_path / "a.jsonl", {"text": "Words."}, {"text": "Слова."})
     own = {"name": "own", "files": "a.jsonl"}
     preset = preset_of(own, validate={"scripts": ["Latin"], "quarantine": 0.5})
@@ -235,7 +235,7 @@ def test_the_rules_are_those_of_the_preset(tmp_path: Path) -> None:
     assert "would be set aside: 1 of 2 text: " in shown(allowed, tmp_path)
 
 
-def test_what_a_terminal_would_obey_is_shown_as_an_escape(tmp_path: Path) -> None:
+def test_print_preview_control_characters_are_escaped(tmp_path: Path) -> None:
     (tmp_path / "a\x1b[2J.jsonl").write_text('{"text": "half an emoji \\ud83d and \\u001b[31mred"}\n')
     (tmp_path / "b.jsonl").write_text('{"text": "right to left \\u202e mark"}\n')
     preset = preset_of({"name": "own", "files": "*.jsonl", "format": "rows"}, validate={"quarantine": 1.0})
@@ -244,7 +244,7 @@ def test_what_a_terminal_would_obey_is_shown_as_an_escape(tmp_path: Path) -> Non
     assert text.isprintable() or set(filter(lambda char: not char.isprintable(), text)) == {"\n"}
 
 
-def test_a_fault_of_one_source_hides_no_other(tmp_path: Path) -> None:
+def test_print_preview_fault_of_one_source_hides_no_other(tmp_path: Path) -> None:
     lines(tmp_path / "a.jsonl", {"text": "one"})
     lines(tmp_path / "c.jsonl", {"txet": "two"})
     preset = preset_of(
