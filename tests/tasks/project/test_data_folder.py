@@ -49,7 +49,7 @@ ROW = '{"id":"0123456789abcdef","text":"mine","source":"s","group":"g"}\n'
         (["data/text.jsonl", "data/comparisons.jsonl"], ROW),
     ],
 )
-def test_claim_data_own_files_refused_and_kept(root: Path, names: list[str], text: str) -> None:
+def test_claim_data_own_files_are_refused_and_kept(root: Path, names: list[str], text: str) -> None:
     for name in names:
         put(root, name, text)
     before = everything(root / "data")
@@ -60,7 +60,7 @@ def test_claim_data_own_files_refused_and_kept(root: Path, names: list[str], tex
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "text/00007.jsonl", "text/extra/a.jsonl", "pairs.jsonl"])
-def test_claim_data_file_added_to_chatmills_folder_refused(root: Path, name: str) -> None:
+def test_claim_data_file_added_to_chatmills_folder_is_refused(root: Path, name: str) -> None:
     run(root)
     put(root / "data", name)
     write(root, {"text": "three"}, name="b")
@@ -74,7 +74,7 @@ def test_claim_data_file_added_to_chatmills_folder_refused(root: Path, name: str
     assert run(root)["text"] == 3
 
 
-def test_claim_data_links_and_special_files_refused(root: Path, tmp_path: Path) -> None:
+def test_claim_data_links_and_special_files_are_refused(root: Path, tmp_path: Path) -> None:
     run(root)
     (tmp_path / "else").mkdir()
     put(tmp_path, "else/mine.txt")
@@ -85,7 +85,7 @@ def test_claim_data_links_and_special_files_refused(root: Path, tmp_path: Path) 
     assert (tmp_path / "else/mine.txt").read_text() == "mine\n"
 
 
-def test_claim_data_a_file_or_dangling_link_named(root: Path) -> None:
+def test_claim_data_file_or_dangling_link_is_named(root: Path) -> None:
     put(root, "data")
     with pytest.raises(UserError, match="data is a file"):
         run(root)
@@ -97,7 +97,7 @@ def test_claim_data_a_file_or_dangling_link_named(root: Path) -> None:
 
 
 @pytest.mark.parametrize("meta", [None, {}, {"layout": 2}, {"owner": "me", "rows": 7}])
-def test_claim_data_pointer_of_the_owner_refused(root: Path, meta: object) -> None:
+def test_claim_data_pointer_of_another_owner_is_refused(root: Path, meta: object) -> None:
     put(root, "data/text/book.txt")
     found = {"outs": [{"md5": "0" * 32 + ".dir", "path": "data"}], **({"meta": meta} if meta else {})}
     put(root, "data.dvc", yaml.safe_dump(found))
@@ -107,7 +107,7 @@ def test_claim_data_pointer_of_the_owner_refused(root: Path, meta: object) -> No
     assert (root / "data/text/book.txt").exists()
 
 
-def test_claim_data_what_an_older_chatmill_left_is_taken(root: Path) -> None:
+def test_claim_data_folder_of_older_version_is_accepted(root: Path) -> None:
     run(root)
     for path in (root / "data" / data_folder.STATE).iterdir():
         path.unlink()
@@ -122,7 +122,7 @@ def test_claim_data_what_an_older_chatmill_left_is_taken(root: Path) -> None:
     assert first(root).read_text() == ROW
 
 
-def test_claim_data_version_of_another_commit_is_taken(root: Path) -> None:
+def test_claim_data_version_of_another_commit_is_accepted(root: Path) -> None:
     git(root, "init", "-q")
     run(root)
     git(root, "add", "data.dvc", ".gitignore")
@@ -136,14 +136,14 @@ def test_claim_data_version_of_another_commit_is_taken(root: Path) -> None:
     assert run(root)["text"] == 3
 
 
-def test_claim_data_folder_that_git_keeps_counts_as_empty(root: Path) -> None:
+def test_claim_data_gitkeep_folder_counts_as_empty(root: Path) -> None:
     put(root, "data/.gitkeep", "")
     (root / "data/lost+found").mkdir()
     assert run(root)["text"] == 2
     assert (root / "data/.gitkeep").exists() and (root / "data/lost+found").is_dir()
 
 
-def test_folder_hash_is_dvcs_own(root: Path) -> None:
+def test_folder_hash_equals_hash_of_dvc(root: Path) -> None:
     git(root, "init", "-q")
     put(root, "data/.gitkeep", "")
     found = run(root)["data_hash"]
@@ -173,7 +173,7 @@ def other_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(place)], check=True)
 
 
-def test_data_as_a_link_to_another_disk(root: Path, other_disk: Path) -> None:
+def test_ingest_data_linked_to_another_disk_is_replaced(root: Path, other_disk: Path) -> None:
     (root / "data").symlink_to(other_disk)
     before = run(root)["data_hash"]
     write(root, {"text": "three"}, name="b")
@@ -183,7 +183,7 @@ def test_data_as_a_link_to_another_disk(root: Path, other_disk: Path) -> None:
     assert versions.checkout_data(root) and first(root).exists()
 
 
-def test_data_as_a_mount_of_its_own(root: Path) -> None:
+def test_ingest_data_as_mount_point_is_replaced(root: Path) -> None:
     data = root / "data"
     data.mkdir()
     if subprocess.run(
@@ -212,7 +212,7 @@ def rows(folder: Path, text: str) -> Path:
 
 
 @pytest.mark.parametrize("at", range(12))
-def test_replace_rows_killed_at_any_rename_is_completed(
+def test_publish_rows_killed_at_any_rename_is_completed(
     tmp_path: Path, at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old, new = rows(tmp_path / "old", "old\n"), rows(tmp_path / "new", "new\n")
@@ -239,14 +239,14 @@ def test_replace_rows_killed_at_any_rename_is_completed(
 
 
 @pytest.mark.parametrize("name", ["../../.bashrc", "text/../../x.jsonl", "notes.txt", "text/00000.jsonl/x"])
-def test_replace_rows_name_out_of_the_layout_refused(tmp_path: Path, name: str) -> None:
+def test_replace_rows_name_outside_layout_is_refused(tmp_path: Path, name: str) -> None:
     put(tmp_path, "there")
     with pytest.raises(UserError, match="no file of rows"):
         data_folder.replace_rows(tmp_path, {name: tmp_path / "there"})
     assert not (tmp_path / "data").exists()
 
 
-def test_source_in_data_refused(root: Path) -> None:
+def test_ingest_source_in_data_folder_is_refused(root: Path) -> None:
     run(root)
     (root / "again").symlink_to(root / "data" / "text")
     for files in ("data/text/*.jsonl", "data", "again"):
@@ -255,14 +255,14 @@ def test_source_in_data_refused(root: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "text/mine.csv", "old/text/00000.jsonl"])
-def test_claim_data_own_file_in_quarantine_refused(root: Path, name: str) -> None:
+def test_claim_data_own_file_in_quarantine_is_refused(root: Path, name: str) -> None:
     put(root, f"data/quarantine/{name}")
     with pytest.raises(UserError, match=f"data/quarantine/{name}"):
         run(root)
     assert (root / "data/quarantine" / name).exists()
 
 
-def test_dry_run_refuses_what_ingestion_refuses(root: Path) -> None:
+def test_dry_run_refuses_what_ingest_refuses(root: Path) -> None:
     put(root, "data/book.txt")
     with dry_run(DataParameters((OWN,)), ValidateParameters(), root, lambda event: None) as found:
         assert "data/book.txt is not a file that chatmill wrote" in str(found.stop)
@@ -270,7 +270,7 @@ def test_dry_run_refuses_what_ingestion_refuses(root: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [{"text.html": "1", ".chatmill": ""}, {"text.html": "1"}, {}])
-def test_replace_folder_of_chatmills_own(tmp_path: Path, content: dict[str, str]) -> None:
+def test_replace_folder_own_folder_is_replaced(tmp_path: Path, content: dict[str, str]) -> None:
     for name, text in content.items():
         put(tmp_path / "pages", name, text)
     put(tmp_path / "new", "pairs.html", "2")
@@ -281,7 +281,7 @@ def test_replace_folder_of_chatmills_own(tmp_path: Path, content: dict[str, str]
 
 
 @pytest.mark.parametrize("name", ["index.md", "deep/text.html", "text.html.bak"])
-def test_replace_folder_with_a_foreign_file_refused(tmp_path: Path, name: str) -> None:
+def test_replace_folder_foreign_file_is_refused(tmp_path: Path, name: str) -> None:
     for there in (name, "text.html", ".chatmill"):
         put(tmp_path / "pages", there)
     put(tmp_path / "new", "text.html", "2")
@@ -290,7 +290,7 @@ def test_replace_folder_with_a_foreign_file_refused(tmp_path: Path, name: str) -
     assert (tmp_path / "pages" / name).exists() and (tmp_path / "pages/text.html").read_text() == "mine\n"
 
 
-def test_remove_folder_only_where_chatmill_created_it(tmp_path: Path) -> None:
+def test_remove_folder_only_own_folders_are_removed(tmp_path: Path) -> None:
     put(tmp_path / "mine", "thesis.txt")
     with pytest.raises(UserError, match=r"mine holds thesis\.txt"):
         remove_folder(tmp_path / "mine", ("installed",))

@@ -47,7 +47,7 @@ def root(tmp_path, made):
         (lambda whole: b"not a database at all", "damaged"),
     ],
 )
-def test_a_store_that_existed_is_never_made_anew(root, change, says):
+def test_check_mlflow_database_damaged_store_is_refused(root, change, says):
     path = root / "var" / "mlflow.db"
     changed = change(path.read_bytes())
     if changed is None:
@@ -61,7 +61,7 @@ def test_a_store_that_existed_is_never_made_anew(root, change, says):
     assert (path.read_bytes() if path.exists() else None) == changed
 
 
-def test_a_store_that_lost_its_tables_or_was_replaced_is_told(root, tmp_path_factory, made):
+def test_check_mlflow_database_replaced_store_is_refused(root, tmp_path_factory, made):
     path = root / "var" / "mlflow.db"
     with closing(sqlite3.connect(path)) as store, store:
         store.execute("delete from experiments where name = 'chatmill'")
@@ -78,7 +78,7 @@ def test_a_store_that_lost_its_tables_or_was_replaced_is_told(root, tmp_path_fac
         open_tracker(other)
 
 
-def test_a_whole_store_opens_again_and_a_new_project_begins(root, tmp_path_factory):
+def test_check_mlflow_database_sound_store_opens_again(root, tmp_path_factory):
     first = open_tracker(root).experiment
     assert open_tracker(root).experiment == first
     (root / STORES).unlink()
@@ -86,7 +86,7 @@ def test_a_whole_store_opens_again_and_a_new_project_begins(root, tmp_path_facto
     assert open_tracker(tmp_path_factory.mktemp("new")).experiment
 
 
-def test_a_locked_database_is_said_to_be_locked(root):
+def test_fault_in_locked_database_says_locked(root):
     path = root / "var" / "mlflow.db"
     with closing(sqlite3.connect(path)) as store:
         store.execute("pragma locking_mode = exclusive")
@@ -97,7 +97,7 @@ def test_a_locked_database_is_said_to_be_locked(root):
 
 
 @pytest.mark.parametrize("keeps", [3000, 30_000, 0])
-def test_a_damaged_database_of_prefect_is_moved_aside(tmp_path, keeps):
+def test_replace_prefect_database_damaged_one_is_moved_aside(tmp_path, keeps):
     home = tmp_path / "var" / "prefect"
     home.mkdir(parents=True)
     with closing(sqlite3.connect(home / "prefect.db")) as store, store:
@@ -110,7 +110,7 @@ def test_a_damaged_database_of_prefect_is_moved_aside(tmp_path, keeps):
     assert (home / "prefect.db").exists() == (not keeps)
 
 
-def test_files_of_runs_tell_that_a_store_existed(tmp_path):
+def test_check_mlflow_database_run_files_reveal_missing_store(tmp_path):
     (tmp_path / "var" / "mlflow" / "artifacts" / "1").mkdir(parents=True)
     with pytest.raises(UserError, match="is missing"):
         open_tracker(tmp_path)
@@ -126,7 +126,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_a_process_that_was_killed_while_it_wrote_did_no_damage(tmp_path: Path) -> None:
+def test_fault_in_killed_writer_leaves_no_fault(tmp_path: Path) -> None:
     path = tmp_path / "mlflow.db"
     with closing(sqlite3.connect(path)) as store:
         store.execute("create table records (text)")

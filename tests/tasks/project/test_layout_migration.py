@@ -41,7 +41,7 @@ def test_move_to_cache_keeps_records_and_content(tmp_path):
     assert move_to_cache(tmp_path) == []
 
 
-def test_move_to_cache_merges_with_outputs_of_the_present_layout(tmp_path):
+def test_move_to_cache_present_outputs_are_merged(tmp_path):
     write_former(tmp_path, f"artifacts/sft/{KEY}/manifest.json", f"artifacts/sft/{'b' * 20}/manifest.json")
     write_former(tmp_path, f"cache/artifacts/sft/{KEY}/manifest.json", "cache/artifacts/rlhf/x")
     move_to_cache(tmp_path)
@@ -52,7 +52,7 @@ def test_move_to_cache_merges_with_outputs_of_the_present_layout(tmp_path):
     assert aside.read_text().startswith("artifacts/") and not (tmp_path / "var" / "artifacts").exists()
 
 
-def test_move_to_cache_follows_a_link_to_another_disk(tmp_path):
+def test_move_to_cache_linked_folder_is_followed(tmp_path):
     disk = tmp_path / "disk"
     (disk / "sft").mkdir(parents=True)
     project = tmp_path / "project"
@@ -62,14 +62,14 @@ def test_move_to_cache_follows_a_link_to_another_disk(tmp_path):
     assert (project / ARTIFACTS / "sft").is_dir() and not (project / "var" / "artifacts").is_symlink()
 
 
-def test_move_to_cache_leaves_a_link_to_the_cache_alone(tmp_path):
+def test_move_to_cache_link_to_cache_is_left_alone(tmp_path):
     (tmp_path / ARTIFACTS).mkdir(parents=True)
     (tmp_path / "var" / "artifacts").symlink_to("cache/artifacts")
     assert move_to_cache(tmp_path) == [] and (tmp_path / "var" / "artifacts").is_symlink()
 
 
 @pytest.mark.parametrize("lock", ["mlflow/alive/0123", f"artifacts/rlhf/{KEY}.lock"])
-def test_move_to_cache_waits_for_a_run_of_the_former_version(tmp_path, lock):
+def test_move_to_cache_running_process_is_refused(tmp_path, lock):
     write_former(tmp_path, f"artifacts/sft/{KEY}/manifest.json", lock)
     with (tmp_path / "var" / lock).open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
@@ -79,7 +79,7 @@ def test_move_to_cache_waits_for_a_run_of_the_former_version(tmp_path, lock):
     assert move_to_cache(tmp_path) == ["artifacts"]
 
 
-def test_move_to_cache_keeps_a_kept_worktree_known_to_git(tmp_path):
+def test_move_to_cache_git_worktree_stays_known(tmp_path):
     def git(*words):
         done = subprocess.run(
             ["git", "-C", str(tmp_path), *words], check=True, capture_output=True, text=True
@@ -95,7 +95,7 @@ def test_move_to_cache_keeps_a_kept_worktree_known_to_git(tmp_path):
     assert git("worktree", "list").count("\n") == 2
 
 
-def test_a_summary_with_paths_of_another_folder_leads_to_the_models_here(tmp_path):
+def test_resolve_model_summary_of_another_folder_finds_model_here(tmp_path):
     here = tmp_path / ARTIFACTS / "rlhf" / KEY / "model"
     here.mkdir(parents=True)
     (here / "config.json").write_text("{}")

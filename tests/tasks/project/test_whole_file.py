@@ -26,14 +26,14 @@ def _room_for(size: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("text", ["", "one line\n", "über 日本 \U0001f600\r\n" * 1000])
-def test_a_file_is_written_whole_over_what_was_there(tmp_path: Path, text: str) -> None:
+def test_write_whole_existing_file_is_replaced(tmp_path: Path, text: str) -> None:
     path = tmp_path / "a.html"
     path.write_text("before")
     write_whole(path, text)
     assert path.read_bytes() == text.encode() and list(tmp_path.iterdir()) == [path]
 
 
-def test_a_write_that_fails_leaves_what_was_there_and_nothing_else(tmp_path: Path) -> None:
+def test_write_whole_failed_write_keeps_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.html"
     path.write_text("before")
     with _room_for(1000), pytest.raises(OSError, match="too large"):
@@ -41,7 +41,7 @@ def test_a_write_that_fails_leaves_what_was_there_and_nothing_else(tmp_path: Pat
     assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]
 
 
-def test_a_folder_in_the_place_stays(tmp_path: Path) -> None:
+def test_write_whole_folder_at_path_stays(tmp_path: Path) -> None:
     path = tmp_path / "a.html"
     (path / "mine").mkdir(parents=True)
     with pytest.raises(IsADirectoryError):
