@@ -50,7 +50,7 @@ def tree(root: Path) -> Path:
     return found
 
 
-def test_sources_that_are_as_they_were_are_read_again(root: Path, tree: Path) -> None:
+def test_place_data_unchanged_sources_are_read_again(root: Path, tree: Path) -> None:
     version, manifest = made(root, preset()["data"])
     placed = place_data(root, tree, preset(), version, manifest)
     assert "read again" in placed.how and placed.preset["data"]["version"] == ""
@@ -60,7 +60,7 @@ def test_sources_that_are_as_they_were_are_read_again(root: Path, tree: Path) ->
 
 
 @pytest.mark.parametrize("remote", [False, True])
-def test_a_version_stands_for_sources_that_changed(root: Path, tree: Path, remote: bool) -> None:
+def test_place_data_changed_sources_use_version(root: Path, tree: Path, remote: bool) -> None:
     data = {"remote": "../store"} if remote else {}
     version, manifest = made(root, preset(**data)["data"])
     (root / "texts" / "a.jsonl").write_text(json.dumps({"text": "two"}) + "\n")
@@ -75,7 +75,7 @@ def test_a_version_stands_for_sources_that_changed(root: Path, tree: Path, remot
     }
 
 
-def test_neither_is_there(root: Path, tree: Path) -> None:
+def test_place_data_sources_and_version_gone_is_refused(root: Path, tree: Path) -> None:
     version, manifest = made(root, preset()["data"])
     shutil.rmtree(root / "texts")
     shutil.rmtree(root / ".dvc" / "cache")
@@ -83,7 +83,7 @@ def test_neither_is_there(root: Path, tree: Path) -> None:
         place_data(root, tree, preset(), version, manifest)
 
 
-def test_a_version_is_that_of_data_dvc(root: Path) -> None:
+def test_ingest_pinned_version_must_be_that_of_data_dvc(root: Path) -> None:
     version, _ = made(root, preset()["data"])
     shutil.rmtree(root / "data")
     shutil.rmtree(root / "texts")
@@ -97,7 +97,7 @@ def test_a_version_is_that_of_data_dvc(root: Path) -> None:
         made(root, preset(version=version)["data"])
 
 
-def test_nothing_is_linked_outside_of_the_checkout(root: Path, tree: Path) -> None:
+def test_place_data_links_nothing_outside_checkout(root: Path, tree: Path) -> None:
     (root.parent / "admitted.jsonl").write_text("")
     given = {**preset(), "validate": {"admitted": "../admitted.jsonl", "benchmarks": ["../*.jsonl"]}}
     before = {path for path in root.parent.rglob("*") if tree not in path.parents}

@@ -13,7 +13,7 @@ from tasks.engine.cache_key import LOCK, ROOT, lock_digest
 from tasks.reproduction.environment import prepare_interpreter
 
 
-def test_the_same_lock_needs_no_environment_and_another_one_is_made_once(tmp_path: Path) -> None:
+def test_prepare_interpreter_other_lock_is_installed_once(tmp_path: Path) -> None:
     said: list[str] = []
     assert prepare_interpreter(tmp_path, ROOT, os.environ, said.append) == Path(sys.executable) and not said
     project = tmp_path / "other"
@@ -25,7 +25,7 @@ def test_the_same_lock_needs_no_environment_and_another_one_is_made_once(tmp_pat
     assert prepare_interpreter(tmp_path, project, os.environ, said.append) == found and len(said) == 1
 
 
-def test_packages_that_cannot_be_had_leave_nothing(tmp_path: Path) -> None:
+def test_prepare_interpreter_unavailable_package_leaves_nothing(tmp_path: Path) -> None:
     project = tmp_path / "other"
     project.mkdir()
     (project / LOCK).write_text("no-such-package==1.0\n")

@@ -42,7 +42,7 @@ def preset(**data: Any) -> Mapping[str, Any]:
     return {"name": "mine", "data": {"sources": [], "remote": "", **data}}
 
 
-def test_a_diff_runs_only_where_it_was_made(root: Path) -> None:
+def test_check_trusted_unknown_diff_is_refused(root: Path) -> None:
     (root / "tasks" / "one.py").write_text("a = 2\n")
     code = code_state(root)
     with pytest.raises(UserError, match=r"no record of that diff.*chatmill reproduce abc --trust"):
@@ -56,9 +56,7 @@ def test_a_diff_runs_only_where_it_was_made(root: Path) -> None:
 
 
 @pytest.mark.parametrize("diff", ["", " \n", None])
-def test_a_run_of_changed_code_without_its_diff_is_not_run_as_unchanged(
-    tmp_path: Path, diff: str | None
-) -> None:
+def test_read_original_changed_code_without_diff_is_refused(tmp_path: Path, diff: str | None) -> None:
     tracker = Tracker(f"sqlite:///{tmp_path / 'mlflow.db'}", "chatmill", tmp_path / "mlflow")
     notes = {"preset.json": "{}", **({} if diff is None else {"git.diff": diff})}
     with tracker.open_run("demo", notes, {"git.commit": "a" * 40, "git.dirty": "true"}, "note"):
@@ -67,7 +65,7 @@ def test_a_run_of_changed_code_without_its_diff_is_not_run_as_unchanged(
         read_original(tracker.client, tracker.run)
 
 
-def test_the_records_belong_to_one_user_and_a_second_run_changes_nothing(root: Path) -> None:
+def test_remember_code_files_are_private_and_written_once(root: Path) -> None:
     for _ in range(2):
         remember_code(root, code_state(root), PRESET)
     kept = list((root / KNOWN_CODE).iterdir())
@@ -76,7 +74,7 @@ def test_the_records_belong_to_one_user_and_a_second_run_changes_nothing(root: P
     assert "cache" not in KNOWN_CODE.parts
 
 
-def test_a_commit_runs_where_a_branch_or_tag_leads_to_it(root: Path) -> None:
+def test_check_trusted_commit_needs_branch_or_tag(root: Path) -> None:
     check_trusted(root, "abc", code_state(root), preset())
     loose = Code(git(root, "commit-tree", "-m", "theirs", "HEAD^{tree}"), "")
     git(root, "update-ref", "refs/remotes/origin/theirs", loose.commit)
@@ -90,7 +88,7 @@ def test_a_commit_runs_where_a_branch_or_tag_leads_to_it(root: Path) -> None:
     "data",
     [{"remote": "s3://theirs/data"}, {"endpoint": "https://theirs.example"}, {"remote": "/mnt/theirs"}],
 )
-def test_a_store_is_asked_only_if_a_preset_here_names_it(root: Path, data: dict[str, str]) -> None:
+def test_check_trusted_store_must_be_named_by_preset(root: Path, data: dict[str, str]) -> None:
     code = code_state(root)
     with pytest.raises(UserError, match=r"no preset in configs/ names.*credentials"):
         check_trusted(root, "abc", code, preset(**data))
@@ -100,7 +98,7 @@ def test_a_store_is_asked_only_if_a_preset_here_names_it(root: Path, data: dict[
     check_trusted(root, "abc", code, preset(**data))
 
 
-def test_a_preset_that_ran_here_may_ask_its_store(root: Path) -> None:
+def test_check_trusted_store_of_remembered_preset_is_allowed(root: Path) -> None:
     text = '{"data": {"remote": "s3://ours", "sources": []}, "name": "mine"}'
     remember_code(root, code_state(root), text)
     check_trusted(root, "abc", code_state(root), preset(remote="s3://ours"))
@@ -118,7 +116,7 @@ def test_a_preset_that_ran_here_may_ask_its_store(root: Path) -> None:
         ("12" * 20, "12" * 16, {"data": {"sources": "x"}}),
     ],
 )
-def test_what_is_no_commit_hash_or_preset_goes_no_further(
+def test_check_plain_invalid_commit_hash_or_preset_is_refused(
     commit: str, data: str, values: Mapping[str, Any]
 ) -> None:
     with pytest.raises(UserError, match="run abc has"):

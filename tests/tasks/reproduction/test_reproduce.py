@@ -65,9 +65,7 @@ def original(root: Path) -> Original:
     return Original("12" * 16, "mine", code, preset, version, {}, [made])
 
 
-def test_interrupted_it_waits_for_what_it_started_and_goes_on_from_there(
-    root: Path, original: Original
-) -> None:
+def test_make_anew_interrupted_run_waits_and_resumes(root: Path, original: Original) -> None:
     said: list[str] = []
     environment = {**os.environ, "PYTHONPATH": ""}
 
@@ -94,7 +92,7 @@ def test_interrupted_it_waits_for_what_it_started_and_goes_on_from_there(
     assert any("going on from var/cache/reproduce/" in text for text in said)
 
 
-def test_at_the_end_nothing_stays_but_what_is_kept(root: Path, original: Original) -> None:
+def test_checked_out_leaves_only_kept_checkout(root: Path, original: Original) -> None:
     said: list[str] = []
     with checked_out(root, original, True, said.append) as kept:
         pass

@@ -29,7 +29,7 @@ def verdict(before, now, *repeated, around=SAME):
     return found
 
 
-def test_the_same_bits_are_identical_whatever_the_speed():
+def test_judge_stages_same_digest_is_identical():
     found = verdict(made(valid_loss=1.0, tokens_per_second=1.0), made(valid_loss=1.0, tokens_per_second=9.0))
     assert found.says == "identical" and verdict_sentence([found]) == (
         "identical: all 1 stages came out in the same bits"
@@ -53,12 +53,12 @@ def test_the_same_bits_are_identical_whatever_the_speed():
         ("gate", "score", None, 0.2, "diverged"),
     ],
 )
-def test_other_bits_are_judged_by_figures_with_a_default(stage, name, before, now, says):
+def test_judge_stages_other_digest_compares_metrics(stage, name, before, now, says):
     found = verdict(made(stage, "one", **{name: before}), made(stage, "two", **{name: now}))
     assert found.says == says, found
 
 
-def test_repetitions_in_other_bits_say_how_far_a_figure_may_go():
+def test_judge_stages_repetitions_set_tolerance():
     before, now = made(valid_loss=1.0), made(digest="now", valid_loss=1.03)
     few = [made(digest="two", valid_loss=1.02)]
     assert verdict(before, now, *few).says == "diverged"
@@ -72,7 +72,7 @@ def test_repetitions_in_other_bits_say_how_far_a_figure_may_go():
     assert verdict(before, made(digest="now", valid_loss=1.2), *more).says == "diverged"
 
 
-def test_rows_from_a_version_of_the_data_are_the_same_rows():
+def test_judge_stages_rows_of_version_are_identical():
     one = {"rows/text/0.jsonl": "a", "origins/text/0.jsonl": "b"}
     before = made("ingest", "one", manifest(sums=one), data_hash="h")
     now = made("ingest", "two", manifest(sums={**one, "origins/text/0.jsonl": "c"}), data_hash="h")
@@ -83,7 +83,7 @@ def test_rows_from_a_version_of_the_data_are_the_same_rows():
     assert verdict(made("ingest", "one", data_hash="h"), now).says == "identical"
 
 
-def test_the_first_stage_that_differs_is_named_with_what_differs_in_its_inputs():
+def test_verdict_sentence_names_first_differing_stage():
     stages = [made("split", "a"), made("sft", "b", manifest(), valid_loss=1.0), made("rlhf", "c", valid_kl=1)]
     now = {
         "split": made("split", "a"),
@@ -107,7 +107,7 @@ def test_the_first_stage_that_differs_is_named_with_what_differs_in_its_inputs()
     )
 
 
-def test_nothing_recorded_differs_and_a_stage_is_gone():
+def test_judge_stages_equal_inputs_or_missing_stage_are_explained():
     files = {"model/model.safetensors": "z", "curves.jsonl": "b"}
     found = verdict(made(manifest=manifest()), made(digest="two", manifest=manifest(sums=files)))
     assert found.says == "equivalent" and "(model/model.safetensors)" in found.why
