@@ -76,13 +76,13 @@ def ports(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[int, int]]:
         "mlflow-artifacts://mill.example:5000\t.other.example/x", "http://mill.example:port/x",
     ],
 )  # fmt: skip
-def test_files_at_a_foreign_host_are_refused(found: str) -> None:
+def test_check_artifact_host_foreign_host_is_refused(found: str) -> None:
     with pytest.raises(UserError, match="is not MLflow's server; nothing was sent there") as refused:
         check_artifact_host(found, OWN)
     assert "word" not in str(refused.value)
 
 
-def test_files_at_the_own_server_and_in_folders_pass() -> None:
+def test_check_artifact_host_own_server_or_folder_passes() -> None:
     for found in (
         "mlflow-artifacts:/1/run/artifacts", f"{OWN}/api/2.0/mlflow-artifacts/artifacts/1", "/srv/files",
         "mlflow-artifacts://mill.example:5000/1", "file:///srv/files", "s3://bucket/runs", "runs:/1/model",
@@ -99,7 +99,9 @@ def test_files_at_the_own_server_and_in_folders_pass() -> None:
 
 
 @pytest.mark.parametrize("scheme", ["http", "mlflow-artifacts"])
-def test_mlflows_client_asks_no_foreign_host(tmp_path: Path, ports: tuple[int, int], scheme: str) -> None:
+def test_mlflow_client_foreign_host_gets_no_request(
+    tmp_path: Path, ports: tuple[int, int], scheme: str
+) -> None:
     place = f"{scheme}://127.0.0.1:{ports[0]}/files"
     tracker = Tracker(f"sqlite:///{tmp_path}/mlflow.db", "chatmill", tmp_path / "mlflow")
     run = tracker.client.create_run(tracker.client.create_experiment("foreign", place)).info
@@ -145,7 +147,7 @@ asyncio.run(main())
 
 
 @pytest.mark.parametrize("client", REDIRECTED)
-def test_a_redirection_takes_no_password_along(
+def test_clients_redirection_gets_no_password(
     tmp_path: Path, ports: tuple[int, int], client: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = ports
@@ -167,7 +169,7 @@ def test_a_redirection_takes_no_password_along(
 
 
 @pytest.mark.parametrize("name", ["CHATMILL_PASSWORD", "MLFLOW_TRACKING_TOKEN", "AWS_SECRET_ACCESS_KEY"])
-def test_a_preset_sends_no_password_of_the_servers_to_an_address(name: str) -> None:
+def test_parse_address_server_password_in_url_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=rf"the address at files\.example asks for {name}, which belongs to"):
         parse_address(f"https://files.example/rows.jsonl?key=${{{name}}}")
     # As a part of a value it is recorded as a digest.

@@ -52,18 +52,18 @@ def counted(root: Path, parameters: Words = Words(), seed: int = 0):
     return manifest(count.run(Words(), {"write": write.run(parameters, {}, around, quiet)}, around, quiet))
 
 
-def test_the_same_key_differs_in_nothing(root):
+def test_explain_differences_same_key_gives_none(root):
     assert explain_differences(counted(root), counted(root)) == []
 
 
-def test_a_parameter_is_named_with_both_values(root):
+def test_explain_differences_parameter_has_both_values(root):
     around = StageContext(root)
     before = manifest(write.run(Words(), {}, around, quiet))
     now = manifest(write.run(Words(size={"width": 8}), {}, around, quiet))
     assert explain_differences(before, now) == [InputDifference("parameter", "size.width", "4", "8")]
 
 
-def test_an_input_a_seed_and_what_stands_outside(root):
+def test_explain_differences_input_outside_and_seed_are_named(root):
     before = counted(root)
     (root / "source").write_text("two")
     now = counted(root, Words(("c",)), seed=3)
@@ -75,13 +75,13 @@ def test_an_input_a_seed_and_what_stands_outside(root):
     ]
 
 
-def test_a_seed_that_is_not_asked_for_is_no_cause(root):
+def test_explain_differences_unused_seed_is_not_named(root):
     before = manifest(write.run(Words(), {}, StageContext(root), quiet))
     now = manifest(write.run(Words(("c",)), {}, StageContext(root, seed=3), quiet))
     assert [found.kind for found in explain_differences(before, now)] == ["parameter"]
 
 
-def test_code_by_definition_lock_and_device(root):
+def test_explain_differences_code_lock_and_device_are_named(root):
     before = counted(root)
     here = f"{__name__}.count"
     assert here in before["definitions"]
@@ -101,7 +101,7 @@ def test_code_by_definition_lock_and_device(root):
     ]
 
 
-def test_a_manifest_of_an_older_run_has_one_digest_of_all_code(root):
+def test_explain_differences_older_manifest_has_one_code_digest(root):
     now = counted(root)
     before = {name: value for name, value in now.items() if name not in ("definitions", "surroundings")}
     before |= {"key": "older", "code": "old", "seed": 9, "device": "cuda"}
@@ -112,7 +112,7 @@ def test_a_manifest_of_an_older_run_has_one_digest_of_all_code(root):
     ]
 
 
-def test_explain_differences_names_no_definition_when_all_modules_were_renamed(root):
+def test_explain_differences_renamed_modules_are_one_entry(root):
     now = counted(root)
     before = {
         **now,
@@ -125,7 +125,7 @@ def test_explain_differences_names_no_definition_when_all_modules_were_renamed(r
     ]
 
 
-def test_definitions_are_all_that_the_digest_of_the_code_takes_in():
+def test_definition_digests_include_all_code_of_stage():
     from tasks.gate import gate
 
     found = definition_digests(gate.function)

@@ -48,7 +48,7 @@ def opponent(tracker: Tracker, digest: str) -> str:
     return str(found.version) if found else ""
 
 
-def test_a_repeated_run_is_compared_with_the_same_version(tracker: Tracker) -> None:
+def test_opponent_repeated_run_gets_same_version(tracker: Tracker) -> None:
     assert opponent(tracker, "a") == ""
     champion(tracker, "a", 0.1)
     assert opponent(tracker, "a") == "" and opponent(tracker, "b") == "1"
@@ -60,7 +60,7 @@ def test_a_repeated_run_is_compared_with_the_same_version(tracker: Tracker) -> N
     assert opponent(tracker, "b") == "1" and opponent(tracker, "c") == "2"
 
 
-def test_the_champions_model_is_an_input_named_by_its_bits(tracker: Tracker, tmp_path: Path) -> None:
+def test_fetch_opponent_model_is_input_with_digest(tracker: Tracker, tmp_path: Path) -> None:
     champion(tracker, "a", 0.1)
     [version] = tracker.registry.versions()
     found = fetch_opponent(version, tracker.uri, tmp_path, lambda event: None)
@@ -72,7 +72,7 @@ def test_the_champions_model_is_an_input_named_by_its_bits(tracker: Tracker, tmp
     assert fetch_opponent(version, "sqlite:////nowhere", tmp_path, lambda event: None) == found
 
 
-def test_a_model_that_mlflow_lost_is_no_opponent(tracker: Tracker, tmp_path: Path) -> None:
+def test_fetch_opponent_lost_model_is_refused(tracker: Tracker, tmp_path: Path) -> None:
     champion(tracker, "a", 0.1)
     [version] = tracker.registry.versions()
     for path in list((tmp_path / "mlflow").rglob("model")):

@@ -54,7 +54,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def test_resumed_work_is_no_loss_and_reuse_is_saved(root: Path) -> None:
+def test_read_costs_resumed_work_is_not_lost_reuse_is_saved(root: Path) -> None:
     tracker = Tracker(f"sqlite:///{root}/var/mlflow.db", "chatmill", root / "var" / "mlflow")
     costs = read_costs(tracker.client, 0.0)
     assert (costs.runs, costs.unmeasured) == (4, 0)
@@ -70,7 +70,7 @@ def test_resumed_work_is_no_loss_and_reuse_is_saved(root: Path) -> None:
     assert read_costs(tracker.client, 4e9).taken == []
 
 
-def test_the_command_says_what_it_means(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cost_prints_losses_and_json(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(root)
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root}/var/mlflow.db")

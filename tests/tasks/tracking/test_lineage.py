@@ -88,7 +88,7 @@ def store(tmp_path_factory):
     return root, tracker.client, first, second
 
 
-def test_a_model_leads_back_through_reused_stages(store):
+def test_trace_model_follows_reused_stages(store):
     root, client, first, second = store
     found = trace_model(client, "1", root)
     assert found["pipeline_run"] == second and found["git_commit"] == "def" and found["git_diff"] is True
@@ -100,7 +100,7 @@ def test_a_model_leads_back_through_reused_stages(store):
     assert trace_model(client, "aligned", root)["mlflow_run"] == found["mlflow_run"]
 
 
-def test_what_is_gone_is_said(store, tmp_path):
+def test_trace_model_missing_data_gives_none_unknown_model_is_refused(store, tmp_path):
     assert count_labels(tmp_path / "none") is None and described_sources(None) is None
     assert trace_model(store[1], "1", tmp_path)["labels"] is None
     for name in ("champion", "9", "tall"):
@@ -108,7 +108,7 @@ def test_what_is_gone_is_said(store, tmp_path):
             trace_model(store[1], name, tmp_path)
 
 
-def test_only_what_differs_is_compared(store):
+def test_run_differences_lists_only_what_differs(store):
     _, client, first, second = store
     one, two = (run_facts(client, find_run(client, name)) for name in (first[:12], "1"))
     assert two.run == second
@@ -131,7 +131,7 @@ def test_only_what_differs_is_compared(store):
         find_run(client, "nothing")
 
 
-def test_the_lineage_stands_on_the_page_of_the_model(store):
+def test_write_model_card_has_lineage(store):
     root, client, _, second = store
     write_model_card(Registry(client, nullcontext), "1", second, root)
     page = client.get_model_version("chatmill", "1")
@@ -151,7 +151,7 @@ def client_text(client, run, name):
         return file.read()
 
 
-def test_files_have_their_sums_and_diffs_say_whose_they_are(store):
+def test_described_sources_and_recorded_diffs_have_sums_and_stages(store):
     root, client, first, second = store
     identities = [{"name": "s", "files": {"a.txt": "12"}, "urls": [{"url": "https://x", "version": "v"}]}]
     assert described_sources(PRESET, identities)[0]["sums"] == {"a.txt": "12"}
@@ -162,7 +162,7 @@ def test_files_have_their_sums_and_diffs_say_whose_they_are(store):
     assert f"# commit abc, pipeline run {first}: ingest, split\n# gone from MLflow\n" in said
 
 
-def test_a_models_page_begins_with_the_verdict_and_the_figures(store):
+def test_lineage_markdown_begins_with_verdict_and_metrics(store):
     root, client, _, second = store
     score = Score("reward_gain", 0.25, judge="j", prompts="p", n=64, interval=(0.1, 0.4))
     tags = {
@@ -184,7 +184,7 @@ def held(n: int, letter: str) -> dict[str, HeldOut]:
     return {"test pairs": HeldOut(n, letter * 64), "valid text": HeldOut(9, "0" * 64)}
 
 
-def test_figures_of_other_held_out_rows_are_marked():
+def test_run_differences_other_held_out_rows_are_marked():
     figures = {
         "evaluate": {"pair_accuracy": 0.78, "seconds": 3.0},
         "pretrain": {"bits_per_byte": 2.0, "loss": 3.0},
@@ -214,7 +214,7 @@ def test_figures_of_other_held_out_rows_are_marked():
     assert any(row.unlike for row in other)
 
 
-def test_a_trainings_last_step_and_the_machine_stand_apart():
+def test_tells_of_last_step_and_machine_metrics_are_apart():
     for made, name, tells in (
         ("rlhf", "policy_loss", LAST), ("sft", "gradient_norm", LAST), ("sft", "cost/memory", MACHINE),
         ("sft", "valid_loss", MODEL), ("evaluate", "loss", MODEL), ("evaluate", "tokens_per_second", MACHINE),

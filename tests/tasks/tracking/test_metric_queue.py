@@ -58,7 +58,9 @@ def figures(first: int, last: int) -> list[Metric]:
     return [Metric("loss", 1 / step, int(time.time() * 1000), step) for step in range(first, last)]
 
 
-def test_figures_are_held_while_the_server_is_away(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_put_metrics_while_server_is_away_are_held_and_sent(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("LATE_SECONDS", "AGAIN_SECONDS", "FLUSH_SECONDS"):
         monkeypatch.setattr(metric_queue, name, 0.2)
     server = start()
@@ -89,7 +91,7 @@ def test_figures_are_held_while_the_server_is_away(start: Start, monkeypatch: py
     assert [point.step for point in client.get_metric_history(run, "loss")][-10:] == [*range(700, 710)]
 
 
-def test_what_mlflow_refuses_is_not_sent_again(start: Start) -> None:
+def test_flush_metrics_rejected_metric_is_not_sent_again(start: Start) -> None:
     start()
     sender = MetricQueue(MlflowClient(os.environ["MLFLOW_TRACKING_URI"]))
     sender.put_metrics("0" * 32, figures(1, 2))

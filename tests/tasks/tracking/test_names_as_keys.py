@@ -52,7 +52,7 @@ NAMES = [
 ]
 
 
-def test_mlflow_key_is_valid_and_gives_the_name_back():
+def test_mlflow_key_any_name_is_valid_and_reversible():
     for name in NAMES:
         key = mlflow_key(name)
         if name:
@@ -63,25 +63,25 @@ def test_mlflow_key_is_valid_and_gives_the_name_back():
     assert mlflow_key("drift.labels/helpfulness/chat") == "drift.labels/helpfulness/chat"
 
 
-def test_mlflow_key_is_collision_free_on_short_words():
+def test_mlflow_key_short_words_do_not_collide():
     words = ["".join(letters) for n in range(1, 6) for letters in itertools.product("_u2&/.", repeat=n)]
     keys = {mlflow_key(word) for word in words}
     assert len(keys) == len(words) and all(plain_key(mlflow_key(word)) == word for word in words)
 
 
-def test_long_names_are_cut_and_stay_apart():
+def test_mlflow_key_and_file_name_long_names_stay_apart():
     one, two = "x" * 300 + "a", "x" * 300 + "b"
     assert mlflow_key(one) != mlflow_key(two) and len(mlflow_key("&" * 300)) <= LONGEST_KEY
     assert len(file_name("ж" * 400)) <= 200 and file_name("ж" * 400) != file_name("ж" * 401)
 
 
 @pytest.mark.parametrize("name", ["ж" * 400, "a/b", "..", "it's", "x" * 255, "a.b"])
-def test_labels_of_a_preset_of_any_name_are_remembered(tmp_path, name):
+def test_known_labels_preset_of_any_name_is_remembered(tmp_path, name):
     (tmp_path / "good").mkdir()
     known_labels(tmp_path, name).remember_labels(tmp_path / "good", "first", "data")
     assert known_labels(tmp_path, name).data == "data" and known_labels(tmp_path, name + "x").data == ""
 
 
-def test_flat_keeps_names_apart_that_end_in_a_dot():
+def test_flatten_values_names_ending_in_dot_stay_apart():
     found = dict(flatten_values({"sources": {"x": 1, "x.": 2, "x..": 3}}))
     assert found == {"sources.x": "1", "sources.x.": "2", "sources.x..": "3"}

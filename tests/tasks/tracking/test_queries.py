@@ -21,7 +21,7 @@ def record(client: MlflowClient, started: int, key: str) -> str:
     return str(run.info.run_id)
 
 
-def test_a_run_of_a_clock_that_was_ahead_is_not_the_last_one(tmp_path: Path) -> None:
+def test_find_stage_run_of_fast_clock_is_not_last(tmp_path: Path) -> None:
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     now = int(time.time() * 1000)
     ahead = record(client, now + 5000 * DAY, "ahead")

@@ -108,7 +108,7 @@ def team(tmp_path: Path, template: bytes) -> Team:
     return at(tmp_path)
 
 
-def test_the_newest_champion_that_learned_from_other_data(team: Team) -> None:
+def test_newest_other_skips_champions_of_same_data(team: Team) -> None:
     assert newest_other(team.tracker.registry, "one") == (None, "")
     team.chain("one", 0.1)
     # Its own data is compared with nothing, before and after it is the champion: its stage is reused.
@@ -127,7 +127,7 @@ def test_the_newest_champion_that_learned_from_other_data(team: Team) -> None:
     assert team.champion("two") == first and team.champion("three") == first
 
 
-def test_it_comes_back_without_the_folder_that_made_it(team: Team) -> None:
+def test_fetch_reference_version_in_another_folder_is_complete(team: Team) -> None:
     made = team.chain("one", 0.1)
     found = team.champion("two")
     assert found
@@ -152,7 +152,7 @@ def test_it_comes_back_without_the_folder_that_made_it(team: Team) -> None:
         find_by_key("12ab", elsewhere)
 
 
-def test_a_champion_of_before_there_were_profiles_is_said(team: Team) -> None:
+def test_newest_other_champion_without_profile_is_skipped(team: Team) -> None:
     team.chain("one", 0.1, without=("drift",))
     found, why = newest_other(team.tracker.registry, "two")
     assert found is None and "champion 1 learned from other data" in why
@@ -162,7 +162,7 @@ def test_a_champion_of_before_there_were_profiles_is_said(team: Team) -> None:
     assert later and later.version == "1"
 
 
-def test_a_run_made_again_is_compared_as_it_was_then(team: Team, tmp_path: Path) -> None:
+def test_compared_as_then_repeated_run_uses_same_champion(team: Team, tmp_path: Path) -> None:
     team.chain("one", 0.1)
     made = team.chain("two", 0.2)["drift"]
     manifest = read_manifest(Path(made.path))

@@ -125,7 +125,7 @@ DAMAGES = [
 
 
 @pytest.mark.parametrize(("damage", "name"), DAMAGES)
-def test_damaged_champion_is_refused_with_version_and_file(project: Path, damage: Damage, name: str) -> None:
+def test_champion_folder_damaged_file_is_refused_by_name(project: Path, damage: Damage, name: str) -> None:
     tracker, model = at(project), place(project, 2)
     assert tracker.champion_folder() == model
     damage(model)
@@ -141,7 +141,7 @@ def test_damaged_champion_is_refused_with_version_and_file(project: Path, damage
     assert f"version 2 of chatmill: var/{(model.parent / name).relative_to(project / 'var')}" in said
 
 
-def test_a_removed_model_folder_is_told_and_backed_up_around(project: Path) -> None:
+def test_check_files_removed_model_is_refused(project: Path) -> None:
     model = place(project, 1)
     assert write_backup(project, project / "a.tar").damaged == ()
     shutil.rmtree(model)
@@ -152,7 +152,7 @@ def test_a_removed_model_folder_is_told_and_backed_up_around(project: Path) -> N
 
 
 @pytest.mark.parametrize("damage", [cut, add_shards, remove_manifest])
-def test_rollback_refuses_a_damaged_version(project: Path, damage: Damage) -> None:
+def test_rollback_damaged_version_is_refused(project: Path, damage: Damage) -> None:
     damage(place(project, 1))
     tracker = at(project)
     with pytest.raises(UserError, match="version 1 of chatmill"):

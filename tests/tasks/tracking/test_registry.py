@@ -69,7 +69,7 @@ def three(registry: Registry) -> None:
         register(registry, digest, score)
 
 
-def test_the_gates_moves_are_kept_with_reason_and_time(registry):
+def test_register_moves_have_reason_and_time(registry):
     assert registry.moves() == []
     three(registry)
     register(registry, "d", 0.2)
@@ -81,7 +81,7 @@ def test_the_gates_moves_are_kept_with_reason_and_time(registry):
     assert Registry(registry.client, registry.alone).moves() == registry.moves()
 
 
-def test_without_a_version_the_champion_before_and_then_the_one_before_that(registry):
+def test_rollback_without_version_goes_to_previous_champion(registry):
     three(registry)
     move = registry.rollback("", " rude ", "ann")
     assert (move.before, move.now, move.by, move.who, move.why) == ("3", "2", PERSON, "ann", "rude")
@@ -94,13 +94,13 @@ def test_without_a_version_the_champion_before_and_then_the_one_before_that(regi
     assert registry.rollback("", "it was not", "bob").now == "1"
 
 
-def test_one_that_was_deleted_is_passed_over(registry):
+def test_rollback_deleted_version_is_skipped(registry):
     three(registry)
     registry.client.delete_model_version(MODEL, "2")
     assert registry.rollback("", "rude", "ann").now == "1"
 
 
-def test_it_refuses_in_one_sentence(registry):
+def test_rollback_invalid_request_is_refused(registry):
     with pytest.raises(UserError, match="no champion before the first"):
         registry.rollback("", "rude", "ann")
     three(registry)
@@ -119,7 +119,7 @@ def test_it_refuses_in_one_sentence(registry):
     assert registry.rollback("4", "needed today", "ann", even_so=True).now == champion(registry) == "4"
 
 
-def test_what_was_rolled_back_from_is_not_promoted_again(registry):
+def test_register_rolled_back_model_is_not_promoted(registry):
     three(registry)
     registry.rollback("", "rude", "ann")
     again = register(registry, "c", 0.3)
@@ -133,7 +133,7 @@ def test_what_was_rolled_back_from_is_not_promoted_again(registry):
     assert register(registry, "c", 0.3).champion
 
 
-def test_a_better_one_goes_over_a_rollback_and_says_so(registry):
+def test_register_better_model_replaces_choice_of_person(registry):
     three(registry)
     registry.rollback("1", "rude", "ann")
     better = register(registry, "d", 0.15)
@@ -142,7 +142,7 @@ def test_a_better_one_goes_over_a_rollback_and_says_so(registry):
     assert trail(registry)[-1] == ("1", "4", GATE)
 
 
-def test_what_something_else_moved_is_written_down(registry):
+def test_moves_alias_moved_elsewhere_is_recorded(registry):
     three(registry)
     registry.client.set_registered_model_alias(MODEL, CHAMPION, "1")
     assert trail(registry)[-1] == ("3", "1", ELSEWHERE) and registry.moves()[-1].time == ""
@@ -153,7 +153,7 @@ def test_what_something_else_moved_is_written_down(registry):
     assert register(registry, "e", 0.05).champion
 
 
-def test_a_registry_from_before_moves_were_kept(registry):
+def test_moves_registry_without_records_is_read(registry):
     client = registry.client
     client.create_registered_model(MODEL)
     for score, reason in (
@@ -170,7 +170,7 @@ def test_a_registry_from_before_moves_were_kept(registry):
     assert trail(registry) == [("", "1", ELSEWHERE), ("1", "2", PERSON)]
 
 
-def test_a_champion_whose_score_is_not_known_stays(registry):
+def test_register_champion_without_known_score_stays(registry):
     register(registry, "a", None, passed=False)
     assert not register(registry, "b", None).champion
     registry.rollback("2", "better than none", "ann")
@@ -178,7 +178,7 @@ def test_a_champion_whose_score_is_not_known_stays(registry):
     assert not stays.champion and "does not say what its score measures" in stays.says
 
 
-def test_a_version_holds_what_the_gate_looked_at(registry, tmp_path):
+def test_register_version_holds_metrics_of_gate(registry, tmp_path):
     checks = [{"name": "kl", "value": 6.5}, {"name": "gone", "value": None}]
     (tmp_path / "verdict.json").write_text(json.dumps({"checks": checks, "by": "gain", "score": 0.4}))
     register(registry, "a", 0.4, path=str(tmp_path))
@@ -194,7 +194,7 @@ def stands(registry: Registry, version: str) -> str:
     return approval_state(registry.client.get_model_version(MODEL, version).tags)
 
 
-def test_one_that_a_person_is_asked_about_waits_and_their_word_moves_the_alias(registry):
+def test_decide_approval_moves_alias_once(registry):
     three(registry)
     asked = register(registry, "d", 0.4, question=ASKS)
     assert asked.waits and not asked.champion and "`chatmill approve chatmill/4`" in asked.says
@@ -218,7 +218,7 @@ def test_one_that_a_person_is_asked_about_waits_and_their_word_moves_the_alias(r
     assert not register(registry, "e", 0.1, question=ASKS).waits
 
 
-def test_what_a_person_refused_stays_out_under_every_verdict(registry):
+def test_decide_refused_model_stays_out(registry):
     three(registry)
     register(registry, "d", 0.4, question=ASKS)
     assert registry.decide("4", False, "ann", "rude").says == (
@@ -232,7 +232,7 @@ def test_what_a_person_refused_stays_out_under_every_verdict(registry):
     assert registry.rollback("4", "it was the labels", "ann").now == champion(registry)
 
 
-def test_the_champion_of_then_counts_and_silence_is_a_no(registry):
+def test_decide_compares_with_current_champion_late_word_is_refused(registry):
     three(registry)
     for digest, score in (("d", 0.4), ("e", 0.5)):
         register(registry, digest, score, question=ASKS)
@@ -260,7 +260,7 @@ def test_the_champion_of_then_counts_and_silence_is_a_no(registry):
             find_version_asked(registry.versions(), name)
 
 
-def test_the_evaluation_stands_beside_the_champions(registry, tmp_path):
+def test_evaluation_rows_compare_with_champion(registry, tmp_path):
     register(registry, "a", 0.1)
     (tmp_path / "verdict.json").write_text(
         json.dumps({"checks": [{"name": "kl", "value": 6.5}], "by": "score", "score": 0.4})
@@ -273,7 +273,7 @@ def test_the_evaluation_stands_beside_the_champions(registry, tmp_path):
     ]
 
 
-def test_two_hundred_versions_are_read_at_once(registry):
+def test_versions_two_hundred_are_read_quickly(registry):
     registry.client.create_registered_model(MODEL)
     for number in range(200):
         registry.client.create_model_version(MODEL, "file:///m", tags={"score": str(number)})

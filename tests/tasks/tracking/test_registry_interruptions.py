@@ -105,7 +105,7 @@ THREE = [("", "1", GATE), ("1", "2", GATE), ("2", "3", GATE)]
         (promote, ("3", "5", GATE), ""),
     ],
 )
-def test_the_same_command_again_completes_what_was_begun(
+def test_registry_interrupted_change_is_completed_by_same_command(
     template: bytes,
     tmp_path: Path,
     change: Callable[[Registry], Any],
@@ -148,7 +148,9 @@ def test_the_same_command_again_completes_what_was_begun(
 
 
 @pytest.mark.parametrize("taken", [False, True], ids=["before", "after"])
-def test_another_command_first_finishes_what_was_begun(template: bytes, tmp_path: Path, taken: bool) -> None:
+def test_register_after_interrupted_rollback_finishes_it(
+    template: bytes, tmp_path: Path, taken: bool
+) -> None:
     """A rollback from version 3 is killed; then a run makes version 3's model again."""
     for last in range(1, MOST):
         (tmp_path / "mlflow.db").write_bytes(template)
@@ -185,7 +187,7 @@ def roll_back_halfway(template: bytes, root: Path) -> Registry:
     return registry
 
 
-def test_reading_finishes_what_was_begun(template: bytes, tmp_path: Path) -> None:
+def test_champion_after_interrupted_rollback_finishes_it(template: bytes, tmp_path: Path) -> None:
     registry = roll_back_halfway(template, tmp_path)
     client = registry.client
     assert str(client.get_model_version_by_alias(MODEL, CHAMPION).version) == "3"
@@ -193,7 +195,7 @@ def test_reading_finishes_what_was_begun(template: bytes, tmp_path: Path) -> Non
     assert champion and str(champion.version) == "2" and registry.moves()[-1].why == "rude"
 
 
-def test_an_alias_that_was_moved_meanwhile_is_left_where_it_is(template: bytes, tmp_path: Path) -> None:
+def test_champion_alias_moved_during_interruption_is_kept(template: bytes, tmp_path: Path) -> None:
     registry = roll_back_halfway(template, tmp_path)
     client = registry.client
     client.set_registered_model_alias(MODEL, CHAMPION, "1")
@@ -203,7 +205,7 @@ def test_an_alias_that_was_moved_meanwhile_is_left_where_it_is(template: bytes, 
     assert not register(registry, "c", 0.9, gate="another verdict").champion
 
 
-def test_a_model_that_other_means_threw_out_is_not_promoted_again(template: bytes, tmp_path: Path) -> None:
+def test_register_model_replaced_by_other_means_is_not_promoted(template: bytes, tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_bytes(template)
     registry = at(tmp_path).registry
     registry.client.set_registered_model_alias(MODEL, CHAMPION, "1")

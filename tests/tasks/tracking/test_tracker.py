@@ -70,7 +70,7 @@ def track(tracker: Tracker, reference: StageOutput, parents=()) -> StageOutput:
     return StageOutput(**{**vars(reference), "run": run})
 
 
-def test_a_stage_is_a_child_with_figures_files_and_data(tracker, tmp_path):
+def test_close_stage_child_run_has_metrics_files_and_data(tracker, tmp_path):
     made = track(tracker, output(tmp_path), parents=["one", "two"])
     run = tracker.client.get_run(made.run)
     assert run.data.tags["mlflow.parentRunId"] == tracker.run
@@ -85,7 +85,7 @@ def test_a_stage_is_a_child_with_figures_files_and_data(tracker, tmp_path):
     assert run.info.status == tracker.client.get_run(tracker.run).info.status == "FINISHED"
 
 
-def test_one_reused_names_the_run_it_reuses(tracker, tmp_path):
+def test_close_stage_reused_output_names_its_run(tracker, tmp_path):
     made = track(tracker, output(tmp_path))
     again = track(tracker, output(tmp_path, reused=True, run=made.run))
     assert again.run == made.run
@@ -94,7 +94,7 @@ def test_one_reused_names_the_run_it_reuses(tracker, tmp_path):
     assert not tracker.client.list_artifacts(child.info.run_id)
 
 
-def test_one_made_under_another_store_is_kept_in_this_one(tracker, tmp_path):
+def test_close_stage_output_of_other_store_is_kept(tracker, tmp_path):
     found = track(tracker, output(tmp_path, reused=True, run="0" * 32))
     assert found.run != "0" * 32
     assert "chatmill.reuses" not in tracker.client.get_run(found.run).data.tags
@@ -102,7 +102,7 @@ def test_one_made_under_another_store_is_kept_in_this_one(tracker, tmp_path):
 
 
 @pytest.mark.parametrize(("error", "status"), [(ValueError, "FAILED"), (KeyboardInterrupt, "KILLED")])
-def test_a_run_that_ends_badly_says_so(tracker, error, status):
+def test_open_run_failure_or_interrupt_sets_status(tracker, error, status):
     with (
         pytest.raises(error),
         tracker.open_run("demo", {}, {}, "note"),
@@ -120,7 +120,7 @@ def linger(root: Path, runs) -> None:
         time.sleep(60)
 
 
-def test_what_a_killed_process_left_open_is_closed(tracker, tmp_path):
+def test_close_abandoned_runs_of_killed_process_are_closed(tracker, tmp_path):
     context = multiprocessing.get_context("spawn")
     runs = context.Queue()
     process = context.Process(target=linger, args=(tmp_path, runs))
@@ -134,7 +134,7 @@ def test_what_a_killed_process_left_open_is_closed(tracker, tmp_path):
     assert list(tracker.close_abandoned_runs()) == []
 
 
-def test_the_first_that_passes_is_champion_and_a_better_one_takes_over(tracker, tmp_path):
+def test_register_better_score_becomes_champion(tracker, tmp_path):
     first = track(tracker, output(tmp_path, key="a"))
     assert tracker.register(first, verdict(0.4)).champion
     worse = tracker.register(track(tracker, output(tmp_path, key="b")), verdict(0.3))
@@ -146,7 +146,7 @@ def test_the_first_that_passes_is_champion_and_a_better_one_takes_over(tracker, 
     assert [version.version for version in tracker.registry.versions()] == [3, 2, 1]
 
 
-def test_one_that_does_not_pass_is_kept_with_the_reason(tracker, tmp_path):
+def test_register_failed_gate_is_kept_with_reason(tracker, tmp_path):
     refused = tracker.register(track(tracker, output(tmp_path)), verdict(9.0, passed=False))
     assert not refused.champion and tracker.registry.champion() is None and tracker.champion_folder() is None
     [version] = tracker.registry.versions()
@@ -154,7 +154,7 @@ def test_one_that_does_not_pass_is_kept_with_the_reason(tracker, tmp_path):
     assert CHAMPION not in version.aliases
 
 
-def test_the_same_model_is_registered_once(tracker, tmp_path):
+def test_register_same_model_is_one_version(tracker, tmp_path):
     made = track(tracker, output(tmp_path))
     first = tracker.register(made, verdict(0.4))
     again = tracker.register(made, verdict(0.4))
@@ -162,7 +162,7 @@ def test_the_same_model_is_registered_once(tracker, tmp_path):
     assert len(tracker.client.search_model_versions(f"name='{MODEL}'")) == 1
 
 
-def test_parameters_are_named_by_their_place():
+def test_flatten_values_nested_names_are_joined():
     nested = {"a": {"b": 1}, "sources": [{"name": "x"}, {"name": "y"}], "words": ["p", "q"]}
     assert dict(flatten_values(nested)) == {
         "a.b": "1", "sources.0.name": "x", "sources.1.name": "y", "words": "['p', 'q']",
