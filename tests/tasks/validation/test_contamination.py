@@ -29,27 +29,27 @@ def grams(tmp_path: Path) -> np.ndarray:
     return grams_of([path])
 
 
-def test_every_run_of_thirteen_words_counts_once(grams: np.ndarray) -> None:
+def test_grams_of_every_thirteen_words_count_once(grams: np.ndarray) -> None:
     assert grams.dtype == np.uint64
     assert len(grams) == len(LONG) - 13 + 1 + 1
     assert (np.diff(grams) > 0).all()
 
 
 @pytest.mark.parametrize("first", range(8))
-def test_thirteen_words_in_a_row_overlap(grams: np.ndarray, first: int) -> None:
+def test_overlaps_benchmark_thirteen_words_overlap(grams: np.ndarray, first: int) -> None:
     run = " ".join(LONG[first : first + 13])
 
     assert overlaps_benchmark(f"before it, {run} and after", grams)
     assert overlaps_benchmark(run.upper().replace(" ", ',\n"'), grams)
 
 
-def test_twelve_words_in_a_row_do_not(grams: np.ndarray) -> None:
+def test_overlaps_benchmark_twelve_words_do_not_overlap(grams: np.ndarray) -> None:
     assert not overlaps_benchmark(" ".join([*LONG[:12], "other", *LONG[13:]]), grams)
     assert not overlaps_benchmark(" ".join(LONG[:12]), grams)
     assert not overlaps_benchmark(" ".join(reversed(LONG)), grams)
 
 
-def test_a_short_example_counts_whole(grams: np.ndarray) -> None:
+def test_overlaps_benchmark_short_example_counts_whole(grams: np.ndarray) -> None:
     words = SHORT.split()
 
     assert overlaps_benchmark(f"They asked me: {SHORT} I did not know what to say to them then", grams)
@@ -58,19 +58,21 @@ def test_a_short_example_counts_whole(grams: np.ndarray) -> None:
     assert not overlaps_benchmark("only seven words are here in all", grams)
 
 
-def test_nothing_overlaps_with_nothing(grams: np.ndarray, tmp_path: Path) -> None:
+def test_overlaps_benchmark_empty_text_or_benchmark_does_not_overlap(
+    grams: np.ndarray, tmp_path: Path
+) -> None:
     assert not overlaps_benchmark("", grams)
     assert not overlaps_benchmark(" ".join(LONG), grams_of([]))
 
 
-def test_a_text_file_is_one_text(tmp_path: Path) -> None:
+def test_grams_of_text_file_is_one_text(tmp_path: Path) -> None:
     path = tmp_path / "poem.txt"
     path.write_text("\ufeff" + "\n".join(LONG), encoding="utf-8")
 
     assert overlaps_benchmark(" ".join(LONG[:13]), grams_of([path]))
 
 
-def test_a_script_without_spaces_has_a_word_a_character(tmp_path: Path) -> None:
+def test_grams_of_script_without_spaces_uses_characters(tmp_path: Path) -> None:
     path = tmp_path / "poem.txt"
     path.write_text("春眠不覺曉，處處聞啼鳥。", encoding="utf-8")
 
@@ -78,7 +80,7 @@ def test_a_script_without_spaces_has_a_word_a_character(tmp_path: Path) -> None:
     assert not overlaps_benchmark("孟浩然：春眠不覺曉處處聞啼", grams_of([path]))
 
 
-def test_hashes_are_the_same_in_another_process() -> None:
+def test_gram_hashes_are_same_in_another_process() -> None:
     code = "from tasks.data.ngrams import *; print(gram_hashes(word_hashes('One two, three!'), 2).tolist())"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
@@ -87,7 +89,7 @@ def test_hashes_are_the_same_in_another_process() -> None:
     assert word_hashes("\ud800 a").size == 1
 
 
-def test_hashes_are_spread_and_mind_order() -> None:
+def test_gram_hashes_are_spread_and_ordered() -> None:
     words = word_hashes(" ".join(map(str, range(20_000))))
     grams = gram_hashes(words, 13)
 
@@ -107,7 +109,7 @@ def test_hashes_are_spread_and_mind_order() -> None:
         ("a.txt", None, "a.txt: cannot be read"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_named(
+def test_grams_of_unreadable_file_is_refused(
     tmp_path: Path, name: str, content: bytes | None, says: str
 ) -> None:
     if content is not None:

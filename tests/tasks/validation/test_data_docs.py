@@ -24,7 +24,7 @@ def test_without_loading_leaves_nothing_to_fetch(page):
     assert not LOADS.search(kept) and "Content-Security-Policy" in kept
 
 
-def test_a_written_page_has_its_findings_and_loads_nothing(tmp_path):
+def test_write_page_has_findings_and_loads_nothing(tmp_path):
     chosen = build_expectations("text", Rules())
     write_page(tmp_path / "text.html", "text", chosen, 9, {chosen[0].meta["rule"]: (2, ["<b>one</b>"])})
     page = (tmp_path / "text.html").read_text()

@@ -56,7 +56,7 @@ def marked(
     return [(int(shard), int(place)) for shard, place in marks.tolist()]
 
 
-def test_signatures_estimate_similarity() -> None:
+def test_sign_texts_estimates_jaccard_similarity() -> None:
     base = prose(0)
     for step in (5, 10, 20, 50, 100):
         other = changed(base, range(0, 200, step))
@@ -66,7 +66,7 @@ def test_signatures_estimate_similarity() -> None:
         assert abs(np.mean(one == two) - jaccard(base, other)) < 4 * 0.5 / PERMUTATIONS**0.5
 
 
-def test_signatures_are_the_same_always() -> None:
+def test_sign_texts_is_same_in_another_process() -> None:
     code = (
         "from tasks.validation.near_dedup import sign_texts; print(sign_texts(['One two, three', '', "
         "'你好世界']).tolist())"
@@ -80,7 +80,7 @@ def test_signatures_are_the_same_always() -> None:
     assert sign_texts([]).shape == (0, PERMUTATIONS)
 
 
-def test_texts_without_words_are_known_by_their_characters() -> None:
+def test_sign_texts_without_words_uses_characters() -> None:
     dots, dashes, empty, dots_too = sign_texts(["...", "---", "", "..."])
 
     assert (dots == dots_too).all()
@@ -88,7 +88,7 @@ def test_texts_without_words_are_known_by_their_characters() -> None:
     assert not (dots == empty).all()
 
 
-def test_of_a_group_the_smallest_id_stays(tmp_path: Path) -> None:
+def test_near_marks_group_keeps_smallest_id(tmp_path: Path) -> None:
     base = prose(1)
     near_base = changed(base, [100])
     shards = [
@@ -102,7 +102,7 @@ def test_of_a_group_the_smallest_id_stays(tmp_path: Path) -> None:
     assert marked(tmp_path, shards, ids, 1.0) == [(2, 1), (2, 2)]
 
 
-def test_a_chain_is_one_group(tmp_path: Path) -> None:
+def test_near_marks_chain_is_one_group(tmp_path: Path) -> None:
     words = prose(4)
     chain = [changed(words, range(0, 5 * step, 5)) for step in range(8)]
     texts = [" ".join(link) for link in chain]
@@ -113,7 +113,7 @@ def test_a_chain_is_one_group(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("block", [4_000_000, 50])
-def test_the_groups_are_those_of_all_pairs(
+def test_near_marks_groups_match_all_pairs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
 ) -> None:
     monkeypatch.setattr(near_dedup, "HASH_BLOCK", block)
@@ -148,7 +148,7 @@ def test_the_groups_are_those_of_all_pairs(
     assert found == sorted(found)
 
 
-def test_a_crowd_leaves_one(tmp_path: Path) -> None:
+def test_near_marks_many_equal_texts_leave_one(tmp_path: Path) -> None:
     crowd = [" ".join(prose(6))] * 300
     others = [" ".join(prose(seed)) for seed in range(10, 20)]
 
@@ -158,20 +158,20 @@ def test_a_crowd_leaves_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("threshold", [0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 1.0])
-def test_bands_propose_what_the_threshold_asks(threshold: float) -> None:
+def test_band_rows_propose_pairs_at_threshold(threshold: float) -> None:
     size = band_rows(PERMUTATIONS, threshold)
 
     assert 1 - (1 - threshold**size) ** (PERMUTATIONS // size) >= 0.99
     assert size == PERMUTATIONS or 1 - (1 - threshold ** (size + 1)) ** (PERMUTATIONS // (size + 1)) < 0.99
 
 
-def test_nothing_has_no_duplicates(tmp_path: Path) -> None:
+def test_near_marks_empty_shards_have_no_duplicates(tmp_path: Path) -> None:
     assert near_marks([], [], 0.8).shape == (0,)
     assert marked(tmp_path, [[], []], [[], []], 0.8) == []
     assert marked(tmp_path, [["one text"]], [[1]], 0.8) == []
 
 
-def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
+def test_near_marks_mismatched_files_are_refused(tmp_path: Path) -> None:
     signatures, ids = saved(tmp_path, [["one", "two"]], [[1, 2]])
     np.save(tmp_path / "narrow.npy", np.zeros((2, 8), dtype=np.uint32))
 

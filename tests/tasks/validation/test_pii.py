@@ -27,7 +27,7 @@ def kinds(text: str) -> list[str]:
         "a_b-c@sub-domain.example.museum",
     ],
 )
-def test_an_address_is_found_whole(address: str) -> None:
+def test_mask_pii_email_address_is_masked_whole(address: str) -> None:
     assert mask_pii(f"Write to {address}, or ({address}).") == "Write to [e-mail], or ([e-mail])."
 
 
@@ -35,7 +35,7 @@ def test_an_address_is_found_whole(address: str) -> None:
     "text",
     ["@property", "icon@2x.png", "meet @ 5.30 pm", "user@host", "a@b@c.example", "x @y.example", "@@@"],
 )
-def test_an_at_sign_is_not_an_address(text: str) -> None:
+def test_find_pii_at_sign_is_no_address(text: str) -> None:
     assert kinds(text) == (["e-mail"] if text == "a@b@c.example" else [])
 
 
@@ -62,12 +62,12 @@ def test_an_at_sign_is_not_an_address(text: str) -> None:
         "98765 43210",
     ],
 )
-def test_a_phone_number_is_found_whole(number: str) -> None:
+def test_mask_pii_phone_number_is_masked_whole(number: str) -> None:
     assert mask_pii(f"Call {number} today.") == "Call [phone] today."
 
 
 @pytest.mark.parametrize("number", ["612 345 678", "13812345678", "6123456789"])
-def test_a_number_that_a_word_announces_is_a_phone_number(number: str) -> None:
+def test_mask_pii_announced_number_is_phone_number(number: str) -> None:
     assert kinds(f"It sold {number} copies") == []
     assert mask_pii(f"Tel.: {number}, phone number {number}") == "Tel.: [phone], phone number [phone]"
 
@@ -91,7 +91,7 @@ def test_a_number_that_a_word_announces_is_a_phone_number(number: str) -> None:
         "pages 123-456, 789-1011",
     ],
 )
-def test_other_numbers_are_left_alone(text: str) -> None:
+def test_find_pii_other_numbers_are_ignored(text: str) -> None:
     assert find_pii(text) == []
 
 
@@ -108,14 +108,14 @@ def test_other_numbers_are_left_alone(text: str) -> None:
         "6304000000000000",
     ],
 )
-def test_a_card_is_found_by_its_sum(card: str) -> None:
+def test_mask_pii_card_needs_valid_checksum(card: str) -> None:
     wrong = card[:-1] + str((int(card[-1]) + 1) % 10)
 
     assert mask_pii(f"Pay with {card}.") == "Pay with [card]."
     assert "card" not in kinds(f"Pay with {wrong}.")
 
 
-def test_digits_after_a_card_are_not_the_cards() -> None:
+def test_mask_pii_digits_after_card_are_kept() -> None:
     assert mask_pii("4111 1111 1111 1111 123 and 4111 1111 1111 1111 2027") == "[card] 123 and [card] 2027"
 
 
@@ -133,7 +133,7 @@ def test_digits_after_a_card_are_not_the_cards() -> None:
         BLOCK,
     ],
 )
-def test_a_key_is_found_whole(key: str) -> None:
+def test_mask_pii_key_is_masked_whole(key: str) -> None:
     assert mask_pii(f'key = "{key}"\n') == 'key = "[key]"\n'
 
 
@@ -149,11 +149,11 @@ def test_a_key_is_found_whole(key: str) -> None:
         "ASIA is the largest continent",
     ],
 )
-def test_a_prefix_alone_is_no_key(text: str) -> None:
+def test_find_pii_key_prefix_alone_is_ignored(text: str) -> None:
     assert find_pii(text) == []
 
 
-def test_spans_stand_in_order_and_apart() -> None:
+def test_find_pii_spans_are_sorted_and_disjoint() -> None:
     text = f"{JWT} 020 7946 0958@example.org 4111111111111111 é"
 
     spans = find_pii(text)
@@ -165,7 +165,7 @@ def test_spans_stand_in_order_and_apart() -> None:
     assert mask_pii("nothing here") == "nothing here"
 
 
-def test_numbers_far_apart_are_each_found() -> None:
+def test_mask_pii_distant_numbers_are_all_masked() -> None:
     prose = " Nothing to see in 1984, é or 漢. " * 50
     number, card = "020 7946 0958", "4111 1111 1111 1111"
     text = f"{number}{prose}{card}; {prose}phone number is 612 345 678. {prose}{number}"
@@ -180,7 +180,7 @@ def test_numbers_far_apart_are_each_found() -> None:
         "xoxb-", "4111 ", "tel ", "tel 1 ", "-----BEGIN PRIVATE KEY-----", "+1(", "1.", "00", "AKIA",
     ],
 )  # fmt: skip
-def test_time_is_linear_in_the_text(piece: str) -> None:
+def test_find_pii_time_is_linear(piece: str) -> None:
     def took(size: int) -> float:
         text = piece * (size // len(piece)) + "@0123456789 tel _ sk- eyJ"
         best = []

@@ -63,9 +63,7 @@ def write(path: Path, *rows: dict[str, Any]) -> Path:
     return path
 
 
-def test_rows_come_with_what_they_break_over_all_shards_and_kinds(
-    tmp_path: Path, rows: list[dict[str, Any]]
-) -> None:
+def test_set_aside_lists_rows_of_all_shards_and_kinds(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
     assert list(set_aside(tmp_path / "nowhere")) == []
     pair = plain(pair_row("Why?", "So.", "chat", "g", history=TURNS))
     lay(tmp_path, "pairs", [broken(pair, "completion has a fit length", 3)])
@@ -77,7 +75,7 @@ def test_rows_come_with_what_they_break_over_all_shards_and_kinds(
     assert json.loads(last.line) == broken(pair, "completion has a fit length", 3)
 
 
-def test_the_summary_counts_by_rule_and_source(tmp_path: Path) -> None:
+def test_summarize_quarantine_counts_by_rule_and_source(tmp_path: Path) -> None:
     poems = [{**row, "id": f"poem {row['id']}"} for row in texts(3, "poems")]
     tales = texts(3)
     shelf = [*map(broken, tales[:2]), *map(broken, poems), broken(tales[2], "id is unique")]
@@ -93,7 +91,7 @@ def test_the_summary_counts_by_rule_and_source(tmp_path: Path) -> None:
     assert found[0].first.row == poems[0]
 
 
-def test_what_is_admitted_is_read_as_it_was_written(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+def test_read_admissions_returns_admitted_rows(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
     assert read_admissions(tmp_path, PATH) == {}
     done = take(tmp_path, [rows[1]["id"], rows[0]["id"][:6]], by=" Ann ", why="„gut“")
     wanted = [Admission(row["id"], "Ann", "„gut“", NOW) for row in (rows[1], rows[0])]
@@ -103,9 +101,7 @@ def test_what_is_admitted_is_read_as_it_was_written(tmp_path: Path, rows: list[d
     assert first == {"id": rows[1]["id"], "by": "Ann", "why": "„gut“", "time": NOW}
 
 
-def test_of_one_row_the_last_admission_counts_and_the_first_stays_written(
-    tmp_path: Path, rows: list[dict[str, Any]]
-) -> None:
+def test_read_admissions_last_admission_of_row_counts(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
     take(tmp_path, [rows[0]["id"]])
     before = (tmp_path / PATH).read_bytes()
     (tmp_path / PATH).write_bytes(before.rstrip(b"\n"))  # as an editor may leave it
@@ -114,7 +110,7 @@ def test_of_one_row_the_last_admission_counts_and_the_first_stays_written(
     assert [found.by for found in read_admissions(tmp_path, PATH).values()] == ["Ben"]
 
 
-def test_mended_rows_are_admitted_whole(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+def test_admit_rows_corrected_rows_are_kept_whole(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
     better = {**rows[0], "text": "mended"}
     # A line of the quarantine, mended, may keep what the quarantine added.
     fixed = write(tmp_path / "fixed.jsonl", broken(better), {**rows[2], "text": "too"})
@@ -127,7 +123,7 @@ def test_mended_rows_are_admitted_whole(tmp_path: Path, rows: list[dict[str, Any
     assert take(tmp_path, [rows[0]["id"][:8], rows[2]["id"]], fixed=fixed) == done
 
 
-def test_an_id_that_is_whole_counts_although_it_begins_another(tmp_path: Path) -> None:
+def test_admit_rows_exact_id_wins_over_longer_one(tmp_path: Path) -> None:
     short, long = texts(1, id="tale-1")[0], texts(1, id="tale-10")[0]
     lay(tmp_path, "text", [broken(short), broken(long)])
     assert [found.id for found in take(tmp_path, ["tale-1"])] == ["tale-1"]
@@ -145,7 +141,9 @@ def test_an_id_that_is_whole_counts_although_it_begins_another(tmp_path: Path) -
         ({"ids": ["tale-1"]}, r"tale-1 begins more than one id \(tale-100, tale-101, tale-102\)"),
     ],
 )
-def test_an_admission_with_a_fault_writes_nothing(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
+def test_admit_rows_invalid_request_writes_nothing(
+    tmp_path: Path, changes: dict[str, Any], says: str
+) -> None:
     lay(tmp_path, "text", [broken(texts(1, id=f"tale-{number}")[0]) for number in range(100, 120)])
     with pytest.raises(UserError, match=says):
         take(tmp_path, **{"ids": ["tale-100"], **changes})
@@ -165,7 +163,7 @@ def test_an_admission_with_a_fault_writes_nothing(tmp_path: Path, changes: dict[
         ([{}, {"id": "tale-2"}], r"line 2: the row tale-2 is not among the ids"),
     ],
 )
-def test_a_file_of_mended_rows_is_right_or_refused(
+def test_admit_rows_invalid_file_of_rows_is_refused(
     tmp_path: Path, lines: list[dict[str, Any]], says: str
 ) -> None:
     row = texts(1, id="tale-1")[0]
@@ -180,7 +178,7 @@ def test_a_file_of_mended_rows_is_right_or_refused(
         take(tmp_path, ["tale-1"], fixed=tmp_path / "none.jsonl")
 
 
-def test_a_pair_is_no_mended_text(tmp_path: Path) -> None:
+def test_admit_rows_pair_in_place_of_text_is_refused(tmp_path: Path) -> None:
     lay(tmp_path, "text", [broken(texts(1, id="tale-1")[0])])
     fixed = write(tmp_path / "fixed.jsonl", {**plain(pair_row("Why?", "So.", "chat", "g")), "id": "tale-1"})
     with pytest.raises(UserError, match=r"this is no row of text"):
@@ -196,7 +194,7 @@ def test_a_pair_is_no_mended_text(tmp_path: Path) -> None:
         ("ratings", rating_row("a", "b", [1, 2.5], ["ann", "ben"], "tone", "s", "g", TURNS, [NOW, NOW])),
     ],
 )
-def test_every_record_fits_its_own_kind_alone(kind: str, row: Record) -> None:
+def test_explain_misfit_record_fits_only_its_kind(kind: str, row: Record) -> None:
     values = plain(row)
     assert explain_misfit(kind, values) == ""
     assert all(
@@ -234,7 +232,7 @@ def test_every_record_fits_its_own_kind_alone(kind: str, row: Record) -> None:
         ),
     ],
 )
-def test_a_broken_admission_is_named_and_nothing_added_to_it(
+def test_read_admissions_broken_line_is_refused(
     tmp_path: Path, rows: list[dict[str, Any]], line: str, says: str
 ) -> None:
     (tmp_path / "configs").mkdir()
@@ -247,7 +245,7 @@ def test_a_broken_admission_is_named_and_nothing_added_to_it(
     assert (tmp_path / PATH).read_text() == text
 
 
-def test_what_cannot_be_written_leaves_all_as_it_was(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+def test_admit_rows_failed_write_changes_nothing(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
     take(tmp_path, [rows[0]["id"]])
     before = (tmp_path / PATH).read_bytes()
     (tmp_path / "configs" / "admitted.jsonl.part").mkdir()
@@ -264,7 +262,7 @@ def _take_each(root: Path, ids: list[str]) -> None:
         take(root, [number])
 
 
-def test_two_who_admit_at_once_lose_nothing(tmp_path: Path) -> None:
+def test_admit_rows_two_processes_lose_nothing(tmp_path: Path) -> None:
     many = texts(40)
     lay(tmp_path, "text", [broken(row) for row in many])
     ids = [row["id"] for row in many]

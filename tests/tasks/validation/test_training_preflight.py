@@ -104,12 +104,12 @@ def check(root: Path, rows: Sequence[Record], asked: Trainings = ASKED) -> tuple
     return check_trainings(asked, *prepared(root, rows))
 
 
-def test_enough_of_everything_passes(tmp_path: Path) -> None:
+def test_check_trainings_enough_data_passes(tmp_path: Path) -> None:
     assert check(tmp_path, [*texts(), *pairs(), *comparisons(), *ratings()]) == ()
 
 
 @pytest.mark.parametrize("labels", [comparisons(), ratings()])
-def test_one_kind_of_labels_is_enough(tmp_path: Path, labels: list[Record]) -> None:
+def test_check_trainings_one_kind_of_labels_passes(tmp_path: Path, labels: list[Record]) -> None:
     assert check(tmp_path, [*texts(), *pairs(), *labels]) == ()
 
 
@@ -124,7 +124,7 @@ def held_out(rows: Sequence[Record], kept: int) -> list[Record]:
     ("kept", "says"),
     [(1, "judged on 1 test prompt alone, and learn from"), (3, "judged on 3 test prompts alone"), (6, "")],
 )
-def test_few_test_prompts_beside_many_labels_are_said(tmp_path: Path, kept: int, says: str) -> None:
+def test_check_trainings_few_test_prompts_are_noted(tmp_path: Path, kept: int, says: str) -> None:
     found = check(tmp_path, [*texts(), *held_out(pairs(), kept), *ratings()])
     assert (says in " ".join(found) and len(found) == 1) if says else found == ()
 
@@ -133,7 +133,7 @@ def test_few_test_prompts_beside_many_labels_are_said(tmp_path: Path, kept: int,
     ("compared", "kept", "says"),
     [(60, 1, "is of 1 held-out comparison,"), (40, 2, "is of 2 held-out comparisons,"), (60, 6, "")],
 )
-def test_few_held_out_comparisons_beside_many_ratings_are_said(
+def test_check_trainings_few_held_out_comparisons_are_noted(
     tmp_path: Path, compared: int, kept: int, says: str
 ) -> None:
     labels = [*held_out(comparisons(compared), kept), *ratings(90)]
@@ -141,7 +141,7 @@ def test_few_held_out_comparisons_beside_many_ratings_are_said(
     assert (says in " ".join(found) and len(found) == 1) if says else found == ()
 
 
-def test_a_kind_that_is_missing_is_said_and_stops_nothing(tmp_path: Path) -> None:
+def test_check_trainings_missing_kind_is_noted(tmp_path: Path) -> None:
     for name, rows, says in (
         ("a", texts(), "there are no pairs: the run makes the base model and ends at sft"),
         ("b", [*texts(), *pairs()], "there are no labels: the run ends after sft"),
@@ -167,7 +167,7 @@ def test_a_kind_that_is_missing_is_said_and_stops_nothing(tmp_path: Path) -> Non
         (pairs(), {"evaluate": EvaluateParameters(sources=("film",))}, "no test prompt of film"),
     ],
 )  # fmt: skip
-def test_what_a_later_stage_would_stop_at_is_said_first(
+def test_check_trainings_later_failure_is_refused_first(
     tmp_path: Path, rows: list[Record], changes: dict[str, Any], says: str
 ) -> None:
     others = [texts(), pairs(), comparisons()]
@@ -178,7 +178,7 @@ def test_what_a_later_stage_would_stop_at_is_said_first(
         check(tmp_path, [*kept, *rows], replace(ASKED, **changes))
 
 
-def test_all_stages_that_would_stop_are_named_at_once(tmp_path: Path) -> None:
+def test_check_trainings_all_failing_stages_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         check(tmp_path, [*texts(), *pairs(4), *comparisons(3)])
     for stage in ("sft", "reward", "rlhf"):
@@ -199,24 +199,24 @@ def test_all_stages_that_would_stop_are_named_at_once(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_group_of_all_rows_is_the_reason(tmp_path: Path, group: str, says: str) -> None:
+def test_check_trainings_single_group_is_named(tmp_path: Path, group: str, says: str) -> None:
     with pytest.raises(UserError, match=r"None of the pairs fall into the .* split: " + re.escape(says)):
         check(tmp_path, [*texts(), *pairs(group=group), *comparisons()])
 
 
-def test_texts_of_few_groups_are_refused_by_the_split(tmp_path: Path) -> None:
+def test_split_texts_of_few_groups_are_refused(tmp_path: Path) -> None:
     rows = [text_row(say(n, 30), "books", f"shelf {n % 2}") for n in range(60)]
     with pytest.raises(UserError, match=r"none of the 60 texts falls .*60 text are of 2 groups, 30 of them"):
         check(tmp_path, rows)
 
 
-def test_no_text_is_said_as_such(tmp_path: Path) -> None:
+def test_split_without_text_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no text to learn language from; add a source of texts"):
         check(tmp_path, pairs())
 
 
 @pytest.mark.parametrize("format", ["csv", "jsonl"])
-def test_a_group_column_can_be_ignored(tmp_path: Path, format: str) -> None:
+def test_ingest_ignored_group_column_is_not_used(tmp_path: Path, format: str) -> None:
     rows = [(f"Question {n}?", f"Answer {n}.", "control") for n in range(30)]
     if format == "csv":
         text = "prompt,completion,group\n" + "".join(",".join(row) + "\n" for row in rows)
@@ -233,7 +233,9 @@ def test_a_group_column_can_be_ignored(tmp_path: Path, format: str) -> None:
 
 
 @pytest.mark.parametrize("large", [False, True])
-def test_the_dry_run_says_it_too(tmp_path: Path, large: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_later_stages_dry_run_gives_same_notes(
+    tmp_path: Path, large: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if large:
         monkeypatch.setattr("tasks.onboarding.source_preview.LARGE", 1000)
     lines = [f'{{"text": "{say(n, 30)}"}}\n' for n in range(80)]

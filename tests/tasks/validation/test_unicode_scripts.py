@@ -26,12 +26,12 @@ from tasks.validation.unicode_scripts import SCRIPTS, is_known_script, share_in
         ("Georgian", "ქართული"),
     ],
 )
-def test_each_script_is_its_own(script: str, text: str) -> None:
+def test_share_in_each_script_is_its_own(script: str, text: str) -> None:
     assert share_in(text, [script]) == 1.0
     assert share_in(text, [name for name in SCRIPTS if name != script]) == 0.0
 
 
-def test_a_share_is_of_letters_alone() -> None:
+def test_share_in_counts_letters_alone() -> None:
     assert share_in("abc где 123, ...!", ["Latin"]) == 0.5
     assert share_in("abc где 漢字", ["Latin", "Cyrillic"]) == 0.75
     assert share_in("abc где 漢字", ["Latin", "Latin"]) == 3 / 8
@@ -39,17 +39,17 @@ def test_a_share_is_of_letters_alone() -> None:
     assert share_in("a\U00010330", ["Latin"]) == 0.5
 
 
-def test_ascii_is_latin() -> None:
+def test_share_in_ascii_is_latin() -> None:
     assert share_in("plain text", ["Latin", "Greek"]) == 1.0
     assert share_in("plain text", ["Greek"]) == 0.0
 
 
 @pytest.mark.parametrize("text", ["", "123 ...", "١٢٣", "\ud800"])
-def test_a_text_without_letters_has_none_that_are_wrong(text: str) -> None:
+def test_share_in_text_without_letters_is_one(text: str) -> None:
     assert share_in(text, ["Greek"]) == 1.0
 
 
-def test_the_names_agree_with_the_names_of_characters() -> None:
+def test_share_in_names_match_unicode_names() -> None:
     for script in ("Armenian", "Bengali", "Ethiopic", "Khmer", "Tamil", "Telugu", "Tibetan"):
         letters = [
             chr(point)
@@ -60,7 +60,7 @@ def test_the_names_agree_with_the_names_of_characters() -> None:
         assert share_in("".join(letters), [script]) == 1.0
 
 
-def test_an_unknown_name_is_told() -> None:
+def test_share_in_unknown_script_is_refused() -> None:
     assert is_known_script("Latin")
     assert not is_known_script("latin")
     with pytest.raises(ValueError, match="no script is called 'Latn'"):
