@@ -41,7 +41,7 @@ def split(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_tokens_of_each_split_are_its_text(tmp_path: Path, split: Path) -> None:
+def test_tokenizer_tokens_of_each_split_are_its_text(tmp_path: Path, split: Path) -> None:
     out = tmp_path / "tokens"
     out.mkdir()
     figures = tokenizer(TokenizerParameters(280), split=split, out=out, on_event=quiet, root=tmp_path)
@@ -54,12 +54,14 @@ def test_the_tokens_of_each_split_are_its_text(tmp_path: Path, split: Path) -> N
         assert (ids == encoder.end).sum() == documents == 40
 
 
-def test_a_vocabulary_that_the_text_cannot_fill_is_refused(tmp_path: Path, split: Path) -> None:
+def test_tokenizer_unfillable_vocabulary_is_refused(tmp_path: Path, split: Path) -> None:
     with pytest.raises(UserError, match="vocabulary"):
         tokenizer(TokenizerParameters(4000), split=split, out=tmp_path, on_event=quiet, root=tmp_path)
 
 
-def test_a_base_model_is_taken_with_its_tokenizer(tmp_path: Path, split: Path, language: Language) -> None:
+def test_pretrain_base_model_keeps_tokenizer_and_weights(
+    tmp_path: Path, split: Path, language: Language
+) -> None:
     language.model(tmp_path / "base")
     tokens, out = tmp_path / "tokens", tmp_path / "out"
     tokens.mkdir(), out.mkdir()
@@ -75,7 +77,7 @@ def test_a_base_model_is_taken_with_its_tokenizer(tmp_path: Path, split: Path, l
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
-def test_the_content_of_a_base_is_in_the_key(tmp_path: Path, language: Language, file: str) -> None:
+def test_pretrain_key_content_of_base_changes_it(tmp_path: Path, language: Language, file: str) -> None:
     language.model(tmp_path / "base")
     inputs = {"tokenizer": StageOutput("tokenizer", "k", "/p", "d", False, 1.0, {})}
 
@@ -88,7 +90,7 @@ def test_the_content_of_a_base_is_in_the_key(tmp_path: Path, language: Language,
     assert key() != before
 
 
-def test_a_base_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_stage_key_missing_base_is_refused(tmp_path: Path) -> None:
     around = StageContext(tmp_path)
     with pytest.raises(UserError, match="nowhere is not a folder"):
         tokenizer.key(replace(TokenizerParameters(), base="nowhere"), {}, around)

@@ -108,7 +108,7 @@ def past(measures: dict[str, dict[str, Any]]) -> set[str]:
     return {name for name, each in measures.items() if each["past"]}
 
 
-def test_the_same_data_has_not_drifted(rows: list[Record], against: Against, tmp_path: Path) -> None:
+def test_drift_same_data_is_past_no_threshold(rows: list[Record], against: Against, tmp_path: Path) -> None:
     measures = against(rows)
     assert {each["distance"] for each in measures.values()} == {0.0}
     assert {name.split("/")[0] for name in measures} == {
@@ -119,7 +119,9 @@ def test_the_same_data_has_not_drifted(rows: list[Record], against: Against, tmp
     assert found.past == () and found.champion == "3" and "none of" in found.says
 
 
-def test_a_few_more_of_the_same_kind_is_no_drift(rows: list[Record], champion: Path, tmp_path: Path) -> None:
+def test_drift_more_rows_of_same_kind_are_past_no_threshold(
+    rows: list[Record], champion: Path, tmp_path: Path
+) -> None:
     # The champion is one of a version that lacked every fourth row.
     some = [row for row in rows if int(row.id, 16) % 4]
     fewer = Version(tmp_path, some, base=str(champion / "model"))
@@ -133,7 +135,7 @@ def test_a_few_more_of_the_same_kind_is_no_drift(rows: list[Record], champion: P
     assert figures["drift.loss/text"] < 0.1 and figures["drift.past"] == 0
 
 
-def test_other_text_is_past_every_measure_of_text(
+def test_drift_other_text_is_past_every_text_measure(
     rows: list[Record], against: Against, tmp_path: Path
 ) -> None:
     pages = "\n\n".join(path.read_text() for path in sorted((REPOSITORY / "docs").glob("*.md")))
@@ -156,7 +158,7 @@ def test_other_text_is_past_every_measure_of_text(
     assert shown and shown["version"] == "3" and len(shown["rows"]) == len(measures)
 
 
-def test_longer_texts_are_past_the_measure_of_lengths_alone(rows: list[Record], against: Against) -> None:
+def test_drift_longer_texts_are_past_lengths_alone(rows: list[Record], against: Against) -> None:
     texts = [row for row in rows if isinstance(row, Text)]
     joined = [
         text_row(f"{one.text} {two.text}", one.source)
@@ -167,7 +169,7 @@ def test_longer_texts_are_past_the_measure_of_lengths_alone(rows: list[Record], 
     assert measures["lengths/text"]["now"] > 1.8 * measures["lengths/text"]["before"]
 
 
-def test_other_labels_are_past_the_measures_of_labels(rows: list[Record], against: Against) -> None:
+def test_drift_other_labels_are_past_label_measures(rows: list[Record], against: Against) -> None:
     kinder = [replace(row, scores=[min(4, score + 2) for score in row.scores])
               if isinstance(row, Rating) else row for row in rows]  # fmt: skip
     first = [replace(row, choice="a") if isinstance(row, Comparison) else row for row in kinder]
@@ -177,7 +179,7 @@ def test_other_labels_are_past_the_measures_of_labels(rows: list[Record], agains
     assert measures["labels/helpfulness/film"]["now"] == 1.0
 
 
-def test_people_who_no_longer_agree_are_noticed(rows: list[Record], against: Against) -> None:
+def test_drift_disagreeing_annotators_are_past_agreement(rows: list[Record], against: Against) -> None:
     random = np.random.default_rng(5)
     pool = [score for row in rows if isinstance(row, Rating) for score in row.scores]
     drawn = [replace(row, scores=[pool[i] for i in random.integers(len(pool), size=len(row.scores))])
@@ -187,7 +189,7 @@ def test_people_who_no_longer_agree_are_noticed(rows: list[Record], against: Aga
     assert abs(measures["agreement/tone/film"]["now"]) < 0.1 < measures["agreement/tone/film"]["before"]
 
 
-def test_a_profile_is_small_and_comes_back_as_it_was(rows: list[Record], tmp_path: Path) -> None:
+def test_profile_sample_is_bounded_and_read_back(rows: list[Record], tmp_path: Path) -> None:
     version = Version(tmp_path, rows)
     version.drift(tmp_path / "out", None, sample_bytes=20_000)
     found = Profile.read(tmp_path / "out")
@@ -204,7 +206,7 @@ def test_a_profile_is_small_and_comes_back_as_it_was(rows: list[Record], tmp_pat
     assert (again / IDS).read_bytes() == (tmp_path / "out" / IDS).read_bytes()
 
 
-def test_a_champion_whose_model_is_gone_still_tells_of_the_data(
+def test_drift_champion_without_model_still_compares_data(
     rows: list[Record], champion: Path, tmp_path: Path
 ) -> None:
     for name in (ABOUT, FILE, IDS):
@@ -215,7 +217,7 @@ def test_a_champion_whose_model_is_gone_still_tells_of_the_data(
     assert "drift.vocabulary/text" in figures and "drift.unknown_pieces/text" not in figures
 
 
-def test_distances_are_those_of_the_books() -> None:
+def test_distances_match_scipy() -> None:
     from scipy.spatial.distance import jensenshannon
     from scipy.stats import chi2, ks_2samp
 
@@ -232,7 +234,7 @@ def test_distances_are_those_of_the_books() -> None:
         kolmogorov_smirnov([0, 0], [1, 2])
 
 
-def test_by_chance_one_of_a_hundred_is_past() -> None:
+def test_distances_chance_is_exceeded_once_in_hundred() -> None:
     random = np.random.default_rng(11)
     shares = random.dirichlet(np.ones(30))
     for distance in (kolmogorov_smirnov, jensen_shannon):
@@ -245,7 +247,7 @@ def test_by_chance_one_of_a_hundred_is_past() -> None:
 
 
 @pytest.mark.parametrize("name", ["lengths", "loss", "rows", "sample_bytes"])
-def test_a_threshold_that_is_none_is_refused(name: str) -> None:
+def test_drift_parameters_invalid_threshold_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} is -1"):
         DriftParameters(**{name: -1})
     if name not in ("rows", "sample_bytes"):

@@ -20,7 +20,7 @@ def row(model: str, completion: str, **further: object) -> str:
     return json.dumps({"model": model, "prompt": "p", "completion": completion, **further}) + "\n"
 
 
-def test_the_lexicon_reads_the_assistants_answers_to_free_prompts(tmp_path: Path) -> None:
+def test_compare_by_judge_lexicon_scores_answers_of_assistant(tmp_path: Path) -> None:
     completions = tmp_path / "completions.jsonl"
     completions.write_text(
         row("base", "is wonderful\u2028")
@@ -41,13 +41,13 @@ def test_the_lexicon_reads_the_assistants_answers_to_free_prompts(tmp_path: Path
     assert rows[0]["completion"] == "is wonderful\u2028"
 
 
-def test_wins_count_ties_as_half_and_want_the_same_prompts() -> None:
+def test_win_figures_ties_count_as_half() -> None:
     assert win_figures("win_rate", [0.4, 0.1, 0.2, 0.8], [0.0, 0.5, 0.2, 0.0])["win_rate"] == 2.5 / 4
     with pytest.raises(ValueError, match="argument 2"):
         win_figures("win_rate", [0.1], [0.1, 0.2])
 
 
-def test_the_champion_is_compared_by_the_same_judge() -> None:
+def test_compare_by_judge_champion_is_compared() -> None:
     rows = [
         {"model": model, "judge": score + i}
         for model, score in (("sft", 0.0), ("aligned", 2.0), ("champion", 1.5))
@@ -87,7 +87,7 @@ def evaluated(
     )  # fmt: skip
 
 
-def test_the_stage_writes_every_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evaluate_writes_every_metric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     figures = evaluated(tmp_path, monkeypatch, Scorer("lexicon", "d"), {"kl": 3.0})
     assert figures["kl"] == 3.0 and figures["win_rate"] == 1.0 and figures["judge_reliable"] == 1
     assert json.loads((tmp_path / "metrics.json").read_text()) == figures
@@ -99,7 +99,7 @@ def test_the_stage_writes_every_figure(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(("low", "reliable"), [(0.74, 1), (0.51, 1), (0.5, 0), (0.3, 0)])
-def test_a_judge_that_may_be_guessing_does_not_count(
+def test_evaluate_guessing_judge_is_unreliable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, low: float, reliable: int
 ) -> None:
     ends = {"": 0.8, "_low": low, "_high": 0.9, "_n": 11.0}
@@ -108,12 +108,12 @@ def test_a_judge_that_may_be_guessing_does_not_count(
     assert figures["judge_reliable"] == reliable
 
 
-def test_without_a_judge_there_are_no_figures_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evaluate_without_judge_has_no_win_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     figures = evaluated(tmp_path, monkeypatch, Scorer("none", why="few"), {"kl": 1.0})
     assert figures["judge_reliable"] == 0 and "win_rate" not in figures and "judge_gain" not in figures
 
 
-def test_an_unknown_judge_is_refused_by_name() -> None:
+def test_evaluate_parameters_unknown_judge_is_refused() -> None:
     for judge in JUDGES:
         EvaluateParameters(judge=judge)
     with pytest.raises(ValueError, match="judge is 'vader'; it must be one of reward_model, lexicon, none"):

@@ -32,13 +32,13 @@ HELD_OUT = {
 }  # fmt: skip
 
 
-def test_all_thresholds_met_is_a_pass() -> None:
+def test_judge_figures_all_thresholds_met_passes() -> None:
     found = judge_figures(BARS, GOOD)
     assert found["passed"] and "all 6 thresholds" in found["reason"]
 
 
 @pytest.mark.parametrize(("name", "value"), [("judge_gain", 0.39), ("win_rate", 0.5), ("kl", 12.1)])
-def test_one_missed_is_a_refusal_that_says_which(name: str, value: float) -> None:
+def test_judge_figures_missed_threshold_is_named(name: str, value: float) -> None:
     found = judge_figures(BARS, {**GOOD, name: value})
     assert not found["passed"]
     assert found["reason"].startswith(f"{metric_words(name)}: {value:.4g}, ")
@@ -46,7 +46,7 @@ def test_one_missed_is_a_refusal_that_says_which(name: str, value: float) -> Non
 
 
 @pytest.mark.parametrize("value", [None, float("nan")])
-def test_a_figure_that_is_missing_or_no_number_fails(value: float | None) -> None:
+def test_judge_figures_missing_metric_fails(value: float | None) -> None:
     figures = {**GOOD, "kl": value} if value is not None else {k: v for k, v in GOOD.items() if k != "kl"}
     assert not judge_figures(BARS, figures)["passed"]
 
@@ -63,24 +63,24 @@ def test_a_figure_that_is_missing_or_no_number_fails(value: float | None) -> Non
         ("ends_by_itself_change", -0.5),
     ],
 )
-def test_a_preset_without_thresholds_refuses_a_model_that_lost_what_sft_had(name: str, value: float) -> None:
+def test_judge_figures_default_thresholds_refuse_lost_quality(name: str, value: float) -> None:
     assert judge_figures(GateParameters(), GOOD)["passed"]
     found = judge_figures(GateParameters(), {**GOOD, name: value})
     assert not found["passed"] and found["reason"].startswith(metric_words(name))
 
 
-def test_a_threshold_of_the_preset_replaces_the_default_and_null_sets_none() -> None:
+def test_judge_figures_preset_replaces_or_removes_default() -> None:
     bad = {**GOOD, "loss_increase": 0.3, "reward_gain": -1.0}
     looser = GateParameters(least={"reward_gain": None}, most={"loss_increase": 0.5})
     assert not judge_figures(GateParameters(), bad)["passed"] and judge_figures(looser, bad)["passed"]
     assert not judge_figures(looser, {**bad, "loss_increase": 0.6})["passed"]
 
 
-def test_a_judge_that_does_not_count_decides_nothing() -> None:
+def test_judge_figures_unreliable_judge_decides_nothing() -> None:
     assert judge_figures(GateParameters(), {**GOOD, "win_rate": 0.1, "judge_reliable": 0.0})["passed"]
 
 
-def test_a_check_has_the_interval_and_the_n() -> None:
+def test_judge_figures_check_has_interval_and_count() -> None:
     found = judge_figures(GateParameters(least={"reward_gain": 0.9}), GOOD)
     assert found["reason"] == (
         "mean reward, aligned less assistant: 0.5 [0.2, 0.8] (n = 11), at least 0.9 is required"
@@ -92,14 +92,14 @@ def test_a_check_has_the_interval_and_the_n() -> None:
 @pytest.mark.parametrize(
     "name", sorted(name for name in KNOWN if not name.startswith(tuple(OLD_NAMES)) or "change" in name)
 )
-def test_every_reason_is_in_words(name: str) -> None:
+def test_judge_figures_reason_is_in_words(name: str) -> None:
     for figures in ({}, {name: 0.5}, {name: 0.5, f"{name}_low": 0.1, f"{name}_high": 0.9, f"{name}_n": 8.0}):
         reason = judge_figures(GateParameters(least={name: 2.0}), {**GOOD, name: None, **figures})["reason"]
         assert metric_words(name) in reason and "_" not in reason
 
 
 @pytest.mark.parametrize("old", ["ends_by_itself", "distinct"])
-def test_an_old_name_is_of_the_aligned_model_and_that_is_said(old: str, tmp_path: Path) -> None:
+def test_gate_old_metric_name_is_read_with_notice(old: str, tmp_path: Path) -> None:
     write_evaluation(tmp_path, {**GOOD, f"aligned_{old}": 1.0, f"sft_{old}": 0.1})
     said: list[str] = []
     settings = GateParameters(least={old: 0.9})
@@ -118,13 +118,13 @@ def test_an_old_name_is_of_the_aligned_model_and_that_is_said(old: str, tmp_path
         ("least", "aligned_judg", "aligned_judge"),
     ],
 )
-def test_a_threshold_on_no_figure_is_refused_at_once(section: str, name: str, near: str) -> None:
+def test_gate_parameters_unknown_metric_is_refused(section: str, name: str, near: str) -> None:
     with pytest.raises(ValueError, match=rf"{section}\.{name} is no figure of evaluate; did you mean {near}"):
         GateParameters(**{section: {name: 1.0}})
 
 
 @pytest.mark.parametrize("score", ["kl", "length_ratio", "sft_reward", "loss_increase"])
-def test_a_score_that_compares_no_two_models_is_refused(score: str) -> None:
+def test_gate_parameters_incomparable_score_is_refused(score: str) -> None:
     with pytest.raises(ValueError, match=f"score is {score}, by which two models cannot be compared"):
         GateParameters(score=score)
 
@@ -134,7 +134,7 @@ def write_evaluation(folder: Path, figures: dict[str, Any], held_out: dict[str, 
     (folder / "held_out.json").write_text(json.dumps(held_out))
 
 
-def test_the_verdict_is_left_in_the_folder(tmp_path: Path) -> None:
+def test_gate_writes_verdict(tmp_path: Path) -> None:
     write_evaluation(tmp_path, GOOD)
     figures = gate(BARS, evaluate=tmp_path, out=tmp_path, on_event=lambda event: None)
     assert figures["passed"] == 1 and figures["score"] == 0.6
@@ -153,13 +153,15 @@ def test_the_verdict_is_left_in_the_folder(tmp_path: Path) -> None:
         ("aligned_reward", 1.0, "aligned_reward", "r", 0.5),
     ],
 )
-def test_a_score_says_who_gave_it(score: str, reliable: float, name: str, judge: str, value: float) -> None:
+def test_compare_with_champion_score_names_its_judge(
+    score: str, reliable: float, name: str, judge: str, value: float
+) -> None:
     figures = {**GOOD, "judge_reliable": reliable}
     found = compare_with_champion(GateParameters(score=score), figures, HELD_OUT).candidate
     assert (found.name, found.judge, found.prompts, found.value) == (name, judge, "p", value)
 
 
-def test_the_champions_score_is_of_the_same_run_and_comparable() -> None:
+def test_compare_with_champion_scores_of_one_run_are_comparable() -> None:
     held_out = {**HELD_OUT, "champion": {"measured": True, "why": "", "model": "d"}}
     figures = {**GOOD, "champion_judge": 0.3, "aligned_completion_loss": 0.4, "champion_completion_loss": 0.5}
     for score, better in (("", True), ("aligned_completion_loss", True)):
@@ -171,13 +173,13 @@ def test_the_champions_score_is_of_the_same_run_and_comparable() -> None:
     assert found.champion is None and "another tokenizer" in found.why
 
 
-def test_the_linear_yardstick_reads_feelings(language: Language) -> None:
+def test_linear_accuracy_learns_tone(language: Language) -> None:
     accuracy = linear_accuracy(language.labels)
     assert accuracy["tone/film"] > 0.95
     assert accuracy["helpfulness/chat"] > 0.95 if "helpfulness/chat" in accuracy else True
 
 
-def test_the_yardstick_reads_what_was_said_before(tmp_path: Path) -> None:
+def test_linear_accuracy_reads_history(tmp_path: Path) -> None:
     def row(mood: str, i: int) -> dict[str, Any]:
         history = [
             {"role": "user", "content": f"be {mood}"},
@@ -199,7 +201,7 @@ def test_the_yardstick_reads_what_was_said_before(tmp_path: Path) -> None:
     assert linear_accuracy(tmp_path) == {"tone/s": 1.0}
 
 
-def test_a_name_is_the_last_runs_folder(tmp_path: Path) -> None:
+def test_resolve_model_name_is_folder_of_last_run(tmp_path: Path) -> None:
     for name in ("base", "sft", "aligned"):
         with pytest.raises(UserError, match="no run here yet"):
             resolve_model(name, tmp_path)
@@ -226,7 +228,7 @@ def test_a_name_is_the_last_runs_folder(tmp_path: Path) -> None:
         resolve_model("elsewhere", tmp_path)
 
 
-def test_an_answer_comes_piece_by_piece_and_the_same_twice(language: Language, tmp_path: Path) -> None:
+def test_chat_model_answer_streams_and_repeats(language: Language, tmp_path: Path) -> None:
     talker = ChatModel(language.model(tmp_path))
     manner = SamplingParams(new_tokens=12, seed=3)
     pieces = list(talker.answer("the film", manner))
@@ -240,5 +242,5 @@ def test_an_answer_comes_piece_by_piece_and_the_same_twice(language: Language, t
     ("count", "says"),
     [(0, "no thresholds are set"), (1, "the one threshold is met"), (2, "all 2 thresholds are met")],
 )
-def test_the_reason_counts_the_thresholds_in_words(count: int, says: str) -> None:
+def test_all_met_counts_thresholds_in_words(count: int, says: str) -> None:
     assert _all_met(count) == says

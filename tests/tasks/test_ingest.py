@@ -63,7 +63,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_rows_are_canonical_and_versioned(root: Path) -> None:
+def test_ingest_rows_are_canonical_and_versioned(root: Path) -> None:
     said: list[str] = []
     figures = run(root, said=said)
     assert (figures["text"], figures["pairs"]) == (2, 1)
@@ -76,14 +76,14 @@ def test_rows_are_canonical_and_versioned(root: Path) -> None:
     assert any("data.dvc has a new version" in text and "commit" in text for text in said)
 
 
-def test_a_file_in_utf_16_is_read_and_said(root: Path) -> None:
+def test_ingest_utf_16_file_is_read_with_notice(root: Path) -> None:
     (root / "texts" / "b.jsonl").write_bytes('{"text": "mühle"}\n'.encode("utf-16"))
     said: list[str] = []
     assert run(root, said=said)["text"] == 3
     assert "source mine: texts/b.jsonl read as UTF-16, as the mark in front says" in said
 
 
-def test_a_fresh_clone_makes_the_same_version_again(root: Path, tmp_path: Path) -> None:
+def test_ingest_fresh_clone_makes_same_version(root: Path, tmp_path: Path) -> None:
     figures = run(root)
     clone = tmp_path / "clone"
     shutil.copytree(root / "texts", clone / "texts")
@@ -94,7 +94,7 @@ def test_a_fresh_clone_makes_the_same_version_again(root: Path, tmp_path: Path) 
     assert first(clone).read_bytes() == first(root).read_bytes()
 
 
-def test_changed_sources_are_a_new_version(root: Path) -> None:
+def test_ingest_changed_sources_make_new_version(root: Path) -> None:
     before = run(root)["data_hash"]
     write(root, {"text": "three"}, name="b")
     said: list[str] = []
@@ -102,7 +102,7 @@ def test_changed_sources_are_a_new_version(root: Path) -> None:
     assert len(said) == 1
 
 
-def test_other_rows_of_the_same_sources_are_refused_unless_accepted(root: Path) -> None:
+def test_ingest_other_rows_of_same_sources_need_accept(root: Path) -> None:
     run(root)
     pointer = yaml.safe_load((root / "data.dvc").read_text())
     pointer["outs"][0]["md5"] = "0" * 32 + ".dir"
@@ -112,7 +112,7 @@ def test_other_rows_of_the_same_sources_are_refused_unless_accepted(root: Path) 
     assert run(root, DataParameters((OWN,), accept=True))["data_hash"] != "0" * 32 + ".dir"
 
 
-def test_what_a_remote_has_is_pulled(root: Path, tmp_path: Path) -> None:
+def test_pull_data_version_in_remote_is_restored(root: Path, tmp_path: Path) -> None:
     remote = DataParameters((OWN,), remote=str(tmp_path / "remote"))
     figures = run(root, remote)
     clone = tmp_path / "clone"
@@ -123,7 +123,7 @@ def test_what_a_remote_has_is_pulled(root: Path, tmp_path: Path) -> None:
     assert first(clone).read_bytes() == first(root).read_bytes()
 
 
-def test_a_remote_that_lacks_it_is_no_end(root: Path, tmp_path: Path) -> None:
+def test_ingest_remote_without_version_makes_and_sends_it(root: Path, tmp_path: Path) -> None:
     figures = run(root)
     shutil.rmtree(root / "data")
     shutil.rmtree(root / ".dvc" / "cache", ignore_errors=True)
@@ -136,7 +136,7 @@ def test_a_remote_that_lacks_it_is_no_end(root: Path, tmp_path: Path) -> None:
     assert versions.pull_data(root, empty)
 
 
-def test_rows_set_aside_are_no_part_of_the_version(root: Path) -> None:
+def test_folder_hash_quarantined_rows_are_left_out(root: Path) -> None:
     (root / ".dvcignore").write_text("/data/quarantine\n")
     before = run(root)["data_hash"]
     (root / "data" / "quarantine").mkdir()
@@ -144,7 +144,7 @@ def test_rows_set_aside_are_no_part_of_the_version(root: Path) -> None:
     assert versions.folder_hash(root) == before
 
 
-def test_the_stage_is_reused_while_nothing_changed(root: Path) -> None:
+def test_ingest_unchanged_sources_are_reused(root: Path) -> None:
     around = StageContext(root)
     parameters = DataParameters((OWN,))
     assert not ingest.run(parameters, {}, around, print).reused
@@ -159,7 +159,7 @@ def test_the_stage_is_reused_while_nothing_changed(root: Path) -> None:
     assert not ingest.run(parameters, {}, around, print).reused
 
 
-def test_the_first_source_keeps_a_row_that_two_have(root: Path) -> None:
+def test_ingest_two_sources_same_row_keeps_first(root: Path) -> None:
     (root / "z.jsonl").write_text('{"text": "one"}\n')
     twice = DataParameters((Source("first", "rows", files="z.jsonl"), OWN))
     run(root, twice)
@@ -167,13 +167,13 @@ def test_the_first_source_keeps_a_row_that_two_have(root: Path) -> None:
     assert rows == {"one": "first", "two": "mine"}
 
 
-def test_an_empty_source_is_named(root: Path) -> None:
+def test_ingest_empty_source_is_refused(root: Path) -> None:
     write(root, name="empty")
     with pytest.raises(UserError, match=r"source none: no rows in texts/empty\.jsonl"):
         run(root, DataParameters((Source("none", "rows", files="texts/empty.jsonl"),)))
 
 
-def test_a_broken_line_leaves_nothing_half_written(root: Path) -> None:
+def test_ingest_broken_line_in_strict_source_changes_nothing(root: Path) -> None:
     run(root)
     before = (root / "data.dvc").read_bytes(), first(root).read_bytes()
     with (root / "texts" / "a.jsonl").open("a") as file:
@@ -183,7 +183,7 @@ def test_a_broken_line_leaves_nothing_half_written(root: Path) -> None:
     assert before == ((root / "data.dvc").read_bytes(), first(root).read_bytes())
 
 
-def test_every_kind_has_a_shard_and_every_row_a_place(root: Path) -> None:
+def test_ingest_every_kind_has_shard_every_row_has_origin(root: Path) -> None:
     run(root)
     assert set(everything(root / "data")) == {f"{kind}/00000.jsonl" for kind in TYPES}
     for kind in TYPES:
@@ -195,7 +195,7 @@ def test_every_kind_has_a_shard_and_every_row_a_place(root: Path) -> None:
     assert not (root / "out" / "runs").exists()
 
 
-def test_rows_that_were_not_parsed_again_stand_in_data(root: Path) -> None:
+def test_ingest_unparsed_rows_have_origin_in_data(root: Path) -> None:
     run(root)
     before = everything(root / "out" / "rows")
     run(root)
@@ -213,7 +213,7 @@ def test_rows_that_were_not_parsed_again_stand_in_data(root: Path) -> None:
         [{"prompt": "q", "a": "y", "b": "z", "choice": "a"}, {"text": "ä\u2028ö"}],
     ],
 )
-def test_a_version_fetched_or_named_has_the_digest_of_the_parsed_one(
+def test_ingest_fetched_or_pinned_version_has_same_digest(
     tmp_path: Path, named: bool, rows: list[dict[str, Any]]
 ) -> None:
     write(tmp_path, *rows)
@@ -242,7 +242,7 @@ def many(root: Path) -> DataParameters:
     return DataParameters((Source("some", "rows", files=first_two), Source("all", "rows", files=all_of_them)))
 
 
-def test_neither_cutting_nor_processes_show(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ingest_parallelism_and_run_size_do_not_matter(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parameters = many(root)
     figures = run(root, parameters)
     assert (figures["text"], figures["pairs"]) == (450, 1)
@@ -261,7 +261,7 @@ def test_neither_cutting_nor_processes_show(root: Path, monkeypatch: pytest.Monk
         assert everything(root / "out") == whole
 
 
-def test_shards_are_a_power_of_two_by_their_size_alone(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ingest_shard_count_is_power_of_two_by_size(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(external_sort, "SHARD_BYTES", 20_000)
     parameters = many(root)
     run(root, parameters)
@@ -278,7 +278,7 @@ def test_shards_are_a_power_of_two_by_their_size_alone(root: Path, monkeypatch: 
     assert everything(root / "data") == found
 
 
-def test_one_id_for_two_rows_is_refused_with_both_places(root: Path) -> None:
+def test_ingest_one_id_for_two_rows_is_refused(root: Path) -> None:
     write(root, {"id": 7, "text": "one"}, {"id": 7, "text": "one"}, {"id": 8, "text": "more"})
     run(root)
     write(root, {"text": "between"}, {"id": 7, "text": "other"}, name="b")
@@ -290,20 +290,20 @@ def test_one_id_for_two_rows_is_refused_with_both_places(root: Path) -> None:
     assert run(root, DataParameters(tuple(apart)))["text"] == 4
 
 
-def test_labels_of_one_thing_may_share_its_id(root: Path) -> None:
+def test_ingest_labels_of_one_item_may_share_id(root: Path) -> None:
     label = {"id": "q1", "prompt": "p", "a": "x", "b": "y", "choice": "a"}
     write(root, {**label, "annotator": "ann"}, {**label, "annotator": "bob"})
     assert run(root)["comparisons"] == 2
 
 
-def test_a_label_by_a_stranger_is_refused(root: Path) -> None:
+def test_ingest_label_by_unknown_annotator_is_refused(root: Path) -> None:
     write(root, {"prompt": "p", "a": "x", "b": "y", "choice": "a", "annotator": "eve"}, name="c")
     known = Source("mine", "rows", files="texts/*.jsonl", annotators=("ann", "bob"))
     with pytest.raises(UserError, match=r"texts/c\.jsonl, line 1: .*'eve'.*ann, bob"):
         run(root, DataParameters((known,)))
 
 
-def test_an_end_at_any_moment_leaves_data_as_it_was(root: Path) -> None:
+def test_ingest_interrupted_at_any_item_keeps_data(root: Path) -> None:
     run(root)
     before = everything(root / "data")
     write(root, {"text": "three"}, name="b")
@@ -329,7 +329,7 @@ def ends_after(count: int) -> ParallelMap:
     return spread
 
 
-def test_data_of_before_there_were_shards_is_replaced(root: Path) -> None:
+def test_ingest_data_without_shards_is_replaced(root: Path) -> None:
     (root / "data").mkdir()
     for kind in TYPES:
         (root / "data" / f"{kind}.jsonl").write_text('{"id":"0"}\n')
@@ -339,7 +339,7 @@ def test_data_of_before_there_were_shards_is_replaced(root: Path) -> None:
     assert not (root / "data" / "text.jsonl").exists() and first(root).exists()
 
 
-def test_a_broken_pointer_is_named(root: Path) -> None:
+def test_ingest_broken_pointer_is_refused(root: Path) -> None:
     (root / "data.dvc").write_text("outs: [")
     with pytest.raises(UserError, match=r"data\.dvc is broken"):
         run(root)
@@ -354,7 +354,7 @@ def votes(root: Path, *lines: dict[str, Any], spread: ParallelMap = serial_map) 
 
 
 @pytest.mark.parametrize("spread", [serial_map, process_pool(2)])
-def test_votes_that_name_nobody_keep_their_majority(tmp_path: Path, spread: ParallelMap) -> None:
+def test_ingest_anonymous_votes_keep_majority(tmp_path: Path, spread: ParallelMap) -> None:
     asked = {"prompt": "Which?", "a": "One.", "b": "Two."}
     found = votes(tmp_path, *({**asked, "choice": choice} for choice in "aabaa"), spread=spread)[
         "comparisons"
@@ -374,7 +374,7 @@ def test_votes_that_name_nobody_keep_their_majority(tmp_path: Path, spread: Para
         ([{"score": 3, "annotator": "nan"}, {"score": 3, "annotator": " "}], [3, 3]),
     ],
 )
-def test_scores_that_name_nobody_are_all_kept(
+def test_ingest_anonymous_scores_are_all_kept(
     tmp_path: Path, given: list[dict[str, Any]], scores: list[float]
 ) -> None:
     rows = [{"prompt": "Say it.", "completion": "It.", **one} for one in given]
@@ -382,7 +382,7 @@ def test_scores_that_name_nobody_are_all_kept(
     assert sorted(score for row in found for score in row.scores) == scores
 
 
-def test_what_a_named_person_says_twice_counts_once(tmp_path: Path) -> None:
+def test_ingest_repeated_label_of_person_counts_once(tmp_path: Path) -> None:
     row = {"prompt": "Say it.", "completion": "It.", "score": 4}
     names = ("3", 3, 3.0, "3 ", "3.0")
     (found,) = votes(tmp_path, *({**row, "annotator": name} for name in names))["ratings"]
@@ -390,7 +390,7 @@ def test_what_a_named_person_says_twice_counts_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("spread", [serial_map, process_pool])
-def test_rows_that_are_there_again_are_counted(
+def test_ingest_repeated_rows_are_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spread: Any
 ) -> None:
     monkeypatch.setattr(external_sort, "RUN_BYTES", 300)
@@ -413,21 +413,21 @@ def test_rows_that_are_there_again_are_counted(
 
 
 @pytest.mark.parametrize("line", ['{"text":', '{"prompt": "a", "completion": 3}', '{"text": "\\ud83d"}'])
-def test_strict_data_stops_at_the_first_row_of_any_source_that_cannot_be_read(root: Path, line: str) -> None:
+def test_ingest_strict_data_stops_at_first_unreadable_row(root: Path, line: str) -> None:
     (root / "texts" / "b.jsonl").write_text(line + "\n")
     assert "data_hash" in run(root)
     with pytest.raises(UserError, match=r"source mine is strict: texts/b.jsonl, line 1"):
         run(root, DataParameters((OWN,), strict=True, accept=True))
 
 
-def test_rows_that_differ_are_not_counted_as_repeats(root: Path) -> None:
+def test_ingest_different_rows_are_not_counted_as_repeats(root: Path) -> None:
     said: list[str] = []
     figures = run(root, said=said)
     assert not [name for name in figures if name.startswith("repeated_")]
     assert not any("the same as an earlier row" in text for text in said)
 
 
-def test_a_row_that_cannot_be_read_is_a_row_of_its_own(tmp_path: Path) -> None:
+def test_ingest_unreadable_row_is_kept_as_fault(tmp_path: Path) -> None:
     write(tmp_path, {"prompt": "a", "completion": "b"}, {"prompt": "a", "completion": 3})
     (tmp_path / "texts" / "b.jsonl").write_text(
         '{"text": "one"}\n{"text": "\\ud83d"}\n{"text":\n{"text": "\\ud83e"}\n'
@@ -447,7 +447,7 @@ def test_a_row_that_cannot_be_read_is_a_row_of_its_own(tmp_path: Path) -> None:
     assert any("cannot be read: 4 rows" in line for line in said)
 
 
-def test_a_source_of_which_no_row_can_be_read_stops(tmp_path: Path) -> None:
+def test_ingest_source_without_readable_rows_is_refused(tmp_path: Path) -> None:
     write(tmp_path, {"prompt": None, "completion": "b"}, {"prompt": "a", "completion": ["b"]})
     with pytest.raises(
         UserError, match=r"source mine: none of 2 rows in texts/a\.jsonl can be read; the first"

@@ -54,7 +54,7 @@ def sft(language: Language, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_second_reward_model_learns_from_the_labels_that_are_kept_for_it(
+def test_judge_reward_model_learns_from_reserved_labels(
     language: Language, sft: Path, tmp_path: Path
 ) -> None:
     labels = write_labels(tmp_path / "labels", pairs(200))
@@ -73,19 +73,19 @@ def test_a_second_reward_model_learns_from_the_labels_that_are_kept_for_it(
 
 
 @pytest.mark.parametrize(("kind", "why"), [("lexicon", ""), ("none", "evaluate.judge is none")])
-def test_other_judges_need_no_training(kind: str, why: str, sft: Path, tmp_path: Path) -> None:
+def test_judge_lexicon_or_none_trains_nothing(kind: str, why: str, sft: Path, tmp_path: Path) -> None:
     figures, scorer = make(tmp_path, sft, tmp_path, JudgeParameters(kind, LEARN))
     assert (scorer.kind, scorer.why) == (kind, why) and figures["judge"] == kind
     assert not (tmp_path / "judge" / "model").exists()
 
 
-def test_too_few_labels_are_no_error(sft: Path, tmp_path: Path) -> None:
+def test_judge_too_few_labels_give_no_judge(sft: Path, tmp_path: Path) -> None:
     labels = write_labels(tmp_path / "labels", pairs(20))
     figures, scorer = make(tmp_path, sft, labels, JudgeParameters("reward_model", LEARN))
     assert scorer.kind == "none" and "fewer than 100 labelled texts" in figures["why"]
 
 
-def test_labels_that_teach_nothing_are_no_error(language: Language, sft: Path, tmp_path: Path) -> None:
+def test_judge_labels_of_one_class_give_no_judge(language: Language, sft: Path, tmp_path: Path) -> None:
     labels = write_labels(tmp_path / "labels", pairs(200))
     rated = [{**row, "score": 1.0} for row in read_rows(language.labels / "train.ratings.jsonl")[:120]]
     write_labels(labels / "judge", [], rated)
@@ -97,7 +97,7 @@ def test_labels_that_teach_nothing_are_no_error(language: Language, sft: Path, t
     ("compared", "kept", "group", "batch", "steps"),
     [(400, 160, 8, 8, 40), (400, 20, 8, 5, 8), (64, 6, 2, 6, 6)],
 )
-def test_the_judge_passes_over_its_labels_as_often(
+def test_fit_to_labels_keeps_number_of_passes(
     compared: int, kept: int, group: int, batch: int, steps: int, tmp_path: Path
 ) -> None:
     labels = write_labels(tmp_path, pairs(compared))

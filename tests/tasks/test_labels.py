@@ -49,7 +49,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_labels_are_means_choices_and_pairs_held_out(parts: Path, tmp_path: Path) -> None:
+def test_labels_are_means_choices_and_held_out_pairs(parts: Path, tmp_path: Path) -> None:
     parameters = LabelsParameters(pairs=50, judge_share=0.0)
     figures = labels(parameters, split=parts, out=tmp_path, on_event=quiet, seed=1)
     ratings = lines(tmp_path / "train.ratings.jsonl")
@@ -69,7 +69,7 @@ def test_labels_are_means_choices_and_pairs_held_out(parts: Path, tmp_path: Path
         assert better - worse == pytest.approx(row["gap"])
 
 
-def test_the_held_out_pairs_are_drawn_by_the_seed(parts: Path, tmp_path: Path) -> None:
+def test_labels_held_out_pairs_follow_seed(parts: Path, tmp_path: Path) -> None:
     drawn = []
     for place, seed in enumerate((1, 1, 2)):
         labels(LabelsParameters(pairs=50), split=parts, out=tmp_path / str(place), on_event=quiet, seed=seed)
@@ -77,7 +77,7 @@ def test_the_held_out_pairs_are_drawn_by_the_seed(parts: Path, tmp_path: Path) -
     assert drawn[0] == drawn[1] != drawn[2]
 
 
-def test_a_row_a_rating_and_a_row_of_all_ratings_are_the_same_labels(tmp_path: Path) -> None:
+def test_labels_single_and_joined_ratings_are_equal(tmp_path: Path) -> None:
     given = {" is lovely.": [3.0, 2.0, 1.0], " is dull.": [-2.0, -3.0], " is long.": [0.0]}
 
     def rated(answer: str, scores: list[float], people: list[str]) -> Record:
@@ -104,7 +104,7 @@ def test_a_row_a_rating_and_a_row_of_all_ratings_are_the_same_labels(tmp_path: P
     assert {row["completion"]: row["score"] for row in found[0][1]} == {" is lovely.": 2.0, " is dull.": -2.5}
 
 
-def test_agreement_is_by_aspect_and_source(parts: Path, tmp_path: Path) -> None:
+def test_labels_agreement_is_by_aspect_and_source(parts: Path, tmp_path: Path) -> None:
     labels(LabelsParameters(), split=parts, out=tmp_path, on_event=quiet, seed=1)
     agreement = json.loads((tmp_path / "agreement.json").read_text())["tone/film"]
     assert agreement["annotators"] == 5 and agreement["items"] == 700
@@ -125,14 +125,14 @@ def prepared(root: Path, rows: Sequence[Record]) -> Path:
         ([comparison_row("a", "b", "c", "tie", "tone", "x", "s", "g")], "every comparison is a tie"),
     ],
 )
-def test_labels_of_one_class_are_refused(rows: Sequence[Record], said: str, tmp_path: Path) -> None:
+def test_labels_one_class_is_refused(rows: Sequence[Record], said: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=said):
         labels(
             LabelsParameters(), split=prepared(tmp_path, rows), out=tmp_path / "out", on_event=quiet, seed=1
         )
 
 
-def test_only_the_wanted_aspects_and_well_rated_texts_count(tmp_path: Path) -> None:
+def test_labels_unwanted_aspects_and_few_annotators_are_dropped(tmp_path: Path) -> None:
     rows = [
         rating_row("a", "b", [2.0, 2.0], ["x", "y"], "tone", "s", "1"),
         rating_row("a", "c", [-2.0, -1.0], ["x", "y"], "tone", "s", "2"),
@@ -144,7 +144,7 @@ def test_only_the_wanted_aspects_and_well_rated_texts_count(tmp_path: Path) -> N
     assert figures["train_ratings"] == 2
 
 
-def test_what_was_said_before_stays_with_the_labels(tmp_path: Path) -> None:
+def test_labels_history_is_kept(tmp_path: Path) -> None:
     history = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
     rows = [
         rating_row("a", "b", [2.0], ["x"], "tone", "s", "1", history=history),
@@ -170,7 +170,7 @@ def test_what_was_said_before_stays_with_the_labels(tmp_path: Path) -> None:
     assert by_choice["rejected"] == {**after, "completion": "b"}
 
 
-def test_of_very_many_texts_the_first_are_paired(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_labels_of_many_texts_pair_only_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tasks.data.ratings.PAIRED", 4)
     rows = [rating_row("a", f"{i}", [float(i)], ["x"], "tone", "s", f"{i}") for i in range(40)]
     labels(LabelsParameters(), split=prepared(tmp_path, rows), out=tmp_path / "out", on_event=quiet, seed=1)
@@ -202,9 +202,7 @@ def keep(tmp_path: Path, rows: Sequence[Record], **settings: Any) -> tuple[dict[
 
 
 @pytest.mark.parametrize("rows", [comparisons(400), comparisons(400, groups=90), comparisons(900, "press")])
-def test_the_judge_and_the_reward_model_learn_from_different_groups(
-    tmp_path: Path, rows: list[Record]
-) -> None:
+def test_labels_judge_and_reward_model_share_no_group(tmp_path: Path, rows: list[Record]) -> None:
     figures, out, said = keep(tmp_path, rows)
     mine, judges = (lines(folder / "train.comparisons.jsonl") for folder in (out, out / "judge"))
     assert len(mine) + len(judges) == len(rows) and not said
@@ -214,7 +212,7 @@ def test_the_judge_and_the_reward_model_learn_from_different_groups(
     assert lines(out / "judge" / "pairs.valid.jsonl") == []
 
 
-def test_new_labels_move_no_old_one_from_the_judge(tmp_path: Path) -> None:
+def test_labels_new_labels_keep_old_ones_with_judge(tmp_path: Path) -> None:
     few, many = (
         {row["prompt"] for row in lines(keep(tmp_path / str(n), comparisons(n))[1] / "judge" / FILE)}
         for n in (400, 800)
@@ -222,7 +220,7 @@ def test_new_labels_move_no_old_one_from_the_judge(tmp_path: Path) -> None:
     assert few < many
 
 
-def test_ratings_of_both_parts_count_for_agreement(tmp_path: Path) -> None:
+def test_labels_agreement_counts_both_parts(tmp_path: Path) -> None:
     rows = [
         rating_row(f"p {i}", f" c {i}", [2.0 * (i % 2), 2.0 * (i % 2)], ["a", "b"], "tone", "film", f"g{i}")
         for i in range(500)
@@ -240,7 +238,7 @@ def test_ratings_of_both_parts_count_for_agreement(tmp_path: Path) -> None:
         (comparisons(400), {"judge_share": 0.0}, False),
     ],
 )
-def test_too_few_labels_all_go_to_the_reward_model(
+def test_labels_too_few_all_go_to_reward_model(
     tmp_path: Path, rows: list[Record], settings: dict[str, float], says: bool
 ) -> None:
     figures, out, said = keep(tmp_path, rows, **settings)
@@ -250,6 +248,6 @@ def test_too_few_labels_all_go_to_the_reward_model(
 
 
 @pytest.mark.parametrize("share", [-0.1, 0.6, 1.0])
-def test_a_share_of_the_judge_out_of_range_is_refused(share: float) -> None:
+def test_labels_parameters_judge_share_out_of_range_is_refused(share: float) -> None:
     with pytest.raises(ValueError, match="judge_share"):
         LabelsParameters(judge_share=share)

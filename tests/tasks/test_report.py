@@ -259,7 +259,7 @@ def check_markup(page: str) -> None:
     assert not re.search(r"\bnan\b|None|Undefined", page)
 
 
-def test_the_whole_story_in_one_file(tmp_path: Path) -> None:
+def test_report_all_stages_are_on_page(tmp_path: Path) -> None:
     page = make(leave_stages(tmp_path / "stages"), tmp_path / "out")
     check_markup(page)
     for words in (
@@ -288,7 +288,7 @@ def test_the_whole_story_in_one_file(tmp_path: Path) -> None:
     assert page.count("<svg") == 15
 
 
-def test_page_gives_text_its_own_direction_and_follows_the_dark_scheme(tmp_path: Path) -> None:
+def test_report_text_direction_and_dark_scheme_are_set(tmp_path: Path) -> None:
     page = make(leave_stages(tmp_path / "stages", "جميل"), tmp_path / "out")
     assert "color-scheme: light dark" in page and "prefers-color-scheme: dark" in page
     # The words of the page are English; the words of a user are of no known language.
@@ -306,7 +306,7 @@ def test_page_gives_text_its_own_direction_and_follows_the_dark_scheme(tmp_path:
         ('Quoted "words"', "http://[::1]:5000/#/x'y\"z"),
     ],
 )
-def test_run_links_are_added_escaped_to_the_published_page(tmp_path: Path, words: str, address: str) -> None:
+def test_add_run_links_are_escaped(tmp_path: Path, words: str, address: str) -> None:
     page = make(leave_stages(tmp_path / "stages"), tmp_path / "out")
     shown = add_run_links(page, {words: address}, "Open while <b> runs.")
     assert f'<a href="{escape(address)}">{escape(words)}</a>' in shown
@@ -314,7 +314,7 @@ def test_run_links_are_added_escaped_to_the_published_page(tmp_path: Path, words
     assert add_run_links(page, {}, "note") == page.replace(RUN_LINKS, "")
 
 
-def test_refused_verdict_is_told_in_words_not_in_keys(tmp_path: Path) -> None:
+def test_report_refused_verdict_is_in_words(tmp_path: Path) -> None:
     at = leave_stages(tmp_path / "stages")
     checks = [
         {"name": name, "value": value, "bar": 0.8, "side": "at least", "passed": False}
@@ -327,12 +327,12 @@ def test_refused_verdict_is_told_in_words_not_in_keys(tmp_path: Path) -> None:
     assert "aligned_distinct" not in page
 
 
-def test_the_same_bytes_each_time(tmp_path: Path) -> None:
+def test_report_same_inputs_give_same_bytes(tmp_path: Path) -> None:
     at = leave_stages(tmp_path / "stages")
     assert make(at, tmp_path / "a") == make(at, tmp_path / "b")
 
 
-def test_any_text_is_only_text(tmp_path: Path) -> None:
+def test_report_user_text_is_escaped(tmp_path: Path) -> None:
     nasty = "<script>alert(1)</script>{{ 7 * 7 }}\" onload='x"
     page = make(leave_stages(tmp_path / "stages", nasty), tmp_path / "out", title=nasty)
     check_markup(page)
@@ -340,7 +340,7 @@ def test_any_text_is_only_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("missing", STAGES)
-def test_a_missing_part_is_left_out(tmp_path: Path, missing: str) -> None:
+def test_report_missing_stage_is_left_out(tmp_path: Path, missing: str) -> None:
     at = leave_stages(tmp_path / "stages")
     (tmp_path / "empty").mkdir()
     page = make({**at, missing: tmp_path / "empty"}, tmp_path / "out")
@@ -348,11 +348,11 @@ def test_a_missing_part_is_left_out(tmp_path: Path, missing: str) -> None:
     assert page == make({**at, missing: None}, tmp_path / "again")
 
 
-def test_nothing_at_all_is_still_a_page(tmp_path: Path) -> None:
+def test_report_without_stages_is_valid_page(tmp_path: Path) -> None:
     check_markup(make(dict.fromkeys(STAGES), tmp_path / "out"))
 
 
-def test_rows_are_counted_by_source_and_rule(tmp_path: Path) -> None:
+def test_source_table_and_quarantine_counts_count_rows(tmp_path: Path) -> None:
     at = leave_stages(tmp_path / "stages")
     assert source_table(at["split"]) == {
         "kinds": ["text", "pairs", "ratings"],
@@ -368,7 +368,7 @@ def test_rows_are_counted_by_source_and_rule(tmp_path: Path) -> None:
     }
 
 
-def test_a_row_of_each_kind_in_words() -> None:
+def test_in_words_row_of_each_kind_is_described() -> None:
     pair = {"prompt": "who?", "completion": " Ann"}
     assert in_words("text", {"text": "long " * 100})[0][1].endswith("long …")
     assert in_words("pairs", pair) == [("prompt", "who?"), ("answer", "Ann")]
@@ -380,7 +380,7 @@ def test_a_row_of_each_kind_in_words() -> None:
     assert in_words("ratings", {**pair, "aspect": "tone", "scores": [1]})[-1][0] == "its tone, by 1 person"
 
 
-def test_what_was_said_before_a_prompt_is_shown(tmp_path: Path) -> None:
+def test_report_history_before_prompt_is_shown(tmp_path: Path) -> None:
     history = [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "Who <wrote> it?"},
@@ -403,7 +403,7 @@ def test_what_was_said_before_a_prompt_is_shown(tmp_path: Path) -> None:
     assert "earlier prompt" not in plain
 
 
-def test_a_row_is_found_behind_an_empty_shard(tmp_path: Path) -> None:
+def test_first_examples_empty_shard_is_skipped(tmp_path: Path) -> None:
     for name, rows in (("00000", []), ("00001", [{"text": "here", "source": "books"}] * 3)):
         lines(tmp_path / "train" / "text" / f"{name}.jsonl", rows)
     (found,) = first_examples(tmp_path)
@@ -411,7 +411,7 @@ def test_a_row_is_found_behind_an_empty_shard(tmp_path: Path) -> None:
     assert source_table(tmp_path)["sources"][0]["counts"] == [["3", ""]]
 
 
-def test_ticks_are_round_and_inside() -> None:
+def test_axis_ticks_are_round_and_inside() -> None:
     assert axis_ticks(0, 1) == [0, 0.2, 0.4, 0.6, 0.8, 1.0]
     assert axis_ticks(1.93, 3.83) == [2.0, 2.5, 3.0, 3.5]
     assert axis_ticks(-0.3, 2.4) == [0, 1, 2] or axis_ticks(-0.3, 2.4) == [0.0, 0.5, 1.0, 1.5, 2.0]
@@ -419,13 +419,13 @@ def test_ticks_are_round_and_inside() -> None:
     assert tick_label(1200) == "1,200" and tick_label(0.15) == "0.15" and tick_label(-2) == "-2"
 
 
-def test_a_moving_average_keeps_a_straight_line() -> None:
+def test_smooth_points_straight_line_is_kept() -> None:
     straight = [(float(x), 2.0 * x) for x in range(200)]
     assert all(y == pytest.approx(2 * x) for x, y in smooth_points(straight))
     assert len(smooth_points(straight[:3])) == 3
 
 
-def test_figures_of_little_or_no_data() -> None:
+def test_charts_of_little_data_are_none_or_valid() -> None:
     assert line_chart([ChartLine("a", [], "train"), ChartLine("b", [(1, 5.0)], "held")], "x", "y") is None
     assert trail_chart([(1, 1)], "x", "y") is None
     assert dot_plot([], 0.5, "guessing") is None
@@ -465,6 +465,6 @@ def test_figures_of_little_or_no_data() -> None:
         ),
     ],
 )
-def test_shares_of_finetuning_have_their_interval(figures: dict[str, float], says: str) -> None:
+def test_sft_section_shares_have_interval(figures: dict[str, float], says: str) -> None:
     found = sft_section(Curve([{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}]), figures)
     assert found is not None and found["ends"] == says

@@ -41,7 +41,7 @@ def groups(parts: Path, name: str) -> set[str]:
     return {row.group for kind in TYPES for row in read_rows(parts / name / kind, kind)}
 
 
-def test_no_passage_question_or_review_stands_in_two_splits(parts: Path) -> None:
+def test_split_group_is_in_one_split_only(parts: Path) -> None:
     found = {name: groups(parts, name) for name in SPLITS}
     assert all(found.values())
     assert not found["train"] & found["valid"]
@@ -49,14 +49,14 @@ def test_no_passage_question_or_review_stands_in_two_splits(parts: Path) -> None
     assert not found["valid"] & found["test"]
 
 
-def test_a_reviews_pair_and_rating_stand_together(parts: Path) -> None:
+def test_split_pair_and_rating_stay_together(parts: Path) -> None:
     for name in SPLITS:
         pairs = {row.prompt + row.completion for row in read_rows(parts / name / "pairs", "pairs")}
         ratings = {row.prompt + row.completion for row in read_rows(parts / name / "ratings", "ratings")}
         assert ratings <= pairs
 
 
-def test_shares_are_near_what_was_asked_and_a_group_never_moves() -> None:
+def test_split_of_shares_are_near_parameters() -> None:
     parameters = SplitParameters(0.1, 0.2)
     names = [split_of(f"group {i}", parameters) for i in range(5000)]
     assert names.count("valid") == pytest.approx(500, rel=0.15)
@@ -66,7 +66,7 @@ def test_shares_are_near_what_was_asked_and_a_group_never_moves() -> None:
     assert other != names
 
 
-def test_a_split_without_text_is_refused(tmp_path: Path) -> None:
+def test_split_without_train_text_is_refused(tmp_path: Path) -> None:
     for kind in TYPES:
         rows = [text_row("alone", "film")] if kind == "text" else []
         write_rows(tmp_path / "rows" / kind / "00000.jsonl", rows)
@@ -75,12 +75,12 @@ def test_a_split_without_text_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("key", "value"), [("valid", 0.0), ("test", 0.6)])
-def test_shares_out_of_range_are_refused_by_name(key: str, value: float) -> None:
+def test_split_parameters_share_out_of_range_is_refused(key: str, value: float) -> None:
     with pytest.raises(ValueError, match=key):
         SplitParameters(**{key: value})
 
 
-def test_every_shard_is_divided_under_its_own_number(parts: Path) -> None:
+def test_split_shards_keep_their_numbers(parts: Path) -> None:
     before = parts.parent / "in" / "rows"
     for kind in TYPES:
         numbers = sorted(path.name for path in (before / kind).iterdir())
@@ -94,7 +94,7 @@ def test_every_shard_is_divided_under_its_own_number(parts: Path) -> None:
 
 
 @pytest.mark.parametrize("group", ["abc", "", 'a "quote" \\ and \n', "ünïcode", '","group":"other', "\u2028"])
-def test_a_group_is_read_exactly_whatever_stands_around_it(group: str) -> None:
+def test_group_of_any_text_around_is_read_exactly(group: str) -> None:
     trap = 'the key is "group":"none" and \\"group\\":\\"none\\"'
     turns = [{"role": "user", "content": trap}]
     for row in (
@@ -104,5 +104,5 @@ def test_a_group_is_read_exactly_whatever_stands_around_it(group: str) -> None:
         assert group_of(canonical_line(row).encode()) == row.group
 
 
-def test_a_line_that_is_not_canonical_is_read_all_the_same() -> None:
+def test_group_of_line_that_is_not_canonical_is_read() -> None:
     assert group_of(b'{"id": "1", "group": "mine", "text": "x"}') == "mine"

@@ -46,7 +46,7 @@ def made(root: Path, split: Path, spread: ParallelMap = serial_map, **given: Any
     return folder_digest(out)
 
 
-def test_neither_shards_nor_processes_show(tmp_path: Path) -> None:
+def test_tokenizer_shards_and_processes_do_not_matter(tmp_path: Path) -> None:
     wanted = made(tmp_path / "one", divided(tmp_path / "split-1", 1))
     assert {path.name for path in (tmp_path / "one" / "tokens").iterdir()} == {
         "tokenizer.json", "tokenizer_config.json", "tokens.json", "train.bin", "valid.bin", "test.bin",
@@ -57,7 +57,7 @@ def test_neither_shards_nor_processes_show(tmp_path: Path) -> None:
             assert made(tmp_path / str(count), split, spread) == wanted
 
 
-def test_tokens_are_those_of_the_texts_in_order(tmp_path: Path) -> None:
+def test_tokenizer_tokens_follow_texts_in_order(tmp_path: Path) -> None:
     split = divided(tmp_path / "split", 3)
     made(tmp_path, split)
     encoder = Tokenizer.load(tmp_path / "tokens")
@@ -74,7 +74,7 @@ def test_tokens_are_those_of_the_texts_in_order(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-def test_a_sample_is_a_share_of_each_shard(tmp_path: Path) -> None:
+def test_sample_texts_takes_share_of_each_shard(tmp_path: Path) -> None:
     split = divided(tmp_path, 4)
     paths = sorted((split / "train" / "text").iterdir())
     size = sum(path.stat().st_size for path in paths)
@@ -88,11 +88,11 @@ def test_a_sample_is_a_share_of_each_shard(tmp_path: Path) -> None:
     assert list(sample_texts([pairs], 10)) == ["what is it? a film"]
 
 
-def test_a_small_sample_gives_another_tokenizer(tmp_path: Path) -> None:
+def test_tokenizer_smaller_sample_gives_other_tokens(tmp_path: Path) -> None:
     split = divided(tmp_path / "split", 2)
     assert made(tmp_path / "a", split) != made(tmp_path / "b", split, sample_bytes=4000)
 
 
-def test_a_sample_of_nothing_is_refused() -> None:
+def test_tokenizer_parameters_zero_sample_is_refused() -> None:
     with pytest.raises(ValueError, match="sample_bytes is 0"):
         TokenizerParameters(sample_bytes=0)

@@ -69,19 +69,19 @@ def second(kind: str, changes: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("kind", "changes", "rule"), BROKEN)
-def test_each_rule_is_broken_by_its_row_alone(kind: str, changes: dict[str, Any], rule: str) -> None:
+def test_check_table_each_rule_is_broken_by_its_row(kind: str, changes: dict[str, Any], rule: str) -> None:
     table = pd.DataFrame([GOOD[kind], second(kind, changes)])
     failures = {failure.rule: failure.rows for failure in check_table(kind, table, RULES)}
     assert failures.get(rule) == (1,)
 
 
 @pytest.mark.parametrize("kind", TYPES)
-def test_good_rows_break_none(kind: str) -> None:
+def test_check_table_good_rows_break_none(kind: str) -> None:
     assert check_table(kind, pd.DataFrame([GOOD[kind], second(kind, {})]), RULES) == []
 
 
 @pytest.mark.parametrize(("least", "most"), [(3, 10), (0, 1)])
-def test_the_count_of_rows_is_a_rule_of_the_table(least: int, most: int) -> None:
+def test_check_totals_row_count_out_of_range_fails(least: int, most: int) -> None:
     (failure,) = check_totals("text", {"count of rows": 2}, {"count of rows": (least, most)})
     assert (failure.rule, failure.rows) == ("count of rows", ()) and failure.says.startswith("2; at ")
 
@@ -119,7 +119,7 @@ def run(root: Path, text: list[dict[str, Any]], events: list[Any], **settings: A
     )
 
 
-def test_a_broken_row_is_set_aside_with_its_rule(tmp_path: Path) -> None:
+def test_validate_broken_row_is_quarantined_with_rule(tmp_path: Path) -> None:
     events: list[Any] = []
     figures = run(tmp_path, [*rows(99), {**rows(100)[-1], "text": "bad \x07 bell"}], events)
     assert (figures["text"], figures["text_quarantined"]) == (99, 1)
@@ -133,13 +133,13 @@ def test_a_broken_row_is_set_aside_with_its_rule(tmp_path: Path) -> None:
     assert "text is printable" in (tmp_path / "out" / "report.md").read_text()
 
 
-def test_good_rows_are_written_as_they_came(tmp_path: Path) -> None:
+def test_validate_good_rows_are_unchanged(tmp_path: Path) -> None:
     run(tmp_path, rows(5), [])
     assert json.loads((tmp_path / "out" / "report.json").read_text())["broken"] == []
     assert not (tmp_path / "data" / "quarantine").exists()
 
 
-def test_too_many_stop_before_any_training_with_a_table(tmp_path: Path) -> None:
+def test_validate_too_many_broken_rows_stop_with_table(tmp_path: Path) -> None:
     bad = [{**row, "text": "\x01\x02"} for row in rows(10)[5:]]
     events: list[Any] = []
     with pytest.raises(
@@ -152,12 +152,12 @@ def test_too_many_stop_before_any_training_with_a_table(tmp_path: Path) -> None:
     assert run(tmp_path, [*rows(5), *bad], [], quarantine=0.6)["text"] == 5
 
 
-def test_an_empty_corpus_is_refused(tmp_path: Path) -> None:
+def test_validate_empty_corpus_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not one row of text or pairs"):
         run(tmp_path, [], [])
 
 
-def test_a_table_that_shrank_against_the_accepted_version_stops(tmp_path: Path) -> None:
+def test_validate_shrunken_table_is_refused(tmp_path: Path) -> None:
     def git(*words: str) -> None:
         who = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
         subprocess.run(["git", "-C", str(tmp_path), *who, *words], check=True, capture_output=True)
@@ -182,7 +182,7 @@ def test_a_table_that_shrank_against_the_accepted_version_stops(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(("key", "value"), [("quarantine", 1.5), ("shrink", -0.1)])
-def test_shares_out_of_range_are_refused_by_name(key: str, value: float) -> None:
+def test_validate_parameters_share_out_of_range_is_refused(key: str, value: float) -> None:
     with pytest.raises(ValueError, match=key):
         ValidateParameters(**{key: value})
 
@@ -217,7 +217,7 @@ def text(number: str, said: str, group: str = "g1", source: str = "film") -> dic
     return {"id": number, "text": said, "source": source, "group": group}
 
 
-def test_what_is_said_again_is_found_in_another_shard(tmp_path: Path) -> None:
+def test_validate_repeated_content_in_another_shard_is_found(tmp_path: Path) -> None:
     shards = [
         [text("1", "The mill is old."), text("2", "One.")],
         [text("3", "the  MILL is old."), text("4", "one.", "g9")],
@@ -227,18 +227,18 @@ def test_what_is_said_again_is_found_in_another_shard(tmp_path: Path) -> None:
     assert [row["id"] for row in kept] == ["1", "2"]
 
 
-def test_the_same_answer_in_two_conversations_is_not_the_same(tmp_path: Path) -> None:
+def test_validate_same_answer_with_other_history_is_kept(tmp_path: Path) -> None:
     first = {**GOOD["pairs"], "history": [{"role": "user", "content": "Hello"}]}
     aside, _ = sifted(tmp_path, "pairs", [[first], [{**GOOD["pairs"], "id": "2", "group": "g2"}]])
     assert aside == {}
 
 
-def test_two_ratings_of_one_answer_are_two(tmp_path: Path) -> None:
+def test_validate_two_ratings_of_one_answer_are_kept(tmp_path: Path) -> None:
     other = {**GOOD["ratings"], "id": "2", "scores": [1.0], "annotators": ["cyd"]}
     assert sifted(tmp_path, "ratings", [[GOOD["ratings"]], [other]])[0] == {}
 
 
-def test_one_person_chooses_once(tmp_path: Path) -> None:
+def test_validate_contradicting_comparisons_of_person_are_quarantined(tmp_path: Path) -> None:
     def choice(number: str, who: str, chosen: str, turned: bool = False) -> dict[str, Any]:
         a, b = (" Us?", " The mill.") if turned else (" The mill.", " Us?")
         return {**GOOD["comparisons"], "id": number, "annotator": who, "choice": chosen, "a": a, "b": b}
@@ -252,7 +252,7 @@ def test_one_person_chooses_once(tmp_path: Path) -> None:
     assert sifted(tmp_path, "comparisons", shards)[0] == {"1": ACROSS[0], "3": ACROSS[0]}
 
 
-def test_of_nobody_knows_whom_all_votes_count(tmp_path: Path) -> None:
+def test_validate_anonymous_votes_are_all_kept(tmp_path: Path) -> None:
     def vote(number: str, chosen: str) -> dict[str, Any]:
         return {**GOOD["comparisons"], "id": number, "annotator": f"unknown-{number}", "choice": chosen}
 
@@ -260,12 +260,12 @@ def test_of_nobody_knows_whom_all_votes_count(tmp_path: Path) -> None:
     assert sifted(tmp_path, "comparisons", shards)[0] == {}
 
 
-def test_a_choice_and_a_tie_of_one_person_disagree(tmp_path: Path) -> None:
+def test_validate_choice_and_tie_of_person_are_quarantined(tmp_path: Path) -> None:
     rows = [{**GOOD["comparisons"], "id": number, "choice": c} for number, c in (("1", "a"), ("2", "tie"))]
     assert sifted(tmp_path, "comparisons", [rows])[0] == {"1": ACROSS[0], "2": ACROSS[0]}
 
 
-def test_a_row_that_could_not_be_read_is_set_aside_for_that_alone(tmp_path: Path) -> None:
+def test_validate_unreadable_row_breaks_one_rule(tmp_path: Path) -> None:
     faults = [
         asdict(fault_row("comparisons", "s", f"a, line {n}", f"a, line {n}: no choice")) for n in (1, 2)
     ]
@@ -273,7 +273,7 @@ def test_a_row_that_could_not_be_read_is_set_aside_for_that_alone(tmp_path: Path
     assert set(aside.values()) == {"the row can be read"} and len(aside) == 2 and len(kept) == 1
 
 
-def test_one_person_does_not_call_an_answer_good_and_bad(tmp_path: Path) -> None:
+def test_validate_opposite_ratings_of_person_are_quarantined(tmp_path: Path) -> None:
     def rating(number: str, score: float) -> dict[str, Any]:
         return {**GOOD["ratings"], "id": number, "scores": [score], "annotators": ["ann"], "group": "g"}
 
@@ -281,7 +281,7 @@ def test_one_person_does_not_call_an_answer_good_and_bad(tmp_path: Path) -> None
     assert aside == {"1": ACROSS[0], "2": ACROSS[0]}
 
 
-def test_texts_that_are_alike_are_set_aside_where_asked(tmp_path: Path) -> None:
+def test_validate_near_duplicates_are_quarantined_if_asked(tmp_path: Path) -> None:
     words = [f"word{i}" for i in range(200)]
     alike = [" ".join(words), " ".join([*words[:199], "other"])]
     shards = [
@@ -292,7 +292,7 @@ def test_texts_that_are_alike_are_set_aside_where_asked(tmp_path: Path) -> None:
     assert sifted(tmp_path, "text", shards, near=0.8)[0] == {"000000000000000b": ACROSS[3]}
 
 
-def test_personal_data_is_set_aside_or_masked(tmp_path: Path) -> None:
+def test_validate_personal_data_is_quarantined_or_masked(tmp_path: Path) -> None:
     shards = [[text("1", "Write to ana@example.org today."), text("2", "Write to nobody.")]]
     assert sifted(tmp_path, "text", shards)[0] == {}
     aside, _ = sifted(tmp_path, "text", shards, personal="quarantine")
@@ -302,7 +302,7 @@ def test_personal_data_is_set_aside_or_masked(tmp_path: Path) -> None:
     assert kept[0]["id"] == "1"
 
 
-def test_personal_data_is_looked_for_in_all_that_was_said(tmp_path: Path) -> None:
+def test_validate_personal_data_in_history_and_references_is_found(tmp_path: Path) -> None:
     where = {
         "history": [{"role": "user", "content": "I am ana@example.org."}], "references": ["bob@example.org"],
     }  # fmt: skip
@@ -314,7 +314,7 @@ def test_personal_data_is_looked_for_in_all_that_was_said(tmp_path: Path) -> Non
     assert "@" not in json.dumps(kept)
 
 
-def test_scripts_and_benchmarks_are_held_where_asked(tmp_path: Path) -> None:
+def test_validate_scripts_and_benchmarks_are_checked_if_asked(tmp_path: Path) -> None:
     (tmp_path / "held").mkdir()
     question = "which of these four old mills by the river still grinds the corn of the town every week"
     (tmp_path / "held" / "a.jsonl").write_text(json.dumps({"question": question}) + "\n")
@@ -330,7 +330,7 @@ def test_scripts_and_benchmarks_are_held_where_asked(tmp_path: Path) -> None:
         ValidateParameters(scripts=("Latim",))
 
 
-def test_rules_of_ones_own_are_expectations_by_name(tmp_path: Path) -> None:
+def test_validate_rules_of_user_are_expectations(tmp_path: Path) -> None:
     own = {
         "expectation": "ExpectColumnValuesToNotMatchRegex", "column": "text", "regex": "lorem",
         "rule": "no filler",
@@ -356,12 +356,12 @@ def test_rules_of_ones_own_are_expectations_by_name(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_rule_that_there_is_not_is_refused_with_the_nearest(rule: dict[str, Any], said: str) -> None:
+def test_own_expectations_unknown_rule_suggests_nearest(rule: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=rf"validate\.rules\.text\.0.*{said}"):
         own_expectations("text", (rule,))
 
 
-def test_rows_are_let_in_by_hand_as_they_are_or_mended(tmp_path: Path) -> None:
+def test_validate_admitted_rows_are_kept_or_replaced(tmp_path: Path) -> None:
     (tmp_path / "configs").mkdir()
     admit = {"by": "ana", "why": "a poem", "time": "2026-01-01T00:00:00+00:00"}
     mended = {**admit, "id": "2", "row": text("2", "mended bell")}
@@ -374,7 +374,7 @@ def test_rows_are_let_in_by_hand_as_they_are_or_mended(tmp_path: Path) -> None:
     assert "2 by ana" in (tmp_path / "out" / "report.md").read_text()
 
 
-def test_a_source_may_have_a_share_of_its_own(tmp_path: Path) -> None:
+def test_validate_source_may_have_its_own_share(tmp_path: Path) -> None:
     good = [text(f"{i:03}", f"Text number {i}.", source="clean") for i in range(96)]
     bad = [text(f"{i}", f"\x01 {i}", source="dirty") for i in range(4)]
     with pytest.raises(UserError, match=r"4 of 100 text break a rule, above 2\.0%"):
@@ -385,7 +385,7 @@ def test_a_source_may_have_a_share_of_its_own(tmp_path: Path) -> None:
         sifted(tmp_path, "text", [[*good, *bad]], quarantine=1.0, sources={"dirty": 0.5})
 
 
-def test_labels_by_one_person_only_stop_where_balance_is_asked(tmp_path: Path) -> None:
+def test_validate_one_sided_labels_stop_if_balance_is_asked(tmp_path: Path) -> None:
     labels = [
         {**GOOD["comparisons"], "id": str(i), "prompt": f"What is {i}?", "choice": "ab"[i % 2]}
         for i in range(6)
@@ -395,7 +395,7 @@ def test_labels_by_one_person_only_stop_where_balance_is_asked(tmp_path: Path) -
         sifted(tmp_path, "comparisons", [labels], balance={"annotator": 0.9})
 
 
-def test_the_same_findings_whoever_looks(tmp_path: Path) -> None:
+def test_validate_result_is_same_in_processes(tmp_path: Path) -> None:
     shards = [
         [text(f"{n}{i}", f"Text {i % 7} of {n % 3}.", f"g{i % 2}") for i in range(20)] for n in range(4)
     ]
