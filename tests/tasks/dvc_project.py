@@ -1,4 +1,4 @@
-"""A folder with versioned data of a few rows, and what tests do with such folders."""
+"""Helpers for projects with a few versioned rows under `data/`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tasks.project import data_folder
 
 
 def lay(root: Path, *rows: Record, shards: int = 2) -> None:
-    """`data/` of these rows, each kind in so many shards of a range of ids each."""
+    """Write the rows to `data/`: each kind in `shards` files, each file with a range of ids."""
     shutil.rmtree(root / "data", ignore_errors=True)
     names = {"Text": "text", "Pair": "pairs"}
     for kind in ("text", "pairs", "comparisons", "ratings"):
@@ -24,7 +24,7 @@ def lay(root: Path, *rows: Record, shards: int = 2) -> None:
 
 
 def three_texts(root: Path) -> Path:
-    """A new folder with the data of three texts."""
+    """Return a new project with three texts."""
     root.mkdir()
     lay(root, *texts("one", "two", "three"))
     return root

@@ -1,4 +1,4 @@
-"""A base model from elsewhere: its tokenizer, its weights and its content's part in the key."""
+"""Test an imported base model: its tokenizer, its weights, and its content as a part of the key."""
 
 from __future__ import annotations
 

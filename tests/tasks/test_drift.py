@@ -1,4 +1,4 @@
-"""Two versions of real data, and what is said of how they differ."""
+"""Test the stage `drift` on two versions of the smoke data."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def quiet(event: dict[str, Any]) -> None:
 
 
 def parted(root: Path, rows: Sequence[Record]) -> Path:
-    """The rows as the stage split leaves them."""
+    """Write the rows as the stage `split` does."""
     for name in SPLITS:
         mine = [row for row in rows if split_of(row.group, SplitParameters(0.1, 0.1)) == name]
         for kind, record in TYPES.items():
@@ -45,7 +45,7 @@ def parted(root: Path, rows: Sequence[Record]) -> Path:
 
 
 class Version:
-    """A version of the data with its tokenizer."""
+    """Data version with its split and tokenizer."""
 
     def __init__(self, root: Path, rows: Sequence[Record], base: str = "") -> None:
         self.split, self.tokens = parted(root / "split", rows), root / "tokens"
@@ -55,7 +55,7 @@ class Version:
         )
 
     def drift(self, out: Path, champion: Path | None, **parameters: Any) -> dict[str, Any]:
-        """Run the stage; its figures."""
+        """Run the stage and return its metrics."""
         out.mkdir()
         return drift(
             DriftParameters(**parameters), split=self.split, tokenizer=self.tokens, champion=champion,
@@ -71,7 +71,7 @@ def rows() -> list[Record]:
 
 @pytest.fixture(scope="module")
 def champion(rows: list[Record], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a champion of the smoke data is compared by: its profile, a model that learned its text."""
+    """Return a champion of the smoke data: its profile and a model trained on its text."""
     root = tmp_path_factory.mktemp("champion")
     version = Version(root, rows)
     version.drift(root / "champion", None)
@@ -94,7 +94,7 @@ Against = Callable[[Sequence[Record]], dict[str, dict[str, Any]]]
 
 @pytest.fixture
 def against(champion: Path, tmp_path: Path) -> Against:
-    """Other rows against the champion's; each measure by its name."""
+    """Return a function that compares rows with the champion's; it returns each measure by name."""
 
     def compare(rows: Sequence[Record]) -> dict[str, dict[str, Any]]:
         Version(tmp_path, rows).drift(tmp_path / "out", champion)
@@ -122,7 +122,7 @@ def test_drift_same_data_is_past_no_threshold(rows: list[Record], against: Again
 def test_drift_more_rows_of_same_kind_are_past_no_threshold(
     rows: list[Record], champion: Path, tmp_path: Path
 ) -> None:
-    # The champion is one of a version that lacked every fourth row.
+    # The champion's version lacked every fourth row.
     some = [row for row in rows if int(row.id, 16) % 4]
     fewer = Version(tmp_path, some, base=str(champion / "model"))
     fewer.drift(tmp_path / "before", None)
@@ -147,7 +147,7 @@ def test_drift_other_text_is_past_every_text_measure(
     assert {name for name in past(measures) if not name.endswith("/text")} == set()
     assert measures["sources/text"]["before"] == 1 and measures["sources/text"]["now"] == 2
     assert measures["loss/text"]["now"] > 2 * measures["loss/text"]["before"]
-    # For programs, for people, and as a picture.
+    # The result is also written as CSV, Markdown and SVG.
     table = list(csv.reader((tmp_path / "out" / "drift.csv").open()))
     assert [line[0] for line in table[1:]] == list(measures)
     assert "| vocabulary/text |" in (tmp_path / "out" / "drift.md").read_text()
@@ -242,7 +242,7 @@ def test_distances_chance_is_exceeded_once_in_hundred() -> None:
         for _ in range(1000):
             found = distance(random.multinomial(500, shares), random.multinomial(800, shares))
             beyond += found.value > found.chance
-        # Bins make the first one careful.
+        # Binning makes Kolmogorov-Smirnov conservative.
         assert beyond <= 25, distance
 
 

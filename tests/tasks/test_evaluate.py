@@ -1,4 +1,4 @@
-"""The evaluation stage: what the judge says, and what is left for the gate."""
+"""Test the stage `evaluate`: the judge's comparison and the written metrics."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_compare_by_judge_champion_is_compared() -> None:
 def evaluated(
     root: Path, patch: pytest.MonkeyPatch, judge: Scorer, found: dict[str, float]
 ) -> dict[str, Any]:
-    """What the stage returns where the tensor work gave `found`; what it was asked is in asked.json."""
+    """Return the stage's metrics for an evaluation that gave `found`; write its arguments to asked.json."""
 
     def launch(function: object, arguments: dict, **further: object) -> dict[str, float]:
         (root / "asked.json").write_text(json.dumps(arguments))

@@ -1,4 +1,4 @@
-"""The gate, the yardstick, and what a name means to `chatmill chat`."""
+"""Test the stage `gate`: thresholds, the score, and the comparison with the champion."""
 
 from __future__ import annotations
 

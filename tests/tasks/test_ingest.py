@@ -1,4 +1,4 @@
-"""Ingestion: pinned archives, one's own files, the same bytes anywhere, and versions that are kept."""
+"""Test the stage `ingest`: rows, data versions, remotes, shards and repeated rows."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ def run(
 
 
 def first(root: Path) -> Path:
-    """The first shard of text in data/."""
+    """Return the first shard of text in data/."""
     return root / "data" / "text" / "00000.jsonl"
 
 
 def everything(folder: Path) -> dict[str, bytes]:
-    """All files of a folder, but for chatmill's own notes."""
+    """Return all files of a folder except chatmill's own records."""
     paths = [path for path in folder.rglob("*") if path.is_file() and STATE not in path.parts]
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
@@ -130,7 +130,7 @@ def test_ingest_remote_without_version_makes_and_sends_it(root: Path, tmp_path: 
     empty = str(tmp_path / "empty")
     again = run(root, DataParameters((OWN,), remote=empty))
     assert again["data_hash"] == figures["data_hash"]
-    # What was made again was sent there.
+    # The version that was made again was also sent to the remote.
     shutil.rmtree(root / "data")
     shutil.rmtree(root / ".dvc" / "cache")
     assert versions.pull_data(root, empty)
@@ -150,7 +150,7 @@ def test_ingest_unchanged_sources_are_reused(root: Path) -> None:
     assert not ingest.run(parameters, {}, around, print).reused
     assert ingest.run(parameters, {}, around, print).reused
     before = versions.folder_hash(root)
-    # As on another host: the rows are put where data.dvc says.
+    # Without data/, as on another host, the rows are restored from the version.
     shutil.rmtree(root / "data")
     assert ingest.run(parameters, {}, around, print).reused and versions.folder_hash(root) == before
     next((root / "data" / "text").glob("*.jsonl")).unlink()
@@ -227,14 +227,14 @@ def test_ingest_fetched_or_pinned_version_has_same_digest(
     fetched = ingest.run(parameters, {}, around, lambda event: None)
     assert not fetched.reused and everything(Path(fetched.path) / "origins") != before
     assert fetched.digest == parsed.digest
-    # The places are whole all the same, and a change of them is damage.
+    # The origins are checked too: a change of them is damage.
     place = next((Path(fetched.path) / "origins" / "text").glob("*"))
     place.write_text(place.read_text().replace("0", "1"))
     assert not is_undamaged(Path(fetched.path), tmp_path)
 
 
 def many(root: Path) -> DataParameters:
-    """Two sources of several files that have rows in common."""
+    """Write two sources of several files that have rows in common."""
     for number in range(4):
         lines = [{"text": f"text {n} " + "word " * 30} for n in range(100 * number, 100 * number + 150)]
         write(root, *lines, {"prompt": "same", "completion": "same"}, name=f"many-{number}")
@@ -267,7 +267,7 @@ def test_ingest_shard_count_is_power_of_two_by_size(root: Path, monkeypatch: pyt
     run(root, parameters)
     found = everything(root / "data")
     text = [name for name in found if name.startswith("text/")]
-    # 450 rows of some 280 bytes; before the same were dropped they would have been twice as many.
+    # 450 rows of about 280 bytes remain; with the repeated rows there would be twice as many shards.
     assert text and len(text) == 8 and len(found) == 8 + 3
     assert [row.id for row in read_rows(root / "data" / "text", "text")] == sorted(
         row.id for row in read_rows(root / "data" / "text", "text")
@@ -316,7 +316,7 @@ def test_ingest_interrupted_at_any_item_keeps_data(root: Path) -> None:
 
 
 def ends_after(count: int) -> ParallelMap:
-    """Ctrl-C after that many items."""
+    """Return a map that raises KeyboardInterrupt after `count` items."""
     left = [count]
 
     def spread(function: Any, items: Any) -> Any:
@@ -346,7 +346,7 @@ def test_ingest_broken_pointer_is_refused(root: Path) -> None:
 
 
 def votes(root: Path, *lines: dict[str, Any], spread: ParallelMap = serial_map) -> dict[str, list[Any]]:
-    """The labels of rows that stand in two files, after ingestion."""
+    """Return the labels after ingestion of rows from two files."""
     write(root, *lines[::2], name="a")
     write(root, *lines[1::2], name="b")
     run(root, spread=spread)
@@ -408,7 +408,7 @@ def test_ingest_repeated_rows_are_counted(
     assert "the same as an earlier row, kept once: 3 text, 2 pairs, 1 comparisons, 1 ratings" in said
     assert [figures.get(f"repeated_{kind}") for kind in TYPES] == [3, 2, 1, 1]
     assert figures["comparisons"] == 3
-    # What is known of a version is its metrics when nothing is read again.
+    # A pinned version keeps its metrics although no source is read.
     assert run(tmp_path, DataParameters((OWN,), version=figures["data_hash"])) == figures
 
 

@@ -1,4 +1,4 @@
-"""The judge: which it is, from which labels it learned, and what is kept of it."""
+"""Test the stage `judge`: its kinds, its labels and its record."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labels that mean something."""
+"""Test the stage `labels`: mean scores, held-out pairs, agreement and the judge's share."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def quiet(event: Event) -> None:
 
 
 def shard(root: Path, name: str, rows: Sequence[Record]) -> None:
-    """The rows as a split of one shard a kind."""
+    """Write the rows as a split with one shard for each kind."""
     for kind, record in TYPES.items():
         chosen = [row for row in rows if isinstance(row, record)]
         write_rows(root / name / kind / "00000.jsonl", chosen)
@@ -36,7 +36,7 @@ def shard(root: Path, name: str, rows: Sequence[Record]) -> None:
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The smoke data, split."""
+    """Split the smoke data."""
     root = tmp_path_factory.mktemp("split")
     files = [SourceFile(path.name, path.read_bytes()) for path in sorted(SMOKE.glob("*.jsonl"))]
     rows = [found.row for found in find_format("rows").parse(files, ParseOptions("film"))]

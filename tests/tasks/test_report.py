@@ -1,4 +1,4 @@
-"""The page: whole from whole inputs, without holes from partial ones, safe with any text."""
+"""Test the stage `report`: complete and partial inputs, and text that must be escaped."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def whole(path: Path, value: object) -> None:
 
 
 def leave_stages(root: Path, text: str = "beautiful") -> dict[str, Path]:
-    """Folders as the stages leave them, with figures like a training's; `text` stands in every text."""
+    """Write outputs of all stages with plausible metrics; every text contains `text`."""
     at = {name: root / name for name in STAGES}
     for folder in at.values():
         folder.mkdir(parents=True)
@@ -232,7 +232,7 @@ def make(at: Mapping[str, Path | None], out: Path, **parameters: Any) -> str:
 
 
 class Balance(HTMLParser):
-    """Counts tags that must be closed, and gathers what would be fetched."""
+    """Parser that checks closing tags and collects addresses that a browser would load."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -291,7 +291,7 @@ def test_report_all_stages_are_on_page(tmp_path: Path) -> None:
 def test_report_text_direction_and_dark_scheme_are_set(tmp_path: Path) -> None:
     page = make(leave_stages(tmp_path / "stages", "جميل"), tmp_path / "out")
     assert "color-scheme: light dark" in page and "prefers-color-scheme: dark" in page
-    # The words of the page are English; the words of a user are of no known language.
+    # The page is in English; the language of the user's texts is unknown.
     assert '<p dir="auto" lang="">is جميل , funny and moving .</p>' in page
     assert '<bdi lang="">boolq</bdi>' in page
     # On a phone each cell is shown with the name of its column.

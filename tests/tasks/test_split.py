@@ -1,4 +1,4 @@
-"""Splits that tear nothing."""
+"""Test the stage `split`: shares, groups that stay together, and shards."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def quiet(event: Event) -> None:
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The smoke data, split."""
+    """Split the smoke data."""
     root = tmp_path_factory.mktemp("split")
     files = [SourceFile(path.name, path=path) for path in sorted(SMOKE.glob("*.jsonl"))]
     rows = [found.row for found in find_format("rows").parse(files, ParseOptions("film"))]

@@ -1,4 +1,4 @@
-"""Tokens of a split: the same bytes however many shards and processes, learned from a bounded share."""
+"""Test the stage `tokenizer`: the result does not depend on shards or processes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def quiet(event: dict[str, Any]) -> None:
 
 
 def divided(root: Path, shards: int) -> Path:
-    """Splits with the same rows in that many shards."""
+    """Write splits that hold the same rows in `shards` files."""
     rows = sorted((text_row(text, "film") for text in TEXTS), key=lambda row: row.id)
     for name in SPLITS:
         for kind in ("text", "pairs"):

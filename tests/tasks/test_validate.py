@@ -1,4 +1,4 @@
-"""Every rule with a row that breaks it, and what happens then."""
+"""Test the stage `validate`: each rule, and what happens to rows that break it."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ RULES = Rules(Limits(longest=50))
 
 
 def second(kind: str, changes: dict[str, Any]) -> dict[str, Any]:
-    """A good row that is another one, with changes."""
+    """Return a second valid row with changes."""
     row = {**GOOD[kind], "id": "2"}
     for key in ("text", "prompt"):
         if key in row:
@@ -176,7 +176,7 @@ def test_validate_shrunken_table_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"count of rows \(10; at least 50 is wanted\)"):
         run(tmp_path, rows(10), [])
     assert run(tmp_path, rows(60), [])["text"] == 60
-    # Of other sources it is other data, whatever its size.
+    # Data of other sources is not compared in size.
     point("b.dir", 10, names="mine, other")
     assert run(tmp_path, rows(10), [])["text"] == 10
 
@@ -188,7 +188,7 @@ def test_validate_parameters_share_out_of_range_is_refused(key: str, value: floa
 
 
 def laid(root: Path, kind: str, shards: list[list[dict[str, Any]]]) -> Path:
-    """An ingest folder with these shards of a kind, where each row was found, and one text."""
+    """Write an ingest output with these shards of a kind, their origins, and one text."""
     folder = ingested(root, rows(1))
     for number, lines in enumerate(shards):
         path = folder / "rows" / kind / f"{number:05}.jsonl"
@@ -202,7 +202,7 @@ def laid(root: Path, kind: str, shards: list[list[dict[str, Any]]]) -> Path:
 def sifted(
     root: Path, kind: str, shards: list[list[dict[str, Any]]], spread: Any = serial_map, **settings: Any
 ) -> tuple[dict[str, str], list[dict[str, Any]]]:
-    """Rule and place of each row of a kind that is set aside, by id; and the rows that are kept."""
+    """Return the broken rule of each quarantined row by id, and the rows that are kept."""
     validate(
         ValidateParameters(**{"quarantine": 1.0, **settings}),
         ingest=laid(root, kind, shards), out=root / "out",
@@ -245,7 +245,7 @@ def test_validate_contradicting_comparisons_of_person_are_quarantined(tmp_path: 
 
     shards = [
         [choice("1", "ann", "a"), choice("2", "bob", "a")],
-        # Turned about, the same answer is chosen by bob; ann and the unknown take the other one.
+        # With the sides swapped, bob chooses the same answer; ann and the unknown choose the other.
         [choice("3", "ann", "a", turned=True), choice("4", "bob", "b", turned=True)],
         [choice("5", "unknown", "a"), choice("6", "unknown", "a", turned=True)],
     ]

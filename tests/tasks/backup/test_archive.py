@@ -1,4 +1,4 @@
-"""Records in one file and back: consistent, checked, all or none, and nothing replaced without a word."""
+"""Test backup and restore: consistent, checked, complete, and nothing replaced silently."""
 
 import fcntl
 import io
@@ -181,7 +181,7 @@ def test_backup_read_only_project_writes_archive_alone(project, tmp_path):
         os.chmod(folder, 0o500)
         for name in files:
             os.chmod(os.path.join(folder, name), 0o400)
-    # Root writes to everything, unless these rights are taken from it.
+    # Root can write everywhere unless it drops these capabilities.
     taken = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
     done = subprocess.run(
         [*taken, sys.executable, "-m", "flows.cli.main", "backup", str(target)], cwd=project,

@@ -1,4 +1,4 @@
-"""What killed runs leave is found, named and taken away; what is alive is left alone."""
+"""Test the cleanup after killed runs: leftovers are removed, and live processes are left alone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def begun(root: Path, stage: str) -> Path:
 
 
 def gone() -> int:
-    """The number of a process that has ended."""
+    """Return the id of a process that has ended."""
     with subprocess.Popen(["true"]) as process:
         return process.pid
 
@@ -75,7 +75,7 @@ def test_clean_up_crashes_orphaned_training_is_ended(tmp_path: Path) -> None:
 def test_clean_up_crashes_dvc_lock_list_drops_dead_processes(tmp_path: Path) -> None:
     folder = tmp_path / ".dvc" / "tmp"
     folder.mkdir(parents=True)
-    # What DVC itself writes of a process; this one lives.
+    # DVC's record of this live process.
     mine = {"pid": os.getpid(), "cmd": " ".join(sys.argv[:1])}
     dead = {"pid": gone(), "cmd": "chatmill run"}
     (folder / "rwlock").write_text(json.dumps({"write": {"data": dead}, "read": {"data": [mine, dead]}}))

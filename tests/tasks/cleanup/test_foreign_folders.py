@@ -1,4 +1,4 @@
-"""`clean` and the sweep at a start take nothing that chatmill did not make, whatever a link leads to."""
+"""Test that `clean` and the cleanup at start remove nothing that chatmill did not make."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tasks.project.paths import (
 DAY = 86_400.0
 KEY, RUN = "0123456789abcdef0123", "0123abcd"
 CLEANED = (DOWNLOADS, ENVIRONMENTS, REPRODUCTIONS, SOURCE_SNAPSHOTS)
-# Names that a person's folders have, and those of chatmill's own entries.
+# Names of a user's files, and of chatmill's own entries.
 FOREIGN = ("thesis.pdf", "photos/2024/a.jpg", "project/notes.part", ".hidden", "run.LOG", "x.gone/y")
 OURS = ("old.whl", f"{RUN}/a", f"{KEY}/rows", "words-1.0.tar.gz", "old.log")
 
@@ -44,7 +44,7 @@ def lay(place: Path, *names: str) -> list[Path]:
 
 
 def clean(root: Path) -> list[str]:
-    """Do what `chatmill clean` does below the cache and with logs; why each entry stays."""
+    """Clean the cache and the logs as `chatmill clean` does; return why each entry stays."""
     removed, kept = plan_cache(root, 0.0, time.time(), [], busy=False)
     for each in removed:
         assert remove_cached(root, each)
@@ -64,7 +64,7 @@ def test_clean_linked_folder_without_marker_keeps_files(tmp_path: Path, folder: 
     reasons = clean(root)
     assert all(path.exists() for path in mine)
     assert folder == LOGS or any(f"touch {folder}/{MARKER}" in why for why in reasons)
-    # With the marker the same entries go, and what has another name stays.
+    # With the marker, chatmill's entries are removed and other names stay.
     (root / folder / MARKER).write_text("")
     clean(root)
     gone = {path.name for path in mine if not path.exists()}

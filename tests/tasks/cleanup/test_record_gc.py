@@ -1,4 +1,4 @@
-"""What grows beside the outputs of stages goes by age; a dry run says the same and changes nothing."""
+"""Test the removal of old logs and temporary files."""
 
 import os
 import time

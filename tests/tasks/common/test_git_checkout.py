@@ -1,4 +1,4 @@
-"""The code of a run: recorded with what git was never told, and brought back as it was."""
+"""Test how the code of a run is recorded and checked out again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def git(root: Path, *words: str) -> None:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A project in a folder of its repository."""
+    """Return a project in a subfolder of its repository."""
     project = tmp_path / "repository" / "project"
     (project / "tasks").mkdir(parents=True)
     (project / "tasks" / "one.py").write_bytes(b"a = 1\r\nb = 2\n")
@@ -41,7 +41,7 @@ def test_code_state_clean_checkout_has_no_diff(root: Path) -> None:
 
 
 def test_checkout_code_changed_tree_restores_diff_and_new_files(root: Path, tmp_path: Path) -> None:
-    # A person's settings would leave the prefixes out and let another program write the diff.
+    # These settings of a user change the output of `git diff`.
     for setting in (("diff.noprefix", "true"), ("diff.external", "false"), ("color.diff", "always")):
         git(root, "config", *setting)
     wanted = {

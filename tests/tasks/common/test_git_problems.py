@@ -1,4 +1,4 @@
-"""Git that gives no answer: why is said, and nothing is taken for clean."""
+"""Test git failures: the problem is recorded, and no state is taken for clean."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names that users choose: those that show nothing are refused, and keys made of them never collide."""
+"""Test names that users choose: blank names are refused, and keys made of names never collide."""
 
 from __future__ import annotations
 

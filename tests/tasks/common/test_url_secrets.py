@@ -1,4 +1,4 @@
-"""Secrets in addresses: asked with, and neither recorded nor shown."""
+"""Test secrets in addresses: they are used in requests, and neither recorded nor shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading a source as ingestion does, for the tests of the places that sources come from."""
+"""Read a source as ingestion does."""
 
 from __future__ import annotations
 

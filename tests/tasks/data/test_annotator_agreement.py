@@ -1,4 +1,4 @@
-"""Agreement, by hand."""
+"""Test agreement between annotators against values computed by hand."""
 
 from __future__ import annotations
 

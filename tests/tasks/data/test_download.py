@@ -1,4 +1,4 @@
-"""Addresses: fetched once and checked, gone on with after a break; S3 likewise."""
+"""Test downloads over HTTP and from S3: each is fetched once, checked and resumed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.tasks.data.source_reader import read, sha
 
 @dataclass
 class Served:
-    """Files of a server on the loopback; what was asked of it, and how it misbehaves."""
+    """Files of a server on loopback, with the requests that it got and the faults that it has."""
 
     files: dict[str, bytes] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
@@ -43,7 +43,7 @@ def handler(served: Served) -> type[BaseHTTPRequestHandler]:
             if content is None or served.status:
                 self.send_error(served.status or 404)
                 return
-            # Before the answer: at its head who asks may hang up, and ask again at once.
+            # Read before the answer: the client may hang up after the headers and ask again at once.
             end = served.breaks.pop(0) if served.breaks else None
             mark = f'"{sha(content)[:8]}"' if served.marks else ""
             start = 0
@@ -61,7 +61,7 @@ def handler(served: Served) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(content[start:][:end])
 
         def log_message(self, *_: Any) -> None:
-            """Quiet."""
+            """Log nothing."""
 
     return Handler
 
@@ -117,7 +117,7 @@ def test_read_source_unavailable_server_uses_last_copy(served: Served, tmp_path:
 
 
 def test_read_source_broken_download_resumes(served: Served, tmp_path: Path) -> None:
-    # The first answer of a try is only looked at where something is there already.
+    # A retry first asks for the headers alone if a part exists.
     served.breaks = [5000, 14000]
     assert read(Source("s", urls=served.url), tmp_path) == [served.files["/texts/a.jsonl"]]
     assert served.asked == ["", "", "bytes=5000-"]
@@ -167,7 +167,7 @@ def test_read_source_server_without_resume_restarts(served: Served, tmp_path: Pa
 def test_read_source_mismatched_rest_is_fetched_whole(
     served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a mark the sum alone tells that the file was another when it broke off."""
+    """Without an ETag only the checksum shows that the file changed after the interruption."""
     served.marks = False
     right = served.files["/texts/a.jsonl"]
     source = Source("s", urls=f"{served.url}#sha256={sha(right)}")
@@ -272,7 +272,7 @@ def test_read_source_s3_object_is_fetched_resumed_and_refreshed(
     given = source.addresses[0]
     whole = download.find_download(given, tmp_path)
     assert whole is not None
-    # As a killed run leaves it: the first part under another name.
+    # A killed run leaves the first part under this name.
     part = whole.with_name(f"b.txt.{download.ask_server(given).key}.part")
     part.write_bytes(content[: 1 << 20])
     whole.unlink()

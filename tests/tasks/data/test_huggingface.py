@@ -1,4 +1,4 @@
-"""Data sets: saved ones, their splits, and what is said where one is not clear or not to be had."""
+"""Test saved Hugging Face datasets, their splits, and errors."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_read_source_without_datasets_library_names_extra(
 
 
 def test_dataset_head_class_labels_become_names(tmp_path: Path) -> None:
-    """Labels, choices and scores that are classes mean their names, also in lists and objects."""
+    """Class labels become their names, also in lists and objects."""
     datasets = pytest.importorskip("datasets")
     classes = datasets.ClassLabel
     features = datasets.Features({

@@ -1,4 +1,4 @@
-"""Which labels are new since the last time that somebody was told of them."""
+"""Test which labels are new since the last notification."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tasks.validation.quarantine import admit_rows, set_aside
 def lay(rows: Path, *people: str) -> None:
     for kind in ("comparisons", "ratings"):
         (rows / kind).mkdir(parents=True, exist_ok=True)
-    """A rating for each word; of several people where a word joins them by a plus."""
+    """Write a rating for each word; a plus in a word joins several annotators."""
     ratings = [
         rating_row("the film", f" is {place}", [1.0] * len(who.split("+")), who.split("+"), "tone", "s", "g")
         for place, who in enumerate(people)
@@ -39,7 +39,7 @@ def test_find_new_labels_remembered_labels_are_not_repeated(tmp_path: Path) -> N
     assert again.data == "data-1" and not again.find_new_labels(tmp_path / "rows", "first")
     lay(tmp_path / "rows", "ann", "ben", "cay")
     assert again.find_new_labels(tmp_path / "rows", "second").annotators == {"cay": 1}
-    # Another preset's labels are its own, and a file that is broken knows none.
+    # Each preset has its own record, and a broken record counts as empty.
     assert known_labels(tmp_path, "other").find_new_labels(tmp_path / "rows", "second").rows["ratings"] == 3
     again.path.write_bytes(b"half")
     assert (

@@ -1,4 +1,4 @@
-"""Pinned package archives: members, also of archives inside; what is no plain file is refused."""
+"""Test pinned package archives: nested members are read, and other files than plain ones are refused."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.tasks.data.source_reader import read, sha
 
 
 def archive_in(folder: Path) -> Archive:
-    """A wheel-like zip with a text and a tar inside, as pip would have left it."""
+    """Write a zip that resembles a wheel, with a text and a tar inside, as pip leaves it."""
     inner = io.BytesIO()
     with tarfile.open(fileobj=inner, mode="w:gz") as packed:
         info = tarfile.TarInfo("inner/b.txt")
@@ -117,7 +117,7 @@ setup(name="evil", version="1.0")
 
 @pytest.fixture
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that pip takes for its index, with a source archive whose build says that it ran."""
+    """Return a folder that pip uses as its index, with a source archive whose build leaves a mark."""
     folder = tmp_path / "index"
     folder.mkdir()
     content = EVIL.format(mark=str(tmp_path / "ran")).encode()
@@ -137,7 +137,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("right", [True, False])
 def test_fetch_archive_source_archive_runs_no_code(tmp_path: Path, index: Path, right: bool) -> None:
-    # The archive is one whose code runs when it is built.
+    # Building this archive runs its code.
     with tarfile.open(index / "evil-1.0.tar.gz") as packed:
         packed.extractall(tmp_path / "built", filter="data")
     setup = tmp_path / "built" / "evil-1.0"

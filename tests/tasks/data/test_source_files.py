@@ -1,4 +1,4 @@
-"""Files of a source: loops of links end, each real file counts once, and no pipe is opened."""
+"""Test the files of a source: link loops end, each file counts once, and no pipe is opened."""
 
 from __future__ import annotations
 

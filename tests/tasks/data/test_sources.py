@@ -1,4 +1,4 @@
-"""Sources: what may be said of them, own files, and the digest; what is missing or wrong is said."""
+"""Test the description of sources, their files, and their digest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two versions of the data compared: rows by kind and source, and what stands in the way of it."""
+"""Test the comparison of two data versions, by kind and source."""
 
 from __future__ import annotations
 

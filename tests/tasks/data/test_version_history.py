@@ -1,4 +1,4 @@
-"""The versions that there were: listed, and found by revision and by hash."""
+"""Test the list of data versions, and finding one by revision or hash."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is withdrawn leaves the data, whatever the sources hold, and comes back by no other way."""
+"""Test withdrawals: withdrawn rows leave the data and do not come back."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def write(root: Path, *lines: dict[str, Any], name: str = "a") -> None:
 
 
 def make(root: Path, parameters: DataParameters | None = None) -> StageOutput:
-    """Ingestion as a run does it."""
+    """Run ingestion as a pipeline run does."""
     return ingest.run(parameters or DataParameters((OWN,)), {}, StageContext(root), lambda event: None)
 
 
@@ -73,7 +73,7 @@ def ids(root: Path, kind: str) -> list[str]:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A project whose data has two texts, labels by ann and ben, and one rating by both."""
+    """Return a project with two texts, labels by ann and ben, and one rating by both."""
     labels = [{**LABEL, "annotator": name} for name in ("ann", "ben")]
     write(tmp_path, {"text": "one"}, {"text": "two"}, *labels)
     write(tmp_path, RATED, {"text": "one"}, name="b")
@@ -91,10 +91,10 @@ def test_filter_row_withdrawn_person_or_row_is_removed() -> None:
         "p", "c", [2, 3], ["ben", "cay"], "tone", "s", "g", (), ["", "3"]
     )
     assert gone.filter_row(rating_row("p", "c", [1], ["ann"], "tone", "s", "g")) is None
-    # A time is nothing without any; a score without a name is nobody's.
+    # Empty times are dropped, and a score without a name stays.
     one = rating_row("p", "c", [1, 2], ["ann"], "tone", "s", "g", (), ["1", ""])
     assert gone.filter_row(one) == rating_row("p", "c", [2], [], "tone", "s", "g")
-    # A rating that was withdrawn stays away when somebody adds a score, which gives it another id.
+    # A withdrawn rating stays out although another score changes its id.
     again = Withdrawn(frozenset({both.id}), rated=frozenset({rated_of(vars(both))}))
     assert again.filter_row(both) is None
     assert again.filter_row(rating_row("p", "c", [1, 5], ["ann", "dee"], "tone", "s", "g")) is None
@@ -113,7 +113,7 @@ def test_ingest_withdrawn_person_makes_new_version(root: Path) -> None:
     assert rating.id == rating_row("q", "z", [2.0], ["ben"], "helpfulness", "s", "g").id
     assert before and after.metrics["data_hash"] != before["md5"]
     meta = yaml.safe_load((root / "data.dvc").read_text())["meta"]
-    # The sources are what they were: this is told apart from other ones.
+    # The sources are unchanged; only the withdrawal differs.
     assert meta["sources"] == before["meta"]["sources"] and "withdrawn" not in before["meta"]
     members = member_digests(read_withdrawn(root))
     withdrawn = {
@@ -125,13 +125,13 @@ def test_ingest_withdrawn_person_makes_new_version(root: Path) -> None:
     assert make(root).reused
     again = find_leaving(root, Asked(["ann"], {}, **SIGNED))
     assert again.new == [] and [each.by for each in again.known] == ["max"] and not again.gone
-    # Who said so, when and why make no other version; taking the line out brings the labels back.
+    # Another reason makes no other version. Without the line the labels come back.
     (root / WITHDRAWN).write_text((root / WITHDRAWN).read_text().replace("asked for", "left the team"))
     assert make(root).reused
     (root / WITHDRAWN).unlink()
     again_in = DataParameters((OWN,), readmit=True)
     assert make(root, again_in).metrics["data_hash"] == before["md5"] and len(ids(root, "comparisons")) == 2
-    # Asked for once, they are back.
+    # Readmitted labels stay.
     assert make(root).reused and len(ids(root, "comparisons")) == 2
 
 
@@ -142,7 +142,7 @@ def test_ingest_withdrawn_rows_leave_every_source(root: Path) -> None:
     assert {each.id for each in found.new} == {number, rating}
     make(root)
     assert ids(root, "text") == [text_row("two", "mine").id] and ids(root, "ratings") == []
-    # It stays away though cay scores it now.
+    # The rating stays out although cay scores it now.
     scores = {"scores": [1.0, 2.0, 3.0], "annotators": ["ann", "ben", "cay"]}
     write(root, {**RATED, **scores}, {"text": "one"}, name="b")
     make(root)
@@ -314,7 +314,7 @@ def test_ingest_two_at_once_take_turns(root: Path) -> None:
 
 
 class Keys:
-    """A run that makes the data's stages, and of every other one knows what it would be: its key."""
+    """Pipeline run that makes the data stages, and computes only the key of every other stage."""
 
     found: dict[str, StageOutput]
 
@@ -329,10 +329,10 @@ class Keys:
         pass
 
     def check_base(self) -> None:
-        """Nothing is trained here."""
+        """Do nothing: nothing is trained here."""
 
     def check_trainings(self, parts: StageOutput, tokens: StageOutput) -> None:
-        """The tokenizer is not made here."""
+        """Do nothing: the tokenizer is not made here."""
 
     def __call__(self, stage: Stage, parameters: Any, *inputs: StageOutput) -> StageOutput:
         given = {each.stage: each for each in inputs}
@@ -347,7 +347,7 @@ class Keys:
     against_champion = __call__
 
     def fetch_opponent(self, aligned: StageOutput) -> tuple[StageOutput, ...]:
-        """Nothing was registered, so no champion is compared."""
+        """Return no opponent: nothing was registered."""
         return ()
 
     def register_model(self, *outputs: StageOutput) -> None:
@@ -378,7 +378,7 @@ def test_pipeline_withdrawal_changes_only_dependent_stages(smoke: Preset) -> Non
     assert same == ["tokenizer", "pretrain", "sft"]
     parts = [Path(after["split"].path) / part for part in ("train", "valid", "test")]
     assert not any(count_withdrawn(part, read_withdrawn(root)) for part in parts)
-    # What was made before goes, though a model was made from it, as long as no running run reads it.
+    # Earlier outputs are removed although a model uses them, unless a running run reads them.
     entries = list_outputs(root / "var" / "cache" / "artifacts")
     found = outputs_with_withdrawn(entries, read_withdrawn(root))
     assert sorted(found) == sorted((name, before[name].key) for name in data)
@@ -398,26 +398,26 @@ def torn(root: Path) -> None:
 
 
 def other_branch(root: Path) -> None:
-    """Both files as they were before anything was withdrawn."""
+    """Restore both files of before the first withdrawal."""
     (root / WITHDRAWN).unlink()
     (root / "data.dvc").write_text((root / "before.dvc").read_text())
 
 
 def cloned(root: Path) -> None:
-    """data.dvc alone was committed."""
+    """Keep only data.dvc, as a clone does where nothing else was committed."""
     (root / WITHDRAWN).unlink()
     shutil.rmtree(root / ".dvc")
     shutil.rmtree(root / "var")
 
 
 def another_person(root: Path) -> None:
-    """As many withdrawals as before, and one of them is of somebody else."""
+    """Replace one withdrawal by one of another person."""
     text = (root / WITHDRAWN).read_text()
     (root / WITHDRAWN).write_text(text.replace('"annotator":"ben"', '"annotator":"zoe"'))
 
 
 def of_an_older_chatmill(root: Path) -> None:
-    """It noted the digest of all withdrawals alone."""
+    """Remove what older versions of chatmill did not record."""
     cloned(root)
     pointer = yaml.safe_load((root / "data.dvc").read_text())
     del pointer["meta"]["withdrawn"]["members"]

@@ -1,4 +1,4 @@
-"""data/ and data.dvc name what a run learned from; a damaged cache or remote is mended."""
+"""Test that data/ matches data.dvc, and that a damaged cache or remote is repaired."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def make(root: Path, remote: str = "", said: list[str] | None = None) -> tuple[bool, str]:
-    """Run the stage; whether it was reused, and the hash that it names."""
+    """Run ingestion; return whether it was reused, and its data hash."""
     notes: list[str] = [] if said is None else said
     made = ingest.run(
         DataParameters((OWN,), remote=remote),
@@ -51,7 +51,7 @@ def make(root: Path, remote: str = "", said: list[str] | None = None) -> tuple[b
 
 
 def flip(path: Path, place: int = 40) -> None:
-    """Damage one byte; size and times stay."""
+    """Change one bit of a file and keep its size and times."""
     state, mode = path.stat(), path.stat().st_mode
     path.chmod(0o644)
     content = bytearray(path.read_bytes())
@@ -62,7 +62,7 @@ def flip(path: Path, place: int = 40) -> None:
 
 
 def objects(folder: Path) -> list[Path]:
-    """The files of a version in a cache or a folder that is a remote, the largest first."""
+    """Return the files of a version in a cache or remote folder, the largest first."""
     found = [path for path in (folder / "files" / "md5").glob("*/*") if path.suffix != ".dir"]
     return sorted(found, key=lambda path: -path.stat().st_size)
 
@@ -128,7 +128,7 @@ def test_file_sums_changed_file_is_read_again(tmp_path: Path, monkeypatch: pytes
 
 
 def make_killed_at(root: Path, name: str) -> None:
-    """Make a version and kill it before the file of that name is renamed to its place."""
+    """Run ingestion and interrupt it before the file `name` is renamed to its place."""
     whole = Path.replace
 
     def replace(path: Path, target: Path) -> Path:
@@ -148,10 +148,10 @@ def test_ingest_killed_before_pointer_rename_keeps_former_version(root: Path) ->
     make_killed_at(root, "data.dvc")
     assert (root / "data.dvc").read_bytes() == before
     (root / "texts" / "b.jsonl").unlink()
-    # As before: the rows are of these sources, and no others.
+    # The next run makes the former version from the former sources.
     assert make(root)[1] == yaml.safe_load(before)["outs"][0]["md5"] == versions.folder_hash(root)
     assert b'"three"' not in b"".join(contents(root).values())
-    # A process that the system kills cannot remove what it had written until then.
+    # A killed process leaves its partial file.
     (root / "data.dvc.part").write_bytes(before[:20])
     assert (
         any("data.dvc.part" in note for note in clean_up_crashes(root))
@@ -201,7 +201,7 @@ def test_push_data_damaged_cache_without_copy_is_refused(tmp_path: Path) -> None
     with pytest.raises(UserError, match="is not here whole"):
         versions.push_data(root, str(tmp_path / "remote"))
     assert not list((tmp_path / "remote").rglob("*.dir"))
-    # Nor is it taken for the version.
+    # It is not taken for the version either.
     assert not versions.checkout_data(root)
     assert b"other" in b"".join(contents(root).values())
 
@@ -211,7 +211,7 @@ def test_ingest_damaged_remote_is_repaired_from_sources(root: Path, tmp_path: Pa
     remote = tmp_path / "remote"
     make(root, str(remote))
     flip(next(remote.rglob("*.dir")) if listing else objects(remote)[0])
-    # A clone that has the sources finds the remote damaged, makes the rows, and mends it.
+    # A clone with the sources makes the rows again and repairs the damaged remote.
     clone = bare_clone(root, tmp_path)
     shutil.copytree(root / "texts", clone / "texts")
     assert make(clone, str(remote))[1] == versions.folder_hash(root)

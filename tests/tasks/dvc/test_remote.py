@@ -1,4 +1,4 @@
-"""Versions of the data in a bucket of S3: kept and given back, and what a server or a key refuses."""
+"""Test data versions in an S3 bucket, and errors of servers and credentials."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def serve(port: int) -> Any:
-    """moto's S3 on loopback, with an empty bucket."""
+    """Start moto's S3 on loopback with an empty bucket."""
     import boto3
     from moto.server import ThreadedMotoServer
 
@@ -159,7 +159,7 @@ def test_add_version_missing_credentials_are_not_retried(
 def test_add_version_refused_credentials_are_not_retried(
     root: Path, endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # From here on moto looks at who asks, and it knows nobody.
+    # From here on moto checks credentials, and it knows none.
     monkeypatch.setattr("moto.settings.INITIAL_NO_AUTH_ACTION_COUNT", 0)
     waited = tried(monkeypatch)
     with pytest.raises(UserError, match=rf"^{REMOTE} refuses these credentials \(InvalidAccessKeyId\)"):

@@ -1,4 +1,4 @@
-"""Versions of the data: the pointer, folders that keep versions, DVC's lock, and the former layout."""
+"""Test data versions: the pointer, remote folders, DVC's lock, and the former layout."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_pull_data_truncated_version_is_refused(root: Path, tmp_path: Path) -> N
 
 def test_push_data_version_before_remote_is_sent(root: Path, tmp_path: Path) -> None:
     versions.add_version(root, "", meta("a", text=3))
-    shutil.rmtree(root / ".dvc" / "cache")  # as in a clone that made the same rows again
+    shutil.rmtree(root / ".dvc" / "cache")  # as in a clone that made the rows itself
     versions.push_data(root, str(tmp_path / "remote"))
     assert versions.pull_data(bare_clone(root, tmp_path), str(tmp_path / "remote"))
 
@@ -98,7 +98,7 @@ def test_push_data_incomplete_version_is_refused(root: Path, tmp_path: Path) -> 
 
 
 def hold_lock(root: str, seconds: float, held: Any) -> None:
-    """In a process of its own: DVC's lock is a process's."""
+    """Hold DVC's lock; runs in its own process, because the lock belongs to a process."""
     from dvc.repo import Repo
 
     with Repo(root) as repo, repo.lock:
@@ -173,7 +173,7 @@ def test_explain_mismatch_former_layout_says_what_to_do(root: Path, tmp_path: Pa
     assert pointer is not None and versions.is_former_layout(pointer)
     says = versions.explain_mismatch(pointer, versions.folder_hash(root))
     assert "former layout" in says and "data.accept=true" in says and "parsers" not in says
-    # Pulled, it would put files where folders are.
+    # A pull would put files where folders are.
     assert not versions.pull_data(root, str(tmp_path / "remote"))
     assert (root / "data" / "text" / "00000.jsonl").exists()
     versions.add_version(root, "", meta("c92c29", text=3))

@@ -1,4 +1,4 @@
-"""A stage's key changes with what its output depends on, and with nothing else."""
+"""Test that a stage's key changes exactly with what its output depends on."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ NUMBERS = count()
 
 @pytest.fixture
 def tree(tmp_path):
-    """Writes the little project, with one edit, into a folder of its own, and returns sift's digest."""
+    """Return a function that writes the small project with one edit and returns the digest of `sift`."""
 
     def digest(file: str = "", old: str = "", new: str = "") -> str:
         root = tmp_path / str(next(NUMBERS))
@@ -124,7 +124,7 @@ def test_source_digest_missing_function_is_refused(tmp_path, tree):
 
 
 def test_reached_definitions_include_no_other_stage():
-    """A stage's function, and what it alone needs, does not enter the key of another."""
+    """The code of a stage is no part of another stage's key."""
     names = [path.stem for path in sorted((ROOT / "tasks").glob("*.py")) if _is_stage(path)]
     assert len(names) == 14
     for name in names:

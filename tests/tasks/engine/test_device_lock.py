@@ -1,4 +1,4 @@
-"""Stages that ask for a device have it one at a time."""
+"""Test that stages which need a device use it one at a time."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Steps:
 
 @stage()
 def train(parameters: Steps, out: Path, on_event: EventCallback, root: Path, device: str) -> dict[str, Any]:
-    """Says when it has the device, and when it no longer needs it."""
+    """Record when the device is held and released."""
     with (root / "told").open("a") as told:
         told.write(f"{parameters.steps} begins\n")
         told.flush()
@@ -40,7 +40,7 @@ def train(parameters: Steps, out: Path, on_event: EventCallback, root: Path, dev
 
 @stage()
 def count(parameters: Steps, out: Path, on_event: EventCallback) -> dict[str, Any]:
-    """Needs no device."""
+    """Do nothing; this stage needs no device."""
     return {}
 
 
@@ -55,7 +55,7 @@ def start(*arguments: Any) -> Any:
 
 
 def training(root: Path, said: Any) -> Any:
-    """A process that has the device until there is a file `enough`."""
+    """Start a process that holds the device until the file `enough` exists."""
     first = start("train", Steps(1, waits=True), root, said)
     while not (root / "told").exists() or not (root / "told").read_text():
         time.sleep(0.01)
@@ -67,7 +67,7 @@ def test_stage_run_two_trainings_take_turns_on_device(tmp_path: Path) -> None:
     first = training(tmp_path, said)
     second = start("train", Steps(2), tmp_path, said)
     assert said.get(timeout=90) == Message(WAITS)
-    # What needs no device does not wait for it.
+    # A stage that needs no device does not wait.
     began = time.monotonic()
     count.run(Steps(), {}, StageContext(tmp_path), said.put)
     assert time.monotonic() - began < 5 and first.is_alive()

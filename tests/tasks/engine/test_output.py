@@ -1,4 +1,4 @@
-"""An output is used only as it was made: any other byte, name or kind of file has it made again."""
+"""Test stage outputs: a damaged output is not used and is made again."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Nothing:
 
 @stage()
 def produce(parameters: Nothing, out: Path, on_event: Any, root: Path) -> dict[str, Any]:
-    """Three files; how often is written to `made`."""
+    """Write three files; append a letter to `made` at each run."""
     with (root / "made").open("a") as file:
         file.write("x")
     (out / "model").mkdir()
@@ -40,7 +40,7 @@ def produce(parameters: Nothing, out: Path, on_event: Any, root: Path) -> dict[s
 
 @stage(inputs=("produce",))
 def consume(parameters: Nothing, produce: Path, out: Path, on_event: Any) -> dict[str, Any]:
-    """One file of the input."""
+    """Copy one file of the input."""
     shutil.copy(produce / "report.html", out)
     return {}
 
@@ -130,7 +130,7 @@ def test_stage_run_damaged_output_is_made_again_with_notice(
     first = produce.run(Nothing(), {}, around, said.append)
     folder = Path(first.path)
     if read_before:
-        # As if the files had been settled, and their checksums known, for long.
+        # Old files, so that their checksums are remembered.
         for path in folder.rglob("*"):
             os.utime(path, (1e9, 1e9))
         assert produce.run(Nothing(), {}, around, said.append).reused

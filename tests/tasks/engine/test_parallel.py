@@ -1,4 +1,4 @@
-"""Work over many items: the same results in the same order, and nothing left behind."""
+"""Test parallel work: equal results in a fixed order, and no process left behind."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_process_pool_interrupted_work_ends(tmp_path: Path) -> None:
 
 
 def interrupt_at(path: Path) -> None:
-    """Ctrl-C to this process as soon as the file is there."""
+    """Send SIGINT to this process when the file exists."""
     command = (
         "import os, pathlib, signal, time\n"
         f"while not pathlib.Path({str(path)!r}).exists(): time.sleep(0.05)\n"

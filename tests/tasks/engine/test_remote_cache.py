@@ -1,4 +1,4 @@
-"""Outputs shared between hosts: whole or not at all, held against their sums, by folder and by S3."""
+"""Test outputs that hosts share through a folder or an S3 bucket."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Words:
 
 @stage(apart=("inner",))
 def write(parameters: Words, out: Path, on_event: EventCallback, device: str) -> dict[str, Any]:
-    """Files of words, two of them alike."""
+    """Write files of words, two of them equal."""
     (out / "inner").mkdir()
     for place, word in enumerate(parameters.words):
         (out / "inner" / f"{place}.txt").write_text(word)
@@ -38,13 +38,13 @@ def write(parameters: Words, out: Path, on_event: EventCallback, device: str) ->
 
 @stage(inputs=("write",))
 def count(parameters: Words, write: Path, out: Path, on_event: EventCallback) -> dict[str, Any]:
-    """How many words there are."""
+    """Count the words."""
     (out / "count").write_text(str(len((write / "all.txt").read_text().split())))
     return {}
 
 
 def host(tmp_path: Path, name: str, remote: str, endpoint: str = "", needed: bool = False) -> StageContext:
-    """A folder of its own; hosts share the remote alone."""
+    """Return the context of a host with a folder of its own; hosts share only the remote."""
     root = tmp_path / name
     root.mkdir(exist_ok=True)
     return StageContext(root, store=Store(root, remote, endpoint, needed))
@@ -68,7 +68,7 @@ def made(around: StageContext, said: Said, words: tuple[str, ...] = ("a", "b")) 
 
 @pytest.fixture
 def endpoint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
-    """moto's S3 on loopback, with an empty bucket."""
+    """Start moto's S3 on loopback with an empty bucket."""
     import boto3
     from moto.server import ThreadedMotoServer
 
@@ -93,7 +93,7 @@ def both_ways(tmp_path: Path, remote: str, endpoint: str = "") -> None:
     one, other = (host(tmp_path, name, remote, endpoint) for name in ("one", "other"))
     said = Said()
     first = made(one, said)
-    # Found by its key without being made, and by its stage.
+    # The lookup by key makes nothing.
     assert write.find_output(Words(("c",)), {}, other, said) is None
     assert fetch_output("write", "0" * 20, other, said) is None
     second = write.run(Words(), {}, other, said)
@@ -101,7 +101,7 @@ def both_ways(tmp_path: Path, remote: str, endpoint: str = "") -> None:
         first, reused=True, path=str(other.root / "var/cache/artifacts/write" / first.key)
     )
     assert (Path(second.path) / "inner" / "1.txt").read_text() == "b" and "fetched from" in said.texts
-    # What comes of it is the same on both, and goes back the same way.
+    # A later stage has the same output on both hosts and is shared too.
     third = count.run(Words(), {"write": second}, other, said)
     assert other.store is not None
     other.store.send_output(third, said)
@@ -115,7 +115,7 @@ def both_ways(tmp_path: Path, remote: str, endpoint: str = "") -> None:
 def test_stage_run_output_in_shared_folder_is_reused(tmp_path: Path) -> None:
     both_ways(tmp_path, str(tmp_path / "shared"))
     objects = [path for path in (tmp_path / "shared/files/md5").rglob("*") if path.is_file()]
-    assert len(objects) == 4  # a, b, the two alike once, and the count
+    assert len(objects) == 4  # a, b, the two equal files once, and the count
 
 
 def test_stage_run_output_in_bucket_is_reused(tmp_path: Path, endpoint: str) -> None:

@@ -1,4 +1,4 @@
-"""What a stage takes is measured, over all attempts of one that goes on."""
+"""Test the measurement of a stage's resources, over all attempts of a resumed stage."""
 
 from __future__ import annotations
 

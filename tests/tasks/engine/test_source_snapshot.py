@@ -1,4 +1,4 @@
-"""A run imports from the copy of the sources that it took at its start, whatever happens to them later."""
+"""Test the snapshot of the source code from which a run imports."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def touch(parameters, out, on_event, root):
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A folder with the program's sources and two modules of its own."""
+    """Return a project with chatmill's sources and two modules of its own."""
     folder = tmp_path / "project"
     for name in ("flows", "tasks", "model"):
         shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -59,7 +59,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def run(project: Path, code: str) -> Any:
-    """What a program prints as JSON in its last line; it is run as a file, as processes are spawned by it."""
+    """Run code as a file, because it spawns processes; return the JSON of its last line."""
     script = project.parent / "script.py"
     script.write_text(f"import json\n{code}")
     surroundings = {**os.environ, "PYTHONPATH": str(project)}
@@ -110,7 +110,7 @@ if __name__ == "__main__":
     assert all(path.startswith(folder) for path in found["trained"]["files"])
     assert found["trained"]["path"][0].startswith(folder)
     assert found["code"] == ["", ""]
-    # The first folder that a run makes is its owner's alone from the start.
+    # Only the owner can read the first folder that a run makes.
     assert stat.S_IMODE((project / "var").stat().st_mode) == 0o700
 
 
@@ -173,7 +173,7 @@ def test_store_snapshot_unused_are_removed_damaged_are_written_again(tmp_path: P
 
 @stage()
 def claim(parameters: str, out: Path, on_event: Any) -> dict[str, Any]:
-    """Say what a training imported."""
+    """Report which modules a training imported."""
     on_event(ImportedSources(modules={__name__: parameters}))
     return {}
 

@@ -1,4 +1,4 @@
-"""A stage is made once a key, whole or not at all, by one process at a time."""
+"""Test that a stage runs once for each key, completely, and in one process at a time."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Words:
 
 @stage()
 def write(parameters: Words, out: Path, on_event, root: Path):
-    """A file of words; `made` counts how often."""
+    """Write a file of words; append a line to `made` at each run."""
     with (root / "made").open("a") as file:
         file.write(f"{os.getpid()}\n")
     (out / "first.txt").write_text("half")
@@ -41,7 +41,7 @@ def write(parameters: Words, out: Path, on_event, root: Path):
 
 @stage(inputs=("write", "other"))
 def count(parameters: Words, write: Path, other: Path | None, out: Path, on_event, seed: int):
-    """How many words stand in the file."""
+    """Count the words of the file."""
     words = len((write / "words.txt").read_text().split())
     (out / "count.json").write_text(json.dumps({"words": words, "other": other and str(other), "seed": seed}))
     return {"words": words}
@@ -49,7 +49,7 @@ def count(parameters: Words, write: Path, other: Path | None, out: Path, on_even
 
 @stage()
 def divide(parameters: Words, out: Path, on_event):
-    """Words and labels of two parts."""
+    """Write words and labels of two parts."""
     for part in ("train", "test"):
         for kind in ("words", "labels"):
             (out / part / kind).mkdir(parents=True)
@@ -59,7 +59,7 @@ def divide(parameters: Words, out: Path, on_event):
 
 @stage(inputs=("divide",), reads={"divide": ("*/words",)})
 def look(parameters: Words, divide: Path, out: Path, on_event):
-    """What there is to see of an input."""
+    """List the files of the input that are visible."""
     seen = sorted(path.relative_to(divide).as_posix() for path in divide.glob("*/*/*"))
     (out / "seen").write_text(" ".join(seen))
     return {}
@@ -67,7 +67,7 @@ def look(parameters: Words, divide: Path, out: Path, on_event):
 
 @stage(resumes=True)
 def climb(parameters: Words, out: Path, on_event):
-    """Goes on from where it was killed."""
+    """Resume from the step at which the process was killed."""
     for step in range(1, 4):
         mark = out / f"step-{step}"
         if not mark.exists():
@@ -78,7 +78,7 @@ def climb(parameters: Words, out: Path, on_event):
 
 @stage(stands=lambda folder, root: (root / "data").exists())
 def publish(parameters: Words, out: Path, on_event, root: Path):
-    """Writes outside its folder too."""
+    """Write outside the output folder too."""
     (root / "data").write_text("rows")
     (out / "rows").write_text("rows")
     return {}
@@ -86,7 +86,7 @@ def publish(parameters: Words, out: Path, on_event, root: Path):
 
 @stage()
 def fill(parameters: Words, out: Path, on_event):
-    """Writes more than there is room for."""
+    """Write to a full disk."""
     (out / "first.txt").write_text("half")
     Path("/dev/full").write_text("words")
     return {}
@@ -94,7 +94,7 @@ def fill(parameters: Words, out: Path, on_event):
 
 @stage()
 def share(parameters: Words, out: Path, on_event, spread):
-    """Work over shards."""
+    """Map a function over items."""
     return {"squares": list(spread(abs, [-1, -2]))}
 
 
@@ -208,7 +208,7 @@ def test_stage_run_spread_is_no_part_of_key(tmp_path):
     assert second.reused and first.metrics == {"squares": [1, 2]}
 
 
-# A fork would take along whatever the tests before left in this process.
+# A fork would inherit what earlier tests left in this process.
 FRESH = multiprocessing.get_context("spawn")
 
 

@@ -1,4 +1,4 @@
-"""The lexicon knows good from bad."""
+"""Test the lexicon that scores the tone of a text."""
 
 from __future__ import annotations
 

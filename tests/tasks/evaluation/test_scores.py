@@ -1,4 +1,4 @@
-"""Which scores may be compared, and which of two is better."""
+"""Test scores: which of them are comparable, and which of two is better."""
 
 from __future__ import annotations
 

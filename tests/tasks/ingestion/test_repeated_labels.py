@@ -1,4 +1,4 @@
-"""One person's label of the same answers counts once, and `init` counts rows as ingestion does."""
+"""Test repeated labels: one person's label of the same answers counts once."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def choice(said: str, who: str = "ana", a: str = "x", b: str = "y", **more: Any)
 
 
 def ingested(root: Path, *files: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
-    """The labels that a run would take, and what it says of them."""
+    """Return the rows that a run would use, and its messages."""
     for number, rows in enumerate(files):
         path = root / "mine" / f"{number}.jsonl"
         path.parent.mkdir(exist_ok=True)

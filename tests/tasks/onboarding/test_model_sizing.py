@@ -1,4 +1,4 @@
-"""Sizes for a preset: what bounds a model, and numbers that every stage accepts."""
+"""Test the sizes for a preset: what bounds a model, and values that every stage accepts."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_plan_run_tiny_text_gets_smallest_model() -> None:
 @pytest.mark.parametrize("flops", [1e9, 3e10, 1e12, 4e14])
 def test_plan_run_stays_near_requested_time(minutes: float, flops: float) -> None:
     found = plan_run(MUCH, machine(flops), minutes)
-    # A machine this slow cannot take the fewest steps sooner.
+    # The slowest machine needs longer for the fewest steps.
     assert found.minutes <= max(minutes, 3 if flops > 2e9 else 45)
 
 
@@ -132,7 +132,7 @@ def test_plan_run_sections_are_accepted_by_stages(amount: Amount, flops: float, 
 
 
 def check_batches(amount: Amount, found: Plan) -> None:
-    """What the trainings themselves refuse: batches that the rows cannot fill."""
+    """Check that the rows fill every batch, as the trainings require."""
     context = found.architecture.context
     assert found.sections["pretrain"]["batch"] <= amount.text_tokens // context - 2
     assert found.sections["sft"]["batch"] <= max(1, amount.pairs * (amount.prompt + amount.answer) / context)
@@ -180,7 +180,7 @@ GERMAN = (
     "Am Marktplatz gibt es sehr gute Klöße und dunkles Bier. Die Mühle steht am Fluss, das Mädchen grüßt die "
     "Händler. Über den Dächern fällt Schnee; der Bäcker öffnet früh. Größere Straßen führen zum Bahnhof."
 )
-HAN = " ".join(chr(0x4E00 + 7 * n) for n in range(1200))  # as many characters as daily Chinese takes
+HAN = " ".join(chr(0x4E00 + 7 * n) for n in range(1200))  # about as many characters as daily Chinese uses
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ HAN = " ".join(chr(0x4E00 + 7 * n) for n in range(1200))  # as many characters a
 def test_character_floor_vocabulary_covers_script(words: str, gap: str, most: float) -> None:
     drawn = random.Random(3)
     known = words.split()
-    # Words by Zipf's law: the first are met far more often than the last.
+    # Word frequencies follow Zipf's law.
     weights = [1 / (place + 5) for place in range(len(known))]
     texts = [gap.join(drawn.choices(known, weights, k=60)) + "." for _ in range(500)]
     characters = Counter("".join(texts))

@@ -1,4 +1,4 @@
-"""A dry run says what ingestion and a run would do, and writes nothing."""
+"""Test the dry run: it gives the result of ingestion and validation, and writes nothing."""
 
 from __future__ import annotations
 

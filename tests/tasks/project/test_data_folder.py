@@ -1,4 +1,4 @@
-"""The folder data/: whose files are in it, and rows that are replaced in one step on any disk."""
+"""Test the folder data/: foreign files are kept, and rows are replaced in one step."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_claim_data_folder_of_older_version_is_accepted(root: Path) -> None:
     (root / "data" / data_folder.STATE).rmdir()
     write(root, {"text": "three"}, name="b")
     assert run(root)["text"] == 3
-    # Without a list, and with other content than any version: nobody knows whose it is.
+    # Without the list, files that match no version may be the user's.
     (root / "data" / data_folder.STATE / data_folder.LIST).unlink()
     first(root).write_text(ROW)
     with pytest.raises(UserError, match=r"no version of data\.dvc"):
@@ -130,7 +130,7 @@ def test_claim_data_version_of_another_commit_is_accepted(root: Path) -> None:
     (root / "data" / data_folder.STATE / data_folder.LIST).unlink()
     (root / versions.KNOWN).unlink()
     pointer = yaml.safe_load((root / "data.dvc").read_text())
-    pointer["outs"][0]["md5"] = "1" * 32 + ".dir"  # as `git pull` brings one that somebody else made
+    pointer["outs"][0]["md5"] = "1" * 32 + ".dir"  # a pointer that `git pull` brought from another person
     put(root, "data.dvc", yaml.safe_dump(pointer))
     write(root, {"text": "three"}, name="b")
     assert run(root)["text"] == 3
@@ -157,7 +157,7 @@ def test_folder_hash_equals_hash_of_dvc(root: Path) -> None:
 
 @pytest.fixture
 def other_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """An empty folder on a file system of its own."""
+    """Return an empty folder on another file system."""
     place = tmp_path_factory.mktemp("disk")
     done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(place)], capture_output=True)
     if done.returncode:

@@ -1,4 +1,4 @@
-"""A store that existed and is damaged, empty or missing stops a command; it is never quietly a new one."""
+"""Test that a damaged, empty or missing database is refused and never replaced silently."""
 
 import os
 import sqlite3
@@ -67,7 +67,7 @@ def test_check_mlflow_database_replaced_store_is_refused(root, tmp_path_factory,
         store.execute("delete from experiments where name = 'chatmill'")
     with pytest.raises(UserError, match="no longer has experiment 'chatmill'"):
         open_tracker(root)
-    # In a folder that this process has not opened: MLflow keeps connections.
+    # MLflow keeps connections, so this uses a folder that was not opened before.
     other = tmp_path_factory.mktemp("other")
     (other / "var").mkdir()
     (other / STORES).write_text((root / STORES).read_text())

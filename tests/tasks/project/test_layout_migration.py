@@ -1,4 +1,4 @@
-"""The former layout of var/ becomes the present one, by renames, and records stay where they are."""
+"""Test the migration of the former layout of var/."""
 
 import fcntl
 import json

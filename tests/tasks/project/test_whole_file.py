@@ -1,4 +1,4 @@
-"""A text file is there whole or not at all, and nothing is left beside it."""
+"""Test that a text file is written completely or not at all."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tasks.project.whole_file import write_whole
 
 @contextmanager
 def _room_for(size: int) -> Iterator[None]:
-    """No file of this process may become larger."""
+    """Limit the size of every file that this process writes."""
     before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:

@@ -1,4 +1,4 @@
-"""The data of a past run in another checkout: from its sources, or from its version where these are gone."""
+"""Test the data of a past run in another checkout: from its sources or from its version."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def preset(**data: Any) -> dict[str, Any]:
 
 
 def made(root: Path, data: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """What ingestion makes of a preset's data: the version, and the manifest."""
+    """Run ingestion on a preset's data; return the version and the manifest."""
     sources = tuple(Source(**source) for source in data["sources"])
     rest = {name: data[name] for name in ("remote", "version") if name in data}
     parameters = DataParameters(sources, **rest)

@@ -1,4 +1,4 @@
-"""The packages of another lock: made once in a folder of their own, or not at all."""
+"""Test the environment for another lock file: installed once, completely or not at all."""
 
 from __future__ import annotations
 

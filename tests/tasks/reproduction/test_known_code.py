@@ -1,4 +1,4 @@
-"""What `reproduce` takes from MLflow and runs: only what this host knows, or what a person trusts."""
+"""Test that `reproduce` runs only code that this host knows or a person trusts."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_check_trusted_unknown_diff_is_refused(root: Path) -> None:
         check_trusted(root, "abc", code, preset())
     remember_code(root, code, PRESET)
     check_trusted(root, "abc", code, preset())
-    # One letter more, or the same diff on another commit, is other code.
+    # A changed diff, or the same diff on another commit, is other code.
     for other in (replace(code, diff=code.diff + "+import os\n"), replace(code, commit="12" * 20)):
         with pytest.raises(UserError, match="no record"):
             check_trusted(root, "abc", other, preset())

@@ -1,4 +1,4 @@
-"""Bringing a run back and making it anew: interrupted, failed, kept; on a small project."""
+"""Test the reproduction of a run on a small project: interrupted, failed and kept."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tasks.reproduction.reproduce import Failed, Original, checked_out, make_ane
 from tasks.reproduction.verdict import Made
 
 SOURCE = {"name": "mine", "files": "texts/*.jsonl", "format": "rows"}
-# As chatmill's own: asked to end it ends, here with a note of it.
+# Stands for chatmill's command: it ends on SIGTERM and leaves a mark.
 COMMAND = """
 import json, pathlib, signal, sys, time
 assert sys.argv[1] == "ingest" and "tracking" not in json.loads(pathlib.Path(sys.argv[3]).read_text())
@@ -97,7 +97,7 @@ def test_checked_out_leaves_only_kept_checkout(root: Path, original: Original) -
     with checked_out(root, original, True, said.append) as kept:
         pass
     assert kept.project.exists() and "stays in var/cache/reproduce/" in said[-1]
-    # What was kept is done: the next reproduction begins anew, so that it takes nothing of that one over.
+    # A kept checkout is finished: the next reproduction starts with a new one.
     (kept.project / "left").touch()
     with checked_out(root, original, False, said.append) as checkout:
         assert not (checkout.project / "left").exists()

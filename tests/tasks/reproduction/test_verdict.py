@@ -1,4 +1,4 @@
-"""Identical, equivalent, diverged: on digests, on figures, and on what a stage was made of."""
+"""Test the verdict of a reproduction: identical, equivalent or diverged."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_judge_stages_repetitions_set_tolerance():
     # Of 1.00, 1.01 and 1.02: 1.01 ± 9.925 × 0.01 × √(4/3), Student's t for 99% and two degrees of freedom.
     assert found.says == "equivalent" and "learned from 3 repetitions" in found.why
     assert found.figures[0].tolerance == pytest.approx(0.1146, abs=1e-4)
-    # The same bits again are no further repetition, nor is what is judged.
+    # Equal digests are no further repetition, and neither is the judged run.
     assert verdict(before, now, *few, made(digest="two", valid_loss=1.02), now).says == "diverged"
     assert verdict(before, made(digest="now", valid_loss=1.2), *more).says == "diverged"
 
@@ -79,7 +79,7 @@ def test_judge_stages_rows_of_version_are_identical():
     assert verdict(before, now).says == "identical" and "where they were found" in verdict(before, now).why
     other = made("ingest", "two", manifest(sums={**one, "rows/text/0.jsonl": "c"}), data_hash="g")
     assert verdict(before, other).says == "diverged"
-    # A manifest of before files were summed has only DVC's hash.
+    # An older manifest has only DVC's hash and no checksums.
     assert verdict(made("ingest", "one", data_hash="h"), now).says == "identical"
 
 

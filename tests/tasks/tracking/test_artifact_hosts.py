@@ -1,4 +1,4 @@
-"""The password of MLflow's server stays with that server, wherever MLflow says that a run's files are."""
+"""Test that the password of MLflow's server is sent to that server alone."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ OWN = "http://mill.example:5000"
 
 
 class Listener(BaseHTTPRequestHandler):
-    """Keeps what it is asked; a path that begins with /to/ leads to another port."""
+    """Server that records requests; a path that begins with /to/ redirects to another port."""
 
-    # WebSockets want no older one.
+    # WebSockets need HTTP/1.1.
     protocol_version = "HTTP/1.1"
     came: ClassVar[list[tuple[int, str, str]]] = []
 
@@ -47,12 +47,12 @@ class Listener(BaseHTTPRequestHandler):
     do_POST = do_PUT = do_GET
 
     def log_message(self, *words: object) -> None:
-        """Says nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
 def ports(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[int, int]]:
-    """Two servers; the password of another one is in the environment."""
+    """Start two servers; the environment holds the password of another one."""
     Listener.came.clear()
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ann")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "nobody-guesses-this")
@@ -121,7 +121,7 @@ def test_mlflow_client_foreign_host_gets_no_request(
     assert Listener.came == []
 
 
-# Each asks a server that leads it to another one.
+# Each client asks a server that redirects to another one.
 REDIRECTED = {
     "MLflow": """
 from mlflow import MlflowClient
@@ -162,7 +162,7 @@ def test_clients_redirection_gets_no_password(
     assert asked[first], done.stdout + done.stderr
     assert not any(asked[second]), Listener.came
     if client == "Prefect's events":
-        # There the password is not in a header: it is the first message.
+        # Here the password is the first message and not a header.
         assert not asked[second]
     else:
         assert all(asked[first]) and asked[second]
@@ -172,7 +172,7 @@ def test_clients_redirection_gets_no_password(
 def test_parse_address_server_password_in_url_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=rf"the address at files\.example asks for {name}, which belongs to"):
         parse_address(f"https://files.example/rows.jsonl?key=${{{name}}}")
-    # As a part of a value it is recorded as a digest.
+    # A variable inside a longer value is recorded as a digest.
     recorded = conceal_secrets(f"https://files.example/rows.jsonl?key=a${{{name}}}")
     assert parse_address(recorded).name == "rows.jsonl"
     with pytest.raises(UserError, match=f"asks for {name}, which belongs to"):

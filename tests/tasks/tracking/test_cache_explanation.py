@@ -1,4 +1,4 @@
-"""What differs between two manifests: real ones, of small stages."""
+"""Test the differences between two manifests of small stages."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class Words:
 
 @stage()
 def write(parameters: Words, out: Path, on_event):
-    """A file of words."""
+    """Write a file of words."""
     (out / "words.txt").write_text(" ".join(parameters.words))
     return {}
 
 
 @stage(inputs=("write",), outside=lambda parameters, root: (root / "source").read_text())
 def count(parameters: Words, write: Path, out: Path, on_event, seed: int):
-    """How many words, and what stands outside."""
+    """Count the words; an outside file is a part of the key."""
     (out / "count").write_text(str(len((write / "words.txt").read_text().split())))
     return {}
 
@@ -105,7 +105,7 @@ def test_explain_differences_older_manifest_has_one_code_digest(root):
     now = counted(root)
     before = {name: value for name, value in now.items() if name not in ("definitions", "surroundings")}
     before |= {"key": "older", "code": "old", "seed": 9, "device": "cuda"}
-    # The stage asks for the seed, and not for the device.
+    # The stage uses the seed and not the device.
     assert explain_differences(before, now) == [
         InputDifference("code", "all definitions", "old", now["code"]),
         InputDifference("seed", "seed", "9", "0"),

@@ -1,4 +1,4 @@
-"""Which champion a new model is compared with, and how its model comes to evaluate."""
+"""Test which champion a new model is compared with, and how its files are fetched."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_opponent_repeated_run_gets_same_version(tracker: Tracker) -> None:
     assert opponent(tracker, "b") == "1" and opponent(tracker, "a") == "2" == opponent(tracker, "c")
     champion(tracker, "c", 0.3)
     tracker.registry.rollback("", "rude", "ann")
-    # The champion is b again: b is compared with what it was compared with, c with b.
+    # The champion is b again: b keeps its former opponent, and c is compared with b.
     assert opponent(tracker, "b") == "1" and opponent(tracker, "c") == "2"
 
 
@@ -68,7 +68,7 @@ def test_fetch_opponent_model_is_input_with_digest(tracker: Tracker, tmp_path: P
     assert json.loads((Path(found.path) / "model" / "config.json").read_text()) == {"weights": "a"}
     assert json.loads((Path(found.path) / "champion.json").read_text()) == {"model": "a"}
     assert (read_manifest(Path(found.path)) or {})["digest"] == found.digest
-    # It is fetched once: without the store the folder still answers.
+    # It is fetched once; later calls do not need the store.
     assert fetch_opponent(version, "sqlite:////nowhere", tmp_path, lambda event: None) == found
 
 

@@ -1,4 +1,4 @@
-"""Costs are added up from MLflow alone: what was spent, what was lost, what reuse saved."""
+"""Test the sums of costs in MLflow: spent, lost, and saved by reuse."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def made(stage: str, folder: Path, reused: bool = False, **cost: Any) -> StageOu
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three runs: one whole, one whose training is killed and that reuses, one that goes on with it."""
+    """Record a complete run, a run with a killed training, a run that resumes it, and a failed one."""
     place = tmp_path_factory.mktemp("project")
     tracker = Tracker(f"sqlite:///{place}/var/mlflow.db", "chatmill", place / "var" / "mlflow")
 

@@ -1,4 +1,4 @@
-"""From a model back to the bytes, and what differs between two runs; on a real store."""
+"""Test the lineage of a model, and the differences between two runs, on a real MLflow store."""
 
 from __future__ import annotations
 
@@ -203,13 +203,13 @@ def test_run_differences_other_held_out_rows_are_marked():
     assert str(exam.before) == "23 rows, aaaaaaaa" and str(exam.now) == "16 rows, bbbbbbbb"
     assert ("held-out rows", "split", "valid text") not in found
     assert found["figure", "evaluate", "pair_accuracy"].unlike
-    # What was measured on the same rows, or tells of the machine, is not marked.
+    # Metrics of the same rows, or of the machine, are not marked.
     for name in (("evaluate", "seconds"), ("pretrain", "bits_per_byte"), ("ingest", "rows")):
         assert not found[("figure", *name)].unlike
     assert [row.stage for row in run_differences(one, two)][-1] == "ingest"
     same = run_differences(one, Facts("c", {}, figures=later, held_out=held(23, "a")))
     assert not any(row.unlike for row in same)
-    # The same number of other rows is another exam too.
+    # Other rows of the same number are marked too.
     other = run_differences(one, Facts("d", {}, figures=later, held_out=held(23, "c")))
     assert any(row.unlike for row in other)
 

@@ -1,4 +1,4 @@
-"""Figures reach an MLflow server that goes away for a while, and nobody waits for it meanwhile."""
+"""Test that metrics reach an MLflow server which is away for a while, without blocking the run."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ Start = Callable[[], SupervisedProcess]
 
 @pytest.fixture
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
-    """Starts a server at `MLFLOW_TRACKING_URI`, again and again over the same store."""
+    """Return a function that starts a server at `MLFLOW_TRACKING_URI`, always over the same store."""
     port = free_port()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://{LOOPBACK}:{port}")
-    # Its own tries would only make the test longer.
+    # MLflow's own retries would only make the test longer.
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     login = read_login("sender:as-nobody-else-does")
     for name, value in login.client_environment.items():
@@ -48,7 +48,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
 
 
 def end(server: SupervisedProcess) -> None:
-    """With the processes that it started, as the machine's end would."""
+    """Kill the server and the processes that it started."""
     with suppress(ProcessLookupError):
         os.killpg(server.process.pid, signal.SIGKILL)
     server.process.wait()

@@ -1,4 +1,4 @@
-"""Any name becomes a key of MLflow's and a file's name, and no two names become the same one."""
+"""Test that any name becomes a unique key of MLflow and a unique file name."""
 
 import itertools
 import unicodedata

@@ -1,4 +1,4 @@
-"""Past runs are in order of their start, but for those of a clock that was years ahead."""
+"""Test the order of past runs, with a clock that was years fast."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_find_stage_run_of_fast_clock_is_not_last(tmp_path: Path) -> None:
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     now = int(time.time() * 1000)
     ahead = record(client, now + 5000 * DAY, "ahead")
-    # Where there is no other, it is shown all the same.
+    # It is used if there is no other.
     assert find_stage(client, "sft").key == "ahead"
     record(client, now - 2 * DAY, "before")
     last = record(client, now - DAY, "last")

@@ -1,4 +1,4 @@
-"""Which champion a version of the data is compared with, and how it comes back; on a real store."""
+"""Test which champion a data version is compared with, on a real MLflow store."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ def evaluate(parameters, rlhf, out, on_event):
 
 @dataclass
 class Team:
-    """A folder with a store of its own."""
+    """Project with a store of its own."""
 
     root: Path
     tracker: Tracker
 
     def chain(self, data: str, score: float, without: tuple[str, ...] = ()) -> dict[str, StageOutput]:
-        """A run on a version of the data, whose model beats the champion with a higher score."""
+        """Run the stages on a data version; a higher score beats the champion."""
         made: dict[str, StageOutput] = {}
         with self.tracker.open_run("demo", {}, {}, "note"):
             if found := self.champion(data):
@@ -86,7 +86,7 @@ class Team:
             return replace(reference, run=self.tracker.close_stage(reference, parameters["data"]))
 
     def champion(self, data: str) -> Baseline | None:
-        """What data is compared with."""
+        """Return the champion that the data version is compared with."""
         return newest_other(self.tracker.registry, data)[0]
 
 
@@ -96,7 +96,7 @@ def at(root: Path) -> Team:
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """A database made once: making one takes seconds."""
+    """Make a database once, as making one takes seconds."""
     root = tmp_path_factory.mktemp("store")
     at(root)
     return (root / "mlflow.db").read_bytes()
@@ -111,7 +111,7 @@ def team(tmp_path: Path, template: bytes) -> Team:
 def test_newest_other_skips_champions_of_same_data(team: Team) -> None:
     assert newest_other(team.tracker.registry, "one") == (None, "")
     team.chain("one", 0.1)
-    # Its own data is compared with nothing, before and after it is the champion: its stage is reused.
+    # The champion's own data is compared with nothing, so its drift stage is reused.
     assert team.champion("one") is None
     first = team.champion("two")
     assert first and (first.version, first.data) == ("1", "one")
@@ -141,7 +141,7 @@ def test_fetch_reference_version_in_another_folder_is_complete(team: Team) -> No
         Path(made["rlhf"].path) / "model" / "config.json"
     ).read_bytes()
     assert find_by_key(found.key, elsewhere) == reference
-    # It is there now: MLflow may lose it.
+    # The fetched copy is used even if MLflow loses the files.
     there = Path(client.get_run(made["drift"].run).info.artifact_uri.removeprefix("mlflow-artifacts:/"))
     for name in (FILE, IDS):
         (team.root / "mlflow" / "artifacts" / there / name).unlink()
@@ -156,7 +156,7 @@ def test_newest_other_champion_without_profile_is_skipped(team: Team) -> None:
     team.chain("one", 0.1, without=("drift",))
     found, why = newest_other(team.tracker.registry, "two")
     assert found is None and "champion 1 learned from other data" in why
-    # A later run with the same model has its profile.
+    # A later run with the same model records a profile.
     team.chain("one", 0.1)
     later = team.champion("two")
     assert later and later.version == "1"

@@ -1,4 +1,4 @@
-"""A registered version whose files in MLflow's store were changed is refused by name, whoever reads it."""
+"""Test that a registered version with changed files is refused by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which version is champion, how it came to be, and how a person goes back."""
+"""Test the registry: promotion, rollback, approval and the history of the champion."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tasks.tracking.tracker import Tracker
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory):
-    """A database made once: making one takes seconds."""
+    """Make a database once, as making one takes seconds."""
     root = tmp_path_factory.mktemp("store")
     at(root)
     return (root / "mlflow.db").read_bytes()
@@ -77,7 +77,7 @@ def test_register_moves_have_reason_and_time(registry):
     last = registry.moves()[-1]
     assert last.why == "all 4 thresholds are met; score: 0.3 beats version 2's 0.2"
     assert last.time.endswith("Z") and last.time[:4].isdigit()
-    # Another client of the same store reads the same.
+    # Another client of the store reads the same moves.
     assert Registry(registry.client, registry.alone).moves() == registry.moves()
 
 
@@ -125,7 +125,7 @@ def test_register_rolled_back_model_is_not_promoted(registry):
     again = register(registry, "c", 0.3)
     assert again.version == "3" and not again.champion
     assert "not promoted again" in again.says and "(ann: rude)" in again.says
-    # Nor under another verdict, as when a threshold was changed.
+    # Another verdict does not promote it either.
     other = register(registry, "c", 0.3, gate="other")
     assert other.version == "4" and not other.champion and "not promoted again" in other.says
     assert champion(registry) == "2"
@@ -199,7 +199,7 @@ def test_decide_approval_moves_alias_once(registry):
     asked = register(registry, "d", 0.4, question=ASKS)
     assert asked.waits and not asked.champion and "`chatmill approve chatmill/4`" in asked.says
     assert champion(registry) == "3" and len(registry.moves()) == 3
-    # The same again, asked or not, is neither a second version nor a champion.
+    # Registering it again makes no second version and no champion.
     for question in (ASKS, None):
         again = register(registry, "d", 0.4, question=question)
         assert again.version == "4" and again.waits and champion(registry) == "3"
@@ -208,13 +208,13 @@ def test_decide_approval_moves_alias_once(registry):
     decided = registry.decide("4", True, "ann", "reads well")
     assert decided == Registered("4", True, "version 4 of chatmill is now the champion instead of version 3")
     assert trail(registry)[-1] == ("3", "4", PERSON) and registry.moves()[-1].why == "reads well"
-    # Said again, nothing changes; the other word is refused.
+    # A repeated decision changes nothing; the opposite one is refused.
     assert registry.decide("4", True, "bob", "").champion and len(registry.moves()) == 4
     with pytest.raises(UserError, match=r"version 4 of chatmill: approved by ann at .*: reads well"):
         registry.decide("4", False, "bob", "rude")
     registry.rollback("", "rude after all", "ann")
     assert "rude after all" in register(registry, "d", 0.4, question=ASKS).says
-    # One that is no better needs nobody.
+    # A worse model needs no approval.
     assert not register(registry, "e", 0.1, question=ASKS).waits
 
 
@@ -249,7 +249,7 @@ def test_decide_compares_with_current_champion_late_word_is_refused(registry):
     with pytest.raises(UserError, match=r"nobody decided until 2001.*chatmill rollback chatmill/6 --why"):
         registry.decide("6", True, "ann", "")
     assert not register(registry, "f", 0.6).champion
-    # A word in time counts, however long its run took to begin again.
+    # A decision made in time counts, although its run resumed late.
     assert registry.decide("6", True, "ann", "", in_time=True).champion
     for name, says in (
         ("", "no model waits"),

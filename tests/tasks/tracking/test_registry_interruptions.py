@@ -1,4 +1,4 @@
-"""Changes of the registry that end at any single request to MLflow, and the same command given again."""
+"""Test changes of the registry that are interrupted at any request to MLflow."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tasks.tracking.registry import Registered, Registry
 from tasks.tracking.tracker import Tracker
 
 ASKS = ApprovalRequest(1, "run-of-mlflow")
-# More than any of the changes takes; each test says that it reached the end.
+# More requests than any change makes; each test checks that it reached the end.
 MOST = 60
 
 
@@ -25,7 +25,7 @@ class Killed(BaseException):
 
 
 class Dying:
-    """A client of MLflow whose n-th request is the last one, before or after the server has taken it."""
+    """Client of MLflow that dies at its n-th request, before or after the server handled it."""
 
     def __init__(self, client: Any, last: int, taken: bool) -> None:
         self.client, self.left, self.taken = client, last, taken
@@ -113,7 +113,7 @@ def test_registry_interrupted_change_is_completed_by_same_command(
     out: str,
     taken: bool,
 ) -> None:
-    """`out` is the model that a person threw out: the gate does not promote it under another verdict."""
+    """`out` is the model that a person rejected; the gate does not promote it under another verdict."""
     after = [*THREE, move] if move else THREE
     reached = 0
     for last in range(1, MOST):
@@ -166,7 +166,7 @@ def test_register_after_interrupted_rollback_finishes_it(
         again = register(registry, "c", 0.9, gate="another verdict")
         holder = str(client.get_model_version_by_alias(MODEL, CHAMPION).version)
         found = [(move.before, move.now) for move in registry.moves()]
-        # Either nothing was begun, and the model is as good as any other, or all of it was done.
+        # The rollback is either undone, and the model competes, or complete.
         if ("3", "2") in found:
             assert holder == "2" and not again.champion and registry.moves()[-1].why == "rude"
         else:
@@ -201,7 +201,7 @@ def test_champion_alias_moved_during_interruption_is_kept(template: bytes, tmp_p
     client.set_registered_model_alias(MODEL, CHAMPION, "1")
     assert str(registry.champion().version) == "1"
     assert [(move.before, move.now) for move in registry.moves()][3:] == [("3", "2"), ("2", "1")]
-    # Version 3 was thrown out all the same.
+    # Version 3 is rejected all the same.
     assert not register(registry, "c", 0.9, gate="another verdict").champion
 
 

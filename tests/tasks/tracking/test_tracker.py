@@ -1,4 +1,4 @@
-"""What MLflow holds of a run, and which model becomes the champion."""
+"""Test the tracker: runs in MLflow, and the champion."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tasks.tracking.tracker import Tracker
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory):
-    """A database made once: making one takes seconds."""
+    """Make a database once, as making one takes seconds."""
     root = tmp_path_factory.mktemp("store")
     Tracker(f"sqlite:///{root / 'mlflow.db'}", "chatmill", root / "mlflow")
     return (root / "mlflow.db").read_bytes()
@@ -59,7 +59,7 @@ def verdict(score: float | None, passed: bool = True) -> StageOutput:
 
 
 def track(tracker: Tracker, reference: StageOutput, parents=()) -> StageOutput:
-    """Log one stage, in a parent run of its own."""
+    """Log one stage in a parent run of its own."""
     with (
         tracker.open_run("demo", {"preset.json": "{}"}, {"git.commit": "abc"}, "note"),
         tracker.open_stage(reference.stage, {"optimizer": {"learning_rate": 0.1}}, list(parents)),

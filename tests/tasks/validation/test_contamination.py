@@ -1,4 +1,4 @@
-"""Texts that a benchmark holds too: n-grams of 13 words, and shorter examples whole."""
+"""Test the overlap of texts with benchmarks: n-grams of 13 words, and shorter examples whole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Great Expectations' pages beside people's rows load nothing from other hosts and run nothing."""
+"""Test that Great Expectations' pages load nothing from other hosts and run no scripts."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Near duplicates: signatures that estimate Jaccard similarity, and one row left of each group."""
+"""Test near duplicates: signatures that estimate Jaccard similarity, and one kept row in each group."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_sign_texts_estimates_jaccard_similarity() -> None:
         other = changed(base, range(0, 200, step))
         one, two = sign_texts([" ".join(base), " ".join(other)])
 
-        # Four standard deviations of the mean of 128 yes-or-no draws, at most.
+        # At most four standard deviations of the mean of 128 binary draws.
         assert abs(np.mean(one == two) - jaccard(base, other)) < 4 * 0.5 / PERMUTATIONS**0.5
 
 

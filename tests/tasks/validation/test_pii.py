@@ -1,4 +1,4 @@
-"""Personal data found by shape: what is found, what only looks like it, and that time stays linear."""
+"""Test the detection of personal data: matches, non-matches, and linear time."""
 
 from __future__ import annotations
 

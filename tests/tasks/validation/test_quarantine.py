@@ -1,4 +1,4 @@
-"""The quarantine: what was set aside, and taking rows in again without losing a word of it."""
+"""Test the quarantine: its rows, and their admission without loss."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_read_admissions_returns_admitted_rows(tmp_path: Path, rows: list[dict[s
 def test_read_admissions_last_admission_of_row_counts(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
     take(tmp_path, [rows[0]["id"]])
     before = (tmp_path / PATH).read_bytes()
-    (tmp_path / PATH).write_bytes(before.rstrip(b"\n"))  # as an editor may leave it
+    (tmp_path / PATH).write_bytes(before.rstrip(b"\n"))  # as some editors do
     take(tmp_path, [rows[0]["id"]], by="Ben")
     assert (tmp_path / PATH).read_bytes().startswith(before)
     assert [found.by for found in read_admissions(tmp_path, PATH).values()] == ["Ben"]
@@ -112,7 +112,7 @@ def test_read_admissions_last_admission_of_row_counts(tmp_path: Path, rows: list
 
 def test_admit_rows_corrected_rows_are_kept_whole(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
     better = {**rows[0], "text": "mended"}
-    # A line of the quarantine, mended, may keep what the quarantine added.
+    # A corrected line may keep the keys that the quarantine added.
     fixed = write(tmp_path / "fixed.jsonl", broken(better), {**rows[2], "text": "too"})
     done = take(tmp_path, [], fixed=fixed)
     assert {found.id: found.row for found in done} == {

@@ -1,4 +1,4 @@
-"""What the data must hold for each training is checked before the first of them starts."""
+"""Test the check before the first training that the data is enough for every training."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def ratings(count: int = 60, score: float | None = None) -> list[Record]:
 
 
 def prepared(root: Path, rows: Sequence[Record]) -> tuple[Path, Path]:
-    """The outputs of the stages split and tokenizer for these rows."""
+    """Return the outputs of the stages `split` and `tokenizer` for the rows."""
     for kind, found in TYPES.items():
         kept = [row for row in rows if type(row) is found]
         write_rows(root / "good" / "rows" / kind / "00000.jsonl", kept)
@@ -114,7 +114,7 @@ def test_check_trainings_one_kind_of_labels_passes(tmp_path: Path, labels: list[
 
 
 def held_out(rows: Sequence[Record], kept: int) -> list[Record]:
-    """The rows without most of those that fall into the test split."""
+    """Return the rows with only `kept` rows of the test split."""
     test = [row for row in rows if split_of(row.group, SPLIT) == "test"]
     assert len(test) > kept
     return [row for row in rows if row not in test[kept:]]

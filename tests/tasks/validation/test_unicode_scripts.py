@@ -1,4 +1,4 @@
-"""The share of a text's letters in a script."""
+"""Test the share of a text's letters that belong to a script."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_share_in_counts_letters_alone() -> None:
     assert share_in("abc где 123, ...!", ["Latin"]) == 0.5
     assert share_in("abc где 漢字", ["Latin", "Cyrillic"]) == 0.75
     assert share_in("abc где 漢字", ["Latin", "Latin"]) == 3 / 8
-    # Gothic is no script of the list, and a letter all the same.
+    # A Gothic letter counts as a letter although its script is not in the list.
     assert share_in("a\U00010330", ["Latin"]) == 0.5
 
 

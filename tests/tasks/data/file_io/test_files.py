@@ -1,4 +1,4 @@
-"""Files of every container, packing and encoding give the same objects; what is broken is one sentence."""
+"""Test files of every container, compression and encoding, sound and broken."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_source_file_items_have_line_or_row_numbers() -> None:
     assert places("array.json") == ["line 2, item 1", "line 7, item 2", "line 12, item 3"]
     assert places("short.json") == ["line 1, item 1", "line 1, item 2", "line 1, item 3"]
     assert places("spread.json") == ["line 1", "line 6", "line 11"]
-    # The second row stands on two lines.
+    # The second row has two lines.
     assert places("table.csv") == ["line 2", "line 3", "line 5"]
     assert places("table.parquet") == ["row 1", "row 2", "row 3"]
 
@@ -290,7 +290,7 @@ def test_source_file_parts_hold_all_rows_in_order(
             parts = whole.parts(size)
             assert [item for part in parts for item in part.items()] == expected
             assert all(a.stop == b.start for a, b in pairwise(parts))
-            # Each part is as long as asked and no longer than its last line makes it.
+            # Each part is at least as long as asked.
             assert all(part.stop - part.start >= size for part in parts[:-1])  # type: ignore[operator]
         assert len(whole.parts(50)) > 20
         assert whole.parts(path.stat().st_size) == [whole]

@@ -1,4 +1,4 @@
-"""Exports read as a source of them is, and what came out of them as plain values."""
+"""Helpers that read exports as a source does, and return rows as plain values."""
 
 from __future__ import annotations
 

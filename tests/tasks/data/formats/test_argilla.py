@@ -1,4 +1,4 @@
-"""What Argilla exports, of three generations, read from samples with their traps."""
+"""Test the format `argilla` on samples of three generations of its exports."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_argilla_2_only_submitted_responses_count() -> None:
         ("Stones.", "Grain.", "b", "helpfulness", ANN),
         ("By the river.", "Near water.", "tie", "helpfulness", ANN),
     ]
-    # Bob discarded; Eve's tone is submitted though her choice is a draft. The suggestion is a model's.
+    # Bob discarded. Eve's tone is submitted, her choice is a draft. Suggestions of models do not count.
     assert ratings(found) == [("Stones.", [2.0, 4.0], [ANN, EVE], "tone")]
     assert pairs(found) == [("What does a mill grind?", "Mostly wheat.")]
 
@@ -121,7 +121,7 @@ def test_argilla_invalid_record_is_named(given: SourceFile, said: str) -> None:
 
 
 def test_argilla_ranking_without_ranks_is_refused() -> None:
-    # The interface saves a ranking in the order of its options, and Argilla 2's rows leave the ranks out.
+    # Argilla 2 exports the options in their own order and without ranks.
     settings = {"questions": [{"name": "q", "settings": {"type": "ranking"}}]}
     with pytest.raises(UserError, match=r"q gives a ranking without its ranks, .* the server's API"):
         read("argilla", flat(["response_1", "response_2"]), labelling=json.dumps(settings))

@@ -1,4 +1,4 @@
-"""A format is found by looking, and asked for where looking is not enough."""
+"""Test the detection of formats, and the error where it is ambiguous."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_detect_format_only_match_is_returned(name: str, content: bytes, format:
 
 
 def test_detect_format_samples_match_own_format_or_are_refused() -> None:
-    """No sample is taken for another format than its own."""
+    """No sample is detected as another format."""
     wrong = []
     for path in sorted(path for path in EXPORTS.iterdir() if path.is_file() and path.suffix != ".py"):
         own = [name for name in formats() if path.name.startswith(name)]
@@ -57,7 +57,7 @@ def test_detect_format_samples_match_own_format_or_are_refused() -> None:
             taken = detect_format([SourceFile(path.name, path=path)], "mine", "auto").name
         except UserError:
             continue
-        # Half of a source by itself looks like any text.
+        # One file of the pair alone looks like plain text.
         if own and taken not in own and path.name != "rated_snippets_anonDataRatings.txt":
             wrong.append((path.name, taken))
     assert wrong == []

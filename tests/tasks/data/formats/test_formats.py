@@ -1,4 +1,4 @@
-"""Each parser on a sample file with its traps, and on what is broken."""
+"""Test parsers on their samples and on broken files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EXPORTS = Path(__file__).parents[3] / "exports"
 
 @dataclass
 class Rows:
-    """What a parser found, by type, and where."""
+    """Rows that a parser found, by type, with their places."""
 
     text: list[Text] = field(default_factory=list)
     pairs: list[Pair] = field(default_factory=list)
@@ -28,7 +28,7 @@ class Rows:
 
 
 def parse(name: str, *files: str | bytes, source: str = "mine", prompt: str = "") -> Rows:
-    """Files by name from tests/exports, or their bytes."""
+    """Parse files of tests/exports by name, or bytes."""
     read = [
         SourceFile(file, (EXPORTS / file).read_bytes())
         if isinstance(file, str)
@@ -109,7 +109,7 @@ def test_natural_questions_answers_become_pairs_and_comparisons() -> None:
         ("who kept the letters", "the captain"), ("where is the mill", "near the river"),
     ]  # fmt: skip
     assert found.pairs[0].references == ["the captain", "captain"]
-    # "us" is noise, "The Captain" is right, and "the mayor" is there twice.
+    # "us" is too short, "The Captain" is right, and "the mayor" is repeated.
     wrong = [row.b if row.choice == "a" else row.a for row in found.comparisons]
     assert wrong == ["the mayor", "a nurse"]
     assert {row.a if row.choice == "a" else row.b for row in found.comparisons} == {"the captain"}
@@ -135,7 +135,7 @@ def test_rated_snippets_text_pair_and_rating_share_group() -> None:
     assert [row.text for row in found.text] == [
         "The film is a great joy & more.", "Awful.", "A dull and cold evening for all of us.",
     ]  # fmt: skip
-    # One word gives no prompt.
+    # A text of one word gives no prompt.
     assert len(found.pairs) == len(found.ratings) == 2
     for text, pair, rating in zip((found.text[0], found.text[2]), found.pairs, found.ratings, strict=True):
         assert pair.prompt.removeprefix("Finish this review: ") + pair.completion == text.text

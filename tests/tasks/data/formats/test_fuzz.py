@@ -1,4 +1,4 @@
-"""Damaged files of every format: a parser gives rows or one error of ours, never anything else.
+"""Fuzz every format: a parser gives rows or one UserError for damaged files.
 
 A format's samples are the files tests/exports/FORMAT*; a format without one fails here.
 """
@@ -26,7 +26,7 @@ from tasks.data.parsing.base import ParseOptions
 from tasks.data.records import ParsedRow, Record, canonical_line
 
 EXPORTS = Path(__file__).parents[3] / "exports"
-# No examples are kept and no seed is drawn: the same damage every time.
+# Without a database of examples and with a fixed seed, every run draws the same damage.
 STEADY = settings(
     derandomize=True, database=None, deadline=None, max_examples=60,
     suppress_health_check=list(HealthCheck), phases=(Phase.explicit, Phase.generate, Phase.shrink),
@@ -38,7 +38,7 @@ PACKING: dict[str, Callable[[bytes], bytes]] = {
 }
 NAMES = list(formats())
 TOGETHER = ("rated_snippets",)  # formats that read several files as one
-# What a person says besides: some samples cannot be read without.
+# Some samples need columns.
 COLUMNS: tuple[dict[str, str], ...] = (
     {}, {"completion": "rewrite"}, {"completion": "corrected"}, {"prompt": "a"}, {"text": "b"}, {"tone": "x"},
 )  # fmt: skip
@@ -46,14 +46,14 @@ COLUMNS: tuple[dict[str, str], ...] = (
 
 @cache
 def samples(name: str) -> dict[str, bytes]:
-    """The sample files of a format by name: those that are called so, and not so by a longer name."""
+    """Return a format's sample files: names that begin with its name and with no longer format name."""
     longer = tuple(other for other in NAMES if other != name and other.startswith(name))
     paths = sorted(path for path in EXPORTS.glob(f"{name}*") if path.is_file() and path.suffix != ".xml")
     return {path.name: path.read_bytes() for path in paths if not (longer and path.name.startswith(longer))}
 
 
 def parse(name: str, sample: str, given: SourceFile, reading: ParseOptions) -> list[ParsedRow]:
-    """What a format finds in a file that stands in for one of its samples."""
+    """Return what a format finds in a file that replaces one of its samples."""
     others = samples(name).items() if name in TOGETHER else ()
     files = [given if other == sample else SourceFile(other, content) for other, content in others] or [given]
     rows = list(formats()[name].parse(files, reading))
@@ -70,7 +70,7 @@ def survives(name: str, sample: str, given: SourceFile, reading: ParseOptions) -
 
 
 def labelling(name: str) -> str:
-    """The labelling configuration that stands beside a format's samples."""
+    """Return the labelling configuration of a format's samples."""
     path = EXPORTS / f"{name}.xml"
     return path.read_text() if path.exists() else ""
 
@@ -86,7 +86,7 @@ def readings(draw: st.DrawFn, name: str) -> ParseOptions:
 
 @st.composite
 def damaged(draw: st.DrawFn, content: bytes) -> bytes:
-    """A file cut off, with bytes changed, or with some put in."""
+    """Draw a file that is cut off, or has changed or added bytes."""
     raw = bytearray(content)
     for _ in range(draw(st.integers(1, 4))):
         place = draw(st.integers(0, len(raw)))
@@ -113,7 +113,7 @@ VALUES = st.one_of(
 
 @st.composite
 def changed(draw: st.DrawFn, rows: Any) -> Any:
-    """A JSON value with some value in it taken out, or another in its place."""
+    """Draw a JSON value with one value removed or replaced."""
     for _ in range(draw(st.integers(1, 2))):
         inside = rows
         while True:
@@ -134,7 +134,7 @@ def changed(draw: st.DrawFn, rows: Any) -> Any:
 
 @cache
 def parsed(name: str) -> list[tuple[str, str]]:
-    """The samples of a format that are JSON, each as one array."""
+    """Return a format's JSON samples, each as one array."""
     found = []
     for sample in samples(name):
         if Path(sample).suffix in (".json", ".jsonl"):

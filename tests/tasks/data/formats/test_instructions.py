@@ -1,4 +1,4 @@
-"""Instructions and conversations: each format on its sample with its traps, and on what is broken."""
+"""Test the formats `alpaca`, `sharegpt` and `messages` on samples and on broken rows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CONVERSATIONS = {"sharegpt": "conversations", "messages": "messages"}
 
 
 def read(name: str, *rows: dict[str, Any], **told: Any) -> list[ParsedRow]:
-    """What a format finds in its sample of tests/exports, or in objects given."""
+    """Return what a format finds in its sample of tests/exports, or in the given objects."""
     file = SourceFile(f"{name}.jsonl", path=EXPORTS / f"{name}.jsonl")
     if rows:
         file = SourceFile("given.jsonl", "\n".join(json.dumps(row) for row in rows).encode())
@@ -38,7 +38,7 @@ def said(row: Pair) -> list[str]:
 
 
 def talk(*turns: str, name: str = "messages") -> dict[str, Any]:
-    """A row of chat messages: "u …" for the user, "a …" for the assistant, "s …" for a system line."""
+    """Return a row of chat messages: "u …" is the user, "a …" the assistant, "s …" a system prompt."""
     roles = {"u": "user", "a": "assistant", "s": "system"}
     said = [{"role": roles[turn[0]], "content": turn[1:].removeprefix(" ")} for turn in turns]
     return {CONVERSATIONS[name]: said}
@@ -53,7 +53,7 @@ def test_alpaca_input_changes_prompt_template() -> None:
         "### Input:\nThe mill, which is old, stands near the river.\n\n### Response:\n"
     )
     assert with_input.prompt.partition("\n")[0] != alone.prompt.partition("\n")[0]
-    # White space is no input, and braces in an instruction are the user's own.
+    # A blank input is none, and braces in an instruction are plain text.
     assert "### Input:" not in blank.prompt and "Say {good} morning." in blank.prompt
     assert alone.group == text_digest(alone.prompt) and alone.source == "mine"
 
@@ -66,7 +66,7 @@ def test_alpaca_history_and_system_become_turns() -> None:
         "system: Be brief.", "user: Does the mill run in summer?", "assistant: Every day.",
     ]  # fmt: skip
     assert last.completion == "Hardly." and last.group == earlier.group
-    # Validation puts an empty prompt aside with its line; a template would have hidden it.
+    # The empty prompt stays empty, so that validation finds it; a template would hide it.
     assert unasked.prompt == "" and unasked.completion == "Nothing was asked."
 
 
@@ -87,13 +87,13 @@ def test_sharegpt_each_answer_is_pair_with_history() -> None:
 
 def test_sharegpt_greeting_is_history_empty_turns_are_dropped() -> None:
     greeted, waited, empty = pairs("sharegpt")[2:]
-    # A greeting is history, two turns of the user's are one, and the last has no answer.
+    # A greeting is history, two user turns are joined, and the last turn has no answer.
     assert said(greeted) == ["assistant: How can I help?"]
     assert greeted.prompt == "I have a question.\n\nWho owns the mill?"
     assert greeted.completion == "The miller."
-    # An empty turn is none: what the user says before and after it stands together.
+    # An empty turn is dropped, so the user's turns around it are joined.
     assert (waited.prompt, waited.history) == ("Is it open?\n\nHello?", [])
-    # An empty conversation and one without an answer give nothing; an empty last answer is for validation.
+    # Conversations without an answer give no rows; an empty last answer is left to validation.
     assert empty.completion == "" and said(empty) == ["system: You know mills."]
 
 
@@ -107,9 +107,9 @@ def test_messages_content_parts_and_zero_weight_are_read() -> None:
     assert said(one) == ["system: Answer in one word."]
     assert [turn["role"] for turn in two.history] == ["system", "user", "assistant"]
     assert (parts.prompt, parts.completion) == ("What is flour made of?", "Of grain.")
-    # Conversations that begin with the same words are of one group, so that a split does not part them.
+    # Conversations with the same beginning share a group, so that a split keeps them together.
     assert one.group == two.group == parts.group
-    # Weight 0: not an answer to learn, though it was said.
+    # An answer of weight 0 is history only.
     assert kind.completion == "It happens to all of us."
     assert said(kind)[-1] == "assistant: Your fault." and said(kind)[0] == "system: Be kind."
     assert kind.group == "bread"

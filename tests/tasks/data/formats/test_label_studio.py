@@ -1,4 +1,4 @@
-"""What Label Studio exports, read from samples with their traps."""
+"""Test the format `label_studio` on samples of its exports."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ XML = (EXPORTS / "label_studio.xml").read_text()
 
 
 def task(result: list[Any] | None, data: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
-    """A task of Label Studio's with one annotation."""
+    """Return a task of Label Studio with one annotation."""
     annotation = {"id": 1, "completed_by": 7, "result": result or [], "created_at": "2026-03-01T10:00:00Z"}
     told = data or {"prompt": "Who?", "answer_left": "The miller.", "answer_right": "Nobody."}
     return {"id": 5, "data": told, "annotations": [annotation | more]}
@@ -40,7 +40,7 @@ def result(kind: str, name: str = "control", on: str = "x", **value: Any) -> dic
 
 
 def counted(*files: SourceFile, **told: Any) -> tuple[list[Any], SkipCounts]:
-    """The rows of files and what reading them left aside."""
+    """Return the rows of files, and the counts of what was skipped."""
     tally = SkipCounts()
     found = read_rows(find_format("label_studio"), files, ParseOptions("mine", **told), tally)
     return [one.row for one in found], tally
@@ -49,16 +49,16 @@ def counted(*files: SourceFile, **told: Any) -> tuple[list[Any], SkipCounts]:
 def test_label_studio_pairwise_sides_follow_configuration() -> None:
     found = rows("label_studio", sample("label_studio.json"), labelling=XML)
     assert comparisons(found) == [
-        # Left is reply_b, as the configuration has it; ann's later choice counts, though listed first.
+        # The configuration puts reply_b left. Ann's later choice counts although it is listed first.
         ("Grain.", "Stones.", "b", "helpfulness", "7"),
         ("Grain.", "Stones.", "a", "helpfulness", "ann@mill.example"),
-        # Choices that name answers compare them.
+        # Choices that name answers are comparisons.
         ("Stones.", "Grain.", "b", "truthfulness", "ann@mill.example"),
         # An empty result is a tie, and so is the choice of both.
         ("Near water.", "By the river.", "tie", "helpfulness", "7"),
         ("Near water.", "By the river.", "b", "helpfulness", "ann@mill.example"),
         ("By the river.", "Near water.", "tie", "truthfulness", "ann@mill.example"),
-        # A known item is kept apart from what the same person said otherwise.
+        # A ground-truth item is kept apart from the person's own annotation.
         ("The miller.", "Nobody.", "b", "helpfulness", "9"),
         ("The miller.", "Nobody.", "a", "helpfulness", "ground-truth"),
     ]
@@ -71,7 +71,7 @@ def test_label_studio_pairwise_sides_follow_configuration() -> None:
 
 def test_label_studio_ratings_of_one_answer_are_one_row() -> None:
     found = rows("label_studio", sample("label_studio.json"), labelling=XML)
-    # The aspect is in the control's name; who cancelled does not count; 0 stars are no rating.
+    # The control's name gives the aspect. Cancelled annotations and 0 stars are no ratings.
     assert ratings(found) == [("Grain.", [2.0, 5.0], ["7", "ann@mill.example"], "tone")]
     (rating,) = (row for row in found if isinstance(row, Rating))
     assert rating.times == ["2026-03-01T11:00:00.000000Z", "2026-03-02T10:00:00.000000Z"]
@@ -85,7 +85,7 @@ def test_label_studio_written_answer_is_pair() -> None:
 
 def test_label_studio_json_and_json_min_give_same_rows() -> None:
     whole = read("label_studio", sample("label_studio.json"), labelling=XML)
-    # JSON_MIN does not mark what is known, so the sample of it is without that task.
+    # JSON_MIN does not mark ground truth, so its sample lacks that task.
     least = rows("label_studio", sample("label_studio_min.json"), labelling=XML)
     assert least == [found.row for found in whole if "task 3" not in found.where]
     assert whole[0].where.startswith("label_studio.json") and whole[0].where.endswith("task 1")

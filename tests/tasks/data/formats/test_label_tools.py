@@ -1,4 +1,4 @@
-"""All labelling tools alike: a sample is of one format, and what is damaged is one error of ours."""
+"""Test all labelling tools: a sample fits one format, and damaged records give one UserError."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ RANKED = task(
 
 
 def damaged(value: Any) -> list[Any]:
-    """A JSON value with each of its parts, one at a time, made something else or taken away."""
+    """Return copies of a JSON value, each with one part replaced or removed."""
     others: list[Any] = []
     if isinstance(value, dict):
         for key in value:

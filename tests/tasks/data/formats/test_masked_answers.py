@@ -1,4 +1,4 @@
-"""Verdicts on conversations whose answers are masked, and masks on single turns of joined answers."""
+"""Test verdicts on masked answers, and masks on single turns of joined answers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def read(*rows: Any, **told: Any) -> tuple[list[ParsedRow], SkipCounts]:
 
 
 def chat(*turns: str | tuple[str, dict[str, Any]], sharegpt: bool = False) -> dict[str, Any]:
-    """Return a conversation of texts; the letter before the colon is the role."""
+    """Return a conversation; the letter before the colon is the role."""
     made = []
     for turn in turns:
         text, more = (turn, {}) if isinstance(turn, str) else turn

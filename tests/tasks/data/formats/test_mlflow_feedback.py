@@ -1,4 +1,4 @@
-"""What people said of traces in MLflow, read from a real store and from traces made up."""
+"""Test the format `mlflow_feedback` on traces of a real store and on written ones."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_mlflow_feedback_traces_of_real_store_give_ratings_and_pairs(
     def source(person: str, kind: str = "HUMAN") -> AssessmentSource:
         return AssessmentSource(kind, person)
 
-    # MLflow also sets the environment, for children: what was there comes back after this test.
+    # MLflow sets this variable for child processes; monkeypatch restores it after the test.
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
     try:
@@ -52,7 +52,7 @@ def test_mlflow_feedback_traces_of_real_store_give_ratings_and_pairs(
         asked = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Who?"}]
         span = mlflow.start_span_no_context(
             "answer", inputs={"messages": asked}, experiment_id=experiment
-        )  # an active experiment would outlive this test
+        )  # no active experiment, which would outlive this test
         span.end(outputs={"choices": [{"message": {"role": "assistant", "content": "The miller."}}]})
         number = span.trace_id
         mlflow.flush_trace_async_logging()
@@ -74,7 +74,7 @@ def test_mlflow_feedback_traces_of_real_store_give_ratings_and_pairs(
         (found,) = mlflow.search_traces(locations=[experiment], return_type="list")
         table = mlflow.search_traces(locations=[experiment]).to_json(orient="records", lines=True)
     finally:
-        # Its own answer to where it would be, set again, would have every later test's MLflow there.
+        # None restores the default; the value of get_tracking_uri would stay for all later tests.
         mlflow.set_tracking_uri(None)
 
     read_back = rows("mlflow_feedback", SourceFile("traces.jsonl", found.to_json().encode()))
@@ -93,8 +93,8 @@ def test_mlflow_feedback_assessment_is_rating_or_comparison() -> None:
             assessment({"preference": "B"}, span_id="289fdd3eb68bc986"), assessment("tie", by="bob"),
             outputs={"a": "The miller.", "b": "Nobody."},
         ),
-        trace(assessment(3, span_id="0000000000000001")),  # said of a part of the trace
-        trace(assessment(3), outputs=None),  # nothing was answered
+        trace(assessment(3, span_id="0000000000000001")),  # feedback on a part of the trace
+        trace(assessment(3), outputs=None),  # no answer
         trace(),
     )  # fmt: skip
     found = rows("mlflow_feedback", given)

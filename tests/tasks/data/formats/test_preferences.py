@@ -1,4 +1,4 @@
-"""Preferences: each format on its sample with its traps, and on what is broken."""
+"""Test preference formats on samples and on broken rows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SAMPLES = {
 
 
 def read(name: str, *rows: dict[str, Any], sample: str = "", **told: Any) -> list[ParsedRow]:
-    """What a format finds in a sample of tests/exports, or in objects given."""
+    """Return what a format finds in a sample of tests/exports, or in the given objects."""
     file = SourceFile(f"{sample or name}.jsonl", path=EXPORTS / f"{sample or name}.jsonl")
     if rows:
         file = SourceFile("given.jsonl", "\n".join(json.dumps(row) for row in rows).encode())
@@ -38,7 +38,7 @@ def rows_of(*found: ParsedRow) -> list[Any]:
 
 
 def sides(row: Record) -> tuple[str, str]:
-    """The preferred answer and the other."""
+    """Return the preferred answer and the other."""
     assert isinstance(row, Comparison) and row.choice != "tie"
     return (row.a, row.b) if row.choice == "a" else (row.b, row.a)
 
@@ -54,15 +54,15 @@ def assistant(text: str) -> dict[str, str]:
 def test_preferences_of_texts_become_comparisons() -> None:
     one, other, equal, empty, transcript = rows_of(*read("preferences"))
     assert sides(one) == ("Water.", "Boats.") and sides(other) == ("Boats.", "Water.")
-    # Two people of two minds: the answers have the same sides, so only the choice differs.
+    # Two people disagree: the sides are equal, and only the choice differs.
     assert (one.a, one.b) == (other.a, other.b)
     assert one.group == other.group == text_digest("What turns the wheel?")
     assert (one.annotator, one.aspect, one.time) == ("ann", "truthfulness", "2024-03-01T10:00:00+01:00")
     assert (other.annotator, other.aspect) == ("7", "helpfulness")
     assert other.time == "2024-03-01T09:00:00+00:00"
-    # Neither of two equal answers was preferred.
+    # Two equal answers are a tie.
     assert equal.choice == "tie" and (equal.annotator, equal.time) == ("unknown", "")
-    # An empty answer is for validation, which names the line.
+    # An empty answer is left to validation.
     assert sides(empty) == ("Water.", "") and empty.history == [
         {"role": "system", "content": "You know mills."}
     ]
@@ -77,7 +77,7 @@ def test_preferences_of_messages_become_comparisons() -> None:
     assert explicit.history == [{"role": "system", "content": "You know mills."}]
     assert implicit.prompt == "Who owns the mill?" and sides(implicit) == ("The miller.", "The mayor.")
     assert implicit.history == [user("Hello"), assistant("Hi.")]
-    # A prompt beside lists that begin with it is not said twice.
+    # A prompt that the lists also begin with is not repeated.
     assert (beside.prompt, beside.history) == ("Is it open?", [])
     assert sides(beside) == ("Until six.", "Perhaps.")
 
@@ -112,11 +112,11 @@ def test_hh_rlhf_transcripts_are_cut_at_turns() -> None:
     one, words, early, empty, equal = rows_of(*found)
     assert one.prompt == "What turns the wheel?" and sides(one) == ("Water.", "Boats.")
     assert one.aspect == "harmlessness" and one.annotator == "unknown"
-    # Neither a line nor a word with the mark in it begins a turn.
+    # Only a blank line with the mark begins a turn.
     assert words.prompt == "And the\n\nAssistants: who are they?"
     assert sides(words) == ("Two people.\nAssistant: is their title.", "Nobody.")
     assert words.history[1] == assistant("I do. My title is Assistant: that is all.")
-    # They part before the last turns: those answers are compared that have one prompt.
+    # The transcripts differ before their last turns; answers to the same prompt are compared.
     assert early.prompt == "Is it open?" and sides(early) == ("Until six.", "Go away.")
     assert sides(empty) == ("No.", "") and equal.choice == "tie"
     # Lines 4 and 5 do not compare two answers to one prompt.

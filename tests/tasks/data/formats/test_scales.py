@@ -1,4 +1,4 @@
-"""Scores on two scales, in one column or in several, and numbers that can be read in two ways."""
+"""Test scores on two scales, and ambiguous numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two answers with a column per person that holds the side which that person chose."""
+"""Test comparisons with one column of choices for each person."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plain text, Markdown, and rows of one's own in tables, with their traps."""
+"""Test the formats `plain`, `markdown` and `rows` on samples and on broken files."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_rows_table_with_renamed_columns_gives_ratings() -> None:
     assert first.row.id != second.row.id and first.row.group == second.row.group
     assert (third.row.aspect, third.row.annotators) == ("tone", ["unknown-0"])
     assert third.where == "rows_ratings.csv, line 7"
-    # Two people's labels of one thing may share its id.
+    # Labels of two people on one item may share its id.
     assert not first.own and not second.own
 
 

@@ -1,4 +1,4 @@
-"""Columns by their common names, and shapes of data that no row can be read of."""
+"""Test the recognition of columns by common names, and of unsupported shapes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Verdicts, training masks and deletions beside the texts, and the keys that nothing reads."""
+"""Test keys beside the texts: verdicts, training masks, deletions, and keys that nothing reads."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SHARE = {"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "va
 
 
 def read(*rows: Any, **told: Any) -> tuple[list[ParsedRow], SkipCounts]:
-    """Read rows of JSON Lines in the format that is found."""
+    """Read rows of JSON Lines in the detected format."""
     file = SourceFile("a.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
     tally = SkipCounts()
     name = detect_format([file], "mine", told.pop("format", "auto")).name

@@ -1,4 +1,4 @@
-"""Keys that carry a verdict, a deletion or a refusal by name or value, and ordinary keys that do not."""
+"""Test keys that mean a verdict, a deletion or a refusal, and ordinary keys that do not."""
 
 from __future__ import annotations
 

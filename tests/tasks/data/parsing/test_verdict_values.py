@@ -1,4 +1,4 @@
-"""Verdicts told by values, by names in other languages, by an empty value, and by a column per person."""
+"""Test verdicts by value, by foreign name, by an empty value, and in one column for each person."""
 
 from __future__ import annotations
 
