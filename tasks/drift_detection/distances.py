@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 
 BEYOND = 0.01
-NORMAL = 2.326  # the normal distribution's quantile at 1 - BEYOND
 
 
 @dataclass(frozen=True)
@@ -36,9 +35,12 @@ def kolmogorov_smirnov(before: Sequence[float], now: Sequence[float]) -> Distanc
     Raises:
         ValueError: All counts of one side are 0.
     """
+    # scipy is imported late: the import takes long, and a cached stage does not need it.
+    from scipy.special import kolmogi
+
     first, second, sizes = _aligned_counts(before, now)
     gap = float(np.abs(np.cumsum(first) / sizes[0] - np.cumsum(second) / sizes[1]).max())
-    return Distance(gap, math.sqrt(-math.log(BEYOND / 2) / 2 * sum(1 / size for size in sizes)))
+    return Distance(gap, float(kolmogi(BEYOND)) * math.sqrt(sum(1 / size for size in sizes)))
 
 
 def jensen_shannon(before: Sequence[float], now: Sequence[float]) -> Distance:
@@ -54,14 +56,19 @@ def jensen_shannon(before: Sequence[float], now: Sequence[float]) -> Distance:
     Raises:
         ValueError: All counts of one side are 0.
     """
+    from scipy.special import chdtri, rel_entr
+
     first, second, sizes = _aligned_counts(before, now)
     p, q = first / sizes[0], second / sizes[1]
     mean = (p + q) / 2
     # In bits, so that the divergence is at most 1.
-    bits = (_kl_divergence(p, mean) + _kl_divergence(q, mean)) / 2
+    bits = float((rel_entr(p, mean) + rel_entr(q, mean)).sum()) / (2 * math.log(2))
     freedom = int(np.count_nonzero(mean)) - 1
-    by_chance = _chi_squared(freedom) * sum(1 / size for size in sizes) / (8 * math.log(2))
-    # Rounding may put the divergence of equal distributions slightly below 0.
+    # Of a single name the counts cannot differ, and chi-squared needs a degree of freedom.
+    quantile = float(chdtri(freedom, BEYOND)) if freedom else 0.0
+    by_chance = quantile * sum(1 / size for size in sizes) / (8 * math.log(2))
+    # Rounding puts the divergence of nearly equal counts below 0; `scipy.spatial.distance.jensenshannon`
+    # returns NaN there.
     return Distance(math.sqrt(max(0.0, bits)), min(1.0, math.sqrt(by_chance)))
 
 
@@ -79,18 +86,3 @@ def _aligned_counts(
     if not all(sizes):
         raise ValueError("a distribution without counts has no distance from another")
     return first, second, sizes
-
-
-def _kl_divergence(p: np.ndarray, q: np.ndarray) -> float:
-    """Return the Kullback-Leibler divergence in bits."""
-    # 0 · log 0 is 0 by convention; computed, it would be NaN.
-    held = p > 0
-    return float((p[held] * np.log2(p[held] / q[held])).sum())
-
-
-def _chi_squared(freedom: int) -> float:
-    """Return the chi-squared quantile at 1 - BEYOND, by the approximation of Wilson and Hilferty (1931)."""
-    if not freedom:
-        return 0.0
-    part = 2 / (9 * freedom)
-    return float(freedom * (1 - part + NORMAL * math.sqrt(part)) ** 3)

@@ -225,9 +225,9 @@ def _differing_metrics(before: Made, now: Made, repeated: Sequence[Made]) -> lis
 def _t_quantile(freedom: int) -> float:
     """Return the quantile of Student's t for a prediction interval with probability CONFIDENCE."""
     # Imported late: scipy takes long to import, and most verdicts do not need it.
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
-    return float(t.ppf((1 + CONFIDENCE) / 2, freedom))
+    return float(stdtrit(freedom, (1 + CONFIDENCE) / 2))
 
 
 def _differing_inputs(

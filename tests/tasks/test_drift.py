@@ -228,10 +228,25 @@ def test_distances_match_scipy() -> None:
     assert jensen_shannon(*counts).value == pytest.approx(jensenshannon(*counts, base=2))
     same = jensen_shannon([50, 50, 0], [100, 100, 0])
     assert same.value == 0 and same.chance**2 == pytest.approx(
-        chi2.ppf(0.99, 1) * (1 / 100 + 1 / 200) / 8 / np.log(2), rel=0.02
+        chi2.ppf(0.99, 1) * (1 / 100 + 1 / 200) / 8 / np.log(2)
     )
     with pytest.raises(ValueError, match="without counts"):
         kolmogorov_smirnov([0, 0], [1, 2])
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_jensen_shannon_of_nearly_equal_counts_is_a_number(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    before = random.integers(10**6, 10**9, 40 + seed)
+    now = before.copy()
+    now[seed] += 1
+    found = jensen_shannon(before, now)
+    assert 0 <= found.value < 1e-6 and 0 < found.chance < 1e-2
+
+
+def test_jensen_shannon_of_one_name_is_zero() -> None:
+    found = jensen_shannon([7], [900])
+    assert (found.value, found.chance) == (0.0, 0.0)
 
 
 def test_distances_chance_is_exceeded_once_in_hundred() -> None:
