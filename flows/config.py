@@ -355,11 +355,23 @@ def read_preset(path: Path, changes: Sequence[str] = ()) -> Preset:
         raise UserError(f"{path} {found}, and a preset has keys; configs/demo.yaml shows which there are")
     for change in changes:
         _apply_change(values, change)
-    return check_preset(values)
+    return load_preset(values)
 
 
-def check_preset(values: Mapping[str, Any]) -> Preset:
-    """Return the preset of plain values. Raise UserError with the key and what would be right."""
+def dump_preset(preset: Preset) -> dict[str, Any]:
+    """Return a preset as plain values for JSON; `load_preset` reads them again.
+
+    Prefect, the run's record in MLflow and the workers of other hosts all get a preset in this form.
+    """
+    return preset.model_dump(mode="json", by_alias=True)
+
+
+def load_preset(values: Mapping[str, Any]) -> Preset:
+    """Return the preset of plain values: those of a YAML file, or of `dump_preset`.
+
+    Raises:
+        UserError: A key is unknown or its value is invalid; the message names the key and what is valid.
+    """
     # Secrets of the environment must be known before a message can repeat a value.
     url_secrets.use_environment(os.environ)
     # Before pydantic, which would convert values of other types.

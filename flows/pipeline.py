@@ -32,24 +32,25 @@ def pipeline(preset: Preset) -> Outcome:
     with PipelineRun(preset) as run:
         run.check_base()
         rows = run(ingest, preset.data)
-        good = run(validate, preset.validation_parameters(), rows)
-        parts = run(split, preset.split, good)
-        tokens = run(tokenizer, preset.tokenizer_parameters(), parts)
+        valid_rows = run(validate, preset.validation_parameters(), rows)
+        splits = run(split, preset.split, valid_rows)
+        tokens = run(tokenizer, preset.tokenizer_parameters(), splits)
         # Before the first training: a lack of data for RLHF must not show after hours of pretraining.
-        run.check_trainings(parts, tokens)
-        change = run.against_champion(drift, preset.drift, parts, tokens)
-        trained = run(pretrain, base, tokens)
-        assistant = run(sft, preset.sft, parts, trained)
-        preferences = run(labels, preset.label_parts(), parts)
-        critic = run(reward, preset.reward, assistant, preferences)
-        second = run(judge, preset.judge_parameters(), assistant, preferences)
-        aligned = run(rlhf, preset.rlhf, parts, assistant, critic)
-        models = (trained, assistant, preferences, critic, second, aligned)
-        figures = run(evaluate, preset.evaluate, parts, *models, *run.fetch_opponent(aligned))
-        verdict = run(gate, preset.gate, figures)
+        run.check_trainings(splits, tokens)
+        drift_result = run.against_champion(drift, preset.drift, splits, tokens)
+        base_model = run(pretrain, base, tokens)
+        sft_model = run(sft, preset.sft, splits, base_model)
+        preferences = run(labels, preset.label_parts(), splits)
+        reward_model = run(reward, preset.reward, sft_model, preferences)
+        judge_model = run(judge, preset.judge_parameters(), sft_model, preferences)
+        aligned_model = run(rlhf, preset.rlhf, splits, sft_model, reward_model)
+        models = (base_model, sft_model, preferences, reward_model, judge_model, aligned_model)
+        metrics = run(evaluate, preset.evaluate, splits, *models, *run.fetch_opponent(aligned_model))
+        verdict = run(gate, preset.gate, metrics)
         # Before the report, which links to the registered version.
-        run.register_model(aligned, verdict)
-        page = run(report, preset.report, good, parts, tokens, change, *models, figures, verdict)
+        run.register_model(aligned_model, verdict)
+        results = (drift_result, *models, metrics, verdict)
+        page = run(report, preset.report, valid_rows, splits, tokens, *results)
         return run.publish_report(page)
 
 
@@ -58,7 +59,7 @@ def ingestion(preset: Preset, announce: bool = True) -> Outcome:
     """Run the first two stages alone: make the data's new version, check it, and announce its new labels."""
     with PipelineRun(preset) as run:
         rows = run(ingest, preset.data)
-        good = run(validate, preset.validation_parameters(), rows)
+        valid_rows = run(validate, preset.validation_parameters(), rows)
         if announce:
-            run.announce_labels(good)
+            run.announce_labels(valid_rows)
         return run.collect_outcome()

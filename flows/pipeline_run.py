@@ -18,7 +18,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.runtime import deployment, flow_run
 from prefect.states import Completed, State
 
-from flows.config import Preset
+from flows.config import Preset, dump_preset
 from flows.orchestration.crash_recovery import recover_crashed_runs, without_run_tag
 from flows.orchestration.dask_runner import DaskRunner
 from flows.orchestration.events import DATA, DRIFT, GATE_REFUSED, LABELS_INGESTED, emit_run_event
@@ -116,7 +116,7 @@ class PipelineRun:
             "processor": describe_processor(),
             "python": platform.python_version(),
         }
-        values = self.preset.model_dump(mode="json", by_alias=True)
+        values = dump_preset(self.preset)
         files = {"preset.json": json.dumps(values, indent=1)}
         if self.code.diff:
             files["git.diff"] = self.code.diff

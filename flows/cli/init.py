@@ -185,9 +185,9 @@ def _describe_unreadable(found: FolderScan) -> str:
 def _parse_preset(text: str) -> Preset:
     import yaml
 
-    from flows.config import check_preset
+    from flows.config import load_preset
 
-    return check_preset(yaml.safe_load(text))
+    return load_preset(yaml.safe_load(text))
 
 
 def _check_rows(preset: Preset, root: Path, console: Console) -> tuple[str, Any, list[str]]:

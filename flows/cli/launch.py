@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,13 +18,30 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 
 
-def launch_flow(name: str, preset: Preset, **more: bool) -> Outcome:
-    """Run the flow `pipeline` or `ingestion` of `flows/pipeline.py` to its end.
+def load_pipeline() -> Callable[..., Outcome]:
+    """Import and return the flow that runs the whole chain."""
+    from flows.pipeline import pipeline
+
+    return pipeline
+
+
+def load_ingestion() -> Callable[..., Outcome]:
+    """Import and return the flow that makes a new version of the data."""
+    from flows.pipeline import ingestion
+
+    return ingestion
+
+
+def launch_flow(load_flow: Callable[[], Callable[..., Outcome]], preset: Preset, **options: bool) -> Outcome:
+    """Run a flow to its end.
 
     Args:
-        name: The flow's function.
-        preset: The preset that it runs.
-        more: Further arguments of the flow.
+        load_flow: Imports and returns the flow; it is called while Prefect's server starts.
+        preset: The preset that the flow runs.
+        options: Further arguments of the flow.
+
+    Returns:
+        The flow's outcome.
 
     Raises:
         typer.Exit: Ctrl-C was pressed; the code is 130.
@@ -35,14 +53,14 @@ def launch_flow(name: str, preset: Preset, **more: bool) -> Outcome:
     server = EphemeralPrefectServer(place)
     try:
         # The server takes seconds to start. Imports and the opening of MLflow's store are done meanwhile.
-        from flows import pipeline
+        flow = load_flow()
         from flows.orchestration.crash_recovery import mark_process_alive
         from tasks.tracking.tracker import Tracker
 
         Tracker(place.mlflow, preset.tracking.experiment, place.root / MLFLOW_FOLDER)
         server.wait_until_ready()
         with mark_process_alive(place):
-            outcome: Outcome = getattr(pipeline, name)(preset, **more)
+            outcome: Outcome = flow(preset, **options)
         # The server must not end before it has recorded the tasks' last states.
         server.wait_for_tasks(outcome.prefect_run_id, len(outcome.stages))
     except KeyboardInterrupt:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,7 +22,7 @@ from flows.cli.clean import clean
 from flows.cli.compare import compare
 from flows.cli.cost import cost
 from flows.cli.data import data
-from flows.cli.launch import INTERRUPTED, launch_flow
+from flows.cli.launch import INTERRUPTED, launch_flow, load_ingestion, load_pipeline
 from flows.cli.lineage import lineage
 from flows.cli.models import models, rollback
 from flows.cli.notify import notify
@@ -39,6 +39,9 @@ from model.errors import UserError
 from tasks.project.layout_migration import move_to_cache, moved_notice
 from tasks.project.paths import LOGS, RECORDS
 from tasks.project.private_folder import make_private_folder
+
+if TYPE_CHECKING:
+    from flows.pipeline_run import Outcome
 
 HELP = """From raw text and people's judgements to a chat model of your own, again and again.
 
@@ -84,7 +87,7 @@ def run(
     if dry_run:
         _dry_run(config, changes, whole=True)
         return
-    _launch_flow("pipeline", config, changes)
+    _launch_flow(load_pipeline, config, changes)
 
 
 @app.command()
@@ -102,7 +105,7 @@ def ingest(
     if dry_run:
         _dry_run(config, changes, whole=False)
         return
-    _launch_flow("ingestion", config, changes)
+    _launch_flow(load_ingestion, config, changes)
 
 
 def _dry_run(config: Path, changes: list[str] | None, whole: bool) -> None:
@@ -112,7 +115,9 @@ def _dry_run(config: Path, changes: list[str] | None, whole: bool) -> None:
     print_preview(read_preset(config, changes or []), Path.cwd(), whole=whole)
 
 
-def _launch_flow(name: str, config: Path, changes: list[str] | None) -> None:
+def _launch_flow(
+    load_flow: Callable[[], Callable[..., Outcome]], config: Path, changes: list[str] | None
+) -> None:
     from tasks.engine.source_snapshot import take_snapshot
 
     # The snapshot is taken before the stages are imported: the run then uses one state of the code to its
@@ -126,7 +131,7 @@ def _launch_flow(name: str, config: Path, changes: list[str] | None) -> None:
         if snapshot:
             snapshot.discard()
         raise
-    outcome = launch_flow(name, preset)
+    outcome = launch_flow(load_flow, preset)
     from flows.orchestration.progress import show_outcome
 
     show_outcome(outcome)

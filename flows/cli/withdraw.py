@@ -88,7 +88,7 @@ def withdraw(
 
 def _take_out(console: Console, preset: Preset, root: Path, found: Leaving) -> bool:
     """Record the withdrawal and make a data version without it; return whether there was anything to do."""
-    from flows.cli.launch import launch_flow
+    from flows.cli.launch import launch_flow, load_ingestion
     from flows.servers.environment import prepare_environment
     from tasks.dvc.versions import check_data
 
@@ -104,7 +104,7 @@ def _take_out(console: Console, preset: Preset, root: Path, found: Leaving) -> b
     # Before the ingestion: if that is interrupted, the next run makes the data without these rows.
     write_withdrawals(root, found.new)
     # New labels are announced by the deployment that looks for them, not by this command.
-    launch_flow("ingestion", preset, announce=False)
+    launch_flow(load_ingestion, preset, announce=False)
     _show_leaving(console, found, "left")
     return True
 

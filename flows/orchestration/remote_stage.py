@@ -21,7 +21,7 @@ from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelling, Crashed
 
-from flows.config import Preset
+from flows.config import Preset, dump_preset
 from flows.servers.environment import Settings
 from model.errors import UserError
 from model.events import EventCallback, Message, from_json
@@ -140,7 +140,7 @@ class RemoteStageRunner:
                 "all hosts reach in MLFLOW_TRACKING_URI or tracking.mlflow, as in http://HOST:5000"
             )
         order = {
-            "preset": self.preset.model_dump(mode="json", by_alias=True),
+            "preset": dump_preset(self.preset),
             "name": stage.name,
             "parameters": plain_parameters(parameters),
             "inputs": {

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 from prefect import get_run_logger
 from pydantic import TypeAdapter
 
-from flows.config import check_preset
+from flows.config import load_preset
 from flows.orchestration.progress import keep_table
 from flows.orchestration.remote_stage import KEY_TAG, PROGRESS, REFUSED_TAG, STATUS, open_remote_cache
 from flows.servers.environment import prepare_environment
@@ -49,7 +49,7 @@ def make_stage(
     lock: str,
 ) -> None:
     """Make one stage in the project at `root`; the other arguments are those of the flow in `remote_flow`."""
-    given = check_preset(preset)
+    given = load_preset(preset)
     place = prepare_environment(root, given.tracking.mlflow)
     # MLflow reads its settings when it is imported, so the environment must be set first.
     from tasks.tracking.tracker import Tracker

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.cli.main import app
-from flows.config import Preset, check_preset
+from flows.config import Preset, load_preset
 from model.errors import UserError
 from model.training.distributed import check_memory, find_device
 from tasks.common.names import name_fault
@@ -113,7 +113,7 @@ def test_check_preset_refuses_wrong_values_of_a_key(
 ) -> None:
     for value in wrong_values(name, kind):
         with pytest.raises(UserError) as found:
-            check_preset(preset_with(path, value))
+            load_preset(preset_with(path, value))
         said = str(found.value)
         assert str(path[-1]) in said, (value, said)
         assert said.startswith(str(path[0])) and "\n" not in said and len(said) < 600, (value, said)
@@ -134,7 +134,7 @@ def test_check_preset_refuses_paths_as_names(name: str, wrong: str) -> None:
     # A source's keys are named with the source.
     said = r"data\.sources\.0: source .*: aspect" if path[-1] == "aspect" else name.replace(".", "[.]")
     with pytest.raises(UserError, match=rf"^{said} is "):
-        check_preset(preset_with(path, wrong))
+        load_preset(preset_with(path, wrong))
 
 
 @pytest.mark.parametrize("name", REQUIRED)
@@ -144,13 +144,13 @@ def test_check_preset_refuses_empty_names(name: str, wrong: str) -> None:
         return
     path = next(path for key, path, _ in KEYS if key == name)
     with pytest.raises(UserError, match=path[-1] if isinstance(path[-1], str) else ""):
-        check_preset(preset_with(path, wrong))
+        load_preset(preset_with(path, wrong))
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "cuda:0", "CPU", "mps", "gpu", "auto ", "cpu\n"])
 def test_check_preset_refuses_unknown_devices(device: str) -> None:
     with pytest.raises(UserError, match=r"^device is .*; auto, cpu, cuda are right"):
-        check_preset({**SMALLEST, "device": device})
+        load_preset({**SMALLEST, "device": device})
     with pytest.raises(UserError, match=r"^device"):
         find_device(device)
 
@@ -160,11 +160,11 @@ def test_check_preset_refuses_unknown_devices(device: str) -> None:
 )
 def test_names_that_are_no_paths_are_taken(name: str) -> None:
     assert name_fault(name) == ""
-    assert check_preset(preset_with(("registry", "model"), name)).product == name
+    assert load_preset(preset_with(("registry", "model"), name)).product == name
 
 
 def test_numbers_that_yaml_reads_as_texts_are_taken() -> None:
-    found = check_preset({**SMALLEST, "rlhf": {"optimizer": {"learning_rate": "1e-4"}, "steps": 40.0}})
+    found = load_preset({**SMALLEST, "rlhf": {"optimizer": {"learning_rate": "1e-4"}, "steps": 40.0}})
     assert (found.rlhf.optimizer.learning_rate, found.rlhf.steps) == (1e-4, 40)
 
 
@@ -177,7 +177,7 @@ def test_check_preset_refuses_sections_that_are_values(section: str, value: Any)
     with pytest.raises(
         UserError, match=rf"^{section.replace('.', '[.]')} is .*a mapping of keys to values is right"
     ):
-        check_preset(preset_with(path, value))
+        load_preset(preset_with(path, value))
 
 
 def test_check_memory_refuses_models_beyond_the_machine() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from flows.cli import approve, lineage, models
-from flows.config import check_preset, read_preset
+from flows.config import load_preset, read_preset
 from model.errors import UserError
 from tasks.engine.stage import StageOutput
 from tasks.serving.chat import is_champion
@@ -193,9 +193,9 @@ def test_the_preset_says_its_product() -> None:
     preset = read_preset(Path(__file__).parents[3] / "configs" / "smoke.yaml")
     assert preset.product == "smoke"
     values = preset.model_dump(mode="json", by_alias=True)
-    assert check_preset({**values, "registry": {"model": "assistant"}}).product == "assistant"
+    assert load_preset({**values, "registry": {"model": "assistant"}}).product == "assistant"
     with pytest.raises(UserError, match=r"registry\.modle is not known"):
-        check_preset({**values, "registry": {"modle": "assistant"}})
+        load_preset({**values, "registry": {"modle": "assistant"}})
 
 
 def test_which_texts_name_a_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ pytest.importorskip("prefect_dask")
 from prefect import flow, task
 from prefect.testing.utilities import prefect_test_harness
 
-from flows.config import check_preset
+from flows.config import load_preset
 from flows.orchestration.dask_runner import DaskRunner
 from model.errors import UserError
 from tasks.data.sources import DataParameters, Source
@@ -100,4 +100,4 @@ def test_without_the_extra_one_sentence_says_which(tmp_path: Path, monkeypatch: 
 def test_where_work_goes_is_checked(values: dict[str, Any], said: str) -> None:
     sources = {"name": "x", "data": {"sources": [{"name": "a", "format": "rows", "files": "a.jsonl"}]}}
     with pytest.raises(UserError, match=said):
-        check_preset({**sources, "spread": values})
+        load_preset({**sources, "spread": values})

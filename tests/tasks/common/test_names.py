@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flows.config import check_preset
+from flows.config import load_preset
 from model.errors import UserError
 from tasks.common.names import is_blank, mlflow_key, plain_key, shorten, split_stratum, stratum_key
 
@@ -46,7 +46,7 @@ def values(**changed: Any) -> dict[str, Any]:
 )
 def test_check_preset_blank_name_is_refused(where: Any, key: str, blank: str) -> None:
     with pytest.raises(UserError) as refused:
-        check_preset(values(**where(blank)))
+        load_preset(values(**where(blank)))
     assert key in str(refused.value) and str(refused.value).isprintable()
 
 

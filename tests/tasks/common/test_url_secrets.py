@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flows.config import check_preset
+from flows.config import load_preset
 from model.errors import UserError
 from tasks.common import url_secrets
 from tasks.common.url_secrets import conceal_secrets, display_url, hide_secrets, reveal_secrets
@@ -98,7 +98,7 @@ def test_hide_secrets_url_in_text_is_masked(text: str) -> None:
 def test_check_preset_secret_in_address_is_refused_and_not_shown(values: dict[str, Any]) -> None:
     data = {"sources": [{"name": "s", "files": "a.txt"}], **values.get("data", {})}
     with pytest.raises(UserError) as caught:
-        check_preset({"name": "x", **values, "data": data})
+        load_preset({"name": "x", **values, "data": data})
     assert SECRET not in str(caught.value)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from flows import deployments
-from flows.config import check_preset
+from flows.config import load_preset
 from tasks.data.new_labels import known_labels
 from tasks.data.records import rating_row, write_rows
 from tasks.engine.stage import StageContext
@@ -71,7 +71,7 @@ def test_notified_hash_admitted_row_resets_it(tmp_path: Path, monkeypatch: pytes
     label = {"prompt": "What is old?", "a": "The mill.", "b": "Us?", "choice": "a", "annotator": "ann"}
     rows = [{"text": "The mill is old."}, label, {**label, "a": "The \u0000 mill."}]
     (tmp_path / "a.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    preset = check_preset(
+    preset = load_preset(
         {
             "name": "mine",
             "data": {"sources": [{"name": "s", "files": "a.jsonl"}]},

@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from flows.cli.ingest_preview import print_preview
-from flows.config import Preset, check_preset
+from flows.config import Preset, load_preset
 from model.errors import UserError
 from tasks.data.sources import Archive, DataParameters, Source
 from tasks.engine.output import StageOutput
@@ -46,7 +46,7 @@ def look(root: Path, source: Source, **archives: Archive) -> SourcePreview:
 
 
 def preset_of(*sources: dict[str, Any], **sections: Any) -> Preset:
-    return check_preset({"name": "mine", "data": {"sources": list(sources)}, **sections})
+    return load_preset({"name": "mine", "data": {"sources": list(sources)}, **sections})
 
 
 def shown(preset: Preset, root: Path) -> str:
