@@ -20,7 +20,7 @@ from typing import Any
 from flows.servers.environment import checkout_environment, free_port
 
 REPOSITORY = Path(__file__).parents[2]
-ROOMS = ("flows", "tasks", "model", "configs", "prefect.yaml", "requirements.txt", "tests/exports")
+ROOMS = ("flows", "tasks", "model", "configs", "prefect.yaml", "requirements.txt", "tests/fixtures/exports")
 BAR = 15.0
 LONGEST_SECONDS = 300.0
 

@@ -13,12 +13,13 @@ from flows.servers.environment import QUIET, checkout_environment
 
 REPOSITORY = Path(__file__).parents[2]
 SMOKE = REPOSITORY / "configs" / "smoke.yaml"
+EXPORTS = Path("tests", "fixtures", "exports", "smoke")
 
 
 def lay(root: Path) -> None:
     """Put there what the smoke preset reads."""
-    (root / "tests" / "exports").mkdir(parents=True)
-    (root / "tests" / "exports" / "smoke").symlink_to(REPOSITORY / "tests" / "exports" / "smoke")
+    (root / EXPORTS).parent.mkdir(parents=True)
+    (root / EXPORTS).symlink_to(REPOSITORY / EXPORTS)
 
 
 @dataclass(frozen=True)

@@ -186,11 +186,11 @@ print("compared", json.dumps(twice(read_preset(Path(sys.argv[1])), return_state=
 def test_other_labels_are_compared_with_the_champions_data(root: Path, tmp_path: Path) -> None:
     # In a copy: the tests that follow go on from the data as it was.
     root = shutil.copytree(root, tmp_path / "copy", symlinks=True)
-    rows = [json.loads(line) for line in (root / "tests/exports/smoke/comparisons.jsonl").open()]
+    rows = [json.loads(line) for line in (root / "tests/fixtures/exports/smoke/comparisons.jsonl").open()]
     labels = root / "comparisons.jsonl"
     labels.write_text("".join(json.dumps(row | {"choice": "a"}) + "\n" for row in rows))
     config = root / "other.yaml"
-    files = "tests/exports/smoke/comparisons.jsonl"
+    files = "tests/fixtures/exports/smoke/comparisons.jsonl"
     config.write_text(SMOKE.read_text().replace(files, labels.name))
     words = [sys.executable, "-c", COMPARED, str(config)]
     done = subprocess.run(words, cwd=root, env=environment(), capture_output=True, text=True, check=False)

@@ -12,7 +12,15 @@ import pytest
 
 from tests.integration.test_pipeline import REPOSITORY, SMOKE, STAGES, command, environment, mlflow, summary
 
-HELD = ("flows", "tasks", "model", "configs", "tests/exports/smoke", "requirements.txt", ".gitignore")
+HELD = (
+    "flows",
+    "tasks",
+    "model",
+    "configs",
+    "tests/fixtures/exports/smoke",
+    "requirements.txt",
+    ".gitignore",
+)
 SHORT = [
     word
     for change in (

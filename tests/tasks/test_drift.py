@@ -28,7 +28,7 @@ from tasks.reporting.sections import drift_section
 from tasks.tokenizer import TokenizerParameters, tokenizer
 
 REPOSITORY = Path(__file__).parent.parent.parent
-SMOKE = REPOSITORY / "tests" / "exports" / "smoke"
+SMOKE = REPOSITORY / "tests" / "fixtures" / "exports" / "smoke"
 
 
 def quiet(event: dict[str, Any]) -> None:

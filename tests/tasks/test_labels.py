@@ -20,7 +20,7 @@ from tasks.data.splits import SPLITS, SplitParameters, split_of
 from tasks.labels import labels
 
 FILE = "train.comparisons.jsonl"
-SMOKE = Path(__file__).parent.parent / "exports" / "smoke"
+SMOKE = Path(__file__).parent.parent / "fixtures" / "exports" / "smoke"
 
 
 def quiet(event: Event) -> None:

@@ -16,7 +16,7 @@ from tasks.data.records import TYPES, canonical_line, pair_row, read_rows, text_
 from tasks.data.splits import SPLITS, SplitParameters, split_of
 from tasks.split import split
 
-SMOKE = Path(__file__).parent.parent / "exports" / "smoke"
+SMOKE = Path(__file__).parent.parent / "fixtures" / "exports" / "smoke"
 
 
 def quiet(event: Event) -> None:

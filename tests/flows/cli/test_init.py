@@ -39,7 +39,7 @@ from tasks.validate import validate
 SAYING = (
     "the a river mill stone grain flour water wheel turns slowly under old bridge while miller counts sacks"
 )
-EXPORTS = Path(__file__).parents[2] / "exports"
+EXPORTS = Path(__file__).parents[2] / "fixtures" / "exports"
 WORDS = SAYING.split()
 
 

@@ -358,8 +358,8 @@ class Keys:
 
 @pytest.fixture
 def smoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Preset]:
-    (tmp_path / "tests" / "exports").mkdir(parents=True)
-    shutil.copytree(REPOSITORY / "tests" / "exports" / "smoke", tmp_path / "tests" / "exports" / "smoke")
+    smoke = Path("tests", "fixtures", "exports", "smoke")
+    shutil.copytree(REPOSITORY / smoke, tmp_path / smoke)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(pipeline, "PipelineRun", Keys)
     yield read_preset(REPOSITORY / "configs" / "smoke.yaml")

@@ -11,7 +11,7 @@ from tasks.data.formats.registry import find_format
 from tasks.data.parsing.base import ParseOptions
 from tasks.data.records import Comparison, Pair, ParsedRow, Rating
 
-EXPORTS = Path(__file__).parents[3] / "exports"
+EXPORTS = Path(__file__).parents[3] / "fixtures" / "exports"
 
 
 def sample(name: str) -> SourceFile:

@@ -13,7 +13,7 @@ from tasks.data.file_io.files import SourceFile
 from tasks.data.formats.detect import detect_format
 from tasks.data.formats.registry import formats
 
-EXPORTS = Path(__file__).parents[3] / "exports"
+EXPORTS = Path(__file__).parents[3] / "fixtures" / "exports"
 
 
 def lines(*rows: object) -> bytes:

@@ -13,7 +13,7 @@ from tasks.data.formats.registry import find_format
 from tasks.data.parsing.base import ParseOptions
 from tasks.data.records import Comparison, Pair, Rating, Text, text_digest
 
-EXPORTS = Path(__file__).parents[3] / "exports"
+EXPORTS = Path(__file__).parents[3] / "fixtures" / "exports"
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Rows:
 
 
 def parse(name: str, *files: str | bytes, source: str = "mine", prompt: str = "") -> Rows:
-    """Parse files of tests/exports by name, or bytes."""
+    """Parse files of tests/fixtures/exports by name, or bytes."""
     read = [
         SourceFile(file, (EXPORTS / file).read_bytes())
         if isinstance(file, str)

@@ -1,6 +1,6 @@
 """Fuzz every format: a parser gives rows or one UserError for damaged files.
 
-A format's samples are the files tests/exports/FORMAT*; a format without one fails here.
+A format's samples are the files tests/fixtures/exports/FORMAT*; a format without one fails here.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tasks.data.formats.registry import formats
 from tasks.data.parsing.base import ParseOptions
 from tasks.data.records import ParsedRow, Record, canonical_line
 
-EXPORTS = Path(__file__).parents[3] / "exports"
+EXPORTS = Path(__file__).parents[3] / "fixtures" / "exports"
 # Without a database of examples and with a fixed seed, every run draws the same damage.
 STEADY = settings(
     derandomize=True, database=None, deadline=None, max_examples=60,
@@ -151,7 +151,7 @@ def test_parse_sample_of_each_format_gives_rows(name: str) -> None:
         for sample, content in samples(name).items():
             with suppress(UserError):
                 found += len(parse(name, sample, SourceFile(sample, content), reading))
-    assert found, f"tests/exports/{name}* has no rows"
+    assert found, f"tests/fixtures/exports/{name}* has no rows"
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -15,12 +15,12 @@ from tasks.data.formats.registry import find_format, formats
 from tasks.data.parsing.base import FileSample, ParseOptions
 from tasks.data.records import Pair, ParsedRow, canonical_line, pair_row, text_digest
 
-EXPORTS = Path(__file__).parents[3] / "exports"
+EXPORTS = Path(__file__).parents[3] / "fixtures" / "exports"
 CONVERSATIONS = {"sharegpt": "conversations", "messages": "messages"}
 
 
 def read(name: str, *rows: dict[str, Any], **told: Any) -> list[ParsedRow]:
-    """Return what a format finds in its sample of tests/exports, or in the given objects."""
+    """Return what a format finds in its sample of tests/fixtures/exports, or in the given objects."""
     file = SourceFile(f"{name}.jsonl", path=EXPORTS / f"{name}.jsonl")
     if rows:
         file = SourceFile("given.jsonl", "\n".join(json.dumps(row) for row in rows).encode())

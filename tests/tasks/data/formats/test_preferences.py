@@ -18,7 +18,7 @@ from tasks.data.parsing.base import FileSample, ParseOptions
 from tasks.data.parsing.preference_fields import iso_time
 from tasks.data.records import Comparison, ParsedRow, Rating, Record, text_digest
 
-EXPORTS = Path(__file__).parents[3] / "exports"
+EXPORTS = Path(__file__).parents[3] / "fixtures" / "exports"
 SAMPLES = {
     "preferences": "preferences", "preferences_messages": "preferences", "hh_rlhf": "hh_rlhf",
     "openai_preference": "openai_preference", "unpaired": "unpaired",
@@ -26,7 +26,7 @@ SAMPLES = {
 
 
 def read(name: str, *rows: dict[str, Any], sample: str = "", **told: Any) -> list[ParsedRow]:
-    """Return what a format finds in a sample of tests/exports, or in the given objects."""
+    """Return what a format finds in a sample of tests/fixtures/exports, or in the given objects."""
     file = SourceFile(f"{sample or name}.jsonl", path=EXPORTS / f"{sample or name}.jsonl")
     if rows:
         file = SourceFile("given.jsonl", "\n".join(json.dumps(row) for row in rows).encode())

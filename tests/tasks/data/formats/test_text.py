@@ -19,7 +19,7 @@ from tasks.data.formats.registry import find_format, formats
 from tasks.data.parsing.base import FileSample, ParseOptions
 from tasks.data.records import Comparison, Pair, ParsedRow, Rating, Text, text_digest
 
-EXPORTS = Path(__file__).parents[3] / "exports"
+EXPORTS = Path(__file__).parents[3] / "fixtures" / "exports"
 
 
 def parse(name: str, file: SourceFile | str, **reading: Any) -> list[ParsedRow]:
