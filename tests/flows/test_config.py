@@ -24,11 +24,11 @@ def preset(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_the_presets_that_come_along_are_right(path: Path) -> None:
+def test_read_preset_shipped_presets_are_valid(path: Path) -> None:
     assert read_preset(path).name == path.stem
 
 
-def test_the_large_preset_has_124_million_weights() -> None:
+def test_read_preset_gpu_has_124_million_parameters() -> None:
     import torch
 
     preset = read_preset(CONFIGS / "gpu.yaml")
@@ -41,7 +41,7 @@ def test_the_large_preset_has_124_million_weights() -> None:
     assert (shape.layers, shape.width, shape.heads, shape.context) == (12, 768, 12, 1024)
 
 
-def test_changes_from_the_command_line_are_yaml_values(preset: Path) -> None:
+def test_read_preset_changes_are_yaml_values(preset: Path) -> None:
     changes = ["rlhf.steps=40", "reward.headline=[film, tweets]", "gate.least={kl: 2}", "device=cpu"]
     found = read_preset(preset, [*changes, "rlhf.optimizer.learning_rate=1.0e-4"])
     assert found.rlhf.steps == 40
@@ -57,7 +57,7 @@ def test_load_preset_of_dumped_preset_is_equal(preset: Path) -> None:
     assert load_preset(json.loads(json.dumps(dump_preset(found)))) == found
 
 
-def test_rules_of_ones_own_are_checked_with_the_preset(preset: Path) -> None:
+def test_read_preset_checks_custom_rules(preset: Path) -> None:
     rule = "{expectation: ExpectColumnValuesToMatchRegex, column: text, regex: mill}"
     found = read_preset(preset, [f"validate.rules={{text: [{rule}]}}"])
     assert found.validation.rules["text"][0]["regex"] == "mill"
@@ -66,7 +66,7 @@ def test_rules_of_ones_own_are_checked_with_the_preset(preset: Path) -> None:
         read_preset(preset, [f"validate.rules={{text: [{rule.replace('Regex', 'Regx')}]}}"])
 
 
-def test_a_source_says_its_own_share_of_bad_rows(preset: Path) -> None:
+def test_validation_parameters_take_quarantine_of_source(preset: Path) -> None:
     found = read_preset(preset)
     source = replace(found.data.sources[0], quarantine=0.5)
     own = found.model_copy(update={"data": replace(found.data, sources=(source, *found.data.sources[1:]))})
@@ -74,7 +74,7 @@ def test_a_source_says_its_own_share_of_bad_rows(preset: Path) -> None:
     assert found.validation_parameters().sources == {}
 
 
-def test_a_base_model_brings_its_tokenizer(preset: Path) -> None:
+def test_tokenizer_parameters_take_base_of_preset(preset: Path) -> None:
     assert read_preset(preset).tokenizer_parameters().base == ""
     assert read_preset(preset, ["base=var/other"]).tokenizer_parameters().base == "var/other"
 
@@ -103,18 +103,18 @@ def test_a_base_model_brings_its_tokenizer(preset: Path) -> None:
         ("tokenizer.vocabulary=258", r"^tokenizer\.vocabulary is 258"),
     ],
 )
-def test_a_wrong_key_or_value_is_named(preset: Path, change: str, says: str) -> None:
+def test_read_preset_wrong_key_or_value_is_named(preset: Path, change: str, says: str) -> None:
     with pytest.raises(UserError, match=says):
         read_preset(preset, [change])
 
 
-def test_an_unknown_key_inside_a_list_is_named() -> None:
+def test_check_preset_unknown_key_in_list_is_named() -> None:
     source = {"name": "tales", "files": "*.txt", "formt": "plain"}
     with pytest.raises(UserError, match=r"^data\.sources\.formt is not known; did you mean .*format\?$"):
         load_preset({"name": "mine", "data": {"sources": [source]}})
 
 
-def test_a_missing_key_is_named() -> None:
+def test_check_preset_missing_key_is_named() -> None:
     with pytest.raises(UserError, match=r"^name is missing$"):
         load_preset({"data": {"sources": [{"name": "tales", "files": "*.txt", "format": "plain"}]}})
 
@@ -127,19 +127,19 @@ def test_a_missing_key_is_named() -> None:
         ("", r"a preset has keys"),
     ],
 )
-def test_a_file_that_is_no_preset_is_named(preset: Path, text: str, says: str) -> None:
+def test_read_preset_file_without_keys_is_refused(preset: Path, text: str, says: str) -> None:
     preset.write_text(text)
     with pytest.raises(UserError, match=says):
         read_preset(preset)
 
 
-def test_a_file_that_is_not_text_is_named(preset: Path) -> None:
+def test_read_preset_file_not_utf8_is_refused(preset: Path) -> None:
     preset.write_bytes(b"name: \xff\xfe")
     with pytest.raises(UserError, match=r"mine\.yaml, line 1: not UTF-8 at byte 6"):
         read_preset(preset)
 
 
-def test_a_file_that_is_missing_is_named_with_those_that_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_read_preset_missing_file_is_named_with_similar_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(CONFIGS.parent)
     with pytest.raises(UserError, match=r"configs/dmo\.yaml does not exist; .*configs/demo\.yaml"):
         read_preset(Path("configs/dmo.yaml"))

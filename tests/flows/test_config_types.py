@@ -108,7 +108,7 @@ def wrong_values(name: str, kind: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize(("name", "path", "kind"), KEYS, ids=[name for name, _, _ in KEYS])
-def test_check_preset_refuses_wrong_values_of_a_key(
+def test_check_preset_wrong_value_of_key_is_refused(
     name: str, path: tuple[str | int, ...], kind: Any
 ) -> None:
     for value in wrong_values(name, kind):
@@ -120,7 +120,7 @@ def test_check_preset_refuses_wrong_values_of_a_key(
 
 
 @pytest.mark.parametrize("name", [*NAMES, "data.sources.0.split"])
-def test_every_name_is_a_key(name: str) -> None:
+def test_preset_keys_include_checked_names(name: str) -> None:
     assert name in {key for key, _, _ in KEYS}
 
 
@@ -129,7 +129,7 @@ def test_every_name_is_a_key(name: str) -> None:
     "wrong",
     ["../../x", "..", ".", "/etc/passwd", "a/../b", "a//b", "~root/x", "C:\\x", "two\nlines", "\x1b[2J"],
 )
-def test_check_preset_refuses_paths_as_names(name: str, wrong: str) -> None:
+def test_check_preset_path_as_name_is_refused(name: str, wrong: str) -> None:
     path = next(path for key, path, _ in KEYS if key == name)
     # A source's keys are named with the source.
     said = r"data\.sources\.0: source .*: aspect" if path[-1] == "aspect" else name.replace(".", "[.]")
@@ -139,7 +139,7 @@ def test_check_preset_refuses_paths_as_names(name: str, wrong: str) -> None:
 
 @pytest.mark.parametrize("name", REQUIRED)
 @pytest.mark.parametrize("wrong", ["", " ", "\u200b"])
-def test_check_preset_refuses_empty_names(name: str, wrong: str) -> None:
+def test_check_preset_empty_name_is_refused(name: str, wrong: str) -> None:
     if name == "validate.admitted" and wrong == "\u200b":
         return
     path = next(path for key, path, _ in KEYS if key == name)
@@ -148,7 +148,7 @@ def test_check_preset_refuses_empty_names(name: str, wrong: str) -> None:
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "cuda:0", "CPU", "mps", "gpu", "auto ", "cpu\n"])
-def test_check_preset_refuses_unknown_devices(device: str) -> None:
+def test_check_preset_unknown_device_is_refused(device: str) -> None:
     with pytest.raises(UserError, match=r"^device is .*; auto, cpu, cuda are right"):
         load_preset({**SMALLEST, "device": device})
     with pytest.raises(UserError, match=r"^device"):
@@ -158,12 +158,12 @@ def test_check_preset_refuses_unknown_devices(device: str) -> None:
 @pytest.mark.parametrize(
     "name", ["press/films", "映画のレビュー", "a:b", "it's", "3", "x.y", "chat & replies (2024)"]
 )
-def test_names_that_are_no_paths_are_taken(name: str) -> None:
+def test_check_preset_name_with_any_other_characters_is_accepted(name: str) -> None:
     assert name_fault(name) == ""
     assert load_preset(preset_with(("registry", "model"), name)).product == name
 
 
-def test_numbers_that_yaml_reads_as_texts_are_taken() -> None:
+def test_check_preset_numbers_as_text_are_accepted() -> None:
     found = load_preset({**SMALLEST, "rlhf": {"optimizer": {"learning_rate": "1e-4"}, "steps": 40.0}})
     assert (found.rlhf.optimizer.learning_rate, found.rlhf.steps) == (1e-4, 40)
 
@@ -172,7 +172,7 @@ def test_numbers_that_yaml_reads_as_texts_are_taken() -> None:
     "section", ["rlhf", "data", "pretrain.optimizer", "validate.limits", "spread", "data.sources.0"]
 )
 @pytest.mark.parametrize("value", [None, 3, True, "text", [], [{}]])
-def test_check_preset_refuses_sections_that_are_values(section: str, value: Any) -> None:
+def test_check_preset_value_in_place_of_section_is_refused(section: str, value: Any) -> None:
     path = tuple(int(part) if part.isdigit() else part for part in section.split("."))
     with pytest.raises(
         UserError, match=rf"^{section.replace('.', '[.]')} is .*a mapping of keys to values is right"
@@ -180,7 +180,7 @@ def test_check_preset_refuses_sections_that_are_values(section: str, value: Any)
         load_preset(preset_with(path, value))
 
 
-def test_check_memory_refuses_models_beyond_the_machine() -> None:
+def test_check_memory_model_beyond_machine_is_refused() -> None:
     check_memory(1_000_000, "cpu")
     for weights in (10**12, 10**15, 10**30):
         with pytest.raises(UserError, match=r"architecture: a model of .* weights needs .* GB .* lower"):
@@ -199,7 +199,7 @@ def test_check_memory_refuses_models_beyond_the_machine() -> None:
         ("validate.balance={annotator: 7}", "validate.balance.annotator"),
     ],
 )
-def test_commands_refuse_wrong_values_with_one_sentence(
+def test_commands_wrong_preset_value_is_refused_with_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: list[str], change: str, key: str
 ) -> None:
     (tmp_path / "mine.yaml").write_text("name: mine\ndata: {sources: [{name: tales, files: '*.txt'}]}\n")

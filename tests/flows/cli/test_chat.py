@@ -44,7 +44,7 @@ def alone(talker: ChatModel, prompt: str, history: list[dict[str, str]], seed: i
     return "".join(talker.answer(prompt, SamplingParams(new_tokens=6, seed=seed), history))
 
 
-def test_an_answer_follows_what_was_said(talker: ChatModel) -> None:
+def test_run_chat_second_prompt_follows_history(talker: ChatModel) -> None:
     conversation = Conversation(talker)
     (first, second), notes = said(conversation, ["the film\n", "why\n"])
     before = [{"role": "user", "content": "the film"}, {"role": "assistant", "content": first}]
@@ -54,20 +54,20 @@ def test_an_answer_follows_what_was_said(talker: ChatModel) -> None:
     assert notes == []
 
 
-def test_new_begins_afresh_and_an_empty_line_ends(talker: ChatModel) -> None:
+def test_run_chat_new_clears_history_and_empty_line_ends(talker: ChatModel) -> None:
     answers, notes = said(Conversation(talker), ["the film", "/new\n", "the film", "", "why"])
     assert len(answers) == 2 and answers[0] == answers[1]
     assert notes == ["a new conversation"]
 
 
-def test_the_system_line_stays(talker: ChatModel) -> None:
+def test_run_chat_new_keeps_system_line(talker: ChatModel) -> None:
     conversation = Conversation(talker, "be warm")
     (first, again), _ = said(conversation, ["the film", "/new", "the film"])
     assert first == again == alone(talker, "the film", [SYSTEM], 3) != alone(talker, "the film", [], 3)
     assert conversation.history[0] == SYSTEM
 
 
-def test_the_oldest_turns_go_when_the_context_is_full_and_it_is_said_once(talker: ChatModel) -> None:
+def test_run_chat_full_context_drops_oldest_turns_with_one_note(talker: ChatModel) -> None:
     conversation = Conversation(talker, "be warm")
     answers, notes = said(conversation, [f"the film {i}" for i in range(12)])
     assert len(answers) == 12
@@ -84,14 +84,14 @@ def test_the_oldest_turns_go_when_the_context_is_full_and_it_is_said_once(talker
     assert len(notes) == 2
 
 
-def test_an_answer_is_asked_for_at_most_half_of_the_context(talker: ChatModel) -> None:
+def test_make_room_reserves_at_most_half_context_for_answer(talker: ChatModel) -> None:
     conversation = Conversation(talker)
     conversation.history = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
     assert not conversation.make_room("the film", SamplingParams(new_tokens=10_000))
     assert len(conversation.history) == 2
 
 
-def test_a_prompt_that_leaves_no_room_for_an_answer_is_refused_and_not_remembered(talker: ChatModel) -> None:
+def test_run_chat_prompt_without_room_is_refused_and_not_remembered(talker: ChatModel) -> None:
     conversation = Conversation(talker)
     with pytest.raises(UserError, match=f"and the context is {CONTEXT}: no room for an answer"):
         said(conversation, ["the film " * 60])

@@ -90,12 +90,12 @@ def there(made: list[StageOutput]) -> list[bool]:
     return [Path(one.path).exists() for one in made]
 
 
-def test_without_anything_there_is_one_sentence(root: Path) -> None:
+def test_clean_empty_project_prints_one_sentence(root: Path) -> None:
     assert say().count("\n") == 1 and "nothing to clean" in say()
     assert not (root / "var").exists()
 
 
-def test_old_ones_go_and_a_dry_run_only_says_so(root: Path, tracker: Tracker) -> None:
+def test_clean_removes_old_outputs_and_dry_run_only_lists_them(root: Path, tracker: Tracker) -> None:
     old, young = make(root, "a", 30), make(root, "b", 2)
     said = say("--dry-run")
     assert old[0].key in said and "would go" in said and "older than 14 days" in said
@@ -108,14 +108,14 @@ def test_old_ones_go_and_a_dry_run_only_says_so(root: Path, tracker: Tracker) ->
     assert names == []
 
 
-def test_by_size_the_oldest_unused_go_first(root: Path, tracker: Tracker) -> None:
+def test_clean_keep_under_removes_oldest_unused_first(root: Path, tracker: Tracker) -> None:
     words = [make(root, word, days) for word, days in (("a", 3), ("b", 2), ("c", 1))]
     whole = sum(entry.size for entry in list_outputs(root / "var" / "cache" / "artifacts"))
     assert "the oldest, to keep under" in say("--keep-under", f"{whole - 100}B")
     assert [all(there(made)) for made in words] == [False, True, True]
 
 
-def test_models_the_newest_run_and_what_they_read_stay(root: Path, tracker: Tracker) -> None:
+def test_clean_keeps_registered_models_newest_run_and_their_inputs(root: Path, tracker: Tracker) -> None:
     with tracker.open_run("demo", {}, {}, ""):
         model, run = make(root, "model", 90, tracker), tracker.run
     tracker.client.create_registered_model(MODEL)
@@ -134,7 +134,7 @@ def test_models_the_newest_run_and_what_they_read_stay(root: Path, tracker: Trac
     assert "more than the 1 B asked for" in said
 
 
-def test_what_a_living_process_uses_stays(root: Path, tracker: Tracker) -> None:
+def test_clean_keeps_locked_outputs_until_lock_ends(root: Path, tracker: Tracker) -> None:
     locked = make(root, "locked", 90)
     part = root / "var" / "cache" / "artifacts" / "train" / ("a" * 20 + ".part") / "checkpoints"
     part.mkdir(parents=True)
@@ -161,7 +161,7 @@ def test_what_a_living_process_uses_stays(root: Path, tracker: Tracker) -> None:
     assert there(locked) == [False, False] and not part.exists()
 
 
-def test_what_a_running_run_took_stays_with_the_whole_stage_it_is_at(root: Path, tracker: Tracker) -> None:
+def test_clean_keeps_outputs_of_running_run(root: Path, tracker: Tracker) -> None:
     old = make(root, "old", 60)
     with tracker.open_run("demo", {}, {}, ""):
         used = make(root, "used", 90, tracker)
@@ -174,7 +174,7 @@ def test_what_a_running_run_took_stays_with_the_whole_stage_it_is_at(root: Path,
     assert there(old) == [False, False]
 
 
-def test_what_a_killed_clean_left_is_not_whole_and_goes(root: Path, tracker: Tracker) -> None:
+def test_clean_removes_half_removed_outputs(root: Path, tracker: Tracker) -> None:
     made = make(root, "a", 0)
     folder = Path(made[1].path)
     folder.rename(folder.with_name(folder.name + ".gone"))
@@ -184,7 +184,7 @@ def test_what_a_killed_clean_left_is_not_whole_and_goes(root: Path, tracker: Tra
     assert not replace(made[1]).reused and make(root, "a", 0)[1].digest == made[1].digest
 
 
-def test_another_store_is_refused(root: Path, tracker: Tracker) -> None:
+def test_clean_newest_run_unknown_to_store_is_refused(root: Path, tracker: Tracker) -> None:
     made = make(root, "a", 90)
     (root / "var" / "summary.json").write_text(json.dumps({"stages": [], "mlflow_run_id": "0" * 32}))
     with pytest.raises(UserError, match="does not know the newest run"):
@@ -192,7 +192,7 @@ def test_another_store_is_refused(root: Path, tracker: Tracker) -> None:
     assert there(made) == [True, True]
 
 
-def test_ages_and_sizes_are_read_or_refused() -> None:
+def test_parse_age_and_parse_size_read_units_and_refuse_others() -> None:
     assert (parse_age("30d"), parse_age("12h")) == (30 * 86400, 12 * 3600)
     assert (parse_size("20GB"), parse_size("1.5 KiB")) == (20 * 1000**3, 1536)
     for wrong, read in (("soon", parse_age), ("20", parse_size)):

@@ -91,7 +91,7 @@ def page(root: Path, runs: dict[str, str], *names: str) -> str:
     return (root / "var" / f"compare-{'-'.join(runs[name][:8] for name in names)}.html").read_text()
 
 
-def test_what_differs_is_told_and_speed_stands_apart(root: Path, runs: dict[str, str]) -> None:
+def test_compare_lists_differences_and_separates_speed(root: Path, runs: dict[str, str]) -> None:
     said = say(runs["first"], runs["second"][:10])
     told, speed = said.split("speed and cost, of the machine")
     assert ["parameter", "sft", "steps", "4", "8"] in rows(told)
@@ -103,7 +103,7 @@ def test_what_differs_is_told_and_speed_stands_apart(root: Path, runs: dict[str,
     assert f"var/compare-{runs['first'][:8]}-{runs['second'][:8]}.html" in said
 
 
-def test_the_page_has_both_curves_and_fetches_nothing(root: Path, runs: dict[str, str]) -> None:
+def test_compare_page_has_both_curves_and_no_external_links(root: Path, runs: dict[str, str]) -> None:
     say("1", "champion")
     found = page(root, runs, "first", "second")
     assert found.startswith("<!doctype html>") and not list((root / "var").glob("*.part"))
@@ -117,7 +117,7 @@ def test_the_page_has_both_curves_and_fetches_nothing(root: Path, runs: dict[str
     assert not re.search(r"(src|href)=|https?://(?!www\.w3\.org)", found)
 
 
-def test_a_run_that_reused_all_differs_in_nothing(root: Path, runs: dict[str, str]) -> None:
+def test_compare_reused_run_shows_no_difference(root: Path, runs: dict[str, str]) -> None:
     said = say(runs["first"], runs["again"])
     assert "nothing differs" in said and "figure" not in said
     found = page(root, runs, "first", "again")
@@ -126,7 +126,9 @@ def test_a_run_that_reused_all_differs_in_nothing(root: Path, runs: dict[str, st
     assert found.count("<svg") == 1 and "Both runs have the same curves" in found
 
 
-def test_files_that_are_gone_leave_the_rest(root: Path, runs: dict[str, str], tmp_path: Path) -> None:
+def test_compare_lost_artifacts_keeps_parameter_rows(
+    root: Path, runs: dict[str, str], tmp_path: Path
+) -> None:
     # The database stays where it is: MLflow keeps it open.
     artifacts = root / "var" / "mlflow" / "artifacts"
     shutil.copytree(artifacts, tmp_path / "artifacts")
@@ -148,12 +150,14 @@ def test_files_that_are_gone_leave_the_rest(root: Path, runs: dict[str, str], tm
         ("'", '"\'" is no run'),
     ],
 )
-def test_what_is_no_run_is_one_sentence(root: Path, runs: dict[str, str], name: str, says: str) -> None:
+def test_compare_unknown_run_is_refused_with_one_sentence(
+    root: Path, runs: dict[str, str], name: str, says: str
+) -> None:
     with pytest.raises(UserError, match=re.escape(says)):
         say(name, runs["first"])
 
 
-def test_a_beginning_that_fits_several_asks_for_more(root: Path, runs: dict[str, str]) -> None:
+def test_compare_ambiguous_run_prefix_is_refused(root: Path, runs: dict[str, str]) -> None:
     # Letters: digits alone are the number of a version.
     tracker = Tracker(f"sqlite:///{root / 'var' / 'mlflow.db'}", "chatmill", root / "var" / "mlflow")
     found = tracker.client.search_runs([tracker.experiment])

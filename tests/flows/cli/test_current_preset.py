@@ -25,7 +25,7 @@ def lay(root: Path, *names: str, **presets: list[str]) -> None:
         (root / "configs" / f"{name}.yaml").write_text(yaml.safe_dump(values))
 
 
-def test_the_preset_that_made_data_is_meant_and_said(tmp_path: Path) -> None:
+def test_choose_preset_without_config_takes_and_names_preset_of_data(tmp_path: Path) -> None:
     lay(tmp_path, "qa", "texts", demo=["film"], press=["texts", "qa"], other=["texts"])
     console = Console(width=200, record=True, file=io.StringIO())
     assert choose_preset(None, tmp_path, console) == Path("configs/press.yaml")
@@ -33,7 +33,7 @@ def test_the_preset_that_made_data_is_meant_and_said(tmp_path: Path) -> None:
     assert choose_preset(Path("x.yaml"), tmp_path, console) == Path("x.yaml")
 
 
-def test_the_demo_is_meant_where_nothing_else_is(tmp_path: Path) -> None:
+def test_current_preset_without_data_or_with_demo_sources_is_demo(tmp_path: Path) -> None:
     assert current_preset(tmp_path) == DEMO
     lay(tmp_path, "film", demo=["film"], again=["film"])
     assert current_preset(tmp_path) == DEMO
@@ -46,13 +46,15 @@ def test_the_demo_is_meant_where_nothing_else_is(tmp_path: Path) -> None:
         ({"one": ["qa"], "two": ["qa"]}, "several have them: configs/one.yaml, configs/two.yaml; name"),
     ],
 )
-def test_what_cannot_be_told_is_asked(tmp_path: Path, presets: dict[str, list[str]], says: str) -> None:
+def test_current_preset_with_no_or_several_matches_is_refused(
+    tmp_path: Path, presets: dict[str, list[str]], says: str
+) -> None:
     lay(tmp_path, "qa", **presets)
     with pytest.raises(UserError, match=f"data/ was made of the sources qa, and {says}"):
         current_preset(tmp_path)
 
 
-def test_a_file_that_is_no_preset_is_passed_over(tmp_path: Path) -> None:
+def test_current_preset_skips_invalid_presets(tmp_path: Path) -> None:
     lay(tmp_path, "qa", press=["qa"])
     for name, text in (("a", "- 1"), ("b", "x: ["), ("c", "data: {sources: [1]}"), ("d", "\x80")):
         (tmp_path / "configs" / f"{name}.yaml").write_text(text)
@@ -60,7 +62,7 @@ def test_a_file_that_is_no_preset_is_passed_over(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(30)
-def test_what_is_no_preset_is_passed_over_and_never_waited_for(tmp_path: Path) -> None:
+def test_current_preset_skips_special_files_without_blocking(tmp_path: Path) -> None:
     lay(tmp_path, "qa", press=["qa"])
     configs = tmp_path / "configs"
     os.mkfifo(configs / "pipe.yaml")

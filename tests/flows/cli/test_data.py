@@ -32,13 +32,13 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_before_the_first_version_there_is_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_log_before_first_version_names_ingest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert "chatmill ingest" in say("log")
     assert not (tmp_path / ".dvc").exists()
 
 
-def test_the_log_shows_rows_and_whose_sources_changed(root: Path) -> None:
+def test_data_log_shows_rows_and_source_changes(root: Path) -> None:
     lay(root, "one", "three")
     versions.add_version(root, "", {"sources": "b", "rows": {"text": 2, "pairs": 1}})
     lay(root, "one", "four")
@@ -52,7 +52,7 @@ def test_the_log_shows_rows_and_whose_sources_changed(root: Path) -> None:
     assert len(say("log", "--most", "0").splitlines()) == 7
 
 
-def test_the_difference_is_shown_by_kind_and_source(root: Path) -> None:
+def test_data_diff_counts_rows_by_kind_and_source(root: Path) -> None:
     def git(*words: str) -> None:
         subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *words], check=True)
 
@@ -70,7 +70,7 @@ def test_the_difference_is_shown_by_kind_and_source(root: Path) -> None:
     assert "no row differs" in say("diff", "HEAD", "HEAD")
 
 
-def test_a_preset_says_where_versions_are_fetched_from(
+def test_data_diff_with_config_fetches_from_preset_remote(
     root: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     kept = tmp_path_factory.mktemp("kept")
@@ -90,7 +90,7 @@ def test_a_preset_says_where_versions_are_fetched_from(
     ]
 
 
-def test_what_is_no_version_is_one_sentence(root: Path) -> None:
+def test_data_diff_unknown_version_is_refused(root: Path) -> None:
     with pytest.raises(UserError, match="nothing is no version"):
         say("diff", "nothing")
     with pytest.raises(UserError, match="there is no earlier version"):

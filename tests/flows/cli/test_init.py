@@ -104,7 +104,7 @@ def made(folder: str = "mine", **changes: Any) -> Path:
     return init.propose_preset(Path(folder), **settings)
 
 
-def test_what_it_writes_is_a_preset_and_the_first_stages_run(project: Path, steady: None) -> None:
+def test_propose_preset_is_readable_and_first_stages_run(project: Path, steady: None) -> None:
     preset = read_preset(made())
     assert preset.name == "mine"
     assert {source.name: source.format for source in preset.data.sources} == {
@@ -142,7 +142,7 @@ def run_first_stages(preset: Preset, root: Path) -> dict[str, StageOutput]:
     return done
 
 
-def test_the_reasons_stand_beside_the_numbers(project: Path, steady: None) -> None:
+def test_propose_preset_gives_reasons_beside_numbers(project: Path, steady: None) -> None:
     text = made().read_text()
     for part in (
         "arXiv:2203.15556",
@@ -156,7 +156,9 @@ def test_the_reasons_stand_beside_the_numbers(project: Path, steady: None) -> No
     assert max(map(len, text.splitlines())) < 140
 
 
-def test_a_real_try_of_this_machine_is_short(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_propose_preset_measures_machine_within_a_minute(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     began = time.monotonic()
     preset = read_preset(made())
     assert time.monotonic() - began < 60  # beside other programs; alone it is under ten
@@ -164,7 +166,7 @@ def test_a_real_try_of_this_machine_is_short(project: Path, capsys: pytest.Captu
     assert "the whole run takes about" in capsys.readouterr().out
 
 
-def test_one_thread_that_is_faster_is_said(
+def test_propose_preset_faster_single_thread_is_reported(
     project: Path, steady: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(throughput, "on_one_thread", lambda shape, *rest: 1e12)
@@ -173,7 +175,7 @@ def test_one_thread_that_is_faster_is_said(
     assert said.count("OMP_NUM_THREADS=1 makes init and the run faster") == 1 and "tokens/s" in said
 
 
-def test_one_thread_is_tried_on_a_cpu_of_several_alone() -> None:
+def test_on_one_thread_measures_only_on_cpu_with_several_threads() -> None:
     shape = ModelConfig(layers=2, width=32, heads=2, context=32, vocabulary=300)
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
@@ -184,7 +186,7 @@ def test_one_thread_is_tried_on_a_cpu_of_several_alone() -> None:
     torch.set_num_threads(threads)
 
 
-def test_a_pace_is_measured_on_real_steps() -> None:
+def test_measure_pace_takes_real_steps() -> None:
     shape = ModelConfig(layers=2, width=32, heads=2, context=32, vocabulary=300)
     found = throughput.measure_pace(shape, 4, "cpu", 0.2)
     assert found.steps >= 1 and found.tokens_per_second > 0
@@ -192,7 +194,7 @@ def test_a_pace_is_measured_on_real_steps() -> None:
     assert throughput.device_memory("cpu") > 0
 
 
-def test_a_preset_that_is_there_stays_without_force(project: Path, steady: None) -> None:
+def test_propose_preset_existing_file_without_force_is_refused(project: Path, steady: None) -> None:
     path = made()
     path.write_text("name: mine\n")
     with pytest.raises(UserError, match=r"configs/mine\.yaml is there already; .*--force"):
@@ -203,12 +205,12 @@ def test_a_preset_that_is_there_stays_without_force(project: Path, steady: None)
 
 
 @pytest.mark.parametrize("name", ["../up", "a/b", "-x", "a b"])
-def test_a_name_that_is_no_file_is_refused(project: Path, name: str) -> None:
+def test_propose_preset_name_with_path_or_space_is_refused(project: Path, name: str) -> None:
     with pytest.raises(UserError, match="--name is"):
         made(name=name)
 
 
-def test_a_folder_that_is_missing_or_empty_is_said(project: Path) -> None:
+def test_propose_preset_missing_or_empty_folder_is_refused(project: Path) -> None:
     with pytest.raises(UserError, match="nowhere is not a folder"):
         made("nowhere")
     (project / "empty").mkdir()
@@ -225,7 +227,7 @@ def test_a_folder_that_is_missing_or_empty_is_said(project: Path) -> None:
         ("..", "holds"), ("{root}", "holds"),
     ],
 )  # fmt: skip
-def test_init_refuses_a_folder_that_chatmill_writes_to(
+def test_propose_preset_folder_of_chatmill_is_refused(
     project: Path, steady: None, own: str, given: str, relation: str
 ) -> None:
     write(project / own / "inner" / "a.jsonl", {"text": "Mine."})
@@ -237,7 +239,7 @@ def test_init_refuses_a_folder_that_chatmill_writes_to(
     assert (project / own / "inner" / "a.jsonl").read_text() == '{"text": "Mine."}\n'
 
 
-def test_init_refuses_data_on_another_disk_by_its_real_path(project: Path, tmp_path: Path) -> None:
+def test_propose_preset_data_linked_to_other_disk_is_refused(project: Path, tmp_path: Path) -> None:
     disk = tmp_path.parent / f"{tmp_path.name}-disk"
     write(disk / "a.jsonl", {"text": "Mine."})
     (project / "data").symlink_to(disk, target_is_directory=True)
@@ -249,9 +251,7 @@ def test_init_refuses_data_on_another_disk_by_its_real_path(project: Path, tmp_p
 
 
 @pytest.mark.parametrize("linked", ["data", "data/text", "data/text/00000.jsonl", "var/cache/artifacts"])
-def test_init_refuses_a_folder_with_a_link_into_one_that_chatmill_writes_to(
-    project: Path, linked: str
-) -> None:
+def test_propose_preset_folder_with_link_into_own_data_is_refused(project: Path, linked: str) -> None:
     write(project / "data" / "text" / "00000.jsonl", {"text": "Made by chatmill."})
     (project / "var" / "cache" / "artifacts").mkdir(parents=True)
     (project / "mine" / "texts" / "more").symlink_to(project / linked)
@@ -259,14 +259,14 @@ def test_init_refuses_a_folder_with_a_link_into_one_that_chatmill_writes_to(
         made()
 
 
-def test_folders_whose_names_only_begin_alike_are_read(project: Path, steady: None) -> None:
+def test_propose_preset_folder_with_similar_name_is_accepted(project: Path, steady: None) -> None:
     for name in ("data-2", "database", "variants", "texts/data", "mine/var"):
         shutil.copytree(project / "mine" / "texts", project / name, dirs_exist_ok=True)
     for name in ("data-2", "database", "variants", "texts", "mine"):
         assert made(name).exists()
 
 
-def test_links_to_folders_are_followed_and_loops_end(project: Path) -> None:
+def test_scan_folder_follows_links_and_stops_at_loops(project: Path) -> None:
     elsewhere = project.parent / f"{project.name}-elsewhere"
     write(elsewhere / "a.jsonl", {"text": "From another disk."})
     linked = project / "linked"
@@ -278,13 +278,13 @@ def test_links_to_folders_are_followed_and_loops_end(project: Path) -> None:
     assert source.files == ("linked/there/a.jsonl",) and source.count("text") == 1
 
 
-def test_without_text_nothing_is_written(project: Path, steady: None) -> None:
+def test_propose_preset_without_text_writes_nothing(project: Path, steady: None) -> None:
     with pytest.raises(UserError, match=r"there is no text to learn language from \(200 ratings in 1 source"):
         made("mine/labels", name="labels")
     assert not (project / "configs").exists()
 
 
-def test_what_is_too_little_to_hold_out_is_said(project: Path, steady: None) -> None:
+def test_propose_preset_too_little_text_is_refused(project: Path, steady: None) -> None:
     write(project / "one" / "text.jsonl", {"text": "A miller grinds grain."})
     with pytest.raises(UserError, match="1 documents of 22 bytes are too little"):
         made("one")
@@ -293,7 +293,7 @@ def test_what_is_too_little_to_hold_out_is_said(project: Path, steady: None) -> 
 @pytest.mark.parametrize(
     ("gone", "says"), [("labels/film.jsonl", "There are no labels"), ("pairs.jsonl", "There are no pairs")]
 )
-def test_what_is_missing_is_said_on_the_screen_and_in_the_preset(
+def test_propose_preset_missing_kind_is_noted_on_screen_and_in_preset(
     project: Path, steady: None, capsys: pytest.CaptureFixture[str], gone: str, says: str
 ) -> None:
     (project / "mine" / gone).unlink()
@@ -303,13 +303,13 @@ def test_what_is_missing_is_said_on_the_screen_and_in_the_preset(
     read_preset(path)
 
 
-def test_labels_of_one_class_are_said(project: Path, steady: None) -> None:
+def test_propose_preset_labels_of_one_class_are_noted(project: Path, steady: None) -> None:
     rows = [{"prompt": f"p {n}", "completion": "c", "score": 3} for n in range(40)]
     write(project / "mine" / "labels" / "film.jsonl", *rows)
     assert "# All scores are the same" in made().read_text()
 
 
-def test_scores_and_aspects_of_ones_own_are_let_through(project: Path, steady: None) -> None:
+def test_propose_preset_own_scores_and_aspects_widen_limits(project: Path, steady: None) -> None:
     drawn = random.Random(3)
     rows = [
         {
@@ -332,7 +332,7 @@ def judged(number: int, annotator: str, choice: str) -> dict[str, str]:
     return {**asked, "choice": choice, "annotator": annotator}
 
 
-def test_a_doubtful_share_of_labels_is_allowed_and_named(
+def test_propose_preset_doubtful_labels_raise_quarantine_and_are_named(
     project: Path, steady: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [judged(n, "ana" if n % 2 else "ben", "ab"[n % 2]) for n in range(150)]
@@ -348,7 +348,7 @@ def test_a_doubtful_share_of_labels_is_allowed_and_named(
     assert not list(project.glob("data*")) and not (project / "var").exists()
 
 
-def test_where_most_rows_are_bad_the_preset_is_written_and_the_run_called_refused(
+def test_propose_preset_mostly_bad_rows_writes_preset_and_reports_refusal(
     project: Path, steady: None
 ) -> None:
     rows = [judged(n, "ana", choice) for n in range(20) for choice in "ab"]
@@ -379,7 +379,7 @@ ASKED_ROWS = {
 
 @pytest.mark.parametrize("name", list(ASKED_ROWS))
 @pytest.mark.parametrize("texts", [True, False])
-def test_a_key_that_must_be_explained_is_listed_and_stops_like_the_dry_run(
+def test_propose_preset_unexplained_key_stops_like_dry_run(
     project: Path, steady: None, capsys: pytest.CaptureFixture[str], name: str, texts: bool
 ) -> None:
     """The file is no file that is not read: init says what the dry run says of the preset it writes."""
@@ -415,7 +415,7 @@ def test_a_key_that_must_be_explained_is_listed_and_stops_like_the_dry_run(
     print_preview(read_preset(path), project, Console(file=StringIO()))
 
 
-def test_init_without_a_check_stops_at_a_key_that_must_be_explained(
+def test_propose_preset_unchecked_stops_at_unexplained_key(
     project: Path, steady: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [{"prompt": f"What {n}?", "completion": f"It {n}.", "spam_votes": n} for n in range(40)]
@@ -427,7 +427,7 @@ def test_init_without_a_check_stops_at_a_key_that_must_be_explained(
     assert (project / "configs" / "mine.yaml").exists()
 
 
-def test_a_group_of_all_pairs_is_said(
+def test_propose_preset_one_group_for_all_pairs_is_noted(
     project: Path, steady: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [{"prompt": f"What is {n}?", "completion": f"It is {n}.", "group": "b"} for n in range(60)]
@@ -437,7 +437,7 @@ def test_a_group_of_all_pairs_is_said(
     assert "all 60 pairs are of one group ('b')" in said and 'columns: {group: ""}' in said
 
 
-def test_sound_rows_pass_the_check_of_a_run(
+def test_propose_preset_good_rows_pass_check(
     project: Path, steady: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     preset = read_preset(made(checked=True))
@@ -453,7 +453,7 @@ def test_sound_rows_pass_the_check_of_a_run(
         (3, 1e9, r"too short for whole sentences: from about \d+ .* --minutes \d+, answers end"),
     ],
 )
-def test_a_time_that_is_too_short_is_said(
+def test_propose_preset_too_few_minutes_are_reported(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     minutes: float, speed: float, says: str,
 ) -> None:  # fmt: skip
@@ -468,7 +468,7 @@ def test_a_time_that_is_too_short_is_said(
         assert re.search(says, text), text
 
 
-def test_files_that_are_none_are_named_and_left_out(project: Path, steady: None) -> None:
+def test_propose_preset_unsupported_files_are_named_and_left_out(project: Path, steady: None) -> None:
     (project / "mine" / "picture.png").write_bytes(b"\x89PNG")
     (project / "mine" / "notes.txt").write_text("A note about mills.")
     write(project / "mine" / "odd.jsonl", {"width": 3, "height": 4})
@@ -482,7 +482,7 @@ def test_files_that_are_none_are_named_and_left_out(project: Path, steady: None)
     assert "its keys are width, height" in text and "line 3" in text and "hidden" not in text
 
 
-def test_columns_of_common_names_are_proposed_and_run(
+def test_propose_preset_common_column_names_are_mapped_and_ingested(
     project: Path, steady: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pairs = "".join(f"What is {n}?,It is {n}.\n" for n in range(80))
@@ -504,7 +504,7 @@ def test_columns_of_common_names_are_proposed_and_run(
     assert done.metrics["pairs"] == 80 and done.metrics["comparisons"] == 60
 
 
-def test_a_folder_of_save_to_disk_is_named_as_a_data_set(
+def test_propose_preset_save_to_disk_folder_is_named_as_dataset(
     project: Path, steady: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     datasets = pytest.importorskip("datasets")
@@ -517,7 +517,7 @@ def test_a_folder_of_save_to_disk_is_named_as_a_data_set(
     assert 'dataset: "mine/saved"}' in said and said.count("not read:") == 2
 
 
-def test_files_that_are_read_together_are_refused_together(project: Path) -> None:
+def test_scan_folder_export_with_wrong_configuration_is_refused_together(project: Path) -> None:
     folder = project / "tool"
     folder.mkdir()
     shutil.copy(EXPORTS / "label_studio.json", folder / "export.json")
@@ -528,7 +528,7 @@ def test_files_that_are_read_together_are_refused_together(project: Path) -> Non
     assert "give the project's labelling configuration" not in why
 
 
-def test_globs_match_what_they_were_made_of(project: Path) -> None:
+def test_scan_folder_globs_match_scanned_files(project: Path) -> None:
     drawn = random.Random(5)
     write_texts(project / "mine" / "texts" / "deep", drawn, 3)
     write(project / "mine" / "texts" / "rows.jsonl", {"text": "one"})
@@ -542,7 +542,7 @@ def test_globs_match_what_they_were_made_of(project: Path) -> None:
     assert found["more"].rows[0].text == "packed"
 
 
-def test_files_of_two_kinds_in_a_folder_are_listed_by_name(project: Path) -> None:
+def test_scan_folder_mixed_formats_are_listed_by_file_name(project: Path) -> None:
     folder = project / "mixed"
     write(folder / "a.jsonl", {"text": "one"})
     write(folder / "b.jsonl", {"text": "two"})
@@ -552,7 +552,7 @@ def test_files_of_two_kinds_in_a_folder_are_listed_by_name(project: Path) -> Non
     assert found["alpaca"] == ("mixed/c.jsonl",)
 
 
-def test_a_labelling_configuration_goes_with_its_export(project: Path, steady: None) -> None:
+def test_propose_preset_labelling_configuration_joins_its_export(project: Path, steady: None) -> None:
     for name in ("label_studio.json", "label_studio.xml"):
         shutil.copy(EXPORTS / name, project / "mine" / "labels" / name)
     preset = read_preset(made())
@@ -560,7 +560,7 @@ def test_a_labelling_configuration_goes_with_its_export(project: Path, steady: N
     assert source.files == ("mine/labels/label_studio.json", "mine/labels/label_studio.xml")
 
 
-def test_one_broken_file_among_many_is_left_out_alone(project: Path) -> None:
+def test_scan_folder_one_broken_file_is_left_out_alone(project: Path) -> None:
     for number in range(3):
         write(project / "many" / f"{number}.json", {"text": f"number {number}"})
     with (project / "many" / "1.json").open("a") as file:
@@ -571,7 +571,7 @@ def test_one_broken_file_among_many_is_left_out_alone(project: Path) -> None:
     assert name == "many/1.json" and why.startswith("line 33: broken JSON")
 
 
-def test_a_broken_line_costs_its_row_alone(project: Path) -> None:
+def test_scan_folder_broken_line_drops_only_its_row(project: Path) -> None:
     write(project / "many" / "0.jsonl", {"text": "one"}, {"text": "two"})
     with (project / "many" / "0.jsonl").open("a") as file:
         file.write('{"text": \n{"text": null}\n')
@@ -587,7 +587,7 @@ def test_a_broken_line_costs_its_row_alone(project: Path) -> None:
         ("odd.jsonl", b'{"colour": "red", "size": 3}\n'), ("latin.txt", b"caf\xe9 au lait"),
     ],
 )  # fmt: skip
-def test_a_file_that_cannot_be_read_is_plain_to_see(
+def test_propose_preset_unreadable_file_is_named(
     project: Path, steady: None, capsys: pytest.CaptureFixture[str], name: str, content: bytes
 ) -> None:
     (project / "alone").mkdir()
@@ -605,7 +605,7 @@ def test_a_file_that_cannot_be_read_is_plain_to_see(
         made("alone")
 
 
-def test_a_long_file_is_read_in_part_and_counted_about(
+def test_scan_folder_long_file_is_sampled_and_estimated(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tasks.onboarding.folder_scan.READ", 2000)
@@ -614,7 +614,7 @@ def test_a_long_file_is_read_in_part_and_counted_about(
     assert 180 <= source.count("ratings") <= 220
 
 
-def test_a_folder_beside_the_project_can_be_named(
+def test_propose_preset_folder_beside_project_is_accepted(
     project: Path, steady: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (project / "inner").mkdir()
@@ -625,7 +625,7 @@ def test_a_folder_beside_the_project_can_be_named(
     }
 
 
-def test_few_documents_are_split_so_that_each_split_has_some(project: Path, steady: None) -> None:
+def test_propose_preset_few_documents_fill_every_split(project: Path, steady: None) -> None:
     drawn = random.Random(11)
     write(
         project / "few" / "text.jsonl",
@@ -640,7 +640,7 @@ def test_few_documents_are_split_so_that_each_split_has_some(project: Path, stea
     assert all(references["split"].metrics[f"{name}_text"] for name in ("train", "valid", "test"))
 
 
-def test_yaml_holds_what_is_odd_in_a_name(project: Path, steady: None) -> None:
+def test_propose_preset_quotes_special_characters_in_yaml(project: Path, steady: None) -> None:
     (project / "mine" / "texts").rename(project / "mine" / "Texte: 'ältere' & #1")
     values = yaml.safe_load(made().read_text())
     names = {source["name"]: source["files"] for source in values["data"]["sources"]}
@@ -657,7 +657,7 @@ ODD = [
 
 
 @pytest.mark.parametrize("odd", ODD)
-def test_a_preset_can_be_read_whatever_a_file_is_called(project: Path, steady: None, odd: str) -> None:
+def test_propose_preset_any_file_name_is_read_back(project: Path, steady: None, odd: str) -> None:
     shutil.rmtree(project / "mine" / "texts")
     drawn = random.Random(5)
     # A decoy that the name would match as a glob.
@@ -670,7 +670,7 @@ def test_a_preset_can_be_read_whatever_a_file_is_called(project: Path, steady: N
     assert found == {path for path in (project / "mine").rglob("*") if path.is_file()}
 
 
-def test_folders_with_odd_names_are_read_and_named_apart(project: Path, steady: None) -> None:
+def test_propose_preset_odd_folder_names_get_distinct_source_names(project: Path, steady: None) -> None:
     drawn = random.Random(5)
     for name in ("d[1]", "d1", "Größe", "Grösse", "日本", "中文", "x" * 200, "x" * 201, "..."):
         if not name.startswith("."):
@@ -692,12 +692,12 @@ def test_folders_with_odd_names_are_read_and_named_apart(project: Path, steady: 
         ("n" * 300, "n" * 41 + "-fd0bba"),
     ],
 )  # fmt: skip
-def test_a_folder_gives_the_preset_a_plain_name(folder: str, name: str) -> None:
+def test_slugify_name_gives_short_ascii_name(folder: str, name: str) -> None:
     assert slugify_name(folder)[:-6] == name[:-6] and len(slugify_name(folder)) == len(name)
     assert re.fullmatch(r"[a-z0-9][a-z0-9-]*", slugify_name(folder)) and len(slugify_name(folder)) <= 48
 
 
-def test_a_file_name_that_is_not_utf8_is_said_and_left_out(
+def test_propose_preset_file_name_outside_utf8_is_left_out(
     project: Path, steady: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     odd = os.fsencode(project / "mine" / "texts") + b"/caf\xe9.txt"
@@ -715,7 +715,7 @@ def test_a_file_name_that_is_not_utf8_is_said_and_left_out(
         ("q?.jsonl", "q?.jsonl"),
     ],
 )  # fmt: skip
-def test_files_takes_a_name_that_exists_literally(project: Path, pattern: str, path: str) -> None:
+def test_own_files_prefers_literal_name_over_glob(project: Path, pattern: str, path: str) -> None:
     for name in ("a.jsonl", "qq.jsonl", "x1/c.jsonl", "d1/b.jsonl", path):
         write(project / name, {"text": "a"})
     assert own_files(Source("own", files=pattern), project) == [project / path]

@@ -72,7 +72,7 @@ def root(project, monkeypatch):
     return project
 
 
-def test_a_person_and_a_row_lead_to_the_model_with_the_split_and_without(root):
+def test_lineage_person_or_row_finds_model_with_and_without_split(root):
     asked = (("--annotator", "ann"), ("--data", TEXTS[0].id[:8]), ("--data", RATED[0].id))
     before = [json.loads(say(*words, "--json"))["models"] for words in asked]
     person = before[0][0]
@@ -85,7 +85,7 @@ def test_a_person_and_a_row_lead_to_the_model_with_the_split_and_without(root):
     assert [json.loads(say(*words, "--json"))["models"] for words in asked] == before
 
 
-def test_of_a_withdrawn_person_it_says_when_and_which_version_has_none(root):
+def test_lineage_withdrawn_person_shows_when_and_newest_version(root):
     path = root / "configs" / "withdrawn.jsonl"
     path.parent.mkdir()
     signed = {"by": "max", "why": "asked to be left out", "time": "2026-03-04T05:06:07+00:00"}
@@ -104,7 +104,7 @@ def test_of_a_withdrawn_person_it_says_when_and_which_version_has_none(root):
         path.parent.rmdir()
 
 
-def test_whom_nobody_knows_is_one_sentence(root):
+def test_lineage_unknown_person_or_row_is_refused_with_one_sentence(root):
     with pytest.raises(UserError, match="no run has labels by 'anm'; did you mean ann"):
         say("--annotator", "anm")
     with pytest.raises(UserError, match="no run has learned from a row ffffffff"):
@@ -114,7 +114,7 @@ def test_whom_nobody_knows_is_one_sentence(root):
             say(*words)
 
 
-def test_only_a_trained_judge_has_learned_from_labels(tmp_path):
+def test_trained_judges_finds_only_reward_models(tmp_path):
     tracker = Tracker(f"sqlite:///{tmp_path / 'mlflow.db'}", "chatmill", tmp_path / "mlflow")
     runs, holders = [], []
     for kind in ("reward_model", "lexicon", "reward_model"):

@@ -24,7 +24,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_versions_the_champion_a_rollback_and_the_history(project):
+def test_models_and_rollback_show_versions_champion_and_history(project):
     assert "No model is registered yet" in say("models")
     assert "No model has been champion yet" in say("models", "--history")
     tracker = open_tracker()

@@ -75,7 +75,7 @@ def champions(root: Path) -> dict[str, str]:
     return {model.name: str(model.aliases.get(CHAMPION, "")) for model in found}
 
 
-def test_each_product_has_its_own_versions_and_champion(project: Path) -> None:
+def test_models_several_products_have_own_versions_and_champions(project: Path) -> None:
     assert [made(project, "demo", "a", 0.9), made(project, "press", "b", 0.1)] == ["1", "1"]
     assert made(project, "press", "c", 0.2) == "2"
     # The lower score of another product is no matter.
@@ -90,7 +90,7 @@ def test_each_product_has_its_own_versions_and_champion(project: Path) -> None:
         say("models", "pres")
 
 
-def test_a_command_that_could_mean_several_products_asks(project: Path) -> None:
+def test_commands_ambiguous_product_is_refused_and_named_product_is_used(project: Path) -> None:
     for product, digest in (("demo", "a"), ("demo", "b"), ("press", "c"), ("press", "d")):
         made(project, product, digest, ord(digest) / 1000)
     asks = "several products: demo, press; name one, as in demo/"
@@ -115,7 +115,7 @@ def test_a_command_that_could_mean_several_products_asks(project: Path) -> None:
         assert find_run(client, address).info.run_id == run
 
 
-def test_a_person_decides_about_a_version_of_one_product(project: Path) -> None:
+def test_approve_decides_about_version_of_one_product(project: Path) -> None:
     made(project, "demo", "a", 0.1)
     for product, digest in (("demo", "b"), ("press", "c")):
         made(project, product, digest, 0.2, ApprovalRequest(1, f"run-of-{product}"))
@@ -129,7 +129,7 @@ def test_a_person_decides_about_a_version_of_one_product(project: Path) -> None:
         say("approve", "press/2")
 
 
-def test_a_store_of_before_there_were_products(project: Path) -> None:
+def test_register_store_without_products_is_continued(project: Path) -> None:
     """Versions of two presets are in the registered model chatmill, without a tag of any new kind."""
     client = at(project).client
     client.create_registered_model(MODEL)
@@ -159,7 +159,7 @@ def test_a_store_of_before_there_were_products(project: Path) -> None:
 @pytest.mark.parametrize(
     "name", [ODD, "映画のレビュー", "a/b:c", "%2F", "..", "x" * 200, "tab\there", "\u202eevil"]
 )
-def test_any_name_of_a_preset_can_be_a_product(project: Path, name: str) -> None:
+def test_register_any_preset_name_becomes_product(project: Path, name: str) -> None:
     if name == "..":
         with pytest.raises(UserError, match=r"set registry.model"):
             product_named(name)
@@ -174,12 +174,12 @@ def test_any_name_of_a_preset_can_be_a_product(project: Path, name: str) -> None
     assert say("rollback", f"{name}/1", "--why", "rude after all") and champions(project)[model] == "1"
 
 
-def test_names_that_differ_have_registered_models_that_differ() -> None:
+def test_product_named_different_names_give_different_models() -> None:
     names = ["a/b", "a:b", "a%2Fb", "a%3Ab", "a b", "a'b", 'a"b', "a\\b", "ab", "a\u200bb"]
     assert len({product_named(name).model for name in names}) == len(names)
 
 
-def test_a_registered_model_of_another_program_is_left_alone(project: Path) -> None:
+def test_register_foreign_registered_model_is_refused(project: Path) -> None:
     client = at(project).client
     client.create_registered_model("taken")
     client.create_model_version("taken", "file:///other", tags={"score": "1"})
@@ -189,7 +189,7 @@ def test_a_registered_model_of_another_program_is_left_alone(project: Path) -> N
     assert len(client.search_model_versions("name='taken'")) == 1
 
 
-def test_the_preset_says_its_product() -> None:
+def test_preset_product_is_name_or_registry_model() -> None:
     preset = read_preset(Path(__file__).parents[3] / "configs" / "smoke.yaml")
     assert preset.product == "smoke"
     values = preset.model_dump(mode="json", by_alias=True)
@@ -198,7 +198,7 @@ def test_the_preset_says_its_product() -> None:
         load_preset({**values, "registry": {"modle": "assistant"}})
 
 
-def test_which_texts_name_a_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_is_version_accepts_only_version_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for text in ("champion", "3", "demo/champion", "demo/12", "a/b/champion"):
         assert is_version(text)
     for text in ("", "demo", "demo/", "1" * 32, "٣", "aligned", "0x1"):

@@ -55,7 +55,7 @@ def ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return [row["id"] for row in (*texts, pair)]
 
 
-def test_where_nothing_is_set_aside_there_is_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quarantine_list_empty_project_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert say("list") == "no row is set aside\n"
     assert say("show") == "no row is set aside\n"
@@ -63,7 +63,7 @@ def test_where_nothing_is_set_aside_there_is_a_word(tmp_path: Path, monkeypatch:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_list_counts_by_rule_and_source(ids: list[str]) -> None:
+def test_quarantine_list_counts_by_rule_and_source(ids: list[str]) -> None:
     head, *lines = say("list").splitlines()
     assert head.split() == ["kind", "rule", "source", "rows", "admitted", "for", "example"]
     assert [line.split()[:1] for line in lines[:3]] == [["text"], ["text"], ["pairs"]]
@@ -72,7 +72,7 @@ def test_the_list_counts_by_rule_and_source(ids: list[str]) -> None:
     assert "chatmill quarantine show RULE" in lines[-1]
 
 
-def test_each_row_is_shown_with_where_and_what(ids: list[str]) -> None:
+def test_quarantine_show_prints_place_value_and_text_of_each_row(ids: list[str]) -> None:
     said = say("show").splitlines()
     assert said[:3] == [
         f"{ids[0]}  text  tales  text is printable",
@@ -84,7 +84,7 @@ def test_each_row_is_shown_with_where_and_what(ids: list[str]) -> None:
     assert "--by YOU --why TEXT" in said[-1]
 
 
-def test_rows_of_a_rule_and_a_source_alone(ids: list[str]) -> None:
+def test_quarantine_show_filters_by_rule_and_source(ids: list[str]) -> None:
     assert ids[0] in say("show", "text is printable") and ids[1] not in say("show", "text is printable")
     part = say("show", "FIT LENGTH")
     assert ids[1] in part and ids[2] in part and ids[0] not in part
@@ -98,7 +98,7 @@ def test_rows_of_a_rule_and_a_source_alone(ids: list[str]) -> None:
         say("show", "--source", "tale")
 
 
-def test_what_is_admitted_is_told_with_who_and_why(tmp_path: Path, ids: list[str]) -> None:
+def test_quarantine_admit_is_listed_with_person_and_reason(tmp_path: Path, ids: list[str]) -> None:
     said = say("admit", ids[0][:6], ids[1], "--by", "Ann", "--why", "a [red]poem")
     assert "2 rows admitted, excused from every rule; configs/admitted.jsonl says so" in said
     assert "`chatmill run` takes them in" in said
@@ -114,7 +114,7 @@ def test_what_is_admitted_is_told_with_who_and_why(tmp_path: Path, ids: list[str
         say("show", "text", "--admitted")
 
 
-def test_rows_are_mended_by_their_own_lines(tmp_path: Path, ids: list[str]) -> None:
+def test_quarantine_admit_fixed_rows_replaces_text(tmp_path: Path, ids: list[str]) -> None:
     lines, notes = invoke("show", "printable", "--json")
     assert "--fixed FILE" in notes
     row = json.loads(lines)
@@ -127,7 +127,9 @@ def test_rows_are_mended_by_their_own_lines(tmp_path: Path, ids: list[str]) -> N
     assert "A tale." in say("show", "--admitted")
 
 
-def test_who_and_why_are_asked_for(tmp_path: Path, ids: list[str]) -> None:
+def test_quarantine_admit_without_person_reason_or_known_id_is_refused(
+    tmp_path: Path, ids: list[str]
+) -> None:
     done = CliRunner().invoke(quarantine, ["admit", ids[0], "--why", "so"])
     assert done.exit_code == 2 and "--by" in done.output
     with pytest.raises(UserError, match="why is empty"):
@@ -137,7 +139,7 @@ def test_who_and_why_are_asked_for(tmp_path: Path, ids: list[str]) -> None:
     assert not (tmp_path / "configs").exists()
 
 
-def test_a_preset_says_where_admissions_stand(tmp_path: Path, ids: list[str]) -> None:
+def test_quarantine_admit_with_config_uses_file_of_preset(tmp_path: Path, ids: list[str]) -> None:
     (tmp_path / "mine.yaml").write_text(
         "name: mine\ndata: {sources: [{name: a, files: x, format: rows}]}\nvalidate: {admitted: mine.jsonl}\n"
     )
@@ -148,6 +150,6 @@ def test_a_preset_says_where_admissions_stand(tmp_path: Path, ids: list[str]) ->
 
 
 @pytest.mark.parametrize("kind", ["text", "choice", "scores"])
-def test_a_row_that_could_not_be_read_is_shown_by_its_fault(kind: str) -> None:
+def test_describe_row_of_unreadable_row_is_its_fault(kind: str) -> None:
     fault = "a.csv, row 3: completion is null; a text is right"
     assert _describe_row({"prompt": "", kind: "", "fault": fault}) == fault

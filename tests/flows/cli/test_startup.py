@@ -30,13 +30,13 @@ def modules(folder: Path, *words: str) -> tuple[int, set[str]]:
 
 
 @pytest.mark.parametrize("words", [("--help",), ("why", "--help"), ("models", "--help")])
-def test_help_waits_for_nothing_heavy(tmp_path: Path, words: tuple[str, ...]) -> None:
+def test_main_help_imports_no_heavy_package(tmp_path: Path, words: tuple[str, ...]) -> None:
     code, found = modules(tmp_path, *words)
     assert code == 0
     assert found.isdisjoint(HEAVY)
 
 
-def test_what_only_reads_does_without_torch_and_prefect(tmp_path: Path) -> None:
+def test_main_models_imports_neither_torch_nor_prefect(tmp_path: Path) -> None:
     code, found = modules(tmp_path, "models")
     assert code == 0
     assert "mlflow" in found

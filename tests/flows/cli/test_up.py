@@ -215,7 +215,7 @@ def begun_run(root: Path) -> Iterator[list[str]]:
     found += said.split()
 
 
-def test_up_starts_all_and_down_stops_all(root: Path) -> None:
+def test_up_starts_all_servers_and_down_stops_them(root: Path) -> None:
     ports = ("--prefect-port", str(free_port()), "--mlflow-port", str(free_port()))
     # Both would create the databases in the same second.
     with begun_run(root) as beside:
@@ -268,7 +268,7 @@ def test_up_starts_all_and_down_stops_all(root: Path) -> None:
     assert (root / "var" / "up.json").read_text() == ""
 
 
-def test_what_does_not_start_in_the_background_says_why_once(tmp_path: Path) -> None:
+def test_up_failed_start_reports_reason_once(tmp_path: Path) -> None:
     said = chatmill(tmp_path, "up", "--detach", "--host", "no-such-name", code=2)
     assert said.count("error:") == said.count("no-such-name is no address") == 1
     (tmp_path / "var" / "mlflow").write_text("in the way")
@@ -307,7 +307,7 @@ signal.pause()
 """
 
 
-def test_what_a_worker_runs_is_asked_to_end_before_the_worker_is(tmp_path: Path) -> None:
+def test_stop_processes_ends_worker_runs_before_worker(tmp_path: Path) -> None:
     command = (sys.executable, "-c", WORKER, RUN)
     worker = SupervisedProcess(
         Service("cpu", command, tmp_path / "log", lambda: "", "runs", grace=20), tmp_path
@@ -317,7 +317,7 @@ def test_what_a_worker_runs_is_asked_to_end_before_the_worker_is(tmp_path: Path)
     assert (tmp_path / "saved").exists() and worker.process.poll() == 0
 
 
-def test_what_a_killed_one_left_is_taken_away(tmp_path: Path) -> None:
+def test_down_removes_processes_left_by_killed_up(tmp_path: Path) -> None:
     left = subprocess.Popen(["sleep", "600"], env={**os.environ, MARK: str(tmp_path)}, start_new_session=True)
     other = subprocess.Popen(["sleep", "600"], start_new_session=True)
     try:

@@ -76,12 +76,12 @@ def say(*words: str) -> str:
     return str(done.output)
 
 
-def test_without_a_run_there_is_a_word(root):
+def test_why_without_run_is_refused(root):
     with pytest.raises(UserError, match="no pipeline run yet"):
         say("write")
 
 
-def test_the_first_run_has_none_before_it(root):
+def test_why_first_run_of_preset_has_no_run_before(root):
     pipeline(root, "a", preset="smoke")
     first = pipeline(root, "a")
     said = say("write")
@@ -89,7 +89,7 @@ def test_the_first_run_has_none_before_it(root):
     assert "there is no run before" in said
 
 
-def test_made_with_another_parameter_reused_when_it_is_back(root):
+def test_why_changed_parameter_is_named_as_reason(root):
     first, second, third, fourth = (pipeline(root, words) for words in ("a", "b", "a", "a"))
     said = say("write", second)
     assert "was made" in said and f"the run before: run {first[:12]}" in said
@@ -100,14 +100,14 @@ def test_made_with_another_parameter_reused_when_it_is_back(root):
     assert f"in run {fourth[:12]}" in said and "nothing that it depends on differs" in said
 
 
-def test_an_output_that_was_taken_away_is_the_reason(root):
+def test_why_deleted_output_is_reason(root):
     pipeline(root, "a")
     shutil.rmtree(root / "var" / "cache" / "artifacts")
     pipeline(root, "a")
     assert "made since its output was gone" in say("write")
 
 
-def test_a_manifest_that_is_gone_is_said(root):
+def test_why_lost_manifest_is_reported(root):
     first = pipeline(root, "a")
     pipeline(root, "b")
     for path in (root / "var" / "mlflow" / "artifacts").rglob("manifest.json"):
@@ -116,7 +116,7 @@ def test_a_manifest_that_is_gone_is_said(root):
     assert f"the manifest of run {first[:12]}" in said and "is gone from MLflow" in said
 
 
-def test_a_stage_that_failed_is_passed_over_and_has_no_manifest(root):
+def test_why_failed_stage_is_skipped_in_comparison(root):
     first = pipeline(root, "a")
     with pytest.raises(UserError):
         pipeline(root, "fail")
@@ -125,7 +125,7 @@ def test_a_stage_that_failed_is_passed_over_and_has_no_manifest(root):
     assert f"the run before: run {first[:12]}" in say("write")
 
 
-def test_what_is_not_there_is_one_sentence(root):
+def test_why_unknown_stage_or_run_is_refused_with_one_sentence(root):
     pipeline(root, "a")
     with pytest.raises(UserError, match=r"has no stage sift: it came to write"):
         say("sift")

@@ -33,7 +33,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_fresh_folder_has_a_friendly_word(root: Path) -> None:
+def test_withdraw_empty_project_names_next_command(root: Path) -> None:
     said = say()
     assert "nothing is withdrawn" in said and "next: `chatmill withdraw --annotator WHO" in said
     (root / "mine.yaml").write_text(PRESET)
@@ -41,7 +41,7 @@ def test_a_fresh_folder_has_a_friendly_word(root: Path) -> None:
         say("--annotator", "ann", "--why", "w", "--by", "max", "--config", "mine.yaml")
 
 
-def test_what_is_withdrawn_is_listed_with_who_and_why(root: Path) -> None:
+def test_withdraw_without_arguments_lists_person_and_reason(root: Path) -> None:
     write_withdrawals(
         root, [Withdrawal("max", **SIGNED, annotator="ann"), Withdrawal("eve", **SIGNED, id="0" * 16)]
     )
@@ -50,7 +50,7 @@ def test_what_is_withdrawn_is_listed_with_who_and_why(root: Path) -> None:
     assert f"row {'0' * 16}: withdrawn by eve" in said
 
 
-def test_a_dry_run_shows_what_would_leave_and_writes_nothing(root: Path) -> None:
+def test_withdraw_dry_run_lists_rows_and_writes_nothing(root: Path) -> None:
     label = {"prompt": "p", "a": "x", "b": "y", "choice": "a"}
     lines = [json.dumps({**label, "annotator": name}) for name in ("ann", "ben")]
     (root / "labels.jsonl").write_text("".join(f"{line}\n" for line in lines))
@@ -65,7 +65,7 @@ def test_a_dry_run_shows_what_would_leave_and_writes_nothing(root: Path) -> None
         say("--annotator", "ann", "--config", "mine.yaml")
 
 
-def test_files_are_named_though_the_rows_were_not_read_again(root: Path) -> None:
+def test_withdraw_dry_run_names_files_of_reused_ingest(root: Path) -> None:
     label = {"prompt": "p", "a": "x", "b": "y", "choice": "a", "annotator": "ann"}
     (root / "labels.jsonl").write_text(json.dumps(label) + "\n")
     (root / "mine.yaml").write_text(PRESET)

@@ -43,7 +43,7 @@ def test_explain_error_names_path_reason_and_remedy(tmp_path, monkeypatch):
     assert explain_error(ValueError("x")) == "" and explain_error(FileNotFoundError(2, "x", "y")) == ""
 
 
-def test_explain_error_finds_the_reason_behind_other_errors(tmp_path):
+def test_explain_error_finds_cause_behind_other_errors(tmp_path):
     (tmp_path / "from").mkdir()
     (tmp_path / "from" / "a").write_text("x" * 9)
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -59,7 +59,7 @@ def test_explain_error_finds_the_reason_behind_other_errors(tmp_path):
     assert "memory" in explain_error(ExceptionGroup("two", [ValueError(), MemoryError()]))
 
 
-def test_explain_error_knows_the_words_of_a_database(tmp_path):
+def test_explain_error_recognises_database_errors(tmp_path):
     path = tmp_path / "a.db"
     path.write_bytes(b"no database, and longer than that" * 99)
     with sqlite3.connect(path) as store:
@@ -69,7 +69,7 @@ def test_explain_error_knows_the_words_of_a_database(tmp_path):
     assert "full" in explain_error(sqlite3.OperationalError("database or disk is full"))
 
 
-def test_guarded_ends_in_two_without_a_traceback(tmp_path, monkeypatch, capsys):
+def test_run_guarded_full_disk_exits_2_without_traceback(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
 
     def full():
@@ -82,7 +82,7 @@ def test_guarded_ends_in_two_without_a_traceback(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("streams", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-", "| head -c 1", "> /dev/full"])
-def test_a_command_outlives_its_streams(tmp_path, streams):
+def test_main_closed_or_full_stream_exits_without_traceback(tmp_path, streams):
     words = f"{sys.executable} -m flows.cli.main quarantine --help {streams}"
     said = f"{words}; echo $? ${{PIPESTATUS[0]}}"
     environment = {**checkout_environment(REPOSITORY), "LC_ALL": "en_US.ISO-8859-1", "TERM": "", "HOME": ""}

@@ -27,7 +27,7 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_it_is_private_from_the_start(tmp_path: Path) -> None:
+def test_prepare_records_makes_var_private(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         prepare_records(tmp_path)
@@ -37,7 +37,7 @@ def test_it_is_private_from_the_start(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("wide", [0o755, 0o770, 0o777, 0o701, 0o2750])
-def test_wider_permissions_are_taken_away_and_told_once(
+def test_secure_records_wide_permissions_are_narrowed_with_one_notice(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], wide: int
 ) -> None:
     var = tmp_path / "var"
@@ -50,7 +50,7 @@ def test_wider_permissions_are_taken_away_and_told_once(
     assert capsys.readouterr().err == ""
 
 
-def test_a_folder_of_another_program_stays_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secure_records_leaves_var_of_other_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "var" / "log").mkdir(parents=True)
     (tmp_path / "var").chmod(0o755)
     secure_records(tmp_path)
@@ -63,7 +63,7 @@ def test_a_folder_of_another_program_stays_as_it_is(tmp_path: Path, monkeypatch:
     assert changed == []
 
 
-def test_a_file_in_its_place_is_named(tmp_path: Path) -> None:
+def test_prepare_records_file_named_var_is_refused(tmp_path: Path) -> None:
     (tmp_path / "var").write_text("mine")
     with pytest.raises(UserError, match="var is a file"):
         prepare_records(tmp_path)
@@ -83,7 +83,7 @@ def chatmill(root: Path, *words: str) -> tuple[int, str]:
 
 @pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="setpriv is not installed")
 @pytest.mark.parametrize("words", [("models",), ("up",), ("down",), ("clean", "--dry-run"), ("run",)])
-def test_a_user_who_may_not_use_it_gets_one_sentence(tmp_path: Path, words: tuple[str, ...]) -> None:
+def test_commands_without_permission_exit_2_with_one_sentence(tmp_path: Path, words: tuple[str, ...]) -> None:
     project = tmp_path / "project"
     (project / "var" / "prefect").mkdir(parents=True)
     (project / "configs").symlink_to(REPOSITORY / "configs")
@@ -95,7 +95,7 @@ def test_a_user_who_may_not_use_it_gets_one_sentence(tmp_path: Path, words: tupl
 
 
 @pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="setpriv is not installed")
-def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_commands_in_read_only_folder_exit_2_with_one_sentence(tmp_path: Path) -> None:
     project = tmp_path / "project"
     project.mkdir(mode=0o500)
     if os.geteuid() == 0:
@@ -106,7 +106,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         assert (code, said.count("\n")) == (2, 0) and "cannot be written (Permission denied)" in said
 
 
-def test_access_is_enough_for_its_owner(tmp_path: Path) -> None:
+def test_require_access_accepts_owner(tmp_path: Path) -> None:
     prepare_records(tmp_path)
     require_access(tmp_path)
 
@@ -127,7 +127,7 @@ def _make_socket(path: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["var/stores.json", "var/summary.json", "var/mlflow.db", "data.dvc", ".dvc/config"]
 )
-def test_what_is_no_file_is_named_and_never_read(
+def test_prepare_records_special_file_is_named_and_never_read(
     tmp_path: Path, name: str, make: Callable[[Path], None]
 ) -> None:
     path = tmp_path / name
@@ -142,7 +142,7 @@ def test_what_is_no_file_is_named_and_never_read(
 
 
 @pytest.mark.parametrize("name", ["var/cache", "var/mlflow", "var/prefect", "var/known_code", ".dvc/cache"])
-def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path, name: str) -> None:
+def test_prepare_records_file_in_place_of_folder_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "var").mkdir()
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("mine")
@@ -151,7 +151,7 @@ def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path, name: str) -> 
     assert (tmp_path / name).read_text() == "mine"
 
 
-def test_links_to_files_and_folders_are_right(tmp_path: Path) -> None:
+def test_check_records_accepts_links_to_files_and_folders(tmp_path: Path) -> None:
     (tmp_path / "elsewhere" / "cache").mkdir(parents=True)
     (tmp_path / "elsewhere" / "stores.json").write_text("{}")
     (tmp_path / "var").mkdir()
@@ -160,7 +160,7 @@ def test_links_to_files_and_folders_are_right(tmp_path: Path) -> None:
     check_records(tmp_path)
 
 
-def test_every_command_names_it_but_the_one_that_replaces_it(tmp_path: Path) -> None:
+def test_commands_refuse_special_file_except_restore(tmp_path: Path) -> None:
     (tmp_path / "var" / "prefect").mkdir(parents=True)
     os.mkfifo(tmp_path / "var" / "stores.json")
     for words in (("models",), ("cost",), ("quarantine", "list")):

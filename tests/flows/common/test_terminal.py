@@ -44,7 +44,7 @@ def printed(*things: object, **options: object) -> str:
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=ascii)
-def test_no_way_to_print_lets_a_control_character_through(attack: str) -> None:
+def test_console_prints_no_control_characters(attack: str) -> None:
     table = Table(attack, "b")
     table.add_row(attack, Text(attack))
     tree = Tree(attack)
@@ -55,7 +55,7 @@ def test_no_way_to_print_lets_a_control_character_through(attack: str) -> None:
     assert "\n" not in one_line(f"{attack}\nx") and not DANGEROUS.search(escape_controls(attack))
 
 
-def test_what_people_write_stays_as_it_is() -> None:
+def test_escape_controls_keeps_text_of_any_language() -> None:
     for text in (
         "Größe, naïve, ñ", "日本語　全角", "می‌خواهم", "क्‍ष", "👩‍👩‍👧 ok", "العربية", "e\u0301",
         "a\tb\nc", "\u00a0x",
@@ -66,7 +66,7 @@ def test_what_people_write_stays_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=ascii)
-def test_a_log_shows_escapes(attack: str) -> None:
+def test_visible_record_escapes_control_characters(attack: str) -> None:
     line = VisibleRecord("x", logging.INFO, "x.py", 1, "told %s", (attack,), None)
     assert not DANGEROUS.search(line.getMessage()) and line.getMessage().startswith("told ")
     try:
@@ -77,7 +77,7 @@ def test_a_log_shows_escapes(attack: str) -> None:
     assert not DANGEROUS.search(logging.Formatter("%(message)s").format(record))
 
 
-def test_every_command_prints_through_this_console() -> None:
+def test_commands_use_only_this_console() -> None:
     flows = Path(__file__).parents[3] / "flows"
     others = [
         path.name
@@ -88,7 +88,9 @@ def test_every_command_prints_through_this_console() -> None:
 
 
 @pytest.mark.parametrize("attack", [*ATTACKS, MARKUP], ids=ascii)
-def test_names_in_the_registry(attack: str, registry_of_one: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_prints_control_characters_and_markup_as_text(
+    attack: str, registry_of_one: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(registry_of_one)
     tracker = open_tracker()
     attack = attack.encode("utf-8", "replace").decode()
@@ -118,7 +120,9 @@ def registry_of_one(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_subjects_of_commits_and_people_in_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_log_prints_control_characters_and_markup_as_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     lay(tmp_path, *texts("one", "two"))
     versions.add_version(tmp_path, "", {"sources": "a", "rows": {"text": 2}})

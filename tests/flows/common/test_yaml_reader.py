@@ -48,7 +48,7 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         (DATA + "~: 2\n", "None is not known"),
     ],
 )
-def test_read_preset_refuses_other_text_with_one_sentence(tmp_path, text, says):
+def test_read_preset_invalid_yaml_is_refused_with_one_sentence(tmp_path, text, says):
     path = tmp_path / "preset.yaml"
     path.write_text(text, encoding="utf-8")
     began = time.monotonic()
@@ -57,7 +57,7 @@ def test_read_preset_refuses_other_text_with_one_sentence(tmp_path, text, says):
     assert time.monotonic() - began < 10 and len(str(found.value)) < 600 and "\n" not in str(found.value)
 
 
-def test_read_yaml_file_refuses_what_is_no_regular_file(tmp_path):
+def test_read_preset_special_file_is_refused(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(tmp_path / "socket"))
@@ -86,7 +86,7 @@ def test_parse_yaml_keeps_anchors_and_merges():
 @pytest.mark.parametrize(
     "change", ["seed=[", "seed=\x00", "a=" + "[" * 99, "seed: 3", "=1", "seed=1e", "..=1"]
 )
-def test_changes_that_are_none_are_refused(tmp_path, change):
+def test_read_preset_malformed_change_is_refused(tmp_path, change):
     path = tmp_path / "preset.yaml"
     path.write_text(DATA)
     with pytest.raises(UserError):

@@ -52,7 +52,7 @@ def path_to_tokens(root: Path, out: Path, spread: ParallelMap) -> str:
     return folder_digest(out)
 
 
-def test_two_workers_of_a_cluster_write_the_same_bytes(prefect: None, tmp_path: Path) -> None:
+def test_dask_runner_two_workers_write_same_bytes_as_serial(prefect: None, tmp_path: Path) -> None:
     for start, name in enumerate("abc"):
         texts = [f"the film number {n} of {name if n % 3 else 'all'} is good" for n in range(200 + start)]
         lines = "".join(json.dumps({"text": text}) + "\n" for text in texts)
@@ -77,7 +77,7 @@ def test_two_workers_of_a_cluster_write_the_same_bytes(prefect: None, tmp_path: 
     assert len(workers) == 2 and os.getpid() not in workers
 
 
-def test_a_scheduler_that_is_not_there_is_said(prefect: None, tmp_path: Path) -> None:
+def test_dask_runner_unreachable_scheduler_is_refused(prefect: None, tmp_path: Path) -> None:
     @flow(name="nowhere", persist_result=False)
     def nowhere() -> None:
         with DaskRunner("tcp://127.0.0.1:9", tmp_path, seconds=1.0) as spread:
@@ -87,7 +87,7 @@ def test_a_scheduler_that_is_not_there_is_said(prefect: None, tmp_path: Path) ->
         nowhere()
 
 
-def test_without_the_extra_one_sentence_says_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dask_runner_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "prefect_dask", None)
     with pytest.raises(UserError, match=r"pip install 'chatmill\[dask\]'"):
         DaskRunner("local", tmp_path)
@@ -97,7 +97,7 @@ def test_without_the_extra_one_sentence_says_which(tmp_path: Path, monkeypatch: 
     ("values", "said"),
     [({"dask": "here"}, r"spread\.dask.*tcp://HOST:8786"), ({"workers": -1}, r"spread\.workers")],
 )
-def test_where_work_goes_is_checked(values: dict[str, Any], said: str) -> None:
+def test_check_preset_invalid_spread_is_refused(values: dict[str, Any], said: str) -> None:
     sources = {"name": "x", "data": {"sources": [{"name": "a", "format": "rows", "files": "a.jsonl"}]}}
     with pytest.raises(UserError, match=said):
         load_preset({**sources, "spread": values})

@@ -53,7 +53,7 @@ def train(display: ProgressDisplay, steps: int = 40) -> None:
     display.finish_stage(DONE, 61.0)
 
 
-def test_without_a_terminal_lines_are_few_and_plain() -> None:
+def test_progress_display_without_terminal_prints_few_plain_lines() -> None:
     console, log = screen(), []
     with ProgressDisplay("demo", "cpu", log.append, console) as display:
         train(display)
@@ -74,7 +74,7 @@ def test_without_a_terminal_lines_are_few_and_plain() -> None:
     assert "\x1b" not in written(console)
 
 
-def test_on_a_terminal_a_bar_shows_pace_and_time_left() -> None:
+def test_progress_display_on_terminal_shows_pace_and_time_left() -> None:
     console = screen(terminal=True)
     with ProgressDisplay("demo", "cpu", print, console) as display:
         train(display)
@@ -84,15 +84,15 @@ def test_on_a_terminal_a_bar_shows_pace_and_time_left() -> None:
 @pytest.mark.parametrize(
     ("value", "text"), [(0.12345, "0.123"), (3.0, "3"), (1234567, "1,234,567"), (812.55, "813"), ("a", "a")]
 )
-def test_figures_are_short(value: object, text: str) -> None:
+def test_format_number_shortens_fractions_and_groups_thousands(value: object, text: str) -> None:
     assert format_number(value) == text
 
 
-def test_durations_are_for_people() -> None:
+def test_format_duration_uses_seconds_and_minutes() -> None:
     assert [format_duration(value) for value in (0.04, 99.0, 125.0)] == ["0.0 s", "99.0 s", "2 min 05 s"]
 
 
-def test_a_figure_that_a_stage_did_not_leave_is_left_out() -> None:
+def test_key_figures_leaves_out_missing_metrics() -> None:
     assert key_figures("reward", {"pair_accuracy": 0.8125}) == "0.812 of held-out pairs right"
     assert key_figures("nothing", {}) == ""
 
@@ -115,7 +115,7 @@ def test_a_figure_that_a_stage_did_not_leave_is_left_out() -> None:
          "1 comparison, 557 rated answers, 1,917 pairs held out"),
     ],
 )  # fmt: skip
-def test_a_line_names_every_kind_of_row_that_there_is(stage: str, metrics: dict[str, Any], says: str) -> None:
+def test_key_figures_names_every_kind_of_row(stage: str, metrics: dict[str, Any], says: str) -> None:
     assert key_figures(stage, metrics) == says
 
 
@@ -129,11 +129,11 @@ def test_a_line_names_every_kind_of_row_that_there_is(stage: str, metrics: dict[
         (2500.0, "2,500.0 MB/s"),
     ],
 )
-def test_a_slow_pace_does_not_round_to_nothing(megabytes: float, says: str) -> None:
+def test_byte_rate_small_values_use_smaller_unit(megabytes: float, says: str) -> None:
     assert byte_rate(megabytes) == says
 
 
-def test_the_end_shows_stages_answers_and_what_to_do_next(tmp_path: Path) -> None:
+def test_show_outcome_lists_stages_answers_and_next_commands(tmp_path: Path) -> None:
     folder = tmp_path / "evaluate"
     folder.mkdir()
     answer = {
@@ -157,7 +157,7 @@ def test_the_end_shows_stages_answers_and_what_to_do_next(tmp_path: Path) -> Non
     assert "make dashboards" in text and "chatmill chat" in text
 
 
-def test_work_over_shards_says_rows_and_megabytes() -> None:
+def test_progress_display_shard_event_shows_rows_and_megabytes() -> None:
     console = screen()
     event = Step(4, 4, rows=12345, megabytes_per_second=31.25, seconds_left=0.0)
     with ProgressDisplay("demo", "cpu", lambda text: None, console) as display:
@@ -166,7 +166,7 @@ def test_work_over_shards_says_rows_and_megabytes() -> None:
     assert "ingest    4/4 12,345 rows · 31.2 MB/s · 0.0 s left" in written(console)
 
 
-def test_the_turns_before_a_prompt_stand_above_it() -> None:
+def test_show_answers_prints_history_above_prompt() -> None:
     history = [{"role": role, "content": f" {role} says [b]x "} for role in ("system", "user", "assistant")]
     console = screen()
     show_answers([{"prompt": "why?", "history": history, "sft": "so"}], console)
@@ -176,7 +176,7 @@ def test_the_turns_before_a_prompt_stand_above_it() -> None:
 
 
 @pytest.mark.parametrize("control", ["\x1b[31m", "\x07\x08", "\r", "\x9b2J", "\u202e", "\x00"])
-def test_answers_hold_no_control_characters_and_keep_their_columns(control: str) -> None:
+def test_show_answers_escapes_control_characters_and_keeps_columns(control: str) -> None:
     row = {
         "prompt": f"why{control}?",
         "base": f"{control}so",
@@ -204,5 +204,5 @@ def test_answers_hold_no_control_characters_and_keep_their_columns(control: str)
         ({}, ""),
     ],
 )
-def test_the_gate_says_its_verdict_in_words(metrics: dict[str, Any], says: str) -> None:
+def test_key_figures_of_gate_are_verdict_and_reason(metrics: dict[str, Any], says: str) -> None:
     assert key_figures("gate", metrics) == says

@@ -28,14 +28,14 @@ LOGIN = Credentials("user", "a long password")
         ),
     ],
 )
-def test_pages_are_found_for_every_kind_of_server(
+def test_find_pages_follows_settings_of_each_server(
     tmp_path: Path, prefect: str, mlflow: str, pages: tuple[str, str]
 ) -> None:
     found = find_pages(Settings(tmp_path, mlflow, prefect, LOGIN))
     assert (found.prefect, found.mlflow) == pages
 
 
-def test_servers_that_run_now_are_linked_by_their_own_ports(tmp_path: Path) -> None:
+def test_find_pages_running_servers_use_their_ports(tmp_path: Path) -> None:
     with open_state_file(tmp_path) as record:
         assert record is not None
         shows = (Process("MLflow", 1, "http://127.0.0.1:5055", ""),)
@@ -55,5 +55,5 @@ def test_servers_that_run_now_are_linked_by_their_own_ports(tmp_path: Path) -> N
         ("x" * 99, "mlflow-" + "x" * 60),
     ],
 )
-def test_artifact_key_has_only_what_prefect_takes(preset: str, key: str) -> None:
+def test_artifact_key_keeps_characters_prefect_accepts(preset: str, key: str) -> None:
     assert _artifact_key("mlflow", preset) == key

@@ -157,13 +157,15 @@ def came(what: str, seconds: float = 90) -> str:
     return next(one for one in Receiver.came if one.startswith(start))
 
 
-def test_without_an_address_it_says_so(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_notify_without_valid_webhook_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "CHATMILL_WEBHOOK is not set" in say("notify", code=2)
     monkeypatch.setenv("CHATMILL_WEBHOOK", "no address")
     assert "CHATMILL_WEBHOOK is no address" in say("notify", code=2)
 
 
-def test_typed_again_it_changes_nothing(webhook: None, client: SyncPrefectClient) -> None:
+def test_notify_repeated_changes_nothing_and_repairs_changed_automation(
+    webhook: None, client: SyncPrefectClient
+) -> None:
     first = say("notify", "--test")
     assert first.count("made") == len(NOTICES)
     assert Receiver.came == ["/secret-letters chatmill: a test\nMessages arrive here."]
@@ -250,9 +252,7 @@ def shown_to_a_person(client: SyncPrefectClient, run: FlowRun) -> list[Any]:
     return [form, *(found.data for found in client.read_artifacts(artifact_filter=of))]
 
 
-def test_a_run_waits_for_a_person_and_ends_with_what_they_said(
-    webhook: None, client: SyncPrefectClient
-) -> None:
+def test_approve_suspended_run_ends_with_decision(webhook: None, client: SyncPrefectClient) -> None:
     first, second = deploy(client, 0.4), deploy(client, 0.5)
     assert go_on(client, first)[0] == go_on(client, second)[0] == "Suspended"
     # The evaluation stands where the person decides: in the form, and as a page of the run.
@@ -311,7 +311,7 @@ def judging(score: float, untold: bool) -> None:
             run.register_model(aligned, verdict)
 
 
-def test_people_are_told_by_a_webhook(
+def test_notifications_each_event_reaches_webhook_once(
     webhook: None, root: Path, client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bad = root / "bad.jsonl"
@@ -367,7 +367,7 @@ def aligning(
     return Completed(message=deployments._find_newer_run() or "none")
 
 
-def test_a_later_run_counts_for_the_same_preset_alone(client: SyncPrefectClient) -> None:
+def test_find_newer_run_counts_only_same_preset(client: SyncPrefectClient) -> None:
     made = client.create_deployment(client.create_flow_from_name("aligning"), "aligning")
     asked = (
         {},
@@ -390,7 +390,7 @@ def placing() -> State:
     return Completed(message=deployments._read_deployed_preset(str(SMOKE), changes).placement.train or "here")
 
 
-def test_a_flow_in_the_pool_of_its_trainings_waits_for_no_other_worker(client: SyncPrefectClient) -> None:
+def test_read_deployed_preset_in_own_pool_places_trainings_here(client: SyncPrefectClient) -> None:
     make_pools()
     said = []
     for pool in ("gpu", "cpu"):
@@ -413,7 +413,7 @@ def look(client: SyncPrefectClient, deployment: Any, state: Any) -> Any:
     return run.id
 
 
-def test_old_looks_that_found_nothing_are_deleted_and_no_other_run(client: SyncPrefectClient) -> None:
+def test_prune_looks_deletes_only_old_looks_without_news(client: SyncPrefectClient) -> None:
     from prefect.client.schemas.actions import LogCreate
     from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 
@@ -445,7 +445,7 @@ def test_old_looks_that_found_nothing_are_deleted_and_no_other_run(client: SyncP
     until(lambda: not client.read_logs(of), 30, "the deletion of the logs")
 
 
-def test_the_server_deletes_old_runs_and_events_by_itself(client: SyncPrefectClient) -> None:
+def test_prefect_server_deletes_old_runs_and_events(client: SyncPrefectClient) -> None:
     kept = client.request("GET", "/admin/settings").json()["server"]
     assert kept["services"]["db_vacuum"]["retention_period"] in ("P30D", 30 * 86_400)
     assert set(kept["services"]["db_vacuum"]["enabled"]) == {"events", "flow_runs"}
@@ -465,7 +465,7 @@ def announcing() -> None:
         assert known_labels(run.place.root, "smoke").data == "d5"
 
 
-def test_labels_that_could_not_be_told_of_are_told_of_later(
+def test_announce_labels_unreachable_server_is_repeated_later(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for kind in ("comparisons", "ratings"):
@@ -476,7 +476,7 @@ def test_labels_that_could_not_be_told_of_are_told_of_later(
     announcing()
 
 
-def test_align_runs_no_preset_and_no_changes_of_an_event(root: Path, client: SyncPrefectClient) -> None:
+def test_align_ignores_preset_and_changes_of_event(root: Path, client: SyncPrefectClient) -> None:
     make_pools()
     (root / "prefect.yaml").write_bytes((REPOSITORY / "prefect.yaml").read_bytes())
     (root / "flows").symlink_to(REPOSITORY / "flows")
@@ -520,7 +520,7 @@ def _write_preset(path: Path, name: str) -> Path:
     return path
 
 
-def test_presets_that_up_names_have_deployments_until_they_are_left_out(
+def test_write_deployments_follows_named_presets_and_removes_others(
     root: Path, client: SyncPrefectClient
 ) -> None:
     make_pools()
@@ -560,7 +560,7 @@ def test_presets_that_up_names_have_deployments_until_they_are_left_out(
     assert there["nightly"] == there["align"] == {"config": deployments.DEMO_PRESET}
 
 
-def test_presets_that_cannot_be_told_apart_are_refused(tmp_path: Path) -> None:
+def test_name_presets_and_write_deployments_refuse_ambiguous_names(tmp_path: Path) -> None:
     one, other = (_write_preset(tmp_path / f"{name}.yaml", "same") for name in ("a", "b"))
     with pytest.raises(UserError, match=r"a\.yaml and b\.yaml both have the name same"):
         name_presets(tmp_path, [one, other])
@@ -600,11 +600,11 @@ def test_presets_that_cannot_be_told_apart_are_refused(tmp_path: Path) -> None:
         ("x" * 100_000, None),
     ],
 )
-def test_named_preset_is_one_of_the_deployments(announced: str, chosen: str | None) -> None:
+def test_named_preset_is_one_of_deployment(announced: str, chosen: str | None) -> None:
     assert deployments._named_preset(announced, ["configs/demo.yaml", "configs/second.yaml"]) == chosen
 
 
-def test_an_event_of_many_people_stays_small() -> None:
+def test_limit_arrivals_many_people_keeps_most_active_and_counts() -> None:
     many = {f"person {number:06}": 1 + (number == 59_999) for number in range(60_000)}
     found = _limit_arrivals({"rows": {"ratings": 60_000}, "annotators": many})
     assert found["people"] == 60_000 and found["rows"] == {"ratings": 60_000}

@@ -54,13 +54,13 @@ assert store.authenticate_user("colleague", "third password") and store.get_user
         ("ann b:a very secret word", "not plain ASCII"),
     ],
 )
-def test_what_is_no_password_is_said_without_it(text: str, says: str) -> None:
+def test_read_login_invalid_text_is_refused_without_repeating_it(text: str, says: str) -> None:
     with pytest.raises(UserError, match=says) as refused:
         read_login(text)
     assert "USER:PASSWORD is right" in str(refused.value) and "secret" not in str(refused.value)
 
 
-def test_each_server_is_told_what_its_clients_know() -> None:
+def test_known_login_reads_client_environment_and_address() -> None:
     login = read_login("ann:a:long:password")
     assert (login.user, login.password) == ("ann", "a:long:password") and "long" not in repr(login)
     for address in ("http://there:5000", "http://there:4200/api"):
@@ -68,12 +68,12 @@ def test_each_server_is_told_what_its_clients_know() -> None:
     assert known_login({}, "http://ann:a%3Along%3Apassword@there") == login
 
 
-def test_what_is_this_machines_own_alone() -> None:
+def test_is_loopback_accepts_only_own_addresses() -> None:
     assert is_loopback("127.0.0.1") and is_loopback("127.0.0.7") and is_loopback("localhost")
     assert is_loopback("::1") and not is_loopback("0.0.0.0") and not is_loopback("192.0.2.1")
 
 
-def test_a_server_answers_to_its_own_names() -> None:
+def test_listen_address_answers_to_its_own_names() -> None:
     assert ListenAddress("127.0.0.1", 5000).host_names == ["127.0.0.1:5000", "localhost:5000"]
     assert ListenAddress("192.0.2.7", 5000).host_names == ["192.0.2.7:5000"]
     assert ListenAddress("fd00::7", 80).allowed_origins == ["http://[fd00::7]"]
@@ -87,7 +87,7 @@ def test_a_server_answers_to_its_own_names() -> None:
     assert ListenAddress("LOCALHOST", 80).host_names == ["LOCALHOST", "localhost"]
 
 
-def test_the_projects_own_password_is_created_once_and_is_its_owners_alone(tmp_path: Path) -> None:
+def test_stored_login_is_made_once_and_private(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         made = set(pool.map(lambda _: stored_login(tmp_path).text, range(24)))
     assert len(made) == 1 and len(made.pop()) > 32
@@ -112,7 +112,9 @@ def test_the_projects_own_password_is_created_once_and_is_its_owners_alone(tmp_p
 
 
 @pytest.mark.parametrize("setting", ["MLFLOW_SERVER_ALLOWED_HOSTS", "PREFECT_SERVER_CORS_ALLOWED_ORIGINS"])
-def test_no_setting_lets_every_page_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str) -> None:
+def test_server_commands_wildcard_origin_or_host_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str
+) -> None:
     monkeypatch.setenv(setting, "mill.example, *")
     place = Settings(tmp_path, "sqlite:///somewhere.db", "", read_login("ann:a long password"))
     for server in (prefect_server, mlflow_server):
@@ -120,7 +122,7 @@ def test_no_setting_lets_every_page_in(tmp_path: Path, monkeypatch: pytest.Monke
             server(place, ListenAddress("127.0.0.1", 5000))
 
 
-def test_a_server_gets_its_own_password_and_no_other(tmp_path: Path) -> None:
+def test_server_commands_pass_only_own_password(tmp_path: Path) -> None:
     where, login = ListenAddress("192.0.2.7", 5000), read_login("ann:a long password")
     place = Settings(tmp_path, "sqlite:///somewhere.db", "", login)
     prefect, mlflow = prefect_server(place, where), mlflow_server(place, where)
@@ -133,7 +135,7 @@ def test_a_server_gets_its_own_password_and_no_other(tmp_path: Path) -> None:
     assert stat.S_IMODE(settings.with_suffix(".db").stat().st_mode) == 0o600
 
 
-def test_mlflows_users_are_in_its_postgresql_where_it_has_one(tmp_path: Path) -> None:
+def test_write_settings_puts_users_in_postgresql_when_passwordless(tmp_path: Path) -> None:
     for store, users in (
         ("postgresql://ann%40here@db:5432/mill_mlflow", "postgresql://ann%%40here@db:5432/mill_mlflow"),
         ("postgresql://ann:secret@db/mill", f"sqlite:///{tmp_path}/mlflow/users.db"),
@@ -142,7 +144,7 @@ def test_mlflows_users_are_in_its_postgresql_where_it_has_one(tmp_path: Path) ->
         assert f"database_uri = {users}\n" in settings and "secret" not in settings
 
 
-def test_the_user_that_is_set_is_mlflows_administrator(tmp_path: Path) -> None:
+def test_configure_users_makes_given_user_administrator(tmp_path: Path) -> None:
     settings = write_settings(tmp_path, "", "ann")
     write_settings(tmp_path, "", "bob")
     assert write_settings(tmp_path, "", "ann").read_text().count("bob") == 1
@@ -155,7 +157,7 @@ def test_the_user_that_is_set_is_mlflows_administrator(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_servers_are_compared_by_their_origin() -> None:
+def test_origin_normalises_scheme_host_and_port() -> None:
     assert origin("http://ann:secret@MAIN:5000/api") == origin("http://main:5000") == "http://main:5000"
     assert origin("https://main") == "https://main:443" != origin("http://main")
     for address in ("", "sqlite:///var/mlflow.db", "postgresql://db/mill", "http://", "http://main:port"):

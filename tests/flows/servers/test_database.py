@@ -34,7 +34,7 @@ def _own_environment() -> Iterator[None]:
 
 
 @wanted
-def test_no_state_of_many_tasks_is_lost(tmp_path: Path, address: str) -> None:
+def test_postgresql_many_concurrent_tasks_lose_no_state(tmp_path: Path, address: str) -> None:
     found = crowd(tmp_path, address, TASKS)
     assert found["total"] == sum(range(TASKS))
     # A run's own Prefect server asks for the password that is set, as one that stays does.
@@ -54,7 +54,7 @@ def test_no_state_of_many_tasks_is_lost(tmp_path: Path, address: str) -> None:
 
 @wanted
 @pytest.mark.usefixtures("_own_environment")
-def test_both_databases_are_made_once(tmp_path: Path, address: str) -> None:
+def test_prepare_environment_makes_both_databases_once(tmp_path: Path, address: str) -> None:
     for name in ("PREFECT_SERVER_DATABASE_CONNECTION_URL", "MLFLOW_TRACKING_URI"):
         os.environ.pop(name, None)
     os.environ["CHATMILL_DATABASE"] = address.replace("/mill", "/other")
@@ -67,14 +67,14 @@ def test_both_databases_are_made_once(tmp_path: Path, address: str) -> None:
 
 
 @wanted
-def test_a_wrong_password_is_one_sentence_without_it(address: str) -> None:
+def test_make_databases_wrong_password_is_refused_without_it(address: str) -> None:
     database = read_database(address.replace(PASSWORD, "guessed"))
     with pytest.raises(UserError, match="password authentication failed") as failed:
         make_databases(database)
     assert "guessed" not in str(failed.value) and "\n" not in str(failed.value)
 
 
-def test_a_server_that_is_not_there_is_named() -> None:
+def test_make_databases_unreachable_server_is_named() -> None:
     with pytest.raises(UserError, match=r"PostgreSQL at 127\.0\.0\.1:9 \(CHATMILL_DATABASE\)"):
         make_databases(read_database("postgresql://someone:secret@127.0.0.1:9/mill"))
 
@@ -88,7 +88,7 @@ def test_a_server_that_is_not_there_is_named() -> None:
         ("postgresql://someone:secret@host:port/mill", "is not an address"),
     ],
 )
-def test_an_address_that_is_wrong_says_what_is_right(given: str, said: str) -> None:
+def test_read_database_invalid_address_is_refused_with_example(given: str, said: str) -> None:
     with pytest.raises(UserError, match=said) as failed:
         read_database(given)
     assert "secret" not in str(failed.value) and "is right" in str(failed.value)

@@ -56,14 +56,14 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         os.environ.pop(name, None)
 
 
-def test_everything_stands_under_var(tmp_path: Path) -> None:
+def test_prepare_environment_defaults_are_under_var(tmp_path: Path) -> None:
     place = prepare_environment(tmp_path)
     assert place.mlflow == f"sqlite:///{tmp_path}/var/mlflow.db" and place.prefect == ""
     assert os.environ["PREFECT_HOME"] == str(tmp_path / "var" / "prefect")
     assert os.environ["DO_NOT_TRACK"] and os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
 
 
-def test_the_projects_own_server_is_used_while_it_answers(
+def test_find_running_services_returns_own_server_while_it_answers(
     tmp_path: Path, server: http.server.HTTPServer
 ) -> None:
     api = f"http://127.0.0.1:{server.server_port}/api"
@@ -82,7 +82,7 @@ def test_the_projects_own_server_is_used_while_it_answers(
     assert find_running_services(tmp_path) is None and (tmp_path / "var" / "up.json").read_text()
 
 
-def test_the_projects_own_password_goes_to_its_own_servers_alone(
+def test_prepare_environment_own_password_goes_only_to_own_servers(
     tmp_path: Path, server: http.server.HTTPServer
 ) -> None:
     address = f"http://127.0.0.1:{server.server_port}"
@@ -105,7 +105,7 @@ def test_the_projects_own_password_goes_to_its_own_servers_alone(
         assert "MLFLOW_TRACKING_PASSWORD" not in os.environ
 
 
-def test_a_password_that_is_set_goes_where_the_environment_says(
+def test_prepare_environment_set_password_goes_only_to_set_server(
     tmp_path: Path, server: http.server.HTTPServer
 ) -> None:
     address, other = (f"http://{name}:{server.server_port}" for name in ("127.0.0.1", "localhost"))
@@ -130,7 +130,7 @@ def test_a_password_that_is_set_goes_where_the_environment_says(
     assert "MLFLOW_TRACKING_PASSWORD" not in os.environ
 
 
-def test_mlflows_own_file_of_passwords_is_not_for_a_presets_server(
+def test_prepare_environment_mlflow_credentials_file_blocks_preset_server(
     tmp_path: Path, server: http.server.HTTPServer
 ) -> None:
     address = f"http://127.0.0.1:{server.server_port}"
@@ -145,7 +145,7 @@ def test_mlflows_own_file_of_passwords_is_not_for_a_presets_server(
     prepare_environment(tmp_path, mlflow=address)
 
 
-def test_a_password_follows_no_redirection(server: http.server.HTTPServer) -> None:
+def test_query_status_redirect_is_not_followed(server: http.server.HTTPServer) -> None:
     came: list[str] = []
 
     class Elsewhere(Healthy):
@@ -162,7 +162,9 @@ def test_a_password_follows_no_redirection(server: http.server.HTTPServer) -> No
     assert len(came) == 1
 
 
-def test_a_server_that_is_set_must_answer(tmp_path: Path, server: http.server.HTTPServer) -> None:
+def test_prepare_environment_unreachable_server_is_refused(
+    tmp_path: Path, server: http.server.HTTPServer
+) -> None:
     os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{server.server_port}/api"
     assert prepare_environment(tmp_path).prefect == os.environ["PREFECT_API_URL"]
     with pytest.raises(UserError, match=r"MLflow's server at http://127\.0\.0\.1:9 does not answer"):
@@ -170,7 +172,7 @@ def test_a_server_that_is_set_must_answer(tmp_path: Path, server: http.server.HT
     assert "Connection refused" in health_problem("http://someone:secret@127.0.0.1:9")
 
 
-def test_a_server_that_asks_for_a_password_gets_the_one_that_is_set(
+def test_prepare_environment_server_with_login_needs_right_password(
     tmp_path: Path, server: http.server.HTTPServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Healthy, "wants", read_login("someone:a long password").header)
@@ -194,20 +196,20 @@ def test_a_server_that_asks_for_a_password_gets_the_one_that_is_set(
     prepare_environment(tmp_path)
 
 
-def test_a_port_that_is_taken_is_named(tmp_path: Path, server: http.server.HTTPServer) -> None:
+def test_serve_until_stopped_taken_port_is_named(tmp_path: Path, server: http.server.HTTPServer) -> None:
     port = server.server_port
     with pytest.raises(UserError, match=rf"port {port} is in use; `chatmill up --prefect-port"):
         _serve_until_stopped(tmp_path, ServerRequest("chatmill up", "127.0.0.1", port, 1))
     assert "not an address of this machine" in bind_problem("192.0.2.1", port)
 
 
-def test_a_name_that_is_none_is_refused_before_anything_starts(tmp_path: Path) -> None:
+def test_serve_until_stopped_unknown_host_starts_nothing(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no-such-name is no address"):
         _serve_until_stopped(tmp_path, ServerRequest("chatmill up", "no-such-name", 1, 1))
     assert [path.name for path in (tmp_path / "var").iterdir()] == ["up.json"]
 
 
-def test_another_checkout_gets_no_servers_of_this_one_and_its_threads(tmp_path: Path) -> None:
+def test_checkout_environment_drops_servers_and_sets_threads(tmp_path: Path) -> None:
     os.environ |= {"MLFLOW_TRACKING_URI": "http://a", "PREFECT_API_URL": "http://b", "AWS_PROFILE": "c"}
     os.environ["OMP_NUM_THREADS"] = "3"
     assert thread_count(2) == "3"
@@ -228,7 +230,7 @@ def test_another_checkout_gets_no_servers_of_this_one_and_its_threads(tmp_path: 
         (KeyboardInterrupt(), 130, ""),
     ],
 )
-def test_an_error_is_one_sentence_and_a_code(
+def test_run_guarded_maps_error_to_sentence_and_code(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -256,7 +258,7 @@ def test_an_error_is_one_sentence_and_a_code(
         (("chat", "--top-p", "7"), "--top-p"),
     ],
 )
-def test_a_mistyped_command_is_the_users_fault(
+def test_run_guarded_mistyped_command_exits_2(
     capsys: pytest.CaptureFixture[str], words: tuple[str, ...], says: str
 ) -> None:
     assert _run_guarded(lambda: app(list(words), standalone_mode=False)) == 2

@@ -79,7 +79,7 @@ def is_answered(client: TestClient, headers: dict[str, str], method: str = "POST
         "a.team.example",
     ],
 )
-def test_a_server_answers_to_its_own_names(client: TestClient, host: str) -> None:
+def test_request_guard_own_host_name_is_answered(client: TestClient, host: str) -> None:
     assert is_answered(client, {"host": host})
     assert is_answered(client, {"host": host, "origin": f"http://{host.lower()}"})
 
@@ -93,7 +93,7 @@ def test_a_server_answers_to_its_own_names(client: TestClient, host: str) -> Non
         "a.team.example.evil.example", "2130706433:4200",
     ],
 )  # fmt: skip
-def test_a_rebound_name_is_refused(client: TestClient, host: str) -> None:
+def test_request_guard_foreign_host_name_is_refused(client: TestClient, host: str) -> None:
     assert not is_answered(client, {"host": host})
     assert not is_answered(client, {"host": host, "origin": f"http://{host}"})
 
@@ -108,12 +108,12 @@ def test_a_rebound_name_is_refused(client: TestClient, host: str) -> None:
         "ftp://127.0.0.1:4200", "//127.0.0.1:4200", "http://evil.example@127.0.0.1:4200",
     ],
 )  # fmt: skip
-def test_a_page_of_another_origin_is_refused(client: TestClient, origin: str) -> None:
+def test_request_guard_foreign_origin_is_refused(client: TestClient, origin: str) -> None:
     for method in ("POST", "GET"):
         assert not is_answered(client, {"origin": origin}, method)
 
 
-def test_own_pages_and_allowed_ones_are_answered(client: TestClient) -> None:
+def test_request_guard_own_and_allowed_origins_are_answered(client: TestClient) -> None:
     assert is_answered(client, {"origin": OWN})
     assert is_answered(client, {"origin": "https://mill.example"})
     # Behind a proxy with TLS the page is the server's own, too.
@@ -123,7 +123,7 @@ def test_own_pages_and_allowed_ones_are_answered(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site", "something-new"])
-def test_pictures_scripts_and_frames_of_other_pages_are_refused(client: TestClient, site: str) -> None:
+def test_request_guard_cross_site_subresource_is_refused(client: TestClient, site: str) -> None:
     def code(**more: str) -> int:
         headers = {"sec-fetch-site": site, **{f"sec-fetch-{name}": value for name, value in more.items()}}
         return client.get("/api", headers=headers).status_code
@@ -136,7 +136,7 @@ def test_pictures_scripts_and_frames_of_other_pages_are_refused(client: TestClie
     assert client.post("/api", headers=headers).status_code == 403
 
 
-def test_no_foreign_page_frames_an_answer(client: TestClient) -> None:
+def test_request_guard_forbids_foreign_frames(client: TestClient) -> None:
     assert client.get("/api").headers["x-frame-options"] == "SAMEORIGIN"
 
 
@@ -149,7 +149,7 @@ def basic(user: str, password: str) -> dict[str, str]:
     return {"authorization": f"Basic {b64encode(f'{user}:{password}'.encode()).decode()}"}
 
 
-def test_a_link_logs_in_once(guard: RequestGuard, client: TestClient) -> None:
+def test_login_link_works_once_and_leads_to_other_server(guard: RequestGuard, client: TestClient) -> None:
     link = guard.links.create_link(OWN)
     address, _, code = link.partition("#")
     assert address == f"{OWN}/chatmill-login" and len(code) > 40
@@ -173,19 +173,19 @@ def test_a_link_logs_in_once(guard: RequestGuard, client: TestClient) -> None:
     "code",
     ["", "x", "../password", "../../../etc/passwd", None, 3, ["a"], {"a": 1}, "é" * 150, "\ud800", "a\udfff"],
 )
-def test_what_is_no_link_opens_nothing(guard: RequestGuard, client: TestClient, code: object) -> None:
+def test_login_invalid_code_is_refused(guard: RequestGuard, client: TestClient, code: object) -> None:
     guard.links.create_link(OWN)
     assert log_in(client, code).status_code == 403
     assert len(list((guard.links.folder / "links").iterdir())) == 1
 
 
 @pytest.mark.parametrize("body", [b"[" * 1000, b'{"code":' * 128, b"\xff\xfe", b'{"code"', b"1" * 1000, b""])
-def test_a_body_that_is_no_login_opens_nothing(client: TestClient, body: bytes) -> None:
+def test_login_malformed_body_is_refused(client: TestClient, body: bytes) -> None:
     headers = {"content-type": "application/json", "origin": OWN}
     assert client.post("/chatmill-login", content=body, headers=headers).status_code == 403
 
 
-def test_a_login_is_asked_for_by_the_page_alone(guard: RequestGuard, client: TestClient) -> None:
+def test_login_request_not_from_page_is_refused(guard: RequestGuard, client: TestClient) -> None:
     code = guard.links.create_code()
     assert log_in(client, code, origin="http://localhost:9998").status_code == 403
     assert log_in(client, code, **{"content-type": "text/plain"}).status_code == 405
@@ -199,7 +199,7 @@ def test_a_login_is_asked_for_by_the_page_alone(guard: RequestGuard, client: Tes
     assert log_in(client, code).status_code == 200
 
 
-def test_a_link_expires(guard: RequestGuard) -> None:
+def test_redeem_code_expired_or_future_link_is_refused(guard: RequestGuard) -> None:
     links = guard.links
     old, new, ahead = (links.create_code() for _ in range(3))
     files = sorted((links.folder / "links").iterdir(), key=lambda path: path.stat().st_mtime)
@@ -213,7 +213,7 @@ def test_a_link_expires(guard: RequestGuard) -> None:
     assert links.redeem_code(new)
 
 
-def test_a_session_ends_with_its_time_its_password_and_its_key(
+def test_is_session_ends_with_time_password_and_key(
     guard: RequestGuard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     links = guard.links
@@ -238,18 +238,18 @@ def test_a_session_ends_with_its_time_its_password_and_its_key(
 @pytest.mark.parametrize(
     "header", ["", "Basic", "Basic !", "Bearer x", "Basic " + b64encode(b"chatmill-session:\xff").decode()]
 )
-def test_another_authorization_is_the_servers_to_judge(client: TestClient, header: str) -> None:
+def test_request_guard_passes_other_authorization_to_server(client: TestClient, header: str) -> None:
     assert client.get("/api", headers={"authorization": header}).json()["authorization"] == header.strip()
     found = client.get("/chatmill-session", headers={"authorization": header})
     assert found.status_code == 401 and found.headers["www-authenticate"] == 'Basic realm="mlflow"'
 
 
-def test_the_login_page_runs_its_own_script_alone() -> None:
+def test_login_page_policy_allows_only_own_script() -> None:
     page, policy = login_page(SETTINGS.pages)
     [nonce] = set(re.findall(r'nonce="([^"]+)"', page))
     assert f"script-src 'nonce-{nonce}'" in policy and "default-src 'none'" in policy
     assert '[["Prefect", 4200], ["MLflow", 5000]]' in page and login_page(())[0] != login_page(())[0]
 
 
-def test_settings_come_back_as_they_were() -> None:
+def test_guard_settings_load_restores_dump() -> None:
     assert GuardSettings.load(SETTINGS.dump()) == SETTINGS
