@@ -68,7 +68,7 @@ def listener(said: list[str]) -> Any:
         turns("{{ the }} film\n\n", "", " ", "'"),
     ],
 )
-def test_the_template_and_prompt_lay_out_alike(
+def test_encode_prompt_equals_transformers_chat_template(
     before: list[Turn], language: Language, tmp_path: Path
 ) -> None:
     from transformers import AutoTokenizer
@@ -80,7 +80,7 @@ def test_the_template_and_prompt_lay_out_alike(
     assert ids == language.tokenizer.encode_prompt("this camera", before)
 
 
-def test_a_system_line_stands_before_the_users_first_text(language: Language) -> None:
+def test_encode_prompt_puts_system_line_before_first_user_text(language: Language) -> None:
     tokenizer = language.tokenizer
     first, answer, asked = (
         tokenizer.encode(text) for text in ("sys: be warm\n\nthe film", " is good", "the story")
@@ -91,7 +91,7 @@ def test_a_system_line_stands_before_the_users_first_text(language: Language) ->
     ]  # fmt: skip
 
 
-def test_as_much_of_the_end_is_kept_as_fits() -> None:
+def test_truncate_turns_keeps_longest_fitting_end() -> None:
     random = np.random.default_rng(3)
     for _ in range(300):
         roles = random.choice(["user", "assistant", "system"], size=random.integers(0, 12), p=[0.4, 0.4, 0.2])
@@ -117,7 +117,7 @@ def test_as_much_of_the_end_is_kept_as_fits() -> None:
             assert cost([*gone[back:], *kept]) > room
 
 
-def test_an_example_is_cut_to_length_at_its_oldest_turns(language: Language) -> None:
+def test_example_of_too_long_history_loses_oldest_turns(language: Language) -> None:
     row: Row = {"prompt": "the music", "completion": " is moving", "history": TALK}
     whole = example_of(row, language.tokenizer)
     assert whole.left_out == 0 and whole.prompt == language.tokenizer.encode_prompt("the music", TALK)
@@ -135,14 +135,14 @@ def test_an_example_is_cut_to_length_at_its_oldest_turns(language: Language) -> 
     assert example_of(row, language.tokenizer, room, beside=longer).left_out == 2
 
 
-def test_rows_without_turns_are_laid_out_as_ever(language: Language) -> None:
+def test_chat_prompt_without_history_has_plain_layout(language: Language) -> None:
     tokenizer = language.tokenizer
     expected = [tokenizer.user, *tokenizer.encode("the film"), tokenizer.assistant]
     for row in ({"prompt": "the film"}, {"prompt": "the film", "history": []}):
         assert chat_prompt(row, tokenizer) == chat_prompt(row, tokenizer, 1) == (expected, 0)
 
 
-def test_prompts_are_told_apart_by_what_was_said_before() -> None:
+def test_prompt_key_and_choose_rows_distinguish_histories() -> None:
     plain: Row = {"prompt": "why?", "source": "chat"}
     first, second = ({**plain, "history": turns(text, "no")} for text in ("one", "two"))
     assert choose_rows([plain, first, first, second, plain], [], 9) == [plain, first, second]
@@ -151,7 +151,7 @@ def test_prompts_are_told_apart_by_what_was_said_before() -> None:
     )
 
 
-def test_ways_of_asking_put_the_turns_first(language: Language) -> None:
+def test_prompt_formats_put_history_first(language: Language) -> None:
     tokenizer = language.tokenizer
     row: Row = {"prompt": "the music", "completion": " is warm", "source": "film", "history": TALK}
     text = "sys: be warm\n\nthe film is good\n\nthe story is dull\n\nthe music"
@@ -179,7 +179,7 @@ def finetune(language: Language, tmp_path: Path, rows: list[Row], said: list[str
     return tmp_path / "out" / "model"
 
 
-def test_what_was_said_before_decides_the_answer(language: Language, tmp_path: Path, said: list[str]) -> None:
+def test_train_sft_learns_answer_from_history(language: Language, tmp_path: Path, said: list[str]) -> None:
     moods = {"be glad": " is wonderful", "be sad": " is terrible"}
     rows: list[Row] = [
         {"prompt": f"{subject}", "completion": answer, "source": "chat", "history": turns(mood, "yes")}
@@ -199,7 +199,7 @@ def test_what_was_said_before_decides_the_answer(language: Language, tmp_path: P
         assert max(chances, key=lambda answer: chances[answer]) == right
 
 
-def test_long_conversations_lose_turns_and_long_pairs_are_left_out_and_both_are_said(
+def test_train_sft_reports_truncated_conversations_and_dropped_pairs(
     language: Language, tmp_path: Path, said: list[str]
 ) -> None:
     short: Row = {"prompt": "the film", "completion": " is good.", "source": "chat"}
@@ -228,7 +228,7 @@ def label_rows(history: list[Turn]) -> dict[str, list[dict[str, Any]]]:
     return {"train.ratings": [rated], "train.comparisons": [compared]}
 
 
-def test_labels_follow_the_turns_they_were_given_after(
+def test_preference_dataset_follows_and_truncates_history(
     language: Language, tmp_path: Path, said: list[str]
 ) -> None:
     tokenizer = language.tokenizer
@@ -256,7 +256,7 @@ def test_labels_follow_the_turns_they_were_given_after(
     assert said[-1] == "3 of 3 labelled texts are longer than the context and keep their last tokens"
 
 
-def test_held_out_texts_are_told_apart_by_their_turns(language: Language, tmp_path: Path) -> None:
+def test_held_out_pairs_distinguish_texts_by_history(language: Language, tmp_path: Path) -> None:
     side: Row = {"prompt": "the music", "completion": " is warm"}
     after: Row = {**side, "history": TALK}
     common = {"aspect": "tone", "source": "chat", "gap": 1.0}
@@ -269,7 +269,7 @@ def test_held_out_texts_are_told_apart_by_their_turns(language: Language, tmp_pa
     assert pairs.pair_accuracy(torch.tensor([1.0, 0.0]))[0] == {"tone/chat": 0.5}
 
 
-def test_prompts_of_rlhf_follow_their_turns_and_what_leaves_no_room_is_said(
+def test_read_prompts_follows_history_and_reports_prompts_without_room(
     language: Language, tmp_path: Path, said: list[str]
 ) -> None:
     tokenizer = language.tokenizer

@@ -26,25 +26,25 @@ from model.training.pretrain import token_lengths
 from tests.model.conftest import CONTEXT, Language
 
 
-def test_every_unit_comes_once_an_epoch() -> None:
+def test_batch_order_yields_every_unit_once_per_epoch() -> None:
     seen = np.concatenate([batch_order(3, step, 5, 20) for step in range(8)])
     assert sorted(seen[:20]) == sorted(seen[20:]) == list(range(20))
     assert list(seen[:20]) != list(seen[20:])
 
 
-def test_a_step_is_a_function_of_seed_and_step() -> None:
+def test_batch_order_depends_only_on_seed_and_step() -> None:
     late = batch_order(3, 7, 5, 20)
     batch_order(4, 2, 5, 20)
     assert list(batch_order(3, 7, 5, 20)) == list(late)
     assert list(batch_order(4, 7, 5, 20)) != list(late)
 
 
-def test_a_batch_may_span_epochs() -> None:
+def test_batch_order_batch_across_epochs_loses_no_unit() -> None:
     seen = np.concatenate([batch_order(3, step, 8, 20) for step in range(5)])
     assert sorted(seen[:20]) == list(range(20))
 
 
-def test_windows_read_the_token_and_the_one_that_follows(language: Language) -> None:
+def test_read_windows_targets_are_next_tokens(language: Language) -> None:
     file = TokenFile(language.tokens, "train", token_lengths(language.tokenizer))
     windows = WindowOrder(file, CONTEXT, 4, seed=2)
     for step in range(60):
@@ -53,7 +53,7 @@ def test_windows_read_the_token_and_the_one_that_follows(language: Language) -> 
         assert torch.equal(inputs[:, 1:], targets[:, :-1])
 
 
-def test_bytes_are_those_of_the_text(language: Language) -> None:
+def test_text_bytes_equals_encoded_length(language: Language) -> None:
     file = TokenFile(language.tokens, "valid", token_lengths(language.tokenizer))
     starts = np.arange(file.num_windows(CONTEXT)) * CONTEXT
     _, targets = file.read_windows(starts, CONTEXT)
@@ -61,7 +61,7 @@ def test_bytes_are_those_of_the_text(language: Language) -> None:
     assert file.text_bytes(starts, CONTEXT) == len(text.encode())
 
 
-def test_packing_holds_every_example_that_fits_once() -> None:
+def test_pack_examples_holds_every_fitting_example_once() -> None:
     lengths = np.random.default_rng(0).integers(1, 40, size=300).tolist()
     packing = Packing.pack_examples(lengths, 32)
     packed = [i for row in packing.rows for i in row]
@@ -71,7 +71,7 @@ def test_packing_holds_every_example_that_fits_once() -> None:
     assert sum(lengths[i] for i in packed) > 0.95 * 32 * len(packing.rows)
 
 
-def test_examples_in_an_array_are_those_that_were_given() -> None:
+def test_examples_returns_what_was_given() -> None:
     given = [Example([1, 70_000], [3], 2), Example([], [4, 0]), Example([5], [])]
     kept = Examples(iter(given))
     assert [kept[i] for i in range(3)] == list(kept) == given
@@ -79,7 +79,7 @@ def test_examples_in_an_array_are_those_that_were_given() -> None:
     assert len(Examples([])) == 0 and Examples([]).lengths == []
 
 
-def test_only_completions_are_targets() -> None:
+def test_packed_batch_targets_only_completions() -> None:
     rows = [[Example([1, 2, 3], [4, 5, 0]), Example([1, 6], [7, 0])]]
     batch = PackedBatch.from_rows(rows, 10, padding=9)
     assert batch.tokens.tolist() == [[1, 2, 3, 4, 5, 1, 6, 7, 9, 9]]
@@ -89,9 +89,7 @@ def test_only_completions_are_targets() -> None:
     assert batch.num_targets == 5
 
 
-def test_a_document_longer_than_the_context_is_read_to_its_last_token(
-    language: Language, tmp_path: Path
-) -> None:
+def test_window_order_reads_long_document_to_last_token(language: Language, tmp_path: Path) -> None:
     tokenizer = language.tokenizer
     document = " and ".join(f"{i} films" for i in range(400))
     ids = tokenizer.encode_documents(["the film is good"] * 20 + [document] + ["the film is good"] * 20)
@@ -108,7 +106,7 @@ def test_a_document_longer_than_the_context_is_read_to_its_last_token(
     assert set(range(place, place + length)) <= targets
 
 
-def test_rows_of_a_folder_are_those_of_its_shards_in_order(tmp_path: Path) -> None:
+def test_read_rows_of_folder_follows_shard_order(tmp_path: Path) -> None:
     for name in ("00002", "00000", "00001"):
         (tmp_path / f"{name}.jsonl").write_text("" if name == "00000" else f'{{"id": "{name}"}}\n' * 2)
     (tmp_path / "other.txt").write_text("{")
@@ -122,20 +120,20 @@ def test_rows_of_a_folder_are_those_of_its_shards_in_order(tmp_path: Path) -> No
         list(rows)
 
 
-def test_rows_that_are_not_there_are_named(tmp_path: Path) -> None:
+def test_read_rows_missing_or_empty_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for name in ("empty", "missing", "missing.jsonl"):
         with pytest.raises(UserError, match=f"{name} is missing"):
             read_rows(tmp_path / name)
 
 
-def test_padding_is_on_the_right() -> None:
+def test_pad_rows_pads_on_right() -> None:
     tokens, lengths = pad_rows([[1, 2, 3], [4]], 0)
     assert tokens.shape == (2, 8) and lengths.tolist() == [3, 1]
     assert tokens[1].tolist() == [4] + [0] * 7
 
 
-def test_an_empty_text_has_no_windows(tmp_path: Path) -> None:
+def test_window_order_too_short_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "tokens.json").write_text('{"dtype": "<u2"}')
     np.array([1, 2, 3], dtype="<u2").tofile(tmp_path / "train.bin")
     assert TokenFile(tmp_path, "train", np.ones(4)).num_windows(8) == 0

@@ -24,7 +24,9 @@ def folder(language: Language, tmp_path: Path) -> Path:
     return language.model(tmp_path / "model")
 
 
-def test_saved_and_loaded_are_the_same_bits(folder: Path, language: Language, tmp_path: Path) -> None:
+def test_save_model_of_loaded_model_writes_same_bytes(
+    folder: Path, language: Language, tmp_path: Path
+) -> None:
     model, tokenizer = load_model(folder)
     save_model(model, tokenizer, tmp_path / "again")
     for name in ("model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"):
@@ -32,7 +34,7 @@ def test_saved_and_loaded_are_the_same_bits(folder: Path, language: Language, tm
     assert load_architecture(folder) == model.architecture
 
 
-def test_a_truncated_file_is_said_to_be_so(folder: Path) -> None:
+def test_load_model_truncated_weights_are_refused(folder: Path) -> None:
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     with pytest.raises(UserError, match=r"model\.safetensors is not whole"):
@@ -40,7 +42,7 @@ def test_a_truncated_file_is_said_to_be_so(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
-def test_a_missing_file_is_named(folder: Path, name: str) -> None:
+def test_load_model_missing_file_is_named(folder: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(UserError, match=name.replace(".", r"\.")):
         load_model(folder)
@@ -57,14 +59,14 @@ def test_a_missing_file_is_named(folder: Path, name: str) -> None:
         ("intermediate_size", 64, "do not fit"),
     ],
 )
-def test_what_is_not_supported_is_named(folder: Path, key: str, value: Any, said: str) -> None:
+def test_load_model_unsupported_setting_is_named(folder: Path, key: str, value: Any, said: str) -> None:
     path = folder / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
     with pytest.raises(UserError, match=said):
         load_model(folder)
 
 
-def test_shards_outside_the_folder_are_refused(folder: Path) -> None:
+def test_load_model_shard_outside_folder_is_refused(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder.parent / "elsewhere.safetensors")
     index = {"weight_map": {"model.norm.weight": "../elsewhere.safetensors"}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
@@ -72,7 +74,7 @@ def test_shards_outside_the_folder_are_refused(folder: Path) -> None:
         load_model(folder)
 
 
-def test_a_foreign_tokenizer_gets_the_chats_tokens(tmp_path: Path) -> None:
+def test_load_model_foreign_tokenizer_gets_chat_tokens(tmp_path: Path) -> None:
     from tokenizers import Tokenizer as Rules
     from tokenizers import decoders, models, pre_tokenizers, trainers
 
@@ -191,7 +193,7 @@ ODD: dict[str, tuple[Callable[[Path], None], str]] = {
 
 
 @pytest.mark.parametrize("case", ODD)
-def test_an_odd_model_folder_is_one_sentence(folder: Path, case: str) -> None:
+def test_check_model_invalid_folder_is_refused_with_one_sentence(folder: Path, case: str) -> None:
     change, said = ODD[case]
     change(folder)
     with pytest.raises(UserError, match=said) as found:
@@ -199,7 +201,7 @@ def test_an_odd_model_folder_is_one_sentence(folder: Path, case: str) -> None:
     assert "\n" not in str(found.value) and len(str(found.value)) < 600
 
 
-def test_a_sound_model_folder_passes_and_so_do_links_and_shards(folder: Path, tmp_path: Path) -> None:
+def test_check_model_accepts_links_and_shards(folder: Path, tmp_path: Path) -> None:
     whole = check_model(folder)
     shutil.copytree(folder, tmp_path / "linked")
     for name in ("config.json", "model.safetensors"):

@@ -34,14 +34,14 @@ def plain(tokenizer: Tokenizer, text: str) -> list[int]:
 
 
 @pytest.mark.parametrize("text", HARD)
-def test_ids_are_those_of_tokenizers_and_decode_to_the_text(language: Language, text: str) -> None:
+def test_encode_equals_tokenizers_and_decodes_to_text(language: Language, text: str) -> None:
     ids = language.tokenizer.encode(text)
     assert language.tokenizer._words is not None
     assert ids == plain(language.tokenizer, text)
     assert language.tokenizer.decode(ids) == text
 
 
-def test_ids_agree_on_any_text(language: Language) -> None:
+def test_encode_random_text_equals_tokenizers(language: Language) -> None:
     random = np.random.default_rng(11)
     words = [
         "the film",
@@ -65,14 +65,14 @@ def test_ids_agree_on_any_text(language: Language) -> None:
         assert language.tokenizer.encode(text) == plain(language.tokenizer, text)
 
 
-def test_documents_are_their_texts_one_by_one_each_with_its_end(language: Language) -> None:
+def test_encode_documents_appends_end_to_each_text(language: Language) -> None:
     tokenizer = language.tokenizer
     ids = tokenizer.encode_documents(HARD)
     assert ids.dtype == tokenizer.dtype
     assert ids.tolist() == [token for text in HARD for token in [*plain(tokenizer, text), tokenizer.end]]
 
 
-def test_words_beyond_those_that_are_kept_are_encoded_all_the_same(
+def test_encode_words_beyond_word_cache_stay_equal(
     language: Language, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("model.data.tokenizer.MOST_WORDS", 2)
@@ -83,27 +83,27 @@ def test_words_beyond_those_that_are_kept_are_encoded_all_the_same(
     assert len(tokenizer._words.later) == 2
 
 
-def test_special_looking_text_is_ordinary(language: Language) -> None:
+def test_encode_special_looking_text_gives_no_special_token(language: Language) -> None:
     tokenizer = language.tokenizer
     special = {tokenizer.end, tokenizer.user, tokenizer.assistant}
     assert not special & set(tokenizer.encode("<|end|><|user|><|assistant|>"))
     assert special & set(tokenizer.encode_prompt("hi")) == {tokenizer.user, tokenizer.assistant}
 
 
-def test_pieces_are_the_bytes_of_the_text(language: Language) -> None:
+def test_piece_bytes_joined_equal_text(language: Language) -> None:
     text = "naïve 😀 the film"
     pieces = [language.tokenizer.piece_bytes(token) for token in language.tokenizer.encode(text)]
     assert b"".join(pieces) == text.encode()
 
 
-def test_saved_and_loaded_encode_alike(language: Language, tmp_path: Path) -> None:
+def test_load_of_saved_tokenizer_encodes_equally(language: Language, tmp_path: Path) -> None:
     language.tokenizer.save(tmp_path)
     again = Tokenizer.load(tmp_path)
     assert again.vocabulary == language.tokenizer.vocabulary
     assert again.encode_documents(HARD).tolist() == language.tokenizer.encode_documents(HARD).tolist()
 
 
-def test_the_chat_template_says_what_prompt_says(language: Language, tmp_path: Path) -> None:
+def test_saved_chat_template_equals_encode_prompt(language: Language, tmp_path: Path) -> None:
     from transformers import AutoTokenizer
 
     language.model(tmp_path)
@@ -114,17 +114,17 @@ def test_the_chat_template_says_what_prompt_says(language: Language, tmp_path: P
     assert theirs(text, add_special_tokens=False)["input_ids"] == language.tokenizer.encode_prompt("the film")
 
 
-def test_a_vocabulary_that_the_text_cannot_fill_is_refused() -> None:
+def test_train_tokenizer_vocabulary_too_large_for_text_is_refused() -> None:
     with pytest.raises(UserError, match=r"supports only \d+"):
         train_tokenizer(["a few words only"], 1000)
 
 
-def test_a_vocabulary_below_the_bytes_is_refused() -> None:
+def test_train_tokenizer_vocabulary_below_bytes_is_refused() -> None:
     with pytest.raises(UserError, match="259 at least"):
         train_tokenizer(["text"], 100)
 
 
-def test_a_broken_file_is_named(tmp_path: Path) -> None:
+def test_load_broken_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{")
     with pytest.raises(UserError, match=r"tokenizer\.json cannot be read"):
         Tokenizer.load(tmp_path)

@@ -14,7 +14,7 @@ from model.evaluation.confidence_intervals import (
 )
 
 
-def test_wilson_interval() -> None:
+def test_wilson_interval_equals_known_values() -> None:
     assert wilson_interval(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
     low, high = wilson_interval(10, 10)
     assert low == pytest.approx(0.7225, abs=1e-4)
@@ -22,12 +22,12 @@ def test_wilson_interval() -> None:
 
 
 @pytest.mark.parametrize(("wins", "trials"), [(0, 3), (5, 11), (190, 200)])
-def test_wilson_stays_inside_and_holds_the_share(wins: float, trials: int) -> None:
+def test_wilson_interval_stays_within_bounds_and_contains_share(wins: float, trials: int) -> None:
     low, high = wilson_interval(wins, trials)
     assert -1e-9 <= low <= wins / trials <= high <= 1 + 1e-9
 
 
-def test_the_bootstrap_of_a_mean_is_about_two_standard_errors() -> None:
+def test_bootstrap_ratio_of_mean_is_two_standard_errors_wide() -> None:
     values = np.random.default_rng(1).normal(3.0, 2.0, 400)
     low, high = bootstrap_ratio(values, np.ones(400), seed=5)
     assert high - low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
@@ -35,23 +35,23 @@ def test_the_bootstrap_of_a_mean_is_about_two_standard_errors() -> None:
     assert bootstrap_ratio(values, np.ones(400), seed=6) != (low, high)
 
 
-def test_a_ratio_draws_rows_together() -> None:
+def test_bootstrap_ratio_draws_rows_together() -> None:
     # Each row has the same ratio, so whichever rows are drawn the ratio is that.
     tokens = np.array([1.0, 50.0, 3.0, 700.0])
     assert bootstrap_ratio(2.5 * tokens, tokens, seed=1) == pytest.approx((2.5, 2.5))
 
 
-def test_the_mean_of_means_weighs_groups_alike() -> None:
+def test_bootstrap_mean_of_means_weighs_groups_equally() -> None:
     low, high = bootstrap_mean_of_means([np.ones(1000), np.zeros(3)], seed=1)
     assert low == high == 0.5
 
 
 @pytest.mark.parametrize("values", [[1.0], [0.25, 0.75], [-1.0, 4.0, 2.0]])
-def test_figures_have_their_interval_and_n(values: list[float]) -> None:
+def test_mean_figures_has_interval_and_count(values: list[float]) -> None:
     found = mean_figures("gain", values, seed=2)
     assert found["gain"] == pytest.approx(np.mean(values)) and found["gain_n"] == len(values)
     assert found["gain_low"] <= found["gain"] <= found["gain_high"]
 
 
-def test_of_no_rows_there_is_no_figure() -> None:
+def test_figures_of_no_rows_are_empty() -> None:
     assert mean_figures("gain", [], seed=1) == share_figures("ends", []) == {}

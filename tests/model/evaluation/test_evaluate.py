@@ -100,7 +100,7 @@ def run(world: dict[str, Any], out: Path, **parameters: Any) -> dict[str, float]
     return evaluate(settings, **world, folder=str(out), on_event=lambda event: None)
 
 
-def test_every_figure_and_file(world: dict[str, Any], tmp_path: Path) -> None:
+def test_evaluate_writes_every_metric_and_file(world: dict[str, Any], tmp_path: Path) -> None:
     figures = run(world, tmp_path)
     names = {
         "kl",
@@ -138,28 +138,28 @@ def test_every_figure_and_file(world: dict[str, Any], tmp_path: Path) -> None:
     assert set(json.loads((tmp_path / "accuracy.json").read_text())) == {"tone/film", "tone/nq"}
 
 
-def test_the_same_seed_gives_the_same_bytes(world: dict[str, Any], tmp_path: Path) -> None:
+def test_evaluate_same_seed_writes_same_bytes(world: dict[str, Any], tmp_path: Path) -> None:
     assert run(world, tmp_path / "a") == run(world, tmp_path / "b")
     for name in ("completions.jsonl", "answers.json", "probes.json", "accuracy.json"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
-def test_a_model_against_itself_has_no_divergence(world: dict[str, Any], tmp_path: Path) -> None:
+def test_evaluate_model_against_itself_has_no_difference(world: dict[str, Any], tmp_path: Path) -> None:
     figures = run({**world, "aligned": world["sft"]}, tmp_path)
     assert figures["kl"] == figures["loss_increase"] == figures["reward_gain"] == 0
     assert figures["length_ratio"] == 1
     assert figures["sft_reward"] == figures["aligned_reward"]
 
 
-def test_divergence_is_positive_on_average(world: dict[str, Any], tmp_path: Path) -> None:
+def test_evaluate_noisy_model_has_positive_kl(world: dict[str, Any], tmp_path: Path) -> None:
     assert run(world, tmp_path, prompts=30)["kl"] > 0
 
 
-def test_text_of_other_sources_is_not_measured(world: dict[str, Any], tmp_path: Path) -> None:
+def test_evaluate_measures_only_listed_text_sources(world: dict[str, Any], tmp_path: Path) -> None:
     assert "base_bits_per_byte" not in run(world, tmp_path, text_sources=["film"])
 
 
-def test_without_kept_embeddings_or_questions_the_rest_is_measured(
+def test_evaluate_without_embeddings_and_questions_measures_rest(
     world: dict[str, Any], tmp_path: Path
 ) -> None:
     figures = run({**world, "embeddings": ""}, tmp_path, question_sources=[], sentence="x")
@@ -167,21 +167,23 @@ def test_without_kept_embeddings_or_questions_the_rest_is_measured(
     assert json.loads((tmp_path / "probes.json").read_text()) == {"neighbours": [], "attention": None}
 
 
-def test_no_prompt_that_fits_is_the_users_fault(world: dict[str, Any], tmp_path: Path) -> None:
+def test_evaluate_no_fitting_prompt_is_refused(world: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"evaluate\.sources"):
         run(world, tmp_path, sources=["tweets"])
     with pytest.raises(UserError, match=r"evaluate\.new_tokens"):
         run(world, tmp_path, new_tokens=CONTEXT)
 
 
-def test_parameters_out_of_range_are_named() -> None:
+def test_evaluate_parameters_invalid_value_or_key_is_named() -> None:
     with pytest.raises(UserError, match=r"evaluate\.prompts is 0"):
         EvaluateParameters.read({"prompts": 0})
     with pytest.raises(UserError, match=r"evaluate\.promts"):
         EvaluateParameters.read({"promts": 3})
 
 
-def test_logprobs_of_completions_are_the_samplers(world: dict[str, Any], tokenizer: Tokenizer) -> None:
+def test_completion_logprobs_equal_those_of_generate_tokens(
+    world: dict[str, Any], tokenizer: Tokenizer
+) -> None:
     model, _ = load_model(Path(world["sft"]))
     prompts = [tokenizer.encode_prompt(pair(i)["prompt"]) for i in range(5)]
     said = generate_tokens(model, prompts, NEW, tokenizer.end, seed=4)
@@ -194,7 +196,7 @@ def test_logprobs_of_completions_are_the_samplers(world: dict[str, Any], tokeniz
     assert completion_logprobs(model, examples, tokenizer.end, size=2) == pytest.approx(sums, abs=1e-3)
 
 
-def test_answers_are_compared_as_squad_does() -> None:
+def test_answer_scores_follow_squad_rules() -> None:
     assert normalise_answer("The  Quick, brown fox!") == "quick brown fox"
     assert exact_match("an Apple.", ["apple", "pear"]) == 1
     assert exact_match("apples", ["apple"]) == 0
@@ -203,7 +205,7 @@ def test_answers_are_compared_as_squad_does() -> None:
     assert best_f1("apple", []) == 0
 
 
-def test_ways_of_asking(tokenizer: Tokenizer) -> None:
+def test_chat_and_plain_encode_prompt_and_completion(tokenizer: Tokenizer) -> None:
     row = pair(3)
     chat, plain = Chat(tokenizer).encode_example(row), Plain(tokenizer).encode_example(row)
     assert chat.prompt == tokenizer.encode_prompt(row["prompt"])
@@ -211,7 +213,7 @@ def test_ways_of_asking(tokenizer: Tokenizer) -> None:
     assert tokenizer.decode(plain.tokens) == f"{row['prompt']} {row['completion']}"
 
 
-def test_few_shot_examples_stand_before_the_prompt_as_documents(tokenizer: Tokenizer) -> None:
+def test_few_shot_puts_examples_before_prompt_as_documents(tokenizer: Tokenizer) -> None:
     shots = [pair(i, source) for i in range(10) for source in ("film", "nq")]
     row, asked = pair(30), Plain(tokenizer).encode_example(pair(30))
     before = [Plain(tokenizer).encode_example(shot).tokens for shot in shots if shot["source"] == "film"]
@@ -229,15 +231,13 @@ def test_few_shot_examples_stand_before_the_prompt_as_documents(tokenizer: Token
     assert FewShot(tokenizer, shots, 2, 3).encode_example(row) == asked
 
 
-def test_prompts_are_chosen_once_and_in_order() -> None:
+def test_choose_rows_drops_repeats_and_keeps_order() -> None:
     rows = [pair(1), pair(1), pair(2, "nq"), pair(3), pair(4)]
     assert choose_rows(rows, ["film"], 2) == [pair(1), pair(3)]
     assert len(choose_rows(rows, [], 9)) == 4
 
 
-def test_turns_are_put_before_the_prompt_and_written_beside_the_answers(
-    world: dict[str, Any], tmp_path: Path
-) -> None:
+def test_evaluate_history_precedes_prompt_and_is_written(world: dict[str, Any], tmp_path: Path) -> None:
     before = [{"role": "system", "content": "be kind"}, {"role": "user", "content": "hi"}]
     before.append({"role": "assistant", "content": "hello"})
     talk = {**pair(1), "history": before}
@@ -261,7 +261,7 @@ def test_turns_are_put_before_the_prompt_and_written_beside_the_answers(
     assert [answer.get("history") for answer in answers] == [None, before, endless["history"]]
 
 
-def test_no_more_text_is_read_than_is_measured(world: dict[str, Any], tokenizer: Tokenizer) -> None:
+def test_held_out_text_reads_only_what_is_measured(world: dict[str, Any], tokenizer: Tokenizer) -> None:
     read: list[str] = []
 
     def texts() -> Iterator[str]:
@@ -281,9 +281,7 @@ def test_no_more_text_is_read_than_is_measured(world: dict[str, Any], tokenizer:
         assert measured[0] == measured[1]
 
 
-def test_a_judge_scores_both_assistants_and_is_tried_on_test_pairs(
-    world: dict[str, Any], tmp_path: Path
-) -> None:
+def test_evaluate_judge_scores_both_models_and_test_pairs(world: dict[str, Any], tmp_path: Path) -> None:
     figures = run({**world, "judge": world["reward"]}, tmp_path)
     assert figures["aligned_judge"] == pytest.approx(figures["aligned_reward"])
     assert figures["judge_test_pair_accuracy_n"] == 2
@@ -291,7 +289,7 @@ def test_a_judge_scores_both_assistants_and_is_tried_on_test_pairs(
     assert {row["model"] for row in rows if "judge" in row} == {"sft", "aligned"}
 
 
-def test_the_champion_answers_the_same_prompts_in_the_same_run(world: dict[str, Any], tmp_path: Path) -> None:
+def test_evaluate_champion_answers_same_prompts(world: dict[str, Any], tmp_path: Path) -> None:
     alone = run(world, tmp_path / "alone")
     figures = run({**world, "champion": world["aligned"], "judge": world["reward"]}, tmp_path / "both")
     for measure in ("reward", "judge", "completion_loss", "ends_by_itself", "bits_per_byte", "f1"):
@@ -302,7 +300,9 @@ def test_the_champion_answers_the_same_prompts_in_the_same_run(world: dict[str, 
     assert [found["champion"]["measured"] for found in held_out] == [False, True]
 
 
-def test_a_champion_with_another_tokenizer_is_scored_as_text(world: dict[str, Any], tmp_path: Path) -> None:
+def test_evaluate_champion_with_other_tokenizer_is_scored_as_text(
+    world: dict[str, Any], tmp_path: Path
+) -> None:
     tokenizer = train_tokenizer([pair(i)["prompt"] + pair(i)["completion"] for i in range(40)] * 9, 290)
     shape = ModelConfig(vocabulary=290, layers=1, width=16, heads=2, context=CONTEXT)
     save_model(Transformer(shape).init_weights(9), tokenizer, tmp_path / "other")
@@ -312,7 +312,7 @@ def test_a_champion_with_another_tokenizer_is_scored_as_text(world: dict[str, An
 
 
 @pytest.mark.parametrize("fault", ["gone", "short", "broken"])
-def test_a_champion_that_cannot_answer_is_left_out_with_a_reason(
+def test_evaluate_unusable_champion_is_left_out_with_reason(
     world: dict[str, Any], tmp_path: Path, tokenizer: Tokenizer, fault: str
 ) -> None:
     folder = tmp_path / "champion"

@@ -17,7 +17,7 @@ def tokenizer() -> Tokenizer:
     return train_tokenizer(TEXTS, 289)
 
 
-def test_nearest_words_come_first(tokenizer: Tokenizer) -> None:
+def test_nearest_words_returns_closest_first(tokenizer: Tokenizer) -> None:
     places = {word: token for token, word in whole_words(tokenizer).items()}
     assert {"good", "great", "film"} <= set(places)
     embedding = torch.randn(tokenizer.vocabulary, 8, generator=torch.Generator().manual_seed(1))
@@ -28,12 +28,12 @@ def test_nearest_words_come_first(tokenizer: Tokenizer) -> None:
     assert "good" not in [word for word, _ in found]
 
 
-def test_a_word_that_is_no_token_has_no_neighbours(tokenizer: Tokenizer) -> None:
+def test_nearest_words_unknown_word_has_none(tokenizer: Tokenizer) -> None:
     assert nearest_words(torch.ones(tokenizer.vocabulary, 4), tokenizer, "zeppelin", 3) == []
 
 
 @pytest.mark.parametrize("kv_heads", [4, 2])
-def test_attention_is_what_the_model_does(tokenizer: Tokenizer, kv_heads: int) -> None:
+def test_attention_weights_equal_those_of_model(tokenizer: Tokenizer, kv_heads: int) -> None:
     shape = ModelConfig(
         vocabulary=tokenizer.vocabulary, layers=2, width=32, heads=4, kv_heads=kv_heads, context=16
     )
@@ -67,7 +67,7 @@ def test_attention_is_what_the_model_does(tokenizer: Tokenizer, kv_heads: int) -
         )
 
 
-def test_the_shown_head_is_named_and_short_sentences_are_not_shown(tokenizer: Tokenizer) -> None:
+def test_find_attention_map_names_head_and_skips_short_sentence(tokenizer: Tokenizer) -> None:
     model = Transformer(
         ModelConfig(vocabulary=tokenizer.vocabulary, layers=2, width=32, heads=2, context=16)
     ).init_weights(0)

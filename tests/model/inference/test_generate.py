@@ -36,7 +36,7 @@ def uncached(model: Transformer, prompt: list[int], new_tokens: int, uniforms: t
     return row[len(prompt) :]
 
 
-def test_cached_sampling_is_uncached_sampling(model: Transformer) -> None:
+def test_generate_tokens_with_cache_equals_whole_model(model: Transformer) -> None:
     uniforms = torch.rand(len(PROMPTS), 20, generator=torch.Generator().manual_seed(5))
     got = generate_tokens(model, PROMPTS, 20, END, uniforms=uniforms)
     rows = [row[:n].tolist() for row, n in zip(got.tokens, got.lengths, strict=True)]
@@ -48,7 +48,7 @@ def test_cached_sampling_is_uncached_sampling(model: Transformer) -> None:
         assert sum(a == b for a, b in zip(rows, wanted, strict=True)) >= 3
 
 
-def test_logprobs_are_the_trainers(model: Transformer) -> None:
+def test_generate_tokens_logprobs_equal_training_logprobs(model: Transformer) -> None:
     got = generate_tokens(model, PROMPTS, 20, END, seed=2, temperature=0.7)
     rows = [[*p, *t[:n].tolist()] for p, t, n in zip(PROMPTS, got.tokens, got.lengths, strict=True)]
     tokens, _ = pad_rows(rows, END)
@@ -61,7 +61,7 @@ def test_logprobs_are_the_trainers(model: Transformer) -> None:
         torch.testing.assert_close(got.logprobs[b, :length], trained, atol=1e-4 if exact else 0.15, rtol=0.02)
 
 
-def test_rows_end_by_themselves_and_stay_ended(model: Transformer) -> None:
+def test_generate_tokens_rows_stay_ended_after_end_token(model: Transformer) -> None:
     got = generate_tokens(model, [[5]] * 64, 25, END, seed=1)
     assert 0 < got.ended.sum() < 64
     for row, length, ended in zip(got.tokens.tolist(), got.lengths.tolist(), got.ended.tolist(), strict=True):
@@ -72,20 +72,20 @@ def test_rows_end_by_themselves_and_stay_ended(model: Transformer) -> None:
     assert got.logprobs[torch.arange(25) >= got.lengths.unsqueeze(1)].abs().sum() == 0
 
 
-def test_the_same_seed_gives_the_same_tokens_and_another_does_not(model: Transformer) -> None:
+def test_generate_tokens_depends_only_on_seed(model: Transformer) -> None:
     one, same, other = (generate_tokens(model, PROMPTS, 12, END, seed=seed).tokens for seed in (1, 1, 2))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
 
 
-def test_each_row_has_its_own_temperature(model: Transformer) -> None:
+def test_generate_tokens_applies_temperature_per_row(model: Transformer) -> None:
     prompts = [[5, 6, 7]] * 2
     rows = generate_tokens(model, prompts, 12, END, temperature=torch.tensor([0.0, 1.5]), seed=4).tokens
     greedy = generate_tokens(model, prompts, 12, END, temperature=0.0, seed=9).tokens
     assert torch.equal(rows[0], greedy[0]) and not torch.equal(rows[1], greedy[1])
 
 
-def test_draws_follow_the_distribution() -> None:
+def test_sample_tokens_follows_distribution() -> None:
     scores = torch.tensor([0.5, 0.3, 0.2]).log().expand(20_000, 3)
     uniforms = torch.rand(20_000, generator=torch.Generator().manual_seed(0))
     drawn, logp = sample_tokens(scores, uniforms, torch.ones(20_000))
@@ -94,7 +94,7 @@ def test_draws_follow_the_distribution() -> None:
     torch.testing.assert_close(logp, scores.gather(1, drawn.unsqueeze(1)).squeeze(1))
 
 
-def test_top_k_top_p_and_forbidden_tokens_restrict_the_draw() -> None:
+def test_filter_logprobs_applies_top_k_top_p_and_forbid() -> None:
     logp = torch.tensor([[0.4, 0.3, 0.2, 0.1]]).log()
 
     def kept(top_k: int = 0, top_p: float = 1.0, forbid: tuple[int, ...] = ()) -> list[bool]:
@@ -106,25 +106,25 @@ def test_top_k_top_p_and_forbidden_tokens_restrict_the_draw() -> None:
     assert kept(forbid=(0, 3)) == [False, True, True, False]
 
 
-def test_uniforms_near_one_stay_among_the_allowed() -> None:
+def test_sample_tokens_uniform_of_one_stays_within_allowed() -> None:
     scores = torch.tensor([[5.0, 1.0, -40.0, float("-inf")]])
     token, _ = sample_tokens(scores, torch.tensor([1.0]), torch.ones(1))
     assert int(token) < 3
 
 
-def test_an_answer_ends_at_the_context(model: Transformer) -> None:
+def test_generate_tokens_stops_at_context_end(model: Transformer) -> None:
     got = generate_tokens(model, [[5] * 30, [5]], 100, END, forbid=(END,), seed=0)
     assert got.lengths.tolist() == [2, 31]
 
 
 @pytest.mark.parametrize("prompt", [[1] * 32, []])
-def test_prompts_that_leave_no_room_are_refused(model: Transformer, prompt: list[int]) -> None:
+def test_generate_tokens_prompt_without_room_is_refused(model: Transformer, prompt: list[int]) -> None:
     with pytest.raises(UserError, match="prompt"):
         generate_tokens(model, [prompt, [1]], 4, END)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_gpu_draws_what_the_cpu_draws_beyond_the_recorded_step() -> None:
+def test_generate_tokens_on_gpu_equals_cpu() -> None:
     architecture = ModelConfig(
         vocabulary=64, layers=2, width=64, heads=4, kv_heads=2, context=128, tied=False
     )

@@ -33,24 +33,24 @@ def test_next_token_loss_is_reduced_in_float32(random: torch.Generator) -> None:
     assert next_token_loss(logits, targets).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_token_logprobs_are_those_of_log_softmax(random: torch.Generator) -> None:
+def test_token_logprobs_equal_log_softmax(random: torch.Generator) -> None:
     logits = torch.randn(3, 5, 11, generator=random)
     tokens = torch.randint(11, (3, 5), generator=random)
     expected = logits.log_softmax(-1).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
     torch.testing.assert_close(token_logprobs(logits, tokens), expected)
 
 
-def test_entropy_of_a_uniform_distribution_is_its_logarithm() -> None:
+def test_token_entropy_of_uniform_is_log_of_size() -> None:
     assert token_entropy(torch.zeros(2, 8)).tolist() == pytest.approx([math.log(8)] * 2)
 
 
-def test_bradley_terry_is_the_likelihood_of_the_preferences() -> None:
+def test_bradley_terry_loss_is_negative_log_likelihood() -> None:
     chosen, rejected = torch.tensor([2.0, 0.0]), torch.tensor([1.0, 3.0])
     likelihood = torch.sigmoid(chosen - rejected)
     assert bradley_terry_loss(chosen, rejected).item() == pytest.approx(-likelihood.log().sum().item())
 
 
-def test_whitened_values_have_deviation_one_over_real_tokens_only(random: torch.Generator) -> None:
+def test_whiten_values_uses_only_unmasked_tokens(random: torch.Generator) -> None:
     values = torch.randn(4, 6, generator=random) * 3 + 2
     mask = (torch.arange(6) < torch.tensor([[6], [3], [1], [4]])).float()
     values[mask == 0] = 1e6
@@ -62,7 +62,7 @@ def test_whitened_values_have_deviation_one_over_real_tokens_only(random: torch.
     assert white[mask == 0].abs().sum() == 0
 
 
-def test_advantages_are_the_discounted_sums_of_surprises(random: torch.Generator) -> None:
+def test_generalised_advantages_equal_discounted_sums(random: torch.Generator) -> None:
     rewards, values = torch.randn(2, 5, generator=random), torch.randn(2, 5, generator=random)
     mask = torch.tensor([[1.0, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
     rewards, values = rewards * mask, values * mask
@@ -80,14 +80,14 @@ def test_advantages_are_the_discounted_sums_of_surprises(random: torch.Generator
     assert advantages[1, 3:].abs().sum() == 0
 
 
-def test_policy_loss_is_minus_the_advantage_while_nothing_moved() -> None:
+def test_policy_loss_unchanged_policy_is_negative_advantage() -> None:
     logprobs, advantages = torch.tensor([[-1.0, -2.0, -9.0]]), torch.tensor([[0.5, -2.0, 7.0]])
     loss, clipped = policy_loss(logprobs, logprobs, advantages, torch.tensor([[1.0, 1.0, 0.0]]), 0.2)
     assert loss.item() == pytest.approx(1.5)
     assert clipped.item() == 0
 
 
-def test_policy_loss_gives_no_credit_beyond_the_clip() -> None:
+def test_policy_loss_beyond_clip_has_no_gradient() -> None:
     old = torch.zeros(1, 2)
     new = torch.log(torch.tensor([[2.0, 0.1]])).requires_grad_()
     loss, clipped = policy_loss(new, old, torch.tensor([[1.0, -1.0]]), torch.ones(1, 2), 0.2)
@@ -97,7 +97,7 @@ def test_policy_loss_gives_no_credit_beyond_the_clip() -> None:
     assert new.grad is not None and new.grad.abs().sum() == 0
 
 
-def test_value_loss_takes_the_worse_of_clipped_and_plain() -> None:
+def test_value_loss_takes_larger_of_clipped_and_plain() -> None:
     loss = value_loss(
         torch.tensor([[1.0]]), torch.tensor([[0.0]]), torch.tensor([[1.0]]), torch.ones(1, 1), 0.2
     )

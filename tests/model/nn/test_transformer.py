@@ -32,9 +32,7 @@ def tokenizer(language: Language) -> Tokenizer:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_logits_equal_those_of_transformers_on_the_folder(
-    shape: str, tokenizer: Tokenizer, tmp_path: Path
-) -> None:
+def test_compute_logits_equal_transformers_llama(shape: str, tokenizer: Tokenizer, tmp_path: Path) -> None:
     from transformers import LlamaForCausalLM
 
     ours = Transformer(SHAPES[shape]).init_weights(1)
@@ -46,7 +44,7 @@ def test_logits_equal_those_of_transformers_on_the_folder(
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_folder_that_transformers_saved_is_read(shape: str, tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_load_model_reads_folder_of_transformers(shape: str, tokenizer: Tokenizer, tmp_path: Path) -> None:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     a = SHAPES[shape]
@@ -68,9 +66,7 @@ def test_a_folder_that_transformers_saved_is_read(shape: str, tokenizer: Tokeniz
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_gradients_equal_those_of_transformers(
-    dtype: torch.dtype, tokenizer: Tokenizer, tmp_path: Path
-) -> None:
+def test_gradients_equal_transformers_llama(dtype: torch.dtype, tokenizer: Tokenizer, tmp_path: Path) -> None:
     """Our derivatives by hand, of the norm and the rotation, against autograd's."""
     from transformers import LlamaForCausalLM
 
@@ -90,7 +86,7 @@ def test_gradients_equal_those_of_transformers(
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_packed_documents_do_not_see_each_other(dtype: torch.dtype) -> None:
+def test_forward_packed_documents_are_independent(dtype: torch.dtype) -> None:
     model = Transformer(SHAPES["grouped"]).init_weights(1).to(dtype)
     first, second = tokens(1, 12), tokens(1, 20, seed=1)
     documents = torch.tensor([[0] * 12 + [1] * 20])
@@ -104,7 +100,7 @@ def test_packed_documents_do_not_see_each_other(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_padding_on_the_right_changes_nothing(dtype: torch.dtype) -> None:
+def test_forward_right_padding_changes_nothing(dtype: torch.dtype) -> None:
     model = Transformer(SHAPES["tied"]).init_weights(1).to(dtype)
     x = tokens(2, 20)
     padded = torch.cat([x[:1, :12], torch.zeros(1, 8, dtype=torch.int64)], 1)
@@ -115,7 +111,7 @@ def test_padding_on_the_right_changes_nothing(dtype: torch.dtype) -> None:
     )
 
 
-def test_fresh_weights_depend_on_the_seed_alone() -> None:
+def test_init_weights_depend_only_on_seed() -> None:
     one, same, other = (Transformer(SHAPES["tied"]).init_weights(seed) for seed in (1, 1, 2))
     name = "model.layers.1.mlp.down_proj.weight"
     assert torch.equal(one.state_dict()[name], same.state_dict()[name])
@@ -123,7 +119,7 @@ def test_fresh_weights_depend_on_the_seed_alone() -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_the_count_of_weights_is_right(shape: str) -> None:
+def test_num_parameters_equals_weight_count(shape: str) -> None:
     model = Transformer(SHAPES[shape])
     assert SHAPES[shape].num_parameters == sum(parameter.numel() for parameter in model.parameters())
 
@@ -136,6 +132,6 @@ def test_the_count_of_weights_is_right(shape: str) -> None:
         ("layers", {"layers": 0}),
     ],
 )
-def test_impossible_shapes_are_refused_by_name(key: str, values: dict[str, int]) -> None:
+def test_model_config_impossible_shape_is_refused_by_name(key: str, values: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=key):
         ModelConfig(vocabulary=300, **values)

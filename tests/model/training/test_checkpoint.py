@@ -27,7 +27,7 @@ def saved(folder: Path, steps: tuple[int, ...] = (1, 2, 3)) -> Path:
     return sorted(folder.glob("*.pt"))[-1]
 
 
-def test_save_checkpoint_keeps_the_newest_two(tmp_path: Path) -> None:
+def test_save_checkpoint_keeps_newest_two(tmp_path: Path) -> None:
     saved(tmp_path, (0, 1, 2, 3, 4))
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["00000003.pt", "00000004.pt"]
 
@@ -51,7 +51,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_load_checkpoint_sets_a_damaged_file_aside(tmp_path: Path, damage: str) -> None:
+def test_load_checkpoint_damaged_file_is_set_aside(tmp_path: Path, damage: str) -> None:
     newest = saved(tmp_path)
     harmed = DAMAGES[damage](newest.read_bytes())
     newest.write_bytes(harmed)
@@ -62,7 +62,7 @@ def test_load_checkpoint_sets_a_damaged_file_aside(tmp_path: Path, damage: str) 
     assert newest.with_name("00000003.pt.damaged").read_bytes() == harmed
 
 
-def test_load_checkpoint_never_overwrites_a_file_that_was_set_aside(tmp_path: Path) -> None:
+def test_load_checkpoint_set_aside_files_are_not_overwritten(tmp_path: Path) -> None:
     for content in (b"one", b"two"):
         (tmp_path / "00000009.pt").write_bytes(content)
         assert load_checkpoint(tmp_path, lambda text: None) is None
@@ -70,7 +70,7 @@ def test_load_checkpoint_never_overwrites_a_file_that_was_set_aside(tmp_path: Pa
     assert (tmp_path / "00000009.pt.damaged.2").read_bytes() == b"two"
 
 
-def test_load_checkpoint_raises_an_error_of_the_disk_and_touches_nothing(tmp_path: Path) -> None:
+def test_load_checkpoint_disk_error_is_raised_and_changes_nothing(tmp_path: Path) -> None:
     saved(tmp_path)
     (tmp_path / "00000004.pt").mkdir()
     with pytest.raises(IsADirectoryError):
@@ -78,7 +78,7 @@ def test_load_checkpoint_raises_an_error_of_the_disk_and_touches_nothing(tmp_pat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["00000002.pt", "00000003.pt", "00000004.pt"]
 
 
-def test_load_checkpoint_raises_for_want_of_memory_and_touches_nothing(tmp_path: Path) -> None:
+def test_load_checkpoint_out_of_memory_is_raised_and_changes_nothing(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, 7, {"value": torch.ones(100_000_000)})
     code = (
         "import resource, sys; from pathlib import Path; import psutil\n"
@@ -100,7 +100,7 @@ def restoring(folders: list[str], on_event: EventCallback) -> dict[str, Any]:
     return {"sum": step.item(), "rank": world.rank}
 
 
-def test_two_processes_load_the_checkpoint_that_the_first_chose(tmp_path: Path) -> None:
+def test_load_checkpoint_two_processes_load_choice_of_first(tmp_path: Path) -> None:
     newest = saved(tmp_path)
     newest.write_bytes(newest.read_bytes()[:-9])
     said: list[Any] = []
@@ -112,7 +112,7 @@ def test_two_processes_load_the_checkpoint_that_the_first_chose(tmp_path: Path) 
     assert len(messages) == 1 and newest.with_name("00000003.pt.damaged").exists()
 
 
-def test_a_process_that_lacks_the_checkpoint_is_told(tmp_path: Path) -> None:
+def test_load_checkpoint_process_without_file_is_refused(tmp_path: Path) -> None:
     saved(tmp_path / "first")
     (tmp_path / "second").mkdir()
     with pytest.raises(UserError, match=r"process 1 of 2 does not find .*second/00000003\.pt.*shared file"):
@@ -124,7 +124,7 @@ def test_a_process_that_lacks_the_checkpoint_is_told(tmp_path: Path) -> None:
         )
 
 
-def test_a_run_resumes_from_a_checkpoint_that_more_gpus_wrote(tmp_path: Path) -> None:
+def test_run_training_resumes_checkpoint_of_more_gpus(tmp_path: Path) -> None:
     whole = Line(parameters())
     run(whole, tmp_path / "whole")
     run(Line(parameters(steps=10)), tmp_path / "part")
@@ -136,7 +136,7 @@ def test_a_run_resumes_from_a_checkpoint_that_more_gpus_wrote(tmp_path: Path) ->
     assert resumed.taken == list(range(10, 20))
 
 
-def test_the_best_weights_are_loaded_or_their_loss_is_told(tmp_path: Path) -> None:
+def test_run_training_damaged_or_missing_best_weights_are_refused(tmp_path: Path) -> None:
     settings = {"steps": 12, "evaluate_every": 1, "patience": 30}
     run(Line(parameters(**settings)), tmp_path)
     best = tmp_path / "best.pt"
@@ -148,7 +148,7 @@ def test_the_best_weights_are_loaded_or_their_loss_is_told(tmp_path: Path) -> No
         run(Line(parameters(**settings)), tmp_path)
 
 
-def test_a_step_cannot_be_passed_by_without_a_checkpoint_to_go_back_to(tmp_path: Path) -> None:
+def test_run_training_skipped_step_without_checkpoint_is_refused(tmp_path: Path) -> None:
     recipe = Line(parameters(), bad=(8,))
     loop = Trainer(recipe, recipe.parameters, tmp_path, 1, lambda event: None)
     original = recipe.optimizer_step

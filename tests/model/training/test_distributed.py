@@ -28,17 +28,17 @@ SMOKE = Path(__file__).parents[3] / "configs" / "smoke.yaml"
         (["processes=4", "rlhf.held_out=3"], "rlhf.held_out is 3, and processes is 4"),
     ],
 )
-def test_a_preset_with_fewer_units_than_processes_is_refused(changes: list[str], says: str) -> None:
+def test_read_preset_batch_below_processes_is_refused(changes: list[str], says: str) -> None:
     with pytest.raises(UserError, match=says):
         read_preset(SMOKE, changes)
 
 
-def test_as_many_units_as_processes_are_enough() -> None:
+def test_read_preset_batch_equal_to_processes_is_accepted() -> None:
     assert read_preset(SMOKE, ["processes=4"]).processes == 4
     assert read_preset(SMOKE, ["processes=4", "rlhf.held_out=0"]).rlhf.held_out == 0
 
 
-def test_a_training_of_fewer_units_than_processes_says_so(language: Language, tmp_path: Path) -> None:
+def test_train_base_batch_below_processes_is_refused(language: Language, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="batch is 1, and processes is 2"):
         launch_training(
             pretrain.train_base, {**pretraining(language, batch=1), "folder": str(tmp_path / "out")},
@@ -46,7 +46,7 @@ def test_a_training_of_fewer_units_than_processes_says_so(language: Language, tm
         )  # fmt: skip
 
 
-def test_more_processes_than_gpus_are_refused() -> None:
+def test_check_processes_beyond_gpus_is_refused() -> None:
     check_processes("cpu", 99)
     count = torch.cuda.device_count()
     with pytest.raises(UserError, match=rf"processes is {count + 1}, and torch sees {count} GPU"):

@@ -20,23 +20,23 @@ from model.training.ppo_config import PolicyOptimizerParameters, PPOConfig
 @pytest.mark.parametrize(
     ("width", "answers", "rate"), [(128, 64, 8e-4), (768, 64, 3e-5), (2048, 512, 3e-5), (64, 2, 1.4e-4)]
 )
-def test_learning_rate_follows_width_and_answers(width: int, answers: float, rate: float) -> None:
+def test_derive_learning_rate_equals_known_values(width: int, answers: float, rate: float) -> None:
     assert derive_learning_rate(width, answers) == pytest.approx(rate, rel=0.02)
 
 
-def test_learning_rate_falls_with_width_and_rises_with_answers() -> None:
+def test_derive_learning_rate_falls_with_width_and_rises_with_answers() -> None:
     by_width = [derive_learning_rate(width, 64) for width in (96, 192, 384, 576, 1024)]
     by_answers = [derive_learning_rate(256, answers) for answers in (1, 4, 16, 64, 256)]
     assert by_width == sorted(by_width, reverse=True) and by_answers == sorted(by_answers)
 
 
 @pytest.mark.parametrize(("prompts", "batch", "steps"), [(24, 8, 20), (1000, 64, 63), (10**6, 64, 300)])
-def test_steps_follow_the_prompts(prompts: int, batch: int, steps: int) -> None:
+def test_derive_steps_follows_prompts(prompts: int, batch: int, steps: int) -> None:
     assert derive_steps(prompts, batch) == steps
 
 
 @pytest.mark.parametrize(("batch", "prompts"), [(8, 20), (64, 900), (256, 50_000)])
-def test_what_is_left_open_is_derived(batch: int, prompts: int) -> None:
+def test_with_derived_values_fills_open_settings(batch: int, prompts: int) -> None:
     found = PPOConfig(batch=batch).with_derived_values(96, prompts)
     answers = found.steps * batch
     assert found.kl_horizon < answers, "the price can move within the run"
@@ -45,7 +45,7 @@ def test_what_is_left_open_is_derived(batch: int, prompts: int) -> None:
     assert found.with_derived_values(96, prompts) == found
 
 
-def test_what_is_given_stays() -> None:
+def test_with_derived_values_keeps_given_settings() -> None:
     given = PPOConfig(
         steps=7, evaluate_every=3, kl_horizon=5.0, max_kl=4.0, max_step_kl=2.0,
         optimizer=PolicyOptimizerParameters(learning_rate=0.01),
@@ -54,13 +54,13 @@ def test_what_is_given_stays() -> None:
 
 
 @pytest.mark.parametrize(("key", "value"), [("max_kl", -1.0), ("max_step_kl", -0.1), ("steps", -1)])
-def test_values_below_zero_are_refused_by_name(key: str, value: float) -> None:
+def test_ppo_config_negative_value_is_refused_by_name(key: str, value: float) -> None:
     with pytest.raises(ValueError, match=key):
         PPOConfig(**{key: value})
 
 
 @pytest.mark.parametrize("p", [(0.5, 0.25, 0.125, 0.125), (0.125, 0.125, 0.25, 0.5), (0.7, 0.1, 0.1, 0.1)])
-def test_the_estimate_is_right_on_average_over_what_another_policy_samples(p: tuple[float, ...]) -> None:
+def test_estimate_kl_is_unbiased_under_other_sampler(p: tuple[float, ...]) -> None:
     # One row for each eighth of the sampling policy's probability, so the mean is the expectation.
     sampler = torch.tensor([0.5, 0.25, 0.125, 0.125])
     tokens = torch.tensor([0, 0, 0, 0, 1, 1, 2, 3])
@@ -73,7 +73,7 @@ def test_the_estimate_is_right_on_average_over_what_another_policy_samples(p: tu
     assert found == pytest.approx(exact, abs=1e-6)
 
 
-def test_the_estimate_is_of_a_whole_answer_and_counts_real_tokens() -> None:
+def test_estimate_kl_sums_over_answer_and_ignores_padding() -> None:
     logprobs, other = torch.full((2, 3), -1.0), torch.full((2, 3), -1.5)
     mask = torch.tensor([[1.0, 1, 1], [1, 0, 0]])
     token = math.exp(-0.5) - 1 + 0.5
@@ -92,18 +92,18 @@ def test_the_estimate_is_of_a_whole_answer_and_counts_real_tokens() -> None:
         (3.0, 4.0, math.inf, True),
     ],
 )
-def test_the_brake(before: float, after: float, moved: float, too_far: bool) -> None:
+def test_is_too_far_bounds_kl_and_step(before: float, after: float, moved: float, too_far: bool) -> None:
     assert StepBrake(12.0, 1.5).is_too_far(before, after, moved) is too_far
 
 
-def test_each_undone_step_halves_the_rate() -> None:
+def test_slow_down_halves_rate_each_time() -> None:
     brake = StepBrake(12.0, 1.5)
     for _ in range(3):
         brake.slow_down()
     assert (brake.undone, brake.rate) == (3, 0.125)
 
 
-def test_the_best_step_is_the_highest_score_within_the_bound() -> None:
+def test_best_step_is_highest_score_within_kl_bound() -> None:
     best = BestStep(6.0)
     weight = torch.zeros(2)
     for step, (score, kl) in enumerate([(0.0, 0.0), (0.4, 2.0), (0.9, 6.5), (0.3, 1.0), (math.nan, 1.0)]):
@@ -126,7 +126,7 @@ def test_the_best_step_is_the_highest_score_within_the_bound() -> None:
         ([math.nan, math.nan, math.nan, math.nan], 3, 0),  # there are no right answers
     ],
 )
-def test_a_step_that_lost_right_answers_is_passed_over(
+def test_best_step_with_higher_completion_loss_is_passed_over(
     losses: list[float], best: int, passed_over: int
 ) -> None:
     found = BestStep(6.0, 0.15)
@@ -138,7 +138,7 @@ def test_a_step_that_lost_right_answers_is_passed_over(
     assert other.state_dict() == found.state_dict() or math.isnan(other.first_loss)
 
 
-def test_a_start_that_nothing_beats_stays_the_best() -> None:
+def test_best_step_unbeaten_start_stays_best() -> None:
     best = BestStep(6.0)
     for step, score in enumerate([0.1, 0.1, -0.5]):
         best.keep_if_best(step, score, 1.0 * step, {"w": torch.full((1,), float(step))})

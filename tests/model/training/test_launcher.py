@@ -53,7 +53,7 @@ def looking(prompts: list[str], on_event: EventCallback) -> dict[str, Any]:
     return {"prompts": len(prompts), "seen": seen[:2], "order": str(order), "mode": oct(order.stat().st_mode)}
 
 
-def test_a_large_job_is_handed_over_unseen(tmp_path: Path) -> None:
+def test_launch_training_large_job_is_invisible_to_other_users(tmp_path: Path) -> None:
     prompts = [f"a secret prompt {number} \N{SNOWMAN} " * 50 for number in range(400)]
     found = launch_training(looking, {"prompts": prompts}, log=tmp_path / "KEY.log")
     assert found["prompts"] == 400 and "secret" not in str(found["seen"])
@@ -61,7 +61,7 @@ def test_a_large_job_is_handed_over_unseen(tmp_path: Path) -> None:
     assert not (tmp_path / "KEY.job").exists()
 
 
-def test_events_and_the_result_come_back(tmp_path: Path) -> None:
+def test_launch_training_returns_events_and_result(tmp_path: Path) -> None:
     events: list[Any] = []
     result = launch_training(counting, {"steps": 3}, on_event=events.append, log=tmp_path / "log")
     assert result == {"steps": 3, "rank": "0"}
@@ -69,23 +69,23 @@ def test_events_and_the_result_come_back(tmp_path: Path) -> None:
     assert "a library's chatter" in (tmp_path / "log").read_text()
 
 
-def test_the_users_error_stays_one(tmp_path: Path) -> None:
+def test_launch_training_user_error_is_raised_unchanged(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"rlhf\.steps is wrong"):
         launch_training(refusing, {}, log=tmp_path / "log")
 
 
-def test_a_crash_is_one_sentence_and_the_log_has_the_rest(tmp_path: Path) -> None:
+def test_launch_training_crash_is_one_sentence_with_traceback_in_log(tmp_path: Path) -> None:
     with pytest.raises(TrainingFailed, match="ZeroDivisionError: by nothing"):
         launch_training(crashing, {}, log=tmp_path / "log")
     assert "Traceback" in (tmp_path / "log").read_text()
 
 
-def test_a_killed_process_is_noticed(tmp_path: Path) -> None:
+def test_launch_training_killed_process_is_reported(tmp_path: Path) -> None:
     with pytest.raises(TrainingFailed, match=r"was killed \(SIGKILL; the system does that where memory"):
         launch_training(dying, {}, log=tmp_path / "log")
 
 
-def test_the_group_dies_with_its_parent(tmp_path: Path) -> None:
+def test_launch_training_killed_parent_ends_group(tmp_path: Path) -> None:
     code = (
         "from pathlib import Path; from model.training.launcher import launch_training; "
         "from tests.model.training.test_launcher import sleeping; "

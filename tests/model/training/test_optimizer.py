@@ -46,14 +46,14 @@ def train(learner: MixedPrecisionOptimizer, steps: int, first: int = 0) -> float
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("parameters", [OptimizerParameters(learning_rate=0.01), MUON])
-def test_steps_lower_the_loss(dtype: torch.dtype, parameters: OptimizerParameters) -> None:
+def test_optimizer_steps_lower_loss(dtype: torch.dtype, parameters: OptimizerParameters) -> None:
     learner = MixedPrecisionOptimizer(Layered(), parameters, dtype, ProcessGroup())
     assert train(learner, 200) < 0.5 * train(
         MixedPrecisionOptimizer(Layered(), parameters, dtype, ProcessGroup()), 1
     )
 
 
-def test_masters_stay_in_float32_and_copies_follow() -> None:
+def test_optimizer_masters_stay_float32_and_weights_follow() -> None:
     learner = MixedPrecisionOptimizer(Layered(), MUON, torch.bfloat16, ProcessGroup())
     train(learner, 3)
     for master, weight in zip(learner.masters, learner.weights, strict=True):
@@ -63,7 +63,7 @@ def test_masters_stay_in_float32_and_copies_follow() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_restored_learner_goes_on_in_the_same_bits(dtype: torch.dtype) -> None:
+def test_optimizer_restored_state_continues_in_same_bits(dtype: torch.dtype) -> None:
     whole = MixedPrecisionOptimizer(Layered(), MUON, dtype, ProcessGroup())
     train(whole, 3)
     state = copy.deepcopy(whole.state_dict())
@@ -75,7 +75,7 @@ def test_a_restored_learner_goes_on_in_the_same_bits(dtype: torch.dtype) -> None
         assert torch.equal(one, other)
 
 
-def test_a_gradient_that_is_not_finite_changes_nothing() -> None:
+def test_optimizer_infinite_gradient_changes_nothing() -> None:
     learner = MixedPrecisionOptimizer(Layered(), MUON, torch.float32, ProcessGroup())
     train(learner, 1)
     before = [master.detach().clone() for master in learner.masters]
@@ -87,13 +87,13 @@ def test_a_gradient_that_is_not_finite_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("shape", [(2, 16, 16), (3, 8, 32), (1, 32, 8)])
-def test_orthogonalised_matrices_have_singular_values_near_one(shape: tuple[int, ...]) -> None:
+def test_orthogonalize_matrices_gives_singular_values_near_one(shape: tuple[int, ...]) -> None:
     matrices = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     values = torch.linalg.svdvals(orthogonalize_matrices(matrices))
     assert values.min() > 0.4 and values.max() < 1.3
 
 
-def test_the_schedule_warms_up_holds_and_decays() -> None:
+def test_lr_scale_warms_up_holds_and_decays() -> None:
     parameters = OptimizerParameters(warmup=0.1, decay=0.5, final=0.1)
     scales = [parameters.lr_scale(step, 100) for step in range(100)]
     assert scales[0] == pytest.approx(0.1)
@@ -105,6 +105,6 @@ def test_the_schedule_warms_up_holds_and_decays() -> None:
 @pytest.mark.parametrize(
     ("key", "value"), [("clip", 0), ("learning_rate", -1.0), ("warmup", 1.5), ("beta2", 2.0), ("decay", 0.99)]
 )
-def test_values_out_of_range_are_refused_by_name(key: str, value: float) -> None:
+def test_optimizer_parameters_out_of_range_are_refused_by_name(key: str, value: float) -> None:
     with pytest.raises(ValueError, match=key):
         OptimizerParameters(**{key: value})

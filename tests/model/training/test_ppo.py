@@ -52,14 +52,14 @@ def rewards_of(folder: Path) -> list[float]:
     return [line["reward"] for line in lines if "reward" in line]
 
 
-def test_a_known_reward_rises(language: Language, tmp_path: Path) -> None:
+def test_ppo_trainer_known_reward_rises(language: Language, tmp_path: Path) -> None:
     made = recipe(language, tmp_path / "model")
     Trainer(made, made.parameters, tmp_path, 3, lambda event: None).run_training()
     rewards = rewards_of(tmp_path)
     assert sum(rewards[-3:]) / 3 > sum(rewards[:3]) / 3 + 0.4
 
 
-def test_the_price_of_divergence_holds_the_policy(language: Language, tmp_path: Path) -> None:
+def test_ppo_trainer_kl_price_limits_divergence(language: Language, tmp_path: Path) -> None:
     kl = {}
     for price in (0.0, 5.0):
         made = recipe(language, tmp_path / f"model{price}", kl_coefficient=price)
@@ -68,7 +68,7 @@ def test_the_price_of_divergence_holds_the_policy(language: Language, tmp_path: 
     assert kl[5.0] < 0.5 * kl[0.0]
 
 
-def test_the_coefficient_follows_the_target(language: Language, tmp_path: Path) -> None:
+def test_adapt_kl_price_follows_target(language: Language, tmp_path: Path) -> None:
     made = recipe(language, tmp_path, kl_target=6.0, kl_coefficient=0.15, kl_horizon=100.0)
     made._adapt_kl_price(60.0)
     assert made.kl_coefficient == pytest.approx(0.15 * (1 + 0.2 * 32 / 100))
@@ -76,9 +76,7 @@ def test_the_coefficient_follows_the_target(language: Language, tmp_path: Path) 
     assert made.kl_coefficient == pytest.approx(0.15 * (1 + 0.2 * 0.32) * (1 - 0.2 * 0.32))
 
 
-def test_before_the_first_step_nothing_diverges_and_values_are_zero(
-    language: Language, tmp_path: Path
-) -> None:
+def test_ppo_trainer_before_first_step_has_no_divergence(language: Language, tmp_path: Path) -> None:
     made = recipe(language, tmp_path)
     rollouts = made.roll_out(made.prompts[:8], (0, 1))
     assert rollouts.token_kl().abs().max() == 0
@@ -88,14 +86,14 @@ def test_before_the_first_step_nothing_diverges_and_values_are_zero(
     assert figures["ratio_off"] < 0.02
 
 
-def test_rollouts_depend_on_their_place_alone(language: Language, tmp_path: Path) -> None:
+def test_roll_out_depends_only_on_step_and_seed(language: Language, tmp_path: Path) -> None:
     made = recipe(language, tmp_path)
     one, same, other = (made.roll_out(made.prompts[:8], (step, 1)) for step in (4, 4, 5))
     assert torch.equal(one.completions, same.completions)
     assert not torch.equal(one.completions, other.completions)
 
 
-def test_the_score_stands_at_the_end_less_what_is_missing(language: Language, tmp_path: Path) -> None:
+def test_token_rewards_put_score_less_penalties_at_end(language: Language, tmp_path: Path) -> None:
     made = recipe(language, tmp_path, missing_end=1.0, kl_coefficient=0.5, length_weight=2.0)
     made.reference_length = 4.0
     mask = torch.tensor([[1.0, 1, 1, 1], [1, 1, 0, 0]])
@@ -113,12 +111,12 @@ def test_the_score_stands_at_the_end_less_what_is_missing(language: Language, tm
     ("key", "value"),
     [("temperature", 0.0), ("minibatches", 5), ("clip", -1.0), ("trace", 1.5), ("epochs", 0)],
 )
-def test_values_out_of_range_are_refused_by_name(key: str, value: float) -> None:
+def test_ppo_config_out_of_range_is_refused_by_name(key: str, value: float) -> None:
     with pytest.raises(ValueError, match=key):
         PPOConfig(**{key: value})
 
 
-def test_a_step_that_goes_too_far_is_undone_to_the_bit(language: Language, tmp_path: Path) -> None:
+def test_optimizer_step_too_far_is_undone_in_every_bit(language: Language, tmp_path: Path) -> None:
     rates = OptimizerParameters(learning_rate=0.05, warmup=0.0, decay=0.0)
     made = recipe(language, tmp_path, optimizer=rates, max_kl=4.0, max_step_kl=0.5)
     said: list[str] = []
@@ -133,7 +131,7 @@ def test_a_step_that_goes_too_far_is_undone_to_the_bit(language: Language, tmp_p
     assert made.brake.rate == 0.5**MOST_TRIES and "it is left out" in said[0]
 
 
-def test_a_step_that_goes_too_far_is_taken_again_at_a_lower_rate(language: Language, tmp_path: Path) -> None:
+def test_optimizer_step_too_far_is_repeated_at_lower_rate(language: Language, tmp_path: Path) -> None:
     rates = OptimizerParameters(learning_rate=0.05, warmup=0.0, decay=0.0)
     made = recipe(language, tmp_path, optimizer=rates, max_kl=4.0, max_step_kl=0.5)
     said: list[str] = []
@@ -147,7 +145,7 @@ def test_a_step_that_goes_too_far_is_taken_again_at_a_lower_rate(language: Langu
     assert 0 < made.evaluate_policy()["valid_kl"] < 6
 
 
-def test_moments_of_an_undone_step_are_undone_too(language: Language, tmp_path: Path) -> None:
+def test_optimizer_step_undone_restores_moments(language: Language, tmp_path: Path) -> None:
     made = recipe(language, tmp_path, max_kl=4.0, max_step_kl=1.0)
     made.optimizer_step(0)
     before = copy.deepcopy(made.learner.state_dict()["adam"]["state"])
@@ -159,7 +157,7 @@ def test_moments_of_an_undone_step_are_undone_too(language: Language, tmp_path: 
     )
 
 
-def test_the_result_is_the_best_step(language: Language, tmp_path: Path) -> None:
+def test_take_best_returns_best_evaluated_step(language: Language, tmp_path: Path) -> None:
     made = recipe(language, tmp_path / "model", evaluate_every=5)
     figures = Trainer(made, made.parameters, tmp_path, 3, lambda event: None).run_training()
     found = made.take_best()
@@ -172,7 +170,7 @@ def test_the_result_is_the_best_step(language: Language, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("share", [1.0, 0.0, 0.5])
-def test_a_step_that_lost_right_answers_is_not_the_result(
+def test_take_best_skips_steps_that_lost_right_answers(
     language: Language, tmp_path: Path, share: float
 ) -> None:
     """The bound is put between the increases that the steps have, so that some are beyond it and some not."""
@@ -200,7 +198,7 @@ def test_a_step_that_lost_right_answers_is_not_the_result(
         assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_the_loss_on_right_answers_is_that_of_their_tokens(language: Language, tmp_path: Path) -> None:
+def test_mean_completion_loss_weighs_tokens(language: Language, tmp_path: Path) -> None:
     made = recipe(language, tmp_path)
     alone = [
         mean_completion_loss(made.policy.body, [e], made.tokenizer.end, ProcessGroup())
@@ -214,7 +212,7 @@ def test_the_loss_on_right_answers_is_that_of_their_tokens(language: Language, t
     assert len(read_right_answers(long, made.tokenizer, 32)) == len(RIGHT)
 
 
-def test_the_result_is_sft_where_nothing_beats_it(language: Language, tmp_path: Path) -> None:
+def test_take_best_without_improvement_returns_sft_weights(language: Language, tmp_path: Path) -> None:
     made = recipe(language, tmp_path / "model", evaluate_every=5, steps=10)
     made.best.max_kl = 1e-9
     said: list[str] = []
@@ -229,7 +227,7 @@ def test_the_result_is_sft_where_nothing_beats_it(language: Language, tmp_path: 
             assert torch.equal(value, start[name.removeprefix("body.")])
 
 
-def test_without_held_out_prompts_the_last_step_is_kept(language: Language, tmp_path: Path) -> None:
+def test_take_best_without_held_out_prompts_keeps_last_step(language: Language, tmp_path: Path) -> None:
     made = recipe(language, tmp_path / "model", steps=3)
     made.held_out = []
     said: list[str] = []
@@ -239,7 +237,7 @@ def test_without_held_out_prompts_the_last_step_is_kept(language: Language, tmp_
 
 
 @pytest.mark.parametrize(("off", "says"), [(0.0, 0), (0.0005, 0), (0.2, 1)])
-def test_a_first_ratio_beyond_rounding_is_said_once(
+def test_check_first_ratio_beyond_rounding_is_reported_once(
     language: Language, tmp_path: Path, off: float, says: int
 ) -> None:
     made = recipe(language, tmp_path)
@@ -250,6 +248,6 @@ def test_a_first_ratio_beyond_rounding_is_said_once(
     assert len(said) == says and made.ratio_off == off
 
 
-def test_a_first_ratio_that_no_rounding_explains_stops(language: Language, tmp_path: Path) -> None:
+def test_check_first_ratio_far_off_is_refused(language: Language, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="do not compute the same probabilities"):
         recipe(language, tmp_path)._check_first_ratio(0.7)

@@ -93,7 +93,7 @@ def stage(name: str, language: Language, made: dict[str, Path], **settings: Any)
 @pytest.mark.parametrize(
     ("name", "kills"), [("pretrain", (3, 20)), ("sft", (1, 45)), ("reward", (15,)), ("rlhf", (1, 5))]
 )
-def test_killed_and_resumed_ends_in_the_same_bits(
+def test_training_killed_and_resumed_ends_in_same_bits(
     name: str,
     kills: tuple[int, ...],
     language: Language,
@@ -110,7 +110,7 @@ def test_killed_and_resumed_ends_in_the_same_bits(
     assert digest(tmp_path / name) == digest(trained[name])
 
 
-def test_what_only_a_resumption_needs_stands_apart(trained: dict[str, Path]) -> None:
+def test_training_outputs_hold_no_resumption_files(trained: dict[str, Path]) -> None:
     for folder in trained.values():
         names = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
         others = [name.name for name in names if name.parts[0] not in TRACES]
@@ -122,7 +122,7 @@ def curve(folder: Path, name: str) -> list[float]:
     return [row[name] for row in rows if name in row]
 
 
-def test_each_stage_learns(trained: dict[str, Path]) -> None:
+def test_training_of_each_stage_lowers_its_loss(trained: dict[str, Path]) -> None:
     bits = curve(trained["pretrain"], "valid_bits_per_byte")
     assert bits[-1] < 0.6 * bits[0]
     losses = curve(trained["sft"], "valid_loss")
@@ -130,15 +130,13 @@ def test_each_stage_learns(trained: dict[str, Path]) -> None:
     assert curve(trained["reward"], "pair_accuracy")[-1] > 0.95
 
 
-def test_samples_are_kept_from_the_first_middle_and_last_step(trained: dict[str, Path]) -> None:
+def test_train_base_keeps_samples_of_first_middle_and_last_step(trained: dict[str, Path]) -> None:
     kept = json.loads((trained["pretrain"] / "samples.json").read_text())
     assert [entry["step"] for entry in kept] == [0, 15, 30]
     assert [sample["prompt"] for sample in kept[0]["samples"]] == ["the film", "the"]
 
 
-def test_scores_are_normalised_and_prefer_what_people_prefer(
-    trained: dict[str, Path], language: Language
-) -> None:
+def test_load_reward_scores_preferred_text_higher(trained: dict[str, Path], language: Language) -> None:
     model = load_reward(trained["reward"], "cpu")
     prompt = language.tokenizer.encode_prompt("Finish: the film")
     rows = [
@@ -150,7 +148,7 @@ def test_scores_are_normalised_and_prefer_what_people_prefer(
     assert model.deviation > 0
 
 
-def test_two_processes_draw_the_curve_of_one(language: Language, tmp_path: Path) -> None:
+def test_train_base_two_processes_follow_curve_of_one(language: Language, tmp_path: Path) -> None:
     curves = {}
     for processes in (1, 2):
         arguments = {**pretraining(language, steps=12), "folder": str(tmp_path / str(processes))}
@@ -160,7 +158,7 @@ def test_two_processes_draw_the_curve_of_one(language: Language, tmp_path: Path)
     assert curves[2] == pytest.approx(curves[1], rel=5e-3)
 
 
-def test_early_stop_keeps_the_best_weights(language: Language, tmp_path: Path) -> None:
+def test_train_base_early_stop_keeps_best_weights(language: Language, tmp_path: Path) -> None:
     settings = {"steps": 400, "evaluate_every": 5, "patience": 2, "optimizer": {"learning_rate": 0.05}}
     figures = pretrain.train_base(**pretraining(language, **settings), folder=str(tmp_path), on_event=quiet)
     bits = curve(tmp_path, "valid_bits_per_byte")
@@ -171,7 +169,7 @@ def test_early_stop_keeps_the_best_weights(language: Language, tmp_path: Path) -
 TOO_FAST = {"steps": 6, "max_kl": 2.0, "max_step_kl": 0.2, "optimizer": {"learning_rate": 0.02}}
 
 
-def test_undone_steps_resume_to_the_same_bits(
+def test_train_ppo_undone_steps_resume_in_same_bits(
     language: Language,
     trained: dict[str, Path],
     tmp_path: Path,
@@ -186,7 +184,7 @@ def test_undone_steps_resume_to_the_same_bits(
     assert digest(tmp_path / "resumed") == digest(tmp_path / "whole")
 
 
-def test_two_processes_undo_the_steps_of_one(
+def test_train_ppo_two_processes_undo_same_first_step(
     language: Language, trained: dict[str, Path], tmp_path: Path
 ) -> None:
     figures = {}
@@ -211,28 +209,28 @@ def test_two_processes_undo_the_steps_of_one(
 @pytest.mark.parametrize(
     ("name", "key"), [("pretrain", "pretrain.batch"), ("sft", "sft.batch"), ("rlhf", "rlhf.batch")]
 )
-def test_less_than_a_batch_is_refused(
+def test_training_less_than_one_batch_is_refused(
     name: str, key: str, language: Language, trained: dict[str, Path], tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match=key):
         stage(name, language, trained, batch=4096)(tmp_path, quiet)
 
 
-def test_labels_fewer_than_a_batch_are_refused(
+def test_train_reward_less_than_one_batch_is_refused(
     language: Language, trained: dict[str, Path], tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match=r"reward\.batch"):
         stage("reward", language, trained, batch=4096)(tmp_path, quiet)
 
 
-def test_answers_that_leave_no_room_for_a_prompt_are_refused(
+def test_train_ppo_answers_as_long_as_context_are_refused(
     language: Language, trained: dict[str, Path], tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match=r"rlhf\.new_tokens"):
         stage("rlhf", language, trained, new_tokens=CONTEXT)(tmp_path, quiet)
 
 
-def test_prompts_of_labels_that_leave_no_room_for_an_answer_are_refused_at_once(
+def test_train_reward_prompts_without_room_are_refused_before_training(
     language: Language, trained: dict[str, Path], tmp_path: Path
 ) -> None:
     with pytest.raises(
@@ -242,7 +240,7 @@ def test_prompts_of_labels_that_leave_no_room_for_an_answer_are_refused_at_once(
     assert not (tmp_path / "curves.jsonl").exists()
 
 
-def test_labels_of_one_class_are_refused(
+def test_train_reward_labels_of_one_class_are_refused(
     language: Language, trained: dict[str, Path], tmp_path: Path
 ) -> None:
     for name in ("train.ratings", "train.comparisons", "pairs.valid"):
@@ -254,7 +252,7 @@ def test_labels_of_one_class_are_refused(
         stage("reward", other, trained)(tmp_path / "out", quiet)
 
 
-def test_prompts_longer_than_the_context_are_left_out_and_said(
+def test_train_sft_pairs_beyond_context_are_dropped_and_reported(
     language: Language, trained: dict[str, Path], tmp_path: Path
 ) -> None:
     long = {"prompt": "the film " * 40, "completion": " is good.", "source": "film"}
@@ -274,7 +272,7 @@ def test_prompts_longer_than_the_context_are_left_out_and_said(
     assert any("longer than the context" in text for text in said)
 
 
-def test_a_broken_line_is_named(language: Language, trained: dict[str, Path], tmp_path: Path) -> None:
+def test_train_sft_broken_line_is_named(language: Language, trained: dict[str, Path], tmp_path: Path) -> None:
     other = Language.__new__(Language)
     other.__dict__.update(language.__dict__, split=tmp_path / "split")
     shard = tmp_path / "split" / "train" / "pairs" / "00000.jsonl"
@@ -285,7 +283,7 @@ def test_a_broken_line_is_named(language: Language, trained: dict[str, Path], tm
         stage("sft", other, trained)(tmp_path / "out", quiet)
 
 
-def test_conversations_go_through_the_chain_and_resume_to_the_same_bits(
+def test_training_on_conversations_resumes_in_same_bits(
     language: Language,
     trained: dict[str, Path],
     tmp_path: Path,

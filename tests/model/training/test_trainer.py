@@ -75,7 +75,7 @@ def run(recipe: Line, folder: Path, said: list[str] | None = None) -> dict[str, 
     return Trainer(recipe, recipe.parameters, folder, 1, on_event).run_training()
 
 
-def test_a_loss_that_is_not_finite_names_the_batch_and_is_passed_by(tmp_path: Path) -> None:
+def test_run_training_infinite_loss_names_batch_and_skips_it(tmp_path: Path) -> None:
     said: list[str] = []
     recipe = Line(parameters(), bad=(8,))
     figures = run(recipe, tmp_path, said)
@@ -85,7 +85,7 @@ def test_a_loss_that_is_not_finite_names_the_batch_and_is_passed_by(tmp_path: Pa
     assert recipe.taken == [0, 1, 2, 3, 4, 5, 6, 7, 5, 6, 7, *range(9, 20)]
 
 
-def test_what_was_passed_by_stays_so_after_a_kill(tmp_path: Path) -> None:
+def test_run_training_skipped_batch_stays_skipped_after_kill(tmp_path: Path) -> None:
     whole = Line(parameters(), bad=(8,))
     run(whole, tmp_path / "whole")
     short = Line(parameters(), bad=(8,))
@@ -107,12 +107,12 @@ def test_what_was_passed_by_stays_so_after_a_kill(tmp_path: Path) -> None:
     assert (tmp_path / "whole/curves.jsonl").read_text() == (tmp_path / "killed/curves.jsonl").read_text()
 
 
-def test_many_such_batches_stop_the_training(tmp_path: Path) -> None:
+def test_run_training_too_many_infinite_losses_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="11 batches gave a loss that is not finite"):
         run(Line(parameters(), bad=tuple(range(2, 14))), tmp_path)
 
 
-def test_a_request_to_stop_leaves_a_checkpoint_of_the_very_step(tmp_path: Path) -> None:
+def test_run_training_sigterm_saves_checkpoint_of_that_step(tmp_path: Path) -> None:
     recipe = Line(parameters())
     original = recipe.optimizer_step
 
@@ -129,7 +129,7 @@ def test_a_request_to_stop_leaves_a_checkpoint_of_the_very_step(tmp_path: Path) 
     assert resumed.taken[0] == 8
 
 
-def test_a_half_written_line_of_the_curve_is_dropped(tmp_path: Path) -> None:
+def test_run_training_half_written_curve_line_is_dropped(tmp_path: Path) -> None:
     run(Line(parameters(steps=5)), tmp_path)
     with (tmp_path / "curves.jsonl").open("a") as file:
         file.write('{"step": 6, "lo')
@@ -138,7 +138,7 @@ def test_a_half_written_line_of_the_curve_is_dropped(tmp_path: Path) -> None:
     assert max(steps) == 5
 
 
-def test_patience_counts_evaluations_without_a_new_best(tmp_path: Path) -> None:
+def test_run_training_patience_stops_without_improvement(tmp_path: Path) -> None:
     settings = {
         "steps": 400,
         "evaluate_every": 1,
@@ -153,11 +153,11 @@ def test_patience_counts_evaluations_without_a_new_best(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["steps", "batch", "micro_batch", "patience", "checkpoint_every"])
-def test_values_out_of_range_are_refused_by_name(key: str) -> None:
+def test_loop_parameters_out_of_range_are_refused_by_name(key: str) -> None:
     with pytest.raises(ValueError, match=key):
         parameters(**{key: -1})
 
 
-def test_an_unknown_key_is_an_error_of_the_users() -> None:
+def test_loop_parameters_unknown_key_is_refused() -> None:
     with pytest.raises(UserError, match="stepz"):
         LoopParameters.read({"stepz": 3})
