@@ -43,7 +43,7 @@ def test_imports_go_down_only(room: str) -> None:
     assert not breaches
 
 
-def test_the_model_needs_little() -> None:
+def test_model_imports_only_listed_packages() -> None:
     allowed = MODEL_PACKAGES | {"model"} | set(sys.stdlib_module_names)
     breaches = [
         f"{file}:{line}: {name}"
@@ -55,7 +55,7 @@ def test_the_model_needs_little() -> None:
 
 
 @pytest.mark.parametrize("room", ROOMS)
-def test_nothing_is_pickled(room: str) -> None:
+def test_modules_import_no_pickle_package(room: str) -> None:
     breaches = [
         f"{file}:{line}: {name}"
         for file in files(room)
@@ -65,7 +65,7 @@ def test_nothing_is_pickled(room: str) -> None:
     assert not breaches
 
 
-def test_the_environment_is_read_in_flows_alone() -> None:
+def test_environment_is_read_only_in_flows() -> None:
     # What starts a process hands its environment on, and the elastic launcher describes the group in it.
     launchers = {
         ROOT / name
@@ -87,7 +87,7 @@ def test_the_environment_is_read_in_flows_alone() -> None:
 
 
 @pytest.mark.parametrize("room", ROOMS)
-def test_nothing_happens_at_import(room: str) -> None:
+def test_modules_execute_nothing_at_import(room: str) -> None:
     breaches = [
         f"{file}:{node.lineno}"
         for file in files(room)
@@ -136,23 +136,23 @@ def find_circles(graph: Mapping[str, set[str]]) -> list[list[str]]:
     return [list(circle) for circle in sorted(circles) if circle]
 
 
-def test_find_circles_reports_a_loop_and_nothing_else() -> None:
+def test_find_circles_reports_only_loops() -> None:
     graph = {"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set(), "e": {"a"}}
     assert find_circles(graph) == [["b", "c"]]
 
 
-def test_no_two_files_import_each_other() -> None:
+def test_modules_have_no_import_circles() -> None:
     known = modules()
     graph = {name: imports_of(path, known) - {name} for name, path in known.items()}
     assert find_circles(graph) == []
 
 
-def test_packages_import_downwards(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_import_contracts_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     assert lint_imports(no_cache=True) == 0
 
 
-def test_tasks_holds_only_stages() -> None:
+def test_tasks_folder_holds_only_stages() -> None:
     pipeline = imports_of(ROOT / "flows" / "pipeline.py", modules())
     own = [path for path in (ROOT / "tasks").glob("*.py") if path.name != "__init__.py"]
     assert [path.name for path in own if f"tasks.{path.stem}" not in pipeline] == []
@@ -172,12 +172,12 @@ def test_packages_of_tasks_import_no_stage() -> None:
     assert breaches == []
 
 
-def test_every_package_says_what_belongs_there() -> None:
+def test_packages_have_docstring_of_two_sentences() -> None:
     packages = [path for path in modules().values() if path.name == "__init__.py"]
     said = [ast.get_docstring(ast.parse(path.read_text())) or "" for path in packages]
     short = [path.parent.name for path, text in zip(packages, said, strict=True) if text.count(".") < 2]
     assert short == []
 
 
-def test_the_data_folder_knows_every_kind_of_record() -> None:
+def test_data_folder_knows_every_kind_of_record() -> None:
     assert tuple(TYPES) == KINDS

@@ -18,7 +18,7 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_links_lead_somewhere(document: Path) -> None:
+def test_documents_local_links_exist(document: Path) -> None:
     # Pictures are left out: they are taken of a run.
     links = re.findall(r"(?<!!)\[[^\]]*\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text("utf-8"))
     local = [link for link in links if not link.startswith("http")]
@@ -35,7 +35,7 @@ def keys(kind: Any, prefix: str = "") -> Iterator[str]:
             yield field.name
 
 
-def test_every_key_is_explained() -> None:
+def test_configuration_page_lists_every_key() -> None:
     page = (ROOT / "docs" / "configuration.md").read_text("utf-8")
     explained = set(re.findall(r"`([a-z0-9_.]+)`", page))
     explained |= {name.rpartition(".")[2] for name in explained}
@@ -49,7 +49,7 @@ def test_every_key_is_explained() -> None:
     assert missing == []
 
 
-def test_every_package_stands_in_the_tree() -> None:
+def test_readme_tree_lists_every_package() -> None:
     readme = (ROOT / "README.md").read_text("utf-8")
     tree = readme.partition("## The tree")[2].partition("## Further")[0]
     packages = [
@@ -58,7 +58,7 @@ def test_every_package_stands_in_the_tree() -> None:
     assert [str(path.relative_to(ROOT)) for path in packages if f"{path.name}/" not in tree] == []
 
 
-def test_the_manifest_for_kubernetes_fits_together() -> None:
+def test_kubernetes_manifest_matches_deployments() -> None:
     page = (ROOT / "docs" / "hosts.md").read_text("utf-8")
     blocks = [block for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "apiVersion" in block]
     claim, deployment = yaml.safe_load_all(blocks[0])
@@ -75,6 +75,6 @@ def test_the_manifest_for_kubernetes_fits_together() -> None:
     assert worker["command"][worker["command"].index("--pool") + 1] == pools["stage"]
 
 
-def test_nothing_is_left_to_be_written() -> None:
+def test_documents_hold_no_placeholders() -> None:
     for document in DOCUMENTS:
         assert not re.search(r"TODO|TBD|FIXME|lorem", document.read_text("utf-8")), document.name

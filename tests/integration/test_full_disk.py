@@ -54,7 +54,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_a_file_stays_as_it_was(tmp_path: Path, name: str) -> None:
+def test_writers_full_disk_keeps_existing_file(tmp_path: Path, name: str) -> None:
     file = tmp_path / "kept.jsonl"
     content = OLD * 600
     file.write_text(content)
@@ -66,7 +66,7 @@ def test_a_file_stays_as_it_was(tmp_path: Path, name: str) -> None:
     )  # fmt: skip
 
 
-def test_a_list_of_files_and_known_labels_leave_no_part(tmp_path: Path) -> None:
+def test_list_files_and_remember_labels_full_disk_leaves_no_part(tmp_path: Path) -> None:
     list_files(tmp_path, ["text/00000.jsonl"])
     with no_room(), pytest.raises(UserError):
         list_files(tmp_path, [f"text/{number:05}.jsonl" for number in range(900)])
@@ -76,20 +76,20 @@ def test_a_list_of_files_and_known_labels_leave_no_part(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_settings_of_the_server_leave_no_part(tmp_path: Path) -> None:
+def test_write_settings_full_disk_leaves_no_part(tmp_path: Path) -> None:
     with no_room(8), pytest.raises(OSError, match="File too large"):
         write_settings(tmp_path, "sqlite:///a.db", "ann")
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_a_snapshot_of_the_code_leaves_no_part(tmp_path: Path) -> None:
+def test_store_snapshot_full_disk_leaves_no_part(tmp_path: Path) -> None:
     files = {"flows/a.py": b"# short", "tasks/b.py": b"# " + b"x" * 900, "requirements.txt": b""}
     with no_room(), pytest.raises(OSError, match="File too large"):
         _store_snapshot(tmp_path / "sources", "0" * 20, files)
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_weights_say_which_disk_is_full(tmp_path: Path) -> None:
+def test_save_weights_full_disk_names_file(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     with no_room(), pytest.raises(OSError, match=r"model\.safetensors"), atomic_path(path) as part:
         _save_weights({"w": torch.zeros(9000)}, part)
@@ -97,7 +97,7 @@ def test_weights_say_which_disk_is_full(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt, ValueError])
-def test_any_error_removes_the_part(tmp_path: Path, error: type[BaseException]) -> None:
+def test_atomic_path_any_error_removes_part(tmp_path: Path, error: type[BaseException]) -> None:
     file = tmp_path / "a.json"
     file.write_text(OLD)
     with pytest.raises(error), atomic_path(file) as part:
@@ -109,7 +109,7 @@ def test_any_error_removes_the_part(tmp_path: Path, error: type[BaseException]) 
 @pytest.mark.parametrize(
     "said", ["sqlite3.OperationalError: database or disk is full", "[Errno 28] No space left on device: 'a'"]
 )
-def test_a_server_that_ended_on_a_full_disk_is_the_users_to_mend(tmp_path: Path, said: str) -> None:
+def test_start_failure_full_disk_in_new_log_lines_is_user_error(tmp_path: Path, said: str) -> None:
     log = tmp_path / "server.log"
     log.write_text(f"Traceback\n{said}\n")
     failure = start_failure("Prefect", log)
@@ -123,7 +123,7 @@ def test_a_server_that_ended_on_a_full_disk_is_the_users_to_mend(tmp_path: Path,
 @pytest.mark.parametrize(
     "words", [("models", "nobody/9", "extra"), ("chat", "--model", "nowhere"), ("up", "--pool", "x")]
 )
-def test_an_error_that_cannot_be_printed_keeps_its_code(tmp_path: Path, words: tuple[str, ...]) -> None:
+def test_main_error_on_full_output_exits_2(tmp_path: Path, words: tuple[str, ...]) -> None:
     with FULL.open("w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "flows.cli.main", *words], cwd=tmp_path, stdout=full, stderr=full,

@@ -105,7 +105,7 @@ def python(root: Path, *words: str) -> str:
     return done.stdout
 
 
-def test_a_stage_in_one_file_and_one_line_is_found_everywhere(root: Path) -> None:
+def test_stage_in_one_file_is_found_by_all_commands(root: Path) -> None:
     said = python(root, "-m", "flows.cli.main", "ingest", "--config", str(SMOKE))
     assert "characters in the longest text" in said
 

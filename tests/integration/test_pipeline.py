@@ -70,7 +70,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def test_every_stage_is_made_once_and_says_what_came_out(root: Path) -> None:
+def test_run_first_time_makes_every_stage_with_metrics_and_report(root: Path) -> None:
     found = summary(root)
     assert [entry["name"] for entry in found["stages"]] == STAGES
     assert set(statuses(root).values()) == {"made"}
@@ -89,7 +89,7 @@ def test_every_stage_is_made_once_and_says_what_came_out(root: Path) -> None:
     assert page.startswith("<!doctype html>") or page.startswith("<!DOCTYPE html>")
 
 
-def test_every_stage_has_its_run_in_mlflow(root: Path) -> None:
+def test_run_records_every_stage_in_mlflow(root: Path) -> None:
     runs = mlflow(
         root, "select r.name, r.status, r.run_uuid from runs r join tags t using (run_uuid) "
         "where t.key = 'chatmill.stage'"
@@ -103,14 +103,14 @@ def test_every_stage_has_its_run_in_mlflow(root: Path) -> None:
     assert losses[0][0] > 100
 
 
-def test_every_stage_is_a_task_in_prefect_that_waits_for_nothing(root: Path) -> None:
+def test_run_records_every_stage_as_completed_prefect_task(root: Path) -> None:
     tasks = asked(root / "var" / "prefect" / "prefect.db", "select name, state_name, tags from task_run")
     assert {name.rpartition("-")[0] for name, _, _ in tasks} == set(STAGES)
     # For a tag Prefect asks its server for a place, which takes two seconds after a training.
     assert {(state, tags) for _, state, tags in tasks} == {("Completed", "[]")}
 
 
-def test_a_rerun_reuses_all_and_registers_nothing_new(root: Path) -> None:
+def test_run_again_reuses_all_stages_and_registers_nothing(root: Path) -> None:
     before = [entry["key"] for entry in summary(root)["stages"]]
     versions = mlflow(root, "select count(*) from model_versions")
     chatmill(root, "run", "--config", str(SMOKE))
@@ -139,7 +139,7 @@ def test_run_is_named_tagged_and_linked_on_every_page(root: Path) -> None:
         assert f"/runs/flow-run/{run}" in place and f"/runs/{tracked}" in place and "/versions/" in place
 
 
-def test_killed_at_any_moment_it_ends_as_one_that_nobody_killed(root: Path, tmp_path: Path) -> None:
+def test_run_killed_several_times_ends_like_unbroken_run(root: Path, tmp_path: Path) -> None:
     assert survive(tmp_path, kills=3, seed=1, unbroken=root) == []
 
 
@@ -183,7 +183,7 @@ print("compared", json.dumps(twice(read_preset(Path(sys.argv[1])), return_state=
 """
 
 
-def test_other_labels_are_compared_with_the_champions_data(root: Path, tmp_path: Path) -> None:
+def test_drift_changed_labels_are_reported_once_against_champion(root: Path, tmp_path: Path) -> None:
     # In a copy: the tests that follow go on from the data as it was.
     root = shutil.copytree(root, tmp_path / "copy", symlinks=True)
     rows = [json.loads(line) for line in (root / "tests/fixtures/exports/smoke/comparisons.jsonl").open()]
@@ -214,14 +214,14 @@ def test_other_labels_are_compared_with_the_champions_data(root: Path, tmp_path:
     assert made["inputs"]["champion"]["digest"]
 
 
-def test_the_models_that_came_out_are_listed_and_talk(root: Path) -> None:
+def test_models_and_chat_use_every_trained_model(root: Path) -> None:
     assert "champion" in chatmill(root, "models")
     for model in ("base", "sft", "aligned", "champion"):
         words = ("chat", "--model", model, "--prompt", "Finish this review: the film", "--new-tokens", "8")
         assert chatmill(root, *words).strip()
 
 
-def test_a_person_s_labels_are_withdrawn(root: Path) -> None:
+def test_withdraw_person_changes_data_version_and_repeats_cleanly(root: Path) -> None:
     words = ("--annotator", "person-3", "--why", "asked to", "--by", "max", "--config", str(SMOKE))
     before = (root / "data.dvc").read_text()
     said = chatmill(root, "withdraw", *words)
@@ -240,14 +240,14 @@ def test_a_person_s_labels_are_withdrawn(root: Path) -> None:
         (("chat", "--model", "nowhere"), "nowhere"),
     ],
 )
-def test_what_a_person_got_wrong_is_one_sentence(tmp_path: Path, words: tuple[str, ...], says: str) -> None:
+def test_commands_user_error_exits_2_with_one_sentence(
+    tmp_path: Path, words: tuple[str, ...], says: str
+) -> None:
     said = chatmill(tmp_path, *words, code=2)
     assert says in said and len(said.strip().splitlines()) == 1
 
 
-def test_without_its_cache_a_project_keeps_its_records_and_makes_the_same_again(
-    root: Path, tmp_path: Path
-) -> None:
+def test_clean_then_lost_cache_keeps_records_and_data_version(root: Path, tmp_path: Path) -> None:
     root = shutil.copytree(root, tmp_path / "copy", symlinks=True)
     commands = (("models",), ("models", "--history"), ("lineage", "champion", "--json"), ("cost", "--json"))
     before = [chatmill(root, *words) for words in commands]

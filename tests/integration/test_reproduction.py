@@ -83,7 +83,7 @@ def tags(root: Path, table: str, condition: str) -> dict[str, str]:
     return dict(mlflow(root, f"select key, value from {table} where {condition}"))
 
 
-def test_another_clone_makes_the_same_bits(clones: tuple[Path, Path]) -> None:
+def test_reproduce_changed_code_in_other_clone_is_identical(clones: tuple[Path, Path]) -> None:
     first, second = clones
     gate = next(entry for entry in summary(first)["stages"] if entry["name"] == "gate")
     assert "of the rooms" in gate["metrics"]["reason"]

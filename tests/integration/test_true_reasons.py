@@ -31,7 +31,7 @@ LONG = "7" * 4_400
         ("a.csv", b"prompt,completion\n", "has a header and no row"),
     ],
 )
-def test_a_file_without_rows_is_told_as_what_it_is(
+def test_describe_empty_names_why_file_has_no_rows(
     tmp_path: Path, name: str, content: bytes, says: str
 ) -> None:
     (tmp_path / name).write_bytes(content)
@@ -39,7 +39,7 @@ def test_a_file_without_rows_is_told_as_what_it_is(
     assert sample_file(file) is None and says in describe_empty(file)
 
 
-def test_packed_white_space_beyond_the_bound_is_no_empty_file(tmp_path: Path) -> None:
+def test_sample_file_packed_white_space_beyond_bound_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.txt.gz"
     with gzip.open(path, "wb", compresslevel=1) as file:
         for _ in range(70):
@@ -48,14 +48,14 @@ def test_packed_white_space_beyond_the_bound_is_no_empty_file(tmp_path: Path) ->
         sample_file(SourceFile(path.name, path=path))
 
 
-def test_rows_behind_white_space_are_seen(tmp_path: Path) -> None:
+def test_sample_file_reads_text_after_white_space(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"\n" * 50_000 + b"words at last\n")
     sample = sample_file(SourceFile("a.txt", path=tmp_path / "a.txt"))
     assert sample and "words at last" in sample.text
 
 
 @pytest.mark.parametrize("text", [LONG, f'{{"a": [1, {LONG}]}}', f'{{"n": -{LONG}}}'])
-def test_a_number_of_thousands_of_digits_is_named_without_pythons_words(tmp_path: Path, text: str) -> None:
+def test_readers_number_of_many_digits_is_named_plainly(tmp_path: Path, text: str) -> None:
     readers: list[Callable[[], object]] = [
         lambda: list(parse_lines([text.encode()], "a.jsonl")),
         lambda: parse_yaml(f"seed: {LONG}", "p.yaml"),
@@ -79,7 +79,9 @@ def test_a_number_of_thousands_of_digits_is_named_without_pythons_words(tmp_path
         (b"outs: [{md5: a}]\nmeta: words\n", "lacks outs"),
     ],
 )  # fmt: skip
-def test_a_broken_data_dvc_is_told_plainly(tmp_path: Path, content: bytes, says: str) -> None:
+def test_read_pointer_broken_data_dvc_is_refused_with_remedy(
+    tmp_path: Path, content: bytes, says: str
+) -> None:
     (tmp_path / "data.dvc").write_bytes(content)
     with pytest.raises(UserError, match=rf"data\.dvc is broken \(.*{says}.*git checkout data\.dvc") as caught:
         read_pointer(tmp_path)
@@ -87,6 +89,6 @@ def test_a_broken_data_dvc_is_told_plainly(tmp_path: Path, content: bytes, says:
 
 
 @pytest.mark.parametrize("content", ["", DEEP, LONG, "null", "[1]", "\x00", json.dumps({"a": 1})[:4]])
-def test_a_damaged_note_of_chatmills_own_is_as_none(tmp_path: Path, content: str) -> None:
+def test_known_experiments_damaged_file_counts_as_empty(tmp_path: Path, content: str) -> None:
     (tmp_path / "stores.json").write_text(content)
     assert known_experiments(tmp_path / "stores.json", "sqlite") == {}

@@ -49,7 +49,7 @@ def stages(hosts: Hosts, root: Path, *changes: str) -> dict[str, dict[str, objec
     return {entry["name"]: entry for entry in json.loads(line.partition(" ")[2])}
 
 
-def test_a_training_goes_where_the_device_is_and_comes_back(hosts: Hosts) -> None:
+def test_training_stage_on_worker_host_is_tracked_cached_and_checked(hosts: Hosts) -> None:
     made = stages(hosts, hosts.cpu, *hosts.changes)
     assert {entry["status"] for entry in made.values()} == {"made"}
     assert logs(hosts.gpu) == {"pretrain"} and not logs(hosts.cpu)
