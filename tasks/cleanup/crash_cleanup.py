@@ -20,6 +20,7 @@ import psutil
 
 from model.training.launcher import JOB, MODULE, job_file
 from tasks.cleanup.output_gc import GONE, KEY
+from tasks.common.file_lock import is_same_file
 from tasks.dvc import versions
 from tasks.engine.output import LOCK, PART, VIEW
 from tasks.project import data_folder
@@ -65,7 +66,8 @@ def hold_if_free(path: Path) -> Iterator[bool]:
         except BlockingIOError:
             yield False
             return
-        yield True
+        # A file that was removed meanwhile excludes nobody.
+        yield is_same_file(file, path)
 
 
 def _sweep_stage(folder: Path) -> Iterator[str]:

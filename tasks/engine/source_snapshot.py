@@ -14,11 +14,13 @@ import shutil
 import socket
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from model.errors import UserError
+from tasks.common.file_lock import exclusive_lock
 from tasks.project.paths import RECORDS, SOURCE_SNAPSHOTS
 from tasks.project.private_folder import make_private_folder
 
@@ -45,9 +47,26 @@ class Snapshot:
     first: Path | None = None  # the highest folder that was made for it, if any was
 
     def discard(self) -> None:
-        """Remove the folders that were made for a run that does not begin, as for a refused preset."""
-        if self.first is not None:
-            shutil.rmtree(self.first, ignore_errors=True)
+        """Remove the copy, and the folders that were made for it: the run does not begin.
+
+        What another run has begun to use meanwhile stays.
+        """
+        if self.first is None:
+            return
+        place = self.folder.parent
+        with suppress(OSError), exclusive_lock(place / "lock", lambda event: None, ""):
+            # Raises BlockingIOError if another run imports from the copy.
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(self.folder)
+            self.folder.with_suffix(".lock").unlink()
+            if [path.name for path in place.iterdir()] == ["lock"]:
+                (place / "lock").unlink()
+        with suppress(OSError):
+            # Unlike rmtree, rmdir fails if another run has written there.
+            for path in (place, *place.parents):
+                path.rmdir()
+                if path == self.first:
+                    break
 
 
 _taken: list[Snapshot] = []
@@ -84,7 +103,7 @@ def take_snapshot(root: Path) -> Snapshot | None:
         raise UserError(f"the sources in {ORIGIN} change while the run starts; start it again")
     digest = snapshot_digest(files)
     above = (root / SOURCE_SNAPSHOTS, *(root / SOURCE_SNAPSHOTS).parents)
-    first = next((path for path in reversed(above) if not path.exists()), None)
+    first = next((path.resolve() for path in reversed(above) if not path.exists()), None)
     if not (root / RECORDS).exists():
         make_private_folder(root / RECORDS)
     lock = _store_snapshot((root / SOURCE_SNAPSHOTS).resolve(), digest, files)
@@ -157,9 +176,7 @@ def snapshot_digest(files: dict[str, bytes]) -> str:
 
 def _store_snapshot(place: Path, digest: str, files: dict[str, bytes]) -> IO[str]:
     """Write the copy unless it exists, remove unused copies, and return a shared lock on the copy."""
-    place.mkdir(parents=True, exist_ok=True)
-    with (place / "lock").open("w") as alone:
-        fcntl.flock(alone, fcntl.LOCK_EX)
+    with exclusive_lock(place / "lock", lambda event: None, ""):
         # An editor or a full disk may have changed the copy, so its content is checked before it is used
         # again.
         folder = place / digest

@@ -12,7 +12,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
@@ -42,6 +41,7 @@ from tasks.tracking.products import (
 from tasks.tracking.queries import COST_TAG, PRESET, WHOLE
 from tasks.tracking.registered_model import download_model
 from tasks.tracking.registry import Registered, Registry
+from tasks.tracking.store_client import StoreClient
 
 _LONGEST = 500
 # Tags of a killed run: how it was closed; and for a stage's run, the later run that holds its files.
@@ -73,7 +73,7 @@ class Tracker:
         check_hosts()
         # Two processes that create a new database at the same time break it.
         with self._exclusive_lock():
-            self.client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+            self.client = StoreClient(tracking_uri=uri, registry_uri=uri)
             found = self.client.get_experiment_by_name(experiment)
             if local := not uri.startswith("http"):
                 keep_in(folder / "artifacts", uri)
@@ -83,8 +83,7 @@ class Tracker:
             # A server chooses the location of the files itself.
             place = PLACE if local else None
             if found is None:
-                made = self.client.create_experiment(experiment, place)
-                found = self.client.get_experiment(made)
+                found = self.client.find_or_create_experiment(experiment, place)
                 check_experiment(record, key, experiment, _experiment_identity(found))
         self.experiment = str(found.experiment_id)
         self.registry = self.registry_of(product_named(product))
@@ -200,10 +199,15 @@ class Tracker:
         """
         with self._exclusive_lock():
             for path in sorted((self.folder / "alive").glob("*")):
-                with path.open() as file:
+                with ExitStack() as opened:
                     try:
+                        file = opened.enter_context(path.open())
                         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    except BlockingIOError:
+                    except (FileNotFoundError, BlockingIOError):
+                        continue
+                    # A run removes its file before it releases the lock: this run ended by itself since the
+                    # file was opened, and must keep the state in which it ended.
+                    if not os.fstat(file.fileno()).st_nlink:
                         continue
                     self._close_all(path.name, int(path.stat().st_mtime * 1000))
                     yield file.read()

@@ -16,7 +16,7 @@ import pytest
 
 from model.errors import UserError
 from model.events import ImportedSources
-from tasks.engine.source_snapshot import _store_snapshot, read_sources, snapshot_digest
+from tasks.engine.source_snapshot import Snapshot, _store_snapshot, read_sources, snapshot_digest
 from tasks.engine.stage import StageContext, stage
 from tasks.project.paths import SOURCE_SNAPSHOTS
 
@@ -181,3 +181,31 @@ def claim(parameters: str, out: Path, on_event: Any) -> dict[str, Any]:
 def test_stage_run_training_with_other_code_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="changed while claim was made"):
         claim.run("f" * 64, {}, StageContext(tmp_path), lambda event: None)
+
+
+def _snapshot(root: Path) -> Snapshot:
+    files = {"flows/__init__.py": b"", "requirements.txt": b"torch"}
+    digest = snapshot_digest(files)
+    first = None if (root / "var").exists() else root / "var"
+    lock = _store_snapshot(root / SOURCE_SNAPSHOTS, digest, files)
+    return Snapshot(root / SOURCE_SNAPSHOTS / digest, digest, None, lock, first)
+
+
+def test_run_that_does_not_begin_leaves_nothing(tmp_path: Path) -> None:
+    _snapshot(tmp_path).discard()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_run_that_does_not_begin_leaves_the_files_of_another_one(tmp_path: Path) -> None:
+    refused, other = _snapshot(tmp_path), _snapshot(tmp_path)
+    (tmp_path / "var" / "mlflow.db").write_text("records")
+    refused.discard()
+    assert (other.folder / "requirements.txt").read_text() == "torch"
+    assert (tmp_path / "var" / "mlflow.db").read_text() == "records"
+
+
+def test_run_that_does_not_begin_leaves_records_that_came_meanwhile(tmp_path: Path) -> None:
+    refused = _snapshot(tmp_path)
+    (tmp_path / "var" / "cache" / "artifacts").mkdir()
+    refused.discard()
+    assert not refused.folder.exists() and (tmp_path / "var" / "cache" / "artifacts").is_dir()

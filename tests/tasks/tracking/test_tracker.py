@@ -134,6 +134,20 @@ def test_close_abandoned_runs_of_killed_process_are_closed(tracker, tmp_path):
     assert list(tracker.close_abandoned_runs()) == []
 
 
+def test_close_abandoned_runs_keeps_the_state_of_a_run_that_ends_meanwhile(tracker, tmp_path):
+    other = at(tmp_path)
+    with other.open_run("demo", {}, {}, "alive"):
+        alive = tmp_path / "mlflow" / "alive"
+        # Files of killed runs, until one comes before that of the live run.
+        while min(path.name for path in alive.iterdir()) == other.run:
+            killed = tracker.client.create_run(tracker.experiment).info.run_id
+            (alive / killed).write_text("killed")
+        search = tracker.close_abandoned_runs()
+        assert next(search) == "killed"
+    assert "alive" not in list(search)
+    assert tracker.client.get_run(other.run).info.status == "FINISHED"
+
+
 def test_register_better_score_becomes_champion(tracker, tmp_path):
     first = track(tracker, output(tmp_path, key="a"))
     assert tracker.register(first, verdict(0.4)).champion

@@ -1,0 +1,60 @@
+"""File locks between processes of one project."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from tasks.cleanup.crash_cleanup import hold_if_free
+from tasks.common.file_lock import exclusive_lock
+
+
+def test_lock_file_removed_while_another_waits_still_excludes(tmp_path: Path) -> None:
+    path = tmp_path / "stage" / "key.lock"
+    waits, holds, release = threading.Event(), threading.Event(), threading.Event()
+
+    def wait_for_lock() -> None:
+        with exclusive_lock(path, lambda event: waits.set(), "waiting"):
+            holds.set()
+            release.wait(10)
+
+    waiter = threading.Thread(target=wait_for_lock)
+    with exclusive_lock(path, lambda event: None, ""):
+        waiter.start()
+        assert waits.wait(10)
+        path.unlink()
+    assert holds.wait(10)
+    with hold_if_free(path) as mine:
+        assert not mine
+    release.set()
+    waiter.join()
+    with hold_if_free(path) as mine:
+        assert mine
+
+
+def test_folder_removed_while_locks_are_opened(tmp_path: Path) -> None:
+    path, stop = tmp_path / "sources" / "lock", threading.Event()
+
+    def remove() -> None:
+        while not stop.is_set():
+            path.unlink(missing_ok=True)
+            if path.parent.is_dir() and not any(path.parent.iterdir()):
+                path.parent.rmdir()
+
+    remover = threading.Thread(target=remove, daemon=True)
+    remover.start()
+    try:
+        for _ in range(50):
+            with exclusive_lock(path, lambda event: None, ""):
+                pass
+    finally:
+        stop.set()
+        remover.join()
+
+
+def test_lock_in_a_folder_that_cannot_exist_raises(tmp_path: Path) -> None:
+    (tmp_path / "lock").symlink_to(tmp_path / "gone" / "lock")
+    with pytest.raises(FileNotFoundError), exclusive_lock(tmp_path / "lock", lambda event: None, ""):
+        pass
