@@ -87,8 +87,8 @@ def _refuse_other_kinds(value: Any, kind: Any, where: tuple[str, ...]) -> None:
     if not _is_a(value, origin):
         raise UserError(_sentence(where, value, _RIGHT[origin]))
     if origin is tuple:
-        for place, each in enumerate(value):
-            _refuse_other_kinds(each, get_args(kind)[0], (*where, str(place)))
+        for index, each in enumerate(value):
+            _refuse_other_kinds(each, get_args(kind)[0], (*where, str(index)))
             if each == "":
                 raise UserError(f"{'.'.join(where)} has an empty text in it; leave it out")
     elif origin is dict:

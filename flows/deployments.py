@@ -124,7 +124,7 @@ def _not_named(announced: str, presets: list[str]) -> str:
 
 def _finish_or_suspend(preset: Preset, outcome: Outcome) -> State:
     """Return the final state of a run; suspend it first if a person must approve its model."""
-    if outcome.waits:
+    if outcome.pending_version:
         from flows.orchestration.human_approval import await_decision
 
         if state := await_decision(preset):
@@ -189,10 +189,10 @@ def _current_data(preset: Preset) -> tuple[StageOutput | None, StageOutput | Non
     from tasks.ingest import ingest
     from tasks.validate import validate
 
-    around = StageContext(Path.cwd(), preset.seed)
-    rows = ingest.find_output(preset.data, {}, around, lambda event: None)
+    context = StageContext(Path.cwd(), preset.seed)
+    rows = ingest.find_output(preset.data, {}, context, lambda event: None)
     return rows, rows and validate.find_output(
-        preset.validation_parameters(), {"ingest": rows}, around, lambda event: None
+        preset.validation_parameters(), {"ingest": rows}, context, lambda event: None
     )
 
 

@@ -37,7 +37,7 @@ def pipeline(preset: Preset) -> Outcome:
         tokens = run(tokenizer, preset.tokenizer_parameters(), splits)
         # Before the first training: a lack of data for RLHF must not show after hours of pretraining.
         run.check_trainings(splits, tokens)
-        drift_result = run.against_champion(drift, preset.drift, splits, tokens)
+        drift_result = run.run_drift(drift, preset.drift, splits, tokens)
         base_model = run(pretrain, base, tokens)
         sft_model = run(sft, preset.sft, splits, base_model)
         preferences = run(labels, preset.label_parts(), splits)

@@ -61,7 +61,11 @@ EVENT_BYTES = 100_000
 
 @dataclass(frozen=True)
 class Outcome:
-    """The content of var/summary.json; `waits` is the version of a model that waits for a person."""
+    """The content of var/summary.json.
+
+    Attributes:
+        pending_version: The model version that waits for approval; empty for none.
+    """
 
     stages: list[dict[str, Any]]
     seconds: float
@@ -69,7 +73,7 @@ class Outcome:
     mlflow_run_id: str
     data_hash: str
     git_commit: str
-    waits: str = ""
+    pending_version: str = ""
 
 
 class PipelineRun:
@@ -77,41 +81,41 @@ class PipelineRun:
 
     def __init__(self, preset: Preset) -> None:
         self.preset = preset
-        self.place = prepare_environment(Path.cwd(), preset.tracking.mlflow)
+        self.settings = prepare_environment(Path.cwd(), preset.tracking.mlflow)
         # MLflow reads its settings when it is imported, so the environment must be set first.
         from tasks.tracking.tracker import Tracker
 
-        folder = self.place.root / MLFLOW_FOLDER
-        self.tracker = Tracker(self.place.mlflow, preset.tracking.experiment, folder, preset.product)
+        folder = self.settings.root / MLFLOW_FOLDER
+        self.tracker = Tracker(self.settings.mlflow, preset.tracking.experiment, folder, preset.product)
         # A registry that cannot be used must fail the run at its start, not at its end.
         self.tracker.registry.check()
         device = preset.find_device()
-        self.spread, self.store = self._open_spread(), open_remote_cache(preset, self.place.root)
-        self.around = StageContext(
-            self.place.root, preset.seed, device, preset.processes, self.spread, self.store
+        self.spread, self.store = self._open_spread(), open_remote_cache(preset, self.settings.root)
+        self.context = StageContext(
+            self.settings.root, preset.seed, device, preset.processes, self.spread, self.store
         )
         self.display = ProgressDisplay(preset.name, device, get_run_logger().info)
         snapshot = current_snapshot()
-        self.code = snapshot.code if snapshot else code_state(self.place.root)
+        self.code = snapshot.code if snapshot else code_state(self.settings.root)
         self.stages: list[dict[str, Any]] = []
         self.references: dict[str, StageOutput] = {}
         self.states: dict[str, Any] = {}
-        self.pages = find_pages(self.place)
-        self.flow_run, self.waits = str(flow_run.id), ""
+        self.pages = find_pages(self.settings)
+        self.flow_run, self.pending_version = str(flow_run.id), ""
         self.version = self.model_says = self.unopposed = ""
         self.open = ExitStack()
 
     def _open_spread(self) -> ProcessPool | DaskRunner:
         if not self.preset.spread.dask:
             return process_pool(self.preset.spread.workers)
-        return DaskRunner(self.preset.spread.dask, self.place.root / DASK)
+        return DaskRunner(self.preset.spread.dask, self.settings.root / DASK)
 
     def __enter__(self) -> PipelineRun:
         tags = {
             "prefect.flow_run_id": self.flow_run,
             **self.code.tags(),
             "lock.digest": lock_digest(),
-            "device": self.around.device,
+            "device": self.context.device,
             "threads": thread_count(self.preset.processes),
             "processor": describe_processor(),
             "python": platform.python_version(),
@@ -121,8 +125,8 @@ class PipelineRun:
         if self.code.diff:
             files["git.diff"] = self.code.diff
         # Before this run is opened, so that it cannot be taken for an abandoned one.
-        notes = recover_crashed_runs(self.place, self.tracker)
-        remember_code(self.place.root, self.code, files["preset.json"])
+        notes = recover_crashed_runs(self.settings, self.tracker)
+        remember_code(self.settings.root, self.code, files["preset.json"])
         name = tracked_run_name(self.preset.name)
         self.open.enter_context(
             self.tracker.open_run(self.preset.name, files, tags, note=self.flow_run, run_name=name)
@@ -177,7 +181,7 @@ class PipelineRun:
         began = time.monotonic()
         self.display.start_stage(stage.name)
         parents = [found.run for found in inputs.values()]
-        held = stage.holds(self.around)
+        held = stage.holds(self.context)
         with self.tracker.open_stage(stage.name, parameters, parents, held, stage.declares) as run:
             try:
                 with alert_when_slow(stage.name, self.preset.name, partial(self._past_durations, stage.name)):
@@ -213,9 +217,9 @@ class PipelineRun:
             if self.store is not None and CHAMPION in inputs:
                 # The champion comes from the registry, so no stage has shared it yet.
                 self.store.send_output(inputs[CHAMPION], self._report_event)
-            elsewhere = RemoteStageRunner(self.preset, self.place, self.tracker.client, self.around)
+            elsewhere = RemoteStageRunner(self.preset, self.settings, self.tracker.client, self.context)
             return elsewhere(stage, parameters, inputs, self.display.show_event, run)
-        reference = stage.run(parameters, inputs, self.around, self._report_event, run=run)
+        reference = stage.run(parameters, inputs, self.context, self._report_event, run=run)
         if self.store is not None:
             self.store.send_output(reference, self._report_event)
         return reference
@@ -233,9 +237,7 @@ class PipelineRun:
         if isinstance(event, MarkdownTable):
             keep_table(event, self.tracker)
 
-    def against_champion(
-        self, stage: Stage, parameters: DriftParameters, *inputs: StageOutput
-    ) -> StageOutput:
+    def run_drift(self, stage: Stage, parameters: DriftParameters, *inputs: StageOutput) -> StageOutput:
         """Make or reuse a stage that also reads the champion that learned from other data, if there is one.
 
         If a distance is past its threshold, the event `chatmill.drift` is sent, once.
@@ -256,7 +258,7 @@ class PipelineRun:
         from tasks.tracking.registered_model import DamagedModel
 
         if reference:
-            return find_by_key(reference, self.place.root)
+            return find_by_key(reference, self.settings.root)
         data = str(self.references["ingest"].metrics["data_hash"])
         found, why = newest_other(self.tracker.registry, data)
         if why:
@@ -265,7 +267,7 @@ class PipelineRun:
             return None
         try:
             return fetch_reference_version(
-                found, self.tracker.client, self.tracker.uri, self.place.root, self._report_event
+                found, self.tracker.client, self.tracker.uri, self.settings.root, self._report_event
             )
         except DamagedModel as error:
             self.display.show_note(f"{error}; the data is not compared with what it learned from")
@@ -280,7 +282,7 @@ class PipelineRun:
         from tasks.tracking.reference_version import find_by_key
 
         if wanted := self.preset.registration.compare_with:
-            return (find_by_key(wanted, self.place.root, "registry.compare_with"),)
+            return (find_by_key(wanted, self.settings.root, "registry.compare_with"),)
         from tasks.tracking.champion_input import fetch_opponent
         from tasks.tracking.registered_model import DamagedModel, MissingModel
 
@@ -288,7 +290,7 @@ class PipelineRun:
         if version is None:
             return ()
         try:
-            return (fetch_opponent(version, self.tracker.uri, self.place.root, self._report_event),)
+            return (fetch_opponent(version, self.tracker.uri, self.settings.root, self._report_event),)
         except DamagedModel as error:
             gone = isinstance(error, MissingModel)
             what = "is gone from MLflow" if gone else "is not the one that was registered"
@@ -298,7 +300,7 @@ class PipelineRun:
 
     def check_base(self) -> None:
         """Raise UserError if the preset's base model cannot be used."""
-        if unused := self.preset.check_base(self.place.root):
+        if unused := self.preset.check_base(self.settings.root):
             self.display.show_note(unused)
 
     def check_trainings(self, parts: StageOutput, tokens: StageOutput) -> None:
@@ -307,7 +309,7 @@ class PipelineRun:
         Raises:
             UserError: A later stage would stop.
         """
-        asked = self.preset.training_requirements(self.place.root)
+        asked = self.preset.training_requirements(self.settings.root)
         for sentence in check_trainings(asked, Path(parts.path), Path(tokens.path)):
             self.display.show_note(sentence)
 
@@ -317,13 +319,13 @@ class PipelineRun:
 
         for output in (aligned, verdict):
             # Compared once more: hours may have passed since the stage, and this version may become champion.
-            check_output(output, self.place.root)
+            check_output(output, self.settings.root)
         registered = self.tracker.register(
             aligned, verdict, self._approval_request(), self.preset.name, self.unopposed
         )
-        self.waits = registered.version if registered.waits else ""
+        self.pending_version = registered.version if registered.pending_approval else ""
         self.version, self.model_says = registered.version, registered.says
-        write_model_card(self.tracker.registry, registered.version, self.tracker.run, self.place.root)
+        write_model_card(self.tracker.registry, registered.version, self.tracker.run, self.settings.root)
         self.display.show_note(registered.says)
         if not verdict.metrics["passed"]:
             beside = " beside the champion" if self.tracker.registry.champion() else ""
@@ -333,10 +335,10 @@ class PipelineRun:
 
     def _tell_once(self, output: StageOutput, event: str, says: str, then: str, **payload: Any) -> None:
         """Send an event about an output unless that was done; a kill may have prevented it before."""
-        if self.tracker.is_told(output):
+        if self.tracker.was_notified(output):
             return
         if emit_run_event(event, self.preset.name, says, then, **payload):
-            self.tracker.set_told(output)
+            self.tracker.mark_notified(output)
         else:
             self.display.show_note("Prefect's server does not answer; the next run tells it of this")
 
@@ -350,7 +352,7 @@ class PipelineRun:
 
     def announce_labels(self, good: StageOutput) -> None:
         """Send `labels.ingested` if accepted labels were not announced yet; the event starts `align`."""
-        known = known_labels(self.place.root, self.preset.name)
+        known = known_labels(self.settings.root, self.preset.name)
         rows, data = Path(good.path) / "rows", str(self.references["ingest"].metrics["data_hash"])
         if came := known.find_new_labels(rows, good.digest):
             told = " and ".join(f"{count:,} new {kind}" for kind, count in came.rows.items() if count)
@@ -380,20 +382,20 @@ class PipelineRun:
             self.tracker.run,
             str(self.references["ingest"].metrics["data_hash"]),
             self.code.commit or UNKNOWN,
-            self.waits,
+            self.pending_version,
         )
 
     def publish_report(self, report: StageOutput) -> Outcome:
         """Write the report to var/report.html and the outcome to var/summary.json; return the outcome."""
-        check_output(report, self.place.root)
+        check_output(report, self.settings.root)
         page = (Path(report.path) / "report.html").read_text(encoding="utf-8")
-        links, shown = self._page_links(), self.place.root / REPORT
+        links, shown = self._page_links(), self.settings.root / REPORT
         note = "These pages open while `chatmill dashboards` or `chatmill up` runs."
         write_whole(shown, add_run_links(page, links, note))
         show_outcome_links(self.preset.name, links, shown, self.model_says)
         whole = self.collect_outcome()
-        self.tracker.is_whole(whole.data_hash)
-        write_whole(self.place.root / SUMMARY, json.dumps(asdict(whole), indent=1))
+        self.tracker.mark_complete(whole.data_hash)
+        write_whole(self.settings.root / SUMMARY, json.dumps(asdict(whole), indent=1))
         return whole
 
     @property

@@ -109,7 +109,7 @@ def drift(
 
 
 @dataclass(frozen=True)
-class Found:
+class DriftResult:
     """The result of a comparison: the champion's version and data, the measures past their threshold.
 
     `says` is the result in one sentence.
@@ -121,11 +121,11 @@ class Found:
     says: str
 
 
-def read_drift(folder: Path) -> Found:
+def read_drift(folder: Path) -> DriftResult:
     """Return the result that the stage left in `folder`."""
     found = json.loads((folder / FOUND).read_text(encoding="utf-8"))
     past = tuple(each["name"] for each in found["measures"] if each["past"])
-    return Found(found["against"] or "", found.get("data", ""), past, found["says"])
+    return DriftResult(found["against"] or "", found.get("data", ""), past, found["says"])
 
 
 def _by_model(

@@ -303,8 +303,8 @@ def make_rows(
     tallies = [SkipCounts() for _ in parameters.sources]
     parsed = spread(sort_part, parts)
     for part in report_pace(parsed, len(parts), on_event, lambda part: (part.rows, sum(part.sizes.values()))):
-        found[part.place] += part.rows
-        tallies[part.place].add(part.tally)
+        found[part.source_index] += part.rows
+        tallies[part.source_index].add(part.tally)
         lessened += part.lessened
         for kind, size in part.sizes.items():
             sizes[kind] += size
@@ -319,7 +319,7 @@ def make_rows(
         tally = tallies[number]
         tally.check(source.name, source.fields)
         if not tally.rows:
-            names = [file.origin for part in parts if part.place == number for file in part.files]
+            names = [file.origin for part in parts if part.source_index == number for file in part.files]
             raise UserError(no_rows(source.name, _name_origins(names), tally))
     if sizes[CLAIMS]:
         for _ in spread(check_claims, key_ranges(CLAIMS, sizes[CLAIMS], runs, out)):

@@ -44,8 +44,8 @@ def log(
     if not found:
         console.print("There is no version of the data yet; `chatmill ingest` makes one.")
         return
-    for place, version in enumerate(found[: most or None]):
-        before = found[place + 1] if place + 1 < len(found) else None
+    for index, version in enumerate(found[: most or None]):
+        before = found[index + 1] if index + 1 < len(found) else None
         sources = "the first" if before is None else _explain_change(before, version)
         date = version.date[:16].replace("T", " ") or "some day"
         unread = problem and not is_empty(problem)

@@ -49,17 +49,17 @@ def launch_flow(load_flow: Callable[[], Callable[..., Outcome]], preset: Preset,
     from flows.servers.environment import prepare_environment
     from flows.servers.ephemeral_prefect import EphemeralPrefectServer
 
-    place = prepare_environment(Path.cwd(), preset.tracking.mlflow)
-    server = EphemeralPrefectServer(place)
+    settings = prepare_environment(Path.cwd(), preset.tracking.mlflow)
+    server = EphemeralPrefectServer(settings)
     try:
         # The server takes seconds to start. Imports and the opening of MLflow's store are done meanwhile.
         flow = load_flow()
         from flows.orchestration.crash_recovery import mark_process_alive
         from tasks.tracking.tracker import Tracker
 
-        Tracker(place.mlflow, preset.tracking.experiment, place.root / MLFLOW_FOLDER)
+        Tracker(settings.mlflow, preset.tracking.experiment, settings.root / MLFLOW_FOLDER)
         server.wait_until_ready()
-        with mark_process_alive(place):
+        with mark_process_alive(settings):
             outcome: Outcome = flow(preset, **options)
         # The server must not end before it has recorded the tasks' last states.
         server.wait_for_tasks(outcome.prefect_run_id, len(outcome.stages))

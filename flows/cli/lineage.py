@@ -113,8 +113,8 @@ def lineage_tree(found: dict[str, Any]) -> Tree:
         labels.add(f"{one_line(who)}: " + ", ".join(f"{count:,} {part}" for part, count in parts.items()))
     if not found["labels"]:
         labels.add("none" if found["labels"] == {} else "gone: the split is no longer on disk")
-    around = found["environment"]
-    lock, device = around["lock"] or "not known", around["device"] or "not known"
+    environment = found["environment"]
+    lock, device = environment["lock"] or "not known", environment["device"] or "not known"
     tree.add(one_line(f"environment: lock {lock}, device {device}"))
     return tree
 

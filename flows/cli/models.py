@@ -46,8 +46,8 @@ def models(
         missing = "No model has been champion yet." if history else NONE_YET
         console.print(missing, soft_wrap=True)
         return
-    for place, registry in enumerate(registries):
-        if place:
+    for index, registry in enumerate(registries):
+        if index:
             console.print()
         if history:
             moves = registry.moves()

@@ -212,10 +212,10 @@ class _Watch:
         """Start the services, restart those that end, and stop all of them on Ctrl-C."""
         # Called for its check: it raises UserError for a text that is no address.
         is_loopback(self.asked.listen_address)
-        place = prepare_environment(self.root)
+        settings = prepare_environment(self.root)
         try:
             with _ignore_signals(signal.SIGHUP):
-                self._start_services(place)
+                self._start_services(settings)
                 while True:
                     # A list, not a generator: any() must not stop at the first service that was restarted.
                     if any([one.restart_if_ended(self._log_note) for one in self.kept]):
@@ -229,17 +229,17 @@ class _Watch:
                 stop_processes(self.kept, self._log_note)
         self.console.print("stopped")
 
-    def _start_services(self, place: Settings) -> None:
+    def _start_services(self, settings: Settings) -> None:
         wanted: list[Service] = []
-        api, mlflow = place.prefect, ""
-        prefect_at = self._listen_address("Prefect", place.prefect, self.asked.prefect_port)
-        mlflow_at = self._listen_address("MLflow", place.mlflow, self.asked.mlflow_port)
+        api, mlflow = settings.prefect, ""
+        prefect_at = self._listen_address("Prefect", settings.prefect, self.asked.prefect_port)
+        mlflow_at = self._listen_address("MLflow", settings.mlflow, self.asked.mlflow_port)
         if prefect_at:
-            wanted.append(prefect_server(place, prefect_at, mlflow_at))
+            wanted.append(prefect_server(settings, prefect_at, mlflow_at))
             api = f"{prefect_at.address}/api"
-            give_prefect(place.login)
+            give_prefect(settings.login)
         if mlflow_at:
-            wanted.append(mlflow_server(place, mlflow_at, prefect_at))
+            wanted.append(mlflow_server(settings, mlflow_at, prefect_at))
             mlflow = mlflow_at.address if self.asked.host else ""
         # Set before Prefect is imported in this process: it reads its settings then.
         os.environ["PREFECT_API_URL"] = api
@@ -255,18 +255,18 @@ class _Watch:
                 self._say(f"{begins} MLflow's database")
                 # Runs create the tables under a lock that MLflow's server does not know, so they must exist
                 # before it starts.
-                _open_tracker(place)
+                _open_tracker(settings)
             if wanted:
                 self._say(f"starting {' and '.join(one.name for one in wanted)}")
             self._bring_up(wanted)
         if self.asked.pools:
             self._say("looking for what killed runs left")
             # Before the workers start, which would take new runs: old ones must be closed first.
-            for note in _recover_crashed_runs(place):
+            for note in _recover_crashed_runs(settings):
                 self._log_note(note)
             make_pools()
-            self._deploy_flows(place, api)
-            started = build_workers(place, api, mlflow, self.asked.pools, self.asked.gpu_workers)
+            self._deploy_flows(settings, api)
+            started = build_workers(settings, api, mlflow, self.asked.pools, self.asked.gpu_workers)
             self._say(f"starting the workers {', '.join(one.name for one in started)}")
             self._bring_up(started)
         # `ready` is written last: `up --detach` and `down` wait for it.
@@ -306,7 +306,7 @@ class _Watch:
             found = one.describe_process()
             self.console.print(service_line(found.name, found.address, found.shows, found.pid))
 
-    def _deploy_flows(self, place: Settings, api: str) -> None:
+    def _deploy_flows(self, settings: Settings, api: str) -> None:
         if not self.asked.deploy:
             return
         file, names = None, deployment_names(self.root)
@@ -315,7 +315,7 @@ class _Watch:
         if not names:
             return
         self._say("making the deployments of prefect.yaml")
-        failed = deploy_flows(place, api, file)
+        failed = deploy_flows(settings, api, file)
         # Only after a successful deploy, so that a failure leaves the old deployments in place.
         if not failed and (removed := remove_former(names)):
             self._log_note(f"removed the deployments {', '.join(removed)}: no --config names their presets")
@@ -335,19 +335,19 @@ class _Watch:
         self.console.print(f"[yellow]{time.strftime('%H:%M:%S')} {escape(text)}[/yellow]")
 
 
-def _open_tracker(place: Settings) -> Tracker:
+def _open_tracker(settings: Settings) -> Tracker:
     # MLflow reads its settings when it is imported, so the environment must be set first.
     from flows.orchestration.tracker import EXPERIMENT
     from tasks.tracking.tracker import Tracker
 
-    return Tracker(place.mlflow, EXPERIMENT, place.root / MLFLOW_FOLDER)
+    return Tracker(settings.mlflow, EXPERIMENT, settings.root / MLFLOW_FOLDER)
 
 
-def _recover_crashed_runs(place: Settings) -> list[str]:
+def _recover_crashed_runs(settings: Settings) -> list[str]:
     # Imported late: it asks both servers, which answer only now.
     from flows.orchestration.crash_recovery import recover_crashed_runs
 
-    return recover_crashed_runs(place, _open_tracker(place))
+    return recover_crashed_runs(settings, _open_tracker(settings))
 
 
 @contextmanager

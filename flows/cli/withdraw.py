@@ -53,7 +53,7 @@ def withdraw(
     Without rows or a person: lists what is withdrawn.
     """
     from flows.config import read_preset
-    from tasks.deletion.plan import Asked, find_leaving, read_ids
+    from tasks.deletion.plan import DeletionRequest, find_leaving, read_ids
 
     console, root = Console(highlight=False), Path.cwd()
     if not (ids or annotators or rows):
@@ -68,7 +68,7 @@ def withdraw(
     now = datetime.now(UTC).isoformat(timespec="seconds")
     # A dry run writes nothing, so it needs neither a name nor a reason.
     by, why = (by, why) if not dry_run else ("nobody", "only shown")
-    asked = Asked(annotators or [], named, by, why, now)
+    asked = DeletionRequest(annotators or [], named, by, why, now)
     found = find_leaving(root, asked, preset.validation.admitted)
     if dry_run:
         _show_leaving(console, found, "would leave")

@@ -46,16 +46,16 @@ _ENDED = [StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CA
 
 
 @contextmanager
-def mark_process_alive(place: Settings) -> Iterator[None]:
+def mark_process_alive(settings: Settings) -> Iterator[None]:
     """Mark the flow runs that are started inside the context as alive while it lasts.
 
     They get a tag of their own, as Prefect creates a run before any line of it is reached.
     """
     name = f"{_TAG}{uuid.uuid4().hex}"
-    path = _alive_folder(place) / name
+    path = _alive_folder(settings) / name
     with ExitStack() as held:
         # Without the lock, a sweep between the file's creation and its locking would take it for a leftover.
-        with _exclusive_lock(place):
+        with _exclusive_lock(settings):
             file = held.enter_context(path.open("w"))
             fcntl.flock(file, fcntl.LOCK_EX)
         # A run that a kill leaves open keeps this tag, and the file of that name is then unlocked.
@@ -74,30 +74,30 @@ def without_run_tag() -> AbstractContextManager[object]:
     return TagsContext(current_tags={tag for tag in tagged if not tag.startswith(_TAG)})
 
 
-def recover_crashed_runs(place: Settings, tracker: Tracker) -> list[str]:
+def recover_crashed_runs(settings: Settings, tracker: Tracker) -> list[str]:
     """Close and remove what killed runs left; return a sentence about each."""
     # Files first: they need no server and are in the way of the next stages.
-    notes = crash_cleanup.clean_up_crashes(place.root)
-    with _exclusive_lock(place), get_client(sync_client=True) as client:
+    notes = crash_cleanup.clean_up_crashes(settings.root)
+    with _exclusive_lock(settings), get_client(sync_client=True) as client:
         for run in tracker.close_abandoned_runs():
             notes.append("a run that was killed is closed in MLflow as killed")
             if run:
                 its = FlowRunFilterId(any_=[UUID(run)])
                 notes += [_close_run(client, found) for found in _find_open_runs(client, id=its)]
-        notes += _close_of_terminals(client, _alive_folder(place))
+        notes += _close_of_terminals(client, _alive_folder(settings))
         notes += _close_of_workers(client)
         _close_tasks(client)
     return notes
 
 
-def _alive_folder(place: Settings) -> Path:
-    folder = place.root / PREFECT_HOME / "alive"
+def _alive_folder(settings: Settings) -> Path:
+    folder = settings.root / PREFECT_HOME / "alive"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
-def _exclusive_lock(place: Settings) -> Any:
-    return exclusive_lock(place.root / PREFECT_HOME / "sweeping.lock", lambda event: None, "")
+def _exclusive_lock(settings: Settings) -> Any:
+    return exclusive_lock(settings.root / PREFECT_HOME / "sweeping.lock", lambda event: None, "")
 
 
 def _find_open_runs(client: SyncPrefectClient, **which: Any) -> list[FlowRun]:

@@ -46,10 +46,10 @@ def write_deployments(root: Path, presets: Sequence[Path]) -> tuple[Path, list[s
     for one in found["deployments"]:
         parameters = one.get("parameters") or {}
         if one["name"] in COPIED:
-            for place, (name, file) in enumerate(named.items()):
+            for index, (name, file) in enumerate(named.items()):
                 further = {"name": f"{one['name']}-{name}", "tags": [*(one.get("tags") or []), _TAG]}
                 made.append(
-                    {**one, **(further if place else {}), "parameters": {**parameters, "config": file}}
+                    {**one, **(further if index else {}), "parameters": {**parameters, "config": file}}
                 )
         elif one["name"] == _SHARED:
             given = {**parameters, "config": files[0], "presets": files[1:]}

@@ -158,7 +158,7 @@ def show_outcome(outcome: Any, console: Console | None = None) -> None:
         # One command a line: a command that wraps over two lines cannot be copied.
         console.print("Talk with it: [bold]chatmill chat[/bold]")
         console.print("Watch the runs: [bold]make dashboards[/bold]")
-    if outcome.waits:
+    if outcome.pending_version:
         console.print(
             f"Version {outcome.waits} waits for your word: [bold]chatmill approve {outcome.waits}[/bold], "
             "with --show to see it, with --reject to refuse it",

@@ -70,9 +70,9 @@ class RemoteStageRunner:
     """A runner of stages on the workers of a preset's pool; called with the arguments of `Stage.run`."""
 
     preset: Preset
-    place: Settings
+    settings: Settings
     client: MlflowClient
-    around: StageContext
+    context: StageContext
 
     @property
     def pool(self) -> str:
@@ -113,7 +113,7 @@ class RemoteStageRunner:
                 f"{stage.name} ended {state.name.lower()} on a worker of pool {self.pool} "
                 f"({state.message or 'it said nothing'}); the next start goes on from its last checkpoint"
             )
-        output = fetch_output(stage.name, tags[KEY_TAG], self.around, on_event)
+        output = fetch_output(stage.name, tags[KEY_TAG], self.context, on_event)
         if output is None:
             raise UserError(
                 f"the output of {stage.name} is not at {self.preset.data.remote} any more; run again"
@@ -124,9 +124,9 @@ class RemoteStageRunner:
         self, stage: Stage, parameters: Any, inputs: Mapping[str, StageOutput], on_event: EventCallback
     ) -> StageOutput | None:
         """Return a known output for a device that the pool has had; then no worker needs to be asked."""
-        assert self.around.store is not None
-        for device in self.around.store.devices(self.pool, on_event):
-            here = replace(self.around, described=device)
+        assert self.context.store is not None
+        for device in self.context.store.devices(self.pool, on_event):
+            here = replace(self.context, described=device)
             if found := stage.find_output(parameters, inputs, here, on_event):
                 return found
         return None
@@ -134,7 +134,7 @@ class RemoteStageRunner:
     def _start_flow_run(
         self, stage: Stage, parameters: Any, inputs: Mapping[str, StageOutput], run: str
     ) -> UUID:
-        if not self.place.mlflow.startswith("http"):
+        if not self.settings.mlflow.startswith("http"):
             raise UserError(
                 f"placement.train is {self.pool}, and MLflow is a file of this host; name the server that "
                 "all hosts reach in MLFLOW_TRACKING_URI or tracking.mlflow, as in http://HOST:5000"

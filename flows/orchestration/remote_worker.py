@@ -50,11 +50,11 @@ def make_stage(
 ) -> None:
     """Make one stage in the project at `root`; the other arguments are those of the flow in `remote_flow`."""
     given = load_preset(preset)
-    place = prepare_environment(root, given.tracking.mlflow)
+    settings = prepare_environment(root, given.tracking.mlflow)
     # MLflow reads its settings when it is imported, so the environment must be set first.
     from tasks.tracking.tracker import Tracker
 
-    tracker = Tracker(place.mlflow, given.tracking.experiment, place.root / MLFLOW_FOLDER)
+    tracker = Tracker(settings.mlflow, given.tracking.experiment, settings.root / MLFLOW_FOLDER)
     telling = ProgressReporter(tracker, run)
     with tracker.resume_run(run), telling.send_heartbeats():
         try:
@@ -62,12 +62,12 @@ def make_stage(
             store = open_remote_cache(given, root)
             device = find_device(given.device)
             check_processes(device, given.processes)
-            around = StageContext(root, given.seed, device, given.processes, store=store)
-            found = {stage: _fetch_input(stage, of, around, telling) for stage, of in inputs.items()}
+            context = StageContext(root, given.seed, device, given.processes, store=store)
+            found = {stage: _fetch_input(stage, of, context, telling) for stage, of in inputs.items()}
             kind = get_type_hints(wanted.function)["parameters"]
             # Parameters arrive as JSON; the stage's annotation gives their dataclass.
             asked = TypeAdapter(kind).validate_python(parameters)
-            output = wanted.run(asked, found, around, telling, run=run)
+            output = wanted.run(asked, found, context, telling, run=run)
             assert store is not None
             store.send_output(output, telling)
             store.tell_device(given.placement.train, describe_device(device), telling)
@@ -99,9 +99,9 @@ def _find_stage(name: str, code: str, lock: str) -> Stage:
 
 
 def _fetch_input(
-    stage: str, of: Mapping[str, str], around: StageContext, telling: ProgressReporter
+    stage: str, of: Mapping[str, str], context: StageContext, telling: ProgressReporter
 ) -> StageOutput:
-    found = fetch_output(stage, of["key"], around, telling)
+    found = fetch_output(stage, of["key"], context, telling)
     if found is None or found.digest != of["digest"]:
         raise UserError(
             f"the worker does not find {stage} {of['key']} at data.remote; is that the same place on both?"

@@ -61,13 +61,13 @@ def reproduce_run(
     with checked_out(root, original, keep, say, trust) as checkout:
         # Before the stages run: what the run was compared with must be as it was then.
         left_out = compared_as_then(client, original, checkout)
-        environment = checkout_environment(checkout.project, original.around["threads"])
+        environment = checkout_environment(checkout.project, original.environment["threads"])
         python = prepare_interpreter(root, checkout.project, environment, say)
         made = make_anew(checkout, original, python, environment)
-        around = (original.around, describe_environment(environment))
+        environments = (original.environment, describe_environment(environment))
         # Earlier reproductions show how far the metrics vary when nothing has changed.
         known = past_reproductions(client, original.run, original.stages)
-        verdicts = judge_stages(original.stages, made, known, around, left_out)
+        verdicts = judge_stages(original.stages, made, known, environments, left_out)
         table, versions = record_verdict(client, original.run, verdicts, made, code_state(root).commit)
     return ReproductionResult(
         original.run, verdicts, overall_verdict(verdicts), verdict_sentence(verdicts), table, versions

@@ -49,14 +49,14 @@ class RunPages:
         return f"{self.mlflow}/#/models/{quote(model, safe='')}/versions/{version}"
 
 
-def find_pages(place: Settings) -> RunPages:
+def find_pages(settings: Settings) -> RunPages:
     """Return the pages of this project's runs, as they are, or will be once `chatmill dashboards` runs.
 
     A store in a file has no page of its own, and the server that a command starts for itself ends with it.
     """
-    found = read_served(place.root)
-    api = found.prefect if found and found.prefect else place.prefect
-    tracking = found.mlflow if found and found.mlflow else place.mlflow
+    found = read_served(settings.root)
+    api = found.prefect if found and found.prefect else settings.prefect
+    tracking = found.mlflow if found and found.mlflow else settings.mlflow
     # A temporary server's port is gone after the run; the dashboards' default port is shown instead.
     if not (found and found.prefect) and urlsplit(api).hostname in (None, LOOPBACK, "localhost", "::1"):
         api = f"http://{LOOPBACK}:{PREFECT_PORT}"

@@ -12,13 +12,13 @@ from threading import Event, Thread
 from flows.orchestration.events import SLOW, emit_run_event
 from flows.orchestration.progress import format_duration
 
-_TIMES = 3.0
-LEAST_SECONDS = 60.0
+SLOW_FACTOR = 3.0
+MIN_SECONDS = 60.0
 
 
 @contextmanager
 def alert_when_slow(
-    stage: str, preset: str, past: Callable[[], Sequence[float]], least: float = LEAST_SECONDS
+    stage: str, preset: str, past: Callable[[], Sequence[float]], least: float = MIN_SECONDS
 ) -> Iterator[None]:
     """Send an event, once, if a stage still runs after `least` seconds plus three times its usual duration.
 
@@ -52,9 +52,9 @@ def _wait_and_alert(
     if not found:
         return
     usual = median(found)
-    if over.wait(_TIMES * usual):
+    if over.wait(SLOW_FACTOR * usual):
         return
-    took = f"{format_duration(least + _TIMES * usual)} and goes on"
+    took = f"{format_duration(least + SLOW_FACTOR * usual)} and goes on"
     times = "once" if len(found) == 1 else f"{len(found)} times"
     says = (
         f"{stage} of {preset} has taken {took}; it took {format_duration(usual)} before "

@@ -26,11 +26,13 @@ def open_tracker(mlflow: str = "", experiment: str = EXPERIMENT, product: str = 
     """
     from flows.servers.environment import prepare_environment
 
-    place = prepare_environment(Path.cwd(), mlflow)
+    settings = prepare_environment(Path.cwd(), mlflow)
     # MLflow reads its settings when it is imported, so the environment must be set first.
     from tasks.tracking.tracker import Tracker
 
-    return Tracker(place.mlflow, experiment, place.root / MLFLOW_FOLDER, *([product] if product else []))
+    return Tracker(
+        settings.mlflow, experiment, settings.root / MLFLOW_FOLDER, *([product] if product else [])
+    )
 
 
 def open_store() -> tuple[MlflowClient, Path]:

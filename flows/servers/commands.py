@@ -90,14 +90,14 @@ def _check_password(address: str, login: Credentials | None) -> str:
     )
 
 
-def prefect_server(place: Settings, where: ListenAddress, mlflow: ListenAddress | None = None) -> Service:
+def prefect_server(settings: Settings, where: ListenAddress, mlflow: ListenAddress | None = None) -> Service:
     """Return Prefect's server as a service; its API is at `/api`. `mlflow` is where MLflow's server is."""
     api = f"{where.address}/api"
-    login = place.login
+    login = settings.login
     return Service(
         "Prefect",
         prefect_command(where.host, where.port),
-        place.root / LOGS / "prefect-server.log",
+        settings.root / LOGS / "prefect-server.log",
         lambda: _check_password(api, login),
         "the flow's runs and what they said",
         where.address,
@@ -112,7 +112,7 @@ def prefect_server(place: Settings, where: ListenAddress, mlflow: ListenAddress 
             **{name: os.environ.get(name, value) for name, value in RETENTION.items()},
             PREFECT_ORIGINS: merged_list(PREFECT_ORIGINS, *where.allowed_origins),
             **login.prefect_server,
-            **_guard_environment(place, where, _page_links(where, mlflow), stores_login=True, then=mlflow),
+            **_guard_environment(settings, where, _page_links(where, mlflow), stores_login=True, then=mlflow),
         },
     )
 
@@ -125,25 +125,25 @@ def prefect_command(host: str, port: int) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def mlflow_server(place: Settings, where: ListenAddress, prefect: ListenAddress | None = None) -> Service:
+def mlflow_server(settings: Settings, where: ListenAddress, prefect: ListenAddress | None = None) -> Service:
     """Return MLflow's server as a service. It uses the store of the runs, and their files go through it."""
-    login = place.login
+    login = settings.login
     # Experiments made with a server that did not proxy artifacts keep their old location.
     options = (
         "--host", where.host, "--port", str(where.port), "--workers", "1",
-        "--artifacts-destination", (place.root / MLFLOW_FOLDER / "artifacts").as_uri(),
+        "--artifacts-destination", (settings.root / MLFLOW_FOLDER / "artifacts").as_uri(),
     )  # fmt: skip
     return Service(
         "MLflow",
         (sys.executable, "-m", "flows.servers.mlflow_auth", *options),
-        place.root / LOGS / "mlflow-server.log",
+        settings.root / LOGS / "mlflow-server.log",
         lambda: _check_password(where.address, login),
         # MLflow's first page is another part of it, and no setting of the server changes that.
         "every stage's figures, files and models (under Model training)",
         where.address,
         {
             # In the environment: the store's address may hold a password, which a command line would show.
-            "MLFLOW_BACKEND_STORE_URI": place.mlflow,
+            "MLFLOW_BACKEND_STORE_URI": settings.mlflow,
             # MLflow's job runner judges traces by other models: two more processes that nothing here uses.
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             # The guard has already checked the host, with whatever port a tunnel gives it.
@@ -151,8 +151,8 @@ def mlflow_server(place: Settings, where: ListenAddress, prefect: ListenAddress 
                 HOSTS, *where.allowed_hosts, *(f"{_host_pattern(name)}:*" for name in where.allowed_hosts)
             ),
             ORIGINS: merged_list(ORIGINS, *where.allowed_origins),
-            **_protection_options(place, login),
-            **_guard_environment(place, where, _page_links(prefect, where)),
+            **_protection_options(settings, login),
+            **_guard_environment(settings, where, _page_links(prefect, where)),
         },
     )
 
@@ -167,7 +167,7 @@ def _host_pattern(name: str) -> str:
 
 
 def _guard_environment(
-    place: Settings,
+    settings: Settings,
     where: ListenAddress,
     pages: tuple[tuple[str, int], ...],
     stores_login: bool = False,
@@ -177,14 +177,14 @@ def _guard_environment(
     origins = [one for name in (ORIGINS, PREFECT_ORIGINS) for one in _parse_list_setting(name)]
     hosts = [_host_name(one) for one in (*where.allowed_hosts, *_parse_list_setting(HOSTS))]
     hosts += [_host_name(one.partition("://")[2]) for one in origins]
-    settings = GuardSettings(
+    guard = GuardSettings(
         tuple(dict.fromkeys(filter(None, hosts))),
         tuple(origins),
         stores_login,
         then.port if then else 0,
         pages,
     )
-    return {GUARD: settings.dump(), GUARD_SECRETS: str(place.root / SECRETS)}
+    return {GUARD: guard.dump(), GUARD_SECRETS: str(settings.root / SECRETS)}
 
 
 def _parse_list_setting(setting: str) -> list[str]:
@@ -203,14 +203,14 @@ def _host_name(host: str) -> str:
     return bare.rpartition(":")[0] if bare.count(":") == 1 else bare
 
 
-def own_guard(place: Settings) -> dict[str, str]:
+def own_guard(settings: Settings) -> dict[str, str]:
     """Return the environment of the guard of a Prefect server that a run starts for itself."""
-    return _guard_environment(place, ListenAddress(LOOPBACK, 0), ())
+    return _guard_environment(settings, ListenAddress(LOOPBACK, 0), ())
 
 
-def _protection_options(place: Settings, login: Credentials) -> dict[str, str]:
+def _protection_options(settings: Settings, login: Credentials) -> dict[str, str]:
     return {
-        "MLFLOW_AUTH_CONFIG_PATH": str(write_settings(place.var, place.mlflow, login.user)),
+        "MLFLOW_AUTH_CONFIG_PATH": str(write_settings(settings.var, settings.mlflow, login.user)),
         "MLFLOW_AUTH_ADMIN_USERNAME": login.user,
         "MLFLOW_AUTH_ADMIN_PASSWORD": login.password,
         # The key protects one form on MLflow's pages; it needs to last only as long as the server.

@@ -45,33 +45,33 @@ _TEMPORARY = {
 
 
 class EphemeralPrefectServer:
-    """Prefect's server until the program ends; it does nothing if `place` has a server already.
+    """Prefect's server until the program ends; it does nothing if the project has a server already.
 
     Prefect can start one by itself, but later, while all else waits, and leaves it behind when it is killed.
     Create this object before Prefect is imported, as Prefect reads the address then. At exit Prefect still
     sends its last states, and exit handlers run in reverse order: the first registered one ends last.
     """
 
-    def __init__(self, place: Settings) -> None:
+    def __init__(self, settings: Settings) -> None:
         self.process: subprocess.Popen[bytes] | None = None
         self.over = False
         self.starting = ExitStack()
-        self.api, self.login = place.prefect, place.login
-        self.log = place.root / LOGS / "prefect-run-server.log"
+        self.api, self.login = settings.prefect, settings.login
+        self.log = settings.root / LOGS / "prefect-run-server.log"
         if self.api:
             return
         # Held until the server answers: two servers that create the database at once break it.
-        self.starting.enter_context(start_lock(place.root, _say))
+        self.starting.enter_context(start_lock(settings.root, _say))
         # `chatmill up` may have started a server while this process waited for the lock.
-        if find_running_services(place.root):
-            self.api = prepare_environment(place.root, place.mlflow).prefect
+        if find_running_services(settings.root):
+            self.api = prepare_environment(settings.root, settings.mlflow).prefect
             self.starting.close()
             return
-        if notice := replace_prefect_database(place.root):
+        if notice := replace_prefect_database(settings.root):
             _say(notice)
         self.port = free_port()
         self.api = f"http://{LOOPBACK}:{self.port}/api"
-        self.guard = own_guard(place)
+        self.guard = own_guard(settings)
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self.process = self._start_process("wb")
         # The kernel ends a child when the thread that started it ends, so restarts happen in a thread that

@@ -34,12 +34,12 @@ def visible_devices() -> list[str]:
 
 
 def build_workers(
-    place: Settings, api: str, mlflow: str, pools: tuple[str, ...], gpu_workers: int = 0
+    settings: Settings, api: str, mlflow: str, pools: tuple[str, ...], gpu_workers: int = 0
 ) -> list[Service]:
     """Return the workers: one for `cpu`, and for `gpu` one a device or `gpu_workers` that share the devices.
 
     Args:
-        place: The project's settings.
+        settings: The project's settings.
         api: The address of Prefect's API.
         mlflow: The address of MLflow's server; empty: runs open the store directly.
         pools: The pools to start workers for.
@@ -50,33 +50,33 @@ def build_workers(
     reached = {
         "PREFECT_API_URL": api,
         **({"MLFLOW_TRACKING_URI": mlflow} if mlflow else {}),
-        **worker_credentials(place),
+        **worker_credentials(settings),
     }
     made = []
     if "cpu" in pools:
         shows = "runs that need no device, any number at a time"
-        made.append(_build_worker(place, reached, "cpu", "cpu", 0, shows, None))
+        made.append(_build_worker(settings, reached, "cpu", "cpu", 0, shows, None))
     for number in range(count if "gpu" in pools else 0):
         name = "gpu" if count == 1 else f"gpu-{number}"
         # Devices are dealt out in turn, so that each worker has at least one if there are enough.
         shared = found[number::count] if found else None
         on = f" on device {','.join(shared)}" if shared else ""
         made.append(
-            _build_worker(place, reached, name, "gpu", 1, f"runs that train, one at a time{on}", shared)
+            _build_worker(settings, reached, name, "gpu", 1, f"runs that train, one at a time{on}", shared)
         )
     return made
 
 
-def worker_credentials(place: Settings) -> dict[str, str]:
+def worker_credentials(settings: Settings) -> dict[str, str]:
     """Return the credentials of a worker and its flows, each password with the servers that it is for."""
     found = {name: os.environ[name] for name in CLIENT if name in os.environ}
-    login, trusted = read_credentials(place.root)
+    login, trusted = read_credentials(settings.root)
     bound = {PASSWORD_SETTING: login.text, GUARDED_SERVERS: " ".join(sorted(trusted))} if trusted else {}
     return {**found, **bound}
 
 
 def _build_worker(
-    place: Settings,
+    settings: Settings,
     reached: dict[str, str],
     name: str,
     pool: str,
@@ -96,7 +96,7 @@ def _build_worker(
             sys.executable, "-m", "prefect", "worker", "start",
             "--pool", pool, "--type", "process", "--name", known, *limited,
         ),
-        place.root / LOGS / f"worker-{name}.log",
+        settings.root / LOGS / f"worker-{name}.log",
         lambda: _heartbeat_problem(pool, known),
         shows,
         environment=environment,
@@ -138,15 +138,15 @@ def _heartbeat_problem(pool: str, worker: str) -> str:
     return "Prefect's server has not heard of it"
 
 
-def deploy_flows(place: Settings, api: str, file: Path | None = None) -> str:
+def deploy_flows(settings: Settings, api: str, file: Path | None = None) -> str:
     """Make the deployments of a file (None: prefect.yaml); return why Prefect could not, or ""."""
-    log = place.root / LOGS / "deploy.log"
-    environment = {**without_secrets(os.environ), **worker_credentials(place)}
+    log = settings.root / LOGS / "deploy.log"
+    environment = {**without_secrets(os.environ), **worker_credentials(settings)}
     named = ("--prefect-file", str(file)) if file else ()
     with log.open("wb") as said_to:
         done = subprocess.run(
             [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", *named],
-            cwd=place.root, stdin=subprocess.DEVNULL, stdout=said_to, stderr=said_to, check=False,
+            cwd=settings.root, stdin=subprocess.DEVNULL, stdout=said_to, stderr=said_to, check=False,
             env={**environment, "PREFECT_API_URL": api, "COLUMNS": "1000"},
         )  # fmt: skip
     if done.returncode == 0:

@@ -25,10 +25,10 @@ from model.errors import UserError
 IGNORED = -100
 
 
-def seeded_rng(seed: int, *place: int) -> np.random.Generator:
-    """Return a generator for one place of a run: its numbers do not depend on what was drawn before."""
+def seeded_rng(seed: int, *path: int) -> np.random.Generator:
+    """Return a generator for the part of a run that `path` names, independent of earlier draws."""
     # Philox is counter-based: its state follows from the key alone, whatever was drawn before.
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, *place])))
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, *path])))
 
 
 # A step may cross the border of two epochs; more permutations are not needed at a time.
@@ -127,13 +127,13 @@ class Examples:
     def __len__(self) -> int:
         return len(self._prompts)
 
-    def __getitem__(self, place: int) -> Example:
-        tokens = self._tokens[self._stops[place] : self._stops[place + 1]].tolist()
-        prompt = self._prompts[place]
-        return Example(tokens[:prompt], tokens[prompt:], self._left_out[place])
+    def __getitem__(self, index: int) -> Example:
+        tokens = self._tokens[self._stops[index] : self._stops[index + 1]].tolist()
+        prompt = self._prompts[index]
+        return Example(tokens[:prompt], tokens[prompt:], self._left_out[index])
 
     def __iter__(self) -> Iterator[Example]:
-        return (self[place] for place in range(len(self)))
+        return (self[index] for index in range(len(self)))
 
     @property
     def lengths(self) -> list[int]:

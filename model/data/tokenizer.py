@@ -269,7 +269,7 @@ def _byte_of_character() -> dict[str, int]:
     rest = [byte for byte in range(256) if byte not in printable]
     return {
         **{chr(byte): byte for byte in printable},
-        **{chr(256 + place): byte for place, byte in enumerate(rest)},
+        **{chr(256 + index): byte for index, byte in enumerate(rest)},
     }
 
 

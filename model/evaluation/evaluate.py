@@ -125,7 +125,7 @@ def evaluate(
         name: load_model(Path(path), dtype=compute_dtype(device), device=device)
         for name, path in (("base", base), ("sft", sft), ("aligned", aligned))
     }
-    asked = _ask_what(settings, Path(split), models, on_event)
+    asked = _select_pairs(settings, Path(split), models, on_event)
     speakers = _load_generators(settings, Path(split), models)
     opponent = load_opponent(
         Path(champion) if champion else None, Path(aligned), [*asked.prompts, *asked.questions],
@@ -138,8 +138,8 @@ def evaluate(
     losses: dict[str, tuple[list[float], list[int]]] = {}
     said: dict[str, list[Answer]] = {}
     replies: dict[str, list[Answer]] = {}
-    for place, (name, speaker) in enumerate(speakers.items()):
-        on_event(Step(step=place, steps=len(speakers), metrics={}))
+    for index, (name, speaker) in enumerate(speakers.items()):
+        on_event(Step(step=index, steps=len(speakers), metrics={}))
         # The same seed for each model: differences come from the models, not from the draws.
         said[name] = speaker.generate_answers(asked.prompts, settings.new_tokens, 1.0, seed)
         replies[name] = speaker.generate_answers(asked.questions, settings.new_tokens, 0.0, seed)
@@ -202,7 +202,7 @@ Models = dict[str, tuple[Transformer, Tokenizer]]
 
 
 @dataclass(frozen=True)
-class Asked:
+class UsedPairs:
     """The test pairs that are used: for free answers, for right answers, for the loss of completions."""
 
     prompts: list[Row]
@@ -210,7 +210,9 @@ class Asked:
     completions: list[Row]
 
 
-def _ask_what(settings: EvaluateParameters, split: Path, models: Models, on_event: EventCallback) -> Asked:
+def _select_pairs(
+    settings: EvaluateParameters, split: Path, models: Models, on_event: EventCallback
+) -> UsedPairs:
     # All models must answer the same prompts, so the shortest context decides which fit.
     tokenizer, context = models["sft"][1], _shortest_context(models)
     chat = Chat(tokenizer, context - settings.new_tokens)
@@ -218,13 +220,13 @@ def _ask_what(settings: EvaluateParameters, split: Path, models: Models, on_even
     shortened: set[int] = set()
 
     def fitting() -> Iterator[Row]:
-        for place, row in enumerate(each_row(split / "test" / "pairs")):
+        for index, row in enumerate(each_row(split / "test" / "pairs")):
             example = chat.encode_example(row)
             if not _fits_context(example, settings.new_tokens, context):
-                misfits.add(place)
+                misfits.add(index)
                 continue
             if example.left_out:
-                shortened.add(place)
+                shortened.add(index)
             yield row
 
     prompts = choose_rows(fitting(), settings.sources, settings.prompts)
@@ -236,7 +238,7 @@ def _ask_what(settings: EvaluateParameters, split: Path, models: Models, on_even
         )
     # Without named sources nothing is known to have right answers.
     questions = settings.questions if settings.question_sources else 0
-    asked = Asked(
+    asked = UsedPairs(
         prompts,
         choose_rows(fitting(), settings.question_sources, questions),
         list(islice(fitting(), settings.completions)),

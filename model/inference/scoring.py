@@ -67,7 +67,7 @@ class Generator:
         for prompt, tokens, length in zip(prompts, said.tokens.tolist(), said.lengths.tolist(), strict=True):
             kept = tokens[:length]
             # A format may have further stop tokens besides the end token that the sampler knows.
-            stop = next((place for place, token in enumerate(kept) if token in stops), None)
+            stop = next((index for index, token in enumerate(kept) if token in stops), None)
             body = kept[:stop]
             answers.append(Answer(body, prompt + kept, self.tokenizer.decode(body), stop is not None))
         return answers

@@ -53,7 +53,7 @@ def whiten_values(values: Tensor, mask: Tensor, keep_mean: bool = False) -> Tens
     return (whitened + mean if keep_mean else whitened) * mask
 
 
-def generalised_advantages(
+def gae(
     rewards: Tensor, values: Tensor, mask: Tensor, discount: float, trace: float
 ) -> tuple[Tensor, Tensor]:
     """Return advantages and returns, [B, T] each, by GAE (Schulman et al., 2015, arXiv:1506.02438).

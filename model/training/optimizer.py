@@ -182,7 +182,7 @@ class MixedPrecisionOptimizer:
         if self.muon:
             self.muon.step(self.parameters.muon_learning_rate * scale, self.parameters.weight_decay)
         self.zero_grad()
-        self.write_back()
+        self.sync_params()
         return norm
 
     def zero_grad(self) -> None:
@@ -191,7 +191,7 @@ class MixedPrecisionOptimizer:
             tensor.grad = None
 
     @torch.no_grad()
-    def write_back(self) -> None:
+    def sync_params(self) -> None:
         """Copy the masters into the module."""
         if self.copies:
             torch._foreach_copy_([*self.weights], self.masters)
@@ -204,7 +204,7 @@ class MixedPrecisionOptimizer:
     def load_masters(self, state: dict[str, Tensor]) -> None:
         """Load weights of `master_state`; the optimizers' state is unchanged."""
         torch._foreach_copy_(self.masters, [state[name] for name in self.names])
-        self.write_back()
+        self.sync_params()
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that the next step depends on, as tensors and plain values."""
@@ -222,4 +222,4 @@ class MixedPrecisionOptimizer:
         if self.muon:
             torch._foreach_copy_(self.muon.buffers, state["muon"])
         self.zero_grad()
-        self.write_back()
+        self.sync_params()

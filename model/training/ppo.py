@@ -24,7 +24,7 @@ from model.errors import UserError
 from model.events import EventCallback, Message
 from model.inference.generate import generate_tokens
 from model.nn.losses import (
-    generalised_advantages,
+    gae,
     policy_loss,
     token_entropy,
     token_logprobs,
@@ -90,12 +90,12 @@ class PPOTrainer(TrainingTask):
         self.ratio_off, self.warned = 0.0, False
 
     @torch.no_grad()
-    def roll_out(self, prompts: list[list[int]], place: tuple[int, ...]) -> Rollouts:
-        """Answer and score the prompts, with the random numbers of `place` for any number of processes."""
+    def roll_out(self, prompts: list[list[int]], path: tuple[int, ...]) -> Rollouts:
+        """Answer and score the prompts, with the random numbers of `path` for any number of processes."""
         settings, end = self.parameters, self.tokenizer.end
         count = len(prompts)
         # For all rows, then cut: a row's numbers do not depend on the number of processes.
-        uniforms = seeded_rng(self.seed, *place).random((count, settings.new_tokens))
+        uniforms = seeded_rng(self.seed, *path).random((count, settings.new_tokens))
         share = self.world.shard_rows(count)
         mine = prompts[share]
         answers = generate_tokens(
@@ -148,9 +148,7 @@ class PPOTrainer(TrainingTask):
         self.reference_length = self.reference_length or rollouts.mask.sum(1).mean().item()
         rewards = whiten_values(self.token_rewards(rollouts), rollouts.mask, keep_mean=True)
         values = rollouts.values * rollouts.mask
-        advantages, returns = generalised_advantages(
-            rewards, values, rollouts.mask, settings.discount, settings.trace
-        )
+        advantages, returns = gae(rewards, values, rollouts.mask, settings.discount, settings.trace)
         advantages = whiten_values(advantages, rollouts.mask)
         before = copy.deepcopy(self.learner.state_dict())
         tries, undone = 0, True

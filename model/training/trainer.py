@@ -240,7 +240,7 @@ class Trainer:
             try:
                 self.figures = self.recipe.optimizer_step(self.step)
             except FloatingPointError as error:
-                self._pass_by(self.step, error)
+                self._skip_batch(self.step, error)
                 return
             self.seconds += time.monotonic() - began
             self.taken += 1
@@ -255,7 +255,7 @@ class Trainer:
         if last or (parameters.checkpoint_every and self.step % parameters.checkpoint_every == 0):
             self._save_checkpoint()
 
-    def _pass_by(self, step: int, error: FloatingPointError) -> None:
+    def _skip_batch(self, step: int, error: FloatingPointError) -> None:
         rows = self.recipe.describe_batch(step)
         self._send_message(
             f"step {step}: {error} is not finite on {rows}; back to the last checkpoint, without it"

@@ -45,13 +45,13 @@ VOTE = b"vote "  # marks the place of a label of an unknown person
 
 @dataclass(frozen=True)
 class ParseTask:
-    """Files, or parts of files, for one process to parse: part `number` of the source at index `place`.
+    """Files, or parts of files, for one process to parse: part `number` of the source at `source_index`.
 
     Its runs are written to `runs`/KIND, without `withdrawn` rows.
     """
 
     source: Source
-    place: int
+    source_index: int
     number: int
     files: tuple[SourceFile, ...]
     format: str
@@ -65,7 +65,7 @@ class ParseResult:
     """The result of parsing a part.
 
     Attributes:
-        place: The index of the source.
+        source_index: The index of the source.
         rows: The number of rows.
         tally: Counts of what was skipped.
         sizes: Bytes in the runs by kind.
@@ -74,7 +74,7 @@ class ParseResult:
         lessened: The number of ratings that lost scores of withdrawn people.
     """
 
-    place: int
+    source_index: int
     rows: int
     tally: SkipCounts
     sizes: dict[str, int]
@@ -139,7 +139,7 @@ def sort_part(part: ParseTask) -> ParseResult:
             runs.add(CLAIMS, line, where)
     runs.flush()
     counts = {kind: len(ids) for kind, ids in gone.items()}
-    return ParseResult(part.place, rows, tally, runs.sizes, written, counts, len(lessened))
+    return ParseResult(part.source_index, rows, tally, runs.sizes, written, counts, len(lessened))
 
 
 class _Runs:
@@ -173,7 +173,7 @@ class _Runs:
         for kind, rows in self.rows.items():
             folder = self.part.runs / kind
             folder.mkdir(parents=True, exist_ok=True)
-            name = f"{self.part.place:06}-{self.part.number:06}-{self.number:06}"
+            name = f"{self.part.source_index:06}-{self.part.number:06}-{self.number:06}"
             sizes = np.zeros(PREFIXES + 1, "<i8")
             with (folder / f"{name}.rows").open("wb") as file:
                 for key in sorted(rows):

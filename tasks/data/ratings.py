@@ -162,17 +162,17 @@ def _each_once(row: Rating) -> Rating:
         return row
     row = _with_times(row)
     kept: dict[str, int] = {}
-    for place, name in enumerate(row.annotators):
+    for index, name in enumerate(row.annotators):
         # Unknown people are different people, so each of their scores stays.
-        key = f"{name} {place}" if is_nobody(name) else name
-        if key not in kept or time_seconds(row.times[place]) > time_seconds(row.times[kept[key]]):
-            kept[key] = place
+        key = f"{name} {index}" if is_nobody(name) else name
+        if key not in kept or time_seconds(row.times[index]) > time_seconds(row.times[kept[key]]):
+            kept[key] = index
     places = sorted(kept.values())
     return replace(
         row,
-        scores=[row.scores[place] for place in places],
-        annotators=[row.annotators[place] for place in places],
-        times=[row.times[place] for place in places],
+        scores=[row.scores[index] for index in places],
+        annotators=[row.annotators[index] for index in places],
+        times=[row.times[index] for index in places],
     )
 
 

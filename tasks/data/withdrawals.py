@@ -95,13 +95,13 @@ class Withdrawn:
         if not self.annotators.intersection(row.annotators):
             return row
         named = [*row.annotators, *[""] * (len(row.scores) - len(row.annotators))]
-        kept = [place for place in range(len(row.scores)) if named[place] not in self.annotators]
+        kept = [index for index in range(len(row.scores)) if named[index] not in self.annotators]
         if not kept:
             return None
-        people = [row.annotators[place] for place in kept if place < len(row.annotators)]
-        times = [row.times[place] for place in kept if place < len(row.times)]
+        people = [row.annotators[index] for index in kept if index < len(row.annotators)]
+        times = [row.times[index] for index in kept if index < len(row.times)]
         return rating_row(
-            row.prompt, row.completion, [row.scores[place] for place in kept], people, row.aspect,
+            row.prompt, row.completion, [row.scores[index] for index in kept], people, row.aspect,
             row.source, row.group, row.history, times if any(times) else (),
         )  # fmt: skip
 

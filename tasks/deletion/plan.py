@@ -26,7 +26,7 @@ _PLACE = re.compile(r", (line|item|row|record|task|trace|turn|paragraph) .*$")
 
 
 @dataclass(frozen=True)
-class Asked:
+class DeletionRequest:
     """A request: people by name, rows by id with the place where each id was given, by whom and why."""
 
     people: Sequence[str]
@@ -68,7 +68,7 @@ def read_ids(path: Path) -> dict[str, str]:
     return found
 
 
-def find_leaving(root: Path, asked: Asked, admitted: Path | str = ADMITTED) -> Leaving:
+def find_leaving(root: Path, asked: DeletionRequest, admitted: Path | str = ADMITTED) -> Leaving:
     """Return what a request removes from data/, and what of it is already withdrawn.
 
     An id may be shortened to 6 characters or more if only one id starts with them. A row that was corrected
@@ -105,7 +105,7 @@ def find_leaving(root: Path, asked: Asked, admitted: Path | str = ADMITTED) -> L
     return search.leaving(ids)
 
 
-def _check_request(asked: Asked) -> None:
+def _check_request(asked: DeletionRequest) -> None:
     for name, said in (("by", asked.by), ("why", asked.why)):
         if not said.strip():
             raise UserError(f"{name} is empty; a withdrawal says who withdraws and why")
@@ -124,7 +124,9 @@ def _check_request(asked: Asked) -> None:
 class _Search:
     """The state of a search through data/."""
 
-    def __init__(self, asked: Asked, known: Sequence[Withdrawal], mended: Mapping[str, set[str]]) -> None:
+    def __init__(
+        self, asked: DeletionRequest, known: Sequence[Withdrawal], mended: Mapping[str, set[str]]
+    ) -> None:
         self.asked, self.known, self.mended_for = asked, known, mended
         self.withdrawn = merge_withdrawals(known)
         self.wanted = frozenset(asked.people)

@@ -357,8 +357,8 @@ def flatten_values(values: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
         for key, value in values.items():
             yield from flatten_values(value, f"{prefix}{key}.")
     elif isinstance(values, list) and any(isinstance(value, Mapping) for value in values):
-        for place, value in enumerate(values):
-            yield from flatten_values(value, f"{prefix}{place}.")
+        for index, value in enumerate(values):
+            yield from flatten_values(value, f"{prefix}{index}.")
     else:
         # Only the last dot comes from this function; a user's own name may end in one.
         yield prefix.removesuffix("."), str(values)

@@ -36,7 +36,7 @@ def device_locks(device: str, processes: int, root: Path) -> list[Path]:
     folder = _own_folder(Path(tempfile.gettempdir()) / f"chatmill-devices-{os.getuid()}")
     count = min(processes, torch.cuda.device_count())
     # The index of a GPU depends on CUDA_VISIBLE_DEVICES; its UUID is the same for every process.
-    uuids = [str(torch.cuda.get_device_properties(place).uuid) for place in range(count)]
+    uuids = [str(torch.cuda.get_device_properties(index).uuid) for index in range(count)]
     # Every run locks in the same order, so that two runs never wait for each other.
     return [folder / f"{uuid}.lock" for uuid in sorted(uuids)]
 

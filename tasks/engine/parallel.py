@@ -65,14 +65,14 @@ class ProcessPool:
 
     def __call__(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
         spent = 0.0
-        for place, item in enumerate(items):
+        for index, item in enumerate(items):
             worthwhile = self.pool is not None or spent >= self.patience
-            if worthwhile and min(self.count, len(items) - place) > 1:
-                yield from self._together(function, items[place:])
+            if worthwhile and min(self.count, len(items) - index) > 1:
+                yield from self._together(function, items[index:])
                 return
             began = time.monotonic()
             result = function(item)
-            spent += time.monotonic() - began if place else 0.0
+            spent += time.monotonic() - began if index else 0.0
             yield result
 
     def _together(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:

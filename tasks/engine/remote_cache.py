@@ -69,15 +69,15 @@ class Store:
         if manifest is None:
             raise UserError(f"{folder} is missing; run again to make {output.stage} again")
 
-        def action(place: RemoteStore) -> None:
-            path = place.listing_path(output.stage, output.key)
-            if not output.reused or not place.filesystem.exists(path):
+        def action(remote: RemoteStore) -> None:
+            path = remote.listing_path(output.stage, output.key)
+            if not output.reused or not remote.filesystem.exists(path):
                 sums = manifest["sums"]
                 objects = {name: _file_md5(folder / name) for name in sums}
                 # The listing follows its files: another host may fetch the output as soon as it sees the
                 # listing.
-                place.add_files([folder / name for name in objects], list(objects.values()))
-                place.write_json(path, {"manifest": manifest, "objects": objects, "sums": sums})
+                remote.add_files([folder / name for name in objects], list(objects.values()))
+                remote.write_json(path, {"manifest": manifest, "objects": objects, "sums": sums})
 
         self._try_remote(action, on_event)
 
@@ -96,24 +96,24 @@ class Store:
             UserError: The store is needed and cannot be read.
         """
 
-        def action(place: RemoteStore) -> dict[str, Any] | None:
-            path = place.listing_path(stage, key)
+        def action(remote: RemoteStore) -> dict[str, Any] | None:
+            path = remote.listing_path(stage, key)
             try:
-                found = place.read_json(path)
+                found = remote.read_json(path)
                 if found is None:
                     return None
                 manifest, objects, sums = _check_listing(found, stage, key, path)
             except DamagedListing as error:
-                place.forget_listing(path, [])
+                remote.forget_listing(path, [])
                 on_event(Message(f"{error}; it is removed, and the output is not used"))
                 return None
             part = folder.with_suffix(".fetch")
             shutil.rmtree(part, ignore_errors=True)
             try:
-                if not place.get_files(objects, part):
+                if not remote.get_files(objects, part):
                     return None
                 if spoilt := _differing_files(part, sums):
-                    place.forget_listing(path, [objects[name] for name in spoilt])
+                    remote.forget_listing(path, [objects[name] for name in spoilt])
                     text = f"{stage}: {spoilt[0]} at {self.remote} is damaged; the output there is not used"
                     on_event(Message(text))
                     return None
@@ -129,17 +129,17 @@ class Store:
     def tell_device(self, pool: str, device: str, on_event: EventCallback) -> None:
         """Record the kind of device of a pool's worker; it enters the cache keys of outputs made there."""
 
-        def action(place: RemoteStore) -> None:
-            path = place.listing_path(_POOLS, pool)
-            known = _listed_devices(place, pool)
+        def action(remote: RemoteStore) -> None:
+            path = remote.listing_path(_POOLS, pool)
+            known = _listed_devices(remote, pool)
             if device not in known:
-                place.write_json(path, {"devices": sorted([*known, device])})
+                remote.write_json(path, {"devices": sorted([*known, device])})
 
         self._try_remote(action, on_event)
 
     def devices(self, pool: str, on_event: EventCallback) -> list[str]:
         """Return the kinds of device that a pool's workers have recorded."""
-        return self._try_remote(lambda place: _listed_devices(place, pool), on_event) or []
+        return self._try_remote(lambda remote: _listed_devices(remote, pool), on_event) or []
 
     def _try_remote(self, action: Callable[[RemoteStore], T], on_event: EventCallback) -> T | None:
         if self.away:
@@ -242,10 +242,10 @@ class RemoteStore:
             self.objects.delete(name)
 
 
-def _listed_devices(place: RemoteStore, pool: str) -> list[str]:
+def _listed_devices(remote: RemoteStore, pool: str) -> list[str]:
     """Return the devices in a pool's listing; none if it is damaged, as the next worker writes it again."""
     try:
-        found = (place.read_json(place.listing_path(_POOLS, pool)) or {}).get("devices", [])
+        found = (remote.read_json(remote.listing_path(_POOLS, pool)) or {}).get("devices", [])
     except DamagedListing:
         found = []
     return [str(device) for device in found] if isinstance(found, list) else []

@@ -107,17 +107,17 @@ class Stage:
         """Return whether the function has a parameter of that name."""
         return name in inspect.signature(self.function).parameters
 
-    def holds(self, around: StageContext) -> tuple[str, int]:
+    def holds(self, context: StageContext) -> tuple[str, int]:
         """Return the kind of device that the stage holds, "cpu" or "cuda", and the number of them.
 
         On a CPU, the number is that of processes.
         """
-        kind = around.device.partition(":")[0] if self.asks_for("device") else "cpu"
-        return kind, around.processes if self.asks_for("processes") else 1
+        kind = context.device.partition(":")[0] if self.asks_for("device") else "cpu"
+        return kind, context.processes if self.asks_for("processes") else 1
 
-    def key(self, parameters: Any, inputs: Mapping[str, StageOutput], around: StageContext) -> str:
+    def key(self, parameters: Any, inputs: Mapping[str, StageOutput], context: StageContext) -> str:
         """Return the cache key, which decides between making and reusing an output."""
-        return self._digest_key(parameters, inputs, self._requested_context(parameters, around))
+        return self._digest_key(parameters, inputs, self._requested_context(parameters, context))
 
     def _digest_key(
         self, parameters: Any, inputs: Mapping[str, StageOutput], asked: Mapping[str, Any]
@@ -140,34 +140,34 @@ class Stage:
         patterns = self.declares.reads[reference.stage]
         return sums_digest({name: found for name, found in sums.items() if _matches_patterns(name, patterns)})
 
-    def _requested_context(self, parameters: Any, around: StageContext) -> dict[str, Any]:
+    def _requested_context(self, parameters: Any, context: StageContext) -> dict[str, Any]:
         """Return the settings of the context that enter the cache key."""
         from model.training.distributed import describe_device
 
-        asked: dict[str, Any] = {name: getattr(around, name) for name in SURROUNDINGS if self.asks_for(name)}
+        asked: dict[str, Any] = {name: getattr(context, name) for name in SURROUNDINGS if self.asks_for(name)}
         if "device" in asked:
-            asked["device"] = around.described or describe_device(around.device)
+            asked["device"] = context.described or describe_device(context.device)
         # How many processes share the work does not change what comes out (law 5).
         asked.pop("processes", None)
         if self.declares.outside is not None:
-            asked["outside"] = self.declares.outside(parameters, around.root)
+            asked["outside"] = self.declares.outside(parameters, context.root)
         return asked
 
     def find_output(
         self,
         parameters: Any,
         inputs: Mapping[str, StageOutput],
-        around: StageContext,
+        context: StageContext,
         on_event: EventCallback,
     ) -> StageOutput | None:
         """Return the output of this key from this host or the store; None if neither has it. Make nothing."""
-        return fetch_output(self.name, self.key(parameters, inputs, around), around, on_event)
+        return fetch_output(self.name, self.key(parameters, inputs, context), context, on_event)
 
     def run(
         self,
         parameters: Any,
         inputs: Mapping[str, StageOutput],
-        around: StageContext,
+        context: StageContext,
         on_event: EventCallback,
         run: str = "",
     ) -> StageOutput:
@@ -178,7 +178,7 @@ class Stage:
         Args:
             parameters: The stage's parameters.
             inputs: The outputs of the input stages, by name.
-            around: The run's settings.
+            context: The run's settings.
             on_event: Receives the events of the stage.
             run: The id of the stage's MLflow run, recorded in the manifest.
 
@@ -186,18 +186,18 @@ class Stage:
             UserError: The disk is full or cannot be written, or an input is damaged. Complete outputs stay.
                 An unfinished output is removed unless the stage resumes.
         """
-        asked = self._requested_context(parameters, around)
+        asked = self._requested_context(parameters, context)
         key = self._digest_key(parameters, inputs, asked)
-        folder = around.root / ARTIFACTS / self.name / key
+        folder = context.root / ARTIFACTS / self.name / key
         part = folder.with_suffix(PART)
         with self._free_space(part), exclusive_lock(folder.with_suffix(LOCK), on_event, WAITS):
             # A kill between the manifest and the rename left a complete output under its temporary name.
-            if is_undamaged(part, around.root):
+            if is_undamaged(part, context.root):
                 publish_output(part, folder)
-            known = usable_output(self.name, folder, around.root, on_event) or _fetch_to_folder(
-                self.name, key, folder, around, on_event
+            known = usable_output(self.name, folder, context.root, on_event) or _fetch_to_folder(
+                self.name, key, folder, context, on_event
             )
-            if known and (self.declares.stands is None or self.declares.stands(folder, around.root)):
+            if known and (self.declares.stands is None or self.declares.stands(folder, context.root)):
                 return make_reference(folder, known, reused=True)
             if part.exists() and not self.declares.resumes:
                 shutil.rmtree(part)
@@ -206,11 +206,14 @@ class Stage:
             # output.
             (part / MANIFEST).unlink(missing_ok=True)
             # Checked as late as possible, since a long stage may have run since the inputs were made.
-            self._check_inputs(inputs, around)
+            self._check_inputs(inputs, context)
             view = folder.with_suffix(VIEW)
-            with self._call_arguments(inputs, around, view) as arguments, self._hold_device(around, on_event):
+            with (
+                self._call_arguments(inputs, context, view) as arguments,
+                self._hold_device(context, on_event),
+            ):
                 began = time.monotonic()
-                meter = ResourceMeter(part, *self.holds(around), on_event, run, self.declares.resumes)
+                meter = ResourceMeter(part, *self.holds(context), on_event, run, self.declares.resumes)
                 imported: dict[str, str] = {}
 
                 def listen(event: Event) -> None:
@@ -227,7 +230,7 @@ class Stage:
             manifest = {
                 "stage": self.name,
                 "key": key,
-                **self._describe_inputs(parameters, inputs, around, asked),
+                **self._describe_inputs(parameters, inputs, context, asked),
                 "seconds": round(time.monotonic() - began, 3),
                 "cost": plain_cost(meter.cost),
                 "metrics": metrics,
@@ -244,12 +247,12 @@ class Stage:
             publish_output(part, folder)
             return make_reference(folder, manifest, reused=False)
 
-    def _check_inputs(self, inputs: Mapping[str, StageOutput], around: StageContext) -> None:
+    def _check_inputs(self, inputs: Mapping[str, StageOutput], context: StageContext) -> None:
         """Raise UserError if an input was damaged since it was made or last used."""
         for name in self.inputs:
             if name in inputs:
                 try:
-                    check_output(inputs[name], around.root)
+                    check_output(inputs[name], context.root)
                 except DamagedOutput as error:
                     raise UserError(
                         f"{error}, so {self.name} cannot use it; run again to make it again"
@@ -269,7 +272,7 @@ class Stage:
         self,
         parameters: Any,
         inputs: Mapping[str, StageOutput],
-        around: StageContext,
+        context: StageContext,
         asked: Mapping[str, Any],
     ) -> dict[str, Any]:
         from model.training.distributed import describe_device
@@ -289,8 +292,8 @@ class Stage:
             "definitions": definition_digests(self.function),
             "surroundings": plain_parameters(asked),
             "lock": lock_digest(),
-            "device": describe_device(around.device),
-            "seed": around.seed,
+            "device": describe_device(context.device),
+            "seed": context.seed,
         }
 
     def _resume_files(self) -> tuple[str, ...]:
@@ -303,7 +306,7 @@ class Stage:
 
     @contextmanager
     def _call_arguments(
-        self, inputs: Mapping[str, StageOutput], around: StageContext, view: Path
+        self, inputs: Mapping[str, StageOutput], context: StageContext, view: Path
     ) -> Iterator[dict[str, Any]]:
         """Yield the function's arguments; an input with `reads` is replaced by a view of those folders."""
         given: dict[str, Any] = {
@@ -311,7 +314,7 @@ class Stage:
         }
         for name in ("root", "spread", *SURROUNDINGS):
             if self.asks_for(name):
-                given[name] = getattr(around, name)
+                given[name] = getattr(context, name)
         _remove_paths([view])
         try:
             for name, patterns in self.declares.reads.items():
@@ -321,11 +324,11 @@ class Stage:
         finally:
             _remove_paths([view])
 
-    def _hold_device(self, around: StageContext, on_event: EventCallback) -> AbstractContextManager[None]:
+    def _hold_device(self, context: StageContext, on_event: EventCallback) -> AbstractContextManager[None]:
         """Return a context that holds the device, if the stage asks for it; other stages wait meanwhile."""
         if not self.asks_for("device"):
             return nullcontext()
-        return device_lock.hold_devices(around.device, self.holds(around)[1], around.root, on_event)
+        return device_lock.hold_devices(context.device, self.holds(context)[1], context.root, on_event)
 
     @contextmanager
     def _free_space(self, part: Path) -> Iterator[None]:
@@ -362,7 +365,7 @@ class _StageDecorator(StageDeclaration):
 stage = _StageDecorator
 
 
-def fetch_output(stage: str, key: str, around: StageContext, on_event: EventCallback) -> StageOutput | None:
+def fetch_output(stage: str, key: str, context: StageContext, on_event: EventCallback) -> StageOutput | None:
     """Return an output by its key, from this host or from the store; None if neither has it.
 
     Raises:
@@ -373,18 +376,18 @@ def fetch_output(stage: str, key: str, around: StageContext, on_event: EventCall
         raise UserError(
             f"{stage[:80]!r} with the key {key[:80]!r} names no output of a stage; nothing was read"
         )
-    folder = around.root / ARTIFACTS / stage / key
+    folder = context.root / ARTIFACTS / stage / key
     with exclusive_lock(folder.with_suffix(LOCK), on_event, WAITS):
-        known = usable_output(stage, folder, around.root, on_event) or _fetch_to_folder(
-            stage, key, folder, around, on_event
+        known = usable_output(stage, folder, context.root, on_event) or _fetch_to_folder(
+            stage, key, folder, context, on_event
         )
     return make_reference(folder, known, reused=True) if known else None
 
 
 def _fetch_to_folder(
-    stage: str, key: str, folder: Path, around: StageContext, on_event: EventCallback
+    stage: str, key: str, folder: Path, context: StageContext, on_event: EventCallback
 ) -> dict[str, Any] | None:
-    return around.store.fetch_output(stage, key, folder, on_event) if around.store else None
+    return context.store.fetch_output(stage, key, folder, on_event) if context.store else None
 
 
 def _matches_patterns(file: str, patterns: tuple[str, ...]) -> bool:

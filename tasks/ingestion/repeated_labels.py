@@ -67,16 +67,16 @@ def find_repeated(labels: Iterable[tuple[int, Label]]) -> set[int]:
         labels: Labels with a place each.
     """
     by_key: dict[int, list[tuple[int, Label]]] = {}
-    for place, label in labels:
-        by_key.setdefault(label.key, []).append((place, label))
+    for index, label in labels:
+        by_key.setdefault(label.key, []).append((index, label))
     repeated: set[int] = set()
     for several in by_key.values():
         # A score of 0 contradicts neither a positive nor a negative one.
         verdicts = {label.verdict for _, label in several} - {0}
         if len(several) > 1 and len(verdicts) < 2:
             newest = max(label.time for _, label in several)
-            kept = min((_in_order(label.where), place) for place, label in several if label.time == newest)[1]
-            repeated |= {place for place, _ in several if place != kept}
+            kept = min((_in_order(label.where), index) for index, label in several if label.time == newest)[1]
+            repeated |= {index for index, _ in several if index != kept}
     return repeated
 
 
@@ -108,8 +108,8 @@ def keep_each_once(every: Sequence[ParsedRow], seen: Collection[str], withdrawn:
         kept.append(row)
         places.append(found.where)
     labels = [label_of(vars(row), where) for row, where in zip(kept, places, strict=True)]
-    repeated = find_repeated((place, label) for place, label in enumerate(labels) if label)
-    return [row for place, row in enumerate(kept) if place not in repeated]
+    repeated = find_repeated((index, label) for index, label in enumerate(labels) if label)
+    return [row for index, row in enumerate(kept) if index not in repeated]
 
 
 def drop_repeated_labels(out: Path) -> dict[str, int]:
@@ -123,8 +123,8 @@ def drop_repeated_labels(out: Path) -> dict[str, int]:
         several = frozenset(known[counts > 1].tolist()) - {0}
         if not several:
             continue
-        found = ((place, label) for place, label in enumerate(_labels(out, kind)) if label)
-        repeated = find_repeated((place, label) for place, label in found if label.key in several)
+        found = ((index, label) for index, label in enumerate(_labels(out, kind)) if label)
+        repeated = find_repeated((index, label) for index, label in found if label.key in several)
         if repeated:
             dropped[kind] = len(repeated)
             for name in ("rows", "origins"):

@@ -206,16 +206,16 @@ def _plan_budget(amount: Amount, machine: Machine, budget: float) -> Plan:
     bounds = weights_for(amount.text_tokens, machine.memory)
     bound = min(bounds, key=lambda name: bounds[name])
     context = _context_length(amount, bounds[bound])
-    place = _find_rung(bounds[bound], context, amount.vocabulary)
-    shape, pace, tokens = _largest_within(place, context, amount, machine, budget * _time_share("pretrain"))
+    index = _find_rung(bounds[bound], context, amount.vocabulary)
+    shape, pace, tokens = _largest_within(index, context, amount, machine, budget * _time_share("pretrain"))
     wide = shape.width
     taken = min(tokens, round(pace * budget * _time_share("pretrain")))
     batch = _batch_size(taken, context, amount.text_tokens // context)
     steps = max(20, taken // (batch * context))
     trained = steps * batch * context
-    if shape != _shape_at(place, context, amount.vocabulary) or trained < tokens * 0.8:
+    if shape != _shape_at(index, context, amount.vocabulary) or trained < tokens * 0.8:
         bound = "the time"
-    elif place == 0 and shape.num_parameters > bounds[bound]:
+    elif index == 0 and shape.num_parameters > bounds[bound]:
         bound = "what is worth training at all"
     # Evaluations take about a seventh of the time of training.
     evaluated = min(amount.valid_tokens, max(2 * context, min(max(60_000, trained // 200), trained // 15)))
@@ -262,8 +262,8 @@ def _context_length(amount: Amount, weights: float) -> int:
     return found
 
 
-def _shape_at(place: int, context: int, words: int) -> ModelConfig:
-    layers, width, heads = LADDER[place]
+def _shape_at(index: int, context: int, words: int) -> ModelConfig:
+    layers, width, heads = LADDER[index]
     return ModelConfig(layers=layers, width=width, heads=heads, context=context, vocabulary=words)
 
 
@@ -273,20 +273,20 @@ def _find_rung(weights: float, context: int, words: int) -> int:
 
 
 def _largest_within(
-    place: int, context: int, amount: Amount, machine: Machine, seconds: float
+    index: int, context: int, amount: Amount, machine: Machine, seconds: float
 ) -> tuple[ModelConfig, float, int]:
-    """Return the largest shape up to `place` that can be trained in the time, its pace, and its tokens."""
+    """Return the largest shape up to `index` that can be trained in the time, its pace, and its tokens."""
     while True:
-        shape = _shape_at(place, context, amount.vocabulary)
+        shape = _shape_at(index, context, amount.vocabulary)
         wanted = min(TOKENS_A_WEIGHT * shape.num_parameters, PASSES * amount.text_tokens)
         batch = _batch_size(wanted, context, amount.text_tokens // context)
         pace = machine.pace(shape, min(batch, _micro_batch_size(batch, shape, machine) or batch))
-        if place == 0 or wanted / pace <= seconds * 1.25:
+        if index == 0 or wanted / pace <= seconds * 1.25:
             return shape, pace, wanted
         # Compute grows with weights times tokens, and tokens grow with weights, so the affordable number of
         # weights goes with the square root of the time.
         affordable = shape.num_parameters * math.sqrt(pace * seconds / wanted)
-        place = min(place - 1, _find_rung(affordable, context, amount.vocabulary))
+        index = min(index - 1, _find_rung(affordable, context, amount.vocabulary))
 
 
 def _batch_size(tokens: int, context: int, windows: int) -> int:

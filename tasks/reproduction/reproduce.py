@@ -63,7 +63,7 @@ class Original:
     code: Code
     preset: dict[str, Any]
     data: str
-    around: dict[str, str]
+    environment: dict[str, str]
     stages: list[Made]
 
     @property
@@ -394,7 +394,7 @@ def read_made(project: Path) -> dict[str, Made]:
 
 
 def describe_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of the reproduction, with the same names as `Original.around`."""
+    """Return the environment of the reproduction, with the same names as `Original.environment`."""
     threads = environment.get("OMP_NUM_THREADS", "")
     return {
         "threads": threads,

@@ -82,7 +82,7 @@ def judge_stages(
     before: Sequence[Made],
     now: Mapping[str, Made],
     repetitions: Mapping[str, Sequence[Made]],
-    around: tuple[Mapping[str, str], Mapping[str, str]],
+    environments: tuple[Mapping[str, str], Mapping[str, str]],
     left_out: Mapping[str, str] | None = None,
 ) -> list[StageVerdict]:
     """Compare every stage of a run with its reproduction, in order.
@@ -91,14 +91,14 @@ def judge_stages(
         before: The results of the run.
         now: The results of the reproduction by stage.
         repetitions: Results of other runs of the same stages, from which tolerances are learned.
-        around: The recorded environment of both runs by name: threads, processor and the like.
+        environments: The recorded environment of both runs by name: threads, processor and the like.
         left_out: Stages that are not judged, with the reason.
     """
     no = left_out or {}
     return [
         StageVerdict(made.stage, _LEFT_OUT, no[made.stage])
         if made.stage in no
-        else _judge_stage(made, now.get(made.stage), repetitions.get(made.stage, ()), around)
+        else _judge_stage(made, now.get(made.stage), repetitions.get(made.stage, ()), environments)
         for made in before
     ]
 
@@ -147,7 +147,7 @@ def _judge_stage(
     before: Made,
     now: Made | None,
     repeated: Sequence[Made],
-    around: tuple[Mapping[str, str], Mapping[str, str]],
+    environments: tuple[Mapping[str, str], Mapping[str, str]],
 ) -> StageVerdict:
     if now is None:
         return StageVerdict(before.stage, DIVERGED, "it was not made this time")
@@ -156,7 +156,7 @@ def _judge_stage(
     if _same_rows(before, now):
         return StageVerdict(before.stage, IDENTICAL, "the rows; where they were found is told otherwise")
     figures = tuple(_differing_metrics(before, now, repeated))
-    differ = tuple(_differing_inputs(before, now, around))
+    differ = tuple(_differing_inputs(before, now, environments))
     beyond = [figure for figure in figures if not figure.within]
     if beyond:
         return StageVerdict(before.stage, DIVERGED, "; ".join(map(str, beyond[:3])), figures, differ)
@@ -231,7 +231,7 @@ def _t_quantile(freedom: int) -> float:
 
 
 def _differing_inputs(
-    before: Made, now: Made, around: tuple[Mapping[str, str], Mapping[str, str]]
+    before: Made, now: Made, environments: tuple[Mapping[str, str], Mapping[str, str]]
 ) -> list[InputDifference]:
     """Return the recorded differences in everything that a stage was made from."""
     found = []
@@ -244,7 +244,7 @@ def _differing_inputs(
         ]
         if before.manifest["device"] != now.manifest["device"] and "device" not in {e.kind for e in found}:
             found.append(InputDifference("device", "", before.manifest["device"], now.manifest["device"]))
-    one, two = around
+    one, two = environments
     return found + [
         InputDifference(name, "", one[name], two[name])
         for name in one

@@ -72,10 +72,10 @@ class PendingChange:
         steps: list[tuple[str, ...]] = []
         if moves[recorded:]:
             steps.append((ALIAS, moves[-1].before, moves[-1].now))
-        for place, move in enumerate(moves[recorded:], recorded + 1):
+        for index, move in enumerate(moves[recorded:], recorded + 1):
             # The random end of the key keeps two hosts that move at once from overwriting each other's
             # record.
-            key = f"{MOVE}{place:06}.{uuid.uuid4().hex[:8]}"
+            key = f"{MOVE}{index:06}.{uuid.uuid4().hex[:8]}"
             steps.append((HISTORY, key, json.dumps(asdict(move))))
         steps += [(VERSION, version, tag, value) for tag, value in (decided or {}).items()]
         return cls(tuple(steps))

@@ -70,8 +70,8 @@ def curves_figure(path: Path) -> Any:
     figure.subplots_adjust(
         left=0.06, right=0.98, bottom=0.3 / height, top=1 - 0.3 / height, wspace=0.16, hspace=0.34
     )
-    for place, (name, points) in enumerate(curves.items()):
-        axes = figure.add_subplot(rows, columns, place + 1)
+    for index, (name, points) in enumerate(curves.items()):
+        axes = figure.add_subplot(rows, columns, index + 1)
         axes.plot(*zip(*points, strict=True), linewidth=1, marker="." if len(points) < 12 else "")
         axes.set_title(name.replace("_", " "), fontsize=9)
         axes.tick_params(labelsize=7)

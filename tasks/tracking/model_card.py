@@ -46,14 +46,14 @@ def write_model_card(registry: Registry, version: str, run: str, root: Path) -> 
 
 
 def _card_tags(found: Mapping[str, Any]) -> dict[str, str]:
-    around = found["environment"]
+    environment = found["environment"]
     values = {
         "git.commit": found["git_commit"] or UNKNOWN,
         "git.dirty": UNKNOWN if found["git_diff"] is None else str(found["git_diff"]).lower(),
         "data.hash": found["data_hash"],
         "sources.digest": found["sources_digest"],
-        "lock.digest": around["lock"],
-        "device": around["device"],
+        "lock.digest": environment["lock"],
+        "device": environment["device"],
         "pipeline.run": found["pipeline_run"],
         "prefect.flow_run_id": found["prefect_run"],
     }
@@ -106,8 +106,9 @@ def _lineage_lines(found: Mapping[str, Any]) -> Iterator[str]:
     why = f" ({as_markdown(found['git_problem'])})" if found.get("git_problem") else ""
     yield f"- code: commit `{found['git_commit'] or 'not known'}`{changed}{why}"
     yield f"- data: DVC hash `{found['data_hash'] or 'not known'}`"
-    around = found["environment"]
-    yield f"- environment: lock `{around['lock'] or 'not known'}`, device {around['device'] or 'not known'}"
+    environment = found["environment"]
+    lock, device = environment["lock"] or "not known", environment["device"] or "not known"
+    yield f"- environment: lock file `{lock}`, device {device}"
     yield from ("", "Stages:", "", "| stage | key | | commit |", "|---|---|---|---|")
     for stage in found["stages"]:
         changed = " with changes" if stage["git_dirty"] else ""

@@ -72,12 +72,12 @@ class Alone(Protocol):
 
 @dataclass(frozen=True)
 class Registered:
-    """The result of a registration or decision; `waits` is true if a person must decide."""
+    """The result of a registration or decision; `pending_approval` is true if a person must decide."""
 
     version: str
     champion: bool
     says: str
-    waits: bool = False
+    pending_approval: bool = False
 
 
 class Registry:

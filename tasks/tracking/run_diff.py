@@ -84,7 +84,7 @@ class Facts:
     """The recorded properties of one pipeline run, by stage if they belong to a stage."""
 
     run: str
-    around: dict[str, str]
+    environment: dict[str, str]
     parameters: dict[str, dict[str, str]] = field(default_factory=dict)
     code: dict[str, str] = field(default_factory=dict)
     figures: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -147,7 +147,7 @@ def run_facts(client: MlflowClient, parent: Run) -> Facts:
     tags = parent.data.tags
     known = Facts(parent.info.run_id, {name: tags.get(tag, _GONE) for name, tag in _AROUND.items()})
     preset = read_artifact(client, parent, "preset.json") or {}
-    known.around["seed"] = str(preset.get("seed", _GONE))
+    known.environment["seed"] = str(preset.get("seed", _GONE))
     runs = child_runs(client, parent)
     made_by = maker_runs(client, runs)
     for run in runs:
@@ -165,8 +165,8 @@ def run_facts(client: MlflowClient, parent: Run) -> Facts:
         known.declared[name] = read_declaration(name, (manifest or {}).get("declaration"))
         if name == "split":
             known.held_out.update(_held_out(manifest or {}, known.figures[name]))
-        known.around.setdefault("data", data_hash(run) or _GONE)
-    known.around.setdefault("data", _GONE)
+        known.environment.setdefault("data", data_hash(run) or _GONE)
+    known.environment.setdefault("data", _GONE)
     return known
 
 
@@ -192,7 +192,7 @@ def _unlike_held_out(declared: Mapping[str, StageDeclaration], stage: str, names
 
 def run_differences(before: Facts, now: Facts) -> list[Difference]:
     """Return all differences: causes first, metrics last."""
-    found = [Difference("run", "", *row) for row in _differing_values(before.around, now.around)]
+    found = [Difference("run", "", *row) for row in _differing_values(before.environment, now.environment)]
     found += [
         Difference("code", stage, "", one, two)
         for stage, one, two in _differing_values(before.code, now.code)

@@ -394,15 +394,15 @@ class Tracker:
         if (folder / "data_docs").is_dir():
             self.client.log_artifacts(self.stage, str(folder / "data_docs"), "data_docs")
 
-    def is_told(self, output: StageOutput) -> bool:
+    def was_notified(self, output: StageOutput) -> bool:
         """Return whether an event about this output was already sent."""
         return _TOLD in self.client.get_run(output.run).data.tags
 
-    def set_told(self, output: StageOutput) -> None:
+    def mark_notified(self, output: StageOutput) -> None:
         """Record that an event about this output was sent."""
         self.client.set_tag(output.run, _TOLD, "true")
 
-    def is_whole(self, data_hash: str) -> None:
+    def mark_complete(self, data_hash: str) -> None:
         """Record with the parent run that all stages are complete, and the version of the data."""
         self.client.set_tag(self.run, WHOLE, data_hash)
 

@@ -15,13 +15,13 @@ import numpy as np
 
 from tasks.data.records import STRINGS, is_nobody
 
-_RECORD = np.dtype([("key", "<u8"), ("group", "<u8"), ("shard", "<u4"), ("place", "<u4")])
-MARK = np.dtype([("shard", "<u4"), ("place", "<u4"), ("rule", "<u4")])
+_RECORD = np.dtype([("key", "<u8"), ("group", "<u8"), ("shard", "<u4"), ("index", "<u4")])
+MARK = np.dtype([("shard", "<u4"), ("index", "<u4"), ("rule", "<u4")])
 _TOGETHER = 1 << 21  # records sorted in memory at once: 50 MB
 CONTRADICTS, REPEATS, TORN, NEAR = range(4)  # indices into tasks.validation.expectations.ACROSS
 
 
-def content_record(kind: str, row: Mapping[str, Any], shard: int, place: int) -> tuple[int, int, int, int]:
+def content_record(kind: str, row: Mapping[str, Any], shard: int, index: int) -> tuple[int, int, int, int]:
     """Return a record of a row's content and of its group.
 
     The content ignores case and white space. It also ignores where a prompt ends and its answer begins: the
@@ -31,14 +31,14 @@ def content_record(kind: str, row: Mapping[str, Any], shard: int, place: int) ->
         kind: The kind of rows.
         row: The row's values.
         shard: The number of its shard.
-        place: Its index in the shard.
+        index: Its index in the shard.
 
     Returns:
-        The digest of the content, the digest of the group, `shard` and `place`. A row that could not be read
+        The digest of the content, the digest of the group, `shard` and `index`. A row that could not be read
         has the digest of its id, so it has no duplicates.
     """
     if row.get("fault"):
-        return text_hash(str(row.get("id"))), 0, shard, place
+        return text_hash(str(row.get("id"))), 0, shard, index
     parts = [str(row.get(column) or "") for column in STRINGS[kind]]
     if row.get("history"):
         parts.append(json.dumps(row["history"], ensure_ascii=False))
@@ -46,20 +46,20 @@ def content_record(kind: str, row: Mapping[str, Any], shard: int, place: int) ->
     if kind == "comparisons" and is_nobody(row.get("annotator")):
         # An anonymous label may come from another person, so each one counts as a vote of its own.
         said += f"\n{row.get('id')}"
-    return text_hash(said), text_hash(str(row.get("group"))), shard, place
+    return text_hash(said), text_hash(str(row.get("group"))), shard, index
 
 
-def rating_record(row: Mapping[str, Any], shard: int, place: int) -> tuple[int, int, int, int]:
+def rating_record(row: Mapping[str, Any], shard: int, index: int) -> tuple[int, int, int, int]:
     """Return a record of a rating and its annotators: a second rating of one answer is not a duplicate."""
     if row.get("fault"):
-        return text_hash(str(row.get("id"))), 0, shard, place
+        return text_hash(str(row.get("id"))), 0, shard, index
     names = ("history", "prompt", "completion", "aspect", "annotators", "scores")
     asked = [row.get(name) for name in names]
-    return text_hash(json.dumps(asked)), 0, shard, place
+    return text_hash(json.dumps(asked)), 0, shard, index
 
 
 def choice_records(
-    kind: str, row: Mapping[str, Any], shard: int, place: int
+    kind: str, row: Mapping[str, Any], shard: int, index: int
 ) -> Iterator[tuple[int, int, int, int]]:
     """Yield a record for each verdict of a named annotator.
 
@@ -76,14 +76,14 @@ def choice_records(
         # The answers are sorted, so that one comparison shown in the other order has the same key.
         key = json.dumps([*asked, *sorted((str(row.get("a")), str(row.get("b"))))])
         better = "" if row["choice"] == "tie" else str(row.get(row["choice"]))
-        yield text_hash(key), text_hash(better), shard, place
+        yield text_hash(key), text_hash(better), shard, index
     scores: list[Any] = row.get("scores") or []
     if kind == "ratings" and len(scores) == 1:
         score = scores[0]
         # Only the sign of a score can contradict another one: 4 and 5 agree that an answer is good, and 0 is
         # neither.
         if isinstance(score, int | float) and score:
-            yield text_hash(json.dumps([*asked, row.get("completion")])), int(score > 0), shard, place
+            yield text_hash(json.dumps([*asked, row.get("completion")])), int(score > 0), shard, index
 
 
 def text_hash(text: str) -> int:
@@ -101,18 +101,18 @@ def save_records(path: Path, records: Sequence[tuple[int, int, int, int]]) -> No
 def duplicates_among(kind: str, rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
     """Return the marks of `said_again` for rows that are in memory."""
     said = repeated_records(
-        _in_order([content_record(kind, row, 0, place) for place, row in enumerate(rows)])
+        _in_order([content_record(kind, row, 0, index) for index, row in enumerate(rows)])
     )
     if kind != "ratings":
         return said
-    whole = repeated_records(_in_order([rating_record(row, 0, place) for place, row in enumerate(rows)]))
+    whole = repeated_records(_in_order([rating_record(row, 0, index) for index, row in enumerate(rows)]))
     # Equal content is no duplicate among ratings, as several people rate one answer. Only torn groups count,
     # and ratings that also agree on annotators and scores.
     return np.concatenate([said[said["rule"] == TORN], whole])
 
 
 def _in_order(records: Sequence[tuple[int, int, int, int]]) -> np.ndarray:
-    return np.sort(np.array(records, _RECORD), order=["key", "shard", "place"])
+    return np.sort(np.array(records, _RECORD), order=["key", "shard", "index"])
 
 
 def said_again(files: Sequence[Path]) -> np.ndarray:
@@ -141,14 +141,14 @@ def _collect_marks(files: Sequence[Path], find: Any) -> np.ndarray:
             for array, first in zip(arrays, starts, strict=True)
         ]
         together = np.concatenate(pieces) if pieces else np.zeros(0, _RECORD)
-        together = together[np.lexsort((together["place"], together["shard"], together["key"]))]
+        together = together[np.lexsort((together["index"], together["shard"], together["key"]))]
         found.append(find(together))
     marks = np.concatenate(found)
-    return marks[np.lexsort((marks["place"], marks["shard"]))]
+    return marks[np.lexsort((marks["index"], marks["shard"]))]
 
 
 def repeated_records(records: np.ndarray) -> np.ndarray:
-    """Return the marks of `said_again` for records sorted by key, shard and place."""
+    """Return the marks of `said_again` for records sorted by key, shard and index."""
     new = _key_starts(records)
     # A running maximum of the start indices gives each record the first record with its key.
     first = records["group"][np.maximum.accumulate(np.where(new, np.arange(len(records)), 0))]
@@ -175,5 +175,5 @@ def _key_starts(records: np.ndarray) -> np.ndarray:
 
 def _make_marks(records: np.ndarray, rules: np.ndarray) -> np.ndarray:
     marks = np.zeros(len(records), MARK)
-    marks["shard"], marks["place"], marks["rule"] = records["shard"], records["place"], rules
+    marks["shard"], marks["index"], marks["rule"] = records["shard"], records["index"], rules
     return marks

@@ -222,5 +222,5 @@ def _passes_luhn(digits: list[int]) -> bool:
 def _is_isbn(said: str) -> bool:
     return (
         len(said) == 10
-        and sum((10 - place) * digit for place, digit in enumerate(_digits_of(said))) % 11 == 0
+        and sum((10 - index) * digit for index, digit in enumerate(_digits_of(said))) % 11 == 0
     )

@@ -172,14 +172,14 @@ def filter_shard(task: ShardFilterTask) -> ShardFilterResult:
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
     with (folders[0] / name).open("wb") as good, (folders[1] / name).open("wb") as aside:
-        for place, ((line, values), where) in enumerate(
+        for index, ((line, values), where) in enumerate(
             zip(looking.lines(), _row_origins(looking), strict=False)
         ):
-            if place not in first or place in looked.excused:
+            if index not in first or index in looked.excused:
                 good.write(_mask_row(line, values, looking))
                 kept += 1
                 continue
-            rule, column = first[place]
+            rule, column = first[index]
             value = values.get(column) if column else None
             aside.write(_row_line({**values, "rule": rule, "where": where, "value": value}))
             broken[str(values.get("source")), rule] += 1

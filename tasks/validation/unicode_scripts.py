@@ -68,7 +68,7 @@ def _script_table() -> np.ndarray:
     letters = "".join(filter(str.isalpha, map(chr, range(CODE_POINTS))))
     for match in regex.finditer(r"[^\p{Script=Common}\p{Script=Inherited}]", letters):
         table[ord(match[0])] = len(SCRIPTS)
-    for place, name in enumerate(SCRIPTS):
+    for index, name in enumerate(SCRIPTS):
         for match in regex.finditer(rf"\p{{Script={name}}}+", letters):
-            table[np.frombuffer(match[0].encode("utf-32-le"), dtype="<u4")] = place
+            table[np.frombuffer(match[0].encode("utf-32-le"), dtype="<u4")] = index
     return table

@@ -43,11 +43,11 @@ def record(root: Path, runs: int, by_tracker: int = 2 * MADE) -> None:
     """
     from flows.servers.environment import prepare_environment
 
-    place = prepare_environment(root)
+    settings = prepare_environment(root)
     from tasks.tracking.tracker import Tracker
 
-    tracker = Tracker(place.mlflow, "chatmill", place.var / "mlflow", "smoke")
-    last = json.loads((place.var / "summary.json").read_text())
+    tracker = Tracker(settings.mlflow, "chatmill", settings.var / "mlflow", "smoke")
+    last = json.loads((settings.var / "summary.json").read_text())
     first = tracker.client.get_run(last["mlflow_run_id"])
     tags = first.data.tags
     tags = {name: value for name, value in tags.items() if not name.startswith(("mlflow.", "chatmill."))}
@@ -62,10 +62,10 @@ def record(root: Path, runs: int, by_tracker: int = 2 * MADE) -> None:
                 found = _recorded(tracker, stage, number, holders, last["data_hash"])
                 holders[found.stage], made[found.stage] = found.run, found
             tracker.register(made["rlhf"], made["gate"])
-            tracker.is_whole(last["data_hash"])
+            tracker.mark_complete(last["data_hash"])
             parents.append(tracker.run)
     if runs > by_tracker:
-        _copy(tracker, place.var, parents[-MADE:], last["stages"], made, by_tracker // MADE, runs // MADE)
+        _copy(tracker, settings.var, parents[-MADE:], last["stages"], made, by_tracker // MADE, runs // MADE)
 
 
 def _copy(
@@ -146,12 +146,12 @@ def commands(root: Path) -> dict[str, tuple[str, ...]]:
     """What is timed, by name; `compare` and `why RUN` are given the last run and one of long before."""
     from flows.servers.environment import prepare_environment
 
-    place = prepare_environment(root)
+    settings = prepare_environment(root)
     from mlflow import MlflowClient
 
     from tasks.tracking.queries import PIPELINES, search_runs
 
-    ids = [run.info.run_id for run in search_runs(MlflowClient(place.mlflow), PIPELINES)]
+    ids = [run.info.run_id for run in search_runs(MlflowClient(settings.mlflow), PIPELINES)]
     return {
         "why": ("why", "rlhf"),
         "why RUN": ("why", "rlhf", ids[len(ids) // 2][:8]),

@@ -88,8 +88,8 @@ def _inside(tasks: int) -> dict[str, Any]:
     from flows.servers.environment import prepare_environment, query_status
     from flows.servers.ephemeral_prefect import EphemeralPrefectServer
 
-    place = prepare_environment(Path.cwd())
-    server = EphemeralPrefectServer(place)
+    settings = prepare_environment(Path.cwd())
+    server = EphemeralPrefectServer(settings)
     server.wait_until_ready()
     from prefect import flow, task
     from prefect.runtime import flow_run
@@ -97,7 +97,7 @@ def _inside(tasks: int) -> dict[str, Any]:
 
     from tasks.tracking.tracker import Tracker
 
-    tracker = Tracker(place.mlflow, "crowd", place.var / "mlflow")
+    tracker = Tracker(settings.mlflow, "crowd", settings.var / "mlflow")
 
     @task
     def one(number: int) -> int:

@@ -143,11 +143,11 @@ def measure(text: Path, workers: int) -> Measured:
     made: dict[str, StageOutput] = {}
     steps = []
     with process_pool(workers) as spread:
-        around = StageContext(root, spread=spread)
+        context = StageContext(root, spread=spread)
         for stage, parameters in chain:
             memory.begin()
             began = time.monotonic()
-            made[stage.name] = stage.run(parameters, made, around, lambda event: None)
+            made[stage.name] = stage.run(parameters, made, context, lambda event: None)
             spread.close()
             steps.append(Step(stage.name, time.monotonic() - began, memory.first, memory.other))
     found = Measured(workers, steps, made["ingest"].metrics["data_hash"], made["tokenizer"].digest)

@@ -42,11 +42,11 @@ class Missing(RuntimeError):
 def mlflow_away(chain: Chain) -> Iterator[list[str]]:
     """MLflow's server is gone for a minute in the middle of training."""
     port = free_port()
-    place = Settings(chain.root, f"sqlite:///{chain.root / 'var' / 'mlflow.db'}", "", LOGIN)
+    settings = Settings(chain.root, f"sqlite:///{chain.root / 'var' / 'mlflow.db'}", "", LOGIN)
     (chain.root / "var").mkdir()
     address = f"http://{LOOPBACK}:{port}"
     chain.environment |= {"MLFLOW_TRACKING_URI": address, "CHATMILL_PASSWORD": LOGIN.text}
-    server = SupervisedProcess(mlflow_server(place, ListenAddress(LOOPBACK, port)), chain.root)
+    server = SupervisedProcess(mlflow_server(settings, ListenAddress(LOOPBACK, port)), chain.root)
     faults = []
     try:
         server.wait_until_ready()
@@ -57,7 +57,7 @@ def mlflow_away(chain: Chain) -> Iterator[list[str]]:
         time.sleep(AWAY_SECONDS)
         if not [path for path in (chain.root / "var/cache/artifacts/pretrain").glob("*") if not path.suffix]:
             faults.append("the training waited for MLflow")
-        server = SupervisedProcess(mlflow_server(place, ListenAddress(LOOPBACK, port)), chain.root)
+        server = SupervisedProcess(mlflow_server(settings, ListenAddress(LOOPBACK, port)), chain.root)
         server.wait_until_ready()
         chain.flow_ends(0)
         if "MLflow does not answer" not in chain.said():

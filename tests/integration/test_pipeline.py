@@ -74,7 +74,7 @@ def test_run_first_time_makes_every_stage_with_metrics_and_report(root: Path) ->
     found = summary(root)
     assert [entry["name"] for entry in found["stages"]] == STAGES
     assert set(statuses(root).values()) == {"made"}
-    told = {"seconds", "prefect_run_id", "mlflow_run_id", "data_hash", "git_commit", "waits"}
+    told = {"seconds", "prefect_run_id", "mlflow_run_id", "data_hash", "git_commit", "pending_version"}
     assert set(found) == {"stages", *told}
     metrics = {entry["name"]: entry["metrics"] for entry in found["stages"]}
     assert {"bits_per_byte", "tokens_per_second"} <= set(metrics["pretrain"])

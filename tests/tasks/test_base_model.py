@@ -91,8 +91,8 @@ def test_pretrain_key_content_of_base_changes_it(tmp_path: Path, language: Langu
 
 
 def test_stage_key_missing_base_is_refused(tmp_path: Path) -> None:
-    around = StageContext(tmp_path)
+    context = StageContext(tmp_path)
     with pytest.raises(UserError, match="nowhere is not a folder"):
-        tokenizer.key(replace(TokenizerParameters(), base="nowhere"), {}, around)
+        tokenizer.key(replace(TokenizerParameters(), base="nowhere"), {}, context)
     with pytest.raises(UserError, match="nowhere is not a folder"):
-        pretrain.key(BaseParameters(base="nowhere"), {}, around)
+        pretrain.key(BaseParameters(base="nowhere"), {}, context)

@@ -145,18 +145,18 @@ def test_folder_hash_quarantined_rows_are_left_out(root: Path) -> None:
 
 
 def test_ingest_unchanged_sources_are_reused(root: Path) -> None:
-    around = StageContext(root)
+    context = StageContext(root)
     parameters = DataParameters((OWN,))
-    assert not ingest.run(parameters, {}, around, print).reused
-    assert ingest.run(parameters, {}, around, print).reused
+    assert not ingest.run(parameters, {}, context, print).reused
+    assert ingest.run(parameters, {}, context, print).reused
     before = versions.folder_hash(root)
     # Without data/, as on another host, the rows are restored from the version.
     shutil.rmtree(root / "data")
-    assert ingest.run(parameters, {}, around, print).reused and versions.folder_hash(root) == before
+    assert ingest.run(parameters, {}, context, print).reused and versions.folder_hash(root) == before
     next((root / "data" / "text").glob("*.jsonl")).unlink()
-    assert not ingest.run(parameters, {}, around, print).reused
+    assert not ingest.run(parameters, {}, context, print).reused
     write(root, {"text": "three"}, name="b")
-    assert not ingest.run(parameters, {}, around, print).reused
+    assert not ingest.run(parameters, {}, context, print).reused
 
 
 def test_ingest_two_sources_same_row_keeps_first(root: Path) -> None:
@@ -217,14 +217,14 @@ def test_ingest_fetched_or_pinned_version_has_same_digest(
     tmp_path: Path, named: bool, rows: list[dict[str, Any]]
 ) -> None:
     write(tmp_path, *rows)
-    around, parameters = StageContext(tmp_path), DataParameters((OWN,))
-    parsed = ingest.run(parameters, {}, around, lambda event: None)
+    context, parameters = StageContext(tmp_path), DataParameters((OWN,))
+    parsed = ingest.run(parameters, {}, context, lambda event: None)
     before = everything(Path(parsed.path) / "origins")
     shutil.rmtree(Path(parsed.path))
     if named:
         shutil.rmtree(tmp_path / "texts")
         parameters = replace(parameters, version=str(parsed.metrics["data_hash"]))
-    fetched = ingest.run(parameters, {}, around, lambda event: None)
+    fetched = ingest.run(parameters, {}, context, lambda event: None)
     assert not fetched.reused and everything(Path(fetched.path) / "origins") != before
     assert fetched.digest == parsed.digest
     # The origins are checked too: a change of them is damage.

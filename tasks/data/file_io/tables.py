@@ -228,8 +228,8 @@ def read_parquet(file: BinaryIO, origin: str) -> Iterator[tuple[dict[str, Any], 
 def _rows_at_once(metadata: Any) -> int:
     """Return the rows to decode at once: one if a value may be very much larger than the file."""
     for group in range(metadata.num_row_groups):
-        for place in range(metadata.num_columns):
-            column = metadata.row_group(group).column(place)
+        for index in range(metadata.num_columns):
+            column = metadata.row_group(group).column(index)
             # The sizes come from the file itself and may be wrong. The check of unpacked bytes is the one
             # that holds.
             if column.total_uncompressed_size > max(BLOCK, RATIO * column.total_compressed_size):

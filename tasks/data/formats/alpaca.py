@@ -14,7 +14,7 @@ from tasks.data.parsing.base import FileSample, Format, ParseOptions
 from tasks.data.parsing.conversations import (
     MEDIA,
     SYSTEM,
-    Said,
+    SourceTurn,
     context_of,
     conversation_pairs,
     open_with_system,
@@ -46,7 +46,7 @@ def read_row(values: Mapping[str, Any], reading: ParseOptions, where: str) -> It
         yield ParsedRow(pair_row("", output, reading.source, text_digest(output)), where)
         return
     given = context_of(values, reading, where)
-    asked, answer = Said("user", prompt_of(instruction, given)), Said("assistant", output)
+    asked, answer = SourceTurn("user", prompt_of(instruction, given)), SourceTurn("assistant", output)
     turns = open_with_system(
         [*read_history(values.get("history"), where), asked, answer], values, reading, where
     )

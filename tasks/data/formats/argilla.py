@@ -84,7 +84,7 @@ class Annotated(NamedTuple):
     responses: list[Response]
 
 
-class Said(NamedTuple):
+class LabelValue(NamedTuple):
     """The content of a response: the keys of the answers that it is about, and a verdict or a text."""
 
     answers: tuple[str, ...]
@@ -235,25 +235,25 @@ def _submitted_responses(item: SourceRecord, where: str) -> Iterator[Response]:
 
 
 def _of_server(given: list[Any], where: str) -> Iterator[tuple[Response, Any]]:
-    for place, one in enumerate(given):
+    for index, one in enumerate(given):
         answers = one.get("values") or {} if isinstance(one, dict) else None
         if not isinstance(answers, dict) or not all(isinstance(answer, dict) for answer in answers.values()):
             raise UserError(f"{where}: a response is an object with user_id, status and values")
         time = time_of(one.get("updated_at") or one.get("inserted_at"), where)
-        person = _annotator_name(one, place)
+        person = _annotator_name(one, index)
         for question, answer in answers.items():
             yield Response(question, person, answer.get("value"), time), one.get("status")
 
 
 def _nested_responses(given: Any, where: str) -> Iterator[tuple[Response, Any]]:
     for question, answers in given.items() if isinstance(given, dict) else ():
-        for place, answer in enumerate(answers if isinstance(answers, list) else ()):
+        for index, answer in enumerate(answers if isinstance(answers, list) else ()):
             if not isinstance(answer, dict) or "status" not in answer:
                 raise UserError(
                     f"{where}: whether a response to {question} was submitted or discarded is not "
                     f"said in Argilla's nested export; {_ROWS}"
                 )
-            yield Response(question, _annotator_name(answer, place), answer.get("value")), answer["status"]
+            yield Response(question, _annotator_name(answer, index), answer.get("value")), answer["status"]
 
 
 def _flat_responses(values: Mapping[str, Any], where: str) -> Iterator[tuple[Response, Any]]:
@@ -267,8 +267,8 @@ def _flat_responses(values: Mapping[str, Any], where: str) -> Iterator[tuple[Res
                 f"{where}: {key}, {key}.users and {key}.status are no lists of one length; {_ROWS}"
             )
         question = key.removesuffix(".responses")
-        for place, (value, person, status) in enumerate(zip(answers, people, states, strict=True)):  # type: ignore[arg-type]
-            yield Response(question, _annotator_name({"user_id": person}, place), value), status
+        for index, (value, person, status) in enumerate(zip(answers, people, states, strict=True)):  # type: ignore[arg-type]
+            yield Response(question, _annotator_name({"user_id": person}, index), value), status
 
 
 def _first_object(values: Mapping[str, Any], where: str) -> Iterator[tuple[Response, Any]]:
@@ -282,16 +282,16 @@ def _first_object(values: Mapping[str, Any], where: str) -> Iterator[tuple[Respo
             answers = _transpose_columns(answers)
         if not isinstance(answers, list) or not all(isinstance(answer, dict) for answer in answers):
             raise UserError(f"{where}: {question} is no list of responses with user_id, value and status")
-        for place, answer in enumerate(answers):
+        for index, answer in enumerate(answers):
             yield (
-                Response(question, _annotator_name(answer, place), answer.get("value")),
+                Response(question, _annotator_name(answer, index), answer.get("value")),
                 answer.get("status"),
             )
 
 
-def _annotator_name(answer: Mapping[str, Any], place: int) -> str:
+def _annotator_name(answer: Mapping[str, Any], index: int) -> str:
     """Return the person who answered. Each unknown person counts as another one."""
-    return normalize_annotator(answer.get("user_id")) or f"{UNKNOWN_ANNOTATOR}-{place}"
+    return normalize_annotator(answer.get("user_id")) or f"{UNKNOWN_ANNOTATOR}-{index}"
 
 
 def _transpose_columns(columns: Mapping[str, Any]) -> list[Any]:
@@ -327,7 +327,7 @@ def _record_rows(
 
 def _by_fields(
     response: Response, fields: Mapping[str, Any], reading: ParseOptions, where: str, tally: SkipCounts
-) -> Iterator[Said]:
+) -> Iterator[LabelValue]:
     """Yield the meaning that the source's `fields` give to a person's label."""
     meaning, value = reading.fields.get(response.question), response.value
     if meaning is None:
@@ -345,7 +345,7 @@ def _by_fields(
         )
     texts = [key for key, text in fields.items() if isinstance(text, str)]
     if read[0] == "verdict":
-        yield Said((answer_key(texts, response.question, reading, where),), float(read[1]))
+        yield LabelValue((answer_key(texts, response.question, reading, where),), float(read[1]))
 
 
 def _note_unread(response: Response, settings: ArgillaSettings, where: str, tally: SkipCounts) -> None:
@@ -364,7 +364,7 @@ def _response_values(
     settings: ArgillaSettings,
     reading: ParseOptions,
     where: str,
-) -> Iterator[Said]:
+) -> Iterator[LabelValue]:
     question, value = response.question, response.value
     told = reading.columns.get("completion") == question
     kind, options = settings.questions.get(question, ("text" if told else "", ()))
@@ -374,12 +374,12 @@ def _response_values(
     if kind == "span":
         return
     if isinstance(value, int | float) and not isinstance(value, bool):
-        yield Said((answer_key(texts, question, reading, where),), score_of(value, question, where))
+        yield LabelValue((answer_key(texts, question, reading, where),), score_of(value, question, where))
     # Shape goes before the type in the settings: an export may have no settings.
     elif _is_ranking(value):
         ranks = _ranking_choices(value, question, texts, reading, where)
         for one, other, choice in by_rank({key: ranks[key] for key in texts if key in ranks}):
-            yield Said((one, other), choice)
+            yield LabelValue((one, other), choice)
     elif kind == "ranking":
         raise UserError(
             f"{where}: {question} gives a ranking without its ranks, as Argilla 2's rows do; take the "
@@ -388,17 +388,17 @@ def _response_values(
     elif kind == "text" and isinstance(value, str):
         if value.strip() and not is_remark(question):
             # No answer of the record: the person wrote one.
-            yield Said((), None, value)
+            yield LabelValue((), None, value)
     else:
         picked = [value] if isinstance(value, str) else value
         if not isinstance(picked, list) or not all(isinstance(label, str) for label in picked):
             raise UserError(f"{where}: {question} says {value!r:.60}, which no question of Argilla's does")
         pairs = chosen_pairs(picked, options, texts, reading)
         for one, other, choice in pairs:
-            yield Said((one, other), choice)
+            yield LabelValue((one, other), choice)
         score = option_score(picked[0], reading) if len(picked) == 1 else None
         if not pairs and score is not None:
-            yield Said((answer_key(texts, question, reading, where),), score)
+            yield LabelValue((answer_key(texts, question, reading, where),), score)
         elif not pairs and not kind and not is_remark(question):
             raise UserError(
                 f"{where}: whether {question} takes texts, labels or rankings is not said in {value!r:.40}; "

@@ -35,14 +35,14 @@ def read_row(values: Mapping[str, Any], reading: ParseOptions, where: str) -> It
     """
     names = [reading.column(side) for side in ("chosen", "rejected")]
     chosen, rejected = (read_transcript(read_text(values, name, where), f"{where}, {name}") for name in names)
-    place = shared_turns(chosen, rejected)
-    answers = [turns[place] for turns in (chosen, rejected) if place < len(turns)]
+    shared = shared_turns(chosen, rejected)
+    answers = [turns[shared] for turns in (chosen, rejected) if shared < len(turns)]
     part = len(answers) == 2 and (answers[0] != answers[1] or chosen == rejected)
-    roles = [turn.role for turn in (*chosen[place - 1 : place], *answers)]
+    roles = [turn.role for turn in (*chosen[shared - 1 : shared], *answers)]
     # Some rows of the data set part at a turn of the user, so their answers have different prompts.
     if part and roles == ["user", "assistant", "assistant"]:
         texts = [turn.content for turn in answers]
-        yield preference_row(chosen[:place], texts[0], texts[1], values, reading, where)
+        yield preference_row(chosen[:shared], texts[0], texts[1], values, reading, where)
 
 
 _rows = row_stream(read_row, _KEYS, "comparisons", "rows that compare no two answers to one prompt")

@@ -173,7 +173,7 @@ def _find_control(result: LabelStudioResult, task: Task, labelling: Labelling | 
     return labelling.controls[result.control]
 
 
-class Said(NamedTuple):
+class LabelValue(NamedTuple):
     """The content of a result: the answers it is about, by their keys, and a verdict."""
 
     answers: dict[str, str]
@@ -182,7 +182,7 @@ class Said(NamedTuple):
 
 def _result_values(
     result: LabelStudioResult, control: Control, task: Task, reading: ParseOptions
-) -> Iterator[Said]:
+) -> Iterator[LabelValue]:
     value: Any = result.value.get(KINDS[result.kind])
     if not _is_valid_value(result.kind, value):
         raise UserError(f"{task.where}: {result.control} says {value!r:.60}, which no {result.kind} does")
@@ -191,10 +191,10 @@ def _result_values(
         if sides is None:
             raise UserError(f"{task.where}: which answer stands left is not known; {GIVE}")
         choice: Choice = "a" if value == "left" else "b" if value == "right" else "tie"
-        yield Said(_task_texts(sides, task), choice)
+        yield LabelValue(_task_texts(sides, task), choice)
     # A Rating of 0 stars is no rating, and a Number of 0 is one.
     elif (result.kind == "rating" and value) or (result.kind == "number" and value is not None):
-        yield Said(
+        yield LabelValue(
             _task_texts([_rated_answer(result, control, task, reading)], task),
             score_of(value, result.control, task.where),
         )
@@ -205,7 +205,7 @@ def _result_values(
     elif result.kind == "textarea" and not is_remark(result.control):
         for text in [value] if isinstance(value, str) else value:
             if text.strip():
-                yield Said({"": text}, None)
+                yield LabelValue({"": text}, None)
 
 
 def _is_valid_value(kind: str, value: Any) -> bool:
@@ -254,7 +254,7 @@ def _rated_answer(result: LabelStudioResult, control: Control, task: Task, readi
     return answer_key(texts, result.control, reading, task.where)
 
 
-def _ranked_choices(result: LabelStudioResult, control: Control, task: Task) -> Iterator[Said]:
+def _ranked_choices(result: LabelStudioResult, control: Control, task: Task) -> Iterator[LabelValue]:
     value = result.value["ranker"]
     order = value.get(result.control) if isinstance(value, dict) and len(value) == 1 else value
     if not isinstance(order, list):
@@ -274,22 +274,22 @@ def _ranked_choices(result: LabelStudioResult, control: Control, task: Task) -> 
     # In the order of the task's list, so that the better answer is not always the first.
     placed = {number: ranks[number] for number in texts if number in ranks}
     for one, other, choice in by_rank(placed):
-        yield Said({f"{result.control}: {name}": str(texts[name]) for name in (one, other)}, choice)
+        yield LabelValue({f"{result.control}: {name}": str(texts[name]) for name in (one, other)}, choice)
 
 
 def _chosen_pairs(
     picked: list[str], result: LabelStudioResult, control: Control, task: Task, reading: ParseOptions
-) -> Iterator[Said]:
+) -> Iterator[LabelValue]:
     texts = [key for key, value in task.data.items() if isinstance(value, str)]
     pairs = chosen_pairs(picked, control.options, texts, reading, control.shown)
     for one, other, choice in pairs:
-        yield Said(_task_texts((one, other), task), choice)
+        yield LabelValue(_task_texts((one, other), task), choice)
     if (
         not pairs
         and len(picked) == 1
         and (score := _score_of_choice(picked[0], result, control, reading)) is not None
     ):
-        yield Said(_task_texts([_rated_answer(result, control, task, reading)], task), score)
+        yield LabelValue(_task_texts([_rated_answer(result, control, task, reading)], task), score)
 
 
 def _score_of_choice(

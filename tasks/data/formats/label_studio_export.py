@@ -62,11 +62,11 @@ def newest_annotations(
             seen += [(task_key(task), one.annotator, time_seconds(one.time)) for one in task.annotations]
     newest: dict[tuple[str, str], int] = {}
     times: dict[tuple[str, str], float] = {}
-    for place, (labelled, annotator, time) in enumerate(seen):
+    for index, (labelled, annotator, time) in enumerate(seen):
         key = (labelled, people.get(annotator, annotator))
         # Without times, or at equal times, the later one in the export counts.
         if time >= times.get(key, time):
-            newest[key], times[key] = place, time
+            newest[key], times[key] = index, time
     return people, newest
 
 
@@ -140,7 +140,7 @@ def annotations_of(task: Mapping[str, Any]) -> list[Any] | None:
 
 def _complete_task(item: SourceRecord, where: str, people: dict[str, str]) -> Task:
     annotations, cancelled = [], 0
-    for place, given in enumerate(annotations_of(item.values) or []):
+    for index, given in enumerate(annotations_of(item.values) or []):
         if not isinstance(given, dict) or not isinstance(given.get("result") or [], list):
             raise UserError(f"{where}: an annotation is an object with a list of results")
         # Old exports say skipped, as they say completions for annotations.
@@ -151,7 +151,7 @@ def _complete_task(item: SourceRecord, where: str, people: dict[str, str]) -> Ta
         person = (
             GROUND_TRUTH
             if given.get("ground_truth")
-            else _annotator_name(given.get("completed_by"), given.get("id", place))
+            else _annotator_name(given.get("completed_by"), given.get("id", index))
         )
         time = time_of(given.get("updated_at") or given.get("created_at"), where)
         results = [_parse_result(result, where) for result in given.get("result") or []]

@@ -16,7 +16,7 @@ from tasks.data.parsing.base import FileSample, Format, ParseOptions
 from tasks.data.parsing.conversations import (  # fmt: skip
     MEDIA,
     SYSTEM,
-    Said,
+    SourceTurn,
     context_of,
     holds_turns,
     is_transcript,
@@ -67,7 +67,7 @@ def _explicit_prompt(values: Mapping[str, Any], reading: ParseOptions) -> Any:
 
 def _split_answers(
     values: Mapping[str, Any], reading: ParseOptions, where: str
-) -> tuple[list[Said], str, str]:
+) -> tuple[list[SourceTurn], str, str]:
     """Return the turns before the two answers, and the two answers."""
     names = [reading.column(side) for side in _SIDES]
     given = [require_value(values, name, where) for name in names]
@@ -84,33 +84,36 @@ def _split_answers(
         kinds = " and ".join(f"{n} is {type(s).__name__}" for n, s in zip(names, given, strict=True))
         raise UserError(f"{where}: {kinds}; both are right as texts, or both as lists of messages")
     chosen, rejected = (read_turns(s, f"{where}, {n}") for n, s in zip(names, given, strict=True))
-    place = shared_turns(chosen, rejected)
-    before = chosen[:place]
+    shared = shared_turns(chosen, rejected)
+    before = chosen[:shared]
     if explicit is None and not before:
         raise UserError(f"{where}: {_PROMPTLESS.format(*names)}")
     # Taking either of two different prompts would attach the answers to a wrong question.
     if before and prompt and not _ends_alike(before, prompt):
         raise UserError(f"{where}: the prompt is another than {' and '.join(names)} begin with")
     answers = [
-        only_answer(turns[place:], name, where) for name, turns in zip(names, (chosen, rejected), strict=True)
+        only_answer(turns[shared:], name, where)
+        for name, turns in zip(names, (chosen, rejected), strict=True)
     ]
     return max(before, prompt, key=len), answers[0], answers[1]
 
 
-def _ends_alike(one: Sequence[Said], other: Sequence[Said]) -> bool:
+def _ends_alike(one: Sequence[SourceTurn], other: Sequence[SourceTurn]) -> bool:
     """Return whether one is the end of the other: a prompt beside lists is often only the last turn."""
     said = [[(turn.role, turn.content.strip()) for turn in turns] for turns in (one, other)]
     short, long = sorted(said, key=len)
     return long[-len(short) :] == short
 
 
-def _shared_words(texts: Sequence[str], names: Sequence[str], where: str) -> tuple[list[Said], str, str]:
+def _shared_words(
+    texts: Sequence[str], names: Sequence[str], where: str
+) -> tuple[list[SourceTurn], str, str]:
     # By whole words: a common beginning of letters would cut the first different word in two.
     words = zip(*(re.findall(r"\s*\S+", text.rstrip()) for text in texts), strict=False)
     shared = "".join(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], words))
     if not shared.strip() or texts[0] == texts[1]:
         raise UserError(f"{where}: {_PROMPTLESS.format(*names)}")
-    return [Said("user", shared)], texts[0][len(shared) :], texts[1][len(shared) :]
+    return [SourceTurn("user", shared)], texts[0][len(shared) :], texts[1][len(shared) :]
 
 
 def _detect_mismatch(sample: FileSample) -> str:

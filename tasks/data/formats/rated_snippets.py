@@ -57,7 +57,7 @@ def stream_rows(files: Sequence[SourceFile], reading: ParseOptions, tally: SkipC
         prompt = reading.prompt + " ".join(words[:first])
         completion = " " + " ".join(words[first:])
         yield ParsedRow(pair_row(prompt, completion, reading.source, group), where)
-        annotators = [f"{reading.source}-{place + 1}" for place in range(len(scores[number]))]
+        annotators = [f"{reading.source}-{index + 1}" for index in range(len(scores[number]))]
         yield ParsedRow(
             rating_row(prompt, completion, scores[number], annotators, _ASPECT, reading.source, group), where
         )

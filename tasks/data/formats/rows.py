@@ -22,7 +22,7 @@ from tasks.data.parsing.conversations import (
     CONTEXT,
     MEDIA,
     SYSTEM,
-    Said,
+    SourceTurn,
     history_turns,
     kind_of,
     read_exchange,
@@ -153,7 +153,7 @@ def _rating_record(row: Mapping[str, Any], reading: ParseOptions, where: str) ->
     named = [normalize_annotator(name) for name in _list_value(row, "annotators", "names", where)]
     named = named or [one] * len(scores)
     # Unknown people are numbered, so that each of their scores is a vote.
-    annotators = [name or f"{UNKNOWN_ANNOTATOR}-{place}" for place, name in enumerate(named)]
+    annotators = [name or f"{UNKNOWN_ANNOTATOR}-{index}" for index, name in enumerate(named)]
     if len(annotators) != len(scores):
         raise UserError(f"{where}: {len(scores)} scores by {len(annotators)} annotators; one each is right")
     time = _time_value(row.get("time"), where)
@@ -186,14 +186,14 @@ def _own_id(row: Mapping[str, Any]) -> str:
 
 def _prompt_and_answers(
     row: Mapping[str, Any], answers: tuple[str, ...], reading: ParseOptions, where: str
-) -> tuple[list[Said], list[str]]:
+) -> tuple[list[SourceTurn], list[str]]:
     before = read_history(row.get("history"), where)
     # The columns of this row are already renamed.
     plain = ParseOptions(reading.source)
     return read_exchange(row["prompt"], {name: row[name] for name in answers}, row, plain, where, before)
 
 
-def _row_group(row: Mapping[str, Any], turns: list[Said], where: str, alone: str) -> str:
+def _row_group(row: Mapping[str, Any], turns: list[SourceTurn], where: str, alone: str) -> str:
     """Return the group that a row names, or else the digest of the user's first turn."""
     earlier = (turn.content for turn in turns[:-1] if turn.role == "user")
     return _text_value(row, "group", where) or text_digest(next(earlier, alone))

@@ -32,7 +32,7 @@ MEDIA = ("images", "image", "videos", "video", "audios", "audio")
 _MARK = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")
 
 
-class Said(NamedTuple):
+class SourceTurn(NamedTuple):
     """A turn: its role (system, user or assistant), its text, and whether it is an answer to learn.
 
     If several turns were joined, `answer` is the text without those that a mask excludes, and `final` says
@@ -61,23 +61,23 @@ def read_conversation(
 
 
 def conversation_pairs(
-    turns: Sequence[Said], values: Mapping[str, Any], reading: ParseOptions, where: str
+    turns: Sequence[SourceTurn], values: Mapping[str, Any], reading: ParseOptions, where: str
 ) -> Iterator[ParsedRow]:
     """Yield a Pair for each answer of a conversation, with the turns before its prompt as history.
 
     A user's turn at the end has no answer, so it gives no Pair.
     """
     group = conversation_group(turns, values)
-    answers = [place for place, turn in enumerate(turns) if turn.role == "assistant"]
-    for place in range(1, len(turns)):
-        prompt, answer = turns[place - 1], turns[place]
+    answers = [index for index, turn in enumerate(turns) if turn.role == "assistant"]
+    for index in range(1, len(turns)):
+        prompt, answer = turns[index - 1], turns[index]
         if (prompt.role, answer.role) == ("user", "assistant") and answer.learned:
-            before, text = history_turns(turns[: place - 1]), answer.answer or answer.content
+            before, text = history_turns(turns[: index - 1]), answer.answer or answer.content
             row = pair_row(prompt.content, text, reading.source, group, history=before)
-            yield ParsedRow(row, where, final=place == answers[-1] and answer.final)
+            yield ParsedRow(row, where, final=index == answers[-1] and answer.final)
 
 
-def conversation_group(turns: Iterable[Said], values: Mapping[str, Any]) -> str:
+def conversation_group(turns: Iterable[SourceTurn], values: Mapping[str, Any]) -> str:
     """Return the `group` that a row names, or else the digest of the user's first turn.
 
     Conversations that begin alike, and preferences about them, are thus in one split.
@@ -88,14 +88,14 @@ def conversation_group(turns: Iterable[Said], values: Mapping[str, Any]) -> str:
     return text_digest(next((turn.content for turn in turns if turn.role == "user"), ""))
 
 
-def history_turns(turns: Iterable[Said]) -> list[Turn]:
+def history_turns(turns: Iterable[SourceTurn]) -> list[Turn]:
     """Return turns as a record stores them."""
     return [{"role": turn.role, "content": turn.content} for turn in turns]
 
 
 def open_with_system(
-    turns: Sequence[Said], values: Mapping[str, Any], reading: ParseOptions, where: str
-) -> list[Said]:
+    turns: Sequence[SourceTurn], values: Mapping[str, Any], reading: ParseOptions, where: str
+) -> list[SourceTurn]:
     """Return the joined turns with the row's system prompt first, unless they begin with one.
 
     The system prompt is under `system`, `system_prompt` or `system_message`. Raises UserError for a row with
@@ -109,7 +109,7 @@ def open_with_system(
         turns = turns[1:]
     if len(lines) > 1:
         raise UserError(f"{where}: there are {len(lines)} system lines that differ; one is right")
-    return join_turns([*(Said("system", line) for line in lines), *turns], where)
+    return join_turns([*(SourceTurn("system", line) for line in lines), *turns], where)
 
 
 def refuse_media(values: Mapping[str, Any], where: str) -> None:
@@ -144,8 +144,8 @@ def read_exchange(
     values: Mapping[str, Any],
     reading: ParseOptions,
     where: str,
-    before: Sequence[Said] = (),
-) -> tuple[list[Said], list[str]]:
+    before: Sequence[SourceTurn] = (),
+) -> tuple[list[SourceTurn], list[str]]:
     """Return the turns up to the user's last one, and the answers to it.
 
     Args:
@@ -175,7 +175,7 @@ def read_exchange(
     return turns, said
 
 
-def read_turns(given: object, where: str) -> list[Said]:
+def read_turns(given: object, where: str) -> list[SourceTurn]:
     """Return the turns of a list of objects with `role` and `content`, or `from` and `value`.
 
     A single object is one turn, and an object with `messages` stands for these. A cell may contain the list
@@ -194,7 +194,7 @@ def read_turns(given: object, where: str) -> list[Said]:
     )
 
 
-def join_turns(turns: Iterable[Said], where: str) -> list[Said]:
+def join_turns(turns: Iterable[SourceTurn], where: str) -> list[SourceTurn]:
     """Return turns that alternate, as the module says. Raise UserError for a system prompt after others."""
     every = list(turns)
     kept = [turn for turn in every if turn.content.strip()]
@@ -209,13 +209,13 @@ def join_turns(turns: Iterable[Said], where: str) -> list[Said]:
         # The history keeps the whole text, so what a mask excludes is still context of later answers.
         learned = [part.answer or part.content for part in spoken if part.learned]
         answer = "" if "\n\n".join(learned) == text else "\n\n".join(learned)
-        whole.append(Said(role, text, bool(learned), answer, spoken[-1].learned and spoken[-1].final))
+        whole.append(SourceTurn(role, text, bool(learned), answer, spoken[-1].learned and spoken[-1].final))
     if any(turn.role == "system" for turn in whole[1:]):
         raise UserError(f"{where}: a system line stands after another turn; it is right before all of them")
     return whole
 
 
-def read_transcript(text: str, where: str) -> list[Said]:
+def read_transcript(text: str, where: str) -> list[SourceTurn]:
     """Return the turns of a text in which each begins with a blank line and "Human:" or "Assistant:".
 
     Raises UserError if the text begins otherwise.
@@ -225,7 +225,7 @@ def read_transcript(text: str, where: str) -> list[Said]:
     if before.strip() or not parts:
         raise UserError(rf'{where}: {text[:40]!r} begins no transcript; "\n\nHuman:" is right')
     said = zip(parts[::2], parts[1::2], strict=True)
-    return join_turns((Said(_ROLES[role.lower()], content.strip()) for role, content in said), where)
+    return join_turns((SourceTurn(_ROLES[role.lower()], content.strip()) for role, content in said), where)
 
 
 def is_transcript(value: object) -> bool:
@@ -233,19 +233,19 @@ def is_transcript(value: object) -> bool:
     return isinstance(value, str) and bool(_MARK.match(value))
 
 
-def read_prompt(given: object, where: str) -> list[Said]:
+def read_prompt(given: object, where: str) -> list[SourceTurn]:
     """Return the turns of a prompt: a text, a transcript with an open "Assistant:", or a list of messages."""
     if given is None or (isinstance(given, str) and not given.strip()):
         return []
     if not isinstance(given, str):
         return read_turns(given, f"{where}, prompt")
-    turns = read_transcript(given, where) if is_transcript(given) else [Said("user", given)]
+    turns = read_transcript(given, where) if is_transcript(given) else [SourceTurn("user", given)]
     # The open "Assistant:" is where the answer belongs.
     unfilled = bool(turns) and turns[-1].role == "assistant" and not turns[-1].content
     return turns[:-1] if unfilled else turns
 
 
-def read_history(given: Any, where: str) -> list[Said]:
+def read_history(given: Any, where: str) -> list[SourceTurn]:
     """Return the turns of a history: a list of turns, or of [prompt, answer].
 
     Raises UserError for anything else.
@@ -267,13 +267,13 @@ def read_history(given: Any, where: str) -> list[Said]:
             raise UserError(
                 f"{where}: history is right as a list of turns, or of [prompt, answer], all texts"
             )
-        turns += [Said("user", turn[0]), Said("assistant", turn[1])]
+        turns += [SourceTurn("user", turn[0]), SourceTurn("assistant", turn[1])]
     return turns
 
 
 def turns_before_answer(
-    turns: Sequence[Said], values: Mapping[str, Any], reading: ParseOptions, where: str
-) -> list[Said]:
+    turns: Sequence[SourceTurn], values: Mapping[str, Any], reading: ParseOptions, where: str
+) -> list[SourceTurn]:
     """Return the turns before an answer, as of `open_with_system`. The last one is the user's.
 
     If the user says nothing, an empty turn is added, which validation quarantines. Raises UserError if the
@@ -283,23 +283,23 @@ def turns_before_answer(
     if before and before[-1].role == "assistant":
         raise UserError(f"{where}: the prompt ends in a turn of the assistant's; the user's is right there")
     spoken = before and before[-1].role == "user"
-    return before if spoken else [*before, Said("user", "")]
+    return before if spoken else [*before, SourceTurn("user", "")]
 
 
-def shared_turns(chosen: Sequence[Said], rejected: Sequence[Said]) -> int:
+def shared_turns(chosen: Sequence[SourceTurn], rejected: Sequence[SourceTurn]) -> int:
     """Return the number of turns at the beginning that two conversations share.
 
     If one is equal to the other or to its beginning, the turns before the last shared answer are counted.
     """
-    for place, (one, other) in enumerate(zip(chosen, rejected, strict=False)):
+    for index, (one, other) in enumerate(zip(chosen, rejected, strict=False)):
         if (one.role, one.content) != (other.role, other.content):
-            return place
+            return index
     shorter = min(len(chosen), len(rejected))
-    answers = (place for place in reversed(range(shorter)) if chosen[place].role == "assistant")
+    answers = (index for index in reversed(range(shorter)) if chosen[index].role == "assistant")
     return next(answers, shorter)
 
 
-def only_answer(turns: Sequence[Said], name: str, where: str) -> str:
+def only_answer(turns: Sequence[SourceTurn], name: str, where: str) -> str:
     """Return the text of the only turn, which is the assistant's.
 
     Raises:
@@ -376,7 +376,7 @@ def _unpack_turns(text: str, where: str) -> object:
         raise UserError(f"{where}: {text[:40]!r} where a list of turns is right") from error
 
 
-def _parse_turn(turn: object, where: str) -> Said:
+def _parse_turn(turn: object, where: str) -> SourceTurn:
     if not isinstance(turn, dict):
         raise UserError(f"{where}: {kind_of(turn)} where an object with role and content is right")
     name = turn.get("role") or turn.get("from")
@@ -391,7 +391,7 @@ def _parse_turn(turn: object, where: str) -> Said:
         )
     said = next((turn[key] for key in ("content", "value", "text") if turn.get(key) is not None), None)
     parts = said if isinstance(said, list) else [said]
-    return Said(role, "".join(_parse_part(part, where) for part in parts), _is_learned(turn, where))
+    return SourceTurn(role, "".join(_parse_part(part, where) for part in parts), _is_learned(turn, where))
 
 
 def _is_learned(turn: Mapping[str, Any], where: str) -> bool:

@@ -29,7 +29,7 @@ REMARKS = {"comment", "comments", "explanation", "feedback", "justification", "n
            "reason", "remark", "why"}  # fmt: skip
 
 
-class Asked(NamedTuple):
+class PromptContext(NamedTuple):
     """The prompt that was answered, its history, and its group."""
 
     prompt: str
@@ -48,7 +48,7 @@ class Label(NamedTuple):
 
 
 def labelled_rows(
-    about: Asked, labels: Iterable[Label], reading: ParseOptions, where: str
+    about: PromptContext, labels: Iterable[Label], reading: ParseOptions, where: str
 ) -> Iterator[Record]:
     """Yield the rows of one task: Comparisons, Pairs, and a Rating of each answer and aspect with all scores.
 
@@ -99,7 +99,7 @@ def aspect_of(control: str, reading: ParseOptions) -> str:
     return named.pop() if len(named) == 1 else reading.aspect
 
 
-def asked_of(key: str, values: Mapping[str, Any], reading: ParseOptions, where: str) -> Asked:
+def asked_of(key: str, values: Mapping[str, Any], reading: ParseOptions, where: str) -> PromptContext:
     """Return the prompt under a key: a text, or a list of turns that ends with the user's.
 
     Raises UserError for anything else.
@@ -112,7 +112,7 @@ def asked_of(key: str, values: Mapping[str, Any], reading: ParseOptions, where: 
             for turn in value
         ]
     turns = turns_before_answer(read_prompt(value, f"{where}, {key}"), values, reading, f"{where}, {key}")
-    return Asked(turns[-1].content, history_turns(turns[:-1]), conversation_group(turns, values))
+    return PromptContext(turns[-1].content, history_turns(turns[:-1]), conversation_group(turns, values))
 
 
 def time_of(value: Any, where: str) -> str:

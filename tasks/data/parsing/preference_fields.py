@@ -8,7 +8,7 @@ from typing import Any
 
 from tasks.data.parsing.annotators import UNKNOWN_ANNOTATOR, normalize_annotator
 from tasks.data.parsing.base import ParseOptions
-from tasks.data.parsing.conversations import Said, conversation_group, history_turns
+from tasks.data.parsing.conversations import SourceTurn, conversation_group, history_turns
 from tasks.data.records import Choice, ParsedRow, comparison_row, text_digest
 
 ANNOTATORS = (
@@ -22,7 +22,7 @@ _MILLISECONDS = 10**11  # as seconds, the year 5138
 
 
 def preference_row(
-    before: Sequence[Said],
+    before: Sequence[SourceTurn],
     chosen: str,
     rejected: str,
     values: Mapping[str, Any],

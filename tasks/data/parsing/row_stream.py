@@ -259,9 +259,9 @@ def _speaks(turn: Mapping[str, Any]) -> bool:
 
 def _count_unread(path: str, value: Any, reading: ParseOptions, where: str, tally: SkipCounts) -> None:
     """Count the leaves under a key, such as `metadata.quality` or `annotations[].label`."""
-    for place, (leaf, held) in enumerate(_leaves(path, value, 0)):
+    for index, (leaf, held) in enumerate(_leaves(path, value, 0)):
         # A row may hold a whole document of metadata; the first leaves are enough to ask about.
-        if place >= MOST_LEAVES:
+        if index >= MOST_LEAVES:
             return
         if is_empty(held) or _told_of(leaf, reading, tally):
             continue

@@ -67,16 +67,16 @@ def tracker(root: Path) -> Tracker:
 
 def make(root: Path, word: str, days: float, tracker: Tracker | None = None) -> list[StageOutput]:
     """Both stages of a word, made so many days ago."""
-    around = StageContext(root)
+    context = StageContext(root)
     made: list[StageOutput] = []
     for one in (first, second):
         inputs = {found.stage: found for found in made}
         if tracker:
             with tracker.open_stage(one.name, {}, []) as run:
-                made.append(one.run(Words(word), inputs, around, lambda event: None, run=run))
+                made.append(one.run(Words(word), inputs, context, lambda event: None, run=run))
                 tracker.close_stage(made[-1], "")
         else:
-            made.append(one.run(Words(word), inputs, around, lambda event: None))
+            made.append(one.run(Words(word), inputs, context, lambda event: None))
         then = time.time() - days * 86400
         os.utime(Path(made[-1].path) / MANIFEST, (then, then))
     return made

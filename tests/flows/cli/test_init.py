@@ -128,7 +128,7 @@ def test_propose_preset_is_readable_and_first_stages_run(project: Path, steady: 
 
 
 def run_first_stages(preset: Preset, root: Path) -> dict[str, StageOutput]:
-    around = StageContext(root, preset.seed, "cpu", 1)
+    context = StageContext(root, preset.seed, "cpu", 1)
     done: dict[str, StageOutput] = {}
 
     def say(event: dict[str, Any]) -> None:
@@ -138,7 +138,7 @@ def run_first_stages(preset: Preset, root: Path) -> dict[str, StageOutput]:
         (ingest, preset.data), (validate, preset.validation), (split, preset.split),
         (tokenizer, preset.tokenizer_parameters()), (labels, preset.labels),
     ):  # fmt: skip
-        done[stage.name] = stage.run(parameters, done, around, say)
+        done[stage.name] = stage.run(parameters, done, context, say)
     return done
 
 
@@ -633,10 +633,10 @@ def test_propose_preset_few_documents_fill_every_split(project: Path, steady: No
     )
     preset = read_preset(made("few"))
     done: Callable[[dict[str, Any]], None] = lambda event: None  # noqa: E731
-    around = StageContext(project, 1, "cpu", 1)
+    context = StageContext(project, 1, "cpu", 1)
     references: dict[str, StageOutput] = {}
     for stage, parameters in ((ingest, preset.data), (validate, preset.validation), (split, preset.split)):
-        references[stage.name] = stage.run(parameters, references, around, done)
+        references[stage.name] = stage.run(parameters, references, context, done)
     assert all(references["split"].metrics[f"{name}_text"] for name in ("train", "valid", "test"))
 
 

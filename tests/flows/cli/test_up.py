@@ -191,11 +191,11 @@ from pathlib import Path
 from flows.servers.ephemeral_prefect import EphemeralPrefectServer
 from flows.servers.environment import prepare_environment
 
-place = prepare_environment(Path.cwd())
-server = EphemeralPrefectServer(place)
+settings = prepare_environment(Path.cwd())
+server = EphemeralPrefectServer(settings)
 from tasks.tracking.tracker import Tracker
 
-Tracker(place.mlflow, "chatmill", place.root / "var" / "mlflow")
+Tracker(settings.mlflow, "chatmill", place.root / "var" / "mlflow")
 server.wait_until_ready()
 print(server.process is not None, server.api)
 """

@@ -460,9 +460,9 @@ def announcing() -> None:
         good = StageOutput("validate", "k", "good", "g", False, 1.0, {})
         with away():
             run.announce_labels(good)
-        assert known_labels(run.place.root, "smoke").data == ""
+        assert known_labels(run.settings.root, "smoke").data == ""
         run.announce_labels(good)
-        assert known_labels(run.place.root, "smoke").data == "d5"
+        assert known_labels(run.settings.root, "smoke").data == "d5"
 
 
 def test_announce_labels_unreachable_server_is_repeated_later(
@@ -529,12 +529,12 @@ def test_write_deployments_follows_named_presets_and_removes_others(
         (root / "flows").symlink_to(REPOSITORY / "flows")
     files = [f"presets/{name}.yaml" for name in ("first", "second", "third")]
     presets = [_write_preset(root / file, f"{Path(file).stem} préset") for file in files]
-    place = Settings(root, "", "", stored_login(root))
+    settings = Settings(root, "", "", stored_login(root))
     (root / "var" / "logs").mkdir(exist_ok=True)
 
     def deploy_presets(*wanted: Path) -> tuple[list[str], dict[str, dict[str, Any]]]:
         file, names = write_deployments(root, wanted)
-        assert workers.deploy_flows(place, os.environ["PREFECT_API_URL"], file) == ""
+        assert workers.deploy_flows(settings, os.environ["PREFECT_API_URL"], file) == ""
         removed = remove_former(names)
         there = {one.name: one.parameters for one in client.read_deployments()}
         assert set(names) <= set(there)
@@ -554,7 +554,7 @@ def test_write_deployments_follows_named_presets_and_removes_others(
     ]
     assert there["nightly"] == {"config": files[2]} and there["align"]["presets"] == [files[0]]
     # As `up` without --config does it.
-    assert workers.deploy_flows(place, os.environ["PREFECT_API_URL"]) == ""
+    assert workers.deploy_flows(settings, os.environ["PREFECT_API_URL"]) == ""
     assert remove_former(workers.deployment_names(root)) == ["labels-first-préset", "nightly-first-préset"]
     there = {one.name: one.parameters for one in client.read_deployments()}
     assert there["nightly"] == there["align"] == {"config": deployments.DEMO_PRESET}

@@ -116,20 +116,20 @@ def test_server_commands_wildcard_origin_or_host_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str
 ) -> None:
     monkeypatch.setenv(setting, "mill.example, *")
-    place = Settings(tmp_path, "sqlite:///somewhere.db", "", read_login("ann:a long password"))
+    settings = Settings(tmp_path, "sqlite:///somewhere.db", "", read_login("ann:a long password"))
     for server in (prefect_server, mlflow_server):
         with pytest.raises(UserError, match=f"{setting} is \\*"):
-            server(place, ListenAddress("127.0.0.1", 5000))
+            server(settings, ListenAddress("127.0.0.1", 5000))
 
 
 def test_server_commands_pass_only_own_password(tmp_path: Path) -> None:
     where, login = ListenAddress("192.0.2.7", 5000), read_login("ann:a long password")
-    place = Settings(tmp_path, "sqlite:///somewhere.db", "", login)
-    prefect, mlflow = prefect_server(place, where), mlflow_server(place, where)
+    settings = Settings(tmp_path, "sqlite:///somewhere.db", "", login)
+    prefect, mlflow = prefect_server(settings, where), mlflow_server(settings, where)
     assert set(SECRET_VARIABLES) & set(prefect.environment) == {"PREFECT_SERVER_API_AUTH_STRING"}
     given = {"MLFLOW_AUTH_ADMIN_USERNAME", "MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY"}
     assert set(SECRET_VARIABLES) & set(mlflow.environment) == given
-    assert "a long password" not in " ".join((*prefect.command, *mlflow.command, repr(place)))
+    assert "a long password" not in " ".join((*prefect.command, *mlflow.command, repr(settings)))
     settings = Path(mlflow.environment["MLFLOW_AUTH_CONFIG_PATH"])
     assert stat.S_IMODE(settings.stat().st_mode) == 0o600 and "long" not in settings.read_text()
     assert stat.S_IMODE(settings.with_suffix(".db").stat().st_mode) == 0o600

@@ -59,8 +59,8 @@ def test_prepare_environment_makes_both_databases_once(tmp_path: Path, address: 
         os.environ.pop(name, None)
     os.environ["CHATMILL_DATABASE"] = address.replace("/mill", "/other")
     for _ in range(2):
-        place = prepare_environment(tmp_path)
-        assert place.mlflow.endswith("/other_mlflow") and PASSWORD not in place.mlflow
+        settings = prepare_environment(tmp_path)
+        assert settings.mlflow.endswith("/other_mlflow") and PASSWORD not in settings.mlflow
     prefect = os.environ["PREFECT_SERVER_DATABASE_CONNECTION_URL"]
     assert prefect.startswith("postgresql+asyncpg://") and prefect.endswith("/other_prefect")
     assert PASSWORD not in prefect

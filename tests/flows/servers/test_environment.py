@@ -57,8 +57,8 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_prepare_environment_defaults_are_under_var(tmp_path: Path) -> None:
-    place = prepare_environment(tmp_path)
-    assert place.mlflow == f"sqlite:///{tmp_path}/var/mlflow.db" and place.prefect == ""
+    settings = prepare_environment(tmp_path)
+    assert settings.mlflow == f"sqlite:///{tmp_path}/var/mlflow.db" and settings.prefect == ""
     assert os.environ["PREFECT_HOME"] == str(tmp_path / "var" / "prefect")
     assert os.environ["DO_NOT_TRACK"] and os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
 
@@ -97,9 +97,9 @@ def test_prepare_environment_own_password_goes_only_to_own_servers(
         assert record is not None
         one = Process("MLflow", 1, address, "")
         record.write_state(Served(1, 0.0, "chatmill up", f"{address}/api", processes=(one,)))
-        place = prepare_environment(tmp_path, mlflow=address)
-        assert os.environ["PREFECT_API_AUTH_STRING"] == place.login.text
-        assert os.environ["MLFLOW_TRACKING_PASSWORD"] == place.login.password
+        settings = prepare_environment(tmp_path, mlflow=address)
+        assert os.environ["PREFECT_API_AUTH_STRING"] == settings.login.text
+        assert os.environ["MLFLOW_TRACKING_PASSWORD"] == settings.login.password
         # A preset that names another one afterwards takes it with it no more.
         prepare_environment(tmp_path, mlflow=f"http://localhost:{server.server_port}")
         assert "MLFLOW_TRACKING_PASSWORD" not in os.environ
@@ -185,9 +185,9 @@ def test_prepare_environment_server_with_login_needs_right_password(
         prepare_environment(tmp_path, mlflow=address)
     assert "another" not in str(refused.value)
     os.environ["CHATMILL_PASSWORD"] = "someone:a long password"
-    place = prepare_environment(tmp_path, mlflow=address)
-    assert place.prefect and os.environ["MLFLOW_TRACKING_USERNAME"] == "someone"
-    assert "a long password" not in repr(place)
+    settings = prepare_environment(tmp_path, mlflow=address)
+    assert settings.prefect and os.environ["MLFLOW_TRACKING_USERNAME"] == "someone"
+    assert "a long password" not in repr(settings)
     # One in the address goes with it, and alone.
     os.environ["CHATMILL_PASSWORD"] = "someone:another password"
     assert query_status(f"http://someone:a%20long%20password@127.0.0.1:{server.server_port}", None) == 401

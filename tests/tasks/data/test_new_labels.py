@@ -78,11 +78,11 @@ def test_notified_hash_admitted_row_resets_it(tmp_path: Path, monkeypatch: pytes
             "validate": {"quarantine": 0.5},
         }
     )
-    around = StageContext(tmp_path, preset.seed)
+    context = StageContext(tmp_path, preset.seed)
 
     def made() -> str:
-        data = ingest.run(preset.data, {}, around, print)
-        good = validate.run(preset.validation_parameters(), {"ingest": data}, around, print)
+        data = ingest.run(preset.data, {}, context, print)
+        good = validate.run(preset.validation_parameters(), {"ingest": data}, context, print)
         folder, version = Path(good.path) / "rows", str(data.metrics["data_hash"])
         known = known_labels(tmp_path, "mine")
         came = known.find_new_labels(folder, good.digest)

@@ -33,7 +33,7 @@ from tasks.data.withdrawals import (
     write_withdrawals,
 )
 from tasks.deletion.output_erasure import outputs_with_withdrawn
-from tasks.deletion.plan import Asked, Leaving, find_leaving, read_ids
+from tasks.deletion.plan import DeletionRequest, Leaving, find_leaving, read_ids
 from tasks.dvc import versions
 from tasks.engine.output import StageOutput, read_manifest
 from tasks.engine.stage import Stage, StageContext
@@ -62,7 +62,7 @@ def make(root: Path, parameters: DataParameters | None = None) -> StageOutput:
 
 
 def withdraw(root: Path, people: list[str], ids: list[str]) -> Leaving:
-    found = find_leaving(root, Asked(people, dict.fromkeys(ids, ""), **SIGNED))
+    found = find_leaving(root, DeletionRequest(people, dict.fromkeys(ids, ""), **SIGNED))
     write_withdrawals(root, found.new)
     return found
 
@@ -123,7 +123,7 @@ def test_ingest_withdrawn_person_makes_new_version(root: Path) -> None:
     }
     assert len(members) == 1 and meta["withdrawn"] == withdrawn
     assert make(root).reused
-    again = find_leaving(root, Asked(["ann"], {}, **SIGNED))
+    again = find_leaving(root, DeletionRequest(["ann"], {}, **SIGNED))
     assert again.new == [] and [each.by for each in again.known] == ["max"] and not again.gone
     # Another reason makes no other version. Without the line the labels come back.
     (root / WITHDRAWN).write_text((root / WITHDRAWN).read_text().replace("asked for", "left the team"))
@@ -190,7 +190,7 @@ def test_read_ids_mistyped_id_is_refused_with_line_and_suggestion(root: Path) ->
     wrong = number[:3] + ("0" if number[3] != "0" else "1") + number[4:]
     (root / "ids.txt").write_text(f"{number}\n\n{wrong}\n")
     with pytest.raises(UserError, match=rf"ids\.txt, line 3: {wrong} is no row.*did you mean {number}"):
-        find_leaving(root, Asked([], read_ids(root / "ids.txt"), **SIGNED))
+        find_leaving(root, DeletionRequest([], read_ids(root / "ids.txt"), **SIGNED))
     for text, says in (("", "holds no id"), ("\xff\xfe", "not UTF-8")):
         (root / "ids.txt").write_bytes(text.encode("latin-1"))
         with pytest.raises(UserError, match=says):
@@ -319,7 +319,7 @@ class Keys:
     found: dict[str, StageOutput]
 
     def __init__(self, preset: Preset) -> None:
-        self.around = StageContext(Path.cwd(), preset.seed)
+        self.context = StageContext(Path.cwd(), preset.seed)
         self.found = Keys.found = {}
 
     def __enter__(self) -> Keys:
@@ -337,14 +337,14 @@ class Keys:
     def __call__(self, stage: Stage, parameters: Any, *inputs: StageOutput) -> StageOutput:
         given = {each.stage: each for each in inputs}
         if stage.name in ("ingest", "validate", "split"):
-            made = stage.run(parameters, given, self.around, lambda event: None)
+            made = stage.run(parameters, given, self.context, lambda event: None)
         else:
-            key = stage.key(parameters, given, self.around)
+            key = stage.key(parameters, given, self.context)
             made = StageOutput(stage.name, key, "", key, True, 0.0, {})
         self.found[stage.name] = made
         return made
 
-    against_champion = __call__
+    run_drift = __call__
 
     def fetch_opponent(self, aligned: StageOutput) -> tuple[StageOutput, ...]:
         """Return no opponent: nothing was registered."""
@@ -475,6 +475,6 @@ def test_find_leaving_damaged_rows_file_is_named_with_line(tmp_path: Path, damag
     path.chmod(0o644)
     path.write_bytes(DAMAGES[damage](path.read_bytes()))
     with pytest.raises(UserError, match=r"^data/ratings/00000.jsonl, line \d+: the row cannot be read"):
-        find_leaving(tmp_path, Asked(["ann"], {}, **SIGNED))
+        find_leaving(tmp_path, DeletionRequest(["ann"], {}, **SIGNED))
     with pytest.raises(UserError, match=r"^data/ratings/00000.jsonl, line \d+: the row cannot be read"):
         count_withdrawn(tmp_path / "data", Withdrawn(annotators=frozenset(["nobody"])))

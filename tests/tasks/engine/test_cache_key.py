@@ -161,16 +161,16 @@ def evaluated(digest: str, **changes: object) -> dict[str, StageOutput]:
 
 
 def test_stage_key_input_counts_by_content_alone(tmp_path):
-    around = StageContext(tmp_path)
+    context = StageContext(tmp_path)
     same = gate.key(
-        GateParameters(), evaluated("aa", key="other", path="/q", reused=True, seconds=9.0), around
+        GateParameters(), evaluated("aa", key="other", path="/q", reused=True, seconds=9.0), context
     )
-    assert same == gate.key(GateParameters(), evaluated("aa"), around)
-    assert same != gate.key(GateParameters(), evaluated("bb"), around)
+    assert same == gate.key(GateParameters(), evaluated("aa"), context)
+    assert same != gate.key(GateParameters(), evaluated("bb"), context)
 
 
 def test_stage_key_unrequested_context_does_not_change_it(tmp_path):
-    keys = {gate.key(GateParameters(), evaluated("aa"), around) for around in (
+    keys = {gate.key(GateParameters(), evaluated("aa"), context) for context in (
         StageContext(tmp_path), StageContext(tmp_path / "elsewhere", seed=7, processes=4),
     )}  # fmt: skip
     assert len(keys) == 1

@@ -126,33 +126,33 @@ DAMAGES: dict[str, Callable[[Path], Any]] = {
 def test_stage_run_damaged_output_is_made_again_with_notice(
     tmp_path: Path, damage: str, read_before: bool
 ) -> None:
-    around, said = StageContext(tmp_path), []
-    first = produce.run(Nothing(), {}, around, said.append)
+    context, said = StageContext(tmp_path), []
+    first = produce.run(Nothing(), {}, context, said.append)
     folder = Path(first.path)
     if read_before:
         # Old files, so that their checksums are remembered.
         for path in folder.rglob("*"):
             os.utime(path, (1e9, 1e9))
-        assert produce.run(Nothing(), {}, around, said.append).reused
+        assert produce.run(Nothing(), {}, context, said.append).reused
     assert not said
     DAMAGES[damage](folder)
-    again = produce.run(Nothing(), {}, around, said.append)
+    again = produce.run(Nothing(), {}, context, said.append)
     assert not again.reused and again.digest == first.digest
     assert (tmp_path / "made").read_text() == "xx"
     assert len(said) == 1 and "is not used and made again" in said[0].text and first.key in said[0].text
-    assert produce.run(Nothing(), {}, around, said.append).reused
+    assert produce.run(Nothing(), {}, context, said.append).reused
 
 
 def test_stage_run_damaged_input_is_refused(tmp_path: Path) -> None:
-    around = StageContext(tmp_path)
-    made = produce.run(Nothing(), {}, around, print)
+    context = StageContext(tmp_path)
+    made = produce.run(Nothing(), {}, context, print)
     flip(Path(made.path) / "model" / "weights")
     with pytest.raises(
         UserError, match=r"model/weights has another checksum .*consume cannot use it; run again"
     ):
-        consume.run(Nothing(), {"produce": made}, around, print)
-    again = produce.run(Nothing(), {}, around, lambda event: None)
-    assert consume.run(Nothing(), {"produce": again}, around, print).metrics == {}
+        consume.run(Nothing(), {"produce": made}, context, print)
+    again = produce.run(Nothing(), {}, context, lambda event: None)
+    assert consume.run(Nothing(), {"produce": again}, context, print).metrics == {}
 
 
 def test_check_output_replaced_or_missing_output_is_refused(tmp_path: Path) -> None:

@@ -59,10 +59,10 @@ class Said(list[dict[str, Any]]):
         return " ".join(event.text for event in self)
 
 
-def made(around: StageContext, said: Said, words: tuple[str, ...] = ("a", "b")) -> Any:
-    found = write.run(Words(words), {}, around, said, run="run-1")
-    assert around.store is not None
-    around.store.send_output(found, said)
+def made(context: StageContext, said: Said, words: tuple[str, ...] = ("a", "b")) -> Any:
+    found = write.run(Words(words), {}, context, said, run="run-1")
+    assert context.store is not None
+    context.store.send_output(found, said)
     return found
 
 
@@ -200,8 +200,8 @@ def test_send_output_unavailable_store_stops_only_if_needed(
     (tmp_path / "file").touch()
     away = str(tmp_path / "file" / "shared")
     said = Said()
-    around = host(tmp_path, "one", away)
-    assert not made(around, said).reused and made(around, said).reused
+    context = host(tmp_path, "one", away)
+    assert not made(context, said).reused and made(context, said).reused
     assert said.texts.count("outputs are not shared in this run") == 1
     with pytest.raises(UserError, match="cannot be read or written"):
         made(host(tmp_path, "two", away, needed=True), said)

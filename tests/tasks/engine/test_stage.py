@@ -107,9 +107,9 @@ def made(root: Path) -> int:
 
 
 def test_stage_run_second_time_is_reused(tmp_path):
-    around = StageContext(tmp_path)
-    first = write.run(Words(), {}, around, quiet, run="run-1")
-    second = write.run(Words(), {}, around, quiet, run="run-2")
+    context = StageContext(tmp_path)
+    first = write.run(Words(), {}, context, quiet, run="run-1")
+    second = write.run(Words(), {}, context, quiet, run="run-2")
     assert (first.reused, second.reused) == (False, True)
     assert replace(first, reused=True) == second and second.run == "run-1"
     assert made(tmp_path) == 1
@@ -132,16 +132,16 @@ def test_stage_run_second_time_is_reused(tmp_path):
 
 
 def test_stage_run_other_parameter_makes_other_folder(tmp_path):
-    around = StageContext(tmp_path)
-    first = write.run(Words(), {}, around, quiet)
-    other = write.run(Words(("c",)), {}, around, quiet)
+    context = StageContext(tmp_path)
+    first = write.run(Words(), {}, context, quiet)
+    other = write.run(Words(("c",)), {}, context, quiet)
     assert first.key != other.key and not other.reused and Path(first.path).exists()
 
 
 def test_stage_run_inputs_arrive_as_folders(tmp_path):
-    around = StageContext(tmp_path, seed=5)
-    words = write.run(Words(), {}, around, quiet)
-    found = count.run(Words(), {"write": words}, around, quiet)
+    context = StageContext(tmp_path, seed=5)
+    words = write.run(Words(), {}, context, quiet)
+    found = count.run(Words(), {"write": words}, context, quiet)
     assert json.loads((Path(found.path) / "count.json").read_text()) == {"words": 2, "other": None, "seed": 5}
     assert read_manifest(Path(found.path))["inputs"] == {
         "write": {"key": words.key, "digest": words.digest, "read": words.digest}
@@ -149,23 +149,23 @@ def test_stage_run_inputs_arrive_as_folders(tmp_path):
 
 
 def test_stage_run_sees_only_declared_part_of_input(tmp_path):
-    around = StageContext(tmp_path)
-    first = look.run(Words(), {"divide": divide.run(Words(), {}, around, quiet)}, around, quiet)
+    context = StageContext(tmp_path)
+    first = look.run(Words(), {"divide": divide.run(Words(), {}, context, quiet)}, context, quiet)
     assert (Path(first.path) / "seen").read_text() == "test/words/0 train/words/0"
-    relabelled = divide.run(Words(("c",)), {}, around, quiet)
+    relabelled = divide.run(Words(("c",)), {}, context, quiet)
     assert not relabelled.reused
-    assert look.run(Words(), {"divide": relabelled}, around, quiet) == replace(first, reused=True)
+    assert look.run(Words(), {"divide": relabelled}, context, quiet) == replace(first, reused=True)
     told = read_manifest(Path(first.path))["inputs"]["divide"]
     assert told["read"] != told["digest"]
-    assert look.key(Words(), {"divide": relabelled}, around) == first.key
+    assert look.key(Words(), {"divide": relabelled}, context) == first.key
 
 
 def test_stage_run_remade_input_with_same_content_reuses_output(tmp_path):
-    around = StageContext(tmp_path)
-    first = count.run(Words(), {"write": write.run(Words(), {}, around, quiet)}, around, quiet)
-    slower = write.run(Words(seconds=0.01), {}, around, quiet)
+    context = StageContext(tmp_path)
+    first = count.run(Words(), {"write": write.run(Words(), {}, context, quiet)}, context, quiet)
+    slower = write.run(Words(seconds=0.01), {}, context, quiet)
     assert not slower.reused
-    assert count.run(Words(), {"write": slower}, around, quiet) == replace(first, reused=True)
+    assert count.run(Words(), {"write": slower}, context, quiet) == replace(first, reused=True)
 
 
 def test_stage_call_runs_plain_function(tmp_path):
@@ -173,30 +173,30 @@ def test_stage_call_runs_plain_function(tmp_path):
 
 
 def test_stage_run_failure_leaves_no_output(tmp_path):
-    around = StageContext(tmp_path)
+    context = StageContext(tmp_path)
     with pytest.raises(UserError, match="the words are wrong"):
-        write.run(Words(("fail",)), {}, around, quiet)
+        write.run(Words(("fail",)), {}, context, quiet)
     [part] = (tmp_path / "var" / "cache" / "artifacts" / "write").glob("*.part")
     (part / "left-over").touch()
     with pytest.raises(UserError):
-        write.run(Words(("fail",)), {}, around, quiet)
+        write.run(Words(("fail",)), {}, context, quiet)
     assert [path.name for path in part.iterdir()] == ["first.txt"]
 
 
 def test_stage_run_missing_outside_file_is_made_again(tmp_path):
-    around = StageContext(tmp_path)
-    assert not publish.run(Words(), {}, around, quiet).reused
-    assert publish.run(Words(), {}, around, quiet).reused
+    context = StageContext(tmp_path)
+    assert not publish.run(Words(), {}, context, quiet).reused
+    assert publish.run(Words(), {}, context, quiet).reused
     (tmp_path / "data").unlink()
-    assert not publish.run(Words(), {}, around, quiet).reused
+    assert not publish.run(Words(), {}, context, quiet).reused
     assert (tmp_path / "data").exists()
 
 
 def test_stage_run_full_disk_is_one_error_and_leaves_nothing(tmp_path):
-    around = StageContext(tmp_path)
-    kept = write.run(Words(), {}, around, quiet)
+    context = StageContext(tmp_path)
+    kept = write.run(Words(), {}, context, quiet)
     with pytest.raises(UserError, match=r"the disk of .* is full; make room .* fill begins anew"):
-        fill.run(Words(), {}, around, quiet)
+        fill.run(Words(), {}, context, quiet)
     assert not list((tmp_path / "var" / "cache" / "artifacts" / "fill").glob("*.part"))
     assert read_manifest(Path(kept.path))
 

@@ -132,12 +132,12 @@ def test_dry_run_finds_what_run_finds(tmp_path: Path, write: Callable[[Path], No
         says = str(found.stop or "")
         counts = found.rows.counts if found.rows else {}
         rules, kept = dict(found.findings.rules), +found.findings.kept
-    around = StageContext(tmp_path, 1, "cpu", 1)
+    context = StageContext(tmp_path, 1, "cpu", 1)
     done: dict[str, StageOutput] = {}
     error = ""
     try:
-        done["ingest"] = ingest.run(preset.data, done, around, quiet)
-        done["validate"] = validate.run(preset.validation_parameters(), done, around, quiet)
+        done["ingest"] = ingest.run(preset.data, done, context, quiet)
+        done["validate"] = validate.run(preset.validation_parameters(), done, context, quiet)
     except UserError as raised:
         error = str(raised)
     assert bool(says) == bool(error)

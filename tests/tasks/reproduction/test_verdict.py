@@ -10,12 +10,12 @@ SAME = ({}, {})
 
 
 def manifest(**changed):
-    around = {"seed": 1, "device": "cpu"}
+    environments = {"seed": 1, "device": "cpu"}
     plain = {
         "key": "k", "code": "c", "definitions": {"model.training.sft.loss": "one"},
         "parameters": {"steps": 4},
         "inputs": {"split": {"key": "s", "digest": "d"}}, "lock": "l", "device": "cpu", "seed": 1,
-        "surroundings": around, "sums": {"model/model.safetensors": "a", "curves.jsonl": "b"},
+        "surroundings": environments, "sums": {"model/model.safetensors": "a", "curves.jsonl": "b"},
     }  # fmt: skip
     return {**plain, **changed}
 
@@ -24,8 +24,8 @@ def made(stage="sft", digest="one", manifest=None, **figures):
     return Made(stage, digest, figures, manifest)
 
 
-def verdict(before, now, *repeated, around=SAME):
-    (found,) = judge_stages([before], {now.stage: now} if now else {}, {before.stage: repeated}, around)
+def verdict(before, now, *repeated, environments=SAME):
+    (found,) = judge_stages([before], {now.stage: now} if now else {}, {before.stage: repeated}, environments)
     return found
 
 
@@ -95,8 +95,8 @@ def test_verdict_sentence_names_first_differing_stage():
         ),
         "rlhf": made("rlhf", "y", valid_kl=3.0),
     }
-    around = ({"threads": "2", "python": ""}, {"threads": "1", "python": "3.11"})
-    verdicts = judge_stages(stages, now, {}, around)
+    environments = ({"threads": "2", "python": ""}, {"threads": "1", "python": "3.11"})
+    verdicts = judge_stages(stages, now, {}, environments)
     assert [each.says for each in verdicts] == ["identical", "equivalent", "diverged"] == [
         *["identical", "equivalent"], overall_verdict(verdicts)
     ]  # fmt: skip

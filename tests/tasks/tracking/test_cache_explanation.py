@@ -48,8 +48,8 @@ def root(tmp_path):
 
 
 def counted(root: Path, parameters: Words = Words(), seed: int = 0):
-    around = StageContext(root, seed=seed)
-    return manifest(count.run(Words(), {"write": write.run(parameters, {}, around, quiet)}, around, quiet))
+    context = StageContext(root, seed=seed)
+    return manifest(count.run(Words(), {"write": write.run(parameters, {}, context, quiet)}, context, quiet))
 
 
 def test_explain_differences_same_key_gives_none(root):
@@ -57,9 +57,9 @@ def test_explain_differences_same_key_gives_none(root):
 
 
 def test_explain_differences_parameter_has_both_values(root):
-    around = StageContext(root)
-    before = manifest(write.run(Words(), {}, around, quiet))
-    now = manifest(write.run(Words(size={"width": 8}), {}, around, quiet))
+    context = StageContext(root)
+    before = manifest(write.run(Words(), {}, context, quiet))
+    now = manifest(write.run(Words(size={"width": 8}), {}, context, quiet))
     assert explain_differences(before, now) == [InputDifference("parameter", "size.width", "4", "8")]
 
 

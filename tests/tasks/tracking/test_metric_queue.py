@@ -34,11 +34,11 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     login = read_login("sender:as-nobody-else-does")
     for name, value in login.client_environment.items():
         monkeypatch.setenv(name, value)
-    place = Settings(tmp_path, f"sqlite:///{tmp_path / 'mlflow.db'}", "", login)
+    settings = Settings(tmp_path, f"sqlite:///{tmp_path / 'mlflow.db'}", "", login)
     started = []
 
     def start() -> SupervisedProcess:
-        started.append(SupervisedProcess(mlflow_server(place, ListenAddress(LOOPBACK, port)), tmp_path))
+        started.append(SupervisedProcess(mlflow_server(settings, ListenAddress(LOOPBACK, port)), tmp_path))
         started[-1].wait_until_ready()
         return started[-1]
 

@@ -197,12 +197,12 @@ def stands(registry: Registry, version: str) -> str:
 def test_decide_approval_moves_alias_once(registry):
     three(registry)
     asked = register(registry, "d", 0.4, question=ASKS)
-    assert asked.waits and not asked.champion and "`chatmill approve chatmill/4`" in asked.says
+    assert asked.pending_approval and not asked.champion and "`chatmill approve chatmill/4`" in asked.says
     assert champion(registry) == "3" and len(registry.moves()) == 3
     # Registering it again makes no second version and no champion.
     for question in (ASKS, None):
         again = register(registry, "d", 0.4, question=question)
-        assert again.version == "4" and again.waits and champion(registry) == "3"
+        assert again.version == "4" and again.pending_approval and champion(registry) == "3"
     for name in ("", "4", "run-of-m", "run-of-prefect", "brave-otter"):
         assert find_version_asked(registry.versions(), name).version == 4
     decided = registry.decide("4", True, "ann", "reads well")
@@ -215,7 +215,7 @@ def test_decide_approval_moves_alias_once(registry):
     registry.rollback("", "rude after all", "ann")
     assert "rude after all" in register(registry, "d", 0.4, question=ASKS).says
     # A worse model needs no approval.
-    assert not register(registry, "e", 0.1, question=ASKS).waits
+    assert not register(registry, "e", 0.1, question=ASKS).pending_approval
 
 
 def test_decide_refused_model_stays_out(registry):

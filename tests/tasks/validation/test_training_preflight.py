@@ -224,8 +224,8 @@ def test_ingest_ignored_group_column_is_not_used(tmp_path: Path, format: str) ->
         text = "".join(f'{{"prompt": "{p}", "completion": "{c}", "group": "{g}"}}\n' for p, c, g in rows)
     (tmp_path / f"a.{format}").write_text(text)
     source = Source("own", files=f"a.{format}", columns={"group": ""})
-    around = StageContext(tmp_path, 1, "cpu", 1)
-    made = ingest.run(DataParameters((source,)), {}, around, quiet)
+    context = StageContext(tmp_path, 1, "cpu", 1)
+    made = ingest.run(DataParameters((source,)), {}, context, quiet)
     (shard,) = (Path(made.path) / "rows" / "pairs").glob("*.jsonl")
     assert made.metrics["pairs"] == 30 and '"group":"control"' not in shard.read_text()
     with pytest.raises(ValueError, match="columns: 'prompt' stands for no column"):
