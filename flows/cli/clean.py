@@ -21,7 +21,6 @@ from flows.orchestration.tracker import open_tracker
 from flows.servers.state_file import read_served
 from model.errors import UserError
 from tasks.cleanup.output_gc import (
-    GONE,
     HALF,
     RUNNING,
     CachedOutput,
@@ -38,7 +37,7 @@ from tasks.cleanup.output_gc import (
 from tasks.cleanup.record_gc import Remains, find_remains, kept_elsewhere, remove_remains
 from tasks.data.withdrawals import read_withdrawn
 from tasks.deletion.output_erasure import outputs_with_withdrawn
-from tasks.engine.output import MANIFEST
+from tasks.engine.output import GONE, MANIFEST
 from tasks.project.paths import ARTIFACTS, MLFLOW_FOLDER, RECORDS, SUMMARY
 
 if TYPE_CHECKING:

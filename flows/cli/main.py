@@ -323,7 +323,8 @@ def _plain_text(text: object) -> str:
 
 def _write_log(error: BaseException) -> str:
     """Write an error's traceback to a log file; return its name, or why it was not written."""
-    path = LOGS / f"{time.strftime('%Y%m%d-%H%M%S')}.log"
+    # With the process's id: two runs may fail in the same second, as when the disk is full.
+    path = LOGS / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(traceback.format_exception(error)), encoding="utf-8", errors="replace")

@@ -18,6 +18,7 @@ from tasks.project.paths import (
     DEVICE_LOCKS,
     DIGESTS,
     DOWNLOADS,
+    DVC_LOCK,
     KNOWN_CODE,
     LABELS,
     LAYOUT_LOCK,
@@ -25,6 +26,7 @@ from tasks.project.paths import (
     MLFLOW_DATABASE,
     MLFLOW_FOLDER,
     OUTPUT_DIGESTS,
+    PAGES_LOCK,
     PREFECT_HOME,
     RECORDS,
     SECRETS,
@@ -41,8 +43,8 @@ _CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 # Paths that many commands, or the libraries below them, read or lock.
 FILES = (
     MLFLOW_DATABASE, MLFLOW_FOLDER / "lock", STORES, SUMMARY, SERVERS, SECRETS / "password", DATA_LOCK,
-    LAYOUT_LOCK, DATABASE_CHECKS, DIGESTS, OUTPUT_DIGESTS, PREFECT_HOME / "prefect.db", Path("data.dvc"),
-    Path(".dvc/config"),
+    LAYOUT_LOCK, PAGES_LOCK, DVC_LOCK, DATABASE_CHECKS, DIGESTS, OUTPUT_DIGESTS, PREFECT_HOME / "prefect.db",
+    Path("data.dvc"), Path(".dvc/config"),
 )  # fmt: skip
 FOLDERS = (
     MLFLOW_FOLDER, PREFECT_HOME, SECRETS, LOGS, LABELS, KNOWN_CODE, DEVICE_LOCKS, CACHE, ARTIFACTS,

@@ -36,6 +36,7 @@ _STARTING_SECONDS = 90.0
 _GRACE_SECONDS = 5.0
 SETTLING_SECONDS = 60.0
 STARTS = 5
+LONGEST_LOG = 1 << 20
 # The settings of Prefect's own temporary server: no pages, and only the services that a run needs.
 _TEMPORARY = {
     "PREFECT__SERVER_EPHEMERAL": "1",
@@ -73,7 +74,11 @@ class EphemeralPrefectServer:
         self.api = f"http://{LOOPBACK}:{self.port}/api"
         self.guard = own_guard(settings)
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        self.process = self._start_process("wb")
+        if self.log.exists() and self.log.stat().st_size > LONGEST_LOG:
+            self.log.unlink()
+        # Not truncated, as the servers of other runs write to the same file.
+        self.log_start = self.log.stat().st_size if self.log.exists() else 0
+        self.process = self._start_process()
         # The kernel ends a child when the thread that started it ends, so restarts happen in a thread that
         # lives as long as the program.
         threading.Thread(target=self._restart_when_killed, name="prefect", daemon=True).start()
@@ -88,13 +93,13 @@ class EphemeralPrefectServer:
         starts = 0
         while process is not None and process.wait() < 0 and not self.over and starts < STARTS:
             starts += 1
-            process = self.process = self._start_process("ab")
+            process = self.process = self._start_process()
 
-    def _start_process(self, mode: str) -> subprocess.Popen[bytes]:
+    def _start_process(self) -> subprocess.Popen[bytes]:
         environment = {
             **without_secrets(os.environ), **_TEMPORARY, **self.login.prefect_server, **self.guard
         }  # fmt: skip
-        with self.log.open(mode) as log:
+        with self.log.open("ab") as log:
             return subprocess.Popen(
                 prefect_command(LOOPBACK, self.port), stdout=log, stderr=log, env=environment,
                 # A session of its own: Ctrl-C must not end the server before the run has recorded its end.
@@ -112,7 +117,7 @@ class EphemeralPrefectServer:
         with self.starting:
             while self.process is not None and health_problem(self.api):
                 if self.process.poll() is not None or time.monotonic() > deadline:
-                    raise start_failure("Prefect's server", self.log)
+                    raise start_failure("Prefect's server", self.log, self.log_start)
                 time.sleep(0.1)
 
     def wait_for_tasks(self, flow_run: str, tasks: int) -> bool:

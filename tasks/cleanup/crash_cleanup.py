@@ -19,10 +19,10 @@ from typing import Any
 import psutil
 
 from model.training.launcher import JOB, MODULE, job_file
-from tasks.cleanup.output_gc import GONE, KEY
+from tasks.cleanup.output_gc import KEY
 from tasks.common.file_lock import is_same_file
 from tasks.dvc import versions
-from tasks.engine.output import LOCK, PART, VIEW
+from tasks.engine.output import GONE, LOCK, PART, VIEW
 from tasks.project import data_folder
 from tasks.project.paths import ARTIFACTS, DATA_LOCK
 

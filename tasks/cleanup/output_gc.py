@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from model.errors import UserError
-from tasks.engine.output import MANIFEST
+from tasks.engine.output import GONE, MANIFEST
 
 KEY = re.compile(r"([0-9a-f]{20})((?:\.part|\.view|\.fetch|\.log|\.job|\.lock)?(?:\.gone)?)")
-GONE = ".gone"
 RUNNING = "a running run"
 OUTPUT, UNFINISHED, REMAINS, HALF = "output", "unfinished", "remains", "half removed"
 _SECONDS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}

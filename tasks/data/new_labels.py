@@ -78,8 +78,7 @@ class LabelCursor:
         )
         self.digest, self.data = found, data
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        part = self.path.with_name(f"{self.path.name}.part")
-        with atomic_path(self.path, part), part.open("wb") as file:
+        with atomic_path(self.path) as part, part.open("wb") as file:
             np.savez(file, digest=np.array(found), data=np.array(data), labels=self.labels)
 
 

@@ -18,8 +18,11 @@ import yaml
 from model.atomic_file import atomic_path
 from model.errors import UserError
 from tasks.common.checksums import file_sums
+from tasks.common.file_lock import exclusive_lock
 from tasks.dvc import remote as remotes
 from tasks.project import data_folder
+from tasks.project.paths import DVC_LOCK, RECORDS
+from tasks.project.private_folder import make_private_folder
 
 POINTER = "data.dvc"
 # Layout 1 was one file for each kind of rows, layout 2 is a folder of shards for each kind.
@@ -91,20 +94,36 @@ def open_repository(root: Path) -> Any:
     from dvc.repo import Repo
 
     logging.getLogger("dvc").setLevel(logging.ERROR)
-    no_scm = not (root / ".git").exists()
-    if not (root / ".dvc").exists():
-        Repo.init(str(root), no_scm=no_scm).close()
-    elif not (root / ".dvc" / "config").exists():
-        # A process was killed inside `init`. DVC's own remedy, `init -f`, would remove the cache.
-        replace_text(root / ".dvc" / "config", "[core]\n    no_scm = True\n" if no_scm else "")
-    _write_ignored(root / ".dvcignore")
+    if not is_kept(root) or _lacking_patterns(root / ".dvcignore"):
+        make_private_folder(root / RECORDS)
+        # The second of two commands that start at once would take the first for killed.
+        with exclusive_lock(root / DVC_LOCK, lambda event: None, ""):
+            _initialize_repository(root)
     with Repo(str(root), uninitialized=False) as repo:
         yield repo
 
 
+def _initialize_repository(root: Path) -> None:
+    from dvc.repo import Repo
+
+    no_scm = not (root / ".git").exists()
+    if not (root / ".dvc").exists():
+        Repo.init(str(root), no_scm=no_scm).close()
+    elif not is_kept(root):
+        # A process was killed inside `init`. DVC's own remedy, `init -f`, would remove the cache.
+        replace_text(root / ".dvc" / "config", "[core]\n    no_scm = True\n" if no_scm else "")
+    _write_ignored(root / ".dvcignore")
+
+
+def _lacking_patterns(path: Path) -> list[str]:
+    """Return the patterns that a .dvcignore must have and does not."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    return [line for line in _IGNORED if line not in text.splitlines()]
+
+
 def _write_ignored(path: Path) -> None:
     text = path.read_text(encoding="utf-8") if path.exists() else ""
-    if lacking := [line for line in _IGNORED if line not in text.splitlines()]:
+    if lacking := _lacking_patterns(path):
         added = "# No part of a version: rows set aside, chatmill's own notes, what keeps a folder in git.\n"
         replace_text(path, "\n".join([*text.splitlines(), added.rstrip(), *lacking, ""]))
 

@@ -22,6 +22,8 @@ SEAL = "manifest_digest"
 WAITS = "another run is making this stage; waiting for it"
 # Suffixes of paths beside an output while it is made: the unfinished output, a view of its inputs, the lock.
 PART, VIEW, LOCK = ".part", ".view", ".lock"
+# Appended to the name of what is about to be removed; the next start removes what a kill left of it.
+GONE = ".gone"
 
 
 @dataclass(frozen=True)
@@ -191,5 +193,11 @@ def publish_output(part: Path, folder: Path) -> None:
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         folder.unlink()
     elif folder.exists():
-        shutil.rmtree(folder)
+        # Renamed before it is removed: another run that reads the output finds either one at its place.
+        former = folder.with_suffix(GONE)
+        shutil.rmtree(former, ignore_errors=True)
+        folder.rename(former)
+        part.rename(folder)
+        shutil.rmtree(former, ignore_errors=True)
+        return
     part.rename(folder)

@@ -57,10 +57,15 @@ def data_files(data: Path) -> dict[str, Path]:
 
 
 def _walk_files(path: Path) -> Iterator[Path]:
-    if path.is_symlink() or not path.is_dir():
-        yield path
+    try:
+        is_folder = stat.S_ISDIR(path.lstat().st_mode)
+        entries = sorted(os.scandir(path), key=lambda entry: entry.name) if is_folder else []
+    except FileNotFoundError:
+        # The validation of another run is replacing data/quarantine.
         return
-    for entry in sorted(os.scandir(path), key=lambda entry: entry.name):
+    if not is_folder:
+        yield path
+    for entry in entries:
         yield from _walk_files(Path(entry.path))
 
 

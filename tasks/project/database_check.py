@@ -56,7 +56,8 @@ def fault_in(path: Path, wait: float = LOCK_SECONDS) -> str:
     except sqlite3.OperationalError as error:
         if "interrupted" in str(error):
             return ""
-        if "locked" in str(error):
+        # "locking protocol": several processes opened the write-ahead log at once, and SQLite gave up.
+        if "locked" in str(error) or "locking protocol" in str(error):
             raise UserError(
                 f"{_display_path(path)} is locked by another process; end that process and run again"
             ) from error

@@ -25,6 +25,8 @@ SECRETS = RECORDS / "secrets"
 # let a second process in.
 DATA_LOCK = RECORDS / "data.lock"
 LAYOUT_LOCK = RECORDS / "layout.lock"
+PAGES_LOCK = RECORDS / "pages.lock"
+DVC_LOCK = RECORDS / "dvc.lock"
 DEVICE_LOCKS = RECORDS / "devices"
 
 CACHE = RECORDS / "cache"

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from model.events import EventCallback, MarkdownTable
+from tasks.common.file_lock import exclusive_lock
 from tasks.data.records import TYPES
 from tasks.project.data_folder import is_quarantine
 from tasks.project.owned_folder import replace_folder
-from tasks.project.paths import DATA_DOCS
+from tasks.project.paths import DATA_DOCS, PAGES_LOCK
 from tasks.validation.expectations import READABLE
 from tasks.validation.quarantine import Admission
 from tasks.validation.shard_validation import EXAMPLES, ShardCheckResult, ShardFilterResult
@@ -121,8 +122,10 @@ def publish_findings(
     (out / "report.md").write_text(f"# What validation found\n\nGood rows: {counts}.\n\n{markdown}\n")
     (out / "report.json").write_text(json.dumps({"metrics": metrics, "broken": cells}, indent=1))
     kept = root / "data" / "quarantine"
-    replace_folder(out / "quarantine" if findings.rules else None, kept, is_quarantine)
     # `replace_folder` refuses a folder with files of another name, which may be the user's own.
     pages = {f"{kind}.html" for kind in TYPES} | {path.name for path in (out / "data_docs").iterdir()}
-    replace_folder(out / "data_docs", root / DATA_DOCS, pages.__contains__)
+    # Two runs of a project, or of two presets, may end their validation at the same moment.
+    with exclusive_lock(root / PAGES_LOCK, lambda event: None, ""):
+        replace_folder(out / "quarantine" if findings.rules else None, kept, is_quarantine)
+        replace_folder(out / "data_docs", root / DATA_DOCS, pages.__contains__)
     on_event(MarkdownTable(title="validation", markdown=markdown))

@@ -120,6 +120,33 @@ def test_add_version_held_lock_is_waited_for(root: Path, monkeypatch: pytest.Mon
     assert versions.read_pointer(root)["meta"]["rows"] == {"text": 2}
 
 
+def open_at(root: str, moment: float, errors: Any) -> None:
+    """Open the repository at a moment; runs in its own process."""
+    import dvc.repo  # noqa: F401
+
+    time.sleep(max(0.0, moment - time.time()))
+    try:
+        with versions.open_repository(Path(root)):
+            errors.put("")
+    except BaseException as error:
+        errors.put(repr(error))
+
+
+def test_open_repository_new_project_by_several_at_once(tmp_path: Path) -> None:
+    start = multiprocessing.get_context("spawn")
+    errors = start.Queue()
+    moment = time.time() + 4.0
+    others = [start.Process(target=open_at, args=(str(tmp_path), moment, errors)) for _ in range(3)]
+    for other in others:
+        other.start()
+    assert [errors.get(timeout=120) for _ in others] == ["", "", ""]
+    for other in others:
+        other.join()
+    assert (tmp_path / ".dvc/config").is_file() and "/data/quarantine" in (
+        tmp_path / ".dvcignore"
+    ).read_text()
+
+
 def test_retry_action_held_lock_gives_up(quick: None) -> None:
     from dvc.lock import LockError
 

@@ -14,7 +14,7 @@ import pytest
 
 from model.errors import UserError
 from model.events import Message
-from tasks.engine.output import MANIFEST, read_manifest
+from tasks.engine.output import MANIFEST, publish_output, read_manifest
 from tasks.engine.parallel import process_pool
 from tasks.engine.stage import StageContext, stage
 
@@ -187,9 +187,22 @@ def test_stage_run_missing_outside_file_is_made_again(tmp_path):
     context = StageContext(tmp_path)
     assert not publish.run(Words(), {}, context, quiet).reused
     assert publish.run(Words(), {}, context, quiet).reused
+    before = (Path(publish.run(Words(), {}, context, quiet).path) / "rows").stat().st_ino
     (tmp_path / "data").unlink()
-    assert not publish.run(Words(), {}, context, quiet).reused
-    assert (tmp_path / "data").exists()
+    made = publish.run(Words(), {}, context, quiet)
+    assert not made.reused and (tmp_path / "data").exists()
+    # Another run may be reading the equal output: its files stay.
+    assert (Path(made.path) / "rows").stat().st_ino == before
+
+
+def test_publish_output_replaces_former_output(tmp_path):
+    folder, part = tmp_path / "write" / "0" / "a", tmp_path / "write" / "0" / "a.part"
+    for number in range(3):
+        part.mkdir(parents=True)
+        (part / "rows").write_text(str(number))
+        publish_output(part, folder)
+        assert (folder / "rows").read_text() == str(number)
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["a"]
 
 
 def test_stage_run_full_disk_is_one_error_and_leaves_nothing(tmp_path):
