@@ -28,8 +28,8 @@ def approve(
             "MLflow (none named: the one that waits).",
         ),
     ] = "",
-    why: Annotated[str, typer.Option("--why", "-w", help="The reason, kept in the history.")] = "",
-    reject: Annotated[bool, typer.Option("--reject", help="Refuse it; --why says why.")] = False,
+    reason: Annotated[str, typer.Option("--reason", "-r", help="The reason, kept in the history.")] = "",
+    reject: Annotated[bool, typer.Option("--reject", help="Reject it; requires --reason.")] = False,
     show: Annotated[bool, typer.Option("--show", help="Show its evaluation, and decide nothing.")] = False,
 ) -> None:
     """Make a model champion that waits for a person, or refuse it: presets with `promote.approval: human`.
@@ -38,10 +38,10 @@ def approve(
     the present champion, and a model that is no better does not become champion. `--show` shows the
     evaluation and decides nothing.
     """
-    if show and (reject or why):
-        raise UserError("--show decides nothing; leave it out, or leave --reject and --why out")
-    if reject and not why.strip():
-        raise UserError("a refusal wants its reason: --why TEXT, as in --why 'answers are rude'")
+    if show and (reject or reason):
+        raise UserError("--show decides nothing; leave it out, or leave --reject and --reason out")
+    if reject and not reason.strip():
+        raise UserError("a rejection needs --reason TEXT, as in --reason 'answers are rude'")
     tracker = open_tracker()
     # After open_tracker, which prepares the environment: this module imports MLflow.
     from tasks.tracking.approval import FLOW_RUN, describe_approval, find_version_asked
@@ -56,11 +56,11 @@ def approve(
         console.print(escape(describe_approval(found)), soft_wrap=True)
         return
     decided = registry.decide(
-        str(found.version), not reject, who := current_user(), why, check=tracker.check_files
+        str(found.version), not reject, who := current_user(), reason, check=tracker.check_files
     )
     console.print(escape(decided.says), soft_wrap=True)
     if found.tags.get(FLOW_RUN):
-        console.print(escape(_resume_suspended_run(found, not reject, who, why)), soft_wrap=True)
+        console.print(escape(_resume_suspended_run(found, not reject, who, reason)), soft_wrap=True)
     if decided.champion:
         # `champion` alone is ambiguous as soon as there are several products.
         address = quote(f"{registry.model}/champion") if len(registries) > 1 else "champion"

@@ -23,7 +23,7 @@ Remote = Annotated[
 
 @data.command()
 def log(
-    most: Annotated[int, typer.Option("--most", "-n", help="How many (0: all).", min=0)] = 20,
+    limit: Annotated[int, typer.Option("--limit", "-n", help="How many (0: all).", min=0)] = 20,
 ) -> None:
     """List the versions of data.dvc, the newest first: date, hash, commit, rows, and why it changed.
 
@@ -44,7 +44,7 @@ def log(
     if not found:
         console.print("There is no version of the data yet; `chatmill ingest` makes one.")
         return
-    for index, version in enumerate(found[: most or None]):
+    for index, version in enumerate(found[: limit or None]):
         before = found[index + 1] if index + 1 < len(found) else None
         sources = "the first" if before is None else _explain_change(before, version)
         date = version.date[:16].replace("T", " ") or "some day"
@@ -55,8 +55,8 @@ def log(
         console.print(said.rstrip(), soft_wrap=True)
         rows = ", ".join(f"{version.rows[kind]:,} {kind}" for kind in TYPES if version.rows.get(kind))
         console.print(f"              {rows or 'rows not counted'}; {sources}", soft_wrap=True)
-    if most and len(found) > most:
-        console.print(f"{len(found) - most} more: `--most 0` shows all")
+    if limit and len(found) > limit:
+        console.print(f"{len(found) - limit:,} more: `--limit 0` shows all")
 
 
 @data.command()

@@ -35,7 +35,7 @@ def lineage(
         ),
     ] = "",
     row: Annotated[
-        str, typer.Option("--data", help="Which models learned from this row: its id, or 6 characters.")
+        str, typer.Option("--row", help="Which models learned from this row: its id, or 6 characters.")
     ] = "",
     annotator: Annotated[
         str, typer.Option("--annotator", help="Which models learned from this person's labels.")
@@ -47,12 +47,10 @@ def lineage(
 ) -> None:
     """Show where a model comes from: stages, runs, code, data, sources, labels by annotator, environment."""
     if sum(map(bool, (model, row, annotator))) != 1:
-        raise UserError(
-            "name one: a model, --data ROW or --annotator WHO; `chatmill lineage champion` is one"
-        )
+        raise UserError("name one: a model, --row ROW or --annotator WHO; `chatmill lineage champion` is one")
     # Shorter beginnings of an id would match many rows by chance.
     if row and len(row) < 6:
-        raise UserError(f"--data {row} is too short for an id; at least 6 characters are right")
+        raise UserError(f"--row {row}: expected at least 6 characters of an id")
     tracker, root = open_tracker(), Path.cwd()
     client = tracker.client
     if not model:

@@ -18,18 +18,19 @@ import typer
 
 from flows.cli.approve import approve
 from flows.cli.backup import backup, restore
-from flows.cli.clean import clean
 from flows.cli.compare import compare
 from flows.cli.cost import cost
 from flows.cli.data import data
+from flows.cli.explain import explain
+from flows.cli.gc import collect_garbage
 from flows.cli.launch import INTERRUPTED, launch_flow, load_ingestion, load_pipeline
 from flows.cli.lineage import lineage
 from flows.cli.models import models, rollback
 from flows.cli.notify import notify
+from flows.cli.old_names import OldNamesGroup
 from flows.cli.quarantine import quarantine
 from flows.cli.reproduce import reproduce
 from flows.cli.up import dashboards, down, up
-from flows.cli.why import why
 from flows.cli.withdraw import withdraw
 from flows.common.error_messages import explain_error
 from flows.common.project_folder import check_records, require_access, secure_records
@@ -47,7 +48,9 @@ HELP = """From raw text and people's judgements to a chat model of your own, aga
 
 `chatmill run` makes the whole chain, or what changed of it; `chatmill chat` talks with what came out.
 """
-app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, rich_markup_mode="markdown")
+app = typer.Typer(
+    cls=OldNamesGroup, help=HELP, no_args_is_help=True, add_completion=False, rich_markup_mode="markdown"
+)
 Config = Annotated[Path, typer.Option("--config", "-c", help="The preset: a YAML file.")]
 Changes = Annotated[
     list[str] | None,
@@ -163,7 +166,7 @@ def chat(
     top_p: Annotated[
         float, typer.Option(help="Draw among this share of the probability.", min=0.01, max=1)
     ] = 0.95,
-    new_tokens: Annotated[int, typer.Option(help="The longest answer.", min=1)] = 96,
+    max_new_tokens: Annotated[int, typer.Option(help="Maximum tokens in an answer.", min=1)] = 96,
     seed: Annotated[int, typer.Option(help="The same seed gives the same answers.")] = 0,
     system: Annotated[str, typer.Option(help="A line that says how every answer is to be.")] = "",
 ) -> None:
@@ -177,7 +180,7 @@ def chat(
     champion = open_tracker().champion_folder(model) if is_champion(model) else None
     folder = resolve_model(model, Path.cwd(), champion)
     conversation = Conversation(ChatModel(folder), system)
-    manner = SamplingParams(new_tokens, temperature, top_k, top_p, seed)
+    manner = SamplingParams(max_new_tokens, temperature, top_k, top_p, seed)
     notes = Console(stderr=True, highlight=False)
     if sys.stdin.isatty() and not prompt:
         notes.print(
@@ -222,13 +225,13 @@ def main() -> None:
     app.command()(models)
     app.command()(rollback)
     app.command()(approve)
-    app.command()(why)
+    app.command()(explain)
     app.command()(lineage)
     app.command()(compare)
     app.command()(cost)
     app.command()(reproduce)
     app.add_typer(data, name="data")
-    app.command()(clean)
+    app.command("gc")(collect_garbage)
     app.command()(backup)
     app.command()(restore)
     app.add_typer(quarantine, name="quarantine")

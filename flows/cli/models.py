@@ -84,7 +84,7 @@ def _show_versions(tracker: Tracker, registry: Registry, console: Console) -> No
 
 
 def rollback(
-    why: Annotated[str, typer.Option("--why", "-w", help="The reason, kept in the history.")],
+    reason: Annotated[str, typer.Option("--reason", "-r", help="The reason, kept in the history.")],
     version: Annotated[
         str,
         typer.Argument(
@@ -92,8 +92,8 @@ def rollback(
             help="Which, as 3 or NAME/3 (none named: the champion before this one; NAME/ for a product's).",
         ),
     ] = "",
-    even_so: Annotated[
-        bool, typer.Option("--even-so", help="Also a version that never passed the gate.")
+    force: Annotated[
+        bool, typer.Option("--force", help="Also a version that never passed the gate.")
     ] = False,
     product: Annotated[
         str, typer.Option("--product", "-p", help="The product, where there are several.")
@@ -113,7 +113,7 @@ def rollback(
     # Resolved before the rollback, so that an ambiguous number changes nothing.
     chosen = find_product(list_products(tracker.client), whose or product, number)
     registry = tracker.registry_of(chosen)
-    move = registry.rollback(number, why, current_user(), even_so, tracker.check_files)
+    move = registry.rollback(number, reason, current_user(), force, tracker.check_files)
     was = f" instead of version {move.before}" if move.before else ""
     said = f"version {move.now} of {chosen.name} is now the champion{was}"
     Console(highlight=False).print(escape(said), soft_wrap=True)

@@ -60,7 +60,7 @@ def list_(config: Config = None) -> None:
         shown = escape(_shorten_line(", ".join(by), _SHOWN["text"]))
         console.print(
             f"{_format_rows(len(admitted))} admitted by {shown} in {escape(str(path))}; "
-            "`chatmill quarantine show --admitted` says which and why",
+            "`chatmill quarantine show --released` says which and why",
             soft_wrap=True,
         )
     waiting = sum(total.admitted for total in totals)
@@ -70,8 +70,8 @@ def list_(config: Config = None) -> None:
         )
     if sum(total.rows for total in totals) > waiting:
         console.print(
-            "next: `chatmill quarantine show RULE` shows rows; `chatmill quarantine admit ID… --by YOU "
-            "--why TEXT` takes them in, as they are or mended",
+            "next: `chatmill quarantine show RULE` shows rows; `chatmill quarantine release ID… --author YOU "
+            "--reason TEXT` takes them in, as they are or mended",
             soft_wrap=True,
         )
 
@@ -82,12 +82,12 @@ def show(
         str, typer.Argument(metavar="[RULE]", help="A rule's name or a part of it. Empty: every rule.")
     ] = "",
     source: Annotated[str, typer.Option("--source", help="Of this source alone.")] = "",
-    most: Annotated[int, typer.Option("--most", "-n", help="How many (0: all).", min=0)] = 20,
+    limit: Annotated[int, typer.Option("--limit", "-n", help="How many (0: all).", min=0)] = 20,
     lines: Annotated[
-        bool, typer.Option("--json", help="As they stand in data/quarantine, to be mended for --fixed.")
+        bool, typer.Option("--json", help="As they stand in data/quarantine, to be mended for --replacement.")
     ] = False,
     admitted: Annotated[
-        bool, typer.Option("--admitted", help="What was admitted instead: by whom, when and why.")
+        bool, typer.Option("--released", help="What was admitted instead: by whom, when and why.")
     ] = False,
     config: Config = None,
 ) -> None:
@@ -98,8 +98,8 @@ def show(
     known = read_admissions(root, path)
     if admitted:
         if rule or source or lines:
-            raise UserError("--admitted goes with neither a rule, nor --source, nor --json")
-        _show_admitted(list(known.values()), most, path, config)
+            raise UserError("--released goes with neither a rule, nor --source, nor --json")
+        _show_admitted(list(known.values()), limit, path, config)
         return
     totals = summarize_quarantine(root, known)
     rules = _matching_rules(rule, totals)
@@ -109,9 +109,9 @@ def show(
     # Notes go to standard error, so that `show --json` can be redirected to a file.
     console, notes = Console(highlight=False), Console(highlight=False, stderr=True)
     found = (row for row in set_aside(root) if row.rule in rules and source in ("", row.source))
-    for aside in islice(found, most or None):
+    for aside in islice(found, limit or None):
         if lines:
-            # Raw, for --fixed: the console would escape characters. Lone surrogates cannot be printed at all.
+            # Raw, for --replacement: the console would escape characters. Lone surrogates cannot be printed.
             sys.stdout.write(aside.line.encode("utf-8", "replace").decode() + "\n")
         else:
             for line in _describe_quarantined(aside, aside.id in known):
@@ -119,38 +119,39 @@ def show(
     if not count:
         notes.print("no row is set aside" + (" for this rule and source" if totals else ""))
         return
-    if most and count > most:
-        notes.print(f"{count - most:,} more: `--most 0` shows all")
+    if limit and count > limit:
+        notes.print(f"{count - limit:,} more: `--limit 0` shows all")
     notes.print(
-        "next: `chatmill quarantine admit ID… --by YOU --why TEXT` takes rows in as they are; with "
-        "`--fixed FILE` as the file has them, which `show --json` begins",
+        "next: `chatmill quarantine release ID… --author YOU --reason TEXT` takes rows in as they are; with "
+        "`--replacement FILE` as the file has them, which `show --json` begins",
         soft_wrap=True,
     )
 
 
 @quarantine.command()
-def admit(
-    by: Annotated[str, typer.Option("--by", help="Who admits them.")],
-    why: Annotated[str, typer.Option("--why", help="Why they are right, or what was mended.")],
+def release(
+    author: Annotated[str, typer.Option("--author", help="Who releases them.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why they are correct, or what was fixed.")],
     ids: Annotated[
         list[str] | None, typer.Argument(metavar="[IDS]...", help="Rows' ids, or 6 characters of each.")
     ] = None,
-    fixed: Annotated[
-        Path | None, typer.Option("--fixed", help="Mended rows, one a line, each with the id it came with.")
+    replacement: Annotated[
+        Path | None,
+        typer.Option("--replacement", help="Mended rows, one a line, each with the id it came with."),
     ] = None,
     config: Config = None,
 ) -> None:
     """Admit rows: as they are, excused from every rule, or corrected and checked as any other row.
 
-    Without ids: all rows of --fixed. The admissions are a file to commit; removing a line withdraws it.
+    Without ids: all rows of --replacement. The admissions are a file to commit; removing a line withdraws it.
     """
     from tasks.validation import quarantine as kept
 
     path = _overrides_file(config)
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    done = kept.admit_rows(Path.cwd(), path, ids or [], by, why, now, fixed)
+    done = kept.admit_rows(Path.cwd(), path, ids or [], author, reason, now, replacement)
     console = Console(highlight=False)
-    how = "mended" if fixed else "excused from every rule"
+    how = "edited" if replacement else "excused from every rule"
     said = f"{_format_rows(len(done))} admitted, {how}; {escape(str(path))} says so"
     console.print(f"{said}: commit it with your presets", soft_wrap=True)
     console.print(
@@ -229,13 +230,13 @@ def _describe_quarantined(aside: QuarantinedRow, admitted: bool) -> Iterator[str
     yield f"    [dim]{escape(_shorten_line(_describe_row(aside.row), _SHOWN['text']))}[/dim]"
 
 
-def _show_admitted(admissions: Sequence[Admission], most: int, path: Path, config: Path | None) -> None:
+def _show_admitted(admissions: Sequence[Admission], limit: int, path: Path, config: Path | None) -> None:
     """Print the admissions, the latest first."""
     console = Console(highlight=False)
     if not admissions:
         console.print(f"no row is admitted in {escape(str(path))}", soft_wrap=True)
         return
-    for admission in sorted(admissions, key=_describe_admission, reverse=True)[: most or None]:
+    for admission in sorted(admissions, key=_describe_admission, reverse=True)[: limit or None]:
         how = "as it is" if admission.row is None else "mended"
         date = admission.time[:16].replace("T", " ")
         who = escape(_shorten_line(admission.by, _SHOWN["value"]))
@@ -244,8 +245,8 @@ def _show_admitted(admissions: Sequence[Admission], most: int, path: Path, confi
         if admission.row is not None:
             said = escape(_shorten_line(_describe_row(admission.row), _SHOWN["text"]))
             console.print(f"    [dim]{said}[/dim]", soft_wrap=True)
-    if most and len(admissions) > most:
-        console.print(f"{len(admissions) - most:,} more: `--most 0` shows all")
+    if limit and len(admissions) > limit:
+        console.print(f"{len(admissions) - limit:,} more: `--limit 0` shows all")
     console.print(
         f"next: {_next_steps(config)} takes in what is new; a line taken out of "
         f"{escape(str(path))} is withdrawn",

@@ -27,9 +27,9 @@ def reproduce(
             metavar="RUN", help="An MLflow run's id, its beginning, a version, champion, or NAME/champion."
         ),
     ],
-    keep: Annotated[
+    keep_worktree: Annotated[
         bool,
-        typer.Option("--keep", help="Keep the worktree and its outputs in var/cache/reproduce/."),
+        typer.Option("--keep-worktree", help="Keep the worktree and its outputs in var/cache/reproduce/."),
     ] = False,
     trust: Annotated[
         bool, typer.Option("--trust", help="Also run a diff that this host has no record of; read it first.")
@@ -50,7 +50,7 @@ def reproduce(
     client, root = open_store()
     try:
         found = reproduce_run(
-            client, root, run, keep, lambda text: console.print(f"[dim]{escape(text)}[/dim]"), trust
+            client, root, run, keep_worktree, lambda text: console.print(f"[dim]{escape(text)}[/dim]"), trust
         )
     except KeyboardInterrupt:
         Console(stderr=True).print("stopped; the same command goes on from where this one was")
@@ -72,8 +72,8 @@ def reproduce(
     )
     # A script can tell by the exit code; the verdict itself is in MLflow.
     if found.says == "diverged":
-        if not keep:
-            console.print("[dim]with --keep what came out stays, to be looked at[/dim]")
+        if not keep_worktree:
+            console.print("[dim]--keep-worktree keeps the outputs for inspection[/dim]")
         raise typer.Exit(1)
 
 

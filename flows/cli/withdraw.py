@@ -36,9 +36,11 @@ def withdraw(
         list[str] | None,
         typer.Option("--annotator", "-a", help="A person whose labels all leave. May be given again."),
     ] = None,
-    rows: Annotated[Path | None, typer.Option("--rows", help="A file of rows' ids, one a line.")] = None,
-    by: Annotated[str, typer.Option("--by", help="Who withdraws them.")] = "",
-    why: Annotated[str, typer.Option("--why", "-w", help="The reason, kept with the withdrawal.")] = "",
+    ids_file: Annotated[
+        Path | None, typer.Option("--ids-file", help="A file of rows' ids, one a line.")
+    ] = None,
+    author: Annotated[str, typer.Option("--author", help="Who withdraws them.")] = "",
+    reason: Annotated[str, typer.Option("--reason", "-r", help="The reason, kept with the withdrawal.")] = "",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would leave and which models had it; write nothing.")
     ] = False,
@@ -56,19 +58,21 @@ def withdraw(
     from tasks.deletion.plan import DeletionRequest, find_leaving, read_ids
 
     console, root = Console(highlight=False), Path.cwd()
-    if not (ids or annotators or rows):
+    if not (ids or annotators or ids_file):
         _print_withdrawals(console, root)
         return
-    if not dry_run and (lacks := [name for name, said in (("--why", why), ("--by", by)) if not said.strip()]):
+    if not dry_run and (
+        lacks := [name for name, said in (("--reason", reason), ("--author", author)) if not said.strip()]
+    ):
         raise UserError(f"{' and '.join(lacks)} not given; a withdrawal says who withdraws, and why")
     config = choose_preset(config, root, console)
     preset = read_preset(config)
     # The dictionary keeps the order of the command line and drops repeated ids.
-    named = {**dict.fromkeys(ids or [], ""), **(read_ids(rows) if rows else {})}
+    named = {**dict.fromkeys(ids or [], ""), **(read_ids(ids_file) if ids_file else {})}
     now = datetime.now(UTC).isoformat(timespec="seconds")
     # A dry run writes nothing, so it needs neither a name nor a reason.
-    by, why = (by, why) if not dry_run else ("nobody", "only shown")
-    asked = DeletionRequest(annotators or [], named, by, why, now)
+    author, reason = (author, reason) if not dry_run else ("nobody", "only shown")
+    asked = DeletionRequest(annotators or [], named, author, reason, now)
     found = find_leaving(root, asked, preset.validation.admitted)
     if dry_run:
         _show_leaving(console, found, "would leave")
@@ -166,8 +170,8 @@ def _print_withdrawals(console: Console, root: Path) -> None:
     if not found:
         console.print("nothing is withdrawn")
     console.print(
-        "next: `chatmill withdraw --annotator WHO --by YOU --why TEXT` takes a person's labels out, "
-        "`chatmill withdraw ID… --by YOU --why TEXT` rows",
+        "next: `chatmill withdraw --annotator WHO --author YOU --reason TEXT` takes a person's labels out, "
+        "`chatmill withdraw ID… --author YOU --reason TEXT` rows",
         soft_wrap=True,
     )
 

@@ -60,4 +60,6 @@ def _wait_and_alert(
         f"{stage} of {preset} has taken {took}; it took {format_duration(usual)} before "
         f"(median, made {times})"
     )
-    emit_run_event(SLOW, preset, says, "Prefect's page shows how far it is; `chatmill why` what was changed")
+    emit_run_event(
+        SLOW, preset, says, "Prefect's page shows how far it is; `chatmill explain` what was changed"
+    )

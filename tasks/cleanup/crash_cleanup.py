@@ -123,7 +123,7 @@ def _end_process(process: psutil.Process) -> bool:
 
 
 def _sweep_removed(artifacts: Path) -> Iterator[str]:
-    """Remove what a killed `chatmill clean` had renamed but not removed, and yield sentences."""
+    """Remove what a killed `chatmill gc` had renamed but not removed, and yield sentences."""
     for path in sorted(path for path in artifacts.glob(f"*/*{GONE}") if KEY.fullmatch(path.name)):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)

@@ -273,7 +273,7 @@ def parse_size(text: str) -> int:
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?I?B)", text.strip().upper())
     if not match or match[2] not in UNITS:
-        raise UserError(f"--keep-under {text!r} is no size; write a number and MB, GB or TB, as in 20GB")
+        raise UserError(f"--max-size {text!r} is no size; write a number and MB, GB or TB, as in 20GB")
     return int(float(match[1]) * UNITS[match[2]])
 
 

@@ -35,7 +35,7 @@ def exclusive_lock(path: Path, on_event: EventCallback, waits: str) -> Iterator[
             except BlockingIOError:
                 on_event(Message(waits))
                 fcntl.flock(file, fcntl.LOCK_EX)
-            # `chatmill clean` may have removed the file meanwhile. The next process would lock a new file of
+            # `chatmill gc` may have removed the file meanwhile. The next process would lock a new file of
             # that name, and both would hold "the" lock.
             if not is_same_file(file, path):
                 continue

@@ -110,7 +110,7 @@ def _check_request(asked: DeletionRequest) -> None:
         if not said.strip():
             raise UserError(f"{name} is empty; a withdrawal says who withdraws and why")
     if not asked.people and not asked.ids:
-        raise UserError("nothing is named; give --annotator WHO, rows' ids, or --rows FILE")
+        raise UserError("nothing is named; give --annotator WHO, rows' ids, or --ids-file FILE")
     for name in asked.people:
         if not name.strip():
             raise UserError("annotator is empty; rows of people who are not named are withdrawn by their ids")

@@ -1,7 +1,7 @@
 """The declaration of a stage, and the part of it that a run records.
 
 A stage's file holds its whole declaration, so that a new stage needs that file and one line of the pipeline.
-The summary, MLflow, lineage, the comparison of runs, `clean`, reproduction and remote workers read it here.
+The summary, MLflow, lineage, the comparison of runs, `gc`, reproduction and remote workers read it here.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class StageDeclaration:
     """Name under which `chatmill chat` finds the model in the output's folder `model`."""
 
     row_folders: tuple[str, ...] = ()
-    """Folders of the output with a folder of rows for each kind; `clean` looks in them for withdrawn rows."""
+    """Folders of the output with a folder of rows for each kind; `gc` looks in them for withdrawn rows."""
 
     derived_rows: tuple[str, ...] = ()
     """Kinds of rows that the output holds in another form, in which single rows cannot be found."""

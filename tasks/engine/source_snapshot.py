@@ -193,7 +193,7 @@ def _store_snapshot(place: Path, digest: str, files: dict[str, bytes]) -> IO[str
                 raise
         lock = (place / f"{digest}.lock").open("a")
         fcntl.flock(lock, fcntl.LOCK_SH)
-        # `chatmill clean` removes copies by the time of their last use.
+        # `chatmill gc` removes copies by the time of their last use.
         os.utime(folder)
         for path in sorted(place.iterdir()):
             if path.is_dir() and path != folder:

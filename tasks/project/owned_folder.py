@@ -68,10 +68,10 @@ def leads_elsewhere(root: Path, folder: Path) -> bool:
 
 
 def marker_advice(folder: Path) -> str:
-    """Return why `clean` removes nothing from a folder that leads elsewhere, and how to allow it."""
+    """Return why `gc` removes nothing from a folder that leads elsewhere, and how to allow it."""
     return (
         "a link or another disk, where files may be somebody's own; "
-        f"`touch {folder}/{MARKER}` lets chatmill clean there"
+        f"`touch {folder}/{MARKER}` lets chatmill gc there"
     )
 
 

@@ -48,7 +48,7 @@ def prepare_interpreter(
             except BaseException:
                 remove_folder(folder, SIGNS)
                 raise
-        # `chatmill clean` removes environments by the time of their last use.
+        # `chatmill gc` removes environments by the time of their last use.
         os.utime(folder)
     return folder / "bin" / "python"
 

@@ -79,7 +79,7 @@ def describe_approval(version: Any) -> str:
 
 def override_hint(version: Any) -> str:
     """Return a hint to the command that promotes a version without approval."""
-    return f"`chatmill rollback {version_address(version)} --why TEXT` makes it champion all the same"
+    return f"`chatmill rollback {version_address(version)} --reason TEXT` makes it champion all the same"
 
 
 def find_version_asked(versions: Iterable[Any], wanted: str) -> Any:

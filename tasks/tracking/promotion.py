@@ -81,7 +81,7 @@ def withheld_by_person(moves: list[AliasChange], same: list[Any]) -> str:
         return (
             f"it is not promoted again: version {move.before} was rolled back from at "
             f"{move.time or 'an unknown time'} ({describe_change(move)}); "
-            f"`chatmill rollback {version_address(names[move.before])} --why TEXT` takes it back"
+            f"`chatmill rollback {version_address(names[move.before])} --reason TEXT` takes it back"
         )
     refused = [found for found in same if approval_state(found.tags) == REFUSED]
     # A refused version that became champion later was taken back by a person.

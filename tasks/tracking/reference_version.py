@@ -1,7 +1,7 @@
 """The reference for drift: the newest champion that learned from other data.
 
 MLflow keeps its profile and its model with its runs, so its data need not be on this machine. They are
-fetched to var/cache/artifacts/champion/KEY, beside the outputs of stages, and `clean` removes them when
+fetched to var/cache/artifacts/champion/KEY, beside the outputs of stages, and `gc` removes them when
 unused.
 """
 

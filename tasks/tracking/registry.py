@@ -346,7 +346,7 @@ class Registry:
         begin_change(self.client, self.model, PendingChange.of([*moves, move], recorded))
 
     def rollback(
-        self, version: str, why: str, who: str, even_so: bool = False, check: Check | None = None
+        self, version: str, why: str, who: str, force: bool = False, check: Check | None = None
     ) -> AliasChange:
         """Make a version the champion, and return the move.
 
@@ -356,7 +356,7 @@ class Registry:
             version: The version's number; empty means the champion before this one.
             why: The reason, which is required.
             who: The person.
-            even_so: Accept a version that never passed the gate.
+            force: Accept a version that never passed the gate.
             check: Called with the version; may raise UserError.
 
         Raises:
@@ -365,7 +365,7 @@ class Registry:
         """
         why = _check_reason(why)
         if not why:
-            raise UserError("a rollback wants its reason: --why TEXT, as in --why 'answers are rude'")
+            raise UserError("a rollback needs --reason TEXT, as in --reason 'answers are rude'")
         with self.alone():
             self._finish()
             known = {_version_name(found): found for found in self._versions()}
@@ -381,11 +381,11 @@ class Registry:
                 raise UserError(
                     f"version {wanted} of {self.product.name} is the champion already; name another"
                 )
-            if not passed_gate(known[wanted].tags) and not even_so:
+            if not passed_gate(known[wanted].tags) and not force:
                 said = known[wanted].tags.get("reason", "no reason is kept")
                 raise UserError(
                     f"version {wanted} of {self.product.name} never passed the gate ({said}); "
-                    "--even-so makes it champion all the same"
+                    "--force makes it champion anyway"
                 )
             if check:
                 check(known[wanted])
@@ -420,7 +420,7 @@ def _check_reason(why: str) -> str:
     why = why.strip()
     if len(why) > LONGEST_REASON:
         raise UserError(
-            f"the reason has {len(why):,} characters; at most {LONGEST_REASON:,} are kept in --why"
+            f"the reason has {len(why):,} characters; at most {LONGEST_REASON:,} are kept in --reason"
         )
     return why
 

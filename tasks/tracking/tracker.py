@@ -47,7 +47,7 @@ _LONGEST = 500
 # Tags of a killed run: how it was closed; and for a stage's run, the later run that holds its files.
 _CLOSED, HOLDER = "chatmill.closed", "chatmill.holder"
 _FLOW_RUN = "prefect.flow_run_id"
-# Tag of a stage's run: the copies that `clean` removed from it.
+# Tag of a stage's run: the copies that `gc` removed from it.
 CLEANED = "chatmill.cleaned"
 # Tag of a stage's run: an event about its output was sent.
 _TOLD = "chatmill.told"
@@ -234,7 +234,7 @@ class Tracker:
     def _holder_run(self, reference: StageOutput) -> str:
         """Return the run that holds the files of a reused output; empty if this store has none.
 
-        A killed run may hold only a part of them, and `clean` removes copies from old runs. Such a run names
+        A killed run may hold only a part of them, and `gc` removes copies from old runs. Such a run names
         its successor in a tag.
         """
         run = self._read_run(reference.run) if reference.reused and reference.run else None

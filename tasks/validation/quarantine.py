@@ -158,7 +158,7 @@ def admit_rows(
     if unread := [] if fixed else _find_unreadable(root, kinds):
         raise UserError(
             f"{unread[0].id} could not be read ({unread[0].row['fault']}); mend it in its file, or give the "
-            "whole row as it should be with --fixed"
+            "whole row as it should be with --replacement"
         )
     admissions = [Admission(number, by.strip(), why.strip(), time, rows.get(number)) for number in kinds]
     # All checks come before this: an invalid admission in the file would stop every later run.

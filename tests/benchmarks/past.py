@@ -153,8 +153,8 @@ def commands(root: Path) -> dict[str, tuple[str, ...]]:
 
     ids = [run.info.run_id for run in search_runs(MlflowClient(settings.mlflow), PIPELINES)]
     return {
-        "why": ("why", "rlhf"),
-        "why RUN": ("why", "rlhf", ids[len(ids) // 2][:8]),
+        "explain": ("explain", "rlhf"),
+        "explain RUN": ("explain", "rlhf", ids[len(ids) // 2][:8]),
         "lineage": ("lineage", "champion"),
         "lineage --annotator": ("lineage", "--annotator", "person-1"),
         "models": ("models",),

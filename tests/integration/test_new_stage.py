@@ -111,12 +111,12 @@ def test_stage_in_one_file_is_found_by_all_commands(root: Path) -> None:
 
     (trained,) = (root / "var/cache/artifacts/split").glob("*/train/text")
     row = next(read_shards(trained))
-    lineage = python(root, "-m", "flows.cli.main", "lineage", "--data", row["id"], "--json")
+    lineage = python(root, "-m", "flows.cli.main", "lineage", "--row", row["id"], "--json")
     (learned,) = json.loads(lineage)["models"]
     assert learned["learned"] == ["longest"]
 
-    why = python(root, "-m", "flows.cli.main", "why", "longest")
-    assert "longest" in why
+    explained = python(root, "-m", "flows.cli.main", "explain", "longest")
+    assert "longest" in explained
 
     kept = [path for path in (root / "var" / "mlflow").rglob("longest.txt")]
     assert len(kept) == 1

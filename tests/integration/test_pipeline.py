@@ -222,7 +222,7 @@ def test_models_and_chat_use_every_trained_model(root: Path) -> None:
 
 
 def test_withdraw_person_changes_data_version_and_repeats_cleanly(root: Path) -> None:
-    words = ("--annotator", "person-3", "--why", "asked to", "--by", "max", "--config", str(SMOKE))
+    words = ("--annotator", "person-3", "--reason", "asked to", "--author", "max", "--config", str(SMOKE))
     before = (root / "data.dvc").read_text()
     said = chatmill(root, "withdraw", *words)
     assert "(champion)" in said and "learned in reward" in said
@@ -253,8 +253,8 @@ def test_clean_then_lost_cache_keeps_records_and_data_version(root: Path, tmp_pa
     before = [chatmill(root, *words) for words in commands]
     answer = ("chat", "--model", "champion", "--temperature", "0", "--prompt", "What did the miller keep?")
     said, data = chatmill(root, *answer), (root / "data.dvc").read_text()
-    would = chatmill(root, "clean", "--dry-run", "--older-than", "0m")
-    gone = chatmill(root, "clean", "--older-than", "0m")
+    would = chatmill(root, "gc", "--dry-run", "--older-than", "0m")
+    gone = chatmill(root, "gc", "--older-than", "0m")
     assert re.search(r"would go: \d+ Prefect's runs", would) and "var/mlflow.db" in would
     assert re.findall(r"\d+ Prefect's runs", would) == re.findall(r"\d+ Prefect's runs", gone)
     assert asked(root / "var" / "prefect" / "prefect.db", "select count(*) from task_run") == [(0,)]

@@ -48,8 +48,8 @@ def test_data_log_shows_rows_and_source_changes(root: Path) -> None:
     assert last[:12] in newest and "not committed" in newest
     assert same.strip() == "12,345 text, 1 pairs; the same sources"
     assert other.strip().endswith("other sources") and rows.strip() == "2 text, 1 pairs; the first"
-    assert "2 more: `--most 0`" in say("log", "--most", "1")
-    assert len(say("log", "--most", "0").splitlines()) == 7
+    assert "2 more: `--limit 0`" in say("log", "--limit", "1")
+    assert len(say("log", "--limit", "0").splitlines()) == 7
 
 
 def test_data_diff_counts_rows_by_kind_and_source(root: Path) -> None:

@@ -1,4 +1,4 @@
-"""`chatmill lineage --data` and `--annotator` on a real store, with the split on disk and without it."""
+"""`chatmill lineage --row` and `--annotator` on a real store, with the split on disk and without it."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def root(project, monkeypatch):
 
 
 def test_lineage_person_or_row_finds_model_with_and_without_split(root):
-    asked = (("--annotator", "ann"), ("--data", TEXTS[0].id[:8]), ("--data", RATED[0].id))
+    asked = (("--annotator", "ann"), ("--row", TEXTS[0].id[:8]), ("--data", RATED[0].id))
     before = [json.loads(say(*words, "--json"))["models"] for words in asked]
     person = before[0][0]
     assert person["versions"] == ["chatmill/1"] and person["champion"] and person["certain"]
@@ -108,8 +108,8 @@ def test_lineage_unknown_person_or_row_is_refused_with_one_sentence(root):
     with pytest.raises(UserError, match="no run has labels by 'anm'; did you mean ann"):
         say("--annotator", "anm")
     with pytest.raises(UserError, match="no run has learned from a row ffffffff"):
-        say("--data", "ffffffff")
-    for words in ((), ("1", "--annotator", "ann"), ("--data", "ab")):
+        say("--row", "ffffffff")
+    for words in ((), ("1", "--annotator", "ann"), ("--row", "ab")):
         with pytest.raises(UserError):
             say(*words)
 

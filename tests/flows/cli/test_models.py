@@ -42,13 +42,13 @@ def test_models_and_rollback_show_versions_champion_and_history(project):
     assert shown[5].startswith("champion of chatmill: version 2, since 20")
     assert "(the gate: all [4] thresholds" in shown[5]
     assert "Missing option" in say("rollback")
-    assert say("rollback", "--why", "rude [b]").strip() == (
+    assert say("rollback", "--reason", "rude [b]").strip() == (
         "version 1 of chatmill is now the champion instead of version 2"
     )
     # The same again is done already.
-    say("rollback", "1", "--why", "rude [b]")
+    say("rollback", "1", "--reason", "rude [b]")
     with pytest.raises(UserError, match="champion already"):
-        say("rollback", "1", "--why", "rude")
+        say("rollback", "1", "--reason", "rude")
     assert "(" + models.current_user() + ": rude [b])" in say("models")
     when, *moves = say("models", "--history").splitlines()
     assert when.split() == ["product", "when", "was", "now", "why"] and len(moves) == 3

@@ -94,20 +94,20 @@ def test_commands_ambiguous_product_is_refused_and_named_product_is_used(project
     for product, digest in (("demo", "a"), ("demo", "b"), ("press", "c"), ("press", "d")):
         made(project, product, digest, ord(digest) / 1000)
     asks = "several products: demo, press; name one, as in demo/"
-    for words in (("rollback", "--why", "x"), ("rollback", "1", "--why", "x"), ("lineage", CHAMPION)):
+    for words in (("rollback", "--reason", "x"), ("rollback", "1", "--reason", "x"), ("lineage", CHAMPION)):
         with pytest.raises(UserError, match=asks):
             say(*words)
     with pytest.raises(UserError, match=asks):
         at(project).champion_folder()
     folder = at(project).champion_folder("press/champion")
     assert folder and json.loads((folder / "config.json").read_text()) == {"weights": "d"}
-    assert "version 1 of press is now the champion" in say("rollback", "press/1", "--why", "rude")
+    assert "version 1 of press is now the champion" in say("rollback", "press/1", "--reason", "rude")
     assert champions(project) == {"demo": "2", "press": "1"}
-    assert "version 1 of demo is now" in say("rollback", "--product", "demo", "--why", "rude")
-    assert "version 2 of demo is now" in say("rollback", "2", "--product", "demo", "--why", "no, 2")
-    assert "version 1 of demo is now" in say("rollback", "demo/", "--why", "rude all the same")
+    assert "version 1 of demo is now" in say("rollback", "--product", "demo", "--reason", "rude")
+    assert "version 2 of demo is now" in say("rollback", "2", "--product", "demo", "--reason", "no, 2")
+    assert "version 1 of demo is now" in say("rollback", "demo/", "--reason", "rude all the same")
     with pytest.raises(UserError, match="name different products"):
-        say("rollback", "press/1", "--product", "demo", "--why", "rude")
+        say("rollback", "press/1", "--product", "demo", "--reason", "rude")
     assert "version 1 of press" in say("lineage", "press/champion")
     client = at(project).client
     for address in ("press/1", "press/champion", "press/2"):
@@ -121,9 +121,9 @@ def test_approve_decides_about_version_of_one_product(project: Path) -> None:
         made(project, product, digest, 0.2, ApprovalRequest(1, f"run-of-{product}"))
     with pytest.raises(UserError, match=r"more than one version is meant \(.*demo/2.*"):
         say("approve")
-    assert "version 1 of press is now the champion" in say("approve", "press/1", "--why", "reads well")
+    assert "version 1 of press is now the champion" in say("approve", "press/1", "--reason", "reads well")
     assert "chat --model press/champion" in say("approve", "press/1")
-    assert "version 2 of demo was refused" in say("approve", "run-of-demo", "--reject", "--why", "rude")
+    assert "version 2 of demo was refused" in say("approve", "run-of-demo", "--reject", "--reason", "rude")
     assert champions(project) == {"demo": "1", "press": "1"}
     with pytest.raises(UserError, match="press/2 is no version"):
         say("approve", "press/2")
@@ -143,7 +143,7 @@ def test_register_store_without_products_is_continued(project: Path) -> None:
     shown = say("models")
     assert re.search(r"chatmill +1 +demo ", shown) and re.search(r"chatmill +2 +press .*champion", shown)
     assert "version 2 of chatmill" in say("lineage", CHAMPION)
-    assert "version 1 of chatmill is now the champion" in say("rollback", "1", "--why", "rude")
+    assert "version 1 of chatmill is now the champion" in say("rollback", "1", "--reason", "rude")
     # The first of a product is its champion; a model that was thrown out before is none.
     made(project, "press", "old2", 0.9)
     assert champions(project) == {MODEL: "1", "press": ""}
@@ -169,9 +169,9 @@ def test_register_any_preset_name_becomes_product(project: Path, name: str) -> N
     assert not set(model) & set("/:'\"\u202e\t")
     assert champions(project) == {model: "1", "other": "1"}
     made(project, name, "c", 0.2)
-    assert say("rollback", "--product", name, "--why", "rude") and champions(project)[model] == "1"
-    assert say("rollback", f"{model}/2", "--why", "not rude") and champions(project)[model] == "2"
-    assert say("rollback", f"{name}/1", "--why", "rude after all") and champions(project)[model] == "1"
+    assert say("rollback", "--product", name, "--reason", "rude") and champions(project)[model] == "1"
+    assert say("rollback", f"{model}/2", "--reason", "not rude") and champions(project)[model] == "2"
+    assert say("rollback", f"{name}/1", "--reason", "rude after all") and champions(project)[model] == "1"
 
 
 def test_product_named_different_names_give_different_models() -> None:

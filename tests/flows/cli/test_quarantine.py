@@ -59,7 +59,7 @@ def test_quarantine_list_empty_project_says_so(tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     assert say("list") == "no row is set aside\n"
     assert say("show") == "no row is set aside\n"
-    assert "no row is admitted in configs/admitted.jsonl" in say("show", "--admitted")
+    assert "no row is admitted in configs/admitted.jsonl" in say("show", "--released")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -81,7 +81,7 @@ def test_quarantine_show_prints_place_value_and_text_of_each_row(ids: list[str])
     ]
     assert said[7] == "    c.csv, row 2: 600"
     assert said[8].startswith("    Why? → So So") and len(said[8]) == 204 and said[8].endswith("…")
-    assert "--by YOU --why TEXT" in said[-1]
+    assert "--author YOU --reason TEXT" in said[-1]
 
 
 def test_quarantine_show_filters_by_rule_and_source(ids: list[str]) -> None:
@@ -90,8 +90,8 @@ def test_quarantine_show_filters_by_rule_and_source(ids: list[str]) -> None:
     assert ids[1] in part and ids[2] in part and ids[0] not in part
     assert ids[2] not in say("show", "fit length", "--source", "notes")
     assert "no row is set aside for this rule and source" in say("show", "printable", "--source", "notes")
-    assert "2 more: `--most 0`" in say("show", "--most", "1")
-    assert "more" not in say("show", "--most", "0")
+    assert "2 more: `--limit 0`" in say("show", "--limit", "1")
+    assert "more" not in say("show", "--limit", "0")
     with pytest.raises(UserError, match=r"did you mean text is printable"):
         say("show", "text is prinatble")
     with pytest.raises(UserError, match=r"there are chat, notes, tales"):
@@ -99,7 +99,7 @@ def test_quarantine_show_filters_by_rule_and_source(ids: list[str]) -> None:
 
 
 def test_quarantine_admit_is_listed_with_person_and_reason(tmp_path: Path, ids: list[str]) -> None:
-    said = say("admit", ids[0][:6], ids[1], "--by", "Ann", "--why", "a [red]poem")
+    said = say("release", ids[0][:6], ids[1], "--author", "Ann", "--reason", "a [red]poem")
     assert "2 rows admitted, excused from every rule; configs/admitted.jsonl says so" in said
     assert "`chatmill run` takes them in" in said
     assert read_admissions(tmp_path).keys() == set(ids[:2])
@@ -107,35 +107,35 @@ def test_quarantine_admit_is_listed_with_person_and_reason(tmp_path: Path, ids: 
     assert "2 rows admitted by Ann in configs/admitted.jsonl" in listed
     assert "`chatmill run` takes in the 2 rows admitted since" in listed
     assert say("show").count("admitted\n") == 2
-    told = say("show", "--admitted")
+    told = say("show", "--released")
     assert ids[0] in told and ids[1] in told and "Ann  as it is" in told and "a [red]poem" in told
-    assert "1 more: `--most 0`" in say("show", "--admitted", "--most", "1")
-    with pytest.raises(UserError, match="--admitted goes with"):
-        say("show", "text", "--admitted")
+    assert "1 more: `--limit 0`" in say("show", "--released", "--limit", "1")
+    with pytest.raises(UserError, match="--released goes with"):
+        say("show", "text", "--released")
 
 
 def test_quarantine_admit_fixed_rows_replaces_text(tmp_path: Path, ids: list[str]) -> None:
     lines, notes = invoke("show", "printable", "--json")
-    assert "--fixed FILE" in notes
+    assert "--replacement FILE" in notes
     row = json.loads(lines)
     assert (row["id"], row["value"]) == (ids[0], "\x1b")
     Path("mended.jsonl").write_text(json.dumps({**row, "text": "A tale."}) + "\n")
-    said = say("admit", "--fixed", "mended.jsonl", "--by", "Ann", "--why", "escapes taken out")
+    said = say("release", "--replacement", "mended.jsonl", "--author", "Ann", "--reason", "escapes taken out")
     assert "1 row admitted, mended" in said and "takes it in" in said
     wanted = {name: row[name] for name in ("id", "source", "group", "fault")} | {"text": "A tale."}
     assert read_admissions(tmp_path)[ids[0]].row == wanted
-    assert "A tale." in say("show", "--admitted")
+    assert "A tale." in say("show", "--released")
 
 
 def test_quarantine_admit_without_person_reason_or_known_id_is_refused(
     tmp_path: Path, ids: list[str]
 ) -> None:
-    done = CliRunner().invoke(quarantine, ["admit", ids[0], "--why", "so"])
-    assert done.exit_code == 2 and "--by" in done.output
+    done = CliRunner().invoke(quarantine, ["release", ids[0], "--reason", "so"])
+    assert done.exit_code == 2 and "--author" in done.output
     with pytest.raises(UserError, match="why is empty"):
-        say("admit", ids[0], "--by", "Ann", "--why", "")
+        say("release", ids[0], "--author", "Ann", "--reason", "")
     with pytest.raises(UserError, match="nothing is not in the quarantine"):
-        say("admit", "nothing", "--by", "Ann", "--why", "so")
+        say("release", "nothing", "--author", "Ann", "--reason", "so")
     assert not (tmp_path / "configs").exists()
 
 
@@ -143,7 +143,7 @@ def test_quarantine_admit_with_config_uses_file_of_preset(tmp_path: Path, ids: l
     (tmp_path / "mine.yaml").write_text(
         "name: mine\ndata: {sources: [{name: a, files: x, format: rows}]}\nvalidate: {admitted: mine.jsonl}\n"
     )
-    said = say("admit", ids[0], "--by", "Ann", "--why", "so", "-c", "mine.yaml")
+    said = say("release", ids[0], "--author", "Ann", "--reason", "so", "-c", "mine.yaml")
     assert "mine.jsonl says so" in said and "`chatmill run --config mine.yaml` takes it in" in said
     assert read_admissions(tmp_path, "mine.jsonl").keys() == {ids[0]}
     assert "1 row admitted by Ann in mine.jsonl" in say("list", "-c", "mine.yaml")

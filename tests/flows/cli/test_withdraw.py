@@ -38,7 +38,7 @@ def test_withdraw_empty_project_names_next_command(root: Path) -> None:
     assert "nothing is withdrawn" in said and "next: `chatmill withdraw --annotator WHO" in said
     (root / "mine.yaml").write_text(PRESET)
     with pytest.raises(UserError, match="there is no data/ here yet; `chatmill ingest` makes it"):
-        say("--annotator", "ann", "--why", "w", "--by", "max", "--config", "mine.yaml")
+        say("--annotator", "ann", "--reason", "w", "--author", "max", "--config", "mine.yaml")
 
 
 def test_withdraw_without_arguments_lists_person_and_reason(root: Path) -> None:
@@ -61,7 +61,7 @@ def test_withdraw_dry_run_lists_rows_and_writes_nothing(root: Path) -> None:
     assert "labels.jsonl  comparisons            1" in said
     assert "no model had them" in said and "Nothing was written" in said
     assert not (root / WITHDRAWN).exists()
-    with pytest.raises(UserError, match="--why and --by not given"):
+    with pytest.raises(UserError, match="--reason and --author not given"):
         say("--annotator", "ann", "--config", "mine.yaml")
 
 

@@ -82,7 +82,7 @@ def chatmill(root: Path, *words: str) -> tuple[int, str]:
 
 
 @pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="setpriv is not installed")
-@pytest.mark.parametrize("words", [("models",), ("up",), ("down",), ("clean", "--dry-run"), ("run",)])
+@pytest.mark.parametrize("words", [("models",), ("up",), ("down",), ("gc", "--dry-run"), ("run",)])
 def test_commands_without_permission_exit_2_with_one_sentence(tmp_path: Path, words: tuple[str, ...]) -> None:
     project = tmp_path / "project"
     (project / "var" / "prefect").mkdir(parents=True)

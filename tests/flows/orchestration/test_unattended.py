@@ -270,7 +270,7 @@ def test_approve_suspended_run_ends_with_decision(webhook: None, client: SyncPre
     )
     assert "wants its reason" in say("approve", first.name, "--reject", code=2)
     assert "more than one version is meant (smoke/2, smoke/1)" in say("approve", code=2)
-    said = say("approve", first.name, "--why", "reads well")
+    said = say("approve", first.name, "--reason", "reads well")
     assert "version 1 of smoke is now the champion" in said and f"{first.name} goes on" in said
     # As Prefect's page does it: Resume, and the form.
     refused = client.resume_flow_run(second.id, {"approve": False, "why": "rude", "who": "ann"})

@@ -1,4 +1,4 @@
-"""Test that `clean` and the cleanup at start remove nothing that chatmill did not make."""
+"""Test that `gc` and the cleanup at start remove nothing that chatmill did not make."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def lay(place: Path, *names: str) -> list[Path]:
 
 
 def clean(root: Path) -> list[str]:
-    """Clean the cache and the logs as `chatmill clean` does; return why each entry stays."""
+    """Clean the cache and the logs as `chatmill gc` does; return why each entry stays."""
     removed, kept = plan_cache(root, 0.0, time.time(), [], busy=False)
     for each in removed:
         assert remove_cached(root, each)

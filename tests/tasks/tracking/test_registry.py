@@ -109,14 +109,14 @@ def test_rollback_invalid_request_is_refused(registry):
         ("9", "rude", "there is no version 9 of chatmill; there are: 1, 2, 3, 4"),
         ("x", "rude", "there is no version x"),
         ("3", "rude", "version 3 of chatmill is the champion already"),
-        ("4", "rude", r"version 4 of chatmill never passed the gate \(kl is 20.*--even-so"),
+        ("4", "rude", r"version 4 of chatmill never passed the gate \(kl is 20.*--force"),
         ("2", "  ", "wants its reason"),
         ("2", "x" * 2001, "2,001 characters"),
     ):
         with pytest.raises(UserError, match=says):
             registry.rollback(version, why, "ann")
     assert champion(registry) == "3" and len(registry.moves()) == 3
-    assert registry.rollback("4", "needed today", "ann", even_so=True).now == champion(registry) == "4"
+    assert registry.rollback("4", "needed today", "ann", force=True).now == champion(registry) == "4"
 
 
 def test_register_rolled_back_model_is_not_promoted(registry):
@@ -246,7 +246,7 @@ def test_decide_compares_with_current_champion_late_word_is_refused(registry):
     register(registry, "f", 0.6, question=ASKS)
     registry.client.set_model_version_tag(MODEL, "6", UNTIL, "2001-01-01T00:00:00Z")
     assert stands(registry, "6") == LATE
-    with pytest.raises(UserError, match=r"nobody decided until 2001.*chatmill rollback chatmill/6 --why"):
+    with pytest.raises(UserError, match=r"nobody decided until 2001.*chatmill rollback chatmill/6 --reason"):
         registry.decide("6", True, "ann", "")
     assert not register(registry, "f", 0.6).champion
     # A decision made in time counts, although its run resumed late.

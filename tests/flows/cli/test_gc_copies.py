@@ -1,4 +1,4 @@
-"""`chatmill clean` removes MLflow's copies and old caches that nothing needs, and names what stays."""
+"""`chatmill gc` removes MLflow's copies and old caches that nothing needs, and names what stays."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from flows.cli.clean import clean
+from flows.cli.gc import collect_garbage
 from tasks.engine.output import MANIFEST, StageOutput
 from tasks.tracking.tracker import CLEANED, HOLDER, Tracker
 from tests.flows.cli_runner import call, of
@@ -76,7 +76,7 @@ def files(root: Path, run: str) -> set[str]:
 
 
 def say(*words: str) -> str:
-    return call(of(clean), *words).output
+    return call(of(collect_garbage), *words).output
 
 
 def removals(said: str) -> list[str]:

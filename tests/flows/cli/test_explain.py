@@ -1,4 +1,4 @@
-"""`chatmill why` on what the real Tracker wrote of small stages."""
+"""`chatmill explain` on what the real Tracker wrote of small stages."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from flows.cli.why import why
+from flows.cli.explain import explain
 from model.errors import UserError
 from tasks.engine.stage import StageContext, stage
 from tasks.tracking.tracker import Tracker
 
 app = typer.Typer()
-app.command()(why)
+app.command()(explain)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""`chatmill clean`: remove outputs and caches that no model, running run or newest run needs."""
+"""`chatmill gc`: remove outputs and caches that no model, running run or newest run needs."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ _NEWEST = "the newest run"
 SHOWN_RUNS = 5
 
 
-def clean(
+def collect_garbage(
     older_than: Annotated[str, typer.Option("--older-than", help="Unused for so long: 30d, 12h.")] = "14d",
-    keep_under: Annotated[
-        str, typer.Option("--keep-under", help="Also the oldest unused, until under a size: 20GB.")
+    max_size: Annotated[
+        str, typer.Option("--max-size", help="Also the oldest unused, until under a size: 20GB.")
     ] = "",
     withdrawn: Annotated[
         bool,
@@ -68,10 +68,10 @@ def clean(
     Outputs that a registered model, a running run or the newest run needs are kept at any age.
     """
     age = parse_age(older_than)
-    size = parse_size(keep_under) if keep_under else None
+    size = parse_size(max_size) if max_size else None
     root, console = Path.cwd(), Console(highlight=False)
     if not list_outputs(root / ARTIFACTS) and not (root / RECORDS).is_dir():
-        console.print(f"There is nothing to clean: no stage has left anything in {ARTIFACTS}.")
+        console.print(f"Nothing to remove: {ARTIFACTS} is empty.")
         return
     tracker = _open_tracker_of(config)
     # A dry run takes no lock: it must not make a run wait.
@@ -260,7 +260,7 @@ def _same_store(tracker: Tracker, root: Path, entries: list[CachedOutput]) -> No
     except MlflowException as error:
         raise UserError(
             f"MLflow's store does not know the newest run, {run}, so its models cannot be kept; "
-            "name the preset that it was made with: chatmill clean --config PRESET"
+            "name the preset that it was made with: chatmill gc --config PRESET"
         ) from error
 
 
@@ -365,7 +365,7 @@ def _set_aside_output(path: Path) -> Path:
         return path.rename(target)
     except OSError as error:
         raise UserError(
-            f"{path} could not be removed: {error.strerror}; mend that and clean again"
+            f"{path} could not be removed: {error.strerror}; fix that and run `chatmill gc` again"
         ) from error
 
 
@@ -378,7 +378,7 @@ def delete_path(path: Path) -> None:
             path.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(
-            f"{path} could not be removed: {error.strerror}; mend that and clean again"
+            f"{path} could not be removed: {error.strerror}; fix that and run `chatmill gc` again"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""`chatmill clean` with real stages, real locks and the real registry."""
+"""`chatmill gc` with real stages, real locks and the real registry."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from flows.cli.clean import clean
+from flows.cli.gc import collect_garbage
 from model.errors import UserError
 from model.events import EventCallback
 from tasks.cleanup.output_gc import list_outputs, parse_age, parse_size
@@ -83,7 +83,7 @@ def make(root: Path, word: str, days: float, tracker: Tracker | None = None) -> 
 
 
 def say(*words: str) -> str:
-    return call(of(clean), *words).output
+    return call(of(collect_garbage), *words).output
 
 
 def there(made: list[StageOutput]) -> list[bool]:
@@ -91,7 +91,7 @@ def there(made: list[StageOutput]) -> list[bool]:
 
 
 def test_clean_empty_project_prints_one_sentence(root: Path) -> None:
-    assert say().count("\n") == 1 and "nothing to clean" in say()
+    assert say().count("\n") == 1 and "Nothing to remove" in say()
     assert not (root / "var").exists()
 
 
@@ -111,7 +111,7 @@ def test_clean_removes_old_outputs_and_dry_run_only_lists_them(root: Path, track
 def test_clean_keep_under_removes_oldest_unused_first(root: Path, tracker: Tracker) -> None:
     words = [make(root, word, days) for word, days in (("a", 3), ("b", 2), ("c", 1))]
     whole = sum(entry.size for entry in list_outputs(root / "var" / "cache" / "artifacts"))
-    assert "the oldest, to keep under" in say("--keep-under", f"{whole - 100}B")
+    assert "the oldest, to keep under" in say("--max-size", f"{whole - 100}B")
     assert [all(there(made)) for made in words] == [False, True, True]
 
 
@@ -128,7 +128,7 @@ def test_clean_keeps_registered_models_newest_run_and_their_inputs(root: Path, t
     time.sleep(0.01)
     with tracker.open_run("later", {}, {}, ""):
         pass
-    said = say("--keep-under", "1B")
+    said = say("--max-size", "1B")
     assert f"an input of version 1 of {MODEL}" in said and "an input of the newest run" in said
     assert there(model + newest) == [True] * 4 and there(other) == [False, False]
     assert "more than the 1 B asked for" in said

@@ -1,4 +1,4 @@
-"""`chatmill why`: explain why a stage was made or reused."""
+"""`chatmill explain`: explain why a stage was made or reused."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DIGEST, _SHOWN, _LONGEST = 40, 12, 100
 _MOST = 40
 
 
-def why(
+def explain(
     stage: Annotated[str, typer.Argument(help="A stage's name, as in pretrain.")],
     run: Annotated[
         str,
@@ -61,7 +61,7 @@ def _explain_stage(client: MlflowClient, found: StageRun, before: StageRun | Non
             f"there is no run before: none of preset {escape(found.preset)} finished this stage earlier",
         ]
     lines.append(f"the run before: {_name_run(before)}, where it was {before.status}")
-    # Equal keys need no manifests, which `clean` may have removed.
+    # Equal keys need no manifests, which `gc` may have removed.
     if before.key == found.key:
         return [*lines, _explain_reuse(found)]
     manifests = {each.pipeline: read_past_manifest(client, each) for each in (before, found)}
@@ -107,7 +107,7 @@ def _list_differences(differ: list[InputDifference], before: StageRun, found: St
         # The champion is an input of `drift` that no stage makes.
         asks = {"champion": "chatmill models --history"}
         names = ", ".join(
-            asks.get(each.name, f"chatmill why {each.name}") for each in differ if each.kind == "input"
+            asks.get(each.name, f"chatmill explain {each.name}") for each in differ if each.kind == "input"
         )
         lines.append(f"  why an input differs: {escape(names)}")
     if found.status == "reused":

@@ -1,0 +1,80 @@
+"""Names of commands and options before version 0.2; they work for one version, with one notice each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from typer.core import TyperGroup
+
+from flows.common.terminal import Console
+
+OLD_COMMANDS = {"why": "explain", "clean": "gc", "quarantine admit": "quarantine release"}
+_SIGNED = {"--by": "--author", "--why": "--reason"}
+_REASON = {"--why": "--reason", "-w": "--reason"}
+# Options by the present name of their command.
+OLD_OPTIONS = {
+    "approve": _REASON,
+    "chat": {"--new-tokens": "--max-new-tokens"},
+    "data log": {"--most": "--limit"},
+    "gc": {"--keep-under": "--max-size"},
+    "lineage": {"--data": "--row"},
+    "quarantine release": {**_SIGNED, "--fixed": "--replacement"},
+    "quarantine show": {"--most": "--limit", "--admitted": "--released"},
+    "reproduce": {"--keep": "--keep-worktree"},
+    "rollback": {**_REASON, "--even-so": "--force"},
+    "withdraw": {**_REASON, **_SIGNED, "--rows": "--ids-file"},
+}
+
+
+class OldNamesGroup(TyperGroup):
+    """The root command: replaces old names in the command line before it is parsed."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments that follow `chatmill`."""
+        return super().parse_args(ctx, self._replace_old_names(ctx, args))
+
+    def _replace_old_names(self, ctx: Any, arguments: Sequence[str]) -> list[str]:
+        words, command = 0, ""
+        found: Any = self
+        # The root has no options with a value, so the first words name the command.
+        while words < len(arguments) and hasattr(found, "commands") and not arguments[words].startswith("-"):
+            spoken = f"{command} {arguments[words]}".strip()
+            command = OLD_COMMANDS.get(spoken, spoken)
+            _note_old_name(spoken, command)
+            found = found.get_command(ctx, command.rpartition(" ")[2])
+            words += 1
+        if found is None or not command:
+            # Click names the unknown command itself.
+            return list(arguments)
+        return [*command.split(), *_replace_options(found, OLD_OPTIONS.get(command, {}), arguments[words:])]
+
+
+def _replace_options(command: Any, old: dict[str, str], arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with present option names. Values are kept, also those that look like options."""
+    with_value = {
+        name for option in command.params if not getattr(option, "is_flag", True) for name in option.opts
+    }
+    replaced: list[str] = []
+    value_follows = False
+    for number, argument in enumerate(arguments):
+        if value_follows:
+            replaced.append(argument)
+            value_follows = False
+            continue
+        if argument == "--":
+            return [*replaced, *arguments[number:]]
+        spoken, equals, value = argument.partition("=")
+        name = old.get(spoken, spoken)
+        _note_old_name(spoken, name)
+        replaced.append(f"{name}{equals}{value}")
+        value_follows = name in with_value and not equals
+    return replaced
+
+
+def _note_old_name(old: str, new: str) -> None:
+    if old != new:
+        # Standard error: the output of the command may go to a file or a program.
+        Console(stderr=True, highlight=False).print(
+            f"[dim]{old} is now {new}; the old name works until the next version[/dim]", soft_wrap=True
+        )
