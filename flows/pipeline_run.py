@@ -36,6 +36,7 @@ from flows.servers.environment import prepare_environment, thread_count
 from model.events import Event, MarkdownTable
 from model.training.distributed import describe_processor
 from tasks.common.git_checkout import UNKNOWN, code_state
+from tasks.common.stage_status import status_of
 from tasks.data.new_labels import known_labels
 from tasks.drift import DriftParameters, read_drift
 from tasks.engine.cache_key import lock_digest
@@ -199,7 +200,7 @@ class PipelineRun:
         self.stages.append(
             {
                 "name": stage.name,
-                "status": "reused" if reference.reused else "made",
+                "status": status_of(reference.reused),
                 "key": reference.key,
                 "seconds": round(seconds, 2),
                 "folder": reference.path,

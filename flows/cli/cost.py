@@ -79,7 +79,7 @@ def _cost_table(by: str, sums: list[Sum], whole: Sum, presets: dict[str, str]) -
     gpu = whole.gpu_seconds + whole.gpu_saved > 0
     table = Table(box=None, pad_edge=False)
     table.add_column(by, no_wrap=True)
-    columns = ["made", "reused", "cut short", "CPU time", *(["GPU time"] if gpu else []), "lost", "saved"]
+    columns = ["computed", "cached", "cut short", "CPU time", *(["GPU time"] if gpu else []), "lost", "saved"]
     for column in (*columns, "tokens", "memory", *(["GPU memory"] if gpu else [])):
         table.add_column(column, justify="right", no_wrap=True)
     for row in (*sums, whole):
@@ -87,7 +87,7 @@ def _cost_table(by: str, sums: list[Sum], whole: Sum, presets: dict[str, str]) -
         if by == "run" and name in presets:
             name = f"{name[:_SHORT]} {presets[name][:20]}"
         table.add_row(
-            escape(name), f"{row.made}", f"{row.reused}", f"{row.ended}",
+            escape(name), f"{row.computed}", f"{row.cached}", f"{row.ended}",
             _format_hours(row.cpu_seconds), *([_format_hours(row.gpu_seconds)] if gpu else []),
             _format_hours(row.cpu_lost + row.gpu_lost), _format_hours(row.cpu_saved + row.gpu_saved),
             _format_count(row.tokens), _format_size(row.memory),

@@ -1,4 +1,4 @@
-"""`chatmill explain`: explain why a stage was made or reused."""
+"""`chatmill explain`: explain why a stage was computed or taken from the cache."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from flows.common.terminal import Console
 from flows.orchestration.tracker import open_tracker
+from tasks.common.stage_status import CACHED
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -31,10 +32,9 @@ def explain(
         ),
     ] = "",
 ) -> None:
-    """Say whether a stage was made or reused, and what differed from the run before.
+    """Show whether a stage was computed or cached, and what differed from the previous run.
 
-    Compared: code, parameters, inputs, lock file, seed, device, and what the stage reads that no stage
-    made.
+    Compared: code, parameters, inputs, lock file, seed, device and external inputs.
     """
     client = open_tracker().client
     # MLflow reads its settings when it is imported, so the environment must be set first.
@@ -54,13 +54,13 @@ def _explain_stage(client: MlflowClient, found: StageRun, before: StageRun | Non
     what = found.status or f"not finished ({found.state.lower()})"
     lines = [f"[bold]{found.stage}[/bold] was [bold]{what}[/bold] in {_name_run(found)}"]
     if not found.key:
-        return [*lines, "a stage that did not finish leaves no manifest: there is nothing to compare"]
+        return [*lines, "the stage did not finish and left no manifest, so there is nothing to compare"]
     if before is None:
         return [
             *lines,
-            f"there is no run before: none of preset {escape(found.preset)} finished this stage earlier",
+            f"no earlier run of preset {escape(found.preset)} finished this stage",
         ]
-    lines.append(f"the run before: {_name_run(before)}, where it was {before.status}")
+    lines.append(f"previous run: {_name_run(before)}, where it was {before.status}")
     # Equal keys need no manifests, which `gc` may have removed.
     if before.key == found.key:
         return [*lines, _explain_reuse(found)]
@@ -70,8 +70,8 @@ def _explain_stage(client: MlflowClient, found: StageRun, before: StageRun | Non
         whose = " and ".join(f"of {_name_run(each)}" for each in gone)
         return [
             *lines,
-            f"the keys differ ({before.key} → {found.key}), but by what cannot be said: "
-            f"the manifest {whose} is gone from MLflow",
+            f"the keys differ ({before.key} → {found.key}), but the difference is unknown: "
+            f"the manifest {whose} is missing in MLflow",
         ]
     old, new = manifests[before.pipeline], manifests[found.pipeline]
     assert old is not None and new is not None
@@ -79,19 +79,19 @@ def _explain_stage(client: MlflowClient, found: StageRun, before: StageRun | Non
 
 
 def _explain_reuse(found: StageRun) -> str:
-    if found.status == "reused":
+    if found.status == CACHED:
         return "nothing that it depends on differs"
     return (
-        "nothing that it depends on differs: it was made since its output was gone or not whole, "
-        "or what it wrote outside its folder did not stand any more"
+        "nothing that it depends on differs: it was computed because its output was missing or damaged, "
+        "or files that it wrote outside its folder had changed"
     )
 
 
 def _list_differences(differ: list[InputDifference], before: StageRun, found: StageRun) -> list[str]:
     if not differ:
         return [
-            f"the keys differ ({before.key} → {found.key}), but not in what both manifests record: one is of "
-            "an older chatmill, which did not keep what a stage reads that no stage made"
+            f"the keys differ ({before.key} → {found.key}), but not in what both manifests record: an "
+            "older version of chatmill wrote one of them and did not record external inputs"
         ]
     lines = [
         f"  {each.kind}  [bold]{escape(each.name)}[/bold]  {_shorten_value(each.before)} → "
@@ -110,8 +110,8 @@ def _list_differences(differ: list[InputDifference], before: StageRun, found: St
             asks.get(each.name, f"chatmill explain {each.name}") for each in differ if each.kind == "input"
         )
         lines.append(f"  why an input differs: {escape(names)}")
-    if found.status == "reused":
-        lines.append("it was reused all the same: an earlier run had made it with all of this")
+    if found.status == CACHED:
+        lines.append("it was cached anyway: an earlier run had computed it with the same inputs")
     return lines
 
 

@@ -96,7 +96,9 @@ def lineage_tree(found: dict[str, Any]) -> Tree:
         dirty = " with changes" if stage["git_dirty"] else ""
         status, run = stage["status"], stage["run"][:8]
         stages.add(
-            one_line(f"{stage['stage']} {stage['key']}  {status}, made by run {run} {whose}{commit}{dirty}")
+            one_line(
+                f"{stage['stage']} {stage['key']}  {status}, computed by run {run} {whose}{commit}{dirty}"
+            )
         )
     data = tree.add(f"data, DVC hash {found['data_hash'] or 'not known'}")
     digest = found["sources_digest"]
@@ -113,7 +115,7 @@ def lineage_tree(found: dict[str, Any]) -> Tree:
         labels.add("none" if found["labels"] == {} else "gone: the split is no longer on disk")
     environment = found["environment"]
     lock, device = environment["lock"] or "not known", environment["device"] or "not known"
-    tree.add(one_line(f"environment: lock {lock}, device {device}"))
+    tree.add(one_line(f"environment: lock file {lock}, device {device}"))
     return tree
 
 

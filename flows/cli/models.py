@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from tasks.tracking.tracker import Tracker
 
 NONE_YET = "No model is registered yet; `chatmill run` registers what it makes."
-# The words shown for each state of a version's approval.
-STANDS = {"waits": "[yellow]waits[/yellow]", "refused": "refused", "late": "refused"}
+# Approval states that need attention have a colour.
+STATES = {"pending": "[yellow]pending[/yellow]", "rejected": "rejected", "expired": "expired"}
 
 
 def models(
@@ -69,7 +69,7 @@ def _show_versions(tracker: Tracker, registry: Registry, console: Console) -> No
     for version in versions:
         made = time.strftime("%Y-%m-%d %H:%M", time.localtime(version.creation_timestamp / 1000))
         name, stands = str(version.version), approval_state(version.tags)
-        holds = "[green]champion[/green]" if name == champion else STANDS.get(stands, "")
+        holds = "[green]champion[/green]" if name == champion else STATES.get(stands, "")
         asked = stands and name != champion
         reason = escape(told_person(version) if asked else version.tags.get("reason", ""))
         whose = (escape(registry.product.name), name, escape(presets.get(name, "not known")))

@@ -16,10 +16,10 @@ from prefect.states import Completed, State
 from flows.orchestration.events import ASKS, emit_run_event
 from flows.orchestration.tracker import open_tracker
 from tasks.tracking.approval import (
+    EXPIRED,
     FLOW_RUN,
-    LATE,
+    PENDING,
     UNTIL,
-    WAITS,
     approval_state,
     compared_answers,
     describe_approval,
@@ -59,7 +59,7 @@ def await_decision(preset: Preset) -> State | None:
         suspended = key in (client.read_flow_run(UUID(me)).empirical_policy.pause_keys or ())
     stands = approval_state(found.tags)
     # A run that was suspended is resumed by a decision in time, even if the deadline has passed by now.
-    if stands == WAITS or (stands == LATE and suspended):
+    if stands == PENDING or (stands == EXPIRED and suspended):
         shown = evaluation_page(found, registry.champion(), compared_answers(tracker.client, found))
         if not suspended:
             # On the first pass alone, so that a person is notified once.
@@ -79,7 +79,7 @@ def await_decision(preset: Preset) -> State | None:
         )
         # `chatmill approve` may have recorded the decision already, so the version is read again.
         found = registry.client.get_model_version(found.name, found.version)
-        if approval_state(found.tags) in (WAITS, LATE):
+        if approval_state(found.tags) in (PENDING, EXPIRED):
             decided = registry.decide(
                 str(found.version), word.approve, word.who, word.why, in_time=True, check=tracker.check_files
             )

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from flows.common.terminal import Console, escape_controls
 from model.events import Event, MarkdownTable, Message, Step
+from tasks.common.stage_status import CACHED, status_of
 from tasks.engine.catalog import read_declaration
 from tasks.engine.output import StageOutput
 from tasks.project.paths import REPORT
@@ -126,10 +127,7 @@ class ProgressDisplay:
             f"[bold]{reference.stage:<10}[/bold] {how} {format_duration(took):>11}  {terminal_text(figures)}"
         )
         self.console.print(line, soft_wrap=True)
-        self.log(
-            f"{reference.stage}: {'reused' if reference.reused else 'made'}, "
-            f"{format_duration(took)}, {figures}"
-        )
+        self.log(f"{reference.stage}: {status_of(reference.reused)}, {format_duration(took)}, {figures}")
 
 
 def show_outcome(outcome: Any, console: Console | None = None) -> None:
@@ -144,7 +142,7 @@ def show_outcome(outcome: Any, console: Console | None = None) -> None:
     for column in ("stage", "", "seconds", "figure"):
         table.add_column(column, justify="right" if column == "seconds" else "left")
     for entry in outcome.stages:
-        colour = "cyan" if entry["status"] == "reused" else "green"
+        colour = "cyan" if entry["status"] == CACHED else "green"
         figures = terminal_text(key_figures(entry["name"], entry["metrics"]))
         table.add_row(entry["name"], Text(entry["status"], colour), f"{entry['seconds']:.1f}", figures)
     console.print()

@@ -25,6 +25,7 @@ from flows.config import Preset, dump_preset
 from flows.servers.environment import Settings
 from model.errors import UserError
 from model.events import EventCallback, Message, from_json
+from tasks.common.stage_status import CACHED, read_status
 from tasks.engine.cache_key import code_digest, lock_digest, plain_parameters
 from tasks.engine.output import StageOutput
 from tasks.engine.remote_cache import Store
@@ -118,7 +119,7 @@ class RemoteStageRunner:
             raise UserError(
                 f"the output of {stage.name} is not at {self.preset.data.remote} any more; run again"
             )
-        return replace(output, reused=tags[STATUS] == "reused")
+        return replace(output, reused=read_status(tags[STATUS]) == CACHED)
 
     def _find_known_output(
         self, stage: Stage, parameters: Any, inputs: Mapping[str, StageOutput], on_event: EventCallback

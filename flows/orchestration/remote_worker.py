@@ -24,6 +24,7 @@ from flows.servers.environment import prepare_environment
 from model.errors import UserError
 from model.events import Event, MarkdownTable, Message, Step, to_json
 from model.training.distributed import check_processes, describe_device, find_device
+from tasks.common.stage_status import status_of
 from tasks.engine.cache_key import code_digest, lock_digest
 from tasks.engine.catalog import load_stages
 from tasks.engine.output import StageOutput
@@ -76,7 +77,7 @@ def make_stage(
             raise
         # After the output is in the store: the flow fetches it by this tag.
         telling.set_tag(KEY_TAG, output.key)
-        telling.set_tag(STATUS, "reused" if output.reused else "made")
+        telling.set_tag(STATUS, status_of(output.reused))
 
 
 def _find_stage(name: str, code: str, lock: str) -> Stage:

@@ -12,6 +12,7 @@ from typing import Any
 from mlflow import MlflowClient
 
 from tasks.common.names import plain_keys
+from tasks.common.stage_status import IS_COMPUTED
 from tasks.reproduction.verdict import Made, StageVerdict, overall_verdict, verdict_sentence
 from tasks.tracking.products import list_products
 from tasks.tracking.queries import (
@@ -38,7 +39,7 @@ def past_reproductions(client: MlflowClient, run: str, stages: Sequence[Made]) -
         key = (made.manifest or {}).get("key")
         if not key:
             continue
-        same = f"tags.`chatmill.key` = '{key}' and tags.`chatmill.status` = 'made'"
+        same = f"tags.`chatmill.key` = '{key}' and {IS_COMPUTED}"
         for other in client.search_runs(experiment_ids(client), same, max_results=_MOST):
             digest = other.data.tags.get("chatmill.digest", "")
             found[made.stage].append(Made(made.stage, digest, plain_keys(other.data.metrics)))

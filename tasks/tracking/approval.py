@@ -20,8 +20,10 @@ from tasks.tracking.products import split_address, version_address
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-# The states of a version. LATE: nobody decided in time, which refuses the version too.
-WAITS, APPROVED, REFUSED, LATE = "waits", "approved", "refused", "late"
+# The states of a version. EXPIRED: nobody decided in time, which rejects the version too.
+PENDING, APPROVED, REJECTED, EXPIRED = "pending", "approved", "rejected", "expired"
+# Versions that were registered by version 0.1 have these values.
+_OLD_STATES = {"waits": PENDING, "refused": REJECTED, "late": EXPIRED}
 APPROVAL, UNTIL, RUN = "approval", "approval.until", "approval.run"
 FLOW_RUN, NAME = "approval.flow_run", "approval.name"
 WHO, WHY, TIME = "approval.who", "approval.why", "approval.time"
@@ -49,14 +51,15 @@ class ApprovalRequest:
     def tags(self) -> dict[str, str]:
         """Return the tags of a version that waits from now on."""
         until = time.strftime(MOMENT, time.gmtime(time.time() + self.hours * 3600))
-        found = {APPROVAL: WAITS, UNTIL: until, RUN: self.run, FLOW_RUN: self.flow_run, NAME: self.name}
+        found = {APPROVAL: PENDING, UNTIL: until, RUN: self.run, FLOW_RUN: self.flow_run, NAME: self.name}
         return {name: value for name, value in found.items() if value}
 
 
 def approval_state(tags: Mapping[str, str]) -> str:
     """Return the state of a version now; empty if no person was asked."""
-    found = tags.get(APPROVAL, "")
-    return LATE if found == WAITS and seconds_left(tags) <= 0 else found
+    stored = tags.get(APPROVAL, "")
+    found = _OLD_STATES.get(stored, stored)
+    return EXPIRED if found == PENDING and seconds_left(tags) <= 0 else found
 
 
 def seconds_left(tags: Mapping[str, str]) -> float:
@@ -70,16 +73,16 @@ def describe_approval(version: Any) -> str:
     tags, name = version.tags, version_address(version)
     late, said = override_hint(version), f"by {tags.get(WHO)} at {tags.get(TIME)}: {tags.get(WHY)}"
     return {
-        WAITS: f"it waits for a person until {tags.get(UNTIL)}: `chatmill approve {name}`, or with --reject",
+        PENDING: f"pending until {tags.get(UNTIL)}: `chatmill approve {name}`, or with --reject",
         APPROVED: f"approved {said}",
-        REFUSED: f"refused {said}; {late}",
-        LATE: f"nobody decided until {tags.get(UNTIL)}, so it is refused; {late}",
-    }.get(approval_state(tags), "no person was asked about it")
+        REJECTED: f"rejected {said}; {late}",
+        EXPIRED: f"approval expired at {tags.get(UNTIL)}; {late}",
+    }.get(approval_state(tags), "it needs no approval")
 
 
 def override_hint(version: Any) -> str:
     """Return a hint to the command that promotes a version without approval."""
-    return f"`chatmill rollback {version_address(version)} --reason TEXT` makes it champion all the same"
+    return f"to promote it anyway run `chatmill rollback {version_address(version)} --reason TEXT`"
 
 
 def find_version_asked(versions: Iterable[Any], wanted: str) -> Any:
@@ -94,11 +97,11 @@ def find_version_asked(versions: Iterable[Any], wanted: str) -> Any:
         UserError: No version fits, or more than one does.
     """
     asked = [version for version in versions if APPROVAL in version.tags]
-    waiting = [version for version in asked if approval_state(version.tags) == WAITS]
+    waiting = [version for version in asked if approval_state(version.tags) == PENDING]
     if not wanted:
         found = waiting
         if not found:
-            raise UserError("no model waits for a person; `chatmill models` shows all that there are")
+            raise UserError("no model waits for approval; `chatmill models` lists all versions")
     else:
         product, number = split_address(wanted)
         found = [
@@ -109,7 +112,9 @@ def find_version_asked(versions: Iterable[Any], wanted: str) -> Any:
         found = found or [version for version in asked if _is_awaited(version.tags, wanted)]
     if not found:
         names = ", ".join(map(version_address, waiting)) or "none"
-        raise UserError(f"{wanted} is no version or run that asks a person; versions that wait: {names}")
+        raise UserError(
+            f"{wanted} is not a version or run that waits for approval; pending versions: {names}"
+        )
     if len(found) > 1:
         meant = [version_address(version) for version in found]
         raise UserError(

@@ -11,9 +11,10 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from tasks.common.stage_status import CACHED, COMPUTED, read_status
 from tasks.tracking.queries import COST_TAG, PIPELINES, preset_of, search_runs
 
-MADE, REUSED, _ENDED, _RUNNING = "made", "reused", "ended", "running"
+_ENDED, _RUNNING = "ended", "running"
 OLDEST = ("attributes.start_time ASC",)
 
 
@@ -26,7 +27,7 @@ class Taken:
         preset: The preset's name.
         began: The start of the run in seconds since 1970.
         stage: The stage's name.
-        state: "made", "reused", "ended" (killed or failed, and not resumed) or "running".
+        state: "computed", "cached", "ended" (killed or failed, and not resumed) or "running".
         device: "cpu" or "cuda".
         seconds: Device-seconds that were spent.
         lost: The part of `seconds` for work that was repeated or not kept.
@@ -57,8 +58,8 @@ class Sum:
     """The total of several costs; `memory` and `gpu_memory` are maxima."""
 
     name: str
-    made: int = 0
-    reused: int = 0
+    computed: int = 0
+    cached: int = 0
     ended: int = 0
     cpu_seconds: float = 0.0
     gpu_seconds: float = 0.0
@@ -73,8 +74,8 @@ class Sum:
 
     def add(self, taken: Taken) -> None:
         """Add one cost."""
-        self.made += taken.state == MADE
-        self.reused += taken.state == REUSED
+        self.computed += taken.state == COMPUTED
+        self.cached += taken.state == CACHED
         self.ended += taken.state == _ENDED
         if taken.device == "cpu":
             self.cpu_seconds += taken.seconds
@@ -127,11 +128,11 @@ def read_costs(client: MlflowClient, since: float) -> Costs:
 def _measured_cost(run: Run, stage: str, cost: dict[str, Any]) -> Taken:
     place = (run.info.run_id, preset_of(run), run.info.start_time / 1000, stage)
     lost = float(cost.get("lost", 0))
-    if cost["status"] == REUSED:
+    if read_status(cost["status"]) == CACHED:
         # What an earlier attempt lost would not be spent again, so reusing does not save it.
-        return Taken(*place, REUSED, cost["device"], saved=cost["device_seconds"] - lost)
+        return Taken(*place, CACHED, cost["device"], saved=cost["device_seconds"] - lost)
     return Taken(
-        *place, MADE, cost["device"], cost["device_seconds"], lost, tokens=int(cost.get("tokens", 0)),
+        *place, COMPUTED, cost["device"], cost["device_seconds"], lost, tokens=int(cost.get("tokens", 0)),
         memory=int(cost.get("memory", 0)), gpu_memory=int(cost.get("gpu_memory", 0)),
         repeated=int(cost.get("repeated", 0)),
     )  # fmt: skip

@@ -17,6 +17,7 @@ from mlflow.entities import Run
 
 from model.errors import UserError
 from tasks.common.git_checkout import UNKNOWN
+from tasks.common.stage_status import read_status
 from tasks.data.records import annotators_of, naming_row
 from tasks.engine.output import is_undamaged
 from tasks.project.paths import ARTIFACTS
@@ -231,7 +232,7 @@ def _stage_lineage(run: Run, maker: Run | None) -> dict[str, Any]:
     return {
         "stage": tags.get("chatmill.stage", ""),
         "key": tags.get("chatmill.key", ""),
-        "status": tags.get("chatmill.status", "not finished"),
+        "status": read_status(tags.get("chatmill.status", "not finished")),
         "run": holder_run_id(run),
         "pipeline_run": maker.data.tags.get(PARENT) if maker else None,
         "git_commit": _recorded_commit(maker.data.tags) if maker else None,

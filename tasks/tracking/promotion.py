@@ -12,7 +12,7 @@ from tasks.engine.output import StageOutput
 from tasks.evaluation.scores import Score, ScoreComparison, compare_scores, read_comparison
 from tasks.tracking import approval
 from tasks.tracking.alias_changes import PERSON, AliasChange, describe_change, rolled_back
-from tasks.tracking.approval import REFUSED, approval_state
+from tasks.tracking.approval import REJECTED, approval_state
 from tasks.tracking.products import version_address
 
 
@@ -83,7 +83,7 @@ def withheld_by_person(moves: list[AliasChange], same: list[Any]) -> str:
             f"{move.time or 'an unknown time'} ({describe_change(move)}); "
             f"`chatmill rollback {version_address(names[move.before])} --reason TEXT` takes it back"
         )
-    refused = [found for found in same if approval_state(found.tags) == REFUSED]
+    refused = [found for found in same if approval_state(found.tags) == REJECTED]
     # A refused version that became champion later was taken back by a person.
     if refused and not any(move.now in names for move in moves):
         return f"it is version {refused[0].version}, which was {approval.describe_approval(refused[0])}"

@@ -17,6 +17,7 @@ from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 
 from model.errors import UserError
+from tasks.common.stage_status import IS_COMPUTED, read_status
 from tasks.engine.output import MANIFEST
 
 # The second condition leaves out runs of other teams in a shared store.
@@ -139,7 +140,7 @@ def made_seconds(client: MlflowClient, preset: str, stage: str, most: int = 50) 
 
     Only the last `most` runs of that stage, of all presets, are read.
     """
-    condition = f"tags.`chatmill.stage` = '{stage}' and tags.`chatmill.status` = 'made'"
+    condition = f"tags.`chatmill.stage` = '{stage}' and {IS_COMPUTED}"
     return [
         float(run.data.tags["chatmill.seconds"])
         for run in search_runs(client, condition, most=most)
@@ -182,7 +183,7 @@ def _stage_run(pipeline: Run, child: Run) -> StageRun:
         pipeline.info.start_time,
         tags["chatmill.stage"],
         child.info.status,
-        tags.get("chatmill.status", ""),
+        read_status(tags.get("chatmill.status", "")),
         tags.get("chatmill.key", ""),
         tags.get("chatmill.reuses", child.info.run_id),
         pipeline.data.tags.get("git.commit", ""),

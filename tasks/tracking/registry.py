@@ -38,11 +38,11 @@ from tasks.tracking.alias_changes import (
 from tasks.tracking.approval import (
     APPROVAL,
     APPROVED,
-    LATE,
+    EXPIRED,
     MOMENT,
-    REFUSED,
+    PENDING,
+    REJECTED,
     TIME,
-    WAITS,
     WHO,
     WHY,
     ApprovalRequest,
@@ -267,9 +267,9 @@ class Registry:
         version = _version_name(known)
         says = f"version {version} of {self.product.name}"
         holds = version == _version_name(champion)
-        if not holds and (stands := approval_state(known.tags)) in (WAITS, LATE, REFUSED):
+        if not holds and (stands := approval_state(known.tags)) in (PENDING, EXPIRED, REJECTED):
             stood = f"{says} is this model; {approval.describe_approval(known)}"
-            return Registered(version, False, stood, stands == WAITS)
+            return Registered(version, False, stood, stands == PENDING)
         if withheld and not holds:
             return Registered(version, False, f"{says} is this model; {withheld}")
         # The history decides: a version that was champion once lost that place to a decision, which stays.
@@ -301,7 +301,7 @@ class Registry:
         Raises:
             UserError: The version does not wait, or was decided otherwise.
         """
-        wanted = APPROVED if yes else REFUSED
+        wanted = APPROVED if yes else REJECTED
         why = _check_reason(why) or wanted
         with self.alone():
             self._finish()
@@ -315,10 +315,10 @@ class Registry:
             stands, says = approval_state(found.tags), f"version {version} of {self.product.name}"
             if stands == wanted:
                 return Registered(version, version == holder, f"{says}: {approval.describe_approval(found)}")
-            if stands != WAITS and not (stands == LATE and in_time):
+            if stands != PENDING and not (stands == EXPIRED and in_time):
                 raise UserError(f"{says}: {approval.describe_approval(found)}")
             if version == holder and not yes:
-                raise UserError(f"{says} is the champion already; `chatmill rollback` takes it back")
+                raise UserError(f"{says} is the champion already; `chatmill rollback` reverts that")
             # Compared again: the champion may have changed while the version waited.
             wins, reason = beats_champion(found, known.get(holder))
             wins = wins and yes and version != holder
@@ -337,7 +337,7 @@ class Registry:
         if yes:
             rest = f"is not the champion: {reason}; {approval.override_hint(found)}"
         else:
-            rest = f"was refused by {who}" + (f"; the champion stays version {holder}" if holder else "")
+            rest = f"was rejected by {who}" + (f"; the champion stays version {holder}" if holder else "")
         return Registered(version, False, f"{says} {rest}")
 
     def _promote(self, version: str, reason: str, moves: Sequence[AliasChange], recorded: int) -> None:

@@ -19,6 +19,7 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_
 from model.events import Evaluation, Event, Step
 from tasks.common.file_lock import CLOSED as READ_ONLY
 from tasks.common.names import mlflow_key
+from tasks.common.stage_status import status_of
 from tasks.engine.cache_key import flatten_values, plain_parameters
 from tasks.engine.catalog import read_declaration
 from tasks.engine.declaration import StageDeclaration
@@ -333,7 +334,7 @@ class Tracker:
         tags = {
             "chatmill.key": reference.key,
             "chatmill.digest": reference.digest,
-            "chatmill.status": "reused" if reference.reused else "made",
+            "chatmill.status": status_of(reference.reused),
             "chatmill.seconds": str(reference.seconds),
             **({"chatmill.reuses": reuses} if reuses else {}),
         }
@@ -375,7 +376,7 @@ class Tracker:
             **reference.cost,
             # MLflow takes at most 8,000 characters in a tag.
             "runs": reference.cost.get("runs", [])[-MOST_ATTEMPTS:],
-            "status": "reused" if reference.reused else "made",
+            "status": status_of(reference.reused),
             "key": reference.key,
             "holder": holder,
             "data": data_hash,

@@ -73,7 +73,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_run_first_time_makes_every_stage_with_metrics_and_report(root: Path) -> None:
     found = summary(root)
     assert [entry["name"] for entry in found["stages"]] == STAGES
-    assert set(statuses(root).values()) == {"made"}
+    assert set(statuses(root).values()) == {"computed"}
     told = {"seconds", "prefect_run_id", "mlflow_run_id", "data_hash", "git_commit", "pending_version"}
     assert set(found) == {"stages", *told}
     metrics = {entry["name"]: entry["metrics"] for entry in found["stages"]}
@@ -114,7 +114,7 @@ def test_run_again_reuses_all_stages_and_registers_nothing(root: Path) -> None:
     before = [entry["key"] for entry in summary(root)["stages"]]
     versions = mlflow(root, "select count(*) from model_versions")
     chatmill(root, "run", "--config", str(SMOKE))
-    assert set(statuses(root).values()) == {"reused"}
+    assert set(statuses(root).values()) == {"cached"}
     assert [entry["key"] for entry in summary(root)["stages"]] == before
     assert mlflow(root, "select count(*) from model_versions") == versions
     named = mlflow(root, "select count(*) from tags where key = 'chatmill.reuses'")

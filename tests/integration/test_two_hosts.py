@@ -51,14 +51,14 @@ def stages(hosts: Hosts, root: Path, *changes: str) -> dict[str, dict[str, objec
 
 def test_training_stage_on_worker_host_is_tracked_cached_and_checked(hosts: Hosts) -> None:
     made = stages(hosts, hosts.cpu, *hosts.changes)
-    assert {entry["status"] for entry in made.values()} == {"made"}
+    assert {entry["status"] for entry in made.values()} == {"computed"}
     assert logs(hosts.gpu) == {"pretrain"} and not logs(hosts.cpu)
     # Its figures stand in the run that the flow opened for it, step by step.
     client = asked(hosts)
     folder = Path(str(made["pretrain"]["folder"]))
     assert folder.is_relative_to(hosts.cpu) and (folder / "model" / "model.safetensors").exists()
     run = client.get_run(json.loads((folder / "manifest.json").read_text())["run"])
-    assert run.info.status == "FINISHED" and run.data.tags["chatmill.status"] == "made"
+    assert run.info.status == "FINISHED" and run.data.tags["chatmill.status"] == "computed"
     steps = {metric.step for metric in client.get_metric_history(run.info.run_id, "loss")}
     assert steps == set(range(1, 21))
     assert run.data.tags["mlflow.parentRunId"]
@@ -66,7 +66,7 @@ def test_training_stage_on_worker_host_is_tracked_cached_and_checked(hosts: Host
     # The other host has it all from the remote, and makes nothing.
     (hosts.gpu / "data.dvc").write_bytes((hosts.cpu / "data.dvc").read_bytes())
     again = stages(hosts, hosts.gpu, *hosts.changes[:1])
-    assert {entry["status"] for entry in again.values()} == {"reused"}
+    assert {entry["status"] for entry in again.values()} == {"cached"}
     assert [entry["key"] for entry in again.values()] == [entry["key"] for entry in made.values()]
 
     # A worker with other code would make another model: it is told so in one sentence.

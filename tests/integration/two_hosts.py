@@ -178,7 +178,7 @@ def chain(hosts: Hosts) -> None:
     for entry in summary(hosts.cpu)["stages"]:
         where = "gpu" if entry["name"] in logs(hosts.gpu) else "cpu"
         print(f"{entry['name']:<10} {entry['status']:<7} {where}  {entry['seconds']:6.1f} s")
-    assert set(statuses(hosts.cpu).values()) == {"made"}, statuses(hosts.cpu)
+    assert set(statuses(hosts.cpu).values()) == {"computed"}, statuses(hosts.cpu)
     assert logs(hosts.gpu) == set(PLACED) and not logs(hosts.cpu)
     print(f"the chain over two hosts: {took:.1f} s; the champion is version {champion(hosts)}")
 
@@ -186,12 +186,12 @@ def chain(hosts: Hosts) -> None:
     began = time.monotonic()
     changes = [word for change in (*hosts.changes[:1], JUDGED) for word in ("--set", change)]
     hosts.run(hosts.gpu, "-m", "flows.cli.main", "run", "--config", SMOKE, *changes)
-    assert set(statuses(hosts.gpu).values()) == {"reused"}, statuses(hosts.gpu)
+    assert set(statuses(hosts.gpu).values()) == {"cached"}, statuses(hosts.gpu)
     print(f"the same at the other host: {time.monotonic() - began:.1f} s, every stage reused")
     began = time.monotonic()
     changes = [word for change in (*hosts.changes, JUDGED) for word in ("--set", change)]
     hosts.run(hosts.cpu, "-m", "flows.cli.main", "run", "--config", SMOKE, *changes)
-    assert set(statuses(hosts.cpu).values()) == {"reused"}, statuses(hosts.cpu)
+    assert set(statuses(hosts.cpu).values()) == {"cached"}, statuses(hosts.cpu)
     print(f"again at the first: {time.monotonic() - began:.1f} s, every stage reused, no worker asked")
     files = [path for path in (hosts.folder / "shared").rglob("*") if path.is_file()]
     print(f"at the remote: {len(files)} files, {sum(path.stat().st_size for path in files) / 1e6:.1f} MB")

@@ -85,17 +85,17 @@ def test_why_first_run_of_preset_has_no_run_before(root):
     pipeline(root, "a", preset="smoke")
     first = pipeline(root, "a")
     said = say("write")
-    assert f"write was reused in run {first[:12]} (demo" in said
-    assert "there is no run before" in said
+    assert f"write was cached in run {first[:12]} (demo" in said
+    assert "no earlier run of preset" in said
 
 
 def test_why_changed_parameter_is_named_as_reason(root):
     first, second, third, fourth = (pipeline(root, words) for words in ("a", "b", "a", "a"))
     said = say("write", second)
-    assert "was made" in said and f"the run before: run {first[:12]}" in said
+    assert "was computed" in said and f"previous run: run {first[:12]}" in said
     assert "parameter  words  a → b" in said
     said = say("write", third[:10])
-    assert "was reused" in said and "words  b → a" in said and "reused all the same" in said
+    assert "was cached" in said and "words  b → a" in said and "cached anyway" in said
     said = say("write")
     assert f"in run {fourth[:12]}" in said and "nothing that it depends on differs" in said
 
@@ -104,7 +104,7 @@ def test_why_deleted_output_is_reason(root):
     pipeline(root, "a")
     shutil.rmtree(root / "var" / "cache" / "artifacts")
     pipeline(root, "a")
-    assert "made since its output was gone" in say("write")
+    assert "computed because its output was missing" in say("write")
 
 
 def test_why_lost_manifest_is_reported(root):
@@ -113,7 +113,7 @@ def test_why_lost_manifest_is_reported(root):
     for path in (root / "var" / "mlflow" / "artifacts").rglob("manifest.json"):
         path.unlink()
     said = say("write")
-    assert f"the manifest of run {first[:12]}" in said and "is gone from MLflow" in said
+    assert f"the manifest of run {first[:12]}" in said and "is missing in MLflow" in said
 
 
 def test_why_failed_stage_is_skipped_in_comparison(root):
@@ -122,7 +122,7 @@ def test_why_failed_stage_is_skipped_in_comparison(root):
         pipeline(root, "fail")
     assert "not finished (failed)" in say("write")
     pipeline(root, "b")
-    assert f"the run before: run {first[:12]}" in say("write")
+    assert f"previous run: run {first[:12]}" in say("write")
 
 
 def test_why_unknown_stage_or_run_is_refused_with_one_sentence(root):

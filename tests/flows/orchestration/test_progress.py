@@ -64,8 +64,8 @@ def test_progress_display_without_terminal_prints_few_plain_lines() -> None:
     assert lines[1] == "  pretrain  10/40 loss 0.100 · 12,346 tokens/s · 30.0 s left"
     assert [line.split()[1] for line in lines[1:5]] == ["10/40", "20/40", "30/40", "40/40"]
     assert lines[5] == "  pretrain  going on from [step 3]"
-    assert lines[6].split() == ["pretrain", "made", "61.0", "s", "1.983", "bits", "per", "byte"]
-    assert lines[7].split()[1] == "reused"
+    assert lines[6].split() == ["pretrain", "computed", "61.0", "s", "1.983", "bits", "per", "byte"]
+    assert lines[7].split()[1] == "cached"
     assert log == [
         "pretrain: going on from [step 3]",
         "pretrain: made, 61.0 s, 1.983 bits per byte",
@@ -145,14 +145,14 @@ def test_show_outcome_lists_stages_answers_and_next_commands(tmp_path: Path) -> 
     }
     (folder / "answers.json").write_text(json.dumps([answer]))
     stages = [
-        {"name": "pretrain", "status": "made", "seconds": 61.0, "folder": "/p", "metrics": DONE.metrics},
-        {"name": "evaluate", "status": "reused", "seconds": 0.1, "folder": str(folder), "metrics": {}},
-        {"name": "report", "status": "made", "seconds": 0.2, "folder": "/r", "metrics": {"bytes": 7}},
+        {"name": "pretrain", "status": "computed", "seconds": 61.0, "folder": "/p", "metrics": DONE.metrics},
+        {"name": "evaluate", "status": "cached", "seconds": 0.1, "folder": str(folder), "metrics": {}},
+        {"name": "report", "status": "computed", "seconds": 0.2, "folder": "/r", "metrics": {"bytes": 7}},
     ]
     console = screen()
     show_outcome(Outcome(stages, 70.0, "p", "m", "h", "c"), console)
     text = written(console)
-    for part in ("pretrain", "made", "61.0", "1.983 bits per byte", "reused", "film.", "joy.", "[bold]"):
+    for part in ("pretrain", "computed", "61.0", "1.983 bits per byte", "cached", "film.", "joy.", "[bold]"):
         assert part in text
     assert "make dashboards" in text and "chatmill chat" in text
 

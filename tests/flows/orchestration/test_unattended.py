@@ -258,7 +258,7 @@ def test_approve_suspended_run_ends_with_decision(webhook: None, client: SyncPre
     # The evaluation stands where the person decides: in the form, and as a page of the run.
     form, *pages = shown_to_a_person(client, first)
     assert form in pages and "| aligned assistant (RLHF): the judge’s mean score | 0.4 |  |" in form
-    listed = [line.split()[1] for line in say("models").splitlines() if "waits" in line]
+    listed = [line.split()[1] for line in say("models").splitlines() if "pending" in line]
     assert listed == ["2", "1"]
 
     assert "`chatmill approve smoke/1 --show`" in came("a model of smoke waits for a person")
@@ -266,7 +266,7 @@ def test_approve_suspended_run_ends_with_decision(webhook: None, client: SyncPre
     assert (
         "aligned assistant (RLHF): the judge’s mean score" in shown
         and "no champion yet" in shown
-        and "waits for a person until" in shown
+        and "pending until" in shown
     )
     assert "wants its reason" in say("approve", first.name, "--reject", code=2)
     assert "more than one version is meant (smoke/2, smoke/1)" in say("approve", code=2)
@@ -279,7 +279,7 @@ def test_approve_suspended_run_ends_with_decision(webhook: None, client: SyncPre
     name, message = go_on(client, first)
     assert name == "Completed" and "approved by" in message and "reads well" in message
     assert go_on(client, second) == (
-        "Completed", "version 2 of smoke was refused by ann; the champion stays version 1",
+        "Completed", "version 2 of smoke was rejected by ann; the champion stays version 1",
     )  # fmt: skip
     assert "champion of smoke: version 1" in say("models") and "reads well" in say("models", "--history")
     again = say("approve", "1")

@@ -59,7 +59,7 @@ def test_read_costs_resumed_work_is_not_lost_reuse_is_saved(root: Path) -> None:
     costs = read_costs(tracker.client, 0.0)
     assert (costs.runs, costs.unmeasured) == (4, 0)
     whole = in_all(costs.taken)
-    assert (whole.made, whole.reused, whole.ended) == (3, 2, 1)
+    assert (whole.computed, whole.cached, whole.ended) == (3, 2, 1)
     assert whole.gpu_seconds == 150 and whole.gpu_lost == 20 and whole.repeated_steps == 7
     assert whole.cpu_saved == 20 and whole.gpu_saved == 0
     assert 10 <= whole.cpu_seconds < 20 and whole.cpu_lost == pytest.approx(whole.cpu_seconds - 10)

@@ -93,7 +93,7 @@ def test_trace_model_follows_reused_stages(store):
     found = trace_model(client, "1", root)
     assert found["pipeline_run"] == second and found["git_commit"] == "def" and found["git_diff"] is True
     told = {each["stage"]: (each["status"], each["pipeline_run"]) for each in found["stages"]}
-    assert told == {"ingest": ("reused", first), "split": ("reused", first), "rlhf": ("made", second)}
+    assert told == {"ingest": ("cached", first), "split": ("cached", first), "rlhf": ("computed", second)}
     assert found["data_hash"] == "0123.dir" and found["environment"] == {"lock": "lock", "device": "cpu"}
     assert found["sources"] == [{"name": "s", "archive": "x", "pin": {"sha256": "12"}}]
     assert found["labels"] == {"(unnamed)": {"train": 1}, "ann": {"train": 1, "test": 1}, "bob": {"train": 1}}

@@ -12,8 +12,8 @@ from model.errors import UserError
 from tasks.engine.output import StageOutput
 from tasks.tracking.alias_changes import ELSEWHERE, GATE, PERSON
 from tasks.tracking.approval import (
-    LATE,
-    REFUSED,
+    EXPIRED,
+    REJECTED,
     UNTIL,
     ApprovalRequest,
     approval_state,
@@ -222,12 +222,12 @@ def test_decide_refused_model_stays_out(registry):
     three(registry)
     register(registry, "d", 0.4, question=ASKS)
     assert registry.decide("4", False, "ann", "rude").says == (
-        "version 4 of chatmill was refused by ann; the champion stays version 3"
+        "version 4 of chatmill was rejected by ann; the champion stays version 3"
     )
-    assert stands(registry, "4") == REFUSED
-    assert "refused by ann" in register(registry, "d", 0.4).says
+    assert stands(registry, "4") == REJECTED
+    assert "rejected by ann" in register(registry, "d", 0.4).says
     other = register(registry, "d", 0.5, gate="other")
-    assert other.version == "5" and not other.champion and "refused by ann" in other.says
+    assert other.version == "5" and not other.champion and "rejected by ann" in other.says
     assert champion(registry) == "3" and len(registry.moves()) == 3
     assert registry.rollback("4", "it was the labels", "ann").now == champion(registry)
 
@@ -245,19 +245,35 @@ def test_decide_compares_with_current_champion_late_word_is_refused(registry):
 
     register(registry, "f", 0.6, question=ASKS)
     registry.client.set_model_version_tag(MODEL, "6", UNTIL, "2001-01-01T00:00:00Z")
-    assert stands(registry, "6") == LATE
-    with pytest.raises(UserError, match=r"nobody decided until 2001.*chatmill rollback chatmill/6 --reason"):
+    assert stands(registry, "6") == EXPIRED
+    with pytest.raises(UserError, match=r"approval expired at 2001.*chatmill rollback chatmill/6 --reason"):
         registry.decide("6", True, "ann", "")
     assert not register(registry, "f", 0.6).champion
     # A decision made in time counts, although its run resumed late.
     assert registry.decide("6", True, "ann", "", in_time=True).champion
     for name, says in (
-        ("", "no model waits"),
-        ("9", "9 is no version or run"),
-        ("run", "run is no"),
+        ("", "no model waits for approval"),
+        ("9", "9 is not a version or run"),
+        ("run", "run is not"),
     ):
         with pytest.raises(UserError, match=says):
             find_version_asked(registry.versions(), name)
+
+
+@pytest.mark.parametrize(
+    ("stored", "state", "listed"),
+    [("waits", "pending", True), ("refused", "rejected", False), ("late", "expired", False)],
+)
+def test_approval_state_of_older_version_has_present_name(registry, stored, state, listed):
+    asked = register(registry, "d", 0.4, question=ASKS)
+    registry.client.set_model_version_tag(MODEL, asked.version, "approval", stored)
+    assert stands(registry, asked.version) == state
+    if listed:
+        assert str(find_version_asked(registry.versions(), "").version) == asked.version
+        assert registry.decide(asked.version, True, "ann", "").champion
+    else:
+        assert not register(registry, "d", 0.4).champion
+        assert registry.rollback(asked.version, "needed", "ann").now == champion(registry)
 
 
 def test_evaluation_rows_compare_with_champion(registry, tmp_path):

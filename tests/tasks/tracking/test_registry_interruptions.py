@@ -136,11 +136,11 @@ def test_registry_interrupted_change_is_completed_by_same_command(
             assert registry.moves()[-1].why == ("reads well" if change is approve else "rude")
         if change in (approve, refuse):
             tags = client.get_model_version(MODEL, "4").tags
-            assert approval_state(tags) == ("approved" if change is approve else "refused"), last
+            assert approval_state(tags) == ("approved" if change is approve else "rejected"), last
             assert tags["approval.who"] == "ann"
         if out:
             again = register(registry, out, 0.9, gate="another verdict")
-            assert not again.champion and ("not promoted again" in again.says or "refused by" in again.says)
+            assert not again.champion and ("not promoted again" in again.says or "rejected by" in again.says)
             assert str(client.get_model_version_by_alias(MODEL, CHAMPION).version) == champion
         if reached < last:
             break

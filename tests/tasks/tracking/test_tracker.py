@@ -15,6 +15,7 @@ from model.events import Step
 from tasks.engine.cache_key import flatten_values
 from tasks.engine.output import StageOutput
 from tasks.tracking.products import CHAMPION, MODEL
+from tasks.tracking.queries import made_seconds
 from tasks.tracking.tracker import Tracker
 
 
@@ -70,12 +71,20 @@ def track(tracker: Tracker, reference: StageOutput, parents=()) -> StageOutput:
     return StageOutput(**{**vars(reference), "run": run})
 
 
+def test_made_seconds_counts_computed_stages_of_both_versions(tracker, tmp_path):
+    seconds = {"made": 1.0, "reused": 2.0, "computed": 3.0, "cached": 4.0}
+    for status, took in seconds.items():
+        made = track(tracker, output(tmp_path, key=status, seconds=took))
+        tracker.client.set_tag(made.run, "chatmill.status", status)
+    assert sorted(made_seconds(tracker.client, "demo", "rlhf")) == [1.0, 3.0]
+
+
 def test_close_stage_child_run_has_metrics_files_and_data(tracker, tmp_path):
     made = track(tracker, output(tmp_path), parents=["one", "two"])
     run = tracker.client.get_run(made.run)
     assert run.data.tags["mlflow.parentRunId"] == tracker.run
     assert run.data.tags["chatmill.inputs"] == "one,two"
-    assert run.data.tags["git.commit"] == "abc" and run.data.tags["chatmill.status"] == "made"
+    assert run.data.tags["git.commit"] == "abc" and run.data.tags["chatmill.status"] == "computed"
     assert run.data.tags["chatmill.seconds"] == "2.5"
     assert run.data.params == {"optimizer.learning_rate": "0.1"}
     assert len(tracker.client.get_metric_history(made.run, "loss")) == 1200

@@ -1,0 +1,17 @@
+"""The status of a stage, in records of both versions."""
+
+import pytest
+
+from tasks.common.stage_status import CACHED, COMPUTED, read_status, status_of
+
+
+@pytest.mark.parametrize(
+    ("stored", "status"),
+    [("made", COMPUTED), ("reused", CACHED), ("computed", COMPUTED), ("cached", CACHED), ("", "")],
+)
+def test_read_status_of_either_version_has_present_name(stored: str, status: str) -> None:
+    assert read_status(stored) == status
+
+
+def test_status_of_says_whether_output_was_cached() -> None:
+    assert (status_of(True), status_of(False)) == (CACHED, COMPUTED)
