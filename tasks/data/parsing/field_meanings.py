@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Any
 
 Meaning = str | Mapping[str, float | str]
-_MEANINGS = ("ignore", "verdict", "vote", "review", "weight", "mask", "deleted", "text")
+_MEANINGS = ("ignore", "verdict", "penalty", "vote", "review", "weight", "mask", "deleted", "text")
 REVIEWS = ("accept", "reject", "ignore")
 
 
@@ -47,6 +47,14 @@ IGNORE = frozenset(("ignore", "ignored", "skip", "skipped", "pending", "draft"))
 # Names of scores for which higher is better, unlike ranks, lengths and losses.
 HIGHER_IS_BETTER = word_set(
     "grade points quality rating ratings reward rewards score scores stars upvotes votes"
+)
+
+# Names of scores for which lower is better.
+LOWER_IS_BETTER = word_set(
+    """
+    dislikes downvotes error errors hallucination hallucinations harm harmful harmfulness inaccuracies loss
+    mistake mistakes penalty perplexity rank ranking ranks toxic toxicity
+    """
 )
 
 # Names with a known meaning, and the kind of value of each.
@@ -116,24 +124,44 @@ def _split_words(name: str) -> list[str]:
 
 
 THUMBS = {"👍": "thumbs_up", "👎": "thumbs_down"}
-_TINTS = re.compile("[\U0001f3fb-\U0001f3ff\ufe0e\ufe0f]")
+# Skin tones, variation selectors, and characters without width, which web pages leave in copied cells.
+_TINTS = re.compile("[\U0001f3fb-\U0001f3ff\ufe0e\ufe0f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+_SHORTCODE = re.compile(r":([\w+-]{1,40}):(?::skin-tone-\d:)?")
+_SIGNED = re.compile(r"[-+]\d+(?:[.,]\d+)?")
 
 
 def plain_picture(text: str) -> str:
-    """Return an emoji without its skin tone and variation selector."""
-    return _TINTS.sub("", text.strip())
+    """Return an emoji without its skin tone and variation selector, and a text without invisible marks."""
+    return _TINTS.sub("", text.strip()).strip()
+
+
+def _plain_spelling(text: str) -> str:
+    """Return a text without invisible marks, and the name alone of an emoji written as `:thumbsdown:`."""
+    text = text.strip() if text.isascii() else plain_picture(text)
+    code = _SHORTCODE.fullmatch(text)
+    return code[1] if code else text
 
 
 def normalize_value(value: Any) -> str:
-    """Return a value in the spelling for comparisons: lower case, one underscore between words."""
-    if isinstance(value, str) and not value.isascii():
-        value = plain_picture(value)
+    """Return a value in the spelling for comparisons: lower case, one underscore between words.
+
+    A signed number keeps its sign.
+    """
+    if isinstance(value, str):
+        value = _plain_spelling(value)
+        if _SIGNED.fullmatch(value):
+            return value
     return re.sub(r"[\s_-]+", "_", value.strip().lower()) if isinstance(value, str) else str(value).lower()
 
 
 def plain_word(text: str) -> str:
-    """Return a text without case and accents, with one underscore between words."""
-    text = plain_picture(text) if not text.isascii() else text.strip()
+    """Return a text without case and accents, with one underscore between words.
+
+    A signed number keeps its sign: -1 and 1 are opposite verdicts.
+    """
+    text = _plain_spelling(text)
+    if _SIGNED.fullmatch(text):
+        return text
     if not text.isascii():
         marked = unicodedata.normalize("NFKD", text)
         text = "".join(c for c in marked if unicodedata.category(c) != "Mn")
@@ -200,6 +228,7 @@ _SCALE = re.compile(
 
 _WORDS, NUMBERS, _FEW, ONES, PICTURES = "words", "plain numbers", "plain numbers to 5", "1 and -1", "stars"
 ZERO_THUMBS, MINUS_THUMBS = "0 and 1", "-1 and 1"
+PENALTIES = "penalties, of which fewer are better"
 
 
 def scale_of(value: Any, kind: str) -> str:
@@ -213,6 +242,8 @@ def scale_of(value: Any, kind: str) -> str:
     Returns:
         The scale; empty for a value that is no verdict.
     """
+    if kind == "penalty":
+        return PENALTIES
     if kind in ("thumb", "thumb_down", "word") and not isinstance(value, bool):
         number = as_score(value)
         if number in (0, -1):
@@ -268,9 +299,6 @@ def as_verdict(value: Any) -> float | None:
         return 1.0 if value else -1.0
     word = normalize_value(value) if isinstance(value, str) else ""
     bare = word.strip("_.!") or word
-    # `normalize_value` takes the sign of -1 for a separator of words.
-    if isinstance(value, str) and value.strip() in ("+1", "-1"):
-        return float(value)
     return 1.0 if bare in POSITIVE else -1.0 if bare in NEGATIVE else None
 
 
@@ -336,6 +364,10 @@ def _score_meaning(kind: str, value: Any) -> float | None:
         sign = -1.0 if value == -1 else sign
         return -sign if sign is not None and kind == "thumb_down" else sign
     word = as_verdict(value)
+    if kind == "penalty":
+        flag = as_flag(value) if isinstance(value, str | bool) and as_score(value) is None else None
+        number = as_score(value) if flag is None else 1.0 if flag else -1.0
+        return None if number is None else 0.0 - number
     if kind == "word":
         # Whole numbers may be classes, of which only the preset can say which is better.
         return word

@@ -9,10 +9,14 @@ from typing import Any
 from model.errors import UserError
 from tasks.data.parsing.annotators import normalize_annotator
 from tasks.data.parsing.base import ParseOptions
-from tasks.data.parsing.field_meanings import HIGHER_IS_BETTER, as_score, flatten_name, is_empty, word_set
+from tasks.data.parsing.field_meanings import (
+    HIGHER_IS_BETTER,
+    LOWER_IS_BETTER,
+    as_score,
+    flatten_name,
+    is_empty,
+)
 from tasks.data.parsing.preference_fields import ANNOTATORS
-
-_LOWER = word_set("error errors harm harmful harmfulness loss perplexity rank toxic toxicity")
 
 
 def check_annotators(values: Mapping[str, Any], reading: ParseOptions, where: str) -> None:
@@ -47,7 +51,7 @@ def check_side_scores(leaves: Iterable[tuple[str, Any]], reading: ParseOptions, 
     for path, value in leaves:
         words = set(flatten_name(path.replace(".", " ").replace("[]", "")).split("_"))
         # Names such as harmfulness_score have a word of both kinds, and lower is better.
-        if words & HIGHER_IS_BETTER and not words & _LOWER and path not in reading.fields:
+        if words & HIGHER_IS_BETTER and not words & LOWER_IS_BETTER and path not in reading.fields:
             scores[path] = as_score(value)
     for path, score in scores.items():
         # Only keys that name the side can be compared, such as score_chosen and score_rejected.

@@ -11,6 +11,7 @@ from tasks.data.parsing.field_meanings import (
     HIGHER_IS_BETTER,
     IGNORE,
     KNOWN,
+    LOWER_IS_BETTER,
     NEGATIVE,
     POSITIVE,
     REJECT,
@@ -18,7 +19,7 @@ from tasks.data.parsing.field_meanings import (
     as_score,
     flatten_name,
 )
-from tasks.data.parsing.verdict_names import BAD_FLAGS, BAD_WORDS, GOOD_FLAGS, GOOD_WORDS
+from tasks.data.parsing.verdict_names import BAD_FLAGS, BAD_WORDS, GOOD_FLAGS, GOOD_WORDS, UNSURE
 from tasks.data.parsing.verdict_values import DRAFTS, LONG, MOST_VALUES, REMOVED
 
 LITERAL = "a list or an object that was written as text"
@@ -30,6 +31,12 @@ _LEFT_OUT = BAD_FLAGS | BAD_WORDS | frozenset((
     "banned", "blocked", "deleted", "discard", "discarded", "drop", "dropped", "exclude", "excluded", "flag",
     "flagged", "harmful", "hidden", "opt", "out", "removed", "skip", "skipped", "spam", "toxic", "unsafe",
 ))  # fmt: skip
+# Names of judgements against an answer: true is bad, and more is worse.
+_AGAINST = LOWER_IS_BETTER | frozenset((
+    "bad", "declined", "dislike", "disliked", "downvote", "downvoted", "fail", "failed", "incorrect",
+    "invalid", "loser", "reject", "rejected", "thumbsdown", "unhelpful", "wrong",
+))  # fmt: skip
+_NOT = frozenset(("no", "non", "not", "without", "free"))
 _KEPT = GOOD_FLAGS | GOOD_WORDS | frozenset(("keep", "kept", "usable", "use", "valid", "verified"))
 
 
@@ -57,11 +64,15 @@ def propose_meaning(path: str, looks: str, values: Collection[str], has_pairs: b
     if looks == MASK:
         return _mapping(sorted(known))
     if known and known <= TRUE | FALSE and words & (_LEFT_OUT | _KEPT):
-        bad, negated = bool(words & _LEFT_OUT), bool(words & {"no", "non", "not", "without", "free"})
+        bad, negated = bool(words & _LEFT_OUT), bool(words & _NOT)
         return "deleted" if bad is not negated else "weight"
     if has_pairs and KNOWN.get(flatten_name(path)) in ("number", "thumb", "thumb_down", "word"):
         # Other values of this key are read by its name, and a mapping would have to list them all.
         return "verdict"
+    against = (words & _AGAINST and not words & _NOT) or {"no", "preference"} <= words
+    if known and against and (known <= TRUE | FALSE or all(map(_is_score, known))):
+        # A rank or a flag `wrong` read as a score would make the worst answer the best one.
+        return "penalty" if has_pairs else "deleted" if known <= TRUE | FALSE else "ignore"
     flags = known <= TRUE | FALSE and (has_pairs or words & HIGHER_IS_BETTER)
     if known and known <= ACCEPT | REJECT | IGNORE and not flags:
         return "review"
@@ -78,12 +89,12 @@ def _is_score(value: str) -> bool:
 
 
 def _mapping(values: list[str]) -> str:
-    removed = set(values) & (REMOVED | DRAFTS)
+    removed = set(values) & (REMOVED | DRAFTS | UNSURE)
     said = []
     for value in values:
         # A key that marks removed rows accepts all others. Otherwise an unclear value excludes its row.
         unclear = "accept" if removed else "ignore"
-        meaning = "ignore" if value in REMOVED | DRAFTS else unclear
+        meaning = "ignore" if value in REMOVED | DRAFTS | UNSURE else unclear
         meaning = "accept" if value in POSITIVE | ACCEPT else meaning
         meaning = "reject" if value in NEGATIVE | REJECT else meaning
         said.append(f"{yaml_scalar(value)}: {meaning}")

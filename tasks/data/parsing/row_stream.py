@@ -236,7 +236,7 @@ def _turns_walked(path: str, value: Any, reading: ParseOptions, where: str, tall
                     f"{where}, turn {number}: {inside} is {held!r:.40}, which fields gives no meaning"
                 )
             if read is None:
-                _count_unread(inside, held, reading, where, tally)
+                _count_unread(inside, held, reading, where, tally, inside)
             elif read[0] == "learn":
                 learned = learned and read[1]
             elif read[0] in ("review", "deleted"):
@@ -257,13 +257,29 @@ def _speaks(turn: Mapping[str, Any]) -> bool:
     return role not in ("user", "human", "system", "developer", "prompter")
 
 
-def _count_unread(path: str, value: Any, reading: ParseOptions, where: str, tally: SkipCounts) -> None:
-    """Count the leaves under a key, such as `metadata.quality` or `annotations[].label`."""
+def _count_unread(
+    path: str, value: Any, reading: ParseOptions, where: str, tally: SkipCounts, turn: str = ""
+) -> None:
+    """Count the leaves under a key, such as `metadata.quality` or `annotations[].label`.
+
+    Args:
+        path: The key.
+        value: Its value.
+        reading: The options of the parser.
+        where: The row's place, for messages.
+        tally: Counts the leaves.
+        turn: The path, if it is a key of a turn.
+    """
     for index, (leaf, held) in enumerate(_leaves(path, value, 0)):
         # A row may hold a whole document of metadata; the first leaves are enough to ask about.
         if index >= MOST_LEAVES:
             return
-        if is_empty(held) or _told_of(leaf, reading, tally):
+        if is_empty(held):
+            continue
+        # A meaning of such a key would be dropped silently, as only `turn` says whose verdict it is.
+        if "[]" in leaf and leaf != turn:
+            tally.inside.add(leaf)
+        if _told_of(leaf, reading, tally):
             continue
         looks = looks_like_verdict(leaf, held)
         if not looks and any(named_as_verdict(part, held) for part in leaf.split(".")):

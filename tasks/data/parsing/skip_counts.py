@@ -60,6 +60,7 @@ class SkipCounts:
         left_out: Excluded rows and answers by reason.
         words: Cells with a null word such as `nan`, by key.
         used: Keys of the source's `fields` that were found.
+        inside: Keys in lists of objects that are no turns, such as `reactions[].name`. Only ignore is right.
     """
 
     rows: int = 0
@@ -74,6 +75,7 @@ class SkipCounts:
     left_out: Counter[str] = field(default_factory=Counter)
     words: dict[str, Seen] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
+    inside: set[str] = field(default_factory=set)
 
     def fault(self, says: str) -> None:
         """Count a row that could not be read."""
@@ -132,9 +134,12 @@ class SkipCounts:
                 self.note_scale(aspect, scale, key, where)
         self.left_out.update(other.left_out)
         self.used |= other.used
+        self.inside |= other.inside
 
     def propose(self, path: str, looks: str) -> str:
         """Return a proposal for the meaning of a key that is asked about."""
+        if path in self.inside:
+            return "ignore"
         return propose_meaning(path, looks, self.values.get(path, ()), self.pairs > 0)
 
     def asks(self) -> dict[str, Seen]:
@@ -161,7 +166,14 @@ class SkipCounts:
             raise UserError(f"source {source}: {self._describe_votes(votes, asks)}{_other_keys(asks, votes)}")
         for path, seen in asks.items():
             meaning = self.propose(path, seen.looks)
-            example = f"fields: {{{yaml_key(path)}: {meaning}}}{_format_example(seen.looks)}"
+            example = f"fields: {{{yaml_key(path)}: {meaning}}}"
+            if path in self.inside:
+                raise UserError(
+                    f"source {source}: {seen.where}: the key {shown_key(path)} is {seen.sample} and looks "
+                    f"like {seen.looks} in a list, which no format reads; write it as a key of its row, or "
+                    f"read past it under the source's fields, as in {example}" + _other_keys(asks, [path])
+                )
+            example += _format_example(seen.looks)
             raise UserError(
                 f"source {source}: {seen.where}: the key {shown_key(path)} is {seen.sample} and looks like "
                 f"{seen.looks}; say in the preset what it means, under the source's fields, as in {example}"
@@ -179,6 +191,11 @@ class SkipCounts:
                 )
         for path in fields or ():
             # A mistyped key in `fields` would otherwise leave a verdict unread, without a word.
+            if path in self.inside and fields and fields[path] != "ignore":
+                raise UserError(
+                    f"source {source}: fields gives {shown_key(path)} a meaning, and it is in a list, which "
+                    "no format reads; ignore is right for it, or write it as a key of its row"
+                )
             if path not in self.used and self.rows + self.faults:
                 raise UserError(f"source {source}: fields names the key {shown_key(path)}, which no row has")
 

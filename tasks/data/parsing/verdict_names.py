@@ -53,9 +53,10 @@ GOOD_WORDS = word_set(
 # The same for true and false only: a draft may have a number, and a permission a name.
 BAD_FLAGS = word_set(
     """
-    archive blacklisted broken confidential contaminated delete draft dup dupe duplicate duplicated erased
-    erasure expired forget garbage incomplete irrelevant needs nsfw pii private remove sensitive suspicious
-    truncated unverified
+    ambiguous archive blacklisted broken confidential conflicting contaminated contested delete disagreement
+    disputed draft dup dupe duplicate duplicated erased erasure expired flipped forget garbage incomplete
+    inconclusive inverted irrelevant needs nsfw pii private remove sensitive suspicious swapped tie tied
+    truncated uncertain undecided unsure unverified
     """
 )
 GOOD_FLAGS = word_set(
@@ -85,10 +86,18 @@ _SETTINGS = word_set("accept_encoding accept_language skip_prompt_formatting ski
 _ALWAYS = word_set(
     """
     accept accepted approved bad_answer bad_response disapproved do_not_train do_not_use dont_train dont_use
-    hallucinated low_quality no_consent opt_out opted_out reject rejected thumbs_down thumbs_up to_be_deleted
-    unusable wrong_answer 👍 👎
+    hallucinated low_quality no_consent opt_out opted_out reject rejected thumbs_down thumbs_up thumbsdown
+    thumbsup to_be_deleted unusable wrong_answer 👍 👎
     """
 )
+# Words for a doubt, beside a key such as `confidence`. A number there says how sure a person or a program is.
+UNSURE = word_set(
+    """
+    doubtful guess guessed guessing low not_confident not_sure uncertain undecided unsure very_low
+    """
+)
+_REACTIONS = word_set("emoji emojis reaction reactions")
+_DOUBTED = word_set("certainty confidence confident sure")
 
 
 def value_parts(value: Any) -> list[Any]:
@@ -123,11 +132,15 @@ def looks_like_verdict(path: str, value: Any) -> str:
             return "a verdict"
         if any(_says_unusable(words, one) for one in short):
             return "a verdict"
+        if words & _DOUBTED and any(isinstance(one, str) and plain_word(one) in UNSURE for one in short):
+            return "a verdict"
         if words & _CHOICES and any(is_choice(one) or as_score(one) in (1, 2) for one in short):
             return "a verdict"
         if words & _SIDES and last - _FILLERS <= _SIDES and any(as_flag(one) is not None for one in short):
             return "a verdict"
     told = _ALWAYS | TRUE | FALSE if last == {"answer"} else _ALWAYS
+    # Chat programs write a thumb as `+1` or `-1`, which elsewhere is a number.
+    told = told | {"+1", "-1"} if _REACTIONS & set(re.split(r"[\W_]+", path.lower())) else told
     parts = value_parts(value)
     return "a verdict" if any(plain_word(str(one)) in told for one in parts if _is_short(one)) else ""
 

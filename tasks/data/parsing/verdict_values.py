@@ -54,14 +54,23 @@ _JUDGEMENTS = _plain(
     好 差 坏 很好 很差 良好 优秀 不好 正确 錯誤 错误 通过 通過 不通过 拒绝 拒絕 接受 合格 不合格 采纳
     喜欢 不喜欢 赞 踩 良い よい 悪い 不可 正解 不正解 承認 却下 要修正 差し戻し 不採用 採用
     좋음 나쁨 좋아요 싫어요 승인 거부 거절 통과 합격 불합격 정답 오답
-    جيد سيئ ممتاز مقبول مرفوض صحيح خطأ अच्छा बुरा सही गलत
+    جيد سيئ ممتاز مقبول مرفوض صحيح خطأ अच्छा बुरा सही गलत चांगले वाईट
+    טוב רע גרוע מצוין נכון שגוי מאושר נדחה פסול خوب بد عالی درست نادرست غلط تایید_شد رد_شد اچھا برا خراب
+    ভালো খারাপ সঠিক ভুল நல்லது மோசம் మంచి చెడు ดี แย่ ไม่ดี ถูกต้อง ผิด อนุมัติ ปฏิเสธ
+    καλό καλή καλός κακό κακή κακός σωστό λάθος άριστο εγκρίθηκε απορρίφθηκε
+    hyvä huono oikein väärin hyväksytty hylätty erinomainen jó rossz helyes helytelen elfogadva elutasítva
+    kiváló bună rău corect greșit aprobat respins dåligt jättebra utmärkt felaktig dobré špatné
+    dobrý špatný správně nesprávně zlý správne nesprávne dobar loš dobro loše točno netočno slab dolent hea
+    halb labs slikts geras blogas teruk mabuti masama nzuri mbaya добре погано вірно чудово схвалено
+    відхилено добър лошо лош вярно грешно добар добра лоше
     ✅ ❌ ✔ ✖ ✗ ✓ ○ × ✕ 👍 👎 😀 😊 🙂 😡 😞 🙁 ☹ 💩 👏
     """
 )
 # States of a row that somebody removed.
 REMOVED = _plain(
     """
-    archived banned blocked delete_me deleted deprecated hidden inactive no_consent obsolete opt_out opted_out
+    archived banned blocked content_filter delete_me deleted deprecated hidden inactive no_consent obsolete
+    opt_out opted_out
     removed retracted revoked to_delete trash trashed withdrawn archiviert gelöscht papierkorb widerrufen
     archivé supprimé corbeille archivado borrado eliminado papelera removido excluído eliminato cestino
     verwijderd удалено 已删除 已刪除 削除済み 삭제됨
@@ -90,13 +99,17 @@ _NAMES = _plain(
     avaliação aprovado rejeitado qualidade pontuação julgamento correto beoordeling goedgekeurd afgekeurd
     kwaliteit oordeel betyg bedömning godkänd kvalitet vurdering godkendt godkjent ocena jakość zatwierdzone
     оценка одобрено отклонено качество рейтинг оцінка якість değerlendirme puan onay kalite đánh_giá
-    penilaian kualitas التقييم تقييم रेटिंग
+    penilaian kualitas التقييم تقييم रेटिंग मूल्यांकन הערכה דירוג ציון איכות ارزیابی امتیاز کیفیت درجہ_بندی
+    মূল্যায়ন রেটিং மதிப்பீடு αξιολόγηση βαθμολογία ποιότητα arvio arvostelu arviointi laatu értékelés
+    minősítés minőség evaluare calitate hodnocení hodnotenie kvalita ocjena оцена valoració avaluació hinnang
+    vērtējums įvertinimas tathmini
     """
 )
 # Scripts without spaces between words: such a term anywhere in the name is enough.
 _TERMS = tuple(_plain(
     """
     评分 评价 质量 审核 评级 评估 打分 評分 評價 品質 評価 判定 採点 承認 평가 점수 평점 승인 품질
+    คะแนน ประเมิน คุณภาพ
     """
 ))  # fmt: skip
 # Names that mean a grade beside a number, but a remark or something else beside a word.

@@ -198,12 +198,18 @@ def test_skip_counts_lines_possible_annotator_key_is_offered(key: str) -> None:
         (PAIR, "archived", [True], "deleted"), (PAIR, "consent", [False, True], "weight"),
         (PAIR, "is_valid", [True, False], "weight"), (PAIR, "no_error", [False], "weight"),
         (PAIR, "state", ["needs work", "done"], "{done: ignore, needs_work: ignore}"),
-        (PAIR, "state", ["rejected", "accepted"], "review"), (PAIR, "toxicity", [0.3], "verdict"),
+        (PAIR, "state", ["rejected", "accepted"], "review"), (PAIR, "toxicity", [0.3], "penalty"),
         (PAIR, "rating", [4, "very good"], "verdict"), (CHOICE, "score_a", [1], "ignore"),
         (PAIR, "label", ["good", "maybe"], "verdict"), (PAIR, "label", [1, "bad"], "verdict"),
         (PAIR, "skip_training", [True], "mask"), (PAIR, "use_for_training", [False], "weight"),
         (PAIR, "feedback", [f"fine {n}" for n in range(30)], "verdict"),
         ({"text": "Words."}, "edu_score", [2.5], "ignore"), ({"text": "Words."}, "liked", ["ok!"], "review"),
+        (PAIR, "rank", [1, 2, 3], "penalty"), (PAIR, "downvotes", [0, 7], "penalty"),
+        (PAIR, "wrong", [True, False], "penalty"), (PAIR, "is_bad", ["yes"], "penalty"),
+        (PAIR, "not_wrong", [True], "verdict"), (CHOICE, "both_bad", [False, True], "deleted"),
+        (CHOICE, "is_tie", [True], "deleted"), (CHOICE, "swapped", [1, 0], "deleted"),
+        (CHOICE, "no_preference", [True], "deleted"), ({"text": "Words."}, "error_rate", [0.5], "ignore"),
+        (CHOICE, "confidence", ["sure", "not sure"], "{not_sure: ignore, sure: accept}"),
         (CHOICE, "approved_by_lead", ["yes", "no"], "review"), (CHOICE, "verified", [True], "weight"),
     ],
 )  # fmt: skip
@@ -222,3 +228,24 @@ def test_read_rows_mapping_matches_normalized_values() -> None:
     meaning = {"needs_work": "reject", "deleted": "ignore", "loschen": "ignore", "fine": "accept"}
     found, tally = read(*rows, fields={"state": meaning})
     assert [type(one.row) for one in found] == [Rating, Pair] and not tally.faults
+
+
+def test_read_rows_penalty_counts_against_the_answer() -> None:
+    rows = [{"prompt": f"Bird {n}?", "completion": "A robin.", "rank": n} for n in (1, 2, "3")]
+    found, tally = read(*rows, fields={"rank": "penalty"})
+    tally.check("mine", {"rank": "penalty"})
+    assert [one.row.scores for one in found] == [[-1.0], [-2.0], [-3.0]]  # type: ignore[union-attr]
+    rows = [
+        {"prompt": f"Bird {n}?", "completion": "A robin.", "wrong": n} for n in (True, False, "yes", "no")
+    ]
+    found, _ = read(*rows, fields={"wrong": "penalty"})
+    assert [one.row.scores for one in found] == [[-1.0], [1.0], [-1.0], [1.0]]  # type: ignore[union-attr]
+    _, tally = read({**PAIR, "wrong": "maybe"}, fields={"wrong": "penalty"})
+    assert tally.faults == 1
+
+
+def test_skip_counts_check_penalties_beside_scores_are_two_scales() -> None:
+    rows = [{**PAIR, "rank": 1}, {**PAIR, "rating": 2}]
+    _, tally = read(*rows, fields={"rank": "penalty"})
+    with pytest.raises(UserError, match=r"two scales.*penalties, of which fewer are better"):
+        tally.check("mine", {"rank": "penalty"})

@@ -12,7 +12,7 @@ from tasks.data.file_io.files import SourceFile
 from tasks.data.formats.detect import choose_reading
 from tasks.data.formats.registry import find_format
 from tasks.data.parsing.base import ParseOptions
-from tasks.data.parsing.field_meanings import as_score
+from tasks.data.parsing.field_meanings import as_score, plain_word
 from tasks.data.parsing.reader import no_rows, read_rows
 from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.records import Pair, ParsedRow, Rating
@@ -253,3 +253,77 @@ def test_read_rows_flags_as_final_answers_are_no_reviews(row: Any, values: list[
     found, tally = read(*rows, fields={"answer": "ignore"})
     tally.check("mine", {"answer": "ignore"})
     assert len(found) == 3
+
+
+@pytest.mark.parametrize(
+    ("value", "word"),
+    [
+        (":thumbsdown:", "thumbsdown"), (":+1:", "+1"), (":-1::skin-tone-2:", "-1"), ("-1", "-1"),
+        (" +2.5 ", "+2.5"), ("good\u200b", "good"), ("\u200fBad.", "bad"), ("a -1 b", "a_1_b"),
+    ],
+)  # fmt: skip
+def test_plain_word_keeps_signs_and_drops_invisible_marks(value: str, word: str) -> None:
+    assert plain_word(value) == word
+
+
+@pytest.mark.parametrize(
+    ("value", "score"), [(":thumbsdown:", -1.0), (":+1:", 1.0), ("-1", -1.0), ("\ufeffbad", -1.0)]
+)
+def test_read_rows_vote_of_chat_program_is_rating(value: str, score: float) -> None:
+    (found,), tally = read({**PAIR, "vote": value})
+    assert isinstance(found.row, Rating) and found.row.scores == [score]
+    tally.check("mine")
+
+
+def test_skip_counts_check_proposes_opposite_meanings_for_opposite_numbers() -> None:
+    _, tally = read(*({**PAIR, "state": value} for value in ("-1", "+1", "trash")))
+    with pytest.raises(UserError, match=r'\{"\+1": accept, "-1": reject, trash: ignore\}'):
+        tally.check("mine")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("הערכה", 2), ("xyz", "גרוע"), ("ارزیابی", "بد"), ("xyz", "κακή"), ("laatu", 3), ("xyz", "huono"),
+        ("értékelés", "rossz"), ("xyz", "respins"), ("คะแนน", 4), ("xyz", "แย่"), ("xyz", "погано"),
+        ("xyz", "loše"),
+        ("xyz", "ভুল"), ("xyz", "చెడు"), ("hinnang", 1), ("xyz", "content_filter"),
+    ],
+)  # fmt: skip
+def test_skip_counts_check_verdict_in_more_languages_is_asked(key: str, value: Any) -> None:
+    _, tally = read({**PAIR, key: value})
+    with pytest.raises(UserError, match="looks like a verdict"):
+        tally.check("mine")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"reactions": [{"name": "-1", "count": 2, "users": ["U1"]}]},
+        {"notes": [{"state": "rejected", "by": "ana"}]},
+        {"meta": {"history": [{"quality": "bad"}]}},
+    ],
+)
+def test_skip_counts_check_verdict_inside_a_list_takes_ignore_alone(row: dict[str, Any]) -> None:
+    _, tally = read({**PAIR, **row})
+    with pytest.raises(UserError, match=r"looks like a verdict in a list.*\[\]\.\w+\": ignore\}") as told:
+        tally.check("mine")
+    asked = list(tally.asks())
+    assert "which no format reads" in str(told.value)
+    fields: dict[str, Any] = dict.fromkeys(asked, "review")
+    _, tally = read({**PAIR, **row}, fields=fields)
+    with pytest.raises(UserError, match="it is in a list, which no format reads; ignore is right"):
+        tally.check("mine", fields)
+    fields = dict.fromkeys(asked, "ignore")
+    found, tally = read({**PAIR, **row}, fields=fields)
+    tally.check("mine", fields)
+    assert [type(one.row) for one in found] == [Pair]
+
+
+def test_skip_counts_check_verdict_inside_an_object_of_a_turn_is_not_dropped() -> None:
+    turns = [{"role": "user", "content": "A bird?"}]
+    turns.append({"role": "assistant", "content": "A robin.", "meta": {"quality": "bad"}})  # type: ignore[dict-item]
+    fields: dict[str, Any] = {"messages[].meta.quality": "verdict"}
+    _, tally = read({"messages": turns}, fields=fields)
+    with pytest.raises(UserError, match=r"messages\[\]\.meta\.quality a meaning"):
+        tally.check("mine", fields)
