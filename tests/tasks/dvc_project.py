@@ -39,7 +39,7 @@ def texts(*words: str) -> list[Record]:
 
 
 def git(root: Path, *words: str) -> str:
-    identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "protocol.file.allow=always"]
     done = subprocess.run(["git", "-C", str(root), *identity, *words], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

@@ -16,23 +16,16 @@ import pytest
 from model.evaluation.perplexity import measure_losses
 from model.nn.transformer import Shape
 from model.training.pretrain import PretrainParameters, train_base
-from tasks.data.file_io.files import SourceFile
-from tasks.data.formats.registry import find_format
-from tasks.data.parsing.base import ParseOptions
 from tasks.data.records import TYPES, Comparison, Rating, Record, Text, text_row, write_rows
 from tasks.data.splits import SPLITS, SplitParameters, split_of
 from tasks.drift import DriftParameters, drift, read_drift
-from tasks.drift_detection.distances import jensen_shannon, kolmogorov_smirnov
 from tasks.drift_detection.profile import ABOUT, FILE, IDS, Profile, read_sample_ids
 from tasks.reporting.sections import drift_section
 from tasks.tokenizer import TokenizerParameters, tokenizer
+from tests.tasks.event_sink import ignore_event
+from tests.tasks.smoke_data import smoke_rows
 
 REPOSITORY = Path(__file__).parent.parent.parent
-SMOKE = REPOSITORY / "tests" / "fixtures" / "exports" / "smoke"
-
-
-def quiet(event: dict[str, Any]) -> None:
-    pass
 
 
 def parted(root: Path, rows: Sequence[Record]) -> Path:
@@ -51,7 +44,11 @@ class Version:
         self.split, self.tokens = parted(root / "split", rows), root / "tokens"
         self.tokens.mkdir()
         tokenizer(
-            TokenizerParameters(400, base=base), split=self.split, out=self.tokens, on_event=quiet, root=root
+            TokenizerParameters(400, base=base),
+            split=self.split,
+            out=self.tokens,
+            on_event=ignore_event,
+            root=root,
         )
 
     def drift(self, out: Path, champion: Path | None, **parameters: Any) -> dict[str, Any]:
@@ -59,14 +56,13 @@ class Version:
         out.mkdir()
         return drift(
             DriftParameters(**parameters), split=self.split, tokenizer=self.tokens, champion=champion,
-            out=out, on_event=quiet,
+            out=out, on_event=ignore_event,
         )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def rows() -> list[Record]:
-    files = [SourceFile(path.name, path.read_bytes()) for path in sorted(SMOKE.glob("*.jsonl"))]
-    return [found.row for found in find_format("rows").parse(files, ParseOptions("film"))]
+    return smoke_rows()
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +75,7 @@ def champion(rows: list[Record], tmp_path_factory: pytest.TempPathFactory) -> Pa
     shape = Shape(layers=1, width=32, heads=2, context=32)
     architecture = asdict(shape) | {"vocabulary": 400}
     parameters = asdict(PretrainParameters()) | settings
-    train_base(parameters, architecture, str(version.tokens), str(root / "base"), 1, "cpu", quiet)
+    train_base(parameters, architecture, str(version.tokens), str(root / "base"), 1, "cpu", ignore_event)
     (root / "base" / "model").rename(root / "champion" / "model")
     held_out = [json.loads(line) for line in (root / "split/test/text/00000.jsonl").open()]
     pairs = [json.loads(line) for line in (root / "split/test/pairs/00000.jsonl").open()]
@@ -215,50 +211,6 @@ def test_drift_champion_without_model_still_compares_data(
         place.symlink_to(champion / name)
     figures = Version(tmp_path, rows).drift(tmp_path / "out", tmp_path / "before")
     assert "drift.vocabulary/text" in figures and "drift.unknown_pieces/text" not in figures
-
-
-def test_distances_match_scipy() -> None:
-    from scipy.spatial.distance import jensenshannon
-    from scipy.stats import chi2, ks_2samp
-
-    random = np.random.default_rng(3)
-    one, two = random.integers(0, 12, 400), random.integers(2, 15, 300)
-    counts = [np.bincount(values, minlength=15) for values in (one, two)]
-    assert kolmogorov_smirnov(*counts).value == pytest.approx(ks_2samp(one, two).statistic)
-    assert jensen_shannon(*counts).value == pytest.approx(jensenshannon(*counts, base=2))
-    same = jensen_shannon([50, 50, 0], [100, 100, 0])
-    assert same.value == 0 and same.chance**2 == pytest.approx(
-        chi2.ppf(0.99, 1) * (1 / 100 + 1 / 200) / 8 / np.log(2)
-    )
-    with pytest.raises(ValueError, match="without counts"):
-        kolmogorov_smirnov([0, 0], [1, 2])
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_jensen_shannon_of_nearly_equal_counts_is_a_number(seed: int) -> None:
-    random = np.random.default_rng(seed)
-    before = random.integers(10**6, 10**9, 40 + seed)
-    now = before.copy()
-    now[seed] += 1
-    found = jensen_shannon(before, now)
-    assert 0 <= found.value < 1e-6 and 0 < found.chance < 1e-2
-
-
-def test_jensen_shannon_of_one_name_is_zero() -> None:
-    found = jensen_shannon([7], [900])
-    assert (found.value, found.chance) == (0.0, 0.0)
-
-
-def test_distances_chance_is_exceeded_once_in_hundred() -> None:
-    random = np.random.default_rng(11)
-    shares = random.dirichlet(np.ones(30))
-    for distance in (kolmogorov_smirnov, jensen_shannon):
-        beyond = 0
-        for _ in range(1000):
-            found = distance(random.multinomial(500, shares), random.multinomial(800, shares))
-            beyond += found.value > found.chance
-        # Binning makes Kolmogorov-Smirnov conservative.
-        assert beyond <= 25, distance
 
 
 @pytest.mark.parametrize("name", ["lengths", "loss", "rows", "sample_bytes"])

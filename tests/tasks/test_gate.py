@@ -8,17 +8,10 @@ from typing import Any
 
 import pytest
 
-from model.errors import UserError
 from tasks.common.metric_labels import metric_words
-from tasks.engine.output import write_manifest
-from tasks.evaluation.linear_baseline import linear_accuracy
 from tasks.evaluation.scores import explain_incomparable, read_comparison
 from tasks.gate import KNOWN, OLD_NAMES, GateParameters, _all_met, compare_with_champion, gate, judge_figures
-from tasks.project.paths import ARTIFACTS
-from tasks.serving.chat import ChatModel, SamplingParams, resolve_model
-from tests.model.conftest import Language, language, write_rows
 
-__all__ = ["language"]
 BARS = GateParameters(least={"judge_gain": 0.4, "win_rate": 0.8}, most={"kl": 12.0})
 GOOD = {
     "judge_gain": 0.5, "win_rate": 0.85, "kl": 9.0, "reward_gain": 0.5, "loss_increase": 0.05,
@@ -171,71 +164,6 @@ def test_compare_with_champion_scores_of_one_run_are_comparable() -> None:
     figures.pop("champion_completion_loss")
     found = compare_with_champion(GateParameters(score="aligned_completion_loss"), figures, held_out)
     assert found.champion is None and "another tokenizer" in found.why
-
-
-def test_linear_accuracy_learns_tone(language: Language) -> None:
-    accuracy = linear_accuracy(language.labels)
-    assert accuracy["tone/film"] > 0.95
-    assert accuracy["helpfulness/chat"] > 0.95 if "helpfulness/chat" in accuracy else True
-
-
-def test_linear_accuracy_reads_history(tmp_path: Path) -> None:
-    def row(mood: str, i: int) -> dict[str, Any]:
-        history = [
-            {"role": "user", "content": f"be {mood}"},
-            {"role": "assistant", "content": f"yes {i % 3}"},
-        ]
-        return {
-            "history": history,
-            "prompt": "go on",
-            "completion": " the end",
-            "aspect": "tone",
-            "source": "s",
-        }
-
-    rows = [{**row(mood, i), "score": score} for i in range(20) for mood, score in (("glad", 2), ("sad", -2))]
-    pair = {"chosen": row("glad", 1), "rejected": row("sad", 1), "aspect": "tone", "source": "s"}
-    write_rows(tmp_path / "train.ratings.jsonl", rows)
-    write_rows(tmp_path / "train.comparisons.jsonl", [])
-    write_rows(tmp_path / "pairs.valid.jsonl", [pair])
-    assert linear_accuracy(tmp_path) == {"tone/s": 1.0}
-
-
-def test_resolve_model_name_is_folder_of_last_run(tmp_path: Path) -> None:
-    for name in ("base", "sft", "aligned"):
-        with pytest.raises(UserError, match="no run here yet"):
-            resolve_model(name, tmp_path)
-    model = tmp_path / ARTIFACTS / "sft" / "k" / "model"
-    model.mkdir(parents=True)
-    manifest = {
-        "stage": "sft",
-        "key": "k",
-        "digest": "d",
-        "sums": {},
-        "files": {},
-        "metrics": {},
-        "seconds": 1.0,
-    }
-    write_manifest(model.parent, manifest)
-    stages = [{"name": "sft", "key": "k", "folder": "elsewhere"}]
-    (tmp_path / "var" / "summary.json").write_text(json.dumps({"stages": stages}))
-    assert resolve_model("sft", tmp_path) == model
-    with pytest.raises(UserError, match="left no aligned model"):
-        resolve_model("aligned", tmp_path)
-    with pytest.raises(UserError, match="passed the gate"):
-        resolve_model("champion", tmp_path)
-    with pytest.raises(UserError, match="neither one of base"):
-        resolve_model("elsewhere", tmp_path)
-
-
-def test_chat_model_answer_streams_and_repeats(language: Language, tmp_path: Path) -> None:
-    talker = ChatModel(language.model(tmp_path))
-    manner = SamplingParams(new_tokens=12, seed=3)
-    pieces = list(talker.answer("the film", manner))
-    assert len(pieces) > 1
-    assert pieces == list(talker.answer("the film", manner))
-    with pytest.raises(UserError, match="no room for an answer"):
-        list(talker.answer("the film " * 60, manner))
 
 
 @pytest.mark.parametrize(

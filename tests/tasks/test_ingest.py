@@ -12,7 +12,6 @@ import pytest
 import yaml
 
 from model.errors import UserError
-from model.events import Event, Message
 from tasks.data import external_sort
 from tasks.data.records import TYPES, read_rows
 from tasks.data.sources import DataParameters, Source
@@ -21,40 +20,7 @@ from tasks.engine.output import is_undamaged
 from tasks.engine.parallel import ParallelMap, process_pool, serial_map
 from tasks.engine.stage import StageContext
 from tasks.ingest import ingest
-from tasks.project.data_folder import STATE
-
-OWN = Source("mine", "rows", files="texts/*.jsonl")
-
-
-def write(root: Path, *lines: dict[str, Any], name: str = "a") -> None:
-    (root / "texts").mkdir(parents=True, exist_ok=True)
-    (root / "texts" / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-
-
-def run(
-    root: Path,
-    parameters: DataParameters | None = None,
-    said: list[str] | None = None,
-    spread: ParallelMap = serial_map,
-) -> dict[str, Any]:
-    def on_event(event: Event) -> None:
-        if said is not None and isinstance(event, Message):
-            said.append(event.text)
-
-    out = root / "out"
-    shutil.rmtree(out, ignore_errors=True)
-    return ingest(parameters or DataParameters((OWN,)), out=out, on_event=on_event, root=root, spread=spread)
-
-
-def first(root: Path) -> Path:
-    """Return the first shard of text in data/."""
-    return root / "data" / "text" / "00000.jsonl"
-
-
-def everything(folder: Path) -> dict[str, bytes]:
-    """Return all files of a folder except chatmill's own records."""
-    paths = [path for path in folder.rglob("*") if path.is_file() and STATE not in path.parts]
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+from tests.tasks.ingest_project import OWN, everything, first, run, write
 
 
 @pytest.fixture

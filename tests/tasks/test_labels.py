@@ -10,21 +10,14 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
-from model.events import Event
-from tasks.data.file_io.files import SourceFile
-from tasks.data.formats.registry import find_format
-from tasks.data.parsing.base import ParseOptions
 from tasks.data.ratings import LabelsParameters
 from tasks.data.records import TYPES, Comparison, Record, comparison_row, rating_row, write_rows
 from tasks.data.splits import SPLITS, SplitParameters, split_of
 from tasks.labels import labels
+from tests.tasks.event_sink import ignore_event
+from tests.tasks.smoke_data import smoke_rows
 
 FILE = "train.comparisons.jsonl"
-SMOKE = Path(__file__).parent.parent / "fixtures" / "exports" / "smoke"
-
-
-def quiet(event: Event) -> None:
-    pass
 
 
 def shard(root: Path, name: str, rows: Sequence[Record]) -> None:
@@ -38,8 +31,7 @@ def shard(root: Path, name: str, rows: Sequence[Record]) -> None:
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Split the smoke data."""
     root = tmp_path_factory.mktemp("split")
-    files = [SourceFile(path.name, path.read_bytes()) for path in sorted(SMOKE.glob("*.jsonl"))]
-    rows = [found.row for found in find_format("rows").parse(files, ParseOptions("film"))]
+    rows = smoke_rows()
     for name in SPLITS:
         shard(root, name, [row for row in rows if split_of(row.group, SplitParameters(0.1, 0.1)) == name])
     return root
@@ -51,7 +43,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 def test_labels_are_means_choices_and_held_out_pairs(parts: Path, tmp_path: Path) -> None:
     parameters = LabelsParameters(pairs=50, judge_share=0.0)
-    figures = labels(parameters, split=parts, out=tmp_path, on_event=quiet, seed=1)
+    figures = labels(parameters, split=parts, out=tmp_path, on_event=ignore_event, seed=1)
     ratings = lines(tmp_path / "train.ratings.jsonl")
     assert len(ratings) == figures["train_ratings"] > 400
     assert ratings[0].keys() == {"prompt", "completion", "score", "aspect", "source"}
@@ -72,7 +64,13 @@ def test_labels_are_means_choices_and_held_out_pairs(parts: Path, tmp_path: Path
 def test_labels_held_out_pairs_follow_seed(parts: Path, tmp_path: Path) -> None:
     drawn = []
     for place, seed in enumerate((1, 1, 2)):
-        labels(LabelsParameters(pairs=50), split=parts, out=tmp_path / str(place), on_event=quiet, seed=seed)
+        labels(
+            LabelsParameters(pairs=50),
+            split=parts,
+            out=tmp_path / str(place),
+            on_event=ignore_event,
+            seed=seed,
+        )
         drawn.append((tmp_path / str(place) / "pairs.valid.jsonl").read_bytes())
     assert drawn[0] == drawn[1] != drawn[2]
 
@@ -96,7 +94,7 @@ def test_labels_single_and_joined_ratings_are_equal(tmp_path: Path) -> None:
         out = tmp_path / f"{name}-out"
         out.mkdir()
         figures = labels(
-            LabelsParameters(annotators=2), split=tmp_path / name, out=out, on_event=quiet, seed=1
+            LabelsParameters(annotators=2), split=tmp_path / name, out=out, on_event=ignore_event, seed=1
         )
         rows_out = sorted(lines(out / "train.ratings.jsonl"), key=json.dumps)
         found.append((figures, rows_out, (out / "agreement.json").read_text()))
@@ -105,7 +103,7 @@ def test_labels_single_and_joined_ratings_are_equal(tmp_path: Path) -> None:
 
 
 def test_labels_agreement_is_by_aspect_and_source(parts: Path, tmp_path: Path) -> None:
-    labels(LabelsParameters(), split=parts, out=tmp_path, on_event=quiet, seed=1)
+    labels(LabelsParameters(), split=parts, out=tmp_path, on_event=ignore_event, seed=1)
     agreement = json.loads((tmp_path / "agreement.json").read_text())["tone/film"]
     assert agreement["annotators"] == 5 and agreement["items"] == 700
     assert 0.8 < agreement["alpha"] < 1 and 0.7 < agreement["pair_agreement"] <= 1
@@ -128,7 +126,11 @@ def prepared(root: Path, rows: Sequence[Record]) -> Path:
 def test_labels_one_class_is_refused(rows: Sequence[Record], said: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=said):
         labels(
-            LabelsParameters(), split=prepared(tmp_path, rows), out=tmp_path / "out", on_event=quiet, seed=1
+            LabelsParameters(),
+            split=prepared(tmp_path, rows),
+            out=tmp_path / "out",
+            on_event=ignore_event,
+            seed=1,
         )
 
 
@@ -140,7 +142,9 @@ def test_labels_unwanted_aspects_and_few_annotators_are_dropped(tmp_path: Path) 
         rating_row("a", "e", [1.0, 1.0], ["x", "y"], "helpfulness", "s", "4"),
     ]
     wanted = LabelsParameters(aspects=("tone",), annotators=2)
-    figures = labels(wanted, split=prepared(tmp_path, rows), out=tmp_path / "out", on_event=quiet, seed=1)
+    figures = labels(
+        wanted, split=prepared(tmp_path, rows), out=tmp_path / "out", on_event=ignore_event, seed=1
+    )
     assert figures["train_ratings"] == 2
 
 
@@ -152,7 +156,7 @@ def test_labels_history_is_kept(tmp_path: Path) -> None:
         comparison_row("a", "b", "c", "b", "tone", "x", "t", "3", history=history),
     ]
     out = tmp_path / "out"
-    labels(LabelsParameters(), split=prepared(tmp_path, rows), out=out, on_event=quiet, seed=1)
+    labels(LabelsParameters(), split=prepared(tmp_path, rows), out=out, on_event=ignore_event, seed=1)
     after, plain = ({"history": history, "prompt": "a"}, {"prompt": "a"})
     common = {"aspect": "tone", "source": "s"}
     rated = lines(out / "train.ratings.jsonl")
@@ -173,7 +177,13 @@ def test_labels_history_is_kept(tmp_path: Path) -> None:
 def test_labels_of_many_texts_pair_only_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tasks.data.ratings.PAIRED", 4)
     rows = [rating_row("a", f"{i}", [float(i)], ["x"], "tone", "s", f"{i}") for i in range(40)]
-    labels(LabelsParameters(), split=prepared(tmp_path, rows), out=tmp_path / "out", on_event=quiet, seed=1)
+    labels(
+        LabelsParameters(),
+        split=prepared(tmp_path, rows),
+        out=tmp_path / "out",
+        on_event=ignore_event,
+        seed=1,
+    )
     held_out = lines(tmp_path / "out" / "pairs.valid.jsonl")
     first = [row["completion"] for row in lines(tmp_path / "out" / "valid.ratings.jsonl")[:4]]
     assert len(held_out) == 6

@@ -14,17 +14,7 @@ import pytest
 from markupsafe import escape
 
 from tasks.report import ReportParameters, first_examples, quarantine_counts, report, source_table
-from tasks.reporting.charts import (
-    ChartLine,
-    axis_ticks,
-    dot_plot,
-    heat_map,
-    line_chart,
-    smooth_points,
-    tick_label,
-    trail_chart,
-)
-from tasks.reporting.sections import Curve, in_words, sft_section
+from tasks.reporting.sections import in_words
 from tasks.reporting.template import RUN_LINKS, add_run_links
 
 STAGES = (
@@ -368,18 +358,6 @@ def test_source_table_and_quarantine_counts_count_rows(tmp_path: Path) -> None:
     }
 
 
-def test_in_words_row_of_each_kind_is_described() -> None:
-    pair = {"prompt": "who?", "completion": " Ann"}
-    assert in_words("text", {"text": "long " * 100})[0][1].endswith("long …")
-    assert in_words("pairs", pair) == [("prompt", "who?"), ("answer", "Ann")]
-    compared = in_words("comparisons", {"prompt": "who?", "a": "Bob", "b": "Ann", "choice": "b"})
-    assert compared[1:] == [("first answer", "Bob"), ("second answer", "Ann"), ("better", "the second")]
-    rated = in_words("ratings", {**pair, "aspect": "tone", "scores": [-1.5] + [0.0] * 29})
-    assert rated[-1][0] == "its tone, by 30 people"
-    assert rated[-1][1].startswith("−1.5, 0, ") and rated[-1][1].endswith(" and 5 more: −0.05 on average")
-    assert in_words("ratings", {**pair, "aspect": "tone", "scores": [1]})[-1][0] == "its tone, by 1 person"
-
-
 def test_report_history_before_prompt_is_shown(tmp_path: Path) -> None:
     history = [
         {"role": "system", "content": "Be brief."},
@@ -409,62 +387,3 @@ def test_first_examples_empty_shard_is_skipped(tmp_path: Path) -> None:
     (found,) = first_examples(tmp_path)
     assert found == {"kind": "text", "source": "books", "parts": [("", "here")]}
     assert source_table(tmp_path)["sources"][0]["counts"] == [["3", ""]]
-
-
-def test_axis_ticks_are_round_and_inside() -> None:
-    assert axis_ticks(0, 1) == [0, 0.2, 0.4, 0.6, 0.8, 1.0]
-    assert axis_ticks(1.93, 3.83) == [2.0, 2.5, 3.0, 3.5]
-    assert axis_ticks(-0.3, 2.4) == [0, 1, 2] or axis_ticks(-0.3, 2.4) == [0.0, 0.5, 1.0, 1.5, 2.0]
-    assert axis_ticks(2, 2) == [2]
-    assert tick_label(1200) == "1,200" and tick_label(0.15) == "0.15" and tick_label(-2) == "-2"
-
-
-def test_smooth_points_straight_line_is_kept() -> None:
-    straight = [(float(x), 2.0 * x) for x in range(200)]
-    assert all(y == pytest.approx(2 * x) for x, y in smooth_points(straight))
-    assert len(smooth_points(straight[:3])) == 3
-
-
-def test_charts_of_little_data_are_none_or_valid() -> None:
-    assert line_chart([ChartLine("a", [], "train"), ChartLine("b", [(1, 5.0)], "held")], "x", "y") is None
-    assert trail_chart([(1, 1)], "x", "y") is None
-    assert dot_plot([], 0.5, "guessing") is None
-    for svg in (
-        line_chart(
-            [ChartLine("a", [(1, 5.0), (2, 5.0)], "train"), ChartLine("b", [(1, 5.0), (1, 5.0)], "held")],
-            "x",
-            "y",
-        ),
-        heat_map(["a"], [[1.0]]),
-        dot_plot([("film", [("model", "train", 1.0)])], 0.5, "guessing"),
-    ):
-        assert svg is not None and "nan" not in svg and svg.startswith("<svg")
-
-
-@pytest.mark.parametrize(
-    ("figures", "says"),
-    [
-        ({"sft_ends_by_itself": 0.5}, "50%"),
-        (
-            {
-                "sft_ends_by_itself": 0.5,
-                "sft_ends_by_itself_low": 0.22,
-                "sft_ends_by_itself_high": 0.78,
-                "sft_ends_by_itself_n": 8.0,
-            },
-            "50% (95%: 22% to 78%, n = 8)",
-        ),
-        (
-            {
-                "sft_ends_by_itself": 0.0,
-                "sft_ends_by_itself_low": -3e-17,
-                "sft_ends_by_itself_high": 0.3,
-                "sft_ends_by_itself_n": 1200.0,
-            },
-            "0% (95%: 0% to 30%, n = 1,200)",
-        ),
-    ],
-)
-def test_sft_section_shares_have_interval(figures: dict[str, float], says: str) -> None:
-    found = sft_section(Curve([{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}]), figures)
-    assert found is not None and found["ends"] == says

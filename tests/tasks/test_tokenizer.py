@@ -10,17 +10,15 @@ import numpy as np
 import pytest
 
 from model.data.tokenizer import Tokenizer
+from model.errors import UserError
 from tasks.data.records import canonical_line, pair_row, text_row
 from tasks.data.splits import SPLITS
 from tasks.engine.cache_key import folder_digest
 from tasks.engine.parallel import ParallelMap, process_pool, serial_map
 from tasks.tokenizer import TokenizerParameters, sample_texts, tokenizer
+from tests.tasks.event_sink import ignore_event
 
 TEXTS = [f"the film number {n} is good, and the {n % 7}th of its kind\n\nagain " for n in range(300)]
-
-
-def quiet(event: dict[str, Any]) -> None:
-    pass
 
 
 def divided(root: Path, shards: int) -> Path:
@@ -41,7 +39,12 @@ def made(root: Path, split: Path, spread: ParallelMap = serial_map, **given: Any
     out = root / "tokens"
     out.mkdir(parents=True)
     tokenizer(
-        TokenizerParameters(300, **given), split=split, out=out, on_event=quiet, root=root, spread=spread
+        TokenizerParameters(300, **given),
+        split=split,
+        out=out,
+        on_event=ignore_event,
+        root=root,
+        spread=spread,
     )
     return folder_digest(out)
 
@@ -96,3 +99,36 @@ def test_tokenizer_smaller_sample_gives_other_tokens(tmp_path: Path) -> None:
 def test_tokenizer_parameters_zero_sample_is_refused() -> None:
     with pytest.raises(ValueError, match="sample_bytes is 0"):
         TokenizerParameters(sample_bytes=0)
+
+
+@pytest.fixture
+def split(tmp_path: Path) -> Path:
+    folder = tmp_path / "split"
+    for name in SPLITS:
+        for kind in ("text", "pairs"):
+            (folder / name / kind).mkdir(parents=True)
+        rows = [
+            {"id": f"{i}", "text": f"the {name} film number {i} is good", "source": "x", "group": ""}
+            for i in range(40)
+        ]
+        (folder / name / "text" / "00000.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        (folder / name / "pairs" / "00000.jsonl").write_text("")
+    return folder
+
+
+def test_tokenizer_tokens_of_each_split_are_its_text(tmp_path: Path, split: Path) -> None:
+    out = tmp_path / "tokens"
+    out.mkdir()
+    figures = tokenizer(TokenizerParameters(280), split=split, out=out, on_event=ignore_event, root=tmp_path)
+    encoder, described = Tokenizer.load(out), json.loads((out / "tokens.json").read_text())
+    assert figures["vocabulary"] == encoder.vocabulary == 280
+    for name in SPLITS:
+        ids = np.fromfile(out / f"{name}.bin", dtype=described["dtype"])
+        assert len(ids) == described[name]["tokens"] and described[name]["documents"] == 40
+        documents = encoder.decode(ids.tolist()).count(f"the {name} film number")
+        assert (ids == encoder.end).sum() == documents == 40
+
+
+def test_tokenizer_unfillable_vocabulary_is_refused(tmp_path: Path, split: Path) -> None:
+    with pytest.raises(UserError, match="vocabulary"):
+        tokenizer(TokenizerParameters(4000), split=split, out=tmp_path, on_event=ignore_event, root=tmp_path)

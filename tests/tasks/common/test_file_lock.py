@@ -11,7 +11,7 @@ from tasks.cleanup.crash_cleanup import hold_if_free
 from tasks.common.file_lock import exclusive_lock
 
 
-def test_lock_file_removed_while_another_waits_still_excludes(tmp_path: Path) -> None:
+def test_exclusive_lock_file_removed_meanwhile_still_excludes(tmp_path: Path) -> None:
     path = tmp_path / "stage" / "key.lock"
     waits, holds, release = threading.Event(), threading.Event(), threading.Event()
 
@@ -34,7 +34,7 @@ def test_lock_file_removed_while_another_waits_still_excludes(tmp_path: Path) ->
         assert mine
 
 
-def test_folder_removed_while_locks_are_opened(tmp_path: Path) -> None:
+def test_exclusive_lock_folder_removed_meanwhile_is_made_again(tmp_path: Path) -> None:
     path, stop = tmp_path / "sources" / "lock", threading.Event()
 
     def remove() -> None:
@@ -54,7 +54,7 @@ def test_folder_removed_while_locks_are_opened(tmp_path: Path) -> None:
         remover.join()
 
 
-def test_lock_in_a_folder_that_cannot_exist_raises(tmp_path: Path) -> None:
+def test_exclusive_lock_impossible_folder_raises(tmp_path: Path) -> None:
     (tmp_path / "lock").symlink_to(tmp_path / "gone" / "lock")
     with pytest.raises(FileNotFoundError), exclusive_lock(tmp_path / "lock", lambda event: None, ""):
         pass

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from flows.cli.data import data
 from model.errors import UserError
-from tasks.common.git_checkout import Code, checkout_code, code_state, remove_worktree
-
-
-def git(root: Path, *words: str) -> None:
-    who = ["-c", "user.name=a", "-c", "user.email=a@b"]
-    subprocess.run(["git", "-C", str(root), *who, *words], check=True, capture_output=True)
+from tasks.common.git_checkout import (
+    UNKNOWN,
+    Code,
+    checkout_code,
+    code_state,
+    git_problem,
+    is_empty,
+    is_on_branch,
+    is_shallow,
+    remove_worktree,
+)
+from tasks.dvc import versions
+from tests.flows.cli_runner import call
+from tests.tasks.dvc_project import git, lay, texts
 
 
 @pytest.fixture
@@ -73,3 +85,120 @@ def test_checkout_code_unknown_commit_or_diff_is_refused(root: Path, tmp_path: P
     with pytest.raises(UserError, match="in no git repository"):
         checkout_code(tmp_path, Code(commit, ""), tree)
     assert not tree.exists()
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """Return a project that is a repository itself."""
+    project = tmp_path / "project"
+    (project / "tasks").mkdir(parents=True)
+    (project / "tasks" / "one.py").write_text("a = 1\n")
+    git(tmp_path, "init", "-q", "-b", "main", "project")
+    git(project, "add", ".")
+    git(project, "commit", "-qm", "one")
+    return project
+
+
+def foreign(root: Path, patch: pytest.MonkeyPatch) -> None:
+    """Have another user own the repository."""
+    for path in (root, *root.rglob("*")):
+        os.chown(path, 12345, 12345, follow_symlinks=False)
+
+
+def no_git(root: Path, patch: pytest.MonkeyPatch) -> None:
+    patch.setenv("PATH", str(root))
+
+
+def not_to_be_run(root: Path, patch: pytest.MonkeyPatch) -> None:
+    (root.parent / "bin" / "git").mkdir(parents=True)
+    patch.setenv("PATH", str(root.parent / "bin"))
+
+
+def no_objects(root: Path, patch: pytest.MonkeyPatch) -> None:
+    shutil.rmtree(root / ".git" / "objects")
+
+
+def broken_head(root: Path, patch: pytest.MonkeyPatch) -> None:
+    (root / ".git" / "HEAD").write_bytes(b"\0\xff garbage")
+
+
+def broken_index(root: Path, patch: pytest.MonkeyPatch) -> None:
+    (root / ".git" / "index").write_bytes(b"not an index")
+
+
+def no_tree(root: Path, patch: pytest.MonkeyPatch) -> None:
+    tree = git(root, "rev-parse", "HEAD^{tree}")
+    (root / ".git" / "objects" / tree[:2] / tree[2:]).unlink()
+
+
+def no_repository(root: Path, patch: pytest.MonkeyPatch) -> None:
+    shutil.rmtree(root / ".git")
+
+
+def no_commit(root: Path, patch: pytest.MonkeyPatch) -> None:
+    shutil.rmtree(root / ".git")
+    git(root, "init", "-q")
+
+
+@pytest.mark.parametrize(
+    ("breaks", "says"),
+    [
+        (foreign, "another user owns the repository.*safe.directory"),
+        (no_git, "git is not installed"),
+        (not_to_be_run, "git cannot be run|git is not installed"),
+        (no_objects, "may be damaged|git fails"),
+        (broken_head, "may be damaged|git fails"),
+        (broken_index, "git fails: .*index"),
+        (no_tree, "git fails: "),
+        (no_repository, "in no git repository"),
+        (no_commit, "no commit yet"),
+    ],
+)
+def test_code_state_git_failure_is_recorded_as_problem(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, breaks, says: str
+) -> None:
+    if breaks is foreign and os.getuid():
+        pytest.skip("only repository can give files to another user")
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(repository.parent))
+    breaks(repository, monkeypatch)
+    found = code_state(repository)
+    assert found.problem and re.search(says, found.problem), found.problem
+    tags = found.tags()
+    assert tags["git.dirty"] == UNKNOWN and tags["git.problem"] == found.problem
+    assert tags["git.commit"] == (found.commit or UNKNOWN)
+
+
+def test_code_state_readable_repository_has_commit_and_dirty_flag(repository: Path) -> None:
+    found = code_state(repository)
+    assert not found.problem and found.tags() == {"git.commit": found.commit, "git.dirty": "false"}
+    (repository / "tasks" / "one.py").write_text("a = 2\n")
+    assert code_state(repository).tags()["git.dirty"] == "true" and git_problem(repository) == ""
+    git(repository, "commit", "-qam", "two")
+    git(repository.parent, "clone", "-q", "--depth", "1", f"file://{repository}", "shallow")
+    assert is_shallow(repository.parent / "shallow") and not is_shallow(repository)
+    assert not code_state(repository.parent / "shallow").problem
+
+
+def test_is_on_branch_needs_local_branch_or_tag(repository: Path) -> None:
+    first = git(repository, "rev-parse", "HEAD")
+    loose = git(repository, "commit-tree", "-m", "loose", "HEAD^{tree}")
+    assert is_on_branch(repository, first) and not is_on_branch(repository, loose)
+    git(repository, "update-ref", "refs/pull/1", loose)
+    git(repository, "update-ref", "refs/remotes/origin/theirs", loose)
+    assert not is_on_branch(repository, loose)
+    git(repository, "tag", "mine", loose)
+    assert is_on_branch(repository, loose) and not is_on_branch(repository, "12" * 20)
+
+
+def test_data_log_unreadable_git_names_problem(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(repository)
+    lay(repository, *texts("one", "two"))
+    versions.add_version(repository, "", {"sources": "a", "rows": {"text": 2}})
+    git(repository, "add", "data.dvc")
+    git(repository, "commit", "-qm", "data")
+    assert "not committed" not in call(data, "log").output
+    (repository / ".git" / "HEAD").write_bytes(b"\0")
+    (repository / ".git" / "config").write_text("[broken")
+    said = call(data, "log").output
+    assert "may be damaged" in said and "commit unknown" in said and "not committed" not in said
+    assert not is_empty(git_problem(repository))

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import itertools
+import unicodedata
 from typing import Any
 
 import pytest
+from mlflow.utils.validation import _validate_metric_name, _validate_param_name
 
 from flows.config import load_preset
 from model.errors import UserError
-from tasks.common.names import is_blank, mlflow_key, plain_key, shorten, split_stratum, stratum_key
+from tasks.common.names import (
+    LONGEST_KEY,
+    file_name,
+    is_blank,
+    mlflow_key,
+    plain_key,
+    shorten,
+    split_stratum,
+    stratum_key,
+)
 
 BLANK = ("", "   ", "\t\n", "\x00", "\x1b\x7f", "\u200b\u200d", "\u00a0\u3000", "\u2028", "\u3164", "\ufeff ")
 VISIBLE = ("a", " a ", "0", "-", "質問", "🙂", "\u0301a", "x\x00")
@@ -44,7 +55,7 @@ def values(**changed: Any) -> dict[str, Any]:
         (lambda name: {"registry": {"model": name or " "}}, "registry.model"),
     ],
 )
-def test_check_preset_blank_name_is_refused(where: Any, key: str, blank: str) -> None:
+def test_load_preset_blank_name_is_refused(where: Any, key: str, blank: str) -> None:
     with pytest.raises(UserError) as refused:
         load_preset(values(**where(blank)))
     assert key in str(refused.value) and str(refused.value).isprintable()
@@ -72,3 +83,68 @@ def test_stratum_key_any_names_are_unique_and_reversible() -> None:
 )  # fmt: skip
 def test_shorten_long_text_is_cut_between_words(text: str, most: int, cut: str) -> None:
     assert shorten(text, most) == cut and len(cut) <= most
+
+
+NAMES = [
+    "plain_name/helpfulness/chat",
+    "chat & replies (2024)",
+    "film & tv",
+    "a/../b",
+    "..",
+    ".",
+    "/",
+    "a//b",
+    "/a",
+    "a/",
+    'it\'s "quoted"',
+    "line\nbreak",
+    "tab\t",
+    "![x]",
+    "a+b,c#d'e",
+    "Ünïcode",
+    "русский",
+    "日本語",
+    "🎬 film",
+    "_u26_",
+    "_u26",
+    "_u5F_u26_",
+    "__u26_",
+    "&u26_",
+    "_&_",
+    "a_",
+    "_",
+    "x\x00y",
+    "%26",
+    "a.",
+    ".a",
+    "...",
+    "a:b c",
+    "Chat",
+    "chat",
+    unicodedata.normalize("NFD", "Ünïcode"),
+    "\ud800",
+    "",
+]
+
+
+def test_mlflow_key_any_name_is_valid_and_reversible():
+    for name in NAMES:
+        key = mlflow_key(name)
+        if name:
+            _validate_metric_name(key)
+            _validate_param_name(key)
+        assert plain_key(key) == name
+    assert len({mlflow_key(name) for name in NAMES}) == len(NAMES)
+    assert mlflow_key("drift.labels/helpfulness/chat") == "drift.labels/helpfulness/chat"
+
+
+def test_mlflow_key_short_words_do_not_collide():
+    words = ["".join(letters) for n in range(1, 6) for letters in itertools.product("_u2&/.", repeat=n)]
+    keys = {mlflow_key(word) for word in words}
+    assert len(keys) == len(words) and all(plain_key(mlflow_key(word)) == word for word in words)
+
+
+def test_mlflow_key_and_file_name_long_names_stay_apart():
+    one, two = "x" * 300 + "a", "x" * 300 + "b"
+    assert mlflow_key(one) != mlflow_key(two) and len(mlflow_key("&" * 300)) <= LONGEST_KEY
+    assert len(file_name("ж" * 400)) <= 200 and file_name("ж" * 400) != file_name("ж" * 401)

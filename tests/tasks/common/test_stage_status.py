@@ -1,4 +1,4 @@
-"""The status of a stage, in records of both versions."""
+"""Test the status of a stage in records of both versions."""
 
 import pytest
 
@@ -9,9 +9,9 @@ from tasks.common.stage_status import CACHED, COMPUTED, read_status, status_of
     ("stored", "status"),
     [("made", COMPUTED), ("reused", CACHED), ("computed", COMPUTED), ("cached", CACHED), ("", "")],
 )
-def test_read_status_of_either_version_has_present_name(stored: str, status: str) -> None:
+def test_read_status_older_name_is_read_as_present_one(stored: str, status: str) -> None:
     assert read_status(stored) == status
 
 
-def test_status_of_says_whether_output_was_cached() -> None:
+def test_status_of_cached_or_computed_output_is_named() -> None:
     assert (status_of(True), status_of(False)) == (CACHED, COMPUTED)

@@ -16,7 +16,9 @@ from tasks.data.sources import DataParameters, Source
 from tasks.dvc import remote
 from tasks.engine.stage import StageContext
 from tasks.ingest import ingest
-from tests.tasks.data.test_download import Served, served  # noqa: F401  a fixture
+from tests.tasks.data.file_server import Served, served
+
+__all__ = ["served"]
 
 SECRET = "TOPSECRETQUERY"
 
@@ -95,7 +97,7 @@ def test_hide_secrets_url_in_text_is_masked(text: str) -> None:
         },
     ],
 )
-def test_check_preset_secret_in_address_is_refused_and_not_shown(values: dict[str, Any]) -> None:
+def test_load_preset_secret_in_address_is_refused_and_not_shown(values: dict[str, Any]) -> None:
     data = {"sources": [{"name": "s", "files": "a.txt"}], **values.get("data", {})}
     with pytest.raises(UserError) as caught:
         load_preset({"name": "x", **values, "data": data})
@@ -117,7 +119,7 @@ def test_data_parameters_urls_differing_only_in_secret_are_refused() -> None:
 
 def test_ingest_rotated_signature_is_reused_and_not_recorded(
     tmp_path: Path,
-    served: Served,  # noqa: F811
+    served: Served,
 ) -> None:
     served.files["/texts/a.txt"] = b"one\n"
     base = served.url.rpartition("/")[0]

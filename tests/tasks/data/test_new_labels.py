@@ -96,3 +96,10 @@ def test_notified_hash_admitted_row_resets_it(tmp_path: Path, monkeypatch: pytes
     admit_rows(tmp_path, preset.validation.admitted, [row.id], "max", "meant", "2026-01-31T12:00:00+00:00")
     assert deployments._notified_hash(preset) == ""
     assert made() == version and deployments._notified_hash(preset) == version
+
+
+@pytest.mark.parametrize("name", ["ж" * 400, "a/b", "..", "it's", "x" * 255, "a.b"])
+def test_known_labels_preset_of_any_name_is_remembered(tmp_path, name):
+    (tmp_path / "good").mkdir()
+    known_labels(tmp_path, name).remember_labels(tmp_path / "good", "first", "data")
+    assert known_labels(tmp_path, name).data == "data" and known_labels(tmp_path, name + "x").data == ""

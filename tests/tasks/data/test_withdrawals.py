@@ -42,6 +42,7 @@ from tasks.onboarding.source_preview import dry_run
 from tasks.project.paths import DATA_LOCK
 from tasks.reproduction.data import place_data
 from tasks.validate import ValidateParameters, accepted_rows
+from tests.tasks.ingest_project import write
 
 REPOSITORY = Path(__file__).parents[3]
 NOW = "2026-01-31T12:00:00+00:00"
@@ -49,11 +50,6 @@ SIGNED = {"by": "max", "why": "asked for", "time": NOW}
 OWN = Source("mine", "rows", files="texts/*.jsonl")
 LABEL = {"prompt": "p", "a": "x", "b": "y", "choice": "a"}
 RATED = {"prompt": "q", "completion": "z", "scores": [1.0, 2.0], "annotators": ["ann", "ben"]}
-
-
-def write(root: Path, *lines: dict[str, Any], name: str = "a") -> None:
-    (root / "texts").mkdir(parents=True, exist_ok=True)
-    (root / "texts" / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
 def make(root: Path, parameters: DataParameters | None = None) -> StageOutput:

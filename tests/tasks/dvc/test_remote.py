@@ -16,6 +16,7 @@ from model.errors import UserError
 from tasks.dvc import remote as remotes
 from tasks.dvc import versions
 from tests.tasks.dvc_project import bare_clone, contents, lay, meta, texts, three_texts
+from tests.tasks.ingest_project import first
 
 BUCKET = "chatmill-versions"
 SECRET = "not-to-be-written-anywhere"
@@ -199,3 +200,13 @@ def test_push_data_damaged_bucket_is_repaired(root: Path, tmp_path: Path, endpoi
     third.mkdir()
     (third / "data.dvc").write_text((root / "data.dvc").read_text())
     assert versions.pull_data(third, REMOTE, endpoint) and contents(third) == contents(root)
+
+
+def test_store_object_wrong_checksum_stores_nothing(tmp_path: Path) -> None:
+    root = three_texts(tmp_path / "project")
+    with versions.open_repository(root) as repo, first(root).open("rb") as stream:
+        store = repo.cache.local
+        assert not remotes.store_object(store, "0" * 32, stream)
+        assert not list(Path(store.path).rglob("*")) or not any(
+            path.is_file() for path in Path(store.path).rglob("*")
+        )

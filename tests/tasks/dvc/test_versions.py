@@ -132,7 +132,7 @@ def open_at(root: str, moment: float, errors: Any) -> None:
         errors.put(repr(error))
 
 
-def test_open_repository_new_project_by_several_at_once(tmp_path: Path) -> None:
+def test_open_repository_several_at_once_in_new_project_succeed(tmp_path: Path) -> None:
     start = multiprocessing.get_context("spawn")
     errors = start.Queue()
     moment = time.time() + 4.0

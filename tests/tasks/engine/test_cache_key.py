@@ -9,7 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine.cache_key import ROOT, folder_digest, reached_definitions, source_digest, stage_key
+from tasks.engine.cache_key import (
+    ROOT,
+    flatten_values,
+    folder_digest,
+    reached_definitions,
+    source_digest,
+    stage_key,
+)
 from tasks.engine.output import StageOutput
 from tasks.engine.stage import StageContext
 from tasks.gate import GateParameters, gate
@@ -184,3 +191,15 @@ def test_folder_digest_names_and_bytes_change_it(tmp_path):
     assert folder_digest(tmp_path, without=("manifest.json",)) == before
     (tmp_path / "a" / "x").rename(tmp_path / "a" / "y")
     assert folder_digest(tmp_path, without=("manifest.json",)) != before
+
+
+def test_flatten_values_names_ending_in_dot_stay_apart():
+    found = dict(flatten_values({"sources": {"x": 1, "x.": 2, "x..": 3}}))
+    assert found == {"sources.x": "1", "sources.x.": "2", "sources.x..": "3"}
+
+
+def test_flatten_values_nested_names_are_joined():
+    nested = {"a": {"b": 1}, "sources": [{"name": "x"}, {"name": "y"}], "words": ["p", "q"]}
+    assert dict(flatten_values(nested)) == {
+        "a.b": "1", "sources.0.name": "x", "sources.1.name": "y", "words": "['p', 'q']",
+    }  # fmt: skip

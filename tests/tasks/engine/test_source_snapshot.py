@@ -191,12 +191,12 @@ def _snapshot(root: Path) -> Snapshot:
     return Snapshot(root / SOURCE_SNAPSHOTS / digest, digest, None, lock, first)
 
 
-def test_run_that_does_not_begin_leaves_nothing(tmp_path: Path) -> None:
+def test_snapshot_discard_unstarted_run_leaves_nothing(tmp_path: Path) -> None:
     _snapshot(tmp_path).discard()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_run_that_does_not_begin_leaves_the_files_of_another_one(tmp_path: Path) -> None:
+def test_snapshot_discard_files_of_another_run_are_kept(tmp_path: Path) -> None:
     refused, other = _snapshot(tmp_path), _snapshot(tmp_path)
     (tmp_path / "var" / "mlflow.db").write_text("records")
     refused.discard()
@@ -204,7 +204,7 @@ def test_run_that_does_not_begin_leaves_the_files_of_another_one(tmp_path: Path)
     assert (tmp_path / "var" / "mlflow.db").read_text() == "records"
 
 
-def test_run_that_does_not_begin_leaves_records_that_came_meanwhile(tmp_path: Path) -> None:
+def test_snapshot_discard_new_records_are_kept(tmp_path: Path) -> None:
     refused = _snapshot(tmp_path)
     (tmp_path / "var" / "cache" / "artifacts").mkdir()
     refused.discard()

@@ -17,6 +17,7 @@ from model.events import Message
 from tasks.engine.output import MANIFEST, publish_output, read_manifest
 from tasks.engine.parallel import process_pool
 from tasks.engine.stage import StageContext, stage
+from tests.tasks.event_sink import ignore_event
 
 
 @dataclass(frozen=True)
@@ -98,18 +99,14 @@ def share(parameters: Words, out: Path, on_event, spread):
     return {"squares": list(spread(abs, [-1, -2]))}
 
 
-def quiet(event):
-    pass
-
-
 def made(root: Path) -> int:
     return len((root / "made").read_text().split())
 
 
 def test_stage_run_second_time_is_reused(tmp_path):
     context = StageContext(tmp_path)
-    first = write.run(Words(), {}, context, quiet, run="run-1")
-    second = write.run(Words(), {}, context, quiet, run="run-2")
+    first = write.run(Words(), {}, context, ignore_event, run="run-1")
+    second = write.run(Words(), {}, context, ignore_event, run="run-2")
     assert (first.reused, second.reused) == (False, True)
     assert replace(first, reused=True) == second and second.run == "run-1"
     assert made(tmp_path) == 1
@@ -133,15 +130,15 @@ def test_stage_run_second_time_is_reused(tmp_path):
 
 def test_stage_run_other_parameter_makes_other_folder(tmp_path):
     context = StageContext(tmp_path)
-    first = write.run(Words(), {}, context, quiet)
-    other = write.run(Words(("c",)), {}, context, quiet)
+    first = write.run(Words(), {}, context, ignore_event)
+    other = write.run(Words(("c",)), {}, context, ignore_event)
     assert first.key != other.key and not other.reused and Path(first.path).exists()
 
 
 def test_stage_run_inputs_arrive_as_folders(tmp_path):
     context = StageContext(tmp_path, seed=5)
-    words = write.run(Words(), {}, context, quiet)
-    found = count.run(Words(), {"write": words}, context, quiet)
+    words = write.run(Words(), {}, context, ignore_event)
+    found = count.run(Words(), {"write": words}, context, ignore_event)
     assert json.loads((Path(found.path) / "count.json").read_text()) == {"words": 2, "other": None, "seed": 5}
     assert read_manifest(Path(found.path))["inputs"] == {
         "write": {"key": words.key, "digest": words.digest, "read": words.digest}
@@ -150,11 +147,13 @@ def test_stage_run_inputs_arrive_as_folders(tmp_path):
 
 def test_stage_run_sees_only_declared_part_of_input(tmp_path):
     context = StageContext(tmp_path)
-    first = look.run(Words(), {"divide": divide.run(Words(), {}, context, quiet)}, context, quiet)
+    first = look.run(
+        Words(), {"divide": divide.run(Words(), {}, context, ignore_event)}, context, ignore_event
+    )
     assert (Path(first.path) / "seen").read_text() == "test/words/0 train/words/0"
-    relabelled = divide.run(Words(("c",)), {}, context, quiet)
+    relabelled = divide.run(Words(("c",)), {}, context, ignore_event)
     assert not relabelled.reused
-    assert look.run(Words(), {"divide": relabelled}, context, quiet) == replace(first, reused=True)
+    assert look.run(Words(), {"divide": relabelled}, context, ignore_event) == replace(first, reused=True)
     told = read_manifest(Path(first.path))["inputs"]["divide"]
     assert told["read"] != told["digest"]
     assert look.key(Words(), {"divide": relabelled}, context) == first.key
@@ -162,34 +161,36 @@ def test_stage_run_sees_only_declared_part_of_input(tmp_path):
 
 def test_stage_run_remade_input_with_same_content_reuses_output(tmp_path):
     context = StageContext(tmp_path)
-    first = count.run(Words(), {"write": write.run(Words(), {}, context, quiet)}, context, quiet)
-    slower = write.run(Words(seconds=0.01), {}, context, quiet)
+    first = count.run(
+        Words(), {"write": write.run(Words(), {}, context, ignore_event)}, context, ignore_event
+    )
+    slower = write.run(Words(seconds=0.01), {}, context, ignore_event)
     assert not slower.reused
-    assert count.run(Words(), {"write": slower}, context, quiet) == replace(first, reused=True)
+    assert count.run(Words(), {"write": slower}, context, ignore_event) == replace(first, reused=True)
 
 
 def test_stage_call_runs_plain_function(tmp_path):
-    assert write(Words(), out=tmp_path, on_event=quiet, root=tmp_path) == {"words": 2}
+    assert write(Words(), out=tmp_path, on_event=ignore_event, root=tmp_path) == {"words": 2}
 
 
 def test_stage_run_failure_leaves_no_output(tmp_path):
     context = StageContext(tmp_path)
     with pytest.raises(UserError, match="the words are wrong"):
-        write.run(Words(("fail",)), {}, context, quiet)
+        write.run(Words(("fail",)), {}, context, ignore_event)
     [part] = (tmp_path / "var" / "cache" / "artifacts" / "write").glob("*.part")
     (part / "left-over").touch()
     with pytest.raises(UserError):
-        write.run(Words(("fail",)), {}, context, quiet)
+        write.run(Words(("fail",)), {}, context, ignore_event)
     assert [path.name for path in part.iterdir()] == ["first.txt"]
 
 
 def test_stage_run_missing_outside_file_is_made_again(tmp_path):
     context = StageContext(tmp_path)
-    assert not publish.run(Words(), {}, context, quiet).reused
-    assert publish.run(Words(), {}, context, quiet).reused
-    before = (Path(publish.run(Words(), {}, context, quiet).path) / "rows").stat().st_ino
+    assert not publish.run(Words(), {}, context, ignore_event).reused
+    assert publish.run(Words(), {}, context, ignore_event).reused
+    before = (Path(publish.run(Words(), {}, context, ignore_event).path) / "rows").stat().st_ino
     (tmp_path / "data").unlink()
-    made = publish.run(Words(), {}, context, quiet)
+    made = publish.run(Words(), {}, context, ignore_event)
     assert not made.reused and (tmp_path / "data").exists()
     # Another run may be reading the equal output: its files stay.
     assert (Path(made.path) / "rows").stat().st_ino == before
@@ -207,17 +208,17 @@ def test_publish_output_replaces_former_output(tmp_path):
 
 def test_stage_run_full_disk_is_one_error_and_leaves_nothing(tmp_path):
     context = StageContext(tmp_path)
-    kept = write.run(Words(), {}, context, quiet)
+    kept = write.run(Words(), {}, context, ignore_event)
     with pytest.raises(UserError, match=r"the disk of .* is full; make room .* fill begins anew"):
-        fill.run(Words(), {}, context, quiet)
+        fill.run(Words(), {}, context, ignore_event)
     assert not list((tmp_path / "var" / "cache" / "artifacts" / "fill").glob("*.part"))
     assert read_manifest(Path(kept.path))
 
 
 def test_stage_run_spread_is_no_part_of_key(tmp_path):
-    first = share.run(Words(), {}, StageContext(tmp_path), quiet)
+    first = share.run(Words(), {}, StageContext(tmp_path), ignore_event)
     with process_pool(2) as spread:
-        second = share.run(Words(), {}, StageContext(tmp_path, spread=spread), quiet)
+        second = share.run(Words(), {}, StageContext(tmp_path, spread=spread), ignore_event)
     assert second.reused and first.metrics == {"squares": [1, 2]}
 
 
@@ -263,6 +264,6 @@ def test_stage_run_killed_run_is_resumed(tmp_path):
     [part] = folder.glob("*.part")
     (part / "step-2").touch()
     (part / "step-3").touch()
-    found = climb.run(Words(seconds=30.0), {}, StageContext(tmp_path), quiet)
+    found = climb.run(Words(seconds=30.0), {}, StageContext(tmp_path), ignore_event)
     assert time.monotonic() - began < 10
     assert sorted(path.name for path in Path(found.path).glob("step-*")) == ["step-1", "step-2", "step-3"]

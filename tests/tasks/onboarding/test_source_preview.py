@@ -22,6 +22,7 @@ from tasks.engine.stage import StageContext
 from tasks.ingest import ingest
 from tasks.onboarding.source_preview import SourcePreview, dry_run, preview_source
 from tasks.validate import ValidateParameters, ValidationFailed, validate
+from tests.tasks.event_sink import ignore_event
 
 CHECKS = ValidateParameters(quarantine=1.0)
 
@@ -31,13 +32,9 @@ def lines(path: Path, *rows: object) -> int:
     return path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def quiet(event: dict[str, Any]) -> None:
-    pass
-
-
 @contextmanager
 def tried(root: Path, *sources: Source, checks: ValidateParameters = CHECKS) -> Any:
-    with dry_run(DataParameters(sources), checks, root, quiet) as found:
+    with dry_run(DataParameters(sources), checks, root, ignore_event) as found:
         yield found
 
 
@@ -128,7 +125,7 @@ def test_dry_run_finds_what_run_finds(tmp_path: Path, write: Callable[[Path], No
     if write in (contradictions, twins):
         given = [{"name": name, "files": name} for name in names]
     preset = preset_of(*({**one, "format": "rows"} for one in given))
-    with dry_run(preset.data, preset.validation_parameters(), tmp_path, quiet) as found:
+    with dry_run(preset.data, preset.validation_parameters(), tmp_path, ignore_event) as found:
         says = str(found.stop or "")
         counts = found.rows.counts if found.rows else {}
         rules, kept = dict(found.findings.rules), +found.findings.kept
@@ -136,8 +133,8 @@ def test_dry_run_finds_what_run_finds(tmp_path: Path, write: Callable[[Path], No
     done: dict[str, StageOutput] = {}
     error = ""
     try:
-        done["ingest"] = ingest.run(preset.data, done, context, quiet)
-        done["validate"] = validate.run(preset.validation_parameters(), done, context, quiet)
+        done["ingest"] = ingest.run(preset.data, done, context, ignore_event)
+        done["validate"] = validate.run(preset.validation_parameters(), done, context, ignore_event)
     except UserError as raised:
         error = str(raised)
     assert bool(says) == bool(error)

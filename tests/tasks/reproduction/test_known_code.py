@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,14 +16,9 @@ from tasks.project.paths import KNOWN_CODE
 from tasks.reproduction.known_code import check_plain, check_trusted, remember_code
 from tasks.reproduction.reproduce import read_original
 from tasks.tracking.tracker import Tracker
+from tests.tasks.dvc_project import git
 
 PRESET = '{"name": "mine", "data": {"sources": [], "remote": ""}}'
-
-
-def git(root: Path, *words: str) -> str:
-    who = ["-c", "user.name=a", "-c", "user.email=a@b"]
-    done = subprocess.run(["git", "-C", str(root), *who, *words], check=True, capture_output=True, text=True)
-    return done.stdout.strip()
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from model.errors import UserError
 from tasks.common.url_secrets import conceal_secrets, reveal_secrets
 from tasks.data.download import parse_address
 from tasks.tracking.artifact_hosts import check_artifact_host, trust_servers
-from tasks.tracking.tracker import Tracker
+from tests.tasks.tracking.mlflow_store import open_tracker
 
 OWN = "http://mill.example:5000"
 
@@ -103,7 +103,7 @@ def test_mlflow_client_foreign_host_gets_no_request(
     tmp_path: Path, ports: tuple[int, int], scheme: str
 ) -> None:
     place = f"{scheme}://127.0.0.1:{ports[0]}/files"
-    tracker = Tracker(f"sqlite:///{tmp_path}/mlflow.db", "chatmill", tmp_path / "mlflow")
+    tracker = open_tracker(tmp_path)
     run = tracker.client.create_run(tracker.client.create_experiment("foreign", place)).info
     if scheme == "http":
         for ask in (

@@ -11,6 +11,7 @@ from tasks.engine.cache_key import ROOT, code_digest, definition_digests
 from tasks.engine.output import read_manifest
 from tasks.engine.stage import StageContext, stage
 from tasks.tracking.cache_explanation import InputDifference, explain_differences
+from tests.tasks.event_sink import ignore_event
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,6 @@ def count(parameters: Words, write: Path, out: Path, on_event, seed: int):
     return {}
 
 
-def quiet(event):
-    pass
-
-
 def manifest(reference):
     return read_manifest(Path(reference.path))
 
@@ -49,7 +46,9 @@ def root(tmp_path):
 
 def counted(root: Path, parameters: Words = Words(), seed: int = 0):
     context = StageContext(root, seed=seed)
-    return manifest(count.run(Words(), {"write": write.run(parameters, {}, context, quiet)}, context, quiet))
+    return manifest(
+        count.run(Words(), {"write": write.run(parameters, {}, context, ignore_event)}, context, ignore_event)
+    )
 
 
 def test_explain_differences_same_key_gives_none(root):
@@ -58,8 +57,8 @@ def test_explain_differences_same_key_gives_none(root):
 
 def test_explain_differences_parameter_has_both_values(root):
     context = StageContext(root)
-    before = manifest(write.run(Words(), {}, context, quiet))
-    now = manifest(write.run(Words(size={"width": 8}), {}, context, quiet))
+    before = manifest(write.run(Words(), {}, context, ignore_event))
+    now = manifest(write.run(Words(size={"width": 8}), {}, context, ignore_event))
     assert explain_differences(before, now) == [InputDifference("parameter", "size.width", "4", "8")]
 
 
@@ -76,8 +75,8 @@ def test_explain_differences_input_outside_and_seed_are_named(root):
 
 
 def test_explain_differences_unused_seed_is_not_named(root):
-    before = manifest(write.run(Words(), {}, StageContext(root), quiet))
-    now = manifest(write.run(Words(("c",)), {}, StageContext(root, seed=3), quiet))
+    before = manifest(write.run(Words(), {}, StageContext(root), ignore_event))
+    now = manifest(write.run(Words(("c",)), {}, StageContext(root, seed=3), ignore_event))
     assert [found.kind for found in explain_differences(before, now)] == ["parameter"]
 
 

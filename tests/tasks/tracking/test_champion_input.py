@@ -12,24 +12,13 @@ from tasks.engine.output import StageOutput, read_manifest
 from tasks.tracking.champion_input import fetch_opponent
 from tasks.tracking.registered_model import MissingModel
 from tasks.tracking.tracker import Tracker
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """Make a database once, as making one takes seconds."""
-    root = tmp_path_factory.mktemp("store")
-    at(root)
-    return (root / "mlflow.db").read_bytes()
+from tests.tasks.tracking.mlflow_store import open_tracker
 
 
 @pytest.fixture
-def tracker(tmp_path: Path, template: bytes) -> Tracker:
-    (tmp_path / "mlflow.db").write_bytes(template)
-    return at(tmp_path)
-
-
-def at(root: Path) -> Tracker:
-    return Tracker(f"sqlite:///{root / 'mlflow.db'}", "tests", root / "mlflow")
+def tracker(tmp_path: Path, empty_database: bytes) -> Tracker:
+    (tmp_path / "mlflow.db").write_bytes(empty_database)
+    return open_tracker(tmp_path)
 
 
 def champion(tracker: Tracker, digest: str, score: float) -> None:

@@ -27,7 +27,7 @@ from tasks.tracking.run_diff import (
     tells_of,
 )
 from tasks.tracking.run_diff_page import diff_page
-from tasks.tracking.tracker import Tracker
+from tests.tasks.tracking.mlflow_store import open_tracker
 
 
 @stage()
@@ -80,7 +80,7 @@ def run_chain(tracker, root, steps, commit="abc"):
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     root = tmp_path_factory.mktemp("project")
-    tracker = Tracker(f"sqlite:///{root / 'mlflow.db'}", "chatmill", root / "mlflow")
+    tracker = open_tracker(root)
     first, _ = run_chain(tracker, root, 4)
     second, made = run_chain(tracker, root, 6, "def")
     tracker.client.create_registered_model("chatmill")

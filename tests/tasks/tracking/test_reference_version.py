@@ -24,10 +24,8 @@ from tasks.tracking.reference_version import (
     of_version,
 )
 from tasks.tracking.tracker import Tracker
-
-
-def quiet(event: dict[str, Any]) -> None:
-    pass
+from tests.tasks.event_sink import ignore_event
+from tests.tasks.tracking.mlflow_store import open_tracker
 
 
 @stage()
@@ -67,7 +65,7 @@ class Team:
         with self.tracker.open_run("demo", {}, {}, "note"):
             if found := self.champion(data):
                 reference = fetch_reference_version(
-                    found, self.tracker.client, self.tracker.uri, self.root, quiet
+                    found, self.tracker.client, self.tracker.uri, self.root, ignore_event
                 )
                 assert reference
                 made["champion"] = reference
@@ -82,7 +80,7 @@ class Team:
     def _make(self, each: Stage, parameters: dict[str, Any], made: dict[str, StageOutput]) -> StageOutput:
         parents = [made[name].run for name in each.inputs if name in made]
         with self.tracker.open_stage(each.name, parameters, parents) as run:
-            reference = each.run(parameters, made, StageContext(self.root), quiet, run=run)
+            reference = each.run(parameters, made, StageContext(self.root), ignore_event, run=run)
             return replace(reference, run=self.tracker.close_stage(reference, parameters["data"]))
 
     def champion(self, data: str) -> Baseline | None:
@@ -90,22 +88,10 @@ class Team:
         return newest_other(self.tracker.registry, data)[0]
 
 
-def at(root: Path) -> Team:
-    return Team(root, Tracker(f"sqlite:///{root / 'mlflow.db'}", "chatmill", root / "mlflow"))
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """Make a database once, as making one takes seconds."""
-    root = tmp_path_factory.mktemp("store")
-    at(root)
-    return (root / "mlflow.db").read_bytes()
-
-
 @pytest.fixture
-def team(tmp_path: Path, template: bytes) -> Team:
-    (tmp_path / "mlflow.db").write_bytes(template)
-    return at(tmp_path)
+def team(tmp_path: Path, empty_database: bytes) -> Team:
+    (tmp_path / "mlflow.db").write_bytes(empty_database)
+    return Team(tmp_path, open_tracker(tmp_path))
 
 
 def test_newest_other_skips_champions_of_same_data(team: Team) -> None:
@@ -133,7 +119,7 @@ def test_fetch_reference_version_in_another_folder_is_complete(team: Team) -> No
     assert found
     elsewhere = team.root / "elsewhere"
     client, uri = team.tracker.client, team.tracker.uri
-    reference = fetch_reference_version(found, client, uri, elsewhere, quiet)
+    reference = fetch_reference_version(found, client, uri, elsewhere, ignore_event)
     assert reference and reference.run == made["rlhf"].run
     folder = Path(reference.path)
     assert read_manifest(folder) and json.loads((folder / FILE).read_text())["data"] == "one"
@@ -145,8 +131,8 @@ def test_fetch_reference_version_in_another_folder_is_complete(team: Team) -> No
     there = Path(client.get_run(made["drift"].run).info.artifact_uri.removeprefix("mlflow-artifacts:/"))
     for name in (FILE, IDS):
         (team.root / "mlflow" / "artifacts" / there / name).unlink()
-    assert fetch_reference_version(found, client, uri, elsewhere, quiet) == reference
-    assert fetch_reference_version(found, client, uri, team.root / "third", quiet) is None
+    assert fetch_reference_version(found, client, uri, elsewhere, ignore_event) == reference
+    assert fetch_reference_version(found, client, uri, team.root / "third", ignore_event) is None
     assert not list((team.root / "third").rglob("*.json"))
     with pytest.raises(UserError, match="reference is 12ab"):
         find_by_key("12ab", elsewhere)

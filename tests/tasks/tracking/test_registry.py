@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
 
 import pytest
 
@@ -22,25 +21,13 @@ from tasks.tracking.approval import (
 )
 from tasks.tracking.products import CHAMPION, MODEL
 from tasks.tracking.registry import Registered, Registry
-from tasks.tracking.tracker import Tracker
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    """Make a database once, as making one takes seconds."""
-    root = tmp_path_factory.mktemp("store")
-    at(root)
-    return (root / "mlflow.db").read_bytes()
+from tests.tasks.tracking.mlflow_store import open_tracker
 
 
 @pytest.fixture
-def registry(tmp_path, template):
-    (tmp_path / "mlflow.db").write_bytes(template)
-    return at(tmp_path).registry
-
-
-def at(root: Path) -> Tracker:
-    return Tracker(f"sqlite:///{root / 'mlflow.db'}", "chatmill", root / "mlflow")
+def registry(tmp_path, empty_database):
+    (tmp_path / "mlflow.db").write_bytes(empty_database)
+    return open_tracker(tmp_path).registry
 
 
 def register(
@@ -264,7 +251,7 @@ def test_decide_compares_with_current_champion_late_word_is_refused(registry):
     ("stored", "state", "listed"),
     [("waits", "pending", True), ("refused", "rejected", False), ("late", "expired", False)],
 )
-def test_approval_state_of_older_version_has_present_name(registry, stored, state, listed):
+def test_approval_state_older_name_is_read_as_present_one(registry, stored, state, listed):
     asked = register(registry, "d", 0.4, question=ASKS)
     registry.client.set_model_version_tag(MODEL, asked.version, "approval", stored)
     assert stands(registry, asked.version) == state

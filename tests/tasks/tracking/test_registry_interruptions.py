@@ -13,7 +13,7 @@ from tasks.tracking.alias_changes import GATE, PERSON
 from tasks.tracking.approval import ApprovalRequest, approval_state
 from tasks.tracking.products import CHAMPION, MODEL
 from tasks.tracking.registry import Registered, Registry
-from tasks.tracking.tracker import Tracker
+from tests.tasks.tracking.mlflow_store import open_tracker
 
 ASKS = ApprovalRequest(1, "run-of-mlflow")
 # More requests than any change makes; each test checks that it reached the end.
@@ -50,15 +50,11 @@ class Dying:
 def template(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """Make a database once, as making one takes seconds: three models, and a fourth that waits."""
     root = tmp_path_factory.mktemp("store")
-    registry = at(root).registry
+    registry = open_tracker(root).registry
     for digest, score in (("a", 0.1), ("b", 0.2), ("c", 0.3)):
         register(registry, digest, score)
     register(registry, "d", 0.4, question=ASKS)
     return (root / "mlflow.db").read_bytes()
-
-
-def at(root: Path) -> Tracker:
-    return Tracker(f"sqlite:///{root / 'mlflow.db'}", "chatmill", root / "mlflow")
 
 
 def register(
@@ -118,7 +114,7 @@ def test_registry_interrupted_change_is_completed_by_same_command(
     reached = 0
     for last in range(1, MOST):
         (tmp_path / "mlflow.db").write_bytes(template)
-        registry = at(tmp_path).registry
+        registry = open_tracker(tmp_path).registry
         client = registry.client
         registry.client = Dying(client, last, taken)  # type: ignore[assignment]
         try:
@@ -154,7 +150,7 @@ def test_register_after_interrupted_rollback_finishes_it(
     """A rollback from version 3 is killed; then a run makes version 3's model again."""
     for last in range(1, MOST):
         (tmp_path / "mlflow.db").write_bytes(template)
-        registry = at(tmp_path).registry
+        registry = open_tracker(tmp_path).registry
         client = registry.client
         registry.client = Dying(client, last, taken)  # type: ignore[assignment]
         try:
@@ -176,7 +172,7 @@ def test_register_after_interrupted_rollback_finishes_it(
 def roll_back_halfway(template: bytes, root: Path) -> Registry:
     """Return a registry whose rollback was killed before the alias was moved."""
     (root / "mlflow.db").write_bytes(template)
-    registry = at(root).registry
+    registry = open_tracker(root).registry
 
     def dies(*words: Any) -> None:
         raise Killed
@@ -207,7 +203,7 @@ def test_champion_alias_moved_during_interruption_is_kept(template: bytes, tmp_p
 
 def test_register_model_replaced_by_other_means_is_not_promoted(template: bytes, tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_bytes(template)
-    registry = at(tmp_path).registry
+    registry = open_tracker(tmp_path).registry
     registry.client.set_registered_model_alias(MODEL, CHAMPION, "1")
     again = register(registry, "c", 0.9, gate="another verdict")
     assert not again.champion and "moved by other means" in again.says

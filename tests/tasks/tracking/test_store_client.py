@@ -1,4 +1,4 @@
-"""Runs of one project that write to MLflow's store at the same moment."""
+"""Test runs that write to MLflow's store at the same moment."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from mlflow.exceptions import MlflowException
 from tasks.engine.output import StageOutput
 from tasks.tracking.store_client import ATTEMPTS, StoreClient, repeat_conflicts
 from tasks.tracking.tracker import HOLDER, Tracker
-from tests.tasks.tracking.test_tracker import at, output
+from tests.tasks.tracking.mlflow_store import open_tracker
+from tests.tasks.tracking.test_tracker import output
 
 ROUNDS = 8
 TOGETHER = 3
@@ -23,7 +24,7 @@ TOGETHER = 3
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("store")
-    client = at(folder).client
+    client = open_tracker(folder).client
     client.create_registered_model("demo")
     client.create_model_version("demo", "file:///nowhere")
     return folder
@@ -68,20 +69,20 @@ def _at_once(count: int, action: Callable[[int], Any]) -> list[BaseException]:
 
 
 @pytest.mark.parametrize("what", WRITES)
-def test_same_row_written_by_several_at_once(root: Path, what: str) -> None:
+def test_store_client_same_row_written_at_once_succeeds(root: Path, what: str) -> None:
     uri = f"sqlite:///{root / 'mlflow.db'}"
     clients = [StoreClient(tracking_uri=uri, registry_uri=uri) for _ in range(TOGETHER)]
-    run = clients[0].create_run(at(root).experiment).info.run_id
+    run = clients[0].create_run(open_tracker(root).experiment).info.run_id
     for number in range(ROUNDS):
         assert _at_once(TOGETHER, lambda who, key=f"key{number}": WRITES[what](clients[who], run, key)) == []
 
 
-def test_runs_that_reuse_the_output_of_an_open_run_all_finish(root: Path) -> None:
+def test_close_stage_runs_reusing_output_of_open_run_finish(root: Path) -> None:
     made = output(root, stage="sft", key="shared")
-    maker = at(root)
+    maker = open_tracker(root)
     with maker.open_run("demo", {}, {}, "maker"), maker.open_stage("sft", {}, []) as stage:
         reused = output(root, stage="sft", key="shared", reused=True, run=stage)
-        trackers: list[Tracker] = [at(root) for _ in range(TOGETHER)]
+        trackers: list[Tracker] = [open_tracker(root) for _ in range(TOGETHER)]
         assert _at_once(TOGETHER, lambda who: _reuse(trackers[who], reused)) == []
         maker.close_stage(made, "0123.dir")
         assert HOLDER in maker.client.get_run(stage).data.tags
@@ -96,7 +97,7 @@ def test_runs_that_reuse_the_output_of_an_open_run_all_finish(root: Path) -> Non
         '(psycopg2.errors.UniqueViolation) duplicate key value violates unique constraint "tag_pk"',
     ],
 )
-def test_conflict_is_repeated_until_the_attempts_are_over(says: str) -> None:
+def test_repeat_conflicts_conflict_is_repeated_until_last_attempt(says: str) -> None:
     tries: list[int] = []
 
     def write(failures: int) -> str:
@@ -116,7 +117,7 @@ def test_conflict_is_repeated_until_the_attempts_are_over(says: str) -> None:
     assert len(tries) == 1
 
 
-def test_experiment_of_two_at_once_is_one(root: Path) -> None:
+def test_find_or_create_experiment_several_at_once_make_one(root: Path) -> None:
     found: set[str] = set()
 
     def create(who: int, name: str) -> None:

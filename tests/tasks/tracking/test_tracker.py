@@ -12,29 +12,17 @@ from pathlib import Path
 import pytest
 
 from model.events import Step
-from tasks.engine.cache_key import flatten_values
 from tasks.engine.output import StageOutput
 from tasks.tracking.products import CHAMPION, MODEL
 from tasks.tracking.queries import made_seconds
 from tasks.tracking.tracker import Tracker
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    """Make a database once, as making one takes seconds."""
-    root = tmp_path_factory.mktemp("store")
-    Tracker(f"sqlite:///{root / 'mlflow.db'}", "chatmill", root / "mlflow")
-    return (root / "mlflow.db").read_bytes()
+from tests.tasks.tracking.mlflow_store import open_tracker
 
 
 @pytest.fixture
-def tracker(tmp_path, template):
-    (tmp_path / "mlflow.db").write_bytes(template)
-    return at(tmp_path)
-
-
-def at(root: Path) -> Tracker:
-    return Tracker(f"sqlite:///{root / 'mlflow.db'}", "tests", root / "mlflow")
+def tracker(tmp_path, empty_database):
+    (tmp_path / "mlflow.db").write_bytes(empty_database)
+    return open_tracker(tmp_path)
 
 
 def output(root: Path, stage: str = "rlhf", key: str = "k1", **changes) -> StageOutput:
@@ -71,7 +59,7 @@ def track(tracker: Tracker, reference: StageOutput, parents=()) -> StageOutput:
     return StageOutput(**{**vars(reference), "run": run})
 
 
-def test_made_seconds_counts_computed_stages_of_both_versions(tracker, tmp_path):
+def test_made_seconds_computed_stages_of_both_versions_count(tracker, tmp_path):
     seconds = {"made": 1.0, "reused": 2.0, "computed": 3.0, "cached": 4.0}
     for status, took in seconds.items():
         made = track(tracker, output(tmp_path, key=status, seconds=took))
@@ -123,7 +111,7 @@ def test_open_run_failure_or_interrupt_sets_status(tracker, error, status):
 
 
 def linger(root: Path, runs) -> None:
-    tracker = at(root)
+    tracker = open_tracker(root)
     with tracker.open_run("demo", {}, {}, "flow-7"), tracker.open_stage("sft", {}, []) as stage:
         runs.put((tracker.run, stage))
         time.sleep(60)
@@ -143,8 +131,8 @@ def test_close_abandoned_runs_of_killed_process_are_closed(tracker, tmp_path):
     assert list(tracker.close_abandoned_runs()) == []
 
 
-def test_close_abandoned_runs_keeps_the_state_of_a_run_that_ends_meanwhile(tracker, tmp_path):
-    other = at(tmp_path)
+def test_close_abandoned_runs_run_that_ends_meanwhile_keeps_status(tracker, tmp_path):
+    other = open_tracker(tmp_path)
     with other.open_run("demo", {}, {}, "alive"):
         alive = tmp_path / "mlflow" / "alive"
         # Files of killed runs, until one comes before that of the live run.
@@ -183,10 +171,3 @@ def test_register_same_model_is_one_version(tracker, tmp_path):
     again = tracker.register(made, verdict(0.4))
     assert again.version == first.version and again.champion
     assert len(tracker.client.search_model_versions(f"name='{MODEL}'")) == 1
-
-
-def test_flatten_values_nested_names_are_joined():
-    nested = {"a": {"b": 1}, "sources": [{"name": "x"}, {"name": "y"}], "words": ["p", "q"]}
-    assert dict(flatten_values(nested)) == {
-        "a.b": "1", "sources.0.name": "x", "sources.1.name": "y", "words": "['p', 'q']",
-    }  # fmt: skip

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from model.errors import UserError
-from tasks.data.ngrams import gram_hashes, word_hashes
 from tasks.validation.contamination import grams_of, overlaps_benchmark
 
 LONG = [f"word{number}" for number in range(20)]
@@ -78,25 +75,6 @@ def test_grams_of_script_without_spaces_uses_characters(tmp_path: Path) -> None:
 
     assert overlaps_benchmark("孟浩然：春眠不覺曉處處聞啼鳥夜來風雨聲", grams_of([path]))
     assert not overlaps_benchmark("孟浩然：春眠不覺曉處處聞啼", grams_of([path]))
-
-
-def test_gram_hashes_are_same_in_another_process() -> None:
-    code = "from tasks.data.ngrams import *; print(gram_hashes(word_hashes('One two, three!'), 2).tolist())"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-
-    assert run.stdout.strip() == str(gram_hashes(word_hashes("one TWO three"), 2).tolist())
-    assert word_hashes("don't do_it — now").tolist() == word_hashes("dont doit now").tolist()
-    assert word_hashes("\ud800 a").size == 1
-
-
-def test_gram_hashes_are_spread_and_ordered() -> None:
-    words = word_hashes(" ".join(map(str, range(20_000))))
-    grams = gram_hashes(words, 13)
-
-    assert len(np.unique(grams)) == len(grams) == 20_000 - 12
-    assert np.bincount(grams >> np.uint64(60), minlength=16).min() > 1000
-    assert gram_hashes(words[:2], 2) != gram_hashes(words[:2][::-1], 2)
-    assert not gram_hashes(words[:2], 3).size
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Runs of one project that publish the results of their validation at the same moment."""
+"""Test runs that publish the results of their validation at the same moment."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _validated(root: Path, number: int) -> tuple[Findings, Path]:
     return findings, out
 
 
-def test_publish_findings_several_runs_at_once(tmp_path: Path) -> None:
+def test_publish_findings_several_runs_at_once_succeed(tmp_path: Path) -> None:
     validated = [_validated(tmp_path, number) for number in (1, 2, 3)]
     errors: list[BaseException] = []
     over = threading.Event()

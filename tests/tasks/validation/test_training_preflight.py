@@ -36,6 +36,7 @@ from tasks.split import split
 from tasks.tokenizer import TokenizerParameters, tokenizer
 from tasks.validate import ValidateParameters
 from tasks.validation.training_preflight import Trainings, check_trainings
+from tests.tasks.event_sink import ignore_event
 
 TALE = "the mill turns slowly under a grey sky while rain falls on old stone and wood near"
 WORDS = TALE.split(" ")
@@ -49,10 +50,6 @@ ASKED = Trainings(
     rlhf=PPOConfig(batch=8, minibatches=2, new_tokens=12),
     evaluate=EvaluateParameters(new_tokens=12),
 )
-
-
-def quiet(event: dict[str, Any]) -> None:
-    pass
 
 
 def say(number: int, words: int = 4) -> str:
@@ -95,8 +92,8 @@ def prepared(root: Path, rows: Sequence[Record]) -> tuple[Path, Path]:
     parts, tokens = root / "split", root / "tokenizer"
     for folder in (parts, tokens):
         folder.mkdir()
-    split(SPLIT, validate=root / "good", out=parts, on_event=quiet)
-    tokenizer(TOKENS, split=parts, out=tokens, on_event=quiet, root=root)
+    split(SPLIT, validate=root / "good", out=parts, on_event=ignore_event)
+    tokenizer(TOKENS, split=parts, out=tokens, on_event=ignore_event, root=root)
     return parts, tokens
 
 
@@ -225,7 +222,7 @@ def test_ingest_ignored_group_column_is_not_used(tmp_path: Path, format: str) ->
     (tmp_path / f"a.{format}").write_text(text)
     source = Source("own", files=f"a.{format}", columns={"group": ""})
     context = StageContext(tmp_path, 1, "cpu", 1)
-    made = ingest.run(DataParameters((source,)), {}, context, quiet)
+    made = ingest.run(DataParameters((source,)), {}, context, ignore_event)
     (shard,) = (Path(made.path) / "rows" / "pairs").glob("*.jsonl")
     assert made.metrics["pairs"] == 30 and '"group":"control"' not in shard.read_text()
     with pytest.raises(ValueError, match="columns: 'prompt' stands for no column"):
@@ -242,7 +239,9 @@ def test_check_later_stages_dry_run_gives_same_notes(
     lines += [f'{{"prompt": "Q {n}?", "completion": "A {n}.", "group": "all"}}\n' for n in range(40)]
     (tmp_path / "a.jsonl").write_text("".join(lines))
     sources = DataParameters((Source("own", files="a.jsonl", format="rows"),))
-    with dry_run(sources, ValidateParameters(), tmp_path, quiet) as found:
-        notes = check_later_stages(found, SplitParameters(0.1, 0.1, "1"), TOKENS, ASKED, tmp_path, quiet)
+    with dry_run(sources, ValidateParameters(), tmp_path, ignore_event) as found:
+        notes = check_later_stages(
+            found, SplitParameters(0.1, 0.1, "1"), TOKENS, ASKED, tmp_path, ignore_event
+        )
     assert notes[0].startswith("there are no labels")
     assert "None of the pairs fall into the valid and test split: all 40 pairs are of one group" in notes[1]

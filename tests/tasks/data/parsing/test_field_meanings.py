@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
 
 from model.errors import UserError
-from tasks.data.file_io.files import SourceFile
-from tasks.data.formats.detect import detect_format
-from tasks.data.formats.registry import find_format
-from tasks.data.parsing.base import ParseOptions
-from tasks.data.parsing.field_meanings import as_flag, as_review, as_score, as_verdict, check_fields
-from tasks.data.parsing.reader import read_rows
-from tasks.data.parsing.skip_counts import SkipCounts
+from tasks.data.parsing.field_meanings import (
+    as_flag,
+    as_review,
+    as_score,
+    as_verdict,
+    check_fields,
+    flatten_name,
+)
 from tasks.data.parsing.verdict_names import looks_like_verdict
-from tasks.data.records import Comparison, Pair, ParsedRow, Rating, Text
+from tasks.data.records import Comparison, Pair, Rating, Text
+from tests.tasks.data.parsing.row_reader import read
 
 PAIR = {"prompt": "Name a bird.", "completion": "A robin."}
 ALPACA = {"instruction": "Name a bird.", "input": "", "output": "A robin."}
 TURNS = [{"role": "user", "content": "Name a bird."}, {"role": "assistant", "content": "A robin."}]
 CHAT = {"messages": TURNS}
 SHARE = {"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello."}]}
-
-
-def read(*rows: Any, **told: Any) -> tuple[list[ParsedRow], SkipCounts]:
-    """Read rows of JSON Lines in the detected format."""
-    file = SourceFile("a.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
-    tally = SkipCounts()
-    name = detect_format([file], "mine", told.pop("format", "auto")).name
-    return list(read_rows(find_format(name), [file], ParseOptions("mine", **told), tally)), tally
 
 
 @pytest.mark.parametrize("row", [PAIR, ALPACA, CHAT, SHARE])
@@ -355,3 +348,19 @@ def test_skip_counts_check_list_in_other_key_passes() -> None:
 def test_skip_counts_lines_spreadsheet_errors_are_counted() -> None:
     found, tally = read(*({**PAIR, "completion": word} for word in ("#REF!", "#DIV/0!", "#Name?")))
     assert len(found) == 3 and "3 under completion, as '#REF!'" in next(tally.lines())
+
+
+def test_as_score_decimal_comma_is_read() -> None:
+    assert [as_score(value) for value in ("4,5", "0,125", "12,75", "3,5/5")] == [4.5, 0.125, 12.75, 3.5]
+
+
+def test_as_score_percentages_are_read() -> None:
+    assert [as_score(v) for v in ("85%", "7 %", "12.5%", "%", "5%%")] == [85.0, 7.0, 12.5, None, None]
+
+
+def test_flatten_name_other_scripts_are_kept() -> None:
+    assert flatten_name("\u0441\u043e\u0440\u0442") == "\u0441\u043e\u0440\u0442"
+    assert (
+        flatten_name("r\u0430ting") == "rating" == flatten_name("\uff32ating")
+        and flatten_name("s\u0441\u043ere") == "score"
+    )

@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
 import pytest
 
 from model.errors import UserError
-from tasks.data.file_io.files import SourceFile
-from tasks.data.formats.detect import choose_reading
-from tasks.data.formats.registry import find_format
-from tasks.data.parsing.base import ParseOptions
-from tasks.data.parsing.field_meanings import flatten_name
-from tasks.data.parsing.reader import read_rows
-from tasks.data.parsing.skip_counts import SkipCounts
-from tasks.data.records import Comparison, Pair, ParsedRow, Rating
+from tasks.data.records import Comparison, Pair, Rating
+from tests.tasks.data.parsing.row_reader import read
 
 PAIR = {"prompt": "Name a bird.", "completion": "A robin."}
 CHAT = {"messages": [{"role": "user", "content": "A bird?"}, {"role": "assistant", "content": "A robin."}]}
 CHOICE = {"prompt": "Name a bird.", "chosen": "A robin.", "rejected": "No."}
-
-
-def read(*rows: Any, **told: Any) -> tuple[list[ParsedRow], SkipCounts]:
-    file = SourceFile("a.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
-    tally = SkipCounts()
-    known, reading = choose_reading([file], "mine", "auto", ParseOptions("mine", **told))
-    return list(read_rows(find_format(known.name), [file], reading, tally)), tally
 
 
 @pytest.mark.parametrize("row", [PAIR, CHAT, {"text": "Some words."}])
@@ -94,14 +80,6 @@ def test_read_rows_lookalike_verdict_name_is_read(key: str) -> None:
     (found,), tally = read({**PAIR, key: False})
     tally.check("mine")
     assert isinstance(found.row, Rating) and found.row.scores == [-1.0]
-
-
-def test_flatten_name_other_scripts_are_kept() -> None:
-    assert flatten_name("\u0441\u043e\u0440\u0442") == "\u0441\u043e\u0440\u0442"
-    assert (
-        flatten_name("r\u0430ting") == "rating" == flatten_name("\uff32ating")
-        and flatten_name("s\u0441\u043ere") == "score"
-    )
 
 
 @pytest.mark.parametrize(

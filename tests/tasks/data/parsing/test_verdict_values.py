@@ -9,13 +9,11 @@ import pytest
 
 from model.errors import UserError
 from tasks.data.file_io.files import SourceFile
-from tasks.data.formats.detect import choose_reading
-from tasks.data.formats.registry import find_format
-from tasks.data.parsing.base import ParseOptions
-from tasks.data.parsing.field_meanings import as_score, plain_word
-from tasks.data.parsing.reader import no_rows, read_rows
+from tasks.data.parsing.field_meanings import plain_word
+from tasks.data.parsing.reader import no_rows
 from tasks.data.parsing.skip_counts import SkipCounts
-from tasks.data.records import Pair, ParsedRow, Rating
+from tasks.data.records import Pair, Rating
+from tests.tasks.data.parsing.row_reader import read, read_file
 
 PAIR = {"prompt": "Name a bird.", "completion": "A robin."}
 ROWS: list[dict[str, Any]] = [
@@ -23,16 +21,6 @@ ROWS: list[dict[str, Any]] = [
     {"instruction": "Name a bird.", "input": "", "output": "A robin."},
     {"messages": [{"role": "user", "content": "A bird?"}, {"role": "assistant", "content": "A robin."}]},
 ]
-
-
-def read(*rows: Any, **told: Any) -> tuple[list[ParsedRow], SkipCounts]:
-    return read_file(SourceFile("a.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode()), **told)
-
-
-def read_file(file: SourceFile, **told: Any) -> tuple[list[ParsedRow], SkipCounts]:
-    tally = SkipCounts()
-    known, reading = choose_reading([file], "mine", "auto", ParseOptions("mine", **told))
-    return list(read_rows(find_format(known.name), [file], reading, tally)), tally
 
 
 @pytest.mark.parametrize("row", [*ROWS, {"text": "Some words."}])
@@ -138,10 +126,6 @@ def test_read_rows_accepted_answer_without_rating_is_pair() -> None:
     assert isinstance(found.row, Pair)
     (found,), _ = read({**ROWS[2], "answer": ""})
     assert isinstance(found.row, Pair)
-
-
-def test_as_score_percentages_are_read() -> None:
-    assert [as_score(v) for v in ("85%", "7 %", "12.5%", "%", "5%%")] == [85.0, 7.0, 12.5, None, None]
 
 
 WIDE = {

@@ -1,4 +1,4 @@
-"""Test all labelling tools: a sample fits one format, and damaged records give one UserError."""
+"""Test damaged records of labelling tools: each gives rows or one UserError."""
 
 from __future__ import annotations
 
@@ -7,41 +7,11 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
-from tasks.data.file_io.files import SourceRecord
-from tasks.data.formats.registry import find_format
-from tasks.data.parsing.base import FileSample
 from tasks.data.records import Record
-from tests.tasks.data.formats.export_reader import EXPORTS, lines, rows, sample
+from tests.tasks.data.formats.export_reader import lines, rows, sample
 from tests.tasks.data.formats.test_argilla import SETTINGS
 from tests.tasks.data.formats.test_label_studio import XML, result, task
 from tests.tasks.data.formats.test_mlflow_feedback import assessment, trace
-
-
-@pytest.mark.parametrize(
-    ("name", "file", "told"),
-    [
-        ("label_studio", "label_studio.json", {"labelling": XML}),
-        ("label_studio", "label_studio_min.json", {"labelling": XML}),
-        ("argilla", "argilla.jsonl", {"labelling": SETTINGS}),
-        ("argilla", "argilla_1.jsonl", {"columns": {"completion": "corrected"}}),
-        ("argilla", "argilla_server.jsonl", {}),
-    ],
-)
-def test_fits_label_tool_export_matches_one_format(name: str, file: str, told: dict[str, Any]) -> None:
-    items = tuple(sample(file).items())
-    look = FileSample(file, (EXPORTS / file).read_text(), items)
-    for other in ("label_studio", "argilla", "mlflow_feedback"):
-        assert (find_format(other).fits(look) == "") == (other == name)
-    assert rows(name, sample(file), **told) == rows(name, sample(file), **told)
-
-
-def test_fits_own_row_matches_no_label_tool() -> None:
-    look = FileSample(
-        "rows.jsonl", "", (SourceRecord({"prompt": "a", "completion": "b", "score": 1}, "line 1"),)
-    )
-    for name in ("label_studio", "argilla", "mlflow_feedback"):
-        assert find_format(name).fits(look)
-
 
 RANKED = task(
     [result("ranker", "rank", "items", ranker={"rank": ["y", "x"]})],

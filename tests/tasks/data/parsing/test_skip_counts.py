@@ -1,34 +1,22 @@
-"""Test scores on two scales, and ambiguous numbers."""
+"""Test the counts of what reading skips, and the check of scores on two scales."""
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
 
 from model.errors import UserError
-from tasks.data.file_io.files import SourceFile
-from tasks.data.formats.detect import choose_reading
-from tasks.data.formats.registry import find_format
-from tasks.data.parsing.base import ParseOptions
 from tasks.data.parsing.field_meanings import as_score
-from tasks.data.parsing.reader import read_rows
 from tasks.data.parsing.skip_counts import SkipCounts
-from tasks.data.records import ParsedRow, Rating
+from tasks.data.records import Rating
+from tests.tasks.data.parsing.row_reader import read
 
 PAIR = {"prompt": "Name a bird.", "completion": "A robin."}
 TRACE = {
     "info": {"trace_id": "t"},
     "data": {"request": '"Name a bird."', "response": '"A robin."', "spans": []},
 }
-
-
-def read(*rows: Any, format: str = "auto", **told: Any) -> tuple[list[ParsedRow], SkipCounts]:
-    file = SourceFile("a.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
-    tally = SkipCounts()
-    known, reading = choose_reading([file], "mine", format, ParseOptions("mine", **told))
-    return list(read_rows(find_format(known.name), [file], reading, tally)), tally
 
 
 @pytest.mark.parametrize(
@@ -129,10 +117,6 @@ def test_as_score_possible_thousands_separator_is_none(value: str) -> None:
     _, tally = read({**PAIR, "rating": value})
     with pytest.raises(UserError, match=r"the key rating is .* looks like a verdict"):
         tally.check("mine")
-
-
-def test_as_score_decimal_comma_is_read() -> None:
-    assert [as_score(value) for value in ("4,5", "0,125", "12,75", "3,5/5")] == [4.5, 0.125, 12.75, 3.5]
 
 
 @pytest.mark.parametrize("values", [[1, 0, -1, 0], ["1", "-1", "0"], [0.0, -1.0, 1.0]])

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -18,13 +16,11 @@ from tasks.cleanup.crash_cleanup import clean_up_crashes
 from tasks.common import checksums
 from tasks.data import version_history
 from tasks.data.sources import DataParameters
-from tasks.dvc import remote as remotes
 from tasks.dvc import versions
 from tasks.engine.stage import StageContext
 from tasks.ingest import ingest
-from tasks.project.paths import DIGESTS
 from tests.tasks.dvc_project import bare_clone, contents, lay, meta, texts, three_texts
-from tests.tasks.test_ingest import OWN, first, write
+from tests.tasks.ingest_project import OWN, first, write
 
 LABELS = [
     {"prompt": f"p{number}", "a": "x", "b": "y", "choice": "a", "annotator": "ann"} for number in range(9)
@@ -96,35 +92,6 @@ def test_ingest_damaged_data_is_made_again(root: Path, damage: str) -> None:
     said: list[str] = []
     assert make(root, said=said) == (False, named) and contents(root) == whole
     assert any("data/ is not what data.dvc says" in text for text in said)
-
-
-def test_file_sums_replaced_file_with_same_times_is_read_again(tmp_path: Path) -> None:
-    one, other = tmp_path / "one", tmp_path / "other"
-    for path, text in ((one, "aaaa"), (other, "bbbb")):
-        path.write_text(text)
-        os.utime(path, ns=(10**18, 10**18))
-    before = checksums.file_sums([one], tmp_path)
-    other.replace(one)
-    os.utime(one, ns=(10**18, 10**18))
-    assert checksums.file_sums([one], tmp_path) != before
-    in_place = checksums.file_sums([one], tmp_path)
-    one.write_text("cccc")
-    os.utime(one, ns=(10**18, 10**18))
-    assert checksums.file_sums([one], tmp_path) != in_place
-
-
-def test_file_sums_changed_file_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checksums, "SETTLED_NS", -1)
-    path = tmp_path / "file"
-    path.write_text("aaaa")
-    sums = [checksums.file_sums([path], tmp_path)]
-    kept = json.loads((tmp_path / DIGESTS).read_text())
-    assert len(kept) == 1
-    path.write_text("bbbb")
-    os.utime(path, ns=(10**18, 10**18))
-    sums.append(checksums.file_sums([path], tmp_path))
-    assert sums[0] != sums[1]
-    assert checksums.file_sums([path], tmp_path, "md5") != sums[1]
 
 
 def make_killed_at(root: Path, name: str) -> None:
@@ -266,31 +233,3 @@ def test_clean_up_crashes_partial_cache_objects_are_removed(tmp_path: Path) -> N
     alive.unlink()
     assert objects(root / ".dvc" / "cache") == [path for path in before if path.exists() and path not in left]
     assert versions.checkout_data(root)
-
-
-def test_store_object_wrong_checksum_stores_nothing(tmp_path: Path) -> None:
-    root = three_texts(tmp_path / "project")
-    with versions.open_repository(root) as repo, first(root).open("rb") as stream:
-        store = repo.cache.local
-        assert not remotes.store_object(store, "0" * 32, stream)
-        assert not list(Path(store.path).rglob("*")) or not any(
-            path.is_file() for path in Path(store.path).rglob("*")
-        )
-
-
-@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES, errno.ENOSPC, errno.EIO])
-def test_file_sums_unwritable_record_is_computed_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
-) -> None:
-    file = tmp_path / "a"
-    file.write_text("text")
-    os.utime(file, (1, 1))
-
-    def refuse(path: Path, *_: object, **__: object) -> None:
-        raise OSError(code, os.strerror(code), str(path))
-
-    monkeypatch.setattr(checksums, "SETTLED_NS", -1)
-    monkeypatch.setattr(Path, "write_text", refuse)
-    right = hashlib.sha256(b"text").hexdigest()
-    assert checksums.file_sums([file], tmp_path) == [right] == checksums.file_sums([file], tmp_path)
-    assert not list(tmp_path.rglob("*.part"))

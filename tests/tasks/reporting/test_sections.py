@@ -1,0 +1,48 @@
+"""Test the sections of the report."""
+
+from __future__ import annotations
+
+import pytest
+
+from tasks.reporting.sections import Curve, in_words, sft_section
+
+
+def test_in_words_row_of_each_kind_is_described() -> None:
+    pair = {"prompt": "who?", "completion": " Ann"}
+    assert in_words("text", {"text": "long " * 100})[0][1].endswith("long …")
+    assert in_words("pairs", pair) == [("prompt", "who?"), ("answer", "Ann")]
+    compared = in_words("comparisons", {"prompt": "who?", "a": "Bob", "b": "Ann", "choice": "b"})
+    assert compared[1:] == [("first answer", "Bob"), ("second answer", "Ann"), ("better", "the second")]
+    rated = in_words("ratings", {**pair, "aspect": "tone", "scores": [-1.5] + [0.0] * 29})
+    assert rated[-1][0] == "its tone, by 30 people"
+    assert rated[-1][1].startswith("−1.5, 0, ") and rated[-1][1].endswith(" and 5 more: −0.05 on average")
+    assert in_words("ratings", {**pair, "aspect": "tone", "scores": [1]})[-1][0] == "its tone, by 1 person"
+
+
+@pytest.mark.parametrize(
+    ("figures", "says"),
+    [
+        ({"sft_ends_by_itself": 0.5}, "50%"),
+        (
+            {
+                "sft_ends_by_itself": 0.5,
+                "sft_ends_by_itself_low": 0.22,
+                "sft_ends_by_itself_high": 0.78,
+                "sft_ends_by_itself_n": 8.0,
+            },
+            "50% (95%: 22% to 78%, n = 8)",
+        ),
+        (
+            {
+                "sft_ends_by_itself": 0.0,
+                "sft_ends_by_itself_low": -3e-17,
+                "sft_ends_by_itself_high": 0.3,
+                "sft_ends_by_itself_n": 1200.0,
+            },
+            "0% (95%: 0% to 30%, n = 1,200)",
+        ),
+    ],
+)
+def test_sft_section_shares_have_interval(figures: dict[str, float], says: str) -> None:
+    found = sft_section(Curve([{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}]), figures)
+    assert found is not None and found["ends"] == says

@@ -1,0 +1,53 @@
+"""Test the chat with a model: which model a name means, and its answers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from model.errors import UserError
+from tasks.engine.output import write_manifest
+from tasks.project.paths import ARTIFACTS
+from tasks.serving.chat import ChatModel, SamplingParams, resolve_model
+from tests.model.conftest import Language, language
+
+__all__ = ["language"]
+
+
+def test_resolve_model_name_is_folder_of_last_run(tmp_path: Path) -> None:
+    for name in ("base", "sft", "aligned"):
+        with pytest.raises(UserError, match="no run here yet"):
+            resolve_model(name, tmp_path)
+    model = tmp_path / ARTIFACTS / "sft" / "k" / "model"
+    model.mkdir(parents=True)
+    manifest = {
+        "stage": "sft",
+        "key": "k",
+        "digest": "d",
+        "sums": {},
+        "files": {},
+        "metrics": {},
+        "seconds": 1.0,
+    }
+    write_manifest(model.parent, manifest)
+    stages = [{"name": "sft", "key": "k", "folder": "elsewhere"}]
+    (tmp_path / "var" / "summary.json").write_text(json.dumps({"stages": stages}))
+    assert resolve_model("sft", tmp_path) == model
+    with pytest.raises(UserError, match="left no aligned model"):
+        resolve_model("aligned", tmp_path)
+    with pytest.raises(UserError, match="passed the gate"):
+        resolve_model("champion", tmp_path)
+    with pytest.raises(UserError, match="neither one of base"):
+        resolve_model("elsewhere", tmp_path)
+
+
+def test_chat_model_answer_streams_and_repeats(language: Language, tmp_path: Path) -> None:
+    talker = ChatModel(language.model(tmp_path))
+    manner = SamplingParams(new_tokens=12, seed=3)
+    pieces = list(talker.answer("the film", manner))
+    assert len(pieces) > 1
+    assert pieces == list(talker.answer("the film", manner))
+    with pytest.raises(UserError, match="no room for an answer"):
+        list(talker.answer("the film " * 60, manner))

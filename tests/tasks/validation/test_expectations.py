@@ -1,0 +1,98 @@
+"""Test each rule of validation with a row that breaks it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from model.errors import UserError
+from tasks.data.records import TYPES
+from tasks.validation.expectations import Limits, Rules, check_table, check_totals, own_expectations
+
+COMMON = {"source": "film", "group": "g1"}
+GOOD: dict[str, dict[str, Any]] = {
+    "text": {"id": "1", "text": "The mill is old.", **COMMON},
+    "pairs": {
+        "id": "1", "prompt": "What is old?", "completion": " The mill.", "references": [" The mill."],
+        **COMMON,
+    },
+    "comparisons": {
+        "id": "1", "prompt": "What is old?", "a": " The mill.", "b": " Us?", "choice": "a",
+        "aspect": "truthfulness", "annotator": "ann", **COMMON,
+    },
+    "ratings": {
+        "id": "1", "prompt": "Finish: the film", "completion": " is lovely.", "scores": [3.0, 2.0],
+        "annotators": ["ann", "bob"], "aspect": "tone", **COMMON,
+    },
+}  # fmt: skip
+BROKEN = [
+    ("text", {"text": None}, "text is there"),
+    ("text", {"source": None}, "source is there"),
+    ("pairs", {"completion": None}, "completion is there"),
+    ("text", {"text": 3}, "text is a string"),
+    ("ratings", {"prompt": ["x"]}, "prompt is a string"),
+    ("text", {"text": "x"}, "text has a fit length"),
+    ("pairs", {"prompt": "p" * 60}, "prompt has a fit length"),
+    ("text", {"text": "one\x00two"}, "text is printable"),
+    ("pairs", {"completion": " half \ufffd"}, "completion is printable"),
+    ("comparisons", {"aspect": "beauty"}, "aspect is known"),
+    ("comparisons", {"choice": "left"}, "choice is known"),
+    ("ratings", {"scores": [], "annotators": []}, "scores are there"),
+    ("ratings", {"scores": [1.0]}, "each score has its annotator"),
+    ("ratings", {"scores": [1.0, "2"]}, "each score has its annotator"),
+    ("ratings", {"scores": [1.0, math.nan]}, "each score has its annotator"),
+    ("ratings", {"scores": [-11.0, 1.0]}, "lowest score in range"),
+    ("ratings", {"scores": [1.0, 11.0]}, "highest score in range"),
+    ("text", {"id": "1", "text": "Another text."}, "id is unique"),
+]
+RULES = Rules(Limits(longest=50))
+
+
+def second(kind: str, changes: dict[str, Any]) -> dict[str, Any]:
+    """Return a second valid row with changes."""
+    row = {**GOOD[kind], "id": "2"}
+    for key in ("text", "prompt"):
+        if key in row:
+            row[key] = "Another one stands here."
+    return {**row, **changes}
+
+
+@pytest.mark.parametrize(("kind", "changes", "rule"), BROKEN)
+def test_check_table_each_rule_is_broken_by_its_row(kind: str, changes: dict[str, Any], rule: str) -> None:
+    table = pd.DataFrame([GOOD[kind], second(kind, changes)])
+    failures = {failure.rule: failure.rows for failure in check_table(kind, table, RULES)}
+    assert failures.get(rule) == (1,)
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_check_table_good_rows_break_none(kind: str) -> None:
+    assert check_table(kind, pd.DataFrame([GOOD[kind], second(kind, {})]), RULES) == []
+
+
+@pytest.mark.parametrize(("least", "most"), [(3, 10), (0, 1)])
+def test_check_totals_row_count_out_of_range_fails(least: int, most: int) -> None:
+    (failure,) = check_totals("text", {"count of rows": 2}, {"count of rows": (least, most)})
+    assert (failure.rule, failure.rows) == ("count of rows", ()) and failure.says.startswith("2; at ")
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ({"expectation": "ExpectColumnValuesToMatchRegx", "column": "text"}, "did you mean .*MatchRegex"),
+        ({"expectation": "ExpectTableRowCountToEqual", "column": "text"}, "no rule of single rows"),
+        (
+            {"expectation": "ExpectColumnValuesToMatchRegex", "column": "txt"},
+            "text has id, source, group, text",
+        ),
+        (
+            {"expectation": "ExpectColumnValuesToMatchRegex", "column": "text", "regexp": "a"},
+            "did you mean regex",
+        ),
+    ],
+)
+def test_own_expectations_unknown_rule_suggests_nearest(rule: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=rf"validate\.rules\.text\.0.*{said}"):
+        own_expectations("text", (rule,))
