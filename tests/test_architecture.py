@@ -181,3 +181,13 @@ def test_packages_have_docstring_of_two_sentences() -> None:
 
 def test_data_folder_knows_every_kind_of_record() -> None:
     assert tuple(TYPES) == KINDS
+
+
+def test_tests_of_tasks_mirror_modules() -> None:
+    # `test_Y.py`, or `test_Y_TOPIC.py` for a second file, stands where `Y.py` is.
+    strays = []
+    for path in sorted((ROOT / "tests" / "tasks").rglob("test_*.py")):
+        name, folder = path.stem.removeprefix("test_"), ROOT / path.parent.relative_to(ROOT / "tests")
+        if not any(f"{name}_".startswith(f"{module.stem}_") for module in folder.glob("*.py")):
+            strays.append(str(path.relative_to(ROOT)))
+    assert strays == []
