@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 from tasks.project.paths import MLFLOW_DATABASE, PREFECT_HOME
 
@@ -41,6 +42,8 @@ _ADVICE = {
     errno.EMLINK: "the folder has as many entries as its disk allows: move the project to another disk",
     errno.E2BIG: "shorten the command's arguments",
 }
+# ENOENT has no entry above: a missing file may be a fault of the program. A link to nothing is none.
+_MISSING = "mount its disk, or mend the link, and run again"
 # SQLite's texts for these errors. SQLAlchemy and MLflow pass on the text but not the error code.
 DATABASE = (
     ("database or disk is full", "its disk is full; make room and run again: what is whole is kept"),
@@ -50,6 +53,18 @@ DATABASE = (
     ("unable to open database file", "it cannot be opened; make it accessible to your user"),
     ("database disk image is malformed", "it is damaged; `chatmill restore` brings a backup back"),
     ("file is not a database", "it is damaged; `chatmill restore` brings a backup back"),
+    ("no such table", "a table is missing, so it is damaged; `chatmill restore` brings a backup back"),
+    ("no such column", "a column is missing, so it is damaged; `chatmill restore` brings a backup back"),
+    (
+        "out-of-date database schema",
+        "its tables are not those of the installed MLflow. If another version of MLflow wrote it, install "
+        f"that version, or make a copy and run `mlflow db upgrade sqlite:///{MLFLOW_DATABASE}`; if "
+        "it is damaged, `chatmill restore` brings a backup back",
+    ),
+    (
+        "database migration in unexpected state",
+        "tables are missing, so it is damaged; `chatmill restore` brings a backup back",
+    ),
 )
 _SCRIPT = re.compile(r"^\s*\[Errno (\d+)\]")
 
@@ -87,7 +102,18 @@ def _explain_database(error: BaseException) -> str:
     return f"the records' database ({MLFLOW_DATABASE} or {PREFECT_HOME}): {found}" if found else ""
 
 
+def _dangling_link(name: object) -> str:
+    """Return the link on the way to a path whose target is missing; empty if there is none."""
+    path = Path(_display_path(name))
+    found = next((each for each in (path, *path.parents) if each.is_symlink() and not each.exists()), None)
+    return str(found) if found else ""
+
+
 def _explain_system(error: BaseException) -> str:
+    if isinstance(error, FileNotFoundError):
+        for name in filter(None, (error.filename, error.filename2)):
+            if link := _dangling_link(name):
+                return f"{link} is a link to {os.readlink(link)}, which is missing; {_MISSING}"
     if isinstance(error, MemoryError):
         return f"there is no memory left; {_ADVICE[errno.ENOMEM]}"
     code, path = 0, ""

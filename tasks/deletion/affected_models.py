@@ -47,6 +47,7 @@ from tasks.tracking.queries import (
     search_runs,
 )
 from tasks.tracking.registry import Registry
+from tasks.tracking.tag_records import read_record
 
 
 class Sought(NamedTuple):
@@ -207,8 +208,8 @@ def _stages_by_run(client: MlflowClient) -> dict[str, dict[str, Finished]]:
     older = False
     for run in search_runs(client, PIPELINES):
         noted = {
-            tag.removeprefix(COST_TAG): json.loads(value)
-            for tag, value in run.data.tags.items()
+            tag.removeprefix(COST_TAG): read_record(run.data.tags, tag)
+            for tag in run.data.tags
             if tag.startswith(COST_TAG)
         }
         found[run.info.run_id] = {

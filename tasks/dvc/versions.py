@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import time
 from collections.abc import Iterable
@@ -20,6 +21,7 @@ from model.errors import UserError
 from tasks.common.checksums import file_sums
 from tasks.common.file_lock import exclusive_lock
 from tasks.dvc import remote as remotes
+from tasks.dvc.settings_files import IGNORED, explain_config, read_ignored
 from tasks.project import data_folder
 from tasks.project.paths import DVC_LOCK, RECORDS
 from tasks.project.private_folder import make_private_folder
@@ -30,6 +32,8 @@ LAYOUT = 2
 _IGNORED = tuple(
     f"/data/{name}" for name in (data_folder.QUARANTINE, data_folder.STATE, *data_folder.TOLERATED)
 )
+# Git's mark before the first side of a conflict.
+_CONFLICT = re.compile(r"^<{7}( |$)", re.MULTILINE)
 KNOWN = Path(".dvc") / "cache" / "versions.jsonl"
 
 
@@ -53,19 +57,27 @@ def parse_pointer(text: str, path: Path) -> dict[str, Any]:
     try:
         found = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
+        if marked := _CONFLICT.search(text):
+            line = text.count("\n", 0, marked.start()) + 1
+            raise UserError(
+                f"{POINTER} has a merge conflict in line {line}; take one side with `git checkout --ours "
+                f"{POINTER}` or `--theirs`, then run again: the sources are read anew"
+            ) from error
         mark = getattr(error, "problem_mark", None)
         said = f"it is no YAML from line {mark.line + 1} on" if mark else "it is no YAML"
         raise UserError(_broken(path, said)) from error
     if found is None:
         raise UserError(_broken(path, "it is empty"))
     try:
-        return {"md5": str(found["outs"][0]["md5"]), "meta": dict(found.get("meta") or {})}
+        meta = dict(found.get("meta") or {})
+        int(meta.get("layout", 1))
+        return {"md5": str(found["outs"][0]["md5"]), "meta": meta}
     except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
-        raise UserError(_broken(path, "it lacks outs with an md5")) from error
+        raise UserError(_broken(path, "it lacks outs with an md5, or its meta is none")) from error
 
 
 def _broken(path: Path, said: str) -> str:
-    return f"{path} is broken ({said}); restore it with `git checkout {POINTER}`"
+    return f"{path.name} is broken ({said}); restore it with `git checkout {POINTER}`"
 
 
 def is_former_layout(pointer: dict[str, Any]) -> bool:
@@ -91,15 +103,20 @@ def open_repository(root: Path) -> Any:
     """Open DVC's repository of a project, or initialize it, without its log. The lock is released on exit."""
     import logging
 
+    from dvc.config import ConfigError
     from dvc.repo import Repo
 
     logging.getLogger("dvc").setLevel(logging.ERROR)
-    if not is_kept(root) or _lacking_patterns(root / ".dvcignore"):
+    if not is_kept(root) or _lacking_patterns(read_ignored(root)):
         make_private_folder(root / RECORDS)
         # The second of two commands that start at once would take the first for killed.
         with exclusive_lock(root / DVC_LOCK, lambda event: None, ""):
             _initialize_repository(root)
-    with Repo(str(root), uninitialized=False) as repo:
+    try:
+        opened = Repo(str(root), uninitialized=False)
+    except ConfigError as error:
+        raise UserError(explain_config(root, error)) from error
+    with opened as repo:
         yield repo
 
 
@@ -112,20 +129,19 @@ def _initialize_repository(root: Path) -> None:
     elif not is_kept(root):
         # A process was killed inside `init`. DVC's own remedy, `init -f`, would remove the cache.
         replace_text(root / ".dvc" / "config", "[core]\n    no_scm = True\n" if no_scm else "")
-    _write_ignored(root / ".dvcignore")
+    _write_ignored(root)
 
 
-def _lacking_patterns(path: Path) -> list[str]:
-    """Return the patterns that a .dvcignore must have and does not."""
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
+def _lacking_patterns(text: str) -> list[str]:
+    """Return the patterns that the text of a .dvcignore must have and does not."""
     return [line for line in _IGNORED if line not in text.splitlines()]
 
 
-def _write_ignored(path: Path) -> None:
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    if lacking := _lacking_patterns(path):
+def _write_ignored(root: Path) -> None:
+    text = read_ignored(root)
+    if lacking := _lacking_patterns(text):
         added = "# No part of a version: rows set aside, chatmill's own notes, what keeps a folder in git.\n"
-        replace_text(path, "\n".join([*text.splitlines(), added.rstrip(), *lacking, ""]))
+        replace_text(root / IGNORED, "\n".join([*text.splitlines(), added.rstrip(), *lacking, ""]))
 
 
 def replace_text(path: Path, text: str) -> None:
@@ -213,7 +229,9 @@ def _known_hashes(root: Path, pointer: dict[str, Any] | None) -> set[str]:
         commits = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
         for commit in commits:
             show = ["git", "-C", str(root), "show", f"{commit}:./{POINTER}"]
-            text = subprocess.run(show, capture_output=True, encoding="utf-8", check=False).stdout
+            text = subprocess.run(
+                show, capture_output=True, encoding="utf-8", errors="replace", check=False
+            ).stdout
             try:
                 found = parse_pointer(text, root / POINTER)
             except UserError:
@@ -448,7 +466,7 @@ def remembered_versions(root: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     entries = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             entry = json.loads(line)
             entries.append(

@@ -10,13 +10,14 @@ import json
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
 from tasks.tracking.products import CHAMPION
+from tasks.tracking.tag_records import read_record
 
 MOVE, PENDING = "chatmill.move.", "chatmill.pending"
 GATE, PERSON, ELSEWHERE = "gate", "person", "elsewhere"
@@ -136,7 +137,13 @@ def _ignore_missing() -> Iterator[None]:
 def recorded_moves(tags: Mapping[str, str]) -> list[AliasChange]:
     """Return the moves in the history, the oldest first."""
     # The number in the key has leading zeros, so the order of the text is the order of the moves.
-    return [AliasChange(**json.loads(tags[key])) for key in sorted(tags) if key.startswith(MOVE)]
+    return [_read_move(tags, key) for key in sorted(tags) if key.startswith(MOVE)]
+
+
+def _read_move(tags: Mapping[str, str], key: str) -> AliasChange:
+    names = [field.name for field in fields(AliasChange)]
+    found = read_record(tags, key, names)
+    return AliasChange(*(str(found[name]) for name in names))
 
 
 def all_moves(tags: Mapping[str, str], holder: str) -> list[AliasChange]:

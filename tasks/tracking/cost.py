@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +13,12 @@ from mlflow.entities import Run
 
 from tasks.common.stage_status import CACHED, COMPUTED, read_status
 from tasks.tracking.queries import COST_TAG, PIPELINES, preset_of, search_runs
+from tasks.tracking.tag_records import read_record
 
 _ENDED, _RUNNING = "ended", "running"
 OLDEST = ("attributes.start_time ASC",)
+# The keys of a stage's cost that no version left out.
+_NEEDED = ("status", "device", "device_seconds")
 
 
 @dataclass(frozen=True)
@@ -110,8 +113,10 @@ def read_costs(client: MlflowClient, since: float) -> Costs:
     unmeasured = 0
     for run in pipelines:
         found = {
-            tag.removeprefix(COST_TAG): json.loads(value)
-            for tag, value in run.data.tags.items()
+            tag.removeprefix(COST_TAG): read_record(
+                run.data.tags, tag, ("status", "device", "device_seconds")
+            )
+            for tag in run.data.tags
             if tag.startswith(COST_TAG)
         }
         unmeasured += not found and run.info.status == "FINISHED"
@@ -141,7 +146,7 @@ def _measured_cost(run: Run, stage: str, cost: dict[str, Any]) -> Taken:
 def _cut_short(run: Run) -> Taken:
     """Return the cost of a stage that was killed or failed and never resumed: all of it is lost."""
     tags = run.data.tags
-    device, count = json.loads(tags.get("chatmill.holds", '["cpu", 1]'))
+    device, count = _held_devices(tags)
     # The run of a stage is called "PRESET · STAGE".
     preset = (run.info.run_name or "").partition(" · ")[0]
     place = (tags.get("mlflow.parentRunId", run.info.run_id), preset, run.info.start_time / 1000)
@@ -150,6 +155,15 @@ def _cut_short(run: Run) -> Taken:
         return Taken(*place, stage, _RUNNING, device)
     spent = max(0.0, (run.info.end_time - run.info.start_time) / 1000 * count)
     return Taken(*place, stage, _ENDED, device, spent, spent)
+
+
+def _held_devices(tags: Mapping[str, str]) -> tuple[str, float]:
+    """Return the device that a stage held and how many; one CPU if the tag is missing or was changed."""
+    try:
+        device, count = json.loads(tags["chatmill.holds"])
+        return str(device), float(count)
+    except (KeyError, ValueError, TypeError, RecursionError):
+        return "cpu", 1
 
 
 def sum_costs(taken: Iterable[Taken], by: str) -> list[Sum]:

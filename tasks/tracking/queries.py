@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -267,7 +268,8 @@ def runs_by_id(client: MlflowClient, runs: Sequence[str]) -> dict[str, Run]:
 def data_hash(run: Run) -> str | None:
     """Return DVC's hash of the data that a stage's run recorded."""
     for given in run.inputs.dataset_inputs if run.inputs else []:
-        found = json.loads(given.dataset.source).get("md5")
-        if found:
-            return str(found)
+        # Somebody may have logged a dataset of another kind to the run.
+        with suppress(ValueError, AttributeError, TypeError):
+            if found := json.loads(given.dataset.source).get("md5"):
+                return str(found)
     return None

@@ -7,8 +7,10 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
+from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from flows.cli.main import _run_guarded
@@ -67,6 +69,53 @@ def test_explain_error_recognises_database_errors(tmp_path):
     locked = MlflowException("(sqlite3.OperationalError) database is locked [SQL: insert]")
     assert "another process holds" in explain_error(locked)
     assert "full" in explain_error(sqlite3.OperationalError("database or disk is full"))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        ("delete from alembic_version",),
+        ("update alembic_version set version_num = '0a8213491aaa'",),
+        ("drop table alembic_version",),
+        ("drop table registered_models",),
+        ("drop table experiments",),
+        ("alter table runs rename column artifact_uri to place",),
+    ],
+    ids=lambda damage: damage[0][:40],
+)
+def test_explain_error_database_of_another_version_or_without_tables(tmp_path, damage, empty_database):
+    path = tmp_path / "mlflow.db"
+    path.write_bytes(empty_database)
+    with closing(sqlite3.connect(path)) as store, store:
+        for statement in damage:
+            store.execute(statement)
+
+    def look():
+        client = MlflowClient(tracking_uri=f"sqlite:///{path}")
+        client.search_registered_models()
+        client.search_runs(["0"])
+
+    assert "`chatmill restore` brings a backup back" in explain_error(caught(look))
+
+
+@pytest.fixture(scope="module")
+def empty_database(tmp_path_factory):
+    """Return the bytes of a database with MLflow's tables; making one takes seconds."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("place", ["var", "var/cache", "cache/a/file"])
+def test_explain_error_link_to_nothing_is_named(tmp_path, monkeypatch, place):
+    monkeypatch.chdir(tmp_path)
+    link = tmp_path / place
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to("/media/gone")
+    said = explain_error(caught(lambda: (link / "x" / "file").open("w")))
+    assert said.startswith(f"{place} is a link to /media/gone, which is missing; ")
+    # A missing file where no link leads may be a fault of the program.
+    assert not explain_error(caught(lambda: (tmp_path / "nothing").open()))
 
 
 def test_run_guarded_full_disk_exits_2_without_traceback(tmp_path, monkeypatch, capsys):

@@ -217,3 +217,25 @@ def test_read_pointer_broken_file_is_named(root: Path) -> None:
         (root / "data.dvc").write_text(text)
         with pytest.raises(UserError, match=r"data\.dvc is broken .*git checkout data\.dvc"):
             versions.read_pointer(root)
+
+
+@pytest.mark.parametrize("mark", ["<<<<<<< HEAD\n", "<<<<<<< Updated upstream\n", "<<<<<<<\n"])
+def test_read_pointer_merge_conflict_is_named_with_its_line(root: Path, mark: str) -> None:
+    text = f"outs:\n{mark}- md5: 1.dir\n=======\n- md5: 2.dir\n>>>>>>> other\n"
+    (root / "data.dvc").write_text(text)
+    with pytest.raises(UserError, match=r"data\.dvc has a merge conflict in line 2; .*git checkout --ours"):
+        versions.read_pointer(root)
+
+
+@pytest.mark.parametrize("layout", ["x", "[2]", "{a: 1}"])
+def test_read_pointer_odd_layout_is_refused(root: Path, layout: str) -> None:
+    (root / "data.dvc").write_text(f"outs: [{{md5: 1.dir}}]\nmeta: {{layout: {layout}}}\n")
+    with pytest.raises(UserError, match=r"data\.dvc is broken"):
+        versions.read_pointer(root)
+
+
+def test_remembered_versions_damaged_lines_are_left_out(root: Path) -> None:
+    version = versions.add_version(root, "", meta("a", text=3))
+    with (root / versions.KNOWN).open("ab") as file:
+        file.write(b'\xff\xfe\x00\n[]\n{"md5": 5}\n')
+    assert [entry["md5"] for entry in versions.remembered_versions(root)] == [version]
