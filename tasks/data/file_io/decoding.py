@@ -18,6 +18,31 @@ BLOCK = 1 << 18
 SUFFIXES = (".gz", ".zst")
 MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 
+HEAD = 264  # bytes that show what a file is: the mark of a tar archive is at byte 257
+_UNPACK = "unpack it"
+# Signatures of files that are no text: their offset, and what to do with each. Read as text, the first row
+# would be lost in the binary header, and the rest learned.
+_BINARY = (
+    (b"PK\x03\x04", 0, "a zip archive, as .xlsx and .docx are", f"{_UNPACK}, or save a sheet as CSV"),
+    (b"ustar", 257, "a tar archive", _UNPACK),
+    (b"\xfd7zXZ\x00", 0, "compressed with xz", f"{_UNPACK}, or pack it with gzip or Zstandard"),
+    (b"1AY&SY", 4, "compressed with bzip2", f"{_UNPACK}, or pack it with gzip or Zstandard"),
+    (b"7z\xbc\xaf\x27\x1c", 0, "a 7z archive", _UNPACK),
+    (b"Rar!\x1a\x07", 0, "a RAR archive", _UNPACK),
+    (b"\x1f\x8b\x08", 0, "compressed with gzip", "add .gz to its name"),
+    (b"\x28\xb5\x2f\xfd", 0, "compressed with Zstandard", "add .zst to its name"),
+    (b"PAR1\x15", 0, "a Parquet file", "end its name in .parquet"),
+    (b"ARROW1\x00\x00", 0, "an Arrow or Feather file", "write it as Parquet"),
+    (b"FEA1", 0, "a Feather file", "write it as Parquet"),
+    (b"SQLite format 3\x00", 0, "an SQLite database", "export its tables as CSV or JSON Lines"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", 0, "an old Office document", "save it as CSV or as text"),
+    (b"%PDF-", 0, "a PDF", "save its text"),
+    (b"{\\rtf", 0, "an RTF document", "save it as plain text"),
+    (b"\x93NUMPY", 0, "a NumPy array", "write its rows as JSON Lines"),
+    (b"\x80\x04\x95", 0, "a pickle, which can run code", "write its rows as JSON Lines"),
+    (b"\x80\x05\x95", 0, "a pickle, which can run code", "write its rows as JSON Lines"),
+)
+
 
 class _Unpacked(io.RawIOBase):
     """The decompressed stream of a .gz or .zst file, within bounds."""
@@ -101,10 +126,13 @@ def open_unpacked(packed: BinaryIO, suffix: str, size: int, origin: str) -> Bina
 
 
 def detect_encoding(head: bytes, origin: str) -> tuple[str, int]:
-    """Return the encoding of a file from its first four bytes, and the length of its byte order mark.
+    """Return the encoding of a file from its first HEAD bytes, and the length of its byte order mark.
 
-    Raises UserError for UTF-32, and for UTF-16 without a mark.
+    Raises UserError for UTF-32, for UTF-16 without a mark, and for archives and other files that are no text.
     """
+    for signature, offset, what, instead in _BINARY:
+        if head.startswith(signature, offset):
+            raise UserError(f"{origin}: it is {what}, not text; {instead}")
     # UTF-32's mark begins with that of UTF-16, so it is tested first. A zero byte beside a non-zero one at
     # the start is an ASCII character in UTF-16.
     wide = head[:4] in (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
@@ -117,7 +145,7 @@ def detect_encoding(head: bytes, origin: str) -> tuple[str, int]:
 
 
 def recode_stream(file: BinaryIO, head: bytes, origin: str) -> BinaryIO:
-    """Return a stream as UTF-8 without a mark, by the encoding of its first four bytes."""
+    """Return a stream as UTF-8 without a mark, by the encoding of its first HEAD bytes."""
     name, size = detect_encoding(head, origin)
     if name == "utf-8":
         file.read(size)

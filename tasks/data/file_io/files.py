@@ -122,7 +122,7 @@ class SourceFile:
 
     def _head(self) -> bytes:
         with dataclasses.replace(self, start=0).stream() as file:
-            return file.read(4)
+            return file.read(decoding.HEAD)
 
     def lines(self) -> Iterator[tuple[int, bytes]]:
         """Yield the number and the UTF-8 bytes of each line. Raise UserError for one of more than 64 MB."""

@@ -18,7 +18,7 @@ AUTO = "auto"
 ITEMS = 20
 SCANNED = 1000  # items to search for ITEMS that can be read
 TEXT = 1 << 14  # bytes
-_NAMED = 12  # keys that a message lists
+_NAMED = 30  # keys that a message lists
 TABLES = (".csv", ".tsv", ".tab", ".parquet")
 READ_AS_TEXT = (".txt", ".md", ".markdown", ".xml")
 
@@ -151,7 +151,9 @@ def why_unknown(sample: FileSample) -> str:
     """Return a sentence about why no format fits a sample, and what to do."""
     if not sample.items:
         return "in no known format: it is neither text nor objects with keys"
-    keys = ", ".join(str(key) for key in list(sample.items[0].values)[:_NAMED]) or "none"
+    every = [str(key) for key in sample.items[0].values]
+    more = f" and {len(every) - _NAMED} more" if len(every) > _NAMED else ""
+    keys = (", ".join(every[:_NAMED]) or "none") + more
     if said := describe_shape(sample):
         return f"in no known format: {said}"
     found = guess_columns(sample.items[0].values)

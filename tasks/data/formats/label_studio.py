@@ -55,6 +55,7 @@ from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.records import Choice, Fault, ParsedRow, Record
 
 CANCELLED = "annotations that were cancelled"
+REJECTED = "annotations that a reviewer rejected"
 UNLABELLED = "tasks without an annotation"
 
 
@@ -75,14 +76,18 @@ def stream_rows(
         if isinstance(task, Fault):
             yield task
             continue
-        kept = []
+        kept, rejected = [], 0
         for annotation in task.annotations:
             person = people.get(annotation.annotator, annotation.annotator)
             # Exports that overlap hold a corrected label and its old version: only the newest may count.
             if newest[task_key(task), person] == place:
-                kept.append(annotation._replace(annotator=person))
+                if annotation.rejected:
+                    rejected += 1
+                else:
+                    kept.append(annotation._replace(annotator=person))
             place += 1
-        _count_skipped(tally, REPLACED, len(task.annotations) - len(kept))
+        _count_skipped(tally, REPLACED, len(task.annotations) - len(kept) - rejected)
+        _count_skipped(tally, REJECTED, rejected)
         _count_skipped(tally, CANCELLED, task.cancelled)
         _count_skipped(tally, UNLABELLED, not task.annotations)
         try:

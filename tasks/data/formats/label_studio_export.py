@@ -11,6 +11,7 @@ from model.errors import UserError
 from tasks.data.file_io.files import BrokenItem, SourceFile, SourceRecord
 from tasks.data.formats.label_studio_config import KINDS, Labelling
 from tasks.data.parsing.annotators import UNKNOWN_ANNOTATOR, normalize_annotator
+from tasks.data.parsing.field_meanings import as_flag
 from tasks.data.parsing.label_rows import time_of, time_seconds
 from tasks.data.records import Fault, text_digest
 
@@ -30,11 +31,12 @@ class LabelStudioResult(NamedTuple):
 
 
 class Annotation(NamedTuple):
-    """A person's results on a task at one time."""
+    """A person's results on a task at one time, and whether a reviewer rejected them."""
 
     annotator: str
     time: str
     results: list[LabelStudioResult]
+    rejected: bool = False
 
 
 class Task(NamedTuple):
@@ -56,12 +58,16 @@ def newest_annotations(
     another. An annotation is identified by its index among all that are read.
     """
     people: dict[str, str] = {}
-    seen: list[tuple[str, str, float]] = []
+    seen: list[tuple[str, str, tuple[float, bool]]] = []
     for task in every_task(files, labelling, people):
         if isinstance(task, Task):
-            seen += [(task_key(task), one.annotator, time_seconds(one.time)) for one in task.annotations]
+            # At equal times the version that a reviewer rejected is the newer one.
+            seen += [
+                (task_key(task), one.annotator, (time_seconds(one.time), one.rejected))
+                for one in task.annotations
+            ]
     newest: dict[tuple[str, str], int] = {}
-    times: dict[tuple[str, str], float] = {}
+    times: dict[tuple[str, str], tuple[float, bool]] = {}
     for index, (labelled, annotator, time) in enumerate(seen):
         key = (labelled, people.get(annotator, annotator))
         # Without times, or at equal times, the later one in the export counts.
@@ -155,8 +161,20 @@ def _complete_task(item: SourceRecord, where: str, people: dict[str, str]) -> Ta
         )
         time = time_of(given.get("updated_at") or given.get("created_at"), where)
         results = [_parse_result(result, where) for result in given.get("result") or []]
-        annotations.append(Annotation(person, time, results))
+        annotations.append(Annotation(person, time, results, _is_rejected(given)))
     return Task(where, str(item.values.get("id", where)), item.values["data"], annotations, cancelled)
+
+
+def _is_rejected(annotation: Mapping[str, Any]) -> bool:
+    """Return whether the last reviewer of an annotation rejected it."""
+    action = str(annotation.get("last_action") or annotation.get("state") or "").strip().lower()
+    if action in ("rejected", "accepted", "fixed_and_accepted"):
+        return action == "rejected"
+    reviews = annotation.get("reviews")
+    told = [one for one in reviews if isinstance(one, dict)] if isinstance(reviews, list) else []
+    # ISO 8601 texts of one export sort by time. Without times the last one of the list counts.
+    told = sorted(told, key=lambda one: str(one.get("created_at") or ""))
+    return bool(told) and as_flag(told[-1].get("accepted")) is False
 
 
 def _note_person(given: Any, people: dict[str, str]) -> None:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
+import re
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
+from tasks.data.file_io.files import unpacked_suffix
 from tasks.data.parsing.base import FileSample
 from tasks.data.parsing.column_names import NAMES, format_columns, is_choice, plain_name, yaml_scalar
-from tasks.data.parsing.field_meanings import is_empty
+from tasks.data.parsing.field_meanings import KNOWN, is_empty
 
+# Names of columns by which the first line of a text is the header of a table.
+_HEADINGS = frozenset((*(name for names in NAMES.values() for name in names), *KNOWN, "id", "aspect"))
 TURNS = ("messages", "conversations", "conversation", "contents", "turns")
 
 
@@ -30,8 +38,13 @@ def describe_shape(sample: FileSample) -> str:
 def unreadable_shape(sample: FileSample) -> str:
     """Return the shape of a file with a format's keys that still cannot be read; empty for any other."""
     if not sample.items:
-        return ""
+        return _rows_in_text(sample)
     first = sample.items[0].values
+    if isinstance(first.get("options"), list) and isinstance(first.get("accept"), list) and "text" in first:
+        return (
+            "it holds Prodigy's choices between options, whose texts would be learned without them; write a "
+            "row a choice, with prompt, a, b and choice, or a row an answer with prompt and completion"
+        )
     for key in TURNS:
         turns = first.get(key)
         if isinstance(turns, Mapping):
@@ -51,6 +64,41 @@ def unreadable_shape(sample: FileSample) -> str:
         if flat and lists[0] and len({len(value) for value in lists}) == 1:
             return "it holds a list a column; write an object a row"
     return ""
+
+
+def _rows_in_text(sample: FileSample) -> str:
+    """Return what rows a text file contains, whose verdicts would be learned as text."""
+    if unpacked_suffix(sample.name) not in (".txt", ".md", ".markdown"):
+        return ""
+    lines = [line.strip() for line in sample.text.splitlines() if line.strip()][:2]
+    instead = "to read it as text, add format: plain to the source"
+    if re.match(r"\[\s*\{\s*\"", sample.text.lstrip()[:200]):
+        return f"it is a JSON array of objects; end its name in .json to read its rows, or {instead}"
+    if lines and all(map(_is_object, lines)):
+        return f"its lines are JSON objects; end its name in .jsonl to read them as rows, or {instead}"
+    for delimiter, ending in (("\t", ".tsv"), (",", ".csv"), (";", ".csv"), ("|", ".csv")):
+        try:
+            # A cell may hold lines, so the second row is not always the second line.
+            found = list(islice(csv.reader(io.StringIO(sample.text), delimiter=delimiter), 2))
+        except csv.Error:
+            continue
+        head, row = found if len(found) == 2 else ((), ())
+        names = {plain_name(cell) for cell in head}
+        if len(names & _HEADINGS) > 1 and len(row) >= len(head) and all(len(cell) < 40 for cell in head):
+            commas = ", with commas between its cells" if delimiter in ";|" else ""
+            return (
+                f"its first line names the columns of a table; end its name in {ending}{commas} to read its "
+                f"rows, or {instead}"
+            )
+    return ""
+
+
+def _is_object(line: str) -> bool:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and len(found) > 0
 
 
 def _is_number(key: Any) -> bool:
@@ -103,17 +151,25 @@ def _votes(sample: FileSample) -> str:
     sides = [next((names[name] for name in NAMES[side] if name in names), "") for side in ("a", "b")]
     if not all(sides) or "choice" in names:
         return ""
-    people = [
-        key
+    columns_of = {
+        key: [item.values.get(key) for item in sample.items]
         for key in sample.items[0].values
-        if key not in sides and _holds_choices([item.values.get(key) for item in sample.items])
-    ]
+        if key not in sides
+    }
+    people = [key for key, values in columns_of.items() if _holds_choices(values)]
     asked = next((names[name] for name in NAMES["prompt"] if name in names), "...")
     roles = {"prompt": asked, "a": sides[0], "b": sides[1]}
     named = {name: own for name, own in roles.items() if name != own}
     if len(people) < 2 and any(name in names for name in NAMES["choice"]):
         return ""
     if len(people) < 2:
+        # A column with some other words, such as `skip`, is the choice all the same.
+        likely = people or [key for key, values in columns_of.items() if _holds_choices(values, some=True)]
+        if len(likely) == 1:
+            return (
+                f"{sides[0]} and {sides[1]} are two answers; where {likely[0]} is the choice between them, "
+                f"add to the source format: rows, {format_columns({**named, 'choice': likely[0]})}"
+            )
         return (
             f"{sides[0]} and {sides[1]} are two answers, and no column is the choice between them; where one "
             f"holds a, b or tie, add to the source format: rows, {format_columns({**named, 'choice': '...'})}"
@@ -126,9 +182,13 @@ def _votes(sample: FileSample) -> str:
     )
 
 
-def _holds_choices(values: Sequence[Any]) -> bool:
+def _holds_choices(values: Sequence[Any], some: bool = False) -> bool:
+    """Return whether all values name a side or a tie, or with `some` a few do and all are short texts."""
     given = [value for value in values if not is_empty(value)]
-    return bool(given) and all(isinstance(value, str) and is_choice(value) for value in given)
+    if not all(isinstance(value, str) and len(value) <= 40 for value in given):
+        return False
+    found = [is_choice(value) for value in given]
+    return any(found) if some else bool(found) and all(found)
 
 
 def _rows_inside(sample: FileSample) -> str:

@@ -51,14 +51,19 @@ _KNOWN = (
 WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 YAML_WORDS = ("y", "n", "yes", "no", "on", "off", "true", "false", "null")
 _SIDES = "response|answer|model|output|option|candidate|completion|assistant|reply|text|side|choice"
+_DEGREES = "much|slightly|somewhat|clearly|significantly|far|a_bit|a_little|a_lot"
 # A number alone may count from 0 or from 1, so it is no side. After a word it counts from 1.
 SIDE = re.compile(
-    rf"(?:(?:{_SIDES})_?(?=[ab12]))?((?<![a-z])[ab]|(?<=[a-z_])[ab12])(?:_(?:wins|is_better|better))?"
+    rf"(?:(?:{_SIDES})_?(?=[ab12]))?((?<![a-z])[ab]|(?<=[a-z_])[ab12])"
+    rf"(?:_(?:wins|(?:is_)?(?:(?:{_DEGREES})_)?better))?"
 )
+_ORDER = re.compile(r"\[{0,2}([AB])\s*([<>=])\2{0,2}\s*([AB])\]{0,2}", re.I)
 TIES = frozenset((
     "tie", "ties", "tied", "draw", "equal", "same", "both", "neither", "no_preference", "no_difference",
     "about_the_same", "equally_good", "equally_bad", "both_good", "both_bad", "bothgood", "bothbad",
-    "tie_both_good", "tie_both_bad", "tie_bothgood", "tie_bothbad",
+    "they_are_equal", "they_are_equally_good", "they_are_equally_bad", "both_are_good", "both_are_bad",
+    "both_are_equally_good", "both_are_equally_bad", "tie_both_good",
+    "tie_both_bad", "tie_bothgood", "tie_bothbad",
 ))  # fmt: skip
 
 
@@ -123,8 +128,9 @@ def rename_columns(values: Mapping[str, object], columns: Mapping[str, str]) -> 
 def plain_choice(value: object, columns: Mapping[str, str]) -> str:
     """Return a choice as a, b or tie if it names a side in a usual way; else the value as text.
 
-    Usual are the letter, and the letter or number after a word (`response_a`, `Model B`, `answer 1`). So are
-    the name of the column with the answer, and words for a tie.
+    Usual are the letter, a statement about it (`A is much better`, `A>B`), and the letter or number after a
+    word (`response_a`, `Model B`, `answer 1`). So are the name of the column with the answer, and words for a
+    tie.
     """
     said = str(value).strip()
     word = plain_name(said)
@@ -133,6 +139,10 @@ def plain_choice(value: object, columns: Mapping[str, str]) -> str:
             return side
     if word in TIES:
         return "tie"
+    # Judges also write A>B, A>>B or [[A=B]].
+    order = _ORDER.fullmatch(said)
+    if order and order[1].lower() != order[3].lower():
+        return "tie" if order[2] == "=" else order[1 if order[2] == ">" else 3].lower()
     found = SIDE.fullmatch(word)
     return {"1": "a", "2": "b"}.get(found[1], found[1]) if found else said
 

@@ -18,6 +18,9 @@ from tasks.data.parsing.field_meanings import (
 )
 from tasks.data.parsing.preference_fields import ANNOTATORS
 
+_SHORTENED = re.compile(r"\d(?:[.,]\d+)?[eE]\+?\d{2,}")
+_EXACT = 2.0**53  # from here on a float cannot hold every whole number
+
 
 def check_annotators(values: Mapping[str, Any], reading: ParseOptions, where: str) -> None:
     """Check that a value in the place of an annotator names a person.
@@ -29,11 +32,23 @@ def check_annotators(values: Mapping[str, Any], reading: ParseOptions, where: st
         value = values.get(key)
         if not is_empty(value) and not normalize_annotator(value):
             raise UserError(f"{where}: {key} is {value!r:.40}; the name or number of one person is right")
+        _check_whole_number(key, value, where)
     key = reading.column("annotators")
     names = values.get(key)
     for name in names if isinstance(names, list) else []:
         if not is_empty(name) and not normalize_annotator(name):
             raise UserError(f"{where}: {key} holds {name!r:.40}; the name or number of one person is right")
+        _check_whole_number(key, name, where)
+
+
+def _check_whole_number(key: str, value: Any, where: str) -> None:
+    """Raise UserError for a person's number that lost its last digits, so that several people share it."""
+    shortened = isinstance(value, str) and _SHORTENED.fullmatch(value.strip())
+    if shortened or (isinstance(value, float) and abs(value) >= _EXACT):
+        raise UserError(
+            f"{where}: {key} is {value!r:.40}, a number without its last digits, as spreadsheets and floats "
+            "keep it, so it may be several people; export the column as text"
+        )
 
 
 def check_side_scores(leaves: Iterable[tuple[str, Any]], reading: ParseOptions, where: str) -> None:

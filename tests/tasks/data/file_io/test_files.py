@@ -383,3 +383,28 @@ def test_source_file_all_items_duplicate_key_breaks_one_row(name: str, row: str)
     assert [isinstance(one, SourceRecord) for one in items] == [True, False, True]
     broken = items[1]
     assert isinstance(broken, BrokenItem) and "is there twice" in broken.fault and "2" in broken.where
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what"),
+    [
+        ("a.jsonl.zip", b"PK\x03\x04rest", "a zip archive.*unpack it"),
+        ("a.jsonl.xz", b"\xfd7zXZ\x00rest", "compressed with xz.*gzip or Zstandard"),
+        ("a.txt", b"BZh91AY&SYrest", "compressed with bzip2"),
+        ("a.jsonl", gzip.compress(b"{}"), "compressed with gzip.*add .gz"),
+        ("a.csv", b"SQLite format 3\x00rest", "an SQLite database.*as CSV"),
+        ("a.jsonl", b"ARROW1\x00\x00rest", "an Arrow or Feather file.*as Parquet"),
+        ("a.txt", b"%PDF-1.7 rest", "a PDF"), ("a.json", b"\x80\x04\x95rest", "a pickle"),
+        ("a.tar.gz", gzip.compress(b"a.jsonl" + bytes(250) + b"ustar" + bytes(200)), "a tar archive"),
+    ],
+)  # fmt: skip
+def test_source_file_archive_or_binary_is_named_and_refused(name: str, content: bytes, what: str) -> None:
+    with pytest.raises(UserError, match=rf"{name}: it is {what}"):
+        list(SourceFile(name, content).lines())
+
+
+@pytest.mark.parametrize(
+    "text", ["PK is a name.", "BZh is no word.", "ustar", "ARROW1 flies", "%PDF is a type"]
+)
+def test_source_file_text_that_resembles_a_signature_is_read(text: str) -> None:
+    assert SourceFile("a.txt", text.encode()).text() == text

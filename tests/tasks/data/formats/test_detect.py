@@ -104,3 +104,46 @@ def test_detect_format_broken_line_is_named() -> None:
     assert found(("a.jsonl", b'{"text": \n' + lines({"text": "a"}))) == "rows"
     with pytest.raises(UserError, match=r"a\.jsonl, line 1: "):
         found(("a.jsonl", b'{"text": \n{"text"\n'))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what"),
+    [
+        ("a.txt", lines({"prompt": "a", "completion": "b"}, {"prompt": "c", "completion": "d"}), r"\.jsonl"),
+        ("a.md", b"prompt,completion,label\nWho?,Nobody.,bad\n", r"\.csv"),
+        ("a.txt", b'prompt\tcompletion\tlabel\n"Who?\nYou?"\tNobody.\tbad\n', r"\.tsv"),
+        ("a.txt.gz", gzip.compress(b"Frage;Antwort\nWer?;Niemand.\n", mtime=0), r"\.csv, with commas"),
+        ("a.md", b"| question | rating |\n|---|---|\n| Who? | 1 |\n", r"\.csv, with commas"),
+        ("a.txt", b'[\n  {"prompt": "a", "completion": "b"}]', r"\.json "),
+    ],
+)  # fmt: skip
+def test_detect_format_text_file_of_rows_is_refused(name: str, content: bytes, what: str) -> None:
+    with pytest.raises(UserError, match=rf"end its name in {what}.*add format: plain"):
+        found((name, content))
+    assert found((name, content), wanted="plain") == "plain"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Dear reader, this text begins with commas, as many do.\nSo does this, and that.",
+        "A prompt, once given, is answered.\nLines follow.",
+        "{not JSON}\n{nor this}",
+        "[1] A note.\n[2] Another.",
+        "Title | Author\n\nWords.",
+        "Question\n\nAnswer",
+    ],
+)
+def test_detect_format_text_with_commas_or_brackets_is_plain(text: str) -> None:
+    assert found(("a.txt", text.encode())) == "plain"
+
+
+def test_detect_format_choices_of_prodigy_are_refused() -> None:
+    row = {"text": "Who?", "options": [{"id": "A", "text": "Me."}], "accept": ["A"], "answer": "accept"}
+    with pytest.raises(UserError, match=r"Prodigy's choices.*prompt, a, b and choice"):
+        found(("a.jsonl", lines(row)))
+
+
+def test_detect_format_unknown_keys_beyond_the_limit_are_counted() -> None:
+    with pytest.raises(UserError, match=r"key29 and 5 more\. Say"):
+        found(("a.jsonl", lines({f"key{n}": "x" for n in range(35)})))

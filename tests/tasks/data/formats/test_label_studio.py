@@ -26,6 +26,8 @@ from tests.tasks.data.formats.export_reader import (
 )
 
 XML = (EXPORTS / "label_studio.xml").read_text()
+RATED = """<View><Text name="prompt" value="$prompt"/><Text name="answer_left" value="$answer_left"/>
+<Rating name="control" toName="answer_left"/></View>"""
 
 
 def task(result: list[Any] | None, data: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
@@ -317,3 +319,31 @@ def test_label_studio_choice_about_one_answer_is_verdict() -> None:
         lines(task([result("choices", "q", "prompt", choices=["Good"])], data)), fields={"q": "ignore"}
     )
     assert not tally.asked and tally.used == {"q"}
+
+
+@pytest.mark.parametrize(
+    ("review", "kept"),
+    [
+        ({"reviews": [{"accepted": False}]}, 0), ({"reviews": [{"accepted": True}]}, 1),
+        ({"reviews": []}, 1), ({"last_action": "rejected"}, 0), ({"state": "REJECTED"}, 0),
+        ({"reviews": [{"accepted": False}], "last_action": "fixed_and_accepted"}, 1),
+        (
+            {"reviews": [{"accepted": False, "created_at": "2026-03-03"},
+                         {"accepted": True, "created_at": "2026-03-02"}]}, 0,
+        ),
+        ({"reviews": [{"accepted": False}, {"accepted": True}]}, 1),
+    ],
+)  # fmt: skip
+def test_label_studio_annotation_rejected_by_reviewer_is_left_out(review: dict[str, Any], kept: int) -> None:
+    given = task([result("rating", on="answer_left", rating=4)], **review)
+    found, tally = counted(lines(given), labelling=RATED)
+    assert len(found) == kept
+    assert tally.left_out["annotations that a reviewer rejected"] == 1 - kept
+
+
+def test_label_studio_rejected_annotation_in_older_export_stays_out() -> None:
+    plain = task([result("rating", on="answer_left", rating=4)])
+    rejected = task([result("rating", on="answer_left", rating=4)], reviews=[{"accepted": False}])
+    for files in ((lines(plain), lines(rejected)), (lines(rejected), lines(plain))):
+        found, tally = counted(*files, labelling=RATED)
+        assert found == [] and tally.left_out["annotations that a reviewer rejected"] == 1

@@ -184,3 +184,40 @@ def test_detect_format_parquet_without_rows_is_empty(tmp_path: Path) -> None:
 def test_detect_format_title_above_header_is_refused(content: bytes) -> None:
     with pytest.raises(UserError, match="title above the header"):
         detect_format([SourceFile("a.csv", content)], "mine", "auto")
+
+
+@pytest.mark.parametrize(
+    ("said", "choice"),
+    [
+        ("A is much better", "a"), ("Response B is slightly better", "b"), ("b is far better", "b"),
+        ("A>B", "a"), ("B >> A", "b"), ("[[A>B]]", "a"), ("a<b", "b"), ("A=B", "tie"), ("A>A", "A>A"),
+        ("They are equally good", "tie"), ("Both are bad", "tie"), ("A is better than most",) * 2,
+    ],
+)  # fmt: skip
+def test_plain_choice_statement_about_a_side_is_the_side(said: str, choice: str) -> None:
+    assert plain_choice(said, {}) == choice
+
+
+@pytest.mark.parametrize("key", ["Which response is better?", "Q1", "Your view"])
+def test_detect_format_column_with_choices_is_proposed(key: str) -> None:
+    told = ["Response A", "Response B", "Prefer not to say"]
+    made = [{"Prompt": "Who?", "Response A": "Me.", "Response B": "You.", key: said} for said in told]
+    file = SourceFile("a.jsonl", "".join(json.dumps(row) + "\n" for row in made).encode())
+    with pytest.raises(UserError, match=r"is the choice between them, add.*choice: ") as error:
+        detect_format([file], "mine", "auto")
+    assert key in str(error.value)
+
+
+@pytest.mark.parametrize("number", ["1.23457E+17", "1,5e+12", 1.2345678901234568e17])
+def test_parse_annotator_without_its_last_digits_is_refused(number: object) -> None:
+    row = {"prompt": "Who?", "a": "Me.", "b": "You.", "choice": "a", "annotator_id": number}
+    with pytest.raises(UserError, match=r"without its last digits.*export the column as text"):
+        rows(SourceFile("a.jsonl", json.dumps(row).encode()))
+
+
+def test_parse_long_whole_number_of_annotator_is_kept() -> None:
+    made = [
+        {"prompt": "Who?", "a": "Me.", "b": "You.", "choice": "a", "annotator_id": 2**53 + n} for n in (0, 1)
+    ]
+    file = SourceFile("a.jsonl", "".join(json.dumps(row) + "\n" for row in made).encode())
+    assert [row.annotator for row in rows(file)] == ["9007199254740992", "9007199254740993"]
