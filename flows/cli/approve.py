@@ -86,6 +86,7 @@ def _resume_suspended_run(version: Any, yes: bool, who: str, why: str) -> str:
 def _print_evaluation(registry: Registry, version: Any, console: Console) -> None:
     """Print the metrics beside the champion's, and the answers of all three models to the same prompts."""
     from flows.orchestration.progress import show_answers
+    from tasks.common.metric_labels import reason_words
     from tasks.tracking.approval import compared_answers, evaluation_rows
 
     champion = registry.champion()
@@ -96,6 +97,6 @@ def _print_evaluation(registry: Registry, version: Any, console: Console) -> Non
     for row in evaluation_rows(version, champion):
         table.add_row(*map(escape, row))
     console.print(table)
-    console.print(escape(version.tags.get("reason", "")), soft_wrap=True)
+    console.print(escape(reason_words(version.tags.get("reason", ""))), soft_wrap=True)
     if rows := compared_answers(registry.client, version):
         show_answers(rows, console, most=3)

@@ -16,6 +16,9 @@ from tasks.cleanup.output_gc import show_size
 from tasks.project.database_check import check_mlflow_database
 from tasks.project.paths import CACHE, RECORDS
 
+# The most entries that a message names.
+_NAMED = 5
+
 
 def backup(
     target: Annotated[
@@ -47,6 +50,15 @@ def backup(
     # A damaged model is reported, not refused: the other records are worth a backup all the same.
     for said in found.damaged:
         text = f"{said}; an older backup may have the right one, and `chatmill restore` brings it back"
+        console.print(f"[yellow]{escape(text)}[/yellow]", soft_wrap=True)
+    if found.left_out:
+        count = len(found.left_out)
+        names = ", ".join(f"{RECORDS}/{name}" for name in found.left_out[:_NAMED])
+        more = f" and {count - _NAMED:,} more" if count > _NAMED else ""
+        text = (
+            f"not in it: {names}{more}: {'a link' if count == 1 else 'links'}, or no regular file; "
+            "put a copy of what a link leads to in its place, or back that up yourself"
+        )
         console.print(f"[yellow]{escape(text)}[/yellow]", soft_wrap=True)
     console.print(
         f"[dim]not in it: {CACHE}/, credentials, logs, Prefect's database; what git and DVC keep[/dim]",

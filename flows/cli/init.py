@@ -125,6 +125,16 @@ def propose_preset(
         )
     if stop:
         raise UserError(f"configs/{path.name} is written, but a run with it would be refused: {stop}")
+    if found.unreadable:
+        # A file that nobody reads must not go unnoticed in a script: the exit code is that of a refusal.
+        name = found.unreadable[0]
+        count = len(found.unreadable)
+        more = f"; {count - 1:,} more cannot be read either" if count > 1 else ""
+        raise UserError(
+            f"configs/{path.name} is written without {name}, which cannot be read: {dict(found.others)[name]}"
+            f"{more}; mend the file or move it out of {folder}, and run init again with --force. "
+            f"`chatmill run --config configs/{path.name}` runs without it"
+        )
     runs = f"`chatmill run --config configs/{path.name}` runs it"
     console.print(f"written: configs/{path.name}; {runs}", soft_wrap=True)
     return path

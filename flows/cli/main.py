@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -177,9 +178,10 @@ def chat(
     from flows.cli.chat import run_chat
     from tasks.serving.chat import ChatModel, Conversation, SamplingParams, is_champion, resolve_model
 
-    champion = open_tracker().champion_folder(model) if is_champion(model) else None
-    folder = resolve_model(model, Path.cwd(), champion)
-    conversation = Conversation(ChatModel(folder), system)
+    with tempfile.TemporaryDirectory(prefix="chatmill-champion-") as scratch:
+        champion = open_tracker().champion_folder(scratch, model) if is_champion(model) else None
+        folder = resolve_model(model, Path.cwd(), champion)
+        conversation = Conversation(ChatModel(folder), system)
     manner = SamplingParams(max_new_tokens, temperature, top_k, top_p, seed)
     notes = Console(stderr=True, highlight=False)
     if sys.stdin.isatty() and not prompt:

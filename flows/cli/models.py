@@ -58,6 +58,7 @@ def models(
 
 
 def _show_versions(tracker: Tracker, registry: Registry, console: Console) -> None:
+    from tasks.common.metric_labels import reason_words
     from tasks.tracking.approval import approval_state
     from tasks.tracking.approval import describe_approval as told_person
     from tasks.tracking.lineage import presets_of
@@ -71,7 +72,7 @@ def _show_versions(tracker: Tracker, registry: Registry, console: Console) -> No
         name, stands = str(version.version), approval_state(version.tags)
         holds = "[green]champion[/green]" if name == champion else STATES.get(stands, "")
         asked = stands and name != champion
-        reason = escape(told_person(version) if asked else version.tags.get("reason", ""))
+        reason = escape(told_person(version) if asked else reason_words(version.tags.get("reason", "")))
         whose = (escape(registry.product.name), name, escape(presets.get(name, "not known")))
         table.add_row(*whose, made, holds, reason)
     console.print(table)

@@ -26,6 +26,12 @@ RATE_CUT = 0.5  # of the learning rate, after a step that was undone
 _PASSES = 4  # over the prompts, where the number of steps is derived
 LEAST_STEPS, _MOST_STEPS = 20, 300
 EVALUATIONS = 5
+LARGE_INCREASE = 10.0  # a percentage above it is hard to read
+
+
+def describe_increase(share: float) -> str:
+    """Return a bound on a relative increase in words, as in "15% above" or "40 times"."""
+    return f"{share:.0%} above" if share < LARGE_INCREASE else f"{share + 1:.3g} times"
 
 
 def derive_learning_rate(width: int, answers: float) -> float:

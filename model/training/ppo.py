@@ -34,7 +34,7 @@ from model.nn.losses import (
 from model.nn.transformer import Transformer
 from model.training.distributed import ProcessGroup, compute_dtype
 from model.training.export import export_model
-from model.training.kl_controller import BestStep, StepBrake, estimate_kl
+from model.training.kl_controller import BestStep, StepBrake, describe_increase, estimate_kl
 from model.training.optimizer import MixedPrecisionOptimizer
 from model.training.ppo_config import PPOConfig
 from model.training.reward import load_reward
@@ -319,9 +319,14 @@ class PPOTrainer(TrainingTask):
         if best.passed_over:
             self._report_message(
                 f"{best.passed_over} steps with a higher score were passed over, as their loss on "
-                f"{len(self.right_answers)} held-out right answers is more than {best.max_loss_increase:.0%} "
-                "above SFT's (rlhf.max_loss_increase)"
+                f"{len(self.right_answers)} held-out right answers is more than "
+                f"{describe_increase(best.max_loss_increase)} SFT's (rlhf.max_loss_increase)"
             )
+        bound = (
+            f" and with a loss on right answers of at most {describe_increase(best.max_loss_increase)} SFT's"
+            if math.isfinite(best.max_loss_increase)
+            else ""
+        )
         if best.step:
             self._report_message(
                 f"the best is step {best.step}: its score is {best.score - best.first:.3g} above SFT's on "
@@ -330,9 +335,8 @@ class PPOTrainer(TrainingTask):
             )
         else:
             self._report_message(
-                f"no step has a higher score than SFT on {prompts} held-out prompts within {best.max_kl:.3g} "
-                f"nats and {best.max_loss_increase:.0%} more loss on right answers: the result is the SFT "
-                "model's own weights"
+                f"no step has a higher score than SFT on {prompts} held-out prompts at {best.max_kl:.3g} "
+                f"nats or less{bound}: the result is the SFT model's own weights"
             )
         return {
             **figures,

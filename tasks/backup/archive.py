@@ -60,12 +60,14 @@ class Backup:
     """A backup: its path, the number of its files and their size in bytes.
 
     `damaged` has a sentence for each registered version with a file that is not the registered one.
+    `left_out` has the paths in var/ of links, pipes and the like, which are not in the backup.
     """
 
     path: Path
     files: int
     size: int
     damaged: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 def write_backup(root: Path, target: Path, force: bool = False) -> Backup:
@@ -98,20 +100,24 @@ def write_backup(root: Path, target: Path, force: bool = False) -> Backup:
         # Records hold people's names and texts, so nobody else may read them.
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             compressed = target.name.endswith((".gz", ".tgz"))
-            sums, damaged = _write_archive(file, root, target.parent, compressed)
+            left_out: list[str] = []
+            sums, damaged = _write_archive(file, root, target.parent, compressed, left_out)
             file.flush()
             os.fsync(file.fileno())
         part.replace(target)
     finally:
         with suppress(FileNotFoundError):
             part.unlink()
-    return Backup(target, len(sums), sum(size for _, size in sums.values()), tuple(damaged))
+    return Backup(target, len(sums), sum(size for _, size in sums.values()), tuple(damaged), tuple(left_out))
 
 
 def _write_archive(
-    file: IO[bytes], root: Path, beside: Path, compressed: bool
+    file: IO[bytes], root: Path, beside: Path, compressed: bool, left_out: list[str]
 ) -> tuple[dict[str, tuple[str, int]], list[str]]:
-    """Write the archive; return the checksum and size of each file, and sentences about damage."""
+    """Write the archive; return the checksum and size of each file, and sentences about damage.
+
+    The paths of entries that are no regular files are appended to `left_out`.
+    """
     from tasks.tracking.registered_model import damaged_versions
 
     sums: dict[str, tuple[str, int]] = {}
@@ -134,7 +140,7 @@ def _write_archive(
                 # SQLite's backup is consistent while a server writes; a copy of the file would not be.
                 there.backup(here)
             _add_file(archive, copy, MLFLOW_DATABASE.name, sums)
-        for path in _record_files(root):
+        for path in _record_files(root, left_out):
             # A run may remove a file between its listing and this line.
             with suppress(FileNotFoundError):
                 _add_file(archive, path, path.relative_to(root / RECORDS).as_posix(), sums)
@@ -162,12 +168,15 @@ def _as_it_is(file: IO[bytes]) -> Iterator[IO[bytes]]:
     yield file
 
 
-def _record_files(root: Path) -> Iterator[Path]:
+def _record_files(root: Path, left_out: list[str]) -> Iterator[Path]:
+    """Yield the regular files of the records, and note the other entries: a link may lead anywhere."""
     places = [root / RECORDS / name for name in _KEPT if name != MLFLOW_DATABASE.name]
     for place in [*places, *sorted((root / RECORDS).glob(PAGES))]:
         for path in sorted(place.rglob("*")) if place.is_dir() else [place]:
             if path.is_file() and not path.is_symlink():
                 yield path
+            elif os.path.lexists(path) and (path.is_symlink() or not path.is_dir()):
+                left_out.append(path.relative_to(root / RECORDS).as_posix())
 
 
 def _add_file(archive: tarfile.TarFile, path: Path, name: str, sums: dict[str, tuple[str, int]]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 SPEAKERS = (
     ("base", "base model"),
     ("few_shot", "base model, few-shot"),
@@ -35,7 +37,21 @@ _FIGURES = {
     "questions": "test questions",
     "completions": "test pairs with a right answer",
 }
+# A name has an underscore, or is `kl` before its value: other names are also common words.
+_NAME = re.compile(r"\b(?:[a-z0-9]+(?:_[a-z0-9]+)+|kl(?= (?:is|was)\b|:))\b")
 _ENDS = {"_low": "lower end of the 95% interval", "_high": "upper end of the 95% interval", "_n": "n"}
+
+
+def reason_words(reason: str) -> str:
+    """Return a reason with the names of metrics as labels: earlier versions recorded the names."""
+    return _NAME.sub(lambda found: _known_words(found[0]), reason)
+
+
+def _known_words(name: str) -> str:
+    """Return the label of a metric; any other name, such as that of a product, is unchanged."""
+    words = metric_words(name)
+    bare = name in {measure for measure, _, _ in MEASURES}
+    return words if bare or words != name.replace("_", " ") else name
 
 
 def metric_words(name: str) -> str:

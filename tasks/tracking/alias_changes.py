@@ -16,6 +16,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
+from tasks.common.metric_labels import reason_words
 from tasks.tracking.products import CHAMPION
 from tasks.tracking.tag_records import read_record
 
@@ -188,4 +189,5 @@ def champion_trail(moves: Iterable[AliasChange]) -> list[str]:
 def describe_change(move: AliasChange) -> str:
     """Return a description of who moved the alias and why."""
     by = {GATE: "the gate", PERSON: move.who or "a person"}.get(move.by, "not by chatmill")
-    return f"{by}: {move.why}"
+    why = reason_words(move.why) if move.by == GATE else move.why
+    return f"{by}: {why}"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from model.errors import UserError
-from tasks.common.metric_labels import metric_words
+from tasks.common.metric_labels import metric_words, reason_words
 from tasks.tracking.products import split_address, version_address
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def evaluation_page(version: Any, champion: Any, rows: list[dict[str, Any]], mos
 
     against = f"champion, version {champion.version}" if champion else "no champion yet"
     lines = [f"# Shall version {version.version} of {as_markdown(version.name)} become the champion?", ""]
-    lines += [version.tags.get("reason", ""), ""]
+    lines += [reason_words(version.tags.get("reason", "")), ""]
     lines += [f"| figure | version {version.version} | {against} |", "|---|---|---|"]
     lines += [f"| {name} | {mine} | {best} |" for name, mine, best in evaluation_rows(version, champion)]
     if rows:

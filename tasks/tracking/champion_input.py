@@ -11,6 +11,7 @@ import json
 import shutil
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from model.events import EventCallback
@@ -68,8 +69,10 @@ def _fetch_model(version: Any, uri: str, folder: Path, about: str, digest: str) 
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
-        # A hard link saves the room of a second copy of the weights.
-        shutil.copytree(download_model(version, uri), part / MODEL, copy_function=link_or_copy)
+        with TemporaryDirectory() as scratch:
+            # A hard link saves the room of a second copy of the weights.
+            model = download_model(version, uri, scratch)
+            shutil.copytree(model, part / MODEL, copy_function=link_or_copy)
         (part / ABOUT).write_text(about, encoding="utf-8")
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)

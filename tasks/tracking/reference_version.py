@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from mlflow import MlflowClient
@@ -184,12 +185,17 @@ def fetch_reference_version(
 
 
 def _fetch_profile(found: Baseline, client: MlflowClient, uri: str, folder: Path) -> bool:
+    with TemporaryDirectory() as scratch:
+        return _fetch_files(found, client, uri, folder, scratch)
+
+
+def _fetch_files(found: Baseline, client: MlflowClient, uri: str, folder: Path, scratch: str) -> bool:
     began = time.monotonic()
     texts = {name: artifact_text(client, found.runs[1], name) for name in (FILE, IDS)}
     model: Path | None = None
     # Only a missing model is tolerated; the other DamagedModel errors are raised.
     with suppress(MissingModel, MlflowException):
-        model = download_model(client.get_model_version(found.registered, found.version), uri)
+        model = download_model(client.get_model_version(found.registered, found.version), uri, scratch)
     part = folder.with_suffix(PART)
     if None in texts.values():
         return False

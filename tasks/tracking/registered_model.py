@@ -38,13 +38,13 @@ class MissingModel(DamagedModel):
     """The folder with the files of a registered version is gone from MLflow's store."""
 
 
-def download_model(version: Any, uri: str, scratch: str = "") -> Path:
+def download_model(version: Any, uri: str, scratch: str) -> Path:
     """Return the folder of a registered version's model; fetch it if the store is not local.
 
     Args:
         version: A version of a registered model.
         uri: The address of MLflow's store.
-        scratch: The folder for files fetched from a server; empty means a temporary one that is not removed.
+        scratch: The folder for files fetched from a server. The caller removes it.
 
     Raises:
         DamagedModel: A file was changed, removed or added since the version was registered.
@@ -52,7 +52,7 @@ def download_model(version: Any, uri: str, scratch: str = "") -> Path:
     named = f"version {version.version} of {version.name}"
     try:
         # Files of a store without a server are read in place.
-        place = scratch if scratch and uri.startswith("http") else None
+        place = scratch if uri.startswith("http") else None
         folder = Path(download_artifacts(artifact_uri=version.source, tracking_uri=uri, dst_path=place))
     except (MlflowException, OSError) as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]

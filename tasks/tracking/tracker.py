@@ -419,12 +419,13 @@ class Tracker:
         source = f"{self.client.get_run(aligned.run).info.artifact_uri}/model"
         return self.registry.register(aligned, verdict, source, question, preset, why)
 
-    def champion_folder(self, address: str = CHAMPION) -> Path | None:
+    def champion_folder(self, scratch: str, address: str = CHAMPION) -> Path | None:
         """Return the folder of a champion's model; None if there is no champion.
 
         The model is fetched if the store is not local.
 
         Args:
+            scratch: The folder for files fetched from a server. The caller removes it.
             address: champion or NAME/champion.
 
         Raises:
@@ -435,7 +436,7 @@ class Tracker:
         if not there:
             return None
         found = self.registry_of(find_product(there, split_address(address)[0])).champion()
-        return download_model(found, self.uri) if found else None
+        return download_model(found, self.uri, scratch) if found else None
 
     def check_files(self, version: Any) -> None:
         """Raise DamagedModel unless MLflow has the files of a version as they were registered."""

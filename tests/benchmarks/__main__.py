@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 # As model.training.launcher does for every training: it counts for both sides alike.
@@ -21,6 +23,7 @@ from rich.table import Table
 
 from model.data.hf_checkpoint import load_model, save_model
 from model.data.tokenizer import Tokenizer, train_tokenizer
+from model.errors import UserError
 from model.inference.generate import generate_tokens
 from model.nn.losses import next_token_loss
 from model.nn.transformer import ModelConfig, Transformer
@@ -34,10 +37,20 @@ ROWS = 8
 PROMPT, NEW = 64, 64
 
 
-def corpus() -> list[str]:
-    """Texts to encode: the data where it was ingested, else made of words with Zipf's shares."""
+def read_corpus() -> tuple[list[str], Tokenizer]:
+    """Return the texts to encode, and their tokenizer.
+
+    They are those of data/ if they suffice for the vocabulary, as smoke data does not; else generated ones.
+    """
     if found := [row["text"] for row in read_shards(Path("data/text"))]:
-        return found
+        with suppress(UserError):
+            return found, train_tokenizer(found, STEP.vocabulary)
+    made = generate_texts()
+    return made, train_tokenizer(made, STEP.vocabulary)
+
+
+def generate_texts() -> list[str]:
+    """Return texts of words with the frequencies of Zipf's law."""
     random = np.random.default_rng(0)
     letters = np.array(list("etaoinshrdlucmfwypvbgk"))
     shares = 1 / np.arange(1, 23)
@@ -139,6 +152,7 @@ def encoding(tokenizer: Tokenizer, texts: list[str]) -> list[Ratio]:
 
 
 def main() -> int:
+    argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__).parse_args()
     import tempfile
 
     from transformers.utils import logging
@@ -146,8 +160,7 @@ def main() -> int:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     console = Console(width=110)
-    texts = corpus()
-    tokenizer = train_tokenizer(texts, STEP.vocabulary)
+    texts, tokenizer = read_corpus()
     ratios = []
     with tempfile.TemporaryDirectory() as folder:
         with console.status("training step, the same dtype"):

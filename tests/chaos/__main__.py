@@ -19,6 +19,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
+
 from tests.chaos.chain import Chain, Kill
 from tests.chaos.failures import remove_faultless, show_failure
 from tests.chaos.outcome import differences, left_over, read_outcome, repeated
@@ -69,7 +71,7 @@ def survive(folder: Path, kills: int, seed: int, unbroken: Path) -> list[str]:
             found = differences(expected, read_outcome(chain.root))
             found += [f"left over: {text}" for text in left_over(chain.root)]
             found += [f"left over: process {process.pid} trains" for process in chain.trainings()]
-        except RuntimeError as error:
+        except (RuntimeError, psutil.Error) as error:
             found = [str(error)]
         finally:
             chain.stop()
@@ -95,7 +97,7 @@ def _play(name: str, folder: Path, unbroken: Path) -> list[str]:
     except Missing as missing:
         print(f"{name}: not played: {missing}", flush=True)
         return []
-    except RuntimeError as error:
+    except (RuntimeError, TimeoutError, psutil.Error) as error:
         found = [str(error)]
     print(f"{name}: {'as the unbroken one' if not found else 'DIFFERS'}", flush=True)
     if found:

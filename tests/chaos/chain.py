@@ -84,7 +84,12 @@ class Chain:
     def flow_ends(self, code: int) -> None:
         """Wait until its process ends. Raises RuntimeError where it does with another code."""
         assert self.flow is not None
-        found = self.flow.wait(LONGEST_SECONDS)
+        try:
+            found = self.flow.wait(LONGEST_SECONDS)
+        except psutil.TimeoutExpired as error:
+            raise RuntimeError(
+                f"the chain did not end in {LONGEST_SECONDS:.0f} s; {self.log} says where it is"
+            ) from error
         if found != code:
             raise RuntimeError(f"the chain ended with code {found}; {self.log} says why")
 

@@ -596,8 +596,10 @@ def test_propose_preset_unreadable_file_is_named(
     with pytest.raises(UserError, match=f"the only file in alone cannot be read, .* alone/{name}: "):
         made("alone")
     assert not (project / "configs").exists()
-    made()
+    with pytest.raises(UserError, match=rf"configs/mine\.yaml is written without mine/{name}, .*--force"):
+        made()
     said = capsys.readouterr().out
+    assert (project / "configs" / "mine.yaml").is_file()
     assert f"cannot be read: mine/{name}: " in said
     assert f"Not in the preset, as it cannot be read: mine/{name}. A run goes without." in said
     (project / "alone" / "second.json").write_text("[")

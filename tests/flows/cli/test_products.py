@@ -98,8 +98,8 @@ def test_commands_ambiguous_product_is_refused_and_named_product_is_used(project
         with pytest.raises(UserError, match=asks):
             say(*words)
     with pytest.raises(UserError, match=asks):
-        at(project).champion_folder()
-    folder = at(project).champion_folder("press/champion")
+        at(project).champion_folder("")
+    folder = at(project).champion_folder("", "press/champion")
     assert folder and json.loads((folder / "config.json").read_text()) == {"weights": "d"}
     assert "version 1 of press is now the champion" in say("rollback", "press/1", "--reason", "rude")
     assert champions(project) == {"demo": "2", "press": "1"}

@@ -12,6 +12,7 @@ from model.training.kl_controller import (
     StepBrake,
     derive_learning_rate,
     derive_steps,
+    describe_increase,
     estimate_kl,
 )
 from model.training.ppo_config import PolicyOptimizerParameters, PPOConfig
@@ -143,3 +144,11 @@ def test_best_step_unbeaten_start_stays_best() -> None:
     for step, score in enumerate([0.1, 0.1, -0.5]):
         best.keep_if_best(step, score, 1.0 * step, {"w": torch.full((1,), float(step))})
     assert best.step == 0 and best.weights is not None and best.weights["w"].item() == 0
+
+
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [(0.0, "0% above"), (0.15, "15% above"), (9.5, "950% above"), (39.0, "40 times"), (1e9, "1e+09 times")],
+)
+def test_describe_increase_large_bounds_are_multiples(share: float, words: str) -> None:
+    assert describe_increase(share) == words

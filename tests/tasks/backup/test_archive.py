@@ -63,6 +63,24 @@ def test_write_backup_then_restore_gives_records_without_secrets(project, tmp_pa
     assert not list((project / "var").glob("chatmill-backup-*")) and not list(tmp_path.glob("*.part"))
 
 
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("mlflow/artifacts/1/run/artifacts/model/config.json", lambda path: path.symlink_to("/etc/hostname")),
+        ("mlflow/artifacts/2", lambda path: path.symlink_to("1")),
+        ("labels/gone.npz", lambda path: path.symlink_to("nowhere")),
+        ("mlflow/artifacts/1/pipe", os.mkfifo),
+    ],
+)
+def test_write_backup_link_or_pipe_is_named(project, tmp_path, monkeypatch, capsys, name, make):
+    make(project / "var" / name)
+    made = write_backup(project, tmp_path / "a.tar")
+    assert made.left_out == (name,) and made.files == 7
+    monkeypatch.chdir(project)
+    backup(tmp_path / "b.tar")
+    assert f"not in it: var/{name}: " in capsys.readouterr().out.replace("\n", " ")
+
+
 def test_write_backup_open_transaction_leaves_out_uncommitted_rows(project, tmp_path):
     with closing(sqlite3.connect(project / "var" / "mlflow.db")) as store:
         store.execute("insert into t values ('not committed')")

@@ -127,11 +127,11 @@ DAMAGES = [
 @pytest.mark.parametrize(("damage", "name"), DAMAGES)
 def test_champion_folder_damaged_file_is_refused_by_name(project: Path, damage: Damage, name: str) -> None:
     tracker, model = at(project), place(project, 2)
-    assert tracker.champion_folder() == model
+    assert tracker.champion_folder("") == model
     damage(model)
     says = rf"version 2 of chatmill: {model.parent / name} is not the file that was registered.*restore"
     with pytest.raises(DamagedModel, match=says):
-        tracker.champion_folder()
+        tracker.champion_folder("")
     [second, first] = tracker.registry.versions()
     with pytest.raises(DamagedModel, match="version 2"):
         fetch_opponent(second, tracker.uri, project, lambda event: None)

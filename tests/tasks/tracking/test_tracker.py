@@ -153,13 +153,17 @@ def test_register_better_score_becomes_champion(tracker, tmp_path):
     better = tracker.register(track(tracker, output(tmp_path, key="c")), verdict(0.5))
     assert better.champion and better.version == "3"
     assert tracker.registry.champion().version == 3
-    assert (tracker.champion_folder() / "config.json").exists()
+    assert (tracker.champion_folder(str(tmp_path)) / "config.json").exists()
     assert [version.version for version in tracker.registry.versions()] == [3, 2, 1]
 
 
 def test_register_failed_gate_is_kept_with_reason(tracker, tmp_path):
     refused = tracker.register(track(tracker, output(tmp_path)), verdict(9.0, passed=False))
-    assert not refused.champion and tracker.registry.champion() is None and tracker.champion_folder() is None
+    assert (
+        not refused.champion
+        and tracker.registry.champion() is None
+        and tracker.champion_folder(str(tmp_path)) is None
+    )
     [version] = tracker.registry.versions()
     assert version.tags["reason"] == "kl is 20, at most 12 is wanted"
     assert CHAMPION not in version.aliases
