@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import unicodedata
 from typing import Any
 
@@ -18,6 +19,7 @@ from tasks.common.names import (
     mlflow_key,
     plain_key,
     shorten,
+    slugify_name,
     split_stratum,
     stratum_key,
 )
@@ -148,3 +150,17 @@ def test_mlflow_key_and_file_name_long_names_stay_apart():
     one, two = "x" * 300 + "a", "x" * 300 + "b"
     assert mlflow_key(one) != mlflow_key(two) and len(mlflow_key("&" * 300)) <= LONGEST_KEY
     assert len(file_name("ж" * 400)) <= 200 and file_name("ж" * 400) != file_name("ж" * 401)
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("Daten für Größe", "daten-fuer-groesse"), ("Été à Paris", "ete-a-paris"), ("Łódź", "lodz"),
+        ("Ærø", "aero"), ("İstanbul ışık", "istanbul-isik"), ("u\u0308ber", "ueber"), ("a--b__c", "a-b-c"),
+        ("日本語", "mine-e1dd8b"), ("Привет", "mine-78b5f6"), ("!!!", "mine"), ("2024", "2024"),
+        ("n" * 300, "n" * 41 + "-fd0bba"),
+    ],
+)  # fmt: skip
+def test_slugify_name_gives_short_ascii_name(folder: str, name: str) -> None:
+    assert slugify_name(folder)[:-6] == name[:-6] and len(slugify_name(folder)) == len(name)
+    assert re.fullmatch(r"[a-z0-9][a-z0-9-]*", slugify_name(folder)) and len(slugify_name(folder)) <= 48

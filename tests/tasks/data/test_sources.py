@@ -23,6 +23,7 @@ from tasks.data.sources import (
     sources_digest,
 )
 from tasks.project.paths import DIGESTS
+from tests.example_project import write_jsonl
 from tests.tasks.data.source_reader import read
 
 
@@ -194,3 +195,16 @@ def test_sources_digest_column_order_does_not_matter(tmp_path: Path) -> None:
         sources_digest(DataParameters((Source("s", files="a.txt", columns=c),)), tmp_path) for c in (one, two)
     ]
     assert digest[0] == digest[1]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path"),
+    [
+        ("[a].jsonl", "[a].jsonl"), ("x[1]", "x[1]/c.jsonl"), ("d[[]1]/*.jsonl", "d[1]/b.jsonl"),
+        ("q?.jsonl", "q?.jsonl"),
+    ],
+)  # fmt: skip
+def test_own_files_prefers_literal_name_over_glob(tmp_path: Path, pattern: str, path: str) -> None:
+    for name in ("a.jsonl", "qq.jsonl", "x1/c.jsonl", "d1/b.jsonl", path):
+        write_jsonl(tmp_path / name, {"text": "a"})
+    assert own_files(Source("own", files=pattern), tmp_path) == [tmp_path / path]

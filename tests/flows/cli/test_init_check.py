@@ -1,0 +1,138 @@
+"""`chatmill init`: its check of the rows before it recommends the preset."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from io import StringIO
+from pathlib import Path
+
+import pytest
+import yaml
+from rich.console import Console
+
+from flows.cli import init
+from flows.cli.ingest_preview import print_preview
+from flows.config import read_preset
+from model.errors import UserError
+from tests.example_project import write_jsonl, write_texts
+from tests.flows.cli.test_init import propose
+
+
+def comparison_row(number: int, annotator: str, choice: str) -> dict[str, str]:
+    asked = {"prompt": f"Which is better, {number}?", "a": f"The mill {number}.", "b": f"The stone {number}."}
+    return {**asked, "choice": choice, "annotator": annotator}
+
+
+def test_propose_preset_doubtful_labels_raise_quarantine_and_are_named(
+    sample: Path, steady_pace: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [comparison_row(n, "ana" if n % 2 else "ben", "ab"[n % 2]) for n in range(150)]
+    twice = [comparison_row(n, "ben", "b") for n in range(0, 16, 2)]
+    write_jsonl(sample / "mine" / "press" / "labels.jsonl", *rows, *twice)
+    path = propose(checked=True)
+    said, text = " ".join(capsys.readouterr().out.split()), path.read_text()
+    assert "validate.quarantine is 0.13, so that a run goes on without these rows: 16 comparisons" in said
+    assert "# A run goes on without these rows: 16 comparisons: one person, one choice: they disagree" in text
+    preset = read_preset(path)
+    assert preset.validation.quarantine == 0.13
+    print_preview(preset, sample, Console(file=StringIO()), whole=True)
+    assert not list(sample.glob("data*")) and not (sample / "var").exists()
+
+
+def test_propose_preset_mostly_bad_rows_writes_preset_and_reports_refusal(
+    sample: Path, steady_pace: None
+) -> None:
+    rows = [comparison_row(n, "ana", choice) for n in range(20) for choice in "ab"]
+    write_jsonl(sample / "mine" / "press" / "labels.jsonl", *rows)
+    with pytest.raises(UserError, match=r"configs/mine.yaml is written, but .* refused: .* 40 of 40 comp"):
+        propose(checked=True)
+    preset = read_preset(sample / "configs" / "mine.yaml")
+    assert preset.validation.quarantine == 0.02
+    with pytest.raises(UserError, match="the data was refused before any training: 40 of 40 comparisons"):
+        print_preview(preset, sample, Console(file=StringIO()))
+
+
+UNEXPLAINED_ROWS = {
+    "a verdict in words": ({"prompt": "What is it?", "completion": "A mill."}, {"reply_quality": "meh"}),
+    "classes beside a text": ({"text": "The mill turns under the bridge."}, {"labels": [0, 2]}),
+    "a mask in a turn": (
+        {"messages": [
+            {"role": "user", "content": "What is it?"},
+            {"role": "assistant", "content": "A mill.", "supervise": "half"},
+        ]},
+        {},
+    ),
+    "a key with brackets": (
+        {"instruction": "What is it?", "output": "A mill."}, {"meta": {"votes [up]: #1": 3}},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(UNEXPLAINED_ROWS))
+@pytest.mark.parametrize("texts", [True, False])
+def test_propose_preset_unexplained_key_stops_like_dry_run(
+    sample: Path, steady_pace: None, capsys: pytest.CaptureFixture[str], name: str, texts: bool
+) -> None:
+    """The file is no file that is not read: init says what the dry run says of the preset it writes."""
+    row, more = UNEXPLAINED_ROWS[name]
+    asked = [{**row, **more, "origin": f"page {n}"} for n in range(9)]
+    # The rows that are asked about may all be left out by what is proposed; another one stays.
+    other = json.loads(json.dumps(row).replace("mill", "barn").replace("supervise", "masked"))
+    write_jsonl(sample / "own" / "a.jsonl", *asked, json.loads(json.dumps(other).replace('"half"', "false")))
+    if texts:
+        write_texts(sample / "own" / "texts", random.Random(3))
+    with pytest.raises(UserError, match="looks like a ") as error:
+        init.propose_preset(sample / "own", "mine", 5, "cpu", False)
+    said = capsys.readouterr().out
+    assert "keys that nothing reads: " in said and "origin (9, as 'page 0')" in said
+    assert "not read" not in said
+    if not texts:
+        # No preset can be made of a folder without enough text, and the question is asked all the same.
+        assert str(error.value).startswith("source a: own/a.jsonl, line 1: the key ")
+        return
+    path = sample / "configs" / "mine.yaml"
+    with pytest.raises(UserError) as dry:
+        print_preview(read_preset(path), sample, Console(file=StringIO()))
+    refused = f"configs/mine.yaml is written, but a run with it would be refused: {dry.value}"
+    assert str(error.value) == refused
+    # The proposal in the comment is YAML that ends the question.
+    text = path.read_text()
+    found = re.search(r"# (fields: {.*})", text)
+    assert found
+    preset = yaml.safe_load(text)
+    source = next(one for one in preset["data"]["sources"] if one["name"] == "a")
+    source.update(yaml.safe_load(found[1]))
+    path.write_text(yaml.safe_dump(preset))
+    print_preview(read_preset(path), sample, Console(file=StringIO()))
+
+
+def test_propose_preset_unchecked_stops_at_unexplained_key(
+    sample: Path, steady_pace: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"prompt": f"What {n}?", "completion": f"It {n}.", "spam_votes": n} for n in range(40)]
+    write_jsonl(sample / "own" / "a.jsonl", *rows)
+    write_texts(sample / "own" / "texts", random.Random(3))
+    with pytest.raises(UserError, match=r"the key spam_votes is .* and looks like a verdict"):
+        init.propose_preset(sample / "own", "mine", 5, "cpu", False, checked=False)
+    assert "source a: keys that nothing reads: spam_votes (40, as 0)" in capsys.readouterr().out
+    assert (sample / "configs" / "mine.yaml").exists()
+
+
+def test_propose_preset_one_group_for_all_pairs_is_noted(
+    sample: Path, steady_pace: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"prompt": f"What is {n}?", "completion": f"It is {n}.", "group": "b"} for n in range(60)]
+    write_jsonl(sample / "mine" / "pairs.jsonl", *rows)
+    propose(checked=True)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "all 60 pairs are of one group ('b')" in said and 'columns: {group: ""}' in said
+
+
+def test_propose_preset_good_rows_pass_check(
+    sample: Path, steady_pace: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    preset = read_preset(propose(checked=True))
+    assert "would stop" not in capsys.readouterr().out
+    print_preview(preset, sample, Console(file=StringIO()), whole=True)

@@ -1,0 +1,96 @@
+"""The scan of a folder for sources, and the files that it leaves out."""
+
+from __future__ import annotations
+
+import gzip
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tasks.onboarding.folder_scan import scan_folder
+from tests.example_project import write_jsonl, write_project, write_texts
+
+EXPORTS = Path(__file__).parents[2] / "fixtures" / "exports"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    write_project(tmp_path)
+    return tmp_path
+
+
+def test_scan_folder_follows_links_and_stops_at_loops(project: Path) -> None:
+    elsewhere = project.parent / f"{project.name}-elsewhere"
+    write_jsonl(elsewhere / "a.jsonl", {"text": "From another disk."})
+    linked = project / "linked"
+    linked.mkdir()
+    (linked / "there").symlink_to(elsewhere, target_is_directory=True)
+    (linked / "again").symlink_to(linked, target_is_directory=True)
+    (elsewhere / "back").symlink_to(linked, target_is_directory=True)
+    (source,) = scan_folder(linked, project).sources
+    assert source.files == ("linked/there/a.jsonl",) and source.count("text") == 1
+
+
+def test_scan_folder_export_with_wrong_configuration_is_refused_together(project: Path) -> None:
+    folder = project / "tool"
+    folder.mkdir()
+    shutil.copy(EXPORTS / "label_studio.json", folder / "export.json")
+    (folder / "config.xml").write_text("<View><Text name='t' value='$nothing'/></View>")
+    found = scan_folder(folder, project)
+    assert [name for name, _ in found.others] == ["tool/export.json, tool/config.xml"]
+    ((_, why),) = found.others
+    assert "give the project's labelling configuration" not in why
+
+
+def test_scan_folder_globs_match_scanned_files(project: Path) -> None:
+    drawn = random.Random(5)
+    write_texts(project / "mine" / "texts" / "deep", drawn, 3)
+    write_jsonl(project / "mine" / "texts" / "rows.jsonl", {"text": "one"})
+    packed = project / "mine" / "more" / "a.jsonl.gz"
+    packed.parent.mkdir()
+    packed.write_bytes(gzip.compress(b'{"text": "packed"}\n'))
+    found = {source.name: source for source in scan_folder(project / "mine", project).sources}
+    assert found["texts-2"].files == ("mine/texts/**/*.txt",)
+    assert found["texts"].files == ("mine/texts/rows.jsonl",)
+    assert found["more"].files == ("mine/more/a.jsonl.gz",)
+    assert found["more"].rows[0].text == "packed"
+
+
+def test_scan_folder_mixed_formats_are_listed_by_file_name(project: Path) -> None:
+    folder = project / "mixed"
+    write_jsonl(folder / "a.jsonl", {"text": "one"})
+    write_jsonl(folder / "b.jsonl", {"text": "two"})
+    write_jsonl(folder / "c.jsonl", {"instruction": "Do", "input": "", "output": "done"})
+    found = {source.format: source.files for source in scan_folder(folder, project).sources}
+    assert found["rows"] == ("mixed/a.jsonl", "mixed/b.jsonl")
+    assert found["alpaca"] == ("mixed/c.jsonl",)
+
+
+def test_scan_folder_one_broken_file_is_left_out_alone(project: Path) -> None:
+    for number in range(3):
+        write_jsonl(project / "many" / f"{number}.json", {"text": f"number {number}"})
+    with (project / "many" / "1.json").open("a") as file:
+        file.write("\n" * 30 + '{"text": \n')
+    found = scan_folder(project / "many", project)
+    assert [source.files for source in found.sources] == [("many/0.json", "many/2.json")]
+    ((name, why),) = found.others
+    assert name == "many/1.json" and why.startswith("line 33: broken JSON")
+
+
+def test_scan_folder_broken_line_drops_only_its_row(project: Path) -> None:
+    write_jsonl(project / "many" / "0.jsonl", {"text": "one"}, {"text": "two"})
+    with (project / "many" / "0.jsonl").open("a") as file:
+        file.write('{"text": \n{"text": null}\n')
+    (source,) = scan_folder(project / "many", project).sources
+    assert len(source.rows) == 2
+
+
+def test_scan_folder_long_file_is_sampled_and_estimated(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.onboarding.folder_scan.READ", 2000)
+    (source,) = scan_folder(project / "mine" / "labels", project).sources
+    assert 0 < len(source.rows) < 200 and source.share < 1
+    assert 180 <= source.count("ratings") <= 220
