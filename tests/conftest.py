@@ -9,7 +9,9 @@ import pytest
 from flows.servers.environment import QUIET
 
 # The longest, which with others after them leave no core without work at the end.
-FIRST = ("test_pipeline.py", "test_reproduction.py", "test_up.py", "test_hosts.py", "test_unattended.py")
+FIRST = (
+    "test_pipeline.py", "test_reproduction.py", "test_up.py", "test_two_hosts.py", "test_notifications.py",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

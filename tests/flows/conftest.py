@@ -1,0 +1,32 @@
+"""One Prefect server for all test files of a process that need one: a start takes seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prefect.client.orchestration import SyncPrefectClient, get_client
+
+from tests.flows.prefect_project import PrefectProject, enter_project, run_server
+
+
+@pytest.fixture(scope="session")
+def prefect_project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectProject]:
+    """Run one server until the session ends."""
+    with run_server(tmp_path_factory.mktemp("unattended")) as project:
+        yield project
+
+
+@pytest.fixture(scope="module")
+def server_root(prefect_project: PrefectProject) -> Iterator[Path]:
+    """Work in the server's project, and return its folder."""
+    with enter_project(prefect_project):
+        yield prefect_project.root
+
+
+@pytest.fixture
+def client(server_root: Path) -> Iterator[SyncPrefectClient]:
+    """Return a client of the server."""
+    with get_client(sync_client=True) as found:
+        yield found

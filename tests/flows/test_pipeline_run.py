@@ -1,0 +1,50 @@
+"""What a pipeline run announces of new labels."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from prefect import flow
+
+from flows.config import read_preset
+from flows.orchestration import events
+from flows.pipeline_run import PipelineRun, _limit_arrivals
+from tasks.data.new_labels import known_labels
+from tasks.data.records import rating_row, write_rows
+from tasks.engine.output import StageOutput
+from tests.flows.prefect_project import SMOKE, unreachable_server
+
+
+@flow(persist_result=False)
+def announcing() -> None:
+    """Labels while Prefect's server is away, and when it is back."""
+    with PipelineRun(read_preset(SMOKE)) as run:
+        run.references["ingest"] = StageOutput("ingest", "k", "", "d", False, 1.0, {"data_hash": "d5"})
+        good = StageOutput("validate", "k", "good", "g", False, 1.0, {})
+        with unreachable_server():
+            run.announce_labels(good)
+        assert known_labels(run.settings.root, "smoke").data == ""
+        run.announce_labels(good)
+        assert known_labels(run.settings.root, "smoke").data == "d5"
+
+
+def test_announce_labels_unreachable_server_is_repeated_later(
+    server_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for kind in ("comparisons", "ratings"):
+        (server_root / "good" / "rows" / kind).mkdir(parents=True)
+    rating = rating_row("the film", " is good", [1.0], ["ann"], "tone", "s", "g")
+    write_rows(server_root / "good" / "rows" / "ratings" / "00000.jsonl", [rating])
+    monkeypatch.setattr(events, "EVENT_PATIENCE_SECONDS", 0.0)
+    announcing()
+
+
+def test_limit_arrivals_many_people_keeps_most_active_and_counts() -> None:
+    many = {f"person {number:06}": 1 + (number == 59_999) for number in range(60_000)}
+    found = _limit_arrivals({"rows": {"ratings": 60_000}, "annotators": many})
+    assert found["people"] == 60_000 and found["rows"] == {"ratings": 60_000}
+    assert found["annotators"]["person 059999"] == 2 and len(json.dumps(found)) < 200_000
+    few = {"ann": 2, "bob": 3}
+    assert _limit_arrivals({"rows": {}, "annotators": few}) == {"rows": {}, "annotators": few, "people": 2}
