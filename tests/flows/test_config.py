@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -143,3 +144,22 @@ def test_read_preset_missing_file_is_named_with_similar_ones(monkeypatch: pytest
     monkeypatch.chdir(CONFIGS.parent)
     with pytest.raises(UserError, match=r"configs/dmo\.yaml does not exist; .*configs/demo\.yaml"):
         read_preset(Path("configs/dmo.yaml"))
+
+
+def test_preset_product_is_name_or_registry_model() -> None:
+    preset = read_preset(CONFIGS / "smoke.yaml")
+    assert preset.product == "smoke"
+    values = preset.model_dump(mode="json", by_alias=True)
+    assert load_preset({**values, "registry": {"model": "assistant"}}).product == "assistant"
+    with pytest.raises(UserError, match=r"registry\.modle is not known"):
+        load_preset({**values, "registry": {"modle": "assistant"}})
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [({"dask": "here"}, r"spread\.dask.*tcp://HOST:8786"), ({"workers": -1}, r"spread\.workers")],
+)
+def test_check_preset_invalid_spread_is_refused(values: dict[str, Any], said: str) -> None:
+    sources = {"name": "x", "data": {"sources": [{"name": "a", "format": "rows", "files": "a.jsonl"}]}}
+    with pytest.raises(UserError, match=said):
+        load_preset({**sources, "spread": values})

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from flows.cli.main import app
 from flows.config import Preset, load_preset
 from model.errors import UserError
-from model.training.distributed import check_memory, find_device
+from model.training.distributed import find_device
 from tasks.common.names import name_fault
 
 SMALLEST = {"name": "mine", "data": {"sources": [{"name": "tales", "files": "*.txt", "format": "plain"}]}}
@@ -178,13 +178,6 @@ def test_check_preset_value_in_place_of_section_is_refused(section: str, value: 
         UserError, match=rf"^{section.replace('.', '[.]')} is .*a mapping of keys to values is right"
     ):
         load_preset(preset_with(path, value))
-
-
-def test_check_memory_model_beyond_machine_is_refused() -> None:
-    check_memory(1_000_000, "cpu")
-    for weights in (10**12, 10**15, 10**30):
-        with pytest.raises(UserError, match=r"architecture: a model of .* weights needs .* GB .* lower"):
-            check_memory(weights, "cpu")
 
 
 @pytest.mark.parametrize("how", [["run", "--dry-run"], ["ingest", "--dry-run"], ["run"]])

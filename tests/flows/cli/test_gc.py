@@ -16,7 +16,7 @@ import pytest
 from flows.cli.gc import collect_garbage
 from model.errors import UserError
 from model.events import EventCallback
-from tasks.cleanup.output_gc import list_outputs, parse_age, parse_size
+from tasks.cleanup.output_gc import list_outputs
 from tasks.engine.output import MANIFEST, StageOutput
 from tasks.engine.stage import StageContext, stage
 from tasks.tracking.tracker import Tracker
@@ -190,11 +190,3 @@ def test_clean_newest_run_unknown_to_store_is_refused(root: Path, tracker: Track
     with pytest.raises(UserError, match="does not know the newest run"):
         say()
     assert there(made) == [True, True]
-
-
-def test_parse_age_and_parse_size_read_units_and_refuse_others() -> None:
-    assert (parse_age("30d"), parse_age("12h")) == (30 * 86400, 12 * 3600)
-    assert (parse_size("20GB"), parse_size("1.5 KiB")) == (20 * 1000**3, 1536)
-    for wrong, read in (("soon", parse_age), ("20", parse_size)):
-        with pytest.raises(UserError, match="write a number"):
-            read(wrong)

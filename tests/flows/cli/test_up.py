@@ -1,4 +1,4 @@
-"""What runs unattended: real servers and workers, started, killed, started again and stopped."""
+"""`chatmill up` and `down`: real servers and workers, started, killed, started again and stopped."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -23,16 +24,22 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
-from flows.servers.credentials import Credentials, stored_login
-from flows.servers.environment import checkout_environment, free_port, health_problem, query_status
+from flows.cli.up import ServerRequest, _serve_until_stopped
+from flows.servers.credentials import SECRET_VARIABLES, Credentials, stored_login
+from flows.servers.environment import (
+    bind_problem,
+    checkout_environment,
+    free_port,
+    health_problem,
+    query_status,
+)
 from flows.servers.state_file import Served, read_served
-from flows.servers.supervisor import MARK, Service, SupervisedProcess, stop_processes
+from flows.servers.supervisor import MARK
+from model.errors import UserError
 from tests.integration.two_hosts import own_address, until
 
 REPOSITORY = Path(__file__).parents[3]
 PASSWORD = "nobody-guesses-this"
-
-
 HOST = own_address()
 
 
@@ -195,7 +202,7 @@ settings = prepare_environment(Path.cwd())
 server = EphemeralPrefectServer(settings)
 from tasks.tracking.tracker import Tracker
 
-Tracker(settings.mlflow, "chatmill", place.root / "var" / "mlflow")
+Tracker(settings.mlflow, "chatmill", settings.root / "var" / "mlflow")
 server.wait_until_ready()
 print(server.process is not None, server.api)
 """
@@ -283,40 +290,6 @@ def test_up_failed_start_reports_reason_once(tmp_path: Path) -> None:
     assert said.count("details:") == said.count("chatmill failed:") == 1 and PASSWORD not in said
 
 
-# As Prefect's worker: told to end, it kills what it runs.
-WORKER = """
-import signal, subprocess, sys
-run = subprocess.Popen([sys.executable, "-c", sys.argv[1]])
-def end(*_):
-    run.kill()
-    sys.exit()
-signal.signal(signal.SIGTERM, end)
-while True:
-    run.wait()
-    signal.pause()
-"""
-RUN = """
-import pathlib, signal, sys, time
-def end(*_):
-    time.sleep(0.5)
-    pathlib.Path("saved").touch()
-    sys.exit()
-signal.signal(signal.SIGTERM, end)
-pathlib.Path("running").touch()
-signal.pause()
-"""
-
-
-def test_stop_processes_ends_worker_runs_before_worker(tmp_path: Path) -> None:
-    command = (sys.executable, "-c", WORKER, RUN)
-    worker = SupervisedProcess(
-        Service("cpu", command, tmp_path / "log", lambda: "", "runs", grace=20), tmp_path
-    )
-    until((tmp_path / "running").exists, 60, "its start")
-    stop_processes([worker], pytest.fail)
-    assert (tmp_path / "saved").exists() and worker.process.poll() == 0
-
-
 def test_down_removes_processes_left_by_killed_up(tmp_path: Path) -> None:
     left = subprocess.Popen(["sleep", "600"], env={**os.environ, MARK: str(tmp_path)}, start_new_session=True)
     other = subprocess.Popen(["sleep", "600"], start_new_session=True)
@@ -341,3 +314,26 @@ def test_down_removes_processes_left_by_killed_up(tmp_path: Path) -> None:
         other.kill()
         left.wait()
         other.wait()
+
+
+@pytest.fixture
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    for name in ("PREFECT_API_URL", "PREFECT_HOME", "MLFLOW_TRACKING_URI", *SECRET_VARIABLES):
+        os.environ.pop(name, None)
+
+
+@pytest.mark.usefixtures("_own_environment")
+def test_serve_until_stopped_taken_port_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=rf"port {port} is in use; `chatmill up --prefect-port"):
+            _serve_until_stopped(tmp_path, ServerRequest("chatmill up", "127.0.0.1", port, 1))
+        assert "not an address of this machine" in bind_problem("192.0.2.1", port)
+
+
+@pytest.mark.usefixtures("_own_environment")
+def test_serve_until_stopped_unknown_host_starts_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no-such-name is no address"):
+        _serve_until_stopped(tmp_path, ServerRequest("chatmill up", "no-such-name", 1, 1))
+    assert [path.name for path in (tmp_path / "var").iterdir()] == ["up.json"]

@@ -16,7 +16,6 @@ pytest.importorskip("prefect_dask")
 from prefect import flow, task
 from prefect.testing.utilities import prefect_test_harness
 
-from flows.config import load_preset
 from flows.orchestration.dask_runner import DaskRunner
 from model.errors import UserError
 from tasks.data.sources import DataParameters, Source
@@ -91,13 +90,3 @@ def test_dask_runner_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setitem(sys.modules, "prefect_dask", None)
     with pytest.raises(UserError, match=r"pip install 'chatmill\[dask\]'"):
         DaskRunner("local", tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("values", "said"),
-    [({"dask": "here"}, r"spread\.dask.*tcp://HOST:8786"), ({"workers": -1}, r"spread\.workers")],
-)
-def test_check_preset_invalid_spread_is_refused(values: dict[str, Any], said: str) -> None:
-    sources = {"name": "x", "data": {"sources": [{"name": "a", "format": "rows", "files": "a.jsonl"}]}}
-    with pytest.raises(UserError, match=said):
-        load_preset({**sources, "spread": values})

@@ -10,11 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli.main import _run_guarded, app
-from flows.cli.up import ServerRequest, _serve_until_stopped
 from flows.servers.credentials import SECRET_VARIABLES, read_login
 from flows.servers.environment import (
-    bind_problem,
     checkout_environment,
     find_running_services,
     health_problem,
@@ -196,19 +193,6 @@ def test_prepare_environment_server_with_login_needs_right_password(
     prepare_environment(tmp_path)
 
 
-def test_serve_until_stopped_taken_port_is_named(tmp_path: Path, server: http.server.HTTPServer) -> None:
-    port = server.server_port
-    with pytest.raises(UserError, match=rf"port {port} is in use; `chatmill up --prefect-port"):
-        _serve_until_stopped(tmp_path, ServerRequest("chatmill up", "127.0.0.1", port, 1))
-    assert "not an address of this machine" in bind_problem("192.0.2.1", port)
-
-
-def test_serve_until_stopped_unknown_host_starts_nothing(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no-such-name is no address"):
-        _serve_until_stopped(tmp_path, ServerRequest("chatmill up", "no-such-name", 1, 1))
-    assert [path.name for path in (tmp_path / "var").iterdir()] == ["up.json"]
-
-
 def test_checkout_environment_drops_servers_and_sets_threads(tmp_path: Path) -> None:
     os.environ |= {"MLFLOW_TRACKING_URI": "http://a", "PREFECT_API_URL": "http://b", "AWS_PROFILE": "c"}
     os.environ["OMP_NUM_THREADS"] = "3"
@@ -220,47 +204,3 @@ def test_checkout_environment_drops_servers_and_sets_threads(tmp_path: Path) -> 
     assert thread_count(2) == str(
         max(1, (os.cpu_count() or 1) // 2)
     ) and "OMP_NUM_THREADS" not in checkout_environment(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("error", "code", "says"),
-    [
-        (UserError("rlhf.stepz is not known; did you mean [rlhf.steps]?"), 2, "did you mean [rlhf.steps]?"),
-        (RuntimeError("a server\nand more"), 1, "chatmill failed: a server (details: var/logs/"),
-        (KeyboardInterrupt(), 130, ""),
-    ],
-)
-def test_run_guarded_maps_error_to_sentence_and_code(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    error: BaseException,
-    code: int,
-    says: str,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-
-    def fail() -> None:
-        raise error
-
-    assert _run_guarded(fail) == code
-    said = capsys.readouterr().err
-    assert says in said and "Traceback" not in said and said.count("\n") <= 1
-    logs = list(tmp_path.glob("var/logs/*.log"))
-    assert bool(logs) == (code == 1) and all("Traceback" in log.read_text() for log in logs)
-
-
-@pytest.mark.parametrize(
-    ("words", "says"),
-    [
-        (("chat", "--modl", "x"), "No such option: --modl"),
-        (("runn",), "No such command 'runn'"),
-        (("chat", "--top-p", "7"), "--top-p"),
-    ],
-)
-def test_run_guarded_mistyped_command_exits_2(
-    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], says: str
-) -> None:
-    assert _run_guarded(lambda: app(list(words), standalone_mode=False)) == 2
-    said = capsys.readouterr().err
-    assert says in said and said.count("\n") == 1

@@ -10,7 +10,7 @@ import torch
 from flows.config import read_preset
 from model.errors import UserError
 from model.training import pretrain
-from model.training.distributed import check_processes
+from model.training.distributed import check_memory, check_processes
 from model.training.launcher import launch_training
 from tests.model.conftest import Language
 from tests.model.training.test_recipes import pretraining
@@ -51,3 +51,10 @@ def test_check_processes_beyond_gpus_is_refused() -> None:
     count = torch.cuda.device_count()
     with pytest.raises(UserError, match=rf"processes is {count + 1}, and torch sees {count} GPU"):
         check_processes("cuda", count + 1)
+
+
+def test_check_memory_model_beyond_machine_is_refused() -> None:
+    check_memory(1_000_000, "cpu")
+    for weights in (10**12, 10**15, 10**30):
+        with pytest.raises(UserError, match=r"architecture: a model of .* weights needs .* GB .* lower"):
+            check_memory(weights, "cpu")

@@ -1,4 +1,4 @@
-"""Several products in one store: each has its own versions and champion."""
+"""Commands on several products in one store: each product has its own versions and champion."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from pathlib import Path
 import pytest
 
 from flows.cli import approve, lineage, models
-from flows.config import load_preset, read_preset
 from model.errors import UserError
 from tasks.engine.stage import StageOutput
-from tasks.serving.chat import is_champion
 from tasks.tracking.approval import ApprovalRequest
-from tasks.tracking.products import CHAMPION, MODEL, is_version, product_named
+from tasks.tracking.products import CHAMPION, MODEL, product_named
 from tasks.tracking.run_diff import find_run
 from tasks.tracking.tracker import Tracker
 from tests.flows.cli_runner import call, of
@@ -174,11 +172,6 @@ def test_register_any_preset_name_becomes_product(project: Path, name: str) -> N
     assert say("rollback", f"{name}/1", "--reason", "rude after all") and champions(project)[model] == "1"
 
 
-def test_product_named_different_names_give_different_models() -> None:
-    names = ["a/b", "a:b", "a%2Fb", "a%3Ab", "a b", "a'b", 'a"b', "a\\b", "ab", "a\u200bb"]
-    assert len({product_named(name).model for name in names}) == len(names)
-
-
 def test_register_foreign_registered_model_is_refused(project: Path) -> None:
     client = at(project).client
     client.create_registered_model("taken")
@@ -187,25 +180,3 @@ def test_register_foreign_registered_model_is_refused(project: Path) -> None:
     with pytest.raises(UserError, match=r"registered model taken that chatmill did not make.*registry.model"):
         made(project, "taken", "a", 0.1)
     assert len(client.search_model_versions("name='taken'")) == 1
-
-
-def test_preset_product_is_name_or_registry_model() -> None:
-    preset = read_preset(Path(__file__).parents[3] / "configs" / "smoke.yaml")
-    assert preset.product == "smoke"
-    values = preset.model_dump(mode="json", by_alias=True)
-    assert load_preset({**values, "registry": {"model": "assistant"}}).product == "assistant"
-    with pytest.raises(UserError, match=r"registry\.modle is not known"):
-        load_preset({**values, "registry": {"modle": "assistant"}})
-
-
-def test_is_version_accepts_only_version_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for text in ("champion", "3", "demo/champion", "demo/12", "a/b/champion"):
-        assert is_version(text)
-    for text in ("", "demo", "demo/", "1" * 32, "٣", "aligned", "0x1"):
-        assert not is_version(text)
-    monkeypatch.chdir(tmp_path)
-    assert is_champion("models/champion")
-    # A folder that is here is a folder.
-    (tmp_path / "models" / "champion").mkdir(parents=True)
-    (tmp_path / "models" / "champion" / "config.json").write_text("{}")
-    assert not is_champion("models/champion")

@@ -1,0 +1,117 @@
+"""The program `chatmill`: what its start imports, and how its errors end."""
+
+from __future__ import annotations
+
+import errno
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flows.cli.main import _run_guarded, app
+from flows.servers.environment import checkout_environment
+from model.errors import UserError
+
+REPOSITORY = Path(__file__).parents[3]
+HEAVY = ("torch", "mlflow", "prefect", "pandas", "dvc", "great_expectations")
+SAYS = (
+    "import json, sys; from flows.cli.main import main; sys.argv[1:] = {words!r}\n"
+    "try: main()\n"
+    "except SystemExit as end: print(json.dumps([end.code, sorted(sys.modules)]), file=sys.stderr)"
+)
+
+
+def modules(folder: Path, *words: str) -> tuple[int, set[str]]:
+    """The exit code of a command and the modules that it imported."""
+    program = SAYS.format(words=list(words))
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=folder, env={"PYTHONPATH": str(REPOSITORY)},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    code, found = json.loads(done.stderr.splitlines()[-1])
+    return code, set(found)
+
+
+@pytest.mark.parametrize("words", [("--help",), ("explain", "--help"), ("models", "--help")])
+def test_main_help_imports_no_heavy_package(tmp_path: Path, words: tuple[str, ...]) -> None:
+    code, found = modules(tmp_path, *words)
+    assert code == 0
+    assert found.isdisjoint(HEAVY)
+
+
+def test_main_models_imports_neither_torch_nor_prefect(tmp_path: Path) -> None:
+    code, found = modules(tmp_path, "models")
+    assert code == 0
+    assert "mlflow" in found
+    assert found.isdisjoint({"torch", "prefect", "dvc", "great_expectations"})
+
+
+def test_run_guarded_full_disk_exits_2_without_traceback(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+
+    def full():
+        raise OSError(errno.ENOSPC, "x", "place")
+
+    assert _run_guarded(full) == 2 and not (tmp_path / "var").exists()
+    assert capsys.readouterr().err == (
+        "error: place: No space left on device; make room and run again: what is whole is kept\n"
+    )
+
+
+@pytest.mark.parametrize("streams", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-", "| head -c 1", "> /dev/full"])
+def test_main_closed_or_full_stream_exits_without_traceback(tmp_path, streams):
+    words = f"{sys.executable} -m flows.cli.main quarantine --help {streams}"
+    said = f"{words}; echo $? ${{PIPESTATUS[0]}}"
+    environment = {**checkout_environment(REPOSITORY), "LC_ALL": "en_US.ISO-8859-1", "TERM": "", "HOME": ""}
+    done = subprocess.run(
+        ["bash", "-c", said], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert "Traceback" not in done.stdout + done.stderr and "Exception ignored" not in done.stderr
+    code = done.stdout.split()[-1]
+    assert code in (("2",) if "full" in streams else ("0", "141", "1")), done
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (UserError("rlhf.stepz is not known; did you mean [rlhf.steps]?"), 2, "did you mean [rlhf.steps]?"),
+        (RuntimeError("a server\nand more"), 1, "chatmill failed: a server (details: var/logs/"),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+)
+def test_run_guarded_maps_error_to_sentence_and_code(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+    code: int,
+    says: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def fail() -> None:
+        raise error
+
+    assert _run_guarded(fail) == code
+    said = capsys.readouterr().err
+    assert says in said and "Traceback" not in said and said.count("\n") <= 1
+    logs = list(tmp_path.glob("var/logs/*.log"))
+    assert bool(logs) == (code == 1) and all("Traceback" in log.read_text() for log in logs)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("chat", "--modl", "x"), "No such option: --modl"),
+        (("runn",), "No such command 'runn'"),
+        (("chat", "--top-p", "7"), "--top-p"),
+    ],
+)
+def test_run_guarded_mistyped_command_exits_2(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], says: str
+) -> None:
+    assert _run_guarded(lambda: app(list(words), standalone_mode=False)) == 2
+    said = capsys.readouterr().err
+    assert says in said and said.count("\n") == 1

@@ -1,0 +1,26 @@
+"""The models that rows or labels reached."""
+
+from __future__ import annotations
+
+from tasks.deletion.affected_models import Finished, _trained_judges
+from tasks.tracking.tracker import Tracker
+
+
+def test_trained_judges_finds_only_reward_models(tmp_path):
+    tracker = Tracker(f"sqlite:///{tmp_path / 'mlflow.db'}", "chatmill", tmp_path / "mlflow")
+    runs, holders = [], []
+    for kind in ("reward_model", "lexicon", "reward_model"):
+        with tracker.open_run("demo", {}, {"prefect.flow_run_id": "f"}, "note"):
+            with tracker.open_stage("judge", {"kind": kind}, []) as judge:
+                pass
+            runs.append(tracker.run)
+            holders.append(judge)
+    noted = {run: {"judge": Finished("k", judge, "")} for run, judge in zip(runs, holders, strict=True)}
+    assert _trained_judges(tracker.client, noted) == {runs[0], runs[2]}
+    # Reused: the run that holds the judge's files says what it is.
+    reused = {**noted, runs[1]: noted[runs[0]]}
+    assert _trained_judges(tracker.client, reused) == set(runs)
+    # Gone from MLflow: the runs that reused it say so.
+    gone = {run: {"judge": Finished("k", "0" * 32, "")} for run in runs}
+    assert _trained_judges(tracker.client, gone) == {runs[0], runs[2]}
+    assert _trained_judges(tracker.client, {runs[0]: {}}) == set()
