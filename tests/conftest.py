@@ -1,4 +1,4 @@
-"""What every test needs: nothing that is tested asks anything of the network."""
+"""Settings of all tests: no library calls home, and the longest files run first."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ import pytest
 
 from flows.servers.environment import QUIET
 
-# The longest, which with others after them leave no core without work at the end.
+# The longest files run first, so that no core is idle at the end.
 FIRST = (
     "test_pipeline.py", "test_reproduction.py", "test_up.py", "test_two_hosts.py", "test_notifications.py",
 )  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """In the order of `FIRST`, then as they were found."""
+    """Sort the files of `FIRST` to the front."""
     place = {name: number for number, name in enumerate(FIRST)}
     items.sort(key=lambda item: place.get(item.path.name, len(FIRST)))
 
 
 def pytest_configure() -> None:
-    """Before any test module is imported: MLflow and its like read this when they are."""
-    # A person's run waits for minutes for a server that is away; a test that ends one does not.
+    """Set the environment before any test module is imported: MLflow reads it at import."""
+    # A normal run waits minutes for a missing server; tests that stop a server must not.
     os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "2")
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    # Files of tests run side by side: threads that wait for each other would hold them all up.
+    # Test files run in parallel, and more threads than cores would slow all of them.
     for name, value in {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}.items():
         os.environ.setdefault(name, value)

@@ -1,4 +1,4 @@
-"""Laws of the house that sources show: imports go down, the model needs little, nothing runs at import."""
+"""Rules about the source files: imports, packages, and code that runs at import."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MODEL_PACKAGES = {"torch", "numpy", "tokenizers", "tiktoken", "safetensors"}
 
 
 def imported(file: Path) -> Iterator[tuple[int, str]]:
-    """Line and top-level package of each import in a file, those inside functions included."""
+    """Yield the line and top-level package of each import in a file, including those in functions."""
     for node in ast.walk(ast.parse(file.read_text(), str(file))):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name.partition(".")[0]) for alias in node.names)
@@ -66,7 +66,7 @@ def test_modules_import_no_pickle_package(room: str) -> None:
 
 
 def test_environment_is_read_only_in_flows() -> None:
-    # What starts a process hands its environment on, and the elastic launcher describes the group in it.
+    # A module that starts processes passes the environment on, and the launcher describes the group in it.
     launchers = {
         ROOT / name
         for name in (
@@ -160,7 +160,7 @@ def test_tasks_folder_holds_only_stages() -> None:
 
 
 def test_packages_of_tasks_import_no_stage() -> None:
-    # Onboarding runs stages on samples.
+    # Onboarding may import stages, because it runs them on samples.
     known = modules()
     stages = {f"tasks.{path.stem}" for path in (ROOT / "tasks").glob("*.py")} - {"tasks.__init__"}
     breaches = [

@@ -1,4 +1,4 @@
-"""The documents say what is there: links, keys of the configuration, files of the tree."""
+"""The documents: their links, the keys of the configuration and the tree of packages."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_documents_local_links_exist(document: Path) -> None:
-    # Pictures are left out: they are taken of a run.
+    # Pictures are skipped, because a run creates them.
     links = re.findall(r"(?<!!)\[[^\]]*\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text("utf-8"))
     local = [link for link in links if not link.startswith("http")]
     assert [link for link in local if not (document.parent / link).exists()] == []
 
 
 def keys(kind: Any, prefix: str = "") -> Iterator[str]:
-    """The keys of a section as the configuration page writes them."""
+    """Yield the keys of a section as the configuration page writes them."""
     hints = get_type_hints(kind)
     for field in fields(kind):
         if is_dataclass(hints[field.name]):

@@ -1,4 +1,4 @@
-"""What a command prints, as a person has it."""
+"""Run commands and return what they print."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typer.testing import CliRunner, Result
 
 
 def call(app: typer.Typer, *words: str, columns: int = 200) -> Result:
-    """The command line `words`; what it raises is raised here, but for the end of the program."""
+    """Run the command line `words`, and raise its errors except SystemExit."""
     done = CliRunner().invoke(app, list(words), env={"COLUMNS": str(columns)})
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         raise done.exception
@@ -17,7 +17,7 @@ def call(app: typer.Typer, *words: str, columns: int = 200) -> Result:
 
 
 def of(*commands: Callable[..., None]) -> typer.Typer:
-    """A program of these commands."""
+    """Return a program with these commands."""
     app = typer.Typer()
     for command in commands:
         app.command()(command)

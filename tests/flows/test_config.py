@@ -1,4 +1,4 @@
-"""A preset that is wrong says where, and what would be right."""
+"""Presets: reading, changes, and errors that name the key."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_read_preset_changes_are_yaml_values(preset: Path) -> None:
 
 
 def test_load_preset_of_dumped_preset_is_equal(preset: Path) -> None:
-    # Prefect stores a flow's parameters as JSON and makes the preset of them again.
+    # Prefect stores a flow's parameters as JSON and rebuilds the preset from them.
     found = read_preset(preset, ["rlhf.steps=40"])
     assert load_preset(json.loads(json.dumps(dump_preset(found)))) == found
 

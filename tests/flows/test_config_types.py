@@ -1,4 +1,4 @@
-"""Every key of a preset refuses values of another kind and values out of range, and the sentence names it."""
+"""Every key of a preset refuses values of a wrong type or range, and the error names the key."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tasks.common.names import name_fault
 SMALLEST = {"name": "mine", "data": {"sources": [{"name": "tales", "files": "*.txt", "format": "plain"}]}}
 SUM = "0" * 64
 ARCHIVE = {"package": "mill==1.0", "file": "mill-1.0.whl", "sha256": SUM}
-# Keys whose numbers may lie below 0, and texts that may be empty: most of them by default.
+# Keys whose numbers may be negative.
 SIGNED = {"validate.limits.lowest", "validate.limits.highest", "gate.least.kl", "gate.most.kl"}
 NAMES = (
     "name", "registry.model", "registry.compare_with", "tracking.experiment", "placement.train",
@@ -34,7 +34,7 @@ REQUIRED = (
 
 
 def leaves(kind: Any, where: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Any]]:
-    """Yield each key that holds no section, with its type; of lists and mappings one entry too."""
+    """Yield each key that is no section, with its type, and one entry of each list and mapping."""
     if isinstance(kind, type) and hasattr(kind, "model_fields"):
         for name, field in kind.model_fields.items():
             yield from leaves(field.annotation, (*where, field.alias or name))
@@ -131,7 +131,7 @@ def test_preset_keys_include_checked_names(name: str) -> None:
 )
 def test_check_preset_path_as_name_is_refused(name: str, wrong: str) -> None:
     path = next(path for key, path, _ in KEYS if key == name)
-    # A source's keys are named with the source.
+    # An error about a source's key names the source.
     said = r"data\.sources\.0: source .*: aspect" if path[-1] == "aspect" else name.replace(".", "[.]")
     with pytest.raises(UserError, match=rf"^{said} is "):
         load_preset(preset_with(path, wrong))

@@ -29,7 +29,7 @@ from tests.integration.two_hosts import until
 def aligning(
     config: str = deployments.DEMO_PRESET, changes: list[str] | None = None, announced: str = ""
 ) -> State:
-    """Which run of its deployment was asked for later."""
+    """Return the newer run of the same deployment, or "none"."""
     return Completed(message=deployments._find_newer_run() or "none")
 
 
@@ -51,7 +51,7 @@ def test_find_newer_run_counts_only_same_preset(client: SyncPrefectClient) -> No
 
 @flow(persist_result=False)
 def placing() -> State:
-    """Where its trainings go: the pool's name, or "here"."""
+    """Return the pool of the trainings, or "here"."""
     changes = ["data.remote=/shared", "placement.train=gpu"]
     return Completed(message=deployments._read_deployed_preset(str(SMOKE), changes).placement.train or "here")
 
@@ -68,7 +68,7 @@ def test_read_deployed_preset_in_own_pool_places_trainings_here(client: SyncPref
 
 @flow(persist_result=False)
 def looking() -> State:
-    """A look that finds nothing, as the labels flow ends it."""
+    """End like a labels flow that found nothing new."""
     deployments._prune_looks()
     return Completed(message=f"{deployments.NOTHING_NEW} 0123")
 

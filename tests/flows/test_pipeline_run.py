@@ -1,4 +1,4 @@
-"""What a pipeline run announces of new labels."""
+"""Announcements of new labels by a pipeline run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.flows.prefect_project import SMOKE, unreachable_server
 
 @flow(persist_result=False)
 def announcing() -> None:
-    """Labels while Prefect's server is away, and when it is back."""
+    """Announce labels without Prefect's server, and again with it."""
     with PipelineRun(read_preset(SMOKE)) as run:
         run.references["ingest"] = StageOutput("ingest", "k", "", "d", False, 1.0, {"data_hash": "d5"})
         good = StageOutput("validate", "k", "good", "g", False, 1.0, {})

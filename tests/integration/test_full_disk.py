@@ -1,4 +1,4 @@
-"""What a write leaves that the disk has no room for: the file as it was, and no part of a new one."""
+"""Writes on a full disk: the old file stays, and no part of a new file remains."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_start_failure_full_disk_in_new_log_lines_is_user_error(tmp_path: Path, 
     log.write_text(f"Traceback\n{said}\n")
     failure = start_failure("Prefect", log)
     assert isinstance(failure, UserError) and "make room" in str(failure)
-    # What an earlier start said is no reason now.
+    # Log lines of an earlier start are ignored.
     assert isinstance(start_failure("Prefect", log, log.stat().st_size), RuntimeError)
     assert not is_disk_full(tmp_path / "none.log")
 

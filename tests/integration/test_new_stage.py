@@ -1,4 +1,4 @@
-"""A new stage is one file in `tasks/` and one line of a pipeline; everything else finds it."""
+"""A new stage is one file in `tasks/` and one line of the pipeline."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ print(json.dumps({"worker": found.name, "verdicts": [verdict(140), verdict(160)]
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project whose chatmill has one stage more, after one run of its data flow."""
+    """Add a stage to a copy of the code, and run its data flow once in a project."""
     code = tmp_path_factory.mktemp("code")
     for name in ("flows", "tasks", "model"):
         shutil.copytree(REPOSITORY / name, code / name, ignore=shutil.ignore_patterns("__pycache__"))

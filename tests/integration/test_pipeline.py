@@ -1,4 +1,4 @@
-"""The whole chain on the smoke preset, as a person runs it: by the command line, in a folder of its own."""
+"""The whole pipeline on the smoke preset, by the command line."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def command(*words: str) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    # The tests' own settings of Prefect and MLflow are no part of a person's surroundings.
+    # Settings of Prefect and MLflow for tests are left out.
     return {**checkout_environment(REPOSITORY), "COLUMNS": "120"}
 
 
@@ -61,7 +61,7 @@ def mlflow(root: Path, query: str) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the chain has run once."""
+    """Return a folder in which the pipeline has run once."""
     place = tmp_path_factory.mktemp("project")
     lay(place)
     said = chatmill(place, "run", "--config", str(SMOKE))
@@ -106,7 +106,7 @@ def test_run_records_every_stage_in_mlflow(root: Path) -> None:
 def test_run_records_every_stage_as_completed_prefect_task(root: Path) -> None:
     tasks = asked(root / "var" / "prefect" / "prefect.db", "select name, state_name, tags from task_run")
     assert {name.rpartition("-")[0] for name, _, _ in tasks} == set(STAGES)
-    # For a tag Prefect asks its server for a place, which takes two seconds after a training.
+    # A tag would make Prefect ask its server for a concurrency slot, which takes two seconds.
     assert {(state, tags) for _, state, tags in tasks} == {("Completed", "[]")}
 
 
@@ -143,7 +143,7 @@ def test_run_killed_several_times_ends_like_unbroken_run(root: Path, tmp_path: P
     assert survive(tmp_path, kills=3, seed=1, unbroken=root) == []
 
 
-# The chain as far as the comparison, twice, and the events that Prefect's server then has of it.
+# Run the pipeline up to drift twice, and print the drift events of Prefect's server.
 COMPARED = """
 import json, sys, time
 from pathlib import Path
@@ -184,7 +184,7 @@ print("compared", json.dumps(twice(read_preset(Path(sys.argv[1])), return_state=
 
 
 def test_drift_changed_labels_are_reported_once_against_champion(root: Path, tmp_path: Path) -> None:
-    # In a copy: the tests that follow go on from the data as it was.
+    # Work in a copy, because later tests need the unchanged data.
     root = shutil.copytree(root, tmp_path / "copy", symlinks=True)
     rows = [json.loads(line) for line in (root / "tests/fixtures/exports/smoke/comparisons.jsonl").open()]
     labels = root / "comparisons.jsonl"
@@ -197,7 +197,7 @@ def test_drift_changed_labels_are_reported_once_against_champion(root: Path, tmp
     assert done.returncode == 0, done.stdout + done.stderr
     [line] = [line for line in done.stdout.splitlines() if line.startswith("compared ")]
     found = json.loads(line.partition(" ")[2])
-    # The same again is reused, and nobody is told of it twice.
+    # The second run reuses the result and emits no second event.
     (key, reused), again = found["made"]
     assert not reused and again == [key, True]
     notes = [text for text in done.stdout.splitlines() if "1 of 21 measures past their threshold" in text]

@@ -1,4 +1,4 @@
-"""A run of changed code, made again in another clone that shares only its MLflow store."""
+"""Reproduction of a run with uncommitted code in a clone that shares only the MLflow store."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SHORT = [
     )
     for word in ("--set", change)
 ]
-# A stage's own code is changed by a module that git was never told of.
+# The stage imports an untracked module.
 LOOSE = "MORE = 'of the rooms'\n"
 IMPORTED = "\n\nfrom tasks.moreover import MORE\n"
 
@@ -43,7 +43,7 @@ def git(root: Path, *words: str) -> None:
 
 
 def chatmill(root: Path, *words: str, store: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """The clone's own code, as its own command would run it."""
+    """Run a command with the code of the clone."""
     own = {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
     if store:
         own["MLFLOW_TRACKING_URI"] = f"sqlite:///{store / 'var' / 'mlflow.db'}"
@@ -54,7 +54,7 @@ def chatmill(root: Path, *words: str, store: Path | None = None) -> subprocess.C
 
 @pytest.fixture(scope="module")
 def clones(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Two clones of the project as it stands; in the first a changed tree has run."""
+    """Clone the current files twice, and run changed code in the first clone."""
     place = tmp_path_factory.mktemp("clones")
     first, second = place / "first", place / "second"
     for name in HELD:
@@ -99,7 +99,7 @@ def test_reproduce_changed_code_in_other_clone_is_identical(clones: tuple[Path, 
     assert "chatmill.reproduced" in tags(first, "model_version_tags", "version = 1")
     kept = next((first / "var" / "mlflow").rglob("reproductions.json"))
     assert set(json.loads(kept.read_text())[0]["stages"]) == set(STAGES)
-    # Nothing of it stays, neither in the clone nor in the store that holds the original.
+    # A reproduction leaves nothing in the clone or in the original store.
     assert not list((second / "var" / "cache" / "reproduce").iterdir())
     assert mlflow(first, "select count(*) from model_versions") == [(1,)]
     assert len(mlflow(first, "select 1 from tags where key = 'git.commit'")) == 1 + len(STAGES)

@@ -1,4 +1,4 @@
-"""A training handed to another host: two folders that share a repository, a remote and two servers."""
+"""Training on another host: two folders share a repository, a remote and two servers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from tests.integration.two_hosts import SMOKE, Hosts, asked, logs, two_hosts
 
-# The chain as far as a base model; what came of each stage.
+# Run the pipeline up to the base model, and print the status of each stage.
 FLOW = """
 import json, sys
 from pathlib import Path
@@ -53,7 +53,7 @@ def test_training_stage_on_worker_host_is_tracked_cached_and_checked(hosts: Host
     made = stages(hosts, hosts.cpu, *hosts.changes)
     assert {entry["status"] for entry in made.values()} == {"computed"}
     assert logs(hosts.gpu) == {"pretrain"} and not logs(hosts.cpu)
-    # Its figures stand in the run that the flow opened for it, step by step.
+    # The metrics of each step are in the MLflow run that the flow opened.
     client = asked(hosts)
     folder = Path(str(made["pretrain"]["folder"]))
     assert folder.is_relative_to(hosts.cpu) and (folder / "model" / "model.safetensors").exists()
@@ -63,13 +63,13 @@ def test_training_stage_on_worker_host_is_tracked_cached_and_checked(hosts: Host
     assert steps == set(range(1, 21))
     assert run.data.tags["mlflow.parentRunId"]
 
-    # The other host has it all from the remote, and makes nothing.
+    # The other host reuses everything from the remote.
     (hosts.gpu / "data.dvc").write_bytes((hosts.cpu / "data.dvc").read_bytes())
     again = stages(hosts, hosts.gpu, *hosts.changes[:1])
     assert {entry["status"] for entry in again.values()} == {"cached"}
     assert [entry["key"] for entry in again.values()] == [entry["key"] for entry in made.values()]
 
-    # A worker with other code would make another model: it is told so in one sentence.
+    # A worker with different code is refused, because it would make another model.
     source = hosts.gpu / "model" / "training" / "pretrain.py"
     source.write_text(source.read_text() + "\nSTRAY = 1\ndel STRAY\n")
     with pytest.raises(RuntimeError, match="worker's code of pretrain differs from the flow's"):

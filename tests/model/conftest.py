@@ -1,4 +1,4 @@
-"""A tiny language with feelings: everything that a training stage reads, made in a second."""
+"""A tiny language with good and bad sentences, and all inputs of the training stages."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ GOOD = ("wonderful", "warm and funny", "a great joy", "lovely", "excellent", "mo
 BAD = ("terrible", "dull and cold", "a sad waste", "ugly", "awful", "boring")
 ENDS = ("from start to end.", "and I would say so again.", "as anyone can see.", "for the whole evening.")
 CONTEXT = 48
-# The device that trainings run on here: `CHATMILL_TEST_DEVICE=cuda` repeats their tests on a GPU.
+# The device of the trainings in tests: `CHATMILL_TEST_DEVICE=cuda` runs them on a GPU.
 DEVICE = os.environ.get("CHATMILL_TEST_DEVICE", "cpu")
 
 
 def sentence(random: np.random.Generator, good: bool) -> tuple[str, str]:
-    """The first words and the rest."""
+    """Return the first words of a sentence and the rest."""
     subject = SUBJECTS[random.integers(len(SUBJECTS))]
     feeling = (GOOD if good else BAD)[random.integers(6)]
     return subject, f" is {feeling} {ENDS[random.integers(len(ENDS))]}"
@@ -39,7 +39,7 @@ def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 class Language:
-    """Folders as the stages before training leave them."""
+    """The outputs of the stages before training."""
 
     def __init__(self, root: Path) -> None:
         self.tokens, self.split, self.labels = root / "tokenizer", root / "split", root / "labels"
@@ -87,7 +87,7 @@ class Language:
         (self.tokens / "tokens.json").write_text(json.dumps(described))
 
     def model(self, folder: Path, seed: int = 0) -> Path:
-        """A small model with random weights."""
+        """Save a small model with random weights."""
         architecture = ModelConfig(vocabulary=300, layers=2, width=32, heads=2, context=CONTEXT)
         save_model(Transformer(architecture).init_weights(seed), self.tokenizer, folder)
         return folder
@@ -104,7 +104,7 @@ def _one_thread() -> None:
 
 
 class Killed(BaseException):
-    """What a kill looks like from inside: nothing after it runs."""
+    """Raised in place of a kill: nothing after it runs."""
 
 
 @pytest.fixture

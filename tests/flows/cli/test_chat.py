@@ -1,4 +1,4 @@
-"""A conversation: remembered, begun afresh, forgotten from its oldest turn on where the context is full."""
+"""`run_chat`: history, a new conversation, and a full context."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def talker(language: Language, tmp_path: Path) -> ChatModel:
 
 
 def said(conversation: Conversation, lines: list[str]) -> tuple[list[str], list[str]]:
-    """The answers and the notes."""
+    """Run a chat with these lines; return the answers and the notes."""
     written: list[str] = []
     notes: list[str] = []
     starts: list[int] = []
@@ -76,7 +76,7 @@ def test_run_chat_full_context_drops_oldest_turns_with_one_note(talker: ChatMode
     assert conversation.history[0] == SYSTEM
     assert [turn["role"] for turn in conversation.history[1:3]] == ["user", "assistant"]
     assert 3 <= len(conversation.history) < 2 * 12
-    # The last answer followed what was remembered before it, and found the room that was asked for.
+    # The last answer follows the remaining history and has room for all new tokens.
     before = list(conversation.history[:-2])
     assert answers[-1] == alone(talker, "the film 11", before, 3 + 11)
     assert len(talker.tokenizer.encode_prompt("the film 11", before)) + MANNER.new_tokens <= CONTEXT

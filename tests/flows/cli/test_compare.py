@@ -1,4 +1,4 @@
-"""`chatmill compare` and its page, on what the real Tracker wrote of small stages."""
+"""`chatmill compare` and its page, with small stages and a real Tracker."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def ingest(parameters: dict[str, Any], out: Path, on_event: Any) -> dict[str, An
 
 @stage(inputs=("ingest",))
 def sft(parameters: Training, ingest: Path, out: Path, on_event: Any, seed: int) -> dict[str, Any]:
-    """Curves and figures that follow from the parameters, its speed among them."""
+    """Write curves and metrics that depend on the parameters."""
     speed = {"tokens_per_second": 9.0 * parameters.steps}
     rows = [{"step": n, "loss": 4.0 - n / parameters.steps, **speed} for n in range(5)]
     (out / "curves.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -41,7 +41,7 @@ def sft(parameters: Training, ingest: Path, out: Path, on_event: Any, seed: int)
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
-    """A folder with four runs, by name: the second has other parameters, the third is the first again."""
+    """Make three runs: the second has other parameters, the third repeats the first."""
     root = tmp_path_factory.mktemp("project")
     tracker = Tracker(f"sqlite:///{root / 'var' / 'mlflow.db'}", "chatmill", root / "var" / "mlflow")
     runs, made = {}, {}
@@ -109,10 +109,10 @@ def test_compare_page_has_both_curves_and_no_external_links(root: Path, runs: di
     assert found.startswith("<!doctype html>") and not list((root / "var").glob("*.part"))
     assert all(runs[name][:8] in found for name in ("first", "second"))
     assert "<h2>Training: sft</h2>" in found and "<h2>Training: ingest</h2>" not in found
-    # A chart of the loss with a line each; of speed there is none.
+    # One chart of the loss has a line for each run; speed has no chart.
     assert found.count("<svg") == 1 and len(re.findall(r'class="line \w+"', found)) == 2
     assert "Speed and cost" in found and found.index("Speed and cost") > found.index("Parameters")
-    # What somebody wrote is text here, not a part of the page.
+    # Text of users is escaped.
     assert "<b>bold" not in found and "&lt;b&gt;bold&lt;/b&gt;" in found
     assert not re.search(r"(src|href)=|https?://(?!www\.w3\.org)", found)
 
@@ -122,14 +122,14 @@ def test_compare_reused_run_shows_no_difference(root: Path, runs: dict[str, str]
     assert "nothing differs" in said and "figure" not in said
     found = page(root, runs, "first", "again")
     assert "Nothing differs" in found
-    # The curves of what was reused are those of the run that made it.
+    # A reused stage shows the curves of the run that made it.
     assert found.count("<svg") == 1 and "Both runs have the same curves" in found
 
 
 def test_compare_lost_artifacts_keeps_parameter_rows(
     root: Path, runs: dict[str, str], tmp_path: Path
 ) -> None:
-    # The database stays where it is: MLflow keeps it open.
+    # Only files are moved: MLflow keeps the database open.
     artifacts = root / "var" / "mlflow" / "artifacts"
     shutil.copytree(artifacts, tmp_path / "artifacts")
     for name in ("curves.jsonl", "manifest.json"):
@@ -158,7 +158,7 @@ def test_compare_unknown_run_is_refused_with_one_sentence(
 
 
 def test_compare_ambiguous_run_prefix_is_refused(root: Path, runs: dict[str, str]) -> None:
-    # Letters: digits alone are the number of a version.
+    # The prefix must be a letter, because digits alone mean a version.
     tracker = Tracker(f"sqlite:///{root / 'var' / 'mlflow.db'}", "chatmill", root / "var" / "mlflow")
     found = tracker.client.search_runs([tracker.experiment])
     firsts = [run.info.run_id[0] for run in found]

@@ -1,4 +1,4 @@
-"""Commands without --config mean the preset whose sources made data/."""
+"""Commands without --config use the preset whose sources made data/."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tasks.reproduction.known_code import _own_remotes
 
 
 def lay(root: Path, *names: str, **presets: list[str]) -> None:
-    """A project whose data.dvc was made of these sources, with presets by name and their sources."""
+    """Write a data.dvc made of these sources, and presets with their sources."""
     outs = [{"md5": "0123.dir", "path": "data"}]
     (root / "data.dvc").write_text(yaml.safe_dump({"outs": outs, "meta": {"names": sorted(names)}}))
     (root / "configs").mkdir()

@@ -1,4 +1,4 @@
-"""`chatmill data`: the versions as a person reads them."""
+"""`chatmill data`: the log of versions and the differences between them."""
 
 from __future__ import annotations
 

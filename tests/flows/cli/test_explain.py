@@ -1,4 +1,4 @@
-"""`chatmill explain` on what the real Tracker wrote of small stages."""
+"""`chatmill explain`, with a small stage and a real Tracker."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Words:
 
 @stage()
 def write(parameters: Words, out: Path, on_event):
-    """A file of words."""
+    """Write a file of words."""
     if parameters.words == "fail":
         raise UserError("the words are wrong")
     (out / "words.txt").write_text(parameters.words)
@@ -40,7 +40,7 @@ def quiet(event):
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory):
-    """A database made once: making one takes seconds."""
+    """Return an empty database; making one takes seconds."""
     root = tmp_path_factory.mktemp("store")
     Tracker(f"sqlite:///{root / 'mlflow.db'}", "tests", root / "mlflow")
     return (root / "mlflow.db").read_bytes()
@@ -56,8 +56,8 @@ def root(tmp_path, template, monkeypatch):
 
 
 def pipeline(root: Path, words: str, preset: str = "demo", commit: str = "abc") -> str:
-    """One run of a chain of one stage; its id."""
-    # Runs are told apart by the millisecond that they began in.
+    """Run a pipeline of one stage and return its id."""
+    # Runs are ordered by the millisecond of their start.
     time.sleep(0.005)
     tracker = Tracker(f"sqlite:///{root / 'var' / 'mlflow.db'}", "here", root / "var" / "mlflow")
     tags = {"prefect.flow_run_id": "flow", "git.commit": commit}

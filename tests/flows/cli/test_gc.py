@@ -39,14 +39,14 @@ class Words:
 
 @stage()
 def first(parameters: Words, out: Path, on_event: EventCallback) -> dict[str, Any]:
-    """A file."""
+    """Write a file."""
     (out / "words.txt").write_text(parameters.word * 1000)
     return {}
 
 
 @stage(inputs=("first",))
 def second(parameters: Words, first: Path, out: Path, on_event: EventCallback) -> dict[str, Any]:
-    """A file of a file."""
+    """Write a file from the file of the first stage."""
     (out / "words.txt").write_text((first / "words.txt").read_text() + parameters.word)
     return {}
 
@@ -66,7 +66,7 @@ def tracker(root: Path) -> Tracker:
 
 
 def make(root: Path, word: str, days: float, tracker: Tracker | None = None) -> list[StageOutput]:
-    """Both stages of a word, made so many days ago."""
+    """Run both stages with this word and set their age in days."""
     context = StageContext(root)
     made: list[StageOutput] = []
     for one in (first, second):
@@ -124,7 +124,7 @@ def test_clean_keeps_registered_models_newest_run_and_their_inputs(root: Path, t
     newest, other = make(root, "newest", 80), make(root, "other", 70)
     steps = [{"name": newest[1].stage, "key": newest[1].key}]
     (root / "var" / "summary.json").write_text(json.dumps({"stages": steps, "mlflow_run_id": run}))
-    # Another run is the newest in MLflow, so that only the version speaks for the model.
+    # Another run is the newest in MLflow, so only the registered version protects the model.
     time.sleep(0.01)
     with tracker.open_run("later", {}, {}, ""):
         pass
@@ -165,7 +165,7 @@ def test_clean_keeps_outputs_of_running_run(root: Path, tracker: Tracker) -> Non
     old = make(root, "old", 60)
     with tracker.open_run("demo", {}, {}, ""):
         used = make(root, "used", 90, tracker)
-        # One that follows is newer, so the alive file alone speaks for this run.
+        # A later run is newer, so only the file of the running process protects this run.
         tracker.client.create_run(tracker.experiment)
         with tracker.open_stage("second", {}, []):
             assert "a running run" in say()

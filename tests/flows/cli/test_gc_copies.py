@@ -48,7 +48,7 @@ def output(root: Path, stage: str, key: str, run: str, reused: bool = False) -> 
 def run_chain(
     tracker: Tracker, root: Path, key: str, days: float, holders: dict[str, str] | None = None
 ) -> dict[str, str]:
-    """Record one pipeline run of two stages that ended so many days ago; the run that holds each one."""
+    """Record a pipeline run of two stages that ended so many days ago; return each stage's run."""
     made: dict[str, str] = {}
     with tracker.open_run("demo", {"preset.json": "{}", "git.diff": "diff"}, {}, ""):
         parent = tracker.run
@@ -62,7 +62,7 @@ def run_chain(
 
 
 def age(root: Path, run: str, days: float) -> None:
-    """Set the times of a run in the store, which no client can."""
+    """Set the times of a run in the database, because no client can set them."""
     import sqlite3
 
     then = int((time.time() - days * DAY) * 1000)

@@ -42,7 +42,7 @@ def test_propose_preset_is_readable_and_first_stages_run(sample: Path, steady_pa
     assert figures["vocabulary"] == preset.tokenizer.vocabulary
     described = json.loads((Path(made_so_far["tokenizer"].path) / "tokens.json").read_text())
     context = preset.architecture.context
-    # What pretraining refuses, it would refuse here.
+    # Pretraining needs at least one batch of whole contexts.
     assert described["train"]["tokens"] // context - 2 >= preset.pretrain.batch
     assert described["valid"]["tokens"] > context
     counts = made_so_far["split"].metrics

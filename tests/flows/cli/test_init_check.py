@@ -75,10 +75,10 @@ UNEXPLAINED_ROWS = {
 def test_propose_preset_unexplained_key_stops_like_dry_run(
     sample: Path, steady_pace: None, capsys: pytest.CaptureFixture[str], name: str, texts: bool
 ) -> None:
-    """The file is no file that is not read: init says what the dry run says of the preset it writes."""
+    """Init gives the same error as a dry run of the preset that it writes."""
     row, more = UNEXPLAINED_ROWS[name]
     asked = [{**row, **more, "origin": f"page {n}"} for n in range(9)]
-    # The rows that are asked about may all be left out by what is proposed; another one stays.
+    # The proposed answer may drop all rows with the key, so one row without it is added.
     other = json.loads(json.dumps(row).replace("mill", "barn").replace("supervise", "masked"))
     write_jsonl(sample / "own" / "a.jsonl", *asked, json.loads(json.dumps(other).replace('"half"', "false")))
     if texts:
@@ -89,7 +89,7 @@ def test_propose_preset_unexplained_key_stops_like_dry_run(
     assert "keys that nothing reads: " in said and "origin (9, as 'page 0')" in said
     assert "not read" not in said
     if not texts:
-        # No preset can be made of a folder without enough text, and the question is asked all the same.
+        # No preset can be made without enough text, but the question is asked anyway.
         assert str(error.value).startswith("source a: own/a.jsonl, line 1: the key ")
         return
     path = sample / "configs" / "mine.yaml"
@@ -97,7 +97,7 @@ def test_propose_preset_unexplained_key_stops_like_dry_run(
         print_preview(read_preset(path), sample, Console(file=StringIO()))
     refused = f"configs/mine.yaml is written, but a run with it would be refused: {dry.value}"
     assert str(error.value) == refused
-    # The proposal in the comment is YAML that ends the question.
+    # The proposal in the comment is valid YAML and answers the question.
     text = path.read_text()
     found = re.search(r"# (fields: {.*})", text)
     assert found

@@ -193,7 +193,7 @@ ODD_NAMES = [
 def test_propose_preset_any_file_name_is_read_back(sample: Path, steady_pace: None, odd: str) -> None:
     shutil.rmtree(sample / "mine" / "texts")
     drawn = random.Random(5)
-    # A decoy that the name would match as a glob.
+    # The other files would match the name if it were used as a glob.
     for name in (odd, "a.txt", "aXb.txt", "whatX.txt"):
         text = "\n\n".join(" ".join(make_sentence(drawn) for _ in range(5)) for _ in range(8))
         (sample / "mine" / name).write_text(f"{name}\n\n{text}")

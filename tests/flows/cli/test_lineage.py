@@ -1,4 +1,4 @@
-"""`chatmill lineage --row` and `--annotator` on a real store, with the split on disk and without it."""
+"""`chatmill lineage --row` and `--annotator` on a real store, with and without the split on disk."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ SAYS = (
 
 
 def modules(folder: Path, *words: str) -> tuple[int, set[str]]:
-    """The exit code of a command and the modules that it imported."""
+    """Return the exit code of a command and the modules that it imported."""
     program = SAYS.format(words=list(words))
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=folder, env={"PYTHONPATH": str(REPOSITORY)},

@@ -1,4 +1,4 @@
-"""`chatmill models` and `chatmill rollback` as a person sees them."""
+"""What `chatmill models` and `chatmill rollback` print."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_models_and_rollback_show_versions_champion_and_history(project):
     assert say("rollback", "--reason", "rude [b]").strip() == (
         "version 1 of chatmill is now the champion instead of version 2"
     )
-    # The same again is done already.
+    # Repeating the same rollback changes nothing.
     say("rollback", "1", "--reason", "rude [b]")
     with pytest.raises(UserError, match="champion already"):
         say("rollback", "1", "--reason", "rude")

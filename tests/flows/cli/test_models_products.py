@@ -27,7 +27,7 @@ def say(*words: str) -> str:
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """Make a database once, as making one takes seconds."""
+    """Return an empty database; making one takes seconds."""
     root = tmp_path_factory.mktemp("store")
     at(root)
     return (root / "var" / "mlflow.db").read_bytes()
@@ -56,7 +56,7 @@ def made(
     question: ApprovalRequest | None = None,
     preset: str = "",
 ) -> str:
-    """Register a model of a product; its version."""
+    """Register a model of a product and return its version."""
     tracker = at(root, product)
     name = f"{preset or product} · rlhf"
     run = tracker.client.create_run(tracker.experiment, run_name=name).info.run_id
@@ -76,7 +76,7 @@ def champions(root: Path) -> dict[str, str]:
 def test_models_several_products_have_own_versions_and_champions(project: Path) -> None:
     assert [made(project, "demo", "a", 0.9), made(project, "press", "b", 0.1)] == ["1", "1"]
     assert made(project, "press", "c", 0.2) == "2"
-    # The lower score of another product is no matter.
+    # Scores of other products are not compared.
     assert champions(project) == {"demo": "1", "press": "2"}
     shown = say("models")
     assert re.search(r"demo +1 +demo .*champion", shown) and re.search(r"press +2 +press .*champion", shown)
@@ -128,7 +128,7 @@ def test_approve_decides_about_version_of_one_product(project: Path) -> None:
 
 
 def test_register_store_without_products_is_continued(project: Path) -> None:
-    """Versions of two presets are in the registered model chatmill, without a tag of any new kind."""
+    """An old store has versions of two presets in the registered model chatmill, without newer tags."""
     client = at(project).client
     client.create_registered_model(MODEL)
     model = project / "model"
@@ -142,13 +142,13 @@ def test_register_store_without_products_is_continued(project: Path) -> None:
     assert re.search(r"chatmill +1 +demo ", shown) and re.search(r"chatmill +2 +press .*champion", shown)
     assert "version 2 of chatmill" in say("lineage", CHAMPION)
     assert "version 1 of chatmill is now the champion" in say("rollback", "1", "--reason", "rude")
-    # The first of a product is its champion; a model that was thrown out before is none.
+    # The first version of a product becomes champion, but not a model that was rolled back before.
     made(project, "press", "old2", 0.9)
     assert champions(project) == {MODEL: "1", "press": ""}
     assert "not promoted again" in say("models", "press")
     made(project, "press", "new", 0.1)
     assert champions(project) == {MODEL: "1", "press": "2"}
-    # Of the old store nobody knows what its scores measured.
+    # The old store does not record what its scores measure.
     made(project, MODEL, "newer", 9.0, preset="demo")
     assert champions(project)[MODEL] == "1"
     assert "does not say what its score measures" in say("models", MODEL)

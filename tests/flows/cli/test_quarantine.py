@@ -1,4 +1,4 @@
-"""`chatmill quarantine`: what was set aside as a person reads it, and taking rows in again."""
+"""`chatmill quarantine`: list, show and admit rows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.flows.cli_runner import call
 
 
 def invoke(*words: str) -> tuple[str, str]:
-    """What was printed, and what was noted beside it."""
+    """Return what was printed on stdout and on stderr."""
     done = call(quarantine, *words)
     return done.stdout, done.stderr
 
@@ -34,7 +34,7 @@ def lay(root: Path, kind: str, *rows: dict) -> None:
 
 @pytest.fixture
 def ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A project with two texts and a pair set aside, and their ids."""
+    """Set two texts and a pair aside in a project, and return their ids."""
     monkeypatch.chdir(tmp_path)
     texts = [
         dataclasses.asdict(text_row(text, source))

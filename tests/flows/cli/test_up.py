@@ -59,7 +59,7 @@ def running(root: Path) -> Served:
 
 
 def of(root: Path) -> list[psutil.Process]:
-    """Every process that serves from a folder."""
+    """Return every process that serves from a folder."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -78,7 +78,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def files_of_runs(root: Path, mlflow: str, login: Credentials) -> None:
-    """What goes through the server stands where one without it finds it, and the other way round."""
+    """Check that files logged through the server are found without it, and the reverse."""
     from mlflow import MlflowClient
 
     from tasks.tracking.tracker import Tracker
@@ -105,7 +105,7 @@ def files_of_runs(root: Path, mlflow: str, login: Credentials) -> None:
 
 
 def status(address: str, body: bytes | None, **headers: str) -> int:
-    """The HTTP status of a question; a body without a type stays without one, as a page may send it."""
+    """Return the HTTP status of a request. A body has no content type unless a header gives one."""
     parts = urlsplit(address)
     connection = HTTPConnection(parts.netloc, timeout=30)
     connection.request("POST" if body else "GET", parts.path, body, headers)
@@ -113,7 +113,7 @@ def status(address: str, body: bytes | None, **headers: str) -> int:
 
 
 def talk(address: str, token: str, **headers: str) -> str:
-    """What Prefect's WebSocket for events answers to a password."""
+    """Return the answer of Prefect's event WebSocket to a password."""
     try:
         with connect(address, subprotocols=[Subprotocol("prefect")], additional_headers=headers) as socket:
             socket.send(json.dumps({"type": "auth", "token": token}))
@@ -123,7 +123,7 @@ def talk(address: str, token: str, **headers: str) -> str:
 
 
 def refuse_foreign_pages(prefect: str, mlflow: str, login: Credentials) -> None:
-    """Nothing that a web page of another origin sends reaches a server, not even with the password."""
+    """Check that no request from a page of another origin reaches a server, even with the password."""
     flow = b'{"name": "foreign"}'
     known = {"Authorization": login.header}
     own = urlsplit(prefect).netloc
@@ -140,7 +140,7 @@ def refuse_foreign_pages(prefect: str, mlflow: str, login: Credentials) -> None:
             assert status(f"{mlflow}/api/2.0/mlflow/experiments/create", flow, **more) == 403
         assert status(f"{prefect}/admin/version", None, **known, **headers) == 403
         assert talk(socket, login.text, **headers) == "InvalidStatus"
-    # Without the password, the same from nowhere in particular.
+    # Requests without an origin need the password too.
     assert status(f"{prefect}/flows/", flow) == status(f"{mlflow}/", None) == 401
     assert talk(socket, "guessed") == "ConnectionClosedError"
     assert talk(socket, login.text) == talk(socket, login.text, Origin=f"http://{own}") == "auth_success"
@@ -153,7 +153,7 @@ def refuse_foreign_pages(prefect: str, mlflow: str, login: Credentials) -> None:
 
 
 def log_in(link: str) -> str:
-    """Follow a login link as its page does; the next link. With what it gives, the server answers."""
+    """Follow a login link as its page does, check that the session works, and return the next link."""
     address, _, code = link.partition("#")
     server = address.removesuffix("/chatmill-login")
     request = urllib.request.Request(
@@ -168,7 +168,7 @@ def log_in(link: str) -> str:
 
 
 def guarded(root: Path, said: str) -> None:
-    """With a password both servers answer, without it neither; it stands nowhere."""
+    """Check that both servers require the password, and that no file or process shows it."""
     login, served = Credentials("ann", PASSWORD), running(root)
     prefect, mlflow = served.prefect, served.processes[1].address
     for address in (prefect, mlflow):
@@ -182,7 +182,7 @@ def guarded(root: Path, said: str) -> None:
     refuse_foreign_pages(prefect, mlflow, login)
     files_of_runs(root, mlflow, login)
 
-    # A command here says it where it asks a server, and one without it says what to do.
+    # A command sends the password; a command without it names the setting.
     assert "No model is registered" in chatmill(root, "models", CHATMILL_PASSWORD=login.text)
     assert "set CHATMILL_PASSWORD=" in chatmill(root, "models", code=2)
 
@@ -192,7 +192,7 @@ def guarded(root: Path, said: str) -> None:
     assert written and not any(PASSWORD.encode() in path.read_bytes() for path in written)
 
 
-# What a run does before its first stage.
+# The steps of a run before its first stage.
 BEGIN_RUN = """
 from pathlib import Path
 from flows.servers.ephemeral_prefect import EphemeralPrefectServer
@@ -210,7 +210,7 @@ print(server.process is not None, server.api)
 
 @contextmanager
 def begun_run(root: Path) -> Iterator[list[str]]:
-    """A run that begins in a process of its own; afterwards: whether it had its own server, and where."""
+    """Begin a run in another process; the list then has whether it started a server, and its address."""
     words = [sys.executable, "-c", BEGIN_RUN]
     found: list[str] = []
     with subprocess.Popen(
@@ -224,7 +224,7 @@ def begun_run(root: Path) -> Iterator[list[str]]:
 
 def test_up_starts_all_servers_and_down_stops_them(root: Path) -> None:
     ports = ("--prefect-port", str(free_port()), "--mlflow-port", str(free_port()))
-    # Both would create the databases in the same second.
+    # Both processes create the databases at the same time.
     with begun_run(root) as beside:
         said = chatmill(root, "up", "--detach", *ports)
     served = running(root)
@@ -243,7 +243,7 @@ def test_up_starts_all_servers_and_down_stops_them(root: Path) -> None:
         assert query_status(address, None) == 401 and query_status(address, own) == 200
     links = re.findall(r"http\S+/chatmill-login#\S+", said)
     assert len(links) == 1 and log_in(log_in(links[0])) == ""
-    # Commands here find it, and no log has it or a link.
+    # Commands find the password, and no log has it or a link.
     assert "No model is registered" in chatmill(
         root, "models", MLFLOW_TRACKING_URI=served.processes[1].address
     )
@@ -255,13 +255,13 @@ def test_up_starts_all_servers_and_down_stops_them(root: Path) -> None:
     assert f"process {served.pid}" in again and "is running here since" in again
     assert running(root) == served
 
-    # One that dies is started again, on its port, and `up.json` has its new number.
+    # A killed server is started again on its port, and `up.json` has the new process.
     os.kill(served.processes[1].pid, signal.SIGKILL)
     until(lambda: running(root).processes[1].pid != served.processes[1].pid, 60, "another start")
     until(lambda: health_problem(served.processes[1].address) == "", 60, "an answer")
     assert "MLflow was killed (signal 9)" in (root / "var" / "logs" / "up.log").read_text()
 
-    # Killed itself, it takes all with it.
+    # If `up` is killed, its processes end too.
     os.kill(served.pid, signal.SIGKILL)
     until(lambda: not of(root), 60, "their end")
     assert read_served(root) is None
@@ -282,7 +282,7 @@ def test_up_failed_start_reports_reason_once(tmp_path: Path) -> None:
     for words in (("dashboards",), ("up", "--detach")):
         said = chatmill(tmp_path, *words, code=2, CHATMILL_PASSWORD=f"ann:{PASSWORD}")
         assert said.count("error:") == said.count("var/mlflow is a file") == 1 and PASSWORD not in said
-    # Of a failure that nothing explains, the log has more.
+    # For an unexplained failure the message names the log.
     (tmp_path / "var" / "mlflow").unlink()
     broken = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": "none", "CHATMILL_PASSWORD": f"ann:{PASSWORD}"}
     ports = ("--prefect-port", str(free_port()), "--mlflow-port", str(free_port()))
@@ -301,13 +301,13 @@ def test_down_removes_processes_left_by_killed_up(tmp_path: Path) -> None:
         (tmp_path / "var").mkdir()
         record = {"pid": 1, "since": 0.0, "command": "chatmill up", "processes": processes}
         (tmp_path / "var" / "up.json").write_text(json.dumps(record))
-        # Ended, it is gone only when its parent has been told; that is this process.
+        # An ended process disappears only after its parent, this process, has waited for it.
         parent = threading.Thread(target=left.wait)
         parent.start()
         assert "had left: MLflow" in chatmill(tmp_path, "down")
         parent.join(5)
         assert left.poll() == -signal.SIGTERM
-        # A number may have gone to another program meanwhile.
+        # A recorded process id may now belong to another program.
         assert other.poll() is None
     finally:
         left.kill()

@@ -1,4 +1,4 @@
-"""`chatmill withdraw` as a person reads it: what is withdrawn, what would leave, what is not said well."""
+"""`chatmill withdraw`: the list, the dry run, and missing arguments."""
 
 from __future__ import annotations
 

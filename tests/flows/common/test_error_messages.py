@@ -1,4 +1,4 @@
-"""What a machine refuses is one sentence with the path and what to do; a closed stream breaks nothing."""
+"""`explain_error`: one sentence with the path, the reason and the remedy."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""The project's var/: its owner's alone from the first command on, and one sentence for everybody else."""
+"""The project's var/: private to its owner, and one error for everybody else."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from flows.servers.environment import checkout_environment
 from model.errors import UserError
 
 REPOSITORY = Path(__file__).parents[3]
-# Root reads and writes everything, unless these rights are taken from it.
+# Root can read and write everything unless these capabilities are dropped.
 AS_ANY_USER = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search,-fowner,-chown")
 
 
@@ -71,7 +71,7 @@ def test_prepare_records_file_named_var_is_refused(tmp_path: Path) -> None:
 
 
 def chatmill(root: Path, *words: str) -> tuple[int, str]:
-    """The exit code of a command of a user without root's rights, and what it says."""
+    """Run a command without root's capabilities; return its exit code and output."""
     taken = AS_ANY_USER if os.geteuid() == 0 else ()
     done = subprocess.run(
         [*taken, sys.executable, "-m", "flows.cli.main", *words], cwd=root,
@@ -117,7 +117,7 @@ def _make_pipe(path: Path) -> None:
 
 def _make_socket(path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as made:
-        # The path of a socket may have a hundred characters or so.
+        # The path of a socket is limited to about a hundred characters.
         here = os.open(path.parent, os.O_RDONLY)
         made.bind(f"/proc/self/fd/{here}/{path.name}")
         os.close(here)

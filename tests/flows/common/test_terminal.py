@@ -1,4 +1,4 @@
-"""Text of users in a terminal and in logs: no character of it controls either."""
+"""The terminal and logs: no character of a user's text controls them."""
 
 from __future__ import annotations
 

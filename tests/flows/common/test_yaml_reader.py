@@ -1,4 +1,4 @@
-"""Presets that are no presets: one sentence, soon, and nothing read without end."""
+"""Invalid presets and YAML: one sentence, quickly, and with bounded reading."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""The same shards on a Dask cluster of two workers: the same bytes, and errors as they are."""
+"""DaskRunner: the same bytes as a serial run, and errors unchanged."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def quiet(event: dict[str, Any]) -> None:
 
 
 def path_to_tokens(root: Path, out: Path, spread: ParallelMap) -> str:
-    """Ingest, split and tokenise; the digest of all that was written."""
+    """Ingest, split and tokenise; return the digest of all files."""
     parameters = DataParameters(tuple(Source(name, "rows", files=f"{name}.jsonl") for name in "abc"))
     make_rows(parameters, root, out / "good", quiet, spread)
     (out / "tokens").mkdir()
@@ -61,7 +61,7 @@ def test_dask_runner_two_workers_write_same_bytes_as_serial(prefect: None, tmp_p
     @flow(name="cluster", persist_result=False)
     def spread_out() -> tuple[str, set[int]]:
         with DaskRunner("local", tmp_path / "scratch") as spread:
-            # A stage is a task that holds on to the whole run, the cluster among it.
+            # A stage is a Prefect task whose closure holds the whole run and its cluster.
             @task(name="stage", persist_result=False)
             def stage() -> tuple[str, set[int]]:
                 workers = set(spread(process_of, range(12)))

@@ -56,7 +56,7 @@ def say(*words: str, code: int = 0) -> str:
 
 
 class Receiver(BaseHTTPRequestHandler):
-    """A chat's webhook: it keeps what it is sent."""
+    """The webhook of a chat, which keeps the messages that it receives."""
 
     came: ClassVar[list[str]] = []
     answer = 200
@@ -68,12 +68,12 @@ class Receiver(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: Any) -> None:
-        """Says nothing."""
+        """Write no log."""
 
 
 @pytest.fixture(scope="module")
 def webhook(server_root: Path) -> Iterator[None]:
-    """That chat, its address in the environment."""
+    """Run the webhook and put its address into the environment."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         with pytest.MonkeyPatch.context() as patch:
@@ -83,7 +83,7 @@ def webhook(server_root: Path) -> Iterator[None]:
 
 
 def came(what: str, seconds: float = 90) -> str:
-    """The message that begins so, once it is there."""
+    """Wait for the message that begins with this subject, and return it."""
     start = f"/secret-letters chatmill: {what}"
     until(lambda: any(one.startswith(start) for one in Receiver.came), seconds, f"{what} in {Receiver.came}")
     return next(one for one in Receiver.came if one.startswith(start))
@@ -102,20 +102,20 @@ def test_notify_repeated_changes_nothing_and_repairs_changed_automation(
     assert first.count("made") == len(NOTICES)
     assert Receiver.came == ["/secret-letters chatmill: a test\nMessages arrive here."]
     before = client.read_automations()
-    # What a person switched off stays off.
+    # An automation that a person switched off stays off.
     client.pause_automation(before[0].id)
     again = say("notify")
     assert "made" not in again and again.count("is there") == len(NOTICES) and "switched off" in again
     assert {one.id for one in client.read_automations()} == {one.id for one in before}
     client.resume_automation(before[0].id)
-    # Where it does something else, it is put right.
+    # A changed automation is repaired.
     other = before[0].model_dump(exclude={"id", "owner_resource"}) | {"trigger": before[1].trigger}
     client.update_automation(before[0].id, AutomationCore.model_validate(other))
     assert "put right" in say("notify") and "put right" not in say("notify")
 
 
 def lay_evaluation(score: float) -> StageOutput:
-    """What `evaluate` leaves."""
+    """Write the output of `evaluate` with this score."""
     folder = Path("figures") / str(score)
     folder.mkdir(parents=True, exist_ok=True)
     figures = {"aligned_judge": score, "judge_gain": score, "judge_reliable": 1.0, "kl": 1.0}
@@ -126,7 +126,7 @@ def lay_evaluation(score: float) -> StageOutput:
 
 
 def _lay_model(digest: str, run: str) -> StageOutput:
-    """Write what `rlhf` leaves, as far as it is looked at here."""
+    """Write an output of `rlhf` with the parts that these tests read."""
     folder = Path("aligned") / digest
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "weights").write_text(digest)
@@ -143,11 +143,11 @@ def _seal_output(stage: str, folder: Path, digest: str) -> StageOutput:
 
 @flow(persist_result=False)
 def asking(score: float) -> State:
-    """The end of the chain as a deployment has it, with a model and its figures as they are given."""
+    """Run the end of the pipeline as a deployment does, with a model of this score."""
     preset = read_preset(SMOKE, ["promote.approval=human"])
     if answered := deployments._read_decision(preset):
         return answered
-    # Made a second time, this fails.
+    # Running this twice fails, so a resumed run must not repeat it.
     Path(f"made-{score}").touch(exist_ok=False)
     with PipelineRun(preset) as run:
         run.references["ingest"] = StageOutput("ingest", "k", "", "d", False, 1.0, {"data_hash": "d"})
@@ -164,7 +164,7 @@ def deploy(client: SyncPrefectClient, score: float) -> FlowRun:
 
 
 def run_due(client: SyncPrefectClient, run: FlowRun) -> tuple[str, str]:
-    """Run what is due, as a worker does; the state that it ends in."""
+    """Run a flow run as a worker does; return the name and message of its last state."""
     due = client.read_flow_run(run.id)
     with suppress(Pause):
         run_flow(asking, flow_run=due, parameters=due.parameters, return_type="state")
@@ -174,7 +174,7 @@ def run_due(client: SyncPrefectClient, run: FlowRun) -> tuple[str, str]:
 
 
 def read_shown_pages(client: SyncPrefectClient, run: FlowRun) -> list[Any]:
-    """What the form says above its fields, and the run's own pages."""
+    """Return the text of the approval form and the artifacts of the run."""
     from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
     state = client.read_flow_run(run.id).state
@@ -187,7 +187,7 @@ def read_shown_pages(client: SyncPrefectClient, run: FlowRun) -> list[Any]:
 def test_approve_suspended_run_ends_with_decision(webhook: None, client: SyncPrefectClient) -> None:
     first, second = deploy(client, 0.4), deploy(client, 0.5)
     assert run_due(client, first)[0] == run_due(client, second)[0] == "Suspended"
-    # The evaluation stands where the person decides: in the form, and as a page of the run.
+    # The approval form and a page of the run show the evaluation.
     form, *pages = read_shown_pages(client, first)
     assert form in pages and "| aligned assistant (RLHF): the judge’s mean score | 0.4 |  |" in form
     listed = [line.split()[1] for line in say("models").splitlines() if "pending" in line]
@@ -204,7 +204,7 @@ def test_approve_suspended_run_ends_with_decision(webhook: None, client: SyncPre
     assert "more than one version is meant (smoke/2, smoke/1)" in say("approve", code=2)
     said = say("approve", first.name, "--reason", "reads well")
     assert "version 1 of smoke is now the champion" in said and f"{first.name} goes on" in said
-    # As Prefect's page does it: Resume, and the form.
+    # Prefect's page resumes a run with the form in the same way.
     refused = client.resume_flow_run(second.id, {"approve": False, "why": "rude", "who": "ann"})
     assert refused.status.value == "ACCEPT"
 
@@ -220,7 +220,7 @@ def test_approve_suspended_run_ends_with_decision(webhook: None, client: SyncPre
 
 @flow(persist_result=False)
 def refusing(rows: str) -> None:
-    """What stops at the data."""
+    """Run a flow whose data is refused."""
     preset = read_preset(SMOKE, [f"data.sources=[{{name: own, files: {rows}, format: rows}}]"])
     with PipelineRun(preset) as run:
         run(validate, preset.validation_parameters(), run(ingest, preset.data))
@@ -228,7 +228,7 @@ def refusing(rows: str) -> None:
 
 @flow(persist_result=False)
 def judging(score: float, untold: bool) -> None:
-    """A model that the gate refuses."""
+    """Register a model that the gate refuses."""
     preset = read_preset(SMOKE, ["gate.least={judge_gain: 0.9}"])
     with PipelineRun(preset) as run:
         run.references["ingest"] = StageOutput("ingest", "k", "", "d", False, 1.0, {"data_hash": "d"})
@@ -247,7 +247,7 @@ def test_notifications_each_event_reaches_webhook_once(
         refusing("bad.jsonl")
     with monkeypatch.context() as patch:
         patch.setattr(events, "EVENT_PATIENCE_SECONDS", 0.0)
-        # The second run reuses the gate, of which nobody was told yet.
+        # The second run reuses the gate, whose message was not sent yet.
         for untold in (True, False, False):
             judging(0.3, untold)
     assert emit_run_event(DRIFT, "smoke", "unknown pieces are 4%", "`chatmill data log` lists them")
@@ -263,18 +263,18 @@ def test_notifications_each_event_reaches_webhook_once(
     refused = "judge’s mean score, aligned less assistant: 0.3, at least 0.9 is required"
     assert refused in came("the gate refused a model of smoke")
     assert "unknown pieces are 4%" in came("the data of smoke drifts")
-    # Once each: a gate that was told of is no news, and the same thing is told of once an hour. What was sent
-    # for another preset behind it has come.
+    # Each event is sent once: a reported gate is not repeated, and the same event at most once an hour.
+    # An event of another preset that was emitted later has arrived.
     assert emit_run_event(DRIFT, "smoke", "unknown pieces are 5%", "`chatmill data log` lists them")
     assert emit_run_event(DRIFT, "third", "unknown pieces are 6%", "`chatmill data log` lists them")
     came("the data of third drifts")
     subjects = [one.partition("\n")[0] for one in Receiver.came]
-    # Two models waited, and one test was sent.
+    # Two models waited for approval, and one test message was sent.
     assert len(subjects) == len(set(subjects)) + 1 == 9
 
     Receiver.answer = 404
     assert "the address in CHATMILL_WEBHOOK answers 404" in say("notify", "--test", code=2)
-    # The address is a secret, of the server that has no luck with it too.
+    # The address is secret, also in the log of a server that fails to reach it.
     emit_run_event(DRIFT, "other", "more than before", "`chatmill data log`")
     came("the data of other drifts")
     until(lambda: "404" in (server_root / "server.log").read_text(), 10, "the server's complaint")

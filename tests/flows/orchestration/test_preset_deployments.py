@@ -46,7 +46,7 @@ def test_write_deployments_follows_named_presets_and_removes_others(
         assert set(names) <= set(there)
         return removed, there
 
-    # One that is named twice, by another path, counts once.
+    # A preset that is named twice, by two paths, counts once.
     removed, there = deploy_presets(*presets, server_root / "presets" / ".." / files[1])
     assert removed == []
     for kind in ("nightly", "labels"):
@@ -59,7 +59,7 @@ def test_write_deployments_follows_named_presets_and_removes_others(
         f"{kind}-{name}-préset" for kind in ("labels", "nightly") for name in ("second", "third")
     ]
     assert there["nightly"] == {"config": files[2]} and there["align"]["presets"] == [files[0]]
-    # As `up` without --config does it.
+    # `up` without --config deploys the demo preset.
     assert workers.deploy_flows(settings, os.environ["PREFECT_API_URL"]) == ""
     removed = remove_former(workers.deployment_names(server_root))
     assert removed == ["labels-first-préset", "nightly-first-préset"]

@@ -1,4 +1,4 @@
-"""What a person sees, on a terminal and in a log."""
+"""The progress display, on a terminal and in a log."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def test_show_answers_escapes_control_characters_and_keeps_columns(control: str)
     show_answers([{**row, "history": history}], console)
     text = written(console)
     assert control not in text and control.encode("unicode_escape").decode() in text
-    # A cell measured before its escapes would be wider than its column.
+    # Escapes count toward the width of a cell.
     assert max(map(len, text.splitlines())) <= 100
 
 

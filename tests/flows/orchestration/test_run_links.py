@@ -1,4 +1,4 @@
-"""Addresses of a run's pages, and the keys of what Prefect shows of it."""
+"""Addresses of a run's pages, and the keys of its artifacts in Prefect."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LOGIN = Credentials("user", "a long password")
     ("prefect", "mlflow", "pages"),
     [
         ("", "sqlite:///x", ("http://127.0.0.1:4200", "http://127.0.0.1:5000")),
-        # A command's own server ends with it, and the port is another each time.
+        # The temporary server of a command ends with it, so its address is not linked.
         ("http://127.0.0.1:8721/api", "sqlite:///x", ("http://127.0.0.1:4200", "http://127.0.0.1:5000")),
         ("http://main:4200/api", "http://main:5000/", ("http://main:4200", "http://main:5000")),
         (

@@ -1,4 +1,4 @@
-"""The password before both servers: what is one, who is given it, and who MLflow's users are then."""
+"""Credentials: valid logins, where they come from, and the stored password."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Both servers on a real PostgreSQL; and what is said of one that is wrong."""
+"""Both servers on a real PostgreSQL, and errors of a wrong address."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _own_environment() -> Iterator[None]:
 def test_postgresql_many_concurrent_tasks_lose_no_state(tmp_path: Path, address: str) -> None:
     found = crowd(tmp_path, address, TASKS)
     assert found["total"] == sum(range(TASKS))
-    # A run's own Prefect server asks for the password that is set, as one that stays does.
+    # The temporary Prefect server of a run requires the set password too.
     assert found["stranger"] == 401
     assert found["prefect"] == {"COMPLETED": TASKS} and found["mlflow"] == {"FINISHED": TASKS}
     assert found["metrics"] == {"number": found["total"]}
@@ -45,7 +45,7 @@ def test_postgresql_many_concurrent_tasks_lose_no_state(tmp_path: Path, address:
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert written and not any(PASSWORD.encode() in path.read_bytes() for path in written)
 
-    # Every command reads there.
+    # Every command reads this database.
     environment = {**checkout_environment(REPOSITORY), "CHATMILL_DATABASE": address}
     words = [sys.executable, "-m", "flows.cli.main", "models"]
     done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)

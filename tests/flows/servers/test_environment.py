@@ -1,4 +1,4 @@
-"""What a run finds around it: servers that answer, ports that are taken, a repository; and how errors end."""
+"""The environment of a run: its servers, their passwords, and the variables of other checkouts."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_find_running_services_returns_own_server_while_it_answers(
         assert find_running_services(tmp_path) is None
         with open_state_file(tmp_path) as second:
             assert second is None
-    # The lock goes with the process; what it wrote stays, and is no longer believed.
+    # The lock ends with the process. The file stays, but without a lock it is not used.
     assert find_running_services(tmp_path) is None and (tmp_path / "var" / "up.json").read_text()
 
 
@@ -85,7 +85,7 @@ def test_prepare_environment_own_password_goes_only_to_own_servers(
     address = f"http://127.0.0.1:{server.server_port}"
     prepare_environment(tmp_path, mlflow=address)
     assert not set(SECRET_VARIABLES) & set(os.environ)
-    # Not even where the environment names the server, beside no password.
+    # The password is not sent to a server that the environment names without a password.
     os.environ |= {"PREFECT_API_URL": f"{address}/api", "MLFLOW_TRACKING_URI": address}
     prepare_environment(tmp_path)
     assert not set(SECRET_VARIABLES) & set(os.environ)
@@ -97,7 +97,7 @@ def test_prepare_environment_own_password_goes_only_to_own_servers(
         settings = prepare_environment(tmp_path, mlflow=address)
         assert os.environ["PREFECT_API_AUTH_STRING"] == settings.login.text
         assert os.environ["MLFLOW_TRACKING_PASSWORD"] == settings.login.password
-        # A preset that names another one afterwards takes it with it no more.
+        # A preset that names another server afterwards does not get the password.
         prepare_environment(tmp_path, mlflow=f"http://localhost:{server.server_port}")
         assert "MLFLOW_TRACKING_PASSWORD" not in os.environ
 
@@ -109,7 +109,7 @@ def test_prepare_environment_set_password_goes_only_to_set_server(
     os.environ["CHATMILL_PASSWORD"] = "ann:a long password"
     prepare_environment(tmp_path, mlflow=address)
     assert "MLFLOW_TRACKING_PASSWORD" not in os.environ
-    # Neither does one that MLflow itself would take.
+    # The same holds for the variables that MLflow reads itself.
     for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"):
         os.environ[name] = "for another server"
     os.environ["MLFLOW_TRACKING_URI"] = other
@@ -118,7 +118,7 @@ def test_prepare_environment_set_password_goes_only_to_set_server(
     os.environ["MLFLOW_TRACKING_URI"] = address
     prepare_environment(tmp_path, mlflow=address)
     assert os.environ["MLFLOW_TRACKING_PASSWORD"] == "a long password"
-    # As `up` binds it for its workers.
+    # `up` allows these servers for its workers.
     os.environ["CHATMILL_SERVERS"] = f"{other} http://elsewhere:5000"
     prepare_environment(tmp_path, mlflow=other)
     assert os.environ["MLFLOW_TRACKING_PASSWORD"] == "a long password"
@@ -185,7 +185,7 @@ def test_prepare_environment_server_with_login_needs_right_password(
     settings = prepare_environment(tmp_path, mlflow=address)
     assert settings.prefect and os.environ["MLFLOW_TRACKING_USERNAME"] == "someone"
     assert "a long password" not in repr(settings)
-    # One in the address goes with it, and alone.
+    # A password in the address is sent alone.
     os.environ["CHATMILL_PASSWORD"] = "someone:another password"
     assert query_status(f"http://someone:a%20long%20password@127.0.0.1:{server.server_port}", None) == 401
     del os.environ["PREFECT_API_URL"]

@@ -1,4 +1,4 @@
-"""The guard before both servers: which requests reach them, and how a browser logs in."""
+"""The guard of both servers: which requests pass, and how a browser logs in."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def client(guard: RequestGuard) -> TestClient:
 
 
 def is_answered(client: TestClient, headers: dict[str, str], method: str = "POST") -> bool:
-    """Whether a request comes through, by HTTP and by WebSocket alike."""
+    """Return whether a request passes, and check that HTTP and WebSocket agree."""
     code = client.request(method, "/api", headers=headers, content=b"[]").status_code
     assert code in (200, 403)
     try:
@@ -116,9 +116,9 @@ def test_request_guard_foreign_origin_is_refused(client: TestClient, origin: str
 def test_request_guard_own_and_allowed_origins_are_answered(client: TestClient) -> None:
     assert is_answered(client, {"origin": OWN})
     assert is_answered(client, {"origin": "https://mill.example"})
-    # Behind a proxy with TLS the page is the server's own, too.
+    # Behind a TLS proxy the page has the same origin too.
     assert is_answered(client, {"host": "mill", "origin": "https://mill"})
-    # Programs send no Origin.
+    # Programs send no Origin header.
     assert is_answered(client, {})
 
 
@@ -130,7 +130,7 @@ def test_request_guard_cross_site_subresource_is_refused(client: TestClient, sit
 
     assert code(mode="no-cors", dest="image") == code(mode="cors", dest="empty") == 403
     assert code(mode="navigate", dest="iframe") == 403
-    # A person may follow a link to a page of the server's.
+    # A person may follow a link to a page of the server.
     assert code(mode="navigate", dest="document") == 200
     headers = {"sec-fetch-site": site, "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
     assert client.post("/api", headers=headers).status_code == 403
@@ -156,12 +156,12 @@ def test_login_link_works_once_and_leads_to_other_server(guard: RequestGuard, cl
     assert client.get("/chatmill-login").status_code == 200
     session = log_in(client, code).json()
     assert session["stored"] and session["user"] == SESSION_USER and LOGIN.password not in str(session)
-    # The server gets the real password, and only for a session that is open.
+    # The server receives the real password, only while the session is open.
     known = basic(session["user"], session["password"])
     assert client.get("/api", headers=known).json() == {"authorization": LOGIN.header}
     assert client.get("/chatmill-session", headers=known).status_code == 200
     assert log_in(client, code).status_code == 403
-    # The other server's link, by the name that the browser knows this machine by.
+    # The link of the other server uses the host name that the browser used.
     assert re.fullmatch(r"http://127\.0\.0\.1:5000/chatmill-login#.{43}", session["next"])
     second = log_in(
         client, session["next"].partition("#")[2], host="localhost:4200", origin="http://localhost:4200"

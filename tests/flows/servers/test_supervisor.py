@@ -1,4 +1,4 @@
-"""The end of processes that are supervised."""
+"""Stopping supervised processes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from flows.servers.supervisor import Service, SupervisedProcess, stop_processes
 from tests.integration.two_hosts import until
 
-# As Prefect's worker: told to end, it kills what it runs.
+# Like Prefect's worker, it kills its run when it is asked to end.
 WORKER = """
 import signal, subprocess, sys
 run = subprocess.Popen([sys.executable, "-c", sys.argv[1]])

@@ -1,4 +1,4 @@
-"""Several turns: laid out as the chat template has them, learned from, cut at the oldest where too long."""
+"""Conversations of several turns: the chat template, training, and truncation of the oldest turns."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.model.conftest import Language, write_rows
 
 
 def turns(*said: str) -> list[Turn]:
-    """What was said in turn by a user and an assistant; a system line begins with "sys:"."""
+    """Return turns of a user and an assistant; a text that begins with "sys:" is a system line."""
     speakers = iter(("user", "assistant") * len(said))
     return [
         {"role": "system" if text.startswith("sys:") else next(speakers), "content": text} for text in said
@@ -111,7 +111,7 @@ def test_truncate_turns_keeps_longest_fitting_end() -> None:
         assert cost(kept) <= room or kept == system
         if kept != history:
             assert not spoken or spoken[0]["role"] == "user"
-            # The next turn of the user's further back does not fit.
+            # One more turn of the user would not fit.
             gone = others[: len(others) - len(spoken)]
             back = max((i for i, turn in enumerate(gone) if turn["role"] == "user"), default=0)
             assert cost([*gone[back:], *kept]) > room
@@ -128,7 +128,7 @@ def test_example_of_too_long_history_loses_oldest_turns(language: Language) -> N
     assert cut.prompt == language.tokenizer.encode_prompt("the music", [TALK[0], *TALK[3:]])
     least = example_of(row, language.tokenizer, 3)
     assert least.left_out == 4 and least.prompt == language.tokenizer.encode_prompt("the music", TALK[:1])
-    # Beside a longer answer it follows no more turns than that one.
+    # With a longer answer beside it, it keeps only the turns that fit both.
     longer = " is moving and I would say so again."
     room = len(example_of({**row, "completion": longer}, language.tokenizer).tokens) - 1
     assert example_of(row, language.tokenizer, room).left_out == 0
@@ -241,7 +241,7 @@ def test_preference_dataset_follows_and_truncates_history(
         prompt_key({"prompt": "the music", "history": TALK})
     ]
     assert said == []
-    # Too long: both sides follow the same turns, though one alone would have room for more.
+    # If one side is too long, both sides keep the same turns.
     PreferenceDataset(tmp_path, tokenizer, len(labels.rejected[0]), 2, 1.0, listener(said))
     assert said == []
     tight = PreferenceDataset(tmp_path, tokenizer, len(labels.rejected[0]) - 1, 2, 1.0, listener(said))

@@ -1,4 +1,4 @@
-"""Batches: every unit once an epoch, whatever the step; packing loses nothing but what is too long."""
+"""Batches: every unit once an epoch, packing, windows and rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Model folders: what is broken in one is said in a sentence."""
+"""Model folders: saving, loading, and one sentence for a broken folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two encoders, identical ids; and nothing that a user writes ends the conversation."""
+"""The tokenizer: the same ids as `tokenizers`, and no special token from a user's text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Intervals: Wilson's of shares, the seeded bootstrap of means and ratios."""
+"""Wilson intervals of shares, and the seeded bootstrap of means and ratios."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_bootstrap_ratio_of_mean_is_two_standard_errors_wide() -> None:
 
 
 def test_bootstrap_ratio_draws_rows_together() -> None:
-    # Each row has the same ratio, so whichever rows are drawn the ratio is that.
+    # Every row has the same ratio, so every draw has it too.
     tokens = np.array([1.0, 50.0, 3.0, 700.0])
     assert bootstrap_ratio(2.5 * tokens, tokens, seed=1) == pytest.approx((2.5, 2.5))
 

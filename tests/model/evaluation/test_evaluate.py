@@ -1,4 +1,4 @@
-"""What evaluation measures, on a language small enough to know the answers."""
+"""The evaluation on a tiny language with known answers."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def tokenizer() -> Tokenizer:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> dict[str, Any]:
-    """Folders of the stages that evaluation reads; the aligned model is the assistant and a little noise."""
+    """Make the inputs of the evaluation; the aligned model is the SFT model plus noise."""
     root = tmp_path_factory.mktemp("stages")
     for split, start in (("train", 0), ("test", 300)):
         rows = [pair(start + i, source) for i in range(30) for source in ("film", "nq")]
@@ -213,7 +213,7 @@ def test_few_shot_puts_examples_before_prompt_as_documents(tokenizer: Tokenizer)
     assert few.prompt == [*before[0], *before[1], *asked.prompt]
     assert few.completion == asked.completion
     assert few.prompt.count(tokenizer.end) == 2
-    # Fewer where more do not fit; none for a source without examples, nor where there is no room.
+    # It takes fewer examples if more do not fit, and none without examples of the source or room.
     assert FewShot(tokenizer, shots, 9, room).encode_example(row).prompt == few.prompt
     assert FewShot(tokenizer, shots, 0, room).encode_example(row) == asked
     assert FewShot(tokenizer, shots, 2, room).encode_example(pair(30, "tweets")) == Plain(

@@ -1,4 +1,4 @@
-"""Neighbours by cosine, and attention weights that are those of the model."""
+"""Nearest words by cosine, and the attention weights of the model."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_attention_weights_equal_those_of_model(tokenizer: Tokenizer, kv_heads: 
     assert torch.allclose(maps.sum(-1), torch.ones(2, 4, len(tokens)), atol=1e-5)
     assert not maps.triu(1).any()
 
-    # The weights, applied to the values, give what the layer's own attention gives.
+    # The weights, applied to the values, give the output of the attention layer.
     seen: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
     hooks = [
         module.register_forward_hook(lambda m, inputs, output: seen.update({m.layer: (inputs[0], output)}))

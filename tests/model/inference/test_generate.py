@@ -1,4 +1,4 @@
-"""The sampler against the whole model, token by token."""
+"""The sampler, compared with the whole model token by token."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_generate_tokens_with_cache_equals_whole_model(model: Transformer) -> No
     if next(model.parameters()).dtype == torch.float32:
         assert rows == wanted
     else:
-        # bfloat16 rounds a batch and a row apart now and then; a draw near a border may fall otherwise.
+        # bfloat16 rounds a batch and a single row differently, so a draw near a border may differ.
         assert sum(a == b for a, b in zip(rows, wanted, strict=True)) >= 3
 
 

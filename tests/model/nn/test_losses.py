@@ -1,4 +1,4 @@
-"""Each loss against its definition, written out."""
+"""Each loss, compared with its definition."""
 
 from __future__ import annotations
 

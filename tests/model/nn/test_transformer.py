@@ -1,4 +1,4 @@
-"""The transformer against transformers' Llama, and against itself in other layouts of the same rows."""
+"""The transformer, compared with transformers' Llama and with other layouts of the same rows."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_load_model_reads_folder_of_transformers(shape: str, tokenizer: Tokenize
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_gradients_equal_transformers_llama(dtype: torch.dtype, tokenizer: Tokenizer, tmp_path: Path) -> None:
-    """Our derivatives by hand, of the norm and the rotation, against autograd's."""
+    """Compare the hand-written derivatives of the norm and the rotation with autograd."""
     from transformers import LlamaForCausalLM
 
     ours = Transformer(SHAPES["grouped"]).init_weights(1)
@@ -94,7 +94,7 @@ def test_forward_packed_documents_are_independent(dtype: torch.dtype) -> None:
         packed = model(torch.cat([first, second], 1), documents=documents)
         alone = torch.cat([model(first), model(second)], 1)
         other = model(torch.cat([tokens(1, 12, seed=9), second], 1), documents=documents)
-    # Rotary positions are relative: a document reads the same wherever in the row it stands.
+    # Rotary positions are relative, so the place of a document in the row does not matter.
     torch.testing.assert_close(packed, alone, atol=1e-5 if dtype == torch.float32 else 0.06, rtol=0.02)
     assert torch.equal(packed[:, 12:], other[:, 12:])
 

@@ -1,4 +1,4 @@
-"""Checkpoints: only damaged bytes make one unusable, nothing is removed, and all processes load the same."""
+"""Checkpoints: damaged files are set aside, and all processes load the same one."""
 
 from __future__ import annotations
 

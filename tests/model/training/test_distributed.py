@@ -1,4 +1,4 @@
-"""Fewer units or GPUs than processes are refused in one sentence, before anything waits for ever."""
+"""Too few units, GPUs or memory for a training are refused before it starts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Derived settings, the estimate of divergence, the brake and the best step."""
+"""Derived settings, the KL estimate, the step limit and the best step."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_ppo_config_negative_value_is_refused_by_name(key: str, value: float) ->
 
 @pytest.mark.parametrize("p", [(0.5, 0.25, 0.125, 0.125), (0.125, 0.125, 0.25, 0.5), (0.7, 0.1, 0.1, 0.1)])
 def test_estimate_kl_is_unbiased_under_other_sampler(p: tuple[float, ...]) -> None:
-    # One row for each eighth of the sampling policy's probability, so the mean is the expectation.
+    # One row for each eighth of the sampler's probability, so the mean is the expectation.
     sampler = torch.tensor([0.5, 0.25, 0.125, 0.125])
     tokens = torch.tensor([0, 0, 0, 0, 1, 1, 2, 3])
     policy, reference = torch.tensor(p), torch.tensor([0.1, 0.2, 0.3, 0.4])

@@ -1,4 +1,4 @@
-"""A training function in its own process group: its events, its errors, and its end with its parent."""
+"""The launcher of a training: its events, its errors, and its end with its parent."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def sleeping(path: str, on_event: EventCallback) -> dict[str, Any]:
 
 
 def looking(prompts: list[str], on_event: EventCallback) -> dict[str, Any]:
-    """What other users of the machine see of this process and of those that started it."""
+    """Return what other users of the machine see of this process and its parents."""
     pid, seen = os.getpid(), []
     for _ in range(3):
         seen.append(Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0"))

@@ -1,4 +1,4 @@
-"""Masters in float32, copies in bfloat16, and steps that happen whole or not at all."""
+"""The optimizer: float32 masters, bfloat16 copies, and steps that happen completely or not at all."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from model.training.optimizer import MixedPrecisionOptimizer, OptimizerParameter
 
 
 class Layered(nn.Module):
-    """Two matrices where the transformer has its blocks, and a head."""
+    """A model with two matrices in place of the transformer's blocks, and a head."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""PPO on a reward that is known: it rises, and the price of divergence holds."""
+"""PPO on a known reward: learning, the KL limit, undone steps and the best step."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RIGHT = [{"prompt": "the film", "completion": f"is {word}"} for word in ("good",
 
 
 def share_of_low_ids(rows: Sequence[Sequence[int]]) -> torch.Tensor:
-    """The reward: the share of a row's last tokens below 150, between -1 and 1."""
+    """Return the reward: the share of a row's last tokens below 150, scaled to -1 to 1."""
     return torch.tensor([2 * sum(t < 150 for t in row[-NEW:]) / NEW - 1 for row in rows])
 
 
@@ -173,7 +173,7 @@ def test_take_best_returns_best_evaluated_step(language: Language, tmp_path: Pat
 def test_take_best_skips_steps_that_lost_right_answers(
     language: Language, tmp_path: Path, share: float
 ) -> None:
-    """The bound is put between the increases that the steps have, so that some are beyond it and some not."""
+    """The bound lies between the increases of the steps, so that some steps exceed it."""
     free = recipe(language, tmp_path / "model", evaluate_every=5)
     Trainer(free, free.parameters, tmp_path / "free", 3, lambda event: None).run_training()
     lines = [json.loads(line) for line in (tmp_path / "free" / "curves.jsonl").read_text().splitlines()]
@@ -192,7 +192,7 @@ def test_take_best_skips_steps_that_lost_right_answers(
     assert chosen["best_step"] == wanted and chosen["valid_loss_increase"] <= bound + 1e-6
     assert any("passed over" in text for text in said) == bool(held.best.passed_over)
     if share == 1.0:
-        # Nothing is beyond the bound: the result is the same to the bit.
+        # No step exceeds the bound, so the result has the same bits.
         assert free.take_best()["best_step"] == wanted
         one, other = free.learner.master_state(), held.learner.master_state()
         assert all(torch.equal(one[name], other[name]) for name in one)

@@ -1,4 +1,4 @@
-"""Every training stage: it learns, and killed and resumed it ends in the same bits."""
+"""The training stages: each learns, and a killed and resumed training ends in the same bits."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def pretraining(language: Language, **settings: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def trained(language: Language, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The chain, each stage from the one before."""
+    """Train each stage from the one before, and return the folders."""
     root = tmp_path_factory.mktemp("chain")
     folders = {name: root / name for name in ("pretrain", "sft", "reward", "rlhf")}
     for name in folders:
@@ -59,7 +59,7 @@ def trained(language: Language, tmp_path_factory: pytest.TempPathFactory) -> dic
 
 
 def stage(name: str, language: Language, made: dict[str, Path], **settings: Any) -> Train:
-    """A stage's training as a function of its folder and its reporter."""
+    """Return a function that trains a stage into a folder."""
 
     def train(folder: Path, on_event: EventCallback) -> dict[str, Any]:
         common: dict[str, Any] = {"folder": str(folder), "seed": 5, "device": DEVICE, "on_event": on_event}
@@ -198,7 +198,7 @@ def test_train_ppo_two_processes_undo_same_first_step(
         figures[processes] = launch_training(
             ppo.train_ppo, arguments, processes=processes, log=tmp_path / "log"
         )
-    # Later steps sample other answers where the processes' sums are rounded otherwise.
+    # Later steps may sample other answers, because two processes round sums differently.
     for name in ("undone", "learning_rate", "step_kl", "reward"):
         one, two = (curve(tmp_path / str(processes), name) for processes in (1, 2))
         assert len(one) == len(two) == 6 and two[0] == pytest.approx(one[0], rel=0.05)

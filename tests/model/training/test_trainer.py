@@ -1,4 +1,4 @@
-"""The loop when things go wrong, on a recipe small enough to see through."""
+"""The training loop on a tiny task: infinite losses, kills, patience and invalid settings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from model.training.trainer import Interrupted, LoopParameters, Trainer, Trainin
 
 
 class Line(TrainingTask):
-    """Fits y = 3x; chosen batches hold a value that is not finite."""
+    """Fit y = 3x; the batches in `bad` hold a value that is not finite."""
 
     best_by = "valid_loss"
     tokens_per_step = 4.0
@@ -81,7 +81,7 @@ def test_run_training_infinite_loss_names_batch_and_skips_it(tmp_path: Path) -> 
     figures = run(recipe, tmp_path, said)
     assert figures["skipped_batches"] == 1
     assert any("step 8: the loss is not finite on rows 32 to 35" in text for text in said)
-    # Back to the checkpoint after step 5, and on without batch 8.
+    # It returns to the checkpoint after step 5 and continues without batch 8.
     assert recipe.taken == [0, 1, 2, 3, 4, 5, 6, 7, 5, 6, 7, *range(9, 20)]
 
 
