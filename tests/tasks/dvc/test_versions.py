@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from model.errors import UserError
 from tasks.dvc import remote as remotes
@@ -212,11 +211,22 @@ def test_parse_pointer_of_this_project_is_read() -> None:
     assert versions.parse_pointer(path.read_text(), path)["md5"].endswith(".dir")
 
 
-def test_read_pointer_broken_file_is_named(root: Path) -> None:
-    for text in ("outs: [", "outs: {}", "[]", yaml.safe_dump({"outs": [{}]})):
-        (root / "data.dvc").write_text(text)
-        with pytest.raises(UserError, match=r"data\.dvc is broken .*git checkout data\.dvc"):
-            versions.read_pointer(root)
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "it is empty"), (b"# nothing\n", "it is empty"), (b"null\n", "it is empty"),
+        (b"outs:\n", "lacks outs with an md5"), (b"- 1\n", "lacks outs"), (b"outs: [{path: data}]", "lacks"),
+        (b"outs: {}", "lacks"), (b"[]", "lacks"), (b"outs:\n- {}\n", "lacks"),
+        (b"outs: [", "no YAML from line"), (b"outs: {md5", "no YAML from line"),
+        (b"\xff\xfe\x81", "it is no text"), (b"[" * 100_000, "no YAML"),
+        (b"outs: [{md5: a}]\nmeta: words\n", "lacks outs"),
+    ],
+)  # fmt: skip
+def test_read_pointer_broken_file_is_refused_with_remedy(tmp_path: Path, content: bytes, says: str) -> None:
+    (tmp_path / "data.dvc").write_bytes(content)
+    with pytest.raises(UserError, match=rf"data\.dvc is broken \(.*{says}.*git checkout data\.dvc") as caught:
+        versions.read_pointer(tmp_path)
+    assert "NoneType" not in str(caught.value)
 
 
 @pytest.mark.parametrize("mark", ["<<<<<<< HEAD\n", "<<<<<<< Updated upstream\n", "<<<<<<<\n"])

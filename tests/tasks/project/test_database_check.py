@@ -10,7 +10,12 @@ from pathlib import Path
 import pytest
 
 from model.errors import UserError
-from tasks.project.database_check import check_mlflow_database, fault_in, replace_prefect_database
+from tasks.project.database_check import (
+    check_mlflow_database,
+    fault_in,
+    known_experiments,
+    replace_prefect_database,
+)
 from tasks.project.paths import STORES
 from tasks.tracking.tracker import Tracker
 
@@ -137,3 +142,9 @@ def test_fault_in_killed_writer_leaves_no_fault(tmp_path: Path) -> None:
     assert fault_in(path) == ""
     with closing(sqlite3.connect(path)) as store:
         assert store.execute("select count(*) from records").fetchone() == (1,)
+
+
+@pytest.mark.parametrize("content", ["", "[" * 100_000, "7" * 4_400, "null", "[1]", "\x00", '{"a"'])
+def test_known_experiments_damaged_file_counts_as_empty(tmp_path: Path, content: str) -> None:
+    (tmp_path / "stores.json").write_text(content)
+    assert known_experiments(tmp_path / "stores.json", "sqlite") == {}
