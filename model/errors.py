@@ -1,4 +1,9 @@
-"""The error for faults of the input, shown to the user without a traceback."""
+"""The error for faults of the input, shown to the user without a traceback; sentences of system errors."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -7,3 +12,21 @@ class UserError(Exception):
     Its text is one sentence that names the file, the line or the key, and says what would be right.
     The command line prints it without a traceback and exits with 2.
     """
+
+
+def error_reason(error: OSError) -> str:
+    """Return the system's reason for an error, as in "Permission denied"."""
+    # `strerror` is missing or another text where a library raised the error.
+    return os.strerror(error.errno) if error.errno else str(error) or type(error).__name__
+
+
+def file_error(path: Path | str, what: str, error: OSError, advice: str = "") -> UserError:
+    """Return the UserError for a system error at a path: what could not be done, why, and what to do.
+
+    Args:
+        path: The file or folder.
+        what: The failure, as in "cannot be read".
+        error: The system's error.
+        advice: What the user can do.
+    """
+    return UserError(f"{path} {what} ({error_reason(error)}){f'; {advice}' if advice else ''}")

@@ -19,7 +19,7 @@ from rich.markup import escape
 from flows.common.terminal import Console
 from flows.orchestration.tracker import open_tracker
 from flows.servers.state_file import read_served
-from model.errors import UserError
+from model.errors import UserError, file_error
 from tasks.cleanup.output_gc import (
     HALF,
     RUNNING,
@@ -364,9 +364,8 @@ def _set_aside_output(path: Path) -> Path:
         delete_path(target)
         return path.rename(target)
     except OSError as error:
-        raise UserError(
-            f"{path} could not be removed: {error.strerror}; fix that and run `chatmill gc` again"
-        ) from error
+        advice = "fix that and run `chatmill gc` again"
+        raise file_error(path, "could not be removed", error, advice) from error
 
 
 def delete_path(path: Path) -> None:
@@ -377,9 +376,8 @@ def delete_path(path: Path) -> None:
         else:
             path.unlink(missing_ok=True)
     except OSError as error:
-        raise UserError(
-            f"{path} could not be removed: {error.strerror}; fix that and run `chatmill gc` again"
-        ) from error
+        advice = "fix that and run `chatmill gc` again"
+        raise file_error(path, "could not be removed", error, advice) from error
 
 
 def print_plan(console: Console, planned: GCPlan, dry_run: bool, taken: list[CachedOutput]) -> None:

@@ -37,7 +37,7 @@ from flows.common.error_messages import explain_error
 from flows.common.project_folder import check_records, require_access, secure_records
 from flows.common.terminal import Console, escape_controls
 from flows.orchestration.tracker import open_tracker
-from model.errors import UserError
+from model.errors import UserError, error_reason
 from tasks.project.layout_migration import move_to_cache, moved_notice
 from tasks.project.paths import LOGS, RECORDS
 from tasks.project.private_folder import make_private_folder
@@ -334,7 +334,7 @@ def _write_log(error: BaseException) -> str:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(traceback.format_exception(error)), encoding="utf-8", errors="replace")
     except OSError as full:
-        return f"no log could be written: {full.strerror}"
+        return f"no log could be written: {error_reason(full)}"
     return f"details: {path}"
 
 

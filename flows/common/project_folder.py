@@ -9,7 +9,7 @@ import stat
 import sys
 from pathlib import Path
 
-from model.errors import UserError
+from model.errors import UserError, file_error
 from tasks.project.paths import (
     ARTIFACTS,
     CACHE,
@@ -77,9 +77,8 @@ def prepare_records(root: Path) -> None:
         make_private_folder(var)
     except OSError as error:
         if error.errno in _CLOSED:
-            raise UserError(
-                f"{root} cannot be written ({error.strerror}); start chatmill in a folder of your own"
-            ) from None
+            advice = "start chatmill in a folder of your own"
+            raise file_error(root, "cannot be written", error, advice) from None
         raise
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from model.errors import UserError
+from model.errors import UserError, file_error
 from tasks.data.records import describe_number
 
 LARGEST_BYTES = 1 << 20
@@ -137,9 +137,10 @@ def read_yaml_file(path: Path) -> Any:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as file:
             content = file.read(LARGEST_BYTES + 1)
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise UserError(f"{path} cannot be read ({why})") from error
+    except OSError as error:
+        raise file_error(path, "cannot be read", error) from error
+    except ValueError as error:
+        raise UserError(f"{path} cannot be read ({error})") from error
     if len(content) > LARGEST_BYTES:
         raise UserError(f"{path} is larger than {LARGEST_BYTES >> 20} MB; a preset is a short YAML file")
     try:

@@ -20,7 +20,7 @@ from flows.servers import credentials
 from flows.servers.credentials import Credentials, known_login, origin, read_login, stored_login
 from flows.servers.database import DATABASE_SETTING, make_databases, read_database
 from flows.servers.state_file import Served, read_served
-from model.errors import UserError
+from model.errors import UserError, error_reason
 from tasks.backup.archive import finish_restore
 from tasks.common.file_lock import CLOSED
 from tasks.project.database_check import check_mlflow_database
@@ -308,7 +308,7 @@ def bind_problem(host: str, port: int) -> str:
             return f"port {port} is in use"
         if error.errno == errno.EADDRNOTAVAIL:
             return f"{host} is not an address of this machine"
-        return f"port {port} cannot be taken ({error.strerror})"
+        return f"port {port} cannot be taken ({error_reason(error)})"
     return ""
 
 

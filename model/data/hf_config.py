@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import stat
 from pathlib import Path
 from typing import Any
 
-from model.errors import UserError
+from model.errors import UserError, file_error
 from model.nn.transformer import ModelConfig
 
 CONFIG = "config.json"
@@ -84,7 +83,7 @@ def read_json_file(path: Path, largest: int) -> dict[str, Any]:
             raise UserError(f"{path} has more than {largest:,} bytes; a model folder's is smaller")
         found = json.loads(content)
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({os.strerror(error.errno or 0)})") from error
+        raise file_error(path, "cannot be read", error) from error
     except RecursionError as error:
         raise UserError(f"{path} is not JSON of a model folder: it is nested too deep") from error
     except ValueError as error:
@@ -101,7 +100,7 @@ def check_model_file(path: Path) -> None:
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{path} is missing; a Llama-layout folder has it") from None
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({os.strerror(error.errno or 0)})") from error
+        raise file_error(path, "cannot be read", error) from error
     if not stat.S_ISREG(mode):
         raise UserError(f"{path} is not a regular file")
 

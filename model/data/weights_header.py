@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from model.data.hf_config import check_model_file, read_json_file
-from model.errors import UserError
+from model.errors import UserError, file_error
 from model.nn.transformer import ModelConfig
 
 WEIGHTS = "model.safetensors"
@@ -71,7 +70,7 @@ def read_shapes(path: Path) -> Shapes:
                     f"{path} is not whole ({name[:_SHOWN]} ends behind it); copy or make it again"
                 )
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({os.strerror(error.errno or 0)})") from error
+        raise file_error(path, "cannot be read", error) from error
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
         raise UserError(f"{path} is not whole (its header is damaged); copy or make it again") from error
     return shapes

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from model.atomic_file import atomic_path
-from model.errors import UserError
+from model.errors import UserError, file_error
 from tasks.common.file_lock import exclusive_lock
 from tasks.data.records import parse_lines
 from tasks.project.paths import RECORDS
@@ -78,7 +78,7 @@ def append_lines(root: Path, path: Path | str, lines: Iterable[str], read: Calla
                 # people.
                 part.write_bytes(ended + added.encode("utf-8", "replace"))
         except OSError as error:
-            raise UserError(f"{path} could not be written ({error.strerror}); it is what it was") from error
+            raise file_error(path, "could not be written", error, "it is unchanged") from error
 
 
 def brief_json(value: Any) -> str:

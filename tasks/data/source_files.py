@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
-from model.errors import UserError
+from model.errors import UserError, file_error
 
 _KINDS = {
     stat.S_IFIFO: "a named pipe",
@@ -57,8 +57,9 @@ def check_file(path: Path, name: str) -> None:
     try:
         mode = path.stat().st_mode
     except OSError as error:
-        why = "leads nowhere" if path.is_symlink() else f"cannot be read ({os.strerror(error.errno or 0)})"
-        raise UserError(f"{name} {why}; mend or remove it") from error
+        if path.is_symlink():
+            raise UserError(f"{name} leads nowhere; mend or remove it") from error
+        raise file_error(name, "cannot be read", error, "mend or remove it") from error
     if not stat.S_ISREG(mode):
         kind = _KINDS.get(stat.S_IFMT(mode), "no file")
         raise UserError(f"{name} is {kind}; sources are files: remove it, or name other files")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import inspect
-import os
 import re
 import shutil
 import time
@@ -18,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from model.errors import UserError
+from model.errors import UserError, file_error
 from model.events import FULL, Event, EventCallback, ImportedSources
 from tasks.common.file_lock import exclusive_lock
 from tasks.engine import device_lock
@@ -340,15 +339,12 @@ class Stage:
             yield
         except OSError as error:
             if error.errno in _CLOSED and Path(error.filename or part).is_relative_to(part.parent.parent):
-                raise UserError(
-                    f"{error.filename or part.parent} cannot be written ({os.strerror(error.errno or 0)}); "
-                    "make it writable and run again: what is whole is kept"
-                ) from error
+                advice = "make it writable and run again: what is whole is kept"
+                raise file_error(error.filename or part.parent, "cannot be written", error, advice) from error
             if error.errno in BROKEN:
-                raise UserError(
-                    f"{error.filename or part.parent} cannot be read or written "
-                    f"({os.strerror(error.errno or 0)}); check the disk and run again: what is whole is kept"
-                ) from error
+                advice = "check the disk and run again: what is whole is kept"
+                place = error.filename or part.parent
+                raise file_error(place, "cannot be read or written", error, advice) from error
             if error.errno not in FULL:
                 raise
             if not self.declares.resumes:

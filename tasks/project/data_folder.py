@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from model.atomic_file import atomic_path
-from model.errors import UserError
+from model.errors import UserError, file_error
 from tasks.project.owned_folder import MARKER
 
 # The kinds of records, each a folder of shards; `tasks.data.records.TYPES` has their classes.
@@ -248,7 +248,6 @@ def explain_disk_errors(data: Path) -> Iterator[None]:
         yield
     except OSError as error:
         place = error.filename or data
-        why = os.strerror(error.errno) if error.errno else str(error)
         todo = {
             errno.ENOSPC: "make room, and run again",
             errno.EDQUOT: "make room, and run again",
@@ -257,4 +256,4 @@ def explain_disk_errors(data: Path) -> Iterator[None]:
             errno.EPERM: "make it writable, and run again",
             errno.EIO: "the disk has a fault: look at the system's log, and run again",
         }.get(error.errno or 0, "mend that, and run again")
-        raise UserError(f"{place} cannot be written or read ({why}); {todo}") from error
+        raise file_error(place, "cannot be written or read", error, todo) from error

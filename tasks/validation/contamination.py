@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from model.errors import UserError
+from model.errors import UserError, file_error
 from tasks.data.ngrams import gram_hashes, word_hashes
 
 _WORDS = 13
@@ -92,7 +92,7 @@ def _benchmark_texts(path: Path) -> Iterator[str]:
                 if line.strip():
                     yield from _nested_strings(_parse_value(line, f"{path}, line {number}"))
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+        raise file_error(path, "cannot be read", error) from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text; save it as UTF-8") from error
 

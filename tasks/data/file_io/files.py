@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple
 
-from model.errors import UserError
+from model.errors import UserError, file_error
 from tasks.data.file_io import decoding
 from tasks.data.file_io.decoding import LARGEST
 from tasks.data.file_io.json_stream import read_json, read_object, read_objects
@@ -110,7 +110,7 @@ class SourceFile:
         try:
             return self.path.open("rb"), self.path.stat().st_size
         except OSError as error:
-            raise UserError(f"{self.origin}: cannot be opened ({error.strerror})") from error
+            raise file_error(self.origin, "cannot be opened", error) from error
 
     def characters(self) -> BinaryIO:
         """Return the text as UTF-8 without a byte order mark. UTF-16 is converted, UTF-8 is not validated."""
