@@ -145,6 +145,11 @@ def _parse_state(text: bytes) -> Served | None:
     try:
         found: dict[str, Any] = json.loads(text)
         processes = tuple(Process(**one) for one in found.pop("processes"))
-        return Served(**found, processes=processes)
-    except (ValueError, TypeError, KeyError, RecursionError):
+        served = Served(**found, processes=processes)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
+    # The ids are compared with those of running programs, so a damaged file must not bring other values.
+    pids = [served.pid, *(one.pid for one in processes)]
+    texts = [served.command, served.prefect, served.mlflow, *(one.name for one in processes)]
+    right = all(type(pid) is int and pid > 0 for pid in pids) and all(type(text) is str for text in texts)
+    return served if right else None
