@@ -207,7 +207,7 @@ def validate(
     before = accepted_rows(parameters, root)
     findings, stops = check_rows(parameters, ingest, out, on_event, root, spread, before)
     for kind in TYPES:
-        suite = [*build_expectations(kind, _shown_rules(parameters, kind)), *across_expectations()]
+        suite = [*build_expectations(kind, _shown_rules(parameters)), *across_expectations()]
         total = sum(findings.total[kind, name] for name in findings.sources(kind))
         broken = {row.rule: (row.count, row.examples) for row in findings.table() if row.kind == kind}
         write_page(out / "data_docs" / f"{kind}.html", kind, suite, total, broken)
@@ -288,8 +288,8 @@ def refusal_error(stops: Sequence[str], findings: Findings, kept: bool = True) -
     )
 
 
-def _shown_rules(parameters: ValidateParameters, kind: str) -> Rules:
-    """Return the rules for a kind of rows, for display: which texts a benchmark has is not computed."""
+def _shown_rules(parameters: ValidateParameters) -> Rules:
+    """Return the rules for display: which texts a benchmark has is not computed."""
     personal = parameters.personal == "quarantine"
     asked = (lambda text: False) if parameters.benchmarks else None
     return Rules(parameters.limits, parameters.scripts, personal, parameters.rules, asked)
@@ -334,7 +334,7 @@ def _cross_row_marks(
     if parameters.near and kind == "text":
         alike = near_dedup.near_marks(files("signatures"), files("ids"), parameters.near)
         found = np.zeros(len(alike), exact_dedup.MARK)
-        found["shard"], found["place"], found["rule"] = alike["shard"], alike["place"], exact_dedup.NEAR
+        found["shard"], found["index"], found["rule"] = alike["shard"], alike["index"], exact_dedup.NEAR
         marks.append(found)
     return np.concatenate(marks)
 

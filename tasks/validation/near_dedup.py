@@ -18,7 +18,7 @@ from tasks.data.ngrams import BASE, gram_hashes, mix_bits, word_hashes
 PERMUTATIONS = 128
 SHINGLE = 5
 SEED = 42
-MARK = np.dtype([("shard", "u4"), ("place", "u4")])
+MARK = np.dtype([("shard", "u4"), ("index", "u4")])
 # Rows of one pass over a band, and rows read from a file at once. They bound the memory.
 HASH_BLOCK = 4_000_000
 READ = 65_536
@@ -263,5 +263,5 @@ def _group_marks(table: _Table, ids: Sequence[np.ndarray], groups: _Groups) -> n
     first[1:] = roots[order][1:] != roots[order][:-1]
     left_out = np.sort(order[~first])
     marks = np.empty(len(left_out), dtype=MARK)
-    marks["shard"], marks["place"] = shards[left_out], places[left_out]
+    marks["shard"], marks["index"] = shards[left_out], places[left_out]
     return marks

@@ -196,7 +196,7 @@ def _first_rules(task: ShardFilterTask) -> dict[int, tuple[str, str]]:
     if len(task.marks):
         marks = pd.DataFrame({"place": range(task.looked.rows), **dict.fromkeys(ACROSS, False)})
         for number, rule in enumerate(ACROSS):
-            marks.loc[task.marks["place"][task.marks["rule"] == number], rule] = True
+            marks.loc[task.marks["index"][task.marks["rule"] == number], rule] = True
         failures += check_across(task.looking.kind, marks)
     first: dict[int, tuple[str, str]] = {}
     for failure in failures:
