@@ -110,13 +110,12 @@ def drift(
 
 @dataclass(frozen=True)
 class DriftResult:
-    """The result of a comparison: the champion's version and data, the measures past their threshold.
+    """The result of a comparison: the champion's version, the measures past their threshold.
 
     `says` is the result in one sentence.
     """
 
     champion: str
-    champion_data: str
     past: tuple[str, ...]
     says: str
 
@@ -125,7 +124,7 @@ def read_drift(folder: Path) -> DriftResult:
     """Return the result that the stage left in `folder`."""
     found = json.loads((folder / FOUND).read_text(encoding="utf-8"))
     past = tuple(each["name"] for each in found["measures"] if each["past"])
-    return DriftResult(found["against"] or "", found.get("data", ""), past, found["says"])
+    return DriftResult(found["against"] or "", past, found["says"])
 
 
 def _by_model(

@@ -47,7 +47,6 @@ _KEPT = tuple(
 PAGES = "compare-*.html"
 CONTENTS = "backup.json"
 FORMAT = 1
-UNCHANGED = "nothing was changed"
 # SQLite's files beside the former database. They would damage a restored one, so they are moved with the
 # former.
 BESIDE = tuple(f"{MLFLOW_DATABASE.name}-{end}" for end in ("journal", "wal", "shm"))

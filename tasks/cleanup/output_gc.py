@@ -64,11 +64,6 @@ class GCPlan:
     kept: list[tuple[CachedOutput, str]]
 
     @property
-    def freed_bytes(self) -> int:
-        """Bytes that are removed."""
-        return sum(entry.size for entry, _ in self.goes)
-
-    @property
     def kept_bytes(self) -> int:
         """Bytes that are kept."""
         return sum(entry.size for entry, _ in self.kept)

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from model.atomic_file import atomic_path
 from model.errors import UserError
 
 Choice = Literal["a", "b", "tie"]
@@ -229,18 +228,6 @@ def json_line(values: Mapping[str, Any]) -> str:
     return json.dumps(values, ensure_ascii=False, separators=(",", ":"))
 
 
-def write_rows(path: Path, rows: Iterable[Record]) -> None:
-    """Write a shard of canonical JSON Lines atomically: UTF-8, sorted by id."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        atomic_path(path, path.with_suffix(".part")) as part,
-        # A fixed line end: the bytes, and so the version's hash, are the same on every system.
-        part.open("w", encoding="utf-8", errors="replace", newline="\n") as file,
-    ):
-        for row in sorted(rows, key=lambda row: row.id):
-            file.write(canonical_line(row) + "\n")
-
-
 def list_shards(folder: Path) -> list[Path]:
     """Return the shards of one kind of rows in order, the JSON Lines files of a folder as `rows/text`."""
     return sorted(folder.glob("*.jsonl"))
@@ -329,11 +316,6 @@ def _broken_line(path: Path) -> int:
             if not isinstance(row, dict) or not isinstance(row.get("id"), str):
                 return number
     return 0
-
-
-def read_rows(folder: Path, kind: str) -> list[Any]:
-    """Return the records of one kind from all shards of a folder."""
-    return [TYPES[kind](**row) for row in read_shards(folder)]
 
 
 def annotators_of(row: Mapping[str, Any]) -> list[str]:

@@ -55,7 +55,6 @@ from tasks.tracking.registry import Registry
 STAGE = "champion"
 # Evaluation's metrics of the aligned model that are kept as the champion's held-out losses.
 _HELD_OUT = {"bits_per_byte": "aligned_bits_per_byte", "completion_loss": "aligned_completion_loss"}
-_SHOWN = 12
 
 
 @dataclass(frozen=True)

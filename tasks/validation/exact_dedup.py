@@ -98,19 +98,6 @@ def save_records(path: Path, records: Sequence[tuple[int, int, int, int]]) -> No
     np.save(path, _in_order(records))
 
 
-def duplicates_among(kind: str, rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
-    """Return the marks of `said_again` for rows that are in memory."""
-    said = repeated_records(
-        _in_order([content_record(kind, row, 0, index) for index, row in enumerate(rows)])
-    )
-    if kind != "ratings":
-        return said
-    whole = repeated_records(_in_order([rating_record(row, 0, index) for index, row in enumerate(rows)]))
-    # Equal content is no duplicate among ratings, as several people rate one answer. Only torn groups count,
-    # and ratings that also agree on annotators and scores.
-    return np.concatenate([said[said["rule"] == TORN], whole])
-
-
 def _in_order(records: Sequence[tuple[int, int, int, int]]) -> np.ndarray:
     return np.sort(np.array(records, _RECORD), order=["key", "shard", "index"])
 

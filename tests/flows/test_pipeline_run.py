@@ -12,9 +12,10 @@ from flows.config import read_preset
 from flows.orchestration import events
 from flows.pipeline_run import PipelineRun, _limit_arrivals
 from tasks.data.new_labels import known_labels
-from tasks.data.records import rating_row, write_rows
+from tasks.data.records import rating_row
 from tasks.engine.output import StageOutput
 from tests.flows.prefect_project import SMOKE, unreachable_server
+from tests.tasks.record_files import write_rows
 
 
 @flow(persist_result=False)

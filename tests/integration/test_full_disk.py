@@ -21,12 +21,13 @@ from model.errors import UserError
 from model.training.checkpoint import write_synced as write_state
 from tasks.data.audit_log import append_lines
 from tasks.data.new_labels import LabelCursor
-from tasks.data.records import text_row, write_rows
+from tasks.data.records import text_row
 from tasks.dvc.versions import replace_text
 from tasks.engine.source_snapshot import _store_snapshot
 from tasks.ingestion.repeated_labels import _write_without
 from tasks.project.data_folder import list_files
 from tasks.project.whole_file import write_whole
+from tests.tasks.record_files import write_rows
 
 OLD = "what was there\n"
 FULL = Path("/dev/full")

@@ -7,8 +7,9 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from tasks.data.records import Record, text_row, write_rows
+from tasks.data.records import Record, text_row
 from tasks.project import data_folder
+from tests.tasks.record_files import write_rows
 
 
 def lay(root: Path, *rows: Record, shards: int = 2) -> None:

@@ -16,13 +16,14 @@ import pytest
 from model.evaluation.perplexity import measure_losses
 from model.nn.transformer import Shape
 from model.training.pretrain import PretrainParameters, train_base
-from tasks.data.records import TYPES, Comparison, Rating, Record, Text, text_row, write_rows
+from tasks.data.records import TYPES, Comparison, Rating, Record, Text, text_row
 from tasks.data.splits import SPLITS, SplitParameters, split_of
 from tasks.drift import DriftParameters, drift, read_drift
 from tasks.drift_detection.profile import ABOUT, FILE, IDS, Profile, read_sample_ids
 from tasks.reporting.sections import drift_section
 from tasks.tokenizer import TokenizerParameters, tokenizer
 from tests.tasks.event_sink import ignore_event
+from tests.tasks.record_files import write_rows
 from tests.tasks.smoke_data import smoke_rows
 
 REPOSITORY = Path(__file__).parent.parent.parent

@@ -13,7 +13,7 @@ import yaml
 
 from model.errors import UserError
 from tasks.data import external_sort
-from tasks.data.records import TYPES, read_rows
+from tasks.data.records import TYPES
 from tasks.data.sources import DataParameters, Source
 from tasks.dvc import versions
 from tasks.engine.output import is_undamaged
@@ -21,6 +21,7 @@ from tasks.engine.parallel import ParallelMap, process_pool, serial_map
 from tasks.engine.stage import StageContext
 from tasks.ingest import ingest
 from tests.tasks.ingest_project import OWN, everything, first, run, write
+from tests.tasks.record_files import read_rows
 
 
 @pytest.fixture

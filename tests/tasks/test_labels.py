@@ -11,10 +11,11 @@ import pytest
 
 from model.errors import UserError
 from tasks.data.ratings import LabelsParameters
-from tasks.data.records import TYPES, Comparison, Record, comparison_row, rating_row, write_rows
+from tasks.data.records import TYPES, Comparison, Record, comparison_row, rating_row
 from tasks.data.splits import SPLITS, SplitParameters, split_of
 from tasks.labels import labels
 from tests.tasks.event_sink import ignore_event
+from tests.tasks.record_files import write_rows
 from tests.tasks.smoke_data import smoke_rows
 
 FILE = "train.comparisons.jsonl"

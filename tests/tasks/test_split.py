@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from model.errors import UserError
-from tasks.data.records import TYPES, read_rows, text_row, write_rows
+from tasks.data.records import TYPES, text_row
 from tasks.data.splits import SPLITS, SplitParameters
 from tasks.split import split
 from tests.tasks.event_sink import ignore_event
+from tests.tasks.record_files import read_rows, write_rows
 from tests.tasks.smoke_data import smoke_rows
 
 

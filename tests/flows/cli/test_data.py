@@ -10,9 +10,10 @@ import pytest
 
 from flows.cli.data import data
 from model.errors import UserError
-from tasks.data.records import pair_row, text_row, write_rows
+from tasks.data.records import pair_row, text_row
 from tasks.dvc import versions
 from tests.flows.cli_runner import call
+from tests.tasks.record_files import write_rows
 
 
 def lay(root: Path, *texts: str) -> None:

@@ -9,13 +9,14 @@ import pytest
 
 from flows.cli.lineage import lineage
 from model.errors import UserError
-from tasks.data.records import TYPES, rating_row, text_row, write_rows
+from tasks.data.records import TYPES, rating_row, text_row
 from tasks.data.splits import SplitParameters
 from tasks.dvc import versions
 from tasks.engine.stage import StageContext, stage
 from tasks.split import split
 from tasks.tracking.tracker import Tracker
 from tests.flows.cli_runner import call, of
+from tests.tasks.record_files import write_rows
 
 TEXTS = [text_row(f"text {n}", "tales") for n in range(40)]
 RATED = [rating_row(f"p{n}", "c", [1.0, 2.0], ["ann", "bob"], "tone", "film", f"g{n}") for n in range(40)]

@@ -10,11 +10,12 @@ import pytest
 from flows import deployments
 from flows.config import load_preset
 from tasks.data.new_labels import known_labels
-from tasks.data.records import rating_row, write_rows
+from tasks.data.records import rating_row
 from tasks.engine.stage import StageContext
 from tasks.ingest import ingest
 from tasks.validate import validate
 from tasks.validation.quarantine import admit_rows, set_aside
+from tests.tasks.record_files import write_rows
 
 
 def lay(rows: Path, *people: str) -> None:

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from model.errors import UserError
-from tasks.data.records import pair_row, write_rows
+from tasks.data.records import pair_row
 from tasks.data.version_diff import WORKING, Count, compare_versions
 from tasks.dvc import remote as remotes
 from tasks.dvc import versions
 from tests.tasks.dvc_project import contents, lay, meta, texts, three_texts
+from tests.tasks.record_files import write_rows
 
 
 @pytest.fixture

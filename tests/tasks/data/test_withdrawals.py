@@ -21,7 +21,7 @@ from model.events import Message
 from tasks.cleanup.output_gc import RUNNING, Root, list_outputs, plan_gc
 from tasks.common.file_lock import exclusive_lock
 from tasks.data.readmitted_rows import LAST, member_digests
-from tasks.data.records import comparison_row, rating_row, read_rows, read_shards, text_row
+from tasks.data.records import comparison_row, rating_row, read_shards, text_row
 from tasks.data.sources import DataParameters, Source
 from tasks.data.withdrawals import (
     WITHDRAWN,
@@ -43,6 +43,7 @@ from tasks.project.paths import DATA_LOCK
 from tasks.reproduction.data import place_data
 from tasks.validate import ValidateParameters, accepted_rows
 from tests.tasks.ingest_project import write
+from tests.tasks.record_files import read_rows
 
 REPOSITORY = Path(__file__).parents[3]
 NOW = "2026-01-31T12:00:00+00:00"

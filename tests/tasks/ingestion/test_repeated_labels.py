@@ -10,12 +10,13 @@ import pytest
 
 from model.events import Event, Message
 from tasks.data.ratings import whole_ratings
-from tasks.data.records import TYPES, rating_row, read_shards, write_rows
+from tasks.data.records import TYPES, rating_row, read_shards
 from tasks.data.sources import DataParameters, Source
 from tasks.data.withdrawals import Withdrawal, write_withdrawals
 from tasks.onboarding.folder_scan import scan_folder
 from tasks.onboarding.source_preview import dry_run
 from tasks.validate import ValidateParameters
+from tests.tasks.record_files import write_rows
 
 OLD, NEW = "2026-01-01T10:00:00", "2026-02-01T10:00:00"
 

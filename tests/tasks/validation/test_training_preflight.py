@@ -17,16 +17,7 @@ from model.training.ppo_config import PPOConfig
 from model.training.pretrain import PretrainParameters
 from model.training.reward import RewardParameters
 from model.training.sft import SFTParameters
-from tasks.data.records import (
-    TYPES,
-    Record,
-    comparison_row,
-    pair_row,
-    rating_row,
-    text_digest,
-    text_row,
-    write_rows,
-)
+from tasks.data.records import TYPES, Record, comparison_row, pair_row, rating_row, text_digest, text_row
 from tasks.data.sources import DataParameters, Source
 from tasks.data.splits import SplitParameters, split_of
 from tasks.engine.stage import StageContext
@@ -37,6 +28,7 @@ from tasks.tokenizer import TokenizerParameters, tokenizer
 from tasks.validate import ValidateParameters
 from tasks.validation.training_preflight import Trainings, check_trainings
 from tests.tasks.event_sink import ignore_event
+from tests.tasks.record_files import write_rows
 
 TALE = "the mill turns slowly under a grey sky while rain falls on old stone and wood near"
 WORDS = TALE.split(" ")
