@@ -110,7 +110,7 @@ class SourceFile:
         try:
             return self.path.open("rb"), self.path.stat().st_size
         except OSError as error:
-            raise file_error(self.origin, "cannot be opened", error) from error
+            raise file_error(f"{self.origin}:", "cannot be opened", error) from error
 
     def characters(self) -> BinaryIO:
         """Return the text as UTF-8 without a byte order mark. UTF-16 is converted, UTF-8 is not validated."""
