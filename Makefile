@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: install develop run test lint up dashboards bench postgres hosts chaos overhead past
+.PHONY: install develop run test lint reference up dashboards bench postgres hosts chaos overhead past
 .DEFAULT_GOAL := run
 
 install: .venv/installed
@@ -30,6 +30,10 @@ lint: develop
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The tables of docs/configuration.md, from the docstrings of the preset's fields.
+reference: develop
+	$(BIN)/python -m flows.cli.config_reference
 
 test: develop
 	$(BIN)/python -m pytest $(ARGS)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -16,12 +16,23 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
-    ValidationInfo,
     field_validator,
     model_validator,
 )
+from rich.markup import escape
 
+from flows.common.terminal import Console
 from flows.common.yaml_reader import parse_yaml, read_yaml_file
+from flows.config_sections import (
+    MOST_PROCESSES,
+    ExecutionSection,
+    ParallelSection,
+    PromoteSection,
+    RegistrySection,
+    RemoteCacheSection,
+    TrackingSection,
+    checked_name,
+)
 from flows.config_types import check_values, said_value
 from model.data.hf_checkpoint import check_model, load_architecture
 from model.errors import UserError
@@ -34,7 +45,7 @@ from model.training.pretrain import PretrainParameters
 from model.training.reward import RewardParameters
 from model.training.sft import SFTParameters
 from tasks.common import url_secrets
-from tasks.common.names import name_fault
+from tasks.common.old_keys import rename_old_keys
 from tasks.data.base_model import base_folder
 from tasks.data.ratings import LabelsParameters
 from tasks.data.sources import DataParameters
@@ -48,123 +59,8 @@ from tasks.tracking.products import product_named
 from tasks.validate import ValidateParameters
 from tasks.validation.training_preflight import Trainings
 
-# An upper bound that no real machine or training reaches; larger values are typing errors.
-MOST_PROCESSES = 4096
-
-
-def _checked_name(key: str, name: str) -> str:
-    """Return a name that is neither blank nor a path. Raises ValueError with the key."""
-    if fault := name_fault(name):
-        raise ValueError(f"{key} is {name!a}, {fault}")
-    return name
-
-
-class Tracking(BaseModel):
-    """The stores that runs are recorded in.
-
-    Empty `mlflow`: SQLite under var/. Prefect's server is the one that the environment names, or a running
-    one.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    mlflow: str = ""
-    experiment: str = "chatmill"
-
-    @field_validator("experiment")
-    @classmethod
-    def _named(cls, name: str) -> str:
-        return _checked_name("experiment", name)
-
-    @field_validator("mlflow")
-    @classmethod
-    def _no_password(cls, address: str) -> str:
-        # A preset is no place for secrets: Prefect shows it and MLflow stores it.
-        if url_secrets.secret_problem(address):
-            raise UserError(
-                "tracking.mlflow holds a password or a user; set MLFLOW_TRACKING_URI in the environment "
-                "instead"
-            )
-        if "?" in address and url_secrets.conceal_secrets(address) != address:
-            raise UserError(
-                "tracking.mlflow holds a query; set MLFLOW_TRACKING_URI in the environment instead"
-            )
-        return address
-
-
-class Spreading(BaseModel):
-    """The workers for work over many shards: processes of this machine (0: one a core), or a Dask cluster.
-
-    `dask` is a scheduler's address, or `local` for a small cluster on this machine; empty: no cluster.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    workers: int = Field(default=0, ge=0, le=MOST_PROCESSES)
-    dask: str = ""
-
-    @field_validator("dask")
-    @classmethod
-    def _address(cls, address: str) -> str:
-        if url_secrets.secret_problem(address) or "?" in address:
-            raise ValueError(
-                f"dask: {url_secrets.display_url(address)} with a user, a password or a query is recorded"
-            )
-        if address not in ("", "local") and not urlsplit(address).hostname:
-            raise ValueError(f"dask is {address}; local or a scheduler's address is right, tcp://HOST:8786")
-        return address
-
-
-class Sharing(BaseModel):
-    """The sharing of stage outputs with other hosts, at `data.remote` if that is set."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    outputs: bool = True
-
-
-class Placement(BaseModel):
-    """The Prefect pool whose workers have the device; empty: every stage runs where the flow runs."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    train: str = ""
-
-    @field_validator("train")
-    @classmethod
-    def _named(cls, name: str) -> str:
-        return _checked_name("train", name) if name else name
-
-
-class Promotion(BaseModel):
-    """The approval of a model that passed the gate and beats the champion: by the gate alone, or by a person.
-
-    A person has `hours` to decide; no decision counts as a refusal.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    approval: Literal["gate", "human"] = "gate"
-    hours: float = Field(default=72, gt=0, le=24 * 365)
-
-
-class Registration(BaseModel):
-    """The product that models are registered under.
-
-    `model` is the product, which has its own versions and champion in MLflow; empty: the preset's name.
-    `compare_with` names an output of var/cache/artifacts/champion that evaluate scores too; empty: the
-    champion.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    model: str = ""
-    compare_with: str = ""
-
-    @field_validator("model", "compare_with")
-    @classmethod
-    def _named(cls, name: str, info: ValidationInfo) -> str:
-        return _checked_name(str(info.field_name), name) if name else name
+# The notices of old keys that this process has printed.
+_told: set[tuple[str, tuple[str, ...]]] = set()
 
 
 class Preset(BaseModel):
@@ -173,11 +69,23 @@ class Preset(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
+    """Name of the preset, shown on every run in MLflow. One line without slashes."""
+
     data: DataParameters
+
     seed: int = Field(default=1, ge=0)
+    """Seed of every random number generator, 0 or more."""
+
     device: str = "auto"
-    processes: int = Field(default=1, ge=1, le=MOST_PROCESSES)
-    base: str = ""
+    """`cpu`, `cuda`, or `auto`: CUDA if torch finds it, else the CPU."""
+
+    num_processes: int = Field(default=1, ge=1, le=MOST_PROCESSES)
+    """Number of training processes, one per device, from 1 to 4,096. Not part of any cache key."""
+
+    base_model: str = ""
+    """Model folder in Llama layout, relative to the project's folder. SFT starts from it instead of from
+    pretraining, and its tokenizer is used. Empty: a base model is trained."""
+
     validation: ValidateParameters = Field(default_factory=ValidateParameters, alias="validate")
     split: SplitParameters = Field(default_factory=SplitParameters)
     tokenizer: TokenizerParameters = Field(default_factory=TokenizerParameters)
@@ -190,13 +98,13 @@ class Preset(BaseModel):
     rlhf: PPOConfig = Field(default_factory=PPOConfig)
     evaluate: EvaluateParameters = Field(default_factory=EvaluateParameters)
     gate: GateParameters = Field(default_factory=GateParameters)
-    promote: Promotion = Field(default_factory=Promotion)
-    registration: Registration = Field(default_factory=Registration, alias="registry")
+    promote: PromoteSection = Field(default_factory=PromoteSection)
+    registration: RegistrySection = Field(default_factory=RegistrySection, alias="registry")
     report: ReportParameters = Field(default_factory=ReportParameters)
-    tracking: Tracking = Field(default_factory=Tracking)
-    spread: Spreading = Field(default_factory=Spreading)
-    share: Sharing = Field(default_factory=Sharing)
-    placement: Placement = Field(default_factory=Placement)
+    tracking: TrackingSection = Field(default_factory=TrackingSection)
+    parallel: ParallelSection = Field(default_factory=ParallelSection)
+    remote_cache: RemoteCacheSection = Field(default_factory=RemoteCacheSection)
+    execution: ExecutionSection = Field(default_factory=ExecutionSection)
 
     @property
     def product(self) -> str:
@@ -209,7 +117,7 @@ class Preset(BaseModel):
         # Messages and triggers derive the file's name from this: configs/NAME.yaml.
         if "/" in name or "\\" in name:
             raise ValueError(f"name is {name!a}, which is a path; a name without slashes is right")
-        return _checked_name("name", name)
+        return checked_name("name", name)
 
     @field_validator("device")
     @classmethod
@@ -221,7 +129,7 @@ class Preset(BaseModel):
     @field_validator("architecture")
     @classmethod
     def _shaped(cls, shape: Shape) -> Shape:
-        check_bounds(shape, 0, math.inf, "kv_heads", "hidden", "norm_eps")
+        check_bounds(shape, 0, math.inf, "num_kv_heads", "intermediate_size", "rms_norm_eps")
         if shape.rope_theta <= 0:
             raise ValueError(f"rope_theta is {shape.rope_theta}; it must be above 0")
         return shape
@@ -234,15 +142,15 @@ class Preset(BaseModel):
     @model_validator(mode="after")
     def _reached(self) -> Preset:
         """Refuse a pool whose workers, on other hosts, could not reach inputs and outputs."""
-        pool, remote = self.placement.train, self.data.remote
-        if pool and not (remote and self.share.outputs):
-            lacks = "share.outputs is false" if remote else "data.remote is empty"
+        pool, remote = self.execution.gpu_work_pool, self.data.remote
+        if pool and not (remote and self.remote_cache.enabled):
+            lacks = "remote_cache.enabled is false" if remote else "data.remote is empty"
             raise ValueError(
-                f"placement.train is {pool}, and {lacks}; outputs go to the workers by data.remote"
+                f"execution.gpu_work_pool is {pool}, and {lacks}; outputs go to the workers by data.remote"
             )
         if pool and not (urlsplit(remote).scheme or Path(remote).is_absolute()):
             raise ValueError(
-                f"data.remote is {remote}; for placement.train it is the same place on every host: "
+                f"data.remote is {remote}; for execution.gpu_work_pool it is the same place on every host: "
                 "an address, or a path from /"
             )
         return self
@@ -251,35 +159,35 @@ class Preset(BaseModel):
     def _shared(self) -> Preset:
         """Refuse batches smaller than the number of processes: each process needs a part of every batch."""
         # RLHF learns from minibatches, so these must be shared among the processes too.
-        minibatch = self.rlhf.batch // self.rlhf.minibatches
+        minibatch = self.rlhf.batch_size // self.rlhf.num_mini_batches
         counts = {
-            "pretrain.batch": self.pretrain.batch if not self.base else self.processes,
-            "sft.batch": self.sft.batch,
-            "reward.batch": self.reward.batch,
-            "rlhf.batch": self.rlhf.batch,
-            "rlhf.batch / rlhf.minibatches": minibatch,
-            "rlhf.held_out": self.rlhf.held_out or self.processes,
+            "pretrain.batch_size": self.pretrain.batch_size if not self.base_model else self.num_processes,
+            "sft.batch_size": self.sft.batch_size,
+            "reward.batch_size": self.reward.batch_size,
+            "rlhf.batch_size": self.rlhf.batch_size,
+            "rlhf.batch_size / rlhf.num_mini_batches": minibatch,
+            "rlhf.num_eval_prompts": self.rlhf.num_eval_prompts or self.num_processes,
         }
         for name, count in counts.items():
-            if count < self.processes:
-                raise ValueError(too_few_units(name, count, self.processes))
+            if count < self.num_processes:
+                raise ValueError(too_few_units(name, count, self.num_processes))
         return self
 
     def find_device(self) -> str:
         """Return the kind of device that this host trains on.
 
-        With `placement.train` a pool trains, and the kind is whichever this host has.
+        With `execution.gpu_work_pool` a pool trains, and the kind is whichever this host has.
 
         Raises:
             UserError: This host has no such device, too few of them, or too little memory for the model.
         """
         # If a pool trains, this host needs no device of its own.
-        if self.placement.train:
+        if self.execution.gpu_work_pool:
             return find_device()
         device = find_device(self.device)
-        check_processes(device, self.processes)
-        if not self.base:
-            shape = ModelConfig(vocabulary=self.tokenizer.vocabulary, **asdict(self.architecture))
+        check_processes(device, self.num_processes)
+        if not self.base_model:
+            shape = ModelConfig(vocab_size=self.tokenizer.vocab_size, **asdict(self.architecture))
             check_memory(shape.num_parameters, device)
         return device
 
@@ -295,24 +203,29 @@ class Preset(BaseModel):
         Raises:
             UserError: The folder does not exist, or its model cannot be used.
         """
-        if not self.base:
+        if not self.base_model:
             return ""
         # As a command's first step: a base model that cannot be used must not be found after hours of
         # ingestion.
-        context = check_model(base_folder(self.base, root)).context
+        context = check_model(base_folder(self.base_model, root)).context_length
         if "architecture" not in self.model_fields_set:
             return ""
         return (
-            f"architecture is not used: the model of base, {self.base}, has its own, with a context of "
+            f"architecture is not used: the model of base_model, {self.base_model}, has its own, with "
+            "a context of "
             f"{context:,} tokens"
         )
 
     def validation_parameters(self) -> ValidateParameters:
         """Return validation's parameters with the share of bad rows that single sources allow."""
         own = {
-            source.name: source.quarantine for source in self.data.sources if source.quarantine is not None
+            source.name: source.max_bad_fraction
+            for source in self.data.sources
+            if source.max_bad_fraction is not None
         }
-        return replace(self.validation, sources={**self.validation.sources, **own})
+        return replace(
+            self.validation, max_bad_fraction_by_source={**self.validation.max_bad_fraction_by_source, **own}
+        )
 
     def label_parts(self) -> LabelsParameters:
         """Return the labels' parameters. Only a judge that is a reward model gets a share of the labels."""
@@ -324,15 +237,17 @@ class Preset(BaseModel):
 
     def training_requirements(self, root: Path) -> Trainings:
         """Return the trainings' requirements on the data, for the check before the first of them."""
-        context = load_architecture(base_folder(self.base, root)).context if self.base else None
+        context = (
+            load_architecture(base_folder(self.base_model, root)).context_length if self.base_model else None
+        )
         return Trainings(
-            context or self.architecture.context, bool(self.base), self.pretrain, self.sft,
+            context or self.architecture.context_length, bool(self.base_model), self.pretrain, self.sft,
             self.label_parts(), self.reward, self.rlhf, self.evaluate,
         )  # fmt: skip
 
     def tokenizer_parameters(self) -> TokenizerParameters:
         """Return the tokenizer's parameters. A base model has its own tokenizer, so `base` is passed on."""
-        return replace(self.tokenizer, base=self.base) if self.base else self.tokenizer
+        return replace(self.tokenizer, base_model=self.base_model) if self.base_model else self.tokenizer
 
 
 def read_preset(path: Path, changes: Sequence[str] = ()) -> Preset:
@@ -353,8 +268,12 @@ def read_preset(path: Path, changes: Sequence[str] = ()) -> Preset:
     if not isinstance(values, dict):
         found = "is empty" if values is None else f"is a {'list' if isinstance(values, list) else 'value'}"
         raise UserError(f"{path} {found}, and a preset has keys; configs/demo.yaml shows which there are")
-    for change in changes:
-        _apply_change(values, change)
+    try:
+        values, old = rename_old_keys(values)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    changed = _apply_changes(values, changes)
+    _tell_old_keys(path, old, changed)
     return load_preset(values)
 
 
@@ -396,15 +315,56 @@ def load_preset(values: Mapping[str, Any]) -> Preset:
         raise UserError(f"{where}{': ' if where else ''}{said}{given}") from error
 
 
-def _apply_change(values: dict[str, Any], change: str) -> None:
-    name, equals, text = change.partition("=")
-    if not equals or not name:
-        raise UserError(f"--set {change}: KEY=VALUE is right, as in rlhf.steps=40")
-    value = parse_yaml(text, f"--set {name}")
-    *sections, last = name.split(".")
-    place = values
-    for section in sections:
-        place = place.setdefault(section, {})
-        if not isinstance(place, dict):
-            raise UserError(f"--set {change}: {section} has no keys inside")
-    place[last] = value
+def _apply_changes(values: dict[str, Any], changes: Sequence[str]) -> dict[str, str]:
+    """Apply changes of single keys to a preset, and return the old keys among them with their present names.
+
+    Raises:
+        UserError: A change is not right, or two changes name one key by its old and its present name.
+    """
+    old: dict[str, str] = {}
+    given: dict[str, str] = {}
+    for change in changes:
+        name, equals, text = change.partition("=")
+        if not equals or not name:
+            raise UserError(f"--set {change}: KEY=VALUE is right, as in rlhf.steps=40")
+        inner = parse_yaml(text, f"--set {name}")
+        key, value, found = _rename_change(name, inner)
+        if given.setdefault(key, name) != name:
+            raise UserError(f"--set {given[key]} and --set {name} change one key, {key}; leave one out")
+        old |= found
+        *sections, last = key.split(".")
+        place = values
+        for section in sections:
+            place = place.setdefault(section, {})
+            if not isinstance(place, dict):
+                raise UserError(f"--set {change}: {section} has no keys inside")
+        place[last] = value
+    return old
+
+
+def _rename_change(name: str, value: Any) -> tuple[str, Any, dict[str, str]]:
+    """Return the present name of a changed key, its value in present keys, and the old keys found."""
+    inner = value
+    for segment in reversed(name.split(".")):
+        inner = {segment: inner}
+    renamed, old = rename_old_keys(inner)
+    key, found = [], renamed
+    for _ in name.split("."):
+        [(segment, found)] = found.items()
+        key.append(segment)
+    return ".".join(key), found, old
+
+
+def _tell_old_keys(path: Path, old: Mapping[str, str], changed: Mapping[str, str]) -> None:
+    """Print one notice of the old keys in a preset and in the changes. A notice is printed once a process."""
+    names = {**old, **changed}
+    notice = (str(path), tuple(names))
+    if not names or notice in _told:
+        return
+    _told.add(notice)
+    said = ", ".join(f"{key} is now {new}" for key, new in names.items())
+    text = f"{path} has old names of keys" if old else "--set has old names of keys"
+    text += f", which only this version still reads: {said}"
+    if old:
+        text += f"; `chatmill config migrate {path}` renames them in the file"
+    Console(stderr=True, highlight=False).print(f"[dim]{escape(text)}[/dim]", soft_wrap=True)

@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 from model.errors import UserError
 from tasks.common import url_secrets
+from tasks.common.old_keys import OLD_KEYS
 
 # The number of characters of a user's key or value that a message repeats.
 _LONGEST = 80
@@ -211,6 +212,7 @@ def _is_map(kind: Any) -> bool:
 
 
 def _elsewhere(key: str, whole: Any) -> list[str]:
-    """Return the path of the same key in another section; an empty list if there is none."""
+    """Return the path of the same key in another section, perhaps an old key; empty if there is none."""
     sections = _keys(whole) or {}
-    return [f"{name}.{key}" for name, kind in sections.items() if key in (_keys(kind) or {})][:1]
+    present = [f"{name}.{key}" for name, kind in sections.items() if key in (_keys(kind) or {})]
+    return [*present, *(new for old, new in OLD_KEYS.items() if old.partition(".")[2] == key)][:1]

@@ -147,16 +147,16 @@ def _read_deployed_preset(config: str, changes: list[str] | None) -> Preset:
     # The snapshot is taken before the stages are imported: the run then uses one state of the code to its
     # end.
     take_snapshot(Path.cwd())
-    from flows.config import Placement, read_preset
+    from flows.config import ExecutionSection, read_preset
     from flows.orchestration.run_links import name_flow_run
 
     preset = read_preset(Path(config), changes or [])
     name_flow_run(preset.name)
     context = FlowRunContext.get()
     own = context.flow_run.work_pool_name if context and context.flow_run else None
-    if preset.placement.train and preset.placement.train == own:
+    if preset.execution.gpu_work_pool and preset.execution.gpu_work_pool == own:
         # This run occupies a worker of that pool; with one worker, waiting for a second would never end.
-        return preset.model_copy(update={"placement": Placement()})
+        return preset.model_copy(update={"execution": ExecutionSection()})
     return preset
 
 

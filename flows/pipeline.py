@@ -28,7 +28,7 @@ from tasks.validate import validate
 @flow(name="chatmill", validate_parameters=True, persist_result=False)
 def pipeline(preset: Preset) -> Outcome:
     """Make what changed, reuse the rest; the outcome is also written to var/summary.json."""
-    base = BaseParameters(preset.architecture, preset.pretrain, preset.base)
+    base = BaseParameters(preset.architecture, preset.pretrain, preset.base_model)
     with PipelineRun(preset) as run:
         run.check_base()
         rows = run(ingest, preset.data)

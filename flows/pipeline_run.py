@@ -93,7 +93,7 @@ class PipelineRun:
         device = preset.find_device()
         self.spread, self.store = self._open_spread(), open_remote_cache(preset, self.settings.root)
         self.context = StageContext(
-            self.settings.root, preset.seed, device, preset.processes, self.spread, self.store
+            self.settings.root, preset.seed, device, preset.num_processes, self.spread, self.store
         )
         self.display = ProgressDisplay(preset.name, device, get_run_logger().info)
         snapshot = current_snapshot()
@@ -107,9 +107,9 @@ class PipelineRun:
         self.open = ExitStack()
 
     def _open_spread(self) -> ProcessPool | DaskRunner:
-        if not self.preset.spread.dask:
-            return process_pool(self.preset.spread.workers)
-        return DaskRunner(self.preset.spread.dask, self.settings.root / DASK)
+        if not self.preset.parallel.dask_address:
+            return process_pool(self.preset.parallel.workers)
+        return DaskRunner(self.preset.parallel.dask_address, self.settings.root / DASK)
 
     def __enter__(self) -> PipelineRun:
         tags = {
@@ -117,7 +117,7 @@ class PipelineRun:
             **self.code.tags(),
             "lock.digest": lock_digest(),
             "device": self.context.device,
-            "threads": thread_count(self.preset.processes),
+            "threads": thread_count(self.preset.num_processes),
             "processor": describe_processor(),
             "python": platform.python_version(),
         }
@@ -214,7 +214,7 @@ class PipelineRun:
         self, stage: Stage, parameters: Any, inputs: dict[str, StageOutput], run: str
     ) -> StageOutput:
         """Run a stage here, or where the device is, and share its output."""
-        if self.preset.placement.train and stage.asks_for("device"):
+        if self.preset.execution.gpu_work_pool and stage.asks_for("device"):
             if self.store is not None and CHAMPION in inputs:
                 # The champion comes from the registry, so no stage has shared it yet.
                 self.store.send_output(inputs[CHAMPION], self._report_event)
@@ -243,9 +243,9 @@ class PipelineRun:
 
         If a distance is past its threshold, the event `chatmill.drift` is sent, once.
         """
-        champion = self._fetch_champion(parameters.reference)
+        champion = self._fetch_champion(parameters.reference_output)
         given = (*inputs, champion) if champion else inputs
-        reference = self(stage, replace(parameters, reference=""), *given)
+        reference = self(stage, replace(parameters, reference_output=""), *given)
         found = read_drift(Path(reference.path))
         if found.past:
             self.display.show_note(found.says)
@@ -349,7 +349,7 @@ class PipelineRun:
             return None
         # Prefect can suspend only runs of deployments.
         asks = (self.flow_run, str(flow_run.name)) if deployment.id else ()
-        return ApprovalRequest(self.preset.promote.hours, self.tracker.run, *asks)
+        return ApprovalRequest(self.preset.promote.approval_timeout_hours, self.tracker.run, *asks)
 
     def announce_labels(self, good: StageOutput) -> None:
         """Send `labels.ingested` if accepted labels were not announced yet; the event starts `align`."""

@@ -36,26 +36,32 @@ _NOTHING = "nothing to compare this data with: no champion has learned from othe
 
 @dataclass(frozen=True)
 class DriftParameters(Bars):
-    """The thresholds of drift, by subject, and the amount of data that is compared.
+    """The thresholds of drift, by subject, and the amount of data that is compared."""
 
-    Texts are counted in `sample_bytes` of each kind of rows. The champion's loss is taken on about
-    `loss_tokens` tokens of the new rows. Subjects with fewer than `rows` rows on a side are not judged.
-    `reference` names an output of var/cache/artifacts/champion to compare with; empty: the registry decides.
-    """
+    min_rows: int = 30
+    """Fewest rows on each side, 1 or more. Anything with fewer is not compared."""
 
-    rows: int = 30
     sample_bytes: int = 2_000_000
+    """Number of bytes of each kind of rows that are counted, 1 or more."""
+
     loss_tokens: int = 16_384
-    reference: str = ""
+    """Number of tokens of new text, and of new pairs, on which the champion's loss is computed, 1 or
+    more."""
+
+    reference_output: str = ""
+    """Output of `var/cache/artifacts/champion` to compare with; empty: the registry's champion. `chatmill
+    reproduce` sets this key."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         # A sample of nothing would make every distance 0.
-        for name in ("rows", "sample_bytes", "loss_tokens"):
+        for name in ("min_rows", "sample_bytes", "loss_tokens"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        if self.reference and name_fault(self.reference):
-            raise ValueError(f"reference is {self.reference!a}, {name_fault(self.reference)}")
+        if self.reference_output and name_fault(self.reference_output):
+            raise ValueError(
+                f"reference_output is {self.reference_output!a}, {name_fault(self.reference_output)}"
+            )
 
 
 @stage(
@@ -91,7 +97,7 @@ def drift(
     about = json.loads((champion / ABOUT).read_text())
     before = profile.Profile.read(champion)
     new = new_rows(samples, champion)
-    measures = list(profiles_apart(before, now, samples, parameters, parameters.rows))
+    measures = list(profiles_apart(before, now, samples, parameters, parameters.min_rows))
     measures += _by_model(parameters, champion, about, before, new, split, samples, on_event)
     found = {
         "against": about["version"],
@@ -146,7 +152,13 @@ def _by_model(
         return
     yield from tokens_apart(champion / MODEL, before, split, samples["text"].share, parameters)
     yield from measure_loss_drift(
-        champion / MODEL, about["held_out"], new, split, parameters, parameters.rows, parameters.loss_tokens
+        champion / MODEL,
+        about["held_out"],
+        new,
+        split,
+        parameters,
+        parameters.min_rows,
+        parameters.loss_tokens,
     )
 
 

@@ -64,28 +64,36 @@ _ENDS = ("", "_low", "_high", "_n")
 
 @dataclass(frozen=True)
 class GateParameters:
-    """Thresholds on evaluate's metrics by name: lower bounds in `least`, upper bounds in `most`.
+    """The thresholds on evaluate's metrics, and the metric that ranks models.
 
-    The defaults of this module hold for metrics that neither names; a threshold of null sets none. `score`
-    names the metric by which a model beats the champion. Empty: the judge's score, or the reward model's if
-    no judge is reliable.
+    The defaults of this module hold for metrics that neither `min` nor `max` names.
     """
 
-    least: dict[str, float | None] = field(default_factory=dict)
-    most: dict[str, float | None] = field(default_factory=dict)
-    score: str = ""
+    min: dict[str, float | None] = field(default_factory=dict)
+    """Least value of a metric that passes, by the metric's name; `null`: no threshold."""
+
+    max: dict[str, float | None] = field(default_factory=dict)
+    """Largest value of a metric that passes, by the metric's name; `null`: no threshold."""
+
+    ranking_metric: str = ""
+    """Metric by which a model that passed must beat the champion: `aligned_judge`, `aligned_reward`,
+    `aligned_completion_loss`, `aligned_bits_per_byte`, `aligned_f1`, `aligned_exact_match`,
+    `aligned_ends_by_itself`, `aligned_distinct` or `aligned_length`. It is compared only with [the same
+    metric, measured in the same way](explained.md#versions-the-champion-and-going-back). Empty:
+    `aligned_judge`, or `aligned_reward` if no judge is reliable."""
 
     def __post_init__(self) -> None:
-        for section in ("least", "most"):
+        for section in ("min", "max"):
             for name in getattr(self, section):
                 if name not in KNOWN:
                     raise ValueError(
                         f"{section}.{name} is no figure of evaluate{_nearest_names(name, KNOWN)}"
                     )
-        if self.score and _measure_of(self.score) not in _MEASURES:
+        if self.ranking_metric and _measure_of(self.ranking_metric) not in _MEASURES:
             scores = [f"aligned_{name}" for name in _MEASURES]
             raise ValueError(
-                f"score is {self.score}, by which two models cannot be compared; it must be one of "
+                f"ranking_metric is {self.ranking_metric}, by which two models cannot be compared; it "
+                "must be one of "
                 f"{', '.join(scores)}"
             )
 
@@ -128,7 +136,7 @@ def gate(parameters: GateParameters, evaluate: Path, out: Path, on_event: EventC
     figures = json.loads((evaluate / METRICS).read_text(encoding="utf-8"))
     held_out = json.loads((evaluate / HELD_OUT).read_text(encoding="utf-8"))
     for old, new in OLD_NAMES.items():
-        if old in parameters.least or old in parameters.most:
+        if old in parameters.min or old in parameters.max:
             text = f"gate: {old} is an old name and is read as {new}; write {new} in the preset"
             on_event(Message(text))
     found = judge_figures(parameters, figures)
@@ -153,9 +161,9 @@ def effective_thresholds(
     parameters: GateParameters, figures: Mapping[str, Any]
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Return the thresholds, least and most, with defaults for metrics that the preset does not name."""
-    named = {_new_name(name) for name in (*parameters.least, *parameters.most)}
-    least = {_new_name(name): bar for name, bar in parameters.least.items() if bar is not None}
-    most = {_new_name(name): bar for name, bar in parameters.most.items() if bar is not None}
+    named = {_new_name(name) for name in (*parameters.min, *parameters.max)}
+    least = {_new_name(name): bar for name, bar in parameters.min.items() if bar is not None}
+    most = {_new_name(name): bar for name, bar in parameters.max.items() if bar is not None}
     defaults = {**DEFAULT_LEAST, **(DEFAULT_JUDGED if figures.get("judge_reliable") else {})}
     return (
         {**least, **{name: bar for name, bar in defaults.items() if name not in named}},
@@ -206,7 +214,7 @@ def compare_with_champion(
         figures: evaluate's metrics.json.
         held_out: evaluate's held_out.json.
     """
-    by = _measure_of(parameters.score) or ("judge" if figures.get("judge_reliable") else "reward")
+    by = _measure_of(parameters.ranking_metric) or ("judge" if figures.get("judge_reliable") else "reward")
     there = held_out["champion"]
     # Both scores are of one run: other prompts or another judge would give other scales.
     candidate, champion = (_model_score(by, model, figures, held_out) for model in ("aligned", "champion"))

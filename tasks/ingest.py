@@ -141,7 +141,7 @@ def ingest(
         versions.claim_data(root)
         withdrawn = read_withdrawn(root)
         check_readmitted(root, withdrawn, parameters.readmit)
-        if parameters.version:
+        if parameters.pinned_version:
             figures = _from_version(parameters, out, on_event, root, withdrawn)
         else:
             figures = _from_sources(parameters, out, on_event, root, spread, withdrawn)
@@ -159,8 +159,10 @@ def _from_sources(
 ) -> dict[str, Any]:
     made_of = _made_of(parameters, root)
     known = versions.read_pointer(root)
-    # `data.accept` makes a new version even of known sources.
-    followed = known is not None and _is_of(known["meta"], made_of, withdrawn) and not parameters.accept
+    # `data.accept_changes` makes a new version even of known sources.
+    followed = (
+        known is not None and _is_of(known["meta"], made_of, withdrawn) and not parameters.accept_changes
+    )
     restored = known is not None and followed and _restore_version(root, known["md5"], parameters, on_event)
     if restored and known:
         _copy_rows(root, out, known["md5"])
@@ -221,9 +223,10 @@ def _from_version(
 ) -> dict[str, Any]:
     """Copy the rows of the version in data.dvc, whatever became of their sources; return its metrics."""
     known = versions.read_pointer(root)
-    if known is None or known["md5"] != parameters.version:
+    if known is None or known["md5"] != parameters.pinned_version:
         raise UserError(
-            f"data.version is {parameters.version}, and data.dvc names {known['md5'] if known else 'none'}; "
+            f"data.pinned_version is {parameters.pinned_version}, and data.dvc names "
+            f"{known['md5'] if known else 'none'}; "
             "bring that data.dvc back first, as in `git checkout COMMIT data.dvc`"
         )
     stands = versions.folder_hash(root) == known["md5"]
@@ -232,14 +235,16 @@ def _from_version(
     ):
         raise UserError(
             f"version {known['md5'][:12]} is neither in data/ nor in DVC's cache"
-            f"{f' nor at {parameters.remote}' if parameters.remote else ''}; without data.version it is made "
+            f"{f' nor at {parameters.remote}' if parameters.remote else ''}; without "
+            "data.pinned_version it is made "
             "from its sources"
         )
     if withdrawn and (found := count_withdrawn(root / "data", withdrawn)):
         counts = " and ".join(f"{count:,} {kind}" for kind, count in found.items())
         raise UserError(
-            f"data.version is {parameters.version}, which holds {counts} that {WITHDRAWN} withdraws; take "
-            "data.version out of the preset, and a version without them is made from its sources"
+            f"data.pinned_version is {parameters.pinned_version}, which holds {counts} that "
+            f"{WITHDRAWN} withdraws; take "
+            "data.pinned_version out of the preset, and a version without them is made from its sources"
         )
     _copy_rows(root, out, known["md5"])
     return _version_metrics(known)

@@ -142,13 +142,15 @@ def fit_to_labels(reward: RewardParameters, labels: Path, kept: Path) -> RewardP
     Groups and batches shrink if the labels do not fill them. Early stopping is off, as there are no held-out
     pairs.
     """
-    group = next((size for size in (reward.group, 4, 2) if _count_groups(kept, size) >= 4), 2)
+    group = next((size for size in (reward.group_size, 4, 2) if _count_groups(kept, size) >= 4), 2)
     groups = max(1, _count_groups(kept, group))
-    batch = min(reward.batch, groups)
+    batch = min(reward.batch_size, groups)
     # As many passes: more would learn the few labels by heart, fewer would learn less from them.
-    passes = reward.steps * reward.batch / max(1, _count_groups(labels, reward.group))
+    passes = reward.steps * reward.batch_size / max(1, _count_groups(labels, reward.group_size))
     steps = max(1, min(reward.steps, round(passes * groups / batch)))
-    return replace(reward, group=group, batch=batch, steps=steps, evaluate_every=0, patience=0)
+    return replace(
+        reward, group_size=group, batch_size=batch, steps=steps, eval_every=0, early_stopping_patience=0
+    )
 
 
 def _count_groups(folder: Path, size: int) -> int:

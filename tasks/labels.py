@@ -136,7 +136,7 @@ def rated_pairs(
             if abs(a.score - b.score) >= parameters.margin
         ]
         # 11 keeps these numbers apart from those of other draws with the same seed.
-        chosen = seeded_rng(seed, 11, number).permutation(len(apart))[: parameters.pairs]
+        chosen = seeded_rng(seed, 11, number).permutation(len(apart))[: parameters.max_eval_pairs]
         for better, worse in (apart[i] for i in sorted(chosen)):
             sides = {"chosen": _answer_fields(better), "rejected": _answer_fields(worse)}
             gap = round(better.score - worse.score, 6)

@@ -23,15 +23,20 @@ from tasks.engine.training_launcher import TrainingLauncher
 
 @dataclass(frozen=True)
 class BaseParameters:
-    """The origin of the base model: trained in this shape, or taken from the Llama-layout folder `base`."""
+    """The origin of the base model: trained in this shape, or taken from a model folder."""
 
     architecture: Shape = field(default_factory=Shape)
+    """Shape of the model."""
+
     training: PretrainParameters = field(default_factory=PretrainParameters)
-    base: str = ""
+    """Parameters of the training."""
+
+    base_model: str = ""
+    """Model folder in Llama layout that replaces the training; empty: the model is trained."""
 
 
 def _base_digest(parameters: BaseParameters, root: Path) -> str:
-    return folder_digest(base_folder(parameters.base, root)) if parameters.base else ""
+    return folder_digest(base_folder(parameters.base_model, root)) if parameters.base_model else ""
 
 
 @stage(
@@ -57,11 +62,13 @@ def pretrain(
     processes: int,
 ) -> dict[str, Any]:
     """Write the base model to out/model, with its curves, samples and embeddings beside it."""
-    if parameters.base:
-        return _adopt_base(base_folder(parameters.base, root), tokenizer, out, parameters.training, device)
+    if parameters.base_model:
+        return _adopt_base(
+            base_folder(parameters.base_model, root), tokenizer, out, parameters.training, device
+        )
     # The tokenizer decides: a trained one has the vocabulary of the preset, a base model's its own.
-    vocabulary = Tokenizer.load(tokenizer).vocabulary
-    shape = asdict(ModelConfig(vocabulary=vocabulary, **asdict(parameters.architecture)))
+    vocabulary = Tokenizer.load(tokenizer).vocab_size
+    shape = asdict(ModelConfig(vocab_size=vocabulary, **asdict(parameters.architecture)))
     start = TrainingLauncher(out, on_event, seed, device, processes)
     return start(training.train_base, parameters.training, architecture=shape, tokenizer=tokenizer)
 
@@ -73,5 +80,5 @@ def _adopt_base(
     # Written again rather than linked: later stages find the chat's tokens in it.
     save_model(model, encoder, out / "model")
     held_out = TokenFile(tokenizer, "valid", training.token_lengths(encoder))
-    bits = training.bits_per_byte(model, held_out, ProcessGroup(device=device), parameters.evaluate_tokens)
+    bits = training.bits_per_byte(model, held_out, ProcessGroup(device=device), parameters.max_eval_tokens)
     return {"bits_per_byte": bits, "parameters": model.architecture.num_parameters}

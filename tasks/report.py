@@ -40,14 +40,17 @@ _SPLITS = ("train", "valid", "test")
 
 @dataclass(frozen=True)
 class ReportParameters:
-    """The title of the page, and the number of prompts shown side by side."""
+    """The page's title, and the amount that it shows."""
 
     title: str = "How this assistant was trained"
-    answers: int = 8
+    """Title of the page."""
+
+    num_answers: int = 8
+    """Number of prompts shown side by side, 0 or more."""
 
     def __post_init__(self) -> None:
-        if self.answers < 0:
-            raise ValueError(f"answers is {self.answers}; it must be 0 or more")
+        if self.num_answers < 0:
+            raise ValueError(f"num_answers is {self.num_answers}; it must be 0 or more")
         if is_blank(self.title):
             raise ValueError(f"title is {self.title!a}, which shows nothing; a title with a letter is right")
 
@@ -95,7 +98,7 @@ def report(
         verdict=gate_section(_read_json(gate, "verdict.json", None)),
         answers=[
             {**asked, "before": said_before(asked)}
-            for asked in _read_json(evaluate, "answers.json", [])[: parameters.answers]
+            for asked in _read_json(evaluate, "answers.json", [])[: parameters.num_answers]
         ],
         **source_table(split),
         examples=first_examples(split),

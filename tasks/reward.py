@@ -50,4 +50,4 @@ def reward(
     yardstick = linear_accuracy(labels)
     (out / "yardstick.json").write_text(json.dumps(yardstick, indent=1))
     # Over the same sources as the model's own accuracy, so that the two compare.
-    return {**figures, "linear_pair_accuracy": headline_accuracy(yardstick, parameters.headline)}
+    return {**figures, "linear_pair_accuracy": headline_accuracy(yardstick, parameters.headline_sources)}

@@ -16,6 +16,8 @@ from tasks.engine.declaration import named_metrics
 from tasks.engine.parallel import ParallelMap, report_pace, serial_map
 from tasks.engine.stage import stage
 
+_FRACTIONS = {"valid": "validation_fraction", "test": "test_fraction"}
+
 
 @dataclass(frozen=True)
 class SplitTask:
@@ -100,7 +102,11 @@ def _refuse_empty(counts: Mapping[str, int], validate: Path) -> None:
         if counts[f"{name}_text"]:
             continue
         few = describe_few_groups("text", list_shards(validate / "rows" / "text"))
-        advice = "lower split.valid and split.test" if name == "train" else f"raise split.{name}"
+        advice = (
+            "lower split.validation_fraction and split.test_fraction"
+            if name == "train"
+            else f"raise split.{_FRACTIONS[name]}"
+        )
         raise UserError(
             f"none of the {texts:,} texts falls into the {name} split; {few or f'add texts, or {advice}'}"
         )

@@ -31,30 +31,33 @@ LARGEST_VOCABULARY = 10_000_000
 
 @dataclass(frozen=True)
 class TokenizerParameters:
-    """The parameters of the tokenizer; `vocabulary` counts every token, the chat's three included.
+    """The parameters of the tokenizer."""
 
-    It is learned from at most `sample_bytes` of the training rows. `base` takes the tokenizer of a model
-    folder instead of training one.
-    """
+    vocab_size: int = 2048
+    """Number of tokens, from 259 to 10,000,000, including the three of the chat. More than the text supports
+    is refused."""
 
-    vocabulary: int = 2048
     sample_bytes: int = 64_000_000
-    base: str = ""
+    """Number of bytes of the training rows that the tokenizer is learned from, a share of each shard; 1 or
+    more."""
+
+    base_model: str = ""
+    """Model folder whose tokenizer is used instead of a new one; empty: a new one is learned."""
 
     def __post_init__(self) -> None:
-        if self.vocabulary < 259:
-            raise ValueError(f"vocabulary is {self.vocabulary}; every byte and the chat need 259 at least")
-        if self.vocabulary > LARGEST_VOCABULARY:
-            raise ValueError(f"vocabulary is {self.vocabulary}; it must be at most {LARGEST_VOCABULARY}")
+        if self.vocab_size < 259:
+            raise ValueError(f"vocab_size is {self.vocab_size}; every byte and the chat need 259 at least")
+        if self.vocab_size > LARGEST_VOCABULARY:
+            raise ValueError(f"vocab_size is {self.vocab_size}; it must be at most {LARGEST_VOCABULARY}")
         if self.sample_bytes < 1:
             raise ValueError(f"sample_bytes is {self.sample_bytes}; it must be 1 at least")
 
 
 def _base_digest(parameters: TokenizerParameters, root: Path) -> list[str]:
-    if not parameters.base:
+    if not parameters.base_model:
         return []
     # The tokenizer's files alone: other weights with the same tokenizer need no new encoding.
-    files = sorted(base_folder(parameters.base, root).glob("*token*.json"))
+    files = sorted(base_folder(parameters.base_model, root).glob("*token*.json"))
     return [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
 
 
@@ -79,13 +82,13 @@ def tokenizer(
     Raises:
         UserError: The training text cannot fill the vocabulary.
     """
-    if parameters.base:
-        encoder = Encoder.load(base_folder(parameters.base, root))
+    if parameters.base_model:
+        encoder = Encoder.load(base_folder(parameters.base_model, root))
     else:
         learned = [path for kind in ("text", "pairs") for path in list_shards(split / "train" / kind)]
-        encoder = train_tokenizer(sample_texts(learned, parameters.sample_bytes), parameters.vocabulary)
+        encoder = train_tokenizer(sample_texts(learned, parameters.sample_bytes), parameters.vocab_size)
     encoder.save(out)
-    described: dict[str, Any] = {"dtype": encoder.dtype.str, "vocabulary": encoder.vocabulary}
+    described: dict[str, Any] = {"dtype": encoder.dtype.str, "vocabulary": encoder.vocab_size}
     described |= {name: {"tokens": 0, "bytes": 0, "documents": 0} for name in SPLITS}
     whose = hashlib.sha256((out / "tokenizer.json").read_bytes()).hexdigest()
     work = [
@@ -102,7 +105,7 @@ def tokenizer(
     (out / "tokens.json").write_text(json.dumps(described, indent=1))
     train = described["train"]
     return {
-        "vocabulary": encoder.vocabulary,
+        "vocabulary": encoder.vocab_size,
         "train_tokens": train["tokens"],
         "bytes_per_token": train["bytes"] / max(1, train["tokens"]),
     }

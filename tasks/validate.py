@@ -44,56 +44,77 @@ from tasks.validation.shard_validation import (
 )
 from tasks.validation.summary import Findings, RuleSummary, publish_findings
 
-Personal = Literal["off", "quarantine", "mask"]
+PII = Literal["off", "quarantine", "mask"]
 _SHARES = {"annotator": "one annotator's share", "choice": "one choice's share"}
 
 
 @dataclass(frozen=True)
 class ValidateParameters:
-    """The rules of validation and their limits.
+    """The rules of validation and their limits."""
 
-    `quarantine` is the largest share of a table's rows that may break a rule, `sources` that of single
-    sources. `shrink` is the largest share by which a table may be smaller than in the last accepted version,
-    the committed data.dvc. `scripts` are those that nine letters of ten must be of (empty: any). `personal`
-    data is left alone, quarantined or masked. `near` quarantines texts that are this similar to another (0:
-    off; Jaccard). `benchmarks` are globs of files whose questions must not be learned. `balance` bounds the
-    largest share of the labels by one `annotator`, or of one `choice`. `rules` are further expectations of
-    Great Expectations, by kind. `admitted` is the file of rows that a person admitted.
-    """
+    max_bad_fraction: float = 0.02
+    """Largest share of a table's rows, from 0 to 1, that may break a rule. Beyond it the run stops."""
 
-    quarantine: float = 0.02
-    sources: dict[str, float] = field(default_factory=dict)
-    shrink: float = 0.5
+    max_bad_fraction_by_source: dict[str, float] = field(default_factory=dict)
+    """The same limit for single sources by name. A source's own `max_bad_fraction` does the same."""
+
+    max_row_drop: float = 0.5
+    """Largest share, from 0 to 1, by which a table may be smaller than in the committed data.dvc."""
+
     limits: Limits = field(default_factory=Limits)
-    scripts: tuple[str, ...] = ()
-    personal: Personal = "off"
-    near: float = 0.0
-    benchmarks: tuple[str, ...] = ()
-    balance: dict[str, float] = field(default_factory=dict)
-    rules: dict[str, tuple[dict[str, Any], ...]] = field(default_factory=dict)
-    admitted: str = ADMITTED
+    """Limits of lengths and scores."""
+
+    allowed_scripts: tuple[str, ...] = ()
+    """Scripts, such as `Latin`, to which at least nine letters in ten must belong; empty: any."""
+
+    pii: PII = "off"
+    """What is done with e-mail addresses, phone and card numbers, and keys. `off`: nothing; `quarantine`:
+    their rows are quarantined; `mask`: they are masked."""
+
+    near_duplicate_threshold: float = 0.0
+    """Similarity (Jaccard, from 0 to 1) from which a text is quarantined as a near-duplicate of another; 0:
+    off."""
+
+    decontaminate_against: tuple[str, ...] = ()
+    """Globs of benchmark files whose questions must not be learned."""
+
+    max_label_share: dict[str, float] = field(default_factory=dict)
+    """Largest shares of the labels, from 0 to 1. `annotator`: of the labels by one person; `choice`: of one
+    choice."""
+
+    expectations: dict[str, tuple[dict[str, Any], ...]] = field(default_factory=dict)
+    """Further expectations of Great Expectations, by kind of row."""
+
+    overrides_file: str = ADMITTED
+    """File of the rows that a person admitted although they break a rule."""
 
     def __post_init__(self) -> None:
         shares = {
-            **{name: getattr(self, name) for name in ("quarantine", "shrink", "near")},
-            **{f"sources.{name}": share for name, share in self.sources.items()},
-            **{f"balance.{name}": share for name, share in self.balance.items()},
+            **{
+                name: getattr(self, name)
+                for name in ("max_bad_fraction", "max_row_drop", "near_duplicate_threshold")
+            },
+            **{
+                f"max_bad_fraction_by_source.{name}": share
+                for name, share in self.max_bad_fraction_by_source.items()
+            },
+            **{f"max_label_share.{name}": share for name, share in self.max_label_share.items()},
         }
         for name, share in shares.items():
             if not 0 <= share <= 1:
                 raise ValueError(f"{name} is {share}; it is a share, from 0 to 1")
-        if not self.admitted.strip():
-            raise ValueError("admitted is empty; the name of a file is right")
-        if self.personal not in get_args(Personal):
-            raise ValueError(f"personal is {self.personal!r}; {', '.join(get_args(Personal))} are right")
-        for name, known in (("balance", _SHARES), ("rules", TYPES)):
+        if not self.overrides_file.strip():
+            raise ValueError("overrides_file is empty; the name of a file is right")
+        if self.pii not in get_args(PII):
+            raise ValueError(f"pii is {self.pii!r}; {', '.join(get_args(PII))} are right")
+        for name, known in (("max_label_share", _SHARES), ("expectations", TYPES)):
             for key in getattr(self, name):
                 if key not in known:
                     raise ValueError(f"{name} has {key!r}; there are {', '.join(known)}")
         # Built here for its errors: a wrong expectation must be refused before any data is read.
-        for kind, rules in self.rules.items():
+        for kind, rules in self.expectations.items():
             own_expectations(kind, rules)
-        for script in self.scripts:
+        for script in self.allowed_scripts:
             if script not in unicode_scripts.SCRIPTS:
                 near_ones = difflib.get_close_matches(script, unicode_scripts.SCRIPTS, n=1)
                 hint = (
@@ -101,7 +122,7 @@ class ValidateParameters:
                     if near_ones
                     else f"known are {', '.join(unicode_scripts.SCRIPTS)}"
                 )
-                raise ValueError(f"scripts has {script!r}; {hint}")
+                raise ValueError(f"allowed_scripts has {script!r}; {hint}")
 
 
 class ValidationFailed(UserError):
@@ -153,7 +174,7 @@ def _withdrawn_rows(meta: Mapping[str, Any]) -> dict[str, int]:
 
 def _external_inputs(parameters: ValidateParameters, root: Path) -> list[Any]:
     """Return what a verdict depends on besides the rows: accepted version, admissions, benchmarks."""
-    admitted = [asdict(admission) for admission in read_admissions(root, parameters.admitted).values()]
+    admitted = [asdict(admission) for admission in read_admissions(root, parameters.overrides_file).values()]
     return [
         accepted_rows(parameters, root),
         admitted,
@@ -163,10 +184,10 @@ def _external_inputs(parameters: ValidateParameters, root: Path) -> list[Any]:
 
 def _read_benchmarks(parameters: ValidateParameters, root: Path) -> list[Path]:
     found = []
-    for pattern in parameters.benchmarks:
+    for pattern in parameters.decontaminate_against:
         paths = sorted(path for path in root.glob(pattern) if path.is_file())
         if not paths:
-            raise UserError(f"validate.benchmarks: {pattern} matches no file in {root}")
+            raise UserError(f"validate.decontaminate_against: {pattern} matches no file in {root}")
         found += paths
     return found
 
@@ -211,7 +232,7 @@ def validate(
         total = sum(findings.total[kind, name] for name in findings.sources(kind))
         broken = {row.rule: (row.count, row.examples) for row in findings.table() if row.kind == kind}
         write_page(out / "data_docs" / f"{kind}.html", kind, suite, total, broken)
-    publish_findings(findings, read_admissions(root, parameters.admitted), out, root, on_event)
+    publish_findings(findings, read_admissions(root, parameters.overrides_file), out, root, on_event)
     if stops:
         raise refusal_error(stops, findings)
     return findings.metrics()
@@ -284,30 +305,31 @@ def refusal_error(stops: Sequence[str], findings: Findings, kept: bool = True) -
     where = "The rows are in data/quarantine (`chatmill quarantine list`); mend" if kept else "Mend"
     return ValidationFailed(
         f"the data was refused before any training: {'; '.join(stops)}. {where} the sources, admit rows, or "
-        f"raise validate.quarantine.\n{findings.lines()}"
+        f"raise validate.max_bad_fraction.\n{findings.lines()}"
     )
 
 
 def _shown_rules(parameters: ValidateParameters) -> Rules:
     """Return the rules for display: which texts a benchmark has is not computed."""
-    personal = parameters.personal == "quarantine"
-    asked = (lambda text: False) if parameters.benchmarks else None
-    return Rules(parameters.limits, parameters.scripts, personal, parameters.rules, asked)
+    personal = parameters.pii == "quarantine"
+    asked = (lambda text: False) if parameters.decontaminate_against else None
+    return Rules(parameters.limits, parameters.allowed_scripts, personal, parameters.expectations, asked)
 
 
 def _check_tasks(
     parameters: ValidateParameters, ingest: Path, root: Path, work: Path
 ) -> list[ShardCheckTask]:
     """Return a check task for every shard, with all that it needs."""
-    admissions = read_admissions(root, parameters.admitted)
-    grams = work / "grams.npy" if parameters.benchmarks else None
+    admissions = read_admissions(root, parameters.overrides_file)
+    grams = work / "grams.npy" if parameters.decontaminate_against else None
     if grams:
         np.save(grams, contamination.grams_of(_read_benchmarks(parameters, root)))
     return [
         ShardCheckTask(
             kind, number, path, ingest / "origins" / kind / path.name, work,
-            parameters.limits, parameters.scripts, parameters.personal, bool(parameters.near),
-            parameters.rules, grams, admissions,
+            parameters.limits, parameters.allowed_scripts, parameters.pii,
+            bool(parameters.near_duplicate_threshold),
+            parameters.expectations, grams, admissions,
         )
         for kind in TYPES
         for number, path in enumerate(list_shards(ingest / "rows" / kind))
@@ -331,8 +353,8 @@ def _cross_row_marks(
         marks = [torn, exact_dedup.said_again(files("whole"))]
     if kind in ("comparisons", "ratings"):
         marks.append(exact_dedup.find_contradictions(files("choices")))
-    if parameters.near and kind == "text":
-        alike = near_dedup.near_marks(files("signatures"), files("ids"), parameters.near)
+    if parameters.near_duplicate_threshold and kind == "text":
+        alike = near_dedup.near_marks(files("signatures"), files("ids"), parameters.near_duplicate_threshold)
         found = np.zeros(len(alike), exact_dedup.MARK)
         found["shard"], found["index"], found["rule"] = alike["shard"], alike["index"], exact_dedup.NEAR
         marks.append(found)
@@ -346,9 +368,14 @@ def _stop_reasons_of(
     for failure in _total_failures(kind, parameters, findings, before):
         findings.tables.append(RuleSummary(kind, failure.rule, 0, (failure.says,)))
         yield f"{kind}: {failure.rule} ({failure.says})"
-    own = {name: parameters.sources[name] for name in sorted(parameters.sources)}
+    own = {
+        name: parameters.max_bad_fraction_by_source[name]
+        for name in sorted(parameters.max_bad_fraction_by_source)
+    }
     groups = [([name], share, f" of {name}") for name, share in own.items()]
-    groups.append(([name for name in findings.sources(kind) if name not in own], parameters.quarantine, ""))
+    groups.append(
+        ([name for name in findings.sources(kind) if name not in own], parameters.max_bad_fraction, "")
+    )
     for names, share, whose in groups:
         broken = sum(findings.broken[kind, name] for name in names)
         total = sum(findings.total[kind, name] for name in names)
@@ -365,9 +392,9 @@ def _total_failures(
     rows = sum(findings.total[kind, name] for name in findings.sources(kind))
     totals: dict[str, float] = {"count of rows": rows}
     bounds: dict[str, tuple[float, float]] = {
-        "count of rows": (int(before * (1 - parameters.shrink)), math.inf)
+        "count of rows": (int(before * (1 - parameters.max_row_drop)), math.inf)
     }
-    for name, most in parameters.balance.items():
+    for name, most in parameters.max_label_share.items():
         counts: Counter[str] = findings.shares[kind, name]
         if counts:
             rule = _SHARES[name]

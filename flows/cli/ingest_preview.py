@@ -42,7 +42,7 @@ def print_preview(preset: Preset, root: Path, console: Console | None = None, wh
     notes: tuple[str, ...] = ()
     later = ""
     with (
-        process_pool(preset.spread.workers) as spread,
+        process_pool(preset.parallel.workers) as spread,
         show_progress(console, "checking all rows, as a run does") as on_event,
         dry_run(preset.data, preset.validation_parameters(), root, on_event, spread) as found,
     ):

@@ -114,7 +114,8 @@ def propose_preset(
         console.print(f"[yellow]{terminal_text(note)}[/yellow]", soft_wrap=True)
     if allowed:
         console.print(
-            f"[yellow]validate.quarantine is {allowed.share:g}, so that a run goes on without these rows: "
+            f"[yellow]validate.max_bad_fraction is {allowed.share:g}, so that a run goes on without "
+            "these rows: "
             f"{terminal_text('; '.join(allowed.reasons))}[/yellow]",
             soft_wrap=True,
         )
@@ -211,7 +212,7 @@ def _check_rows(preset: Preset, root: Path, console: Console) -> tuple[str, Any,
     from tasks.onboarding.source_preview import check_later_stages, dry_run
 
     with (
-        process_pool(preset.spread.workers) as spread,
+        process_pool(preset.parallel.workers) as spread,
         show_progress(console, "checking all rows, as a run does") as on_event,
         dry_run(preset.data, preset.validation_parameters(), root, on_event, spread) as found,
     ):
@@ -245,7 +246,7 @@ def _allow_bad_rows(preset: Preset, findings: Findings, stop: str) -> tuple[str,
     if allowed is None:
         return stop, None
     # Asked of validation itself: bad rows may not be all that stops the run.
-    left = stop_reasons(replace(preset.validation_parameters(), quarantine=allowed.share), findings, {})
+    left = stop_reasons(replace(preset.validation_parameters(), max_bad_fraction=allowed.share), findings, {})
     return (stop, None) if left else ("", allowed)
 
 
@@ -271,7 +272,7 @@ def _measure_machine(device: str, console: Console) -> Machine:
         nonlocal advised
         found = throughput.measure_pace(shape, batch, device, TRIED_SECONDS).tokens_per_second
         console.print(
-            f"[dim]  {shape.layers} layers of width {shape.width}: {found:,.0f} tokens/s[/dim]",
+            f"[dim]  {shape.num_layers} layers of width {shape.hidden_size}: {found:,.0f} tokens/s[/dim]",
             soft_wrap=True,
         )
         if (

@@ -20,6 +20,7 @@ import typer
 from flows.cli.approve import approve
 from flows.cli.backup import backup, restore
 from flows.cli.compare import compare
+from flows.cli.config import config
 from flows.cli.cost import cost
 from flows.cli.data import data
 from flows.cli.explain import explain
@@ -233,6 +234,7 @@ def main() -> None:
     app.command()(cost)
     app.command()(reproduce)
     app.add_typer(data, name="data")
+    app.add_typer(config, name="config")
     app.command("gc")(collect_garbage)
     app.command()(backup)
     app.command()(restore)

@@ -25,7 +25,7 @@ quarantine = typer.Typer(
 )
 Config = Annotated[
     Path | None,
-    typer.Option("--config", "-c", help="A preset, for its validate.admitted: where admissions stand."),
+    typer.Option("--config", "-c", help="A preset, for its validate.overrides_file: where admissions stand."),
 ]
 _SHOWN = {"value": 80, "text": 200, "example": 48}
 
@@ -167,7 +167,7 @@ def _overrides_file(config: Path | None) -> Path:
         return Path(ADMITTED)
     from flows.config import read_preset
 
-    return Path(read_preset(config).validation.admitted)
+    return Path(read_preset(config).validation.overrides_file)
 
 
 def _next_steps(config: Path | None) -> str:

@@ -73,7 +73,7 @@ def withdraw(
     # A dry run writes nothing, so it needs neither a name nor a reason.
     author, reason = (author, reason) if not dry_run else ("nobody", "only shown")
     asked = DeletionRequest(annotators or [], named, author, reason, now)
-    found = find_leaving(root, asked, preset.validation.admitted)
+    found = find_leaving(root, asked, preset.validation.overrides_file)
     if dry_run:
         _show_leaving(console, found, "would leave")
     elif not _take_out(console, preset, root, found):

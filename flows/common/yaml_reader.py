@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import os
 import stat
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -111,9 +112,31 @@ def parse_yaml(text: str, name: str) -> Any:
     Raises:
         UserError: The text is not right; the message has the line.
     """
-    try:
+    with _said_errors(text, name):
         # StrictLoader is a subclass of SafeLoader, so no Python objects are constructed.
         return yaml.load(text, Loader=StrictLoader)
+
+
+def compose_yaml(text: str, name: str) -> yaml.Node | None:
+    """Return the root node of a YAML text, whose nodes have their places in it; None if it is empty.
+
+    Args:
+        text: The text.
+        name: Its name in messages.
+
+    Raises:
+        UserError: The text is not right; the message has the line.
+    """
+    with _said_errors(text, name):
+        found: yaml.Node | None = yaml.compose(text, Loader=StrictLoader)
+        return found
+
+
+@contextmanager
+def _said_errors(text: str, name: str) -> Iterator[None]:
+    """Raise UserError for an error of YAML, with the text's name and the line."""
+    try:
+        yield
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f", line {mark.line + 1}" if mark else ""
@@ -128,6 +151,11 @@ def parse_yaml(text: str, name: str) -> Any:
 
 def read_yaml_file(path: Path) -> Any:
     """Return the value of a YAML file. Raise UserError if it cannot be read, is too large, or is not YAML."""
+    return parse_yaml(read_yaml_text(path), str(path))
+
+
+def read_yaml_text(path: Path) -> str:
+    """Return the text of a YAML file. Raise UserError if it cannot be read or is too large."""
     try:
         kind = path.stat().st_mode
         for is_kind, word in _KINDS:
@@ -144,7 +172,7 @@ def read_yaml_file(path: Path) -> Any:
     if len(content) > LARGEST_BYTES:
         raise UserError(f"{path} is larger than {LARGEST_BYTES >> 20} MB; a preset is a short YAML file")
     try:
-        return parse_yaml(content.decode("utf-8"), str(path))
+        return content.decode("utf-8")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise UserError(f"{path}, line {line}: not UTF-8 at byte {error.start}") from error

@@ -39,7 +39,8 @@ class DaskRunner:
             from prefect_dask import DaskTaskRunner
         except ImportError as error:
             raise UserError(
-                "spread.dask needs an extra that is not installed; `pip install 'chatmill[dask]'` brings it"
+                "parallel.dask_address needs an extra that is not installed; `pip install "
+                "'chatmill[dask]'` brings it"
             ) from error
         self.address = address
         here = {

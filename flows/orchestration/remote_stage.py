@@ -51,9 +51,9 @@ SILENT_SECONDS = 180.0
 
 def open_remote_cache(preset: Preset, root: Path) -> Store | None:
     """Return the store of shared outputs; None if outputs are not shared."""
-    if not (preset.data.remote and preset.share.outputs):
+    if not (preset.data.remote and preset.remote_cache.enabled):
         return None
-    return Store(root, preset.data.remote, preset.data.endpoint, needed=bool(preset.placement.train))
+    return Store(root, preset.data.remote, preset.data.endpoint, needed=bool(preset.execution.gpu_work_pool))
 
 
 @dataclass
@@ -78,7 +78,7 @@ class RemoteStageRunner:
     @property
     def pool(self) -> str:
         """Return the pool's name."""
-        return self.preset.placement.train
+        return self.preset.execution.gpu_work_pool
 
     def __call__(
         self,
@@ -137,7 +137,8 @@ class RemoteStageRunner:
     ) -> UUID:
         if not self.settings.mlflow.startswith("http"):
             raise UserError(
-                f"placement.train is {self.pool}, and MLflow is a file of this host; name the server that "
+                f"execution.gpu_work_pool is {self.pool}, and MLflow is a file of this host; name the "
+                "server that "
                 "all hosts reach in MLFLOW_TRACKING_URI or tracking.mlflow, as in http://HOST:5000"
             )
         order = {
@@ -170,7 +171,8 @@ class RemoteStageRunner:
                 ) from None
         if pool != self.pool:
             raise UserError(
-                f"placement.train is {self.pool}, and the deployment {DEPLOYMENT} is for the pool {pool}; "
+                f"execution.gpu_work_pool is {self.pool}, and the deployment {DEPLOYMENT} is for the "
+                f"pool {pool}; "
                 "name that one, or change prefect.yaml and deploy again"
             )
 

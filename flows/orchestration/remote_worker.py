@@ -62,8 +62,8 @@ def make_stage(
             wanted = _find_stage(name, code, lock)
             store = open_remote_cache(given, root)
             device = find_device(given.device)
-            check_processes(device, given.processes)
-            context = StageContext(root, given.seed, device, given.processes, store=store)
+            check_processes(device, given.num_processes)
+            context = StageContext(root, given.seed, device, given.num_processes, store=store)
             found = {stage: _fetch_input(stage, of, context, telling) for stage, of in inputs.items()}
             kind = get_type_hints(wanted.function)["parameters"]
             # Parameters arrive as JSON; the stage's annotation gives their dataclass.
@@ -71,7 +71,7 @@ def make_stage(
             output = wanted.run(asked, found, context, telling, run=run)
             assert store is not None
             store.send_output(output, telling)
-            store.tell_device(given.placement.train, describe_device(device), telling)
+            store.tell_device(given.execution.gpu_work_pool, describe_device(device), telling)
         except UserError as error:
             telling.set_tag(REFUSED_TAG, str(error))
             raise

@@ -82,7 +82,7 @@ class WindowOrder:
         if self.windows < batch:
             raise UserError(
                 f"the training text fills {max(self.windows, 0)} windows of {context} tokens, fewer than one "
-                f"batch of {batch}; add text, or lower pretrain.batch or architecture.context"
+                f"batch of {batch}; add text, or lower pretrain.batch_size or architecture.context_length"
             )
         self.file, self.context, self.batch, self.seed = file, context, batch, seed
 

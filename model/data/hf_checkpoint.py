@@ -34,19 +34,19 @@ def save_model(
     config = {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
-        "vocab_size": a.vocabulary,
-        "hidden_size": a.width,
-        "intermediate_size": a.hidden,
-        "num_hidden_layers": a.layers,
-        "num_attention_heads": a.heads,
-        "num_key_value_heads": a.kv_heads,
+        "vocab_size": a.vocab_size,
+        "hidden_size": a.hidden_size,
+        "intermediate_size": a.intermediate_size,
+        "num_hidden_layers": a.num_layers,
+        "num_attention_heads": a.num_heads,
+        "num_key_value_heads": a.num_kv_heads,
         "head_dim": a.head_size,
-        "max_position_embeddings": a.context,
-        "rms_norm_eps": a.norm_eps,
+        "max_position_embeddings": a.context_length,
+        "rms_norm_eps": a.rms_norm_eps,
         # Under both keys: older versions of transformers read rope_theta, newer ones rope_parameters.
         "rope_theta": a.rope_theta,
         "rope_parameters": {"rope_type": "default", "rope_theta": a.rope_theta},
-        "tie_word_embeddings": a.tied,
+        "tie_word_embeddings": a.tie_embeddings,
         "hidden_act": "silu",
         "attention_bias": False,
         "mlp_bias": False,
@@ -114,16 +114,16 @@ def load_model(
     # Old exports store these; this model computes them.
     state = {name: value for name, value in state.items() if not name.endswith("rotary_emb.inv_freq")}
     # A tied model may store the table twice; the output uses the embedding.
-    if architecture.tied:
+    if architecture.tie_embeddings:
         state.pop("lm_head.weight", None)
     for name in ("model.embed_tokens.weight", "lm_head.weight"):
-        if name in state and len(state[name]) < tokenizer.vocabulary:
+        if name in state and len(state[name]) < tokenizer.vocab_size:
             table = state[name]
             mean = table.float().mean(0, keepdim=True).to(table.dtype)
-            state[name] = torch.cat([table, mean.expand(tokenizer.vocabulary - len(table), -1)])
+            state[name] = torch.cat([table, mean.expand(tokenizer.vocab_size - len(table), -1)])
     if "model.embed_tokens.weight" in state:
         rows = len(state["model.embed_tokens.weight"])
-        architecture = ModelConfig(**{**vars(architecture), "vocabulary": rows})
+        architecture = ModelConfig(**{**vars(architecture), "vocab_size": rows})
     model = Transformer(architecture)
     try:
         model.load_state_dict(state)

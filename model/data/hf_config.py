@@ -52,16 +52,16 @@ def load_architecture(folder: Path) -> ModelConfig:
     sizes = {name: _positive_size(config, name, path) for name in _SIZES}
     try:
         architecture = ModelConfig(
-            vocabulary=sizes["vocab_size"],
-            layers=sizes["num_hidden_layers"],
-            width=sizes["hidden_size"],
-            heads=sizes["num_attention_heads"],
-            kv_heads=sizes["num_key_value_heads"],
-            hidden=sizes["intermediate_size"],
-            context=sizes["max_position_embeddings"],
+            vocab_size=sizes["vocab_size"],
+            num_layers=sizes["num_hidden_layers"],
+            hidden_size=sizes["hidden_size"],
+            num_heads=sizes["num_attention_heads"],
+            num_kv_heads=sizes["num_key_value_heads"],
+            intermediate_size=sizes["intermediate_size"],
+            context_length=sizes["max_position_embeddings"],
             rope_theta=theta,
-            norm_eps=_require_positive(config.get("rms_norm_eps", 1e-6), "rms_norm_eps", path),
-            tied=config.get("tie_word_embeddings", False),
+            rms_norm_eps=_require_positive(config.get("rms_norm_eps", 1e-6), "rms_norm_eps", path),
+            tie_embeddings=config.get("tie_word_embeddings", False),
         )
     except ValueError as error:
         raise UserError(f"{path}: {error}") from error

@@ -51,9 +51,9 @@ class Tokenizer:
             rules.add_special_tokens([AddedToken(token, special=True) for token in missing])
         ids = rules.get_vocab()
         self.end, self.user, self.assistant = (ids[token] for token in SPECIAL)
-        self.vocabulary = len(ids)
+        self.vocab_size = len(ids)
         # Little-endian explicitly: token files are read on other machines.
-        self.dtype = np.dtype("<u2" if self.vocabulary <= 1 << 16 else "<u4")
+        self.dtype = np.dtype("<u2" if self.vocab_size <= 1 << 16 else "<u4")
         # Filled at first use: only evaluation and the report need the bytes of tokens.
         self._pieces: dict[int, bytes] = {}
         fast = _fast_encoding(rules)
@@ -208,7 +208,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
     least = 256 + len(SPECIAL)
     if vocabulary < least:
         raise UserError(
-            f"tokenizer.vocabulary is {vocabulary}; every byte and the chat need {least} at least"
+            f"tokenizer.vocab_size is {vocabulary}; every byte and the chat need {least} at least"
         )
     rules = Rules(models.BPE())
     rules.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -223,7 +223,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
     # The library stops silently when no pair repeats any more.
     if rules.get_vocab_size() < vocabulary:
         raise UserError(
-            f"tokenizer.vocabulary is {vocabulary}, but the training text supports only "
+            f"tokenizer.vocab_size is {vocabulary}, but the training text supports only "
             f"{rules.get_vocab_size()}; lower it, or add text"
         )
     return Tokenizer(rules)

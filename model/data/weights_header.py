@@ -88,9 +88,9 @@ def check_shapes(folder: Path, architecture: ModelConfig) -> Shapes:
     for path in weight_files(folder):
         shapes.update(read_shapes(path))
     layers = 1 + max((_layer_number(name) for name in shapes), default=-1)
-    if layers != architecture.layers:
+    if layers != architecture.num_layers:
         raise UserError(
-            f"{folder}: config.json has num_hidden_layers {architecture.layers}, and the weights are of "
+            f"{folder}: config.json has num_hidden_layers {architecture.num_layers}, and the weights are of "
             f"{layers} layers; both must be of one model"
         )
     expected = expected_shapes(architecture)
@@ -115,21 +115,24 @@ def check_shapes(folder: Path, architecture: ModelConfig) -> Shapes:
 def expected_shapes(architecture: ModelConfig) -> Shapes:
     """Return the shape of each tensor of a model of this architecture."""
     a = architecture
-    shapes: Shapes = {"model.embed_tokens.weight": (a.vocabulary, a.width), "model.norm.weight": (a.width,)}
-    if not a.tied:
-        shapes["lm_head.weight"] = (a.vocabulary, a.width)
-    for number in range(a.layers):
+    shapes: Shapes = {
+        "model.embed_tokens.weight": (a.vocab_size, a.hidden_size),
+        "model.norm.weight": (a.hidden_size,),
+    }
+    if not a.tie_embeddings:
+        shapes["lm_head.weight"] = (a.vocab_size, a.hidden_size)
+    for number in range(a.num_layers):
         prefix = f"model.layers.{number}"
         shapes |= {
-            f"{prefix}.self_attn.q_proj.weight": (a.heads * a.head_size, a.width),
-            f"{prefix}.self_attn.k_proj.weight": (a.kv_heads * a.head_size, a.width),
-            f"{prefix}.self_attn.v_proj.weight": (a.kv_heads * a.head_size, a.width),
-            f"{prefix}.self_attn.o_proj.weight": (a.width, a.heads * a.head_size),
-            f"{prefix}.mlp.gate_proj.weight": (a.hidden, a.width),
-            f"{prefix}.mlp.up_proj.weight": (a.hidden, a.width),
-            f"{prefix}.mlp.down_proj.weight": (a.width, a.hidden),
-            f"{prefix}.input_layernorm.weight": (a.width,),
-            f"{prefix}.post_attention_layernorm.weight": (a.width,),
+            f"{prefix}.self_attn.q_proj.weight": (a.num_heads * a.head_size, a.hidden_size),
+            f"{prefix}.self_attn.k_proj.weight": (a.num_kv_heads * a.head_size, a.hidden_size),
+            f"{prefix}.self_attn.v_proj.weight": (a.num_kv_heads * a.head_size, a.hidden_size),
+            f"{prefix}.self_attn.o_proj.weight": (a.hidden_size, a.num_heads * a.head_size),
+            f"{prefix}.mlp.gate_proj.weight": (a.intermediate_size, a.hidden_size),
+            f"{prefix}.mlp.up_proj.weight": (a.intermediate_size, a.hidden_size),
+            f"{prefix}.mlp.down_proj.weight": (a.hidden_size, a.intermediate_size),
+            f"{prefix}.input_layernorm.weight": (a.hidden_size,),
+            f"{prefix}.post_attention_layernorm.weight": (a.hidden_size,),
         }
     return shapes
 

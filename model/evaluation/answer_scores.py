@@ -56,7 +56,7 @@ def load_opponent(
         model, tokenizer = load_model(folder, dtype=compute_dtype(device), device=device)
     except (UserError, OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         return Opponent(None, f"the champion's model cannot be loaded ({error})")
-    context = model.architecture.context
+    context = model.architecture.context_length
     room = context - new_tokens
     chat = Chat(tokenizer, room)
     # All prompts or none: scores of different prompts are not compared.
@@ -113,7 +113,7 @@ def _encode_answer(chat: Chat, row: Row, answer: Answer) -> list[int]:
 @torch.no_grad()
 def score_held_out_pairs(scorer: RewardModel, labels: Path) -> tuple[HeldOutPairs, torch.Tensor]:
     """Return the test pairs, and the scorer's score of each of their texts."""
-    context = scorer.body.architecture.context
+    context = scorer.body.architecture.context_length
     pairs = HeldOutPairs(labels / "pairs.test.jsonl", scorer.tokenizer, context)
     return pairs, scorer.raw_scores(pairs.rows).cpu()
 

@@ -129,7 +129,7 @@ def evaluate(
     speakers = _load_generators(settings, Path(split), models)
     opponent = load_opponent(
         Path(champion) if champion else None, Path(aligned), [*asked.prompts, *asked.questions],
-        settings.new_tokens, device,
+        settings.max_new_tokens, device,
     )  # fmt: skip
     if opponent.speaker is not None:
         speakers["champion"] = opponent.speaker
@@ -141,8 +141,8 @@ def evaluate(
     for index, (name, speaker) in enumerate(speakers.items()):
         on_event(Step(step=index, steps=len(speakers), metrics={}))
         # The same seed for each model: differences come from the models, not from the draws.
-        said[name] = speaker.generate_answers(asked.prompts, settings.new_tokens, 1.0, seed)
-        replies[name] = speaker.generate_answers(asked.questions, settings.new_tokens, 0.0, seed)
+        said[name] = speaker.generate_answers(asked.prompts, settings.max_new_tokens, 1.0, seed)
+        replies[name] = speaker.generate_answers(asked.questions, settings.max_new_tokens, 0.0, seed)
         measured = {**_answer_statistics(said[name]), **_measure_answers(asked.questions, replies[name])}
         figures |= {f"{name}_{measure}": value for measure, value in measured.items()}
         # Losses a token of different tokenizers cannot be compared.
@@ -156,7 +156,7 @@ def evaluate(
     as_text = () if opponent.same_tokens else ("champion",)
     critic = load_reward(Path(reward), device, compute_dtype(device))
     scores = {"reward": score_models(critic, asked.prompts, assistants, as_text)}
-    accuracy, found = _pair_accuracy(critic, Path(labels), settings.headline, seed)
+    accuracy, found = _pair_accuracy(critic, Path(labels), settings.headline_sources, seed)
     figures |= found
     if judge:
         second = load_reward(Path(judge), device, compute_dtype(device))
@@ -176,8 +176,8 @@ def evaluate(
         out / "completions.jsonl",
         [*_sample_rows(asked.prompts, said, scores), *_sample_rows(asked.questions, replies, {})],
     )
-    shown = _side_by_side(asked.prompts, said, settings.shown)
-    shown += _side_by_side(asked.questions, replies, settings.shown // 2)
+    shown = _side_by_side(asked.prompts, said, settings.num_shown)
+    shown += _side_by_side(asked.questions, replies, settings.num_shown // 2)
     held_out = {
         "prompts": digest_of_rows(asked.prompts),
         "questions": digest_of_rows(asked.questions),
@@ -215,33 +215,33 @@ def _select_pairs(
 ) -> UsedPairs:
     # All models must answer the same prompts, so the shortest context decides which fit.
     tokenizer, context = models["sft"][1], _shortest_context(models)
-    chat = Chat(tokenizer, context - settings.new_tokens)
+    chat = Chat(tokenizer, context - settings.max_new_tokens)
     misfits: set[int] = set()
     shortened: set[int] = set()
 
     def fitting() -> Iterator[Row]:
         for index, row in enumerate(each_row(split / "test" / "pairs")):
             example = chat.encode_example(row)
-            if not _fits_context(example, settings.new_tokens, context):
+            if not _fits_context(example, settings.max_new_tokens, context):
                 misfits.add(index)
                 continue
             if example.left_out:
                 shortened.add(index)
             yield row
 
-    prompts = choose_rows(fitting(), settings.sources, settings.prompts)
+    prompts = choose_rows(fitting(), settings.sources, settings.num_prompts)
     if not prompts:
         raise UserError(
             f"no test prompt of {', '.join(settings.sources) or 'any source'} leaves room for an answer in a "
-            f"context of {context} tokens; add pairs, or mend evaluate.sources or evaluate.new_tokens "
-            f"({settings.new_tokens})"
+            f"context of {context} tokens; add pairs, or mend evaluate.sources or evaluate.max_new_tokens "
+            f"({settings.max_new_tokens})"
         )
     # Without named sources nothing is known to have right answers.
-    questions = settings.questions if settings.question_sources else 0
+    questions = settings.num_questions if settings.question_sources else 0
     asked = UsedPairs(
         prompts,
         choose_rows(fitting(), settings.question_sources, questions),
-        list(islice(fitting(), settings.completions)),
+        list(islice(fitting(), settings.num_completions)),
     )
     for places, said in (
         (shortened, "lose their oldest turns to leave room for an answer"),
@@ -257,14 +257,14 @@ def _fits_context(example: Example, new_tokens: int, context: int) -> bool:
 
 
 def _shortest_context(models: Models) -> int:
-    return min(model.architecture.context for model, _ in models.values())
+    return min(model.architecture.context_length for model, _ in models.values())
 
 
 def _load_generators(settings: EvaluateParameters, split: Path, models: Models) -> dict[str, Generator]:
     base, tokenizer = models["base"]
-    room = _shortest_context(models) - settings.new_tokens
+    room = _shortest_context(models) - settings.max_new_tokens
     # Examples from the training split: the test split's would be answers to its own questions.
-    shots = FewShot(tokenizer, each_row(split / "train" / "pairs"), settings.few_shot, room)
+    shots = FewShot(tokenizer, each_row(split / "train" / "pairs"), settings.num_few_shot, room)
     return {
         "base": Generator(base, tokenizer, Plain(tokenizer, room)),
         "few_shot": Generator(base, tokenizer, shots),
@@ -278,7 +278,7 @@ def _bits_per_byte(
     wanted = settings.text_sources
     figures = {}
     for name, (model, tokenizer) in models.items():
-        context = model.architecture.context
+        context = model.architecture.context_length
         rows = each_row(split / "test" / "text")
         texts = (row["text"] for row in rows if not wanted or row["source"] in wanted)
         # A window is read with its following token, and at least one window is read.
@@ -411,11 +411,13 @@ def _probe_model(
     probes: dict[str, Any] = {"neighbours": [], "attention": None}
     if embeddings:
         kept = load_file(embeddings)
-        for word in settings.words:
-            found = {when: nearest_words(kept[when], tokenizer, word, settings.neighbours) for when in kept}
+        for word in settings.probe_words:
+            found = {
+                when: nearest_words(kept[when], tokenizer, word, settings.num_neighbors) for when in kept
+            }
             if all(found.values()):
                 probes["neighbours"].append({"word": word, **found})
-    seen = find_attention_map(model, tokenizer, settings.sentence)
+    seen = find_attention_map(model, tokenizer, settings.attention_sentence)
     probes["attention"] = asdict(seen) if seen else None
     return probes
 

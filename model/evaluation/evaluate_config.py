@@ -12,40 +12,64 @@ REWARD_MODEL, LEXICON, NONE = JUDGES = ("reward_model", "lexicon", "none")
 
 @dataclass(frozen=True)
 class EvaluateParameters:
-    """The measurements to take, all on the test split.
+    """The measurements to take, all on the test split."""
 
-    `prompts` prompts of the pairs in `sources` (empty: all) are answered at temperature 1, with up to
-    `new_tokens` tokens. `questions` of those in `question_sources` (empty: none) are answered greedily.
-    `completions` pairs give the loss. `text_tokens` tokens (0: all) of the text in `text_sources` (empty:
-    all) give the bits per byte. `few_shot` examples make the base model answer. `shown` prompts, and half as
-    many questions, are shown side by side. `headline` names the sources of `test_pair_accuracy` (empty: all).
-    The probes use `words`, each with its `neighbours`, and `sentence`. `judge` compares SFT and aligned
-    model: a second reward model (trained on its own labels), the lexicon of English tone, or none.
-    """
+    num_prompts: int = 256
+    """Number of test prompts that each model answers at temperature 1, 1 or more."""
 
-    prompts: int = 256
     sources: tuple[str, ...] = ()
-    new_tokens: int = 64
-    questions: int = 256
+    """Sources of these prompts; empty: all."""
+
+    max_new_tokens: int = 64
+    """Largest length of an answer in tokens, 1 or more."""
+
+    num_questions: int = 256
+    """Number of questions with a right answer that each model answers greedily; 0: none."""
+
     question_sources: tuple[str, ...] = ()
-    completions: int = 512
+    """Sources of these questions; empty: none."""
+
+    num_completions: int = 512
+    """Number of test pairs on whose completions the loss is computed; 0: none."""
+
     text_tokens: int = 65_536
+    """Number of tokens of test text for the bits per byte; 0: all."""
+
     text_sources: tuple[str, ...] = ()
-    few_shot: int = 4
-    shown: int = 6
-    headline: tuple[str, ...] = ()
-    words: tuple[str, ...] = ("good", "film", "his", "two", "city", "war")
-    sentence: str = "The film is not as good as the book, but the actors are wonderful."
-    neighbours: int = 6
+    """Sources of this text; empty: all."""
+
+    num_few_shot: int = 4
+    """Number of answered examples before a prompt to the base model, as many as fit; 0: none."""
+
+    num_shown: int = 6
+    """Number of prompts shown side by side, and half as many questions, 0 or more."""
+
+    headline_sources: tuple[str, ...] = ()
+    """Sources over which `test_pair_accuracy` is averaged; empty: all."""
+
+    probe_words: tuple[str, ...] = ("good", "film", "his", "two", "city", "war")
+    """Words whose nearest neighbors in the embedding the report shows."""
+
+    attention_sentence: str = "The film is not as good as the book, but the actors are wonderful."
+    """Sentence in the report's map of attention."""
+
+    num_neighbors: int = 6
+    """Number of nearest neighbors of each word, 0 or more."""
+
     judge: str = REWARD_MODEL
+    """How the aligned model is compared with SFT and with the champion. `reward_model`: by a second reward
+    model, which the stage `judge` trains on labels that RLHF's reward model never saw. `lexicon`: by a list
+    of English words with their tone (VADER). `none`: not at all."""
 
     def __post_init__(self) -> None:
         if self.judge not in JUDGES:
             raise ValueError(f"judge is {self.judge!r}; it must be one of {', '.join(JUDGES)}")
-        for name in ("prompts", "new_tokens"):
+        for name in ("num_prompts", "max_new_tokens"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("questions", "completions", "text_tokens", "few_shot", "shown", "neighbours"):
+        for name in (
+            "num_questions", "num_completions", "text_tokens", "num_few_shot", "num_shown", "num_neighbors",
+        ):  # fmt: skip
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 or more")
 

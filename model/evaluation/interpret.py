@@ -44,7 +44,7 @@ def nearest_words(embedding: Tensor, tokenizer: Tokenizer, word: str, count: int
 def whole_words(tokenizer: Tokenizer) -> dict[int, str]:
     """Return the tokens that are a space and at least three letters, by id, without the space."""
     words = {}
-    for token in range(tokenizer.vocabulary):
+    for token in range(tokenizer.vocab_size):
         text = tokenizer.piece_bytes(token).decode("utf-8", errors="replace")
         if text.startswith(" ") and len(text) > 3 and text[1:].isalpha():
             words[token] = text[1:]
@@ -65,7 +65,7 @@ def attention_weights(model: Transformer, tokens: Sequence[int]) -> Tensor:
             apply_rotary(part.view(len(tokens), -1, shape.head_size).transpose(0, 1)[None], *angles)[0]
             for part in (module.q_proj(x), module.k_proj(x))
         )
-        keys = keys.repeat_interleave(shape.heads // shape.kv_heads, 0)
+        keys = keys.repeat_interleave(shape.num_heads // shape.num_kv_heads, 0)
         # In float32: rows of a softmax in bfloat16 do not sum to 1.
         scores = (queries @ keys.transpose(-1, -2)).float() / math.sqrt(shape.head_size)
         later = torch.ones(len(tokens), len(tokens), dtype=torch.bool, device=x.device).triu(1)
@@ -98,7 +98,7 @@ def find_attention_map(model: Transformer, tokenizer: Tokenizer, sentence: str) 
     The first token is not counted: heads with nothing to attend to rest there (Xiao et al., 2023,
     arXiv:2309.17453).
     """
-    tokens = tokenizer.encode(sentence)[: model.architecture.context]
+    tokens = tokenizer.encode(sentence)[: model.architecture.context_length]
     if len(tokens) < 3:
         return None
     maps = attention_weights(model, tokens)

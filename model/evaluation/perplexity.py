@@ -28,7 +28,7 @@ def measure_losses(folder: Path, texts: Iterable[str], pairs: Iterable[Row], tok
     """
     # On the CPU: the stage drift runs where no device is reserved for it.
     model, tokenizer = load_model(folder, dtype=compute_dtype("cpu"))
-    context = model.architecture.context
+    context = model.architecture.context_length
     figures = {}
     text = HeldOutText(texts, tokenizer, max(tokens, context) + 1)
     if text.num_windows(context):
@@ -45,7 +45,7 @@ def _select_pairs(speaker: Generator, pairs: Iterable[Row], tokens: int) -> Iter
     held = 0
     for row in pairs:
         length = len(speaker.asking.encode_example(row).tokens)
-        if length <= speaker.model.architecture.context:
+        if length <= speaker.model.architecture.context_length:
             held += length
             yield row
         if held >= tokens:

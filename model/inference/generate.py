@@ -67,7 +67,7 @@ def generate_tokens(
     Raises:
         UserError: A prompt is empty or fills the context.
     """
-    context = model.architecture.context
+    context = model.architecture.context_length
     if not prompts:
         empty = torch.zeros((0, new_tokens), dtype=torch.int64)
         return Completions(empty, empty.sum(1), empty.sum(1) > 0, empty.float())
@@ -120,7 +120,7 @@ class _Batch:
         self.on_gpu = device.type == "cuda"
         rows, new_tokens = uniforms.shape
         self.longest = max(len(prompt) for prompt in prompts)
-        self.cache = KVCache(model, rows, min(self.longest + steps, model.architecture.context))
+        self.cache = KVCache(model, rows, min(self.longest + steps, model.architecture.context_length))
         # Results of all rows, in the caller's order.
         self.tokens = torch.full((rows, new_tokens), end, dtype=torch.int64, device=device)
         self.logprobs = torch.zeros((rows, new_tokens), device=device)
@@ -184,7 +184,7 @@ class _Batch:
 
     def _next_hidden(self) -> None:
         # Ended rows are computed along and must not write beyond the cache.
-        self.cache.lengths.clamp_(max=self.model.architecture.context - 1)
+        self.cache.lengths.clamp_(max=self.model.architecture.context_length - 1)
         hidden = self.model(self.chosen.unsqueeze(1), cache=self.cache)
         self.cache.lengths += 1
         self._sample_row_tokens(hidden[:, -1])
@@ -199,7 +199,7 @@ class _Batch:
         self.tokens[self.active, self.column] = torch.where(self.live, chosen, self.end)
         self.logprobs[self.active, self.column] = torch.where(self.live, chances, 0.0)
         self.lengths[self.active] += self.live
-        self.live &= (chosen != self.end) & (self.cache.lengths + 1 < self.model.architecture.context)
+        self.live &= (chosen != self.end) & (self.cache.lengths + 1 < self.model.architecture.context_length)
         self.chosen.copy_(chosen)
         self.column += 1
 

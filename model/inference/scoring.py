@@ -79,7 +79,7 @@ class Generator:
         """
         examples = [self.asking.encode_example(row) for row in rows]
         # Truncated rows would give the loss of another text.
-        examples = [e for e in examples if len(e.tokens) <= self.model.architecture.context]
+        examples = [e for e in examples if len(e.tokens) <= self.model.architecture.context_length]
         sums = completion_logprobs(self.model, examples, self.tokenizer.end)
         return [-value for value in sums], [len(example.completion) for example in examples]
 

@@ -20,52 +20,75 @@ from model.nn.ops import additive_mask, apply_rotary, causal_mask, rms_norm, sca
 
 @dataclass(frozen=True)
 class Shape:
-    """The size of a model, except for the vocabulary, which the tokenizer decides.
+    """The size of a model, except for the vocabulary, which the tokenizer decides."""
 
-    `kv_heads` 0: as many as heads. `hidden` 0: 8/3 of the width, rounded up to a multiple of 32.
-    """
+    num_layers: int = 4
+    """Number of transformer blocks, 1 or more."""
 
-    layers: int = 4
-    width: int = 128
-    heads: int = 4
-    kv_heads: int = 0
-    hidden: int = 0
-    context: int = 128
+    hidden_size: int = 128
+    """Width of the model: the length of a token's vector. `num_heads` must divide it into even parts."""
+
+    num_heads: int = 4
+    """Number of query heads in each block, 1 or more."""
+
+    num_kv_heads: int = 0
+    """Number of key and value heads, which must divide `num_heads`; 0: as many as `num_heads`."""
+
+    intermediate_size: int = 0
+    """Width of the feed-forward layer; 0: 8/3 of `hidden_size`, rounded up to a multiple of 32."""
+
+    context_length: int = 128
+    """Number of tokens that the model sees at once, 1 or more."""
+
     rope_theta: float = 10000.0
-    norm_eps: float = 1e-5
-    tied: bool = True
+    """Base of the rotary position embedding, above 0."""
+
+    rms_norm_eps: float = 1e-5
+    """Number that RMSNorm adds to the mean square, 0 or more."""
+
+    tie_embeddings: bool = True
+    """Whether the embedding is also the output layer."""
 
     def __post_init__(self) -> None:
-        for name in ("layers", "width", "heads", "context"):
+        for name in ("num_layers", "hidden_size", "num_heads", "context_length"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        if not self.kv_heads:
-            object.__setattr__(self, "kv_heads", self.heads)
-        if not self.hidden:
-            object.__setattr__(self, "hidden", math.ceil(self.width * 8 / 3 / 32) * 32)
-        if self.width % self.heads or (self.width // self.heads) % 2:
-            raise ValueError(f"heads is {self.heads}; it must divide width, {self.width}, into even parts")
-        if self.heads % self.kv_heads:
-            raise ValueError(f"kv_heads is {self.kv_heads}; it must divide heads, {self.heads}")
+        if not self.num_kv_heads:
+            object.__setattr__(self, "num_kv_heads", self.num_heads)
+        if not self.intermediate_size:
+            object.__setattr__(self, "intermediate_size", math.ceil(self.hidden_size * 8 / 3 / 32) * 32)
+        if self.hidden_size % self.num_heads or (self.hidden_size // self.num_heads) % 2:
+            raise ValueError(
+                f"num_heads is {self.num_heads}; it must divide hidden_size, {self.hidden_size}, into "
+                "even parts"
+            )
+        if self.num_heads % self.num_kv_heads:
+            raise ValueError(
+                f"num_kv_heads is {self.num_kv_heads}; it must divide num_heads, {self.num_heads}"
+            )
 
 
 @dataclass(frozen=True)
 class ModelConfig(Shape):
     """A shape with its vocabulary: all that the layout of the weights needs."""
 
-    vocabulary: int = field(kw_only=True)
+    vocab_size: int = field(kw_only=True)
 
     @property
     def head_size(self) -> int:
         """Return the width of one head."""
-        return self.width // self.heads
+        return self.hidden_size // self.num_heads
 
     @property
     def num_parameters(self) -> int:
         """Return the number of weights of a model of this shape."""
-        attention = self.width * self.head_size * (2 * self.heads + 2 * self.kv_heads)
-        block = attention + 3 * self.width * self.hidden + 2 * self.width
-        return self.layers * block + self.width + self.vocabulary * self.width * (1 if self.tied else 2)
+        attention = self.hidden_size * self.head_size * (2 * self.num_heads + 2 * self.num_kv_heads)
+        block = attention + 3 * self.hidden_size * self.intermediate_size + 2 * self.hidden_size
+        return (
+            self.num_layers * block
+            + self.hidden_size
+            + self.vocab_size * self.hidden_size * (1 if self.tie_embeddings else 2)
+        )
 
 
 class KVCache:
@@ -77,9 +100,9 @@ class KVCache:
 
     def __init__(self, model: Transformer, rows: int, capacity: int) -> None:
         a, like = model.architecture, model.model.embed_tokens.weight
-        shape = (rows, a.kv_heads, capacity, a.head_size)
+        shape = (rows, a.num_kv_heads, capacity, a.head_size)
         self.keys, self.values = (
-            [torch.zeros(shape, dtype=like.dtype, device=like.device) for _ in range(a.layers)]
+            [torch.zeros(shape, dtype=like.dtype, device=like.device) for _ in range(a.num_layers)]
             for _ in range(2)
         )
         blocks = [block for block in model.model.layers if isinstance(block, Block)]
@@ -130,10 +153,10 @@ class Attention(nn.Module):
         super().__init__()
         a = self.architecture = architecture
         self.layer = layer
-        self.q_proj = nn.Linear(a.width, a.heads * a.head_size, bias=False)
-        self.k_proj = nn.Linear(a.width, a.kv_heads * a.head_size, bias=False)
-        self.v_proj = nn.Linear(a.width, a.kv_heads * a.head_size, bias=False)
-        self.o_proj = nn.Linear(a.heads * a.head_size, a.width, bias=False)
+        self.q_proj = nn.Linear(a.hidden_size, a.num_heads * a.head_size, bias=False)
+        self.k_proj = nn.Linear(a.hidden_size, a.num_kv_heads * a.head_size, bias=False)
+        self.v_proj = nn.Linear(a.hidden_size, a.num_kv_heads * a.head_size, bias=False)
+        self.o_proj = nn.Linear(a.num_heads * a.head_size, a.hidden_size, bias=False)
 
     def forward(
         self, x: Tensor, angles: tuple[Tensor, Tensor], mask: Tensor | None, cache: KVCache | None
@@ -142,18 +165,20 @@ class Attention(nn.Module):
         # One product for three projections; rotating queries and keys together halves the number of small
         # operations.
         fused = F.linear(x, self.joined_weights() if cache is None else cache.attention[self.layer])
-        heads = fused.view(rows, length, a.heads + 2 * a.kv_heads, a.head_size).transpose(1, 2)
-        turned = apply_rotary(heads[:, : a.heads + a.kv_heads], *angles)
-        queries, keys = turned.split([a.heads, a.kv_heads], dim=1)
-        values = heads[:, a.heads + a.kv_heads :]
+        heads = fused.view(rows, length, a.num_heads + 2 * a.num_kv_heads, a.head_size).transpose(1, 2)
+        turned = apply_rotary(heads[:, : a.num_heads + a.num_kv_heads], *angles)
+        queries, keys = turned.split([a.num_heads, a.num_kv_heads], dim=1)
+        values = heads[:, a.num_heads + a.num_kv_heads :]
         if cache is not None and not cache.filled:
             cache.write_prompts(self.layer, keys, values)
         elif cache is not None:
             keys, values = cache.append_tokens(self.layer, keys, values)
-        if a.kv_heads < a.heads:
-            keys, values = (part.repeat_interleave(a.heads // a.kv_heads, 1) for part in (keys, values))
+        if a.num_kv_heads < a.num_heads:
+            keys, values = (
+                part.repeat_interleave(a.num_heads // a.num_kv_heads, 1) for part in (keys, values)
+            )
         mixed = scaled_attention(queries, keys, values, mask)
-        return self.o_proj(mixed.transpose(1, 2).reshape(rows, length, a.heads * a.head_size))
+        return self.o_proj(mixed.transpose(1, 2).reshape(rows, length, a.num_heads * a.head_size))
 
     def joined_weights(self) -> Tensor:
         """Return the weights of queries, keys and values, concatenated by rows."""
@@ -169,9 +194,9 @@ class FeedForward(nn.Module):
     def __init__(self, architecture: ModelConfig, layer: int) -> None:
         super().__init__()
         a, self.layer = architecture, layer
-        self.gate_proj = nn.Linear(a.width, a.hidden, bias=False)
-        self.up_proj = nn.Linear(a.width, a.hidden, bias=False)
-        self.down_proj = nn.Linear(a.hidden, a.width, bias=False)
+        self.gate_proj = nn.Linear(a.hidden_size, a.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(a.hidden_size, a.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(a.intermediate_size, a.hidden_size, bias=False)
 
     def forward(self, x: Tensor, cache: KVCache | None) -> Tensor:
         if cache is None:
@@ -190,9 +215,9 @@ class Block(nn.Module):
 
     def __init__(self, architecture: ModelConfig, layer: int) -> None:
         super().__init__()
-        self.input_layernorm = RMSNorm(architecture.width, architecture.norm_eps)
+        self.input_layernorm = RMSNorm(architecture.hidden_size, architecture.rms_norm_eps)
         self.self_attn = Attention(architecture, layer)
-        self.post_attention_layernorm = RMSNorm(architecture.width, architecture.norm_eps)
+        self.post_attention_layernorm = RMSNorm(architecture.hidden_size, architecture.rms_norm_eps)
         self.mlp = FeedForward(architecture, layer)
 
     def forward(
@@ -207,9 +232,9 @@ class Trunk(nn.Module):
 
     def __init__(self, architecture: ModelConfig) -> None:
         super().__init__()
-        self.embed_tokens = nn.Embedding(architecture.vocabulary, architecture.width)
-        self.layers = nn.ModuleList([Block(architecture, layer) for layer in range(architecture.layers)])
-        self.norm = RMSNorm(architecture.width, architecture.norm_eps)
+        self.embed_tokens = nn.Embedding(architecture.vocab_size, architecture.hidden_size)
+        self.layers = nn.ModuleList([Block(architecture, layer) for layer in range(architecture.num_layers)])
+        self.norm = RMSNorm(architecture.hidden_size, architecture.rms_norm_eps)
 
 
 class Transformer(nn.Module):
@@ -223,12 +248,12 @@ class Transformer(nn.Module):
         self.architecture = architecture
         self.model = Trunk(architecture)
         # A tied model has no table of its own here, as in Hugging Face's folders.
-        if not architecture.tied:
-            self.lm_head = nn.Linear(architecture.width, architecture.vocabulary, bias=False)
+        if not architecture.tie_embeddings:
+            self.lm_head = nn.Linear(architecture.hidden_size, architecture.vocab_size, bias=False)
         half = architecture.head_size // 2
         # In float64: float32 angles lose precision at late positions.
         frequencies = architecture.rope_theta ** (-torch.arange(half, dtype=torch.float64) / half)
-        turns = torch.arange(architecture.context, dtype=torch.float64).unsqueeze(1) * frequencies
+        turns = torch.arange(architecture.context_length, dtype=torch.float64).unsqueeze(1) * frequencies
         # Not persistent: they follow from the architecture, and Hugging Face's folders lack them.
         self.register_buffer("cosines", turns.cos().float(), persistent=False)
         self.register_buffer("sines", turns.sin().float(), persistent=False)
@@ -248,7 +273,7 @@ class Transformer(nn.Module):
                 continue
             # Two additions a layer: without the smaller scale the stream's variance grows with the depth.
             added = name.endswith(("o_proj.weight", "down_proj.weight"))
-            scale = 0.02 / math.sqrt(2 * self.architecture.layers) if added else 0.02
+            scale = 0.02 / math.sqrt(2 * self.architecture.num_layers) if added else 0.02
             parameter.copy_(torch.randn(parameter.shape, generator=random) * scale)
         return self
 
@@ -283,5 +308,5 @@ class Transformer(nn.Module):
 
     def compute_logits(self, hidden: Tensor) -> Tensor:
         """Return logits of the next token: [..., D] -> [..., V] in the model's dtype."""
-        weight = self.model.embed_tokens.weight if self.architecture.tied else self.lm_head.weight
+        weight = self.model.embed_tokens.weight if self.architecture.tie_embeddings else self.lm_head.weight
         return F.linear(hidden, weight)

@@ -40,8 +40,9 @@ def check_processes(device: str, processes: int) -> None:
     count = torch.cuda.device_count()
     if processes > count:
         raise UserError(
-            f"processes is {processes}, and torch sees {count} GPU{'s' if count != 1 else ''} here; lower "
-            "processes, or make more GPUs visible (CUDA_VISIBLE_DEVICES)"
+            f"num_processes is {processes}, and torch sees {count} GPU{'s' if count != 1 else ''} "
+            "here; lower "
+            "num_processes, or make more GPUs visible (CUDA_VISIBLE_DEVICES)"
         )
 
 
@@ -55,7 +56,7 @@ def check_memory(weights: int, device: str) -> None:
         raise UserError(
             f"architecture: a model of {weights:,} weights needs {needed / 1e9:,.1f} GB or more in training, "
             f"and the {'GPU' if device == 'cuda' else 'machine'} has {there / 1e9:,.1f} GB; lower "
-            "architecture.layers, architecture.width or tokenizer.vocabulary"
+            "architecture.num_layers, architecture.hidden_size or tokenizer.vocab_size"
         )
 
 
@@ -103,8 +104,8 @@ def compute_repeatably() -> None:
 def too_few_units(name: str, count: int, processes: int) -> str:
     """Return the message that a batch or the like cannot be shared among the processes."""
     return (
-        f"{name} is {count}, and processes is {processes}; each process needs one: raise {name}, "
-        "or lower processes"
+        f"{name} is {count}, and num_processes is {processes}; each process needs one: raise {name}, "
+        "or lower num_processes"
     )
 
 

@@ -66,7 +66,7 @@ class PPOTrainer(TrainingTask):
         on_event: EventCallback = lambda event: None,
         right_answers: Sequence[Example] = (),
     ) -> None:
-        parameters = parameters.with_derived_values(policy.architecture.width, len(prompts))
+        parameters = parameters.with_derived_values(policy.architecture.hidden_size, len(prompts))
         self.parameters = parameters
         self.on_event = on_event
         self.tokenizer = tokenizer
@@ -80,8 +80,8 @@ class PPOTrainer(TrainingTask):
         self.policy = ActorCritic(policy)
         self.learner = MixedPrecisionOptimizer(self.policy, parameters.optimizer, dtype, world)
         self.reference = reference.to(world.device, dtype)
-        self.width = max(len(prompt) for prompt in [*prompts, *held_out]) + parameters.new_tokens
-        self.kl_coefficient = parameters.kl_coefficient
+        self.width = max(len(prompt) for prompt in [*prompts, *held_out]) + parameters.max_new_tokens
+        self.kl_coefficient = parameters.init_kl_coef
         self.reference_length = 0.0
         self.seen = [0.0, 0.0]
         self.taken = 0
@@ -95,11 +95,11 @@ class PPOTrainer(TrainingTask):
         settings, end = self.parameters, self.tokenizer.end
         count = len(prompts)
         # For all rows, then cut: a row's numbers do not depend on the number of processes.
-        uniforms = seeded_rng(self.seed, *path).random((count, settings.new_tokens))
+        uniforms = seeded_rng(self.seed, *path).random((count, settings.max_new_tokens))
         share = self.world.shard_rows(count)
         mine = prompts[share]
         answers = generate_tokens(
-            self.policy.body, mine, settings.new_tokens, end,
+            self.policy.body, mine, settings.max_new_tokens, end,
             temperature=settings.temperature, uniforms=torch.from_numpy(uniforms[share]),
         )  # fmt: skip
         lengths = answers.lengths.tolist()
@@ -110,12 +110,12 @@ class PPOTrainer(TrainingTask):
         tokens = pad_rows(rows, end, self.width)[0].to(self.world.device)
         completions = answers.tokens.to(self.world.device)
         prompt_lengths = torch.tensor([len(prompt) for prompt in mine], device=self.world.device)
-        positions = completion_positions(prompt_lengths, settings.new_tokens, self.width)
-        steps = torch.arange(settings.new_tokens, device=self.world.device)
+        positions = completion_positions(prompt_lengths, settings.max_new_tokens, self.width)
+        steps = torch.arange(settings.max_new_tokens, device=self.world.device)
         mask = (steps < answers.lengths.to(self.world.device).unsqueeze(1)).float()
         logprobs, reference, values = (torch.zeros_like(mask) for _ in range(3))
         # Computed again by a training pass: the sampler's cached pass rounds differently.
-        for part in micro_batches(slice(0, len(mine)), settings.micro_batch or settings.batch):
+        for part in micro_batches(slice(0, len(mine)), settings.micro_batch_size or settings.batch_size):
             logits, values[part] = self.policy(tokens[part], positions[part])
             logprobs[part] = self._token_logprobs(logits, completions[part])
             hidden = gather_positions(self.reference(tokens[part]), positions[part])
@@ -139,16 +139,20 @@ class PPOTrainer(TrainingTask):
         settings = self.parameters
         lengths = rollouts.mask.sum(1)
         short = (1 - lengths / self.reference_length).clamp(min=0) if self.reference_length else 0.0
-        return rollouts.scores - settings.missing_end * (1 - rollouts.ended) - settings.length_weight * short
+        return (
+            rollouts.scores
+            - settings.missing_eos_penalty * (1 - rollouts.ended)
+            - settings.short_answer_penalty * short
+        )
 
     def optimizer_step(self, step: int) -> dict[str, float]:
         settings = self.parameters
-        chosen = batch_order(self.seed, step, settings.batch, len(self.prompts))
+        chosen = batch_order(self.seed, step, settings.batch_size, len(self.prompts))
         rollouts = self.roll_out([self.prompts[i] for i in chosen], (step, 1))
         self.reference_length = self.reference_length or rollouts.mask.sum(1).mean().item()
         rewards = whiten_values(self.token_rewards(rollouts), rollouts.mask, keep_mean=True)
         values = rollouts.values * rollouts.mask
-        advantages, returns = gae(rewards, values, rollouts.mask, settings.discount, settings.trace)
+        advantages, returns = gae(rewards, values, rollouts.mask, settings.gamma, settings.gae_lambda)
         advantages = whiten_values(advantages, rollouts.mask)
         before = copy.deepcopy(self.learner.state_dict())
         tries, undone = 0, True
@@ -179,10 +183,10 @@ class PPOTrainer(TrainingTask):
         """Take the optimizer steps on a step's answers; return their mean metrics."""
         settings = self.parameters
         sums: dict[str, float] = {}
-        size = settings.batch // settings.minibatches
-        for epoch in range(settings.epochs):
-            mixed = torch.from_numpy(seeded_rng(self.seed, step, 2, epoch).permutation(settings.batch))
-            for start in range(0, settings.batch, size):
+        size = settings.batch_size // settings.num_mini_batches
+        for epoch in range(settings.ppo_epochs):
+            mixed = torch.from_numpy(seeded_rng(self.seed, step, 2, epoch).permutation(settings.batch_size))
+            for start in range(0, settings.batch_size, size):
                 rows = mixed[start : start + size].to(self.world.device)
                 figures = self._train_minibatch(rollouts, advantages, returns, values, rows)
                 if epoch == 0 and start == 0:
@@ -191,7 +195,7 @@ class PPOTrainer(TrainingTask):
                 figures["gradient_norm"] = self.learner.step(scale)
                 for name, value in figures.items():
                     sums[name] = sums.get(name, 0.0) + value
-        count = settings.epochs * settings.minibatches
+        count = settings.ppo_epochs * settings.num_mini_batches
         means = {name: value / count for name, value in sums.items() if name != "ratio_off"}
         return {**means, "first_ratio_off": self.ratio_off}
 
@@ -201,16 +205,16 @@ class PPOTrainer(TrainingTask):
         settings = self.parameters
         total = rollouts.mask[rows].sum()
         sums = torch.zeros(5, device=self.world.device)
-        for part in micro_batches(self.world.shard_rows(len(rows)), settings.micro_batch):
+        for part in micro_batches(self.world.shard_rows(len(rows)), settings.micro_batch_size):
             mine = rows[part]
             mask = rollouts.mask[mine]
             logits, predicted = self.policy(rollouts.tokens[mine], rollouts.positions[mine])
             logprobs = self._token_logprobs(logits, rollouts.completions[mine])
             gain, clipped = policy_loss(
-                logprobs, rollouts.logprobs[mine], advantages[mine], mask, settings.clip
+                logprobs, rollouts.logprobs[mine], advantages[mine], mask, settings.clip_range
             )
-            error = value_loss(predicted, values[mine], returns[mine], mask, settings.value_clip)
-            ((gain + settings.value_weight * error) / total).backward()
+            error = value_loss(predicted, values[mine], returns[mine], mask, settings.value_clip_range)
+            ((gain + settings.vf_coef * error) / total).backward()
             self.learner.accumulate_grads()
             with torch.no_grad():
                 spread = (token_entropy(logits) * mask).sum()
@@ -266,7 +270,7 @@ class PPOTrainer(TrainingTask):
         count = len(rollouts.tokens)
         share = self.world.shard_rows(count)
         found = torch.zeros_like(rollouts.logprobs)
-        for part in micro_batches(share, self.parameters.micro_batch or self.parameters.batch):
+        for part in micro_batches(share, self.parameters.micro_batch_size or self.parameters.batch_size):
             logits, _ = self.policy(rollouts.tokens[part], rollouts.positions[part])
             found[part] = self._token_logprobs(logits, rollouts.completions[part])
         return self.world.gather_rows(found[share], count)
@@ -279,7 +283,7 @@ class PPOTrainer(TrainingTask):
         if settings.kl_target:
             # The proportional controller of Ziegler et al., 2019, with its clip at 0.2.
             error = min(0.2, max(-0.2, kl / settings.kl_target - 1))
-            self.kl_coefficient *= 1 + error * settings.batch / settings.kl_horizon
+            self.kl_coefficient *= 1 + error * settings.batch_size / settings.kl_horizon
 
     def evaluate_model(self) -> dict[str, float]:
         """Measure the policy on held-out prompts, and keep it if it is the best until now."""
@@ -348,7 +352,7 @@ class PPOTrainer(TrainingTask):
         }
 
     def describe_batch(self, step: int) -> str:
-        chosen = batch_order(self.seed, step, self.parameters.batch, len(self.prompts))
+        chosen = batch_order(self.seed, step, self.parameters.batch_size, len(self.prompts))
         first = self.tokenizer.decode(self.prompts[int(chosen[0])])
         return f"the answers to {first[:60]!r} and {len(chosen) - 1} more prompts"
 
@@ -411,26 +415,29 @@ def train_ppo(
     settings = PPOConfig.read(parameters)
     out.mkdir(parents=True, exist_ok=True)
     assistant, tokenizer = load_model(Path(policy))
-    context = assistant.architecture.context
-    room = context - settings.new_tokens
+    context = assistant.architecture.context_length
+    room = context - settings.max_new_tokens
     if room < 1:
         raise UserError(
-            f"rlhf.new_tokens is {settings.new_tokens} and the context {context}: no prompt fits before it"
+            f"rlhf.max_new_tokens is {settings.max_new_tokens} and the context {context}: no prompt "
+            "fits before it"
         )
     train_prompts, held_out = (
         read_prompts(Path(prompts) / split / "pairs", settings.sources, tokenizer, room, on_event)
         for split in ("train", "valid")
     )
-    if len(train_prompts) < settings.batch:
+    if len(train_prompts) < settings.batch_size:
         raise UserError(
             f"{len(train_prompts)} prompts fit rlhf.sources and the context of {context} tokens, fewer than "
-            f"one batch of {settings.batch}; add pairs, or lower rlhf.batch or rlhf.new_tokens"
+            f"one batch of {settings.batch_size}; add pairs, or lower rlhf.batch_size or rlhf.max_new_tokens"
         )
-    world.check_units(settings.batch // settings.minibatches, "rlhf.batch / rlhf.minibatches")
-    if held_out := held_out[: settings.held_out]:
+    world.check_units(
+        settings.batch_size // settings.num_mini_batches, "rlhf.batch_size / rlhf.num_mini_batches"
+    )
+    if held_out := held_out[: settings.num_eval_prompts]:
         world.check_units(len(held_out), "the number of held-out prompts")
     judge = load_reward(Path(reward), world.device, compute_dtype(world.device))
-    if judge.tokenizer.vocabulary != tokenizer.vocabulary:
+    if judge.tokenizer.vocab_size != tokenizer.vocab_size:
         raise UserError(f"{reward} was trained with another tokenizer than {policy}; train it again")
     reference, _ = load_model(Path(policy))
     right_answers = read_right_answers(each_row(Path(prompts) / "valid" / "pairs"), tokenizer, context)
@@ -441,7 +448,7 @@ def train_ppo(
     chosen = recipe.parameters
     on_event(
         Message(
-            f"{chosen.steps} steps of {chosen.batch} prompts at a learning rate of "
+            f"{chosen.steps} steps of {chosen.batch_size} prompts at a learning rate of "
             f"{chosen.optimizer.learning_rate:.2g}; at most {chosen.max_step_kl:.3g} nats a step and "
             f"{chosen.max_kl:.3g} from SFT"
         )

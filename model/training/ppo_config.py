@@ -29,80 +29,117 @@ class PolicyOptimizerParameters(OptimizerParameters):
 
 @dataclass(frozen=True)
 class PPOConfig(LoopParameters):
-    """The parameters of RLHF; `batch` counts the prompts answered a step.
+    """The parameters of RLHF by PPO; `batch_size` counts the prompts that are answered in one step.
 
-    Each step's answers are learned from in `epochs` passes of `minibatches` optimizer steps. `clip` keeps the
-    ratio of a token's new probability to its old one within 1 ± `clip` (`policy_loss` in model/nn/losses.py);
-    `value_clip` does the same for the change of a value (`value_loss`). The reward is
-    the reward model's score at the end token, less three prices. `missing_end` is the price of an answer
-    without end token. `length_weight` multiplies the share by which an answer is shorter than the assistant's
-    mean, as short answers are an easy way out. `kl_coefficient` multiplies the divergence token by token; it
-    adapts towards `kl_target` nats a completion over `kl_horizon` answers (`kl_target` 0: constant).
-    `sources` names the pairs whose prompts are answered (empty: all). An evaluation answers `held_out`
-    prompts of the validation split.
+    The reward of an answer is the reward model's score at the end token, less three penalties: for a missing
+    end token, for an answer shorter than SFT's mean, and for the divergence from the SFT model. Answers are
+    learned from with the clipped losses of model/nn/losses.py.
 
-    A step that moves the policy by more than `max_step_kl` nats an answer, or beyond `max_kl` nats from the
-    assistant, is undone and repeated at half the learning rate. The result is the evaluated step with the
-    highest held-out score within two bounds. One is `max_kl`; the other is `max_loss_increase`, the largest
-    relative increase of the loss on held-out right answers. The assistant itself is step 0. Values of 0 for
-    `steps`, `evaluate_every`, `kl_horizon`, `max_kl`, `max_step_kl` and `optimizer.learning_rate` are derived
-    from the size of the run.
+    A step that moves the policy by more than `max_step_kl`, or beyond `max_kl`, is undone and repeated at
+    half the learning rate. The result is the evaluated step with the highest held-out score within `max_kl`
+    and `max_loss_increase`. The SFT model itself is step 0. `with_derived_values` replaces each 0 that means
+    a derived value.
     """
 
     steps: int = 0
+    """Number of steps; 0: derived from the number of prompts."""
+
     optimizer: PolicyOptimizerParameters = field(default_factory=PolicyOptimizerParameters)
+    """The policy's optimizer; a `learning_rate` of 0 is derived from the model's width and the batch."""
+
     least_steps: ClassVar[int] = 0
 
     sources: tuple[str, ...] = ()
-    new_tokens: int = 64
+    """Sources whose pairs give the prompts; empty: all."""
+
+    max_new_tokens: int = 64
+    """Largest length of an answer in tokens, 1 or more."""
+
     temperature: float = 1.0
-    epochs: int = 4
-    minibatches: int = 2
-    clip: float = 0.2
-    value_clip: float = 0.2
-    value_weight: float = 0.1
-    discount: float = 1.0
-    trace: float = 0.95
-    kl_coefficient: float = 0.15
+    """Temperature of the answers and of their log-probabilities, above 0."""
+
+    ppo_epochs: int = 4
+    """Number of passes over a step's answers, 1 or more."""
+
+    num_mini_batches: int = 2
+    """Number of optimizer steps in each pass. It must divide `batch_size`."""
+
+    clip_range: float = 0.2
+    """Largest change of a token's probability ratio that is learned from: the ratio is clipped to 1 plus or
+    minus this, above 0."""
+
+    value_clip_range: float = 0.2
+    """Largest change of a value in one step that is learned from, above 0."""
+
+    vf_coef: float = 0.1
+    """Weight of the value loss, 0 or more."""
+
+    gamma: float = 1.0
+    """Discount factor of later rewards in the advantages, from 0 to 1."""
+
+    gae_lambda: float = 0.95
+    """λ of generalised advantage estimation, from 0 to 1."""
+
+    init_kl_coef: float = 0.15
+    """Penalty for each nat of divergence from the SFT model at the start, 0 or more."""
+
     kl_target: float = 6.0
+    """Divergence, in nats per answer, to which the penalty is adapted; 0: the penalty stays constant."""
+
     kl_horizon: float = 0.0
+    """Number of answers over which the penalty adapts; 0: an eighth of the run's answers."""
+
     max_kl: float = 0.0
+    """Largest divergence from the SFT model, in nats per answer; 0: twice `kl_target`, or 12 without one."""
+
     max_step_kl: float = 0.0
+    """Largest divergence that one step may add, in nats per answer; 0: an eighth of `max_kl`."""
+
     max_loss_increase: float = 0.15
-    missing_end: float = 1.0
-    length_weight: float = 0.0
-    held_out: int = 64
+    """Largest increase of the loss on held-out right answers over SFT's, as a share of SFT's loss, 0 or
+    more."""
+
+    missing_eos_penalty: float = 1.0
+    """Penalty for an answer without end token, 0 or more."""
+
+    short_answer_penalty: float = 0.0
+    """Penalty for an answer shorter than SFT's mean, times the share by which it is shorter; 0: none."""
+
+    num_eval_prompts: int = 64
+    """Number of prompts of the validation split that one evaluation answers; 0: none."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("new_tokens", "epochs", "minibatches"):
+        for name in ("max_new_tokens", "ppo_epochs", "num_mini_batches"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("temperature", "clip", "value_clip"):
+        for name in ("temperature", "clip_range", "value_clip_range"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
         for name in (
-            "value_weight",
-            "kl_coefficient",
+            "vf_coef",
+            "init_kl_coef",
             "kl_target",
             "kl_horizon",
             "max_kl",
             "max_step_kl",
             "max_loss_increase",
-            "missing_end",
-            "length_weight",
-            "held_out",
+            "missing_eos_penalty",
+            "short_answer_penalty",
+            "num_eval_prompts",
         ):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 or more")
-        check_bounds(self, 1, MOST_EPOCHS, "epochs")
-        check_bounds(self, 0, MOST_SAMPLES, "held_out")
-        for name in ("discount", "trace"):
+        check_bounds(self, 1, MOST_EPOCHS, "ppo_epochs")
+        check_bounds(self, 0, MOST_SAMPLES, "num_eval_prompts")
+        for name in ("gamma", "gae_lambda"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be from 0 to 1")
         # Minibatches of different sizes would weigh their answers differently.
-        if self.batch % self.minibatches:
-            raise ValueError(f"minibatches is {self.minibatches}; it must divide batch, {self.batch}")
+        if self.batch_size % self.num_mini_batches:
+            raise ValueError(
+                f"num_mini_batches is {self.num_mini_batches}; it must divide batch_size, {self.batch_size}"
+            )
 
     @classmethod
     def read(cls, values: dict[str, Any]) -> Self:
@@ -120,14 +157,16 @@ class PPOConfig(LoopParameters):
             width: The width of the policy.
             prompts: The number of training prompts.
         """
-        steps = self.steps or derive_steps(prompts, self.batch)
+        steps = self.steps or derive_steps(prompts, self.batch_size)
         max_kl = self.max_kl or derive_max_kl(self.kl_target)
-        rate = self.optimizer.learning_rate or derive_learning_rate(width, self.batch / self.minibatches)
+        rate = self.optimizer.learning_rate or derive_learning_rate(
+            width, self.batch_size / self.num_mini_batches
+        )
         return replace(
             self,
             steps=steps,
-            evaluate_every=self.evaluate_every or max(1, steps // EVALUATIONS),
-            kl_horizon=self.kl_horizon or derive_horizon(steps, self.batch),
+            eval_every=self.eval_every or max(1, steps // EVALUATIONS),
+            kl_horizon=self.kl_horizon or derive_horizon(steps, self.batch_size),
             max_kl=max_kl,
             max_step_kl=self.max_step_kl or derive_max_step_kl(max_kl),
             optimizer=replace(self.optimizer, learning_rate=rate),

@@ -30,19 +30,20 @@ from model.training.trainer import LoopParameters, Trainer, TrainingTask, micro_
 
 @dataclass(frozen=True)
 class PretrainParameters(LoopParameters):
-    """The parameters of pretraining; `batch` counts windows of the architecture's context.
+    """The parameters of pretraining; `batch_size` counts windows of the architecture's context."""
 
-    `evaluate_tokens` bounds the held-out tokens of one evaluation (0: all). `prompts` are continued at the
-    first, the middle and the last step, `sample_tokens` long, and kept for the report.
-    """
+    max_eval_tokens: int = 0
+    """Largest number of held-out tokens in one evaluation; 0: all."""
 
-    evaluate_tokens: int = 0
     prompts: tuple[str, ...] = ("The ", "In the beginning", "This film")
+    """Prompts that the model continues at the first, the middle and the last step, for the report."""
+
     sample_tokens: int = 40
+    """Length of these continuations in tokens, 1 or more."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_bounds(self, 0, math.inf, "evaluate_tokens")
+        check_bounds(self, 0, math.inf, "max_eval_tokens")
         check_bounds(self, 1, MOST_TOKENS, "sample_tokens")
 
 
@@ -71,18 +72,18 @@ class PretrainTrainer(TrainingTask):
             self.model, parameters.optimizer, compute_dtype(world.device), world
         )
         lengths = token_lengths(self.tokenizer)
-        context = architecture.context
+        context = architecture.context_length
         self.windows = WindowOrder(
-            TokenFile(tokenizer_folder, "train", lengths), context, parameters.batch, seed
+            TokenFile(tokenizer_folder, "train", lengths), context, parameters.batch_size, seed
         )
         self.valid = TokenFile(tokenizer_folder, "valid", lengths)
         # Refused here rather than after the training, when the held-out loss is measured.
         if not self.valid.num_windows(context):
             raise UserError(
                 f"the validation text has {len(self.valid.tokens)} tokens, fewer than one window of "
-                f"{context}; add text, or raise split.valid"
+                f"{context}; add text, or raise split.validation_fraction"
             )
-        self.tokens_per_step = parameters.batch * context
+        self.tokens_per_step = parameters.batch_size * context
         # On a CPU compilation takes 28 to 47 s and gains about a tenth, too little for runs of minutes.
         self.loss = torch.compile(self._window_loss) if world.device == "cuda" else self._window_loss
 
@@ -110,7 +111,11 @@ class PretrainTrainer(TrainingTask):
     def bits_per_byte(self, file: TokenFile) -> float:
         """Return the held-out loss in bits per byte of text, over windows from the first on."""
         return bits_per_byte(
-            self.model, file, self.world, self.parameters.evaluate_tokens, self.parameters.micro_batch or 16
+            self.model,
+            file,
+            self.world,
+            self.parameters.max_eval_tokens,
+            self.parameters.micro_batch_size or 16,
         )
 
     def on_checkpoint_sample(self, step: int) -> None:
@@ -153,7 +158,7 @@ def bits_per_byte(
         tokens: The most tokens that are read (0: all).
         rows: The windows of one pass.
     """
-    context = model.architecture.context
+    context = model.architecture.context_length
     windows = file.num_windows(context)
     if tokens:
         windows = max(1, min(windows, tokens // context))
@@ -172,7 +177,7 @@ def token_lengths(tokenizer: Tokenizer) -> np.ndarray:
     """Return the number of text bytes of each token, [vocabulary]; 0 for special tokens."""
     special = {tokenizer.end, tokenizer.user, tokenizer.assistant}
     return np.array(
-        [0 if i in special else len(tokenizer.piece_bytes(i)) for i in range(tokenizer.vocabulary)]
+        [0 if i in special else len(tokenizer.piece_bytes(i)) for i in range(tokenizer.vocab_size)]
     )
 
 

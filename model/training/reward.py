@@ -35,28 +35,35 @@ _TOGETHER = 16
 
 @dataclass(frozen=True)
 class RewardParameters(LoopParameters):
-    """The parameters of the reward model; `batch` counts groups of `group` texts.
+    """The parameters of the reward model; `batch_size` counts groups of `group_size` texts."""
 
-    In a group of ratings (one aspect and source), any two texts whose mean scores are at least `margin` apart
-    are a pair. `reference` samples of the assistant, at most `reference_tokens` long, normalise the scores to
-    mean 0 and deviation 1. `headline` names the sources of `pair_accuracy` (empty: all).
-    """
+    group_size: int = 8
+    """Number of texts of one aspect and source that are compared with each other: an even number, 2 or
+    more."""
 
-    group: int = 8
     margin: float = 1.0
-    reference: int = 256
+    """Smallest difference between the mean scores of two texts that form a pair, above 0."""
+
+    num_reference_samples: int = 256
+    """Number of the SFT model's answers, 2 or more, that normalise scores to mean 0 and deviation 1."""
+
     reference_tokens: int = 64
-    headline: tuple[str, ...] = ()
+    """Largest length of these answers in tokens, 1 or more."""
+
+    headline_sources: tuple[str, ...] = ()
+    """Sources over which `pair_accuracy` is averaged; empty: all."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.group < 2 or self.group % 2:
-            raise ValueError(f"group is {self.group}; it must be an even number of texts, 2 or more")
+        if self.group_size < 2 or self.group_size % 2:
+            raise ValueError(
+                f"group_size is {self.group_size}; it must be an even number of texts, 2 or more"
+            )
         if self.margin <= 0:
             raise ValueError(f"margin is {self.margin}; it must be above 0")
-        if self.reference < 2 or self.reference_tokens < 1:
-            raise ValueError("reference must be at least 2 samples, of at least 1 token (reference_tokens)")
-        check_bounds(self, 2, MOST_SAMPLES, "reference", "group")
+        if self.num_reference_samples < 2 or self.reference_tokens < 1:
+            raise ValueError("num_reference_samples must be at least 2, and reference_tokens at least 1")
+        check_bounds(self, 2, MOST_SAMPLES, "num_reference_samples", "group_size")
 
 
 class RewardModel(nn.Module):
@@ -69,7 +76,7 @@ class RewardModel(nn.Module):
         super().__init__()
         self.body = body
         self.tokenizer = tokenizer
-        width = body.architecture.width
+        width = body.architecture.hidden_size
         self.head = nn.Linear(width, 1)
         random = torch.Generator().manual_seed(seed)
         with torch.no_grad():
@@ -104,7 +111,7 @@ class RewardModel(nn.Module):
 
         A row longer than the context keeps its last tokens.
         """
-        context = self.body.architecture.context
+        context = self.body.architecture.context_length
         return (self.raw_scores([row[-context:] for row in rows]).cpu() - self.mean) / self.deviation
 
 
@@ -148,19 +155,21 @@ class RewardTrainer(TrainingTask):
         self.seed = seed
         self.world = world
         body, self.tokenizer = load_model(base)
-        context = body.architecture.context
+        context = body.architecture.context_length
         self.model = RewardModel(body, self.tokenizer, seed)
         self.learner = MixedPrecisionOptimizer(
             self.model, parameters.optimizer, compute_dtype(world.device), world
         )
         self.labels = PreferenceDataset(
-            labels, self.tokenizer, context, parameters.group, parameters.margin, on_event
+            labels, self.tokenizer, context, parameters.group_size, parameters.margin, on_event
         )
         self.valid = HeldOutPairs(labels / "pairs.valid.jsonl", self.tokenizer, context)
-        if self.labels.groups < parameters.batch:
+        if self.labels.groups < parameters.batch_size:
             raise UserError(
-                f"the training labels make {self.labels.groups} groups of {parameters.group} texts, fewer "
-                f"than one batch of {parameters.batch}; add labels, or lower reward.batch or reward.group"
+                f"the training labels make {self.labels.groups} groups of {parameters.group_size} "
+                "texts, fewer "
+                f"than one batch of {parameters.batch_size}; add labels, or lower reward.batch_size or "
+                "reward.group_size"
             )
         if not self.labels.has_preferences:
             raise UserError(
@@ -169,7 +178,7 @@ class RewardTrainer(TrainingTask):
             )
         self.prompts = self._reference_prompts(context)
         tokens = sum(len(row) for row in self.labels.ratings + self.labels.chosen + self.labels.rejected)
-        self.tokens_per_step = tokens * parameters.batch / self.labels.groups
+        self.tokens_per_step = tokens * parameters.batch_size / self.labels.groups
         self._groups: tuple[int, list[Group]] = (-1, [])
 
     def _reference_prompts(self, context: int) -> list[list[int]]:
@@ -186,14 +195,14 @@ class RewardTrainer(TrainingTask):
 
     def _group_batch(self, step: int) -> list[Group]:
         # Whole batches only: groups left over wait for the next epoch's order.
-        each = self.labels.groups // self.parameters.batch
+        each = self.labels.groups // self.parameters.batch_size
         epoch, within = divmod(step, each)
         if self._groups[0] != epoch:
             self._groups = (epoch, self.labels.epoch_groups(self.seed, epoch))
         # Groups are in the order of strata, so batches draw from all of them.
         mixed = seeded_rng(self.seed, epoch, 2).permutation(self.labels.groups)
-        start = within * self.parameters.batch
-        return [self._groups[1][i] for i in mixed[start : start + self.parameters.batch]]
+        start = within * self.parameters.batch_size
+        return [self._groups[1][i] for i in mixed[start : start + self.parameters.batch_size]]
 
     def optimizer_step(self, step: int) -> dict[str, float]:
         groups = self._group_batch(step)
@@ -215,7 +224,10 @@ class RewardTrainer(TrainingTask):
 
     def describe_batch(self, step: int) -> str:
         text = self.tokenizer.decode(self._group_batch(step)[0].rows[0])
-        return f"the group of labels with the text {text[:60]!r} and {self.parameters.batch - 1} more groups"
+        return (
+            f"the group of labels with the text {text[:60]!r} and {self.parameters.batch_size - 1} "
+            "more groups"
+        )
 
     @torch.no_grad()
     def pair_accuracy(self) -> tuple[dict[str, float], float]:
@@ -230,7 +242,7 @@ class RewardTrainer(TrainingTask):
         accuracy, loss = self.pair_accuracy()
         return {
             "valid_loss": loss,
-            "pair_accuracy": headline_accuracy(accuracy, self.parameters.headline),
+            "pair_accuracy": headline_accuracy(accuracy, self.parameters.headline_sources),
             **{f"pair_accuracy/{name}": value for name, value in accuracy.items()},
         }
 
@@ -241,7 +253,7 @@ class RewardTrainer(TrainingTask):
             base, dtype=compute_dtype(self.world.device), device=self.world.device
         )
         settings, prompts = self.parameters, self.prompts
-        chosen = seeded_rng(self.seed, 3).permutation(len(prompts))[: settings.reference]
+        chosen = seeded_rng(self.seed, 3).permutation(len(prompts))[: settings.num_reference_samples]
         # Scores have no zero of their own; the assistant's samples give RLHF's reward a scale.
         samples = generate_tokens(
             assistant, [prompts[i] for i in chosen], settings.reference_tokens, tokenizer.end, seed=self.seed

@@ -16,7 +16,7 @@ class ActorCritic(nn.Module):
     def __init__(self, body: Transformer) -> None:
         super().__init__()
         self.body = body
-        self.value = nn.Linear(body.architecture.width, 1)
+        self.value = nn.Linear(body.architecture.hidden_size, 1)
         # With zero values the first advantages come from the rewards alone.
         nn.init.zeros_(self.value.weight)
         nn.init.zeros_(self.value.bias)

@@ -25,12 +25,11 @@ from model.training.trainer import LoopParameters, Trainer, TrainingTask, micro_
 
 @dataclass(frozen=True)
 class SFTParameters(LoopParameters):
-    """The parameters of fine-tuning; `batch` counts rows of the context, each packed with several pairs.
-
-    `from_random` starts from random weights instead of the base model's, to measure the gain of pretraining.
-    """
+    """The parameters of fine-tuning; `batch_size` counts rows of the context, each packed with "
+    "several pairs."""
 
     from_random: bool = False
+    """Whether to start from random weights instead of the base model, to measure what pretraining gives."""
 
 
 class SFTTrainer(TrainingTask):
@@ -62,28 +61,31 @@ class SFTTrainer(TrainingTask):
             self.model, parameters.optimizer, compute_dtype(world.device), world
         )
         # An example's last token is a target only, so it may be one token longer than the context.
-        longest = self.architecture.context + 1
+        longest = self.architecture.context_length + 1
         self.train, self.valid = (
             examples_of(each_row(pairs / split / "pairs"), self.tokenizer, longest)
             for split in ("train", "valid")
         )
         self.packing = self._pack_examples(self.train)
         self.valid_packing = self._pack_examples(self.valid)
-        if len(self.packing.rows) < parameters.batch:
+        if len(self.packing.rows) < parameters.batch_size:
             raise UserError(
-                f"the training pairs fill {len(self.packing.rows)} rows of {self.architecture.context} "
-                f"tokens, fewer than one batch of {parameters.batch}; add pairs, or lower sft.batch"
+                f"the training pairs fill {len(self.packing.rows)} rows of "
+                f"{self.architecture.context_length} "
+                f"tokens, fewer than one batch of {parameters.batch_size}; add pairs, or lower sft.batch_size"
             )
         for name, examples in (("training", self.train), ("validation", self.valid)):
             say_what_is_left_out(examples, f"{name} pairs", longest, "are left out", on_event)
         lengths = self.train.lengths
         filled = sum(lengths[i] - 1 for row in self.packing.rows for i in row)
-        self.tokens_per_step = parameters.batch * filled / len(self.packing.rows)
+        self.tokens_per_step = parameters.batch_size * filled / len(self.packing.rows)
         # On a CPU compilation takes longer than it saves in a run of minutes.
         self.loss = torch.compile(self._batch_loss) if world.device == "cuda" else self._batch_loss
 
     def _pack_examples(self, examples: Examples) -> Packing:
-        return Packing.pack_examples([length - 1 for length in examples.lengths], self.architecture.context)
+        return Packing.pack_examples(
+            [length - 1 for length in examples.lengths], self.architecture.context_length
+        )
 
     def _batch_loss(self, tokens: Tensor, targets: Tensor, documents: Tensor) -> Tensor:
         logits = self.model.compute_logits(self.model(tokens, documents=documents))
@@ -91,12 +93,12 @@ class SFTTrainer(TrainingTask):
 
     def _packed_batch(self, rows: Sequence[Sequence[int]], examples: Examples) -> PackedBatch:
         laid_out = PackedBatch.from_rows(
-            [[examples[i] for i in row] for row in rows], self.architecture.context, self.tokenizer.end
+            [[examples[i] for i in row] for row in rows], self.architecture.context_length, self.tokenizer.end
         )
         return laid_out.to(self.world.device)
 
     def optimizer_step(self, step: int) -> dict[str, float]:
-        chosen = batch_order(self.seed, step, self.parameters.batch, len(self.packing.rows))
+        chosen = batch_order(self.seed, step, self.parameters.batch_size, len(self.packing.rows))
         batch = self._packed_batch([self.packing.rows[i] for i in chosen], self.train)
         return supervised_update(
             self.learner, self.parameters, step, len(chosen), batch.num_targets,
@@ -104,7 +106,7 @@ class SFTTrainer(TrainingTask):
         )  # fmt: skip
 
     def describe_batch(self, step: int) -> str:
-        chosen = batch_order(self.seed, step, self.parameters.batch, len(self.packing.rows))
+        chosen = batch_order(self.seed, step, self.parameters.batch_size, len(self.packing.rows))
         pairs = sorted(i for row in chosen for i in self.packing.rows[row])
         lines = ", ".join(str(i + 1) for i in pairs[:8])
         return f"the training pairs on lines {lines}, …, counted over all shards"
@@ -116,7 +118,7 @@ class SFTTrainer(TrainingTask):
             return {}
         share = self.world.shard_rows(len(rows))
         sums = torch.zeros(2, device=self.world.device)
-        for part in micro_batches(share, self.parameters.micro_batch or self.parameters.batch):
+        for part in micro_batches(share, self.parameters.micro_batch_size or self.parameters.batch_size):
             batch = self._packed_batch(rows[part], self.valid)
             loss = self.loss(batch.tokens, batch.targets, batch.documents)
             # Summed by tokens: packed rows hold different numbers of targets.

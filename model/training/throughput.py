@@ -37,12 +37,12 @@ def measure_pace(architecture: ModelConfig, batch: int, device: str, seconds: fl
     parameters = LoopParameters(optimizer=OptimizerParameters(muon_learning_rate=0.01))
     model = Transformer(architecture).init_weights(0)
     learner = MixedPrecisionOptimizer(model, parameters.optimizer, compute_dtype(device), world)
-    drawn = seeded_rng(0).integers(architecture.vocabulary, size=(batch, architecture.context + 1))
+    drawn = seeded_rng(0).integers(architecture.vocab_size, size=(batch, architecture.context_length + 1))
     tokens = torch.from_numpy(drawn).to(device)
 
     def step(number: int) -> float:
         supervised_update(
-            learner, parameters, number, batch, batch * architecture.context,
+            learner, parameters, number, batch, batch * architecture.context_length,
             lambda part: next_token_loss(
                 model.compute_logits(model(tokens[part, :-1])).flatten(0, 1), tokens[part, 1:].flatten()
             ),
@@ -61,7 +61,7 @@ def measure_pace(architecture: ModelConfig, batch: int, device: str, seconds: fl
         before, now = now, step(WARM + len(took))
         took.append(now - before)
     # The median: a step that another program delayed says nothing about the others.
-    return Pace(batch * architecture.context / max(median(took), 1e-9), len(took))
+    return Pace(batch * architecture.context_length / max(median(took), 1e-9), len(took))
 
 
 def on_one_thread(architecture: ModelConfig, batch: int, device: str, seconds: float) -> float:

@@ -46,32 +46,47 @@ SKIPS_ALLOWED = 10
 
 @dataclass(frozen=True)
 class LoopParameters:
-    """The length of a training, and its evaluations and checkpoints.
-
-    `batch` counts the recipe's units (rows, groups, prompts) of one step over all devices; `micro_batch`
-    those that go through the model at once on one device (0: all). `evaluate_every` and `checkpoint_every`
-    count steps (0: only the last). `checkpoint_seconds` is the most work that a kill may cost (0: no limit),
-    as long as writing checkpoints takes at most a tenth of the time. `patience` stops after so many
-    evaluations in a row without a new best held-out loss, and keeps the best weights (0: off).
-    """
+    """The length of a training, and its evaluations and checkpoints."""
 
     steps: int = 1000
-    batch: int = 16
-    micro_batch: int = 0
-    evaluate_every: int = 0
-    checkpoint_every: int = 200
-    checkpoint_seconds: float = 20.0
-    patience: int = 0
+    """Number of optimizer steps, 1 or more."""
+
+    batch_size: int = 16
+    """Units of one step over all devices, 1 or more: windows of the context (`pretrain`), packed rows
+    (`sft`), groups of texts (`reward`), prompts (`rlhf`)."""
+
+    micro_batch_size: int = 0
+    """Units that go through the model at once on one device; 0: all. It changes the memory, not the
+    result."""
+
+    eval_every: int = 0
+    """Steps between evaluations on the validation split; 0: only before the first step and after the
+    last."""
+
+    save_every: int = 200
+    """Steps between checkpoints; 0: only after the last step."""
+
+    max_save_interval_seconds: float = 20.0
+    """Seconds of work after which a checkpoint is also written, if writing takes at most a tenth of the
+    time; 0: never."""
+
+    early_stopping_patience: int = 0
+    """Number of evaluations in a row without a lower held-out loss after which the training stops and keeps
+    the best weights; 0: off."""
+
     optimizer: OptimizerParameters = field(default_factory=OptimizerParameters)
+    """The optimizers and the learning-rate schedule."""
+
     # 0 in a recipe that derives the number of steps.
     least_steps: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         check_bounds(self, self.least_steps, MOST_STEPS, "steps")
-        check_bounds(self, 1, MOST_STEPS, "batch")
+        check_bounds(self, 1, MOST_STEPS, "batch_size")
         check_bounds(
             self, 0, MOST_STEPS,
-            "micro_batch", "evaluate_every", "checkpoint_every", "checkpoint_seconds", "patience",
+            "micro_batch_size", "eval_every", "save_every", "max_save_interval_seconds",
+            "early_stopping_patience",
         )  # fmt: skip
 
     @classmethod
@@ -148,7 +163,7 @@ def supervised_update(
         FloatingPointError: The loss or the gradient is not finite.
     """
     total = torch.zeros((), device=learner.world.device)
-    for part in micro_batches(learner.world.shard_rows(units), parameters.micro_batch):
+    for part in micro_batches(learner.world.shard_rows(units), parameters.micro_batch_size):
         loss = loss_of(part) / weight
         loss.backward()
         learner.accumulate_grads()
@@ -192,7 +207,7 @@ class Trainer:
         self.seed = seed
         self.on_event = on_event
         self.world = recipe.learner.world
-        self.world.check_units(parameters.batch, "batch")
+        self.world.check_units(parameters.batch_size, "batch_size")
         self.step = 0
         self.skipped: list[int] = []
         self.best = math.inf
@@ -248,11 +263,11 @@ class Trainer:
         self._report_message(self.figures)
         parameters = self.parameters
         last = self.step == parameters.steps
-        if last or (parameters.evaluate_every and self.step % parameters.evaluate_every == 0):
+        if last or (parameters.eval_every and self.step % parameters.eval_every == 0):
             self._run_evaluation()
         if last or self._is_stale() or self.step == parameters.steps // 2:
             self.recipe.on_checkpoint_sample(self.step)
-        if last or (parameters.checkpoint_every and self.step % parameters.checkpoint_every == 0):
+        if last or (parameters.save_every and self.step % parameters.save_every == 0):
             self._save_checkpoint()
 
     def _skip_batch(self, step: int, error: FloatingPointError) -> None:
@@ -284,7 +299,7 @@ class Trainer:
         value = figures.get(self.recipe.best_by, math.inf)
         if value < self.best:
             self.best, self.stale = value, 0
-            if self.parameters.patience and self.is_main_process:
+            if self.parameters.early_stopping_patience and self.is_main_process:
                 write_synced(self.folder / BEST, dict(self.recipe.learner.master_state()))
         else:
             self.stale += 1
@@ -292,7 +307,7 @@ class Trainer:
         self.on_event(Evaluation(step=self.step, metrics=figures))
 
     def _is_stale(self) -> bool:
-        return 0 < self.parameters.patience <= self.stale
+        return 0 < self.parameters.early_stopping_patience <= self.stale
 
     def _finish_training(self) -> dict[str, float]:
         if self._is_stale():
@@ -300,7 +315,7 @@ class Trainer:
                 f"stopped after step {self.step}: no better {self.recipe.best_by} than {self.best:.4f} "
                 f"in {self.stale} evaluations"
             )
-        if self.parameters.patience and self.best < math.inf:
+        if self.parameters.early_stopping_patience and self.best < math.inf:
             self._load_best()
         self.world.wait_for_all()
         self.on_event(Usage(tokens=round(self.recipe.tokens_per_step * self.taken)))
@@ -340,7 +355,7 @@ class Trainer:
 
     def _evaluation_seconds_left(self) -> float:
         """Return the estimated seconds of the evaluations to come, from the mean of those so far."""
-        every, steps = self.parameters.evaluate_every, self.parameters.steps
+        every, steps = self.parameters.eval_every, self.parameters.steps
         coming = steps // every - self.step // every if every else 0
         if self.step < steps and (not every or steps % every):
             coming += 1
@@ -355,7 +370,7 @@ class Trainer:
         self.on_event(Message(text))
 
     def _is_checkpoint_due(self) -> bool:
-        wanted = self.parameters.checkpoint_seconds
+        wanted = self.parameters.max_save_interval_seconds
         return wanted > 0 and time.monotonic() - self.saved >= max(wanted, self.saving / SAVING_SHARE)
 
     def _save_checkpoint(self) -> None:

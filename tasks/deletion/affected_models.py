@@ -17,6 +17,7 @@ from mlflow import MlflowClient
 from model.errors import UserError
 from model.evaluation.evaluate_config import REWARD_MODEL
 from tasks.common.names import shown_name
+from tasks.common.old_keys import rename_stage_parameters
 from tasks.data.groups import group_of
 from tasks.data.records import LABEL_KINDS, TYPES, annotators_of, list_shards, naming_row
 from tasks.data.splits import SPLITS, SplitParameters, split_of
@@ -248,8 +249,11 @@ def _find_rows(
                     counts[kind, part] += sum(1 for _ in _matching_lines(path, kind, sought, ids, people))
         return +counts, True
     within = f"tags.`{PARENT}` = '{run}' and tags.`chatmill.key` LIKE '%' and tags.`chatmill.stage` ="
-    params = search_runs(client, f"{within} 'split'", most=1)[0].data.params
-    parameters = SplitParameters(float(params["valid"]), float(params["test"]), params.get("salt", ""))
+    recorded = search_runs(client, f"{within} 'split'", most=1)[0].data.params
+    params = rename_stage_parameters("split", recorded)
+    parameters = SplitParameters(
+        float(params["validation_fraction"]), float(params["test_fraction"]), params.get("salt", "")
+    )
     files = _version_files(root, split.data, kinds)
     if files is None:
         return None

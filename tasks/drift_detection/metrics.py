@@ -29,29 +29,34 @@ MEDIAN = 2  # among the quantiles of a profile
 
 @dataclass(frozen=True)
 class Bars:
-    """The threshold of each measure; a larger distance is reported.
+    """The threshold of each measure, 0 or more; a larger distance is reported as drift."""
 
-    Attributes:
-        lengths: Kolmogorov-Smirnov distance of the rows' lengths.
-        vocabulary: Jensen-Shannon distance of the words.
-        new_words: Rise of the share of words outside the champion's most common ones.
-        sources: Jensen-Shannon distance of the sources.
-        unknown_pieces: Share of tokens that the champion's training text lacks.
-        bytes_per_token: Difference relative to the champion's value.
-        labels: Kolmogorov-Smirnov distance of scores, and Jensen-Shannon distance of choices.
-        agreement: Fall of Krippendorff's alpha.
-        loss: Rise relative to the champion's loss.
-    """
+    max_length_shift: float = 0.1
+    """Words per row: Kolmogorov-Smirnov statistic, the largest gap between the cumulative shares."""
 
-    lengths: float = 0.1
-    vocabulary: float = 0.2
-    new_words: float = 0.05
-    sources: float = 0.2
-    unknown_pieces: float = 0.01
-    bytes_per_token: float = 0.1
-    labels: float = 0.1
-    agreement: float = 0.1
-    loss: float = 0.1
+    max_vocab_shift: float = 0.2
+    """Distribution of words: Jensen-Shannon distance, the root of the divergence in bits."""
+
+    max_oov_increase: float = 0.05
+    """Increase in the share of words outside the champion's 5,000 most common words."""
+
+    max_source_shift: float = 0.2
+    """Mix of sources: Jensen-Shannon distance."""
+
+    max_unseen_tokens: float = 0.01
+    """Share of tokens, of the champion's tokenizer, that do not occur in the champion's training text."""
+
+    max_bytes_per_token_change: float = 0.1
+    """Change in bytes per token of the champion's tokenizer, relative to the earlier value."""
+
+    max_label_shift: float = 0.1
+    """Labels: Kolmogorov-Smirnov statistic of scores, Jensen-Shannon distance of choices."""
+
+    max_agreement_decrease: float = 0.1
+    """Decrease of Krippendorff's alpha."""
+
+    max_loss_increase: float = 0.1
+    """Loss of the champion on new rows above its held-out loss, relative to the held-out loss."""
 
     def __post_init__(self) -> None:
         for each in fields(Bars):
@@ -147,7 +152,7 @@ def profiles_apart(
             fell = max(0.0, agreed.alpha - other.alpha)
             yield Measure(
                 f"agreement/{stratum}", "Krippendorff's alpha", agreed.alpha, other.alpha, fell,
-                bars.agreement, "fall",
+                bars.max_agreement_decrease, "fall",
             )  # fmt: skip
 
 
@@ -156,21 +161,25 @@ def _kinds_apart(
 ) -> Iterator[Measure]:
     medians = (old.quantiles[MEDIAN], new.quantiles[MEDIAN])
     lengths = kolmogorov_smirnov(old.lengths, new.lengths)
-    yield _make_measure(f"lengths/{kind}", "words a row, median", medians, lengths, bars.lengths, _GAP)
+    yield _make_measure(
+        f"lengths/{kind}", "words a row, median", medians, lengths, bars.max_length_shift, _GAP
+    )
     if old.words and new.words:
         # A profile names only the most common words. The number of all other words follows from the total.
         counts = (list(old.top.values()), [sample.words[word] for word in old.top])
         words = jensen_shannon(*map(_common_words, counts, (old.words, new.words)))
         outside = (old.words - sum(counts[0]), new.words - sum(counts[1]))
         distinct = (old.distinct, new.distinct)
-        yield _make_measure(f"vocabulary/{kind}", "different words", distinct, words, bars.vocabulary, _ROOT)
+        yield _make_measure(
+            f"vocabulary/{kind}", "different words", distinct, words, bars.max_vocab_shift, _ROOT
+        )
         shares = (outside[0] / old.words, outside[1] / new.words)
         more = max(0.0, shares[1] - shares[0])
         of = "share of words outside the champion's commonest"
-        yield Measure(f"new_words/{kind}", of, *shares, more, bars.new_words, "rise")
+        yield Measure(f"new_words/{kind}", of, *shares, more, bars.max_oov_increase, "rise")
     mix = jensen_shannon(*laid_out(old.sources, new.sources))
     several = (len(old.sources), len(new.sources))
-    yield _make_measure(f"sources/{kind}", "sources", several, mix, bars.sources, _ROOT)
+    yield _make_measure(f"sources/{kind}", "sources", several, mix, bars.max_source_shift, _ROOT)
 
 
 def _common_words(counts: list[int], total: int) -> list[int]:
@@ -191,14 +200,16 @@ def _labels_apart(before: Profile, now: Profile, bars: Bars, rows: int) -> Itera
         values = sorted({*old, *new}, key=float)
         apart = kolmogorov_smirnov(*([found.get(value, 0) for value in values] for found in (old, new)))
         means = (_mean_value(old), _mean_value(new))
-        yield _make_measure(f"labels/{stratum}", "score, mean", means, apart, bars.labels, _GAP)
+        yield _make_measure(f"labels/{stratum}", "score, mean", means, apart, bars.max_label_shift, _GAP)
     for stratum, old in before.choices.items():
         new = now.choices.get(stratum, {})
         if min(sum(old.values()), sum(new.values())) < rows:
             continue
         apart = jensen_shannon(*laid_out(old, new))
         shares = (old.get("a", 0) / sum(old.values()), new.get("a", 0) / sum(new.values()))
-        yield _make_measure(f"labels/{stratum}", "share of choices of a", shares, apart, bars.labels, _ROOT)
+        yield _make_measure(
+            f"labels/{stratum}", "share of choices of a", shares, apart, bars.max_label_shift, _ROOT
+        )
 
 
 def tokens_apart(model: Path, before: Profile, split: Path, share: float, bars: Bars) -> Iterator[Measure]:
@@ -211,11 +222,13 @@ def tokens_apart(model: Path, before: Profile, split: Path, share: float, bars: 
         return
     unknown = float(counts[: len(known)][~known].sum() + counts[len(known) :].sum()) / total
     of = "share of tokens that the champion's training text lacks"
-    yield Measure("unknown_pieces/text", of, 0.0, unknown, unknown, bars.unknown_pieces, "share")
+    yield Measure("unknown_pieces/text", of, 0.0, unknown, unknown, bars.max_unseen_tokens, "share")
     reach = (before.pieces.bytes / before.pieces.tokens, size / total)
     apart = abs(reach[1] / reach[0] - 1)
     of = "bytes a token of the champion's"
-    yield Measure("bytes_per_token/text", of, *reach, apart, bars.bytes_per_token, "relative difference")
+    yield Measure(
+        "bytes_per_token/text", of, *reach, apart, bars.max_bytes_per_token_change, "relative difference"
+    )
 
 
 def measure_loss_drift(
@@ -254,7 +267,7 @@ def measure_loss_drift(
         if name in losses and held_out.get(name):
             rise = max(0.0, losses[name] / held_out[name] - 1)
             both = (held_out[name], losses[name])
-            yield Measure(f"loss/{kind}", of, *both, rise, bars.loss, "relative rise")
+            yield Measure(f"loss/{kind}", of, *both, rise, bars.max_loss_increase, "relative rise")
 
 
 def _choose_rows(split: Path, kind: str, new: Newness) -> Iterator[dict[str, Any]]:

@@ -212,7 +212,7 @@ def make_profile(split: Path, tokenizer: Path, samples: Mapping[str, Sample]) ->
     """
     encoder = Tokenizer.load(tokenizer)
     counts, size = count_tokens(encoder, split, samples["text"].share)
-    met = np.packbits(_met_tokens(tokenizer, encoder.vocabulary)).tobytes().hex()
+    met = np.packbits(_met_tokens(tokenizer, encoder.vocab_size)).tobytes().hex()
     scores, agreed = _profile_ratings(split)
     choices, compared = _profile_comparisons(split)
     return Profile(
@@ -226,10 +226,10 @@ def make_profile(split: Path, tokenizer: Path, samples: Mapping[str, Sample]) ->
 
 def count_tokens(encoder: Tokenizer, split: Path, share: float) -> tuple[np.ndarray, int]:
     """Return the count of each token in the sampled text, [vocabulary], and the size of the text in bytes."""
-    counts = np.zeros(encoder.vocabulary, np.int64)
+    counts = np.zeros(encoder.vocab_size, np.int64)
     size = 0
     for row in sample_rows(split, "text", share):
-        counts += np.bincount(encoder.encode_documents([row["text"]]), minlength=encoder.vocabulary)
+        counts += np.bincount(encoder.encode_documents([row["text"]]), minlength=encoder.vocab_size)
         size += len(row["text"].encode())
     # The end token after each text is not part of the text.
     counts[encoder.end] = 0

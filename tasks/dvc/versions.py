@@ -90,11 +90,11 @@ def explain_mismatch(pointer: dict[str, Any], found: str) -> str:
     if is_former_layout(pointer):
         return (
             f"data.dvc names a version of the former layout, a file a kind, and data/ is in shards now "
-            f"({found}); take it once with `--set data.accept=true`, then commit data.dvc"
+            f"({found}); take it once with `--set data.accept_changes=true`, then commit data.dvc"
         )
     return (
         f"the sources are those of data.dvc, but their rows have the hash {found} and data.dvc says "
-        f"{pointer['md5']}: the parsers changed; set data.accept=true to take it as a new version"
+        f"{pointer['md5']}: the parsers changed; set data.accept_changes=true to take it as a new version"
     )
 
 

@@ -92,7 +92,7 @@ class ProcessPool:
             self.end()
             raise UserError(
                 "a process that worked on the data was killed, most likely for want of memory; "
-                "set spread.workers lower"
+                "set parallel.workers lower"
             ) from error
         finally:
             if waiting:

@@ -46,7 +46,7 @@ class Proposal:
         format: The format.
         files: Globs or names of its files.
         columns: The file's own column names by the names that formats know.
-        documents: Whether a plain file is one document, or each paragraph is one.
+        document_unit: Whether a plain file is one document, or each paragraph is one.
         size: Bytes of the files.
         share: The share of the files that was read.
         rows: The rows of that share.
@@ -60,7 +60,7 @@ class Proposal:
     format: str
     files: tuple[str, ...]
     columns: dict[str, str]
-    documents: Literal["file", "paragraph"]
+    document_unit: Literal["file", "paragraph"]
     size: int
     share: float
     rows: tuple[Record, ...]
@@ -376,7 +376,7 @@ def _read_rows(
     known = find_format(guessed.format)
     prose = known.unit == "file" and _file_ending(paths[0]) in (".txt", ".md")
     documents: Literal["file", "paragraph"] = "paragraph" if prose and len(paths) < _FEW else "file"
-    reading = replace(ParseOptions(name), documents=documents, columns=guessed.columns)
+    reading = replace(ParseOptions(name), document_unit=documents, columns=guessed.columns)
     size = sum(path.stat().st_size for path in paths)
     every: list[ParsedRow] = []
     read, tally = 0, SkipCounts()

@@ -198,7 +198,7 @@ def _makes_sentences(amount: Amount, found: Plan) -> bool:
     section = found.sections.get("sft")
     # Of very many pairs a part of an epoch is enough.
     passes = min(SENTENCE_PASSES, SENTENCE_PAIRS / max(1, amount.pairs))
-    return section is None or section["steps"] * section["batch"] >= passes * _pair_rows(amount, shape)
+    return section is None or section["steps"] * section["batch_size"] >= passes * _pair_rows(amount, shape)
 
 
 def _plan_budget(amount: Amount, machine: Machine, budget: float) -> Plan:
@@ -208,7 +208,7 @@ def _plan_budget(amount: Amount, machine: Machine, budget: float) -> Plan:
     context = _context_length(amount, bounds[bound])
     index = _find_rung(bounds[bound], context, amount.vocabulary)
     shape, pace, tokens = _largest_within(index, context, amount, machine, budget * _time_share("pretrain"))
-    wide = shape.width
+    wide = shape.hidden_size
     taken = min(tokens, round(pace * budget * _time_share("pretrain")))
     batch = _batch_size(taken, context, amount.text_tokens // context)
     steps = max(20, taken // (batch * context))
@@ -220,9 +220,9 @@ def _plan_budget(amount: Amount, machine: Machine, budget: float) -> Plan:
     # Evaluations take about a seventh of the time of training.
     evaluated = min(amount.valid_tokens, max(2 * context, min(max(60_000, trained // 200), trained // 15)))
     pretrain = {
-        "steps": steps, "batch": batch, "micro_batch": _micro_batch_size(batch, shape, machine),
-        "evaluate_every": _tenth_of(steps, 5), "checkpoint_every": _tenth_of(steps, 10),
-        "evaluate_tokens": evaluated, "patience": 3 if trained > 2 * amount.text_tokens else 0,
+        "steps": steps, "batch_size": batch, "micro_batch_size": _micro_batch_size(batch, shape, machine),
+        "eval_every": _tenth_of(steps, 5), "save_every": _tenth_of(steps, 10),
+        "max_eval_tokens": evaluated, "early_stopping_patience": 3 if trained > 2 * amount.text_tokens else 0,
         "learning_rate": _interpolate_rate(wide, 0.005, 0.003), "muon_learning_rate": 0.02,
     }  # fmt: skip
     sections: dict[str, dict[str, float | int]] = {"pretrain": pretrain}
@@ -241,13 +241,13 @@ def _plan_budget(amount: Amount, machine: Machine, budget: float) -> Plan:
 
 def _count_evaluations(section: Mapping[str, float | int]) -> int:
     """Return the number of evaluations in a training."""
-    return _EVALUATIONS + int(section["steps"] // section["evaluate_every"])
+    return _EVALUATIONS + int(section["steps"] // section["eval_every"])
 
 
 def _rlhf_evaluation(amount: Amount, section: Mapping[str, float | int], pace: float) -> float:
     """Return the seconds of one evaluation in RLHF, which answers and scores held-out prompts."""
-    prompts = min(section["held_out"], amount.prompts * amount.held_out)
-    an_answer = amount.prompt + min(section["new_tokens"], max(1.0, amount.answer) * 1.5)
+    prompts = min(section["num_eval_prompts"], amount.prompts * amount.held_out)
+    an_answer = amount.prompt + min(section["max_new_tokens"], max(1.0, amount.answer) * 1.5)
     return RLHF_COST * ANSWER_COST * prompts * an_answer / pace
 
 
@@ -264,7 +264,9 @@ def _context_length(amount: Amount, weights: float) -> int:
 
 def _shape_at(index: int, context: int, words: int) -> ModelConfig:
     layers, width, heads = LADDER[index]
-    return ModelConfig(layers=layers, width=width, heads=heads, context=context, vocabulary=words)
+    return ModelConfig(
+        num_layers=layers, hidden_size=width, num_heads=heads, context_length=context, vocab_size=words
+    )
 
 
 def _find_rung(weights: float, context: int, words: int) -> int:
@@ -302,7 +304,7 @@ def _micro_batch_size(batch: int, shape: ModelConfig, machine: Machine) -> int:
     """
     if not machine.memory:
         return 0
-    a_window = shape.context * (40 * shape.layers * shape.width + 8 * shape.vocabulary)
+    a_window = shape.context_length * (40 * shape.num_layers * shape.hidden_size + 8 * shape.vocab_size)
     fitting = int(machine.memory * 0.3 / a_window)
     if fitting >= batch:
         return 0
@@ -324,24 +326,25 @@ def _plan_sft(
 ) -> tuple[dict[str, float | int], float]:
     """Plan three epochs of the packed pairs, or less if the time is short."""
     rows = _pair_rows(amount, shape)
-    batch = max(1, min(64 if shape.width >= 512 else 16, rows // 4))
-    affordable = budget * _time_share("sft") * pace / (batch * shape.context)
+    batch = max(1, min(64 if shape.hidden_size >= 512 else 16, rows // 4))
+    affordable = budget * _time_share("sft") * pace / (batch * shape.context_length)
     steps = max(20, round(min(3 * rows / batch, affordable)))
     held_out = FORWARD_COST * rows * amount.held_out
     parts = _evaluation_parts(5, held_out, steps * batch)
     section = {
-        "steps": steps, "batch": batch, "micro_batch": _micro_batch_size(batch, shape, machine),
-        "evaluate_every": _tenth_of(steps, parts), "checkpoint_every": _tenth_of(steps, 5), "patience": 3,
-        "learning_rate": _interpolate_rate(shape.width, 0.002, 0.0002),
-        "muon_learning_rate": _interpolate_rate(shape.width, 0.01, 0.001),
+        "steps": steps, "batch_size": batch, "micro_batch_size": _micro_batch_size(batch, shape, machine),
+        "eval_every": _tenth_of(steps, parts), "save_every": _tenth_of(steps, 5),
+        "early_stopping_patience": 3,
+        "learning_rate": _interpolate_rate(shape.hidden_size, 0.002, 0.0002),
+        "muon_learning_rate": _interpolate_rate(shape.hidden_size, 0.01, 0.001),
     }  # fmt: skip
-    return section, (steps * batch + held_out * _count_evaluations(section)) * shape.context / pace
+    return section, (steps * batch + held_out * _count_evaluations(section)) * shape.context_length / pace
 
 
 def _pair_rows(amount: Amount, shape: ModelConfig) -> int:
     """Return the number of packed rows that the pairs fill."""
-    a_pair = min(amount.prompt, shape.context // 2) + max(1.0, amount.answer)
-    return max(1, int(amount.pairs * min(a_pair, shape.context) / shape.context))
+    a_pair = min(amount.prompt, shape.context_length // 2) + max(1.0, amount.answer)
+    return max(1, int(amount.pairs * min(a_pair, shape.context_length) / shape.context_length))
 
 
 def _evaluation_parts(most: int, held_out: float, training: float) -> int:
@@ -361,8 +364,8 @@ def _plan_reward(
     """Plan four epochs of the labels in groups of eight texts, or of fewer if there are few labels."""
     group = next((size for size in (8, 4, 2) if label_groups(amount, size) >= 8), 2)
     groups = max(1, label_groups(amount, group))
-    batch = max(1, min(16 if shape.width >= 512 else 8, groups // 4))
-    a_text = min(shape.context, amount.prompt + max(1.0, amount.answer))
+    batch = max(1, min(16 if shape.hidden_size >= 512 else 8, groups // 4))
+    a_text = min(shape.context_length, amount.prompt + max(1.0, amount.answer))
     affordable = budget * _time_share("reward") * pace / (batch * group * a_text)
     steps = max(20, round(min(4 * groups / batch, affordable)))
     low, high = amount.scores
@@ -370,10 +373,11 @@ def _plan_reward(
     held_out = FORWARD_COST * texts * amount.held_out
     parts = _evaluation_parts(4, held_out, steps * batch * group)
     section = {
-        "steps": steps, "batch": batch, "group": group, "margin": rating_margin(low, high),
-        "evaluate_every": _tenth_of(steps, parts), "checkpoint_every": _tenth_of(steps, 4), "patience": 3,
-        "reference_tokens": _answer_room(amount, shape.context),
-        "learning_rate": _interpolate_rate(shape.width, 0.001, 0.0001),
+        "steps": steps, "batch_size": batch, "group_size": group, "margin": rating_margin(low, high),
+        "eval_every": _tenth_of(steps, parts), "save_every": _tenth_of(steps, 4),
+        "early_stopping_patience": 3,
+        "reference_tokens": _answer_room(amount, shape.context_length),
+        "learning_rate": _interpolate_rate(shape.hidden_size, 0.001, 0.0001),
     }  # fmt: skip
     return section, (steps * batch * group + held_out * _count_evaluations(section)) * a_text / pace
 
@@ -391,7 +395,7 @@ def _answer_room(amount: Amount, context: int) -> int:
 def _plan_rlhf(
     amount: Amount, shape: ModelConfig, machine: Machine, pace: float, budget: float
 ) -> tuple[dict[str, float | int], float]:
-    new_tokens = _answer_room(amount, shape.context)
+    new_tokens = _answer_room(amount, shape.context_length)
     # Some prompts are too long to leave room for an answer.
     usable = max(1, int(amount.prompts * 0.7))
     an_answer = amount.prompt + min(new_tokens, max(1.0, amount.answer) * 1.5)
@@ -399,14 +403,14 @@ def _plan_rlhf(
     # The batch leaves time for at least ten steps.
     batch = 1 << int(math.log2(max(1, min(256, usable, affordable / 10))))
     minibatches = max(1, min(4, batch // LEAST_ANSWERS))
-    steps = max(10, min(40 if shape.width < 512 else 200, round(affordable / batch)))
+    steps = max(10, min(40 if shape.hidden_size < 512 else 200, round(affordable / batch)))
     section = {
-        "steps": steps, "batch": batch, "minibatches": minibatches, "epochs": 1,
-        "new_tokens": new_tokens, "micro_batch": _micro_batch_size(batch, shape, machine),
-        "evaluate_every": _tenth_of(steps, 3), "checkpoint_every": _tenth_of(steps, 3),
-        "held_out": 64, "length_weight": 2.0 if shape.width < 512 else 1.0,
+        "steps": steps, "batch_size": batch, "num_mini_batches": minibatches, "ppo_epochs": 1,
+        "max_new_tokens": new_tokens, "micro_batch_size": _micro_batch_size(batch, shape, machine),
+        "eval_every": _tenth_of(steps, 3), "save_every": _tenth_of(steps, 3),
+        "num_eval_prompts": 64, "short_answer_penalty": 2.0 if shape.hidden_size < 512 else 1.0,
         "max_kl": derive_max_kl(PPOConfig.kl_target),
-        "learning_rate": derive_learning_rate(shape.width, batch / minibatches),
+        "learning_rate": derive_learning_rate(shape.hidden_size, batch / minibatches),
     }  # fmt: skip
     return section, RLHF_COST * steps * batch * an_answer / pace
 
@@ -415,11 +419,11 @@ def _plan_evaluation(
     amount: Amount, shape: ModelConfig, pace: float, budget: float
 ) -> tuple[dict[str, float | int], float]:
     """Plan the evaluation: test prompts, about a twentieth of all, each answered in four ways."""
-    an_answer = 4 * (min(amount.prompt, shape.context) + max(1.0, amount.answer))
+    an_answer = 4 * (min(amount.prompt, shape.context_length) + max(1.0, amount.answer))
     affordable = budget * _time_share("evaluate") * pace / (EVALUATE_COST * an_answer)
     prompts = max(8, min(256, round(affordable)))
     seconds = EVALUATE_COST * min(prompts, amount.prompts / 18) * an_answer / pace
-    return {"prompts": prompts, "new_tokens": _answer_room(amount, shape.context)}, seconds
+    return {"num_prompts": prompts, "max_new_tokens": _answer_room(amount, shape.context_length)}, seconds
 
 
 def _time_share(stage: str) -> float:

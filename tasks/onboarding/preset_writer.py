@@ -75,7 +75,7 @@ def measure_folder(found: FolderScan) -> Measured:
     return Measured(
         split,
         Amount(
-            tokenizer.vocabulary,
+            tokenizer.vocab_size,
             round(whole * trained),
             max(1, round(whole * held_out)),
             round(len(pairs) * scale["pairs"]),
@@ -86,7 +86,7 @@ def measure_folder(found: FolderScan) -> Measured:
             _rating_strata(rated, scale["ratings"]),
             _rating_strata(compared, scale["comparisons"]),
             (min(means, default=0.0), max(means, default=0.0)),
-            split.valid / (1 - split.valid - split.test),
+            split.validation_fraction / (1 - split.validation_fraction - split.test_fraction),
         ),
         tuple(sorted({row.aspect for row in rated} | {row.aspect for row in compared})),
         _opening_words([row.text for row in texts]),
@@ -232,12 +232,12 @@ def write_preset(
         *_validation_section(measured, allowed),
         "",
         "split: # shares of the groups that are held out: the smallest that leave some of each kind there",
-        f"  valid: {measured.split.valid}",
-        f"  test: {measured.split.test}",
+        f"  validation_fraction: {measured.split.validation_fraction}",
+        f"  test_fraction: {measured.split.test_fraction}",
         *([f"  salt: {yaml_text(measured.split.salt)}"] if measured.split.salt else []),
         "",
         f"tokenizer: # {_why_so_many(amount.vocabulary, found)}",
-        f"  vocabulary: {amount.vocabulary}",
+        f"  vocab_size: {amount.vocabulary}",
         "",
         *_yaml_comment(
             f"{shape.num_parameters:,} weights, {bounded_by(plan, amount)}. Hoffmann et al. (2022, "
@@ -249,10 +249,11 @@ def write_preset(
             f"{plan.trained_tokens:,} are taken in."
         ),
         "architecture:",
-        f"  layers: {shape.layers}",
-        f"  width: {shape.width}",
-        f"  heads: {shape.heads}",
-        f"  context: {shape.context} # tokens; 95% of prompts take up to {amount.prompt}, of completions "
+        f"  num_layers: {shape.num_layers}",
+        f"  hidden_size: {shape.hidden_size}",
+        f"  num_heads: {shape.num_heads}",
+        f"  context_length: {shape.context_length} # tokens; 95% of prompts take up to {amount.prompt}, of "
+        "completions "
         f"{amount.completion}",
         "",
         *_preset_sections(plan, measured),
@@ -262,8 +263,8 @@ def write_preset(
             "answers, and stay near it. The judge is a second reward model with labels of its own."
         ),
         "gate:",
-        "  least: {reward_gain: 0.01, aligned_ends_by_itself: 0.8, aligned_distinct: 0.8, length_ratio: 0.5}",
-        "  most: {loss_increase: 0.15, kl: 15.0}",
+        "  min: {reward_gain: 0.01, aligned_ends_by_itself: 0.8, aligned_distinct: 0.8, length_ratio: 0.5}",
+        "  max: {loss_increase: 0.15, kl: 15.0}",
     ]
     return "\n".join(lines) + "\n"
 
@@ -284,7 +285,7 @@ def _source_section(source: Any) -> list[str]:
     names = [yaml_text(name) for name in source.files]
     files = names[0] if len(names) == 1 else f"[{', '.join(names)}]"
     extra = f", {format_columns(source.columns)}" if source.columns else ""
-    extra += ", documents: paragraph" if source.documents == "paragraph" else ""
+    extra += ", document_unit: paragraph" if source.document_unit == "paragraph" else ""
     return [
         f"    # {'' if source.share == 1 else 'about '}{holds}",
         *_fields_comment(source),
@@ -380,8 +381,11 @@ def _validation_section(measured: Measured, allowed: Allowed | None) -> list[str
     """Return the limits of validation that these rows would exceed."""
     limits, (low, high) = Limits(), measured.amount.scores
     lines = []
-    if low < limits.lowest or high > limits.highest:
-        lines += [f"    lowest: {min(low, limits.lowest):g}", f"    highest: {max(high, limits.highest):g}"]
+    if low < limits.min_score or high > limits.max_score:
+        lines += [
+            f"    min_score: {min(low, limits.min_score):g}",
+            f"    max_score: {max(high, limits.max_score):g}",
+        ]
     if set(measured.aspects) - set(ASPECTS):
         every = sorted({*ASPECTS, *measured.aspects})
         lines.append(f"    aspects: [{', '.join(map(yaml_text, every))}]")
@@ -390,7 +394,9 @@ def _validation_section(measured: Measured, allowed: Allowed | None) -> list[str
         lines += [
             f"  # A run goes on without these rows: {yaml_comment(reason)}" for reason in allowed.reasons
         ]
-        lines.append(f"  quarantine: {allowed.share:g} # the share of a kind's rows that may be set aside")
+        lines.append(
+            f"  max_bad_fraction: {allowed.share:g} # the share of a kind's rows that may be set aside"
+        )
     return ["", "validate:", *lines] if lines else []
 
 
@@ -400,9 +406,9 @@ def _preset_sections(plan: Plan, measured: Measured) -> list[str]:
         "reward": "groups of texts that are compared with each other", "rlhf": "prompts answered a step",
     }  # fmt: skip
     notes = {
-        "prompts": "test prompts that are answered, or as many as there are",
-        "micro_batch": "of these at once",
-        "length_weight": "else short answers are the easy way out",
+        "num_prompts": "test prompts that are answered, or as many as there are",
+        "micro_batch_size": "of these at once",
+        "short_answer_penalty": "else short answers are the easy way out",
         "max_kl": "nats an answer from the SFT model: a step beyond is undone",
     }
     lines: list[str] = []
@@ -418,14 +424,16 @@ def _preset_sections(plan: Plan, measured: Measured) -> list[str]:
             ]
         lines.append(f"{stage}:")
         for key, value in values.items():
-            said = units[stage] if key == "batch" else notes.get(key, "")
+            said = units[stage] if key == "batch_size" else notes.get(key, "")
             note = f" # {said}" if said else ""
-            if value or key != "micro_batch":
+            if value or key != "micro_batch_size":
                 lines.append(f"  {key}: {_format_number(value)}{note}")
         if stage == "pretrain" and measured.openings:
             lines.append(f"  prompts: [{', '.join(map(yaml_text, measured.openings))}]")
         if stage == "evaluate" and measured.openings:
-            lines.append(f"  sentence: {yaml_text(measured.openings[0])} # cut into tokens in the report")
+            lines.append(
+                f"  attention_sentence: {yaml_text(measured.openings[0])} # cut into tokens in the report"
+            )
         lines += [f"  optimizer: {{{optimizer}}}"] if optimizer else []
         lines.append("")
     return lines[:-1]

@@ -100,7 +100,7 @@ def dry_run(
     """
     with tempfile.TemporaryDirectory(prefix="chatmill-") as name:
         folder = Path(name)
-        if parameters.version:
+        if parameters.pinned_version:
             yield _check_version(parameters, checks, root, folder, on_event, spread)
             return
         sources = tuple(preview_source(source, parameters, root) for source in parameters.sources)
@@ -203,10 +203,11 @@ def _check_version(
     """Validate the rows of a version that replaces the sources, if data/ holds it."""
     known = versions.read_pointer(root)
     found = DryRun((), folder)
-    if known is None or known["md5"] != parameters.version:
+    if known is None or known["md5"] != parameters.pinned_version:
         named = known["md5"] if known else "none"
         return replace(
-            found, stop=UserError(f"data.version is {parameters.version}, and data.dvc names {named}")
+            found,
+            stop=UserError(f"data.pinned_version is {parameters.pinned_version}, and data.dvc names {named}"),
         )
     # Fetching the version would write to the project, which a dry run must not.
     if not (root / "data").is_dir() or versions.folder_hash(root) != known["md5"]:
@@ -216,7 +217,8 @@ def _check_version(
     if withdrawn and (still := count_withdrawn(root / "data", withdrawn)):
         counts = " and ".join(f"{count:,} {kind}" for kind, count in still.items())
         stop = UserError(
-            f"data.version is {parameters.version}, which holds {counts} that {WITHDRAWN} withdraws"
+            f"data.pinned_version is {parameters.pinned_version}, which holds {counts} that "
+            f"{WITHDRAWN} withdraws"
         )
         return replace(found, stop=stop)
     (folder / "ingest").mkdir()
@@ -251,9 +253,9 @@ def check_later_stages(
         folder.mkdir()
     split(parameters, validate=found.good_rows, out=parts, on_event=on_event, spread=spread)
     size = sum(path.stat().st_size for path in list_shards(parts / "train" / "text"))
-    if size > LARGE and not tokens.base:
+    if size > LARGE and not tokens.base_model:
         learned = [path for kind in ("text", "pairs") for path in list_shards(parts / "train" / kind)]
-        train_tokenizer(sample_texts(learned, _SAMPLE), tokens.vocabulary).save(encoder)
+        train_tokenizer(sample_texts(learned, _SAMPLE), tokens.vocab_size).save(encoder)
     else:
         tokenizer(tokens, split=parts, out=encoder, on_event=on_event, root=root, spread=spread)
     return check_trainings(asked, parts, encoder)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from model.errors import UserError
+from tasks.common.old_keys import recorded_key, rename_old_keys
 from tasks.data import huggingface
 from tasks.data.download import find_download
 from tasks.data.sources import Archive, DataParameters, Source, as_list, own_files, sources_digest
@@ -20,7 +21,12 @@ from tasks.project.paths import DOWNLOADS
 _SHOWN = 12
 # Sections that do not change the result: where a run is recorded, shared and placed. A reproduction keeps to
 # itself.
-_ELSEWHERE = ("tracking", "share", "placement")
+_ELSEWHERE = ("tracking", "remote_cache", "execution")
+# The present and the old name of keys that hold paths: a recorded preset has either.
+_BASE_MODEL = ("base_model", "base")
+_OVERRIDES = ("overrides_file", "admitted")
+_BENCHMARKS = ("decontaminate_against", "benchmarks")
+_LABEL_CONFIG = ("label_config", "labelling")
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,8 @@ def place_data(
     data = given["data"]
     remote, endpoint = str(data.get("remote") or ""), str(data.get("endpoint") or "")
     # A reproduction must not send anything to the remote of the project.
-    data.update(remote="", endpoint="", accept=False, readmit=False)
+    accept = recorded_key(preset, "data.accept_changes").removeprefix("data.")
+    data.update({"remote": "", "endpoint": "", accept: False, "readmit": False})
     _link_downloads(root, project, given)
     since = _withdraw_as_then(root, project, ingest)
     recorded = _recorded_digest(ingest)
@@ -76,8 +83,8 @@ def place_data(
         if not versions.checkout_data(project):
             raise UserError(f"version {version[:_SHOWN]} of the data is damaged in DVC's cache")
         # A preset that pins a version of the data must pin the one that was placed.
-        if "version" in data:
-            data["version"] = version
+        if (pinned := recorded_key(preset, "data.pinned_version").removeprefix("data.")) in data:
+            data[pinned] = version
         return Placed(given, f"its version in DVC stands for its sources{since}")
     # Last, because it needs the network, and the sources' servers may be gone.
     if known and recorded in _current_digests(known, root, project):
@@ -91,13 +98,18 @@ def place_data(
 
 
 def standalone_preset(preset: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the preset for a run in its own folder: on this machine, and recorded nowhere else."""
-    kept = {name: value for name, value in preset.items() if name not in _ELSEWHERE}
+    """Return the preset for a run in its own folder: on this machine, and recorded nowhere else.
+
+    Its keys keep the names that the run's own code reads.
+    """
+    elsewhere = [recorded_key(preset, name) for name in _ELSEWHERE]
+    kept = {name: value for name, value in preset.items() if name not in elsewhere}
     if isinstance(kept.get("promote"), dict):
         # Nothing of this run is put to use, so no person is asked.
         kept["promote"] = {name: value for name, value in kept["promote"].items() if name != "approval"}
-    if kept.get("spread"):
-        kept["spread"] = {**kept["spread"], "dask": ""}
+    section, _, address = recorded_key(preset, "parallel.dask_address").partition(".")
+    if kept.get(section):
+        kept[section] = {**kept[section], address: ""}
     return kept
 
 
@@ -107,7 +119,7 @@ def _data_parameters(data: Mapping[str, Any]) -> DataParameters | None:
     try:
         sources = tuple(
             Source(**{name: _as_tuples(value) for name, value in source.items() if name in known})
-            for source in data["sources"]
+            for source in rename_old_keys({"data": data})[0]["data"]["sources"]
         )
         archives = {name: Archive(**values) for name, values in (data.get("archives") or {}).items()}
         return DataParameters(sources, archives)
@@ -182,13 +194,13 @@ def _absolute_paths(preset: dict[str, Any], root: Path) -> dict[str, Any]:
         if files := source.get("files"):
             outside = [_from_anywhere(name, root) for name in as_list(files)]
             source["files"] = outside[0] if isinstance(files, str) else outside
-        for name in ("labelling", "dataset"):
+        for name in (*_LABEL_CONFIG, "dataset"):
             if source.get(name):
                 source[name] = _from_anywhere(source[name], root)
-    if preset.get("base"):
-        preset["base"] = _from_anywhere(preset["base"], root)
-    if (preset.get("validate") or {}).get("admitted"):
-        preset["validate"]["admitted"] = _from_anywhere(preset["validate"]["admitted"], root)
+    for values, names in ((preset, _BASE_MODEL), (preset.get("validate") or {}, _OVERRIDES)):
+        for name in names:
+            if values.get(name):
+                values[name] = _from_anywhere(values[name], root)
     if data.get("remote") and "://" not in data["remote"]:
         data["remote"] = str((root / data["remote"]).resolve())
     return preset
@@ -201,14 +213,17 @@ def _from_anywhere(name: str, root: Path) -> str:
 def _link_downloads(root: Path, project: Path, preset: Mapping[str, Any]) -> None:
     """Link downloads, and files that the preset names but Git does not hold, into the checkout."""
     validate = preset.get("validate") or {}
-    names = [preset.get("base") or "", validate.get("admitted") or "", str(DOWNLOADS)]
+    names = [preset.get(name) or "" for name in _BASE_MODEL]
+    names += [validate.get(name) or "" for name in _OVERRIDES]
+    names.append(str(DOWNLOADS))
     names += [
         path.relative_to(root).as_posix()
-        for pattern in validate.get("benchmarks") or ()
+        for name in _BENCHMARKS
+        for pattern in validate.get(name) or ()
         for path in root.glob(pattern)
     ]
     for source in preset["data"]["sources"]:
-        names += [source.get("labelling") or "", source.get("dataset") or ""]
+        names += [source.get(name) or "" for name in (*_LABEL_CONFIG, "dataset")]
         names += _matched_files(source, root)
     for name in filter(None, names):
         there, here = project / name, root / name

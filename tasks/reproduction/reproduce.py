@@ -23,6 +23,7 @@ from model.processes import die_with_parent
 from model.training.distributed import describe_processor
 from tasks.common.git_checkout import UNKNOWN, Code, checkout_code, remove_worktree
 from tasks.common.names import plain_keys
+from tasks.common.old_keys import recorded_key
 from tasks.engine.output import MANIFEST, read_manifest
 from tasks.project.owned_folder import check_folder, claim_folder, remove_folder
 from tasks.project.paths import ARTIFACTS, CACHE, DOWNLOADS, RECORDS, REPRODUCTIONS
@@ -281,7 +282,7 @@ def _drift_as_then(client: MlflowClient, original: Original, checkout: Checkout)
         return {"drift": str(error)}
     if brought is None:
         return {"drift": f"the profile of champion {version}'s data is gone from MLflow"}
-    _set_preset_key(checkout, "drift", "reference", found.key)
+    _set_preset_key(checkout, "drift.reference_output", found.key)
     return {}
 
 
@@ -297,7 +298,7 @@ def _evaluate_as_then(client: MlflowClient, original: Original, checkout: Checko
                     found = fetch_opponent(version, uri, project, lambda event: None)
                 except DamagedModel as error:
                     return dict.fromkeys(FOLLOW_EVALUATE, str(error))
-                _set_preset_key(checkout, "registry", "compare_with", found.key)
+                _set_preset_key(checkout, "registry.compare_with", found.key)
                 return {}
     why = "the champion's model that was scored beside it is gone from MLflow"
     return dict.fromkeys(FOLLOW_EVALUATE, why)
@@ -318,8 +319,10 @@ def _find_registries(client: MlflowClient, original: Original) -> list[Registry]
     return [Registry(client, nullcontext, product) for product in products]
 
 
-def _set_preset_key(checkout: Checkout, section: str, key: str, value: str) -> None:
+def _set_preset_key(checkout: Checkout, name: str, value: str) -> None:
     preset = json.loads(checkout.preset.read_text(encoding="utf-8"))
+    # Under the name that the checkout's own code reads.
+    section, _, key = recorded_key(preset, name).partition(".")
     preset[section] = {**(preset.get(section) or {}), key: value}
     checkout.preset.write_text(json.dumps(preset, indent=1), encoding="utf-8")
 

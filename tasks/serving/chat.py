@@ -144,7 +144,7 @@ class Conversation:
     def __init__(self, talker: ChatModel, system: str = "") -> None:
         """Begin a conversation; `system` tells the model how to answer, and is never forgotten."""
         self.talker, self.system = talker, system
-        self.context = talker.model.architecture.context
+        self.context = talker.model.architecture.context_length
         self.begin()
 
     def begin(self) -> None:

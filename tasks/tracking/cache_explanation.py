@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tasks.common.old_keys import rename_stage_parameters
 from tasks.engine.cache_key import flatten_values
 
 _NONE = "none"
@@ -35,7 +36,7 @@ def explain_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> li
     ]
     return [
         *_code_differences(before, now),
-        *_value_differences("parameter", _flat_values(before["parameters"]), _flat_values(now["parameters"])),
+        *_value_differences("parameter", _flat_parameters(before), _flat_parameters(now)),
         *_value_differences("input", *inputs),
         *_value_differences("lock", {"requirements.txt": before["lock"]}, {"requirements.txt": now["lock"]}),
         *_context_differences(before, now),
@@ -82,6 +83,11 @@ def _context_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> l
             _flat_values({name: new[name]} if name in new else {}),
         )
     ]
+
+
+def _flat_parameters(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Return a stage's parameters by dotted name. Old manifests have old names, which are no difference."""
+    return rename_stage_parameters(str(manifest.get("stage", "")), _flat_values(manifest["parameters"]))
 
 
 def _flat_values(values: Any) -> dict[str, str]:

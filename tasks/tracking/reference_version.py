@@ -227,7 +227,7 @@ def link_or_copy(there: str, here: str) -> None:
         shutil.copy2(there, here)
 
 
-def find_by_key(key: str, root: Path, preset_key: str = "drift.reference") -> StageOutput:
+def find_by_key(key: str, root: Path, preset_key: str = "drift.reference_output") -> StageOutput:
     """Return a reference that was fetched before, by its key.
 
     Raises:

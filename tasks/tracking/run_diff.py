@@ -12,6 +12,7 @@ from mlflow.entities import Run
 
 from model.errors import UserError
 from tasks.common.names import plain_keys
+from tasks.common.old_keys import rename_stage_parameters
 from tasks.data.records import LABEL_KINDS
 from tasks.engine.catalog import read_declaration
 from tasks.engine.declaration import StageDeclaration, measured_rows, sort_stages
@@ -152,7 +153,7 @@ def run_facts(client: MlflowClient, parent: Run) -> Facts:
     made_by = maker_runs(client, runs)
     for run in runs:
         name = run.data.tags.get("chatmill.stage", "")
-        known.parameters[name] = plain_keys(run.data.params)
+        known.parameters[name] = rename_stage_parameters(name, plain_keys(run.data.params))
         # The metrics of a reused training are in the run that made it.
         maker = made_by.get(holder_run_id(run), run)
         known.figures[name] = plain_keys(maker.data.metrics)

@@ -38,19 +38,30 @@ ACROSS = (
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits that rules compare rows with: lengths in characters, scores, and the known aspects."""
+    """The limits that rules compare rows with."""
 
-    shortest: int = 2
-    longest: int = 1_000_000
-    lowest: float = -10.0
-    highest: float = 10.0
+    min_chars: int = 2
+    """Fewest characters of a text or prompt, 1 or more."""
+
+    max_chars: int = 1_000_000
+    """Most characters of a text or prompt, at least `min_chars`."""
+
+    min_score: float = -10.0
+    """Lowest score of a label."""
+
+    max_score: float = 10.0
+    """Highest score of a label, above `min_score`."""
+
     aspects: tuple[str, ...] = ASPECTS
+    """Aspects that labels may have."""
 
     def __post_init__(self) -> None:
-        if not 1 <= self.shortest <= self.longest:
-            raise ValueError(f"shortest is {self.shortest}; it must be from 1 to longest, {self.longest}")
-        if self.lowest >= self.highest:
-            raise ValueError(f"lowest is {self.lowest}; it must be below highest, {self.highest}")
+        if not 1 <= self.min_chars <= self.max_chars:
+            raise ValueError(
+                f"min_chars is {self.min_chars}; it must be from 1 to max_chars, {self.max_chars}"
+            )
+        if self.min_score >= self.max_score:
+            raise ValueError(f"min_score is {self.min_score}; it must be below max_score, {self.max_score}")
         if any(map(is_blank, self.aspects)):
             raise ValueError("aspects has an empty name in it; a name with a letter is right")
 
@@ -61,15 +72,15 @@ class Rules:
 
     Attributes:
         limits: Limits of lengths and scores.
-        scripts: The scripts that texts may use; empty allows all.
-        personal: Whether rows with personal data break a rule.
+        allowed_scripts: The scripts that texts may use; empty allows all.
+        pii: Whether rows with personal data break a rule.
         own: The preset's further rules by kind.
         benchmark: Returns whether a text overlaps a benchmark. None disables the check.
     """
 
     limits: Limits = field(default_factory=Limits)
-    scripts: tuple[str, ...] = ()
-    personal: bool = False
+    allowed_scripts: tuple[str, ...] = ()
+    pii: bool = False
     own: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     benchmark: Callable[[str], bool] | None = None
 
@@ -219,18 +230,20 @@ def build_expectations(kind: str, rules: Rules) -> list[Any]:
             true(f"{column} is a string", column, f"{column}:string"),
         ]
     for column in STRINGS[kind]:
-        bounds = {"min_value": _shortest_length(column, limits), "max_value": limits.longest}
+        bounds = {"min_value": _shortest_length(column, limits), "max_value": limits.max_chars}
         lengths = gxe.ExpectColumnValuesToBeBetween
         suite += [
             named(f"{column} has a fit length", column, lengths, column=f"{column}:length", **bounds),
             true(f"{column} is printable", column, f"{column}:printable"),
         ]
     for column in written_columns(kind):
-        if rules.scripts:
-            suite.append(true(f"{column} is in {' or '.join(rules.scripts)}", column, f"{column}:script"))
+        if rules.allowed_scripts:
+            suite.append(
+                true(f"{column} is in {' or '.join(rules.allowed_scripts)}", column, f"{column}:script")
+            )
         if rules.benchmark:
             suite.append(true(f"{column} is in no benchmark", column, f"{column}:benchmark"))
-    if rules.personal:
+    if rules.pii:
         suite += [
             true(f"{column} is free of personal data", column, f"{column}:personal")
             for column in personal_columns(kind)
@@ -242,7 +255,7 @@ def build_expectations(kind: str, rules: Rules) -> list[Any]:
         choices = {"column": "choice", "value_set": ["a", "b", "tie"]}
         suite.append(named("choice is known", "choice", gxe.ExpectColumnValuesToBeInSet, **choices))
     if kind == "ratings":
-        scores = {"min_value": limits.lowest, "max_value": limits.highest}
+        scores = {"min_value": limits.min_score, "max_value": limits.max_score}
         between = gxe.ExpectColumnValuesToBeBetween
         suite += [
             named("scores are there", "scores", between, column="count", min_value=1),
@@ -283,7 +296,7 @@ def own_expectations(
     columns = (*COMMON, *STRINGS[kind], *(("choice",) if kind == "comparisons" else ()))
     made, taken = [], set(taken)
     for number, rule in enumerate(rules):
-        where = f"validate.rules.{kind}.{number}"
+        where = f"validate.expectations.{kind}.{number}"
         arguments = dict(rule)
         name, column = str(arguments.pop("expectation", "")), arguments.get("column")
         if name not in kinds:
@@ -362,13 +375,13 @@ def derived_columns(kind: str, table: pd.DataFrame, rules: Rules) -> pd.DataFram
         found[f"{column}:printable"] = [is_printable(text) for text in texts]
         if column in _NAMES:
             continue
-        if rules.scripts:
+        if rules.allowed_scripts:
             found[f"{column}:script"] = [
-                unicode_scripts.share_in(t, rules.scripts) >= IN_SCRIPT for t in texts
+                unicode_scripts.share_in(t, rules.allowed_scripts) >= IN_SCRIPT for t in texts
             ]
         if rules.benchmark:
             found[f"{column}:benchmark"] = [not rules.benchmark(text) for text in texts]
-    if rules.personal:
+    if rules.pii:
         for column in personal_columns(kind):
             values = table[column].tolist() if column in table else [None] * len(table)
             found[f"{column}:personal"] = [
@@ -405,7 +418,7 @@ def is_fault(value: Any) -> bool:
 
 
 def _shortest_length(column: str, limits: Limits) -> int:
-    return 1 if column in (*_NAMES, *_ANSWERS) else limits.shortest
+    return 1 if column in (*_NAMES, *_ANSWERS) else limits.min_chars
 
 
 def _is_missing(value: Any) -> bool:

@@ -147,18 +147,18 @@ def _check_text(asked: Trainings, tokenizer: Path) -> None:
     vocabulary = int(json.loads((tokenizer / "tokens.json").read_text())["vocabulary"])
     # Only the number of windows matters here, for which no token needs a length.
     lengths = np.zeros(vocabulary, np.int64)
-    WindowOrder(TokenFile(tokenizer, "train", lengths), asked.context, asked.pretrain.batch, 0)
+    WindowOrder(TokenFile(tokenizer, "train", lengths), asked.context, asked.pretrain.batch_size, 0)
     held_out = TokenFile(tokenizer, "valid", lengths)
     if not held_out.num_windows(asked.context):
         raise UserError(
             f"the validation text has {len(held_out.tokens)} tokens, fewer than one window of "
-            f"{asked.context}; add text, or raise split.valid"
+            f"{asked.context}; add text, or raise split.validation_fraction"
         )
 
 
 def _check_pairs(asked: Trainings, split: Path, tokenizer: Tokenizer) -> None:
     """Raise UserError where the training pairs fill fewer rows than a batch of SFT."""
-    context, batch = asked.context, asked.sft.batch
+    context, batch = asked.context, asked.sft.batch_size
     lengths: list[int] = []
     filled = 0
     for row in each_row(split / "train" / "pairs"):
@@ -172,7 +172,7 @@ def _check_pairs(asked: Trainings, split: Path, tokenizer: Tokenizer) -> None:
     if rows < batch:
         raise UserError(
             f"the training pairs fill {rows} rows of {context} tokens, fewer than one batch of {batch}; add "
-            "pairs, or lower sft.batch"
+            "pairs, or lower sft.batch_size"
         )
 
 
@@ -189,20 +189,21 @@ def _check_labels(asked: Trainings, split: Path, tokenizer: Tokenizer) -> None:
         # Any decided comparison is a preference, so no two scores need to differ.
         apart = True
         _remember_prompt(prompts, {"prompt": choice.prompt, "history": choice.history}, asked, tokenizer)
-        groups = sum(count // (settings.group // 2) for count in compared.values())
+        groups = sum(count // (settings.group_size // 2) for count in compared.values())
         # Comparisons alone are enough here, so the ratings, which may be far more, are not read.
-        if groups >= settings.batch and len(prompts) > 1:
+        if groups >= settings.batch_size and len(prompts) > 1:
             return
     ratings = Ratings(split / "train", asked.labels, Kept(share))
     for rating in ratings.read(defaultdict(Agreement)):
         strata[stratum_key(rating.aspect, rating.source)] += 1
         _remember_prompt(prompts, {"prompt": rating.prompt, "history": rating.history}, asked, tokenizer)
     refuse_one_class(ratings, comparisons, asked.labels.margin)
-    groups += sum(count // settings.group for count in strata.values())
-    if groups < settings.batch:
+    groups += sum(count // settings.group_size for count in strata.values())
+    if groups < settings.batch_size:
         raise UserError(
-            f"the training labels make {groups} groups of {settings.group} texts, fewer than one batch of "
-            f"{settings.batch}; add labels, or lower reward.batch or reward.group"
+            f"the training labels make {groups} groups of {settings.group_size} texts, fewer than one "
+            "batch of "
+            f"{settings.batch_size}; add labels, or lower reward.batch_size or reward.group_size"
             + (f"; labels.judge_share keeps {share:.0%} of them for the judge" if share else "")
         )
     if not apart and all(high - low < settings.margin for low, high in ratings.ends.values()):
@@ -230,26 +231,27 @@ def _remember_prompt(
 def _check_prompts(asked: Trainings, split: Path, tokenizer: Tokenizer) -> None:
     """Raise UserError where fewer training prompts than a batch of RLHF leave room for an answer."""
     settings = asked.rlhf
-    room = asked.context - settings.new_tokens
+    room = asked.context - settings.max_new_tokens
     if room < 1:
         raise UserError(
-            f"rlhf.new_tokens is {settings.new_tokens} and the context {asked.context}: no prompt fits "
+            f"rlhf.max_new_tokens is {settings.max_new_tokens} and the context {asked.context}: no "
+            "prompt fits "
             "before it"
         )
     rows = _of_sources(each_row(split / "train" / "pairs"), settings.sources)
     fitting = (row for row in rows if len(chat_prompt(row, tokenizer, room)[0]) <= room)
-    count = sum(1 for _ in islice(fitting, settings.batch))
-    if count < settings.batch:
+    count = sum(1 for _ in islice(fitting, settings.batch_size))
+    if count < settings.batch_size:
         raise UserError(
             f"{count} prompts fit rlhf.sources and the context of {asked.context} tokens, fewer than one "
-            f"batch of {settings.batch}; add pairs, or lower rlhf.batch or rlhf.new_tokens"
+            f"batch of {settings.batch_size}; add pairs, or lower rlhf.batch_size or rlhf.max_new_tokens"
         )
 
 
 def _few_prompts(asked: Trainings, split: Path, tokenizer: Tokenizer) -> str:
     """Return a sentence if the models are evaluated on few prompts; empty if there are enough."""
     settings = asked.evaluate
-    room = asked.context - settings.new_tokens
+    room = asked.context - settings.max_new_tokens
     prompts: set[tuple[str, str]] = set()
     for row in _of_sources(each_row(split / "test" / "pairs"), settings.sources):
         if len(chat_prompt(row, tokenizer, room)[0]) <= room:
@@ -260,7 +262,7 @@ def _few_prompts(asked: Trainings, split: Path, tokenizer: Tokenizer) -> str:
     labels = sum(_count(split / "train" / kind) for kind in LABEL_KINDS)
     return (
         f"The models are judged on {count} alone, and learn from {labels:,} labels: the prompts are those of "
-        f"pairs. Add pairs, or raise split.test, so that there are {_FEW} test prompts or more"
+        f"pairs. Add pairs, or raise split.test_fraction, so that there are {_FEW} test prompts or more"
     )
 
 
@@ -288,16 +290,17 @@ def _check_test_pairs(asked: Trainings, split: Path, tokenizer: Tokenizer) -> No
     """Raise UserError where no test pair leaves room for an answer in evaluation."""
     settings = asked.evaluate
     # The same encoding as in evaluation, so that what fits here fits there.
-    chat = Chat(tokenizer, asked.context - settings.new_tokens)
+    chat = Chat(tokenizer, asked.context - settings.max_new_tokens)
     for row in _of_sources(each_row(split / "test" / "pairs"), settings.sources):
         example = chat.encode_example(row)
-        fits = len(example.prompt) + settings.new_tokens <= asked.context
-        if fits and len(example.completion) <= settings.new_tokens:
+        fits = len(example.prompt) + settings.max_new_tokens <= asked.context
+        if fits and len(example.completion) <= settings.max_new_tokens:
             return
     raise UserError(
         f"no test prompt of {', '.join(settings.sources) or 'any source'} leaves room for an answer in a "
-        f"context of {asked.context} tokens; add pairs, or change evaluate.sources or evaluate.new_tokens "
-        f"({settings.new_tokens})"
+        f"context of {asked.context} tokens; add pairs, or change evaluate.sources or "
+        "evaluate.max_new_tokens "
+        f"({settings.max_new_tokens})"
     )
 
 

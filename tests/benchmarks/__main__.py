@@ -32,7 +32,7 @@ from model.training.optimizer import MixedPrecisionOptimizer, OptimizerParameter
 from tasks.data.records import read_shards
 from tests.benchmarks.pairing import Ratio, pair
 
-STEP = ModelConfig(vocabulary=4096, layers=6, width=384, heads=6, context=256)
+STEP = ModelConfig(vocab_size=4096, num_layers=6, hidden_size=384, num_heads=6, context_length=256)
 ROWS = 8
 PROMPT, NEW = 64, 64
 
@@ -44,9 +44,9 @@ def read_corpus() -> tuple[list[str], Tokenizer]:
     """
     if found := [row["text"] for row in read_shards(Path("data/text"))]:
         with suppress(UserError):
-            return found, train_tokenizer(found, STEP.vocabulary)
+            return found, train_tokenizer(found, STEP.vocab_size)
     made = generate_texts()
-    return made, train_tokenizer(made, STEP.vocabulary)
+    return made, train_tokenizer(made, STEP.vocab_size)
 
 
 def generate_texts() -> list[str]:
@@ -75,7 +75,7 @@ def training(folder: Path, dtype: torch.dtype, tokenizer: Tokenizer) -> Ratio:
         theirs.parameters(), lr=3e-4, betas=(0.9, 0.95), weight_decay=0.1, fused=True
     )
     random = torch.Generator().manual_seed(0)
-    tokens = torch.randint(STEP.vocabulary, (ROWS, STEP.context + 1), generator=random)
+    tokens = torch.randint(STEP.vocab_size, (ROWS, STEP.context_length + 1), generator=random)
     inputs, targets = tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
 
     def our_step() -> None:
@@ -110,7 +110,7 @@ def generation(folder: Path) -> Ratio:
     model, tokenizer = load_model(folder, dtype)
     theirs = LlamaForCausalLM.from_pretrained(folder, dtype=dtype).eval()
     random = torch.Generator().manual_seed(1)
-    prompts = torch.randint(3, STEP.vocabulary, (32, PROMPT), generator=random)
+    prompts = torch.randint(3, STEP.vocab_size, (32, PROMPT), generator=random)
 
     def ours() -> None:
         made = generate_tokens(model, prompts.tolist(), NEW, tokenizer.end, seed=1, forbid=(tokenizer.end,))

@@ -42,15 +42,30 @@ class Size:
 
 
 WHOLE = Size(
-    ModelConfig(layers=12, width=768, heads=12, hidden=2048, context=1024, vocabulary=50304), 64, 256, 256
+    ModelConfig(
+        num_layers=12,
+        hidden_size=768,
+        num_heads=12,
+        intermediate_size=2048,
+        context_length=1024,
+        vocab_size=50304,
+    ),
+    64,
+    256,
+    256,
 )
-TINY = Size(ModelConfig(layers=2, width=64, heads=4, context=64, vocabulary=512), 4, 8, 24, 8)
+TINY = Size(
+    ModelConfig(num_layers=2, hidden_size=64, num_heads=4, context_length=64, vocab_size=512), 4, 8, 24, 8
+)
 
 
 def model_flops(shape: ModelConfig) -> float:
     """FLOPs of a token's forward and backward pass; docs/gpu.md has the formula."""
-    looked_up = 0 if shape.tied else shape.vocabulary * shape.width
-    return 6 * (shape.num_parameters - looked_up) + 12 * shape.layers * shape.width * shape.context
+    looked_up = 0 if shape.tie_embeddings else shape.vocab_size * shape.hidden_size
+    return (
+        6 * (shape.num_parameters - looked_up)
+        + 12 * shape.num_layers * shape.hidden_size * shape.context_length
+    )
 
 
 def finish(device: str) -> float:
@@ -76,17 +91,17 @@ def training(size: Size, device: str, packed: bool) -> dict[str, Any]:
     model = Transformer(shape).init_weights(0)
     learner = MixedPrecisionOptimizer(model, MUON, compute_dtype(device), ProcessGroup(device=device))
     random = torch.Generator().manual_seed(0)
-    x = torch.randint(shape.vocabulary, (2 * rows, shape.context), generator=random).to(device)
+    x = torch.randint(shape.vocab_size, (2 * rows, shape.context_length), generator=random).to(device)
     y = x.roll(-1, 1)
-    places = torch.arange(shape.context, device=device)
-    documents = (places * 6 // shape.context).expand(2 * rows, -1).contiguous()
+    places = torch.arange(shape.context_length, device=device)
+    documents = (places * 6 // shape.context_length).expand(2 * rows, -1).contiguous()
     holder: Any = SimpleNamespace(model=model)
     if packed:
         loss = lambda part: SFTTrainer._batch_loss(holder, x[part], y[part], documents[part])  # noqa: E731
     else:
         loss = lambda part: PretrainTrainer._window_loss(holder, x[part], y[part])  # noqa: E731
     compiled = torch.compile(loss) if device == "cuda" else loss
-    parameters = LoopParameters(steps=100, micro_batch=rows, optimizer=MUON)
+    parameters = LoopParameters(steps=100, micro_batch_size=rows, optimizer=MUON)
 
     def step(number: int) -> None:
         supervised_update(learner, parameters, number, 2 * rows, x.numel(), compiled)
@@ -109,13 +124,15 @@ def sampling(size: Size, device: str, rows: int) -> dict[str, Any]:
     a, new, dtype = size.architecture, size.new_tokens // 2, compute_dtype(device)
     ours = Transformer(a).init_weights(0).to(device, dtype).eval()
     configuration = LlamaConfig(
-        vocab_size=a.vocabulary, hidden_size=a.width, intermediate_size=a.hidden, num_hidden_layers=a.layers,
-        num_attention_heads=a.heads, num_key_value_heads=a.kv_heads, max_position_embeddings=a.context,
+        vocab_size=a.vocab_size, hidden_size=a.hidden_size, intermediate_size=a.intermediate_size,
+        num_hidden_layers=a.num_layers,
+        num_attention_heads=a.num_heads, num_key_value_heads=a.num_kv_heads,
+        max_position_embeddings=a.context_length,
         tie_word_embeddings=True, pad_token_id=0, eos_token_id=0,
     )  # fmt: skip
     theirs = LlamaForCausalLM(configuration).to(device, dtype).eval()
     random = torch.Generator().manual_seed(0)
-    prompts = torch.randint(3, a.vocabulary, (rows, size.prompt_tokens), generator=random)
+    prompts = torch.randint(3, a.vocab_size, (rows, size.prompt_tokens), generator=random)
     there = prompts.to(device)
 
     def peer(number: int) -> None:
@@ -139,14 +156,15 @@ def alignment(size: Size, device: str) -> dict[str, Any]:
     a = size.architecture
     random = torch.Generator().manual_seed(0)
     prompts = [
-        torch.randint(3, a.vocabulary, (size.prompt_tokens,), generator=random).tolist()
+        torch.randint(3, a.vocab_size, (size.prompt_tokens,), generator=random).tolist()
         for _ in range(size.prompts)
     ]
     policy, reference = (Transformer(a).init_weights(0) for _ in range(2))
     tokenizer: Any = SimpleNamespace(end=0, decode=lambda ids: "")
     parameters = PPOConfig(
-        steps=10, batch=size.prompts, micro_batch=size.rows, minibatches=4, new_tokens=size.new_tokens,
-        epochs=1, optimizer=OptimizerParameters(learning_rate=1e-6),
+        steps=10, batch_size=size.prompts, micro_batch_size=size.rows, num_mini_batches=4,
+        max_new_tokens=size.new_tokens,
+        ppo_epochs=1, optimizer=OptimizerParameters(learning_rate=1e-6),
     )  # fmt: skip
 
     def distinct_share(rows: list[list[int]]) -> torch.Tensor:

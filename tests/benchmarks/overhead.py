@@ -129,7 +129,7 @@ def call_plainly(preset: Preset, root: Path, only: str = "") -> dict[str, float]
         (split, preset.split),
         (tokenizer, preset.tokenizer_parameters()),
         (drift, preset.drift),
-        (pretrain, BaseParameters(preset.architecture, preset.pretrain, preset.base)),
+        (pretrain, BaseParameters(preset.architecture, preset.pretrain, preset.base_model)),
         (sft, preset.sft),
         (labels, preset.labels),
         (reward, preset.reward),
@@ -140,10 +140,10 @@ def call_plainly(preset: Preset, root: Path, only: str = "") -> dict[str, float]
     )
     made = root / "made"
     seconds = {}
-    with process_pool(preset.spread.workers) as spread:
+    with process_pool(preset.parallel.workers) as spread:
         around = {
             "root": root, "spread": spread, "seed": preset.seed, "device": find_device(preset.device),
-            "processes": preset.processes,
+            "processes": preset.num_processes,
         }  # fmt: skip
         for stage, parameters in chain:
             given = {name: value for name, value in around.items() if stage.asks_for(name)}

@@ -35,20 +35,20 @@ def test_read_preset_gpu_has_124_million_parameters() -> None:
     preset = read_preset(CONFIGS / "gpu.yaml")
     with torch.device("meta"):
         model = Transformer(
-            ModelConfig(vocabulary=preset.tokenizer.vocabulary, **asdict(preset.architecture))
+            ModelConfig(vocab_size=preset.tokenizer.vocab_size, **asdict(preset.architecture))
         )
     assert 123e6 < sum(weight.numel() for weight in model.parameters()) < 125e6
     shape = preset.architecture
-    assert (shape.layers, shape.width, shape.heads, shape.context) == (12, 768, 12, 1024)
+    assert (shape.num_layers, shape.hidden_size, shape.num_heads, shape.context_length) == (12, 768, 12, 1024)
 
 
 def test_read_preset_changes_are_yaml_values(preset: Path) -> None:
-    changes = ["rlhf.steps=40", "reward.headline=[film, tweets]", "gate.least={kl: 2}", "device=cpu"]
+    changes = ["rlhf.steps=40", "reward.headline_sources=[film, tweets]", "gate.min={kl: 2}", "device=cpu"]
     found = read_preset(preset, [*changes, "rlhf.optimizer.learning_rate=1.0e-4"])
     assert found.rlhf.steps == 40
     assert found.rlhf.optimizer.learning_rate == 1e-4
-    assert found.reward.headline == ("film", "tweets")
-    assert found.gate.least == {"kl": 2.0}
+    assert found.reward.headline_sources == ("film", "tweets")
+    assert found.gate.min == {"kl": 2.0}
     assert found.device == "cpu"
 
 
@@ -60,24 +60,24 @@ def test_load_preset_of_dumped_preset_is_equal(preset: Path) -> None:
 
 def test_read_preset_checks_custom_rules(preset: Path) -> None:
     rule = "{expectation: ExpectColumnValuesToMatchRegex, column: text, regex: mill}"
-    found = read_preset(preset, [f"validate.rules={{text: [{rule}]}}"])
-    assert found.validation.rules["text"][0]["regex"] == "mill"
+    found = read_preset(preset, [f"validate.expectations={{text: [{rule}]}}"])
+    assert found.validation.expectations["text"][0]["regex"] == "mill"
     assert load_preset(json.loads(json.dumps(dump_preset(found)))) == found
-    with pytest.raises(UserError, match=r"validate\.rules\.text\.0: .*did you mean .*MatchRegex"):
-        read_preset(preset, [f"validate.rules={{text: [{rule.replace('Regex', 'Regx')}]}}"])
+    with pytest.raises(UserError, match=r"validate\.expectations\.text\.0: .*did you mean .*MatchRegex"):
+        read_preset(preset, [f"validate.expectations={{text: [{rule.replace('Regex', 'Regx')}]}}"])
 
 
 def test_validation_parameters_take_quarantine_of_source(preset: Path) -> None:
     found = read_preset(preset)
-    source = replace(found.data.sources[0], quarantine=0.5)
+    source = replace(found.data.sources[0], max_bad_fraction=0.5)
     own = found.model_copy(update={"data": replace(found.data, sources=(source, *found.data.sources[1:]))})
-    assert own.validation_parameters().sources == {source.name: 0.5}
-    assert found.validation_parameters().sources == {}
+    assert own.validation_parameters().max_bad_fraction_by_source == {source.name: 0.5}
+    assert found.validation_parameters().max_bad_fraction_by_source == {}
 
 
 def test_tokenizer_parameters_take_base_of_preset(preset: Path) -> None:
-    assert read_preset(preset).tokenizer_parameters().base == ""
-    assert read_preset(preset, ["base=var/other"]).tokenizer_parameters().base == "var/other"
+    assert read_preset(preset).tokenizer_parameters().base_model == ""
+    assert read_preset(preset, ["base_model=var/other"]).tokenizer_parameters().base_model == "var/other"
 
 
 @pytest.mark.parametrize(
@@ -86,12 +86,12 @@ def test_tokenizer_parameters_take_base_of_preset(preset: Path) -> None:
         ("rlhf.stepz=40", r"^rlhf\.stepz is not known; did you mean rlhf\.steps\?$"),
         ("rhlf.steps=40", r"^rhlf is not known; did you mean rlhf\?$"),
         ("rlhf.optimizer.learning_rat=1", r"^rlhf\.optimizer\.learning_rat is not known; .*learning_rate\?$"),
-        ("layers=4", r"^layers is not known; did you mean architecture\.layers\?$"),
+        ("layers=4", r"^layers is not known; did you mean architecture\.num_layers\?$"),
         ("tracking.mlflo=x", r"^tracking\.mlflo is not known; did you mean tracking\.mlflow\?$"),
         ("rlhf.steps=-3", r"^rlhf\.steps is -3"),
         ("rlhf.steps=many", r"^rlhf\.steps is 'many'; a whole number is right"),
-        ("split.valid=0.9", r"^split\.valid is 0\.9"),
-        ("processes=0", r"^processes"),
+        ("split.validation_fraction=0.9", r"^split\.validation_fraction is 0\.9"),
+        ("num_processes=0", r"^num_processes"),
         ("rlhf.steps", r"KEY=VALUE"),
         ("rlhf.steps=[1", r"not YAML"),
         ("name.inner=1", r"name has no keys inside"),
@@ -99,9 +99,9 @@ def test_tokenizer_parameters_take_base_of_preset(preset: Path) -> None:
         ("rlhf.optimizer.learning_rate='Infinity'", r"^rlhf\.optimizer\.learning_rate is inf; a finite"),
         ("sft.optimizer.muon_learning_rate='-inf'", r"^sft\.optimizer\.muon_learning_rate.*(-inf|finite)"),
         ("reward.optimizer.learning_rate='1e999'", r"^reward\.optimizer\.learning_rate is inf; a finite"),
-        ("tokenizer.vocabulary=10000001", r"^tokenizer\.vocabulary is 10000001; it must be at most 10000000"),
-        ("tokenizer.vocabulary=123456789012345678", r"^tokenizer\.vocabulary is 1234\d+; it must be at most"),
-        ("tokenizer.vocabulary=258", r"^tokenizer\.vocabulary is 258"),
+        ("tokenizer.vocab_size=10000001", r"^tokenizer\.vocab_size is 10000001; it must be at most 10000000"),
+        ("tokenizer.vocab_size=123456789012345678", r"^tokenizer\.vocab_size is 1234\d+; it must be at most"),
+        ("tokenizer.vocab_size=258", r"^tokenizer\.vocab_size is 258"),
     ],
 )
 def test_read_preset_wrong_key_or_value_is_named(preset: Path, change: str, says: str) -> None:
@@ -157,9 +157,12 @@ def test_preset_product_is_name_or_registry_model() -> None:
 
 @pytest.mark.parametrize(
     ("values", "said"),
-    [({"dask": "here"}, r"spread\.dask.*tcp://HOST:8786"), ({"workers": -1}, r"spread\.workers")],
+    [
+        ({"dask_address": "here"}, r"parallel\.dask_address.*tcp://HOST:8786"),
+        ({"workers": -1}, r"parallel\.workers"),
+    ],
 )
 def test_check_preset_invalid_spread_is_refused(values: dict[str, Any], said: str) -> None:
     sources = {"name": "x", "data": {"sources": [{"name": "a", "format": "rows", "files": "a.jsonl"}]}}
     with pytest.raises(UserError, match=said):
-        load_preset({**sources, "spread": values})
+        load_preset({**sources, "parallel": values})

@@ -22,14 +22,14 @@ SMALLEST = {"name": "mine", "data": {"sources": [{"name": "tales", "files": "*.t
 SUM = "0" * 64
 ARCHIVE = {"package": "mill==1.0", "file": "mill-1.0.whl", "sha256": SUM}
 # Keys whose numbers may be negative.
-SIGNED = {"validate.limits.lowest", "validate.limits.highest", "gate.least.kl", "gate.most.kl"}
+SIGNED = {"validate.limits.min_score", "validate.limits.max_score", "gate.min.kl", "gate.max.kl"}
 NAMES = (
-    "name", "registry.model", "registry.compare_with", "tracking.experiment", "placement.train",
-    "drift.reference", "data.sources.0.name", "data.sources.0.aspect",
+    "name", "registry.model", "registry.compare_with", "tracking.experiment", "execution.gpu_work_pool",
+    "drift.reference_output", "data.sources.0.name", "data.sources.0.aspect",
 )  # fmt: skip
 REQUIRED = (
     "name", "data.sources.0.name", "data.sources.0.aspect", "data.sources.0.format", "tracking.experiment",
-    "report.title", "device", "evaluate.judge", "validate.admitted",
+    "report.title", "device", "evaluate.judge", "validate.overrides_file",
 )  # fmt: skip
 
 
@@ -140,7 +140,7 @@ def test_check_preset_path_as_name_is_refused(name: str, wrong: str) -> None:
 @pytest.mark.parametrize("name", REQUIRED)
 @pytest.mark.parametrize("wrong", ["", " ", "\u200b"])
 def test_check_preset_empty_name_is_refused(name: str, wrong: str) -> None:
-    if name == "validate.admitted" and wrong == "\u200b":
+    if name == "validate.overrides_file" and wrong == "\u200b":
         return
     path = next(path for key, path, _ in KEYS if key == name)
     with pytest.raises(UserError, match=path[-1] if isinstance(path[-1], str) else ""):
@@ -169,7 +169,7 @@ def test_check_preset_numbers_as_text_are_accepted() -> None:
 
 
 @pytest.mark.parametrize(
-    "section", ["rlhf", "data", "pretrain.optimizer", "validate.limits", "spread", "data.sources.0"]
+    "section", ["rlhf", "data", "pretrain.optimizer", "validate.limits", "parallel", "data.sources.0"]
 )
 @pytest.mark.parametrize("value", [None, 3, True, "text", [], [{}]])
 def test_check_preset_value_in_place_of_section_is_refused(section: str, value: Any) -> None:
@@ -188,8 +188,8 @@ def test_check_preset_value_in_place_of_section_is_refused(section: str, value: 
         ("name=../../x", "name"),
         ("device=cuda:99", "device"),
         ("data.strict=1", "data.strict"),
-        ("architecture.kv_heads=-2", "architecture.kv_heads"),
-        ("validate.balance={annotator: 7}", "validate.balance.annotator"),
+        ("architecture.num_kv_heads=-2", "architecture.num_kv_heads"),
+        ("validate.max_label_share={annotator: 7}", "validate.max_label_share.annotator"),
     ],
 )
 def test_commands_wrong_preset_value_is_refused_with_one_sentence(

@@ -52,7 +52,7 @@ def test_find_newer_run_counts_only_same_preset(client: SyncPrefectClient) -> No
 @flow(persist_result=False)
 def placing() -> State:
     """Return the pool of the trainings, or "here"."""
-    changes = ["data.remote=/shared", "placement.train=gpu"]
+    changes = ["data.remote=/shared", "execution.gpu_work_pool=gpu"]
     return Completed(message=deployments._read_deployed_preset(str(SMOKE), changes).placement.train or "here")
 
 

@@ -13,6 +13,7 @@ from flows.cli import compare, lineage, models
 from flows.config import load_preset
 from flows.orchestration.tracker import open_tracker
 from tasks.common.git_checkout import is_on_branch
+from tasks.common.old_keys import rename_old_keys
 from tasks.reproduction import reproduce
 from tasks.tracking.champion_input import fetch_opponent
 from tasks.tracking.queries import read_artifact
@@ -95,9 +96,9 @@ def test_load_preset_of_recorded_runs_reads_their_keys(root):
     client = open_tracker().client
     for number in ("1", "2"):
         original = reproduce.read_original(client, number)
-        preset = load_preset(original.preset)
+        preset = load_preset(rename_old_keys(original.preset)[0])
         assert preset.name == "smoke" and preset.seed == int(number)
-        assert preset.rlhf.steps == 2 and preset.pretrain.batch == 8
+        assert preset.rlhf.steps == 2 and preset.pretrain.batch_size == 8
 
 
 def test_reproduce_of_recorded_run_restores_former_code_data_and_preset(root):

@@ -28,7 +28,7 @@ SHORT = [
         "sft.steps=10",
         "reward.steps=10",
         "rlhf.steps=2",
-        "evaluate.prompts=8",
+        "evaluate.num_prompts=8",
     )
     for word in ("--set", change)
 ]

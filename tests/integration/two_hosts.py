@@ -64,7 +64,7 @@ class Hosts:
     @property
     def changes(self) -> list[str]:
         """What makes a preset one of these hosts."""
-        return [f"data.remote={self.folder / 'shared'}", "placement.train=gpu"]
+        return [f"data.remote={self.folder / 'shared'}", "execution.gpu_work_pool=gpu"]
 
     def environment(self, root: Path) -> dict[str, str]:
         """Of a program at a host: that host's code, the password, and at the other host both addresses."""

@@ -88,7 +88,9 @@ class Language:
 
     def model(self, folder: Path, seed: int = 0) -> Path:
         """Save a small model with random weights."""
-        architecture = ModelConfig(vocabulary=300, layers=2, width=32, heads=2, context=CONTEXT)
+        architecture = ModelConfig(
+            vocab_size=300, num_layers=2, hidden_size=32, num_heads=2, context_length=CONTEXT
+        )
         save_model(Transformer(architecture).init_weights(seed), self.tokenizer, folder)
         return folder
 

@@ -45,7 +45,7 @@ class Version:
         self.split, self.tokens = parted(root / "split", rows), root / "tokens"
         self.tokens.mkdir()
         tokenizer(
-            TokenizerParameters(400, base=base),
+            TokenizerParameters(400, base_model=base),
             split=self.split,
             out=self.tokens,
             on_event=ignore_event,
@@ -72,9 +72,9 @@ def champion(rows: list[Record], tmp_path_factory: pytest.TempPathFactory) -> Pa
     root = tmp_path_factory.mktemp("champion")
     version = Version(root, rows)
     version.drift(root / "champion", None)
-    settings = {"steps": 40, "batch": 8, "prompts": [], "optimizer": {"learning_rate": 0.01}}
-    shape = Shape(layers=1, width=32, heads=2, context=32)
-    architecture = asdict(shape) | {"vocabulary": 400}
+    settings = {"steps": 40, "batch_size": 8, "prompts": [], "optimizer": {"learning_rate": 0.01}}
+    shape = Shape(num_layers=1, hidden_size=32, num_heads=2, context_length=32)
+    architecture = asdict(shape) | {"vocab_size": 400}
     parameters = asdict(PretrainParameters()) | settings
     train_base(parameters, architecture, str(version.tokens), str(root / "base"), 1, "cpu", ignore_event)
     (root / "base" / "model").rename(root / "champion" / "model")

@@ -82,7 +82,8 @@ def evaluated(
     for name in ("train.ratings.jsonl", "train.comparisons.jsonl"):
         (folders["labels"] / name).touch()
     return evaluate(
-        EvaluateParameters(prompts=1), **folders, champion=None, out=root, on_event=lambda event: None,
+        EvaluateParameters(num_prompts=1), **folders, champion=None, out=root,
+        on_event=lambda event: None,
         seed=3, device="cpu",
     )  # fmt: skip
 

@@ -12,7 +12,7 @@ from tasks.common.metric_labels import metric_words
 from tasks.evaluation.scores import explain_incomparable, read_comparison
 from tasks.gate import KNOWN, OLD_NAMES, GateParameters, _all_met, compare_with_champion, gate, judge_figures
 
-BARS = GateParameters(least={"judge_gain": 0.4, "win_rate": 0.8}, most={"kl": 12.0})
+BARS = GateParameters(min={"judge_gain": 0.4, "win_rate": 0.8}, max={"kl": 12.0})
 GOOD = {
     "judge_gain": 0.5, "win_rate": 0.85, "kl": 9.0, "reward_gain": 0.5, "loss_increase": 0.05,
     "ends_by_itself_change": 0.0, "aligned_judge": 0.6, "aligned_reward": 0.5, "judge_reliable": 1.0,
@@ -64,7 +64,7 @@ def test_judge_figures_default_thresholds_refuse_lost_quality(name: str, value: 
 
 def test_judge_figures_preset_replaces_or_removes_default() -> None:
     bad = {**GOOD, "loss_increase": 0.3, "reward_gain": -1.0}
-    looser = GateParameters(least={"reward_gain": None}, most={"loss_increase": 0.5})
+    looser = GateParameters(min={"reward_gain": None}, max={"loss_increase": 0.5})
     assert not judge_figures(GateParameters(), bad)["passed"] and judge_figures(looser, bad)["passed"]
     assert not judge_figures(looser, {**bad, "loss_increase": 0.6})["passed"]
 
@@ -74,7 +74,7 @@ def test_judge_figures_unreliable_judge_decides_nothing() -> None:
 
 
 def test_judge_figures_check_has_interval_and_count() -> None:
-    found = judge_figures(GateParameters(least={"reward_gain": 0.9}), GOOD)
+    found = judge_figures(GateParameters(min={"reward_gain": 0.9}), GOOD)
     assert found["reason"] == (
         "mean reward, aligned less assistant: 0.5 [0.2, 0.8] (n = 11), at least 0.9 is required"
     )
@@ -87,7 +87,7 @@ def test_judge_figures_check_has_interval_and_count() -> None:
 )
 def test_judge_figures_reason_is_in_words(name: str) -> None:
     for figures in ({}, {name: 0.5}, {name: 0.5, f"{name}_low": 0.1, f"{name}_high": 0.9, f"{name}_n": 8.0}):
-        reason = judge_figures(GateParameters(least={name: 2.0}), {**GOOD, name: None, **figures})["reason"]
+        reason = judge_figures(GateParameters(min={name: 2.0}), {**GOOD, name: None, **figures})["reason"]
         assert metric_words(name) in reason and "_" not in reason
 
 
@@ -95,7 +95,7 @@ def test_judge_figures_reason_is_in_words(name: str) -> None:
 def test_gate_old_metric_name_is_read_with_notice(old: str, tmp_path: Path) -> None:
     write_evaluation(tmp_path, {**GOOD, f"aligned_{old}": 1.0, f"sft_{old}": 0.1})
     said: list[str] = []
-    settings = GateParameters(least={old: 0.9})
+    settings = GateParameters(min={old: 0.9})
     figures = gate(settings, evaluate=tmp_path, out=tmp_path, on_event=lambda event: said.append(event.text))
     assert figures["passed"] == 1
     assert said == [
@@ -106,9 +106,9 @@ def test_gate_old_metric_name_is_read_with_notice(old: str, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("section", "name", "near"),
     [
-        ("least", "reward_gian", "reward_gain"),
-        ("most", "klm", "kl"),
-        ("least", "aligned_judg", "aligned_judge"),
+        ("min", "reward_gian", "reward_gain"),
+        ("max", "klm", "kl"),
+        ("min", "aligned_judg", "aligned_judge"),
     ],
 )
 def test_gate_parameters_unknown_metric_is_refused(section: str, name: str, near: str) -> None:
@@ -119,7 +119,7 @@ def test_gate_parameters_unknown_metric_is_refused(section: str, name: str, near
 @pytest.mark.parametrize("score", ["kl", "length_ratio", "sft_reward", "loss_increase"])
 def test_gate_parameters_incomparable_score_is_refused(score: str) -> None:
     with pytest.raises(ValueError, match=f"score is {score}, by which two models cannot be compared"):
-        GateParameters(score=score)
+        GateParameters(ranking_metric=score)
 
 
 def write_evaluation(folder: Path, figures: dict[str, Any], held_out: dict[str, Any] = HELD_OUT) -> None:
@@ -150,7 +150,7 @@ def test_compare_with_champion_score_names_its_judge(
     score: str, reliable: float, name: str, judge: str, value: float
 ) -> None:
     figures = {**GOOD, "judge_reliable": reliable}
-    found = compare_with_champion(GateParameters(score=score), figures, HELD_OUT).candidate
+    found = compare_with_champion(GateParameters(ranking_metric=score), figures, HELD_OUT).candidate
     assert (found.name, found.judge, found.prompts, found.value) == (name, judge, "p", value)
 
 
@@ -158,11 +158,11 @@ def test_compare_with_champion_scores_of_one_run_are_comparable() -> None:
     held_out = {**HELD_OUT, "champion": {"measured": True, "why": "", "model": "d"}}
     figures = {**GOOD, "champion_judge": 0.3, "aligned_completion_loss": 0.4, "champion_completion_loss": 0.5}
     for score, better in (("", True), ("aligned_completion_loss", True)):
-        found = compare_with_champion(GateParameters(score=score), figures, held_out)
+        found = compare_with_champion(GateParameters(ranking_metric=score), figures, held_out)
         assert found.champion is not None and explain_incomparable(found.candidate, found.champion) == ""
         assert found.candidate.beats(found.champion) is better and found.champion_model == "d"
     figures.pop("champion_completion_loss")
-    found = compare_with_champion(GateParameters(score="aligned_completion_loss"), figures, held_out)
+    found = compare_with_champion(GateParameters(ranking_metric="aligned_completion_loss"), figures, held_out)
     assert found.champion is None and "another tokenizer" in found.why
 
 

@@ -74,9 +74,9 @@ def test_ingest_other_rows_of_same_sources_need_accept(root: Path) -> None:
     pointer = yaml.safe_load((root / "data.dvc").read_text())
     pointer["outs"][0]["md5"] = "0" * 32 + ".dir"
     (root / "data.dvc").write_text(yaml.safe_dump(pointer))
-    with pytest.raises(UserError, match=r"data\.accept=true"):
+    with pytest.raises(UserError, match=r"data\.accept_changes=true"):
         run(root)
-    assert run(root, DataParameters((OWN,), accept=True))["data_hash"] != "0" * 32 + ".dir"
+    assert run(root, DataParameters((OWN,), accept_changes=True))["data_hash"] != "0" * 32 + ".dir"
 
 
 def test_pull_data_version_in_remote_is_restored(root: Path, tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_ingest_fetched_or_pinned_version_has_same_digest(
     shutil.rmtree(Path(parsed.path))
     if named:
         shutil.rmtree(tmp_path / "texts")
-        parameters = replace(parameters, version=str(parsed.metrics["data_hash"]))
+        parameters = replace(parameters, pinned_version=str(parsed.metrics["data_hash"]))
     fetched = ingest.run(parameters, {}, context, lambda event: None)
     assert not fetched.reused and everything(Path(fetched.path) / "origins") != before
     assert fetched.digest == parsed.digest
@@ -376,7 +376,7 @@ def test_ingest_repeated_rows_are_counted(
     assert [figures.get(f"repeated_{kind}") for kind in TYPES] == [3, 2, 1, 1]
     assert figures["comparisons"] == 3
     # A pinned version keeps its metrics although no source is read.
-    assert run(tmp_path, DataParameters((OWN,), version=figures["data_hash"])) == figures
+    assert run(tmp_path, DataParameters((OWN,), pinned_version=figures["data_hash"])) == figures
 
 
 @pytest.mark.parametrize("line", ['{"text":', '{"prompt": "a", "completion": 3}', '{"text": "\\ud83d"}'])
@@ -384,7 +384,7 @@ def test_ingest_strict_data_stops_at_first_unreadable_row(root: Path, line: str)
     (root / "texts" / "b.jsonl").write_text(line + "\n")
     assert "data_hash" in run(root)
     with pytest.raises(UserError, match=r"source mine is strict: texts/b.jsonl, line 1"):
-        run(root, DataParameters((OWN,), strict=True, accept=True))
+        run(root, DataParameters((OWN,), strict=True, accept_changes=True))
 
 
 def test_ingest_different_rows_are_not_counted_as_repeats(root: Path) -> None:

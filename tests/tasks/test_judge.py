@@ -13,7 +13,7 @@ from tasks.judge import JudgeParameters, Scorer, describe_reward_model, fit_to_l
 from tests.model.conftest import Language, language, write_rows
 
 __all__ = ["language"]
-LEARN = RewardParameters(steps=12, batch=8, reference=8, reference_tokens=12)
+LEARN = RewardParameters(steps=12, batch_size=8, num_reference_samples=8, reference_tokens=12)
 
 
 def pairs(count: int, source: str = "chat") -> list[dict[str, Any]]:
@@ -102,7 +102,9 @@ def test_fit_to_labels_keeps_number_of_passes(
 ) -> None:
     labels = write_labels(tmp_path, pairs(compared))
     mine = write_labels(tmp_path / "judge", pairs(kept))
-    given = RewardParameters(steps=100 if compared == 400 else 12, batch=8, patience=3, evaluate_every=5)
+    given = RewardParameters(
+        steps=100 if compared == 400 else 12, batch_size=8, early_stopping_patience=3, eval_every=5
+    )
     found = fit_to_labels(given, labels, mine)
-    assert (found.group, found.batch) == (group, batch) and abs(found.steps - steps) <= 1
-    assert found.patience == found.evaluate_every == 0
+    assert (found.group_size, found.batch_size) == (group, batch) and abs(found.steps - steps) <= 1
+    assert found.early_stopping_patience == found.eval_every == 0

@@ -43,7 +43,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 def test_labels_are_means_choices_and_held_out_pairs(parts: Path, tmp_path: Path) -> None:
-    parameters = LabelsParameters(pairs=50, judge_share=0.0)
+    parameters = LabelsParameters(max_eval_pairs=50, judge_share=0.0)
     figures = labels(parameters, split=parts, out=tmp_path, on_event=ignore_event, seed=1)
     ratings = lines(tmp_path / "train.ratings.jsonl")
     assert len(ratings) == figures["train_ratings"] > 400
@@ -66,7 +66,7 @@ def test_labels_held_out_pairs_follow_seed(parts: Path, tmp_path: Path) -> None:
     drawn = []
     for place, seed in enumerate((1, 1, 2)):
         labels(
-            LabelsParameters(pairs=50),
+            LabelsParameters(max_eval_pairs=50),
             split=parts,
             out=tmp_path / str(place),
             on_event=ignore_event,
@@ -95,7 +95,7 @@ def test_labels_single_and_joined_ratings_are_equal(tmp_path: Path) -> None:
         out = tmp_path / f"{name}-out"
         out.mkdir()
         figures = labels(
-            LabelsParameters(annotators=2), split=tmp_path / name, out=out, on_event=ignore_event, seed=1
+            LabelsParameters(min_annotators=2), split=tmp_path / name, out=out, on_event=ignore_event, seed=1
         )
         rows_out = sorted(lines(out / "train.ratings.jsonl"), key=json.dumps)
         found.append((figures, rows_out, (out / "agreement.json").read_text()))
@@ -142,7 +142,7 @@ def test_labels_unwanted_aspects_and_few_annotators_are_dropped(tmp_path: Path) 
         rating_row("a", "d", [-2.0], ["x"], "tone", "s", "3"),
         rating_row("a", "e", [1.0, 1.0], ["x", "y"], "helpfulness", "s", "4"),
     ]
-    wanted = LabelsParameters(aspects=("tone",), annotators=2)
+    wanted = LabelsParameters(aspects=("tone",), min_annotators=2)
     figures = labels(
         wanted, split=prepared(tmp_path, rows), out=tmp_path / "out", on_event=ignore_event, seed=1
     )

@@ -26,12 +26,13 @@ def test_pretrain_base_model_keeps_tokenizer_and_weights(
     language.model(tmp_path / "base")
     tokens, out = tmp_path / "tokens", tmp_path / "out"
     tokens.mkdir(), out.mkdir()
-    asked = TokenizerParameters(base="base")
+    asked = TokenizerParameters(base_model="base")
     assert (
         tokenizer(asked, split=split, out=tokens, on_event=ignore_event, root=tmp_path)["vocabulary"] == 300
     )
     figures = pretrain(
-        BaseParameters(base="base"), tokenizer=tokens, out=out, on_event=ignore_event, root=tmp_path, seed=1,
+        BaseParameters(base_model="base"), tokenizer=tokens, out=out, on_event=ignore_event,
+        root=tmp_path, seed=1,
         device="cpu", processes=1,
     )  # fmt: skip
     assert 1 < figures["bits_per_byte"] < 20
@@ -45,7 +46,7 @@ def test_pretrain_key_content_of_base_changes_it(tmp_path: Path, language: Langu
     inputs = {"tokenizer": StageOutput("tokenizer", "k", "/p", "d", False, 1.0, {})}
 
     def key() -> str:
-        return pretrain.key(BaseParameters(base="base"), inputs, StageContext(tmp_path))
+        return pretrain.key(BaseParameters(base_model="base"), inputs, StageContext(tmp_path))
 
     before = key()
     content = (tmp_path / "base" / file).read_bytes()
@@ -56,6 +57,6 @@ def test_pretrain_key_content_of_base_changes_it(tmp_path: Path, language: Langu
 def test_stage_key_missing_base_is_refused(tmp_path: Path) -> None:
     context = StageContext(tmp_path)
     with pytest.raises(UserError, match="nowhere is not a folder"):
-        tokenizer.key(replace(TokenizerParameters(), base="nowhere"), {}, context)
+        tokenizer.key(replace(TokenizerParameters(), base_model="nowhere"), {}, context)
     with pytest.raises(UserError, match="nowhere is not a folder"):
-        pretrain.key(BaseParameters(base="nowhere"), {}, context)
+        pretrain.key(BaseParameters(base_model="nowhere"), {}, context)

@@ -121,7 +121,7 @@ def test_tokenizer_tokens_of_each_split_are_its_text(tmp_path: Path, split: Path
     out.mkdir()
     figures = tokenizer(TokenizerParameters(280), split=split, out=out, on_event=ignore_event, root=tmp_path)
     encoder, described = Tokenizer.load(out), json.loads((out / "tokens.json").read_text())
-    assert figures["vocabulary"] == encoder.vocabulary == 280
+    assert figures["vocabulary"] == encoder.vocab_size == 280
     for name in SPLITS:
         ids = np.fromfile(out / f"{name}.bin", dtype=described["dtype"])
         assert len(ids) == described[name]["tokens"] and described[name]["documents"] == 40

@@ -83,7 +83,7 @@ def test_validate_too_many_broken_rows_stop_with_table(tmp_path: Path) -> None:
     assert "text is printable" in str(caught.value)
     assert any(isinstance(event, MarkdownTable) for event in events)
     assert len((tmp_path / "data" / "quarantine" / "text" / "00000.jsonl").read_text().splitlines()) == 5
-    assert run(tmp_path, [*rows(5), *bad], [], quarantine=0.6)["text"] == 5
+    assert run(tmp_path, [*rows(5), *bad], [], max_bad_fraction=0.6)["text"] == 5
 
 
 def test_validate_empty_corpus_is_refused(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_validate_shrunken_table_is_refused(tmp_path: Path) -> None:
     assert run(tmp_path, rows(10), [])["text"] == 10
 
 
-@pytest.mark.parametrize(("key", "value"), [("quarantine", 1.5), ("shrink", -0.1)])
+@pytest.mark.parametrize(("key", "value"), [("max_bad_fraction", 1.5), ("max_row_drop", -0.1)])
 def test_validate_parameters_share_out_of_range_is_refused(key: str, value: float) -> None:
     with pytest.raises(ValueError, match=key):
         ValidateParameters(**{key: value})
@@ -138,7 +138,7 @@ def sifted(
 ) -> tuple[dict[str, str], list[dict[str, Any]]]:
     """Return the broken rule of each quarantined row by id, and the rows that are kept."""
     validate(
-        ValidateParameters(**{"quarantine": 1.0, **settings}),
+        ValidateParameters(**{"max_bad_fraction": 1.0, **settings}),
         ingest=laid(root, kind, shards), out=root / "out",
         on_event=lambda event: None, root=root, spread=spread,
     )  # fmt: skip
@@ -223,15 +223,17 @@ def test_validate_near_duplicates_are_quarantined_if_asked(tmp_path: Path) -> No
         [text("000000000000000b", alike[1]), text("000000000000000c", "Quite another text.")],
     ]
     assert sifted(tmp_path, "text", shards)[0] == {}
-    assert sifted(tmp_path, "text", shards, near=0.8)[0] == {"000000000000000b": ACROSS[3]}
+    assert sifted(tmp_path, "text", shards, near_duplicate_threshold=0.8)[0] == {
+        "000000000000000b": ACROSS[3]
+    }
 
 
 def test_validate_personal_data_is_quarantined_or_masked(tmp_path: Path) -> None:
     shards = [[text("1", "Write to ana@example.org today."), text("2", "Write to nobody.")]]
     assert sifted(tmp_path, "text", shards)[0] == {}
-    aside, _ = sifted(tmp_path, "text", shards, personal="quarantine")
+    aside, _ = sifted(tmp_path, "text", shards, pii="quarantine")
     assert aside == {"1": "text is free of personal data"}
-    aside, kept = sifted(tmp_path, "text", shards, personal="mask")
+    aside, kept = sifted(tmp_path, "text", shards, pii="mask")
     assert aside == {} and "ana@" not in kept[0]["text"] and "[e-mail]" in kept[0]["text"]
     assert kept[0]["id"] == "1"
 
@@ -241,10 +243,10 @@ def test_validate_personal_data_in_history_and_references_is_found(tmp_path: Pat
         "history": [{"role": "user", "content": "I am ana@example.org."}], "references": ["bob@example.org"],
     }  # fmt: skip
     shards = [[{**GOOD["pairs"], **where}]]
-    assert sifted(tmp_path, "pairs", shards, personal="quarantine")[0] == {
+    assert sifted(tmp_path, "pairs", shards, pii="quarantine")[0] == {
         "1": "references is free of personal data"
     }
-    _, (kept,) = sifted(tmp_path, "pairs", shards, personal="mask")
+    _, (kept,) = sifted(tmp_path, "pairs", shards, pii="mask")
     assert "@" not in json.dumps(kept)
 
 
@@ -255,13 +257,13 @@ def test_validate_scripts_and_benchmarks_are_checked_if_asked(tmp_path: Path) ->
     shards = [
         [text("1", "Мельница старая и тихая."), text("2", f"Asked: {question}."), text("3", "A mill.")],
     ]
-    assert sifted(tmp_path, "text", shards, scripts=("Latin",))[0] == {"1": "text is in Latin"}
-    aside, _ = sifted(tmp_path, "text", shards, benchmarks=("held/*.jsonl",))
+    assert sifted(tmp_path, "text", shards, allowed_scripts=("Latin",))[0] == {"1": "text is in Latin"}
+    aside, _ = sifted(tmp_path, "text", shards, decontaminate_against=("held/*.jsonl",))
     assert aside == {"2": "text is in no benchmark"}
     with pytest.raises(UserError, match="matches no file"):
-        sifted(tmp_path, "text", shards, benchmarks=("gone/*.jsonl",))
+        sifted(tmp_path, "text", shards, decontaminate_against=("gone/*.jsonl",))
     with pytest.raises(ValueError, match="did you mean Latin"):
-        ValidateParameters(scripts=("Latim",))
+        ValidateParameters(allowed_scripts=("Latim",))
 
 
 def test_validate_rules_of_user_are_expectations(tmp_path: Path) -> None:
@@ -270,9 +272,9 @@ def test_validate_rules_of_user_are_expectations(tmp_path: Path) -> None:
         "rule": "no filler",
     }  # fmt: skip
     shards = [[text("1", "lorem ipsum"), text("2", "A mill.")]]
-    assert sifted(tmp_path, "text", shards, rules={"text": (own,)})[0] == {"1": "no filler"}
+    assert sifted(tmp_path, "text", shards, expectations={"text": (own,)})[0] == {"1": "no filler"}
     with pytest.raises(UserError, match="named 'no filler' is there already"):
-        sifted(tmp_path, "text", shards, rules={"text": (own, own)})
+        sifted(tmp_path, "text", shards, expectations={"text": (own, own)})
 
 
 def test_validate_admitted_rows_are_kept_or_replaced(tmp_path: Path) -> None:
@@ -292,11 +294,15 @@ def test_validate_source_may_have_its_own_share(tmp_path: Path) -> None:
     good = [text(f"{i:03}", f"Text number {i}.", source="clean") for i in range(96)]
     bad = [text(f"{i}", f"\x01 {i}", source="dirty") for i in range(4)]
     with pytest.raises(UserError, match=r"4 of 100 text break a rule, above 2\.0%"):
-        sifted(tmp_path, "text", [[*good, *bad]], quarantine=0.02)
-    aside, _ = sifted(tmp_path, "text", [[*good, *bad]], quarantine=0.02, sources={"dirty": 1.0})
+        sifted(tmp_path, "text", [[*good, *bad]], max_bad_fraction=0.02)
+    aside, _ = sifted(
+        tmp_path, "text", [[*good, *bad]], max_bad_fraction=0.02, max_bad_fraction_by_source={"dirty": 1.0}
+    )
     assert len(aside) == 4
     with pytest.raises(UserError, match=r"4 of 4 text of dirty break a rule, above 50\.0%"):
-        sifted(tmp_path, "text", [[*good, *bad]], quarantine=1.0, sources={"dirty": 0.5})
+        sifted(
+            tmp_path, "text", [[*good, *bad]], max_bad_fraction=1.0, max_bad_fraction_by_source={"dirty": 0.5}
+        )
 
 
 def test_validate_one_sided_labels_stop_if_balance_is_asked(tmp_path: Path) -> None:
@@ -304,9 +310,9 @@ def test_validate_one_sided_labels_stop_if_balance_is_asked(tmp_path: Path) -> N
         {**GOOD["comparisons"], "id": str(i), "prompt": f"What is {i}?", "choice": "ab"[i % 2]}
         for i in range(6)
     ]
-    assert sifted(tmp_path, "comparisons", [labels], balance={"choice": 0.6})[0] == {}
+    assert sifted(tmp_path, "comparisons", [labels], max_label_share={"choice": 0.6})[0] == {}
     with pytest.raises(UserError, match=r"one annotator's share \(1; at most 0\.9 is wanted\)"):
-        sifted(tmp_path, "comparisons", [labels], balance={"annotator": 0.9})
+        sifted(tmp_path, "comparisons", [labels], max_label_share={"annotator": 0.9})
 
 
 def test_validate_result_is_same_in_processes(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from tasks.data.parsing.label_rows import time_of, time_seconds
 from tasks.data.records import Fault, text_digest
 
 GROUND_TRUTH = "ground-truth"
-GIVE = "give the project's labelling configuration as labelling, or its .xml file beside the export"
+GIVE = "give the project's labelling configuration as label_config, or its .xml file beside the export"
 MIN_KEYS = {"annotator", "annotation_id", "lead_time"}
 BOOKS = {*MIN_KEYS, "id", "created_at", "updated_at", "agreement"}
 

@@ -13,15 +13,15 @@ from tasks.data.records import ParsedRow, text_row
 
 
 def stream_rows(files: Sequence[SourceFile], reading: ParseOptions, tally: SkipCounts) -> Iterator[ParsedRow]:
-    """Yield a Text for each file, or for each paragraph with `documents: paragraph`, that is not blank.
+    """Yield a Text for each file, or for each paragraph with `document_unit: paragraph`, that is not blank.
 
     Raises UserError for a document of more than 64 MB.
     """
     for file in files:
-        if reading.documents == "paragraph":
+        if reading.document_unit == "paragraph":
             found = _read_paragraphs(file)
         else:
-            whole = file.text(LONGEST, "documents: paragraph makes a document of every paragraph")
+            whole = file.text(LONGEST, "document_unit: paragraph makes a document of every paragraph")
             found = iter([(whole.replace("\r\n", "\n").strip(), file.origin)])
         for text, where in found:
             if text:

@@ -21,7 +21,7 @@ class ParseOptions:
         source: The name of the source.
         prompt: A text before prompts that are made of a text.
         columns: The file's own keys by the names of the format, as in {"text": "body"}.
-        documents: Whether a plain file is one document, or each paragraph is one.
+        document_unit: Whether a plain file is one document, or each paragraph is one.
         aspect: The aspect of labels that name none.
         labelling: The text of a labelling configuration.
         fields: The meaning of keys that no format reads (see tasks/data/parsing/field_meanings.py).
@@ -30,7 +30,7 @@ class ParseOptions:
     source: str
     prompt: str = ""
     columns: dict[str, str] = field(default_factory=dict)
-    documents: Literal["file", "paragraph"] = "file"
+    document_unit: Literal["file", "paragraph"] = "file"
     aspect: str = "helpfulness"
     labelling: str = ""
     fields: dict[str, Meaning] = field(default_factory=dict)

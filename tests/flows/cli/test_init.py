@@ -39,11 +39,11 @@ def test_propose_preset_is_readable_and_first_stages_run(sample: Path, steady_pa
     }  # fmt: skip
     made_so_far = run_first_stages(preset, sample)
     figures = made_so_far["tokenizer"].metrics
-    assert figures["vocabulary"] == preset.tokenizer.vocabulary
+    assert figures["vocabulary"] == preset.tokenizer.vocab_size
     described = json.loads((Path(made_so_far["tokenizer"].path) / "tokens.json").read_text())
-    context = preset.architecture.context
+    context = preset.architecture.context_length
     # Pretraining needs at least one batch of whole contexts.
-    assert described["train"]["tokens"] // context - 2 >= preset.pretrain.batch
+    assert described["train"]["tokens"] // context - 2 >= preset.pretrain.batch_size
     assert described["valid"]["tokens"] > context
     counts = made_so_far["split"].metrics
     assert all(
@@ -162,7 +162,7 @@ def test_propose_preset_own_scores_and_aspects_widen_limits(sample: Path, steady
     ]
     write_jsonl(sample / "mine" / "labels" / "film.jsonl", *rows)
     preset = read_preset(propose())
-    assert (preset.validation.limits.lowest, preset.validation.limits.highest) == (-10, 100)
+    assert (preset.validation.limits.min_score, preset.validation.limits.max_score) == (-10, 100)
     assert "wit" in preset.validation.limits.aspects and "tone" in preset.validation.limits.aspects
     assert preset.labels.margin == preset.reward.margin == 10
 

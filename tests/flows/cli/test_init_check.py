@@ -33,10 +33,12 @@ def test_propose_preset_doubtful_labels_raise_quarantine_and_are_named(
     write_jsonl(sample / "mine" / "press" / "labels.jsonl", *rows, *twice)
     path = propose(checked=True)
     said, text = " ".join(capsys.readouterr().out.split()), path.read_text()
-    assert "validate.quarantine is 0.13, so that a run goes on without these rows: 16 comparisons" in said
+    assert (
+        "validate.max_bad_fraction is 0.13, so that a run goes on without these rows: 16 comparisons" in said
+    )
     assert "# A run goes on without these rows: 16 comparisons: one person, one choice: they disagree" in text
     preset = read_preset(path)
-    assert preset.validation.quarantine == 0.13
+    assert preset.validation.max_bad_fraction == 0.13
     print_preview(preset, sample, Console(file=StringIO()), whole=True)
     assert not list(sample.glob("data*")) and not (sample / "var").exists()
 
@@ -49,7 +51,7 @@ def test_propose_preset_mostly_bad_rows_writes_preset_and_reports_refusal(
     with pytest.raises(UserError, match=r"configs/mine.yaml is written, but .* refused: .* 40 of 40 comp"):
         propose(checked=True)
     preset = read_preset(sample / "configs" / "mine.yaml")
-    assert preset.validation.quarantine == 0.02
+    assert preset.validation.max_bad_fraction == 0.02
     with pytest.raises(UserError, match="the data was refused before any training: 40 of 40 comparisons"):
         print_preview(preset, sample, Console(file=StringIO()))
 

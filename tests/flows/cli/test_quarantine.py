@@ -141,7 +141,8 @@ def test_quarantine_admit_without_person_reason_or_known_id_is_refused(
 
 def test_quarantine_admit_with_config_uses_file_of_preset(tmp_path: Path, ids: list[str]) -> None:
     (tmp_path / "mine.yaml").write_text(
-        "name: mine\ndata: {sources: [{name: a, files: x, format: rows}]}\nvalidate: {admitted: mine.jsonl}\n"
+        "name: mine\ndata: {sources: [{name: a, files: x, format: rows}]}\n"
+        "validate: {overrides_file: mine.jsonl}\n"
     )
     said = say("release", ids[0], "--author", "Ann", "--reason", "so", "-c", "mine.yaml")
     assert "mine.jsonl says so" in said and "`chatmill run --config mine.yaml` takes it in" in said

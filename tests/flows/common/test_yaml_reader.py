@@ -37,7 +37,7 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("a: &a [*a]\n", "contains itself"),
         ("a: &a {b: *a}\n", "contains itself"),
         ("name: x\nseed: 1\nseed: 2\n", "line 3: not YAML .the key seed stands twice, first in line 2"),
-        (DATA + "sft:\n  steps: 1\n  batch: 2\n  steps: 3\n", "line 6.*steps stands twice"),
+        (DATA + "sft:\n  steps: 1\n  batch_size: 2\n  steps: 3\n", "line 6.*steps stands twice"),
         ("? [a]\n: b\n", "unhashable"),
         ("name: !!python/object/apply:os.system [true]\n", "could not determine a constructor"),
         ("a: b\n---\nc: d\n", "line 2"),
@@ -64,7 +64,7 @@ def test_read_preset_special_file_is_refused(tmp_path):
     (tmp_path / "loop").symlink_to("loop")
     (tmp_path / "nowhere").symlink_to("gone")
     (tmp_path / "large").write_bytes(b"#" * (LARGEST_BYTES + 1))
-    (tmp_path / "latin").write_bytes("name: x\nbase: caf\xe9\n".encode("latin-1"))
+    (tmp_path / "latin").write_bytes("name: x\nbase_model: caf\xe9\n".encode("latin-1"))
     wanted = {
         tmp_path: "is a folder", tmp_path / "pipe": "is a pipe", tmp_path / "socket": "is a socket",
         tmp_path / "loop": "cannot be read", tmp_path / "nowhere": "cannot be read",

@@ -229,7 +229,7 @@ def refusing(rows: str) -> None:
 @flow(persist_result=False)
 def judging(score: float, untold: bool) -> None:
     """Register a model that the gate refuses."""
-    preset = read_preset(SMOKE, ["gate.least={judge_gain: 0.9}"])
+    preset = read_preset(SMOKE, ["gate.min={judge_gain: 0.9}"])
     with PipelineRun(preset) as run:
         run.references["ingest"] = StageOutput("ingest", "k", "", "d", False, 1.0, {"data_hash": "d"})
         aligned = _lay_model("bad", run.tracker.run)

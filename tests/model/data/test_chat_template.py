@@ -170,7 +170,7 @@ def finetune(language: Language, tmp_path: Path, rows: list[Row], said: list[str
     for split in ("train", "valid"):
         write_rows(tmp_path / "split" / split / "pairs" / "00000.jsonl", rows)
     parameters = {
-        "steps": 40, "batch": 2, "checkpoint_every": 40, "optimizer": {"learning_rate": 0.01}, **settings,
+        "steps": 40, "batch_size": 2, "save_every": 40, "optimizer": {"learning_rate": 0.01}, **settings,
     }  # fmt: skip
     base = language.model(tmp_path / "base")
     sft.train_sft(

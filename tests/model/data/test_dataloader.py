@@ -137,5 +137,5 @@ def test_window_order_too_short_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "tokens.json").write_text('{"dtype": "<u2"}')
     np.array([1, 2, 3], dtype="<u2").tofile(tmp_path / "train.bin")
     assert TokenFile(tmp_path, "train", np.ones(4)).num_windows(8) == 0
-    with pytest.raises(Exception, match=r"pretrain\.batch"):
+    with pytest.raises(Exception, match=r"pretrain\.batch_size"):
         WindowOrder(TokenFile(tmp_path, "train", np.ones(4)), 8, 1, 0)

@@ -87,10 +87,12 @@ def test_load_model_foreign_tokenizer_gets_chat_tokens(tmp_path: Path) -> None:
     own = rules.get_vocab_size()
     tokenizer = Tokenizer(rules)
     save_model(
-        Transformer(ModelConfig(vocabulary=own, width=32, layers=1)).init_weights(0), tokenizer, tmp_path
+        Transformer(ModelConfig(vocab_size=own, hidden_size=32, num_layers=1)).init_weights(0),
+        tokenizer,
+        tmp_path,
     )
     model, tokenizer = load_model(tmp_path)
-    assert tokenizer.vocabulary == own + 3
+    assert tokenizer.vocab_size == own + 3
     table = model.model.embed_tokens.weight
     torch.testing.assert_close(table[tokenizer.end], table[:own].mean(0))
     assert tokenizer.decode(tokenizer.encode("two three")).strip() == "two three"

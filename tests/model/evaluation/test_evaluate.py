@@ -62,7 +62,9 @@ def world(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> dic
     good, bad = ({"prompt": "p", "completion": text} for text in ("is good", "is bad"))
     compared = {"chosen": good, "rejected": bad, "aspect": "tone", "source": "film", "gap": 3.0}
     write(root / "labels" / "pairs.test.jsonl", [compared, {**compared, "source": "nq"}])
-    shape = ModelConfig(vocabulary=tokenizer.vocabulary, layers=2, width=32, heads=2, context=CONTEXT)
+    shape = ModelConfig(
+        vocab_size=tokenizer.vocab_size, num_layers=2, hidden_size=32, num_heads=2, context_length=CONTEXT
+    )
     models = {
         name: Transformer(shape).init_weights(seed) for name, seed in (("base", 1), ("sft", 2), ("reward", 3))
     }
@@ -93,8 +95,10 @@ def world(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> dic
 
 def run(world: dict[str, Any], out: Path, **parameters: Any) -> dict[str, float]:
     settings = {
-        "prompts": 12, "sources": ["film"], "questions": 8, "question_sources": ["nq"], "new_tokens": NEW,
-        "few_shot": 1, "shown": 4, "words": ["good", "zeppelin"], "sentence": "the film was good",
+        "num_prompts": 12, "sources": ["film"], "num_questions": 8, "question_sources": ["nq"],
+        "max_new_tokens": NEW,
+        "num_few_shot": 1, "num_shown": 4, "probe_words": ["good", "zeppelin"],
+        "attention_sentence": "the film was good",
         **parameters,
     }  # fmt: skip
     return evaluate(settings, **world, folder=str(out), on_event=lambda event: None)
@@ -170,8 +174,8 @@ def test_evaluate_without_embeddings_and_questions_measures_rest(
 def test_evaluate_no_fitting_prompt_is_refused(world: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"evaluate\.sources"):
         run(world, tmp_path, sources=["tweets"])
-    with pytest.raises(UserError, match=r"evaluate\.new_tokens"):
-        run(world, tmp_path, new_tokens=CONTEXT)
+    with pytest.raises(UserError, match=r"evaluate\.max_new_tokens"):
+        run(world, tmp_path, max_new_tokens=CONTEXT)
 
 
 def test_evaluate_parameters_invalid_value_or_key_is_named() -> None:
@@ -238,7 +242,7 @@ def test_evaluate_history_precedes_prompt_and_is_written(world: dict[str, Any], 
         text = [{"text": f"the {word} was good . " * 20, "source": "books"} for word in WORDS]
         write(tmp_path / "split" / split / "text" / "00000.jsonl", text)
     said: list[str] = []
-    settings = {"prompts": 9, "new_tokens": NEW, "few_shot": 1, "shown": 3}
+    settings = {"num_prompts": 9, "max_new_tokens": NEW, "num_few_shot": 1, "num_shown": 3}
 
     def on_event(event: Event) -> None:
         said.extend([event.text] if isinstance(event, Message) else [])
@@ -295,7 +299,7 @@ def test_evaluate_champion_with_other_tokenizer_is_scored_as_text(
     world: dict[str, Any], tmp_path: Path
 ) -> None:
     tokenizer = train_tokenizer([pair(i)["prompt"] + pair(i)["completion"] for i in range(40)] * 9, 290)
-    shape = ModelConfig(vocabulary=290, layers=1, width=16, heads=2, context=CONTEXT)
+    shape = ModelConfig(vocab_size=290, num_layers=1, hidden_size=16, num_heads=2, context_length=CONTEXT)
     save_model(Transformer(shape).init_weights(9), tokenizer, tmp_path / "other")
     figures = run({**world, "champion": str(tmp_path / "other")}, tmp_path / "out")
     assert figures["champion_reward_n"] == 12
@@ -308,7 +312,9 @@ def test_evaluate_unusable_champion_is_left_out_with_reason(
 ) -> None:
     folder = tmp_path / "champion"
     if fault == "short":
-        shape = ModelConfig(vocabulary=tokenizer.vocabulary, layers=1, width=16, heads=2, context=NEW + 2)
+        shape = ModelConfig(
+            vocab_size=tokenizer.vocab_size, num_layers=1, hidden_size=16, num_heads=2, context_length=NEW + 2
+        )
         save_model(Transformer(shape).init_weights(9), tokenizer, folder)
     elif fault == "broken":
         folder.mkdir()

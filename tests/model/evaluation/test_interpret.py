@@ -20,7 +20,7 @@ def tokenizer() -> Tokenizer:
 def test_nearest_words_returns_closest_first(tokenizer: Tokenizer) -> None:
     places = {word: token for token, word in whole_words(tokenizer).items()}
     assert {"good", "great", "film"} <= set(places)
-    embedding = torch.randn(tokenizer.vocabulary, 8, generator=torch.Generator().manual_seed(1))
+    embedding = torch.randn(tokenizer.vocab_size, 8, generator=torch.Generator().manual_seed(1))
     embedding[places["great"]] = 3 * embedding[places["good"]]
     found = nearest_words(embedding, tokenizer, "good", 2)
     assert found[0] == ("great", pytest.approx(1.0, abs=1e-5))
@@ -29,13 +29,18 @@ def test_nearest_words_returns_closest_first(tokenizer: Tokenizer) -> None:
 
 
 def test_nearest_words_unknown_word_has_none(tokenizer: Tokenizer) -> None:
-    assert nearest_words(torch.ones(tokenizer.vocabulary, 4), tokenizer, "zeppelin", 3) == []
+    assert nearest_words(torch.ones(tokenizer.vocab_size, 4), tokenizer, "zeppelin", 3) == []
 
 
 @pytest.mark.parametrize("kv_heads", [4, 2])
 def test_attention_weights_equal_those_of_model(tokenizer: Tokenizer, kv_heads: int) -> None:
     shape = ModelConfig(
-        vocabulary=tokenizer.vocabulary, layers=2, width=32, heads=4, kv_heads=kv_heads, context=16
+        vocab_size=tokenizer.vocab_size,
+        num_layers=2,
+        hidden_size=32,
+        num_heads=4,
+        num_kv_heads=kv_heads,
+        context_length=16,
     )
     model = Transformer(shape).init_weights(3)
     with torch.no_grad():
@@ -69,7 +74,9 @@ def test_attention_weights_equal_those_of_model(tokenizer: Tokenizer, kv_heads: 
 
 def test_find_attention_map_names_head_and_skips_short_sentence(tokenizer: Tokenizer) -> None:
     model = Transformer(
-        ModelConfig(vocabulary=tokenizer.vocabulary, layers=2, width=32, heads=2, context=16)
+        ModelConfig(
+            vocab_size=tokenizer.vocab_size, num_layers=2, hidden_size=32, num_heads=2, context_length=16
+        )
     ).init_weights(0)
     seen = find_attention_map(model, tokenizer, "the good film")
     assert seen is not None

@@ -17,7 +17,15 @@ PROMPTS = [[5, 6, 7], [9], [11, 12, 13, 14, 15, 16], [3, 4]]
 
 @pytest.fixture(params=[torch.float32, torch.bfloat16])
 def model(request: pytest.FixtureRequest) -> Transformer:
-    architecture = ModelConfig(vocabulary=40, layers=2, width=32, heads=4, kv_heads=2, context=32, tied=False)
+    architecture = ModelConfig(
+        vocab_size=40,
+        num_layers=2,
+        hidden_size=32,
+        num_heads=4,
+        num_kv_heads=2,
+        context_length=32,
+        tie_embeddings=False,
+    )
     made = Transformer(architecture).init_weights(3)
     with torch.no_grad():
         made.lm_head.weight.mul_(12)
@@ -126,7 +134,13 @@ def test_generate_tokens_prompt_without_room_is_refused(model: Transformer, prom
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_generate_tokens_on_gpu_equals_cpu() -> None:
     architecture = ModelConfig(
-        vocabulary=64, layers=2, width=64, heads=4, kv_heads=2, context=128, tied=False
+        vocab_size=64,
+        num_layers=2,
+        hidden_size=64,
+        num_heads=4,
+        num_kv_heads=2,
+        context_length=128,
+        tie_embeddings=False,
     )
     cpu, gpu = (Transformer(architecture).init_weights(3) for _ in range(2))
     with torch.no_grad():

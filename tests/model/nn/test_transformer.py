@@ -14,10 +14,25 @@ from model.nn.transformer import ModelConfig, Transformer
 from tests.model.conftest import Language
 
 SHAPES = {
-    "tied": ModelConfig(vocabulary=300, layers=2, width=48, heads=4, context=32),
-    "grouped": ModelConfig(vocabulary=300, layers=3, width=64, heads=8, kv_heads=2, context=32, tied=False),
+    "tied": ModelConfig(vocab_size=300, num_layers=2, hidden_size=48, num_heads=4, context_length=32),
+    "grouped": ModelConfig(
+        vocab_size=300,
+        num_layers=3,
+        hidden_size=64,
+        num_heads=8,
+        num_kv_heads=2,
+        context_length=32,
+        tie_embeddings=False,
+    ),
     "one key head": ModelConfig(
-        vocabulary=300, layers=2, width=64, heads=4, kv_heads=1, hidden=96, rope_theta=5e5, context=32
+        vocab_size=300,
+        num_layers=2,
+        hidden_size=64,
+        num_heads=4,
+        num_kv_heads=1,
+        intermediate_size=96,
+        rope_theta=5e5,
+        context_length=32,
     ),
 }
 
@@ -51,9 +66,11 @@ def test_load_model_reads_folder_of_transformers(shape: str, tokenizer: Tokenize
     torch.manual_seed(2)
     theirs = LlamaForCausalLM(
         LlamaConfig(
-            vocab_size=a.vocabulary, hidden_size=a.width, intermediate_size=a.hidden,
-            num_hidden_layers=a.layers, num_attention_heads=a.heads, num_key_value_heads=a.kv_heads,
-            max_position_embeddings=a.context, rms_norm_eps=a.norm_eps, tie_word_embeddings=a.tied,
+            vocab_size=a.vocab_size, hidden_size=a.hidden_size, intermediate_size=a.intermediate_size,
+            num_hidden_layers=a.num_layers, num_attention_heads=a.num_heads,
+            num_key_value_heads=a.num_kv_heads,
+            max_position_embeddings=a.context_length, rms_norm_eps=a.rms_norm_eps,
+            tie_word_embeddings=a.tie_embeddings,
             rope_parameters={"rope_type": "default", "rope_theta": a.rope_theta},
         )
     ).eval()  # fmt: skip
@@ -127,11 +144,11 @@ def test_num_parameters_equals_weight_count(shape: str) -> None:
 @pytest.mark.parametrize(
     ("key", "values"),
     [
-        ("heads", {"width": 100, "heads": 3}),
-        ("kv_heads", {"heads": 4, "kv_heads": 3}),
-        ("layers", {"layers": 0}),
+        ("num_heads", {"hidden_size": 100, "num_heads": 3}),
+        ("num_kv_heads", {"num_heads": 4, "num_kv_heads": 3}),
+        ("num_layers", {"num_layers": 0}),
     ],
 )
 def test_model_config_impossible_shape_is_refused_by_name(key: str, values: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=key):
-        ModelConfig(vocabulary=300, **values)
+        ModelConfig(vocab_size=300, **values)

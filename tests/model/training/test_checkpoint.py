@@ -137,7 +137,7 @@ def test_run_training_resumes_checkpoint_of_more_gpus(tmp_path: Path) -> None:
 
 
 def test_run_training_damaged_or_missing_best_weights_are_refused(tmp_path: Path) -> None:
-    settings = {"steps": 12, "evaluate_every": 1, "patience": 30}
+    settings = {"steps": 12, "eval_every": 1, "early_stopping_patience": 30}
     run(Line(parameters(**settings)), tmp_path)
     best = tmp_path / "best.pt"
     best.write_bytes(best.read_bytes()[:-40] + os.urandom(40))

@@ -21,11 +21,17 @@ SMOKE = Path(__file__).parents[3] / "configs" / "smoke.yaml"
 @pytest.mark.parametrize(
     "changes, says",
     [
-        (["processes=2", "sft.batch=1"], "sft.batch is 1, and processes is 2"),
-        (["processes=3", "pretrain.batch=2"], "pretrain.batch is 2, and processes is 3"),
-        (["processes=8"], "reward.batch is 4, and processes is 8"),
-        (["processes=4", "rlhf.batch=6"], "rlhf.batch / rlhf.minibatches is 3, and processes is 4"),
-        (["processes=4", "rlhf.held_out=3"], "rlhf.held_out is 3, and processes is 4"),
+        (["num_processes=2", "sft.batch_size=1"], "sft.batch_size is 1, and num_processes is 2"),
+        (["num_processes=3", "pretrain.batch_size=2"], "pretrain.batch_size is 2, and num_processes is 3"),
+        (["num_processes=8"], "reward.batch_size is 4, and num_processes is 8"),
+        (
+            ["num_processes=4", "rlhf.batch_size=6"],
+            "rlhf.batch_size / rlhf.num_mini_batches is 3, and num_processes is 4",
+        ),
+        (
+            ["num_processes=4", "rlhf.num_eval_prompts=3"],
+            "rlhf.num_eval_prompts is 3, and num_processes is 4",
+        ),
     ],
 )
 def test_read_preset_batch_below_processes_is_refused(changes: list[str], says: str) -> None:
@@ -34,14 +40,14 @@ def test_read_preset_batch_below_processes_is_refused(changes: list[str], says: 
 
 
 def test_read_preset_batch_equal_to_processes_is_accepted() -> None:
-    assert read_preset(SMOKE, ["processes=4"]).processes == 4
-    assert read_preset(SMOKE, ["processes=4", "rlhf.held_out=0"]).rlhf.held_out == 0
+    assert read_preset(SMOKE, ["num_processes=4"]).num_processes == 4
+    assert read_preset(SMOKE, ["num_processes=4", "rlhf.num_eval_prompts=0"]).rlhf.num_eval_prompts == 0
 
 
 def test_train_base_batch_below_processes_is_refused(language: Language, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="batch is 1, and processes is 2"):
+    with pytest.raises(UserError, match="batch_size is 1, and num_processes is 2"):
         launch_training(
-            pretrain.train_base, {**pretraining(language, batch=1), "folder": str(tmp_path / "out")},
+            pretrain.train_base, {**pretraining(language, batch_size=1), "folder": str(tmp_path / "out")},
             processes=2, log=tmp_path / "log",
         )  # fmt: skip
 

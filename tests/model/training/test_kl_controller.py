@@ -38,17 +38,17 @@ def test_derive_steps_follows_prompts(prompts: int, batch: int, steps: int) -> N
 
 @pytest.mark.parametrize(("batch", "prompts"), [(8, 20), (64, 900), (256, 50_000)])
 def test_with_derived_values_fills_open_settings(batch: int, prompts: int) -> None:
-    found = PPOConfig(batch=batch).with_derived_values(96, prompts)
+    found = PPOConfig(batch_size=batch).with_derived_values(96, prompts)
     answers = found.steps * batch
     assert found.kl_horizon < answers, "the price can move within the run"
     assert found.max_kl == 2 * found.kl_target and found.max_step_kl < found.kl_target
-    assert 0 < found.optimizer.learning_rate < 1e-3 and 0 < found.evaluate_every < found.steps
+    assert 0 < found.optimizer.learning_rate < 1e-3 and 0 < found.eval_every < found.steps
     assert found.with_derived_values(96, prompts) == found
 
 
 def test_with_derived_values_keeps_given_settings() -> None:
     given = PPOConfig(
-        steps=7, evaluate_every=3, kl_horizon=5.0, max_kl=4.0, max_step_kl=2.0,
+        steps=7, eval_every=3, kl_horizon=5.0, max_kl=4.0, max_step_kl=2.0,
         optimizer=PolicyOptimizerParameters(learning_rate=0.01),
     )  # fmt: skip
     assert given.with_derived_values(96, 100) == given

@@ -94,7 +94,7 @@ def test_orthogonalize_matrices_gives_singular_values_near_one(shape: tuple[int,
 
 
 def test_lr_scale_warms_up_holds_and_decays() -> None:
-    parameters = OptimizerParameters(warmup=0.1, decay=0.5, final=0.1)
+    parameters = OptimizerParameters(warmup_ratio=0.1, decay_ratio=0.5, final_lr_ratio=0.1)
     scales = [parameters.lr_scale(step, 100) for step in range(100)]
     assert scales[0] == pytest.approx(0.1)
     assert scales[9:50] == [1.0] * 41
@@ -103,7 +103,14 @@ def test_lr_scale_warms_up_holds_and_decays() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("clip", 0), ("learning_rate", -1.0), ("warmup", 1.5), ("beta2", 2.0), ("decay", 0.99)]
+    ("key", "value"),
+    [
+        ("max_grad_norm", 0),
+        ("learning_rate", -1.0),
+        ("warmup_ratio", 1.5),
+        ("beta2", 2.0),
+        ("decay_ratio", 0.99),
+    ],
 )
 def test_optimizer_parameters_out_of_range_are_refused_by_name(key: str, value: float) -> None:
     with pytest.raises(ValueError, match=key):

@@ -35,12 +35,12 @@ def recipe(language: Language, folder: Path, **settings: float) -> PPOTrainer:
     policy, tokenizer = load_model(path)
     reference, _ = load_model(path)
     chosen = {
-        "steps": 25, "batch": 32, "new_tokens": NEW, "missing_end": 0.0, "kl_target": 0.0,
-        "kl_coefficient": 0.0, "max_loss_increase": 1e6,
-        "optimizer": OptimizerParameters(learning_rate=2e-3, warmup=0.0, decay=0.0), **settings,
+        "steps": 25, "batch_size": 32, "max_new_tokens": NEW, "missing_eos_penalty": 0.0, "kl_target": 0.0,
+        "init_kl_coef": 0.0, "max_loss_increase": 1e6,
+        "optimizer": OptimizerParameters(learning_rate=2e-3, warmup_ratio=0.0, decay_ratio=0.0), **settings,
     }  # fmt: skip
     prompts = [tokenizer.encode_prompt(text) for text in ("the film", "the story", "this camera", "a")] * 8
-    right = read_right_answers(RIGHT, tokenizer, policy.architecture.context)
+    right = read_right_answers(RIGHT, tokenizer, policy.architecture.context_length)
     return PPOTrainer(
         PPOConfig(**chosen), policy, reference, tokenizer, share_of_low_ids, prompts, prompts[:4], 3,
         ProcessGroup(), right_answers=right,
@@ -62,14 +62,14 @@ def test_ppo_trainer_known_reward_rises(language: Language, tmp_path: Path) -> N
 def test_ppo_trainer_kl_price_limits_divergence(language: Language, tmp_path: Path) -> None:
     kl = {}
     for price in (0.0, 5.0):
-        made = recipe(language, tmp_path / f"model{price}", kl_coefficient=price)
+        made = recipe(language, tmp_path / f"model{price}", init_kl_coef=price)
         Trainer(made, made.parameters, tmp_path / str(price), 3, lambda event: None).run_training()
         kl[price] = made.evaluate_model()["valid_kl"]
     assert kl[5.0] < 0.5 * kl[0.0]
 
 
 def test_adapt_kl_price_follows_target(language: Language, tmp_path: Path) -> None:
-    made = recipe(language, tmp_path, kl_target=6.0, kl_coefficient=0.15, kl_horizon=100.0)
+    made = recipe(language, tmp_path, kl_target=6.0, init_kl_coef=0.15, kl_horizon=100.0)
     made._adapt_kl_price(60.0)
     assert made.kl_coefficient == pytest.approx(0.15 * (1 + 0.2 * 32 / 100))
     made._adapt_kl_price(0.0)
@@ -94,7 +94,7 @@ def test_roll_out_depends_only_on_step_and_seed(language: Language, tmp_path: Pa
 
 
 def test_token_rewards_put_score_less_penalties_at_end(language: Language, tmp_path: Path) -> None:
-    made = recipe(language, tmp_path, missing_end=1.0, kl_coefficient=0.5, length_weight=2.0)
+    made = recipe(language, tmp_path, missing_eos_penalty=1.0, init_kl_coef=0.5, short_answer_penalty=2.0)
     made.reference_length = 4.0
     mask = torch.tensor([[1.0, 1, 1, 1], [1, 1, 0, 0]])
     rollouts = Rollouts(
@@ -109,7 +109,13 @@ def test_token_rewards_put_score_less_penalties_at_end(language: Language, tmp_p
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("temperature", 0.0), ("minibatches", 5), ("clip", -1.0), ("trace", 1.5), ("epochs", 0)],
+    [
+        ("temperature", 0.0),
+        ("num_mini_batches", 5),
+        ("clip_range", -1.0),
+        ("gae_lambda", 1.5),
+        ("ppo_epochs", 0),
+    ],
 )
 def test_ppo_config_out_of_range_is_refused_by_name(key: str, value: float) -> None:
     with pytest.raises(ValueError, match=key):
@@ -117,7 +123,7 @@ def test_ppo_config_out_of_range_is_refused_by_name(key: str, value: float) -> N
 
 
 def test_optimizer_step_too_far_is_undone_in_every_bit(language: Language, tmp_path: Path) -> None:
-    rates = OptimizerParameters(learning_rate=0.05, warmup=0.0, decay=0.0)
+    rates = OptimizerParameters(learning_rate=0.05, warmup_ratio=0.0, decay_ratio=0.0)
     made = recipe(language, tmp_path, optimizer=rates, max_kl=4.0, max_step_kl=0.5)
     said: list[str] = []
     made.on_event = lambda event: said.append(event.text)
@@ -132,7 +138,7 @@ def test_optimizer_step_too_far_is_undone_in_every_bit(language: Language, tmp_p
 
 
 def test_optimizer_step_too_far_is_repeated_at_lower_rate(language: Language, tmp_path: Path) -> None:
-    rates = OptimizerParameters(learning_rate=0.05, warmup=0.0, decay=0.0)
+    rates = OptimizerParameters(learning_rate=0.05, warmup_ratio=0.0, decay_ratio=0.0)
     made = recipe(language, tmp_path, optimizer=rates, max_kl=4.0, max_step_kl=0.5)
     said: list[str] = []
     made.on_event = lambda event: said.append(event.text)
@@ -158,7 +164,7 @@ def test_optimizer_step_undone_restores_moments(language: Language, tmp_path: Pa
 
 
 def test_take_best_returns_best_evaluated_step(language: Language, tmp_path: Path) -> None:
-    made = recipe(language, tmp_path / "model", evaluate_every=5)
+    made = recipe(language, tmp_path / "model", eval_every=5)
     figures = Trainer(made, made.parameters, tmp_path, 3, lambda event: None).run_training()
     found = made.take_best()
     lines = [json.loads(line) for line in (tmp_path / "curves.jsonl").read_text().splitlines()]
@@ -174,7 +180,7 @@ def test_take_best_skips_steps_that_lost_right_answers(
     language: Language, tmp_path: Path, share: float
 ) -> None:
     """The bound lies between the increases of the steps, so that some steps exceed it."""
-    free = recipe(language, tmp_path / "model", evaluate_every=5)
+    free = recipe(language, tmp_path / "model", eval_every=5)
     Trainer(free, free.parameters, tmp_path / "free", 3, lambda event: None).run_training()
     lines = [json.loads(line) for line in (tmp_path / "free" / "curves.jsonl").read_text().splitlines()]
     found = {line["step"]: line for line in lines if "valid_score" in line}
@@ -182,7 +188,7 @@ def test_take_best_skips_steps_that_lost_right_answers(
     increases = {step: line["valid_completion_loss"] / first - 1 for step, line in found.items()}
     assert increases[0] == 0 and max(increases.values()) > 0, "a reward of low ids costs right answers"
     bound = share * max(increases.values()) + 1e-9
-    held = recipe(language, tmp_path / "model", evaluate_every=5, max_loss_increase=bound)
+    held = recipe(language, tmp_path / "model", eval_every=5, max_loss_increase=bound)
     said: list[str] = []
     held.on_event = lambda event: said.append(event.text)
     Trainer(held, held.parameters, tmp_path / "held", 3, lambda event: None).run_training()
@@ -213,7 +219,7 @@ def test_mean_completion_loss_weighs_tokens(language: Language, tmp_path: Path) 
 
 
 def test_take_best_without_improvement_returns_sft_weights(language: Language, tmp_path: Path) -> None:
-    made = recipe(language, tmp_path / "model", evaluate_every=5, steps=10)
+    made = recipe(language, tmp_path / "model", eval_every=5, steps=10)
     made.best.max_kl = 1e-9
     said: list[str] = []
     made.on_event = lambda event: said.append(event.text)

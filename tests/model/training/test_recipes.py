@@ -40,10 +40,12 @@ def digest(folder: Path) -> dict[str, str]:
 def pretraining(language: Language, **settings: Any) -> dict[str, Any]:
     return {
         "parameters": {
-            "steps": 30, "batch": 8, "evaluate_every": 10, "checkpoint_every": 7,
+            "steps": 30, "batch_size": 8, "eval_every": 10, "save_every": 7,
             "prompts": ["the film", "the"], "optimizer": {**FAST, "muon_learning_rate": 0.02}, **settings,
         },
-        "architecture": {"vocabulary": 300, "layers": 2, "width": 32, "heads": 2, "context": CONTEXT},
+        "architecture": {
+            "vocab_size": 300, "num_layers": 2, "hidden_size": 32, "num_heads": 2, "context_length": CONTEXT
+        },
         "tokenizer": str(language.tokens), "seed": 5, "device": DEVICE,
     }  # fmt: skip
 
@@ -63,25 +65,25 @@ def stage(name: str, language: Language, made: dict[str, Path], **settings: Any)
 
     def train(folder: Path, on_event: EventCallback) -> dict[str, Any]:
         common: dict[str, Any] = {"folder": str(folder), "seed": 5, "device": DEVICE, "on_event": on_event}
-        loop = {"checkpoint_every": 7, "evaluate_every": 10, "optimizer": FAST}
+        loop = {"save_every": 7, "eval_every": 10, "optimizer": FAST}
         if name == "pretrain":
             return pretrain.train_base(**{**pretraining(language, **settings), **common})
         if name == "sft":
-            parameters = {**loop, "steps": 60, "batch": 4, **settings}
+            parameters = {**loop, "steps": 60, "batch_size": 4, **settings}
             return sft.train_sft(parameters, str(made["pretrain"] / "model"), str(language.split), **common)
         if name == "reward":
             parameters = {
                 **loop,
                 "steps": 30,
-                "batch": 8,
+                "batch_size": 8,
                 "reference": 16,
                 "reference_tokens": 12,
                 **settings,
             }
             return reward.train_reward(parameters, str(made["sft"] / "model"), str(language.labels), **common)
         parameters = {
-            **loop, "steps": 6, "batch": 16, "new_tokens": 16, "checkpoint_every": 2, "evaluate_every": 3,
-            "held_out": 8, "optimizer": {"learning_rate": 1e-3}, **settings,
+            **loop, "steps": 6, "batch_size": 16, "max_new_tokens": 16, "save_every": 2, "eval_every": 3,
+            "num_eval_prompts": 8, "optimizer": {"learning_rate": 1e-3}, **settings,
         }  # fmt: skip
         return ppo.train_ppo(
             parameters, str(made["sft"] / "model"), str(made["reward"]), str(language.split), **common
@@ -159,7 +161,12 @@ def test_train_base_two_processes_follow_curve_of_one(language: Language, tmp_pa
 
 
 def test_train_base_early_stop_keeps_best_weights(language: Language, tmp_path: Path) -> None:
-    settings = {"steps": 400, "evaluate_every": 5, "patience": 2, "optimizer": {"learning_rate": 0.05}}
+    settings = {
+        "steps": 400,
+        "eval_every": 5,
+        "early_stopping_patience": 2,
+        "optimizer": {"learning_rate": 0.05},
+    }
     figures = pretrain.train_base(**pretraining(language, **settings), folder=str(tmp_path), on_event=quiet)
     bits = curve(tmp_path, "valid_bits_per_byte")
     assert figures["steps"] < 400
@@ -190,7 +197,9 @@ def test_train_ppo_two_processes_undo_same_first_step(
     figures = {}
     for processes in (1, 2):
         arguments = {
-            "parameters": {"batch": 16, "new_tokens": 16, "held_out": 8, "evaluate_every": 3, **TOO_FAST},
+            "parameters": {
+                "batch_size": 16, "max_new_tokens": 16, "num_eval_prompts": 8, "eval_every": 3, **TOO_FAST
+            },
             "policy": str(trained["sft"] / "model"), "reward": str(trained["reward"]),
             "prompts": str(language.split), "folder": str(tmp_path / str(processes)),
             "seed": 5, "device": "cpu",
@@ -207,27 +216,28 @@ def test_train_ppo_two_processes_undo_same_first_step(
 
 
 @pytest.mark.parametrize(
-    ("name", "key"), [("pretrain", "pretrain.batch"), ("sft", "sft.batch"), ("rlhf", "rlhf.batch")]
+    ("name", "key"),
+    [("pretrain", "pretrain.batch_size"), ("sft", "sft.batch_size"), ("rlhf", "rlhf.batch_size")],
 )
 def test_training_less_than_one_batch_is_refused(
     name: str, key: str, language: Language, trained: dict[str, Path], tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match=key):
-        stage(name, language, trained, batch=4096)(tmp_path, quiet)
+        stage(name, language, trained, batch_size=4096)(tmp_path, quiet)
 
 
 def test_train_reward_less_than_one_batch_is_refused(
     language: Language, trained: dict[str, Path], tmp_path: Path
 ) -> None:
-    with pytest.raises(UserError, match=r"reward\.batch"):
-        stage("reward", language, trained, batch=4096)(tmp_path, quiet)
+    with pytest.raises(UserError, match=r"reward\.batch_size"):
+        stage("reward", language, trained, batch_size=4096)(tmp_path, quiet)
 
 
 def test_train_ppo_answers_as_long_as_context_are_refused(
     language: Language, trained: dict[str, Path], tmp_path: Path
 ) -> None:
-    with pytest.raises(UserError, match=r"rlhf\.new_tokens"):
-        stage("rlhf", language, trained, new_tokens=CONTEXT)(tmp_path, quiet)
+    with pytest.raises(UserError, match=r"rlhf\.max_new_tokens"):
+        stage("rlhf", language, trained, max_new_tokens=CONTEXT)(tmp_path, quiet)
 
 
 def test_train_reward_prompts_without_room_are_refused_before_training(

@@ -59,8 +59,8 @@ class Line(TrainingTask):
 def parameters(**settings: Any) -> LoopParameters:
     chosen = {
         "steps": 20,
-        "batch": 4,
-        "checkpoint_every": 5,
+        "batch_size": 4,
+        "save_every": 5,
         "optimizer": OptimizerParameters(0.1),
         **settings,
     }
@@ -141,8 +141,8 @@ def test_run_training_half_written_curve_line_is_dropped(tmp_path: Path) -> None
 def test_run_training_patience_stops_without_improvement(tmp_path: Path) -> None:
     settings = {
         "steps": 400,
-        "evaluate_every": 1,
-        "patience": 3,
+        "eval_every": 1,
+        "early_stopping_patience": 3,
         "optimizer": OptimizerParameters(0.9, weight_decay=0),
     }
     recipe = Line(parameters(**settings))
@@ -152,7 +152,9 @@ def test_run_training_patience_stops_without_improvement(tmp_path: Path) -> None
     assert any("stopped after step" in text for text in said)
 
 
-@pytest.mark.parametrize("key", ["steps", "batch", "micro_batch", "patience", "checkpoint_every"])
+@pytest.mark.parametrize(
+    "key", ["steps", "batch_size", "micro_batch_size", "early_stopping_patience", "save_every"]
+)
 def test_loop_parameters_out_of_range_are_refused_by_name(key: str) -> None:
     with pytest.raises(ValueError, match=key):
         parameters(**{key: -1})

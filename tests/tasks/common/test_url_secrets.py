@@ -80,8 +80,8 @@ def test_hide_secrets_url_in_text_is_masked(text: str) -> None:
     [
         {"tracking": {"mlflow": f"http://{SECRET}@h:5000"}},
         {"tracking": {"mlflow": f"http://h:5000/?token={SECRET}"}},
-        {"spread": {"dask": f"tcp://{SECRET}@h:8786"}},
-        {"spread": {"dask": f"tcp://h:8786?token={SECRET}"}},
+        {"parallel": {"dask_address": f"tcp://{SECRET}@h:8786"}},
+        {"parallel": {"dask_address": f"tcp://h:8786?token={SECRET}"}},
         {"data": {"sources": [{"name": "s", "urls": f"https://{SECRET}@h/a.txt"}]}},
         {"data": {"sources": [{"name": "s", "urls": f"https://me:{SECRET}@h/a.txt"}]}},
         {"data": {"remote": f"s3://{SECRET}@bucket/x"}},

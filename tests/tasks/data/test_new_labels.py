@@ -76,7 +76,7 @@ def test_notified_hash_admitted_row_resets_it(tmp_path: Path, monkeypatch: pytes
         {
             "name": "mine",
             "data": {"sources": [{"name": "s", "files": "a.jsonl"}]},
-            "validate": {"quarantine": 0.5},
+            "validate": {"max_bad_fraction": 0.5},
         }
     )
     context = StageContext(tmp_path, preset.seed)
@@ -94,7 +94,9 @@ def test_notified_hash_admitted_row_resets_it(tmp_path: Path, monkeypatch: pytes
     version = made()
     assert deployments._notified_hash(preset) == version
     (row,) = set_aside(tmp_path)
-    admit_rows(tmp_path, preset.validation.admitted, [row.id], "max", "meant", "2026-01-31T12:00:00+00:00")
+    admit_rows(
+        tmp_path, preset.validation.overrides_file, [row.id], "max", "meant", "2026-01-31T12:00:00+00:00"
+    )
     assert deployments._notified_hash(preset) == ""
     assert made() == version and deployments._notified_hash(preset) == version
 

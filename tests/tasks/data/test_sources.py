@@ -53,11 +53,11 @@ def names(source: Source, root: Path) -> list[str]:
         ({"urls": "https://me:secret@host/a.txt"}, "address at host holds a password"),
         ({"urls": "https://host/a.txt#sha256=12"}, "the sum of https://host/a.txt is '12'; 64 hex digits"),
         ({"files": "f", "format": "plian"}, "format 'plian' is not known; there are plain"),
-        ({"files": "f", "documents": "line"}, "documents is 'line'; file or paragraph"),
+        ({"files": "f", "document_unit": "line"}, "document_unit is 'line'; file or paragraph"),
         ({"files": "f", "aspect": ""}, "aspect is .., which shows nothing"),
         ({"files": "f", "columns": {"text": ""}}, "'text' stands for no column"),
         ({"files": "f", "annotators": ("",)}, "annotators has an empty name"),
-        ({"files": "f", "quarantine": 1.5}, r"quarantine is 1\.5; it is a share"),
+        ({"files": "f", "max_bad_fraction": 1.5}, r"max_bad_fraction is 1\.5; it is a share"),
     ],
 )
 def test_source_invalid_values_are_refused(values: dict[str, Any], said: str) -> None:
@@ -135,13 +135,13 @@ def test_read_source_pattern_without_match_is_refused(root: Path, files: Any, sa
 
 def test_reading_of_source_gives_parse_options(root: Path) -> None:
     (root / "view.xml").write_text("<View/>")
-    source = Source("s", files="texts", columns={"text": "body"}, aspect="tone", labelling="view.xml")
+    source = Source("s", files="texts", columns={"text": "body"}, aspect="tone", label_config="view.xml")
     reading = reading_of(source, root)
     assert (reading.source, reading.labelling, reading.column("text"), reading.aspect) == (
         "s", "<View/>", "body", "tone",
     )  # fmt: skip
     with pytest.raises(UserError, match=r"source s: the labelling configuration gone\.xml is missing"):
-        reading_of(Source("s", files="texts", labelling="gone.xml"), root)
+        reading_of(Source("s", files="texts", label_config="gone.xml"), root)
 
 
 def test_check_annotators_unknown_person_is_refused() -> None:
@@ -165,7 +165,7 @@ def test_sources_digest_follows_content_and_row_options(root: Path) -> None:
         return sources_digest(DataParameters((Source("s", files="texts/*.txt", **values),)), root)
 
     before = of()
-    assert of(quarantine=0.5) == before != of(aspect="tone")
+    assert of(max_bad_fraction=0.5) == before != of(aspect="tone")
     (root / "texts/a.txt").write_text("other")
     changed = of()
     assert changed != before

@@ -224,9 +224,9 @@ def test_ingest_pinned_version_with_withdrawn_rows_is_refused(root: Path) -> Non
     withdraw(root, ["ann"], [])
     assert pinned and count_withdrawn(root / "data", read_withdrawn(root)) == {"comparisons": 1, "ratings": 1}
     with pytest.raises(UserError, match=r"holds 1 comparisons and 1 ratings that configs/withdrawn\.jsonl"):
-        make(root, DataParameters((OWN,), version=pinned["md5"]))
+        make(root, DataParameters((OWN,), pinned_version=pinned["md5"]))
     now = make(root).metrics["data_hash"]
-    assert make(root, DataParameters((OWN,), version=now)).metrics["data_hash"] == now
+    assert make(root, DataParameters((OWN,), pinned_version=now)).metrics["data_hash"] == now
 
 
 def test_accepted_rows_withdrawal_is_no_shrinkage_other_loss_is(root: Path) -> None:
@@ -271,7 +271,7 @@ def test_place_data_past_run_gets_rows_withdrawn_since(root: Path, withdrawn_the
     tree = root / "var" / "cache" / "reproduce" / "tree"
     tree.mkdir(parents=True)
     source = {"name": "mine", "files": "texts/*.jsonl", "format": "rows"}
-    preset = {"name": "mine", "data": {"sources": [source], "version": ""}}
+    preset = {"name": "mine", "data": {"sources": [source], "pinned_version": ""}}
     placed = place_data(root, tree, preset, made.metrics["data_hash"], manifest)
     assert placed.how.endswith("; rows that were withdrawn since are among it")
     here = Source("mine", "rows", files=placed.preset["data"]["sources"][0]["files"])

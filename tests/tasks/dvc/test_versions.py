@@ -198,7 +198,7 @@ def test_explain_mismatch_former_layout_says_what_to_do(root: Path, tmp_path: Pa
     pointer = versions.read_pointer(root)
     assert pointer is not None and versions.is_former_layout(pointer)
     says = versions.explain_mismatch(pointer, versions.folder_hash(root))
-    assert "former layout" in says and "data.accept=true" in says and "parsers" not in says
+    assert "former layout" in says and "data.accept_changes=true" in says and "parsers" not in says
     # A pull would put files where folders are.
     assert not versions.pull_data(root, str(tmp_path / "remote"))
     assert (root / "data" / "text" / "00000.jsonl").exists()

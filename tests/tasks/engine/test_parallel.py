@@ -113,7 +113,7 @@ def test_process_pool_first_error_is_raised_unchanged(cores: ParallelMap) -> Non
 
 
 def test_process_pool_killed_worker_is_one_error() -> None:
-    with process_pool(2, patience=0.0) as spread, pytest.raises(UserError, match=r"spread\.workers lower"):
+    with process_pool(2, patience=0.0) as spread, pytest.raises(UserError, match=r"parallel\.workers lower"):
         list(spread(die, [1, 2]))
 
 

@@ -42,7 +42,7 @@ def ingested(root: Path, *files: list[dict[str, Any]]) -> tuple[list[dict[str, A
             said.append(event.text)
 
     parameters = DataParameters((Source("mine", files="mine/*.jsonl"),))
-    with dry_run(parameters, ValidateParameters(quarantine=1.0), root, on_event) as found:
+    with dry_run(parameters, ValidateParameters(max_bad_fraction=1.0), root, on_event) as found:
         assert found.rows
         rows = [row for kind in TYPES for row in read_shards(found.folder / "ingest" / "rows" / kind)]
         assert sum(found.rows.counts.values()) == len(rows)

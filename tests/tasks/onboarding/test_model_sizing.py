@@ -63,14 +63,14 @@ def test_plan_run_memory_bounds_model() -> None:
     found = plan_run(MUCH, machine(1e18, memory=4 << 30), minutes=600)
     assert found.bound == "the memory"
     assert found.architecture.num_parameters * 26 <= 2 << 30
-    assert 0 < found.sections["pretrain"]["micro_batch"] < found.sections["pretrain"]["batch"]
+    assert 0 < found.sections["pretrain"]["micro_batch_size"] < found.sections["pretrain"]["batch_size"]
 
 
 def test_plan_run_tiny_text_gets_smallest_model() -> None:
     found = plan_run(LITTLE, machine(2e10), minutes=10)
-    assert (found.architecture.layers, found.architecture.width) == LADDER[0][:2]
+    assert (found.architecture.num_layers, found.architecture.hidden_size) == LADDER[0][:2]
     assert found.bound == "what is worth training at all"
-    assert found.architecture.context * 2 <= LITTLE.valid_tokens
+    assert found.architecture.context_length * 2 <= LITTLE.valid_tokens
 
 
 @pytest.mark.parametrize("minutes", [1, 15, 60, 1000])
@@ -102,8 +102,8 @@ def test_plan_run_evaluations_are_counted_and_bounded() -> None:
         for minutes in (5, 60):
             found = plan_run(amount, machine(3e11), minutes)
             section = found.sections["pretrain"]
-            evaluations = section["steps"] // section["evaluate_every"] + 2
-            assert evaluations * section["evaluate_tokens"] / 3 < 0.3 * found.trained_tokens
+            evaluations = section["steps"] // section["eval_every"] + 2
+            assert evaluations * section["max_eval_tokens"] / 3 < 0.3 * found.trained_tokens
             alone = found.trained_tokens / found.tokens_per_second
             assert alone < found.seconds["pretrain"] < alone * 1.3 + 5
             assert found.minutes <= minutes or amount.held_out == 0.4
@@ -127,19 +127,23 @@ def test_plan_run_sections_are_accepted_by_stages(amount: Amount, flops: float, 
         rates = {name: section[name] for name in ("learning_rate", "muon_learning_rate") if name in section}
         values = {name: value for name, value in section.items() if name not in rates}
         parameters = KINDS[stage].read({**values, "optimizer": rates})
-        assert 0 < parameters.evaluate_every <= parameters.steps
+        assert 0 < parameters.eval_every <= parameters.steps
     check_batches(amount, found)
 
 
 def check_batches(amount: Amount, found: Plan) -> None:
     """Check that the rows fill every batch, as the trainings require."""
-    context = found.architecture.context
-    assert found.sections["pretrain"]["batch"] <= amount.text_tokens // context - 2
-    assert found.sections["sft"]["batch"] <= max(1, amount.pairs * (amount.prompt + amount.answer) / context)
+    context = found.architecture.context_length
+    assert found.sections["pretrain"]["batch_size"] <= amount.text_tokens // context - 2
+    assert found.sections["sft"]["batch_size"] <= max(
+        1, amount.pairs * (amount.prompt + amount.answer) / context
+    )
     group = int(found.sections["reward"]["group"])
-    assert found.sections["reward"]["batch"] <= max(1, label_groups(amount, group))
-    assert found.sections["rlhf"]["batch"] <= amount.prompts
-    assert found.sections["rlhf"]["new_tokens"] + amount.prompt <= max(context, amount.prompt + context // 2)
+    assert found.sections["reward"]["batch_size"] <= max(1, label_groups(amount, group))
+    assert found.sections["rlhf"]["batch_size"] <= amount.prompts
+    assert found.sections["rlhf"]["max_new_tokens"] + amount.prompt <= max(
+        context, amount.prompt + context // 2
+    )
 
 
 def test_plan_run_missing_pairs_or_labels_leave_out_sections() -> None:
@@ -206,7 +210,7 @@ def test_character_floor_ascii_text_needs_none() -> None:
 
 def test_plan_run_large_shapes_match_presets() -> None:
     for layers, width, heads in LADDER:
-        ModelConfig(layers=layers, width=width, heads=heads, vocabulary=320)
+        ModelConfig(num_layers=layers, hidden_size=width, num_heads=heads, vocab_size=320)
     assert (4, 128, 4) in LADDER and (12, 768, 12) in LADDER
     found = plan_run(replace(MUCH, vocabulary=50304), machine(4e14), minutes=10_000)
     assert found.sections["pretrain"]["learning_rate"] == 0.003

@@ -24,7 +24,7 @@ from tasks.onboarding.source_preview import SourcePreview, dry_run, preview_sour
 from tasks.validate import ValidateParameters, ValidationFailed, validate
 from tests.tasks.event_sink import ignore_event
 
-CHECKS = ValidateParameters(quarantine=1.0)
+CHECKS = ValidateParameters(max_bad_fraction=1.0)
 
 
 def lines(path: Path, *rows: object) -> int:
@@ -165,7 +165,7 @@ def test_print_preview_refused_data_raises_error(tmp_path: Path) -> None:
 def test_print_preview_rejected_rows_say_why_and_where(tmp_path: Path) -> None:
     rows = [{"text": "good"}, {"text": "bad \u0000 text"}, {"text": "good"}, {"text": "x"}]
     lines(tmp_path / "a.jsonl", *rows)
-    preset = preset_of({"name": "mine", "files": "a.jsonl"}, validate={"quarantine": 1.0})
+    preset = preset_of({"name": "mine", "files": "a.jsonl"}, validate={"max_bad_fraction": 1.0})
     text = shown(preset, tmp_path)
     assert "would be set aside: 1 of 3 text: text is printable, first a.jsonl, line 2: " in text
     assert "would be set aside: 1 of 3 text: text has a fit length, first a.jsonl, line 4: 'x'" in text
@@ -226,16 +226,18 @@ def test_print_preview_writes_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_print_preview_follows_validation_rules(tmp_path: Path) -> None:
     lines(tmp_path / "a.jsonl", {"text": "Words."}, {"text": "Слова."})
     own = {"name": "own", "files": "a.jsonl"}
-    preset = preset_of(own, validate={"scripts": ["Latin"], "quarantine": 0.5})
+    preset = preset_of(own, validate={"allowed_scripts": ["Latin"], "max_bad_fraction": 0.5})
     assert "would be set aside: 1 of 2 text: " in shown(preset, tmp_path)
-    allowed = preset_of({**own, "quarantine": 0.6}, validate={"scripts": ["Latin"]})
+    allowed = preset_of({**own, "max_bad_fraction": 0.6}, validate={"allowed_scripts": ["Latin"]})
     assert "would be set aside: 1 of 2 text: " in shown(allowed, tmp_path)
 
 
 def test_print_preview_control_characters_are_escaped(tmp_path: Path) -> None:
     (tmp_path / "a\x1b[2J.jsonl").write_text('{"text": "half an emoji \\ud83d and \\u001b[31mred"}\n')
     (tmp_path / "b.jsonl").write_text('{"text": "right to left \\u202e mark"}\n')
-    preset = preset_of({"name": "own", "files": "*.jsonl", "format": "rows"}, validate={"quarantine": 1.0})
+    preset = preset_of(
+        {"name": "own", "files": "*.jsonl", "format": "rows"}, validate={"max_bad_fraction": 1.0}
+    )
     text = shown(preset, tmp_path)
     assert "half of a character" in text and "\\u202e" in text and "a\\x1b[2J.jsonl" in text
     assert text.isprintable() or set(filter(lambda char: not char.isprintable(), text)) == {"\n"}

@@ -21,7 +21,7 @@ QUIET: Any = {"tracking": {"mlflow": "http://there"}, "name": "mine"}
 
 def preset(**data: Any) -> dict[str, Any]:
     source = {"name": "mine", "files": "texts/*.jsonl", "format": "rows"}
-    return {**QUIET, "data": {"sources": [source], "version": "", **data}}
+    return {**QUIET, "data": {"sources": [source], "pinned_version": "", **data}}
 
 
 def made(root: Path, data: dict[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -99,11 +99,14 @@ def test_ingest_pinned_version_must_be_that_of_data_dvc(root: Path) -> None:
 
 def test_place_data_links_nothing_outside_checkout(root: Path, tree: Path) -> None:
     (root.parent / "admitted.jsonl").write_text("")
-    given = {**preset(), "validate": {"admitted": "../admitted.jsonl", "benchmarks": ["../*.jsonl"]}}
+    given = {
+        **preset(),
+        "validate": {"overrides_file": "../admitted.jsonl", "decontaminate_against": ["../*.jsonl"]},
+    }
     before = {path for path in root.parent.rglob("*") if tree not in path.parents}
     version, manifest = made(root, preset()["data"])
     after = {path for path in root.parent.rglob("*") if tree not in path.parents}
     placed = place_data(root, tree, given, version, manifest)
     found = {path for path in root.parent.rglob("*") if tree not in path.parents}
     assert before <= after and {path for path in found - after if path.is_symlink()} == set()
-    assert Path(placed.preset["validate"]["admitted"]) == root.parent / "admitted.jsonl"
+    assert Path(placed.preset["validate"]["overrides_file"]) == root.parent / "admitted.jsonl"

@@ -59,7 +59,7 @@ def root(tmp_path: Path) -> Path:
 def original(root: Path) -> Original:
     reference = ingest.run(DataParameters((Source(**SOURCE),)), {}, StageContext(root), lambda event: None)
     made = Made("ingest", reference.digest, reference.metrics, read_manifest(Path(reference.path)))
-    preset: dict[str, Any] = {"tracking": {}, "data": {"sources": [SOURCE], "version": ""}}
+    preset: dict[str, Any] = {"tracking": {}, "data": {"sources": [SOURCE], "pinned_version": ""}}
     version, code = str(reference.metrics["data_hash"]), code_state(root)
     remember_code(root, code, json.dumps(preset))
     return Original("12" * 16, "mine", code, preset, version, {}, [made])

@@ -155,7 +155,7 @@ def test_compared_as_then_repeated_run_uses_same_champion(team: Team, tmp_path: 
     before = Made("drift", made.digest, made.metrics, manifest)
     original = Original("12" * 16, "mine", Code("", ""), {}, "two", {}, [before])
     checkout = Checkout(tmp_path / "tree", tmp_path / "preset.json", "")
-    checkout.preset.write_text(json.dumps({"drift": {"loss": 0.2}}))
+    checkout.preset.write_text(json.dumps({"drift": {"max_loss_increase": 0.2}}))
     assert compared_as_then(team.tracker.client, original, checkout) == {}
     preset = json.loads(checkout.preset.read_text())["drift"]
     assert preset["loss"] == 0.2 and manifest

@@ -48,7 +48,7 @@ BROKEN = [
     ("ratings", {"scores": [1.0, 11.0]}, "highest score in range"),
     ("text", {"id": "1", "text": "Another text."}, "id is unique"),
 ]
-RULES = Rules(Limits(longest=50))
+RULES = Rules(Limits(max_chars=50))
 
 
 def second(kind: str, changes: dict[str, Any]) -> dict[str, Any]:

@@ -36,11 +36,11 @@ SPLIT = SplitParameters(0.15, 0.15)
 TOKENS = TokenizerParameters(300)
 ASKED = Trainings(
     32,
-    pretrain=PretrainParameters(batch=4),
-    sft=SFTParameters(batch=4),
-    reward=RewardParameters(batch=2, group=4, reference_tokens=8),
-    rlhf=PPOConfig(batch=8, minibatches=2, new_tokens=12),
-    evaluate=EvaluateParameters(new_tokens=12),
+    pretrain=PretrainParameters(batch_size=4),
+    sft=SFTParameters(batch_size=4),
+    reward=RewardParameters(batch_size=2, group_size=4, reference_tokens=8),
+    rlhf=PPOConfig(batch_size=8, num_mini_batches=2, max_new_tokens=12),
+    evaluate=EvaluateParameters(max_new_tokens=12),
 )
 
 
@@ -142,17 +142,17 @@ def test_check_trainings_missing_kind_is_noted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "changes", "says"),
     [
-        (texts(), {"pretrain": PretrainParameters(batch=640)}, "pretrain: the training text fills"),
-        (pairs(), {"sft": SFTParameters(batch=64)}, "sft: the training pairs fill"),
+        (texts(), {"pretrain": PretrainParameters(batch_size=640)}, "pretrain: the training text fills"),
+        (pairs(), {"sft": SFTParameters(batch_size=64)}, "sft: the training pairs fill"),
         (pairs(6), {}, "sft: the training pairs fill"),
         (pairs(words=60), {}, "sft: the training pairs fill 0 rows of 32 tokens, fewer than one batch of 4"),
         (comparisons(3), {}, "reward: the training labels make"),
         (comparisons(choice="tie"), {}, r"reward: all \d+ labels are of one class"),
         (ratings(score=3), {}, r"reward: all \d+ labels are of one class"),
         (comparisons(words=60), {}, "reward: reward.reference_tokens: 8 tokens of answer leave room for 0"),
-        (pairs(), {"rlhf": PPOConfig(batch=64, new_tokens=12)}, "rlhf: .*one batch of 64"),
-        (pairs(), {"rlhf": PPOConfig(batch=8, new_tokens=32)}, "new_tokens is 32 and the context 32"),
-        (pairs(), {"evaluate": EvaluateParameters(new_tokens=1)}, "evaluate: no test prompt of any source"),
+        (pairs(), {"rlhf": PPOConfig(batch_size=64, max_new_tokens=12)}, "rlhf: .*one batch of 64"),
+        (pairs(), {"rlhf": PPOConfig(batch_size=8, max_new_tokens=32)}, "new_tokens is 32 and the"),
+        (pairs(), {"evaluate": EvaluateParameters(max_new_tokens=1)}, "no test prompt of any source"),
         (pairs(), {"evaluate": EvaluateParameters(sources=("film",))}, "no test prompt of film"),
     ],
 )  # fmt: skip

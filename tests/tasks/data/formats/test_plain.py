@@ -27,7 +27,7 @@ def test_plain_invalid_utf8_is_refused_with_place() -> None:
 
 
 def test_plain_paragraphs_are_documents_with_lines() -> None:
-    found = read("plain", sample("plain_paragraphs.txt"), documents="paragraph")
+    found = read("plain", sample("plain_paragraphs.txt"), document_unit="paragraph")
     assert [(one.row.text, one.where) for one in found if isinstance(one.row, Text)] == [
         ("The harbour was quiet.\nOnly two boats lay there.", "plain_paragraphs.txt, line 1"),
         ("The old mill\n    stood still.", "plain_paragraphs.txt, line 6"),
@@ -41,11 +41,11 @@ def test_plain_oversized_document_is_refused(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(plain, "LONGEST", 20)
     file = SourceFile("a.txt", b"short.\n\nthis line\nand this line\n")
     with pytest.raises(UserError, match=r"a\.txt, line 3: a paragraph of more than"):
-        read("plain", file, documents="paragraph")
-    with pytest.raises(UserError, match=r"a\.txt: above .* too large .*; documents: paragraph makes"):
+        read("plain", file, document_unit="paragraph")
+    with pytest.raises(UserError, match=r"a\.txt: above .* too large .*; document_unit: paragraph makes"):
         read("plain", file)
 
 
 def test_plain_invalid_utf8_in_paragraph_is_refused_with_line() -> None:
     with pytest.raises(UserError, match=r"a\.txt, line 3: not UTF-8 at byte 7"):
-        read("plain", SourceFile("a.txt", b"one\n\ntw\xe9"), documents="paragraph")
+        read("plain", SourceFile("a.txt", b"one\n\ntw\xe9"), document_unit="paragraph")

@@ -1,0 +1,144 @@
+"""The sections of a preset that configure no stage: where runs are recorded, shared and placed."""
+
+from __future__ import annotations
+
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+from model.errors import UserError
+from tasks.common import url_secrets
+from tasks.common.names import name_fault
+
+# An upper bound that no real machine or training reaches; larger values are typing errors.
+MOST_PROCESSES = 4096
+
+
+def checked_name(key: str, name: str) -> str:
+    """Return a name that is neither blank nor a path. Raises ValueError with the key."""
+    if fault := name_fault(name):
+        raise ValueError(f"{key} is {name!a}, {fault}")
+    return name
+
+
+class TrackingSection(BaseModel):
+    """The store that runs are recorded in.
+
+    Prefect's server is not set here: it is the one that the environment names, or a running one.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    mlflow: str = ""
+    """Address of an MLflow server; empty: SQLite under `var/`."""
+
+    experiment: str = "chatmill"
+    """Name of the experiment in MLflow."""
+
+    @field_validator("experiment")
+    @classmethod
+    def _named(cls, name: str) -> str:
+        return checked_name("experiment", name)
+
+    @field_validator("mlflow")
+    @classmethod
+    def _no_password(cls, address: str) -> str:
+        # A preset is no place for secrets: Prefect shows it and MLflow stores it.
+        if url_secrets.secret_problem(address):
+            raise UserError(
+                "tracking.mlflow holds a password or a user; set MLFLOW_TRACKING_URI in the environment "
+                "instead"
+            )
+        if "?" in address and url_secrets.conceal_secrets(address) != address:
+            raise UserError(
+                "tracking.mlflow holds a query; set MLFLOW_TRACKING_URI in the environment instead"
+            )
+        return address
+
+
+class ParallelSection(BaseModel):
+    """The workers for work over many shards: processes of this machine, or a Dask cluster."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    workers: int = Field(default=0, ge=0, le=MOST_PROCESSES)
+    """Number of processes that share the work over shards when there is much of it, at most 4,096; 0: one
+    per core. Not part of any cache key."""
+
+    dask_address: str = ""
+    """Address of a Dask scheduler (`tcp://HOST:8786`), or `local` for a cluster of two workers here; empty:
+    no cluster. Needs `pip install 'chatmill[dask]'`. Every worker must see the project's folder under the
+    same path."""
+
+    @field_validator("dask_address")
+    @classmethod
+    def _address(cls, address: str) -> str:
+        if url_secrets.secret_problem(address) or "?" in address:
+            raise ValueError(
+                f"dask_address: {url_secrets.display_url(address)} with a user, a password or a query "
+                "is recorded"
+            )
+        if address not in ("", "local") and not urlsplit(address).hostname:
+            raise ValueError(
+                f"dask_address is {address}; local or a scheduler's address is right, tcp://HOST:8786"
+            )
+        return address
+
+
+class RemoteCacheSection(BaseModel):
+    """The sharing of stage outputs with other hosts."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    enabled: bool = True
+    """Whether each stage's output is also stored at `data.remote`, if that is set. An output that another
+    host computed is then fetched instead of recomputed: [hosts.md](hosts.md)."""
+
+
+class ExecutionSection(BaseModel):
+    """The host that runs the stages which use the device."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    gpu_work_pool: str = ""
+    """Prefect pool whose workers run the stages that use the device (the trainings and `evaluate`), as in
+    `gpu`; empty: the flow's own process runs them."""
+
+    @field_validator("gpu_work_pool")
+    @classmethod
+    def _named(cls, name: str) -> str:
+        return checked_name("gpu_work_pool", name) if name else name
+
+
+class PromoteSection(BaseModel):
+    """The approval of a model that passed the gate and beats the champion."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    approval: Literal["gate", "human"] = "gate"
+    """Who approves the model: the `gate` alone, or a person (`human`):
+    [approval](unattended.md#a-persons-word)."""
+
+    approval_timeout_hours: float = Field(default=72, gt=0, le=24 * 365)
+    """Hours to wait for a person's decision, above 0 and at most a year. Without one, the model is
+    rejected."""
+
+
+class RegistrySection(BaseModel):
+    """The product that models are registered under."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = ""
+    """The product; empty: the preset's `name`. Each product has its own registered model in MLflow, with its
+    own versions and its own champion. Presets with the same product compete for one champion."""
+
+    compare_with: str = ""
+    """Output of `var/cache/artifacts/champion` that `evaluate` scores beside the new model; empty: the
+    champion's. `chatmill reproduce` sets this key."""
+
+    @field_validator("model", "compare_with")
+    @classmethod
+    def _named(cls, name: str, info: ValidationInfo) -> str:
+        return checked_name(str(info.field_name), name) if name else name
