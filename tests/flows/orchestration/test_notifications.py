@@ -200,7 +200,7 @@ def test_approve_suspended_run_ends_with_decision(webhook: None, client: SyncPre
         and "no champion yet" in shown
         and "pending until" in shown
     )
-    assert "wants its reason" in say("approve", first.name, "--reject", code=2)
+    assert "a rejection needs --reason TEXT" in say("approve", first.name, "--reject", code=2)
     assert "more than one version is meant (smoke/2, smoke/1)" in say("approve", code=2)
     said = say("approve", first.name, "--reason", "reads well")
     assert "version 1 of smoke is now the champion" in said and f"{first.name} goes on" in said

@@ -1,4 +1,4 @@
-"""Ages and sizes that `chatmill clean` reads."""
+"""Test the ages and sizes that `chatmill clean` reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""File locks between processes of one project."""
+"""Test file locks between processes of one project."""
 
 from __future__ import annotations
 

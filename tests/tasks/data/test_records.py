@@ -1,4 +1,4 @@
-"""Readers of rows: numbers beyond the limit of Python."""
+"""Test readers of rows with numbers beyond the limit of Python."""
 
 from __future__ import annotations
 

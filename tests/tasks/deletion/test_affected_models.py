@@ -1,4 +1,4 @@
-"""The models that rows or labels reached."""
+"""Test which models rows or labels reached."""
 
 from __future__ import annotations
 

@@ -230,7 +230,7 @@ def test_read_pointer_broken_file_is_refused_with_remedy(tmp_path: Path, content
 
 
 @pytest.mark.parametrize("mark", ["<<<<<<< HEAD\n", "<<<<<<< Updated upstream\n", "<<<<<<<\n"])
-def test_read_pointer_merge_conflict_is_named_with_its_line(root: Path, mark: str) -> None:
+def test_read_pointer_merge_conflict_is_named_with_line(root: Path, mark: str) -> None:
     text = f"outs:\n{mark}- md5: 1.dir\n=======\n- md5: 2.dir\n>>>>>>> other\n"
     (root / "data.dvc").write_text(text)
     with pytest.raises(UserError, match=r"data\.dvc has a merge conflict in line 2; .*git checkout --ours"):

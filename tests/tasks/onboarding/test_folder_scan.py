@@ -1,4 +1,4 @@
-"""The scan of a folder for sources, and the files that it leaves out."""
+"""Test the scan of a folder for sources, and the files that it leaves out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of products, and the addresses of their versions."""
+"""Test names of products, and the addresses of their versions."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ def test_rollback_invalid_request_is_refused(registry):
         ("x", "rude", "there is no version x"),
         ("3", "rude", "version 3 of chatmill is the champion already"),
         ("4", "rude", r"version 4 of chatmill never passed the gate \(kl is 20.*--force"),
-        ("2", "  ", "wants its reason"),
+        ("2", "  ", "a rollback needs --reason TEXT"),
         ("2", "x" * 2001, "2,001 characters"),
     ):
         with pytest.raises(UserError, match=says):

@@ -27,6 +27,6 @@ def test_recorded_moves_key_of_later_version_is_ignored():
 
 
 @pytest.mark.parametrize("value", ['{"status": "made"}', "{}", "[1, 2]", "cpu"])
-def test_read_record_without_its_keys_is_refused(value):
+def test_read_record_without_required_keys_is_refused(value):
     with pytest.raises(UserError, match="the tag cost in MLflow holds"):
         read_record({"cost": value}, "cost", ("status", "device"))

@@ -406,5 +406,5 @@ def test_source_file_archive_or_binary_is_named_and_refused(name: str, content: 
 @pytest.mark.parametrize(
     "text", ["PK is a name.", "BZh is no word.", "ustar", "ARROW1 flies", "%PDF is a type"]
 )
-def test_source_file_text_that_resembles_a_signature_is_read(text: str) -> None:
+def test_source_file_text_that_resembles_signature_is_read(text: str) -> None:
     assert SourceFile("a.txt", text.encode()).text() == text

@@ -144,6 +144,6 @@ def test_detect_format_choices_of_prodigy_are_refused() -> None:
         found(("a.jsonl", lines(row)))
 
 
-def test_detect_format_unknown_keys_beyond_the_limit_are_counted() -> None:
+def test_detect_format_unknown_keys_beyond_limit_are_counted() -> None:
     with pytest.raises(UserError, match=r"key29 and 5 more\. Say"):
         found(("a.jsonl", lines({f"key{n}": "x" for n in range(35)})))

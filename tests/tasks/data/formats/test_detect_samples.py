@@ -1,4 +1,4 @@
-"""Samples of files without rows, or with rows after white space."""
+"""Test the samples of files without rows, or with rows after white space."""
 
 from __future__ import annotations
 

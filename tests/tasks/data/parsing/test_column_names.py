@@ -194,7 +194,7 @@ def test_detect_format_title_above_header_is_refused(content: bytes) -> None:
         ("They are equally good", "tie"), ("Both are bad", "tie"), ("A is better than most",) * 2,
     ],
 )  # fmt: skip
-def test_plain_choice_statement_about_a_side_is_the_side(said: str, choice: str) -> None:
+def test_plain_choice_statement_about_side_gives_side(said: str, choice: str) -> None:
     assert plain_choice(said, {}) == choice
 
 
@@ -209,7 +209,7 @@ def test_detect_format_column_with_choices_is_proposed(key: str) -> None:
 
 
 @pytest.mark.parametrize("number", ["1.23457E+17", "1,5e+12", 1.2345678901234568e17])
-def test_parse_annotator_without_its_last_digits_is_refused(number: object) -> None:
+def test_parse_annotator_without_last_digits_is_refused(number: object) -> None:
     row = {"prompt": "Who?", "a": "Me.", "b": "You.", "choice": "a", "annotator_id": number}
     with pytest.raises(UserError, match=r"without its last digits.*export the column as text"):
         rows(SourceFile("a.jsonl", json.dumps(row).encode()))

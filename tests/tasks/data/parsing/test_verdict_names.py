@@ -208,7 +208,7 @@ def test_read_rows_mapping_matches_normalized_values() -> None:
     assert [type(one.row) for one in found] == [Rating, Pair] and not tally.faults
 
 
-def test_read_rows_penalty_counts_against_the_answer() -> None:
+def test_read_rows_penalty_counts_against_answer() -> None:
     rows = [{"prompt": f"Bird {n}?", "completion": "A robin.", "rank": n} for n in (1, 2, "3")]
     found, tally = read(*rows, fields={"rank": "penalty"})
     tally.check("mine", {"rank": "penalty"})

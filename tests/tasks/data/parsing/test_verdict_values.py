@@ -288,7 +288,7 @@ def test_skip_counts_check_verdict_in_more_languages_is_asked(key: str, value: A
         {"meta": {"history": [{"quality": "bad"}]}},
     ],
 )
-def test_skip_counts_check_verdict_inside_a_list_takes_ignore_alone(row: dict[str, Any]) -> None:
+def test_skip_counts_check_verdict_inside_list_takes_ignore_alone(row: dict[str, Any]) -> None:
     _, tally = read({**PAIR, **row})
     with pytest.raises(UserError, match=r"looks like a verdict in a list.*\[\]\.\w+\": ignore\}") as told:
         tally.check("mine")
@@ -304,7 +304,7 @@ def test_skip_counts_check_verdict_inside_a_list_takes_ignore_alone(row: dict[st
     assert [type(one.row) for one in found] == [Pair]
 
 
-def test_skip_counts_check_verdict_inside_an_object_of_a_turn_is_not_dropped() -> None:
+def test_skip_counts_check_verdict_in_object_of_turn_is_kept() -> None:
     turns = [{"role": "user", "content": "A bird?"}]
     turns.append({"role": "assistant", "content": "A robin.", "meta": {"quality": "bad"}})  # type: ignore[dict-item]
     fields: dict[str, Any] = {"messages[].meta.quality": "verdict"}
