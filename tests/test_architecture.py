@@ -183,11 +183,28 @@ def test_data_folder_knows_every_kind_of_record() -> None:
     assert tuple(TYPES) == KINDS
 
 
-def test_tests_of_tasks_mirror_modules() -> None:
+LONGEST_TEST_NAME = 80
+# Each of these tests several modules.
+SHARED_TESTS = {"tests/model/training/test_recipes.py"}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_test_files_are_named_after_a_module(room: str) -> None:
     # `test_Y.py`, or `test_Y_TOPIC.py` for a second file, stands where `Y.py` is.
     strays = []
-    for path in sorted((ROOT / "tests" / "tasks").rglob("test_*.py")):
+    for path in sorted((ROOT / "tests" / room).rglob("test_*.py")):
         name, folder = path.stem.removeprefix("test_"), ROOT / path.parent.relative_to(ROOT / "tests")
         if not any(f"{name}_".startswith(f"{module.stem}_") for module in folder.glob("*.py")):
             strays.append(str(path.relative_to(ROOT)))
-    assert strays == []
+    assert set(strays) <= SHARED_TESTS, strays
+
+
+def test_test_names_are_short() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}:{node.lineno}: {node.name}"
+        for path in sorted((ROOT / "tests").rglob("test_*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+        if len(node.name) > LONGEST_TEST_NAME
+    ]
+    assert wrong == [], "name a test test_<unit>_<condition>_<result>, without a sentence"

@@ -18,7 +18,7 @@ def _chain_folder(root: Path, **logs: str) -> Path:
     return root
 
 
-def test_fault_is_shown_with_the_ends_of_all_logs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_failure_prints_ends_of_all_logs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = "".join(f"line {number}\n" for number in range(100))
     root = _chain_folder(tmp_path / "two-at-once", chain=lines, beside="the other one\n")
     show_failure(root, ["the chain ended with code 1"])
@@ -35,7 +35,7 @@ def test_fault_is_shown_with_the_ends_of_all_logs(tmp_path: Path, capsys: pytest
     assert (root / MARK).read_text() == "the chain ended with code 1\n"
 
 
-def test_folder_with_a_fault_is_kept_beside_the_unbroken_one(tmp_path: Path) -> None:
+def test_remove_faultless_keeps_faulty_and_unbroken_folder(tmp_path: Path) -> None:
     for name in ("unbroken", "round-1", "disk-full", "two-at-once"):
         _chain_folder(tmp_path / "all" / name, chain="")
     show_failure(tmp_path / "all" / "two-at-once", ["2 models were made"])
@@ -43,14 +43,14 @@ def test_folder_with_a_fault_is_kept_beside_the_unbroken_one(tmp_path: Path) -> 
     assert sorted(path.name for path in (tmp_path / "all").iterdir()) == ["two-at-once", "unbroken"]
 
 
-def test_nothing_is_kept_without_a_fault(tmp_path: Path) -> None:
+def test_remove_faultless_without_fault_keeps_nothing(tmp_path: Path) -> None:
     for name in ("unbroken", "round-1"):
         _chain_folder(tmp_path / "all" / name, chain="")
     remove_faultless(tmp_path / "all", tmp_path / "all" / "unbroken")
     assert not (tmp_path / "all").exists()
 
 
-def test_stop_ends_a_chain_that_still_runs(tmp_path: Path) -> None:
+def test_stop_ends_running_chain(tmp_path: Path) -> None:
     chain = Chain(tmp_path / "chain")
     chain.start()
     assert not chain.ended()

@@ -247,7 +247,7 @@ def test_commands_user_error_exits_2_with_one_sentence(
     assert says in said and len(said.strip().splitlines()) == 1
 
 
-def test_clean_then_lost_cache_keeps_records_and_data_version(root: Path, tmp_path: Path) -> None:
+def test_gc_then_lost_cache_keeps_records_and_data_version(root: Path, tmp_path: Path) -> None:
     root = shutil.copytree(root, tmp_path / "copy", symlinks=True)
     commands = (("models",), ("models", "--history"), ("lineage", "champion", "--json"), ("cost", "--json"))
     before = [chatmill(root, *words) for words in commands]

@@ -76,12 +76,12 @@ def say(*words: str) -> str:
     return str(done.output)
 
 
-def test_why_without_run_is_refused(root):
+def test_explain_without_run_is_refused(root):
     with pytest.raises(UserError, match="no pipeline run yet"):
         say("write")
 
 
-def test_why_first_run_of_preset_has_no_run_before(root):
+def test_explain_first_run_of_preset_has_no_run_before(root):
     pipeline(root, "a", preset="smoke")
     first = pipeline(root, "a")
     said = say("write")
@@ -89,7 +89,7 @@ def test_why_first_run_of_preset_has_no_run_before(root):
     assert "no earlier run of preset" in said
 
 
-def test_why_changed_parameter_is_named_as_reason(root):
+def test_explain_changed_parameter_is_named_as_reason(root):
     first, second, third, fourth = (pipeline(root, words) for words in ("a", "b", "a", "a"))
     said = say("write", second)
     assert "was computed" in said and f"previous run: run {first[:12]}" in said
@@ -100,14 +100,14 @@ def test_why_changed_parameter_is_named_as_reason(root):
     assert f"in run {fourth[:12]}" in said and "nothing that it depends on differs" in said
 
 
-def test_why_deleted_output_is_reason(root):
+def test_explain_deleted_output_is_reason(root):
     pipeline(root, "a")
     shutil.rmtree(root / "var" / "cache" / "artifacts")
     pipeline(root, "a")
     assert "computed because its output was missing" in say("write")
 
 
-def test_why_lost_manifest_is_reported(root):
+def test_explain_lost_manifest_is_reported(root):
     first = pipeline(root, "a")
     pipeline(root, "b")
     for path in (root / "var" / "mlflow" / "artifacts").rglob("manifest.json"):
@@ -116,7 +116,7 @@ def test_why_lost_manifest_is_reported(root):
     assert f"the manifest of run {first[:12]}" in said and "is missing in MLflow" in said
 
 
-def test_why_failed_stage_is_skipped_in_comparison(root):
+def test_explain_failed_stage_is_skipped_in_comparison(root):
     first = pipeline(root, "a")
     with pytest.raises(UserError):
         pipeline(root, "fail")
@@ -125,7 +125,7 @@ def test_why_failed_stage_is_skipped_in_comparison(root):
     assert f"previous run: run {first[:12]}" in say("write")
 
 
-def test_why_unknown_stage_or_run_is_refused_with_one_sentence(root):
+def test_explain_unknown_stage_or_run_is_refused_with_one_sentence(root):
     pipeline(root, "a")
     with pytest.raises(UserError, match=r"has no stage sift: it came to write"):
         say("sift")

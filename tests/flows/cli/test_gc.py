@@ -90,12 +90,12 @@ def there(made: list[StageOutput]) -> list[bool]:
     return [Path(one.path).exists() for one in made]
 
 
-def test_clean_empty_project_prints_one_sentence(root: Path) -> None:
+def test_gc_empty_project_prints_one_sentence(root: Path) -> None:
     assert say().count("\n") == 1 and "Nothing to remove" in say()
     assert not (root / "var").exists()
 
 
-def test_clean_removes_old_outputs_and_dry_run_only_lists_them(root: Path, tracker: Tracker) -> None:
+def test_gc_removes_old_outputs_and_dry_run_only_lists_them(root: Path, tracker: Tracker) -> None:
     old, young = make(root, "a", 30), make(root, "b", 2)
     said = say("--dry-run")
     assert old[0].key in said and "would go" in said and "older than 14 days" in said
@@ -108,14 +108,14 @@ def test_clean_removes_old_outputs_and_dry_run_only_lists_them(root: Path, track
     assert names == []
 
 
-def test_clean_keep_under_removes_oldest_unused_first(root: Path, tracker: Tracker) -> None:
+def test_gc_max_size_removes_oldest_unused_first(root: Path, tracker: Tracker) -> None:
     words = [make(root, word, days) for word, days in (("a", 3), ("b", 2), ("c", 1))]
     whole = sum(entry.size for entry in list_outputs(root / "var" / "cache" / "artifacts"))
     assert "the oldest, to keep under" in say("--max-size", f"{whole - 100}B")
     assert [all(there(made)) for made in words] == [False, True, True]
 
 
-def test_clean_keeps_registered_models_newest_run_and_their_inputs(root: Path, tracker: Tracker) -> None:
+def test_gc_keeps_registered_models_newest_run_and_their_inputs(root: Path, tracker: Tracker) -> None:
     with tracker.open_run("demo", {}, {}, ""):
         model, run = make(root, "model", 90, tracker), tracker.run
     tracker.client.create_registered_model(MODEL)
@@ -134,7 +134,7 @@ def test_clean_keeps_registered_models_newest_run_and_their_inputs(root: Path, t
     assert "more than the 1 B asked for" in said
 
 
-def test_clean_keeps_locked_outputs_until_lock_ends(root: Path, tracker: Tracker) -> None:
+def test_gc_keeps_locked_outputs_until_lock_ends(root: Path, tracker: Tracker) -> None:
     locked = make(root, "locked", 90)
     part = root / "var" / "cache" / "artifacts" / "train" / ("a" * 20 + ".part") / "checkpoints"
     part.mkdir(parents=True)
@@ -161,7 +161,7 @@ def test_clean_keeps_locked_outputs_until_lock_ends(root: Path, tracker: Tracker
     assert there(locked) == [False, False] and not part.exists()
 
 
-def test_clean_keeps_outputs_of_running_run(root: Path, tracker: Tracker) -> None:
+def test_gc_keeps_outputs_of_running_run(root: Path, tracker: Tracker) -> None:
     old = make(root, "old", 60)
     with tracker.open_run("demo", {}, {}, ""):
         used = make(root, "used", 90, tracker)
@@ -174,7 +174,7 @@ def test_clean_keeps_outputs_of_running_run(root: Path, tracker: Tracker) -> Non
     assert there(old) == [False, False]
 
 
-def test_clean_removes_half_removed_outputs(root: Path, tracker: Tracker) -> None:
+def test_gc_removes_half_removed_outputs(root: Path, tracker: Tracker) -> None:
     made = make(root, "a", 0)
     folder = Path(made[1].path)
     folder.rename(folder.with_name(folder.name + ".gone"))
@@ -184,7 +184,7 @@ def test_clean_removes_half_removed_outputs(root: Path, tracker: Tracker) -> Non
     assert not replace(made[1]).reused and make(root, "a", 0)[1].digest == made[1].digest
 
 
-def test_clean_newest_run_unknown_to_store_is_refused(root: Path, tracker: Tracker) -> None:
+def test_gc_newest_run_unknown_to_store_is_refused(root: Path, tracker: Tracker) -> None:
     made = make(root, "a", 90)
     (root / "var" / "summary.json").write_text(json.dumps({"stages": [], "mlflow_run_id": "0" * 32}))
     with pytest.raises(UserError, match="does not know the newest run"):

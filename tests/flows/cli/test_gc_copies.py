@@ -85,7 +85,7 @@ def removals(said: str) -> list[str]:
     ]
 
 
-def test_clean_removes_mlflow_copies_unneeded_by_versions_and_kept_runs(root: Path, tracker: Tracker) -> None:
+def test_gc_removes_mlflow_copies_unneeded_by_versions_and_kept_runs(root: Path, tracker: Tracker) -> None:
     unneeded, registered = (run_chain(tracker, root, key, 60) for key in ("a", "b"))
     young, newest = run_chain(tracker, root, "c", 3), run_chain(tracker, root, "d", 1)
     tracker.client.create_registered_model("chatmill")
@@ -122,7 +122,7 @@ def test_close_stage_reused_after_clean_logs_files_again(root: Path, tracker: Tr
     assert third["rlhf"] not in (made["rlhf"], again["rlhf"]) and "model" in files(root, third["rlhf"])
 
 
-def test_clean_keeps_holder_of_reused_outputs(root: Path, tracker: Tracker) -> None:
+def test_gc_keeps_holder_of_reused_outputs(root: Path, tracker: Tracker) -> None:
     made = run_chain(tracker, root, "a", 60)
     assert run_chain(tracker, root, "a", 0, made) == made
     held = [place.parent.parent.name for place in (root / "var" / "mlflow").rglob("artifacts/model")]
@@ -130,7 +130,7 @@ def test_clean_keeps_holder_of_reused_outputs(root: Path, tracker: Tracker) -> N
     assert "the newest run" in say() and "model" in files(root, made["rlhf"])
 
 
-def test_clean_keeps_running_runs_and_runs_of_other_programs(root: Path, tracker: Tracker) -> None:
+def test_gc_keeps_running_runs_and_runs_of_other_programs(root: Path, tracker: Tracker) -> None:
     other = tracker.client.create_run(tracker.experiment, start_time=1)
     tracker.client.log_text(other.info.run_id, "weights", "model/model.bin")
     tracker.client.set_terminated(other.info.run_id, end_time=2)
@@ -153,7 +153,7 @@ def lay(path: Path, days: float, text: str = "x" * 10) -> Path:
 YOUNG, LOCKED = "e0" * 8, "f0" * 4
 
 
-def test_clean_removes_old_caches_and_dry_run_lists_same_files(root: Path, tracker: Tracker) -> None:
+def test_gc_removes_old_caches_and_dry_run_lists_same_files(root: Path, tracker: Tracker) -> None:
     from tasks.data.download import parse_address
 
     cache = root / "var" / "cache"

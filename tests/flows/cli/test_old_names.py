@@ -27,7 +27,7 @@ def replaced(group: Any, *words: str) -> list[str]:
     return group._replace_old_names(None, list(words))
 
 
-def test_old_options_name_present_options(group: Any) -> None:
+def test_old_options_map_to_present_options(group: Any) -> None:
     for command, options in OLD_OPTIONS.items():
         found = group
         for word in command.split():
@@ -58,7 +58,7 @@ def test_old_options_name_present_options(group: Any) -> None:
         ("--help", "--help", 0),
     ],
 )
-def test_old_names_are_replaced_with_a_notice_each(
+def test_replace_old_names_prints_notice_for_each(
     group: Any, capsys: pytest.CaptureFixture[str], given: str, wanted: str, notices: int
 ) -> None:
     assert replaced(group, *given.split()) == wanted.split()

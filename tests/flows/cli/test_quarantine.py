@@ -1,4 +1,4 @@
-"""`chatmill quarantine`: list, show and admit rows."""
+"""`chatmill quarantine`: list, show and release rows."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_quarantine_show_filters_by_rule_and_source(ids: list[str]) -> None:
         say("show", "--source", "tale")
 
 
-def test_quarantine_admit_is_listed_with_person_and_reason(tmp_path: Path, ids: list[str]) -> None:
+def test_quarantine_release_is_listed_with_person_and_reason(tmp_path: Path, ids: list[str]) -> None:
     said = say("release", ids[0][:6], ids[1], "--author", "Ann", "--reason", "a [red]poem")
     assert "2 rows admitted, excused from every rule; configs/admitted.jsonl says so" in said
     assert "`chatmill run` takes them in" in said
@@ -114,7 +114,7 @@ def test_quarantine_admit_is_listed_with_person_and_reason(tmp_path: Path, ids: 
         say("show", "text", "--released")
 
 
-def test_quarantine_admit_fixed_rows_replaces_text(tmp_path: Path, ids: list[str]) -> None:
+def test_quarantine_release_replacement_replaces_text(tmp_path: Path, ids: list[str]) -> None:
     lines, notes = invoke("show", "printable", "--json")
     assert "--replacement FILE" in notes
     row = json.loads(lines)
@@ -127,7 +127,7 @@ def test_quarantine_admit_fixed_rows_replaces_text(tmp_path: Path, ids: list[str
     assert "A tale." in say("show", "--released")
 
 
-def test_quarantine_admit_without_person_reason_or_known_id_is_refused(
+def test_quarantine_release_without_person_reason_or_known_id_is_refused(
     tmp_path: Path, ids: list[str]
 ) -> None:
     done = CliRunner().invoke(quarantine, ["release", ids[0], "--reason", "so"])
@@ -139,7 +139,7 @@ def test_quarantine_admit_without_person_reason_or_known_id_is_refused(
     assert not (tmp_path / "configs").exists()
 
 
-def test_quarantine_admit_with_config_uses_file_of_preset(tmp_path: Path, ids: list[str]) -> None:
+def test_quarantine_release_with_config_uses_file_of_preset(tmp_path: Path, ids: list[str]) -> None:
     (tmp_path / "mine.yaml").write_text(
         "name: mine\ndata: {sources: [{name: a, files: x, format: rows}]}\n"
         "validate: {overrides_file: mine.jsonl}\n"

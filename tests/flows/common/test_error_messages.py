@@ -78,7 +78,7 @@ def test_explain_error_recognises_database_errors(tmp_path):
     ],
     ids=lambda damage: damage[0][:40],
 )
-def test_explain_error_database_of_another_version_or_without_tables(tmp_path, damage, empty_database):
+def test_explain_error_database_of_other_version_names_restore(tmp_path, damage, empty_database):
     path = tmp_path / "mlflow.db"
     path.write_bytes(empty_database)
     with closing(sqlite3.connect(path)) as store, store:

@@ -55,7 +55,7 @@ def clean(root: Path) -> list[str]:
 
 @pytest.mark.parametrize("folder", [*CLEANED, LOGS], ids=str)
 @pytest.mark.parametrize("above", [False, True], ids=["itself", "above"])
-def test_clean_linked_folder_without_marker_keeps_files(tmp_path: Path, folder: Path, above: bool) -> None:
+def test_gc_linked_folder_without_marker_keeps_files(tmp_path: Path, folder: Path, above: bool) -> None:
     root, other = tmp_path / "project", tmp_path / "other"
     linked = folder.parent if above and folder != LOGS else folder
     mine = lay(other / folder.relative_to(linked), *FOREIGN, *OURS)
@@ -72,13 +72,13 @@ def test_clean_linked_folder_without_marker_keeps_files(tmp_path: Path, folder: 
 
 
 @pytest.mark.parametrize("folder", [*CLEANED, LOGS], ids=str)
-def test_clean_files_of_other_names_are_kept(tmp_path: Path, folder: Path) -> None:
+def test_gc_files_of_other_names_are_kept(tmp_path: Path, folder: Path) -> None:
     mine = lay(tmp_path / folder, *FOREIGN)
     clean(tmp_path)
     assert all(path.exists() for path in mine)
 
 
-def test_clean_linked_var_folder_removes_old_download(tmp_path: Path) -> None:
+def test_gc_linked_var_folder_removes_old_download(tmp_path: Path) -> None:
     root, other = tmp_path / "project", tmp_path / "disk"
     root.mkdir()
     other.mkdir()
@@ -92,7 +92,7 @@ def test_clean_linked_var_folder_removes_old_download(tmp_path: Path) -> None:
     "name", ["mine.part", "mine.view", "mine.job", "mine.gone", f"{KEY}0.part", "photos"]
 )
 @pytest.mark.parametrize("link", [False, True])
-def test_clean_up_crashes_other_names_in_artifacts_are_kept(tmp_path: Path, name: str, link: bool) -> None:
+def test_gc_up_crashes_other_names_in_artifacts_are_kept(tmp_path: Path, name: str, link: bool) -> None:
     root, other = tmp_path / "project", tmp_path / "other"
     (root / CACHE).mkdir(parents=True)
     if link:
@@ -105,7 +105,7 @@ def test_clean_up_crashes_other_names_in_artifacts_are_kept(tmp_path: Path, name
     assert {entry.key for entry in list_outputs(root / ARTIFACTS)} == {KEY}, "the lock of the sweep"
 
 
-def test_clean_linked_dataset_is_kept(tmp_path: Path) -> None:
+def test_gc_linked_dataset_is_kept(tmp_path: Path) -> None:
     mine = lay(tmp_path / "other", "rows.parquet")
     (tmp_path / DOWNLOADS / "datasets").mkdir(parents=True)
     (tmp_path / DOWNLOADS / "datasets" / ("dd" * 8)).symlink_to(tmp_path / "other")
