@@ -29,3 +29,13 @@ def pytest_configure() -> None:
     # Test files run in parallel, and more threads than cores would slow all of them.
     for name, value in {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}.items():
         os.environ.setdefault(name, value)
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Return the file of an MLflow database without runs; making one takes seconds."""
+    from tests.tasks.tracking.mlflow_store import open_tracker
+
+    root = tmp_path_factory.mktemp("store")
+    open_tracker(root)
+    return (root / "mlflow.db").read_bytes()

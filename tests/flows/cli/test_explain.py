@@ -38,20 +38,12 @@ def quiet(event):
     pass
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    """Return an empty database; making one takes seconds."""
-    root = tmp_path_factory.mktemp("store")
-    Tracker(f"sqlite:///{root / 'mlflow.db'}", "tests", root / "mlflow")
-    return (root / "mlflow.db").read_bytes()
-
-
 @pytest.fixture
-def root(tmp_path, template, monkeypatch):
+def root(tmp_path, empty_database, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     (tmp_path / "var").mkdir()
-    (tmp_path / "var" / "mlflow.db").write_bytes(template)
+    (tmp_path / "var" / "mlflow.db").write_bytes(empty_database)
     return tmp_path
 
 

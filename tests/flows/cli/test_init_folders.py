@@ -94,7 +94,11 @@ def test_propose_preset_unsupported_files_are_named_and_left_out(sample: Path, s
     write_jsonl(sample / "mine" / "odd.jsonl", {"width": 3, "height": 4})
     (sample / "mine" / "broken.json").write_text('[{"text": "whole"},\n{"text": \n')
     (sample / "mine" / ".hidden.jsonl").write_text("{}\n")
-    text = propose().read_text()
+    with pytest.raises(
+        UserError, match=r"is written without mine/broken\.json, which cannot be read: line 3"
+    ):
+        propose()
+    text = (sample / "configs" / "mine.yaml").read_text()
     comments = [line for line in text.splitlines() if line.startswith("  #   ")]
     assert [line.split()[1].rstrip(":") for line in comments] == [
         "mine/broken.json", "mine/odd.jsonl", "mine/picture.png",

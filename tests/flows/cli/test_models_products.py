@@ -25,21 +25,13 @@ def say(*words: str) -> str:
     return call(commands, *words).output
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """Return an empty database; making one takes seconds."""
-    root = tmp_path_factory.mktemp("store")
-    at(root)
-    return (root / "var" / "mlflow.db").read_bytes()
-
-
 @pytest.fixture
-def project(tmp_path: Path, template: bytes, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(tmp_path: Path, empty_database: bytes, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("COLUMNS", "200")
     (tmp_path / "var").mkdir()
-    (tmp_path / "var" / "mlflow.db").write_bytes(template)
+    (tmp_path / "var" / "mlflow.db").write_bytes(empty_database)
     return tmp_path
 
 
@@ -121,7 +113,7 @@ def test_approve_decides_about_version_of_one_product(project: Path) -> None:
         say("approve")
     assert "version 1 of press is now the champion" in say("approve", "press/1", "--reason", "reads well")
     assert "chat --model press/champion" in say("approve", "press/1")
-    assert "version 2 of demo was refused" in say("approve", "run-of-demo", "--reject", "--reason", "rude")
+    assert "version 2 of demo was rejected" in say("approve", "run-of-demo", "--reject", "--reason", "rude")
     assert champions(project) == {"demo": "1", "press": "1"}
     with pytest.raises(UserError, match="press/2 is no version"):
         say("approve", "press/2")

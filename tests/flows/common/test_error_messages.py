@@ -93,14 +93,6 @@ def test_explain_error_database_of_other_version_names_restore(tmp_path, damage,
     assert "`chatmill restore` brings a backup back" in explain_error(caught(look))
 
 
-@pytest.fixture(scope="module")
-def empty_database(tmp_path_factory):
-    """Return the bytes of a database with MLflow's tables; making one takes seconds."""
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
-    return path.read_bytes()
-
-
 @pytest.mark.parametrize("place", ["var", "var/cache", "cache/a/file"])
 def test_explain_error_link_to_nothing_is_named(tmp_path, monkeypatch, place):
     monkeypatch.chdir(tmp_path)
