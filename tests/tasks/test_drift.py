@@ -214,10 +214,10 @@ def test_drift_champion_without_model_still_compares_data(
     assert "drift.vocabulary/text" in figures and "drift.unknown_pieces/text" not in figures
 
 
-@pytest.mark.parametrize("name", ["lengths", "loss", "rows", "sample_bytes"])
+@pytest.mark.parametrize("name", ["max_length_shift", "max_loss_increase", "min_rows", "sample_bytes"])
 def test_drift_parameters_invalid_threshold_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} is -1"):
         DriftParameters(**{name: -1})
-    if name not in ("rows", "sample_bytes"):
+    if name not in ("min_rows", "sample_bytes"):
         with pytest.raises(ValueError, match="nan"):
             DriftParameters(**{name: float("nan")})

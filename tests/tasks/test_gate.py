@@ -118,7 +118,9 @@ def test_gate_parameters_unknown_metric_is_refused(section: str, name: str, near
 
 @pytest.mark.parametrize("score", ["kl", "length_ratio", "sft_reward", "loss_increase"])
 def test_gate_parameters_incomparable_score_is_refused(score: str) -> None:
-    with pytest.raises(ValueError, match=f"score is {score}, by which two models cannot be compared"):
+    with pytest.raises(
+        ValueError, match=f"ranking_metric is {score}, by which two models cannot be compared"
+    ):
         GateParameters(ranking_metric=score)
 
 

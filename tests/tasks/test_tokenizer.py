@@ -130,5 +130,5 @@ def test_tokenizer_tokens_of_each_split_are_its_text(tmp_path: Path, split: Path
 
 
 def test_tokenizer_unfillable_vocabulary_is_refused(tmp_path: Path, split: Path) -> None:
-    with pytest.raises(UserError, match="vocabulary"):
+    with pytest.raises(UserError, match="vocab_size"):
         tokenizer(TokenizerParameters(4000), split=split, out=tmp_path, on_event=ignore_event, root=tmp_path)

@@ -156,7 +156,7 @@ def test_evaluate_model_against_itself_has_no_difference(world: dict[str, Any], 
 
 
 def test_evaluate_noisy_model_has_positive_kl(world: dict[str, Any], tmp_path: Path) -> None:
-    assert run(world, tmp_path, prompts=30)["kl"] > 0
+    assert run(world, tmp_path, num_prompts=30)["kl"] > 0
 
 
 def test_evaluate_measures_only_listed_text_sources(world: dict[str, Any], tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_evaluate_measures_only_listed_text_sources(world: dict[str, Any], tmp_p
 def test_evaluate_without_embeddings_and_questions_measures_rest(
     world: dict[str, Any], tmp_path: Path
 ) -> None:
-    figures = run({**world, "embeddings": ""}, tmp_path, question_sources=[], sentence="x")
+    figures = run({**world, "embeddings": ""}, tmp_path, question_sources=[], attention_sentence="x")
     assert "sft_exact_match" not in figures and figures["questions"] == 0
     assert json.loads((tmp_path / "probes.json").read_text()) == {"neighbours": [], "attention": None}
 
@@ -179,8 +179,8 @@ def test_evaluate_no_fitting_prompt_is_refused(world: dict[str, Any], tmp_path: 
 
 
 def test_evaluate_parameters_invalid_value_or_key_is_named() -> None:
-    with pytest.raises(UserError, match=r"evaluate\.prompts is 0"):
-        EvaluateParameters.read({"prompts": 0})
+    with pytest.raises(UserError, match=r"evaluate\.num_prompts is 0"):
+        EvaluateParameters.read({"num_prompts": 0})
     with pytest.raises(UserError, match=r"evaluate\.promts"):
         EvaluateParameters.read({"promts": 3})
 

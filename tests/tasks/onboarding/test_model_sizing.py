@@ -138,7 +138,7 @@ def check_batches(amount: Amount, found: Plan) -> None:
     assert found.sections["sft"]["batch_size"] <= max(
         1, amount.pairs * (amount.prompt + amount.answer) / context
     )
-    group = int(found.sections["reward"]["group"])
+    group = int(found.sections["reward"]["group_size"])
     assert found.sections["reward"]["batch_size"] <= max(1, label_groups(amount, group))
     assert found.sections["rlhf"]["batch_size"] <= amount.prompts
     assert found.sections["rlhf"]["max_new_tokens"] + amount.prompt <= max(
@@ -153,8 +153,8 @@ def test_plan_run_missing_pairs_or_labels_leave_out_sections() -> None:
 
 def test_plan_run_few_labels_make_small_groups() -> None:
     found = plan_run(replace(LITTLE, compared={"a/b": 9}), machine(1e10), 10)
-    assert found.sections["reward"]["group"] == 2
-    assert plan_run(MUCH, machine(1e10), 10).sections["reward"]["group"] == 8
+    assert found.sections["reward"]["group_size"] == 2
+    assert plan_run(MUCH, machine(1e10), 10).sections["reward"]["group_size"] == 8
 
 
 @pytest.mark.parametrize(

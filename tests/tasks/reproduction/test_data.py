@@ -27,7 +27,7 @@ def preset(**data: Any) -> dict[str, Any]:
 def made(root: Path, data: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """Run ingestion on a preset's data; return the version and the manifest."""
     sources = tuple(Source(**source) for source in data["sources"])
-    rest = {name: data[name] for name in ("remote", "version") if name in data}
+    rest = {name: data[name] for name in ("remote", "pinned_version") if name in data}
     parameters = DataParameters(sources, **rest)
     reference = ingest.run(parameters, {}, StageContext(root), lambda event: None)
     manifest = read_manifest(Path(reference.path))
@@ -53,7 +53,7 @@ def tree(root: Path) -> Path:
 def test_place_data_unchanged_sources_are_read_again(root: Path, tree: Path) -> None:
     version, manifest = made(root, preset()["data"])
     placed = place_data(root, tree, preset(), version, manifest)
-    assert "read again" in placed.how and placed.preset["data"]["version"] == ""
+    assert "read again" in placed.how and placed.preset["data"]["pinned_version"] == ""
     again, found = made(tree, placed.preset["data"])
     assert again == version and found["digest"] == manifest["digest"]
     assert "tracking" not in standalone_preset(placed.preset)
@@ -67,7 +67,7 @@ def test_place_data_changed_sources_use_version(root: Path, tree: Path, remote: 
     if remote:
         shutil.rmtree(root / ".dvc" / "cache")
     placed = place_data(root, tree, preset(**data), version, manifest)
-    assert "stands for" in placed.how and placed.preset["data"]["version"] == version
+    assert "stands for" in placed.how and placed.preset["data"]["pinned_version"] == version
     again, found = made(tree, placed.preset["data"])
     assert again == version
     assert {name: one for name, one in found["sums"].items() if name.startswith("rows/")} == {
@@ -87,14 +87,14 @@ def test_ingest_pinned_version_must_be_that_of_data_dvc(root: Path) -> None:
     version, _ = made(root, preset()["data"])
     shutil.rmtree(root / "data")
     shutil.rmtree(root / "texts")
-    assert made(root, preset(version=version)["data"])[0] == version
+    assert made(root, preset(pinned_version=version)["data"])[0] == version
     with pytest.raises(UserError, match="git checkout COMMIT"):
-        made(root, preset(version="0.dir")["data"])
+        made(root, preset(pinned_version="0.dir")["data"])
     shutil.rmtree(root / "data")
     shutil.rmtree(root / "var")
     shutil.rmtree(root / ".dvc" / "cache")
     with pytest.raises(UserError, match="neither in data/ nor in DVC's cache"):
-        made(root, preset(version=version)["data"])
+        made(root, preset(pinned_version=version)["data"])
 
 
 def test_place_data_links_nothing_outside_checkout(root: Path, tree: Path) -> None:

@@ -94,5 +94,5 @@ def test_check_totals_row_count_out_of_range_fails(least: int, most: int) -> Non
     ],
 )
 def test_own_expectations_unknown_rule_suggests_nearest(rule: dict[str, Any], said: str) -> None:
-    with pytest.raises(UserError, match=rf"validate\.rules\.text\.0.*{said}"):
+    with pytest.raises(UserError, match=rf"validate\.expectations\.text\.0.*{said}"):
         own_expectations("text", (rule,))
