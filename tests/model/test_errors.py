@@ -18,7 +18,7 @@ from model.errors import error_reason, file_error
         (TimeoutError(), "TimeoutError"),
     ],
 )
-def test_error_reason_is_that_of_the_system(error: OSError, reason: str) -> None:
+def test_error_reason_is_text_of_system(error: OSError, reason: str) -> None:
     assert error_reason(error) == reason
     assert str(file_error("a/b", "cannot be read", error)) == f"a/b cannot be read ({reason})"
     assert str(file_error("a/b", "cannot be read", error, "mend it")).endswith(f"({reason}); mend it")

@@ -28,7 +28,7 @@ def preset(tmp_path: Path) -> Path:
     return path
 
 
-def test_migrate_of_every_old_key_gives_the_present_file() -> None:
+def test_migrate_of_every_old_key_gives_present_file() -> None:
     old = (FIXTURES / "old_keys.yaml").read_text()
     found, changes = migrate_keys(old, "x")
     present = (FIXTURES / "present_keys.yaml").read_text()
@@ -82,7 +82,7 @@ def test_migrate_of_every_old_key_gives_the_present_file() -> None:
         ),
     ],
 )
-def test_migrate_renames_keys_and_keeps_the_rest(old: str, new: str) -> None:
+def test_migrate_renames_keys_and_keeps_rest(old: str, new: str) -> None:
     found, changes = migrate_keys(HEAD + old, "x")
     assert found == HEAD + new and changes
     assert yaml.safe_load(found) == rename_old_keys(yaml.safe_load(HEAD + old))[0]
@@ -118,7 +118,7 @@ def test_migrate_refuses_files_that_are_no_presets(preset: Path, text: str) -> N
     assert preset.read_text() == text
 
 
-def test_migrate_writes_the_file_and_prints_each_change(preset: Path) -> None:
+def test_migrate_writes_file_and_prints_each_change(preset: Path) -> None:
     preset.chmod(0o640)
     said = call(config, "migrate", str(preset)).stdout
     assert "line 3: rlhf.clip is now rlhf.clip_range" in said and "1 key renamed" in said
@@ -157,7 +157,7 @@ def test_migrate_keeps_line_ends_and_byte_order_mark(preset: Path) -> None:
     assert preset.read_bytes().decode() == text.replace("clip", "clip_range")
 
 
-def test_configuration_page_has_the_present_tables() -> None:
+def test_configuration_page_has_present_tables() -> None:
     page = (ROOT / "docs" / "configuration.md").read_text("utf-8")
     assert update_page(page) == page, "run `make reference`"
     assert all(f"<!-- keys: {name} -->" in page for name in key_tables())

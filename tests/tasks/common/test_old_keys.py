@@ -60,7 +60,7 @@ OLD, PRESENT = read_fixture("old_keys"), read_fixture("present_keys")
 OLD_STAGES, PRESENT_STAGES = stage_parameters(OLD), stage_parameters(PRESENT)
 
 
-def test_rename_old_keys_of_every_key_gives_the_present_preset() -> None:
+def test_rename_old_keys_of_every_key_gives_present_preset() -> None:
     before = json.dumps(OLD)
     renamed, found = rename_old_keys(OLD)
     assert renamed == PRESENT and json.dumps(OLD) == before
@@ -72,7 +72,7 @@ def test_rename_old_keys_of_present_keys_changes_nothing() -> None:
     assert rename_old_keys(PRESENT) == (PRESENT, {})
 
 
-def test_old_keys_are_as_deep_as_present_ones_and_never_the_same() -> None:
+def test_old_keys_are_as_deep_as_present_keys_and_differ() -> None:
     assert all(old.count(".") == new.count(".") for old, new in OLD_KEYS.items())
     # A name that is both would be renamed in records that are in present keys.
     assert not set(OLD_KEYS) & set(OLD_KEYS.values()) and len(set(OLD_KEYS.values())) == len(OLD_KEYS)
@@ -145,7 +145,7 @@ def test_present_key_renames_each_segment(key: str, present: str) -> None:
     assert present_key(key) == present == present_key(present)
 
 
-def test_recorded_key_is_the_name_that_the_preset_has() -> None:
+def test_recorded_key_is_name_in_preset() -> None:
     assert recorded_key(OLD, "data.pinned_version") == "data.version"
     assert recorded_key(PRESENT, "data.pinned_version") == "data.pinned_version"
     assert recorded_key(OLD, "registry.compare_with") == "registry.compare_with"
@@ -155,7 +155,7 @@ def test_recorded_key_is_the_name_that_the_preset_has() -> None:
     ("preset", "section", "address", "drift"),
     [(OLD, "spread", "dask", "reference"), (PRESENT, "parallel", "dask_address", "reference_output")],
 )
-def test_presets_for_a_checkout_keep_the_names_of_its_code(
+def test_preset_for_checkout_keeps_names_of_its_code(
     tmp_path: Path, preset: dict[str, Any], section: str, address: str, drift: str
 ) -> None:
     alone = standalone_preset(preset)
@@ -168,7 +168,7 @@ def test_presets_for_a_checkout_keep_the_names_of_its_code(
     assert written["drift"][drift] == "k" and set(written["drift"]) == set(preset["drift"])
 
 
-def test_digest_of_sources_is_that_of_the_version_before() -> None:
+def test_sources_digest_equals_that_of_former_version() -> None:
     source = Source(
         "film", files="a.json", document_unit="paragraph", label_config="film.xml", max_bad_fraction=0.2,
         aspect="tone",

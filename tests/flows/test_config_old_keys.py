@@ -22,7 +22,7 @@ def preset(tmp_path: Path) -> Path:
     return path
 
 
-def test_read_preset_in_old_keys_gives_the_same_preset(capsys: pytest.CaptureFixture[str]) -> None:
+def test_read_preset_in_old_keys_gives_same_preset(capsys: pytest.CaptureFixture[str]) -> None:
     old = read_preset(FIXTURES / "old_keys.yaml")
     said = capsys.readouterr().err
     assert all(f"{key} is now {OLD_KEYS[key]}" in said for key in ("rlhf.clip", "base", "spread.dask"))
@@ -80,7 +80,7 @@ def test_changes_in_old_keys_are_applied(preset: Path, capsys: pytest.CaptureFix
     assert "sft.batch is now sft.batch_size" in capsys.readouterr().err
 
 
-def test_changes_in_old_keys_alone_do_not_name_the_migration(
+def test_read_preset_changes_in_old_keys_name_no_migration(
     preset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert read_preset(preset, ["seed=7", "labels.pairs=9"]).labels.max_eval_pairs == 9
