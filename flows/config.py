@@ -116,14 +116,14 @@ class Preset(BaseModel):
     def _named(cls, name: str) -> str:
         # Messages and triggers derive the file's name from this: configs/NAME.yaml.
         if "/" in name or "\\" in name:
-            raise ValueError(f"name is {name!a}, which is a path; a name without slashes is right")
+            raise ValueError(f"name is {name!a}, which is a path; expected a name without slashes")
         return checked_name("name", name)
 
     @field_validator("device")
     @classmethod
     def _known(cls, device: str) -> str:
         if device not in DEVICES:
-            raise ValueError(f"device is {device!a}; {', '.join(DEVICES)} are right")
+            raise ValueError(f"device is {device!a}; expected {', '.join(DEVICES)}")
         return device
 
     @field_validator("architecture")
@@ -263,7 +263,7 @@ def read_preset(path: Path, changes: Sequence[str] = ()) -> Preset:
     # lexists: a dangling link is named as unreadable below, not as missing.
     if not os.path.lexists(path):
         near = sorted(str(found) for found in Path("configs").glob("*.yaml"))
-        raise UserError(f"{path} does not exist; presets here are {', '.join(near) or 'none'}")
+        raise UserError(f"{path} does not exist; presets in configs/: {', '.join(near) or 'none'}")
     values = read_yaml_file(path)
     if not isinstance(values, dict):
         found = "is empty" if values is None else f"is a {'list' if isinstance(values, list) else 'value'}"
@@ -326,7 +326,7 @@ def _apply_changes(values: dict[str, Any], changes: Sequence[str]) -> dict[str, 
     for change in changes:
         name, equals, text = change.partition("=")
         if not equals or not name:
-            raise UserError(f"--set {change}: KEY=VALUE is right, as in rlhf.steps=40")
+            raise UserError(f"--set {change}: expected KEY=VALUE, as in rlhf.steps=40")
         inner = parse_yaml(text, f"--set {name}")
         key, value, found = _rename_change(name, inner)
         if given.setdefault(key, name) != name:

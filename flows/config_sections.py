@@ -81,7 +81,7 @@ class ParallelSection(BaseModel):
             )
         if address not in ("", "local") and not urlsplit(address).hostname:
             raise ValueError(
-                f"dask_address is {address}; local or a scheduler's address is right, tcp://HOST:8786"
+                f"dask_address is {address}; expected local or a scheduler's address, tcp://HOST:8786"
             )
         return address
 

@@ -95,7 +95,7 @@ def _refuse_other_kinds(value: Any, kind: Any, where: tuple[str, ...]) -> None:
     elif origin is dict:
         for key, each in value.items():
             if not isinstance(key, str):
-                raise UserError(f"{'.'.join(where)} has the key {said_value(key)}; a text is right")
+                raise UserError(f"{'.'.join(where)} has the key {said_value(key)}; expected a text")
             _refuse_unwritable(key, where)
             _refuse_other_kinds(each, get_args(kind)[1], (*where, _short_key(key)))
     elif origin in (int, float):
@@ -146,7 +146,7 @@ def _number(value: Any) -> float | None:
 def _refuse_endless(value: Any, kind: Any, where: tuple[str, ...]) -> None:
     number = float(value)
     if not math.isfinite(number):
-        raise UserError(f"{'.'.join(where)} is {number}; a finite number is right")
+        raise UserError(f"{'.'.join(where)} is {number}; expected a finite number")
     largest = LARGEST_INTEGER if kind is int else LARGEST_FLOAT
     if abs(number) > largest and where[-1] not in UNBOUNDED:
         bound = f"at most {largest:.0f}" if number > 0 else f"at least -{largest:.0f}"
@@ -159,7 +159,7 @@ def _refuse_unwritable(text: str, where: tuple[str, ...]) -> None:
 
 
 def _sentence(where: tuple[str, ...], value: Any, right: str) -> str:
-    return f"{'.'.join(where) or 'the preset'} is {said_value(value)}; {right} is right"
+    return f"{'.'.join(where) or 'the preset'} is {said_value(value)}; expected {right}"
 
 
 def _short_key(key: Any) -> str:
@@ -178,8 +178,8 @@ def _refuse_unknown(values: Any, kind: Any, where: tuple[str, ...], whole: Any) 
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             here = [".".join([*where, found]) for found in near]
             meant = [*_elsewhere(name, whole), *here] if not where else [*here, *_elsewhere(name, whole)]
-            hint = f"did you mean {meant[0]}?" if meant else f"known are {', '.join(known)}"
-            raise UserError(f"{path} is not known; {hint}")
+            hint = f"did you mean {meant[0]}?" if meant else f"expected one of {', '.join(known)}"
+            raise UserError(f"{path}: unknown key; {hint}")
         for inner in _inside(known[key]):
             items = value if isinstance(value, list) else [value]
             if (

@@ -116,8 +116,8 @@ def _named_preset(announced: str, presets: list[str]) -> str | None:
 def _not_named(announced: str, presets: list[str]) -> str:
     shown = announced if len(announced) <= _SHOWN else f"{announced[:_SHOWN]}…"
     return (
-        f"nothing was run: the event names the preset {shown!r}, "
-        f"and this deployment runs {', '.join(presets)}; "
+        f"nothing was run: the event is for the preset {shown!r}, "
+        f"but this deployment runs {', '.join(presets)}; "
         "`chatmill up --config FILE`, with a --config for each preset, makes deployments for others"
     )
 

@@ -140,7 +140,7 @@ class PipelineRun:
         self.open.enter_context(self.spread)
         self.open.enter_context(self.display)
         if self.code.problem:
-            says = "the code of this run is recorded as unknown, so it cannot be reproduced"
+            says = "the code of this run could not be recorded, so the run cannot be reproduced"
             self.display.show_note(f"{says}: {self.code.problem}")
         for note in notes:
             self.display.show_note(note)
@@ -153,7 +153,7 @@ class PipelineRun:
     ) -> None:
         if isinstance(error, ValidationFailed):
             says = str(error).partition("\n")[0]
-            emit_run_event(DATA, self.preset.name, says, "`chatmill quarantine list` shows the rows")
+            emit_run_event(DATA, self.preset.name, says, "`chatmill quarantine list` lists them by rule")
         self.open.__exit__(kind, error, trace)
 
     def __call__(self, stage: Stage, parameters: Any, *inputs: StageOutput) -> StageOutput:
@@ -249,7 +249,9 @@ class PipelineRun:
         found = read_drift(Path(reference.path))
         if found.past:
             self.display.show_note(found.says)
-            then = "`chatmill data diff` shows what came and went; MLflow has the table, with stage drift"
+            then = (
+                "`chatmill data diff` shows added and removed rows; the full table is in MLflow, stage drift"
+            )
             data = str(self.references["ingest"].metrics["data_hash"])
             self._tell_once(reference, DRIFT, then=then, data_hash=data, **asdict(found))
         return reference
@@ -271,7 +273,7 @@ class PipelineRun:
                 found, self.tracker.client, self.tracker.uri, self.settings.root, self._report_event
             )
         except DamagedModel as error:
-            self.display.show_note(f"{error}; the data is not compared with what it learned from")
+            self.display.show_note(f"{error}; the data is not compared with its training data")
             return None
 
     def fetch_opponent(self, aligned: StageOutput) -> tuple[StageOutput, ...]:
@@ -294,9 +296,9 @@ class PipelineRun:
             return (fetch_opponent(version, self.tracker.uri, self.settings.root, self._report_event),)
         except DamagedModel as error:
             gone = isinstance(error, MissingModel)
-            what = "is gone from MLflow" if gone else "is not the one that was registered"
+            what = "is missing in MLflow" if gone else "differs from the registered one"
             self.unopposed = f"the model of version {version.version} {what}"
-            self.display.show_note(f"{error}; it cannot be scored beside the new model")
+            self.display.show_note(f"{error}; it cannot be compared with the new model")
             return ()
 
     def check_base(self) -> None:
@@ -331,7 +333,9 @@ class PipelineRun:
         if not verdict.metrics["passed"]:
             beside = " beside the champion" if self.tracker.registry.champion() else ""
             then = f"`chatmill models` shows version {registered.version}{beside}"
-            self._tell_once(verdict, GATE_REFUSED, f"the gate refused: {verdict.metrics['reason']}", then)
+            self._tell_once(
+                verdict, GATE_REFUSED, f"the gate rejected the model: {verdict.metrics['reason']}", then
+            )
         return registered
 
     def _tell_once(self, output: StageOutput, event: str, says: str, then: str, **payload: Any) -> None:
@@ -341,7 +345,7 @@ class PipelineRun:
         if emit_run_event(event, self.preset.name, says, then, **payload):
             self.tracker.mark_notified(output)
         else:
-            self.display.show_note("Prefect's server does not answer; the next run tells it of this")
+            self.display.show_note("Prefect's server is unreachable; the next run sends it this")
 
     def _approval_request(self) -> ApprovalRequest | None:
         """Return the request to a person about a model that passed; None if nobody is asked."""
@@ -362,9 +366,7 @@ class PipelineRun:
             self.display.show_note(says)
             holds = {"data_hash": data, "config": self._preset_path(), **_limit_arrivals(asdict(came))}
             if not emit_run_event(LABELS_INGESTED, self.preset.name, says, then, **holds):
-                self.display.show_note(
-                    "Prefect's server does not answer; the next run tells it of these labels"
-                )
+                self.display.show_note("Prefect's server is unreachable; the next run sends it these labels")
                 return
         # After the event has arrived: otherwise a server that is away would lose the announcement.
         known.remember_labels(rows, good.digest, data)

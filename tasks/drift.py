@@ -31,7 +31,7 @@ from tasks.reporting.charts import against_bars, standalone_svg
 from tasks.reporting.template import STYLE
 
 _TABLE, CELLS, PICTURE, FOUND = "drift.md", "drift.csv", "drift.svg", "drift.json"
-_NOTHING = "nothing to compare this data with: no champion has learned from other data"
+_NOTHING = "no comparison: no champion was trained on other data"
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class DriftParameters(Bars):
     inputs=("split", "tokenizer", "champion"),
     # The profile for comparisons with later versions, and this comparison.
     artifacts=("profile.json", "rows.txt", "drift.json", "drift.md", "drift.csv", "drift.svg"),
-    headline=named_metrics(("drift.past", "measures past their threshold"), ("drift.measures", "in all")),
+    headline=named_metrics(("drift.past", "metrics above their threshold"), ("drift.measures", "in all")),
 )
 def drift(
     parameters: DriftParameters,
@@ -116,7 +116,7 @@ def drift(
 
 @dataclass(frozen=True)
 class DriftResult:
-    """The result of a comparison: the champion's version, the measures past their threshold.
+    """The result of a comparison: the champion's version, the metrics above their threshold.
 
     `says` is the result in one sentence.
     """
@@ -146,7 +146,8 @@ def _by_model(
     """Yield the measures by the champion's model: its tokenizer on all text, its loss on new rows."""
     if not (champion / MODEL).is_dir():
         text = (
-            f"the model of champion {about['version']} is gone: neither its tokens nor its loss are measured"
+            f"the model of champion {about['version']} is missing, so its tokens and its loss "
+            "are not measured"
         )
         on_event(Message(text))
         return
@@ -165,11 +166,11 @@ def _by_model(
 def drift_sentence(version: str, measures: Sequence[Measure]) -> str:
     """Return the result as one sentence."""
     past = [each for each in measures if each.past]
-    against = f"against the data that champion {version} learned from"
+    against = f"compared with the training data of champion {version}"
     if not past:
-        return f"none of {len(measures)} measures is past its threshold, {against}"
+        return f"all {len(measures)} metrics are within their threshold, {against}"
     named = ", ".join(f"{each.name} {each.distance:.3g} (at most {each.bar:g})" for each in past)
-    return f"{len(past)} of {len(measures)} measures past their threshold, {against}: {named}"
+    return f"{len(past)} of {len(measures)} metrics above their threshold, {against}: {named}"
 
 
 def _write_profile(out: Path, found: Mapping[str, Any]) -> None:

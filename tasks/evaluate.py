@@ -175,9 +175,9 @@ def _is_reliable(kind: str, figures: dict[str, float]) -> bool:
 
 def _explain_unreliable(figures: dict[str, float]) -> str:
     if not figures.get("judge_test_pair_accuracy_n"):
-        return "there are no test pairs to try the judge on, so its word does not count"
+        return "there are no test pairs to validate the judge, so its results do not count"
     share, low, high, n = (figures[f"judge_test_pair_accuracy{end}"] for end in ("", "_low", "_high", "_n"))
     return (
         f"the judge orders {share:.0%} of {n:.0f} test pairs as people did (95%: {low:.0%} to {high:.0%}), "
-        "which may be guessing, so its word does not count; add labels"
+        "which may be chance, so its results do not count; add labels"
     )

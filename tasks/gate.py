@@ -87,7 +87,7 @@ class GateParameters:
             for name in getattr(self, section):
                 if name not in KNOWN:
                     raise ValueError(
-                        f"{section}.{name} is no figure of evaluate{_nearest_names(name, KNOWN)}"
+                        f"{section}.{name} is not a metric of evaluate{_nearest_names(name, KNOWN)}"
                     )
         if self.ranking_metric and _measure_of(self.ranking_metric) not in _MEASURES:
             scores = [f"aligned_{name}" for name in _MEASURES]
@@ -137,7 +137,7 @@ def gate(parameters: GateParameters, evaluate: Path, out: Path, on_event: EventC
     held_out = json.loads((evaluate / HELD_OUT).read_text(encoding="utf-8"))
     for old, new in OLD_NAMES.items():
         if old in parameters.min or old in parameters.max:
-            text = f"gate: {old} is an old name and is read as {new}; write {new} in the preset"
+            text = f"gate: {old} is an old name of {new}; use {new} in the preset"
             on_event(Message(text))
     found = judge_figures(parameters, figures)
     compared = compare_with_champion(parameters, figures, held_out)
@@ -180,7 +180,7 @@ def _new_name(name: str) -> str:
 
 def _all_met(count: int) -> str:
     if count < 2:
-        return "the one threshold is met" if count else "no thresholds are set"
+        return "the threshold is met" if count else "no thresholds are set"
     return f"all {count} thresholds are met"
 
 

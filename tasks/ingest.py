@@ -52,7 +52,7 @@ from tasks.project.owned_folder import copy_folder
 from tasks.project.paths import DATA_LOCK
 
 _SHOWN = 3
-WAITS = "another run makes data/; waiting for it"
+WAITS = "another run is writing data/; waiting for it"
 
 
 SourceReader = Callable[[Source, DataParameters, Path, EventCallback], list[SourceFile]]
@@ -227,14 +227,14 @@ def _from_version(
         raise UserError(
             f"data.pinned_version is {parameters.pinned_version}, and data.dvc names "
             f"{known['md5'] if known else 'none'}; "
-            "bring that data.dvc back first, as in `git checkout COMMIT data.dvc`"
+            "restore that data.dvc first, as in `git checkout COMMIT data.dvc`"
         )
     stands = versions.folder_hash(root) == known["md5"]
     if not (
         stands or versions.checkout_data(root) or _restore_version(root, known["md5"], parameters, on_event)
     ):
         raise UserError(
-            f"version {known['md5'][:12]} is neither in data/ nor in DVC's cache"
+            f"version {known['md5'][:12]} is in neither data/ nor DVC's cache"
             f"{f' nor at {parameters.remote}' if parameters.remote else ''}; without "
             "data.pinned_version it is made "
             "from its sources"
@@ -267,7 +267,7 @@ def _restore_version(root: Path, wanted: str, parameters: DataParameters, on_eve
     if found == wanted:
         return True
     if data_folder.data_files(root / "data"):
-        text = "data/ is not what data.dvc says; its rows are replaced by those of that version"
+        text = "data/ differs from data.dvc; its rows are replaced by that version"
         on_event(Message(text))
     # Not from DVC's cache: rows that are made from their sources again get their origins.
     return bool(parameters.remote) and versions.pull_data(root, parameters.remote, parameters.endpoint)
@@ -348,9 +348,9 @@ def make_rows(
         on_event(Message(f"{said}, as {WITHDRAWN} withdraws them"))
     repeats = {kind: count - counts[kind] for kind, count in whole.items() if count > counts[kind]}
     if repeats:
-        on_event(Message(f"the same as an earlier row, kept once: {_counted(repeats)}"))
+        on_event(Message(f"duplicates of earlier rows, kept once: {_counted(repeats)}"))
     if again:
-        said = "labels of the same answers again by the same person, the newest or the first kept"
+        said = "repeated labels of the same answers by the same person, of which the newest or first is kept"
         text = f"{said}: {_counted(again)}"
         on_event(Message(text))
     for kind, count in again.items():

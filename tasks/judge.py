@@ -88,7 +88,7 @@ def judge(
         return _keep_scorer(out, Scorer(parameters.kind, digest, why=why))
     kept = labels / JUDGE
     if not kept.exists():
-        why = f"fewer than {LEAST_JUDGE_TEXTS} labelled texts would be left for a judge"
+        why = f"fewer than {LEAST_JUDGE_TEXTS} labelled texts are available for a judge"
         return _keep_scorer(out, Scorer(NONE, why=why))
     try:
         settings = fit_to_labels(parameters.reward, labels, kept)
@@ -96,7 +96,7 @@ def judge(
         figures = start(training.train_reward, settings, base=sft / "model", labels=kept)
     # The labels may fail the training's own checks, such as holding one class.
     except UserError as error:
-        on_event(Message(f"there is no judge: {error}"))
+        on_event(Message(f"no judge was trained: {error}"))
         return _keep_scorer(out, Scorer(NONE, why=str(error)))
     # The judge has no held-out pairs, so the file would be empty.
     (out / "accuracy.json").unlink(missing_ok=True)

@@ -96,8 +96,8 @@ def labels(
 
 
 TOO_FEW = (
-    f"the labels are too few for a judge (its share would be fewer than {LEAST_JUDGE_TEXTS} texts): "
-    "all go to the reward model, and no judge compares the models"
+    f"too few labels for a judge (fewer than {LEAST_JUDGE_TEXTS} texts in its share): the "
+    "reward model gets all labels, and no judge compares the models"
 )
 
 

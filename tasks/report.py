@@ -52,7 +52,7 @@ class ReportParameters:
         if self.num_answers < 0:
             raise ValueError(f"num_answers is {self.num_answers}; it must be 0 or more")
         if is_blank(self.title):
-            raise ValueError(f"title is {self.title!a}, which shows nothing; a title with a letter is right")
+            raise ValueError(f"title is {self.title!a}, which is blank; expected a title with a letter")
 
 
 @stage(

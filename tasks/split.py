@@ -71,7 +71,7 @@ def split(
     """Write out/{train,valid,test}/KIND/, a shard for each of validate's.
 
     Raises:
-        UserError: There is no text, or a split has none.
+        UserError: There is not text, or a split has none.
     """
     counts = {f"{name}_{kind}": 0 for kind in TYPES for name in SPLITS}
     for kind in TYPES:
@@ -97,7 +97,7 @@ def _refuse_empty(counts: Mapping[str, int], validate: Path) -> None:
     """Raise UserError, with the reason, if a split has no text."""
     texts = sum(counts[f"{name}_text"] for name in SPLITS)
     if not texts:
-        raise UserError("there is no text to learn language from; add a source of texts to data.sources")
+        raise UserError("there is not text to learn language from; add a source of texts to data.sources")
     for name in SPLITS:
         if counts[f"{name}_text"]:
             continue

@@ -102,11 +102,11 @@ class ValidateParameters:
         }
         for name, share in shares.items():
             if not 0 <= share <= 1:
-                raise ValueError(f"{name} is {share}; it is a share, from 0 to 1")
+                raise ValueError(f"{name} is {share}; expected a share from 0 to 1")
         if not self.overrides_file.strip():
-            raise ValueError("overrides_file is empty; the name of a file is right")
+            raise ValueError("overrides_file is empty; expected the name of a file")
         if self.pii not in get_args(PII):
-            raise ValueError(f"pii is {self.pii!r}; {', '.join(get_args(PII))} are right")
+            raise ValueError(f"pii is {self.pii!r}; expected {', '.join(get_args(PII))}")
         for name, known in (("max_label_share", _SHARES), ("expectations", TYPES)):
             for key in getattr(self, name):
                 if key not in known:
@@ -200,11 +200,11 @@ def _read_benchmarks(parameters: ValidateParameters, root: Path) -> list[Path]:
     origin_files=("quarantine/", "report.md", "data_docs/"),
     artifacts=("report.md",),
     headline=named_counts(
-        ("text_quarantined", "text set aside", "texts set aside"),
-        ("pairs_quarantined", "pair set aside", "pairs set aside"),
-        ("comparisons_quarantined", "comparison set aside", "comparisons set aside"),
-        ("ratings_quarantined", "rating set aside", "ratings set aside"),
-        none="no row set aside",
+        ("text_quarantined", "text quarantined", "texts quarantined"),
+        ("pairs_quarantined", "pair quarantined", "pairs quarantined"),
+        ("comparisons_quarantined", "comparison quarantined", "comparisons quarantined"),
+        ("ratings_quarantined", "rating quarantined", "ratings quarantined"),
+        none="no row quarantined",
     ),
 )
 def validate(
@@ -223,7 +223,7 @@ def validate(
         ValidationFailed: Too many rows break a rule, or a table breaks one; the text has the table.
     """
     # Said first: Great Expectations takes seconds before the first shard is done.
-    on_event(Message("the rows are held against every rule"))
+    on_event(Message("checking the rows against every rule"))
     # Read once, and passed on: the dry run gives its own.
     before = accepted_rows(parameters, root)
     findings, stops = check_rows(parameters, ingest, out, on_event, root, spread, before)
@@ -290,7 +290,7 @@ def stop_reasons(parameters: ValidateParameters, findings: Findings, before: Map
         stop for kind in TYPES for stop in _stop_reasons_of(kind, parameters, findings, before.get(kind, 0))
     ]
     if not sum(findings.kept[kind] for kind in ("text", "pairs")):
-        stops.append("there is not one row of text or pairs")
+        stops.append("there are no rows of text or pairs")
     return stops
 
 
@@ -302,9 +302,9 @@ def refusal_error(stops: Sequence[str], findings: Findings, kept: bool = True) -
         findings: The findings.
         kept: Whether the quarantined rows are in data/quarantine; a dry run keeps none.
     """
-    where = "The rows are in data/quarantine (`chatmill quarantine list`); mend" if kept else "Mend"
+    where = "The rows are in data/quarantine (`chatmill quarantine list`); fix" if kept else "Mend"
     return ValidationFailed(
-        f"the data was refused before any training: {'; '.join(stops)}. {where} the sources, admit rows, or "
+        f"the data was rejected before any training: {'; '.join(stops)}. {where} the sources, admit rows, or "
         f"raise validate.max_bad_fraction.\n{findings.lines()}"
     )
 
@@ -383,7 +383,7 @@ def _stop_reasons_of(
         if broken > share * total:
             yield f"{broken} of {total} {kind}{whose} break a rule, above {share:.1%}"
     for rule, says in findings.faults.get(kind, {}).items():
-        yield f"{kind}: {rule} could not be held against the rows ({says})"
+        yield f"{kind}: {rule} could not be checked ({says})"
 
 
 def _total_failures(

@@ -24,22 +24,22 @@ def approve(
         str,
         typer.Argument(
             metavar="RUN",
-            help="A version, as 3 or NAME/3, or the run that made it: its name or id in Prefect, its id in "
-            "MLflow (none named: the one that waits).",
+            help="A version (3 or NAME/3), or its run: name or id in Prefect, id in MLflow. "
+            "Default: the pending version.",
         ),
     ] = "",
     reason: Annotated[str, typer.Option("--reason", "-r", help="The reason, kept in the history.")] = "",
     reject: Annotated[bool, typer.Option("--reject", help="Reject it; requires --reason.")] = False,
-    show: Annotated[bool, typer.Option("--show", help="Show its evaluation, and decide nothing.")] = False,
+    show: Annotated[bool, typer.Option("--show", help="Show the evaluation without deciding.")] = False,
 ) -> None:
-    """Make a model champion that waits for a person, or refuse it: presets with `promote.approval: human`.
+    """Approve or reject a model that waits for approval (presets with `promote.approval: human`).
 
     The suspended run is resumed; nothing is trained again. The model's metrics are compared with those of
     the present champion, and a model that is no better does not become champion. `--show` shows the
     evaluation and decides nothing.
     """
     if show and (reject or reason):
-        raise UserError("--show decides nothing; leave it out, or leave --reject and --reason out")
+        raise UserError("--show cannot be combined with --reject or --reason")
     if reject and not reason.strip():
         raise UserError("a rejection needs --reason TEXT, as in --reason 'answers are rude'")
     tracker = open_tracker()
@@ -64,7 +64,7 @@ def approve(
     if decided.champion:
         # `champion` alone is ambiguous as soon as there are several products.
         address = quote(f"{registry.model}/champion") if len(registries) > 1 else "champion"
-        console.print(f"Talk with it: [bold]chatmill chat --model {escape(address)}[/bold]", soft_wrap=True)
+        console.print(f"Chat with it: [bold]chatmill chat --model {escape(address)}[/bold]", soft_wrap=True)
 
 
 def _resume_suspended_run(version: Any, yes: bool, who: str, why: str) -> str:
@@ -74,8 +74,8 @@ def _resume_suspended_run(version: Any, yes: bool, who: str, why: str) -> str:
 
     if not prepare_environment(Path.cwd()).prefect:
         return (
-            f"the run {version.tags.get(NAME)} is on a Prefect server that does not run now; "
-            "when `chatmill up` runs again, the same command lets it end"
+            f"the Prefect server with the run {version.tags.get(NAME)} is stopped; start "
+            "`chatmill up` and repeat this command to finish the run"
         )
     # Prefect reads its settings when it is imported, so the environment must be prepared first.
     from flows.orchestration.human_approval import resume_run

@@ -72,14 +72,14 @@ def start_in_background(root: Path, words: list[str]) -> None:
             # With a full disk the process could not write its reason to the log.
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(log))
         # The last line of a failed command names the reason and the log.
-        last = last or f"it ended (code {code}); {log} may say why"
+        last = last or f"it ended with code {code}; see {log}"
         Console(stderr=True, highlight=False, soft_wrap=True).print(escape(last), style="red")
         raise typer.Exit(code)
     if code is None:
         # Another `up` may have held the lock; then no login link of this process may be printed.
         if (served := read_served(root)) and _is_ready(root, process.pid):
             print_login_link(root, served, console)
-        console.print(f"[dim]`chatmill down` stops it. What it says goes to {log}.[/dim]")
+        console.print(f"[dim]`chatmill down` stops it. Log: {log}[/dim]")
 
 
 def _is_ready(root: Path, pid: int) -> bool:

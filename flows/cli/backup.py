@@ -25,7 +25,7 @@ def backup(
         Path,
         typer.Argument(metavar="FILE|DIR", help="A file, as records.tar or records.tar.gz, or a folder."),
     ],
-    force: Annotated[bool, typer.Option("--force", help="Replace a file of that name.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
     """Copy the records to one file: the registry, rollbacks, approvals, costs, runs and registered models.
 
@@ -47,9 +47,9 @@ def backup(
         f"{found.files:,} files, {show_size(found.size)}, are in [bold]{escape(str(found.path))}[/bold]",
         soft_wrap=True,
     )
-    # A damaged model is reported, not refused: the other records are worth a backup all the same.
+    # A damaged model is reported, not refused: the other records are worth a backup anyway.
     for said in found.damaged:
-        text = f"{said}; an older backup may have the right one, and `chatmill restore` brings it back"
+        text = f"{said}; an older backup may contain the original; `chatmill restore` restores it"
         console.print(f"[yellow]{escape(text)}[/yellow]", soft_wrap=True)
     if found.left_out:
         count = len(found.left_out)
@@ -61,7 +61,7 @@ def backup(
         )
         console.print(f"[yellow]{escape(text)}[/yellow]", soft_wrap=True)
     console.print(
-        f"[dim]not in it: {CACHE}/, credentials, logs, Prefect's database; what git and DVC keep[/dim]",
+        f"[dim]not included: {CACHE}/, credentials, logs, Prefect's database, files in git and DVC[/dim]",
         soft_wrap=True,
     )
     _note_other_stores(console, "`pg_dump NAME_mlflow > mlflow.sql` backs it up")
@@ -70,7 +70,7 @@ def backup(
 def restore(
     source: Annotated[Path, typer.Argument(metavar="FILE", help="A file that `chatmill backup` wrote.")],
     force: Annotated[
-        bool, typer.Option("--force", help="Replace the records that are here; they are kept aside.")
+        bool, typer.Option("--force", help="Replace existing records; they are kept in var/replaced-DATE.")
     ] = False,
 ) -> None:
     """Put the records of a backup in place, all or none, after checking each file's SHA-256.
@@ -87,7 +87,9 @@ def restore(
     if aside is not None:
         # The replaced records are never deleted by chatmill: they may be the only copy.
         kept = aside.relative_to(Path.cwd())
-        console.print(f"what was there is in [bold]{kept}[/bold]; remove it when you miss nothing")
+        console.print(
+            f"the replaced records are in [bold]{kept}[/bold]; delete that folder once you no longer need it"
+        )
     _note_other_stores(console, "`psql NAME_mlflow < mlflow.sql` restores it")
 
 

@@ -36,8 +36,8 @@ def run_chat(
         # Said only once, when the first turns are left out.
         if conversation.make_room(text, manner):
             note(
-                f"the conversation fills the model's context of {conversation.context} tokens: from here on "
-                f"the oldest turns are left out; {AFRESH} begins afresh"
+                f"the conversation exceeds the model's context of {conversation.context} tokens, so "
+                f"the oldest turns are dropped; {AFRESH} starts a new one"
             )
         for piece in conversation.answer(text, manner):
             write(piece)

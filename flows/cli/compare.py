@@ -43,7 +43,7 @@ def compare(
     # Differences that say little about the models are listed in tables of their own, below.
     apart = {what: [row for row in found if is_apart(row, what)] for what in APART}
     told = [row for row in found if not any(row in rows for rows in apart.values())]
-    nothing = "nothing differs but what follows" if any(apart.values()) else "nothing differs"
+    nothing = "no differences except those below" if any(apart.values()) else "nothing differs"
     console.print(_diff_table(told, names) if told else nothing)
     if any(row.unlike for row in told):
         console.print(f"[yellow]{UNLIKE}[/yellow]", soft_wrap=True)

@@ -22,23 +22,23 @@ BY = ("run", "week", "stage")
 _SHORT = 12
 _SECONDS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 # The last line of the output names the next command to type.
-NEXT = {"run": "--by stage shows where it goes", "week": "--by stage shows where it goes",
-        "stage": "--by run shows which runs"}  # fmt: skip
+NEXT = {"run": "--by stage shows the cost of each stage", "week": "--by stage shows the cost of each stage",
+        "stage": "--by run shows the cost of each run"}  # fmt: skip
 
 
 def cost(
     by: Annotated[str, typer.Option("--by", help="run, week or stage.")] = "stage",
-    since: Annotated[str, typer.Option("--since", help="How far back: 30d, 12h, 2w, or all.")] = "30d",
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for other programs.")] = False,
+    since: Annotated[str, typer.Option("--since", help="Start of the period: 30d, 12h, 2w, or all.")] = "30d",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show what runs took in device-hours, tokens and memory; the share lost to crashes and saved by reuse.
+    """Show device-hours, tokens and memory of runs, and the time lost to crashes and saved by the cache.
 
     A device-hour is an hour of one GPU, or of one process on CPUs. Lost is the time of a killed or failed
     stage that no later run resumed, and of resumed trainings the steps that were done twice. Saved is what
     reused stages took when they were made.
     """
     if by not in BY:
-        raise UserError(f"--by {by} is not known; run, week or stage is right")
+        raise UserError(f"--by {by}: expected run, week or stage")
     began = _parse_age(since)
     client, _ = open_store()
     from tasks.tracking.cost import in_all, read_costs, sum_costs
@@ -53,14 +53,12 @@ def cost(
     console = Console(highlight=False)
     if not sums:
         span = "" if since == "all" else f" since {since}"
-        console.print(
-            f"No run{span} has costs; `chatmill run` keeps them, and --since all looks at all runs."
-        )
+        console.print(f"No run{span} recorded costs; --since all includes all runs.")
         return
     presets = {one.run: one.preset for one in costs.taken}
     console.print(_cost_table(by, sums, whole, presets))
     console.print(_explain_costs(whole, costs), soft_wrap=True)
-    console.print(f"[dim]{NEXT[by]}; --json is for programs[/dim]")
+    console.print(f"[dim]{NEXT[by]}; --json prints JSON[/dim]")
 
 
 def _parse_age(text: str) -> float:
@@ -70,7 +68,9 @@ def _parse_age(text: str) -> float:
     number, unit = text[:-1], text[-1:]
     # Checked by hand: float() would take "nan", "inf" and "1e9" too.
     if unit not in _SECONDS or not number.replace(".", "", 1).isdecimal():
-        raise UserError(f"--since {text!r} is no age; write a number and m, h, d or w, as in 30d, or all")
+        raise UserError(
+            f"--since {text!r} is not a valid age; write a number and m, h, d or w, as in 30d, or all"
+        )
     return max(0.0, time.time() - float(number) * _SECONDS[unit])
 
 
@@ -106,18 +106,18 @@ def _explain_costs(whole: Sum, costs: Costs) -> str:
     ):
         if spent + saved > 0:
             said.append(
-                f"{costs.runs} runs took {_format_hours(spent)} of {kind} time; "
+                f"Runs: {costs.runs}. {kind} time: {_format_hours(spent)}; "
                 f"{_format_share(lost, spent)} of it was "
-                f"lost to crashes, and without reuse it had been {_format_hours(spent + saved)}: "
+                f"lost to crashes. Without the cache it would be {_format_hours(spent + saved)}: "
                 f"{_format_share(saved, spent + saved)} was saved."
             )
     if whole.repeated_steps:
-        said.append(f"{whole.repeated_steps:,} optimizer steps were done twice.")
+        said.append(f"Repeated optimizer steps: {whole.repeated_steps:,}.")
     running = sum(one.state == "running" for one in costs.taken)
     if running:
-        said.append(f"{running} stages that run, or whose process is gone unseen, are not counted yet.")
+        said.append(f"Stages still running, and so not counted: {running}.")
     if costs.unmeasured:
-        said.append(f"{costs.unmeasured} runs are of an older chatmill, which did not measure.")
+        said.append(f"Runs of older versions, which did not measure costs: {costs.unmeasured}.")
     return " ".join(said)
 
 

@@ -30,7 +30,11 @@ def current_preset(root: Path) -> Path:
     # Copies of the demo's preset with the same sources must not make the demo ambiguous.
     if len(found) == 1 or DEMO in found:
         return DEMO if DEMO in found else found[0]
-    said = f"several have them: {', '.join(map(str, found))}" if found else "no preset in configs/ has them"
+    said = (
+        f"several presets list them: {', '.join(map(str, found))}"
+        if found
+        else "no preset in configs/ lists them"
+    )
     raise UserError(
         f"data/ was made of the sources {', '.join(names[:5])}{', …' if len(names) > 5 else ''}, and {said}; "
         "name the preset with --config"
@@ -44,14 +48,15 @@ def choose_preset(config: Path | None, root: Path, console: Console) -> Path:
     found = current_preset(root)
     if found != DEMO:
         console.print(
-            f"[dim]preset {escape(str(found))}, whose sources made data/; --config names another[/dim]",
+            f"[dim]preset {escape(str(found))}, chosen because data/ was made from its sources; "
+            "--config selects another[/dim]",
             soft_wrap=True,
         )
     return found
 
 
 def _source_names(path: Path) -> list[str]:
-    """Return the sorted names of a preset's sources; an empty list for a file that is no preset."""
+    """Return the sorted names of a preset's sources; an empty list for a file that is not a preset."""
     try:
         values = read_yaml_file(path)
         return sorted(str(source["name"]) for source in values["data"]["sources"])

@@ -14,16 +14,18 @@ from tasks.data.records import TYPES
 if TYPE_CHECKING:
     from tasks.data.version_history import Version
 
-data = typer.Typer(help="The versions of the data: which there were, and what differs.", no_args_is_help=True)
+data = typer.Typer(
+    help="List versions of the data and show the differences between them.", no_args_is_help=True
+)
 Remote = Annotated[
     Path | None,
-    typer.Option("--config", "-c", help="A preset, for its data.remote: where versions are fetched from."),
+    typer.Option("--config", "-c", help="The preset whose data.remote stores the versions."),
 ]
 
 
 @data.command()
 def log(
-    limit: Annotated[int, typer.Option("--limit", "-n", help="How many (0: all).", min=0)] = 20,
+    limit: Annotated[int, typer.Option("--limit", "-n", help="Maximum number shown (0: all).", min=0)] = 20,
 ) -> None:
     """List the versions of data.dvc, the newest first: date, hash, commit, rows, and why it changed.
 
@@ -36,11 +38,11 @@ def log(
     found, problem = version_history.version_log(Path.cwd()), git_problem(Path.cwd())
     if problem:
         console.print(
-            f"[yellow]{escape(problem)}[/yellow]: only versions made in this folder are listed",
+            f"[yellow]{escape(problem)}[/yellow]: lists only versions made in this folder",
             soft_wrap=True,
         )
     elif is_shallow(Path.cwd()):
-        console.print("[yellow]this clone is shallow[/yellow]: older commits are not listed")
+        console.print("[yellow]this clone is shallow[/yellow], so older commits are not listed")
     if not found:
         console.print("There is no version of the data yet; `chatmill ingest` makes one.")
         return
@@ -65,9 +67,9 @@ def diff(
         str, typer.Argument(metavar="[A]", help="A git revision, or a version's hash or its beginning.")
     ] = "",
     now: Annotated[
-        str, typer.Argument(metavar="[B]", help="Another, or `working`: data/ as it stands.")
+        str, typer.Argument(metavar="[B]", help="Another version, or `working` for the present data/.")
     ] = "working",
-    rows: Annotated[int, typer.Option("--rows", help="Show so many rows of each.", min=0)] = 0,
+    rows: Annotated[int, typer.Option("--rows", help="Number of example rows of each kind.", min=0)] = 0,
     config: Remote = None,
 ) -> None:
     """Show rows added, changed and gone between two versions, by kind and source. Default: HEAD and data/.
@@ -123,7 +125,7 @@ def _explain_change(before: Version, version: Version) -> str:
     sources = "other sources" if before.sources != version.sources else "the same sources"
     if before.withdrawn == version.withdrawn:
         return sources
-    return f"{sources}, {'other rows withdrawn' if version.withdrawn else 'no row withdrawn any more'}"
+    return f"{sources}, {'other rows withdrawn' if version.withdrawn else 'no rows withdrawn any more'}"
 
 
 def _find_version(root: Path, name: str) -> str:

@@ -28,7 +28,8 @@ def explain(
     run: Annotated[
         str,
         typer.Argument(
-            metavar="[RUN]", help="A pipeline run's MLflow id, or its beginning; else the newest."
+            metavar="[RUN]",
+            help="A pipeline run's MLflow id or its first characters. Default: the newest run.",
         ),
     ] = "",
 ) -> None:
@@ -109,7 +110,7 @@ def _list_differences(differ: list[InputDifference], before: StageRun, found: St
         names = ", ".join(
             asks.get(each.name, f"chatmill explain {each.name}") for each in differ if each.kind == "input"
         )
-        lines.append(f"  why an input differs: {escape(names)}")
+        lines.append(f"  to explain an input: {escape(names)}")
     if found.status == CACHED:
         lines.append("it was cached anyway: an earlier run had computed it with the same inputs")
     return lines

@@ -49,18 +49,23 @@ SHOWN_RUNS = 5
 
 
 def collect_garbage(
-    older_than: Annotated[str, typer.Option("--older-than", help="Unused for so long: 30d, 12h.")] = "14d",
+    older_than: Annotated[
+        str, typer.Option("--older-than", help="Remove outputs unused for longer than this: 30d, 12h.")
+    ] = "14d",
     max_size: Annotated[
-        str, typer.Option("--max-size", help="Also the oldest unused, until under a size: 20GB.")
+        str,
+        typer.Option("--max-size", help="Then remove the oldest unused outputs until the rest fits: 20GB."),
     ] = "",
     withdrawn: Annotated[
         bool,
-        typer.Option("--withdrawn", help="Also data with withdrawn rows in it, whatever was made from it."),
+        typer.Option("--withdrawn", help="Also remove outputs that contain withdrawn rows."),
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would go, and take nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be removed; remove nothing.")
+    ] = False,
     config: Annotated[
         Path | None,
-        typer.Option("--config", "-c", help="A preset, for its tracking: where models are registered."),
+        typer.Option("--config", "-c", help="The preset whose tracking settings name the model registry."),
     ] = None,
 ) -> None:
     """Remove stage outputs and checkpoints that nothing needs, by age and by size.
@@ -101,18 +106,22 @@ def collect_garbage(
     show_kept(console, [*records, *(row.shown for row in (*copies.kept, *caches.kept))])
     if size is not None and planned.kept_bytes > size:
         console.print(
-            f"[yellow]{show_size(planned.kept_bytes)} are needed, more than the {show_size(size)} asked for"
+            f"[yellow]needed outputs take {show_size(planned.kept_bytes)}, more than --max-size "
+            f"{show_size(size)}"
             "[/yellow]"
         )
 
 
 def show_remains(console: Console, remains: list[Remains], freed: int, dry_run: bool) -> None:
     """Print what is removed besides the outputs of stages."""
-    word = "would go" if dry_run else "gone"
+    word = "would be removed" if dry_run else "removed"
     for each in remains:
         console.print(f"{word}: {each.count:,} {escape(each.what)}", soft_wrap=True)
     if remains:
-        console.print(f"[bold]{'would free' if dry_run else 'freed'} beside them: {show_size(freed)}[/bold]")
+        console.print(
+            f"[bold]{'would free' if dry_run else 'freed'} outside the stage outputs: "
+            f"{show_size(freed)}[/bold]"
+        )
 
 
 def show_kept(console: Console, rows: list[tuple[str, int, str]]) -> None:
@@ -120,7 +129,7 @@ def show_kept(console: Console, rows: list[tuple[str, int, str]]) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    for column in ("kept beside them", "size", "why"):
+    for column in ("also kept", "size", "reason"):
         table.add_column(column, justify="right" if column == "size" else "left")
     for path, size, why in rows:
         table.add_row(escape(path), show_size(size), escape(why))
@@ -197,7 +206,7 @@ def _clean_caches(tracker: Tracker, root: Path, age: float, alive: list[str], dr
         if dry_run or remove_cached(root, each):
             gone.append(Row(f"{each.kind} {name}", 1, each.size))
         else:
-            rows.append(Row(name, 1, each.size, f"{each.kind}: a process took it meanwhile"))
+            rows.append(Row(name, 1, each.size, f"{each.kind}: now in use by a process"))
     return Cleaned(gone, rows)
 
 
@@ -259,8 +268,8 @@ def _same_store(tracker: Tracker, root: Path, entries: list[CachedOutput]) -> No
             tracker.client.get_run(run)
     except MlflowException as error:
         raise UserError(
-            f"MLflow's store does not know the newest run, {run}, so its models cannot be kept; "
-            "name the preset that it was made with: chatmill gc --config PRESET"
+            f"MLflow's store does not contain the newest run, {run}, so gc cannot tell which models "
+            "to keep; name that run's preset: chatmill gc --config PRESET"
         ) from error
 
 
@@ -369,7 +378,7 @@ def _set_aside_output(path: Path) -> Path:
 
 
 def delete_path(path: Path) -> None:
-    """Delete a file or folder that was set aside. Raise UserError if the system does not allow it."""
+    """Delete a file or folder that was renamed for removal. Raise UserError if the system refuses."""
     try:
         if path.is_dir():
             shutil.rmtree(path)
@@ -401,7 +410,7 @@ def print_plan(console: Console, planned: GCPlan, dry_run: bool, taken: list[Cac
     nothing = f"nothing {'would go' if dry_run else 'had to go'}"
     console.print(f"[bold]{said}: {show_size(freed)} in {len(goes)}[/bold]" if goes else nothing)
     for entry in taken:
-        console.print(f"{entry.stage} {entry.key} stayed: a run took it meanwhile")
+        console.print(f"{entry.stage} {entry.key} kept: a run is now using it")
     counts: Counter[tuple[str, str]] = Counter()
     sizes: Counter[tuple[str, str]] = Counter()
     for entry, why in planned.kept:

@@ -81,9 +81,9 @@ def print_preview(preset: Preset, root: Path, console: Console | None = None, wh
     if later:
         console.print(f"[yellow]`chatmill run` would stop: {terminal_text(later)}[/yellow]", soft_wrap=True)
     elif found.whole:
-        console.print("Nothing in the data stops a run.")
+        console.print("The data passes all checks that can stop a run.")
     else:
-        console.print("What would be fetched is not checked yet; `chatmill ingest` fetches and checks it.")
+        console.print("Remote files are not checked yet; `chatmill ingest` fetches and checks them.")
 
 
 @contextmanager
@@ -143,12 +143,12 @@ def summarize_rows(found: DryRun) -> Iterator[str]:
             total = (
                 f"{format_number(row.count)} of {format_number(rows_of(found.findings, row.kind))} {row.kind}"
             )
-            yield f"would be set aside: {total}: {terminal_text(row.rule)}{terminal_text(first)}"
+            yield f"would be quarantined: {total}: {terminal_text(row.rule)}{terminal_text(first)}"
     if not found.findings.rules:
         totals = [(kind, rows_of(found.findings, kind)) for kind in TYPES]
         held = ", ".join(f"{format_number(count)} {kind}" for kind, count in totals if count)
         if held:
-            yield f"would be set aside: none of {held}"
+            yield f"would be quarantined: none of {held}"
 
 
 def rows_of(findings: Findings, kind: str) -> int:

@@ -54,12 +54,10 @@ def propose_preset(
     name = name or slugify_name(folder.resolve().name)
     # The name becomes a file name, a product and part of deployments' names.
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise UserError(f"--name is {name!r}; letters, digits, dots and dashes are right, as in my-texts")
+        raise UserError(f"--name is {name!r}; expected letters, digits, dots and dashes, as in my-texts")
     path = root / "configs" / f"{name}.yaml"
     if path.exists() and not force:
-        raise UserError(
-            f"configs/{path.name} is there already; choose another --name, or write over it with --force"
-        )
+        raise UserError(f"configs/{path.name} exists; choose another --name, or overwrite it with --force")
 
     from flows.orchestration.progress import terminal_text
     from model.training.distributed import find_device
@@ -67,7 +65,7 @@ def propose_preset(
 
     console = Console(highlight=False)
     kind = find_device(device)
-    with _show_activity(console, "looking at the files"):
+    with _show_activity(console, "scanning the files"):
         found = scan_folder(folder, root)
     whole = checked and found.size <= CHECKED
     # If all rows are checked, that check prints the notes, with the counts of all rows instead of a sample.
@@ -84,7 +82,7 @@ def propose_preset(
         if whole:
             _show_notes(found, console)
         raise UserError(asked or str(error)) from error
-    with _show_activity(console, "trying how fast this machine trains"):
+    with _show_activity(console, "measuring training speed on this machine"):
         machine = _measure_machine(kind, console)
         plan = model_sizing.plan_run(measured.amount, machine, minutes)
     described = f"{kind}, {plan.tokens_per_second:,.0f} tokens/s{preset_writer.device_memory(machine)}"
@@ -114,18 +112,18 @@ def propose_preset(
         console.print(f"[yellow]{terminal_text(note)}[/yellow]", soft_wrap=True)
     if allowed:
         console.print(
-            f"[yellow]validate.max_bad_fraction is {allowed.share:g}, so that a run goes on without "
-            "these rows: "
+            f"[yellow]validate.max_bad_fraction is {allowed.share:g}, so that a run continues "
+            "without these rows: "
             f"{terminal_text('; '.join(allowed.reasons))}[/yellow]",
             soft_wrap=True,
         )
     if checked and found.size > CHECKED:
         console.print(
-            f"The rows are not checked yet: `chatmill ingest --config configs/{path.name} --dry-run`",
+            f"To check the rows: `chatmill ingest --config configs/{path.name} --dry-run`",
             soft_wrap=True,
         )
     if stop:
-        raise UserError(f"configs/{path.name} is written, but a run with it would be refused: {stop}")
+        raise UserError(f"configs/{path.name} is written, but a run with it would stop: {stop}")
     if found.unreadable:
         # A file that nobody reads must not go unnoticed in a script: the exit code is that of a refusal.
         name = found.unreadable[0]
@@ -164,7 +162,9 @@ def _print_scan(found: FolderScan, console: Console, notes: bool) -> None:
         console.print(line, soft_wrap=True)
         if source.columns:
             said = ", ".join(f"{own} as {name}" for name, own in source.columns.items())
-            console.print(f"  [yellow]taken by their names: {terminal_text(said)}[/yellow]", soft_wrap=True)
+            console.print(
+                f"  [yellow]columns matched by name: {terminal_text(said)}[/yellow]", soft_wrap=True
+            )
     if notes:
         _show_notes(found, console)
     for other, why in found.others:
@@ -190,7 +190,7 @@ def _describe_unreadable(found: FolderScan) -> str:
         return ""
     named = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
     what = "it cannot" if len(names) == 1 else "they cannot"
-    return f"Not in the preset, as {what} be read: {named}. A run goes without."
+    return f"Not in the preset, as {what} be read: {named}. A run ignores them."
 
 
 def _parse_preset(text: str) -> Preset:

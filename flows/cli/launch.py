@@ -64,6 +64,6 @@ def launch_flow(load_flow: Callable[[], Callable[..., Outcome]], preset: Preset,
         # The server must not end before it has recorded the tasks' last states.
         server.wait_for_tasks(outcome.prefect_run_id, len(outcome.stages))
     except KeyboardInterrupt:
-        Console(stderr=True).print("stopped; the same command goes on from where this one was")
+        Console(stderr=True).print("stopped; the same command resumes from here")
         raise typer.Exit(INTERRUPTED) from None
     return outcome

@@ -30,24 +30,29 @@ def lineage(
         str,
         typer.Argument(
             metavar="[MODEL]",
-            help="champion, a version's number, NAME/champion or NAME/NUMBER for one of several products, "
-            "or aligned (the last run's).",
+            help="champion, a version number, NAME/champion or NAME/NUMBER, or aligned (the last "
+            "run's model).",
         ),
     ] = "",
     row: Annotated[
-        str, typer.Option("--row", help="Which models learned from this row: its id, or 6 characters.")
+        str,
+        typer.Option(
+            "--row", help="List models that learned from this row: its id, or at least 6 characters of it."
+        ),
     ] = "",
     annotator: Annotated[
-        str, typer.Option("--annotator", help="Which models learned from this person's labels.")
+        str, typer.Option("--annotator", help="List models that learned from this person's labels.")
     ] = "",
     diff: Annotated[
-        bool, typer.Option("--diff", help="What differed from the commit in the runs that made it.")
+        bool, typer.Option("--diff", help="Show uncommitted changes in the runs that produced it.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for other programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show where a model comes from: stages, runs, code, data, sources, labels by annotator, environment."""
     if sum(map(bool, (model, row, annotator))) != 1:
-        raise UserError("name one: a model, --row ROW or --annotator WHO; `chatmill lineage champion` is one")
+        raise UserError(
+            "give exactly one of a model, --row ROW or --annotator WHO, as in `chatmill lineage champion`"
+        )
     # Shorter beginnings of an id would match many rows by chance.
     if row and len(row) < 6:
         raise UserError(f"--row {row}: expected at least 6 characters of an id")
@@ -73,7 +78,7 @@ def lineage(
 
 def _no_diff(found: Mapping[str, Any]) -> str:
     if any(stage["git_dirty"] is None for stage in found["stages"]):
-        return "of some stages it is not known whether the code was changed; nothing else differed\n"
+        return "for some stages it is unknown whether the code was changed; nothing else differed\n"
     return "nothing differed from the commit"
 
 
@@ -82,16 +87,16 @@ def lineage_tree(found: dict[str, Any]) -> Tree:
     from rich.tree import Tree
 
     version = f"version {found['version']} of {found['product']}" if found["version"] else found["model"]
-    tree = Tree(f"[bold]{one_line(version)}[/bold]  made by MLflow run {found['mlflow_run']}")
+    tree = Tree(f"[bold]{one_line(version)}[/bold]  computed by MLflow run {found['mlflow_run']}")
     tree.add(f"pipeline run {found['pipeline_run'] or 'gone from MLflow'}")
     changed = {True: ", with changes (`chatmill lineage --diff` shows them)", False: ", nothing changed"}
     why = f" ({found['git_problem']})" if found.get("git_problem") else ""
-    state = changed.get(found["git_diff"], f"; whether the code was changed is not known{why}")
-    tree.add(escape(f"git commit {found['git_commit'] or 'not known'}{state}"))
+    state = changed.get(found["git_diff"], f"; unknown whether the code was changed{why}")
+    tree.add(escape(f"git commit {found['git_commit'] or 'unknown'}{state}"))
     stages = tree.add("stages")
     for stage in found["stages"]:
         maker = stage["pipeline_run"]
-        whose = f"in pipeline run {maker[:8]}" if maker else "whose run is gone from MLflow"
+        whose = f"in pipeline run {maker[:8]}" if maker else "whose run is missing in MLflow"
         commit = f", commit {stage['git_commit'][:10]}" if stage["git_commit"] else ""
         dirty = " with changes" if stage["git_dirty"] else ""
         status, run = stage["status"], stage["run"][:8]
@@ -100,21 +105,21 @@ def lineage_tree(found: dict[str, Any]) -> Tree:
                 f"{stage['stage']} {stage['key']}  {status}, computed by run {run} {whose}{commit}{dirty}"
             )
         )
-    data = tree.add(f"data, DVC hash {found['data_hash'] or 'not known'}")
+    data = tree.add(f"data, DVC hash {found['data_hash'] or 'unknown'}")
     digest = found["sources_digest"]
-    sources = data.add(f"sources, digest {digest}" if digest else "sources (their digest was not kept)")
+    sources = data.add(f"sources, digest {digest}" if digest else "sources (no digest recorded)")
     for source in found["sources"] or []:
         _draw_source(sources, source)
     # None: the record is gone; an empty list: there were no sources.
     if found["sources"] is None:
-        sources.add("gone: the pipeline run's preset.json is not there")
+        sources.add("unknown: the pipeline run's preset.json is missing")
     labels = tree.add("labels by annotator")
     for who, parts in (found["labels"] or {}).items():
         labels.add(f"{one_line(who)}: " + ", ".join(f"{count:,} {part}" for part, count in parts.items()))
     if not found["labels"]:
-        labels.add("none" if found["labels"] == {} else "gone: the split is no longer on disk")
+        labels.add("none" if found["labels"] == {} else "unknown: the split is no longer on disk")
     environment = found["environment"]
-    lock, device = environment["lock"] or "not known", environment["device"] or "not known"
+    lock, device = environment["lock"] or "unknown", environment["device"] or "unknown"
     tree.add(one_line(f"environment: lock file {lock}, device {device}"))
     return tree
 
@@ -128,7 +133,7 @@ def _draw_source(tree: Tree, source: Mapping[str, Any]) -> None:
     for name in list(sums)[:_SHOWN]:
         branch.add(one_line(f"{name}  {sums[name]}"))
     if len(sums) > _SHOWN:
-        branch.add(f"and {len(sums) - _SHOWN:,} more: --json has them all")
+        branch.add(f"and {len(sums) - _SHOWN:,} more: --json lists all")
 
 
 def _shorten_value(value: Any) -> str:
@@ -158,7 +163,7 @@ def _show_affected_models(tracker: Tracker, root: Path, row: str, annotator: str
     show_learned(console, found, gone)
     for line in _show_withdrawals(tracker, root, row, annotator, found):
         console.print(line, soft_wrap=True)
-    console.print("next: `chatmill lineage VERSION` leads from a model back to its data", soft_wrap=True)
+    console.print("next: `chatmill lineage VERSION` shows the data of a model", soft_wrap=True)
 
 
 def _show_withdrawals(
@@ -180,9 +185,12 @@ def _show_withdrawals(
     for registry in tracker.registries():
         newest = next((f"{registry.model}/{version.version}" for version in registry.versions()), "")
         if newest and newest not in had:
-            yield f"version {one_line(newest)}, the newest, has none of it"
+            yield f"version {one_line(newest)}, the newest, does not contain it"
         elif newest:
-            yield f"version {one_line(newest)}, the newest, still has it; the next run makes one without"
+            yield (
+                f"version {one_line(newest)}, the newest, still contains it; the next run trains "
+                "a model without it"
+            )
 
 
 def show_learned(console: Console, found: Sequence[Learned], gone: Sequence[str]) -> None:
@@ -201,9 +209,11 @@ def show_learned(console: Console, found: Sequence[Learned], gone: Sequence[str]
             if stages:
                 lines.append(f"    {word} in {', '.join(stages)}")
         if not each.certain:
-            lines.append("    unless validation had set them aside: its rows are gone from disk")
+            lines.append(
+                "    uncertain: validation may have quarantined them, and its rows are no longer on disk"
+            )
     if gone:
-        lines.append(f"not to be had on disk or by DVC: the data of {len(gone)} splits")
+        lines.append(f"splits whose data is neither on disk nor in DVC: {len(gone)}")
     if lines:
         # One call for all lines: a call for each of a thousand runs takes a third of a second.
         console.print("\n".join(lines), soft_wrap=True)

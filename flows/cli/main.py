@@ -46,9 +46,9 @@ from tasks.project.private_folder import make_private_folder
 if TYPE_CHECKING:
     from flows.pipeline_run import Outcome
 
-HELP = """From raw text and people's judgements to a chat model of your own, again and again.
+HELP = """Train a chat model from your own text and your team's judgements, reproducibly.
 
-`chatmill run` makes the whole chain, or what changed of it; `chatmill chat` talks with what came out.
+`chatmill run` runs the pipeline and recomputes only what changed; `chatmill chat` talks to the result.
 """
 app = typer.Typer(
     cls=OldNamesGroup, help=HELP, no_args_is_help=True, add_completion=False, rich_markup_mode="markdown"
@@ -56,7 +56,7 @@ app = typer.Typer(
 Config = Annotated[Path, typer.Option("--config", "-c", help="The preset: a YAML file.")]
 Changes = Annotated[
     list[str] | None,
-    typer.Option("--set", "-s", help="Change a key of the preset, as in rlhf.steps=40. May be given again."),
+    typer.Option("--set", "-s", help="Override a preset key, as in rlhf.steps=40. Repeatable."),
 ]
 _DEMO = Path("configs/demo.yaml")
 # The code that a shell reports for a program killed by SIGPIPE.
@@ -82,10 +82,10 @@ def run(
     config: Config = _DEMO,
     changes: Changes = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only check whether the data stops the run; write nothing.")
+        bool, typer.Option("--dry-run", help="Check whether the data would stop the run; write nothing.")
     ] = False,
 ) -> None:
-    """Run the whole chain of a preset: make what changed, reuse the rest.
+    """Run the pipeline of a preset. Unchanged stages come from the cache.
 
     Interrupted at any moment, the same command resumes from the last checkpoint.
     """
@@ -106,7 +106,7 @@ def ingest(
         ),
     ] = False,
 ) -> None:
-    """Read the sources, check the rows, and make a new version of the data where they changed."""
+    """Read the sources, check the rows, and create a new data version if they changed."""
     if dry_run:
         _dry_run(config, changes, whole=False)
         return
@@ -145,12 +145,16 @@ def _launch_flow(
 @app.command()
 def init(
     folder: Annotated[Path, typer.Argument(help="The folder with your text, pairs and labels.")],
-    name: Annotated[str, typer.Option("--name", "-n", help="The preset's name (empty: the folder's).")] = "",
-    minutes: Annotated[float, typer.Option(help="How long a run may take here.", min=1)] = 60,
-    device: Annotated[str, typer.Option(help="cpu, cuda, or whichever is there.")] = "auto",
-    force: Annotated[bool, typer.Option("--force", help="Write over a preset of that name.")] = False,
+    name: Annotated[
+        str, typer.Option("--name", "-n", help="The preset's name (default: the folder's name).")
+    ] = "",
+    minutes: Annotated[
+        float, typer.Option(help="Target duration of a run on this machine, in minutes.", min=1)
+    ] = 60,
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing preset.")] = False,
 ) -> None:
-    """Look at a folder of yours and write a commented preset for it, sized to the data and this machine."""
+    """Scan a folder and write a commented preset for it, sized to the data and this machine."""
     from flows.cli.init import propose_preset
 
     propose_preset(folder, name, minutes, device, force)
@@ -162,17 +166,22 @@ def chat(
         str,
         typer.Option("--model", "-m", help="base, sft, aligned, champion, NAME/champion, or a model folder."),
     ] = "aligned",
-    prompt: Annotated[str, typer.Option("--prompt", "-p", help="Answer this and leave.")] = "",
-    temperature: Annotated[float, typer.Option(help="0 takes the likeliest token.", min=0.0)] = 0.8,
-    top_k: Annotated[int, typer.Option(help="Draw among so many tokens (0: all).", min=0)] = 0,
+    prompt: Annotated[str, typer.Option("--prompt", "-p", help="Answer this prompt and exit.")] = "",
+    temperature: Annotated[
+        float, typer.Option(help="Sampling temperature; 0 always takes the most likely token.", min=0.0)
+    ] = 0.8,
+    top_k: Annotated[int, typer.Option(help="Sample from this many most likely tokens (0: all).", min=0)] = 0,
     top_p: Annotated[
-        float, typer.Option(help="Draw among this share of the probability.", min=0.01, max=1)
+        float,
+        typer.Option(
+            help="Sample from the most likely tokens up to this total probability.", min=0.01, max=1
+        ),
     ] = 0.95,
     max_new_tokens: Annotated[int, typer.Option(help="Maximum tokens in an answer.", min=1)] = 96,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same answers.")] = 0,
-    system: Annotated[str, typer.Option(help="A line that says how every answer is to be.")] = "",
+    seed: Annotated[int, typer.Option(help="Random seed; the same seed gives the same answers.")] = 0,
+    system: Annotated[str, typer.Option(help="A system prompt for all answers.")] = "",
 ) -> None:
-    """Talk with a model; it remembers the conversation, and answers are printed as they are drawn.
+    """Chat with a model. It remembers the conversation, and answers are streamed.
 
     The line `/new` starts a new conversation; an empty one, or Ctrl-D, ends it.
     """
@@ -188,7 +197,7 @@ def chat(
     if sys.stdin.isatty() and not prompt:
         notes.print(
             f"[dim]{model} from {folder}. The demo's was trained on single prompts like: Finish this review: "
-            "The film. /new forgets what was said before.[/dim]"
+            "The film. /new starts a new conversation.[/dim]"
         )
     run_chat(
         conversation,

@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from tasks.tracking.registry import Registry
     from tasks.tracking.tracker import Tracker
 
-NONE_YET = "No model is registered yet; `chatmill run` registers what it makes."
+NONE_YET = "No model is registered yet; `chatmill run` registers one."
 # Approval states that need attention have a colour.
 STATES = {"pending": "[yellow]pending[/yellow]", "rejected": "rejected", "expired": "expired"}
 
 
 def models(
     product: Annotated[
-        str, typer.Argument(metavar="[NAME]", help="The product (none named: all of them).")
+        str, typer.Argument(metavar="[NAME]", help="The product. Default: all products.")
     ] = "",
     history: Annotated[
-        bool, typer.Option("--history", help="Every champion there was: since when, by whom, why.")
+        bool, typer.Option("--history", help="Show all past champions, with date, person and reason.")
     ] = False,
-    named: Annotated[str, typer.Option("--product", "-p", help="The same as NAME.")] = "",
+    named: Annotated[str, typer.Option("--product", "-p", help="Same as NAME.")] = "",
 ) -> None:
     """Show the registered versions: their metrics, who is champion, since when and why, and why one is not.
 
@@ -90,17 +90,15 @@ def rollback(
         str,
         typer.Argument(
             metavar="[VERSION]",
-            help="Which, as 3 or NAME/3 (none named: the champion before this one; NAME/ for a product's).",
+            help="A version, as 3 or NAME/3. Default: the previous champion (NAME/ for one product).",
         ),
     ] = "",
     force: Annotated[
-        bool, typer.Option("--force", help="Also a version that never passed the gate.")
+        bool, typer.Option("--force", help="Allow a version that never passed the gate.")
     ] = False,
-    product: Annotated[
-        str, typer.Option("--product", "-p", help="The product, where there are several.")
-    ] = "",
+    product: Annotated[str, typer.Option("--product", "-p", help="The product, if there are several.")] = "",
 ) -> None:
-    """Make an earlier version the champion again, or any that passed the gate.
+    """Make an earlier version champion again, or any version that passed the gate.
 
     The gate does not promote the model again that was rolled back from. A model that beats the champion's
     score still becomes champion, and the run says that it overrides a rollback.

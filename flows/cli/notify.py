@@ -13,22 +13,20 @@ from model.errors import UserError
 
 
 def notify(
-    test: Annotated[
-        bool, typer.Option("--test", help="Also send one message now, to see that it arrives.")
-    ] = False,
+    test: Annotated[bool, typer.Option("--test", help="Also send a test message now.")] = False,
 ) -> None:
-    """Have Prefect's server send a message where a person should know, to the address in CHATMILL_WEBHOOK.
+    """Let Prefect's server send messages to the address in CHATMILL_WEBHOOK.
 
     A run failed or crashed; the gate refused; data was rejected; data drifts; a run is far slower than
     before; a model waits for a person. The address is a secret: it is read from the environment, and
-    Prefect keeps it encrypted. A second call changes nothing that is already right.
+    Prefect keeps it encrypted. A second call changes only what differs.
     """
     from flows.servers.environment import prepare_environment, webhook_url
 
     address = webhook_url()
     # A temporary server ends with the command, and no automation of it would ever run.
     if not prepare_environment(Path.cwd()).prefect:
-        raise UserError("no Prefect server runs here; `chatmill up` starts it, then type this again")
+        raise UserError("no Prefect server is running; start it with `chatmill up`, then repeat this command")
     # Imported after the environment is set: Prefect reads its settings when it is imported.
     from prefect.client.orchestration import get_client
 
@@ -46,7 +44,7 @@ def notify(
             console.print(f"[bold]{notice.name:<28}[/bold] {make_automation(client, notice, block)}")
     if test:
         send_message("chatmill: a test", "Messages arrive here.")
-        console.print("one message was sent, and taken")
+        console.print("the test message was sent and accepted")
     else:
         console.print("[dim]`chatmill notify --test` sends one message[/dim]")
-    console.print("[dim]To switch one off: Prefect's page, Automations.[/dim]")
+    console.print("[dim]To disable a message, open Automations on Prefect's page.[/dim]")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tasks.validation.quarantine import Admission, QuarantinedRow, Total
 
 quarantine = typer.Typer(
-    help="The rows that were set aside: which, why, and taking them in again.", no_args_is_help=True
+    help="Show quarantined rows with their reasons, and release them.", no_args_is_help=True
 )
 Config = Annotated[
     Path | None,
@@ -54,24 +54,24 @@ def list_(config: Config = None) -> None:
             table.add_row(total.kind, escape(total.rule), escape(total.source), *numbers, escape(first))
         console.print(table)
     else:
-        console.print("no row is set aside")
+        console.print("no rows are quarantined")
     by = sorted({admission.by for admission in admitted.values()})
     if admitted:
         shown = escape(_shorten_line(", ".join(by), _SHOWN["text"]))
         console.print(
-            f"{_format_rows(len(admitted))} admitted by {shown} in {escape(str(path))}; "
-            "`chatmill quarantine show --released` says which and why",
+            f"{_format_rows(len(admitted))} released by {shown} in {escape(str(path))}; `chatmill "
+            "quarantine show --released` lists them with reasons",
             soft_wrap=True,
         )
     waiting = sum(total.admitted for total in totals)
     if waiting:
         console.print(
-            f"{_next_steps(config)} takes in the {_format_rows(waiting)} admitted since", soft_wrap=True
+            f"{_next_steps(config)} reads the {_format_rows(waiting)} released since", soft_wrap=True
         )
     if sum(total.rows for total in totals) > waiting:
         console.print(
             "next: `chatmill quarantine show RULE` shows rows; `chatmill quarantine release ID… --author YOU "
-            "--reason TEXT` takes them in, as they are or mended",
+            "--reason TEXT` releases them, unchanged or edited",
             soft_wrap=True,
         )
 
@@ -79,15 +79,15 @@ def list_(config: Config = None) -> None:
 @quarantine.command()
 def show(
     rule: Annotated[
-        str, typer.Argument(metavar="[RULE]", help="A rule's name or a part of it. Empty: every rule.")
+        str, typer.Argument(metavar="[RULE]", help="A rule's name or part of it. Default: all rules.")
     ] = "",
-    source: Annotated[str, typer.Option("--source", help="Of this source alone.")] = "",
-    limit: Annotated[int, typer.Option("--limit", "-n", help="How many (0: all).", min=0)] = 20,
+    source: Annotated[str, typer.Option("--source", help="Only rows of this source.")] = "",
+    limit: Annotated[int, typer.Option("--limit", "-n", help="Maximum number shown (0: all).", min=0)] = 20,
     lines: Annotated[
-        bool, typer.Option("--json", help="As they stand in data/quarantine, to be mended for --replacement.")
+        bool, typer.Option("--json", help="Print JSON lines, to edit for --replacement.")
     ] = False,
     admitted: Annotated[
-        bool, typer.Option("--released", help="What was admitted instead: by whom, when and why.")
+        bool, typer.Option("--released", help="Show released rows instead: by whom, when and why.")
     ] = False,
     config: Config = None,
 ) -> None:
@@ -98,7 +98,7 @@ def show(
     known = read_admissions(root, path)
     if admitted:
         if rule or source or lines:
-            raise UserError("--released goes with neither a rule, nor --source, nor --json")
+            raise UserError("--released cannot be combined with a rule, --source or --json")
         _show_admitted(list(known.values()), limit, path, config)
         return
     totals = summarize_quarantine(root, known)
@@ -117,13 +117,13 @@ def show(
             for line in _describe_quarantined(aside, aside.id in known):
                 console.print(line, soft_wrap=True)
     if not count:
-        notes.print("no row is set aside" + (" for this rule and source" if totals else ""))
+        notes.print("no rows are quarantined" + (" for this rule and source" if totals else ""))
         return
     if limit and count > limit:
         notes.print(f"{count - limit:,} more: `--limit 0` shows all")
     notes.print(
-        "next: `chatmill quarantine release ID… --author YOU --reason TEXT` takes rows in as they are; with "
-        "`--replacement FILE` as the file has them, which `show --json` begins",
+        "next: `chatmill quarantine release ID… --author YOU --reason TEXT` releases rows "
+        "unchanged; with `--replacement FILE` as edited in FILE, which `show --json` prints",
         soft_wrap=True,
     )
 
@@ -137,13 +137,13 @@ def release(
     ] = None,
     replacement: Annotated[
         Path | None,
-        typer.Option("--replacement", help="Mended rows, one a line, each with the id it came with."),
+        typer.Option("--replacement", help="A file of edited rows, one per line, each with its original id."),
     ] = None,
     config: Config = None,
 ) -> None:
-    """Admit rows: as they are, excused from every rule, or corrected and checked as any other row.
+    """Release rows: unchanged and exempt from every rule, or edited and checked like any other row.
 
-    Without ids: all rows of --replacement. The admissions are a file to commit; removing a line withdraws it.
+    Without ids: all rows of --replacement. Commit the file of releases; deleting a line takes it back.
     """
     from tasks.validation import quarantine as kept
 
@@ -151,12 +151,10 @@ def release(
     now = datetime.now(UTC).isoformat(timespec="seconds")
     done = kept.admit_rows(Path.cwd(), path, ids or [], author, reason, now, replacement)
     console = Console(highlight=False)
-    how = "edited" if replacement else "excused from every rule"
-    said = f"{_format_rows(len(done))} admitted, {how}; {escape(str(path))} says so"
-    console.print(f"{said}: commit it with your presets", soft_wrap=True)
-    console.print(
-        f"next: {_next_steps(config)} takes {'it' if len(done) == 1 else 'them'} in", soft_wrap=True
-    )
+    how = "edited" if replacement else "exempt from every rule"
+    said = f"{_format_rows(len(done))} released, {how}, in {escape(str(path))}"
+    console.print(f"{said}; commit this file with your presets", soft_wrap=True)
+    console.print(f"next: {_next_steps(config)} reads {'it' if len(done) == 1 else 'them'}", soft_wrap=True)
 
 
 def _overrides_file(config: Path | None) -> Path:
@@ -202,7 +200,7 @@ def _matching_rules(rule: str, totals: Sequence[Total]) -> set[str]:
     near = difflib.get_close_matches(rule, sorted(rules), n=1, cutoff=0.5)
     names = ", ".join(near or sorted(rules)) or "none"
     raise UserError(
-        f"no row is set aside by a rule {rule!r}; {'did you mean' if near else 'there are'} {names}"
+        f"no rows are quarantined by a rule {rule!r}; {'did you mean' if near else 'there are'} {names}"
     )
 
 
@@ -210,7 +208,7 @@ def _known_source(source: str, totals: Sequence[Total]) -> None:
     sources = sorted({total.source for total in totals})
     if source and source not in sources:
         raise UserError(
-            f"no row of a source {source!r} is set aside; there are {', '.join(sources) or 'none'}"
+            f"no rows of a source {source!r} are quarantined; there are {', '.join(sources) or 'none'}"
         )
 
 
@@ -234,7 +232,7 @@ def _show_admitted(admissions: Sequence[Admission], limit: int, path: Path, conf
     """Print the admissions, the latest first."""
     console = Console(highlight=False)
     if not admissions:
-        console.print(f"no row is admitted in {escape(str(path))}", soft_wrap=True)
+        console.print(f"no rows are released in {escape(str(path))}", soft_wrap=True)
         return
     for admission in sorted(admissions, key=_describe_admission, reverse=True)[: limit or None]:
         how = "as it is" if admission.row is None else "mended"
@@ -248,8 +246,8 @@ def _show_admitted(admissions: Sequence[Admission], limit: int, path: Path, conf
     if limit and len(admissions) > limit:
         console.print(f"{len(admissions) - limit:,} more: `--limit 0` shows all")
     console.print(
-        f"next: {_next_steps(config)} takes in what is new; a line taken out of "
-        f"{escape(str(path))} is withdrawn",
+        f"next: {_next_steps(config)} reads the new rows; to take a release back, delete its line "
+        f"in {escape(str(path))}",
         soft_wrap=True,
     )
 

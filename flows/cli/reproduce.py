@@ -24,7 +24,8 @@ def reproduce(
     run: Annotated[
         str,
         typer.Argument(
-            metavar="RUN", help="An MLflow run's id, its beginning, a version, champion, or NAME/champion."
+            metavar="RUN",
+            help="An MLflow run's id or its first characters, a version, champion, or NAME/champion.",
         ),
     ],
     keep_worktree: Annotated[
@@ -32,10 +33,10 @@ def reproduce(
         typer.Option("--keep-worktree", help="Keep the worktree and its outputs in var/cache/reproduce/."),
     ] = False,
     trust: Annotated[
-        bool, typer.Option("--trust", help="Also run a diff that this host has no record of; read it first.")
+        bool, typer.Option("--trust", help="Run a diff that this host has no record of. Read the diff first.")
     ] = False,
 ) -> None:
-    """Make a past run again, reusing nothing of it, and say whether it came out the same.
+    """Recompute a past run without its outputs, and compare the results.
 
     A diff that was recorded with the run is run only if this host made that run, or with `--trust`.
 
@@ -53,11 +54,11 @@ def reproduce(
             client, root, run, keep_worktree, lambda text: console.print(f"[dim]{escape(text)}[/dim]"), trust
         )
     except KeyboardInterrupt:
-        Console(stderr=True).print("stopped; the same command goes on from where this one was")
+        Console(stderr=True).print("stopped; the same command resumes from here")
         raise typer.Exit(_INTERRUPTED) from None
     # The run could not be made again, which is no verdict on it; exit code 1 as for a divergence.
     except Failed as error:
-        said = f"[red]no verdict:[/red] {escape(str(error))}; the same command goes on from there"
+        said = f"[red]no verdict:[/red] {escape(str(error))}; the same command resumes from there"
         Console(stderr=True, highlight=False).print(said, soft_wrap=True)
         raise typer.Exit(1) from None
     console.print()

@@ -89,13 +89,15 @@ def up(
     host: Host = None,
     pool: Annotated[
         list[str] | None,
-        typer.Option(help="Workers of this pool alone: cpu or gpu. As another host may have the other's."),
+        typer.Option(
+            help="Start only workers of this pool, cpu or gpu; another host may run the other pool."
+        ),
     ] = None,
     gpu_workers: Annotated[
-        int, typer.Option(help="So many workers share the GPUs (0: one a GPU).", min=0)
+        int, typer.Option(help="Number of workers that share the GPUs (0: one per GPU).", min=0)
     ] = 0,
     deploys: Annotated[
-        bool, typer.Option("--deploy/--no-deploy", help="Make the deployments of prefect.yaml.")
+        bool, typer.Option("--deploy/--no-deploy", help="Create the deployments of prefect.yaml.")
     ] = True,
     config: Annotated[
         list[Path] | None,
@@ -105,7 +107,7 @@ def up(
         ),
     ] = None,
     detach: Annotated[
-        bool, typer.Option("--detach", "-d", help="Go on in the background; `chatmill down` stops it.")
+        bool, typer.Option("--detach", "-d", help="Run in the background; `chatmill down` stops it.")
     ] = False,
 ) -> None:
     """Start all that runs unattended: Prefect's and MLflow's servers, a worker a pool, the deployments.
@@ -115,10 +117,10 @@ def up(
     """
     pools = tuple(pool or POOLS)
     if unknown := [name for name in pools if name not in POOLS]:
-        raise UserError(f"there is no pool {unknown[0]}; --pool {' or --pool '.join(POOLS)} is right")
+        raise UserError(f"unknown pool {unknown[0]}; expected --pool {' or --pool '.join(POOLS)}")
     presets = tuple(config or ())
     if presets and not deploys:
-        raise UserError("--config names what the deployments run, and --no-deploy makes none; leave one out")
+        raise UserError("--config and --no-deploy cannot be combined")
     if presets:
         # Errors in the presets are reported before any service starts.
         name_presets(Path.cwd(), presets)
@@ -155,7 +157,7 @@ def down() -> None:
     with console.status("stopping; a training that runs writes its checkpoint first"):
         while (still := read_served(root)) and still.pid == served.pid:
             if time.monotonic() > deadline:
-                raise RuntimeError(f"{served.command} (process {served.pid}) does not end")
+                raise RuntimeError(f"{served.command} (process {served.pid}) does not stop")
             time.sleep(0.1)
     console.print("stopped")
 
@@ -174,7 +176,7 @@ def _end_last(root: Path) -> list[str]:
 
 
 def _ended_left(names: list[str]) -> str:
-    return f"ended what a killed `chatmill up` had left: {', '.join(names)}"
+    return f"stopped processes of a killed `chatmill up`: {', '.join(names)}"
 
 
 def _serve_until_stopped(root: Path, asked: ServerRequest) -> None:
@@ -210,7 +212,7 @@ class _Watch:
 
     def run(self) -> None:
         """Start the services, restart those that end, and stop all of them on Ctrl-C."""
-        # Called for its check: it raises UserError for a text that is no address.
+        # Called for its check: it raises UserError for a text that is not a valid address.
         is_loopback(self.asked.listen_address)
         settings = prepare_environment(self.root)
         try:
@@ -260,7 +262,7 @@ class _Watch:
                 self._say(f"starting {' and '.join(one.name for one in wanted)}")
             self._bring_up(wanted)
         if self.asked.pools:
-            self._say("looking for what killed runs left")
+            self._say("cleaning up after killed runs")
             # Before the workers start, which would take new runs: old ones must be closed first.
             for note in _recover_crashed_runs(settings):
                 self._log_note(note)
@@ -274,9 +276,7 @@ class _Watch:
         self._write_state()
         if not self.asked.detached:
             print_login_link(self.root, self.served, self.console)
-        self.console.print(
-            "[dim]Ctrl-C or `chatmill down` stops all of it. Runs that start meanwhile are seen here.[/dim]"
-        )
+        self.console.print("[dim]Ctrl-C or `chatmill down` stops everything. New runs are shown here.[/dim]")
 
     def _listen_address(self, name: str, elsewhere: str, port: int) -> ListenAddress | None:
         """Return where a server is to listen; None if the environment names another server.
@@ -314,13 +314,13 @@ class _Watch:
             file, names = write_deployments(self.root, self.asked.presets)
         if not names:
             return
-        self._say("making the deployments of prefect.yaml")
+        self._say("creating the deployments of prefect.yaml")
         failed = deploy_flows(settings, api, file)
         # Only after a successful deploy, so that a failure leaves the old deployments in place.
         if not failed and (removed := remove_former(names)):
             self._log_note(f"removed the deployments {', '.join(removed)}: no --config names their presets")
         if failed:
-            self._log_note(f"the deployments of prefect.yaml were not made: {failed}")
+            self._log_note(f"the deployments of prefect.yaml were not created: {failed}")
         else:
             self.console.print(f"[bold]deployed[/bold] {', '.join(names)}")
 

@@ -25,7 +25,7 @@ def print_running(root: Path, command: str, console: Console) -> None:
     """
     served = read_served(root)
     if served is None:
-        raise UserError("another `chatmill up` is just starting or stopping here; try again in a moment")
+        raise UserError("another `chatmill up` is starting or stopping; try again in a moment")
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(served.since))
     state = "is running" if served.ready else "is starting"
     console.print(f"{served.command} {state} here since {since} (process {served.pid}):")
@@ -33,7 +33,7 @@ def print_running(root: Path, command: str, console: Console) -> None:
         console.print(service_line(one.name, one.address, one.shows, one.pid))
     if served.ready:
         print_login_link(root, served, console)
-    then = f", then `{command}` starts what you asked for" if command != served.command else ""
+    then = f", then `{command}` starts the requested services" if command != served.command else ""
     console.print(f"[dim]`chatmill down` stops it{then}.[/dim]")
 
 

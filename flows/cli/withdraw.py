@@ -34,25 +34,28 @@ def withdraw(
     ] = None,
     annotators: Annotated[
         list[str] | None,
-        typer.Option("--annotator", "-a", help="A person whose labels all leave. May be given again."),
+        typer.Option("--annotator", "-a", help="A person whose labels are all withdrawn. Repeatable."),
     ] = None,
     ids_file: Annotated[
-        Path | None, typer.Option("--ids-file", help="A file of rows' ids, one a line.")
+        Path | None, typer.Option("--ids-file", help="A file of row ids, one per line.")
     ] = None,
     author: Annotated[str, typer.Option("--author", help="Who withdraws them.")] = "",
     reason: Annotated[str, typer.Option("--reason", "-r", help="The reason, kept with the withdrawal.")] = "",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would leave and which models had it; write nothing.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Show which rows would be removed and which models used them; write nothing."
+        ),
     ] = False,
     config: Annotated[
         Path | None,
-        typer.Option("--config", "-c", help="The preset whose data this is (else the one that made data/)."),
+        typer.Option("--config", "-c", help="The preset of this data. Default: the one that made data/."),
     ] = None,
 ) -> None:
-    """Take rows, or all labels of a person, out of the data for good: nothing learns from them again.
+    """Remove rows, or all labels of a person, from the data permanently.
 
-    Writes configs/withdrawn.jsonl, makes the data's new version, and lists the models that had them.
-    Without rows or a person: lists what is withdrawn.
+    Writes configs/withdrawn.jsonl, creates a new data version, and lists the models that used them.
+    Without rows or a person: list all withdrawals.
     """
     from flows.config import read_preset
     from tasks.deletion.plan import DeletionRequest, find_leaving, read_ids
@@ -64,7 +67,7 @@ def withdraw(
     if not dry_run and (
         lacks := [name for name, said in (("--reason", reason), ("--author", author)) if not said.strip()]
     ):
-        raise UserError(f"{' and '.join(lacks)} not given; a withdrawal says who withdraws, and why")
+        raise UserError(f"{' and '.join(lacks)} missing; a withdrawal records its author and reason")
     config = choose_preset(config, root, console)
     preset = read_preset(config)
     # The dictionary keeps the order of the command line and drops repeated ids.
@@ -83,11 +86,11 @@ def withdraw(
         console.print("Nothing was written.")
         return
     console.print(
-        f"`git add {WITHDRAWN} data.dvc` and commit both; what stays elsewhere: docs/withdrawing.md",
+        f"`git add {WITHDRAWN} data.dvc` and commit both. docs/withdrawing.md lists the remaining copies",
         soft_wrap=True,
     )
     command = "chatmill run" if config == DEMO else f"chatmill run --config {config}"
-    console.print(f"next: `{escape(command)}` makes what depends on them", soft_wrap=True)
+    console.print(f"next: `{escape(command)}` recomputes what depends on them", soft_wrap=True)
 
 
 def _take_out(console: Console, preset: Preset, root: Path, found: Leaving) -> bool:
@@ -96,12 +99,12 @@ def _take_out(console: Console, preset: Preset, root: Path, found: Leaving) -> b
     from flows.servers.environment import prepare_environment
     from tasks.dvc.versions import check_data
 
-    # A server that does not answer must fail the command before anything is written.
+    # A server that is unreachable must fail the command before anything is written.
     prepare_environment(root, preset.tracking.mlflow)
     if not found.new and _is_out(root):
         for each in found.known:
             console.print(_describe_withdrawal(each), soft_wrap=True)
-        console.print("nothing new: this was withdrawn before, and the data is without it", soft_wrap=True)
+        console.print("nothing to do: already withdrawn, and the data does not contain it", soft_wrap=True)
         return False
     # The same for a damaged data.dvc and for files in data/ that are not chatmill's.
     check_data(root)
@@ -139,7 +142,7 @@ def _show_leaving(console: Console, found: Leaving, how: str) -> None:
     for kind, file in sorted({*found.gone, *found.lessened}):
         counts = (found.gone[kind, file], found.lessened[kind, file])
         table.add_row(escape(file), kind, *(f"{count:,}" if count else "" for count in counts))
-    console.print(table if table.row_count else "no row of data/ is among them")
+    console.print(table if table.row_count else "no row in data/ is affected")
 
 
 def _show_models(console: Console, preset: Preset, root: Path, found: Leaving) -> None:
@@ -154,10 +157,10 @@ def _show_models(console: Console, preset: Preset, root: Path, found: Leaving) -
     sought = Sought(withdrawn=merge_withdrawals((*found.new, *found.known)))
     models, gone = learned_from(tracker.client, tracker.registries(), root, sought)
     if models or gone:
-        console.print("models that had them, and stay as they are:", soft_wrap=True)
+        console.print("models that used them (unchanged):", soft_wrap=True)
         show_learned(console, models, gone)
     else:
-        console.print("no model had them")
+        console.print("no model used them")
 
 
 def _print_withdrawals(console: Console, root: Path) -> None:
@@ -170,8 +173,8 @@ def _print_withdrawals(console: Console, root: Path) -> None:
     if not found:
         console.print("nothing is withdrawn")
     console.print(
-        "next: `chatmill withdraw --annotator WHO --author YOU --reason TEXT` takes a person's labels out, "
-        "`chatmill withdraw ID… --author YOU --reason TEXT` rows",
+        "next: `chatmill withdraw --annotator WHO --author YOU --reason TEXT` withdraws a person's "
+        "labels; `chatmill withdraw ID… --author YOU --reason TEXT` withdraws rows",
         soft_wrap=True,
     )
 

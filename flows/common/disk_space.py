@@ -42,5 +42,7 @@ def is_disk_full(log: Path, since: int = 0) -> bool:
 def start_failure(name: str, log: Path, since: int = 0) -> Exception:
     """Return the error for a server or worker that did not start: a UserError if its disk is full."""
     if is_disk_full(log, since):
-        return UserError(f"{name} did not start: the disk with {log.parent} is full; make room and run again")
-    return RuntimeError(f"{name} did not start; {log} says why")
+        return UserError(
+            f"{name} did not start: the disk with {log.parent} is full; free disk space and run again"
+        )
+    return RuntimeError(f"{name} did not start; see {log}")

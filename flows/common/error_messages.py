@@ -12,33 +12,33 @@ from pathlib import Path
 from tasks.project.paths import MLFLOW_DATABASE, PREFECT_HOME
 
 _ADVICE = {
-    errno.ENOSPC: "make room and run again: what is whole is kept",
-    errno.EDQUOT: "make room within your quota and run again: what is whole is kept",
+    errno.ENOSPC: "free disk space and run again: finished outputs are kept",
+    errno.EDQUOT: "free space within your quota and run again: finished outputs are kept",
     errno.EFBIG: "raise the limit on the size of files and run again",
-    errno.EROFS: "mount it so that it can be written, and run again",
+    errno.EROFS: "mount it read-write and run again",
     errno.EACCES: "make it accessible to your user, or run as its owner",
     errno.EPERM: "make it accessible to your user, or run as its owner",
-    errno.EIO: "the disk has a fault: look at the system's log; `chatmill restore` brings a backup back",
+    errno.EIO: "the disk reports errors: check the system log; `chatmill restore` restores a backup",
     errno.EMFILE: "raise the limit on open files (`ulimit -n`) and run again",
     errno.ENFILE: "close other programs and run again: the system has no more files to open",
     errno.ENOMEM: "close other programs or use a smaller batch, and run again",
     errno.ENAMETOOLONG: "shorten the name, or move the project to a folder with a shorter path",
-    errno.ELOOP: "its links lead round in a circle: mend them and run again",
+    errno.ELOOP: "its symbolic links form a loop: fix them and run again",
     errno.ENOTDIR: "a file is where a folder is needed: move it elsewhere and run again",
     errno.EISDIR: "a folder is where a file is needed: move it elsewhere and run again",
     errno.ESTALE: "mount the network disk again, and run again",
     errno.ENOTCONN: "mount the network disk again, and run again",
     errno.EXDEV: "keep the project's folders on one disk, or run again after moving them",
     errno.EAGAIN: "close other programs or raise the limit on processes (`ulimit -u`), and run again",
-    errno.EEXIST: "something else of that name is in the way: move it elsewhere and run again",
+    errno.EEXIST: "another file has that name: move it and run again",
     errno.ENOTEMPTY: "files that are not chatmill's are in that folder: move them elsewhere and run again",
     errno.EBUSY: "another program uses it, or a disk is mounted there: free it and run again",
     errno.ENXIO: "it is a named pipe or a device where a file is needed: move it elsewhere and run again",
     errno.ENODEV: "it is a named pipe or a device where a file is needed: move it elsewhere and run again",
     errno.ESPIPE: "it is a named pipe or a device where a file is needed: move it elsewhere and run again",
     errno.EUCLEAN: "the disk's file system is damaged: check it (`fsck`) and run again",
-    errno.EREMOTEIO: "the disk has a fault: look at the system's log, and run again",
-    errno.ENOLCK: "the disk gives no locks: keep the project on a disk that does",
+    errno.EREMOTEIO: "the disk reports errors: check the system log and run again",
+    errno.ENOLCK: "the file system does not support locks: move the project to one that does",
     errno.EMLINK: "the folder has as many entries as its disk allows: move the project to another disk",
     errno.E2BIG: "shorten the command's arguments",
 }
@@ -46,24 +46,27 @@ _ADVICE = {
 _MISSING = "mount its disk, or mend the link, and run again"
 # SQLite's texts for these errors. SQLAlchemy and MLflow pass on the text but not the error code.
 DATABASE = (
-    ("database or disk is full", "its disk is full; make room and run again: what is whole is kept"),
+    (
+        "database or disk is full",
+        "its disk is full; free disk space and run again: finished outputs are kept",
+    ),
     ("database is locked", "another process holds its lock; end that process and run again"),
-    ("disk i/o error", "its disk has a fault or is full; see the system's log, and run again"),
+    ("disk i/o error", "its disk is faulty or full; check the system log and run again"),
     ("attempt to write a readonly database", "it cannot be written; make it writable and run again"),
     ("unable to open database file", "it cannot be opened; make it accessible to your user"),
-    ("database disk image is malformed", "it is damaged; `chatmill restore` brings a backup back"),
-    ("file is not a database", "it is damaged; `chatmill restore` brings a backup back"),
-    ("no such table", "a table is missing, so it is damaged; `chatmill restore` brings a backup back"),
-    ("no such column", "a column is missing, so it is damaged; `chatmill restore` brings a backup back"),
+    ("database disk image is malformed", "it is damaged; `chatmill restore` restores a backup"),
+    ("file is not a database", "it is damaged; `chatmill restore` restores a backup"),
+    ("no such table", "a table is missing, so it is damaged; `chatmill restore` restores a backup"),
+    ("no such column", "a column is missing, so it is damaged; `chatmill restore` restores a backup"),
     (
         "out-of-date database schema",
         "its tables are not those of the installed MLflow. If another version of MLflow wrote it, install "
         f"that version, or make a copy and run `mlflow db upgrade sqlite:///{MLFLOW_DATABASE}`; if "
-        "it is damaged, `chatmill restore` brings a backup back",
+        "it is damaged, `chatmill restore` restores a backup",
     ),
     (
         "database migration in unexpected state",
-        "tables are missing, so it is damaged; `chatmill restore` brings a backup back",
+        "tables are missing, so it is damaged; `chatmill restore` restores a backup",
     ),
 )
 _SCRIPT = re.compile(r"^\s*\[Errno (\d+)\]")
@@ -115,7 +118,7 @@ def _explain_system(error: BaseException) -> str:
             if link := _dangling_link(name):
                 return f"{link} is a link to {os.readlink(link)}, which is missing; {_MISSING}"
     if isinstance(error, MemoryError):
-        return f"there is no memory left; {_ADVICE[errno.ENOMEM]}"
+        return f"out of memory; {_ADVICE[errno.ENOMEM]}"
     code, path = 0, ""
     if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list) and error.args[0]:
         # shutil.Error has one entry a file: source, target, and the reason as text.

@@ -65,8 +65,8 @@ def prepare_records(root: Path) -> None:
     var = root / RECORDS
     if root == Path(root.anchor):
         raise UserError(
-            f"chatmill keeps its records in {RECORDS}/ of the folder where it is started, and {var} is the "
-            "machine's own; start it in the folder of a project"
+            f"chatmill keeps records in {RECORDS}/ below the current folder, and {var} belongs to "
+            "the system; run it in a project folder"
         )
     if var.exists():
         require_access(root)
@@ -77,7 +77,7 @@ def prepare_records(root: Path) -> None:
         make_private_folder(var)
     except OSError as error:
         if error.errno in _CLOSED:
-            advice = "start chatmill in a folder of your own"
+            advice = "run chatmill in a folder that you own"
             raise file_error(root, "cannot be written", error, advice) from None
         raise
 
@@ -86,18 +86,14 @@ def require_access(root: Path) -> None:
     """Raise UserError if this user may not read the project's `var/`."""
     var = root / RECORDS
     if not var.is_dir():
-        raise UserError(
-            f"{var} is a file, and chatmill keeps its records in a folder of that name; move it away"
-        )
+        raise UserError(f"{var} is a file, but chatmill needs a folder of that name; move the file away")
     if os.access(var, os.R_OK | os.X_OK):
         return
     owner = var.stat().st_uid
     if owner != os.geteuid():
-        raise UserError(
-            f"{var} belongs to {_user_name(owner)}, who alone may use it; start chatmill as that user"
-        )
+        raise UserError(f"{var} belongs to {_user_name(owner)}; run chatmill as that user")
     raise UserError(
-        f"{var} cannot be read and written; make it writable for you, and its disk if it is read-only"
+        f"{var} cannot be read and written; make the folder writable, and its disk if that is read-only"
     )
 
 
@@ -121,7 +117,7 @@ def check_records(root: Path) -> None:
             what = next((name for is_one, name in _KINDS if is_one(mode)), "no file")
             needed = "file" if path in FILES else "folder"
             raise UserError(
-                f"{path} is {what}, and chatmill keeps a {needed} of that name; move it and run again"
+                f"{path} is {what}, but chatmill needs a {needed} of that name; move it and run again"
             )
 
 
@@ -137,7 +133,7 @@ def secure_records(root: Path) -> None:
         return
     if tightened:
         print(
-            f"other users of this machine could enter {RECORDS}/; now only {_user_name(os.geteuid())} may",
+            f"other users of this machine had access to {RECORDS}/; now only {_user_name(os.geteuid())} may",
             file=sys.stderr,
         )
 

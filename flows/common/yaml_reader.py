@@ -61,7 +61,7 @@ class StrictLoader(yaml.SafeLoader):
             if name in known and key.tag != "tag:yaml.org,2002:merge":
                 raise yaml.constructor.ConstructorError(
                     None, None,
-                    f"the key {_shorten_value(key.value)} stands twice, first in line {known[name]}",
+                    f"the key {_shorten_value(key.value)} is given twice, first in line {known[name]}",
                     key.start_mark,
                 )  # fmt: skip
             if name:
@@ -73,12 +73,14 @@ class StrictLoader(yaml.SafeLoader):
         try:
             found = super().construct_object(node, deep)
             if isinstance(found, float) and not math.isfinite(found):
-                raise ValueError("a finite number is right")
+                raise ValueError("expected a finite number")
             if isinstance(found, int) and abs(found) > LARGEST_NUMBER:
                 raise ValueError("the number is too large")
             return found
         except (ValueError, OverflowError) as error:
-            said = f"{_shorten_value(getattr(node, 'value', ''))} is no value: {describe_number(error)}"
+            said = (
+                f"{_shorten_value(getattr(node, 'value', ''))} is not a valid value: {describe_number(error)}"
+            )
             raise yaml.constructor.ConstructorError(None, None, said, node.start_mark) from error
 
 
@@ -96,7 +98,7 @@ def _count_nodes(node: Any, known: dict[int, int]) -> int:
         total += sum(_count_nodes(each, known) for each in node.value)
     if total > MOST_NODES:
         raise yaml.constructor.ConstructorError(
-            None, None, f"its aliases stand for more than {MOST_NODES:,} values", node.start_mark
+            None, None, f"its aliases expand to more than {MOST_NODES:,} values", node.start_mark
         )
     known[id(node)] = total
     return total
@@ -160,7 +162,7 @@ def read_yaml_text(path: Path) -> str:
         kind = path.stat().st_mode
         for is_kind, word in _KINDS:
             if is_kind(kind):
-                raise UserError(f"{path} is {word}; a preset is a YAML file, as configs/demo.yaml is")
+                raise UserError(f"{path} is {word}; expected a YAML file such as configs/demo.yaml")
         # O_NONBLOCK: the file may have been replaced by a pipe since the check, and opening that would block.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as file:
@@ -170,7 +172,7 @@ def read_yaml_text(path: Path) -> str:
     except ValueError as error:
         raise UserError(f"{path} cannot be read ({error})") from error
     if len(content) > LARGEST_BYTES:
-        raise UserError(f"{path} is larger than {LARGEST_BYTES >> 20} MB; a preset is a short YAML file")
+        raise UserError(f"{path} is larger than {LARGEST_BYTES >> 20} MB; expected a short YAML file")
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:

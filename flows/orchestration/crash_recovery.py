@@ -80,7 +80,7 @@ def recover_crashed_runs(settings: Settings, tracker: Tracker) -> list[str]:
     notes = crash_cleanup.clean_up_crashes(settings.root)
     with _exclusive_lock(settings), get_client(sync_client=True) as client:
         for run in tracker.close_abandoned_runs():
-            notes.append("a run that was killed is closed in MLflow as killed")
+            notes.append("marked a killed run as killed in MLflow")
             if run:
                 its = FlowRunFilterId(any_=[UUID(run)])
                 notes += [_close_run(client, found) for found in _find_open_runs(client, id=its)]
@@ -133,11 +133,14 @@ def _is_process_alive(number: int, run: FlowRun) -> bool:
 
 def _close_run(client: SyncPrefectClient, run: FlowRun) -> str:
     """Mark a run as crashed and return a sentence about it. Prefect would show it as running for ever."""
-    state: Any = Crashed(message="its process was killed; a later start closed it")
+    state: Any = Crashed(message="its process was killed; a later start of chatmill closed the run")
     # Forced, as Prefect's orchestration rules may reject a transition from outside the run.
     client.set_flow_run_state(run.id, state, force=True)
     was = run.state.type.value.lower() if run.state else "open"
-    return f"the run {run.name} was left {was} in Prefect by a killed process; it is closed as crashed"
+    return (
+        f"the process of run {run.name} was killed while it was {was}; the run is marked as "
+        "crashed in Prefect"
+    )
 
 
 def _close_tasks(client: SyncPrefectClient) -> None:

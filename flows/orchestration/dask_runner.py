@@ -39,8 +39,8 @@ class DaskRunner:
             from prefect_dask import DaskTaskRunner
         except ImportError as error:
             raise UserError(
-                "parallel.dask_address needs an extra that is not installed; `pip install "
-                "'chatmill[dask]'` brings it"
+                "parallel.dask_address needs an extra that is not installed; install it with `pip "
+                "install 'chatmill[dask]'`"
             ) from error
         self.address = address
         here = {
@@ -85,9 +85,9 @@ class DaskRunner:
                 # A long-running worker still has the code that it was started with.
                 self.runner.client.run(use_snapshot, Path(self.sources))
         except (OSError, ValueError) as error:
-            raise UserError(f"no Dask scheduler answers at {self.address} ({error})") from error
+            raise UserError(f"the Dask scheduler at {self.address} is unreachable ({error})") from error
         if not self.workers:
-            raise UserError(f"the Dask scheduler at {self.address} has no workers; start some")
+            raise UserError(f"the Dask scheduler at {self.address} has no workers; start at least one")
 
     def close(self) -> None:
         """Do nothing between stages: joining the cluster again would cost more than it saves."""

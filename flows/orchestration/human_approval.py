@@ -63,14 +63,12 @@ def await_decision(preset: Preset) -> State | None:
         shown = evaluation_page(found, registry.champion(), compared_answers(tracker.client, found))
         if not suspended:
             # On the first pass alone, so that a person is notified once.
-            create_markdown_artifact(shown, key="approval", description="what a person is asked")
+            create_markdown_artifact(shown, key="approval", description="the request for approval")
             get_run_logger().info(describe_approval(found))
             address = version_address(found)
-            says = (
-                f"version {found.version} passed the gate; a person is waited for until {found.tags[UNTIL]}"
-            )
+            says = f"version {found.version} passed the gate and waits for approval until {found.tags[UNTIL]}"
             emit_run_event(
-                ASKS, preset.name, says, f"`chatmill approve {address} --show` shows its evaluation"
+                ASKS, preset.name, says, f"`chatmill approve {address} --show` shows the evaluation"
             )
         word = suspend_flow_run(
             wait_for_input=Decision.with_initial_data(description=shown),
@@ -97,6 +95,6 @@ def resume_run(version: Any, yes: bool, who: str, why: str) -> str:
             try:
                 state = client.read_flow_run(run).state
             except ObjectNotFound:
-                return f"Prefect does not know the run {name} any more"
+                return f"Prefect no longer has the run {name}"
         return f"the run {name} is not suspended: {state.name if state else 'it has no state'}"
-    return f"the run {name} goes on, and ends with what you said"
+    return f"the run {name} resumes and ends with your decision"

@@ -52,11 +52,11 @@ NOTICES = (
         "run {{ flow_run.name }}: {{ flow_run.state.message }}\n{{ flow_run|ui_url }}",
         "prefect.flow-run.*", "related:flow:prefect.resource.id",
     ),
-    Notice("chatmill: the gate refused", (GATE_REFUSED,), 0, f"chatmill: the gate refused a model of {OF}"),
+    Notice("chatmill: the gate refused", (GATE_REFUSED,), 0, f"chatmill: the gate rejected a model of {OF}"),
     Notice("chatmill: data was rejected", (DATA,), 6, f"chatmill: the data of {OF} was rejected"),
     Notice("chatmill: data drifts", (DRIFT,), 1, f"chatmill: the data of {OF} drifts"),
     Notice("chatmill: a run is slow", (SLOW,), 1, f"chatmill: a run of {OF} is slow"),
-    Notice("chatmill: a person is asked", (ASKS,), 0, f"chatmill: a model of {OF} waits for a person"),
+    Notice("chatmill: a person is asked", (ASKS,), 0, f"chatmill: a model of {OF} waits for approval"),
 )  # fmt: skip
 
 
@@ -74,7 +74,7 @@ def make_block(address: str) -> tuple[UUID, bool]:
     except ValueError:
         if not address:
             raise UserError(
-                f"{WEBHOOK} is not set; it holds the address that messages go to, as in https://HOST/PATH"
+                f"{WEBHOOK} is not set; set it to the address for messages, as in https://HOST/PATH"
             ) from None
         text = MESSAGE
     else:
@@ -111,7 +111,7 @@ def make_automation(client: SyncPrefectClient, notice: Notice, block: UUID) -> s
         client.create_automation(wanted)
         return "made"
     if _describe_automation(known[0]) == _describe_automation(wanted):
-        return "is there" if known[0].enabled else "is there, and switched off"
+        return "is there" if known[0].enabled else "exists, switched off"
     # The client sends only fields that were set explicitly, and the server requires all but the owner.
     whole = wanted.model_dump(exclude={"owner_resource"}) | {"enabled": known[0].enabled}
     client.update_automation(known[0].id, AutomationCore.model_validate(whole))
@@ -130,7 +130,7 @@ def send_message(subject: str, body: str) -> None:
     except httpx.HTTPStatusError as error:
         # The exception's text holds the secret address.
         raise UserError(
-            f"the address in {WEBHOOK} answers {error.response.status_code}; set the right one"
+            f"the address in {WEBHOOK} answers with status {error.response.status_code}; correct the address"
         ) from None
     except httpx.HTTPError as error:
-        raise UserError(f"the address in {WEBHOOK} does not answer ({type(error).__name__})") from None
+        raise UserError(f"the address in {WEBHOOK} is unreachable ({type(error).__name__})") from None

@@ -37,8 +37,8 @@ def write_deployments(root: Path, presets: Sequence[Path]) -> tuple[Path, list[s
     found = read_deployments(root)
     if not {one["name"] for one in found["deployments"]} & {*COPIED, _SHARED}:
         raise UserError(
-            f"{root / _FILE} has no deployment {', '.join(COPIED)} or {_SHARED}, and --config changes these; "
-            "put one there, or leave --config out"
+            f"{root / _FILE} has no deployment {', '.join(COPIED)} or {_SHARED}, which --config "
+            "changes; add one, or leave --config out"
         )
     named = name_presets(root, presets)
     files = list(named.values())
@@ -58,7 +58,7 @@ def write_deployments(root: Path, presets: Sequence[Path]) -> tuple[Path, list[s
             made.append(one)
     names = [str(one["name"]) for one in made]
     if doubled := sorted({name for name in names if names.count(name) > 1}):
-        raise UserError(f"two deployments would be named {doubled[0]}; rename the one in {_FILE}")
+        raise UserError(f"two deployments would have the name {doubled[0]}; rename the one in {_FILE}")
     path = root / DEPLOYMENTS
     path.parent.mkdir(parents=True, exist_ok=True)
     # JSON is a subset of YAML, and needs no rules for quoting.
@@ -84,8 +84,8 @@ def name_presets(root: Path, presets: Sequence[Path]) -> dict[str, str]:
         file = os.path.relpath(path.resolve(), root.resolve()) if inside else str(path.resolve())
         if named.setdefault(name, file) != file:
             raise UserError(
-                f"{named[name]} and {file} both have the name {name}, which tells their deployments apart; "
-                "change `name` in one of them"
+                f"{named[name]} and {file} both have the name {name}, but deployments need "
+                "different names; change `name` in one of them"
             )
     return named
 
@@ -97,8 +97,8 @@ def read_deployments(root: Path) -> dict[str, Any]:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(
-            f"{root} has no {_FILE}, which --config takes the deployments from; start `chatmill up` in the "
-            "folder of the project"
+            f"{root} has no {_FILE}, from which --config takes the deployments; run `chatmill up` "
+            "in the project folder"
         ) from None
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}") from None

@@ -118,10 +118,10 @@ class ProgressDisplay:
         self.log(f"{self.stage}: {text}")
 
     def finish_stage(self, reference: StageOutput, took: float) -> None:
-        """Show that a stage has ended: whether it was made or reused, its seconds and its result."""
+        """Show that a stage has ended: whether it was computed or cached, its seconds and its result."""
         if self.bar is not None:
             self.progress.remove_task(self.bar)
-        how = "[cyan]reused[/cyan]" if reference.reused else "[green]made[/green]  "
+        how = "[cyan]cached[/cyan]  " if reference.reused else "[green]computed[/green]"
         figures = key_figures(reference.stage, reference.metrics)
         line = (
             f"[bold]{reference.stage:<10}[/bold] {how} {format_duration(took):>11}  {terminal_text(figures)}"
@@ -134,7 +134,7 @@ def show_outcome(outcome: Any, console: Console | None = None) -> None:
     """Print the stages in a table, the answers side by side, and the next commands."""
     console = console or Console(highlight=False)
     table = Table(
-        title=f"the whole took {format_duration(outcome.seconds)}",
+        title=f"total time: {format_duration(outcome.seconds)}",
         title_justify="left",
         box=None,
         pad_edge=False,
@@ -152,14 +152,14 @@ def show_outcome(outcome: Any, console: Console | None = None) -> None:
         show_answers(json.loads((folders["evaluate"] / "answers.json").read_text()), console)
     console.print()
     if "report" in folders:
-        console.print(f"The story of this training: [bold]{REPORT}[/bold]")
+        console.print(f"Report: [bold]{REPORT}[/bold]")
         # One command a line: a command that wraps over two lines cannot be copied.
-        console.print("Talk with it: [bold]chatmill chat[/bold]")
+        console.print("Chat with it: [bold]chatmill chat[/bold]")
         console.print("Watch the runs: [bold]make dashboards[/bold]")
     if outcome.pending_version:
         console.print(
-            f"Version {outcome.waits} waits for your word: [bold]chatmill approve {outcome.waits}[/bold], "
-            "with --show to see it, with --reject to refuse it",
+            f"Version {outcome.pending_version} waits for approval: [bold]chatmill approve "
+            f"{outcome.pending_version}[/bold] (--show to see it, --reject to reject it)",
             soft_wrap=True,
         )
 
@@ -179,7 +179,7 @@ def show_answers(answers: Sequence[dict[str, Any]], console: Console, most: int 
             cells[0] = Text(f"{said}\n", "dim") + cells[0]
         table.add_row(*cells)
     console.print()
-    console.print(Panel(table, title="the same prompts, answered by all three", box=SIMPLE))
+    console.print(Panel(table, title="the same prompts, answered by all three models", box=SIMPLE))
 
 
 def keep_table(event: MarkdownTable, tracker: Tracker) -> None:

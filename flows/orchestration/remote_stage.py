@@ -112,12 +112,12 @@ class RemoteStageRunner:
         if not state.is_completed():
             raise RuntimeError(
                 f"{stage.name} ended {state.name.lower()} on a worker of pool {self.pool} "
-                f"({state.message or 'it said nothing'}); the next start goes on from its last checkpoint"
+                f"({state.message or 'it gave no reason'}); the next start resumes from its last checkpoint"
             )
         output = fetch_output(stage.name, tags[KEY_TAG], self.context, on_event)
         if output is None:
             raise UserError(
-                f"the output of {stage.name} is not at {self.preset.data.remote} any more; run again"
+                f"the output of {stage.name} is no longer at {self.preset.data.remote}; run again"
             )
         return replace(output, reused=read_status(tags[STATUS]) == CACHED)
 
@@ -137,9 +137,8 @@ class RemoteStageRunner:
     ) -> UUID:
         if not self.settings.mlflow.startswith("http"):
             raise UserError(
-                f"execution.gpu_work_pool is {self.pool}, and MLflow is a file of this host; name the "
-                "server that "
-                "all hosts reach in MLFLOW_TRACKING_URI or tracking.mlflow, as in http://HOST:5000"
+                f"execution.gpu_work_pool is {self.pool}, but MLflow's store is a file on this "
+                "host; set MLFLOW_TRACKING_URI or tracking.mlflow to a server that all hosts reach, as in http://HOST:5000"
             )
         order = {
             "preset": dump_preset(self.preset),
@@ -166,14 +165,13 @@ class RemoteStageRunner:
                 pool = client.read_deployment_by_name(DEPLOYMENT).work_pool_name
             except ObjectNotFound:
                 raise UserError(
-                    f"Prefect's server has no deployment {DEPLOYMENT}; `chatmill up` on its host, or "
-                    "`prefect --no-prompt deploy --all`, makes it"
+                    f"Prefect's server has no deployment {DEPLOYMENT}; create it with `chatmill up` "
+                    "on its host, or `prefect --no-prompt deploy --all`"
                 ) from None
         if pool != self.pool:
             raise UserError(
-                f"execution.gpu_work_pool is {self.pool}, and the deployment {DEPLOYMENT} is for the "
-                f"pool {pool}; "
-                "name that one, or change prefect.yaml and deploy again"
+                f"execution.gpu_work_pool is {self.pool}, but the deployment {DEPLOYMENT} uses pool "
+                f"{pool}; use that pool, or change prefect.yaml and deploy again"
             )
 
     def _wait_for_run(self, flow_run: UUID, run: str, on_event: EventCallback) -> Any:
@@ -198,7 +196,7 @@ class RemoteStageRunner:
                 return self._give_up(flow_run, quiet)
 
     def _forward_events(self, run: str, watched: Watched, on_event: EventCallback) -> None:
-        """Pass on new events of the worker. If MLflow does not answer, the next call tries again."""
+        """Pass on new events of the worker. If MLflow is unreachable, the next call tries again."""
         from mlflow.exceptions import MlflowException
 
         try:
@@ -225,13 +223,13 @@ class RemoteStageRunner:
             text = f"the workers of pool {self.pool} are busy; waiting for one"
         else:
             text = (
-                f"no worker of pool {self.pool} answers; `prefect worker start --pool {self.pool}` on a host "
-                "with the device starts one. Waiting"
+                f"no worker of pool {self.pool} is online; start one with `prefect worker start "
+                f"--pool {self.pool}` on a host with the device. Waiting"
             )
         on_event(Message(text))
 
     def _give_up(self, flow_run: UUID, quiet: float) -> Any:
-        state: Any = Crashed(message=f"nothing was heard of its host for {quiet:.0f} s")
+        state: Any = Crashed(message=f"its host has sent nothing for {quiet:.0f} s")
         with get_client(sync_client=True) as client:
             client.set_flow_run_state(flow_run, state, force=True)
         return state

@@ -84,12 +84,10 @@ def _find_stage(name: str, code: str, lock: str) -> Stage:
     """Return the stage of this name. Raise UserError if its code or packages here differ from the flow's."""
     found = load_stages().get(name)
     if found is None or not found.asks_for("device"):
-        raise UserError(
-            f"the worker's chatmill has no stage {name} to run; bring it to the flow's commit there"
-        )
+        raise UserError(f"the worker's chatmill has no stage {name}; check out the flow's commit there")
     if code_digest(found.function) != code:
         raise UserError(
-            f"the worker's code of {name} differs from the flow's; bring its repository to the same commit "
+            f"the worker's code of {name} differs from the flow's; check out the same commit there "
             "(`git pull`)"
         )
     if lock_digest() != lock:
@@ -105,7 +103,8 @@ def _fetch_input(
     found = fetch_output(stage, of["key"], context, telling)
     if found is None or found.digest != of["digest"]:
         raise UserError(
-            f"the worker does not find {stage} {of['key']} at data.remote; is that the same place on both?"
+            f"the worker cannot find {stage} {of['key']} at data.remote; check that both hosts use "
+            "the same remote"
         )
     return replace(found, run=of["run"])
 

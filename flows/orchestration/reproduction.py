@@ -57,7 +57,7 @@ def reproduce_run(
     from tasks.reproduction.verdict import judge_stages, overall_verdict, verdict_sentence
 
     original = read_original(client, run)
-    say(f"run {original.run[:12]} ({original.name}) is made again")
+    say(f"recomputing run {original.run[:12]} ({original.name})")
     with checked_out(root, original, keep, say, trust) as checkout:
         # Before the stages run: what the run was compared with must be as it was then.
         left_out = compared_as_then(client, original, checkout)

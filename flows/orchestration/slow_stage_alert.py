@@ -54,12 +54,9 @@ def _wait_and_alert(
     usual = median(found)
     if over.wait(SLOW_FACTOR * usual):
         return
-    took = f"{format_duration(least + SLOW_FACTOR * usual)} and goes on"
+    took = f"{format_duration(least + SLOW_FACTOR * usual)} so far"
     times = "once" if len(found) == 1 else f"{len(found)} times"
-    says = (
-        f"{stage} of {preset} has taken {took}; it took {format_duration(usual)} before "
-        f"(median, made {times})"
-    )
+    says = f"{stage} of {preset} has taken {took}; its median is {format_duration(usual)} (computed {times})"
     emit_run_event(
-        SLOW, preset, says, "Prefect's page shows how far it is; `chatmill explain` what was changed"
+        SLOW, preset, says, "Prefect's page shows its progress; `chatmill explain` shows what changed"
     )

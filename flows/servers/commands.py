@@ -86,7 +86,7 @@ def _network_addresses() -> list[str]:
 def _check_password(address: str, login: Credentials | None) -> str:
     """Return why a server does not answer to the password; empty if it does."""
     return health_problem(address) or (
-        "" if query_status(address, login) in (200, 404) else "it refuses the password"
+        "" if query_status(address, login) in (200, 404) else "it rejects the password"
     )
 
 
@@ -99,7 +99,7 @@ def prefect_server(settings: Settings, where: ListenAddress, mlflow: ListenAddre
         prefect_command(where.host, where.port),
         settings.root / LOGS / "prefect-server.log",
         lambda: _check_password(api, login),
-        "the flow's runs and what they said",
+        "flow runs and their logs",
         where.address,
         {
             "PREFECT_API_URL": api,
@@ -139,7 +139,7 @@ def mlflow_server(settings: Settings, where: ListenAddress, prefect: ListenAddre
         settings.root / LOGS / "mlflow-server.log",
         lambda: _check_password(where.address, login),
         # MLflow's first page is another part of it, and no setting of the server changes that.
-        "every stage's figures, files and models (under Model training)",
+        "metrics, files and models of every stage (under Model training)",
         where.address,
         {
             # In the environment: the store's address may hold a password, which a command line would show.
@@ -191,7 +191,7 @@ def _parse_list_setting(setting: str) -> list[str]:
     """Return the entries of a list setting. Raise UserError for `*`, which would allow every page."""
     found = [part.strip() for part in os.environ.get(setting, "").split(",") if part.strip()]
     if "*" in found:
-        raise UserError(f"{setting} is *, which lets every web page ask the servers; list the names that may")
+        raise UserError(f"{setting} is *, which allows requests from every web page; list the allowed names")
     return found
 
 

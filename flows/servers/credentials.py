@@ -22,7 +22,7 @@ PASSWORD_SETTING = "CHATMILL_PASSWORD"
 GUARDED_SERVERS = "CHATMILL_SERVERS"
 _FILE = "password"
 _USER = "chatmill"
-_RIGHT = "USER:PASSWORD is right, with 12 or more characters of password"
+_RIGHT = "expected USER:PASSWORD with a password of 12 or more characters"
 # MLflow's own minimum length.
 _SHORTEST = 12
 # A default password of older MLflow versions, which newer ones refuse.
@@ -90,7 +90,9 @@ def stored_login(root: Path) -> Credentials:
     try:
         return read_login(text)
     except UserError:
-        raise UserError(f"{path} holds no user and password; delete it, and chatmill makes another") from None
+        raise UserError(
+            f"{path} contains no user and password; delete it, and chatmill creates a new one"
+        ) from None
 
 
 def read_login(text: str) -> Credentials:
@@ -138,5 +140,5 @@ def is_loopback(host: str) -> bool:
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        raise UserError(f"{host} is no address and no name of this machine") from None
+        raise UserError(f"{host} is not an address or name of this machine") from None
     return all(ipaddress.ip_address(str(each[4][0]).partition("%")[0]).is_loopback for each in found)

@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 from model.errors import UserError
 
 DATABASE_SETTING = "CHATMILL_DATABASE"
-_RIGHT = "postgresql://USER:PASSWORD@HOST:5432/NAME is right"
+_RIGHT = "expected postgresql://USER:PASSWORD@HOST:5432/NAME"
 # Both store their schema version in a table of the same name, so each needs a database of its own.
 OWNERS = ("prefect", "mlflow")
 _ANSWER_SECONDS = 10

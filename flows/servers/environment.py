@@ -88,7 +88,7 @@ def prepare_environment(root: Path, mlflow: str = "") -> Settings:
         mlflow: The preset's address of MLflow; empty: the environment's or the project's own.
 
     Raises:
-        UserError: A server or database does not answer, or asks for another password.
+        UserError: A server or database is unreachable, or asks for another password.
     """
     guard_logs()
     prepare_records(root)
@@ -179,9 +179,9 @@ def _give_mlflow(login: Credentials | None, address: str) -> None:
     # MLflow's client sends the credentials in this file to every server.
     if (Path.home() / ".mlflow" / "credentials").exists():
         raise UserError(
-            f"tracking.mlflow is {display_address(address)}, and ~/.mlflow/credentials holds a "
-            f"password that MLflow "
-            "would send there; set MLFLOW_TRACKING_URI to that address if it is for that server"
+            f"tracking.mlflow is {display_address(address)}, and ~/.mlflow/credentials contains a "
+            "password that MLflow would send there; if it is meant for that server, set "
+            "MLFLOW_TRACKING_URI to its address"
         )
 
 
@@ -193,28 +193,28 @@ def _is_supervised(root: Path, address: str) -> bool:
 
 
 def _wait_for_server(name: str, address: str, patience: float) -> None:
-    """Raise UserError if a server does not answer within `patience` seconds, or refuses the login."""
+    """Raise UserError if a server is unreachable within `patience` seconds, or refuses the login."""
     where = display_address(address)
     deadline = time.monotonic() + patience
     while failed := health_problem(address):
         if time.monotonic() < deadline:
             time.sleep(0.5)
             continue
-        raise UserError(f"{name}'s server at {where} does not answer ({failed})")
+        raise UserError(f"{name}'s server at {where} is unreachable ({failed})")
     login = known_login(os.environ, address)
     code = query_status(address, login)
     if code == 401:
-        says = "refuses the user and password" if login else "asks for a password"
+        says = "rejects the user and password" if login else "asks for a password"
         variable = "MLFLOW_TRACKING_URI" if name == "MLflow" else "PREFECT_API_URL"
         beside = "" if os.environ.get(variable) else f", and {variable} to its address"
         raise UserError(
-            f"{name}'s server at {where} {says}; set {credentials.PASSWORD_SETTING}=USER:PASSWORD as it "
-            f"is there{beside}"
+            f"{name}'s server at {where} {says}; set {credentials.PASSWORD_SETTING}=USER:PASSWORD "
+            f"of that server{beside}"
         )
     if code == 403:
         raise UserError(
-            f"{name}'s server does not answer to the name in {where}; start it with `chatmill up --host` and "
-            "that name, or set MLFLOW_SERVER_ALLOWED_HOSTS there"
+            f"{name}'s server does not accept the host name in {where}; start it with `chatmill up "
+            "--host NAME`, or set MLFLOW_SERVER_ALLOWED_HOSTS there"
         )
 
 
@@ -232,13 +232,13 @@ def _configure_database() -> str:
 
 
 def find_running_services(root: Path) -> Served | None:
-    """Return what `chatmill up` runs here; None if its Prefect server does not answer."""
+    """Return what `chatmill up` runs here; None if its Prefect server is unreachable."""
     found = read_served(root)
     return found if found and found.prefect and not health_problem(found.prefect) else None
 
 
 def health_problem(address: str) -> str:
-    """Return why a server's health page does not answer; empty if it does. That page asks for no password."""
+    """Return why a server's health page is unreachable; empty if it answers. It needs no password."""
     try:
         with urllib.request.urlopen(f"{_strip_credentials(address)}/health", timeout=_ANSWER_SECONDS):
             return ""
@@ -308,7 +308,7 @@ def bind_problem(host: str, port: int) -> str:
             return f"port {port} is in use"
         if error.errno == errno.EADDRNOTAVAIL:
             return f"{host} is not an address of this machine"
-        return f"port {port} cannot be taken ({error_reason(error)})"
+        return f"port {port} cannot be used ({error_reason(error)})"
     return ""
 
 
@@ -329,10 +329,10 @@ def guard_environment() -> tuple[str, str, Credentials]:
 
 
 def webhook_url() -> str:
-    """Return the secret address for messages, or "". Raise UserError if it is no address."""
+    """Return the secret address for messages, or "". Raise UserError if it is not a valid address."""
     address = os.environ.get(WEBHOOK, "")
     if address and (urlsplit(address).scheme not in ("http", "https") or not urlsplit(address).hostname):
-        raise UserError(f"{WEBHOOK} is no address; https://HOST/PATH is right")
+        raise UserError(f"{WEBHOOK} is not a valid address; expected https://HOST/PATH")
     return address
 
 

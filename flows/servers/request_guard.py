@@ -93,17 +93,17 @@ class RequestGuard:
         hosts = _header_values(headers, b"host")
         # Two Host headers: a proxy and the server might each take another one.
         if len(hosts) != 1 or not self._is_own(hosts[0]):
-            return "this server does not answer to the name that it was asked by"
+            return "this server does not accept that host name"
         origins = _header_values(headers, b"origin")
         if any(not self._is_allowed(origin, hosts[0]) for origin in origins):
-            return "this server answers no page of another origin"
+            return "this server rejects requests from pages of other origins"
         if origins:
             return ""
         # Requests for images, scripts and frames have no Origin; browsers describe them in Sec-Fetch headers
         # instead.
         site = _header_values(headers, b"sec-fetch-site")
         if any(value not in ("same-origin", "none") for value in site) and not _is_navigation(scope, headers):
-            return "this server answers no page of another origin"
+            return "this server rejects requests from pages of other origins"
         return ""
 
     def _is_own(self, host: str) -> bool:

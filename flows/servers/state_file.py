@@ -56,7 +56,7 @@ def start_lock(root: Path, say: Callable[[str], None]) -> AbstractContextManager
         root: The project's folder.
         say: Called once with a sentence if another process holds the lock.
     """
-    waits = "waiting until another chatmill process here has started its servers"
+    waits = "waiting for another chatmill process to start its servers"
     return exclusive_lock(
         root / PREFECT_HOME / "starting.lock",
         lambda event: say(event.text) if isinstance(event, Message) else None,

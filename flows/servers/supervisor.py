@@ -36,7 +36,7 @@ Note = Callable[[str], None]
 class Service:
     """A service: its command, its address and its purpose.
 
-    `silent` returns why the service does not answer, and "" if it does. `environment` is added to the
+    `silent` returns why the service is unreachable, and "" if it answers. `environment` is added to the
     inherited one, from which passwords are removed. `grace` is the number of seconds that it gets to end.
     """
 
@@ -105,13 +105,13 @@ class SupervisedProcess:
                 if is_disk_full(self.service.log, self.log_begins):
                     raise start_failure(self.service.name, self.service.log, self.log_begins)
                 raise RuntimeError(
-                    f"{self.service.name} ended {self.tries} times soon after its start; "
-                    f"{self.service.log} says why"
+                    f"{self.service.name} ended {self.tries} times soon after its start; see "
+                    f"{self.service.log}"
                 )
             wait = 2.0 ** max(0, self.tries - 1)
             self.due = now + wait
             how = f"was killed (signal {-code})" if code < 0 else f"ended (code {code})"
-            note(f"{self.service.name} {how}; it is started again in {wait:.0f} s ({self.service.log})")
+            note(f"{self.service.name} {how}; restarting in {wait:.0f} s (log: {self.service.log})")
         if now < self.due:
             return False
         # Its own child processes may live on and hold its port.
@@ -140,7 +140,7 @@ def stop_processes(kept: Iterable[SupervisedProcess], note: Note) -> None:
             try:
                 one.process.wait(one.service.grace)
             except subprocess.TimeoutExpired:
-                note(f"{one.service.name} does not end; it is killed")
+                note(f"{one.service.name} does not stop; killing it")
             _end_group(one.process.pid, signal.SIGKILL)
             one.process.wait()
 

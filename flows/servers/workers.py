@@ -15,7 +15,7 @@ from flows.servers.supervisor import Service
 from tasks.project.paths import LOGS
 
 POOLS = {
-    "cpu": "chatmill: runs that need no device",
+    "cpu": "chatmill: runs without a device",
     "gpu": "chatmill: runs that train, one at a time a worker",
 }
 # A training that is asked to end writes a checkpoint first, which takes time.
@@ -54,7 +54,7 @@ def build_workers(
     }
     made = []
     if "cpu" in pools:
-        shows = "runs that need no device, any number at a time"
+        shows = "runs without a device, any number at a time"
         made.append(_build_worker(settings, reached, "cpu", "cpu", 0, shows, None))
     for number in range(count if "gpu" in pools else 0):
         name = "gpu" if count == 1 else f"gpu-{number}"
@@ -135,7 +135,7 @@ def _heartbeat_problem(pool: str, worker: str) -> str:
         for found in client.read_workers_for_work_pool(pool):
             if found.name == worker and found.status.value == "ONLINE":
                 return ""
-    return "Prefect's server has not heard of it"
+    return "Prefect's server does not list it"
 
 
 def deploy_flows(settings: Settings, api: str, file: Path | None = None) -> str:

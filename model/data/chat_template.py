@@ -84,7 +84,7 @@ def examples_of(rows: Iterable[Row], tokenizer: Tokenizer, longest: int | None =
 def say_what_is_left_out(
     examples: Iterable[Example], what: str, longest: int, fate: str, on_event: EventCallback
 ) -> None:
-    """Report how many examples lost turns, and how many are too long all the same.
+    """Report how many examples lost turns, and how many are too long anyway.
 
     Args:
         examples: The examples.

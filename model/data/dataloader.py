@@ -246,7 +246,7 @@ def each_row(path: Path) -> Iterator[dict]:
     """
     shards = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
     if not shards or not shards[0].exists():
-        raise UserError(f"{path} is missing; make the stage that writes it again")
+        raise UserError(f"{path} is missing; recompute the stage that writes it")
     for shard in shards:
         with shard.open(encoding="utf-8") as file:
             for number, line in enumerate(file, 1):
@@ -254,5 +254,5 @@ def each_row(path: Path) -> Iterator[dict]:
                     yield json.loads(line)
                 except json.JSONDecodeError as error:
                     raise UserError(
-                        f"{shard}, line {number}: not a JSON object ({error.msg}); one object a line is right"
+                        f"{shard}, line {number}: not a JSON object ({error.msg}); expected one object a line"
                     ) from error

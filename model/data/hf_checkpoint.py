@@ -139,7 +139,7 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
         try:
             state.update(load_file(path))
         except SafetensorError as error:
-            raise UserError(f"{path} is not whole ({error}); copy or make it again") from error
+            raise UserError(f"{path} is incomplete ({error}); copy or create it again") from error
         except OSError as error:
             raise UserError(f"{path} cannot be read ({error})") from error
     return state

@@ -85,7 +85,7 @@ def read_json_file(path: Path, largest: int) -> dict[str, Any]:
     except OSError as error:
         raise file_error(path, "cannot be read", error) from error
     except RecursionError as error:
-        raise UserError(f"{path} is not JSON of a model folder: it is nested too deep") from error
+        raise UserError(f"{path} is not valid: its JSON is nested too deeply") from error
     except ValueError as error:
         raise UserError(f"{path} is not JSON: {error}") from error
     if not isinstance(found, dict):

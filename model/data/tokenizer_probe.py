@@ -41,7 +41,7 @@ def probe_tokenizer(folder: Path) -> int:
     path = folder / "tokenizer.json"
     check_model_file(path)
     if path.stat().st_size > _LARGEST:
-        raise UserError(f"{path} has more than {_LARGEST:,} bytes; a model folder's is smaller")
+        raise UserError(f"{path} is larger than {_LARGEST:,} bytes, the limit for this file")
     # Thread pools reserve address space for each thread, which would count against the limit below.
     few = {"RAYON_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     environment = {**child_environment(), **few, "RUST_BACKTRACE": "0"}
@@ -77,7 +77,7 @@ def _probe_folder(folder: str) -> None:
         tokenizer = Tokenizer.load(Path(folder))
         if len(tokenizer.encode(PROBE)) > TOKENS_PER_BYTE * len(PROBE.encode()):
             raise UserError(
-                f"{folder}/tokenizer.json cannot be used: it makes far more tokens than there is text"
+                f"{folder}/tokenizer.json cannot be used: it produces far more tokens than characters"
             )
         print(json.dumps({"ids": 1 + max(tokenizer.rules.get_vocab().values())}))
     except UserError as error:

@@ -30,7 +30,9 @@ def weight_files(folder: Path) -> list[Path]:
     else:
         weight_map = read_json_file(folder / INDEX, LARGEST_INDEX).get("weight_map")
         if not isinstance(weight_map, dict) or not weight_map:
-            raise UserError(f"{folder / INDEX} lacks weight_map, the object that says where each tensor is")
+            raise UserError(
+                f"{folder / INDEX} lacks weight_map, the object that names the file of each tensor"
+            )
         if not all(isinstance(name, str) for name in weight_map.values()):
             raise UserError(f"{folder / INDEX}: weight_map must name a file for each tensor")
         names = sorted(set(weight_map.values()))
@@ -53,7 +55,7 @@ def read_shapes(path: Path) -> Shapes:
             length = int.from_bytes(file.read(8), "little")
             # Checked before reading: a damaged length could ask for all memory.
             if size < 8 or length > min(LARGEST_HEADER, size - 8):
-                raise UserError(f"{path} is not whole (its header is cut); copy or make it again")
+                raise UserError(f"{path} is incomplete (its header is truncated); copy or create it again")
             header = json.loads(file.read(length))
         shapes: Shapes = {}
         for name, entry in header.items():
@@ -67,12 +69,12 @@ def read_shapes(path: Path) -> Shapes:
             shapes[name] = tuple(int(part) for part in entry["shape"])
             if int(entry["data_offsets"][1]) > size - 8 - length:
                 raise UserError(
-                    f"{path} is not whole ({name[:_SHOWN]} ends behind it); copy or make it again"
+                    f"{path} is incomplete ({name[:_SHOWN]} extends past its end); copy or create it again"
                 )
     except OSError as error:
         raise file_error(path, "cannot be read", error) from error
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
-        raise UserError(f"{path} is not whole (its header is damaged); copy or make it again") from error
+        raise UserError(f"{path} is damaged (its header is invalid); copy or create it again") from error
     return shapes
 
 
@@ -90,8 +92,8 @@ def check_shapes(folder: Path, architecture: ModelConfig) -> Shapes:
     layers = 1 + max((_layer_number(name) for name in shapes), default=-1)
     if layers != architecture.num_layers:
         raise UserError(
-            f"{folder}: config.json has num_hidden_layers {architecture.num_layers}, and the weights are of "
-            f"{layers} layers; both must be of one model"
+            f"{folder}: config.json has num_hidden_layers {architecture.num_layers}, but the "
+            f"weights have {layers} layers; use the files of one model"
         )
     expected = expected_shapes(architecture)
     for name in shapes:

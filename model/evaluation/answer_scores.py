@@ -64,8 +64,8 @@ def load_opponent(
     if misfits:
         return Opponent(
             None,
-            f"{misfits} of {len(prompts)} held-out prompts leave no room for an answer in the champion's "
-            f"context of {context} tokens",
+            f"{misfits} of {len(prompts)} held-out prompts leave no space for an answer in the "
+            f"champion's context of {context} tokens",
         )
     # By bytes: equal vocabularies may still split texts differently.
     same = (folder / TOKENIZER).read_bytes() == (candidate / TOKENIZER).read_bytes()

@@ -233,7 +233,7 @@ def _select_pairs(
     if not prompts:
         raise UserError(
             f"no test prompt of {', '.join(settings.sources) or 'any source'} leaves room for an answer in a "
-            f"context of {context} tokens; add pairs, or mend evaluate.sources or evaluate.max_new_tokens "
+            f"context of {context} tokens; add pairs, or correct evaluate.sources or evaluate.max_new_tokens "
             f"({settings.max_new_tokens})"
         )
     # Without named sources nothing is known to have right answers.

@@ -83,7 +83,7 @@ class EvaluateParameters:
         unknown = sorted(set(values) - {field.name for field in fields(cls)})
         # Named here, as the dataclass's own error does not name the section.
         if unknown:
-            raise UserError(f"evaluate.{unknown[0]} is not known")
+            raise UserError(f"evaluate.{unknown[0]}: unknown key")
         try:
             # JSON has lists; the fields are tuples, which can be part of a key.
             lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}

@@ -109,7 +109,10 @@ def _newest_checkpoint(folder: Path, note: Callable[[str], None]) -> dict[str, A
             return load_file(path)
         except DamagedFile as error:
             aside = set_aside(path)
-            note(f"{path} is damaged ({error}); it is now {aside.name}, the checkpoint before it is used")
+            note(
+                f"{path} is damaged ({error}) and was renamed to {aside.name}; the previous "
+                "checkpoint is used"
+            )
     return None
 
 

@@ -27,9 +27,9 @@ def find_device(wanted: str = "auto") -> str:
     if wanted == "auto":
         return "cuda" if available else "cpu"
     if wanted not in DEVICES:
-        raise UserError(f"device: {wanted!r} is not known; write auto, cpu or cuda")
+        raise UserError(f"device: {wanted!r} is not valid; expected auto, cpu or cuda")
     if wanted == "cuda" and not available:
-        raise UserError("device: cuda was asked for, but torch finds no CUDA device here; write auto or cpu")
+        raise UserError("device: cuda was asked for, but torch finds no CUDA device; set it to auto or cpu")
     return wanted
 
 

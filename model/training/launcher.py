@@ -132,9 +132,9 @@ def _read_events(group: subprocess.Popen[str], on_event: EventCallback, log: Pat
     if failure:
         with log.open("a") as notes:
             notes.write(failure.traceback)
-        raise TrainingFailed(f"{failure.text} (the whole error is in {log})")
+        raise TrainingFailed(f"{failure.text} (full error: {log})")
     if result is None:
-        raise TrainingFailed(f"the training process {_last_words(code, log)} (see {log})")
+        raise TrainingFailed(f"the training process {_last_words(code, log)}; see {log}")
     return result
 
 
@@ -145,7 +145,7 @@ def _last_words(code: int, log: Path) -> str:
     killed = re.search(r"Signal \d+ \((SIG[A-Z]+)\) received", last)
     name = killed[1] if killed else signal.Signals(-code).name if code < 0 else ""
     if name:
-        memory = "; the system does that where memory runs out" if name == "SIGKILL" else ""
+        memory = "; the usual cause is a lack of memory" if name == "SIGKILL" else ""
         return f"was killed ({name}{memory})"
     return f"ended with code {code} and no result{f': {last}' if last else ''}"
 

@@ -55,7 +55,7 @@ class OptimizerParameters:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 or more")
         for name in ("warmup_ratio", "decay_ratio", "final_lr_ratio"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it is a share, from 0 to 1")
+                raise ValueError(f"{name} is {getattr(self, name)}; expected a share from 0 to 1")
         for name in ("beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it is a share, from 0 to below 1")

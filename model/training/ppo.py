@@ -322,7 +322,7 @@ class PPOTrainer(TrainingTask):
             figures["valid_loss_increase"] = figures["valid_completion_loss"] / best.first_loss - 1
         if best.passed_over:
             self._report_message(
-                f"{best.passed_over} steps with a higher score were passed over, as their loss on "
+                f"{best.passed_over} steps with a higher score were skipped, as their loss on "
                 f"{len(self.right_answers)} held-out right answers is more than "
                 f"{describe_increase(best.max_loss_increase)} SFT's (rlhf.max_loss_increase)"
             )
@@ -438,7 +438,7 @@ def train_ppo(
         world.check_units(len(held_out), "the number of held-out prompts")
     judge = load_reward(Path(reward), world.device, compute_dtype(world.device))
     if judge.tokenizer.vocab_size != tokenizer.vocab_size:
-        raise UserError(f"{reward} was trained with another tokenizer than {policy}; train it again")
+        raise UserError(f"{reward} was trained with another tokenizer than {policy}; retrain it")
     reference, _ = load_model(Path(policy))
     right_answers = read_right_answers(each_row(Path(prompts) / "valid" / "pairs"), tokenizer, context)
     recipe = PPOTrainer(

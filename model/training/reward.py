@@ -130,7 +130,7 @@ def load_reward(folder: Path, device: str, dtype: torch.dtype = torch.float32) -
         reward.head.load_state_dict(head)
         reward.mean, reward.deviation = float(figures["mean"]), float(figures["std"])
     except (OSError, KeyError, ValueError, RuntimeError) as error:
-        raise UserError(f"{folder} does not hold a whole reward model ({error}); train it again") from error
+        raise UserError(f"{folder} does not contain a complete reward model ({error}); retrain it") from error
     return reward.to(device, dtype).eval()
 
 

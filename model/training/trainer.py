@@ -273,7 +273,8 @@ class Trainer:
     def _skip_batch(self, step: int, error: FloatingPointError) -> None:
         rows = self.recipe.describe_batch(step)
         self._send_message(
-            f"step {step}: {error} is not finite on {rows}; back to the last checkpoint, without it"
+            f"step {step}: {error} is not finite on {rows}; resuming from the last checkpoint "
+            "without this batch"
         )
         skipped = [*self.skipped, step]
         if len(skipped) > SKIPS_ALLOWED:
@@ -283,8 +284,7 @@ class Trainer:
             )
         if not self._restore_checkpoint():
             raise UserError(
-                f"step {step}: {error} is not finite on {rows}, and no checkpoint is left to go back to; "
-                "run again"
+                f"step {step}: {error} is not finite on {rows}, and no checkpoint is left; run again"
             )
         # After the restore, which loads the list of the checkpoint.
         self.skipped = sorted({*self.skipped, *skipped})
@@ -334,7 +334,7 @@ class Trainer:
         except (FileNotFoundError, DamagedFile) as error:
             what = "is missing" if isinstance(error, FileNotFoundError) else f"is damaged ({error})"
             raise UserError(
-                f"{best} {what}, and it held the best weights; remove {self.folder} to train again"
+                f"{best} {what}, and it contained the best weights; remove {self.folder} to train again"
             ) from error
 
     def _report_message(self, figures: dict[str, float]) -> None:
@@ -408,7 +408,7 @@ class Trainer:
         torch.set_rng_state(state["random"])
         if self.step:
             self._send_message(
-                f"going on from the checkpoint after step {self.step} of {self.parameters.steps}"
+                f"resuming from the checkpoint after step {self.step} of {self.parameters.steps}"
             )
         return True
 

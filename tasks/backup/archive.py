@@ -83,16 +83,16 @@ def write_backup(root: Path, target: Path, force: bool = False) -> Backup:
     if target.is_dir():
         target = target / f"chatmill-{time.strftime('%Y%m%d-%H%M%S')}.tar"
     if os.path.lexists(target) and not target.is_symlink() and not target.is_file():
-        raise UserError(f"{target} is no file, and is not replaced; name another file")
+        raise UserError(f"{target} is not a regular file and is not replaced; name another file")
     if os.path.lexists(target) and not force:
-        raise UserError(f"{target} exists; name another file, or --force replaces it")
+        raise UserError(f"{target} exists; name another file, or replace it with --force")
     if not target.parent.is_dir():
-        raise UserError(f"{target.parent} is no folder; make it first")
+        raise UserError(f"{target.parent} is not a folder; create it first")
     if not any((root / RECORDS / name).exists() for name in _KEPT):
-        raise UserError("there are no records here yet; `chatmill run` makes the first")
+        raise UserError("there are no records yet; `chatmill run` creates them")
     database = root / MLFLOW_DATABASE
     if database.exists() and database.stat().st_size and (fault := fault_in(database)):
-        raise UserError(f"{MLFLOW_DATABASE} is damaged ({fault}); a backup of it would be of no use")
+        raise UserError(f"{MLFLOW_DATABASE} is damaged ({fault}), so a backup would be unusable")
     # An interrupted backup must not replace the former one; the process number keeps two backups apart.
     part = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
@@ -146,7 +146,7 @@ def _write_archive(
         if MLFLOW_DATABASE.name in sums:
             found = {name: digest for name, (digest, _) in sums.items()}
             artifacts = (MLFLOW_FOLDER / "artifacts").relative_to(RECORDS).as_posix()
-            # A database of another MLflow version may lack these tables; it is backed up all the same.
+            # A database of another MLflow version may lack these tables; it is backed up anyway.
             with suppress(sqlite3.DatabaseError):
                 damaged = damaged_versions(Path(scratch) / "database", artifacts, found, root)
         contents = {"format": FORMAT, "time": time.time(), "files": sums}
@@ -223,14 +223,14 @@ def restore_backup(root: Path, source: Path, force: bool = False) -> tuple[Backu
     """
     finish_restore(root)
     if not source.is_file():
-        raise UserError(f"{source} is no file; `chatmill backup FILE` writes one")
+        raise UserError(f"{source} is not a file; create one with `chatmill backup FILE`")
     (root / RECORDS).mkdir(mode=0o700, exist_ok=True)
     with _nothing_alive(root):
         there = [name for name in _record_entries(root / RECORDS) if _holds_something(root / RECORDS / name)]
         if there and not force:
             raise UserError(
-                f"{RECORDS}/{there[0]} is there already; --force puts the backup in its place and keeps what "
-                f"is there in {RECORDS}/replaced-DATE"
+                f"{RECORDS}/{there[0]} exists; --force replaces it and keeps the old records in "
+                f"{RECORDS}/replaced-DATE"
             )
         stamp = time.strftime("%Y%m%d-%H%M%S")
         # Both inside var/: a rename only works on one disk.
@@ -240,7 +240,7 @@ def restore_backup(root: Path, source: Path, force: bool = False) -> tuple[Backu
             sums = _extract_archive(source, part)
             database = part / MLFLOW_DATABASE.name
             if database.exists() and (fault := fault_in(database)):
-                raise UserError(f"{source} holds a damaged database ({fault}); nothing was changed")
+                raise UserError(f"{source} contains a damaged database ({fault}); nothing was changed")
         except BaseException:
             shutil.rmtree(part, ignore_errors=True)
             raise
@@ -311,7 +311,7 @@ def _nothing_alive(root: Path) -> Iterator[None]:
                         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
                     except BlockingIOError:
                         what = "`chatmill up` runs" if path.name == SERVERS.name else "a run is alive"
-                        raise UserError(f"{what} here; end it before records are replaced") from None
+                        raise UserError(f"{what} here; stop it before replacing records") from None
         yield
 
 
@@ -321,7 +321,7 @@ def _extract_archive(source: Path, part: Path) -> dict[str, tuple[str, int]]:
     Raises:
         UserError: The file is not a complete backup.
     """
-    cut = f"{source} is no whole backup; nothing was changed"
+    cut = f"{source} is not a complete backup; nothing was changed"
     sums: dict[str, tuple[str, int]] = {}
     listed: dict[str, Any] | None = None
     try:
@@ -332,7 +332,7 @@ def _extract_archive(source: Path, part: Path) -> dict[str, tuple[str, int]]:
                 # file.
                 if reader is None or not _is_record(member.name):
                     raise UserError(
-                        f"{source} holds {member.name!r}, which is no record; nothing was changed"
+                        f"{source} holds {member.name!r}, which is not a record; nothing was changed"
                     )
                 if member.name == CONTENTS:
                     listed = json.loads(reader.read())
@@ -349,10 +349,10 @@ def _extract_archive(source: Path, part: Path) -> dict[str, tuple[str, int]]:
     except (tarfile.TarError, EOFError, ValueError, zlib.error, gzip.BadGzipFile, FileExistsError) as error:
         raise UserError(f"{cut} ({str(error) or type(error).__name__})") from error
     if listed is None:
-        raise UserError(f"{cut} (its list of files is missing: it was cut short)")
+        raise UserError(f"{cut} (its list of files is missing: it was truncated)")
     wanted = {str(name): tuple(value) for name, value in listed.get("files", {}).items()}
     if wrong := sorted(name for name in {*wanted, *sums} if wanted.get(name) != sums.get(name)):
-        raise UserError(f"{cut} ({wrong[0]} is missing or not what was backed up)")
+        raise UserError(f"{cut} ({wrong[0]} is missing or differs from its checksum)")
     return sums
 
 

@@ -22,7 +22,7 @@ from tasks.reproduction.reproduce import TREE
 DATA_SETS = ("datasets", "huggingface")
 _KINDS = {
     DOWNLOADS: "download",
-    ENVIRONMENTS: "environment of another lock",
+    ENVIRONMENTS: "environment of another lock file",
     REPRODUCTIONS: "worktree of a reproduction",
     SOURCE_SNAPSHOTS: "snapshot of the sources",
 }
@@ -61,11 +61,11 @@ def plan_cache(
     for cached in _list_entries(root):
         place = cached.path.relative_to(root)
         if busy:
-            kept.append((cached, "a running run may read it"))
+            kept.append((cached, "a running run may use it"))
         elif linked := [folder for folder in elsewhere if folder in place.parents]:
             kept.append((cached, marker_advice(linked[0])))
         elif is_lock_held(cached.path.with_suffix(".lock")):
-            kept.append((cached, "a process holds its lock"))
+            kept.append((cached, "a process holds its file lock"))
         elif reproduces and place.parent == ENVIRONMENTS:
             kept.append((cached, "a reproduction may use it"))
         elif place.is_relative_to(DOWNLOADS) and place.relative_to(DOWNLOADS).parts[0] in named:

@@ -76,8 +76,8 @@ def _sweep_stage(folder: Path) -> Iterator[str]:
     for process in _orphaned_processes(part):
         saved = _end_process(process)
         yield (
-            f"{stage}: process {process.pid} worked on without the run that had started it; "
-            f"it was ended{'' if saved else ' by force'}"
+            f"{stage}: process {process.pid} continued without its run and was "
+            f"stopped{'' if saved else ' by force'}"
         )
     job_file(folder.with_suffix(".log")).unlink(missing_ok=True)
     if folder.with_suffix(VIEW).exists():
@@ -85,12 +85,12 @@ def _sweep_stage(folder: Path) -> Iterator[str]:
     if not part.exists():
         return
     if found := sorted((part / CHECKPOINTS).glob("[0-9]*.pt")):
-        yield f"{stage}: a training was killed; its checkpoint after step {int(found[-1].stem)} is kept"
+        yield f"{stage}: training was killed; its checkpoint after step {int(found[-1].stem)} is kept"
     # With a manifest, the output is complete and the next run publishes it. A damaged checkpoint is kept for
     # inspection.
     elif not (part / "manifest.json").exists() and not any((part / CHECKPOINTS).glob("*.damaged*")):
         shutil.rmtree(part)
-        yield f"{stage}: what a killed run had half written is removed ({part.name})"
+        yield f"{stage}: removed partial output of a killed run ({part.name})"
 
 
 def _orphaned_processes(part: Path) -> list[psutil.Process]:
@@ -129,7 +129,7 @@ def _sweep_removed(artifacts: Path) -> Iterator[str]:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
-        yield f"{path.parent.name}: what a killed clean had half removed is gone ({path.name})"
+        yield f"{path.parent.name}: finished the removal that a killed gc had begun ({path.name})"
 
 
 def _sweep_data(root: Path) -> Iterator[str]:
@@ -140,15 +140,15 @@ def _sweep_data(root: Path) -> Iterator[str]:
             return
         if part.is_file():
             part.unlink()
-            yield f"ingest: what a killed run had half written is removed ({part.name})"
+            yield f"ingest: removed partial output of a killed run ({part.name})"
         if data_folder.is_interrupted(data):
             data_folder.finish_replacement(data)
-            yield "ingest: what a killed run had left half done in data/ is completed"
+            yield "ingest: completed a change of data/ that a killed run had begun"
         # Earlier versions collected rows beside data/ rather than inside it.
         former = root / "data.part"
         if former.is_dir() and data_folder.holds_rows_alone(former):
             shutil.rmtree(former)
-            yield f"ingest: what a killed run had half written is removed ({former.name})"
+            yield f"ingest: removed partial output of a killed run ({former.name})"
 
 
 def _sweep_cache(cache: Path) -> Iterator[str]:
@@ -169,7 +169,7 @@ def _sweep_cache(cache: Path) -> Iterator[str]:
                 except BlockingIOError:
                     continue
             path.unlink()
-            yield f"DVC's cache: what a killed run had half written is removed ({path.name})"
+            yield f"DVC's cache: removed partial output of a killed run ({path.name})"
 
 
 def _sweep_dvc(folder: Path) -> Iterator[str]:
@@ -191,12 +191,12 @@ def _sweep_dvc(folder: Path) -> Iterator[str]:
             dead = {int(entry["pid"]) for entry in entries if not _is_entry_alive(entry)}
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             path.unlink()
-            yield f"DVC's list of locks was cut short; it is removed ({path})"
+            yield f"removed DVC's truncated list of locks ({path})"
             return
         if dead:
             path.write_text(json.dumps(_drop_dead_entries(found, dead)), encoding="utf-8")
             numbers = ", ".join(map(str, sorted(dead)))
-            yield f"DVC's list of locks named processes that are gone ({numbers}); they are removed from it"
+            yield f"removed ended processes from DVC's list of locks ({numbers})"
 
 
 def _is_entry_alive(entry: dict[str, Any]) -> bool:

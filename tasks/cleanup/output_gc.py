@@ -97,7 +97,7 @@ def plan_gc(
     # The oldest first: they go first if a size must be met.
     for entry in sorted(entries, key=lambda entry: (entry.made, entry.stage, entry.key, entry.kind)):
         if entry.held:
-            kept.append((entry, "a process holds its lock"))
+            kept.append((entry, "a process holds its file lock"))
         elif entry.kind == HALF and all(path.name.endswith(GONE) for path in entry.paths):
             goes.append((entry, "half removed before"))
         elif (reason := unwanted.get((entry.stage, entry.key))) and RUNNING not in wanted.get(
@@ -107,7 +107,7 @@ def plan_gc(
         elif (why := wanted.get((entry.stage, entry.key))) is not None:
             kept.append((entry, why))
         elif entry.kind == HALF:
-            goes.append((entry, "without a manifest, so not whole"))
+            goes.append((entry, "without a manifest, so incomplete"))
         elif now - entry.made > older_than:
             goes.append((entry, f"unused, older than {show_age(older_than)}"))
         else:
@@ -256,7 +256,9 @@ def parse_age(text: str) -> float:
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([mhdw])", text.strip().lower())
     if not match:
-        raise UserError(f"--older-than {text!r} is no age; write a number and m, h, d or w, as in 30d")
+        raise UserError(
+            f"--older-than {text!r} is not a valid age; write a number and m, h, d or w, as in 30d"
+        )
     return float(match[1]) * _SECONDS[match[2]]
 
 
@@ -268,7 +270,9 @@ def parse_size(text: str) -> int:
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?I?B)", text.strip().upper())
     if not match or match[2] not in UNITS:
-        raise UserError(f"--max-size {text!r} is no size; write a number and MB, GB or TB, as in 20GB")
+        raise UserError(
+            f"--max-size {text!r} is not a valid size; write a number and MB, GB or TB, as in 20GB"
+        )
     return int(float(match[1]) * UNITS[match[2]])
 
 

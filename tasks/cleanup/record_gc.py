@@ -48,10 +48,10 @@ DELETIONS = (
 _KEPT = (
     (MLFLOW_DATABASE, "records: runs, the registry and its history"),
     (PREFECT_HOME, "Prefect's runs that are younger or not over, and its settings"),
-    (LABELS, "records: the labels that were told of"),
+    (LABELS, "records: announced labels"),
     (LOGS, "younger logs"),
     (DATA_DOCS, "the pages of the last validation"),
-    (DVC_CACHE, "DVC's versions of the data; `dvc gc` removes those that no commit names"),
+    (DVC_CACHE, "DVC's data versions; `dvc gc` removes those without a commit"),
 )
 
 
@@ -125,12 +125,12 @@ def kept_elsewhere(root: Path, copies: int = 0) -> list[tuple[str, int, str]]:
     found = [
         (str(path), size_of(_record_files(root / path)), why) for path, why in _KEPT if path not in linked
     ]
-    reason = "a link leads out of the project's folder, so nothing is removed there"
+    reason = "a link out of the project folder; nothing is removed there"
     found += [(str(path), size_of(_record_files(root / path)), reason) for path in linked]
     records = size_of(_record_files(root / MLFLOW_FOLDER)) - copies
     found.append((str(MLFLOW_FOLDER), records, "records: manifests, presets, lineage, diffs and figures"))
     aside = [path for path in sorted((root / RECORDS).glob("replaced-*")) if path.is_dir()]
-    reason = "records that `chatmill restore` replaced: remove them when you miss nothing"
+    reason = "records replaced by `chatmill restore`: delete them once you no longer need them"
     found += [(str(path.relative_to(root)), size_of(_record_files(path)), reason) for path in aside]
     return [each for each in found if each[1]]
 

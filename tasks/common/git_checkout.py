@@ -23,14 +23,14 @@ NOT_RUN, NOT_FOUND = 126, 127
 
 
 UNKNOWN = "unknown"
-NO_REPOSITORY = "is in no git repository; `git init` makes one"
-NO_COMMIT = "the repository has no commit yet; `git commit` makes the first"
+NO_REPOSITORY = "is not in a git repository; create one with `git init`"
+NO_COMMIT = "the repository has no commit yet; create one with `git commit`"
 # Parts of git's sentences, with what they mean and what to do.
 _MEANINGS = (
     (
         "detected dubious ownership",
-        "another user owns the repository, and git refuses to read it; "
-        "`git config --global --add safe.directory {root}` allows it",
+        "another user owns the repository, so git refuses to read it; `git config --global --add "
+        "safe.directory {root}` allows it",
     ),
     ("not a git repository", f"{{root}} {NO_REPOSITORY}"),
     ("needed a single revision", NO_COMMIT),
@@ -136,10 +136,7 @@ def checkout_code(root: Path, code: Code, tree: Path) -> Path:
         )
     if _run_git(root, "cat-file", "-e", f"{code.commit}^{{commit}}").returncode:
         how = "git fetch --unshallow" if is_shallow(root) else "git fetch"
-        raise UserError(
-            f"commit {_short_commit(code)} is not in this repository; `{how}` brings it from "
-            f"where it was pushed"
-        )
+        raise UserError(f"commit {_short_commit(code)} is not in this repository; fetch it with `{how}`")
     remove_worktree(root, tree)
     tree.parent.mkdir(parents=True, exist_ok=True)
     # A post-checkout hook would run in the new worktree, and may need files that only the main one has.
@@ -148,14 +145,16 @@ def checkout_code(root: Path, code: Code, tree: Path) -> Path:
     )
     if made.returncode:
         remove_worktree(root, tree)
-        raise UserError(f"git made no worktree of commit {_short_commit(code)}: {_last_line(made)}")
+        raise UserError(
+            f"git could not create a worktree of commit {_short_commit(code)}: {_last_line(made)}"
+        )
     if code.diff:
         fitted = _run_git(tree, "apply", "--whitespace=nowarn", "-", given=code.diff.encode())
         if fitted.returncode:
             remove_worktree(root, tree)
             raise UserError(
-                f"the run's git.diff does not fit its commit {_short_commit(code)}: {_last_line(fitted)}; "
-                "the diff was not recorded whole"
+                f"the run's git.diff does not apply to its commit {_short_commit(code)}: "
+                f"{_last_line(fitted)}; the recorded diff is incomplete"
             )
     return tree / top.splitlines()[0]
 
@@ -187,7 +186,7 @@ def _explain_failure(root: Path, done: subprocess.CompletedProcess[bytes]) -> st
     said = done.stderr.decode("utf-8", "replace").lower()
     damaged = next((place for place in (root, *root.resolve().parents) if (place / ".git").exists()), None)
     if "not a git repository" in said and damaged:
-        return f"git does not take {damaged / '.git'} for a repository; it may be damaged"
+        return f"git does not recognise {damaged / '.git'} as a repository; it may be damaged"
     if known := next((means for begins, means in _MEANINGS if begins in said), ""):
         return known.format(root=root)
     why = _last_line(done)
@@ -217,7 +216,7 @@ def _run_git(root: Path, *words: str, given: bytes = b"") -> subprocess.Complete
 
 def _last_line(done: subprocess.CompletedProcess[bytes]) -> str:
     lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
-    return lines[0].removeprefix("error: ").removeprefix("fatal: ") if lines else "it does not say why"
+    return lines[0].removeprefix("error: ").removeprefix("fatal: ") if lines else "no reason given"
 
 
 def _short_commit(code: Code) -> str:

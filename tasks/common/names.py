@@ -37,11 +37,11 @@ def name_fault(name: str) -> str:
     A name may contain a slash, as in `press/films`, but no part that a path could leave its folder by.
     """
     if is_blank(name):
-        return "which shows nothing; any name with a letter is right"
+        return "which is blank; expected a name with a letter"
     if any(unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") for char in name):
-        return "which holds a control character; a name of one line is right"
+        return "which contains a control character; expected a name of one line"
     if "\\" in name or name.startswith("~") or any(part in ("", ".", "..") for part in name.split("/")):
-        return "which is a path; a name is right"
+        return "which is a path; expected a name"
     return ""
 
 

@@ -53,7 +53,7 @@ def conceal_secrets(url: str) -> str:
     word or `${NAME}`. A value under a secret's name is hidden. Any other value is replaced by a digest,
     because it may say which file is meant.
     """
-    # The fragment is set aside: it is never sent to a server, and holds no secret.
+    # The fragment is left out: it is never sent to a server, and holds no secret.
     address, hash_mark, fragment = url.partition("#")
     head, mark, query = address.partition("?")
     if "://" in head:
@@ -102,9 +102,8 @@ def reveal_secrets(url: str) -> str:
         HIDDEN in each or re.search(rf"(?:^|[=&]){_DIGEST.pattern}(?:&|#|$)", each) for each in parameters
     ):
         raise UserError(
-            f"the query of {display_url(url)} was not recorded, as it may hold a secret; name "
-            f"the whole address in "
-            "the preset, or write ${NAME} for the value and set NAME in the environment"
+            f"the query of {display_url(url)} was not recorded, as it may contain a secret; give "
+            "the full address in the preset, or write ${NAME} for the value and set NAME in the environment"
         )
     return whole
 
@@ -159,9 +158,9 @@ def secret_problem(url: str, users: tuple[str, ...] = ()) -> str:
                 # A password with a slash ends the host too early, and its first part is no port.
                 _ = parts.port
         except ValueError:
-            return "is no address"
+            return "is not a valid address"
         if parts.password is not None or named:
-            return "holds a user or a password; credentials are taken from the environment"
+            return "contains a user or password; set credentials in the environment"
     return ""
 
 

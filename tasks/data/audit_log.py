@@ -37,15 +37,15 @@ def read_numbered(file: Path, name: str) -> Iterator[tuple[int, dict[str, Any]]]
 
 
 def check_signed(values: Mapping[str, Any], place: str, names: Iterable[str]) -> None:
-    """Raise UserError if one of `names` is no text, or `time` is not ISO 8601."""
+    """Raise UserError if one of `names` is not text, or `time` is not ISO 8601."""
     for name in names:
         if not isinstance(values.get(name), str) or not values[name].strip():
-            raise UserError(f"{place}: {name} is {brief_json(values.get(name))}; a text is right")
+            raise UserError(f"{place}: {name} is {brief_json(values.get(name))}; expected a text")
     try:
         datetime.fromisoformat(values["time"])
     except ValueError as error:
         raise UserError(
-            f"{place}: time is {brief_json(values['time'])}; ISO 8601 is right, as in "
+            f"{place}: time is {brief_json(values['time'])}; expected ISO 8601, as in "
             f"2026-01-31T12:00:00+00:00"
         ) from error
 
@@ -63,7 +63,7 @@ def append_lines(root: Path, path: Path | str, lines: Iterable[str], read: Calla
     added = "".join(f"{line}\n" for line in lines)
     # The file lock is in var/, as the file's own folder is committed.
     with exclusive_lock(
-        root / RECORDS / f"{file.stem}.lock", lambda event: None, "another process writes it"
+        root / RECORDS / f"{file.stem}.lock", lambda event: None, "another process is writing it"
     ):
         # Validated under the lock, as another process may have changed the file while this one waited.
         read()

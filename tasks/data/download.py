@@ -95,18 +95,18 @@ def parse_address(text: str) -> Address:
     parts = urlsplit(url)
     if not parts.scheme or "://" not in url:
         raise ValueError(
-            f"urls: {url_secrets.hide_secrets(text)!r} is no address; right is as in https://example.org/texts.jsonl"
+            f"urls: {url_secrets.hide_secrets(text)!r} is not a valid address; expected for example https://example.org/texts.jsonl"
         )
     if url_secrets.secret_problem(url, url_secrets.NAMED_USERS):
         raise ValueError(
-            f"urls: the address at {parts.hostname} holds a password or a user, which every run would "
-            "record; fetch it yourself and name it under files"
+            f"urls: the address at {parts.hostname} contains a user or password, which every run "
+            "would record; download it yourself and list it under files"
         )
     if name := url_secrets.own_variable(url):
         raise ValueError(f"urls: the address at {parts.hostname} asks for {name}, {url_secrets.NOT_GIVEN}")
     if _SUM in text and not re.fullmatch(r"[0-9a-fA-F]{64}", wanted):
         raise ValueError(
-            f"urls: the sum of {Address(url, '').display_text} is {wanted!r}; 64 hex digits are right"
+            f"urls: the sum of {Address(url, '').display_text} is {wanted!r}; expected 64 hex digits"
         )
     return Address(url, wanted.lower())
 
@@ -143,7 +143,7 @@ def find_download(given: Address, root: Path) -> Path | None:
 def download_file(given: Address, root: Path, on_event: EventCallback) -> Path:
     """Return the complete, verified file of an address; what was downloaded once is reused.
 
-    Without a checksum the server is asked whether its file is unchanged. If it does not answer, the last copy
+    Without a checksum the server is asked whether its file is unchanged. If it is unreachable, the last copy
     is used.
 
     Raises:
@@ -159,7 +159,7 @@ def download_file(given: Address, root: Path, on_event: EventCallback) -> Path:
             try:
                 now = place / ask_server(given).key / given.name
             except (InterruptedDownload, UserError) as error:
-                text = f"{given.display_text} could not be asked ({error}); what was fetched before is read"
+                text = f"{given.display_text} is unreachable ({error}); the last downloaded copy is used"
                 on_event(Message(text))
                 return kept
             if now.exists():
@@ -180,7 +180,7 @@ def _fetch_with_retries(given: Address, root: Path, on_event: EventCallback) -> 
             # A slow connection that breaks often still completes, as long as each attempt adds bytes.
             failed, farthest = (0, come) if come > farthest else (failed + 1, farthest)
             if failed == TRIES:
-                kept = f"; the {come} bytes that came are kept, and the same command goes on" if come else ""
+                kept = f"; the {come} bytes that came are kept, and the same command resumes" if come else ""
                 raise UserError(f"{given.display_text} cannot be fetched ({error}){kept}") from error
             time.sleep(PAUSE * 2**failed)
 
@@ -195,9 +195,8 @@ def _try_download(given: Address, root: Path, on_event: EventCallback) -> Path:
         # interruption looks the same.
         if not opened.ends and not given.sha256:
             raise UserError(
-                f"{given.display_text}: the server does not say how long it is, so half of it "
-                f"would pass for the "
-                f"whole; give its sum, as in URL{_SUM}…"
+                f"{given.display_text}: the server does not report the size, so a truncated "
+                f"download could not be detected; add its checksum, as in URL{_SUM}…"
             )
         # Named by the server's state, so the rest of another version of the file is never appended.
         part = path.with_name(f"{given.name}.{state.key}.part")
@@ -213,7 +212,7 @@ def _try_download(given: Address, root: Path, on_event: EventCallback) -> Path:
         with _open_request(given, begun, state) as rest:
             # The file may have been replaced between the two requests.
             if rest.state != state:
-                raise InterruptedDownload("it changed while it was fetched")
+                raise InterruptedDownload("it changed during the download")
             _copy_stream(rest, part)
     _finish_download(given, part, path, state, goes_on, root)
     return path
@@ -232,7 +231,7 @@ def _copy_stream(opened: Opened, part: Path) -> None:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise UserError(
-            f"{part.parent}: the disk is full; make room, and the same command goes on"
+            f"{part.parent}: the disk is full; free space, and the same command resumes"
         ) from error
 
 
@@ -256,7 +255,7 @@ def _finish_download(given: Address, part: Path, path: Path, state: State, went_
         except UserError as error:
             part.unlink()
             if went_on:
-                raise InterruptedDownload("what came earlier was of another file") from error
+                raise InterruptedDownload("the partial download was of another file") from error
             raise
     part.replace(path)
     for stale in (root / given.cache_folder).rglob("*.part"):
@@ -324,7 +323,7 @@ def _open_web(given: Address, start: int, state: State | None) -> Iterator[Opene
         if response.status == 206:
             told = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
             if not told or int(told[1]) != start:
-                raise InterruptedDownload("the server sent another part than was asked for")
+                raise InterruptedDownload("the server sent a different part than requested")
             begins, whole = start, int(told[2])
         elif length is not None:
             whole = int(length)

@@ -249,8 +249,8 @@ def check_claims(part: KeyRange) -> None:
         before, there = claims.setdefault(row[ID], (row, place))
         if before != row:
             raise UserError(
-                f"{json.loads(there)} and {json.loads(place)}: both have the id {json.loads(row)['own']!r} "
-                "and are not the same; an id of one's own stands for one row"
+                f"{json.loads(there)} and {json.loads(place)}: both have the id "
+                f"{json.loads(row)['own']!r} but differ; give each row its own id"
             )
 
 

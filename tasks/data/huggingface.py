@@ -99,15 +99,15 @@ def _open_dataset(wanted: Wanted, root: Path) -> Any:
             found = datasets.load_from_disk(str(root / wanted.name))
         except (OSError, ValueError) as error:
             raise UserError(
-                f"{wanted.name} is no folder of save_to_disk ({_first_line(error)}); plain files "
+                f"{wanted.name} is not a folder of save_to_disk ({_first_line(error)}); plain files "
                 f"go under `files`"
             ) from error
     else:
         # A name on the hub may mean other rows tomorrow, and a run could not be reproduced.
         if not wanted.revision:
             raise UserError(
-                f"dataset {wanted.name} is no folder here, and one of the hub needs its revision: the "
-                "hash of a commit, so that it stays the same"
+                f"dataset {wanted.name} is not a folder here, and a Hub dataset needs its revision, "
+                "a commit hash, so that it stays the same"
             )
         cache = root / DOWNLOADS / "huggingface"
         try:

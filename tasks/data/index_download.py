@@ -31,7 +31,7 @@ def main(name: str, file: str, sha256: str, target: Path) -> str:
         finder = command._build_package_finder(options, session, ignore_requires_python=True)
         links = [found.link for found in finder.find_all_candidates(name) if found.link.filename == file]
         if not links:
-            return f"no index that pip is set up with has {file}"
+            return f"no package index of pip has {file}"
         sums = []
         # Several indexes may have a file of this name: the one with the right checksum is wanted.
         for link in dict.fromkeys(links):
@@ -40,7 +40,7 @@ def main(name: str, file: str, sha256: str, target: Path) -> str:
                 return ""
             sums.append(found)
     target.unlink(missing_ok=True)
-    return f"{file} has SHA-256 {sums[0]}, and the preset says {sha256}; nothing of it was run or read"
+    return f"{file} has SHA-256 {sums[0]}, and the preset says {sha256}; the file was not used"
 
 
 def _copy_file(session: Any, link: Any, target: Path) -> str:
@@ -66,9 +66,9 @@ if __name__ == "__main__":
     try:
         said = main(sys.argv[1], sys.argv[2], sys.argv[3], Path(sys.argv[4]))
     except ImportError:
-        said = "this Python has no pip, or one that this chatmill does not know"
+        said = "pip is missing, or its version is not supported"
     except Exception as error:  # pip raises what its network and its readers raise
         # The error's text may contain an address with a password.
-        said = f"pip's index did not answer: {type(error).__name__}"
+        said = f"the package index is unreachable: {type(error).__name__}"
     if said:
         sys.exit(said)

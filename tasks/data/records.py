@@ -282,7 +282,7 @@ def parse_lines(lines: Iterable[bytes], origin: str) -> Iterator[dict[str, Any]]
                 f"{origin}, line {number}: broken JSON ({json_fault(error)}); each line is one object"
             ) from error
         if not isinstance(found, dict):
-            raise UserError(f"{origin}, line {number}: {type(found).__name__} where an object is right")
+            raise UserError(f"{origin}, line {number}: {type(found).__name__}, expected an object")
         yield found
 
 
@@ -300,8 +300,8 @@ def naming_row(path: Path, shown: str) -> Iterator[None]:
         if not number:
             raise
         raise UserError(
-            f"{shown}, line {number}: the row cannot be read, the file is damaged; `chatmill ingest` makes "
-            "data/ again, `chatmill run` what was made from it"
+            f"{shown}, line {number}: the row cannot be read, the file is damaged; `chatmill "
+            "ingest` rebuilds data/, `chatmill run` recomputes other outputs"
         ) from error
 
 

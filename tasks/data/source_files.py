@@ -58,11 +58,11 @@ def check_file(path: Path, name: str) -> None:
         mode = path.stat().st_mode
     except OSError as error:
         if path.is_symlink():
-            raise UserError(f"{name} leads nowhere; mend or remove it") from error
-        raise file_error(name, "cannot be read", error, "mend or remove it") from error
+            raise UserError(f"{name} leads nowhere; fix or remove it") from error
+        raise file_error(name, "cannot be read", error, "fix or remove it") from error
     if not stat.S_ISREG(mode):
         kind = _KINDS.get(stat.S_IFMT(mode), "no file")
-        raise UserError(f"{name} is {kind}; sources are files: remove it, or name other files")
+        raise UserError(f"{name} is {kind}; expected a file: remove it, or list other files")
 
 
 def _match_recursive(pattern: str, root: Path) -> Iterator[str]:

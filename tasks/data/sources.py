@@ -126,23 +126,21 @@ class Source:
         faults = []
         if len(places) != 1:
             said = " and ".join(places) or "none"
-            faults.append(
-                f"one of files, urls, dataset or archive (with members) is right, and here is {said}"
-            )
+            faults.append(f"set exactly one of files, urls, dataset or archive with members (got {said})")
         if self.archive and not self.members:
-            faults.append("members says which files of the archive are read")
+            faults.append("set members, the files to read from the archive")
         for name, place in (
             ("members", "archive"),
             *((n, "dataset") for n in ("subset", "revision", "split")),
         ):
             if getattr(self, name) and not getattr(self, place):
-                faults.append(f"{name} goes with {place}, which is not there")
+                faults.append(f"{name} needs {place}, which is not set")
         for member in self.members:
             if leads_outside(member):
-                faults.append(f"the member {member!r} leads out of its archive; its own path is right")
+                faults.append(f"the member {member!r} leads out of its archive; expected a path inside it")
         for pattern in as_list(self.files):
             if not pattern.strip():
-                faults.append("files has an empty name in it; a glob, a folder or a file is right")
+                faults.append("files contains an empty name; expected a glob, a folder or a file")
             elif "://" in pattern:
                 faults.append(f"files has the address {display_url(pattern)}; it goes under urls")
         for url in as_list(self.urls):
@@ -156,21 +154,21 @@ class Source:
             except UserError as error:
                 faults.append(str(error))
         if self.document_unit not in get_args(Documents):
-            faults.append(f"document_unit is {self.document_unit!r}; file or paragraph is right")
+            faults.append(f"document_unit is {self.document_unit!r}; expected file or paragraph")
         if fault := name_fault(self.aspect):
             faults.append(f"aspect is {self.aspect!a}, {fault}")
         if any(map(is_blank, self.columns)):
-            faults.append("columns has an empty key; a role or an aspect is right, as in prompt")
+            faults.append("columns has an empty key; expected a role or an aspect, as in prompt")
         faults += [
-            f"columns: {key!r} stands for no column"
+            f"columns: {key!r} maps to no column"
             for key, to in self.columns.items()
             if not to and key not in IGNORABLE
         ]
         if any(map(is_blank, self.annotators)):
-            faults.append("annotators has an empty name in it")
+            faults.append("annotators contains an empty name")
         faults += check_fields(self.fields)
         if self.max_bad_fraction is not None and not 0 <= self.max_bad_fraction <= 1:
-            faults.append(f"max_bad_fraction is {self.max_bad_fraction}; it is a share, from 0 to 1")
+            faults.append(f"max_bad_fraction is {self.max_bad_fraction}; expected a share from 0 to 1")
         return faults
 
     @property
@@ -222,15 +220,15 @@ class DataParameters:
             raise ValueError("sources is empty; name at least one")
         for name in names:
             if names.count(name) > 1:
-                raise ValueError(f"sources: {name} is there twice; a source's name is its own")
+                raise ValueError(f"sources: {name} is given twice; source names must differ")
         for source in self.sources:
             if source.archive and source.archive not in self.archives:
                 raise ValueError(f"source {source.name}: archive {source.archive!r} is not among archives")
         # Recorded addresses have no secrets, so both would share one cached download.
         if twice := same_but_for_secrets([url for source in self.sources for url in as_list(source.urls)]):
             raise ValueError(
-                f"sources: {twice} is there twice, and only what may be a secret tells one from the other; "
-                "write ${NAME} for that value, each with a NAME of its own, and set it in the environment"
+                f"sources: {twice} is given twice, differing only in a possible secret; write "
+                "${NAME} for that value with different NAMEs, and set them in the environment"
             )
         for name in ("remote", "endpoint"):
             if said := address_problem(getattr(self, name)):
@@ -296,7 +294,7 @@ def check_annotators(source: Source, found: ParsedRow) -> None:
         if name not in known:
             raise UserError(
                 f"{found.where}: a label by {name!r}, who is not among the annotators of source "
-                f"{source.name} ({', '.join(source.annotators)}); add the name there, or leave the row out"
+                f"{source.name} ({', '.join(source.annotators)}); add the name there, or remove the row"
             )
 
 
@@ -351,8 +349,8 @@ def check_still(parameters: DataParameters, root: Path, found: Sequence[Mapping[
             # one of them.
             if now.get(name) != before[name]:
                 raise UserError(
-                    f"source {source.name}: {name} changed while it was read; let it be written beside and "
-                    "renamed into its place when it is whole, and run again"
+                    f"source {source.name}: {name} changed while it was read; write it under a "
+                    "temporary name, rename it when complete, and run again"
                 )
 
 
@@ -397,9 +395,8 @@ def own_files(source: Source, root: Path) -> list[Path]:
         # Ingestion empties data/ before it writes, so it would delete its own source.
         if inside := [path for path in paths if lies_in_data(path, root)]:
             raise UserError(
-                f"source {source.name}: {_display_path(inside[0], root)} lies in data/, which "
-                f"chatmill replaces; "
-                "move it to another folder and name that one"
+                f"source {source.name}: {_display_path(inside[0], root)} is in data/, which "
+                "chatmill replaces; move it to another folder"
             )
         if not paths:
             raise UserError(f"source {source.name}: {_explain_no_match(pattern, root)}")

@@ -86,7 +86,7 @@ def compare_versions(root: Path, before: str, now: str, rows: int = 0) -> Versio
     """
 
     if WORKING in (before, now) and not (root / "data").is_dir():
-        raise UserError(f"{root / 'data'} is not there; `chatmill ingest` makes it")
+        raise UserError(f"{root / 'data'} does not exist; create it with `chatmill ingest`")
 
     def action() -> tuple[Side, Side]:
         with versions.open_repository(root) as repo:
@@ -147,18 +147,16 @@ def bring_files(repo: Any, side: Side, hashes: list[str]) -> None:
 def _fetch_remote_version(repo: Any, version: str) -> Any:
     if not repo.config["core"].get("remote"):
         raise UserError(
-            f"version {_shorten_hash(version)} is not in DVC's cache on this machine, and no "
-            f"remote is known; give "
-            "the preset whose data.remote has it: `chatmill data diff --config ...`"
+            f"version {_shorten_hash(version)} is not in DVC's cache on this machine, and no remote "
+            "is set; give the preset with its data.remote: `chatmill data diff --config ...`"
         )
     return remote.open_remote(repo)
 
 
 def _explain_absent(version: str) -> str:
     return (
-        f"version {_shorten_hash(version)} is not to be had: neither DVC's cache on this machine "
-        f"nor the remote has "
-        "all of it; on a machine that has it, `dvc push` sends it"
+        f"version {_shorten_hash(version)} is incomplete in DVC's cache on this machine and at "
+        "the remote; send it with `dvc push` from a machine that has it"
     )
 
 
@@ -188,8 +186,8 @@ def _ordered_lines(side: Side, kind: str, shared: set[str]) -> Iterator[Line]:
                 # removed.
                 if found < last:
                     raise UserError(
-                        f"data/{path} of {side.name}, line {number}: id {found} stands after {last}; rows "
-                        "are sorted by id, `chatmill ingest` makes them so"
+                        f"data/{path} of {side.name}, line {number}: id {found} follows {last}, but "
+                        "rows must be sorted by id; `chatmill ingest` rebuilds data/"
                     )
                 last = found
                 yield Line(found, text)
@@ -202,7 +200,7 @@ def _line_id(line: str, where: str) -> str:
     try:
         return str(json.loads(line)["id"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(f"{where}: not a row; `chatmill ingest` makes data/ again") from error
+        raise UserError(f"{where}: not a row; `chatmill ingest` rebuilds data/") from error
 
 
 def _merge_sorted(first: Iterator[Line], second: Iterator[Line]) -> Iterator[tuple[Line | None, Line | None]]:
@@ -239,7 +237,7 @@ def _parse_row(line: Line, kind: str) -> dict[str, Any]:
         row = TYPES[kind](**json.loads(line.text))
     except (ValueError, TypeError, RecursionError) as error:
         raise UserError(
-            f"data/{kind}: the row {line.id} is broken; `chatmill ingest` makes it again"
+            f"data/{kind}: the row {line.id} is broken; `chatmill ingest` recomputes it"
         ) from error
     return vars(row)
 

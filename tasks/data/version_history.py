@@ -108,7 +108,7 @@ def find_version_hash(root: Path, name: str) -> str:
     if commit is not None:
         text = _run_git(root, "show", f"{commit.strip()}:./{POINTER}")
         if text is None:
-            raise UserError(f"{POINTER} is not there at {name}; `chatmill data log` lists the versions")
+            raise UserError(f"{POINTER} does not exist at {name}; `chatmill data log` lists the versions")
         return str(parse_pointer(text, Path(f"{name}:{POINTER}"))["md5"])
     plain = name.lower().removesuffix(".dir")
     if re.fullmatch(rf"[0-9a-f]{{{_SHORTEST},32}}", plain):
@@ -118,9 +118,10 @@ def find_version_hash(root: Path, name: str) -> str:
         if len(hashes) == 1:
             return next(iter(hashes))
         if hashes:
-            raise UserError(f"{name} begins {_join_hashes(hashes)}; write more of the one that is meant")
+            raise UserError(f"{name} matches {_join_hashes(hashes)}; give more characters")
     raise UserError(
-        f"{name} is no version: neither a git revision nor {_SHORTEST} or more digits of the hash of one; "
+        f"{name} is not a version: neither a git revision nor {_SHORTEST} or more digits of a "
+        "version's hash; "
         "`chatmill data log` lists them"
     )
 
@@ -140,7 +141,7 @@ def last_accepted(root: Path) -> str:
     past = [version.hash for version in version_log(root) if now is None or version.hash != now["md5"]]
     if not past:
         raise UserError(
-            "there is no earlier version of the data to compare with: data.dvc is not committed, and none "
-            "was made here before"
+            "there is no earlier version of the data to compare with: data.dvc is not committed, "
+            "and this folder has no earlier version"
         )
     return past[0]

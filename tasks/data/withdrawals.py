@@ -135,7 +135,7 @@ def read_withdrawals(root: Path) -> list[Withdrawal]:
     if not file.exists():
         return []
     if not file.is_file():
-        raise UserError(f"{WITHDRAWN} is no file; a file of withdrawals, one a line, is right")
+        raise UserError(f"{WITHDRAWN} is not a file; expected a file of withdrawals, one per line")
     return [
         _parse_withdrawal(values, f"{WITHDRAWN}, line {line}")
         for line, values in read_numbered(file, str(WITHDRAWN))
@@ -180,17 +180,17 @@ def _parse_withdrawal(values: dict[str, Any], place: str) -> Withdrawal:
     known = {field.name for field in fields(Withdrawal)}
     if unknown := [name for name in values if name not in known]:
         raise UserError(
-            f"{place}: {unknown[0]} is not known; a withdrawal has id or annotator, by, why and time"
+            f"{place}: unknown key {unknown[0]}; a withdrawal has id or annotator, by, why and time"
         )
     for name in ("id", "annotator", "rated"):
         if name in values and (not isinstance(values[name], str) or not values[name]):
-            raise UserError(f"{place}: {name} is {brief_json(values[name])}; a text is right")
+            raise UserError(f"{place}: {name} is {brief_json(values[name])}; expected a text")
     # One line withdraws one thing, so that it can be taken back alone.
     if ("id" in values) == ("annotator" in values):
-        raise UserError(f"{place}: a withdrawal names one, an id or an annotator")
+        raise UserError(f"{place}: give either id or annotator, not both")
     for name in ("id", "rated"):
         if name in values and not _WHOLE.fullmatch(values[name]):
-            raise UserError(f"{place}: {name} is {brief_json(values[name])}; 16 hex digits are right")
+            raise UserError(f"{place}: {name} is {brief_json(values[name])}; expected 16 hex digits")
     if "rated" in values and "id" not in values:
-        raise UserError(f"{place}: rated goes with the id of a rating, which is not there")
+        raise UserError(f"{place}: rated needs the id of a rating")
     return Withdrawal(**values)

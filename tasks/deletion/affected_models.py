@@ -154,7 +154,7 @@ def learned_from(
         found.append(Learned(run, mine, holds, stages["split"].data, dict(rows), declared, certain))
     if len(ids) > 1:
         raise UserError(
-            f"{sought.row} begins more than one id ({', '.join(sorted(ids)[:3])}); give more of it"
+            f"{sought.row} matches several ids ({', '.join(sorted(ids)[:3])}); give more characters"
         )
     gone = [key for key, counted in splits.items() if counted is None]
     if not found and not gone and not sought.withdrawn:
@@ -171,7 +171,7 @@ def _trained_judges(client: MlflowClient, runs: Mapping[str, Mapping[str, Finish
     found = {run for run, judge in holders.items() if judge in trained}
     if known.keys() >= set(holders.values()):
         return found
-    # The run of a judge is gone from MLflow; runs that reused the judge recorded the same parameters.
+    # The run of a judge is missing in MLflow; runs that reused the judge recorded the same parameters.
     reused = search_runs(client, f"tags.`chatmill.stage` = 'judge' and params.kind = '{REWARD_MODEL}'")
     return found | {run.data.tags.get(PARENT, "") for run in reused}
 
@@ -183,7 +183,10 @@ def _by_number(address: str) -> tuple[str, int]:
 
 def _explain_unknown(sought: Sought, people: set[str]) -> str:
     if sought.row:
-        return f"no run has learned from a row {sought.row}; ids stand in data/ and in the quarantine's list"
+        return (
+            f"no run has learned from a row {sought.row}; ids are listed in data/ and by "
+            "`chatmill quarantine show`"
+        )
     near = difflib.get_close_matches(sought.annotator, sorted(people), n=1, cutoff=0.4)
     there = ", ".join(map(shown_name, sorted(people)[:9])) or "none"
     hint = f"did you mean {shown_name(near[0])}?" if near else f"there are {there}"

@@ -56,7 +56,7 @@ def read_ids(path: Path) -> dict[str, str]:
         UserError: The file is missing, is not UTF-8 or holds no id.
     """
     if not path.is_file():
-        raise UserError(f"{path} is no file; a file of rows' ids, one a line, is right")
+        raise UserError(f"{path} is not a file; expected a file of row ids, one per line")
     try:
         # utf-8-sig: editors on Windows may write a byte order mark before the first id.
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -64,7 +64,7 @@ def read_ids(path: Path) -> dict[str, str]:
         raise UserError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from error
     found = {line.strip(): f"{path}, line {number}: " for number, line in enumerate(lines, 1) if line.strip()}
     if not found:
-        raise UserError(f"{path} holds no id; a file of rows' ids, one a line, is right")
+        raise UserError(f"{path} contains no id; expected a file of row ids, one per line")
     return found
 
 
@@ -83,7 +83,7 @@ def find_leaving(root: Path, asked: DeletionRequest, admitted: Path | str = ADMI
         UserError: An id or a person is neither in data/ nor withdrawn; the message names the closest match.
     """
     if not (root / "data").is_dir():
-        raise UserError("there is no data/ here yet; `chatmill ingest` makes it, then rows can be withdrawn")
+        raise UserError("data/ does not exist yet; create it with `chatmill ingest` before withdrawing rows")
     _check_request(asked)
     known = read_withdrawals(root)
     # A row that was corrected by hand may name another person than the row in data/.
@@ -108,16 +108,16 @@ def find_leaving(root: Path, asked: DeletionRequest, admitted: Path | str = ADMI
 def _check_request(asked: DeletionRequest) -> None:
     for name, said in (("by", asked.by), ("why", asked.why)):
         if not said.strip():
-            raise UserError(f"{name} is empty; a withdrawal says who withdraws and why")
+            raise UserError(f"{name} is empty; a withdrawal records its author and reason")
     if not asked.people and not asked.ids:
-        raise UserError("nothing is named; give --annotator WHO, rows' ids, or --ids-file FILE")
+        raise UserError("nothing to withdraw; give --annotator WHO, row ids, or --ids-file FILE")
     for name in asked.people:
         if not name.strip():
-            raise UserError("annotator is empty; rows of people who are not named are withdrawn by their ids")
+            raise UserError("annotator is empty; withdraw rows without an annotator by their ids")
     for given, place in asked.ids.items():
         if not GIVEN.fullmatch(given):
             raise UserError(
-                f"{place}{given!r} is no row's id; 16 hex digits, or the first {_SHORTEST} or more, are right"
+                f"{place}{given!r} is not a row id; expected 16 hex digits, or the first {_SHORTEST} or more"
             )
 
 
@@ -176,11 +176,11 @@ class _Search:
             return given, matches[given]
         if not matches:
             near = _similar_id(given, root)
-            hint = f"did you mean {near}?" if near else "`chatmill data diff --rows 3` shows how rows read"
-            raise UserError(f"{place}{given} is no row of data/; {hint}")
+            hint = f"did you mean {near}?" if near else "`chatmill data diff --rows 3` shows examples of rows"
+            raise UserError(f"{place}{given} is not a row of data/; {hint}")
         if len(matches) > 1:
             begun = ", ".join(list(matches)[:_NAMED])
-            raise UserError(f"{place}{given} begins more than one id ({begun}); give more characters of it")
+            raise UserError(f"{place}{given} matches several ids ({begun}); give more characters")
         return next(iter(matches.items()))
 
     def leaving(self, ids: Mapping[str, tuple[str, str]]) -> Leaving:

@@ -92,12 +92,12 @@ def explain_remote_error(error: BaseException, where: str) -> RemoteFault | None
         names = {kind.__name__ for kind in type(cause).__mro__}
         code, status = _s3_response(cause)
         if names & {"LockError"}:
-            return RemoteFault("another program holds DVC's lock on this project; let it finish", True)
+            return RemoteFault("another program holds DVC's lock on this project; wait until it ends", True)
         if "RemoteMissingDepsError" in names or (names & {"ImportError"} and "dvc" in str(cause)):
             return RemoteFault(missing_plugin(where), False)
         if names & {"ConfigError", "RemoteConfigError"}:
             return RemoteFault(
-                f"data.remote {where} is no address that DVC knows ({_short_error(cause)})", False
+                f"data.remote {where} is not an address that DVC supports ({_short_error(cause)})", False
             )
         if names & NO_CREDENTIALS:
             return RemoteFault(
@@ -106,10 +106,12 @@ def explain_remote_error(error: BaseException, where: str) -> RemoteFault | None
                 False,
             )
         if code == "NoSuchBucket":
-            return RemoteFault(f"{where}: there is no such bucket; make it, or mend data.remote", False)
+            return RemoteFault(
+                f"{where}: the bucket does not exist; create it, or correct data.remote", False
+            )
         if code in _REFUSED or status in (401, 403):
             return RemoteFault(
-                f"{where} refuses these credentials ({code or status}); look at AWS's own", False
+                f"{where} rejects these credentials ({code or status}); check AWS's own", False
             )
         if (
             code in BUSY
@@ -118,7 +120,7 @@ def explain_remote_error(error: BaseException, where: str) -> RemoteFault | None
             or _error_number(cause) in UNREACHABLE_NUMBERS
         ):
             return RemoteFault(
-                f"{where} does not answer ({_short_error(cause)}); nothing was lost, try again", True
+                f"{where} is unreachable ({_short_error(cause)}); nothing was lost; try again", True
             )
         if _error_number(cause) in (errno.ENOSPC, errno.EDQUOT):
             return RemoteFault(f"no space is left on the disk of {where or 'the project'}; make room", False)
@@ -177,10 +179,10 @@ def address_problem(address: str) -> str:
     """
     parts = urlsplit(address)
     if url_secrets.secret_problem(address, url_secrets.NAMED_USERS) and not parts.password:
-        return "holds a user; credentials are taken from the environment or from AWS's own files"
+        return "holds a user; set credentials in the environment or in AWS's own files"
     if not (parts.password or parts.query):
         return ""
-    return "holds a password or a query; credentials are taken from the environment or from AWS's own files"
+    return "holds a password or a query; set credentials in the environment or in AWS's own files"
 
 
 def set_remote(repo: Any, root: Path, remote: str, endpoint: str = "") -> None:

@@ -20,9 +20,9 @@ def explain_config(root: Path, error: Exception) -> str:
     """
     from dvc.config import Config, ConfigError
 
-    places = {str(Path(Config.get_dir(level)) / Config.CONFIG): "mend or remove it" for level in _OUTER}
-    places[f".dvc/{Config.CONFIG}"] = f"mend it, or restore it with `git checkout .dvc/{Config.CONFIG}`"
-    places[f".dvc/{Config.CONFIG_LOCAL}"] = "mend or remove it"
+    places = {str(Path(Config.get_dir(level)) / Config.CONFIG): "fix or remove it" for level in _OUTER}
+    places[f".dvc/{Config.CONFIG}"] = f"fix it, or restore it with `git checkout .dvc/{Config.CONFIG}`"
+    places[f".dvc/{Config.CONFIG_LOCAL}"] = "fix or remove it"
     for name, advice in places.items():
         try:
             Config.validate(Config.load_file(str(root.absolute() / name)))

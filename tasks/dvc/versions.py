@@ -48,7 +48,7 @@ def read_pointer(root: Path) -> dict[str, Any] | None:
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise UserError(_broken(path, "it is no text")) from error
+        raise UserError(_broken(path, "it is not text")) from error
     return parse_pointer(text, path)
 
 
@@ -64,7 +64,7 @@ def parse_pointer(text: str, path: Path) -> dict[str, Any]:
                 f"{POINTER}` or `--theirs`, then run again: the sources are read anew"
             ) from error
         mark = getattr(error, "problem_mark", None)
-        said = f"it is no YAML from line {mark.line + 1} on" if mark else "it is no YAML"
+        said = f"it is not valid YAML from line {mark.line + 1} on" if mark else "it is not valid YAML"
         raise UserError(_broken(path, said)) from error
     if found is None:
         raise UserError(_broken(path, "it is empty"))
@@ -73,7 +73,7 @@ def parse_pointer(text: str, path: Path) -> dict[str, Any]:
         int(meta.get("layout", 1))
         return {"md5": str(found["outs"][0]["md5"]), "meta": meta}
     except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
-        raise UserError(_broken(path, "it lacks outs with an md5, or its meta is none")) from error
+        raise UserError(_broken(path, "it has no outs with an md5, or its meta is none")) from error
 
 
 def _broken(path: Path, said: str) -> str:
@@ -201,7 +201,7 @@ def check_data(root: Path) -> tuple[dict[str, Any] | None, bool]:
             "data.dvc is not chatmill's (it has no `meta` with sources and rows): DVC tracks a data/ of your "
             "own. chatmill keeps its rows under that name; move yours first, as in `dvc move data my-data`, "
             "name that folder in the preset, and run again. If it was chatmill's and is damaged, "
-            "`git checkout data.dvc` brings it back"
+            "`git checkout data.dvc` restores it"
         )
     if foreign := data_folder.foreign_quarantine(data):
         raise UserError(data_folder.refusal_message(foreign))
@@ -214,7 +214,7 @@ def check_data(root: Path) -> tuple[dict[str, Any] | None, bool]:
             raise UserError(data_folder.refusal_message(foreign))
         if folder_hash(root) not in known:
             raise UserError(
-                f"data/{foreign[0]} is in no list of chatmill's, and data/ is no version of data.dvc; "
+                f"data/{foreign[0]} is in no list of chatmill's, and data/ is not a version of data.dvc; "
                 "nothing was changed. If no file in data/ is yours, remove data/ and run again: it is "
                 "made anew. Else move your files to another folder"
             )
@@ -362,8 +362,8 @@ def push_data(root: Path, remote: str, endpoint: str = "", doubted: bool = False
             keep_version(root, cache, version)
             if not remotes.copy_version(cache, store, version):
                 raise UserError(
-                    f"version {version[:12]} of data.dvc is not here whole, so it was not sent to {remote}; "
-                    "`chatmill ingest` makes it again"
+                    f"version {version[:12]} of data.dvc is not here whole, so it was not sent to "
+                    f"{remote}; recompute it with `chatmill ingest`"
                 )
 
     remotes.retry_action(action, remote)
@@ -383,7 +383,7 @@ def _keep_version(root: Path, store: Any, found: dict[str, str], content: bytes)
     for digest in remotes.damaged_hashes(store, sorted(places)):
         with places[digest].open("rb") as stream:
             if not remotes.store_object(store, digest, stream):
-                raise UserError(f"{places[digest]} changed while it was kept as a version; run again")
+                raise UserError(f"{places[digest]} changed while it was stored as a version; run again")
     if remotes.damaged_hashes(store, [_hash_of(content)]):
         remotes.store_object(store, _hash_of(content), BytesIO(content))
 

@@ -50,9 +50,7 @@ def _own_folder(folder: Path) -> Path:
     # Not stat(): another user may have placed a link to a folder of ours.
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
-        raise UserError(
-            f"{folder} is not a folder of yours alone; remove it, it holds locks and nothing else"
-        )
+        raise UserError(f"{folder} is accessible to other users; remove it, it contains only lock files")
     return folder
 
 

@@ -19,7 +19,7 @@ from tasks.project.paths import OUTPUT_DIGESTS
 MANIFEST = "manifest.json"
 # The manifest's own digest, in the manifest.
 SEAL = "manifest_digest"
-WAITS = "another run is making this stage; waiting for it"
+WAITS = "another run is computing this stage; waiting for it"
 # Suffixes of paths beside an output while it is made: the unfinished output, a view of its inputs, the lock.
 PART, VIEW, LOCK = ".part", ".view", ".lock"
 # Appended to the name of what is about to be removed; the next start removes what a kill left of it.
@@ -105,7 +105,7 @@ def verify_output(folder: Path, root: Path) -> dict[str, Any] | None:
     paths = [folder / name for name in sums]
     for path, found in zip(paths, file_sums(paths, root, cache=OUTPUT_DIGESTS), strict=True):
         if found != sums[path.relative_to(folder).as_posix()]:
-            raise DamagedOutput(f"{path} has another checksum than when it was made")
+            raise DamagedOutput(f"{path} does not match its checksum")
     return manifest
 
 
@@ -131,7 +131,7 @@ def usable_output(stage: str, folder: Path, root: Path, on_event: EventCallback)
     try:
         return verify_output(folder, root)
     except DamagedOutput as error:
-        on_event(Message(f"{stage}: {error}; the output is not used and made again"))
+        on_event(Message(f"{stage}: {error}; the output is recomputed"))
         return None
 
 
@@ -147,7 +147,7 @@ def _read_manifest_file(folder: Path) -> dict[str, Any] | None:
     except (ValueError, RecursionError) as error:
         raise DamagedOutput(f"{path} is not whole JSON") from error
     if not isinstance(found, dict) or found.get(SEAL) != manifest_digest(found):
-        raise DamagedOutput(f"{path} is not what was written")
+        raise DamagedOutput(f"{path} does not match its checksum")
     _compare_sizes(folder, found)
     return found
 

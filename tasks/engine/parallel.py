@@ -91,8 +91,7 @@ class ProcessPool:
         except BrokenProcessPool as error:
             self.end()
             raise UserError(
-                "a process that worked on the data was killed, most likely for want of memory; "
-                "set parallel.workers lower"
+                "a worker process was killed, most likely by a lack of memory; set parallel.workers lower"
             ) from error
         finally:
             if waiting:

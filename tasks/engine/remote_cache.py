@@ -44,7 +44,7 @@ class DamagedListing(UserError):
 class Store:
     """The outputs at a remote.
 
-    Unless the store is `needed`, a remote that does not answer is asked only once in a run.
+    Unless the store is `needed`, a remote that is unreachable is asked only once in a run.
     """
 
     root: Path
@@ -63,11 +63,9 @@ class Store:
         try:
             manifest = verify_output(folder, self.root)
         except DamagedOutput as error:
-            raise UserError(
-                f"{error}, so it is not shared; run again to make {output.stage} again"
-            ) from error
+            raise UserError(f"{error}, so it is not shared; run again to recompute {output.stage}") from error
         if manifest is None:
-            raise UserError(f"{folder} is missing; run again to make {output.stage} again")
+            raise UserError(f"{folder} is missing; run again to recompute {output.stage}")
 
         def action(remote: RemoteStore) -> None:
             path = remote.listing_path(output.stage, output.key)
@@ -194,7 +192,7 @@ class RemoteStore:
         except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
-            raise DamagedListing(f"{path} is not a listing of chatmill's")
+            raise DamagedListing(f"{path} is not a chatmill listing")
         return found
 
     def write_json(self, path: str, value: dict[str, Any]) -> None:
@@ -270,7 +268,7 @@ def _check_listing(
     except (KeyError, TypeError, AttributeError):
         same = inside = whole = False
     if not (same and inside and whole):
-        raise DamagedListing(f"{path} is not the listing of {stage} {key}")
+        raise DamagedListing(f"{path} does not list {stage} {key}")
     return manifest, objects, sums
 
 

@@ -100,7 +100,7 @@ def take_snapshot(root: Path) -> Snapshot | None:
         if read_sources(ORIGIN) == files:
             break
     else:
-        raise UserError(f"the sources in {ORIGIN} change while the run starts; start it again")
+        raise UserError(f"the sources in {ORIGIN} changed while the run started; start it again")
     digest = snapshot_digest(files)
     above = (root / SOURCE_SNAPSHOTS, *(root / SOURCE_SNAPSHOTS).parents)
     first = next((path.resolve() for path in reversed(above) if not path.exists()), None)
@@ -124,7 +124,7 @@ def use_snapshot(folder: Path) -> bool:
             return False
         if not folder.is_dir():
             raise UserError(
-                f"{folder} is not there on {socket.gethostname()}; every worker must see the project's "
+                f"{folder} does not exist on {socket.gethostname()}; every worker needs the project "
                 "folder under the same path"
             )
         import_from(folder)

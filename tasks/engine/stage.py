@@ -131,7 +131,7 @@ class Stage:
         manifest = read_manifest(Path(reference.path))
         if manifest is None:
             raise RuntimeError(
-                f"{reference.path} is gone or not whole; a new run makes {reference.stage} again"
+                f"{reference.path} is missing or incomplete; a new run recomputes {reference.stage}"
             )
         # Manifests of older versions of chatmill lack the checksums of single files; their outputs are still
         # valid.
@@ -258,7 +258,7 @@ class Stage:
                     check_output(inputs[name], context.root)
                 except DamagedOutput as error:
                     raise UserError(
-                        f"{error}, so {self.name} cannot use it; run again to make it again"
+                        f"{error}, so {self.name} cannot use it; run again to recompute it"
                     ) from error
 
     def _check_code(self, part: Path, imported: Mapping[str, str]) -> None:
@@ -268,7 +268,7 @@ class Stage:
             # The checkpoints go too, because that other code wrote them.
             shutil.rmtree(part)
             raise UserError(
-                f"{changed} changed while {self.name} was made, so its output is not kept; run again"
+                f"{changed} changed while {self.name} ran, so its output was discarded; run again"
             )
 
     def _describe_inputs(
@@ -339,10 +339,10 @@ class Stage:
             yield
         except OSError as error:
             if error.errno in _CLOSED and Path(error.filename or part).is_relative_to(part.parent.parent):
-                advice = "make it writable and run again: what is whole is kept"
+                advice = "make it writable and run again: finished outputs are kept"
                 raise file_error(error.filename or part.parent, "cannot be written", error, advice) from error
             if error.errno in BROKEN:
-                advice = "check the disk and run again: what is whole is kept"
+                advice = "check the disk and run again: finished outputs are kept"
                 place = error.filename or part.parent
                 raise file_error(place, "cannot be read or written", error, advice) from error
             if error.errno not in FULL:
@@ -350,9 +350,9 @@ class Stage:
             if not self.declares.resumes:
                 shutil.rmtree(part, ignore_errors=True)
             raise UserError(
-                f"the disk of {error.filename or part.parent} is full; make room and run again: "
-                f"what other stages made is kept, and {self.name} "
-                f"{'goes on from its last checkpoint' if self.declares.resumes else 'begins anew'}"
+                f"the disk of {error.filename or part.parent} is full; free disk space and run again: "
+                f"finished stages are kept, and {self.name} "
+                f"{'resumes from its last checkpoint' if self.declares.resumes else 'starts over'}"
             ) from error
 
 
@@ -374,7 +374,7 @@ def fetch_output(stage: str, key: str, context: StageContext, on_event: EventCal
     """
     if not (re.fullmatch("[a-z][a-z_]*", stage) and re.fullmatch("[0-9a-f]{8,64}", key)):
         raise UserError(
-            f"{stage[:80]!r} with the key {key[:80]!r} names no output of a stage; nothing was read"
+            f"{stage[:80]!r} with the key {key[:80]!r} does not name a stage output; nothing was read"
         )
     folder = context.root / ARTIFACTS / stage / key
     with exclusive_lock(folder.with_suffix(LOCK), on_event, WAITS):

@@ -201,9 +201,9 @@ def compare_scores(
     mine, best = tagged_score(tags), champions_score(tags, champion)
     stays = f"the champion, version {version}, stays: "
     if mine is None:
-        return False, f"{stays}this version does not say what its score measures"
+        return False, f"{stays}this version does not record what its score measures"
     if best is None:
-        why = why or "its version does not say what its score measures"
+        why = why or "its version does not record what its score measures"
         return False, f"{stays}the two cannot be compared, as {why}"
     if unlike := explain_incomparable(mine, best):
         return False, f"{stays}the two scores cannot be compared, as {f'{why}, and ' if why else ''}{unlike}"

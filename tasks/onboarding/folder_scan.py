@@ -124,7 +124,7 @@ def scan_folder(folder: Path, root: Path) -> FolderScan:
         UserError: The folder is missing or empty.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder} is not a folder; the one with your text, pairs and labels is right")
+        raise UserError(f"{folder} is not a folder; expected the folder with your text, pairs and labels")
     others: list[tuple[str, str]] = []
     unreadable: list[str] = []
     known: dict[Path, Guess] = {}
@@ -139,7 +139,7 @@ def scan_folder(folder: Path, root: Path) -> FolderScan:
             continue
         # A preset is UTF-8, so it cannot contain such a name.
         if not _is_unicode(name):
-            others.append((name, "its name is not UTF-8, so no preset can name it; rename it"))
+            others.append((name, "its name is not UTF-8; rename it"))
             continue
         if _file_ending(path) not in (*ENDINGS, CONFIGURATION):
             others.append((name, f"not one of {', '.join(ENDINGS)} (or these with .gz, .zst)"))
@@ -169,7 +169,7 @@ def scan_folder(folder: Path, root: Path) -> FolderScan:
                 globs = _find_globs(place, whole, folder, root)
                 sources.append(_read_rows(name, known[whole[0]], globs, whole, root, seen, withdrawn))
     if not known and not others:
-        raise UserError(f"{folder} holds no file; put your text, pairs and labels there")
+        raise UserError(f"{folder} contains no files; put your text, pairs and labels there")
     return FolderScan(sources, others, unreadable)
 
 
@@ -193,8 +193,8 @@ def check_place(folder: Path, root: Path) -> None:
             continue
         there = f"{name}/ of this project"
         raise UserError(
-            f"{folder} {relation} {there}, which chatmill writes to and empties; put your own files into a "
-            "folder beside it, such as texts/, and run `chatmill init texts`"
+            f"{folder} {relation} {there}, which chatmill writes to and empties; put your files "
+            "into another folder, such as texts/, and run `chatmill init texts`"
         )
 
 
@@ -303,7 +303,7 @@ def _guess_format(path: Path, name: str) -> Guess:
         return found
     if fitting:
         raise UserError(
-            f"{name}: may be {' or '.join(fitting)}; say which, as in {{name: ..., files: {name}, "
+            f"{name}: may be {' or '.join(fitting)}; set the format, as in {{name: ..., files: {name}, "
             f"format: {fitting[0]}}}"
         )
     raise UserError(f"{name}: {why_unknown(sample)}")
@@ -320,7 +320,7 @@ def _saved_sets(paths: Sequence[Path]) -> list[Path]:
 
 def _find_dataset(name: str) -> str:
     return (
-        "a data set that save_to_disk wrote; add it to data.sources as in "
+        "a data set of save_to_disk; add it to data.sources, as in "
         f"{{name: {yaml_text(slugify_name(Path(name).name))}, dataset: {yaml_text(name)}}}"
     )
 

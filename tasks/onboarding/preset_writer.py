@@ -46,13 +46,14 @@ class Measured:
 def measure_folder(found: FolderScan) -> Measured:
     """Split the rows that were read, train a trial tokenizer on them, and count its tokens.
 
-    Raises UserError if there is no text, or too little to hold any out.
+    Raises UserError if there is not text, or too little to hold any out.
     """
     texts = [row for row in found.of("text") if isinstance(row, Text)]
     if not texts:
         there = ", ".join(f"{found.count(kind)} {kind}" for kind in TYPES if found.count(kind)) or "nothing"
         raise UserError(
-            f"there is no text to learn language from ({there} in {len(found.sources)} sources); add .txt or "
+            f"there is not text to learn language from ({there} in {len(found.sources)} sources); "
+            "add .txt or "
             ".md files, or rows with the key text"
         )
     split = choose_split(found)
@@ -113,8 +114,8 @@ def choose_split(found: FolderScan) -> SplitParameters:
     if good is None:
         documents = found.count("text")
         raise UserError(
-            f"{documents} documents of {found.text_bytes():,} bytes are too little: some must be held out "
-            "for validation and for the test; add text"
+            f"{documents} documents of {found.text_bytes():,} bytes are too little to hold out text "
+            "for validation and test; add text"
         )
     return good
 
@@ -137,7 +138,7 @@ def _trial_tokenizer(texts: Sequence[str], wanted: int) -> Tokenizer:
             return train_tokenizer(sample, size)
         except UserError:
             continue
-    raise UserError("the text has hardly two words alike, so no vocabulary can be learned from it; add text")
+    raise UserError("hardly any word repeats, so no vocabulary can be learned; add text")
 
 
 def _first_texts(texts: Iterable[str], characters: int) -> list[str]:
@@ -395,7 +396,7 @@ def _validation_section(measured: Measured, allowed: Allowed | None) -> list[str
             f"  # A run goes on without these rows: {yaml_comment(reason)}" for reason in allowed.reasons
         ]
         lines.append(
-            f"  max_bad_fraction: {allowed.share:g} # the share of a kind's rows that may be set aside"
+            f"  max_bad_fraction: {allowed.share:g} # the share of a kind's rows that may be quarantined"
         )
     return ["", "validate:", *lines] if lines else []
 

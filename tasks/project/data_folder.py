@@ -34,8 +34,8 @@ FORMER = tuple(f"{kind}.jsonl" for kind in KINDS)
 _PIECE = 1 << 20
 _FIRST = b'{"id":"'  # what a canonical row begins with
 _ADVICE = (
-    "chatmill replaces all that is in data/, so files of your own belong elsewhere: move them to another "
-    "folder, as in `mv data my-texts && mkdir data`, name that folder in the preset, and run again"
+    "chatmill replaces everything in data/; move your files to another folder, as in `mv data "
+    "my-texts && mkdir data`, name that folder in the preset, and run again"
 )
 
 
@@ -124,10 +124,10 @@ def check_place(root: Path) -> Path:
     data = root / "data"
     if data.is_symlink() and not data.exists():
         raise UserError(
-            f"data is a link to {os.readlink(data)}, which is not there; mount or create that folder"
+            f"data is a link to {os.readlink(data)}, which does not exist; mount or create that folder"
         )
     if data.exists() and not data.is_dir():
-        raise UserError(f"data is a file, and chatmill keeps its rows in a folder of that name. {_ADVICE}")
+        raise UserError(f"data is a file, but chatmill needs a folder of that name. {_ADVICE}")
     return data
 
 
@@ -152,7 +152,9 @@ def replace_rows(root: Path, files: Mapping[str, Path], hashes: Mapping[str, str
         Damaged: A file does not have its MD5. data/ is unchanged.
     """
     if strange := [name for name in files if not SHARD.fullmatch(name)]:
-        raise UserError(f"the version holds {strange[0]!r}, which is no file of rows; nothing was written")
+        raise UserError(
+            f"the version contains {strange[0]!r}, which is not a file of rows; nothing was written"
+        )
     data = check_place(root)
     if foreign := foreign_files(data):
         raise UserError(refusal_message(foreign))
@@ -165,7 +167,7 @@ def replace_rows(root: Path, files: Mapping[str, Path], hashes: Mapping[str, str
             for name, path in files.items():
                 found = copy_file(path, part / name)
                 if hashes is not None and found != hashes[name]:
-                    raise Damaged(f"{path} has the MD5 {found}, and {hashes[name]} is right")
+                    raise Damaged(f"{path} has the MD5 {found}, expected {hashes[name]}")
             # A kill between here and the end leaves old and new files: all of them are chatmill's.
             list_files(data, {*_listed_files(data), *files})
             # This rename is the point of no return: `new` exists only with complete rows.
@@ -249,11 +251,11 @@ def explain_disk_errors(data: Path) -> Iterator[None]:
     except OSError as error:
         place = error.filename or data
         todo = {
-            errno.ENOSPC: "make room, and run again",
-            errno.EDQUOT: "make room, and run again",
-            errno.EROFS: "mount it so that it can be written, and run again",
+            errno.ENOSPC: "free disk space and run again",
+            errno.EDQUOT: "free disk space and run again",
+            errno.EROFS: "mount it read-write and run again",
             errno.EACCES: "make it writable, and run again",
             errno.EPERM: "make it writable, and run again",
-            errno.EIO: "the disk has a fault: look at the system's log, and run again",
-        }.get(error.errno or 0, "mend that, and run again")
+            errno.EIO: "the disk reports errors: check the system log and run again",
+        }.get(error.errno or 0, "fix that, and run again")
         raise file_error(place, "cannot be written or read", error, todo) from error

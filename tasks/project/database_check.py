@@ -23,8 +23,8 @@ CHECK_SECONDS = 10.0
 _OWN = "sqlite"
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _ADVICE = (
-    "put it back, or `chatmill restore BACKUP` brings a backup's records back; to begin with an empty "
-    f"registry instead, move {STORES} and {MLFLOW_FOLDER} elsewhere as well"
+    "put it back, or restore a backup with `chatmill restore BACKUP`; to start with an empty "
+    f"registry, also move {STORES} and {MLFLOW_FOLDER} elsewhere"
 )
 
 
@@ -40,7 +40,7 @@ def fault_in(path: Path, wait: float = LOCK_SECONDS) -> str:
     """
     with path.open("rb") as file:
         if file.read(len(HEADER)) != HEADER:
-            return "it does not begin as a database does"
+            return "it has no database header"
     deadline = time.monotonic() + wait + CHECK_SECONDS
     # A process that was killed during a write left a journal. The first process that opens the database for
     # writing rolls the unfinished write back; with mode "ro" that would fail.
@@ -63,9 +63,8 @@ def fault_in(path: Path, wait: float = LOCK_SECONDS) -> str:
             ) from error
         if "readonly" in str(error):
             raise UserError(
-                f"a process was killed while it wrote {_display_path(path)}; run a command as a "
-                f"user who may write "
-                "there"
+                f"a process was killed while writing {_display_path(path)}; run a command as a user "
+                "with write access"
             ) from error
         if isinstance(error, sqlite3.OperationalError) and "unable to open" in str(error):
             raise UserError(
@@ -89,7 +88,7 @@ def check_mlflow_database(root: Path) -> None:
         if known_experiments(root / STORES, _OWN) or (files.is_dir() and any(files.iterdir())):
             state = "is empty" if path.exists() else "is missing"
             raise UserError(
-                f"{MLFLOW_DATABASE}, which held the registry of models, their history and costs, {state}; "
+                f"{MLFLOW_DATABASE}, which contained the model registry, its history and costs, {state}; "
                 f"{_ADVICE}"
             )
         return
@@ -98,8 +97,8 @@ def check_mlflow_database(root: Path) -> None:
         return
     if fault := fault_in(path):
         raise UserError(
-            f"{MLFLOW_DATABASE}, which holds the registry of models, their history and costs, is damaged "
-            f"({fault}); {_ADVICE}"
+            f"{MLFLOW_DATABASE}, which contains the model registry, its history and costs, is "
+            f"damaged ({fault}); {_ADVICE}"
         )
     with suppress(OSError):
         _write_state(root / DATABASE_CHECKS, {str(MLFLOW_DATABASE): stamp})
@@ -127,10 +126,9 @@ def replace_prefect_database(root: Path) -> str:
         if (old := path.with_name(path.name + suffix)).exists():
             old.replace(aside.with_name(aside.name + suffix))
     return (
-        f"Prefect's database was damaged ({fault}); it is kept as {_display_path(aside)} and a "
-        f"new one is made. "
-        "Past runs are missing on Prefect's pages; run again what waited for a person's approval, and "
-        "`chatmill notify` again where messages are sent"
+        f"Prefect's database was damaged ({fault}); it is kept as {_display_path(aside)}, and a "
+        "new one was created. Prefect's pages no longer show past runs; repeat runs that waited for "
+        "approval, and repeat `chatmill notify`"
     )
 
 
@@ -174,8 +172,8 @@ def check_experiment(record: Path, key: str, name: str, found: str) -> None:
         where = str(MLFLOW_DATABASE) if key == _OWN else key
         what = "no longer has" if not found else "has another"
         raise UserError(
-            f"MLflow's store {where} {what} experiment {name!r}: it was emptied or replaced, and the "
-            f"registry of models with its history is not in it; {_ADVICE}"
+            f"MLflow's store {where} {what} experiment {name!r}: the store was emptied or replaced, "
+            f"and lacks the model registry and its history; {_ADVICE}"
         )
     if found and not before:
         with suppress(OSError):

@@ -69,7 +69,7 @@ def move_to_cache(root: Path) -> list[str]:
 
 def moved_notice(names: list[str]) -> str:
     """Return the sentence that tells a person what `move_to_cache` moved."""
-    return f"moved {', '.join(names)} from {RECORDS}/ to {CACHE}/: what lies there can be computed again"
+    return f"moved {', '.join(names)} from {RECORDS}/ to {CACHE}/, whose files can be recomputed"
 
 
 def _former_paths(root: Path) -> Iterator[tuple[Path, Path]]:
@@ -92,7 +92,7 @@ def _check_idle(root: Path) -> None:
             except BlockingIOError:
                 raise UserError(
                     f"a run that an earlier version of chatmill started still writes to {RECORDS}; "
-                    f"let it end or stop it, and run this again"
+                    f"wait until it ends or stop it, then run this again"
                 ) from None
 
 

@@ -32,13 +32,15 @@ def check_folder(folder: Path, signs: Sequence[str] = ()) -> None:
     """Raise UserError for a folder that chatmill did not create, unless it is empty or missing."""
     if not folder.is_dir():
         if folder.exists() or folder.is_symlink():
-            raise UserError(f"{folder} is no folder, and chatmill keeps one of that name; move it elsewhere")
+            raise UserError(
+                f"{folder} is not a folder, but chatmill needs one of that name; move it elsewhere"
+            )
         return
     there = sorted(os.listdir(folder))
     if there and not {MARKER, *signs} & set(there):
         raise UserError(
-            f"{folder} holds {there[0]} and was not created by chatmill, which replaces a folder of that "
-            "name; move it elsewhere and run again"
+            f"{folder} holds {there[0]} and was not created by chatmill, which would replace it; "
+            "move it elsewhere and run again"
         )
 
 
@@ -69,10 +71,7 @@ def leads_elsewhere(root: Path, folder: Path) -> bool:
 
 def marker_advice(folder: Path) -> str:
     """Return why `gc` removes nothing from a folder that leads elsewhere, and how to allow it."""
-    return (
-        "a link or another disk, where files may be somebody's own; "
-        f"`touch {folder}/{MARKER}` lets chatmill gc there"
-    )
+    return f"a link or another disk, which may contain other files; `touch {folder}/{MARKER}` allows gc there"
 
 
 def replace_folder(source: Path | None, target: Path, is_ours: Callable[[str], bool]) -> None:
@@ -89,7 +88,7 @@ def replace_folder(source: Path | None, target: Path, is_ours: Callable[[str], b
     for name in _entry_names(target):
         if name != MARKER and not is_ours(name):
             raise UserError(
-                f"{target}/{name} is not a file that chatmill wrote, and chatmill replaces that folder; move "
+                f"{target}/{name} is not a file of chatmill, which would replace that folder; move "
                 "the file elsewhere and run again"
             )
     if target.is_dir():

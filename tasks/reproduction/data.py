@@ -71,7 +71,7 @@ def place_data(
     known = _data_parameters(data)
     if known and _all_here(known, root) and recorded in _current_digests(known, root, project):
         (project / versions.POINTER).unlink(missing_ok=True)
-        return Placed(given, f"read again from its sources, which are as they were{since}")
+        return Placed(given, f"read again from its unchanged sources{since}")
     if version and versions.checkout_version(root, version, project, remote, endpoint):
         meta = {
             "sources": recorded,
@@ -85,15 +85,15 @@ def place_data(
         # A preset that pins a version of the data must pin the one that was placed.
         if (pinned := recorded_key(preset, "data.pinned_version").removeprefix("data.")) in data:
             data[pinned] = version
-        return Placed(given, f"its version in DVC stands for its sources{since}")
+        return Placed(given, f"its version in DVC replaces its sources{since}")
     # Last, because it needs the network, and the sources' servers may be gone.
     if known and recorded in _current_digests(known, root, project):
         (project / versions.POINTER).unlink(missing_ok=True)
         return Placed(given, f"fetched again from its sources{since}")
     where = f" nor at {remote}" if remote else ""
     raise UserError(
-        f"the data of that run, version {version[:_SHOWN] or 'not known'}, is not in DVC's cache{where}, "
-        "and its sources are gone or have changed"
+        f"the data of that run, version {version[:_SHOWN] or 'unknown'}, is not in DVC's cache{where}, "
+        "and its sources are missing or changed"
     )
 
 
@@ -179,7 +179,7 @@ def _withdraw_as_then(root: Path, project: Path, ingest: Mapping[str, Any] | Non
         file.write_text("".join(f"{line.line}\n" for line in lines), encoding="utf-8")
     now = read_withdrawn(root)
     since = now.ids - then.ids or now.annotators - then.annotators
-    return "; rows that were withdrawn since are among it" if since else ""
+    return "; it contains rows that were withdrawn since" if since else ""
 
 
 def _recorded_counts(ingest: Mapping[str, Any] | None) -> dict[str, int]:

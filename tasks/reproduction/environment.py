@@ -42,7 +42,10 @@ def prepare_interpreter(
     with folder.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not _is_whole(folder):
-            say(f"the packages of its lock go to {folder.relative_to(root)}; this takes minutes, once")
+            say(
+                f"installing the packages of its lock file in {folder.relative_to(root)}; this "
+                "takes minutes, once"
+            )
             try:
                 _make_environment(folder, project / LOCK, environment)
             except BaseException:
@@ -76,8 +79,7 @@ def _make_environment(folder: Path, lock: Path, environment: Mapping[str, str]) 
         if done.returncode:
             raise UserError(
                 f"the packages of that commit's {LOCK} could not be installed "
-                f"({_pip_error(done)}); with them at "
-                "hand, or a network, the same command goes on"
+                f"({_pip_error(done)}); provide them or a network connection; the same command then resumes"
             )
     # Last, as the mark that the installation was not interrupted.
     (folder / _WHOLE).write_text(platform.python_version())
@@ -86,4 +88,4 @@ def _make_environment(folder: Path, lock: Path, environment: Mapping[str, str]) 
 def _pip_error(done: subprocess.CompletedProcess[str]) -> str:
     lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
     told = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR")]
-    return (told or lines or ["pip does not say why"])[-1].strip()
+    return (told or lines or ["pip gave no reason"])[-1].strip()

@@ -55,15 +55,15 @@ def check_trusted(root: Path, run: str, code: Code, preset: Mapping[str, Any]) -
     known_code = _is_known(root, _code_digest(code))
     if code.diff and not known_code:
         raise UserError(
-            f"run {run} was made of code with changes, and this host has no record of that diff: another "
-            "host or an older chatmill made the run, or its diff was changed in MLflow; read git.diff of "
-            f"that run on MLflow's page, then `chatmill reproduce {run} --trust` runs it"
+            f"run {run} used changed code, and this host has no record of that diff: another host "
+            "or an older version made the run, or its diff was changed in MLflow; read git.diff of "
+            f"that run in MLflow, then run it with `chatmill reproduce {run} --trust`"
         )
     # A commit on a local branch or tag was fetched or made by the user, so it is trusted.
     if not known_code and not is_on_branch(root, code.commit):
         raise UserError(
-            f"commit {code.commit[:_SHOWN]} of run {run} is in no branch or tag of this repository, and this "
-            "host has no record that it ran it; read it with `git show`, then give --trust to run it"
+            f"commit {code.commit[:_SHOWN]} of run {run} is in no branch or tag of this repository, "
+            "and this host has no record of running it; read it with `git show`, then run it with --trust"
         )
     if _is_known(root, _preset_digest(preset)):
         return
@@ -71,9 +71,9 @@ def check_trusted(root: Path, run: str, code: Code, preset: Mapping[str, Any]) -
     remote, endpoint = str(asked.get("remote") or ""), str(asked.get("endpoint") or "")
     if (remote or endpoint) and (remote, endpoint) not in _own_remotes(root):
         raise UserError(
-            f"the preset of run {run} reads data from {remote} {endpoint}, which no preset in configs/ "
-            "names, and this host has no record that it ran that preset; give --trust to use your "
-            "credentials there"
+            f"the preset of run {run} reads data from {remote} {endpoint}, which no preset in "
+            "configs/ names, and this host has no record of running that preset; use --trust to use "
+            "your credentials there"
         )
 
 
@@ -85,10 +85,12 @@ def check_plain(run: str, code: Code, data: str, preset: Mapping[str, Any]) -> N
     """
     for value, right, what in ((code.commit, COMMIT, "commit"), (data, DATA_HASH, "hash of its data")):
         if value and not right.fullmatch(value):
-            raise UserError(f"run {run} has {value[:40]!r} for the {what} in MLflow; that is none")
+            raise UserError(f"run {run} has {value[:40]!r} for the {what} in MLflow, which is invalid")
     data_section = preset.get("data")
     if not isinstance(data_section, Mapping) or not isinstance(data_section.get("sources"), list):
-        raise UserError(f"run {run} has a preset.json in MLflow that is no preset: it lists no data.sources")
+        raise UserError(
+            f"run {run} has a preset.json in MLflow that is not a preset: it lists no data.sources"
+        )
 
 
 def _is_known(root: Path, digest: str) -> bool:

@@ -84,31 +84,29 @@ def read_original(client: MlflowClient, name: str) -> Original:
     if parent.info.status != "FINISHED":
         raise UserError(
             f"run {run[:_SHOWN]} did not finish ({parent.info.status.lower()}); "
-            "one that finished can be made again"
+            "one that finished can be reproduced"
         )
     commit = tags.get("git.commit", "")
     if commit in ("", UNKNOWN):
         why = tags.get("git.problem") or "it was made outside of git"
         raise UserError(
-            f"the code of run {run[:_SHOWN]} is not known, so it cannot be brought back ({why}); runs in a "
-            "repository that git reads can be made again"
+            f"the code of run {run[:_SHOWN]} is unknown, so it cannot be restored ({why}); runs in a "
+            "repository that git reads can be reproduced"
         )
     if (dirty := tags.get("git.dirty")) not in ("true", "false"):
         why = tags.get("git.problem") or f"git.dirty is {dirty}"
         raise UserError(
-            f"it is not known whether the code of run {run[:_SHOWN]} was changed, so it cannot be brought "
-            f"back ({why})"
+            f"it is unknown whether the code of run {run[:_SHOWN]} was changed, so it cannot be "
+            f"restored ({why})"
         )
     preset = read_artifact(client, run, "preset.json")
     if preset is None:
-        raise UserError(
-            f"run {run[:_SHOWN]} has no preset.json in MLflow any more; its configuration is gone"
-        )
+        raise UserError(f"run {run[:_SHOWN]} has no preset.json in MLflow; its configuration is lost")
     diff = artifact_text(client, run, "git.diff") if dirty == "true" else ""
     if dirty == "true" and not (diff or "").strip():
         raise UserError(
-            f"run {run[:_SHOWN]} was of changed code, and its git.diff is gone from MLflow or empty; without "
-            "it another program would be run"
+            f"run {run[:_SHOWN]} used changed code, but its git.diff is missing in MLflow or empty; "
+            "without it the code would differ"
         )
     found = child_runs(client, parent)
     # Several stages name the same data; the first that names any is enough.
@@ -177,16 +175,16 @@ def checked_out(
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UserError(
-                f"run {original.run[:_SHOWN]} is being reproduced already; let it finish"
+                f"run {original.run[:_SHOWN]} is being reproduced already; wait until it ends"
             ) from error
         ready = _finished_result(folder)
         if ready:
-            say(f"going on from {_display_path(folder, root)}, where this was interrupted")
+            say(f"resuming from {_display_path(folder, root)}, where this was interrupted")
         else:
             with_diff = " with its diff" if original.code.diff else ""
-            say(f"bringing back commit {original.code.commit[:_SHOWN]}{with_diff}")
+            say(f"restoring commit {original.code.commit[:_SHOWN]}{with_diff}")
             ready = _prepare_checkout(root, original, folder)
-        say(f"its data, {original.data[:_SHOWN]}: {ready.data}; what follows is shown by its own code")
+        say(f"its data, {original.data[:_SHOWN]}: {ready.data}; its own code prints what follows")
         try:
             yield ready
         except UserError:
@@ -195,7 +193,7 @@ def checked_out(
             raise
         if keep:
             (folder / READY).unlink()
-            say(f"all of it stays in {_display_path(folder, root)}, until the run is reproduced again")
+            say(f"all files stay in {_display_path(folder, root)} until the next reproduction of this run")
         else:
             _remove_checkout(root, folder)
         folder.with_suffix(".lock").unlink()
@@ -273,7 +271,7 @@ def _drift_as_then(client: MlflowClient, original: Original, checkout: Checkout)
         None,
     )
     if found is None:
-        return {"drift": f"what champion {version} was then, MLflow does not hold any more"}
+        return {"drift": f"MLflow no longer has the champion of then, version {version}"}
     try:
         brought = fetch_reference_version(
             found, client, client.tracking_uri, checkout.project, lambda event: None
@@ -281,7 +279,7 @@ def _drift_as_then(client: MlflowClient, original: Original, checkout: Checkout)
     except DamagedModel as error:
         return {"drift": str(error)}
     if brought is None:
-        return {"drift": f"the profile of champion {version}'s data is gone from MLflow"}
+        return {"drift": f"the profile of champion {version}'s data is missing in MLflow"}
     _set_preset_key(checkout, "drift.reference_output", found.key)
     return {}
 
@@ -300,7 +298,7 @@ def _evaluate_as_then(client: MlflowClient, original: Original, checkout: Checko
                     return dict.fromkeys(FOLLOW_EVALUATE, str(error))
                 _set_preset_key(checkout, "registry.compare_with", found.key)
                 return {}
-    why = "the champion's model that was scored beside it is gone from MLflow"
+    why = "the champion's model that was scored beside it is missing in MLflow"
     return dict.fromkeys(FOLLOW_EVALUATE, why)
 
 
@@ -377,7 +375,7 @@ def make_anew(
     if code:
         done = [each.stage for each in original.stages if each.stage in made]
         after = f"after {done[-1]}" if done else "before its first stage was done"
-        raise Failed(f"the run of that code ended {after} with exit code {code}; see above for what it said")
+        raise Failed(f"the run of that code ended {after} with exit code {code}; see its output above")
     return made
 
 

@@ -115,14 +115,15 @@ def verdict_sentence(verdicts: Sequence[StageVerdict]) -> str:
     no = "".join(f"; {each.stage} is left out: {each.why}" for each in verdicts if each.says == _LEFT_OUT)
     verdicts = [each for each in verdicts if each.says != _LEFT_OUT]
     if says == IDENTICAL:
-        return f"identical: all {len(verdicts)} stages came out in the same bits{no}"
+        stages = "the one stage has" if len(verdicts) == 1 else f"all {len(verdicts)} stages have"
+        return f"identical: {stages} identical bits{no}"
     first = next(each for each in verdicts if each.says != IDENTICAL)
     same = sum(each.says == IDENTICAL for each in verdicts)
     cause = f"bits differ from {first.stage} on: {inputs_in_words(first)}"
     if says == EQUIVALENT:
         return (
-            f"equivalent: {same} of {len(verdicts)} stages in the same bits, the others' figures within "
-            f"their tolerance; {cause}{no}"
+            f"equivalent: {same} of {len(verdicts)} stages have identical bits, the metrics of "
+            f"the others are within tolerance; {cause}{no}"
         )
     worst = next(each for each in verdicts if each.says == DIVERGED)
     return f"diverged at {worst.stage}: {worst.why}; {cause}{no}"
@@ -132,8 +133,8 @@ def inputs_in_words(verdict: StageVerdict, most: int = 4) -> str:
     """Return the differences in the inputs of a stage, in words."""
     if not verdict.differ:
         return (
-            "of its code, data, parameters, packages, device and threads nothing differs that was recorded, "
-            "so it does not repeat itself here"
+            "no recorded difference in code, data, parameters, packages, device or threads, so "
+            "this stage is not deterministic here"
         )
     told = [
         f"{each.kind} {each.name} {_brief_value(each.before)} → {_brief_value(each.now)}".replace("  ", " ")
@@ -150,11 +151,11 @@ def _judge_stage(
     environments: tuple[Mapping[str, str], Mapping[str, str]],
 ) -> StageVerdict:
     if now is None:
-        return StageVerdict(before.stage, DIVERGED, "it was not made this time")
+        return StageVerdict(before.stage, DIVERGED, "it was not computed this time")
     if before.digest == now.digest:
         return StageVerdict(before.stage, IDENTICAL, "")
     if _same_rows(before, now):
-        return StageVerdict(before.stage, IDENTICAL, "the rows; where they were found is told otherwise")
+        return StageVerdict(before.stage, IDENTICAL, "identical rows; only their recorded origins differ")
     figures = tuple(_differing_metrics(before, now, repeated))
     differ = tuple(_differing_inputs(before, now, environments))
     beyond = [figure for figure in figures if not figure.within]
@@ -164,7 +165,7 @@ def _judge_stage(
     why = f"in other bits ({files}); " if files else "in other bits; "
     learned = max((figure.learned for figure in figures), default=0)
     how = f"learned from {learned} repetitions" if learned else "the default"
-    why += f"figures within their tolerance, {how}" if figures else "the same figures"
+    why += f"metrics within tolerance, {how}" if figures else "the same metrics"
     return StageVerdict(before.stage, EQUIVALENT, why, figures, differ)
 
 

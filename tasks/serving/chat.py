@@ -60,27 +60,28 @@ def resolve_model(name: str, root: Path, champion: Path | None = None) -> Path:
     if name in makers:
         summary = root / SUMMARY
         if not summary.exists():
-            raise UserError("there is no run here yet; `chatmill run` makes the models to chat with")
+            raise UserError("there is no run yet; train models with `chatmill run`")
         try:
             stages = {
                 entry["name"]: str(entry["key"]) for entry in json.loads(summary.read_bytes())["stages"]
             }
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise UserError(f"{summary} is damaged; `chatmill run` writes it again") from error
+            raise UserError(f"{summary} is damaged; `chatmill run` rewrites it") from error
         key = stages.get(makers[name])
         # By key: the recorded path is that of the project's folder at that time, which may have moved.
         output = root / ARTIFACTS / makers[name] / key if key else None
         try:
             whole = output and verify_output(output, root)
         except DamagedOutput as error:
-            raise UserError(f"{error}; `chatmill run` makes the model again") from error
+            raise UserError(f"{error}; `chatmill run` recomputes the model") from error
         if not output or not whole:
-            raise UserError(f"the last run left no {name} model; `chatmill run` makes it")
+            raise UserError(f"the last run left no {name} model; train it with `chatmill run`")
         return output / "model"
     if is_champion(name):
         if champion is None:
             raise UserError(
-                "no model has passed the gate yet; `chatmill models` shows why, --model aligned talks"
+                "no model has passed the gate yet; `chatmill models` shows why, and --model aligned "
+                "uses the last one"
             )
         return champion
     folder = Path(name)

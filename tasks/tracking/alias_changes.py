@@ -155,7 +155,11 @@ def all_moves(tags: Mapping[str, str], holder: str) -> list[AliasChange]:
 
 
 def _unseen_moves(before: str, now: str, first: bool) -> AliasChange:
-    why = "champion before moves were kept" if first else "moved by other means, such as MLflow's page"
+    why = (
+        "champion before the history began"
+        if first
+        else "changed outside chatmill, for example on MLflow's page"
+    )
     return AliasChange(before, now, ELSEWHERE, "", why, "")
 
 

@@ -118,8 +118,7 @@ def find_version_asked(versions: Iterable[Any], wanted: str) -> Any:
     if len(found) > 1:
         meant = [version_address(version) for version in found]
         raise UserError(
-            f"more than one version is meant ({', '.join(meant)}); "
-            f"name one, as in `chatmill approve {meant[0]}`"
+            f"several versions match ({', '.join(meant)}); name one, as in `chatmill approve {meant[0]}`"
         )
     return found[0]
 

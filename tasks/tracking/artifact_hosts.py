@@ -50,7 +50,6 @@ def check_artifact_host(address: str, server: str) -> None:
     found = "" if AMBIGUOUS.search(place) else origin(address)
     if not found or found not in {origin(server), *_servers}:
         raise UserError(
-            f"MLflow has files of a run at {display_url(address)}, and that host is not MLflow's "
-            f"server; nothing "
-            "was sent there. If the host is yours, list it with your other servers in CHATMILL_SERVERS"
+            f"MLflow has files of a run at {display_url(address)}, which is not MLflow's server; "
+            "nothing was sent there. To trust this host, add it to CHATMILL_SERVERS"
         )

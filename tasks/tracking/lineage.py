@@ -57,12 +57,13 @@ def model_run(client: MlflowClient, name: str) -> tuple[str, str]:
             experiment_ids(client), wanted, max_results=1, order_by=["start_time DESC"]
         )
         if not found:
-            raise UserError("no run has made an aligned model yet: `chatmill run` makes one")
+            raise UserError("no run has produced an aligned model yet; `chatmill run` trains one")
         # The newest run may have reused the model; its files are in the run that made it.
         return found[0].data.tags.get("chatmill.reuses") or found[0].info.run_id, ""
     if not is_version(name):
         raise UserError(
-            f"{name!r} is no model: give {CHAMPION}, a version's number or {ALIGNED}; with several products "
+            f"{name!r} is not a model: give {CHAMPION}, a version's number or {ALIGNED}; with "
+            "several products "
             f"NAME/{CHAMPION} or NAME/NUMBER"
         )
     version = find_version(client, name)
@@ -169,13 +170,15 @@ def trace_model(client: MlflowClient, name: str, root: Path) -> dict[str, Any]:
     """Return all that is known about the origin of a model.
 
     Raises:
-        UserError: There is no such model, or its run is gone from MLflow.
+        UserError: There is no such model, or its run is missing in MLflow.
     """
     held, address = model_run(client, name)
     product, version = split_address(address)
     made = run_or_none(client, held)
     if made is None:
-        raise UserError(f"MLflow no longer has the run {held} that made {name}: nothing leads further back")
+        raise UserError(
+            f"MLflow no longer has the run {held} that produced {name}, so its lineage is unknown"
+        )
     parent = run_or_none(client, made.data.tags.get(PARENT, ""))
     runs = upstream_runs(child_runs(client, parent), held) if parent else [made]
     made_by = maker_runs(client, runs)

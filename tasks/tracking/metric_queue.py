@@ -59,10 +59,10 @@ class MetricQueue:
             late = self.trying and time.monotonic() - self.trying > LATE_SECONDS
             if late and not self.told:
                 self.told = True
-                return f"MLflow does not answer; {len(self.held):,} figures are held, and sent when it does"
+                return f"MLflow is unreachable; {len(self.held):,} metrics are queued and sent later"
             if self.told and not self.trying:
                 self.told = False
-                return "MLflow answers again; what was held is sent"
+                return "MLflow is reachable again; queued metrics are sent"
         return ""
 
     def flush_metrics(
@@ -71,11 +71,11 @@ class MetricQueue:
         """Wait until all metrics are sent.
 
         Args:
-            say: Receives messages about a server that does not answer.
+            say: Receives messages about a server that is unreachable.
             patience: Seconds to wait at most.
 
         Raises:
-            RuntimeError: MLflow has not answered for that long.
+            RuntimeError: MLflow has been unreachable for that long.
             Exception: MLflow refused a request; its error is raised unchanged.
         """
         deadline = time.monotonic() + patience
@@ -96,8 +96,8 @@ class MetricQueue:
                 return
             if time.monotonic() > deadline:
                 raise RuntimeError(
-                    f"MLflow has not answered for {patience / 60:.0f} minutes, and {count:,} figures "
-                    "wait for it; the next start sends them"
+                    f"MLflow has been unreachable for {patience / 60:.0f} minutes, and {count:,} "
+                    "metrics are queued; the next start sends them"
                 )
 
     def _send_batches(self) -> None:

@@ -100,14 +100,14 @@ def _verdict_lines(tags: Mapping[str, str]) -> Iterator[str]:
 
 def _lineage_lines(found: Mapping[str, Any]) -> Iterator[str]:
     dirty = {True: ", with changes (`git.diff` in the pipeline run)", False: ", nothing changed"}
-    yield f"Pipeline run `{found['pipeline_run'] or 'not known'}`"
+    yield f"Pipeline run `{found['pipeline_run'] or 'unknown'}`"
     yield ""
-    changed = dirty.get(found["git_diff"], "; whether it was changed is not known")
+    changed = dirty.get(found["git_diff"], "; unknown whether it was changed")
     why = f" ({as_markdown(found['git_problem'])})" if found.get("git_problem") else ""
-    yield f"- code: commit `{found['git_commit'] or 'not known'}`{changed}{why}"
-    yield f"- data: DVC hash `{found['data_hash'] or 'not known'}`"
+    yield f"- code: commit `{found['git_commit'] or 'unknown'}`{changed}{why}"
+    yield f"- data: DVC hash `{found['data_hash'] or 'unknown'}`"
     environment = found["environment"]
-    lock, device = environment["lock"] or "not known", environment["device"] or "not known"
+    lock, device = environment["lock"] or "unknown", environment["device"] or "unknown"
     yield f"- environment: lock file `{lock}`, device {device}"
     yield from ("", "Stages:", "", "| stage | key | | commit |", "|---|---|---|---|")
     for stage in found["stages"]:

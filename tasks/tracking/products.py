@@ -46,11 +46,11 @@ def product_named(name: str) -> Product:
         UserError: No registered model can have this name.
     """
     if is_blank(name):
-        raise UserError("registry.model is empty and so is the preset's name; set one of them")
+        raise UserError("registry.model and the preset's name are both empty; set one of them")
     model = "".join(_escaped(letter) for letter in name)
     if len(model) > _LONGEST or model in (".", ".."):
         raise UserError(
-            f"{name[:40]!r} cannot name a registered model in MLflow; set registry.model to a name of 1 to "
+            f"{name[:40]!r} is not a valid model name in MLflow; set registry.model to a name of 1 to "
             f"{_LONGEST} letters"
         )
     return Product(name, model)
@@ -99,7 +99,7 @@ def find_product(products: Iterable[Product], wanted: str = "", example: str = C
             raise UserError(f"there is no product {wanted!r}; there are: {names}")
         return found[0]
     if not there:
-        raise UserError("no model is registered yet; `chatmill run` registers what it makes")
+        raise UserError("no model is registered yet; `chatmill run` registers one")
     if len(there) > 1:
         names = ", ".join(product.name for product in there)
         one = shlex.quote(f"{there[0].name}/{example}")

@@ -57,7 +57,7 @@ def decide_promotion(
     if withheld:
         return False, withheld
     if comparison is None or math.isnan(comparison.candidate.value):
-        return False, "it has no score to be compared by"
+        return False, "it has no score"
     if champion is None:
         return True, reason
     wins, says = compare_scores(tags, champion.tags, str(champion.version), comparison.why or why)
@@ -81,7 +81,7 @@ def withheld_by_person(moves: list[AliasChange], same: list[Any]) -> str:
         return (
             f"it is not promoted again: version {move.before} was rolled back from at "
             f"{move.time or 'an unknown time'} ({describe_change(move)}); "
-            f"`chatmill rollback {version_address(names[move.before])} --reason TEXT` takes it back"
+            f"`chatmill rollback {version_address(names[move.before])} --reason TEXT` reverts that"
         )
     refused = [found for found in same if approval_state(found.tags) == REJECTED]
     # A refused version that became champion later was taken back by a person.

@@ -67,8 +67,7 @@ def find_stage(client: MlflowClient, stage: str, run: str = "") -> StageRun:
     if stage not in stages:
         known = ", ".join(name for name in stages if name) or "no stage"
         raise UserError(
-            f"run {pipeline.info.run_id[:12]} ({pipeline.info.status}) has no stage {stage}: "
-            f"it came to {known}"
+            f"run {pipeline.info.run_id[:12]} ({pipeline.info.status}) has no stage {stage}: it has {known}"
         )
     return _stage_run(pipeline, stages[stage])
 
@@ -80,16 +79,16 @@ def _find_pipeline(client: MlflowClient, run: str) -> Run:
             client, PIPELINES, most=1
         )
         if not newest:
-            raise UserError("MLflow holds no pipeline run yet; `chatmill run` makes one")
+            raise UserError("MLflow has no pipeline run yet; start one with `chatmill run`")
         return newest[0]
     found = []
     # Nothing else is the start of an id, and a quote would break the filter.
     if run.isalnum():
         found = search_runs(client, f"{PIPELINES} and attributes.run_id LIKE '{run}%'", most=2)
     if not found:
-        raise UserError(f"MLflow holds no pipeline run whose id begins with {run}")
+        raise UserError(f"MLflow has no pipeline run whose id begins with {run}")
     if len(found) > 1:
-        raise UserError(f"more than one pipeline run's id begins with {run}: more of its letters are needed")
+        raise UserError(f"several pipeline runs have an id that begins with {run}; give more characters")
     return found[0]
 
 

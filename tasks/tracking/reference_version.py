@@ -113,8 +113,8 @@ def newest_other(registry: Registry, data: str) -> tuple[Baseline | None, str]:
         found = _describe_baseline(registry.client, known[version], learned)
         if found is None:
             return None, (
-                f"champion {version} learned from other data, and what that looked like was not kept then; "
-                "of the next champion it is"
+                f"champion {version} was trained on other data whose profile was not recorded; the "
+                "next champion's profile will be"
             )
         return found, ""
     return None, ""
@@ -166,13 +166,13 @@ def fetch_reference_version(
 ) -> StageOutput | None:
     """Return the reference as a stage's input, and fetch it if it is not cached.
 
-    If only its model is gone from MLflow, the model is left out.
+    If only its model is missing in MLflow, the model is left out.
 
     Returns:
-        The input; None if the profile is gone from MLflow.
+        The input; None if the profile is missing in MLflow.
 
     Raises:
-        DamagedModel: A file of the model is not the one that was registered.
+        DamagedModel: A file of the model differs from the registered one.
     """
     folder = root / ARTIFACTS / STAGE / found.key
     with exclusive_lock(folder.with_suffix(LOCK), on_event, WAITS):
@@ -237,7 +237,7 @@ def find_by_key(key: str, root: Path, preset_key: str = "drift.reference_output"
     manifest = read_manifest(folder)
     if manifest is None:
         raise UserError(
-            f"{preset_key} is {key}; there is no such folder in {ARTIFACTS}/{STAGE}: leave it empty, "
-            "and the registry says which champion to compare with"
+            f"{preset_key} is {key}; {ARTIFACTS}/{STAGE} has no such folder; leave the key empty to "
+            "compare with the registry's champion"
         )
     return StageOutput(STAGE, key, str(folder), manifest["digest"], True, 0.0, {}, manifest["run"])

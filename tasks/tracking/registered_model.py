@@ -25,8 +25,8 @@ from tasks.tracking.queries import read_artifact, run_or_none
 
 _DIGEST = "chatmill.digest"
 _ADVICE = (
-    "put it back, or `chatmill restore` brings a backup's back; `chatmill rollback` makes another version "
-    "champion"
+    "put it back or restore a backup with `chatmill restore`; or choose another champion with "
+    "`chatmill rollback`"
 )
 
 
@@ -35,7 +35,7 @@ class DamagedModel(UserError):
 
 
 class MissingModel(DamagedModel):
-    """The folder with the files of a registered version is gone from MLflow's store."""
+    """The folder with the files of a registered version is missing in MLflow's store."""
 
 
 def download_model(version: Any, uri: str, scratch: str) -> Path:
@@ -57,14 +57,14 @@ def download_model(version: Any, uri: str, scratch: str) -> Path:
     except (MlflowException, OSError) as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise MissingModel(
-            f"{named}: MLflow's store does not give the folder {MODEL}/ with its files ({first}); {_ADVICE}"
+            f"{named}: MLflow's store lacks the folder {MODEL}/ or its files ({first}); {_ADVICE}"
         ) from error
     if not folder.is_dir():
-        raise DamagedModel(f"{named}: {folder} is not a folder with the model's files; {_ADVICE}")
+        raise DamagedModel(f"{named}: {folder} does not contain the model's files; {_ADVICE}")
     if damaged := damaged_file(version, uri, model_sums(folder)):
         raise DamagedModel(
-            f"{named}: {folder.parent / damaged} is not the file that was registered, so the model is not "
-            f"used; {_ADVICE}"
+            f"{named}: {folder.parent / damaged} differs from the registered file, so the model is "
+            f"not used; {_ADVICE}"
         )
     return folder
 
@@ -153,7 +153,7 @@ def damaged_versions(database: Path, folder: str, sums: Mapping[str, str], root:
         damaged = differing_file(manifest, digest or "", here) or ("" if here else MODEL)
         if damaged:
             path = RECORDS / above / damaged
-            said.append(f"version {version} of {name}: {path} is not the file that was registered")
+            said.append(f"version {version} of {name}: {path} differs from the registered file")
     return said
 
 

@@ -167,8 +167,8 @@ class Registry:
             return
         if product_of(found) is None:
             raise UserError(
-                f"MLflow has a registered model {self.model} that chatmill did not make; "
-                "set registry.model in the preset to another name"
+                f"MLflow's registered model {self.model} was not created by chatmill; choose "
+                "another registry.model in the preset"
             )
 
     def _prepare(self) -> None:
@@ -318,7 +318,7 @@ class Registry:
             if stands != PENDING and not (stands == EXPIRED and in_time):
                 raise UserError(f"{says}: {approval.describe_approval(found)}")
             if version == holder and not yes:
-                raise UserError(f"{says} is the champion already; `chatmill rollback` reverts that")
+                raise UserError(f"{says} is already the champion; `chatmill rollback` reverts that")
             # Compared again: the champion may have changed while the version waited.
             wins, reason = beats_champion(found, known.get(holder))
             wins = wins and yes and version != holder
@@ -375,11 +375,11 @@ class Registry:
                 return moves[-1]
             wanted = version or self._before(moves, known.keys())
             if wanted not in known:
-                there = ", ".join(reversed(known)) or "none; `chatmill run` registers what it makes"
+                there = ", ".join(reversed(known)) or "none; `chatmill run` registers one"
                 raise UserError(f"there is no version {wanted} of {self.product.name}; there are: {there}")
             if wanted == holder:
                 raise UserError(
-                    f"version {wanted} of {self.product.name} is the champion already; name another"
+                    f"version {wanted} of {self.product.name} is already the champion; name another"
                 )
             if not passed_gate(known[wanted].tags) and not force:
                 said = known[wanted].tags.get("reason", "no reason is kept")
@@ -419,9 +419,7 @@ def _check_reason(why: str) -> str:
     """
     why = why.strip()
     if len(why) > LONGEST_REASON:
-        raise UserError(
-            f"the reason has {len(why):,} characters; at most {LONGEST_REASON:,} are kept in --reason"
-        )
+        raise UserError(f"the reason has {len(why):,} characters; --reason takes at most {LONGEST_REASON:,}")
     return why
 
 

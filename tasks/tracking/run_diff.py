@@ -40,12 +40,12 @@ LAST_STEP = {
 }  # fmt: skip
 MODEL, LAST, MACHINE = "model", "last step", "machine"
 APART = {
-    LAST: "figures of the last step's batch alone, which differ from step to step",
-    MACHINE: "speed and cost, of the machine and what else ran on it",
+    LAST: "metrics of the last batch only, which vary from step to step",
+    MACHINE: "speed and cost, which depend on the machine and its load",
 }
 UNLIKE = (
-    "* measured on other held-out rows: these figures cannot be compared. `held-out rows` above shows which "
-    "rows differ, with their number and digest."
+    "* measured on other held-out rows: these metrics cannot be compared. `held-out rows` "
+    "above lists the rows with their number and digest."
 )
 # Metrics of cost rather than result: they differ from run to run.
 SPEED = ("seconds", "tokens_per_second", "peak_memory", "memory")
@@ -132,14 +132,16 @@ def find_run(client: MlflowClient, name: str) -> Run:
         fits = search_runs(client, f"attributes.run_id LIKE '{name}%'", most=2) if name.isalnum() else []
         if len(fits) != 1:
             said = (
-                "fits several runs: give more of it" if fits else "is no run: MLflow's page lists their ids"
+                "matches several runs: give more characters"
+                if fits
+                else "is not a run: MLflow's page lists run ids"
             )
             raise UserError(f"{name!r} {said}, or give a model's version, as 3 or NAME/3")
         run = fits[0]
     parent = run.data.tags.get(PARENT, "")
     above = run_or_none(client, parent) if parent else run
     if above is None:
-        raise UserError(f"the pipeline run {parent} of {name!r} is gone from MLflow: compare another")
+        raise UserError(f"the pipeline run {parent} of {name!r} is missing in MLflow: compare another")
     return above
 
 

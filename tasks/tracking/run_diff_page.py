@@ -22,7 +22,7 @@ _CURVES = "curves.jsonl"
 TONES = ("train", "aligned")
 _SHOWN, _LONGEST = 12, 60
 SECTIONS = (
-    ("run", "Code, data and surroundings"),
+    ("run", "Code, data and environment"),
     ("held-out rows", "Held-out rows"),
     ("code", "Code by stage"),
     ("parameter", "Parameters"),

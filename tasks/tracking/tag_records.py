@@ -31,5 +31,5 @@ def read_record(tags: Mapping[str, str], tag: str, keys: Collection[str] = ()) -
     value = tags[tag] if len(tags[tag]) <= _SHOWN else f"{tags[tag][:_SHOWN]}…"
     raise UserError(
         f"the tag {tag} in MLflow holds {value!r}, which is not the record that chatmill keeps there; put it "
-        "right on MLflow's page, or `chatmill restore BACKUP` brings a backup's records back"
+        "right on MLflow's page, or `chatmill restore BACKUP` restores a backup's records"
     )

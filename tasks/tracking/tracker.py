@@ -157,7 +157,7 @@ class Tracker:
         """
         mine = f"tags.`{_FLOW_RUN}` = '{self.tags.get(_FLOW_RUN, '')}' and attributes.status = 'RUNNING'"
         for run in self.client.search_runs([self.experiment], mine):
-            self._kill_run(run.info.run_id, "MLflow made it twice; this one was not used")
+            self._kill_run(run.info.run_id, "MLflow created it twice; this one was not used")
 
     def _kill_run(self, run: str, why: str, end: int | None = None) -> None:
         """Close a run that no process continues.
@@ -174,7 +174,7 @@ class Tracker:
     def _close_ended_run(self, run: str, alive: Path | None = None) -> Iterator[None]:
         """Close a run in the state in which its context ends.
 
-        If MLflow does not answer, the file that marks the run as alive stays, and the next start closes the
+        If MLflow is unreachable, the file that marks the run as alive stays, and the next start closes the
         run.
         """
         try:
@@ -222,7 +222,7 @@ class Tracker:
             return
         children = self.client.search_runs([found.info.experiment_id], within)
         for run in (parent, *(child.info.run_id for child in children)):
-            self._kill_run(run, "its process was killed; a later start closed it", end)
+            self._kill_run(run, "its process was killed; a later start of chatmill closed the run", end)
 
     def _read_run(self, run: str) -> Run | None:
         try:
@@ -325,7 +325,7 @@ class Tracker:
         Args:
             reference: The stage's output.
             data_hash: DVC's hash of the data; empty if none was read.
-            say: Receives messages about an MLflow server that does not answer.
+            say: Receives messages about an MLflow server that is unreachable.
         """
         self.sender.flush_metrics(say)
         reuses = self._holder_run(reference)

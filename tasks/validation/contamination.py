@@ -81,7 +81,7 @@ def _overlap_spans(words: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
 
 def _benchmark_texts(path: Path) -> Iterator[str]:
     if path.suffix not in (".jsonl", ".txt"):
-        raise UserError(f"{path}: a benchmark's texts are in a .jsonl or a .txt file")
+        raise UserError(f"{path}: expected a .jsonl or .txt file for a benchmark")
     try:
         # Editors on Windows save UTF-8 with a byte order mark, which `json` rejects.
         with path.open(encoding="utf-8-sig") as file:

@@ -63,7 +63,7 @@ class Limits:
         if self.min_score >= self.max_score:
             raise ValueError(f"min_score is {self.min_score}; it must be below max_score, {self.max_score}")
         if any(map(is_blank, self.aspects)):
-            raise ValueError("aspects has an empty name in it; a name with a letter is right")
+            raise ValueError("aspects contains an empty name; expected a name with a letter")
 
 
 @dataclass(frozen=True)
@@ -301,7 +301,8 @@ def own_expectations(
         name, column = str(arguments.pop("expectation", "")), arguments.get("column")
         if name not in kinds:
             raise UserError(
-                f"{where}: {name or 'expectation'!r} is no rule of single rows; {_nearest_name(name, kinds)}"
+                f"{where}: {name or 'expectation'!r} is not a rule for single rows; "
+                f"{_nearest_name(name, kinds)}"
             )
         if column not in columns:
             raise UserError(f"{where}: column is {column!r}; {kind} has {', '.join(columns)}")

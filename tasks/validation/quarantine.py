@@ -88,7 +88,7 @@ def read_admissions(root: Path, path: Path | str = ADMITTED) -> dict[str, Admiss
     if not file.exists():
         return {}
     if not file.is_file():
-        raise UserError(f"{path} is no file; a file of admissions, one a line, is right")
+        raise UserError(f"{path} is not a file; expected a file of admissions, one per line")
     return {
         found.id: found
         for found in (
@@ -144,21 +144,21 @@ def admit_rows(
     """
     for name, said in (("by", by), ("why", why)):
         if not said.strip():
-            raise UserError(f"{name} is empty; an admission says who admits a row and why")
+            raise UserError(f"{name} is empty; a release records its author and reason")
     mended = _read_fixed(fixed) if fixed else {}
     if not ids and not mended:
-        raise UserError("no row is named; give the ids of rows that `chatmill quarantine show` lists")
+        raise UserError("no rows given; `chatmill quarantine show` lists row ids")
     kinds = _kinds_by_id(root, list(ids or mended))
     rows = {number: _edited_rows(number, kinds[number], mended, fixed) for number in kinds} if fixed else {}
     if spare := [number for number in mended if number not in kinds]:
         raise UserError(
-            f"{mended[spare[0]][0]}: the row {spare[0]} is not among the ids that are given; "
-            "name it too, or give no id to admit all rows of the file"
+            f"{mended[spare[0]][0]}: the row {spare[0]} is not among the given ids; add it, or give "
+            "no ids to release all rows of the file"
         )
     if unread := [] if fixed else _find_unreadable(root, kinds):
         raise UserError(
-            f"{unread[0].id} could not be read ({unread[0].row['fault']}); mend it in its file, or give the "
-            "whole row as it should be with --replacement"
+            f"{unread[0].id} could not be read ({unread[0].row['fault']}); fix its file, or give "
+            "the complete row with --replacement"
         )
     admissions = [Admission(number, by.strip(), why.strip(), time, rows.get(number)) for number in kinds]
     # All checks come before this: an invalid admission in the file would stop every later run.
@@ -173,7 +173,7 @@ def _find_unreadable(root: Path, ids: Container[str]) -> list[QuarantinedRow]:
 
 
 def explain_misfit(kind: str, row: dict[str, Any]) -> str:
-    """Return why an object is no row of a kind: a field is missing, unknown or of a wrong type.
+    """Return why an object is not a row of a kind: a field is missing, unknown or of a wrong type.
 
     Empty if it is one.
     """
@@ -183,12 +183,12 @@ def explain_misfit(kind: str, row: dict[str, Any]) -> str:
             return f"{field.name} is missing"
     for name, value in row.items():
         if name not in known:
-            return f"{name} is not known; the fields of {kind} are {', '.join(known)}"
+            return f"unknown key {name}; the fields of {kind} are {', '.join(known)}"
         if not _matches_type(value, known[name]):
-            return f"{name} is {brief_json(value)}; {_describe_type(known[name])} is right"
+            return f"{name} is {brief_json(value)}; expected {_describe_type(known[name])}"
         # An admitted row with a fault would be quarantined again by the same rule.
         if name == "fault" and value:
-            return "fault says why the row could not be read; leave it out of a row that was mended"
+            return "fault says why the row could not be read; remove it from an edited row"
     return ""
 
 
@@ -197,29 +197,31 @@ def _parse_admission(values: dict[str, Any], place: str) -> Admission:
     known = {field.name for field in fields(Admission)}
     check_signed(values, place, ("id", "by", "why", "time"))
     if unknown := [name for name in values if name not in known]:
-        raise UserError(f"{place}: {unknown[0]} is not known; an admission has id, by, why, time and row")
+        raise UserError(f"{place}: unknown key {unknown[0]}; an admission has id, by, why, time and row")
     # Another id would be another row, and the quarantined one would stay.
     if row is not None and not (isinstance(row, dict) and row.get("id") == values["id"]):
-        raise UserError(f"{place}: row is not the row {values['id']}; a mended row keeps the id it came with")
+        raise UserError(f"{place}: row is not the row {values['id']}; an edited row keeps its id")
     if row is not None and all(explain_misfit(kind, row) for kind in TYPES):
-        raise UserError(f"{place}: row is no whole row of {' or '.join(TYPES)}; every field of one is right")
+        raise UserError(
+            f"{place}: row is not a complete row of {' or '.join(TYPES)}; expected every field of one"
+        )
     return Admission(**values)
 
 
 def _read_fixed(path: Path) -> dict[str, tuple[str, dict[str, Any]]]:
     """Return corrected rows by id, each with its place, without the keys that the quarantine adds."""
     if not path.is_file():
-        raise UserError(f"{path} is no file; a file of mended rows, one a line, is right")
+        raise UserError(f"{path} is not a file; expected a file of edited rows, one per line")
     mended: dict[str, tuple[str, dict[str, Any]]] = {}
     for line, row in read_numbered(path, str(path)):
         place, number = f"{path}, line {line}", row.get("id")
         if not isinstance(number, str) or not number:
-            raise UserError(f"{place}: id is {brief_json(number)}; a mended row keeps the id it came with")
+            raise UserError(f"{place}: id is {brief_json(number)}; an edited row keeps its id")
         if number in mended:
-            raise UserError(f"{place}: the row {number} is there twice; once is right")
+            raise UserError(f"{place}: the row {number} is given twice; expected once")
         mended[number] = place, {name: value for name, value in row.items() if name not in ADDED}
     if not mended:
-        raise UserError(f"{path} holds no row; a file of mended rows, one a line, is right")
+        raise UserError(f"{path} holds no row; expected a file of edited rows, one per line")
     return mended
 
 
@@ -227,12 +229,12 @@ def _edited_rows(
     number: str, kinds: set[str], mended: dict[str, tuple[str, dict[str, Any]]], fixed: Path | None
 ) -> dict[str, Any]:
     if number not in mended:
-        raise UserError(f"{fixed} holds no row {number}; admit it without a file of mended rows")
+        raise UserError(f"{fixed} holds no row {number}; release it without a file of edited rows")
     place, row = mended[number]
     faults = {kind: explain_misfit(kind, row) for kind in sorted(kinds)}
     if all(faults.values()):
         kind, fault = next(iter(faults.items()))
-        raise UserError(f"{place}: this is no row of {kind}: {fault}")
+        raise UserError(f"{place}: this is not a row of {kind}: {fault}")
     return row
 
 
@@ -240,7 +242,7 @@ def _kinds_by_id(root: Path, ids: Sequence[str]) -> dict[str, set[str]]:
     """Return the whole ids in the given order, each with the kinds of rows that have it."""
     for given in ids:
         if len(given) < _SHORTEST:
-            raise UserError(f"{given!r} is too short for an id; at least {_SHORTEST} characters are right")
+            raise UserError(f"{given!r} is too short for an id; expected at least {_SHORTEST} characters")
     found: dict[str, dict[str, set[str]]] = {given: {} for given in ids}
     lengths = sorted({len(given) for given in ids})
     for aside in set_aside(root):
@@ -253,11 +255,13 @@ def _kinds_by_id(root: Path, ids: Sequence[str]) -> dict[str, set[str]]:
     for given, matches in found.items():
         number = given if given in matches else next(iter(matches), "")
         if not matches:
-            raise UserError(f"{given} is not in the quarantine; `chatmill quarantine show` lists what is")
+            raise UserError(
+                f"{given} is not quarantined; `chatmill quarantine show` lists the quarantined rows"
+            )
         # An id given in full is meant even if it is also the beginning of another one.
         if len(matches) > 1 and number != given:
             begun = ", ".join(list(matches)[:_NAMED])
-            raise UserError(f"{given} begins more than one id ({begun}); give more characters of it")
+            raise UserError(f"{given} matches several ids ({begun}); give more characters")
         whole[number] = matches[number]
     return whole
 

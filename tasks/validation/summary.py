@@ -116,7 +116,7 @@ def publish_findings(
     if admitted:
         who = Counter(admission.by for admission in admitted.values())
         named = ", ".join(f"{count} by {name}" for name, count in sorted(who.items()))
-        markdown += f"\n\nLet in by hand: {named}."
+        markdown += f"\n\nReleased by hand: {named}."
     metrics = findings.metrics()
     counts = ", ".join(f"{metrics[kind]} {kind}" for kind in TYPES)
     (out / "report.md").write_text(f"# What validation found\n\nGood rows: {counts}.\n\n{markdown}\n")

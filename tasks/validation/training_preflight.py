@@ -95,7 +95,9 @@ def check_trainings(asked: Trainings, split: Path, tokenizer: Path) -> tuple[str
         faults.note("evaluate", lambda: _check_test_pairs(asked, split, encoder))
     uneven = tuple(filter(None, (_describe_empty(split, kind) for kind in ("pairs", *LABEL_KINDS))))
     if faults.found:
-        raise UserError(". ".join([f"nothing was trained, as a later stage would stop: {faults}", *uneven]))
+        raise UserError(
+            ". ".join([f"nothing was trained, because a later stage would fail: {faults}", *uneven])
+        )
     few = () if missing else tuple(filter(None, (_few_prompts(asked, split, encoder), _few_choices(split))))
     return (*([missing] if missing else []), *uneven, *few)
 
@@ -277,7 +279,7 @@ def _few_choices(split: Path) -> str:
     figure = f"{held_out} held-out comparison{'' if held_out == 1 else 's'}"
     return (
         f"The reward model learns from {trained:,} comparisons beside {ratings:,} ratings, and its figure on "
-        f"comparisons is of {figure}, which tells little. Add comparisons"
+        f"comparisons is of {figure}, which is unreliable. Add comparisons"
     )
 
 

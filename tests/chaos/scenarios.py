@@ -60,7 +60,7 @@ def mlflow_away(chain: Chain) -> Iterator[list[str]]:
         server = SupervisedProcess(mlflow_server(settings, ListenAddress(LOOPBACK, port)), chain.root)
         server.wait_until_ready()
         chain.flow_ends(0)
-        if "MLflow does not answer" not in chain.said():
+        if "MLflow is unreachable" not in chain.said():
             faults.append("nothing was said of the server that was away")
     finally:
         os.killpg(server.process.pid, signal.SIGKILL)
@@ -70,11 +70,11 @@ def mlflow_away(chain: Chain) -> Iterator[list[str]]:
 
 @contextmanager
 def disk_full(chain: Chain) -> Iterator[list[str]]:
-    """The disk of the outputs is full; when there is room, the same command goes on."""
+    """The disk of the outputs is full; when there is room, the same command resumes."""
     with _disk(chain.root / "var" / "cache" / "artifacts", SMALL) as change:
         chain.start()
         chain.flow_ends(2)
-        named = "is full; make room and run again" in chain.said()
+        named = "is full; free disk space and run again" in chain.said()
         change(f"size={LARGE}")
         chain.finish()
         yield [] if named else ["the disk is not named"]
@@ -82,7 +82,7 @@ def disk_full(chain: Chain) -> Iterator[list[str]]:
 
 @contextmanager
 def read_only(chain: Chain) -> Iterator[list[str]]:
-    """The folder of the outputs cannot be written; when it can, the same command goes on."""
+    """The folder of the outputs cannot be written; when it can, the same command resumes."""
     with _disk(chain.root / "var" / "cache" / "artifacts", LARGE) as change:
         change("ro")
         chain.start()

@@ -149,7 +149,7 @@ def test_check_preset_empty_name_is_refused(name: str, wrong: str) -> None:
 
 @pytest.mark.parametrize("device", ["cuda:99", "cuda:0", "CPU", "mps", "gpu", "auto ", "cpu\n"])
 def test_check_preset_unknown_device_is_refused(device: str) -> None:
-    with pytest.raises(UserError, match=r"^device is .*; auto, cpu, cuda are right"):
+    with pytest.raises(UserError, match=r"^device is .*; expected auto, cpu, cuda"):
         load_preset({**SMALLEST, "device": device})
     with pytest.raises(UserError, match=r"^device"):
         find_device(device)
@@ -175,7 +175,7 @@ def test_check_preset_numbers_as_text_are_accepted() -> None:
 def test_check_preset_value_in_place_of_section_is_refused(section: str, value: Any) -> None:
     path = tuple(int(part) if part.isdigit() else part for part in section.split("."))
     with pytest.raises(
-        UserError, match=rf"^{section.replace('.', '[.]')} is .*a mapping of keys to values is right"
+        UserError, match=rf"^{section.replace('.', '[.]')} is .*expected a mapping of keys to values"
     ):
         load_preset(preset_with(path, value))
 

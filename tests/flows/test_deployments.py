@@ -146,7 +146,7 @@ def test_align_ignores_preset_and_changes_of_event(server_root: Path, client: Sy
     state = run_flow(
         deployments.align, flow_run=stranger, parameters=stranger.parameters, return_type="state"
     )
-    assert state.name == "Completed" and "nothing was run: the event names the preset" in state.message
+    assert state.name == "Completed" and "nothing was run: the event is for the preset" in state.message
 
 
 @pytest.mark.parametrize(

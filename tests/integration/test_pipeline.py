@@ -65,7 +65,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("project")
     lay(place)
     said = chatmill(place, "run", "--config", str(SMOKE))
-    assert "the same prompts, answered by all three" in said
+    assert "the same prompts, answered by all three models" in said
     assert "var/report.html" in said
     return place
 
@@ -200,7 +200,7 @@ def test_drift_changed_labels_are_reported_once_against_champion(root: Path, tmp
     # The second run reuses the result and emits no second event.
     (key, reused), again = found["made"]
     assert not reused and again == [key, True]
-    notes = [text for text in done.stdout.splitlines() if "1 of 21 measures past their threshold" in text]
+    notes = [text for text in done.stdout.splitlines() if "1 of 21 metrics above their threshold" in text]
     assert len([text for text in notes if not text.startswith("compared ")]) == 2
     [told] = found["told"]
     assert told["past"] == ["labels/helpfulness/chat"] and [(told["champion"],)] == mlflow(
@@ -236,7 +236,7 @@ def test_withdraw_person_changes_data_version_and_repeats_cleanly(root: Path) ->
     [
         (("run", "--config", "none.yaml"), "none.yaml does not exist"),
         (("run", "--config", str(SMOKE), "--set", "rlhf.stepz=4"), "did you mean rlhf.steps?"),
-        (("run", "--config", str(SMOKE), "--set", "tracking.mlflow=http://127.0.0.1:9"), "does not answer"),
+        (("run", "--config", str(SMOKE), "--set", "tracking.mlflow=http://127.0.0.1:9"), "is unreachable"),
         (("chat", "--model", "nowhere"), "nowhere"),
     ],
 )

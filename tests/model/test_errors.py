@@ -21,4 +21,4 @@ from model.errors import error_reason, file_error
 def test_error_reason_is_text_of_system(error: OSError, reason: str) -> None:
     assert error_reason(error) == reason
     assert str(file_error("a/b", "cannot be read", error)) == f"a/b cannot be read ({reason})"
-    assert str(file_error("a/b", "cannot be read", error, "mend it")).endswith(f"({reason}); mend it")
+    assert str(file_error("a/b", "cannot be read", error, "fix it")).endswith(f"({reason}); fix it")

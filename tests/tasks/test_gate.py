@@ -98,9 +98,7 @@ def test_gate_old_metric_name_is_read_with_notice(old: str, tmp_path: Path) -> N
     settings = GateParameters(min={old: 0.9})
     figures = gate(settings, evaluate=tmp_path, out=tmp_path, on_event=lambda event: said.append(event.text))
     assert figures["passed"] == 1
-    assert said == [
-        f"gate: {old} is an old name and is read as aligned_{old}; write aligned_{old} in the preset"
-    ]
+    assert said == [f"gate: {old} is an old name of aligned_{old}; use aligned_{old} in the preset"]
 
 
 @pytest.mark.parametrize(
@@ -112,7 +110,9 @@ def test_gate_old_metric_name_is_read_with_notice(old: str, tmp_path: Path) -> N
     ],
 )
 def test_gate_parameters_unknown_metric_is_refused(section: str, name: str, near: str) -> None:
-    with pytest.raises(ValueError, match=rf"{section}\.{name} is no figure of evaluate; did you mean {near}"):
+    with pytest.raises(
+        ValueError, match=rf"{section}\.{name} is not a metric of evaluate; did you mean {near}"
+    ):
         GateParameters(**{section: {name: 1.0}})
 
 
@@ -170,7 +170,7 @@ def test_compare_with_champion_scores_of_one_run_are_comparable() -> None:
 
 @pytest.mark.parametrize(
     ("count", "says"),
-    [(0, "no thresholds are set"), (1, "the one threshold is met"), (2, "all 2 thresholds are met")],
+    [(0, "no thresholds are set"), (1, "the threshold is met"), (2, "all 2 thresholds are met")],
 )
 def test_all_met_counts_thresholds_in_words(count: int, says: str) -> None:
     assert _all_met(count) == says

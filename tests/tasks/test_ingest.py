@@ -372,7 +372,7 @@ def test_ingest_repeated_rows_are_counted(
     else:
         with process_pool(2) as over:
             figures = run(tmp_path, said=said, spread=over)
-    assert "the same as an earlier row, kept once: 3 text, 2 pairs, 1 comparisons, 1 ratings" in said
+    assert "duplicates of earlier rows, kept once: 3 text, 2 pairs, 1 comparisons, 1 ratings" in said
     assert [figures.get(f"repeated_{kind}") for kind in TYPES] == [3, 2, 1, 1]
     assert figures["comparisons"] == 3
     # A pinned version keeps its metrics although no source is read.
@@ -391,7 +391,7 @@ def test_ingest_different_rows_are_not_counted_as_repeats(root: Path) -> None:
     said: list[str] = []
     figures = run(root, said=said)
     assert not [name for name in figures if name.startswith("repeated_")]
-    assert not any("the same as an earlier row" in text for text in said)
+    assert not any("duplicates of earlier rows" in text for text in said)
 
 
 def test_ingest_unreadable_row_is_kept_as_fault(tmp_path: Path) -> None:

@@ -255,7 +255,7 @@ def test_labels_too_few_all_go_to_reward_model(
     figures, out, said = keep(tmp_path, rows, **settings)
     assert figures["train_comparisons"] == len(rows)
     assert not (out / "judge").exists() and "judge_comparisons" not in figures
-    assert bool(said) is says and all("too few for a judge" in text for text in said)
+    assert bool(said) is says and all("too few labels for a judge" in text for text in said)
 
 
 @pytest.mark.parametrize("share", [-0.1, 0.6, 1.0])

@@ -59,7 +59,7 @@ def leave_stages(root: Path, text: str = "beautiful") -> dict[str, Path]:
         "past": True,
     }
     measures = [{"name": "lengths/text", **measure}, {"name": "loss/text", **measure, "past": False}]
-    says = "1 of 2 measures past their threshold"
+    says = "1 of 2 metrics above their threshold"
     whole(
         at["drift"] / "drift.json",
         {"against": "7", "says": says, "new": {"text": 0.25}, "measures": measures},

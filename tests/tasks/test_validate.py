@@ -77,7 +77,7 @@ def test_validate_too_many_broken_rows_stop_with_table(tmp_path: Path) -> None:
     bad = [{**row, "text": "\x01\x02"} for row in rows(10)[5:]]
     events: list[Any] = []
     with pytest.raises(
-        UserError, match=r"refused before any training: 5 of 10 text break a rule, above 2\.0%"
+        UserError, match=r"rejected before any training: 5 of 10 text break a rule, above 2\.0%"
     ) as caught:
         run(tmp_path, [*rows(5), *bad], events)
     assert "text is printable" in str(caught.value)
@@ -87,7 +87,7 @@ def test_validate_too_many_broken_rows_stop_with_table(tmp_path: Path) -> None:
 
 
 def test_validate_empty_corpus_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="not one row of text or pairs"):
+    with pytest.raises(UserError, match="no rows of text or pairs"):
         run(tmp_path, [], [])
 
 

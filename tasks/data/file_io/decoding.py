@@ -68,13 +68,13 @@ class _Unpacked(io.RawIOBase):
         except (EOFError, OSError, zlib.error) as error:
             raise UserError(
                 f"{self.origin}: cannot be unpacked after {self.count} bytes ({error}); "
-                "it is cut off or damaged, fetch or pack it again"
+                "it is truncated or damaged; download or compress it again"
             ) from error
         self.count += len(found)
         if self.count > self.most:
             raise UserError(
-                f"{self.origin}: unpacks to more than {self.most} bytes, over {RATIO} times its size, as zip "
-                "bombs do; if it is none, unpack it yourself"
+                f"{self.origin}: unpacks to more than {self.most} bytes, over {RATIO} times its "
+                "size, like a zip bomb; if it is valid, unpack it yourself"
             )
         target[: len(found)] = found
         return len(found)
@@ -165,7 +165,7 @@ def bounded_lines(file: BinaryIO, first: int, origin: str) -> Iterator[tuple[int
     # The limit is passed to `readline`, as a file without line ends would otherwise fill the memory.
     while line := file.readline(LONGEST + 1):
         if len(line) > LONGEST:
-            raise UserError(f"{origin}, line {number}: longer than {LONGEST >> 20} MB; cut it into lines")
+            raise UserError(f"{origin}, line {number}: longer than {LONGEST >> 20} MB; split it into lines")
         yield number, line
         number += 1
 

@@ -148,7 +148,7 @@ class SourceFile:
     def _mark(self) -> int:
         return decoding.detect_encoding(self._head(), self.origin)[1]
 
-    def text(self, most: int = LARGEST, instead: str = "cut it into smaller files") -> str:
+    def text(self, most: int = LARGEST, instead: str = "split it into smaller files") -> str:
         """Return the content as one text.
 
         Args:
@@ -161,9 +161,7 @@ class SourceFile:
         with self.characters() as file:
             found = file.read(most + 1)
         if len(found) > most:
-            raise UserError(
-                f"{self.origin}: above {most >> 20} MB, too large to be read as one text; {instead}"
-            )
+            raise UserError(f"{self.origin}: above {most >> 20} MB, too large for one text; {instead}")
         return decoding.decode_text(found, self.origin, offset=self._mark())
 
     def items(self) -> Iterator[SourceRecord]:

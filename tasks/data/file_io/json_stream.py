@@ -18,7 +18,7 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 
 
 def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON; null is right where a value is missing")
+    raise ValueError(f"{name} is not valid JSON; expected null where a value is missing")
 
 
 class _Decoder(json.JSONDecoder):
@@ -40,9 +40,7 @@ class _Decoder(json.JSONDecoder):
     def taken(self) -> str:
         """Return what is wrong with the last value, in a few words, and reset; empty if nothing is."""
         repeated, self.repeated = self.repeated, ""
-        return (
-            f"the key {repeated[:40]!r} is there twice; which of them counts is not known" if repeated else ""
-        )
+        return f"the key {repeated[:40]!r} is given twice" if repeated else ""
 
 
 _DECODER = _Decoder()
@@ -67,7 +65,7 @@ def read_object(text: str, where: str) -> dict[str, Any]:
     if said := _DECODER.taken():
         raise UserError(f"{where}: {said}")
     if not isinstance(found, dict):
-        raise UserError(f"{where}: {type(found).__name__} where an object is right")
+        raise UserError(f"{where}: {type(found).__name__}, expected an object")
     return found
 
 
@@ -92,12 +90,12 @@ def read_objects(file: BinaryIO, origin: str) -> Iterator[tuple[dict[str, Any], 
     while goes_on:
         yield text.object(number)
         if (follows := text.next()) not in (",", "]"):
-            text.fail("after an item of the array, a comma or its end is right")
+            text.fail("expected a comma or the end of the array after an item")
         number, goes_on = number + 1, follows == ","
         text.place += goes_on
     text.place += 1
     if text.next():
-        text.fail("more stands after the end of the array")
+        text.fail("there is text after the end of the array")
 
 
 class _Text:
@@ -151,9 +149,9 @@ class _Text:
             said = _DECODER.taken()
             return found, where, f"{where}: {said}" if said else ""
         what = repr(begins) if begins else "the end of the file"
-        fault = f"{where}: {what} where an object is right"
+        fault = f"{where}: {what}, expected an object"
         if begins == '"':
-            fault = f'{where}: a text where an object is right, as in {{"text": "..."}}'
+            fault = f'{where}: a text, expected an object, as in {{"text": "..."}}'
         # Outside an array, or without a value, there is no place to continue from.
         if not number or begins in ("", ",", "]"):
             raise UserError(fault)

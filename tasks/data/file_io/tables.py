@@ -54,8 +54,8 @@ def read_table(
             cells = next(rows, None)
         except csv.Error as error:
             raise UserError(
-                f"{text.where}: {error}; a cell with quotes, a delimiter or a line's end in it stands in "
-                "double quotes, its own quotes doubled"
+                f"{text.where}: {error}; enclose a cell that contains quotes, delimiters or line "
+                "breaks in double quotes, and double its own quotes"
             ) from error
         if cells is None:
             return
@@ -142,8 +142,7 @@ class _Lines:
         self.size += len(line)
         if self.size > LONGEST:
             raise UserError(
-                f"{self.where}: a row of more than {LONGEST >> 20} MB; a double quote that is opened there "
-                "may not be closed"
+                f"{self.where}: a row of more than {LONGEST >> 20} MB; a double quote may be unclosed there"
             )
         return line
 
@@ -155,19 +154,18 @@ def _check_header(header: list[str], delimiter: str, where: str) -> None:
             if other != delimiter and other in header[0]:
                 suffix = {",": ", or name the file .csv", "\t": ", or name the file .tsv"}.get(other, "")
                 raise UserError(
-                    f"{where}: one column, with {name} in its name: {name} is the delimiter, it seems; write "
-                    f"the file with {DELIMITERS[delimiter]} between its columns{suffix}"
+                    f"{where}: one column, with {name} in its name: the delimiter seems to be "
+                    f"{name}; write the file with {DELIMITERS[delimiter]} between its columns{suffix}"
                 )
     if len(header) > 2 and sum(map(bool, header)) == 1:
         title = next(filter(None, header))
         raise UserError(
-            f"{where}: one cell, {title[:40]!r}, and no other: it is a title above the header; remove that "
-            "line"
+            f"{where}: one cell, {title[:40]!r}, which looks like a title above the header; remove that line"
         )
     for name in header:
         if len(name) > LONGEST_NAME or _is_number(name):
             raise UserError(
-                f"{where}: {name[:40]!r} is no column's name; the first line is the header, with the names"
+                f"{where}: {name[:40]!r} is not a column name; the first line is the header, with the names"
             )
     _check_columns(header, where)
 
@@ -210,8 +208,8 @@ def read_parquet(file: BinaryIO, origin: str) -> Iterator[tuple[dict[str, Any], 
             unpacked += 0 if batch is None else batch.nbytes
             if unpacked > max(UNSUSPECTED, RATIO * size):
                 raise UserError(
-                    f"{origin}: unpacks to more than {unpacked} bytes, over {RATIO} times its size; if it is "
-                    "no bomb, write it without dictionaries, or as JSON Lines"
+                    f"{origin}: unpacks to more than {unpacked} bytes, over {RATIO} times its size; "
+                    "if it is valid, write it without dictionaries, or as JSON Lines"
                 )
             rows = [] if batch is None else batch.to_pylist()
         except faults as error:
@@ -243,19 +241,19 @@ def _rows_at_once(metadata: Any) -> int:
 def _check_columns(names: list[str], origin: str) -> None:
     if len(names) > MOST_COLUMNS:
         raise UserError(
-            f"{origin}: {len(names):,} columns, and at most {MOST_COLUMNS:,} are read; leave out those that "
-            "are not needed"
+            f"{origin}: {len(names):,} columns, but at most {MOST_COLUMNS:,} are read; remove "
+            "unneeded columns"
         )
     seen: set[str] = set()
     for name in names:
         if name in seen and name:
-            raise UserError(f"{origin}: two columns are called {name!r}; a column's name is its own")
+            raise UserError(f"{origin}: two columns have the name {name!r}; rename one")
         seen.add(name)
 
 
 def _refuse(error: BaseException, where: str) -> NoReturn:
     said = " ".join(str(error).split())[:120] or type(error).__name__
-    raise UserError(f"{where}: no Parquet file, or a damaged one ({said})") from error
+    raise UserError(f"{where}: not a Parquet file, or damaged ({said})") from error
 
 
 @contextmanager

@@ -102,7 +102,7 @@ def stream_rows(
             SourceFile(f"source {reading.source}, labelling", reading.labelling.encode("utf-8", "replace"))
         ]
     if len(sources) > 1:
-        raise UserError(f"source {reading.source}: {len(sources)} files of settings; one is right")
+        raise UserError(f"source {reading.source}: {len(sources)} files of settings; expected one")
     settings = _read_settings(sources[0]) if sources else ArgillaSettings()
     exports = [file for file in files if not _is_settings(file.origin)]
     # Two passes: exports of different dates overlap, and a later file may hold the older response.
@@ -138,7 +138,7 @@ def stream_rows(
     # misunderstood.
     if unread and not rows and not tally.used:
         raise UserError(
-            f"{unread} names no answer and is no number; say in columns what each label stands for, as in "
+            f"{unread} is neither an answer nor a number; give the meaning of each label in columns, as in "
             '{A: response_a, B: response_b} or {good: "1", bad: "0"}'
         )
 
@@ -197,7 +197,7 @@ def _read_settings(file: SourceFile) -> ArgillaSettings:
         return ArgillaSettings(questions, tuple(str(shown["name"]) for shown in found.get("fields", ())))
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(
-            f"{file.origin}: no settings of Argilla's; right are questions, each with name and settings"
+            f"{file.origin}: not a settings file of Argilla; expected questions, each with name and settings"
         ) from error
 
 
@@ -225,7 +225,7 @@ def _submitted_responses(item: SourceRecord, where: str) -> Iterator[Response]:
         found = _first_object(values, where)
     else:
         raise UserError(
-            f"{where}: keys {', '.join(values) or '(none)'} are no record of Argilla's; export with "
+            f"{where}: keys {', '.join(values) or '(none)'} are not an Argilla record; export with "
             "dataset.records.to_datasets().to_json(FILE)"
         )
     for response, status in found:
@@ -264,7 +264,7 @@ def _flat_responses(values: Mapping[str, Any], where: str) -> Iterator[tuple[Res
         lists = [answers, people, states]
         if not all(isinstance(one, list) for one in lists) or len({len(one) for one in lists}) != 1:
             raise UserError(
-                f"{where}: {key}, {key}.users and {key}.status are no lists of one length; {_ROWS}"
+                f"{where}: {key}, {key}.users and {key}.status are not lists of one length; {_ROWS}"
             )
         question = key.removesuffix(".responses")
         for index, (value, person, status) in enumerate(zip(answers, people, states, strict=True)):  # type: ignore[arg-type]
@@ -281,7 +281,7 @@ def _first_object(values: Mapping[str, Any], where: str) -> Iterator[tuple[Respo
             # pandas and Arrow write a list of objects as an object of lists.
             answers = _transpose_columns(answers)
         if not isinstance(answers, list) or not all(isinstance(answer, dict) for answer in answers):
-            raise UserError(f"{where}: {question} is no list of responses with user_id, value and status")
+            raise UserError(f"{where}: {question} is not a list of responses with user_id, value and status")
         for index, answer in enumerate(answers):
             yield (
                 Response(question, _annotator_name(answer, index), answer.get("value")),
@@ -341,7 +341,7 @@ def _by_fields(
     read = read_meaning(response.question, meaning, value)
     if read is None:
         raise UserError(
-            f"{where}: {response.question} is {str(value)!r:.60}, which fields does not give a meaning"
+            f"{where}: {response.question} is {str(value)!r:.60}, a value without a meaning in fields"
         )
     texts = [key for key, text in fields.items() if isinstance(text, str)]
     if read[0] == "verdict":
@@ -382,8 +382,8 @@ def _response_values(
             yield LabelValue((one, other), choice)
     elif kind == "ranking":
         raise UserError(
-            f"{where}: {question} gives a ranking without its ranks, as Argilla 2's rows do; take the "
-            "records from the server's API (api/v1/datasets/ID/records?include=responses), which has them"
+            f"{where}: {question} has a ranking without ranks, as Argilla 2 exports rows; export "
+            "the records from the server's API (api/v1/datasets/ID/records?include=responses), which has them"
         )
     elif kind == "text" and isinstance(value, str):
         if value.strip() and not is_remark(question):
@@ -392,7 +392,7 @@ def _response_values(
     else:
         picked = [value] if isinstance(value, str) else value
         if not isinstance(picked, list) or not all(isinstance(label, str) for label in picked):
-            raise UserError(f"{where}: {question} says {value!r:.60}, which no question of Argilla's does")
+            raise UserError(f"{where}: {question} says {value!r:.60}, a value that no Argilla question has")
         pairs = chosen_pairs(picked, options, texts, reading)
         for one, other, choice in pairs:
             yield LabelValue((one, other), choice)
@@ -402,7 +402,7 @@ def _response_values(
         elif not pairs and not kind and not is_remark(question):
             raise UserError(
                 f"{where}: whether {question} takes texts, labels or rankings is not said in {value!r:.40}; "
-                "give the export's .argilla/settings.json as labelling, or name a text in columns, as in "
+                "set labelling to the export's .argilla/settings.json, or name a text in columns, as in "
                 f"{{completion: {question}}}"
             )
 
@@ -420,11 +420,11 @@ def _ranking_choices(
         # A rank without its answer would shift the meaning of all other ranks.
         if key is None:
             raise UserError(
-                f"{where}: {question} ranks {one.get('value')!r}, which is none of {', '.join(texts)}; say "
-                f"in columns which it is, as in {{{one.get('value')}: response_1}}"
+                f"{where}: {question} ranks {one.get('value')!r}, expected one of "
+                f"{', '.join(texts)}; map it in columns, as in {{{one.get('value')}: response_1}}"
             )
         if not isinstance(one["rank"], int):
-            raise UserError(f"{where}: {question} ranks {key} as {one['rank']!r}; a whole number is right")
+            raise UserError(f"{where}: {question} ranks {key} as {one['rank']!r}; expected a whole number")
         ranks[key] = one["rank"]
     return ranks
 

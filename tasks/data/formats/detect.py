@@ -72,8 +72,8 @@ def detect_format(
     candidates = [n for n in known if n in shared or n in whole]
     if len(candidates) > 1:
         raise UserError(
-            f"source {name}: {looks[0][0].origin} may be {' or '.join(candidates)}; say which, as in "
-            f"format: {candidates[0]}"
+            f"source {name}: {looks[0][0].origin} may be {' or '.join(candidates)}; set the format, "
+            f"as in format: {candidates[0]}"
         )
     return known[candidates[0]]
 
@@ -150,20 +150,20 @@ def rename_keys(sample: FileSample, columns: Mapping[str, str]) -> FileSample:
 def why_unknown(sample: FileSample) -> str:
     """Return a sentence about why no format fits a sample, and what to do."""
     if not sample.items:
-        return "in no known format: it is neither text nor objects with keys"
+        return "in an unknown format: neither text nor objects with keys"
     every = [str(key) for key in sample.items[0].values]
     more = f" and {len(every) - _NAMED} more" if len(every) > _NAMED else ""
     keys = (", ".join(every[:_NAMED]) or "none") + more
     if said := describe_shape(sample):
-        return f"in no known format: {said}"
+        return f"in an unknown format: {said}"
     found = guess_columns(sample.items[0].values)
     if found and found.columns:
         return (
-            f"in no known format; its keys are {keys}. If they mean what they say, add to the source "
-            f"format: {found.format}, {format_columns(found.columns)}"
+            f"in an unknown format; its keys are {keys}. If the names are meaningful, add to the "
+            f"source format: {found.format}, {format_columns(found.columns)}"
         )
     return (
-        f"in no known format; its keys are {keys}. Say which is which, as in format: rows, "
+        f"in an unknown format; its keys are {keys}. Map them, as in format: rows, "
         "columns: {prompt: ..., completion: ...}, or columns: {text: ...}"
     )
 
@@ -173,7 +173,7 @@ def describe_empty(file: SourceFile) -> str:
     if unpacked_suffix(file.origin) == ".parquet" or _sample_text(file).strip():
         return "is empty (it has a header and no row)"
     with file.characters() as stream:
-        return "holds white space alone" if stream.read(1) else "is empty"
+        return "contains only white space" if stream.read(1) else "is empty"
 
 
 def _unknown_format(
@@ -187,11 +187,11 @@ def _unknown_format(
             return f"{file.origin} is {why_unknown(samples[file])}"
         if not set(mine) & set(theirs):
             return (
-                f"{first.origin} is {' or '.join(mine)} and {file.origin} is {' or '.join(theirs)}; files of "
-                "one format make a source, so name two"
+                f"{first.origin} is {' or '.join(mine)} and {file.origin} is "
+                f"{' or '.join(theirs)}; a source has files of one format, so make two sources"
             )
     there = ", ".join(file.origin for file, _ in looks[:3])
-    return f"no one format fits all of {there}" + _count_more(len(looks) - 3)
+    return f"no single format fits all of {there}" + _count_more(len(looks) - 3)
 
 
 def _count_more(count: int) -> str:

@@ -56,8 +56,8 @@ def stream_rows(
         for item in islice(file.all_items(), 1):
             if isinstance(item, SourceRecord) and _red_team(file.origin, item):
                 raise UserError(
-                    f"{item.where}: a red-team transcript, which has no rejected answer and is not meant for "
-                    "training; hh_rlhf reads the files with chosen and rejected"
+                    f"{item.where}: a red-team transcript, which has no rejected answer; hh_rlhf "
+                    "reads files with chosen and rejected"
                 )
         yield from _rows([file], reading, tally)
 
@@ -74,7 +74,7 @@ def _detect_mismatch(sample: FileSample) -> str:
         return "red-team transcripts are not for training"
     sides = ("chosen", "rejected")
     told = sample.items and all(is_transcript(item.values.get(s)) for item in sample.items for s in sides)
-    return "" if told else "chosen and rejected are no transcripts of Human: and Assistant:"
+    return "" if told else "chosen and rejected are not transcripts with Human: and Assistant:"
 
 
 FORMAT = Format("hh_rlhf", stream_rows, "line", _detect_mismatch, "comparisons")

@@ -67,7 +67,7 @@ def stream_rows(
     if reading.labelling:
         texts = [(reading.labelling, f"source {reading.source}, labelling")]
     if len(texts) > 1:
-        raise UserError(f"source {reading.source}: {len(texts)} labelling configurations; one is right")
+        raise UserError(f"source {reading.source}: {len(texts)} labelling configurations; expected one")
     labelling = read_labelling(*texts[0]) if texts else None
     exports = [file for file in files if not file.origin.lower().endswith(".xml")]
     people, newest = newest_annotations(exports, labelling)
@@ -131,8 +131,8 @@ def _task_rows(
     # A guess went wrong: a prompt cannot be its own answer.
     if key in answers:
         raise UserError(
-            f"{task.where}: {key} is the prompt and a labelled answer at once; say in columns which key "
-            "holds what, as in {prompt: question, completion: response}"
+            f"{task.where}: {key} is both the prompt and a labelled answer; map the keys in "
+            "columns, as in {prompt: question, completion: response}"
         )
     yield from labelled_rows(asked_of(key, task.data, reading, task.where), labels, reading, task.where)
 
@@ -190,11 +190,13 @@ def _result_values(
 ) -> Iterator[LabelValue]:
     value: Any = result.value.get(KINDS[result.kind])
     if not _is_valid_value(result.kind, value):
-        raise UserError(f"{task.where}: {result.control} says {value!r:.60}, which no {result.kind} does")
+        raise UserError(
+            f"{task.where}: {result.control} says {value!r:.60}, which is invalid for {result.kind}"
+        )
     if result.kind == "pairwise":
         sides = _answer_sides(control, task, reading)
         if sides is None:
-            raise UserError(f"{task.where}: which answer stands left is not known; {GIVE}")
+            raise UserError(f"{task.where}: unknown which answer is on the left; {GIVE}")
         choice: Choice = "a" if value == "left" else "b" if value == "right" else "tie"
         yield LabelValue(_task_texts(sides, task), choice)
     # A Rating of 0 stars is no rating, and a Number of 0 is one.
@@ -264,8 +266,8 @@ def _ranked_choices(result: LabelStudioResult, control: Control, task: Task) -> 
     order = value.get(result.control) if isinstance(value, dict) and len(value) == 1 else value
     if not isinstance(order, list):
         raise UserError(
-            f"{task.where}: {result.control} sorts into buckets, and none is said to be the better one; a "
-            "Ranker without buckets is read"
+            f"{task.where}: {result.control} sorts into buckets without saying which is better; use "
+            "a Ranker without buckets"
         )
     lists = [task.data[key] for key in control.targets or task.data if isinstance(task.data.get(key), list)]
     items = [item for one in lists for item in one if isinstance(item, dict) and "id" in item]

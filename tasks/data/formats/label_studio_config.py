@@ -67,7 +67,7 @@ def read_labelling(text: str, origin: str) -> Labelling:
         within.pop()
 
     def declared(*parts: object) -> None:
-        raise UserError(f"{origin}: a labelling configuration needs no DTD, and none is read; leave it out")
+        raise UserError(f"{origin}: a DTD is not supported; remove it from the labelling configuration")
 
     parser = expat.ParserCreate("utf-8")
     parser.StartElementHandler, parser.EndElementHandler = start, end

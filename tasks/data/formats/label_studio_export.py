@@ -102,7 +102,7 @@ def _read_tasks(
             continue
         where = f"{first.where}, task {first.values.get('id', 'without an id')}"
         if kind == "min" and labelling is None:
-            raise UserError(f"{where}: JSON_MIN does not say which keys are labels; {GIVE}")
+            raise UserError(f"{where}: JSON_MIN does not name the label keys; {GIVE}")
         try:
             if kind == "whole":
                 yield _complete_task(first, where, people)
@@ -205,7 +205,7 @@ def _minimal_result(row: Mapping[str, Any], labelling: Labelling, where: str) ->
             if isinstance(value, int | float) and control.kind in ("rating", "number"):
                 value = {KINDS[control.kind]: value}
             if not isinstance(value, dict):
-                raise UserError(f"{where}: {name} is {value!r:.40}, which no {control.kind} says")
+                raise UserError(f"{where}: {name} is {value!r:.40}, which is invalid for {control.kind}")
             # As in the full export, labels of a passage are skipped.
             if "start" not in value:
                 results.append(LabelStudioResult(name, control.kind, value))

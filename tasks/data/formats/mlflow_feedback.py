@@ -105,7 +105,7 @@ def _told(files: Sequence[SourceFile]) -> Iterator[Told | Fault]:
                 where = f"{item.where}, trace {_number(trace) or 'without an id'}"
                 given = trace["info"].get("assessments") or []
                 if not isinstance(given, list) or not all(isinstance(one, dict) for one in given):
-                    raise UserError(f"{where}: assessments is no list of objects")
+                    raise UserError(f"{where}: assessments is not a list of objects")
                 human = [one for one in given if _is_human(one, where)]
                 for one in human:
                     # Checked in the first pass, so that a bad time makes one Fault and not an error in the
@@ -150,11 +150,11 @@ def _parse_trace(item: SourceRecord) -> dict[str, Any]:
         try:
             given = json.loads(given)
         except (ValueError, RecursionError) as error:
-            raise UserError(f"{item.where}: trace is broken JSON") from error
+            raise UserError(f"{item.where}: trace is invalid JSON") from error
     if not isinstance(given, dict) or not isinstance(given.get("info"), dict):
         raise UserError(
-            f"{item.where}: keys {', '.join(item.values) or '(none)'} are no trace; what Trace.to_json "
-            "writes is right, a line each, or a table of search_traces"
+            f"{item.where}: keys {', '.join(item.values) or '(none)'} are not a trace; expected what "
+            "Trace.to_json writes, one per line, or a table of search_traces"
         )
     return given
 
@@ -193,7 +193,7 @@ def _trace_rows(
     if labels:
         shown = {"prompt": inputs} if isinstance(inputs, str | list) else inputs
         if not isinstance(shown, dict):
-            raise UserError(f"{where}: its request is {type(inputs).__name__}; a text or messages are right")
+            raise UserError(f"{where}: its request is {type(inputs).__name__}; expected a text or messages")
         key = "messages" if "messages" in shown else label_prompt_key(shown, (), (), reading, where)
         yield from labelled_rows(asked_of(key, shown, reading, where), labels, reading, where)
 
@@ -201,7 +201,7 @@ def _trace_rows(
 def _is_human(one: Mapping[str, Any], where: str) -> bool:
     source = one.get("source")
     if not isinstance(source, dict):
-        raise UserError(f"{where}: an assessment without a source; who made it must be known")
+        raise UserError(f"{where}: an assessment without a source, so its author is unknown")
     return str(source.get("source_type", "")).upper() == "HUMAN"
 
 
@@ -217,7 +217,7 @@ def _root_exchange(trace: Mapping[str, Any], where: str) -> tuple[str, Any, Any]
             return _span_hex(span.get("span_id")), _unpack_json(inputs), _unpack_json(outputs)
     if isinstance(data, dict) and {"request", "response"} <= data.keys():
         return "", _unpack_json(data["request"]), _unpack_json(data["response"])
-    raise UserError(f"{where}: no spans, and so neither request nor answer; export with include_spans=True")
+    raise UserError(f"{where}: no spans, so there is no request or answer; export with include_spans=True")
 
 
 def _span_hex(span: Any) -> str:
@@ -284,7 +284,7 @@ def _by_fields(
     tally.used.add(name)
     read = read_meaning(name, meaning, value)
     if read is None:
-        raise UserError(f"{where}: {name} is {str(value)!r:.60}, which fields does not give a meaning")
+        raise UserError(f"{where}: {name} is {str(value)!r:.60}, a value without a meaning in fields")
     if read[0] == "verdict":
         yield (_find_answer(outputs, reading, where),), read[1]
 
@@ -313,7 +313,7 @@ def _find_answer(outputs: Any, reading: ParseOptions, where: str) -> str:
             return texts[named[0]]
     kind = f"keys {', '.join(outputs)}" if isinstance(outputs, dict) else type(outputs).__name__
     raise UserError(
-        f"{where}: which part of its response ({kind}) is the answer is not known; say so in columns, as in "
+        f"{where}: unknown which part of its response ({kind}) is the answer; set it in columns, as in "
         "{completion: answer}"
     )
 

@@ -25,7 +25,7 @@ def stream_rows(files: Sequence[SourceFile], reading: ParseOptions, tally: SkipC
         for row, where in file.items():
             question, answers = row.get("question"), row.get("answer")
             if not isinstance(question, str) or not isinstance(answers, list) or not answers:
-                raise UserError(f"{where}: a question and a list of answers are right")
+                raise UserError(f"{where}: expected a question and a list of answers")
             if question in seen:
                 continue
             seen.add(question)
@@ -52,7 +52,7 @@ def stream_rows(files: Sequence[SourceFile], reading: ParseOptions, tally: SkipC
 def _judged_answers(row: dict[str, Any], key: str, where: str) -> list[str]:
     found = row.get(key, [])
     if not isinstance(found, list):
-        raise UserError(f"{where}: {key} is {type(found).__name__}; a list of answers is right")
+        raise UserError(f"{where}: {key} is {type(found).__name__}; expected a list of answers")
     return [str(text) for text in found]
 
 

@@ -35,7 +35,7 @@ from tasks.data.records import ParsedRow
 
 _SIDES = ("chosen", "rejected")
 _PROMPTS = ("prompt", "instruction", "question", "messages", "conversations")
-_PROMPTLESS = "no prompt, and {} and {} do not begin alike and end otherwise; give the prompt under prompt"
+_PROMPTLESS = "no prompt, and {} and {} do not begin alike and end otherwise; add a column prompt"
 
 
 _KEYS = keys(
@@ -82,7 +82,7 @@ def _split_answers(
         return prompt, texts[0], texts[1]
     if texts or None in given:
         kinds = " and ".join(f"{n} is {type(s).__name__}" for n, s in zip(names, given, strict=True))
-        raise UserError(f"{where}: {kinds}; both are right as texts, or both as lists of messages")
+        raise UserError(f"{where}: {kinds}; expected both as texts, or both as lists of messages")
     chosen, rejected = (read_turns(s, f"{where}, {n}") for n, s in zip(names, given, strict=True))
     shared = shared_turns(chosen, rejected)
     before = chosen[:shared]
@@ -90,7 +90,7 @@ def _split_answers(
         raise UserError(f"{where}: {_PROMPTLESS.format(*names)}")
     # Taking either of two different prompts would attach the answers to a wrong question.
     if before and prompt and not _ends_alike(before, prompt):
-        raise UserError(f"{where}: the prompt is another than {' and '.join(names)} begin with")
+        raise UserError(f"{where}: the prompt differs from the beginning of {' and '.join(names)}")
     answers = [
         only_answer(turns[shared:], name, where)
         for name, turns in zip(names, (chosen, rejected), strict=True)
@@ -124,7 +124,7 @@ def _detect_mismatch(sample: FileSample) -> str:
             return "chosen is a transcript of Human: and Assistant:"
         prompted = any(values.get(name) for name in _PROMPTS)
         if not prompted and not all(holds_turns(values[side]) for side in _SIDES):
-            return "no prompt, and chosen and rejected are no lists of messages"
+            return "no prompt, and chosen and rejected are not lists of messages"
     return ""
 
 

@@ -63,7 +63,7 @@ def stream_rows(files: Sequence[SourceFile], reading: ParseOptions, tally: SkipC
         )
 
     for number, where in unread.items():
-        raise UserError(f"{where}: rates snippet {number}, which is not in {texts.origin}")
+        raise UserError(f"{where}: rates snippet {number}, which {texts.origin} does not contain")
 
 
 def _split_fields(file: SourceFile, count: int) -> Iterator[tuple[str, list[str]]]:
@@ -73,7 +73,7 @@ def _split_fields(file: SourceFile, count: int) -> Iterator[tuple[str, list[str]
             continue
         where, fields = f"{file.origin}, line {number}", line.split("\t", count - 1)
         if len(fields) != count:
-            raise UserError(f"{where}: {len(fields)} fields between tabs; {count} are right")
+            raise UserError(f"{where}: {len(fields)} fields between tabs; expected {count}")
         yield where, fields
 
 

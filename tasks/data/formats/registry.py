@@ -38,5 +38,5 @@ def find_format(name: str) -> Format:
     """Return a format by name. Raise UserError with the known names for any other."""
     known = formats()
     if name not in known:
-        raise UserError(f"format {name!r} is not known; there are {', '.join(known)}")
+        raise UserError(f"unknown format {name!r}; expected one of {', '.join(known)}")
     return known[name]

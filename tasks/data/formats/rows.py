@@ -81,7 +81,7 @@ def read_row(values: Mapping[str, Any], reading: ParseOptions, where: str) -> It
     row = _rename_columns(values, reading, where)
     kind = _record_kind(row, reading)
     if not kind:
-        raise UserError(f"{where}: keys {', '.join(row) or '(none)'} make no known row; right are {_KNOWN}")
+        raise UserError(f"{where}: keys {', '.join(row) or '(none)'} do not form a row; expected {_KNOWN}")
     if kind == "comparison" and "choice" not in row:
         # Each person has a column that `fields` declares as a vote.
         for person, choice in side_votes(values, reading).items():
@@ -121,7 +121,7 @@ def _rename_columns(values: Mapping[str, Any], reading: ParseOptions, where: str
 
 def _text_record(row: Mapping[str, Any], reading: ParseOptions, where: str) -> ParsedRow:
     if not isinstance(row["text"], str):
-        raise UserError(f"{where}: text is {kind_of(row['text'])}; a text is right")
+        raise UserError(f"{where}: text is {kind_of(row['text'])}; expected a text")
     return ParsedRow(
         text_row(row["text"], reading.source, _text_value(row, "group", where)), where, _own_id(row)
     )
@@ -131,7 +131,7 @@ def _comparison_record(row: Mapping[str, Any], reading: ParseOptions, where: str
     turns, (a, b) = _prompt_and_answers(row, ("a", "b"), reading, where)
     who, prompt = _row_annotator(row) or UNKNOWN_ANNOTATOR, turns[-1].content
     if row["choice"] is None:
-        raise UserError(f"{where}: choice is null; a, b or tie is right")
+        raise UserError(f"{where}: choice is null; expected a, b or tie")
     choice = plain_choice(row["choice"], reading.columns)
     made = comparison_row(
         prompt, a, b, choice,  # type: ignore[arg-type]
@@ -148,20 +148,20 @@ def _rating_record(row: Mapping[str, Any], reading: ParseOptions, where: str) ->
     given = _list_value(row, "scores", "numbers", where) if "scores" in row else [row["score"]]
     scores = [_score_value(value, where) for value in given]
     if not scores:
-        raise UserError(f"{where}: scores is empty; a rating has one at least")
+        raise UserError(f"{where}: scores is empty; expected at least one score")
     one = _row_annotator(row)
     named = [normalize_annotator(name) for name in _list_value(row, "annotators", "names", where)]
     named = named or [one] * len(scores)
     # Unknown people are numbered, so that each of their scores is a vote.
     annotators = [name or f"{UNKNOWN_ANNOTATOR}-{index}" for index, name in enumerate(named)]
     if len(annotators) != len(scores):
-        raise UserError(f"{where}: {len(scores)} scores by {len(annotators)} annotators; one each is right")
+        raise UserError(f"{where}: {len(scores)} scores by {len(annotators)} annotators; expected one each")
     time = _time_value(row.get("time"), where)
     times = [_time_value(value, where) for value in _list_value(row, "times", "times", where)] or [
         time
     ] * len(scores)
     if len(times) != len(scores):
-        raise UserError(f"{where}: {len(scores)} scores at {len(times)} times; one each is right")
+        raise UserError(f"{where}: {len(scores)} scores at {len(times)} times; expected one each")
     group = _row_group(row, turns, where, prompt if len(turns) > 1 else prompt + completion)
     made = rating_row(
         prompt, completion, scores, annotators, _text_value(row, "aspect", where) or reading.aspect,
@@ -207,7 +207,7 @@ def _text_value(row: Mapping[str, Any], key: str, where: str) -> str:
     """Return a name or a number as text; empty if it is missing."""
     value = row.get(key)
     if value is not None and not isinstance(value, str | int | float):
-        raise UserError(f"{where}: {key} is {type(value).__name__}; a name is right")
+        raise UserError(f"{where}: {key} is {type(value).__name__}; expected a name")
     return "" if value is None else str(value)
 
 
@@ -225,8 +225,8 @@ def _list_value(row: Mapping[str, Any], key: str, what: str, where: str) -> list
     # An object's order says nothing about which score belongs to which person.
     if isinstance(value, dict) or (isinstance(value, str) and value.lstrip()[:1] == "{"):
         raise UserError(
-            f"{where}: {key} is an object, and its keys may be people or questions; write {what} in a list, "
-            "with the people under annotators in the same order, or a row per question with its aspect"
+            f"{where}: {key} is an object, whose keys may be people or questions; write {what} as a "
+            "list, with annotators in the same order, or one row per question with its aspect"
         )
     if not isinstance(value, list):
         raise UserError(f"{where}: {key} are {what} in a list, and this is {value!r:.40}")

@@ -26,7 +26,7 @@ from tasks.data.parsing.preference_fields import row_annotator, row_aspect, row_
 from tasks.data.parsing.row_stream import LABEL_KEYS, keys, row_stream
 from tasks.data.records import ParsedRow, rating_row
 
-UNRATED = "pairs that nobody rated, as label is empty"
+UNRATED = "pairs that nobody rated, as label has no verdict"
 _KEYS = keys(
     "prompt", "completion", "label", "input", "context", "history", "tools", "functions", *SYSTEM, *MEDIA,
     *LABEL_KEYS,
@@ -48,7 +48,7 @@ def read_row(values: Mapping[str, Any], reading: ParseOptions, where: str) -> It
     score = as_verdict(label) if flag is None else 1.0 if flag else -1.0
     if score is None and label not in (1, -1):
         what = repr(label) if isinstance(label, str | int | float) else type(label).__name__
-        raise UserError(f"{where}: label is {what:.40}; true or false is right")
+        raise UserError(f"{where}: label is {what:.40}; expected true or false")
     score = float(label) if score is None else score
     before = read_history(values.get("history"), where)
     turns, (answer,) = read_exchange(prompt, {"completion": completion}, values, reading, where, before)

@@ -1,4 +1,4 @@
-"""Explain why a file is in no known format: common shapes of data, each with a sentence of advice."""
+"""Explain why a file is in an unknown format: common shapes of data, each with a sentence of advice."""
 
 from __future__ import annotations
 
@@ -48,21 +48,21 @@ def unreadable_shape(sample: FileSample) -> str:
     for key in TURNS:
         turns = first.get(key)
         if isinstance(turns, Mapping):
-            return f"{key} is an object of lists; a list of objects with role and content is right"
+            return f"{key} is an object of lists; expected a list of objects with role and content"
         if isinstance(turns, list) and any(isinstance(turn, Mapping) and "parts" in turn for turn in turns):
-            return f"{key} has turns of role and parts, as Gemini does; turns of role and content are right"
+            return f"{key} has turns of role and parts, as Gemini does; expected turns of role and content"
         if isinstance(turns, list) and turns and all(isinstance(turn, list | tuple) for turn in turns):
-            return f"{key} is a list of maps or of lists; a list of objects with role and content is right"
+            return f"{key} is a list of maps or of lists; expected a list of objects with role and content"
     # The shapes below are one object that holds the whole file.
     if len(sample.items) > 1 or not first:
         return ""
     if all(isinstance(value, dict) and value and all(map(_is_number, value)) for value in first.values()):
-        return "it is a table as pandas writes it by column; write it with orient='records'"
+        return "it is a pandas table by column; write it with orient='records'"
     if all(isinstance(value, list) for value in first.values()):
         lists = list(first.values())
         flat = not any(isinstance(cell, dict | list) for value in lists for cell in value)
         if flat and lists[0] and len({len(value) for value in lists}) == 1:
-            return "it holds a list a column; write an object a row"
+            return "it has one list per column; write one object per row"
     return ""
 
 
@@ -115,8 +115,8 @@ def _squad(sample: FileSample) -> str:
     if not nested and not flat:
         return ""
     return (
-        "it is in the shape of SQuAD; write a row a question, with the question as prompt, the passage as "
-        "context, the first answer as completion and all of them as references"
+        "it has the SQuAD layout; write one row per question, with prompt (question), context "
+        "(passage), completion (first answer) and references (all answers)"
     )
 
 
@@ -139,8 +139,8 @@ def _several_answers(sample: FileSample) -> str:
     for key in ("completions", "responses", "answers", "outputs", "candidates", "generations"):
         if _is_rows(values.get(key)):
             return (
-                f"{key} is a list of several answers; write a row an answer, with prompt, completion, score "
-                "and annotator, or a row a pair of them, with prompt, a, b and choice"
+                f"{key} is a list of several answers; write one row per answer (prompt, "
+                "completion, score, annotator) or one per pair (prompt, a, b, choice)"
             )
     return ""
 
@@ -163,7 +163,7 @@ def _votes(sample: FileSample) -> str:
     if len(people) < 2 and any(name in names for name in NAMES["choice"]):
         return ""
     if len(people) < 2:
-        # A column with some other words, such as `skip`, is the choice all the same.
+        # A column with some other words, such as `skip`, is the choice anyway.
         likely = people or [key for key, values in columns_of.items() if _holds_choices(values, some=True)]
         if len(likely) == 1:
             return (
@@ -171,8 +171,9 @@ def _votes(sample: FileSample) -> str:
                 f"add to the source format: rows, {format_columns({**named, 'choice': likely[0]})}"
             )
         return (
-            f"{sides[0]} and {sides[1]} are two answers, and no column is the choice between them; where one "
-            f"holds a, b or tie, add to the source format: rows, {format_columns({**named, 'choice': '...'})}"
+            f"{sides[0]} and {sides[1]} are two answers, but no column has the choice; if one "
+            "contains a, b or tie, add to the source format: rows, "
+            f"{format_columns({**named, 'choice': '...'})}"
         )
     columns = f", {format_columns(named)}" if named else ""
     votes = ", ".join(f"{yaml_scalar(name)}: vote" for name in people)
@@ -196,7 +197,7 @@ def _rows_inside(sample: FileSample) -> str:
     if len(sample.items) > 1:
         return ""
     if {"columns", "data"} <= values.keys() and isinstance(values["data"], list):
-        return "it is a table as pandas writes it with orient='split'; write it with orient='records'"
+        return "it is a pandas table with orient='split'; write it with orient='records'"
     rows = [key for key, value in values.items() if _is_rows(value)]
     # A single conversation is also one object with a list of objects.
     if len(rows) == 1 and rows[0] not in TURNS:
@@ -211,10 +212,10 @@ def _is_rows(value: Any) -> bool:
 def _conversation(sample: FileSample) -> str:
     values = sample.items[0].values
     if {"role", "content"} <= values.keys() or {"from", "value"} <= values.keys():
-        return "each object is one turn; write an object a conversation, its turns in a list under messages"
+        return "each object is one turn; write one object per conversation, with its turns under messages"
     for key in ("contents", "turns", "conversation"):
         if isinstance(values.get(key), list):
-            return f"a conversation stands under {key}; write it under messages, with role and content"
+            return f"the conversation is under {key}; move it to messages, with role and content"
     return ""
 
 

@@ -108,7 +108,7 @@ def open_with_system(
         lines[turns[0].content.strip()] = None
         turns = turns[1:]
     if len(lines) > 1:
-        raise UserError(f"{where}: there are {len(lines)} system lines that differ; one is right")
+        raise UserError(f"{where}: there are {len(lines)} system lines that differ; expected one")
     return join_turns([*(SourceTurn("system", line) for line in lines), *turns], where)
 
 
@@ -117,9 +117,7 @@ def refuse_media(values: Mapping[str, Any], where: str) -> None:
     for key in ("tools", "functions", *MEDIA):
         # Tables fill unused columns with empty values, which are no reason to refuse a row.
         if values.get(key) not in (None, "", [], "[]", {}):
-            raise UserError(
-                f"{where}: {key} cannot be learned here; leave out the conversations that use any"
-            )
+            raise UserError(f"{where}: {key} is not supported; leave out conversations that use it")
 
 
 def _system_lines(values: Mapping[str, Any], reading: ParseOptions, where: str) -> Iterator[str]:
@@ -160,7 +158,7 @@ def read_exchange(
         UserError: The prompt or an answer cannot be read.
     """
     if prompt is None:
-        raise UserError(f"{where}: prompt is null; a text is right")
+        raise UserError(f"{where}: prompt is null; expected a text")
     turns = turns_before_answer([*before, *read_prompt(prompt, where)], values, reading, where)
     if beside := context_of(values, reading, where):
         *earlier, last = turns
@@ -170,7 +168,7 @@ def read_exchange(
         if isinstance(answer, list | dict):
             answer = only_answer(read_turns(answer, f"{where}, {name}"), name, where)
         if not isinstance(answer, str):
-            raise UserError(f"{where}: {name} is {kind_of(answer)}; a text is right")
+            raise UserError(f"{where}: {name} is {kind_of(answer)}; expected a text")
         said.append(answer)
     return turns, said
 
@@ -188,7 +186,7 @@ def read_turns(given: object, where: str) -> list[SourceTurn]:
         turns = inner
     turns = [turns] if isinstance(turns, dict) else turns
     if not isinstance(turns, list):
-        raise UserError(f"{where}: {kind_of(given)} where a list of turns is right")
+        raise UserError(f"{where}: {kind_of(given)}, expected a list of turns")
     return join_turns(
         (_parse_turn(turn, f"{where}, turn {number}") for number, turn in enumerate(turns, 1)), where
     )
@@ -211,7 +209,7 @@ def join_turns(turns: Iterable[SourceTurn], where: str) -> list[SourceTurn]:
         answer = "" if "\n\n".join(learned) == text else "\n\n".join(learned)
         whole.append(SourceTurn(role, text, bool(learned), answer, spoken[-1].learned and spoken[-1].final))
     if any(turn.role == "system" for turn in whole[1:]):
-        raise UserError(f"{where}: a system line stands after another turn; it is right before all of them")
+        raise UserError(f"{where}: a system line follows another turn; expected it first")
     return whole
 
 
@@ -223,7 +221,7 @@ def read_transcript(text: str, where: str) -> list[SourceTurn]:
     # Line ends of Windows would hide the blank line before a speaker.
     before, *parts = _MARK.split(text.replace("\r\n", "\n"))
     if before.strip() or not parts:
-        raise UserError(rf'{where}: {text[:40]!r} begins no transcript; "\n\nHuman:" is right')
+        raise UserError(rf'{where}: {text[:40]!r} is not a transcript; expected "\n\nHuman:"')
     said = zip(parts[::2], parts[1::2], strict=True)
     return join_turns((SourceTurn(_ROLES[role.lower()], content.strip()) for role, content in said), where)
 
@@ -257,16 +255,14 @@ def read_history(given: Any, where: str) -> list[SourceTurn]:
             given = read_literal(given)
         except ValueError as error:
             raise UserError(
-                f"{where}: history is {given[:40]!r}; a list of turns, or of [prompt, answer], is right"
+                f"{where}: history is {given[:40]!r}; expected a list of turns, or of [prompt, answer]"
             ) from error
     if is_turn_list(given):
         return read_turns(given, f"{where}, history")
     turns = []
     for turn in given if isinstance(given, list) else [given]:
         if not isinstance(turn, list) or len(turn) != 2 or not all(isinstance(said, str) for said in turn):
-            raise UserError(
-                f"{where}: history is right as a list of turns, or of [prompt, answer], all texts"
-            )
+            raise UserError(f"{where}: history: expected a list of turns, or of [prompt, answer], all texts")
         turns += [SourceTurn("user", turn[0]), SourceTurn("assistant", turn[1])]
     return turns
 
@@ -281,7 +277,7 @@ def turns_before_answer(
     """
     before = open_with_system(turns, values, reading, where)
     if before and before[-1].role == "assistant":
-        raise UserError(f"{where}: the prompt ends in a turn of the assistant's; the user's is right there")
+        raise UserError(f"{where}: the prompt ends with an assistant turn; expected a user turn")
     spoken = before and before[-1].role == "user"
     return before if spoken else [*before, SourceTurn("user", "")]
 
@@ -307,10 +303,10 @@ def only_answer(turns: Sequence[SourceTurn], name: str, where: str) -> str:
         MaskedAnswer: A mask excludes the turn.
     """
     if not turns:
-        raise UserError(f"{where}: {name} has no answer of the assistant's")
+        raise UserError(f"{where}: {name} has no assistant turn")
     if [turn.role for turn in turns] != ["assistant"]:
         roles = ", ".join(turn.role for turn in turns)
-        raise UserError(f"{where}: {name} ends in the turns {roles}; one of the assistant's is right")
+        raise UserError(f"{where}: {name} ends with the turns {roles}; expected one assistant turn")
     if not turns[0].learned:
         raise MaskedAnswer
     return turns[0].answer or turns[0].content
@@ -335,7 +331,7 @@ def read_text(values: Mapping[str, Any], name: str, where: str) -> str:
     """Return the text of a key. Raise UserError if there is none."""
     value = require_value(values, name, where)
     if not isinstance(value, str):
-        raise UserError(f"{where}: {name} is {kind_of(value)}; a text is right")
+        raise UserError(f"{where}: {name} is {kind_of(value)}; expected a text")
     return value
 
 
@@ -344,7 +340,7 @@ def fits_conversations(sample: FileSample, key: str) -> str:
     if not sample.items or not all(holds_turns(item.values.get(key)) for item in sample.items):
         return f"no key {key} with a list of turns"
     if any({"chosen", "rejected"} <= item.values.keys() for item in sample.items):
-        return "keys chosen and rejected are those of preferences"
+        return "keys chosen and rejected belong to the format preferences"
     return ""
 
 
@@ -373,12 +369,12 @@ def _unpack_turns(text: str, where: str) -> object:
     try:
         return turns_of(text)
     except ValueError as error:
-        raise UserError(f"{where}: {text[:40]!r} where a list of turns is right") from error
+        raise UserError(f"{where}: {text[:40]!r}, expected a list of turns") from error
 
 
 def _parse_turn(turn: object, where: str) -> SourceTurn:
     if not isinstance(turn, dict):
-        raise UserError(f"{where}: {kind_of(turn)} where an object with role and content is right")
+        raise UserError(f"{where}: {kind_of(turn)}, expected an object with role and content")
     name = turn.get("role") or turn.get("from")
     role = _ROLES.get(name.strip().lower()) if isinstance(name, str) else None
     called = next((key for key in ("tool_calls", "function_call") if turn.get(key)), None)
@@ -386,7 +382,7 @@ def _parse_turn(turn: object, where: str) -> SourceTurn:
     if role is None or called:
         what = called or (f"role {name!r:.40}" if isinstance(name, str) else "a turn without a role")
         raise UserError(
-            f"{where}: {what} cannot be learned; system, user and assistant are right, and conversations "
+            f"{where}: {what} cannot be learned; expected system, user and assistant, and conversations "
             "with tools are to be left out"
         )
     said = next((turn[key] for key in ("content", "value", "text") if turn.get(key) is not None), None)
@@ -403,7 +399,7 @@ def _is_learned(turn: Mapping[str, Any], where: str) -> bool:
             continue
         read = read_meaning(name, None, value)
         if read is None:
-            raise UserError(f"{where}: {name} is {value!r:.40}; 0 or 1, true or false are right")
+            raise UserError(f"{where}: {name} is {value!r:.40}; expected 0 or 1, true or false")
         learned = learned and bool(read[1])
     return learned
 
@@ -413,5 +409,5 @@ def _parse_part(part: object, where: str) -> str:
     if not isinstance(text, str):
         kind = part.get("type") if isinstance(part, dict) else None
         what = f"of type {kind!r}" if isinstance(kind, str) else kind_of(part)
-        raise UserError(f"{where}: its content is {what:.48}; a text or a list of text parts is right")
+        raise UserError(f"{where}: its content is {what:.48}; expected a text or a list of text parts")
     return text

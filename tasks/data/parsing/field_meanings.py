@@ -380,13 +380,13 @@ def check_fields(given: Mapping[str, Any]) -> Iterator[str]:
         if isinstance(meaning, str):
             if meaning not in _MEANINGS:
                 yield (
-                    f"fields: {name} is {meaning!r}; {', '.join(_MEANINGS)} or a mapping of values are right"
+                    f"fields: {name} is {meaning!r}; expected {', '.join(_MEANINGS)} or a mapping of values"
                 )
         elif isinstance(meaning, Mapping) and meaning:
             for value, said in meaning.items():
                 fits = said in REVIEWS if isinstance(said, str) else not isinstance(said, bool)
                 if not fits or (isinstance(said, float) and not math.isfinite(said)):
-                    right = f"a number, or {', '.join(REVIEWS)} are right"
+                    right = f"expected a number, or one of {', '.join(REVIEWS)}"
                     yield f"fields: {name} maps {value!r} to {said!r}; {right}"
         else:
-            yield f"fields: {name} says nothing; {', '.join(_MEANINGS)} or a mapping of values are right"
+            yield f"fields: {name} is empty; expected {', '.join(_MEANINGS)} or a mapping of values"

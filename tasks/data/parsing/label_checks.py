@@ -31,13 +31,13 @@ def check_annotators(values: Mapping[str, Any], reading: ParseOptions, where: st
     for key in dict.fromkeys((reading.column("annotator"), *ANNOTATORS)):
         value = values.get(key)
         if not is_empty(value) and not normalize_annotator(value):
-            raise UserError(f"{where}: {key} is {value!r:.40}; the name or number of one person is right")
+            raise UserError(f"{where}: {key} is {value!r:.40}; expected the name or number of one person")
         _check_whole_number(key, value, where)
     key = reading.column("annotators")
     names = values.get(key)
     for name in names if isinstance(names, list) else []:
         if not is_empty(name) and not normalize_annotator(name):
-            raise UserError(f"{where}: {key} holds {name!r:.40}; the name or number of one person is right")
+            raise UserError(f"{where}: {key} holds {name!r:.40}; expected the name or number of one person")
         _check_whole_number(key, name, where)
 
 
@@ -74,7 +74,7 @@ def check_side_scores(leaves: Iterable[tuple[str, Any]], reading: ParseOptions, 
         worse = scores.get(other)
         if other != path and score is not None and worse is not None and score < worse:
             raise UserError(
-                f"{where}: {path} is {score:g} and {other} is {worse:g}, so the rejected answer is the "
-                "better one; correct the row, or say under the source's fields that the score is none, as in "
-                f"fields: {{{path}: ignore}}"
+                f"{where}: {path} is {score:g} and {other} is {worse:g}, so the rejected answer has "
+                "the better score; correct the row, or ignore the score in the source's fields, as "
+                f"in fields: {{{path}: ignore}}"
             )

@@ -64,8 +64,8 @@ def labelled_rows(
         # Keeping one of them would make the result depend on the order of controls.
         if before and before[1].control != one.control and one.value is not None:
             raise UserError(
-                f"{where}: {before[1].control} and {one.control} both speak of {aspect}; say in columns what "
-                f"one of them speaks of, as in {{tone: {one.control}}}"
+                f"{where}: {before[1].control} and {one.control} both rate {aspect}; give one "
+                f"another aspect in columns, as in {{tone: {one.control}}}"
             )
         last[key] = (aspect, one)
     ratings: dict[tuple[str, str], list[Label]] = {}
@@ -116,7 +116,7 @@ def asked_of(key: str, values: Mapping[str, Any], reading: ParseOptions, where: 
 
 
 def time_of(value: Any, where: str) -> str:
-    """Return a time as ISO 8601; empty if there is none. Raise UserError if it is no time."""
+    """Return a time as ISO 8601; empty if there is none. Raise UserError if it is not a valid time."""
     if value is None or value == "":
         return ""
     try:
@@ -124,7 +124,7 @@ def time_of(value: Any, where: str) -> str:
             return datetime.fromtimestamp(value, UTC).isoformat()
         datetime.fromisoformat(value)
     except (ValueError, TypeError, OverflowError, OSError) as error:
-        raise UserError(f"{where}: {value!r} is no time; ISO 8601 is right") from error
+        raise UserError(f"{where}: {value!r} is not a valid time; expected ISO 8601") from error
     return str(value)
 
 
@@ -143,7 +143,7 @@ def text_at(values: Mapping[str, Any], key: str, where: str) -> str:
     if not isinstance(values.get(key), str):
         raise UserError(
             f"{where}: {key} is {type(values.get(key)).__name__ if key in values else 'missing'}; "
-            f"a text is right, and there are {', '.join(values) or 'no keys'}"
+            f"expected a text; keys: {', '.join(values) or 'none'}"
         )
     return str(values[key])
 
@@ -170,7 +170,7 @@ def label_prompt_key(
         if len(few) == 1:
             return few[0]
     raise UserError(
-        f"{where}: which of {', '.join(values) or 'no keys'} holds the prompt is not known; say so in "
+        f"{where}: unknown which of {', '.join(values) or 'no keys'} is the prompt; set it in "
         "columns, as in {prompt: question}"
     )
 
@@ -196,7 +196,7 @@ def answer_key(keys: Sequence[str], control: str, reading: ParseOptions, where: 
         if len(few) == 1:
             return few[0]
     raise UserError(
-        f"{where}: which of {', '.join(keys) or 'no keys'} {control} is about is not known; say so in "
+        f"{where}: unknown which of {', '.join(keys) or 'no keys'} {control} rates; set it in "
         "columns, as in {completion: response}"
     )
 
@@ -228,7 +228,7 @@ def score_of(value: float, control: str, where: str) -> float:
     """Return a score as a float. Raise UserError if it is no finite number."""
     score = option_score(value, ParseOptions(""))
     if score is None:
-        raise UserError(f"{where}: {control} says {value!r:.40}; a finite number is right")
+        raise UserError(f"{where}: {control} says {value!r:.40}; expected a finite number")
     return score
 
 

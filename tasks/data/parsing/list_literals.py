@@ -79,7 +79,7 @@ class _Literal:
     def read(self) -> Any:
         found = self.value(0)
         if self.kind != "end":
-            raise ValueError(f"{self.word!r} stands after the end")
+            raise ValueError(f"{self.word!r} follows the end")
         return found
 
     def value(self, depth: int) -> Any:
@@ -97,7 +97,7 @@ class _Literal:
             return self.object(depth)
         if word in ("[", "("):
             return self.listed("]" if word == "[" else ")", depth)
-        raise ValueError(f"{word!r} where a value is right" if word else "it is cut off")
+        raise ValueError(f"{word!r}, expected a value" if word else "it is truncated")
 
     def named(self, word: str, depth: int) -> Any:
         if word in _NAMES:
@@ -111,13 +111,13 @@ class _Literal:
             return self.value(depth)
         if word == "object":
             return None
-        raise ValueError(f"{word!r} where a value is right")
+        raise ValueError(f"{word!r}, expected a value")
 
     def listed(self, end: str, depth: int) -> list[Any]:
         items: list[Any] = []
         while self.word != end or self.kind != "mark":
             if self.kind == "end":
-                raise ValueError("it is cut off")
+                raise ValueError("it is truncated")
             items.append(self.value(depth + 1))
             # NumPy prints no comma between the items of an array of objects.
             if self.kind == "mark" and self.word == ",":
@@ -130,7 +130,7 @@ class _Literal:
         while self.word != "}" or self.kind != "mark":
             key = self.value(depth + 1)
             if self.kind != "mark" or self.word != ":" or isinstance(key, list | dict):
-                raise ValueError("a key without a value" if self.kind != "end" else "it is cut off")
+                raise ValueError("a key without a value" if self.kind != "end" else "it is truncated")
             self.next()
             found[str(key)] = self.value(depth + 1)
             if self.kind == "mark" and self.word == ",":
@@ -146,7 +146,7 @@ def _text(word: str) -> str:
         # Only a single string token gets here, so nothing else can be evaluated.
         found = ast.literal_eval(word)
     except (SyntaxError, MemoryError, RecursionError) as error:
-        raise ValueError(f"{word[:20]!r} is no text") from error
+        raise ValueError(f"{word[:20]!r} is not text") from error
     return found.decode("utf-8", "replace") if isinstance(found, bytes) else str(found)
 
 

@@ -75,7 +75,7 @@ def _unwritable(found: ParsedRow) -> str:
     """Return why a record cannot be written as UTF-8: it contains half of a surrogate pair."""
     for name, value in vars(found.row).items():
         if not _is_whole(value):
-            return f"{name} holds half of a character (a lone surrogate); mend the text or leave the row out"
+            return f"{name} contains half of a character (a lone surrogate); fix the text or remove the row"
     return ""
 
 

@@ -110,8 +110,8 @@ def read_verdicts(
             tally.note_scale(row_aspect(values, reading), scale_of(value, meaning), path, where)
         if read is None:
             raise UserError(
-                f"{where}: {path} is {str(value)!r:.60}, which fields does not give a meaning; add it "
-                "there, or leave the row out"
+                f"{where}: {path} is {str(value)!r:.60}, a value without a meaning in fields; add "
+                "it there, or remove the row"
             )
         if meaning == "vote":
             said.votes[path] = read[1]
@@ -150,14 +150,15 @@ def read_verdicts(
     if len(set(scored.values())) > 1:
         first, second = list(scored)[:2]
         raise UserError(
-            f"{where}: {first} and {second} are two verdicts; say under the source's fields which of them is "
-            f"none, as in fields: {{{second}: ignore}}"
+            f"{where}: {first} and {second} are two verdicts; ignore one of them in the source's "
+            f"fields, as in fields: {{{second}: ignore}}"
         )
     # Adding the verdict to the votes would count one of the people twice if it is their majority.
     if said.votes and scored:
         raise UserError(
-            f"{where}: {next(iter(scored))} is a verdict beside the votes of {', '.join(said.votes)}; say "
-            f"under the source's fields that it is none, as in fields: {{{next(iter(scored))}: ignore}}"
+            f"{where}: {next(iter(scored))} is a verdict beside the votes of "
+            f"{', '.join(said.votes)}; ignore it in the source's fields, as in fields: "
+            f"{{{next(iter(scored))}: ignore}}"
         )
     return said, rest
 
@@ -269,9 +270,7 @@ def judged_rows(
 
 def unrated_reason(key: str) -> str:
     """Return the reason under which pairs with an empty verdict are counted."""
-    return (
-        f"pairs that nobody rated, as {key} is empty or says nothing (fields: {{{key}: ignore}} learns them)"
-    )
+    return f"pairs that nobody rated, as {key} has no verdict (fields: {{{key}: ignore}} learns them)"
 
 
 def _refuse_verdict(
@@ -280,13 +279,13 @@ def _refuse_verdict(
     what = {Text: "a text", Comparison: "a comparison", Rating: "a rating"}.get(type(row), "a row")  # type: ignore[call-overload]
     if said.votes:
         raise UserError(
-            f"{where}: fields makes {next(iter(said.votes))} a vote on an answer, and {what} takes none; "
-            "write a row per vote, or say ignore"
+            f"{where}: fields makes {next(iter(said.votes))} a vote on an answer, but {what} takes "
+            "none; write one row per vote, or set ignore"
         )
     if said.told:
         raise UserError(
-            f"{where}: fields makes {said.key} a verdict, and {what} takes none; review, weight, mask, "
-            "deleted or ignore are right for it"
+            f"{where}: fields makes {said.key} a verdict, but {what} takes none; expected review, "
+            "weight, mask, deleted or ignore"
         )
     value = values.get(said.key, said.score)
     tally.note_unread(said.key, value, where, "a verdict")

@@ -176,7 +176,7 @@ class SkipCounts:
             example += _format_example(seen.looks)
             raise UserError(
                 f"source {source}: {seen.where}: the key {shown_key(path)} is {seen.sample} and looks like "
-                f"{seen.looks}; say in the preset what it means, under the source's fields, as in {example}"
+                f"{seen.looks}; set its meaning in the source's fields, as in {example}"
                 + _other_keys(asks, [path])
             )
         # Scores of "4/5" and "80%" under one aspect would be compared as 4 and 80.
@@ -186,18 +186,18 @@ class SkipCounts:
                 keys = shown_key(key) if key == other else f"{shown_key(key)} and {shown_key(other)}"
                 raise UserError(
                     f"source {source}: the scores under {keys} are on two scales, {two[0]} ({first}) and "
-                    f"{two[1]} ({second}); write all on one, or say under the source's fields what each "
-                    "value means, or ignore"
+                    f"{two[1]} ({second}); convert them to one scale, or set a meaning for each "
+                    "value (or ignore) in the source's fields"
                 )
         for path in fields or ():
             # A mistyped key in `fields` would otherwise leave a verdict unread, without a word.
             if path in self.inside and fields and fields[path] != "ignore":
                 raise UserError(
                     f"source {source}: fields gives {shown_key(path)} a meaning, and it is in a list, which "
-                    "no format reads; ignore is right for it, or write it as a key of its row"
+                    "no format reads; expected ignore, or write it as a key of its row"
                 )
             if path not in self.used and self.rows + self.faults:
-                raise UserError(f"source {source}: fields names the key {shown_key(path)}, which no row has")
+                raise UserError(f"source {source}: fields has the key {shown_key(path)}, which no row has")
 
     def _describe_votes(self, votes: Sequence[str], asks: Mapping[str, Seen]) -> str:
         named = ", ".join(map(shown_key, votes[:_NAMED])) + (", …" if len(votes) > _NAMED else "")
@@ -206,15 +206,15 @@ class SkipCounts:
             return (
                 f"{asks[votes[0]].where}: the columns {named} hold a vote each "
                 f"({describe_votes(votes, self.values)}) beside what their rows say. Write a row per vote, "
-                "with the person under annotator, or read past them under the source's fields, as in fields: "
+                "with the person under annotator, or ignore them in the source's fields, as in fields: "
                 f"{{{fields}}}"
             )
         fields = ", ".join(f"{yaml_key(path)}: vote" for path in votes[:_NAMED])
         return (
             f"{asks[votes[0]].where}: the columns {named} look like one per person or per question, with a "
-            f"vote in each ({describe_votes(votes, self.values)}). Where each is a person, say so under the "
-            f"source's fields, as in fields: {{{fields}}}. Else write a row per vote: the person under "
-            "annotator, the question under aspect, the vote under rating. ignore reads past a column"
+            f"vote in each ({describe_votes(votes, self.values)}). If each is a person, set that in "
+            f"the source's fields, as in fields: {{{fields}}}. Else write a row per vote: the person under "
+            "annotator, the question under aspect, the vote under rating. ignore skips a column"
         )
 
     def lines(self) -> Iterator[str]:
@@ -224,13 +224,13 @@ class SkipCounts:
             named = sorted(self.unread.items(), key=lambda item: -item[1].count)
             said = "; ".join(f"{shown_key(path)} ({s.count:,}, as {s.sample})" for path, s in named[:_NAMED])
             more = f"; and {len(named) - _NAMED} more keys" if len(named) > _NAMED else ""
-            yield f"keys that nothing reads: {said}{more}"
+            yield f"unused keys: {said}{more}"
         people = [path for path in self.unread if flatten_name(path) in PEOPLE]
         if self.nameless and people:
             key = yaml_key(people[0])
             yield (
-                f"labels that name nobody: {self.nameless:,}; where {shown_key(people[0])} says who "
-                f"gave them, add columns: {{annotator: {key}}} to the source"
+                f"labels without an annotator: {self.nameless:,}; if {shown_key(people[0])} is the "
+                f"annotator, add columns: {{annotator: {key}}} to the source"
             )
         for reason, count in sorted(self.left_out.items(), key=lambda item: (-item[1], item[0])):
             yield f"left out: {count:,} {reason}"
@@ -264,12 +264,10 @@ def _other_keys(asks: Mapping[str, Seen], said: Sequence[str]) -> str:
 
 def _format_example(looks: str) -> str:
     if looks == LITERAL:
-        return " where it is meant as it stands; or write the text alone into the file"
+        return " if it is meant literally; or write only the text to the file"
     if looks == MASK:
-        return ", or weight, mask, or ignore, which reads past it"
-    return (
-        ", or review, verdict, deleted, a mapping such as {good: 1, bad: -1}, or ignore, which reads past it"
-    )
+        return ", or weight, mask, or ignore, which skips it"
+    return ", or review, verdict, deleted, a mapping such as {good: 1, bad: -1}, or ignore, which skips it"
 
 
 def yaml_key(path: str) -> str:

@@ -93,7 +93,7 @@ def page(root: Path, runs: dict[str, str], *names: str) -> str:
 
 def test_compare_lists_differences_and_separates_speed(root: Path, runs: dict[str, str]) -> None:
     said = say(runs["first"], runs["second"][:10])
-    told, speed = said.split("speed and cost, of the machine")
+    told, speed = said.split("speed and cost, which depend on the machine")
     assert ["parameter", "sft", "steps", "4", "8"] in rows(told)
     assert ["figure", "sft", "kl", "1", "0.5", "-0.5"] in rows(told)
     assert ["run", "git commit", "a" * 40, "b" * 40] in rows(told)
@@ -145,9 +145,9 @@ def test_compare_lost_artifacts_keeps_parameter_rows(
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("nothing", "'nothing' is no run: MLflow's page lists their ids"),
+        ("nothing", "'nothing' is not a run: MLflow's page lists run ids"),
         ("9", "MLflow has no version 9 of chatmill"),
-        ("'", '"\'" is no run'),
+        ("'", '"\'" is not a run'),
     ],
 )
 def test_compare_unknown_run_is_refused_with_one_sentence(
@@ -164,5 +164,5 @@ def test_compare_ambiguous_run_prefix_is_refused(root: Path, runs: dict[str, str
     firsts = [run.info.run_id[0] for run in found]
     while not (twice := [first for first in firsts if first.isalpha() and firsts.count(first) > 1]):
         firsts.append(tracker.client.create_run(tracker.experiment).info.run_id[0])
-    with pytest.raises(UserError, match="fits several runs: give more of it"):
+    with pytest.raises(UserError, match="matches several runs: give more characters"):
         say(twice[0], runs["first"])

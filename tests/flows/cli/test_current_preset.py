@@ -29,7 +29,10 @@ def test_choose_preset_without_config_takes_and_names_preset_of_data(tmp_path: P
     lay(tmp_path, "qa", "texts", demo=["film"], press=["texts", "qa"], other=["texts"])
     console = Console(width=200, record=True, file=io.StringIO())
     assert choose_preset(None, tmp_path, console) == Path("configs/press.yaml")
-    assert "preset configs/press.yaml, whose sources made data/; --config names" in console.export_text()
+    assert (
+        "preset configs/press.yaml, chosen because data/ was made from its sources; --config selects"
+        in console.export_text()
+    )
     assert choose_preset(Path("x.yaml"), tmp_path, console) == Path("x.yaml")
 
 
@@ -42,8 +45,11 @@ def test_current_preset_without_data_or_with_demo_sources_is_demo(tmp_path: Path
 @pytest.mark.parametrize(
     ("presets", "says"),
     [
-        ({"demo": ["film"]}, "no preset in configs/ has them; name the preset with --config"),
-        ({"one": ["qa"], "two": ["qa"]}, "several have them: configs/one.yaml, configs/two.yaml; name"),
+        ({"demo": ["film"]}, "no preset in configs/ lists them; name the preset with --config"),
+        (
+            {"one": ["qa"], "two": ["qa"]},
+            "several presets list them: configs/one.yaml, configs/two.yaml; name",
+        ),
     ],
 )
 def test_current_preset_with_no_or_several_matches_is_refused(

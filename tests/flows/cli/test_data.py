@@ -45,7 +45,7 @@ def test_data_log_shows_rows_and_source_changes(root: Path) -> None:
     lay(root, "one", "four")
     last = versions.add_version(root, "", {"sources": "b", "rows": {"text": 12_345, "pairs": 1}})
     no_git, newest, same, _, other, _, rows = say("log").splitlines()
-    assert "is in no git repository" in no_git
+    assert "is not in a git repository" in no_git
     assert last[:12] in newest and "not committed" in newest
     assert same.strip() == "12,345 text, 1 pairs; the same sources"
     assert other.strip().endswith("other sources") and rows.strip() == "2 text, 1 pairs; the first"
@@ -80,7 +80,7 @@ def test_data_diff_with_config_fetches_from_preset_remote(
     shutil.rmtree(root / ".dvc" / "cache" / "files")
     first = versions.read_pointer(root)["md5"][:8]
     lay(root, "one", "two", "three")
-    with pytest.raises(UserError, match=r"no remote is known; give the preset .*--config"):
+    with pytest.raises(UserError, match=r"no remote is set; give the preset .*--config"):
         say("diff", first)
     preset = root / "mine.yaml"
     preset.write_text(
@@ -92,7 +92,7 @@ def test_data_diff_with_config_fetches_from_preset_remote(
 
 
 def test_data_diff_unknown_version_is_refused(root: Path) -> None:
-    with pytest.raises(UserError, match="nothing is no version"):
+    with pytest.raises(UserError, match="nothing is not a version"):
         say("diff", "nothing")
     with pytest.raises(UserError, match="there is no earlier version"):
         say("diff")

@@ -119,7 +119,7 @@ def test_explain_failed_stage_is_skipped_in_comparison(root):
 
 def test_explain_unknown_stage_or_run_is_refused_with_one_sentence(root):
     pipeline(root, "a")
-    with pytest.raises(UserError, match=r"has no stage sift: it came to write"):
+    with pytest.raises(UserError, match=r"has no stage sift: it has write"):
         say("sift")
     for run in ("zzz", "'"):
         with pytest.raises(UserError, match="no pipeline run whose id begins with"):

@@ -97,7 +97,7 @@ def test_gc_removes_mlflow_copies_unneeded_by_versions_and_kept_runs(root: Path,
     assert removals(promised) == removals(done) and len(removals(done)) == 2
     assert unneeded["rlhf"][:8] in done and unneeded["sft"][:8] in done
     for said in (promised, done):
-        assert re.search(r"(would free|freed) beside them: [1-9]", said)
+        assert re.search(r"(would free|freed) outside the stage outputs: [1-9]", said)
         for why in ("registered versions", "runs that registered versions were made from", "younger than"):
             assert why in said
     assert {run: files(root, run) for run in before} == before
@@ -173,7 +173,7 @@ def test_gc_removes_old_caches_and_dry_run_lists_same_files(root: Path, tracker:
     preset: dict[str, Any] = {"data": {"sources": [{"urls": [SECRET_FREE]}], "archives": {}}}
     preset["data"]["archives"]["words"] = {"file": "named.whl"}
     with tracker.open_run("demo", {"preset.json": json.dumps(preset)}, {}, ""):
-        assert "a running run may read it" in say() and all(path.exists() for path in old)
+        assert "a running run may use it" in say() and all(path.exists() for path in old)
     with (cache / "reproduce" / f"{LOCKED}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert "a reproduction may use it" in say("--dry-run")

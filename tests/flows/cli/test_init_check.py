@@ -34,7 +34,8 @@ def test_propose_preset_doubtful_labels_raise_quarantine_and_are_named(
     path = propose(checked=True)
     said, text = " ".join(capsys.readouterr().out.split()), path.read_text()
     assert (
-        "validate.max_bad_fraction is 0.13, so that a run goes on without these rows: 16 comparisons" in said
+        "validate.max_bad_fraction is 0.13, so that a run continues without these rows: 16 comparisons"
+        in said
     )
     assert "# A run goes on without these rows: 16 comparisons: one person, one choice: they disagree" in text
     preset = read_preset(path)
@@ -52,7 +53,7 @@ def test_propose_preset_mostly_bad_rows_writes_preset_and_reports_refusal(
         propose(checked=True)
     preset = read_preset(sample / "configs" / "mine.yaml")
     assert preset.validation.max_bad_fraction == 0.02
-    with pytest.raises(UserError, match="the data was refused before any training: 40 of 40 comparisons"):
+    with pytest.raises(UserError, match="the data was rejected before any training: 40 of 40 comparisons"):
         print_preview(preset, sample, Console(file=StringIO()))
 
 
@@ -88,7 +89,7 @@ def test_propose_preset_unexplained_key_stops_like_dry_run(
     with pytest.raises(UserError, match="looks like a ") as error:
         init.propose_preset(sample / "own", "mine", 5, "cpu", False)
     said = capsys.readouterr().out
-    assert "keys that nothing reads: " in said and "origin (9, as 'page 0')" in said
+    assert "unused keys: " in said and "origin (9, as 'page 0')" in said
     assert "not read" not in said
     if not texts:
         # No preset can be made without enough text, but the question is asked anyway.
@@ -97,7 +98,7 @@ def test_propose_preset_unexplained_key_stops_like_dry_run(
     path = sample / "configs" / "mine.yaml"
     with pytest.raises(UserError) as dry:
         print_preview(read_preset(path), sample, Console(file=StringIO()))
-    refused = f"configs/mine.yaml is written, but a run with it would be refused: {dry.value}"
+    refused = f"configs/mine.yaml is written, but a run with it would stop: {dry.value}"
     assert str(error.value) == refused
     # The proposal in the comment is valid YAML and answers the question.
     text = path.read_text()
@@ -118,7 +119,7 @@ def test_propose_preset_unchecked_stops_at_unexplained_key(
     write_texts(sample / "own" / "texts", random.Random(3))
     with pytest.raises(UserError, match=r"the key spam_votes is .* and looks like a verdict"):
         init.propose_preset(sample / "own", "mine", 5, "cpu", False, checked=False)
-    assert "source a: keys that nothing reads: spam_votes (40, as 0)" in capsys.readouterr().out
+    assert "source a: unused keys: spam_votes (40, as 0)" in capsys.readouterr().out
     assert (sample / "configs" / "mine.yaml").exists()
 
 

@@ -128,7 +128,7 @@ def test_propose_preset_unreadable_file_is_named(
     assert (sample / "configs" / "mine.yaml").is_file()
     said = capsys.readouterr().out
     assert f"cannot be read: mine/{name}: " in said
-    assert f"Not in the preset, as it cannot be read: mine/{name}. A run goes without." in said
+    assert f"Not in the preset, as it cannot be read: mine/{name}. A run ignores them." in said
     (sample / "alone" / "second.json").write_text("[")
     with pytest.raises(UserError, match="none of the 2 files in alone can be read"):
         propose("alone")
@@ -151,7 +151,7 @@ def test_propose_preset_common_column_names_are_mapped_and_ingested(
     assert columns["press"] == {
         "prompt": "Query", "a": "Response A", "b": "Response B", "choice": "Winner",
     }  # fmt: skip
-    assert "taken by their names: question as prompt, answer as completion" in capsys.readouterr().out
+    assert "columns matched by name: question as prompt, answer as completion" in capsys.readouterr().out
     done = ingest.run(preset.data, {}, StageContext(sample, 1, "cpu", 1), lambda event: None)
     assert done.metrics["pairs"] == 80 and done.metrics["comparisons"] == 60
 
@@ -165,7 +165,7 @@ def test_propose_preset_save_to_disk_folder_is_named_as_dataset(
     datasets.DatasetDict({"train": texts}).save_to_disk(str(sample / "mine" / "both"))
     propose()
     said = " ".join(capsys.readouterr().out.split())
-    assert said.count("a data set that save_to_disk wrote; add it to data.sources") == 2
+    assert said.count("a data set of save_to_disk; add it to data.sources") == 2
     assert 'dataset: "mine/saved"}' in said and said.count("not read:") == 2
 
 
@@ -228,6 +228,6 @@ def test_propose_preset_file_name_outside_utf8_is_left_out(
     odd = os.fsencode(sample / "mine" / "texts") + b"/caf\xe9.txt"
     Path(os.fsdecode(odd)).write_text("A text.")
     preset = read_preset(propose())
-    assert "its name is not UTF-8, so no preset can name it; rename it" in capsys.readouterr().out
+    assert "its name is not UTF-8; rename it" in capsys.readouterr().out
     (texts,) = [source for source in preset.data.sources if source.name == "texts"]
     assert len(own_files(texts, sample)) == 60

@@ -94,10 +94,10 @@ def test_lineage_withdrawn_person_shows_when_and_newest_version(root):
     try:
         said = say("--annotator", "ann")
         assert "withdrawn on 2026-03-04 by max: asked to be left out" in said
-        assert "version chatmill/1, the newest, still has it" in said
+        assert "version chatmill/1, the newest, still contains it" in said
         assert "withdrawn" not in say("--annotator", "bob")
         client.create_model_version("chatmill", "file:///gone", None)
-        assert "version chatmill/2, the newest, has none of it" in say("--annotator", "ann")
+        assert "version chatmill/2, the newest, does not contain it" in say("--annotator", "ann")
     finally:
         client.delete_model_version("chatmill", "2")
         path.unlink()

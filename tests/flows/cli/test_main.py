@@ -56,7 +56,7 @@ def test_run_guarded_full_disk_exits_2_without_traceback(tmp_path, monkeypatch, 
 
     assert _run_guarded(full) == 2 and not (tmp_path / "var").exists()
     assert capsys.readouterr().err == (
-        "error: place: No space left on device; make room and run again: what is whole is kept\n"
+        "error: place: No space left on device; free disk space and run again: finished outputs are kept\n"
     )
 
 
@@ -76,7 +76,7 @@ def test_main_closed_or_full_stream_exits_without_traceback(tmp_path, streams):
 @pytest.mark.parametrize(
     ("error", "code", "says"),
     [
-        (UserError("rlhf.stepz is not known; did you mean [rlhf.steps]?"), 2, "did you mean [rlhf.steps]?"),
+        (UserError("rlhf.stepz: unknown key; did you mean [rlhf.steps]?"), 2, "did you mean [rlhf.steps]?"),
         (RuntimeError("a server\nand more"), 1, "chatmill failed: a server (details: var/logs/"),
         (KeyboardInterrupt(), 130, ""),
     ],

@@ -57,9 +57,9 @@ def ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_quarantine_list_empty_project_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert say("list") == "no row is set aside\n"
-    assert say("show") == "no row is set aside\n"
-    assert "no row is admitted in configs/admitted.jsonl" in say("show", "--released")
+    assert say("list") == "no rows are quarantined\n"
+    assert say("show") == "no rows are quarantined\n"
+    assert "no rows are released in configs/admitted.jsonl" in say("show", "--released")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -89,7 +89,7 @@ def test_quarantine_show_filters_by_rule_and_source(ids: list[str]) -> None:
     part = say("show", "FIT LENGTH")
     assert ids[1] in part and ids[2] in part and ids[0] not in part
     assert ids[2] not in say("show", "fit length", "--source", "notes")
-    assert "no row is set aside for this rule and source" in say("show", "printable", "--source", "notes")
+    assert "no rows are quarantined for this rule and source" in say("show", "printable", "--source", "notes")
     assert "2 more: `--limit 0`" in say("show", "--limit", "1")
     assert "more" not in say("show", "--limit", "0")
     with pytest.raises(UserError, match=r"did you mean text is printable"):
@@ -100,17 +100,17 @@ def test_quarantine_show_filters_by_rule_and_source(ids: list[str]) -> None:
 
 def test_quarantine_release_is_listed_with_person_and_reason(tmp_path: Path, ids: list[str]) -> None:
     said = say("release", ids[0][:6], ids[1], "--author", "Ann", "--reason", "a [red]poem")
-    assert "2 rows admitted, excused from every rule; configs/admitted.jsonl says so" in said
-    assert "`chatmill run` takes them in" in said
+    assert "2 rows admitted, exempt from every rule; configs/admitted.jsonl says so" in said
+    assert "`chatmill run` reads them" in said
     assert read_admissions(tmp_path).keys() == set(ids[:2])
     listed = say("list")
     assert "2 rows admitted by Ann in configs/admitted.jsonl" in listed
-    assert "`chatmill run` takes in the 2 rows admitted since" in listed
+    assert "`chatmill run` reads the 2 rows released since" in listed
     assert say("show").count("admitted\n") == 2
     told = say("show", "--released")
     assert ids[0] in told and ids[1] in told and "Ann  as it is" in told and "a [red]poem" in told
     assert "1 more: `--limit 0`" in say("show", "--released", "--limit", "1")
-    with pytest.raises(UserError, match="--released goes with"):
+    with pytest.raises(UserError, match="--released cannot be combined with"):
         say("show", "text", "--released")
 
 
@@ -119,8 +119,8 @@ def test_quarantine_release_replacement_replaces_text(tmp_path: Path, ids: list[
     assert "--replacement FILE" in notes
     row = json.loads(lines)
     assert (row["id"], row["value"]) == (ids[0], "\x1b")
-    Path("mended.jsonl").write_text(json.dumps({**row, "text": "A tale."}) + "\n")
-    said = say("release", "--replacement", "mended.jsonl", "--author", "Ann", "--reason", "escapes taken out")
+    Path("edited.jsonl").write_text(json.dumps({**row, "text": "A tale."}) + "\n")
+    said = say("release", "--replacement", "edited.jsonl", "--author", "Ann", "--reason", "escapes taken out")
     assert "1 row admitted, mended" in said and "takes it in" in said
     wanted = {name: row[name] for name in ("id", "source", "group", "fault")} | {"text": "A tale."}
     assert read_admissions(tmp_path)[ids[0]].row == wanted
@@ -134,7 +134,7 @@ def test_quarantine_release_without_person_reason_or_known_id_is_refused(
     assert done.exit_code == 2 and "--author" in done.output
     with pytest.raises(UserError, match="why is empty"):
         say("release", ids[0], "--author", "Ann", "--reason", "")
-    with pytest.raises(UserError, match="nothing is not in the quarantine"):
+    with pytest.raises(UserError, match="nothing is not quarantined"):
         say("release", "nothing", "--author", "Ann", "--reason", "so")
     assert not (tmp_path / "configs").exists()
 
@@ -147,10 +147,10 @@ def test_quarantine_release_with_config_uses_file_of_preset(tmp_path: Path, ids:
     said = say("release", ids[0], "--author", "Ann", "--reason", "so", "-c", "mine.yaml")
     assert "mine.jsonl says so" in said and "`chatmill run --config mine.yaml` takes it in" in said
     assert read_admissions(tmp_path, "mine.jsonl").keys() == {ids[0]}
-    assert "1 row admitted by Ann in mine.jsonl" in say("list", "-c", "mine.yaml")
+    assert "1 row released by Ann in mine.jsonl" in say("list", "-c", "mine.yaml")
 
 
 @pytest.mark.parametrize("kind", ["text", "choice", "scores"])
 def test_describe_row_of_unreadable_row_is_its_fault(kind: str) -> None:
-    fault = "a.csv, row 3: completion is null; a text is right"
+    fault = "a.csv, row 3: completion is null; expected a text"
     assert _describe_row({"prompt": "", kind: "", "fault": fault}) == fault

@@ -37,7 +37,7 @@ def test_withdraw_empty_project_names_next_command(root: Path) -> None:
     said = say()
     assert "nothing is withdrawn" in said and "next: `chatmill withdraw --annotator WHO" in said
     (root / "mine.yaml").write_text(PRESET)
-    with pytest.raises(UserError, match="there is no data/ here yet; `chatmill ingest` makes it"):
+    with pytest.raises(UserError, match="data/ does not exist yet; create it with `chatmill ingest`"):
         say("--annotator", "ann", "--reason", "w", "--author", "max", "--config", "mine.yaml")
 
 
@@ -59,7 +59,7 @@ def test_withdraw_dry_run_lists_rows_and_writes_nothing(root: Path) -> None:
     ingest.run(DataParameters((source,)), {}, StageContext(root), lambda event: None)
     said = say("--annotator", "ann", "--dry-run", "--config", "mine.yaml")
     assert "labels.jsonl  comparisons            1" in said
-    assert "no model had them" in said and "Nothing was written" in said
+    assert "no model used them" in said and "Nothing was written" in said
     assert not (root / WITHDRAWN).exists()
     with pytest.raises(UserError, match="--reason and --author not given"):
         say("--annotator", "ann", "--config", "mine.yaml")

@@ -24,7 +24,11 @@ def caught(action):
 
 def test_explain_error_names_path_reason_and_remedy(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for code, words in ((errno.ENOSPC, "make room"), (errno.EIO, "fault"), (errno.EROFS, "mount")):
+    for code, words in (
+        (errno.ENOSPC, "free disk space"),
+        (errno.EIO, "disk reports errors"),
+        (errno.EROFS, "mount"),
+    ):
         error = OSError(code, "x", str(tmp_path / "var" / "file"))
         said = explain_error(error)
         assert said.startswith(f"var/file: {os.strerror(code)}; ") and words in said
@@ -32,7 +36,7 @@ def test_explain_error_names_path_reason_and_remedy(tmp_path, monkeypatch):
     assert "a folder is needed" in explain_error(caught(lambda: (tmp_path / "file" / "x").open()))
     (tmp_path / "full" / "x").mkdir(parents=True)
     assert "not chatmill's" in explain_error(caught((tmp_path / "full").rmdir))
-    assert "in the way" in explain_error(caught((tmp_path / "file").mkdir))
+    assert "another file has that name" in explain_error(caught((tmp_path / "file").mkdir))
     os.mkfifo(tmp_path / "pipe")
     nobody_reads = caught(lambda: os.open(tmp_path / "pipe", os.O_WRONLY | os.O_NONBLOCK))
     assert explain_error(nobody_reads).startswith("pipe: No such device or address; it is a named pipe")
@@ -90,7 +94,7 @@ def test_explain_error_database_of_other_version_names_restore(tmp_path, damage,
         client.search_registered_models()
         client.search_runs(["0"])
 
-    assert "`chatmill restore` brings a backup back" in explain_error(caught(look))
+    assert "`chatmill restore` restores a backup" in explain_error(caught(look))
 
 
 @pytest.mark.parametrize("place", ["var", "var/cache", "cache/a/file"])

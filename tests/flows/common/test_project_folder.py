@@ -45,7 +45,7 @@ def test_secure_records_wide_permissions_are_narrowed_with_one_notice(
     var.chmod(wide)
     secure_records(tmp_path)
     assert mode(var) == wide & ~0o077
-    assert "other users of this machine could enter var/" in capsys.readouterr().err
+    assert "other users of this machine had access to var/" in capsys.readouterr().err
     prepare_records(tmp_path)
     assert capsys.readouterr().err == ""
 
@@ -57,7 +57,7 @@ def test_secure_records_leaves_var_of_other_programs(tmp_path: Path, monkeypatch
     assert mode(tmp_path / "var") == 0o755
     changed: list[Path] = []
     monkeypatch.setattr(project_folder, "make_private_folder", changed.append)
-    with pytest.raises(UserError, match="/var is the machine's own"):
+    with pytest.raises(UserError, match="/var belongs to the system"):
         prepare_records(Path("/"))
     secure_records(Path("/"))
     assert changed == []
@@ -136,7 +136,7 @@ def test_prepare_records_special_file_is_named_and_never_read(
     make(path)
     said = {_make_pipe: "a named pipe", _make_socket: "a socket"}.get(make, "a folder")
     with pytest.raises(
-        UserError, match=rf"^{name} is {said}, and chatmill keeps a file of that name; move it"
+        UserError, match=rf"^{name} is {said}, but chatmill needs a file of that name; move it"
     ):
         prepare_records(tmp_path)
 
@@ -146,7 +146,7 @@ def test_prepare_records_file_in_place_of_folder_is_refused(tmp_path: Path, name
     (tmp_path / "var").mkdir()
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("mine")
-    with pytest.raises(UserError, match=f"^{name} is a file, and chatmill keeps a folder of that name"):
+    with pytest.raises(UserError, match=f"^{name} is a file, but chatmill needs a folder of that name"):
         prepare_records(tmp_path)
     assert (tmp_path / name).read_text() == "mine"
 
@@ -167,4 +167,4 @@ def test_commands_refuse_special_file_except_restore(tmp_path: Path) -> None:
         code, said = chatmill(tmp_path, *words)
         assert (code, said.count("\n")) == (2, 0) and "var/stores.json is a named pipe" in said
     code, said = chatmill(tmp_path, "restore", "gone.tar")
-    assert code == 2 and "gone.tar is no file" in said
+    assert code == 2 and "gone.tar is not a file" in said

@@ -82,7 +82,7 @@ def test_dask_runner_unreachable_scheduler_is_refused(prefect: None, tmp_path: P
         with DaskRunner("tcp://127.0.0.1:9", tmp_path, seconds=1.0) as spread:
             list(spread(process_of, [1]))
 
-    with pytest.raises(UserError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9"):
+    with pytest.raises(UserError, match=r"the Dask scheduler at tcp://127\.0\.0\.1:9 is unreachable"):
         nowhere()
 
 

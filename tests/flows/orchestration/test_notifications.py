@@ -91,8 +91,8 @@ def came(what: str, seconds: float = 90) -> str:
 
 def test_notify_without_valid_webhook_is_refused(server_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "CHATMILL_WEBHOOK is not set" in say("notify", code=2)
-    monkeypatch.setenv("CHATMILL_WEBHOOK", "no address")
-    assert "CHATMILL_WEBHOOK is no address" in say("notify", code=2)
+    monkeypatch.setenv("CHATMILL_WEBHOOK", "not a valid address")
+    assert "CHATMILL_WEBHOOK is not a valid address" in say("notify", code=2)
 
 
 def test_notify_repeated_changes_nothing_and_repairs_changed_automation(
@@ -193,7 +193,7 @@ def test_approve_suspended_run_ends_with_decision(webhook: None, client: SyncPre
     listed = [line.split()[1] for line in say("models").splitlines() if "pending" in line]
     assert listed == ["2", "1"]
 
-    assert "`chatmill approve smoke/1 --show`" in came("a model of smoke waits for a person")
+    assert "`chatmill approve smoke/1 --show`" in came("a model of smoke waits for approval")
     shown = say("approve", first.name, "--show")
     assert (
         "aligned assistant (RLHF): the judge’s mean score" in shown
@@ -201,7 +201,7 @@ def test_approve_suspended_run_ends_with_decision(webhook: None, client: SyncPre
         and "pending until" in shown
     )
     assert "a rejection needs --reason TEXT" in say("approve", first.name, "--reject", code=2)
-    assert "more than one version is meant (smoke/2, smoke/1)" in say("approve", code=2)
+    assert "several versions match (smoke/2, smoke/1)" in say("approve", code=2)
     said = say("approve", first.name, "--reason", "reads well")
     assert "version 1 of smoke is now the champion" in said and f"{first.name} goes on" in said
     # Prefect's page resumes a run with the form in the same way.
@@ -243,7 +243,7 @@ def test_notifications_each_event_reaches_webhook_once(
 ) -> None:
     bad = server_root / "bad.jsonl"
     bad.write_text('{"text": ""}\n' * 9 + '{"text": "a good sentence"}\n')
-    with pytest.raises(UserError, match="refused before any training"):
+    with pytest.raises(UserError, match="rejected before any training"):
         refusing("bad.jsonl")
     with monkeypatch.context() as patch:
         patch.setattr(events, "EVENT_PATIENCE_SECONDS", 0.0)
@@ -255,13 +255,13 @@ def test_notifications_each_event_reaches_webhook_once(
     assert past and all(0 < seconds < 30 for seconds in past)
     with alert_when_slow("gate", "smoke", lambda: [*past, 0.1, 0.1, 0.1, 0.1, 0.1], least=0.1):
         slow = came("a run of smoke is slow")
-    assert re.search(r"gate of smoke has taken 0.[1-5] s and goes on; it took 0.[01] s before \(median", slow)
+    assert re.search(r"gate of smoke has taken 0.[1-5] s so far; its median is 0.[01] s \(computed", slow)
     rejected = came("the data of smoke was rejected")
-    assert "refused before any training" in rejected and "`chatmill quarantine list`" in rejected
+    assert "rejected before any training" in rejected and "`chatmill quarantine list`" in rejected
     failed = came("refusing ended Failed")
-    assert "refused before any training" in failed and "/runs/flow-run/" in failed
+    assert "rejected before any training" in failed and "/runs/flow-run/" in failed
     refused = "judge’s mean score, aligned less assistant: 0.3, at least 0.9 is required"
-    assert refused in came("the gate refused a model of smoke")
+    assert refused in came("the gate rejected a model of smoke")
     assert "unknown pieces are 4%" in came("the data of smoke drifts")
     # Each event is sent once: a reported gate is not repeated, and the same event at most once an hour.
     # An event of another preset that was emitted later has arrived.

@@ -87,6 +87,6 @@ def test_name_presets_and_write_deployments_refuse_ambiguous_names(tmp_path: Pat
             write_deployments(tmp_path, [one])
     twice = {"deployments": [{"name": "nightly"}, {"name": "nightly-b"}]}
     (tmp_path / "prefect.yaml").write_text(json.dumps(twice))
-    with pytest.raises(UserError, match="two deployments would be named nightly-b"):
+    with pytest.raises(UserError, match="two deployments would have the name nightly-b"):
         write_deployments(tmp_path, [one, _write_preset(tmp_path / "b.yaml", "b")])
     assert not (tmp_path / "var").exists()

@@ -49,7 +49,7 @@ def train(display: ProgressDisplay, steps: int = 40) -> None:
             )
         )
     display.progress.refresh()
-    display.show_event(Message("going on from [step 3]"))
+    display.show_event(Message("resuming from [step 3]"))
     display.finish_stage(DONE, 61.0)
 
 
@@ -63,11 +63,11 @@ def test_progress_display_without_terminal_prints_few_plain_lines() -> None:
     assert lines[0] == "chatmill demo on cpu"
     assert lines[1] == "  pretrain  10/40 loss 0.100 · 12,346 tokens/s · 30.0 s left"
     assert [line.split()[1] for line in lines[1:5]] == ["10/40", "20/40", "30/40", "40/40"]
-    assert lines[5] == "  pretrain  going on from [step 3]"
+    assert lines[5] == "  pretrain  resuming from [step 3]"
     assert lines[6].split() == ["pretrain", "computed", "61.0", "s", "1.983", "bits", "per", "byte"]
     assert lines[7].split()[1] == "cached"
     assert log == [
-        "pretrain: going on from [step 3]",
+        "pretrain: resuming from [step 3]",
         "pretrain: made, 61.0 s, 1.983 bits per byte",
         "pretrain: reused, 0.1 s, 1.983 bits per byte",
     ]
@@ -105,10 +105,10 @@ def test_key_figures_leaves_out_missing_metrics() -> None:
         ("ingest", {"text": 1, "pairs": 0, "comparisons": 0, "ratings": 1}, "1 text, 1 rating"),
         ("ingest", {"text": 0, "pairs": 0, "comparisons": 1200, "ratings": 0}, "1,200 comparisons"),
         ("validate", {"text_quarantined": 0, "pairs_quarantined": 0, "comparisons_quarantined": 16},
-         "16 comparisons set aside"),
+         "16 comparisons quarantined"),
         ("validate", {"text_quarantined": 1, "ratings_quarantined": 2},
-         "1 text set aside, 2 ratings set aside"),
-        ("validate", {"text_quarantined": 0, "pairs_quarantined": 0}, "no row set aside"),
+         "1 text quarantined, 2 ratings quarantined"),
+        ("validate", {"text_quarantined": 0, "pairs_quarantined": 0}, "no row quarantined"),
         ("labels", {"train_ratings": 0, "train_comparisons": 240, "valid_pairs": 23.0},
          "240 comparisons, 23 pairs held out"),
         ("labels", {"train_ratings": 557.0, "train_comparisons": 1, "valid_pairs": 1917.0},

@@ -33,7 +33,7 @@ from model.errors import UserError
 def test_read_login_invalid_text_is_refused_without_repeating_it(text: str, says: str) -> None:
     with pytest.raises(UserError, match=says) as refused:
         read_login(text)
-    assert "USER:PASSWORD is right" in str(refused.value) and "secret" not in str(refused.value)
+    assert "expected USER:PASSWORD" in str(refused.value) and "secret" not in str(refused.value)
 
 
 def test_known_login_reads_client_environment_and_address() -> None:
@@ -69,7 +69,7 @@ def test_stored_login_is_made_once_and_private(tmp_path: Path) -> None:
         bytes(41),
     ):
         path.write_bytes(damaged)
-        with pytest.raises(UserError, match="holds no user and password; delete it"):
+        with pytest.raises(UserError, match="contains no user and password; delete it"):
             stored_login(tmp_path)
 
 

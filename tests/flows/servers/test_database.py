@@ -91,4 +91,4 @@ def test_make_databases_unreachable_server_is_named() -> None:
 def test_read_database_invalid_address_is_refused_with_example(given: str, said: str) -> None:
     with pytest.raises(UserError, match=said) as failed:
         read_database(given)
-    assert "secret" not in str(failed.value) and "is right" in str(failed.value)
+    assert "secret" not in str(failed.value) and "expected postgresql://" in str(failed.value)

@@ -135,7 +135,9 @@ def test_prepare_environment_mlflow_credentials_file_blocks_preset_server(
     (tmp_path / ".mlflow").mkdir()
     (tmp_path / ".mlflow" / "credentials").write_text("[mlflow]\nmlflow_tracking_username = ann\n")
     with pytest.raises(
-        UserError, match="holds a password that MLflow would send there; set MLFLOW_TRACKING_URI"
+        UserError,
+        match="contains a password that MLflow would send there; if it is meant for that server, "
+        "set MLFLOW_TRACKING_URI",
     ):
         prepare_environment(tmp_path, mlflow=address)
     os.environ["MLFLOW_TRACKING_URI"] = address
@@ -164,7 +166,7 @@ def test_prepare_environment_unreachable_server_is_refused(
 ) -> None:
     os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{server.server_port}/api"
     assert prepare_environment(tmp_path).prefect == os.environ["PREFECT_API_URL"]
-    with pytest.raises(UserError, match=r"MLflow's server at http://127\.0\.0\.1:9 does not answer"):
+    with pytest.raises(UserError, match=r"MLflow's server at http://127\.0\.0\.1:9 is unreachable"):
         prepare_environment(tmp_path, mlflow="http://someone:secret@127.0.0.1:9")
     assert "Connection refused" in health_problem("http://someone:secret@127.0.0.1:9")
 
@@ -178,7 +180,7 @@ def test_prepare_environment_server_with_login_needs_right_password(
     with pytest.raises(UserError, match=r"MLflow's server at .* asks for a password; set CHATMILL_PASSWORD="):
         prepare_environment(tmp_path)
     os.environ["CHATMILL_PASSWORD"] = "someone:another password"
-    with pytest.raises(UserError, match=r"MLflow's server at .* refuses the user and password") as refused:
+    with pytest.raises(UserError, match=r"MLflow's server at .* rejects the user and password") as refused:
         prepare_environment(tmp_path, mlflow=address)
     assert "another" not in str(refused.value)
     os.environ["CHATMILL_PASSWORD"] = "someone:a long password"

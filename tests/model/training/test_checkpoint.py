@@ -1,4 +1,4 @@
-"""Checkpoints: damaged files are set aside, and all processes load the same one."""
+"""Checkpoints: damaged files are renamed, and all processes load the same one."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def test_launch_training_crash_is_one_sentence_with_traceback_in_log(tmp_path: P
 
 
 def test_launch_training_killed_process_is_reported(tmp_path: Path) -> None:
-    with pytest.raises(TrainingFailed, match=r"was killed \(SIGKILL; the system does that where memory"):
+    with pytest.raises(TrainingFailed, match=r"was killed \(SIGKILL; the usual cause is a lack of memory"):
         launch_training(dying, {}, log=tmp_path / "log")
 
 

@@ -141,7 +141,7 @@ def test_restore_backup_running_process_is_refused(project, tmp_path):
     for name in ("mlflow/alive/0123", "up.json"):
         with (project / "var" / name).open("w") as held:
             fcntl.flock(held, fcntl.LOCK_EX)
-            with pytest.raises(UserError, match="end it before"):
+            with pytest.raises(UserError, match="stop it before"):
                 restore_backup(project, tmp_path / "a.tar", force=True)
 
 
@@ -172,7 +172,7 @@ def test_finish_restore_killed_at_any_rename_completes(project, tmp_path, monkey
 
 
 def test_write_backup_new_project_is_refused(tmp_path):
-    with pytest.raises(UserError, match="no records here yet"):
+    with pytest.raises(UserError, match="no records yet"):
         write_backup(tmp_path, tmp_path / "a.tar")
 
 
@@ -186,7 +186,7 @@ def test_write_backup_pipe_or_device_as_target_is_refused(project, tmp_path, mak
     except PermissionError:
         pytest.skip("devices are made by root")
     before = target.stat()
-    with pytest.raises(UserError, match="target is no file, and is not replaced"):
+    with pytest.raises(UserError, match="target is not a regular file and is not replaced"):
         write_backup(project, target, force=True)
     assert target.stat().st_ino == before.st_ino and target.stat().st_mode == before.st_mode
 

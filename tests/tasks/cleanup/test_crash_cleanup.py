@@ -40,9 +40,9 @@ def test_clean_up_crashes_partial_output_is_removed_checkpoints_stay(tmp_path: P
     removed = half.parent / f"{KEY}.gone"
     removed.mkdir()
     said = "\n".join(clean_up_crashes(tmp_path))
-    assert "split: what a killed run had half written is removed" in said
-    assert "sft: a training was killed; its checkpoint after step 40 is kept" in said
-    assert "half removed is gone" in said
+    assert "split: removed partial output of a killed run" in said
+    assert "sft: training was killed; its checkpoint after step 40 is kept" in said
+    assert "finished the removal" in said
     assert not half.exists() and not removed.exists() and not (half.parent / f"{KEY}.view").exists()
     assert (training / "checkpoints" / "00000040.pt").exists()
 
@@ -64,7 +64,7 @@ def test_clean_up_crashes_orphaned_training_is_ended(tmp_path: Path) -> None:
     )
     try:
         said = "\n".join(clean_up_crashes(tmp_path))
-        assert f"sft: process {left.pid} worked on without the run that had started it" in said
+        assert f"sft: process {left.pid} continued without its run" in said
         assert left.poll() is not None and alive.poll() is None and not other.exists()
     finally:
         for process in (left, alive):

@@ -44,7 +44,7 @@ def root(tmp_path: Path) -> Path:
 
 def test_code_state_outside_git_has_no_commit(tmp_path: Path) -> None:
     found = code_state(tmp_path)
-    assert (found.commit, found.diff) == ("", "") and "in no git repository" in found.problem
+    assert (found.commit, found.diff) == ("", "") and "not in a git repository" in found.problem
 
 
 def test_code_state_clean_checkout_has_no_diff(root: Path) -> None:
@@ -80,9 +80,9 @@ def test_checkout_code_unknown_commit_or_diff_is_refused(root: Path, tmp_path: P
     tree, commit = root / "var" / "tree", code_state(root).commit
     with pytest.raises(UserError, match="git fetch"):
         checkout_code(root, Code("12" * 20, ""), tree)
-    with pytest.raises(UserError, match="does not fit its commit"):
+    with pytest.raises(UserError, match="does not apply to its commit"):
         checkout_code(root, Code(commit, "--- a/no\n+++ b/no\n@@ -1 +1 @@\n-a\n+b\n"), tree)
-    with pytest.raises(UserError, match="in no git repository"):
+    with pytest.raises(UserError, match="not in a git repository"):
         checkout_code(tmp_path, Code(commit, ""), tree)
     assert not tree.exists()
 
@@ -150,7 +150,7 @@ def no_commit(root: Path, patch: pytest.MonkeyPatch) -> None:
         (broken_head, "may be damaged|git fails"),
         (broken_index, "git fails: .*index"),
         (no_tree, "git fails: "),
-        (no_repository, "in no git repository"),
+        (no_repository, "not in a git repository"),
         (no_commit, "no commit yet"),
     ],
 )

@@ -113,7 +113,7 @@ def test_address_problem_user_of_remote_is_accepted() -> None:
 
 
 def test_data_parameters_urls_differing_only_in_secret_are_refused() -> None:
-    with pytest.raises(ValueError, match="https://h/a is there twice"):
+    with pytest.raises(ValueError, match="https://h/a is given twice"):
         DataParameters(tuple(Source(f"s{key}", urls=f"https://h/a?key={key}") for key in "ab"))
 
 

@@ -51,7 +51,7 @@ def test_read_source_unavailable_server_uses_last_copy(served: Served, tmp_path:
     served.status = 503
     said: list[str] = []
     assert read(source, tmp_path, said) == content
-    assert "what was fetched before is read" in said[0]
+    assert "the last downloaded copy is used" in said[0]
     assert sources_digest(DataParameters((source,)), tmp_path) == before
 
 
@@ -132,7 +132,7 @@ def test_read_source_wrong_checksum_shows_both_and_leaves_nothing(served: Served
 def test_read_source_download_without_length_needs_checksum(served: Served, tmp_path: Path) -> None:
     content = served.files["/texts/a.jsonl"]
     served.length = False
-    with pytest.raises(UserError, match="does not say how long it is"):
+    with pytest.raises(UserError, match="does not report the size"):
         read(Source("s", urls=served.url), tmp_path)
     assert read(Source("s", urls=f"{served.url}#sha256={sha(content)}"), tmp_path) == [content]
 
@@ -166,7 +166,7 @@ def test_read_source_file_url_is_read_or_refused(tmp_path: Path) -> None:
 def test_copy_stream_full_disk_is_refused(served: Served, tmp_path: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("no device that is always full")
-    with pytest.raises(UserError, match="the disk is full; make room"):
+    with pytest.raises(UserError, match="the disk is full; free disk space"):
         download._copy_stream(
             download.Opened(io.BytesIO(b"words" * 9), download.State("", 45), 0), Path("/dev/full")
         )

@@ -42,9 +42,9 @@ def test_read_source_ambiguous_dataset_is_refused(saved: Path) -> None:
     with pytest.raises(UserError, match="both has no split 'valid'; name one of train, test"):
         rows(Source("s", dataset="both", split="valid"), saved)
     (saved / "plain").mkdir()
-    with pytest.raises(UserError, match="plain is no folder of save_to_disk"):
+    with pytest.raises(UserError, match="plain is not a folder of save_to_disk"):
         rows(Source("s", dataset="plain"), saved)
-    with pytest.raises(UserError, match="our/set is no folder here, and one of the hub needs its revision"):
+    with pytest.raises(UserError, match="our/set is not a folder here, and a Hub dataset needs its revision"):
         rows(Source("s", dataset="our/set"), saved)
 
 

@@ -66,8 +66,8 @@ def test_read_source_members_of_nested_archive_are_read(tmp_path: Path) -> None:
         ("texts/link", "texts/link is a link; name the file"),
         ("texts/inner.tar.gz!inner/soft", "inner/soft is a link to inner/b.txt"),
         ("texts/inner.tar.gz!inner/hard", "inner/hard is a link to inner/b.txt"),
-        ("texts/broken.tar.gz!inner/none", "texts/broken.tar.gz is not a whole archive"),
-        ("texts/a.txt!b", "texts/a.txt is not a whole archive"),
+        ("texts/broken.tar.gz!inner/none", "texts/broken.tar.gz is not a complete archive"),
+        ("texts/a.txt!b", "texts/a.txt is not a complete archive"),
         ("texts/big", "texts/big unpacks to 2000 bytes, above 1000"),
         ("texts/inner.tar.gz!inner/big", "inner/big unpacks to 2000 bytes, above 1000"),
     ],
@@ -88,7 +88,7 @@ def test_bounded_stream_oversized_member_is_refused(monkeypatch: pytest.MonkeyPa
 
 def test_read_source_endless_tar_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(package_archive, "FARTHEST_MEMBER", 1000)
-    with pytest.raises(UserError, match="unpacks to more than 1000 bytes; it was not read on"):
+    with pytest.raises(UserError, match="unpacks to more than 1000 bytes; reading stopped"):
         members(tmp_path, "texts/inner.tar.gz!inner/none")
 
 
@@ -182,7 +182,7 @@ def test_fetch_archive_other_version_or_package_is_not_found(tmp_path: Path, ind
     ],
 )
 def test_archive_package_without_exact_version_is_refused(package: str) -> None:
-    with pytest.raises(ValueError, match="a name and an exact version are right"):
+    with pytest.raises(ValueError, match="expected a name and an exact version"):
         Archive(package, "evil-1.0.whl", "0" * 64)
 
 
@@ -193,13 +193,13 @@ def test_archive_valid_package_and_version_are_accepted(package: str) -> None:
 
 @pytest.mark.parametrize("file", ["..", ".", "../evil.whl", "-o.whl", "a/b.whl", "", "evil.whl\n"])
 def test_archive_file_that_is_no_plain_name_is_refused(file: str) -> None:
-    with pytest.raises(ValueError, match="plain name is right"):
+    with pytest.raises(ValueError, match="expected the archive's plain name"):
         Archive("evil==1.0", file, "0" * 64)
 
 
 @pytest.mark.parametrize(("sum_of", "sdist"), [("z" * 64, False), ("0" * 63, False), ("0" * 64, True)])
 def test_archive_invalid_checksum_or_kind_is_refused(sum_of: str, sdist: bool) -> None:
-    with pytest.raises(ValueError, match=r"is right|are right"):
+    with pytest.raises(ValueError, match="expected"):
         Archive("evil==1.0", "evil-1.0.whl", sum_of, sdist)
 
 

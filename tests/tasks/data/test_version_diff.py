@@ -84,11 +84,11 @@ def test_compare_versions_missing_version_is_fetched_data_stays(root: Path, tmp_
 def test_compare_versions_unavailable_version_is_refused(root: Path, tmp_path: Path) -> None:
     before = versions.add_version(root, "", meta("a", text=3))
     shutil.rmtree(root / ".dvc" / "cache")
-    with pytest.raises(UserError, match=r"not in DVC's cache on this machine, and no remote is known"):
+    with pytest.raises(UserError, match=r"not in DVC's cache on this machine, and no remote is set"):
         compare_versions(root, before, WORKING)
     with versions.open_repository(root) as repo:
         remotes.set_remote(repo, root, str(tmp_path / "empty"))
-    with pytest.raises(UserError, match=r"is not to be had: neither DVC's cache .* nor the remote"):
+    with pytest.raises(UserError, match=r"is incomplete in DVC's cache .* and at the remote"):
         compare_versions(root, before, WORKING)
 
 
@@ -105,7 +105,7 @@ def test_compare_versions_unsorted_rows_are_refused(root: Path) -> None:
     before = versions.read_pointer(root)["md5"]
     path = root / "data" / "text" / "00001.jsonl"
     path.write_text("".join(reversed(path.read_text().splitlines(keepends=True))))
-    with pytest.raises(UserError, match=r"data/text/00001\.jsonl of working, line 2: id .* stands after"):
+    with pytest.raises(UserError, match=r"data/text/00001\.jsonl of working, line 2: id .* follows"):
         compare_versions(root, before, WORKING)
 
 

@@ -78,14 +78,14 @@ def test_find_version_hash_revision_or_hash_is_found(root: Path) -> None:
         assert version_history.find_version_hash(root, name) == first
     git(root, "rm", "-q", "data.dvc")
     git(root, "commit", "-qm", "c")
-    with pytest.raises(UserError, match=r"data\.dvc is not there at HEAD"):
+    with pytest.raises(UserError, match=r"data\.dvc does not exist at HEAD"):
         version_history.find_version_hash(root, "HEAD")
 
 
 @pytest.mark.parametrize("name", ["nothing", "abc", "--all", "zzzzzz", ""])
 def test_find_version_hash_unknown_name_is_refused(root: Path, name: str) -> None:
     versions.add_version(root, "", meta("a", text=3))
-    with pytest.raises(UserError, match="is no version: neither a git revision nor 4 or more digits"):
+    with pytest.raises(UserError, match="is not a version: neither a git revision nor 4 or more digits"):
         version_history.find_version_hash(root, name)
 
 
@@ -94,6 +94,6 @@ def test_find_version_hash_ambiguous_prefix_names_both(root: Path) -> None:
     path = root / versions.KNOWN
     path.parent.mkdir(parents=True)
     path.write_text("".join(json.dumps(entry) + "\n" for entry in entries) + '{"md5": "tor')
-    with pytest.raises(UserError, match=r"abcd begins abcd2\d+ and abcd1\d+; write more"):
+    with pytest.raises(UserError, match=r"abcd matches abcd2\d+ and abcd1\d+; give more"):
         version_history.find_version_hash(root, "abcd")
     assert version_history.find_version_hash(root, "abcd1") == entries[0]["md5"]

@@ -169,9 +169,9 @@ def test_ingest_source_may_lose_all_rows_and_unknown_annotator(root: Path) -> No
     [
         (["anm"], [], "no label in data/ is by 'anm'; did you mean ann"),
         ([" "], [], "annotator is empty"),
-        ([], ["ab"], "'ab' is no row's id"),
-        ([], ["0123456789abcdef"], "0123456789abcdef is no row of data/; "),
-        ([], [], "nothing is named"),
+        ([], ["ab"], "'ab' is not a row id"),
+        ([], ["0123456789abcdef"], "0123456789abcdef is not a row of data/; "),
+        ([], [], "nothing to withdraw"),
     ],
 )
 def test_find_leaving_unknown_person_or_id_is_refused(
@@ -188,23 +188,23 @@ def test_read_ids_mistyped_id_is_refused_with_line_and_suggestion(root: Path) ->
     (root / "ids.txt").write_text(f"{number}\n\n{wrong}\n")
     with pytest.raises(UserError, match=rf"ids\.txt, line 3: {wrong} is no row.*did you mean {number}"):
         find_leaving(root, DeletionRequest([], read_ids(root / "ids.txt"), **SIGNED))
-    for text, says in (("", "holds no id"), ("\xff\xfe", "not UTF-8")):
+    for text, says in (("", "contains no id"), ("\xff\xfe", "not UTF-8")):
         (root / "ids.txt").write_bytes(text.encode("latin-1"))
         with pytest.raises(UserError, match=says):
             read_ids(root / "ids.txt")
-    with pytest.raises(UserError, match="is no file"):
+    with pytest.raises(UserError, match="is not a file"):
         read_ids(root / "none.txt")
 
 
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ({**SIGNED}, "names one, an id or an annotator"),
-        ({**SIGNED, "id": "0" * 16, "annotator": "a"}, "names one, an id or an annotator"),
-        ({**SIGNED, "id": "xyz"}, 'id is "xyz"; 16 hex digits are right'),
-        ({**SIGNED, "annotator": 7}, "annotator is 7; a text is right"),
-        ({**SIGNED, "annotator": "a", "who": "b"}, "who is not known"),
-        ({**SIGNED, "annotator": "a", "time": "soon"}, "ISO 8601 is right"),
+        ({**SIGNED}, "give either id or annotator"),
+        ({**SIGNED, "id": "0" * 16, "annotator": "a"}, "give either id or annotator"),
+        ({**SIGNED, "id": "xyz"}, 'id is "xyz"; expected 16 hex digits'),
+        ({**SIGNED, "annotator": 7}, "annotator is 7; expected a text"),
+        ({**SIGNED, "annotator": "a", "who": "b"}, "unknown key who"),
+        ({**SIGNED, "annotator": "a", "time": "soon"}, "expected ISO 8601"),
         ({"annotator": "a", "why": "w", "time": NOW}, "by is null"),
     ],
 )
@@ -273,7 +273,7 @@ def test_place_data_past_run_gets_rows_withdrawn_since(root: Path, withdrawn_the
     source = {"name": "mine", "files": "texts/*.jsonl", "format": "rows"}
     preset = {"name": "mine", "data": {"sources": [source], "pinned_version": ""}}
     placed = place_data(root, tree, preset, made.metrics["data_hash"], manifest)
-    assert placed.how.endswith("; rows that were withdrawn since are among it")
+    assert placed.how.endswith("; it contains rows that were withdrawn since")
     here = Source("mine", "rows", files=placed.preset["data"]["sources"][0]["files"])
     assert make(tree, DataParameters((here,))).metrics["data_hash"] == made.metrics["data_hash"]
 

@@ -98,7 +98,7 @@ def test_add_version_s3_credentials_are_not_written(root: Path, tmp_path: Path, 
 def test_add_version_password_in_address_is_refused(
     root: Path, remote: str, endpoint: str, names: str
 ) -> None:
-    with pytest.raises(UserError, match=rf"^{names} holds a password or a query; credentials are taken"):
+    with pytest.raises(UserError, match=rf"^{names} contains a password or query; set credentials"):
         versions.add_version(root, remote, meta("a", text=3), endpoint)
     assert not (root / ".dvc" / "config.local").exists()
 
@@ -125,7 +125,7 @@ def test_add_version_late_server_is_waited_for(
 
 def test_add_version_unreachable_server_is_refused_pointer_stays(root: Path, aws: None, quick: None) -> None:
     address = f"http://127.0.0.1:{free_port()}"
-    with pytest.raises(UserError, match=rf"^{REMOTE} does not answer \(.*\); nothing was lost, try again$"):
+    with pytest.raises(UserError, match=rf"^{REMOTE} is unreachable \(.*\); nothing was lost; try again$"):
         versions.add_version(root, REMOTE, meta("a", text=3), address)
     pointer = versions.read_pointer(root)
     assert pointer is not None and pointer["md5"] == versions.folder_hash(root)
@@ -141,7 +141,7 @@ def test_add_version_missing_bucket_is_not_retried(
     root: Path, endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waited = tried(monkeypatch)
-    with pytest.raises(UserError, match=r"^s3://no-such-bucket/x: there is no such bucket; make it"):
+    with pytest.raises(UserError, match=r"^s3://no-such-bucket/x: the bucket does not exist; create it"):
         versions.add_version(root, "s3://no-such-bucket/x", meta("a", text=3), endpoint)
     assert waited == []
 
@@ -163,7 +163,7 @@ def test_add_version_refused_credentials_are_not_retried(
     # From here on moto checks credentials, and it knows none.
     monkeypatch.setattr("moto.settings.INITIAL_NO_AUTH_ACTION_COUNT", 0)
     waited = tried(monkeypatch)
-    with pytest.raises(UserError, match=rf"^{REMOTE} refuses these credentials \(InvalidAccessKeyId\)"):
+    with pytest.raises(UserError, match=rf"^{REMOTE} rejects these credentials \(InvalidAccessKeyId\)"):
         versions.add_version(root, REMOTE, meta("a", text=3), endpoint)
     assert waited == []
 
@@ -175,7 +175,7 @@ def test_add_version_missing_dvc_plugin_is_named(root: Path, monkeypatch: pytest
 
 
 def test_add_version_unknown_scheme_is_refused(root: Path) -> None:
-    with pytest.raises(UserError, match=r"^data\.remote ftps://x/y is no address that DVC knows"):
+    with pytest.raises(UserError, match=r"^data\.remote ftps://x/y is not an address that DVC supports"):
         versions.add_version(root, "ftps://x/y", meta("a", text=3))
 
 

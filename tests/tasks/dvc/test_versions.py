@@ -215,11 +215,11 @@ def test_parse_pointer_of_this_project_is_read() -> None:
     ("content", "says"),
     [
         (b"", "it is empty"), (b"# nothing\n", "it is empty"), (b"null\n", "it is empty"),
-        (b"outs:\n", "lacks outs with an md5"), (b"- 1\n", "lacks outs"), (b"outs: [{path: data}]", "lacks"),
+        (b"outs:\n", "has no outs with an md5"), (b"- 1\n", "no outs"), (b"outs: [{path: data}]", "lacks"),
         (b"outs: {}", "lacks"), (b"[]", "lacks"), (b"outs:\n- {}\n", "lacks"),
-        (b"outs: [", "no YAML from line"), (b"outs: {md5", "no YAML from line"),
-        (b"\xff\xfe\x81", "it is no text"), (b"[" * 100_000, "no YAML"),
-        (b"outs: [{md5: a}]\nmeta: words\n", "lacks outs"),
+        (b"outs: [", "not valid YAML from line"), (b"outs: {md5", "not valid YAML from line"),
+        (b"\xff\xfe\x81", "it is not text"), (b"[" * 100_000, "not valid YAML"),
+        (b"outs: [{md5: a}]\nmeta: words\n", "no outs"),
     ],
 )  # fmt: skip
 def test_read_pointer_broken_file_is_refused_with_remedy(tmp_path: Path, content: bytes, says: str) -> None:

@@ -91,7 +91,7 @@ def test_ingest_damaged_data_is_made_again(root: Path, damage: str) -> None:
         path.write_bytes(bytes(path.stat().st_size))
     said: list[str] = []
     assert make(root, said=said) == (False, named) and contents(root) == whole
-    assert any("data/ is not what data.dvc says" in text for text in said)
+    assert any("data/ differs from data.dvc" in text for text in said)
 
 
 def make_killed_at(root: Path, name: str) -> None:
@@ -211,7 +211,7 @@ def test_checkout_data_listing_outside_data_is_refused(tmp_path: Path) -> None:
     (root / ".dvc/cache/files/md5/00").mkdir(exist_ok=True)
     (root / ".dvc/cache/files/md5/00" / ("0" * 30)).write_text("stolen")
     (root / "data.dvc").write_text((root / "data.dvc").read_text().replace(version, evil))
-    with pytest.raises(UserError, match="no file of rows"):
+    with pytest.raises(UserError, match="not a file of rows"):
         versions.checkout_data(root)
     assert not (tmp_path / "stolen").exists()
 

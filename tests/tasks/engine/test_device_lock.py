@@ -105,5 +105,5 @@ def test_device_locks_gpu_is_shared_by_all_folders(tmp_path: Path, monkeypatch: 
     assert device_locks("cpu", 2, tmp_path / "one") == [tmp_path / "one" / "var" / "devices" / "cpu.lock"]
     folder.rmdir()
     folder.symlink_to(tmp_path)
-    with pytest.raises(UserError, match="is not a folder of yours alone"):
+    with pytest.raises(UserError, match="is accessible to other users"):
         device_locks("cuda", 1, tmp_path)

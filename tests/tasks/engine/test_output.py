@@ -139,7 +139,7 @@ def test_stage_run_damaged_output_is_made_again_with_notice(
     again = produce.run(Nothing(), {}, context, said.append)
     assert not again.reused and again.digest == first.digest
     assert (tmp_path / "made").read_text() == "xx"
-    assert len(said) == 1 and "is not used and made again" in said[0].text and first.key in said[0].text
+    assert len(said) == 1 and "the output is recomputed" in said[0].text and first.key in said[0].text
     assert produce.run(Nothing(), {}, context, said.append).reused
 
 
@@ -148,7 +148,7 @@ def test_stage_run_damaged_input_is_refused(tmp_path: Path) -> None:
     made = produce.run(Nothing(), {}, context, print)
     flip(Path(made.path) / "model" / "weights")
     with pytest.raises(
-        UserError, match=r"model/weights has another checksum .*consume cannot use it; run again"
+        UserError, match=r"model/weights does not match its checksum .*consume cannot use it; run again"
     ):
         consume.run(Nothing(), {"produce": made}, context, print)
     again = produce.run(Nothing(), {}, context, lambda event: None)

@@ -216,6 +216,6 @@ def test_send_output_unavailable_store_stops_only_if_needed(
     ],
 )  # fmt: skip
 def test_fetch_output_invalid_key_becomes_no_path(tmp_path: Path, stage: str, key: str) -> None:
-    with pytest.raises(UserError, match="names no output"):
+    with pytest.raises(UserError, match="does not name a stage output"):
         fetch_output(stage, key, StageContext(tmp_path), lambda event: None)
     assert not list(tmp_path.iterdir())

@@ -138,7 +138,7 @@ except UserError as error:
 print(json.dumps([said, sorted(path.suffix for path in Path("var").glob("**/touch/*"))]))
 """
     said, left = run(project, code)
-    assert "changed while touch was made, so its output is not kept; run again" in said
+    assert "changed while touch ran, so its output was discarded; run again" in said
     assert left == [".lock"]
 
 

@@ -209,7 +209,7 @@ def test_publish_output_replaces_former_output(tmp_path):
 def test_stage_run_full_disk_is_one_error_and_leaves_nothing(tmp_path):
     context = StageContext(tmp_path)
     kept = write.run(Words(), {}, context, ignore_event)
-    with pytest.raises(UserError, match=r"the disk of .* is full; make room .* fill begins anew"):
+    with pytest.raises(UserError, match=r"the disk of .* is full; free disk space .* fill starts over"):
         fill.run(Words(), {}, context, ignore_event)
     assert not list((tmp_path / "var" / "cache" / "artifacts" / "fill").glob("*.part"))
     assert read_manifest(Path(kept.path))
@@ -248,7 +248,7 @@ def test_stage_run_second_process_waits_and_reuses(tmp_path):
     assert (first.exitcode, second.exitcode) == (0, 0)
     assert made(tmp_path) == 1
     texts = [said.get(timeout=5).text for _ in range(2)]
-    assert texts == ["another run is making this stage; waiting for it", "written"]
+    assert texts == ["another run is computing this stage; waiting for it", "written"]
 
 
 def test_stage_run_killed_run_is_resumed(tmp_path):

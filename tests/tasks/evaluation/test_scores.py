@@ -48,7 +48,7 @@ def test_read_comparison_returns_what_was_written(tmp_path: Path) -> None:
     assert read_comparison(tmp_path) is None
     for found in (
         ScoreComparison(GAIN, replace(GAIN, value=0.1), "digest-of-champion"),
-        ScoreComparison(replace(GAIN, interval=None), None, "", "the champion's model is gone from MLflow"),
+        ScoreComparison(replace(GAIN, interval=None), None, "", "the champion's model is missing in MLflow"),
     ):
         (tmp_path / "verdict.json").write_text(json.dumps({"passed": True, "comparison": found.plain()}))
         assert read_comparison(tmp_path) == found

@@ -68,7 +68,7 @@ def test_dry_run_repeated_rating_of_person_counts_once(
     rows, said = ingested(tmp_path, labels)
     assert sorted(row["scores"][0] for row in rows) == scores
     dropped = len(labels) - len(scores)
-    told = f"by the same person, the newest or the first kept: {dropped} ratings"
+    told = f"by the same person, of which the newest or first is kept: {dropped} ratings"
     assert any(told in line for line in said) == bool(dropped)
 
 

@@ -156,7 +156,7 @@ def test_print_preview_refused_data_raises_error(tmp_path: Path) -> None:
     contradictions(tmp_path)
     preset = preset_of({"name": "mine", "files": "*.jsonl", "format": "rows"})
     with pytest.raises(
-        ValidationFailed, match="the data was refused before any training: 16 of 88 comparisons"
+        ValidationFailed, match="the data was rejected before any training: 16 of 88 comparisons"
     ) as e:
         shown(preset, tmp_path)
     assert "data/quarantine" not in str(e.value)
@@ -167,8 +167,8 @@ def test_print_preview_rejected_rows_say_why_and_where(tmp_path: Path) -> None:
     lines(tmp_path / "a.jsonl", *rows)
     preset = preset_of({"name": "mine", "files": "a.jsonl"}, validate={"max_bad_fraction": 1.0})
     text = shown(preset, tmp_path)
-    assert "would be set aside: 1 of 3 text: text is printable, first a.jsonl, line 2: " in text
-    assert "would be set aside: 1 of 3 text: text has a fit length, first a.jsonl, line 4: 'x'" in text
+    assert "would be quarantined: 1 of 3 text: text is printable, first a.jsonl, line 2: " in text
+    assert "would be quarantined: 1 of 3 text: text has a fit length, first a.jsonl, line 4: 'x'" in text
     assert "`chatmill run` would stop: none of the 1 texts falls into the" in text
     with pytest.raises(UserError, match="none of the 1 texts falls into the train split"):
         print_preview(preset, tmp_path, Console(file=StringIO()), whole=True)
@@ -178,7 +178,7 @@ def test_dry_run_fault_is_error_of_ingest(tmp_path: Path) -> None:
     lines(tmp_path / "a.jsonl", {"text": "one"}, {"txet": "two"})
     lines(tmp_path / "b.jsonl", {"txet": "two"})
     for source, says in (
-        (Source("mine", files="b.jsonl"), "in no known format"),
+        (Source("mine", files="b.jsonl"), "in an unknown format"),
         (Source("mine", "rows", files="a.jsonl", strict=True), "a.jsonl, line 2"),
         (Source("mine", files="b/*.txt"), "matches no file"),
     ):
@@ -220,16 +220,16 @@ def test_print_preview_writes_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
     assert tree(root) == before and not list(scratch.iterdir())
     assert "rows, 1 file, 18 bytes" in text and "would be fetched: file://" in text
     assert "2 text" in text and "Nothing was written." in text
-    assert "What would be fetched is not checked yet" in text and "stops a run" not in text
+    assert "Remote files are not checked yet" in text and "stops a run" not in text
 
 
 def test_print_preview_follows_validation_rules(tmp_path: Path) -> None:
     lines(tmp_path / "a.jsonl", {"text": "Words."}, {"text": "Слова."})
     own = {"name": "own", "files": "a.jsonl"}
     preset = preset_of(own, validate={"allowed_scripts": ["Latin"], "max_bad_fraction": 0.5})
-    assert "would be set aside: 1 of 2 text: " in shown(preset, tmp_path)
+    assert "would be quarantined: 1 of 2 text: " in shown(preset, tmp_path)
     allowed = preset_of({**own, "max_bad_fraction": 0.6}, validate={"allowed_scripts": ["Latin"]})
-    assert "would be set aside: 1 of 2 text: " in shown(allowed, tmp_path)
+    assert "would be quarantined: 1 of 2 text: " in shown(allowed, tmp_path)
 
 
 def test_print_preview_control_characters_are_escaped(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def test_claim_data_folder_of_older_version_is_accepted(root: Path) -> None:
     # Without the list, files that match no version may be the user's.
     (root / "data" / data_folder.STATE / data_folder.LIST).unlink()
     first(root).write_text(ROW)
-    with pytest.raises(UserError, match=r"no version of data\.dvc"):
+    with pytest.raises(UserError, match=r"not a version of data\.dvc"):
         run(root)
     assert first(root).read_text() == ROW
 
@@ -240,7 +240,7 @@ def test_publish_rows_killed_at_any_rename_is_completed(
 @pytest.mark.parametrize("name", ["../../.bashrc", "text/../../x.jsonl", "notes.txt", "text/00000.jsonl/x"])
 def test_replace_rows_name_outside_layout_is_refused(tmp_path: Path, name: str) -> None:
     put(tmp_path, "there")
-    with pytest.raises(UserError, match="no file of rows"):
+    with pytest.raises(UserError, match="not a file of rows"):
         data_folder.replace_rows(tmp_path, {name: tmp_path / "there"})
     assert not (tmp_path / "data").exists()
 
@@ -249,7 +249,7 @@ def test_ingest_source_in_data_folder_is_refused(root: Path) -> None:
     run(root)
     (root / "again").symlink_to(root / "data" / "text")
     for files in ("data/text/*.jsonl", "data", "again"):
-        with pytest.raises(UserError, match=r"source s: .* lies in data/"):
+        with pytest.raises(UserError, match=r"source s: .* is in data/"):
             run(root, DataParameters((OWN, Source("s", "rows", files=files))))
 
 

@@ -49,5 +49,5 @@ def test_remove_folder_only_own_folders_are_removed(tmp_path: Path) -> None:
         remove_folder(tmp_path / name, ("installed",))
         assert not (tmp_path / name).exists()
     put(tmp_path, "file")
-    with pytest.raises(UserError, match="is no folder"):
+    with pytest.raises(UserError, match="is not a folder"):
         claim_folder(tmp_path / "file")

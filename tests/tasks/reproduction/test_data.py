@@ -79,7 +79,7 @@ def test_place_data_sources_and_version_gone_is_refused(root: Path, tree: Path) 
     version, manifest = made(root, preset()["data"])
     shutil.rmtree(root / "texts")
     shutil.rmtree(root / ".dvc" / "cache")
-    with pytest.raises(UserError, match="not in DVC's cache, and its sources are gone"):
+    with pytest.raises(UserError, match="not in DVC's cache, and its sources are missing"):
         place_data(root, tree, preset(), version, manifest)
 
 
@@ -93,7 +93,7 @@ def test_ingest_pinned_version_must_be_that_of_data_dvc(root: Path) -> None:
     shutil.rmtree(root / "data")
     shutil.rmtree(root / "var")
     shutil.rmtree(root / ".dvc" / "cache")
-    with pytest.raises(UserError, match="neither in data/ nor in DVC's cache"):
+    with pytest.raises(UserError, match="in neither data/ nor DVC's cache"):
         made(root, preset(pinned_version=version)["data"])
 
 

@@ -55,7 +55,7 @@ def test_read_original_changed_code_without_diff_is_refused(tmp_path: Path, diff
     notes = {"preset.json": "{}", **({} if diff is None else {"git.diff": diff})}
     with tracker.open_run("demo", notes, {"git.commit": "a" * 40, "git.dirty": "true"}, "note"):
         pass
-    with pytest.raises(UserError, match=r"its git\.diff is gone from MLflow or empty"):
+    with pytest.raises(UserError, match=r"its git\.diff is missing in MLflow or empty"):
         read_original(tracker.client, tracker.run)
 
 

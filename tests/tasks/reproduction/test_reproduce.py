@@ -84,12 +84,12 @@ def test_make_anew_interrupted_run_waits_and_resumes(root: Path, original: Origi
         attempt()
     assert time.monotonic() - start < 30
     (tree,) = (root / "var" / "cache" / "reproduce").glob("*/tree")
-    assert (tree / "ended").exists() and "read again from its sources" in said[-1]
+    assert (tree / "ended").exists() and "read again from its unchanged sources" in said[-1]
     (tree / "began").unlink()
     (tree / "flows" / "command.py").write_text("import sys; sys.exit(3)")
     with pytest.raises(Failed, match="before its first stage was done with exit code 3"):
         attempt()
-    assert any("going on from var/cache/reproduce/" in text for text in said)
+    assert any("resuming from var/cache/reproduce/" in text for text in said)
 
 
 def test_checked_out_leaves_only_kept_checkout(root: Path, original: Original) -> None:

@@ -32,7 +32,7 @@ def verdict(before, now, *repeated, environments=SAME):
 def test_judge_stages_same_digest_is_identical():
     found = verdict(made(valid_loss=1.0, tokens_per_second=1.0), made(valid_loss=1.0, tokens_per_second=9.0))
     assert found.says == "identical" and verdict_sentence([found]) == (
-        "identical: all 1 stages came out in the same bits"
+        "identical: the one stage has identical bits"
     )
 
 
@@ -76,7 +76,10 @@ def test_judge_stages_rows_of_version_are_identical():
     one = {"rows/text/0.jsonl": "a", "origins/text/0.jsonl": "b"}
     before = made("ingest", "one", manifest(sums=one), data_hash="h")
     now = made("ingest", "two", manifest(sums={**one, "origins/text/0.jsonl": "c"}), data_hash="h")
-    assert verdict(before, now).says == "identical" and "where they were found" in verdict(before, now).why
+    assert (
+        verdict(before, now).says == "identical"
+        and "only their recorded origins differ" in verdict(before, now).why
+    )
     other = made("ingest", "two", manifest(sums={**one, "rows/text/0.jsonl": "c"}), data_hash="g")
     assert verdict(before, other).says == "diverged"
     # An older manifest has only DVC's hash and no checksums.
@@ -111,6 +114,6 @@ def test_judge_stages_equal_inputs_or_missing_stage_are_explained():
     files = {"model/model.safetensors": "z", "curves.jsonl": "b"}
     found = verdict(made(manifest=manifest()), made(digest="two", manifest=manifest(sums=files)))
     assert found.says == "equivalent" and "(model/model.safetensors)" in found.why
-    assert "does not repeat itself here" in verdict_sentence([found])
+    assert "this stage is not deterministic here" in verdict_sentence([found])
     gone = verdict(made(), None)
-    assert gone.says == "diverged" and "was not made" in gone.why
+    assert gone.says == "diverged" and "was not computed" in gone.why

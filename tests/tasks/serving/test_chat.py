@@ -18,7 +18,7 @@ __all__ = ["language"]
 
 def test_resolve_model_name_is_folder_of_last_run(tmp_path: Path) -> None:
     for name in ("base", "sft", "aligned"):
-        with pytest.raises(UserError, match="no run here yet"):
+        with pytest.raises(UserError, match="no run yet"):
             resolve_model(name, tmp_path)
     model = tmp_path / ARTIFACTS / "sft" / "k" / "model"
     model.mkdir(parents=True)

@@ -66,7 +66,7 @@ def test_fetch_opponent_lost_model_is_refused(tracker: Tracker, tmp_path: Path) 
     [version] = tracker.registry.versions()
     for path in list((tmp_path / "mlflow").rglob("model")):
         shutil.rmtree(path)
-    with pytest.raises(MissingModel, match=r"version 1 of chatmill: MLflow's store does not give"):
+    with pytest.raises(MissingModel, match=r"version 1 of chatmill: MLflow's store lacks"):
         fetch_opponent(version, tracker.uri, tmp_path, lambda event: None)
     assert not [
         path for path in (tmp_path / "var" / "cache" / "artifacts" / "champion").iterdir() if path.is_dir()

@@ -127,7 +127,7 @@ def test_run_differences_lists_only_what_differs(store):
     page = diff_page(client, runs, run_differences(one, two))
     assert re.search("<td[^>]*>steps<td[^>]*>4<td[^>]*>6", page.replace("\n", "")) and "+1" in page
     assert "Nothing differs" in diff_page(client, (runs[0], runs[0]), [])
-    with pytest.raises(UserError, match="is no run"):
+    with pytest.raises(UserError, match="is not a run"):
         find_run(client, "nothing")
 
 

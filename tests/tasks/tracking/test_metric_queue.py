@@ -80,14 +80,14 @@ def test_put_metrics_while_server_is_away_are_held_and_sent(
     while not said:
         said += filter(None, [sender.status_message()])
         time.sleep(0.1)
-    assert "MLflow does not answer" in said[0]
-    with pytest.raises(RuntimeError, match="100 figures wait for it"):
+    assert "MLflow is unreachable" in said[0]
+    with pytest.raises(RuntimeError, match="100 metrics are queued"):
         sender.flush_metrics(said.append, patience=0.5)
 
     sender.put_metrics(run, figures(700, 710))
     start()
     sender.flush_metrics(said.append)
-    assert said[-1] == "MLflow answers again; what was held is sent"
+    assert said[-1] == "MLflow is reachable again; queued metrics are sent"
     assert [point.step for point in client.get_metric_history(run, "loss")][-10:] == [*range(700, 710)]
 
 

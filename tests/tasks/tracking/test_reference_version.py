@@ -141,7 +141,7 @@ def test_fetch_reference_version_in_another_folder_is_complete(team: Team) -> No
 def test_newest_other_champion_without_profile_is_skipped(team: Team) -> None:
     team.chain("one", 0.1, without=("drift",))
     found, why = newest_other(team.tracker.registry, "two")
-    assert found is None and "champion 1 learned from other data" in why
+    assert found is None and "champion 1 was trained on other data" in why
     # A later run with the same model records a profile.
     team.chain("one", 0.1)
     later = team.champion("two")

@@ -129,7 +129,7 @@ def test_champion_folder_damaged_file_is_refused_by_name(project: Path, damage: 
     tracker, model = at(project), place(project, 2)
     assert tracker.champion_folder("") == model
     damage(model)
-    says = rf"version 2 of chatmill: {model.parent / name} is not the file that was registered.*restore"
+    says = rf"version 2 of chatmill: {model.parent / name} differs from the registered file.*restore"
     with pytest.raises(DamagedModel, match=says):
         tracker.champion_folder("")
     [second, first] = tracker.registry.versions()
@@ -146,7 +146,7 @@ def test_check_files_removed_model_is_refused(project: Path) -> None:
     assert write_backup(project, project / "a.tar").damaged == ()
     shutil.rmtree(model)
     tracker = at(project)
-    with pytest.raises(MissingModel, match="version 1 of chatmill: MLflow's store does not give the folder"):
+    with pytest.raises(MissingModel, match="version 1 of chatmill: MLflow's store lacks the folder"):
         tracker.check_files(tracker.registry.versions()[1])
     assert len(write_backup(project, project / "b.tar").damaged) == 1
 

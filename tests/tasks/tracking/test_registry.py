@@ -95,7 +95,7 @@ def test_rollback_invalid_request_is_refused(registry):
     for version, why, says in (
         ("9", "rude", "there is no version 9 of chatmill; there are: 1, 2, 3, 4"),
         ("x", "rude", "there is no version x"),
-        ("3", "rude", "version 3 of chatmill is the champion already"),
+        ("3", "rude", "version 3 of chatmill is already the champion"),
         ("4", "rude", r"version 4 of chatmill never passed the gate \(kl is 20.*--force"),
         ("2", "  ", "a rollback needs --reason TEXT"),
         ("2", "x" * 2001, "2,001 characters"),
@@ -162,7 +162,7 @@ def test_register_champion_without_known_score_stays(registry):
     assert not register(registry, "b", None).champion
     registry.rollback("2", "better than none", "ann")
     stays = register(registry, "c", 9.0)
-    assert not stays.champion and "does not say what its score measures" in stays.says
+    assert not stays.champion and "does not record what its score measures" in stays.says
 
 
 def test_register_version_holds_metrics_of_gate(registry, tmp_path):
@@ -223,7 +223,7 @@ def test_decide_compares_with_current_champion_late_word_is_refused(registry):
     three(registry)
     for digest, score in (("d", 0.4), ("e", 0.5)):
         register(registry, digest, score, question=ASKS)
-    with pytest.raises(UserError, match=r"more than one version is meant \(chatmill/5, chatmill/4\)"):
+    with pytest.raises(UserError, match=r"several versions match \(chatmill/5, chatmill/4\)"):
         find_version_asked(registry.versions(), "")
     assert registry.decide("5", True, "ann", "").champion
     late = registry.decide("4", True, "ann", "")

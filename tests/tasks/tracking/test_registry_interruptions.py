@@ -197,7 +197,7 @@ def test_champion_alias_moved_during_interruption_is_kept(template: bytes, tmp_p
     client.set_registered_model_alias(MODEL, CHAMPION, "1")
     assert str(registry.champion().version) == "1"
     assert [(move.before, move.now) for move in registry.moves()][3:] == [("3", "2"), ("2", "1")]
-    # Version 3 is rejected all the same.
+    # Version 3 is rejected anyway.
     assert not register(registry, "c", 0.9, gate="another verdict").champion
 
 
@@ -206,4 +206,4 @@ def test_register_model_replaced_by_other_means_is_not_promoted(template: bytes,
     registry = open_tracker(tmp_path).registry
     registry.client.set_registered_model_alias(MODEL, CHAMPION, "1")
     again = register(registry, "c", 0.9, gate="another verdict")
-    assert not again.champion and "moved by other means" in again.says
+    assert not again.champion and "changed outside chatmill" in again.says

@@ -83,7 +83,7 @@ def test_grams_of_script_without_spaces_uses_characters(tmp_path: Path) -> None:
         ("a.jsonl", b'{"a": "b"}\n{"a":\n', "a.jsonl, line 2: not JSON"),
         ("a.jsonl", b"[" * 100_000, "a.jsonl, line 1: not JSON"),
         ("a.txt", b"\xff\xfe", "a.txt: not UTF-8"),
-        ("a.csv", b"a,b", r"a .jsonl or a .txt file"),
+        ("a.csv", b"a,b", r"expected a .jsonl or .txt file"),
         ("a.txt", None, "a.txt cannot be read"),
     ],
 )

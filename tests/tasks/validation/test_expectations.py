@@ -82,7 +82,7 @@ def test_check_totals_row_count_out_of_range_fails(least: int, most: int) -> Non
     ("rule", "said"),
     [
         ({"expectation": "ExpectColumnValuesToMatchRegx", "column": "text"}, "did you mean .*MatchRegex"),
-        ({"expectation": "ExpectTableRowCountToEqual", "column": "text"}, "no rule of single rows"),
+        ({"expectation": "ExpectTableRowCountToEqual", "column": "text"}, "not a rule for single rows"),
         (
             {"expectation": "ExpectColumnValuesToMatchRegex", "column": "txt"},
             "text has id, source, group, text",

@@ -134,11 +134,11 @@ def test_admit_rows_exact_id_wins_over_longer_one(tmp_path: Path) -> None:
     [
         ({"by": " "}, r"by is empty"),
         ({"why": ""}, r"why is empty"),
-        ({"ids": []}, r"no row is named"),
-        ({"ids": ["tale"]}, r"'tale' is too short for an id; at least 6"),
-        ({"ids": ["tale-3"]}, r"tale-3 is not in the quarantine"),
-        ({"ids": ["tale-100", "tale-3"]}, r"tale-3 is not in the quarantine"),
-        ({"ids": ["tale-1"]}, r"tale-1 begins more than one id \(tale-100, tale-101, tale-102\)"),
+        ({"ids": []}, r"no rows given"),
+        ({"ids": ["tale"]}, r"'tale' is too short for an id; expected at least 6"),
+        ({"ids": ["tale-3"]}, r"tale-3 is not quarantined"),
+        ({"ids": ["tale-100", "tale-3"]}, r"tale-3 is not quarantined"),
+        ({"ids": ["tale-1"]}, r"tale-1 matches several ids \(tale-100, tale-101, tale-102\)"),
     ],
 )
 def test_admit_rows_invalid_request_writes_nothing(
@@ -156,11 +156,11 @@ def test_admit_rows_invalid_request_writes_nothing(
         ([], r"fixed.jsonl holds no row;"),
         ([{"text": "a"}], r"fixed.jsonl, line 1: id is null"),
         ([{"id": "tale-9", "text": "a"}], r"fixed.jsonl holds no row tale-1"),
-        ([{"id": "tale-1", "text": "a"}], r"line 1: this is no row of text: source is missing"),
-        ([{"group": 3}], r"line 1: this is no row of text: group is 3; a text is right"),
-        ([{"prompt": "Why?"}], r"prompt is not known; the fields of text are id, text, source, group"),
-        ([{}, {}], r"line 2: the row tale-1 is there twice"),
-        ([{}, {"id": "tale-2"}], r"line 2: the row tale-2 is not among the ids"),
+        ([{"id": "tale-1", "text": "a"}], r"line 1: this is not a row of text: source is missing"),
+        ([{"group": 3}], r"line 1: this is not a row of text: group is 3; expected a text"),
+        ([{"prompt": "Why?"}], r"unknown key prompt; the fields of text are id, text, source, group"),
+        ([{}, {}], r"line 2: the row tale-1 is given twice"),
+        ([{}, {"id": "tale-2"}], r"line 2: the row tale-2 is not among the given ids"),
     ],
 )
 def test_admit_rows_invalid_file_of_rows_is_refused(
@@ -174,14 +174,14 @@ def test_admit_rows_invalid_file_of_rows_is_refused(
     with pytest.raises(UserError, match=says):
         take(tmp_path, ["tale-1"], fixed=write(tmp_path / "fixed.jsonl", *whole))
     assert not (tmp_path / "configs").exists()
-    with pytest.raises(UserError, match=r"none.jsonl is no file"):
+    with pytest.raises(UserError, match=r"none.jsonl is not a file"):
         take(tmp_path, ["tale-1"], fixed=tmp_path / "none.jsonl")
 
 
 def test_admit_rows_pair_in_place_of_text_is_refused(tmp_path: Path) -> None:
     lay(tmp_path, "text", [broken(texts(1, id="tale-1")[0])])
     fixed = write(tmp_path / "fixed.jsonl", {**plain(pair_row("Why?", "So.", "chat", "g")), "id": "tale-1"})
-    with pytest.raises(UserError, match=r"this is no row of text"):
+    with pytest.raises(UserError, match=r"this is not a row of text"):
         take(tmp_path, [], fixed=fixed)
 
 
@@ -218,17 +218,17 @@ def test_explain_misfit_record_fits_only_its_kind(kind: str, row: Record) -> Non
     ("line", "says"),
     [
         ("{", r"admitted.jsonl, line 3: broken JSON"),
-        ('{"id":"a","by":"b","why":"c"}', r"admitted.jsonl, line 3: time is null; a text is right"),
+        ('{"id":"a","by":"b","why":"c"}', r"admitted.jsonl, line 3: time is null; expected a text"),
         ('{"id":"a","by":" ","why":"c","time":"2026-01-31"}', r"line 3: by is \" \""),
-        ('{"id":"a","by":"b","why":"c","time":"today"}', r"line 3: time is \"today\"; ISO 8601"),
-        ('{"id":"a","by":"b","why":"c","time":"2026-01-31","rwo":{}}', r"line 3: rwo is not known"),
+        ('{"id":"a","by":"b","why":"c","time":"today"}', r"line 3: time is \"today\"; expected ISO 8601"),
+        ('{"id":"a","by":"b","why":"c","time":"2026-01-31","rwo":{}}', r"line 3: unknown key rwo"),
         (
             '{"id":"a","by":"b","why":"c","time":"2026-01-31","row":{"id":"b"}}',
             r"line 3: row is not the row a",
         ),
         (
             '{"id":"a","by":"b","why":"c","time":"2026-01-31","row":{"id":"a","text":"b"}}',
-            r"line 3: row is no whole row of text or pairs or comparisons or ratings",
+            r"line 3: row is not a complete row of text or pairs or comparisons or ratings",
         ),
     ],
 )

@@ -163,7 +163,7 @@ def test_check_trainings_later_failure_is_refused_first(
     if type(rows[0]) is TYPES["ratings"]:
         others = others[:2]
     kept = [one for kind in others if type(kind[0]) is not type(rows[0]) for one in kind]
-    with pytest.raises(UserError, match=f"nothing was trained, as a later stage would stop: .*{says}"):
+    with pytest.raises(UserError, match=f"nothing was trained, because a later stage would fail: .*{says}"):
         check(tmp_path, [*kept, *rows], replace(ASKED, **changes))
 
 
@@ -200,7 +200,7 @@ def test_split_texts_of_few_groups_are_refused(tmp_path: Path) -> None:
 
 
 def test_split_without_text_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="there is no text to learn language from; add a source of texts"):
+    with pytest.raises(UserError, match="there is not text to learn language from; add a source of texts"):
         check(tmp_path, pairs())
 
 
@@ -217,7 +217,7 @@ def test_ingest_ignored_group_column_is_not_used(tmp_path: Path, format: str) ->
     made = ingest.run(DataParameters((source,)), {}, context, ignore_event)
     (shard,) = (Path(made.path) / "rows" / "pairs").glob("*.jsonl")
     assert made.metrics["pairs"] == 30 and '"group":"control"' not in shard.read_text()
-    with pytest.raises(ValueError, match="columns: 'prompt' stands for no column"):
+    with pytest.raises(ValueError, match="columns: 'prompt' maps to no column"):
         Source("own", files="a.csv", columns={"prompt": ""})
 
 

@@ -163,16 +163,16 @@ def test_source_file_items_json_array_is_same_for_any_block_size(monkeypatch: py
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ('[{"a": 1}\n {"a": 2}]', "line 2: broken JSON .after an item of the array, a comma"),
-        ('[{"a": 1},\n', "line 2, item 2: the end of the file where an object is right"),
-        ('[{"a": 1}\n', "line 2: broken JSON .after an item"),
-        ('[{"a": 1},]', "line 1, item 2: ']' where an object is right"),
-        ('[{"a": 1}]\n[]', "line 2: broken JSON .more stands after the end"),
-        ("[1, 2]", "line 1, item 1: '1' where an object is right"),
-        ('"text"', "line 1: a text where an object is right"),
+        ('[{"a": 1}\n {"a": 2}]', "line 2: broken JSON .expected a comma"),
+        ('[{"a": 1},\n', "line 2, item 2: the end of the file, expected an object"),
+        ('[{"a": 1}\n', "line 2: broken JSON .expected a comma"),
+        ('[{"a": 1},]', "line 1, item 2: ']', expected an object"),
+        ('[{"a": 1}]\n[]', "line 2: broken JSON .there is text after the end"),
+        ("[1, 2]", "line 1, item 1: '1', expected an object"),
+        ('"text"', "line 1: a text, expected an object"),
         ('[{"a": 1},\n {"a": tru}]', "line 2: broken JSON .Expecting value"),
         ('{"a": 1}\n{"a": "b', "line 2: broken JSON .Unterminated string"),
-        ('[{"a": NaN}]', "line 1: broken JSON .NaN is no JSON; null is right"),
+        ('[{"a": NaN}]', "line 1: broken JSON .NaN is not valid JSON; expected null"),
         ('[{"a": ' + "[" * 200_000, "line 1: broken JSON .nested too deeply"),
         ('[{"a": ' + "9" * 5000 + "}]", "line 1: broken JSON .a number has more than 4,300 digits"),
     ],
@@ -205,18 +205,18 @@ def test_source_file_items_endless_value_is_refused(monkeypatch: pytest.MonkeyPa
     [
         (
             "a.csv", "prompt;completion\na;b\n",
-            "line 1: one column, with a semicolon in its name: a semicolon is the delimiter, it seems; write "
+            "line 1: one column, with a semicolon in its name: the delimiter seems to be a semicolon; write "
             "the file with a comma between its columns$",
         ),
         ("a.csv", "prompt\tcompletion\n", "line 1: one column, with a tab .* or name the file .tsv"),
         ("a.tsv", "prompt,completion\n", "line 1: one column, with a comma .* or name the file .csv"),
         ("a.csv", "a,b\n1,2\n\n1,2,3\n", "line 4: 3 cells under 2 columns"),
         ("a.csv", 'a,b\n"1\n",2\n1\n', "line 4: 1 cells under 2 columns"),
-        ("a.csv", "a,b,a\n", "line 1: two columns are called 'a'"),
-        ("a.csv", ",,a\n", "line 1: one cell, 'a', and no other: it is a title above"),
-        ("a.csv", "The film was good.,4.5\n", "line 1: '4.5' is no column's name; the first line"),
-        ("a.csv", "word " * 50 + "\n", "line 1: 'word word .*' is no column's name"),
-        ("a.csv", 'a,b\n1,2\n"1,2\n3,4\n', "line 3: unexpected end of data; a cell with quotes"),
+        ("a.csv", "a,b,a\n", "line 1: two columns have the name 'a'"),
+        ("a.csv", ",,a\n", "line 1: one cell, 'a', which looks like a title above"),
+        ("a.csv", "The film was good.,4.5\n", "line 1: '4.5' is not a column name; the first line"),
+        ("a.csv", "word " * 50 + "\n", "line 1: 'word word .*' is not a column name"),
+        ("a.csv", 'a,b\n1,2\n"1,2\n3,4\n', "line 3: unexpected end of data; enclose a cell"),
         ("a.csv", 'a,b\n"1"x,2\n', "line 2: ',' expected after"),
     ],
 )  # fmt: skip
@@ -251,7 +251,7 @@ def test_source_file_items_parquet_with_many_row_groups_is_read() -> None:
     "content", [b"", b"PAR1", b"text\nno parquet\n", CONTAINERS["table.parquet"][:-30], b"PAR1" * 20]
 )
 def test_source_file_items_invalid_parquet_is_refused(content: bytes) -> None:
-    with pytest.raises(UserError, match=r"^a\.parquet.*: no Parquet file, or a damaged one \("):
+    with pytest.raises(UserError, match=r"^a\.parquet.*: not a Parquet file, or damaged \("):
         values(SourceFile("a.parquet", content))
 
 
@@ -266,7 +266,7 @@ def test_source_record_value_missing_column_names_others() -> None:
 
 def test_source_file_missing_file_is_refused(tmp_path: Path) -> None:
     for read in (SourceFile.text, values, lambda file: file.parts(10)):
-        with pytest.raises(UserError, match=r"gone: cannot be opened \(No such file or directory\)"):
+        with pytest.raises(UserError, match=r"gone cannot be opened \(No such file or directory\)"):
             read(SourceFile("gone", path=tmp_path / "gone"))
 
 
@@ -362,7 +362,7 @@ def test_source_file_items_too_many_columns_are_refused(name: str) -> None:
         given = table_file({column: [1] for column in names})
     else:
         given = SourceFile(name, ("," if name == "a.csv" else "\t").join(names).encode() + b"\n")
-    with pytest.raises(UserError, match=r"6,000 columns, and at most 4,096 are read"):
+    with pytest.raises(UserError, match=r"6,000 columns, but at most 4,096 are read"):
         list(given.items())
 
 
@@ -382,7 +382,7 @@ def test_source_file_all_items_duplicate_key_breaks_one_row(name: str, row: str)
     items = list(SourceFile(name, text.encode()).all_items())
     assert [isinstance(one, SourceRecord) for one in items] == [True, False, True]
     broken = items[1]
-    assert isinstance(broken, BrokenItem) and "is there twice" in broken.fault and "2" in broken.where
+    assert isinstance(broken, BrokenItem) and "is given twice" in broken.fault and "2" in broken.where
 
 
 @pytest.mark.parametrize(

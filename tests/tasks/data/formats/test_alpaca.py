@@ -47,11 +47,11 @@ def test_alpaca_columns_rename_keys() -> None:
     ("row", "says"),
     [
         ({"output": "a"}, "line 1: no instruction; its keys are output"),
-        ({"instruction": "a", "output": None}, "line 1: output is null; a text is right"),
-        ({"instruction": "a", "input": 3, "output": "b"}, "line 1: input is a number; a text is right"),
+        ({"instruction": "a", "output": None}, "line 1: output is null; expected a text"),
+        ({"instruction": "a", "input": 3, "output": "b"}, "line 1: input is a number; expected a text"),
         (
             {"instruction": "a", "output": "b", "history": [["c"]]},
-            r"line 1: history is right as a list of turns, or of \[prompt, answer\]",
+            r"line 1: history: expected a list of turns, or of \[prompt, answer\]",
         ),
     ],
 )

@@ -61,7 +61,7 @@ def test_argilla_settings_give_question_types() -> None:
         UserError, match=r"record r1: whether rewrite takes texts, labels or rankings is not said"
     ):
         read("argilla", sample("argilla.jsonl"))
-    with pytest.raises(UserError, match="source mine, labelling: no settings of Argilla's"):
+    with pytest.raises(UserError, match="source mine, labelling: not a settings file of Argilla"):
         read("argilla", sample("argilla.jsonl"), labelling='{"questions": [1]}')
 
 
@@ -90,25 +90,25 @@ def flat(value: Any, **more: Any) -> SourceFile:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (lines({"text": "a"}), r"line 1: keys text are no record of Argilla's; export with"),
+        (lines({"text": "a"}), r"line 1: keys text are not an Argilla record; export with"),
         (
             flat("response_1", **{"q.responses.status": "absent"}),
-            r"q.responses.status are no lists of one length",
+            r"q.responses.status are not lists of one length",
         ),
-        (flat("response_1", **{"q.responses.users": ["ann", "bob"]}), r"are no lists of one length"),
+        (flat("response_1", **{"q.responses.users": ["ann", "bob"]}), r"are not lists of one length"),
         (flat("response_1", **{"q.responses.status": [None]}), r"a response to q has the status None"),
         (
             flat([{"value": "response_9", "rank": 1}]),
-            r"q ranks 'response_9', which is none of prompt, response_1",
+            r"q ranks 'response_9', expected one of prompt, response_1",
         ),
         (
             flat([{"value": "response_1", "rank": None}]),
-            r"q ranks response_1 as None; a whole number is right",
+            r"q ranks response_1 as None; expected a whole number",
         ),
         (flat(["response_1", "response_2"]), r"whether q takes texts, labels or rankings is not said"),
-        (flat({"a": 1}), r"record r1: q says \{'a': 1\}, which no question of Argilla's does"),
-        (flat(3), r"which of prompt, response_1, response_2 q is about is not known; say so in columns"),
-        (lines(HUGE), r"response_1_tone says 10{39}; a finite number is right"),
+        (flat({"a": 1}), r"record r1: q says \{'a': 1\}, a value that no Argilla question has"),
+        (flat(3), r"unknown which of prompt, response_1, response_2 q rates; set it in columns"),
+        (lines(HUGE), r"response_1_tone says 10{39}; expected a finite number"),
         (
             lines({"fields": {"prompt": "a"}, "responses": ["x"]}),
             r"a response is an object with user_id, status",
@@ -123,7 +123,7 @@ def test_argilla_invalid_record_is_named(given: SourceFile, said: str) -> None:
 def test_argilla_ranking_without_ranks_is_refused() -> None:
     # Argilla 2 exports the options in their own order and without ranks.
     settings = {"questions": [{"name": "q", "settings": {"type": "ranking"}}]}
-    with pytest.raises(UserError, match=r"q gives a ranking without its ranks, .* the server's API"):
+    with pytest.raises(UserError, match=r"q has a ranking without ranks, .* the server's API"):
         read("argilla", flat(["response_1", "response_2"]), labelling=json.dumps(settings))
 
 
@@ -216,7 +216,7 @@ def test_argilla_label_with_meaning_in_fields_is_rating() -> None:
     tally.check("mine", {"better": "verdict"})
     assert ratings([one.row for one in found]) == [("I.", [1.0], [ANN], "helpfulness")]
     found, _ = exported(server("odd", ANN, OLD), fields={"better": {"fine": 1}})
-    assert "better is 'odd', which fields does not give a meaning" in found[0].row.fault
+    assert "better is 'odd', a value without a meaning in fields" in found[0].row.fault
 
 
 def test_argilla_drafts_and_empty_records_are_counted() -> None:

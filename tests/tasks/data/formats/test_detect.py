@@ -65,7 +65,7 @@ def test_detect_format_samples_match_own_format_or_are_refused() -> None:
 
 def test_detect_format_wanted_format_skips_detection() -> None:
     assert found(("a.jsonl", lines({"text": "a"})), wanted="plain") == "plain"
-    with pytest.raises(UserError, match="format 'plian' is not known; there are plain,"):
+    with pytest.raises(UserError, match="unknown format 'plian'; expected one of plain,"):
         found(("a.jsonl", b""), wanted="plian")
 
 
@@ -73,24 +73,28 @@ def test_detect_format_unknown_keys_are_named() -> None:
     with pytest.raises(UserError) as caught:
         found(("labels.jsonl", lines({"verdict": "good"})))
     says = str(caught.value)
-    assert says.startswith("source mine: labels.jsonl is in no known format; its keys are verdict. ")
+    assert says.startswith("source mine: labels.jsonl is in an unknown format; its keys are verdict. ")
     assert "columns: {prompt: ..., completion: ...}" in says and len(says) < 240
 
 
 def test_detect_format_two_matches_are_refused() -> None:
     row = {"question": "who", "answer": ["me"], "passage": "I did it."}
-    with pytest.raises(UserError, match=r"a\.jsonl may be passages or natural_questions; say which"):
+    with pytest.raises(UserError, match=r"a\.jsonl may be passages or natural_questions; set the format"):
         found(("a.jsonl", lines(row)))
 
 
 def test_detect_format_rated_snippet_files_are_ambiguous() -> None:
     files = [("x_GroundTruth.txt", b"1\t2.0\tGood."), ("x_anonDataRatings.txt", b"1\t2.0\t0.5\t[2]")]
-    with pytest.raises(UserError, match="may be plain or rated_snippets; say which, as in format: plain"):
+    with pytest.raises(
+        UserError, match="may be plain or rated_snippets; set the format, as in format: plain"
+    ):
         found(*files)
 
 
 def test_detect_format_files_of_two_formats_are_refused() -> None:
-    with pytest.raises(UserError, match=r"a\.txt is plain and b\.jsonl is rows; files of one format"):
+    with pytest.raises(
+        UserError, match=r"a\.txt is plain and b\.jsonl is rows; a source has files of one format"
+    ):
         found(("a.txt", b"words"), ("b.jsonl", lines({"text": "a"})))
 
 
@@ -145,5 +149,5 @@ def test_detect_format_choices_of_prodigy_are_refused() -> None:
 
 
 def test_detect_format_unknown_keys_beyond_limit_are_counted() -> None:
-    with pytest.raises(UserError, match=r"key29 and 5 more\. Say"):
+    with pytest.raises(UserError, match=r"key29 and 5 more\. Map"):
         found(("a.jsonl", lines({f"key{n}": "x" for n in range(35)})))

@@ -16,8 +16,8 @@ from tasks.data.formats.detect import describe_empty, sample_file
     ("name", "content", "says"),
     [
         ("a.txt", b"", "is empty"),
-        ("a.jsonl", b" \n\t\n" * 9000, "holds white space alone"),
-        ("a.csv.gz", gzip.compress(b"\n" * 100_000), "holds white space alone"),
+        ("a.jsonl", b" \n\t\n" * 9000, "contains only white space"),
+        ("a.csv.gz", gzip.compress(b"\n" * 100_000), "contains only white space"),
         ("a.csv", b"prompt,completion\n", "has a header and no row"),
     ],
 )

@@ -55,8 +55,8 @@ def test_hh_rlhf_red_team_file_is_refused() -> None:
 @pytest.mark.parametrize(
     ("row", "says"),
     [
-        ({"chosen": "a", "rejected": "b"}, "line 1, chosen: 'a' begins no transcript"),
-        ({"chosen": "\n\nHuman: a", "rejected": 3}, "line 1: rejected is a number; a text is right"),
+        ({"chosen": "a", "rejected": "b"}, "line 1, chosen: 'a' is not a transcript"),
+        ({"chosen": "\n\nHuman: a", "rejected": 3}, "line 1: rejected is a number; expected a text"),
     ],
 )
 def test_hh_rlhf_invalid_row_is_refused_with_line(row: dict[str, Any], says: str) -> None:

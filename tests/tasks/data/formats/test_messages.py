@@ -63,14 +63,14 @@ def test_messages_pair_without_history_equals_plain_pair() -> None:
             {"messages": [{"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}]},
             "turn 1: tool_calls cannot be learned",
         ),
-        ({"messages": [], "tools": [{"type": "function"}]}, "line 1: tools cannot be learned"),
-        ({"messages": [{"role": "user"}]}, "turn 1: its content is null; a text or"),
+        ({"messages": [], "tools": [{"type": "function"}]}, "line 1: tools is not supported"),
+        ({"messages": [{"role": "user"}]}, "turn 1: its content is null; expected a text or"),
         (
             {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "a"}]}]},
-            "turn 1: its content is of type 'image_url'; a text or a list of text parts is right",
+            "turn 1: its content is of type 'image_url'; expected a text or a list of text parts",
         ),
-        (conversation("u one", "s two"), "line 1: a system line stands after another turn"),
-        ({"messages": [], "system": 3}, "line 1: system is a number; a text is right"),
+        (conversation("u one", "s two"), "line 1: a system line follows another turn"),
+        ({"messages": [], "system": 3}, "line 1: system is a number; expected a text"),
     ],
 )
 def test_messages_invalid_row_is_refused_with_line(row: dict[str, Any], says: str) -> None:

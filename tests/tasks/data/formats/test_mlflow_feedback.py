@@ -112,16 +112,16 @@ def test_mlflow_feedback_latest_assessment_of_person_counts() -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"text": "a"}, r"line 1: keys text are no trace; what Trace.to_json writes is right"),
-        ({"trace": "{"}, r"line 1: trace is broken JSON"),
+        ({"text": "a"}, r"line 1: keys text are not a trace; expected what Trace.to_json writes"),
+        ({"trace": "{"}, r"line 1: trace is invalid JSON"),
         (trace(assessment(1)) | {"data": {"spans": []}}, r"trace tr-1: no spans, .* include_spans=True"),
         (trace(assessment(1, source=None)), r"trace tr-1: an assessment without a source"),
         (
             trace(assessment(1), outputs={"x": "a", "y": "b"}),
-            r"its response \(keys x, y\) is the answer is not known",
+            r"unknown which part of its response \(keys x, y\) is the answer",
         ),
-        (trace(assessment(1), inputs=3), r"its request is int; a text or messages are right"),
-        (trace(assessment(1), inputs={"x": "a", "y": "b"}), r"which of x, y holds the prompt is not known"),
+        (trace(assessment(1), inputs=3), r"its request is int; expected a text or messages"),
+        (trace(assessment(1), inputs={"x": "a", "y": "b"}), r"unknown which of x, y is the prompt"),
     ],
 )
 def test_mlflow_feedback_invalid_trace_is_named(given: dict[str, Any], said: str) -> None:

@@ -23,15 +23,15 @@ def test_openai_preference_rows_become_comparisons() -> None:
         ({"input": {}}, "line 1: no preferred_output; its keys are input"),
         (
             {"input": "a", "preferred_output": [], "non_preferred_output": []},
-            "line 1: input is str; an object with messages is right",
+            "line 1: input is str; expected an object with messages",
         ),
         (
             {"input": {"messages": [], "tools": [{}]}, "preferred_output": [], "non_preferred_output": []},
-            "line 1: tools cannot be learned here",
+            "line 1: tools is not supported",
         ),
         (
             {"input": {"messages": [user("a")]}, "preferred_output": [], "non_preferred_output": []},
-            "line 1: preferred_output has no answer of the assistant's",
+            "line 1: preferred_output has no assistant turn",
         ),
     ],
 )

@@ -90,7 +90,7 @@ def test_preferences_and_unpaired_empty_prompt_is_kept(prompt: str) -> None:
         ({"prompt": "a", "chosen": "b"}, "line 1: no rejected; its keys are prompt, chosen"),
         (
             {"prompt": "a", "chosen": "b", "rejected": None},
-            "line 1: chosen is str and rejected is NoneType; both are right as texts, or both as lists",
+            "line 1: chosen is str and rejected is NoneType; expected both as texts, or both as lists",
         ),
         ({"chosen": "blue", "rejected": "green"}, "line 1: no prompt, and chosen and rejected"),
         ({"chosen": "The sea", "rejected": "The sea"}, "do not begin alike and end otherwise"),
@@ -111,21 +111,21 @@ def test_preferences_and_unpaired_empty_prompt_is_kept(prompt: str) -> None:
                 "chosen": [user("a"), assistant("b"), user("c"), assistant("d")],
                 "rejected": [user("a"), assistant("e")],
             },
-            "line 1: chosen ends in the turns assistant, user, assistant; one of the assistant's is right",
+            "line 1: chosen ends with the turns assistant, user, assistant; expected one assistant turn",
         ),
         (
             {"prompt": "z", "chosen": [user("a"), assistant("b")], "rejected": [user("a"), assistant("c")]},
-            "line 1: the prompt is another than chosen and rejected begin with",
+            "line 1: the prompt differs from the beginning of chosen and rejected",
         ),
         (
             {"prompt": [user("a"), assistant("b")], "chosen": "c", "rejected": "d"},
-            "line 1: the prompt ends in a turn of the assistant's",
+            "line 1: the prompt ends with an assistant turn",
         ),
         (
             {"prompt": "a", "chosen": [{"role": "tool", "content": "b"}], "rejected": []},
             "line 1, chosen, turn 1: role 'tool' cannot be learned",
         ),
-        ({"prompt": "a", "chosen": [], "rejected": []}, "chosen has no answer of the assistant's"),
+        ({"prompt": "a", "chosen": [], "rejected": []}, "chosen has no assistant turn"),
     ],
 )
 def test_preferences_invalid_row_is_refused_with_line(row: dict[str, Any], says: str) -> None:

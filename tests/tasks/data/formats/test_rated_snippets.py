@@ -30,10 +30,14 @@ def test_rated_snippets_text_pair_and_rating_share_group() -> None:
 @pytest.mark.parametrize(
     ("texts", "ratings", "said"),
     [
-        (b"1\t2.0\n", b"1\t2\t0\t[1]\n", r"line 1: 2 fields between tabs; 3 are right"),
+        (b"1\t2.0\n", b"1\t2\t0\t[1]\n", r"line 1: 2 fields between tabs; expected 3"),
         (b"1\t2.0\tA b c d e f\n", b"1\t2\t0\tone\n", r"'one' is not a list of ratings"),
         (b"2\t2.0\tA b c d e f\n", b"1\t2\t0\t[1]\n", r"snippet 2 has no ratings"),
-        (b"1\t2.0\tA b c d e f\n", b"1\t2\t0\t[1]\n3\t2\t0\t[1]\n", r"line 2: rates snippet 3, which is not"),
+        (
+            b"1\t2.0\tA b c d e f\n",
+            b"1\t2\t0\t[1]\n3\t2\t0\t[1]\n",
+            r"line 2: rates snippet 3, which given.jsonl does not",
+        ),
     ],
 )
 def test_rated_snippets_inconsistent_files_are_refused(texts: bytes, ratings: bytes, said: str) -> None:

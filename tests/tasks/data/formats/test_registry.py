@@ -16,7 +16,7 @@ from tests.tasks.data.formats.test_label_studio import XML
 
 
 def test_find_format_unknown_name_lists_formats() -> None:
-    with pytest.raises(UserError, match="format 'parquet' is not known; there are plain, markdown, rows"):
+    with pytest.raises(UserError, match="unknown format 'parquet'; expected one of plain, markdown, rows"):
         find_format("parquet")
 
 

@@ -31,9 +31,9 @@ def test_rows_keys_decide_record_kind() -> None:
     ("line", "said"),
     [
         (b'{"text": ', r"given\.jsonl, line 2: broken JSON"),
-        (b"[1, 2]", r"line 2: list where an object is right"),
-        (b'{"txet": "a"}', r"line 2: keys txet make no known row; right are text"),
-        (b'{"text": 3}', r"line 2: text is a number; a text is right"),
+        (b"[1, 2]", r"line 2: list, expected an object"),
+        (b'{"txet": "a"}', r"line 2: keys txet do not form a row; expected text"),
+        (b'{"text": 3}', r"line 2: text is a number; expected a text"),
         (b'{"prompt": "a", "completion": "b", "scores": "3"}', r"line 2: scores are numbers"),
         (
             b'{"prompt": "a", "completion": "b", "scores": [1, 2], "annotators": ["x"]}',
@@ -117,13 +117,13 @@ def test_rows_parquet_time_becomes_iso_text() -> None:
         ('"score": "nan"', "scores are numbers, and this is 'nan'"),
         ('"score": 1e999', "scores are numbers, and this is inf"),
         ('"score": null', "scores are numbers, and this is None"),
-        ('"scores": []', "scores is empty; a rating has one at least"),
+        ('"scores": []', "scores is empty; expected at least one score"),
         ('"scores": "[1, "', "scores: broken JSON"),
-        ('"scores": [1, 2], "times": ["2026-03-01"]', "2 scores at 1 times; one each is right"),
-        ('"score": 1, "time": "yesterday"', "'yesterday' is no time; ISO 8601 is right"),
+        ('"scores": [1, 2], "times": ["2026-03-01"]', "2 scores at 1 times; expected one each"),
+        ('"score": 1, "time": "yesterday"', "'yesterday' is not a valid time; expected ISO 8601"),
         ('"references": "Grain."', "references are texts in a list, and this is 'Grain.'"),
-        ('"history": "before"', "history is 'before'; a list of turns, or of"),
-        ('"group": ["a"]', "group is list; a name is right"),
+        ('"history": "before"', "history is 'before'; expected a list of turns, or of"),
+        ('"group": ["a"]', "group is list; expected a name"),
     ],
 )
 def test_rows_invalid_value_is_refused_with_line(more: str, said: str) -> None:

@@ -42,12 +42,12 @@ def test_sharegpt_rows_keep_line_numbers() -> None:
     ("row", "says"),
     [
         ({"messages": []}, "line 1: no conversations; its keys are messages"),
-        ({"conversations": 3}, "line 1: a number where a list of turns is right"),
-        ({"conversations": "hello"}, "line 1: 'hello' where a list of turns is right"),
-        ({"conversations": ["hello"]}, "line 1, turn 1: a text where an object with role"),
+        ({"conversations": 3}, "line 1: a number, expected a list of turns"),
+        ({"conversations": "hello"}, "line 1: 'hello', expected a list of turns"),
+        ({"conversations": ["hello"]}, "line 1, turn 1: a text, expected an object with role"),
         (
             {"conversations": [{"from": "human", "value": "a"}, {"from": "observation", "value": "b"}]},
-            "line 1, turn 2: role 'observation' cannot be learned; system, user and assistant are right",
+            "line 1, turn 2: role 'observation' cannot be learned; expected system, user and assistant",
         ),
     ],
 )

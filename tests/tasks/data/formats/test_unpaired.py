@@ -35,10 +35,10 @@ def test_unpaired_label_spellings_are_read(label: object, score: float) -> None:
         ({"prompt": "a", "completion": "b"}, "line 1: no label; its keys are prompt, completion"),
         (
             {"prompt": "a", "completion": "b", "label": "so so"},
-            "line 1: label is 'so so'; true or false is right",
+            "line 1: label is 'so so'; expected true or false",
         ),
-        ({"prompt": "a", "completion": "b", "label": [1]}, "label is list; true or false"),
-        ({"prompt": "a", "completion": "b", "label": 2}, "label is 2; true or false is right"),
+        ({"prompt": "a", "completion": "b", "label": [1]}, "label is list; expected true or false"),
+        ({"prompt": "a", "completion": "b", "label": 2}, "label is 2; expected true or false"),
     ],
 )
 def test_unpaired_invalid_row_is_refused_with_line(row: dict[str, Any], says: str) -> None:

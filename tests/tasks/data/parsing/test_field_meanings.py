@@ -139,7 +139,7 @@ def test_read_rows_annotator_of_verdict_is_read(row: dict[str, Any], who: str) -
 
 def test_read_rows_reviewer_without_verdict_is_unread() -> None:
     _, tally = read({**PAIR, "reviewer": "chen"})
-    assert list(tally.lines()) == ["keys that nothing reads: reviewer (1, as 'chen')"]
+    assert list(tally.lines()) == ["unused keys: reviewer (1, as 'chen')"]
 
 
 def test_skip_counts_lines_unread_keys_have_count_and_sample() -> None:
@@ -148,7 +148,7 @@ def test_skip_counts_lines_unread_keys_have_count_and_sample() -> None:
     assert len(found) == 3
     tally.check("mine")
     (line,) = tally.lines()
-    assert line == r"keys that nothing reads: topic (3, as 'bi\x1b[2Jrds'); meta.page (3, as 0)"
+    assert line == r"unused keys: topic (3, as 'bi\x1b[2Jrds'); meta.page (3, as 0)"
 
 
 @pytest.mark.parametrize(
@@ -175,13 +175,13 @@ def test_read_rows_meaning_in_fields_is_applied(
 
 def test_read_rows_value_missing_in_fields_is_fault() -> None:
     found, tally = read({**PAIR, "q": "meh"}, {**PAIR, "q": "good"}, fields={"q": {"good": 1}})
-    assert found[0].row.fault.startswith("a.jsonl, line 1: q is 'meh', which fields does not give a meaning")
+    assert found[0].row.fault.startswith("a.jsonl, line 1: q is 'meh', a value without a meaning in fields")
     assert tally.faults == 1 and isinstance(found[1].row, Rating)
 
 
 def test_skip_counts_check_unknown_key_in_fields_is_refused() -> None:
     _, tally = read(PAIR, fields={"qualty": "ignore"})
-    with pytest.raises(UserError, match="fields names the key qualty, which no row has"):
+    with pytest.raises(UserError, match="fields has the key qualty, which no row has"):
         tally.check("mine", {"qualty": "ignore"})
 
 
@@ -224,7 +224,7 @@ def test_read_rows_input_joins_prompt_system_prompt_joins_history() -> None:
 @pytest.mark.parametrize("key", ["images", "tools", "functions", "audios"])
 def test_read_rows_images_or_tools_are_fault(key: str) -> None:
     found, tally = read({**CHAT, key: ["x"]}, CHAT)
-    assert f"{key} cannot be learned here" in found[0].row.fault and tally.faults == 1
+    assert f"{key} is not supported" in found[0].row.fault and tally.faults == 1
     found, tally = read({**CHAT, key: []}, CHAT)
     assert not tally.faults and len(found) == 2
 

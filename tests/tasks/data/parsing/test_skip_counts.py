@@ -124,7 +124,7 @@ def test_as_score_possible_thousands_separator_is_none(value: str) -> None:
 def test_skip_counts_check_zero_among_thumbs_is_refused(values: list[Any], key: str) -> None:
     rows = [{**PAIR, key: value} for value in values]
     _, tally = read(*rows, format="unpaired" if key == "label" else "auto")
-    with pytest.raises(UserError, match=rf"{key} are on two scales, .* say under the source's fields"):
+    with pytest.raises(UserError, match=rf"{key} are on two scales, .* in the source's fields"):
         tally.check("mine")
     if key == "label":
         return

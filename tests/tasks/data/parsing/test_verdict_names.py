@@ -135,7 +135,7 @@ def test_read_rows_scores_in_turns_of_both_answers_are_compared() -> None:
 )  # fmt: skip
 def test_read_rows_annotator_naming_nobody_is_fault(row: Any, who: Any) -> None:
     found, tally = read({**row, "annotator": who}, row)
-    assert tally.faults == 1 and "the name or number of one person is right" in found[0].row.fault
+    assert tally.faults == 1 and "expected the name or number of one person" in found[0].row.fault
 
 
 def test_read_rows_list_of_one_annotator_is_that_person() -> None:
@@ -150,7 +150,7 @@ def test_read_rows_list_of_one_annotator_is_that_person() -> None:
 def test_read_rows_scores_in_object_are_fault_with_advice(scores: Any) -> None:
     found, tally = read({**PAIR, "scores": scores}, {**PAIR, "scores": [1]})
     assert tally.faults == 1
-    assert "scores is an object, and its keys may be people or questions; write" in found[0].row.fault
+    assert "scores is an object, whose keys may be people or questions; write" in found[0].row.fault
 
 
 @pytest.mark.parametrize("key", ["user", "userName", "grader", "by"])
@@ -158,7 +158,7 @@ def test_skip_counts_lines_possible_annotator_key_is_offered(key: str) -> None:
     rows = [{**PAIR, "score": n, key: f"p{n}"} for n in range(3)]
     _, tally = read(*rows)
     assert (
-        f"labels that name nobody: 3; where {key} says who gave them, add columns: {{annotator: {key}}}"
+        f"labels without an annotator: 3; if {key} is the annotator, add columns: {{annotator: {key}}}"
         in (" ".join(tally.lines()))
     )
     found, tally = read(*rows, columns={"annotator": key})

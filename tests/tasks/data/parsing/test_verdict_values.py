@@ -102,7 +102,7 @@ def test_read_rows_pair_with_empty_rating_is_skipped(
     (found,), tally = read({**row, key: full}, {**row, key: empty}, {**row, key: empty})
     assert isinstance(found.row, Rating) and found.row.scores == [score]
     assert [*tally.left_out.values()] == [2]
-    assert any(f"2 pairs that nobody rated, as {key} is empty" in line for line in tally.lines())
+    assert any(f"2 pairs that nobody rated, as {key} has no verdict" in line for line in tally.lines())
     if key != "label":
         every, tally = read({**row, key: full}, {**row, key: empty}, fields={key: "ignore"})
         assert [type(one.row) for one in every] == [Pair, Pair] and not tally.left_out
@@ -111,7 +111,9 @@ def test_read_rows_pair_with_empty_rating_is_skipped(
 def test_no_rows_unrated_file_says_why() -> None:
     found, tally = read({**PAIR, "rating": None}, {**PAIR, "rating": ""})
     assert not found
-    assert "left out: 2 pairs that nobody rated, as rating is empty" in no_rows("mine", "a.jsonl", tally)
+    assert "left out: 2 pairs that nobody rated, as rating has no verdict" in no_rows(
+        "mine", "a.jsonl", tally
+    )
 
 
 @pytest.mark.parametrize("meaning", ["verdict", {"fine": 1, "meh": -1}, "review"])
@@ -296,7 +298,7 @@ def test_skip_counts_check_verdict_inside_list_takes_ignore_alone(row: dict[str,
     assert "which no format reads" in str(told.value)
     fields: dict[str, Any] = dict.fromkeys(asked, "review")
     _, tally = read({**PAIR, **row}, fields=fields)
-    with pytest.raises(UserError, match="it is in a list, which no format reads; ignore is right"):
+    with pytest.raises(UserError, match="it is in a list, which no format reads; expected ignore"):
         tally.check("mine", fields)
     fields = dict.fromkeys(asked, "ignore")
     found, tally = read({**PAIR, **row}, fields=fields)
