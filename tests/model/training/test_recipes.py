@@ -76,7 +76,7 @@ def stage(name: str, language: Language, made: dict[str, Path], **settings: Any)
                 **loop,
                 "steps": 30,
                 "batch_size": 8,
-                "reference": 16,
+                "num_reference_samples": 16,
                 "reference_tokens": 12,
                 **settings,
             }
