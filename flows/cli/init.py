@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,7 +57,8 @@ def propose_preset(
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise UserError(f"--name is {name!r}; expected letters, digits, dots and dashes, as in my-texts")
     path = root / "configs" / f"{name}.yaml"
-    if path.exists() and not force:
+    # lexists: writing through a link to nothing would create a file elsewhere.
+    if os.path.lexists(path) and not force:
         raise UserError(f"configs/{path.name} exists; choose another --name, or overwrite it with --force")
 
     from flows.orchestration.progress import terminal_text

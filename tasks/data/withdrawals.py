@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from model.errors import UserError
+from tasks.common.link_check import is_present
 from tasks.data.audit_log import append_lines, brief_json, check_signed, read_numbered
 from tasks.data.records import (
     ID,
@@ -132,7 +133,7 @@ def read_withdrawals(root: Path) -> list[Withdrawal]:
     Raises UserError with file and line for a line that is no withdrawal.
     """
     file = root / WITHDRAWN
-    if not file.exists():
+    if not is_present(file, str(WITHDRAWN)):
         return []
     if not file.is_file():
         raise UserError(f"{WITHDRAWN} is not a file; expected a file of withdrawals, one per line")

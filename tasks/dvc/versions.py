@@ -20,6 +20,7 @@ from model.atomic_file import atomic_path
 from model.errors import UserError
 from tasks.common.checksums import file_sums
 from tasks.common.file_lock import exclusive_lock
+from tasks.common.link_check import is_present
 from tasks.dvc import remote as remotes
 from tasks.dvc.settings_files import IGNORED, explain_config, read_ignored
 from tasks.project import data_folder
@@ -43,7 +44,7 @@ def read_pointer(root: Path) -> dict[str, Any] | None:
     `meta` has the digest of the sources and counts of rows. Raises UserError if the file is damaged.
     """
     path = root / POINTER
-    if not path.exists():
+    if not is_present(path, POINTER):
         return None
     try:
         text = path.read_text(encoding="utf-8")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from model.errors import UserError
+from tasks.common.link_check import is_present
 from tasks.data.audit_log import append_lines, brief_json, check_signed, read_numbered
 from tasks.data.records import TYPES, json_line, read_shards
 
@@ -85,7 +86,7 @@ def read_admissions(root: Path, path: Path | str = ADMITTED) -> dict[str, Admiss
         UserError: A line is no admission. The message has the file and the line.
     """
     file = root / path
-    if not file.exists():
+    if not is_present(file, str(path)):
         return {}
     if not file.is_file():
         raise UserError(f"{path} is not a file; expected a file of admissions, one per line")
