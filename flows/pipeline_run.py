@@ -33,6 +33,7 @@ from flows.orchestration.run_links import (
 )
 from flows.orchestration.slow_stage_alert import alert_when_slow
 from flows.servers.environment import prepare_environment, thread_count
+from model.atomic_file import replace_text
 from model.events import Event, MarkdownTable
 from model.training.distributed import describe_processor
 from tasks.common.git_checkout import UNKNOWN, code_state
@@ -46,7 +47,6 @@ from tasks.engine.source_snapshot import current_snapshot
 from tasks.engine.stage import Stage, StageContext
 from tasks.evaluate import CHAMPION
 from tasks.project.paths import DASK, MLFLOW_FOLDER, REPORT, SUMMARY
-from tasks.project.whole_file import write_whole
 from tasks.reporting.template import add_run_links
 from tasks.reproduction.known_code import remember_code
 from tasks.tracking.approval import ApprovalRequest
@@ -394,11 +394,11 @@ class PipelineRun:
         page = (Path(report.path) / "report.html").read_text(encoding="utf-8")
         links, shown = self._page_links(), self.settings.root / REPORT
         note = "These pages open while `chatmill dashboards` or `chatmill up` runs."
-        write_whole(shown, add_run_links(page, links, note))
+        replace_text(shown, add_run_links(page, links, note))
         show_outcome_links(self.preset.name, links, shown, self.model_says)
         whole = self.collect_outcome()
         self.tracker.mark_complete(whole.data_hash)
-        write_whole(self.settings.root / SUMMARY, json.dumps(asdict(whole), indent=1))
+        replace_text(self.settings.root / SUMMARY, json.dumps(asdict(whole), indent=1))
         return whole
 
     @property

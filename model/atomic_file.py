@@ -26,3 +26,26 @@ def atomic_path(path: Path, part: Path | None = None) -> Iterator[Path]:
         with suppress(OSError):
             part.unlink(missing_ok=True)
         raise
+
+
+def fixed_part(path: Path) -> Path:
+    """Return `NAME.part` beside a file that only one process writes at a time.
+
+    The next write replaces the partial file that a killed process left.
+    """
+    return path.with_name(f"{path.name}.part")
+
+
+def replace_text(path: Path, text: str, part: Path | None = None) -> None:
+    """Replace a file's text: after a crash or a full disk the file has the old text or the new one.
+
+    Args:
+        path: The file.
+        text: Its new text.
+        part: As for `atomic_path`.
+    """
+    with atomic_path(path, part) as written, written.open("w", encoding="utf-8", newline="") as file:
+        file.write(text)
+        file.flush()
+        # Without fsync, a power failure after the rename may leave an empty file on some file systems.
+        os.fsync(file.fileno())

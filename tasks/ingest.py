@@ -41,6 +41,7 @@ from tasks.data.sources import (
 )
 from tasks.data.withdrawals import WITHDRAWN, Withdrawn, count_withdrawn, read_withdrawn
 from tasks.dvc import versions
+from tasks.dvc.pointer_file import explain_mismatch, read_pointer
 from tasks.engine.declaration import named_counts
 from tasks.engine.output import MANIFEST
 from tasks.engine.parallel import ParallelMap, report_pace, serial_map
@@ -74,7 +75,7 @@ def _output_is_current(folder: Path, root: Path) -> bool:
 
     If there is no data/ yet, as on another host, and data.dvc names these rows, they are copied there.
     """
-    known = versions.read_pointer(root)
+    known = read_pointer(root)
     wanted = str(_read_manifest(folder)["metrics"].get("data_hash", ""))
     if known is None or known["md5"] != wanted:
         return False
@@ -158,7 +159,7 @@ def _from_sources(
     withdrawn: Withdrawn,
 ) -> dict[str, Any]:
     made_of = _made_of(parameters, root)
-    known = versions.read_pointer(root)
+    known = read_pointer(root)
     # `data.accept_changes` makes a new version even of known sources.
     followed = (
         known is not None and _is_of(known["meta"], made_of, withdrawn) and not parameters.accept_changes
@@ -175,7 +176,7 @@ def _from_sources(
             found = versions.folder_hash(root)
             # Equal sources gave other rows: the code or a library has changed what they are read as.
             if found != known["md5"]:
-                raise UserError(versions.explain_mismatch(known, found))
+                raise UserError(explain_mismatch(known, found))
         else:
             meta = describe_version(parameters, made_of, made, withdrawn)
             found = versions.add_version(root, parameters.remote, meta, parameters.endpoint)
@@ -183,7 +184,7 @@ def _from_sources(
             on_event(Message(text))
     if followed:
         versions.push_data(root, parameters.remote, parameters.endpoint, doubted=not restored)
-    pointer = versions.read_pointer(root)
+    pointer = read_pointer(root)
     assert pointer is not None
     return _version_metrics(pointer)
 
@@ -222,7 +223,7 @@ def _from_version(
     parameters: DataParameters, out: Path, on_event: EventCallback, root: Path, withdrawn: Withdrawn
 ) -> dict[str, Any]:
     """Copy the rows of the version in data.dvc, whatever became of their sources; return its metrics."""
-    known = versions.read_pointer(root)
+    known = read_pointer(root)
     if known is None or known["md5"] != parameters.pinned_version:
         raise UserError(
             f"data.pinned_version is {parameters.pinned_version}, and data.dvc names "

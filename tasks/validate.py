@@ -19,7 +19,7 @@ from model.errors import UserError
 from model.events import EventCallback, Message
 from tasks.common.checksums import file_sums
 from tasks.data.records import TYPES, list_shards
-from tasks.dvc import versions
+from tasks.dvc.pointer_file import POINTER, read_pointer
 from tasks.engine.declaration import named_counts
 from tasks.engine.parallel import ParallelMap, report_pace, serial_map
 from tasks.engine.stage import stage
@@ -143,12 +143,12 @@ def accepted_rows(
         now: The present version's pointer; None: that of data.dvc.
     """
     # Without git, or without a commit, nothing was accepted yet, and no row can be missing.
-    command = ["git", "-C", str(root), "show", f"HEAD:./{versions.POINTER}"]
+    command = ["git", "-C", str(root), "show", f"HEAD:./{POINTER}"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:
         return {}
-    now = now or versions.read_pointer(root)
+    now = now or read_pointer(root)
     if done.returncode or now is None:
         return {}
     # The committed version counts as accepted: a person has looked at it.

@@ -10,8 +10,8 @@ from rich.table import Table
 
 from flows.common.terminal import Console
 from flows.orchestration.tracker import open_store
+from model.atomic_file import replace_text
 from tasks.project.paths import RECORDS
-from tasks.project.whole_file import write_whole
 
 if TYPE_CHECKING:
     from tasks.tracking.run_diff import Difference
@@ -38,7 +38,7 @@ def compare(
     console = Console(highlight=False)
     names = [each.info.run_id[:8] for each in (first, second)]
     path = root / RECORDS / f"compare-{'-'.join(names)}.html"
-    write_whole(path, diff_page(client, (first, second), found))
+    replace_text(path, diff_page(client, (first, second), found))
     console.print(f"[dim]{' → '.join(names)}[/dim]")
     # Differences that say little about the models are listed in tables of their own, below.
     apart = {what: [row for row in found if is_apart(row, what)] for what in APART}

@@ -19,7 +19,7 @@ def current_preset(root: Path) -> Path:
     Raises:
         UserError: No preset has these sources, or several have them.
     """
-    from tasks.dvc.versions import read_pointer
+    from tasks.dvc.pointer_file import read_pointer
 
     pointer = read_pointer(root)
     names = sorted((pointer or {}).get("meta", {}).get("names") or ())

@@ -46,9 +46,9 @@ def propose_preset(
         UserError: The folder has no text, or chatmill writes to it, or the preset exists. Also, after the
             preset is written, if a run with it would be refused.
     """
+    from model.atomic_file import replace_text
     from tasks.common.names import slugify_name
     from tasks.onboarding.folder_scan import check_place, scan_folder
-    from tasks.project.whole_file import write_whole
 
     root = Path.cwd()
     check_place(folder, root)
@@ -103,7 +103,7 @@ def propose_preset(
     # The preset is written even if a run would be refused, so that the user can correct it.
     stop = stop or asked
     path.parent.mkdir(exist_ok=True)
-    write_whole(path, text)
+    replace_text(path, text)
     console.print(
         f"{plan.architecture.num_parameters:,} weights ({preset_writer.bounded_by(plan, measured.amount)}), "
         f"{plan.sections['pretrain']['steps']:,} steps of pretraining; the whole run takes about "

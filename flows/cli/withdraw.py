@@ -118,7 +118,7 @@ def _take_out(console: Console, preset: Preset, root: Path, found: Leaving) -> b
 
 def _is_out(root: Path) -> bool:
     """Return whether the version in data.dvc was made without all that is withdrawn."""
-    from tasks.dvc.versions import read_pointer
+    from tasks.dvc.pointer_file import read_pointer
 
     meta = (read_pointer(root) or {}).get("meta") or {}
     return (meta.get("withdrawn") or {}).get("digest", "") == read_withdrawn(root).withdrawals_digest

@@ -11,9 +11,9 @@ from typing import Any
 
 import yaml
 
+from model.atomic_file import replace_text
 from model.errors import UserError
 from tasks.project.paths import DEPLOYMENTS
-from tasks.project.whole_file import write_whole
 
 _FILE = "prefect.yaml"
 # `nightly` and `labels` read one preset, so each preset has its own. An event tells `align` which to run.
@@ -62,7 +62,7 @@ def write_deployments(root: Path, presets: Sequence[Path]) -> tuple[Path, list[s
     path = root / DEPLOYMENTS
     path.parent.mkdir(parents=True, exist_ok=True)
     # JSON is a subset of YAML, and needs no rules for quoting.
-    write_whole(path, json.dumps({**found, "deployments": made}, indent=1))
+    replace_text(path, json.dumps({**found, "deployments": made}, indent=1))
     return path, names
 
 

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+from model.atomic_file import replace_text
 from model.errors import UserError
 from tasks.project.database_check import fault_in
 from tasks.project.paths import (
@@ -37,7 +38,6 @@ from tasks.project.paths import (
     STORES,
     SUMMARY,
 )
-from tasks.project.whole_file import write_whole
 
 # Paths below var/. Credentials, locks, logs and Prefect's database are not among them.
 _KEPT = tuple(
@@ -246,7 +246,7 @@ def restore_backup(root: Path, source: Path, force: bool = False) -> tuple[Backu
             raise
         said = json.dumps({"new": part.name, "old": aside.name})
         # From here on the restoration is decided: after a kill, the next command completes it.
-        write_whole(root / INTENTION, said)
+        replace_text(root / INTENTION, said)
         finish_restore(root)
     found = Backup(source, len(sums), sum(size for _, size in sums.values()))
     return found, aside if aside.exists() else None

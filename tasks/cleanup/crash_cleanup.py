@@ -21,7 +21,7 @@ import psutil
 from model.training.launcher import JOB, MODULE, job_file
 from tasks.cleanup.output_gc import KEY
 from tasks.common.file_lock import is_same_file
-from tasks.dvc import versions
+from tasks.dvc.pointer_file import POINTER
 from tasks.engine.output import GONE, LOCK, PART, VIEW
 from tasks.project import data_folder
 from tasks.project.paths import ARTIFACTS, DATA_LOCK
@@ -134,7 +134,7 @@ def _sweep_removed(artifacts: Path) -> Iterator[str]:
 
 def _sweep_data(root: Path) -> Iterator[str]:
     """Clean up what ingestion left in and beside data/, and yield sentences; a live one holds the lock."""
-    data, part = root / "data", root / f"{versions.POINTER}.part"
+    data, part = root / "data", root / f"{POINTER}.part"
     with hold_if_free(root / DATA_LOCK) as mine:
         if not mine:
             return

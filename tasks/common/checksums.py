@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from model.atomic_file import replace_text
 from tasks.project.paths import DIGESTS
-from tasks.project.whole_file import write_whole
 
 # File systems take times from a coarse clock: a file may change twice within one tick and show one time.
 SETTLED_NS = 2_000_000_000
@@ -92,4 +92,4 @@ def _write_entries(path: Path, entries: dict[str, list[object]]) -> None:
     # time.
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps(still, indent=0))
+        replace_text(path, json.dumps(still, indent=0))

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from model.atomic_file import replace_text
 from model.errors import UserError
 from tasks.data.withdrawals import WITHDRAWN, Withdrawn
-from tasks.dvc.versions import read_pointer, replace_text
+from tasks.dvc.pointer_file import read_pointer
 
 # The withdrawals of the last version made in this folder. It is beside DVC's cache, because var/ may be
 # deleted.

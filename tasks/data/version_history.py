@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from model.errors import UserError
-from tasks.dvc.versions import POINTER, parse_pointer, read_pointer, remembered_versions
+from tasks.dvc.pointer_file import POINTER, parse_pointer, read_pointer
+from tasks.dvc.versions import remembered_versions
 
 WORKING = "working"
 _SHORTEST = 4

@@ -15,7 +15,7 @@ from model.errors import UserError
 from tasks.common.names import shown_name
 from tasks.data.records import ID, LABEL_KINDS, TYPES, annotators_of, list_shards, naming_row
 from tasks.data.withdrawals import Withdrawal, merge_withdrawals, rated_of, read_withdrawals
-from tasks.dvc import versions
+from tasks.dvc.pointer_file import read_pointer
 from tasks.ingestion.row_origins import find_origins, read_places
 from tasks.validation.quarantine import ADMITTED, read_admissions
 
@@ -224,7 +224,7 @@ def _shards(root: Path, kind: str) -> Iterator[tuple[Path, Iterator[tuple[bytes,
 
     If the file is not known, a row has the name of its source.
     """
-    pointer = versions.read_pointer(root)
+    pointer = read_pointer(root)
     origins = find_origins(root, pointer["md5"]) if pointer else None
     for path in list_shards(root / "data" / kind):
         yield path, _data_lines(path, read_places(origins / kind / path.name) if origins else None)

@@ -1,11 +1,9 @@
-"""Manage versions of data/: the pointer file data.dvc, which is committed, and DVC's cache and remote."""
+"""Manage versions of data/ in DVC's cache and remote."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import re
 import subprocess
 import time
 from collections.abc import Iterable
@@ -14,89 +12,21 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from model.atomic_file import atomic_path
+from model.atomic_file import fixed_part, replace_text
 from model.errors import UserError
 from tasks.common.checksums import file_sums
 from tasks.common.file_lock import exclusive_lock
-from tasks.common.link_check import is_present
 from tasks.dvc import remote as remotes
+from tasks.dvc.pointer_file import POINTER, is_former_layout, parse_pointer, read_pointer, write_pointer
 from tasks.dvc.settings_files import IGNORED, explain_config, read_ignored
 from tasks.project import data_folder
 from tasks.project.paths import DVC_LOCK, RECORDS
 from tasks.project.private_folder import make_private_folder
 
-POINTER = "data.dvc"
-# Layout 1 was one file for each kind of rows, layout 2 is a folder of shards for each kind.
-LAYOUT = 2
 _IGNORED = tuple(
     f"/data/{name}" for name in (data_folder.QUARANTINE, data_folder.STATE, *data_folder.TOLERATED)
 )
-# Git's mark before the first side of a conflict.
-_CONFLICT = re.compile(r"^<{7}( |$)", re.MULTILINE)
 KNOWN = Path(".dvc") / "cache" / "versions.jsonl"
-
-
-def read_pointer(root: Path) -> dict[str, Any] | None:
-    """Return the folder's `md5` and the `meta` of data.dvc; None if there is no version yet.
-
-    `meta` has the digest of the sources and counts of rows. Raises UserError if the file is damaged.
-    """
-    path = root / POINTER
-    if not is_present(path, POINTER):
-        return None
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(_broken(path, "it is not text")) from error
-    return parse_pointer(text, path)
-
-
-def parse_pointer(text: str, path: Path) -> dict[str, Any]:
-    """Return the content of a data.dvc from its text. Raises UserError if it is none."""
-    try:
-        found = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        if marked := _CONFLICT.search(text):
-            line = text.count("\n", 0, marked.start()) + 1
-            raise UserError(
-                f"{POINTER} has a merge conflict in line {line}; take one side with `git checkout --ours "
-                f"{POINTER}` or `--theirs`, then run again: the sources are read anew"
-            ) from error
-        mark = getattr(error, "problem_mark", None)
-        said = f"it is not valid YAML from line {mark.line + 1} on" if mark else "it is not valid YAML"
-        raise UserError(_broken(path, said)) from error
-    if found is None:
-        raise UserError(_broken(path, "it is empty"))
-    try:
-        meta = dict(found.get("meta") or {})
-        int(meta.get("layout", 1))
-        return {"md5": str(found["outs"][0]["md5"]), "meta": meta}
-    except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
-        raise UserError(_broken(path, "it has no outs with an md5, or its meta is none")) from error
-
-
-def _broken(path: Path, said: str) -> str:
-    return f"{path.name} is broken ({said}); restore it with `git checkout {POINTER}`"
-
-
-def is_former_layout(pointer: dict[str, Any]) -> bool:
-    """Return whether a version has one file for each kind. Its hash can never equal that of shards."""
-    return int(pointer["meta"].get("layout", 1)) < LAYOUT
-
-
-def explain_mismatch(pointer: dict[str, Any], found: str) -> str:
-    """Return why rows of unchanged sources have another hash than data.dvc says, and what the user can do."""
-    if is_former_layout(pointer):
-        return (
-            f"data.dvc names a version of the former layout, a file a kind, and data/ is in shards now "
-            f"({found}); take it once with `--set data.accept_changes=true`, then commit data.dvc"
-        )
-    return (
-        f"the sources are those of data.dvc, but their rows have the hash {found} and data.dvc says "
-        f"{pointer['md5']}: the parsers changed; set data.accept_changes=true to take it as a new version"
-    )
 
 
 @contextmanager
@@ -129,7 +59,8 @@ def _initialize_repository(root: Path) -> None:
         Repo.init(str(root), no_scm=no_scm).close()
     elif not is_kept(root):
         # A process was killed inside `init`. DVC's own remedy, `init -f`, would remove the cache.
-        replace_text(root / ".dvc" / "config", "[core]\n    no_scm = True\n" if no_scm else "")
+        config = root / ".dvc" / "config"
+        replace_text(config, "[core]\n    no_scm = True\n" if no_scm else "", fixed_part(config))
     _write_ignored(root)
 
 
@@ -142,19 +73,8 @@ def _write_ignored(root: Path) -> None:
     text = read_ignored(root)
     if lacking := _lacking_patterns(text):
         added = "# No part of a version: rows set aside, chatmill's own notes, what keeps a folder in git.\n"
-        replace_text(root / IGNORED, "\n".join([*text.splitlines(), added.rstrip(), *lacking, ""]))
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Replace a file's text atomically: after a crash the file has the old text or the new one."""
-    with (
-        atomic_path(path, path.with_name(f"{path.name}.part")) as part,
-        part.open("w", encoding="utf-8") as file,
-    ):
-        file.write(text)
-        file.flush()
-        # Without fsync, a power failure after the rename may leave an empty file on some file systems.
-        os.fsync(file.fileno())
+        lines = [*text.splitlines(), added.rstrip(), *lacking, ""]
+        replace_text(root / IGNORED, "\n".join(lines), fixed_part(root / IGNORED))
 
 
 def is_own(pointer: dict[str, Any]) -> bool:
@@ -290,20 +210,6 @@ def checkout_version(root: Path, version: str, into: Path, remote: str = "", end
             return bool(remotes.copy_version(store, own.cache.local, version))
 
     return remotes.retry_action(kept) or (bool(remote) and remotes.retry_action(fetched, remote))
-
-
-def write_pointer(
-    root: Path, version: str, meta: dict[str, Any], size: int | None = None, files: int | None = None
-) -> None:
-    """Write a version's hash and `meta` to data.dvc in one rename."""
-    path = root / POINTER
-    # `Repo.add` writes the new hash beside the old `meta`: a crash would leave counts of another version.
-    before = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
-    out = {"md5": version, "size": size, "nfiles": files, "hash": "md5", "path": "data"}
-    kept = {name: value for name, value in before.items() if name not in ("outs", "meta")}
-    outs = [{name: value for name, value in out.items() if value is not None}]
-    found = {**kept, "outs": outs, "meta": {"layout": LAYOUT, **meta}}
-    replace_text(path, yaml.safe_dump(found, sort_keys=False))
 
 
 def pull_data(root: Path, remote: str, endpoint: str = "") -> bool:
@@ -455,7 +361,7 @@ def _remember_versions(root: Path, versions: Iterable[tuple[dict[str, Any], str]
     new = [{**pointer, "made": made} for pointer, made in versions if pointer["md5"] not in known]
     if new:
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_text(path, "".join(json.dumps(entry) + "\n" for entry in [*entries, *new]))
+        replace_text(path, "".join(json.dumps(entry) + "\n" for entry in [*entries, *new]), fixed_part(path))
 
 
 def remembered_versions(root: Path) -> list[dict[str, Any]]:

@@ -25,6 +25,7 @@ from tasks.data.sources import DataParameters, Source, read_source, reading_of, 
 from tasks.data.splits import SplitParameters
 from tasks.data.withdrawals import WITHDRAWN, count_withdrawn, read_withdrawn
 from tasks.dvc import versions
+from tasks.dvc.pointer_file import read_pointer
 from tasks.engine.parallel import ParallelMap, serial_map
 from tasks.ingest import Rows, describe_version, make_rows
 from tasks.project.paths import DOWNLOADS
@@ -201,7 +202,7 @@ def _check_version(
     spread: ParallelMap,
 ) -> DryRun:
     """Validate the rows of a version that replaces the sources, if data/ holds it."""
-    known = versions.read_pointer(root)
+    known = read_pointer(root)
     found = DryRun((), folder)
     if known is None or known["md5"] != parameters.pinned_version:
         named = known["md5"] if known else "none"

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from model.atomic_file import replace_text
 from model.errors import UserError
 from tasks.project.paths import DATABASE_CHECKS, MLFLOW_DATABASE, MLFLOW_FOLDER, PREFECT_HOME, STORES
-from tasks.project.whole_file import write_whole
 
 HEADER = b"SQLite format 3\0"
 LOCK_SECONDS = 20.0
@@ -195,7 +195,7 @@ def _read_state(path: Path) -> dict[str, Any]:
 
 def _write_state(path: Path, values: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, json.dumps(values, indent=1))
+    replace_text(path, json.dumps(values, indent=1))
 
 
 def _display_path(path: Path) -> str:

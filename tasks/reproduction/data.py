@@ -16,6 +16,7 @@ from tasks.data.download import find_download
 from tasks.data.sources import Archive, DataParameters, Source, as_list, own_files, sources_digest
 from tasks.data.withdrawals import WITHDRAWN, Withdrawal, Withdrawn, read_withdrawn
 from tasks.dvc import versions
+from tasks.dvc.pointer_file import POINTER, write_pointer
 from tasks.project.paths import DOWNLOADS
 
 _SHOWN = 12
@@ -70,7 +71,7 @@ def place_data(
     recorded = _recorded_digest(ingest)
     known = _data_parameters(data)
     if known and _all_here(known, root) and recorded in _current_digests(known, root, project):
-        (project / versions.POINTER).unlink(missing_ok=True)
+        (project / POINTER).unlink(missing_ok=True)
         return Placed(given, f"read again from its unchanged sources{since}")
     if version and versions.checkout_version(root, version, project, remote, endpoint):
         meta = {
@@ -78,7 +79,7 @@ def place_data(
             "names": sorted(source["name"] for source in data["sources"]),
             "rows": _recorded_counts(ingest),
         }
-        versions.write_pointer(project, version, meta)
+        write_pointer(project, version, meta)
         # checkout_data compares each file with its hash.
         if not versions.checkout_data(project):
             raise UserError(f"version {version[:_SHOWN]} of the data is damaged in DVC's cache")
@@ -88,7 +89,7 @@ def place_data(
         return Placed(given, f"its version in DVC replaces its sources{since}")
     # Last, because it needs the network, and the sources' servers may be gone.
     if known and recorded in _current_digests(known, root, project):
-        (project / versions.POINTER).unlink(missing_ok=True)
+        (project / POINTER).unlink(missing_ok=True)
         return Placed(given, f"fetched again from its sources{since}")
     where = f" nor at {remote}" if remote else ""
     raise UserError(

@@ -18,6 +18,7 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from model.atomic_file import replace_text
 from model.errors import UserError
 from model.processes import die_with_parent
 from model.training.distributed import describe_processor
@@ -27,7 +28,6 @@ from tasks.common.old_keys import recorded_key
 from tasks.engine.output import MANIFEST, read_manifest
 from tasks.project.owned_folder import check_folder, claim_folder, remove_folder
 from tasks.project.paths import ARTIFACTS, CACHE, DOWNLOADS, RECORDS, REPRODUCTIONS
-from tasks.project.whole_file import write_whole
 from tasks.reproduction.data import Placed, place_data, standalone_preset
 from tasks.reproduction.known_code import check_plain, check_trusted
 from tasks.reproduction.verdict import Made
@@ -219,7 +219,7 @@ def _prepare_checkout(root: Path, original: Original, folder: Path) -> Checkout:
         preset = folder / _PRESET
         preset.write_text(json.dumps(standalone_preset(placed.preset), indent=1), encoding="utf-8")
         ready = Checkout(project, preset, placed.how)
-        write_whole(
+        replace_text(
             folder / READY, json.dumps({"project": str(project.relative_to(folder)), "data": placed.how})
         )
         return ready

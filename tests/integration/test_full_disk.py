@@ -15,18 +15,16 @@ import torch
 
 from flows.common.disk_space import is_disk_full, start_failure
 from flows.servers.mlflow_auth import write_settings
-from model.atomic_file import atomic_path
+from model.atomic_file import atomic_path, fixed_part, replace_text
 from model.data.hf_checkpoint import _save_weights
 from model.errors import UserError
 from model.training.checkpoint import write_synced as write_state
 from tasks.data.audit_log import append_lines
 from tasks.data.new_labels import LabelCursor
 from tasks.data.records import text_row
-from tasks.dvc.versions import replace_text
 from tasks.engine.source_snapshot import _store_snapshot
 from tasks.ingestion.repeated_labels import _write_without
 from tasks.project.data_folder import list_files
-from tasks.project.whole_file import write_whole
 from tests.tasks.record_files import write_rows
 
 OLD = "what was there\n"
@@ -45,8 +43,8 @@ def no_room(size: int = 64) -> Iterator[None]:
 
 
 WRITERS: dict[str, Callable[[Path], object]] = {
-    "text": lambda file: write_whole(file, "x" * 9000),
-    "pointer": lambda file: replace_text(file, "x" * 9000),
+    "text": lambda file: replace_text(file, "x" * 9000),
+    "fixed part": lambda file: replace_text(file, "x" * 9000, fixed_part(file)),
     "rows": lambda file: write_rows(file, [text_row("word " * 2000, "s")]),
     "state": lambda file: write_state(file, {"w": torch.zeros(5000)}),
     "ledger": lambda file: append_lines(file.parent, file.name, ["x" * 9000], lambda: None),

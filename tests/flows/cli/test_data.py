@@ -12,6 +12,7 @@ from flows.cli.data import data
 from model.errors import UserError
 from tasks.data.records import pair_row, text_row
 from tasks.dvc import versions
+from tasks.dvc.pointer_file import read_pointer
 from tests.flows.cli_runner import call
 from tests.tasks.record_files import write_rows
 
@@ -78,7 +79,7 @@ def test_data_diff_with_config_fetches_from_preset_remote(
     versions.push_data(root, str(kept))
     (root / ".dvc" / "config.local").unlink()
     shutil.rmtree(root / ".dvc" / "cache" / "files")
-    first = versions.read_pointer(root)["md5"][:8]
+    first = read_pointer(root)["md5"][:8]
     lay(root, "one", "two", "three")
     with pytest.raises(UserError, match=r"no remote is set; give the preset .*--config"):
         say("diff", first)

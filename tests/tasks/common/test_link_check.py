@@ -5,7 +5,7 @@ import pytest
 from model.errors import UserError
 from tasks.common.link_check import is_present
 from tasks.data.withdrawals import WITHDRAWN, read_withdrawn
-from tasks.dvc.versions import POINTER, read_pointer
+from tasks.dvc.pointer_file import POINTER, read_pointer
 from tasks.validation.quarantine import ADMITTED, read_admissions
 
 READERS = ((WITHDRAWN, read_withdrawn), (ADMITTED, read_admissions), (POINTER, read_pointer))

@@ -12,6 +12,7 @@ from tasks.data.records import pair_row
 from tasks.data.version_diff import WORKING, Count, compare_versions
 from tasks.dvc import remote as remotes
 from tasks.dvc import versions
+from tasks.dvc.pointer_file import read_pointer
 from tests.tasks.dvc_project import contents, lay, meta, texts, three_texts
 from tests.tasks.record_files import write_rows
 
@@ -102,7 +103,7 @@ def test_compare_versions_former_layout_is_read(root: Path) -> None:
 
 def test_compare_versions_unsorted_rows_are_refused(root: Path) -> None:
     versions.add_version(root, "", meta("a", text=3))
-    before = versions.read_pointer(root)["md5"]
+    before = read_pointer(root)["md5"]
     path = root / "data" / "text" / "00001.jsonl"
     path.write_text("".join(reversed(path.read_text().splitlines(keepends=True))))
     with pytest.raises(UserError, match=r"data/text/00001\.jsonl of working, line 2: id .* follows"):

@@ -34,7 +34,7 @@ from tasks.data.withdrawals import (
 )
 from tasks.deletion.output_erasure import outputs_with_withdrawn
 from tasks.deletion.plan import DeletionRequest, Leaving, find_leaving, read_ids
-from tasks.dvc import versions
+from tasks.dvc.pointer_file import read_pointer
 from tasks.engine.output import StageOutput, read_manifest
 from tasks.engine.stage import Stage, StageContext
 from tasks.ingest import WAITS, ingest
@@ -99,7 +99,7 @@ def test_filter_row_withdrawn_person_or_row_is_removed() -> None:
 
 
 def test_ingest_withdrawn_person_makes_new_version(root: Path) -> None:
-    before = versions.read_pointer(root)
+    before = read_pointer(root)
     found = withdraw(root, ["ann"], [])
     assert found.gone == {("comparisons", "texts/a.jsonl"): 1}
     assert found.lessened == {("ratings", "texts/b.jsonl"): 1}
@@ -220,7 +220,7 @@ def test_ingest_invalid_withdrawal_line_is_refused(root: Path, line: dict[str, A
 
 
 def test_ingest_pinned_version_with_withdrawn_rows_is_refused(root: Path) -> None:
-    pinned = versions.read_pointer(root)
+    pinned = read_pointer(root)
     withdraw(root, ["ann"], [])
     assert pinned and count_withdrawn(root / "data", read_withdrawn(root)) == {"comparisons": 1, "ratings": 1}
     with pytest.raises(UserError, match=r"holds 1 comparisons and 1 ratings that configs/withdrawn\.jsonl"):

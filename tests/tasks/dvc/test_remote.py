@@ -15,6 +15,7 @@ from flows.servers.environment import free_port
 from model.errors import UserError
 from tasks.dvc import remote as remotes
 from tasks.dvc import versions
+from tasks.dvc.pointer_file import read_pointer
 from tests.tasks.dvc_project import bare_clone, contents, lay, meta, texts, three_texts
 from tests.tasks.ingest_project import first
 
@@ -127,7 +128,7 @@ def test_add_version_unreachable_server_is_refused_pointer_stays(root: Path, aws
     address = f"http://127.0.0.1:{free_port()}"
     with pytest.raises(UserError, match=rf"^{REMOTE} is unreachable \(.*\); nothing was lost; try again$"):
         versions.add_version(root, REMOTE, meta("a", text=3), address)
-    pointer = versions.read_pointer(root)
+    pointer = read_pointer(root)
     assert pointer is not None and pointer["md5"] == versions.folder_hash(root)
 
 

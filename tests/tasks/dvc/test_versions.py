@@ -13,6 +13,7 @@ import pytest
 from model.errors import UserError
 from tasks.dvc import remote as remotes
 from tasks.dvc import versions
+from tasks.dvc.pointer_file import explain_mismatch, is_former_layout, parse_pointer, read_pointer
 from tests.tasks.dvc_project import bare_clone, contents, lay, meta, texts, three_texts
 
 
@@ -28,9 +29,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_add_version_pointer_has_layout_and_sources(root: Path) -> None:
     found = versions.add_version(root, "", meta("abc", text=3))
-    pointer = versions.read_pointer(root)
+    pointer = read_pointer(root)
     assert pointer == {"md5": found, "meta": {"layout": 2, "sources": "abc", "rows": {"text": 3}}}
-    assert not versions.is_former_layout(pointer)
+    assert not is_former_layout(pointer)
 
 
 def test_folder_hash_quarantine_is_left_out(root: Path) -> None:
@@ -116,7 +117,7 @@ def test_add_version_held_lock_is_waited_for(root: Path, monkeypatch: pytest.Mon
     assert held.wait(60)
     versions.add_version(root, "", meta("b", text=2))
     other.join()
-    assert versions.read_pointer(root)["meta"]["rows"] == {"text": 2}
+    assert read_pointer(root)["meta"]["rows"] == {"text": 2}
 
 
 def open_at(root: str, moment: float, errors: Any) -> None:
@@ -195,20 +196,20 @@ meta:
 
 def test_explain_mismatch_former_layout_says_what_to_do(root: Path, tmp_path: Path) -> None:
     (root / "data.dvc").write_text(FORMER)
-    pointer = versions.read_pointer(root)
-    assert pointer is not None and versions.is_former_layout(pointer)
-    says = versions.explain_mismatch(pointer, versions.folder_hash(root))
+    pointer = read_pointer(root)
+    assert pointer is not None and is_former_layout(pointer)
+    says = explain_mismatch(pointer, versions.folder_hash(root))
     assert "former layout" in says and "data.accept_changes=true" in says and "parsers" not in says
     # A pull would put files where folders are.
     assert not versions.pull_data(root, str(tmp_path / "remote"))
     assert (root / "data" / "text" / "00000.jsonl").exists()
     versions.add_version(root, "", meta("c92c29", text=3))
-    assert "parsers changed" in versions.explain_mismatch(versions.read_pointer(root), "x")
+    assert "parsers changed" in explain_mismatch(read_pointer(root), "x")
 
 
 def test_parse_pointer_of_this_project_is_read() -> None:
     path = Path(__file__).parents[3] / "data.dvc"
-    assert versions.parse_pointer(path.read_text(), path)["md5"].endswith(".dir")
+    assert parse_pointer(path.read_text(), path)["md5"].endswith(".dir")
 
 
 @pytest.mark.parametrize(
@@ -225,7 +226,7 @@ def test_parse_pointer_of_this_project_is_read() -> None:
 def test_read_pointer_broken_file_is_refused_with_remedy(tmp_path: Path, content: bytes, says: str) -> None:
     (tmp_path / "data.dvc").write_bytes(content)
     with pytest.raises(UserError, match=rf"data\.dvc is broken \(.*{says}.*git checkout data\.dvc") as caught:
-        versions.read_pointer(tmp_path)
+        read_pointer(tmp_path)
     assert "NoneType" not in str(caught.value)
 
 
@@ -234,14 +235,14 @@ def test_read_pointer_merge_conflict_is_named_with_line(root: Path, mark: str) -
     text = f"outs:\n{mark}- md5: 1.dir\n=======\n- md5: 2.dir\n>>>>>>> other\n"
     (root / "data.dvc").write_text(text)
     with pytest.raises(UserError, match=r"data\.dvc has a merge conflict in line 2; .*git checkout --ours"):
-        versions.read_pointer(root)
+        read_pointer(root)
 
 
 @pytest.mark.parametrize("layout", ["x", "[2]", "{a: 1}"])
 def test_read_pointer_odd_layout_is_refused(root: Path, layout: str) -> None:
     (root / "data.dvc").write_text(f"outs: [{{md5: 1.dir}}]\nmeta: {{layout: {layout}}}\n")
     with pytest.raises(UserError, match=r"data\.dvc is broken"):
-        versions.read_pointer(root)
+        read_pointer(root)
 
 
 def test_remembered_versions_damaged_lines_are_left_out(root: Path) -> None:

@@ -17,6 +17,7 @@ from tasks.common import checksums
 from tasks.data import version_history
 from tasks.data.sources import DataParameters
 from tasks.dvc import versions
+from tasks.dvc.pointer_file import read_pointer
 from tasks.engine.stage import StageContext
 from tasks.ingest import ingest
 from tests.tasks.dvc_project import bare_clone, contents, lay, meta, texts, three_texts
@@ -71,9 +72,9 @@ def test_ingest_edit_of_same_length_and_its_undo_change_hash(root: Path) -> None
     other = make(root)[1]
     assert other != named
     source.write_text(before)
-    assert make(root)[1] == named == versions.folder_hash(root) == versions.read_pointer(root)["md5"]  # type: ignore[index]
+    assert make(root)[1] == named == versions.folder_hash(root) == read_pointer(root)["md5"]  # type: ignore[index]
     source.write_text(before.replace('"choice": "a"', '"choice": "b"', 1))
-    assert make(root)[1] == other == versions.read_pointer(root)["md5"]  # type: ignore[index]
+    assert make(root)[1] == other == read_pointer(root)["md5"]  # type: ignore[index]
     assert make(root) == (True, other)
 
 

@@ -15,6 +15,7 @@ from model.errors import UserError
 from tasks.data.records import TYPES
 from tasks.data.sources import DataParameters, Source
 from tasks.dvc import versions
+from tasks.dvc.pointer_file import read_pointer
 from tasks.ingest import publish_rows
 from tasks.onboarding.source_preview import dry_run
 from tasks.project import data_folder
@@ -150,7 +151,7 @@ def test_folder_hash_equals_hash_of_dvc(root: Path) -> None:
     with Repo(str(root)) as repo:
         assert repo.status(targets=[str(root / "data.dvc")]) == {}
         repo.add(targets=[str(root / "data")])
-    assert versions.read_pointer(root)["md5"] == found  # type: ignore[index]
+    assert read_pointer(root)["md5"] == found  # type: ignore[index]
     assert git(root, "status", "--porcelain", "data") == ""
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.project.whole_file import write_whole
+from model.atomic_file import replace_text
 
 
 @contextmanager
@@ -26,24 +26,24 @@ def _room_for(size: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("text", ["", "one line\n", "über 日本 \U0001f600\r\n" * 1000])
-def test_write_whole_existing_file_is_replaced(tmp_path: Path, text: str) -> None:
+def test_replace_text_existing_file_is_replaced(tmp_path: Path, text: str) -> None:
     path = tmp_path / "a.html"
     path.write_text("before")
-    write_whole(path, text)
+    replace_text(path, text)
     assert path.read_bytes() == text.encode() and list(tmp_path.iterdir()) == [path]
 
 
-def test_write_whole_failed_write_keeps_old_file(tmp_path: Path) -> None:
+def test_replace_text_failed_write_keeps_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.html"
     path.write_text("before")
     with _room_for(1000), pytest.raises(OSError, match="too large"):
-        write_whole(path, "x" * 5000)
+        replace_text(path, "x" * 5000)
     assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]
 
 
-def test_write_whole_folder_at_path_stays(tmp_path: Path) -> None:
+def test_replace_text_folder_at_path_stays(tmp_path: Path) -> None:
     path = tmp_path / "a.html"
     (path / "mine").mkdir(parents=True)
     with pytest.raises(IsADirectoryError):
-        write_whole(path, "text")
+        replace_text(path, "text")
     assert list(tmp_path.iterdir()) == [path] and (path / "mine").is_dir()
