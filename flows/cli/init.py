@@ -63,7 +63,7 @@ def propose_preset(
 
     from flows.orchestration.progress import terminal_text
     from model.training.distributed import find_device
-    from tasks.onboarding import model_sizing, preset_writer
+    from tasks.onboarding import model_sizing, preset_writer, size_notes
 
     console = Console(highlight=False)
     kind = find_device(device)
@@ -87,8 +87,8 @@ def propose_preset(
     with _show_activity(console, "measuring training speed on this machine"):
         machine = _measure_machine(kind, console)
         plan = model_sizing.plan_run(measured.amount, machine, minutes)
-    described = f"{kind}, {plan.tokens_per_second:,.0f} tokens/s{preset_writer.device_memory(machine)}"
-    notes = [*filter(None, [_describe_unreadable(found)]), *preset_writer.time_notes(plan, minutes)]
+    described = f"{kind}, {plan.tokens_per_second:,.0f} tokens/s{size_notes.device_memory(machine)}"
+    notes = [*filter(None, [_describe_unreadable(found)]), *size_notes.time_notes(plan, minutes)]
     text = preset_writer.write_preset(name, device, found, measured, plan, described, notes)
     # What is written is read back: a preset that init writes must be one that `run` accepts.
     preset = _parse_preset(text)
@@ -105,9 +105,9 @@ def propose_preset(
     path.parent.mkdir(exist_ok=True)
     replace_text(path, text)
     console.print(
-        f"{plan.architecture.num_parameters:,} weights ({preset_writer.bounded_by(plan, measured.amount)}), "
+        f"{plan.architecture.num_parameters:,} weights ({size_notes.bounded_by(plan, measured.amount)}), "
         f"{plan.sections['pretrain']['steps']:,} steps of pretraining; the whole run takes about "
-        f"{preset_writer.describe_duration(plan.minutes * 60)} here",
+        f"{size_notes.describe_duration(plan.minutes * 60)} here",
         soft_wrap=True,
     )
     for note in [*notes, *preset_writer.missing_parts(found, measured)]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from model.data.dataloader import Example, Examples
+from model.data.dataloader import Example, Examples, each_row
 from model.data.tokenizer import Tokenizer
 from model.events import EventCallback, Message
 
@@ -123,3 +124,22 @@ def running_text(prompt: str, history: Sequence[Turn]) -> str:
         else:
             parts.append(turn["content"])
     return "\n\n".join([*parts, prompt])
+
+
+def read_prompts(
+    path: Path, sources: Sequence[str], tokenizer: Tokenizer, room: int, on_event: EventCallback
+) -> list[list[int]]:
+    """Return the tokenised prompts of a folder of pairs; report those that lose turns or are left out.
+
+    A conversation loses its oldest turns until it fits `room` tokens; a prompt still too long is left out.
+    """
+    rows = (row for row in each_row(path) if not sources or row["source"] in sources)
+    prompts = [chat_prompt(row, tokenizer, room) for row in rows]
+    fitting = [(prompt, left_out) for prompt, left_out in prompts if len(prompt) <= room]
+    for count, said in (
+        (sum(left_out > 0 for _, left_out in fitting), "lose their oldest turns to leave room for an answer"),
+        (len(prompts) - len(fitting), "leave no room for an answer; left out"),
+    ):
+        if count:
+            on_event(Message(f"{count} of {len(prompts)} prompts {said}"))
+    return [prompt for prompt, _ in fitting]

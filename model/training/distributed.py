@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -192,3 +193,10 @@ class ProcessGroup:
         """Return once every process has reached this call."""
         if self.size > 1:
             dist.barrier()
+
+
+def micro_batches(share: slice, size: int) -> Iterator[slice]:
+    """Yield a share of the units in parts of at most `size` (0: whole)."""
+    size = size or max(1, share.stop - share.start)
+    for start in range(share.start, share.stop, size):
+        yield slice(start, min(start + size, share.stop))

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.data.chat_template import chat_prompt
+from model.data.chat_template import read_prompts
 from model.data.dataloader import Example, batch_order, each_row, pad_rows, seeded_rng
 from model.data.hf_checkpoint import load_model
 from model.data.tokenizer import Tokenizer
@@ -32,7 +32,7 @@ from model.nn.losses import (
     whiten_values,
 )
 from model.nn.transformer import Transformer
-from model.training.distributed import ProcessGroup, compute_dtype
+from model.training.distributed import ProcessGroup, compute_dtype, micro_batches
 from model.training.export import export_model
 from model.training.kl_controller import BestStep, StepBrake, describe_increase, estimate_kl
 from model.training.optimizer import MixedPrecisionOptimizer
@@ -40,7 +40,7 @@ from model.training.ppo_config import PPOConfig
 from model.training.reward import load_reward
 from model.training.right_answers import mean_completion_loss, read_right_answers
 from model.training.rollouts import ActorCritic, Rollouts, completion_positions, gather_positions
-from model.training.trainer import Trainer, TrainingTask, micro_batches
+from model.training.trainer import Trainer, TrainingTask
 
 ScoreFunction = Callable[[Sequence[Sequence[int]]], Tensor]
 
@@ -376,25 +376,6 @@ class PPOTrainer(TrainingTask):
         self.best.load_state_dict(state["best"])
 
 
-def read_prompts(
-    path: Path, sources: Sequence[str], tokenizer: Tokenizer, room: int, on_event: EventCallback
-) -> list[list[int]]:
-    """Return the tokenised prompts of a folder of pairs; report those that lose turns or are left out.
-
-    A conversation loses its oldest turns until it fits `room` tokens; a prompt still too long is left out.
-    """
-    rows = (row for row in each_row(path) if not sources or row["source"] in sources)
-    prompts = [chat_prompt(row, tokenizer, room) for row in rows]
-    fitting = [(prompt, left_out) for prompt, left_out in prompts if len(prompt) <= room]
-    for count, said in (
-        (sum(left_out > 0 for _, left_out in fitting), "lose their oldest turns to leave room for an answer"),
-        (len(prompts) - len(fitting), "leave no room for an answer; left out"),
-    ):
-        if count:
-            on_event(Message(f"{count} of {len(prompts)} prompts {said}"))
-    return [prompt for prompt, _ in fitting]
-
-
 def train_ppo(
     parameters: dict[str, Any],
     policy: str,
@@ -436,13 +417,13 @@ def train_ppo(
     )
     if held_out := held_out[: settings.num_eval_prompts]:
         world.check_units(len(held_out), "the number of held-out prompts")
-    judge = load_reward(Path(reward), world.device, compute_dtype(world.device))
-    if judge.tokenizer.vocab_size != tokenizer.vocab_size:
+    reward_model = load_reward(Path(reward), world.device, compute_dtype(world.device))
+    if reward_model.tokenizer.vocab_size != tokenizer.vocab_size:
         raise UserError(f"{reward} was trained with another tokenizer than {policy}; retrain it")
     reference, _ = load_model(Path(policy))
     right_answers = read_right_answers(each_row(Path(prompts) / "valid" / "pairs"), tokenizer, context)
     recipe = PPOTrainer(
-        settings, assistant, reference, tokenizer, judge.score_rows, train_prompts,
+        settings, assistant, reference, tokenizer, reward_model.score_rows, train_prompts,
         held_out, seed, world, on_event, right_answers,
     )  # fmt: skip
     chosen = recipe.parameters

@@ -22,10 +22,11 @@ from model.inference.generate import generate_tokens
 from model.nn.losses import next_token_loss
 from model.nn.transformer import ModelConfig, Transformer
 from model.parameter_bounds import MOST_TOKENS, check_bounds
-from model.training.distributed import ProcessGroup, compute_dtype
+from model.training.distributed import ProcessGroup, compute_dtype, micro_batches
 from model.training.export import export_model
 from model.training.optimizer import MixedPrecisionOptimizer
-from model.training.trainer import LoopParameters, Trainer, TrainingTask, micro_batches, supervised_update
+from model.training.supervised import supervised_update
+from model.training.trainer import LoopParameters, Trainer, TrainingTask
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,8 @@ from model.parameter_bounds import MOST_SAMPLES, check_bounds
 from model.training.distributed import ProcessGroup, compute_dtype
 from model.training.export import export_model
 from model.training.optimizer import MixedPrecisionOptimizer
-from model.training.trainer import LoopParameters, Trainer, TrainingTask, supervised_update
+from model.training.supervised import supervised_update
+from model.training.trainer import LoopParameters, Trainer, TrainingTask
 
 # Rows of similar length in one pass: fewer leave a CPU idle, more need more padding.
 _TOGETHER = 16

@@ -17,10 +17,11 @@ from model.errors import UserError
 from model.events import EventCallback
 from model.nn.losses import next_token_loss
 from model.nn.transformer import Transformer
-from model.training.distributed import ProcessGroup, compute_dtype
+from model.training.distributed import ProcessGroup, compute_dtype, micro_batches
 from model.training.export import export_model
 from model.training.optimizer import MixedPrecisionOptimizer
-from model.training.trainer import LoopParameters, Trainer, TrainingTask, micro_batches, supervised_update
+from model.training.supervised import supervised_update
+from model.training.trainer import LoopParameters, Trainer, TrainingTask
 
 
 @dataclass(frozen=True)

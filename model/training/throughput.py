@@ -13,7 +13,8 @@ from model.nn.losses import next_token_loss
 from model.nn.transformer import ModelConfig, Transformer
 from model.training.distributed import ProcessGroup, compute_dtype
 from model.training.optimizer import MixedPrecisionOptimizer, OptimizerParameters
-from model.training.trainer import LoopParameters, supervised_update
+from model.training.supervised import supervised_update
+from model.training.trainer import LoopParameters
 
 # The first steps allocate memory and choose kernels.
 WARM = 2

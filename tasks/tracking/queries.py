@@ -272,3 +272,8 @@ def data_hash(run: Run) -> str | None:
             if found := json.loads(given.dataset.source).get("md5"):
                 return str(found)
     return None
+
+
+def experiment_identity(experiment: Any) -> str:
+    """Return a text that distinguishes an experiment from another one of its name; empty for None."""
+    return f"{experiment.experiment_id} {experiment.creation_time}" if experiment else ""

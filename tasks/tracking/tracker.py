@@ -39,7 +39,7 @@ from tasks.tracking.products import (
     product_named,
     split_address,
 )
-from tasks.tracking.queries import COST_TAG, PRESET, WHOLE
+from tasks.tracking.queries import COST_TAG, PRESET, WHOLE, experiment_identity
 from tasks.tracking.registered_model import download_model
 from tasks.tracking.registry import Registered, Registry
 from tasks.tracking.store_client import StoreClient
@@ -80,12 +80,12 @@ class Tracker:
                 keep_in(folder / "artifacts", uri)
             record = folder.parent / STORES.name
             key = store_key(uri, folder.parent.parent)
-            check_experiment(record, key, experiment, _experiment_identity(found))
+            check_experiment(record, key, experiment, experiment_identity(found))
             # A server chooses the location of the files itself.
             place = PLACE if local else None
             if found is None:
                 found = self.client.find_or_create_experiment(experiment, place)
-                check_experiment(record, key, experiment, _experiment_identity(found))
+                check_experiment(record, key, experiment, experiment_identity(found))
         self.experiment = str(found.experiment_id)
         self.registry = self.registry_of(product_named(product))
         self.run = self.stage = self.name = ""
@@ -447,8 +447,3 @@ class Tracker:
 def _is_whole(run: Run) -> bool:
     """Return whether a stage's run finished and still has all its files."""
     return run.info.status == "FINISHED" and CLEANED not in run.data.tags
-
-
-def _experiment_identity(experiment: Any) -> str:
-    """Return a text that distinguishes an experiment from another one of its name; empty for None."""
-    return f"{experiment.experiment_id} {experiment.creation_time}" if experiment else ""

@@ -24,7 +24,8 @@ from model.training.optimizer import MixedPrecisionOptimizer, OptimizerParameter
 from model.training.ppo import PPOConfig, PPOTrainer
 from model.training.pretrain import PretrainTrainer
 from model.training.sft import SFTTrainer
-from model.training.trainer import LoopParameters, supervised_update
+from model.training.supervised import supervised_update
+from model.training.trainer import LoopParameters
 
 PEAK = 989e12  # dense bfloat16 FLOP/s of an H100 SXM and of an H200
 MUON = OptimizerParameters(muon_learning_rate=0.02)

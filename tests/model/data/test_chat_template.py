@@ -16,6 +16,7 @@ from model.data.chat_template import (
     chat_prompt,
     example_of,
     prompt_key,
+    read_prompts,
     running_text,
     truncate_turns,
 )
@@ -26,7 +27,6 @@ from model.events import Event, Message
 from model.inference.prompting import Chat, FewShot, Plain
 from model.inference.scoring import completion_logprobs
 from model.training import sft
-from model.training.ppo import read_prompts
 from tests.model.conftest import Language, write_rows
 
 

@@ -17,7 +17,8 @@ from model.errors import UserError
 from model.events import Event, Message
 from model.training.distributed import ProcessGroup
 from model.training.optimizer import MixedPrecisionOptimizer, OptimizerParameters
-from model.training.trainer import Interrupted, LoopParameters, Trainer, TrainingTask, supervised_update
+from model.training.supervised import supervised_update
+from model.training.trainer import Interrupted, LoopParameters, Trainer, TrainingTask
 
 
 class Line(TrainingTask):

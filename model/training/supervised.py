@@ -1,0 +1,55 @@
+"""One optimizer step of supervised training, in micro-batches over all processes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from model.training.distributed import micro_batches
+from model.training.optimizer import MixedPrecisionOptimizer
+from model.training.trainer import LoopParameters
+
+
+def supervised_update(
+    learner: MixedPrecisionOptimizer,
+    parameters: LoopParameters,
+    step: int,
+    units: int,
+    weight: float,
+    loss_of: Callable[[slice], Tensor],
+) -> dict[str, float]:
+    """Take one optimizer step on `units` units.
+
+    Args:
+        learner: The module with its optimizers.
+        parameters: The batch and learning-rate schedule.
+        step: The number of the step, from 0.
+        units: The number of units over all processes.
+        weight: The divisor of the losses summed over all processes. It is known before the first backward
+            pass, so the numbers of micro-batches and processes do not matter.
+        loss_of: Returns the summed loss of a slice of the units.
+
+    Returns:
+        The mean loss, the gradient's norm and the learning rate's factor.
+
+    Raises:
+        FloatingPointError: The loss or the gradient is not finite.
+    """
+    total = torch.zeros((), device=learner.world.device)
+    for part in micro_batches(learner.world.shard_rows(units), parameters.micro_batch_size):
+        loss = loss_of(part) / weight
+        loss.backward()
+        learner.accumulate_grads()
+        total += loss.detach()
+    learner.world.all_reduce([total])
+    # Reduced first, so that all processes see the same value and skip the same batch.
+    value = total.item()
+    if not math.isfinite(value):
+        learner.zero_grad()
+        raise FloatingPointError("the loss")
+    scale = parameters.optimizer.lr_scale(step, parameters.steps)
+    norm = learner.step(scale)
+    return {"loss": value, "gradient_norm": norm, "learning_rate_scale": scale}

@@ -1,0 +1,56 @@
+"""Sentences about the size of a proposed model and the duration of its run."""
+
+from __future__ import annotations
+
+import math
+
+from tasks.onboarding import model_sizing
+from tasks.onboarding.model_sizing import Amount, Machine, Plan
+
+
+def bounded_by(plan: Plan, amount: Amount) -> str:
+    """Return what bounds the model, in words; for the time also how much of the text it leaves."""
+    if plan.bound != "the time":
+        return f"bounded by {plan.bound}"
+    wanted = min(
+        model_sizing.PASSES * amount.text_tokens,
+        model_sizing.TOKENS_A_WEIGHT * plan.architecture.num_parameters,
+    )
+    if plan.trained_tokens >= wanted * 0.8:
+        return "bounded by the time"
+    return (
+        f"bounded by the time: {plan.trained_tokens:,} tokens are taken in, where {wanted:,} would be right"
+    )
+
+
+def time_notes(plan: Plan, minutes: float) -> list[str]:
+    """Return sentences about the duration of a run for the user."""
+    notes = []
+    if plan.minutes > minutes * 1.05:
+        stage = max(plan.seconds, key=lambda name: plan.seconds[name])
+        what = "what is not training" if stage == "the rest" else stage
+        notes.append(
+            f"--minutes {minutes:g} cannot be kept: the shortest run that makes sense takes about "
+            f"{describe_duration(plan.minutes * 60)} here, "
+            f"{describe_duration(plan.seconds[stage])} of them for {what}."
+        )
+    if plan.sensible_minutes:
+        notes.append(
+            "The time is too short for whole sentences: from about "
+            f"{describe_duration(plan.sensible_minutes * 60)} on, as in --minutes "
+            f"{math.ceil(plan.sensible_minutes)}, "
+            "answers end and make sense."
+        )
+    return notes
+
+
+def describe_duration(seconds: float) -> str:
+    """Return a duration in words, rounded as an estimate should be."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def device_memory(machine: Machine) -> str:
+    """Return a machine's memory in words; empty if it is unknown."""
+    return f", {machine.memory / 1e9:.0f} GB of memory" if machine.memory else ""
