@@ -103,8 +103,9 @@ class Source:
 
     fields: dict[str, str | dict[str, float | str]] = field(default_factory=dict)
     """Meaning of keys that look like a verdict or a training mask, as in `{quality: ignore}`: `ignore`,
-    `verdict`, `vote`, `review`, `weight`, `mask`, `deleted`, `text`, or a mapping of values as in `{good: 1,
-    bad: -1}`; see [your-data.md](your-data.md#verdicts-masks-and-other-keys)."""
+    `verdict`, `penalty`, `vote`, `review`, `weight`, `mask`, `deleted`, `correction`, `text`, or a
+    mapping of values as in `{good: 1, bad: -1}`; see
+    [your-data.md](your-data.md#verdicts-masks-and-other-keys)."""
 
     strict: bool = False
     """Whether the first row that cannot be read stops the run; otherwise it is quarantined."""

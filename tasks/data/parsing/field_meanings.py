@@ -15,7 +15,18 @@ from functools import lru_cache
 from typing import Any
 
 Meaning = str | Mapping[str, float | str]
-_MEANINGS = ("ignore", "verdict", "penalty", "vote", "review", "weight", "mask", "deleted", "text")
+_MEANINGS = (
+    "ignore",
+    "verdict",
+    "penalty",
+    "vote",
+    "review",
+    "weight",
+    "mask",
+    "deleted",
+    "correction",
+    "text",
+)
 REVIEWS = ("accept", "reject", "ignore")
 
 

@@ -25,6 +25,7 @@ from tasks.data.parsing.verdict_values import DRAFTS, LONG, MOST_VALUES, REMOVED
 LITERAL = "a list or an object that was written as text"
 VOTES = "a column of one person's votes"
 MASK = "a training mask"
+CORRECTION = "a correction of the answer"
 _NEGATED = frozenset(("dont", "exclude", "ignore", "mask", "masked", "masking", "masks", "no", "not", "skip"))
 # Names for which true excludes the row, and names for which false does.
 _LEFT_OUT = BAD_FLAGS | BAD_WORDS | frozenset((
@@ -53,6 +54,8 @@ def propose_meaning(path: str, looks: str, values: Collection[str], has_pairs: b
         A meaning, or a mapping of the values. Where only a person can decide, unclear values exclude their
         rows.
     """
+    if looks == CORRECTION:
+        return "correction" if has_pairs else "ignore"
     # A list as text may be meant as it is; votes need pairs that they can rate.
     if looks in (LITERAL, VOTES):
         return "text" if looks == LITERAL else "vote" if has_pairs else "ignore"

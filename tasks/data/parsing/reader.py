@@ -18,7 +18,7 @@ from model.errors import UserError
 from tasks.data.file_io.files import SourceFile
 from tasks.data.parsing.base import Format, ParseOptions
 from tasks.data.parsing.skip_counts import SkipCounts
-from tasks.data.records import TYPES, Fault, Pair, ParsedRow, fault_row
+from tasks.data.records import TYPES, Fault, Pair, ParsedRow, Rating, fault_row
 
 LOOKED = 200  # rows of a file to search for its kind of rows
 _KINDS = {found: kind for kind, found in TYPES.items()}
@@ -50,6 +50,7 @@ def read_rows(
             if not says:
                 tally.rows += 1
                 tally.pairs += isinstance(found.row, Pair)
+                tally.answers += isinstance(found.row, Pair | Rating)
                 tally.nameless += found.anonymous
                 yield found
                 continue

@@ -19,9 +19,10 @@ from tasks.data.parsing.field_meanings import KNOWN, MASKS, flatten_name, is_emp
 from tasks.data.parsing.label_checks import check_annotators, check_side_scores
 from tasks.data.parsing.list_literals import holds_literal, holds_turns_text, read_literal, turns_of
 from tasks.data.parsing.preference_fields import ANNOTATORS, TIMES
-from tasks.data.parsing.row_verdicts import MASKED_VERDICT, judged_rows, read_verdicts
+from tasks.data.parsing.proposed_meanings import CORRECTION
+from tasks.data.parsing.row_verdicts import CORRECTED, MASKED_VERDICT, corrected_rows, read_verdicts
 from tasks.data.parsing.skip_counts import SkipCounts
-from tasks.data.parsing.verdict_names import looks_like_verdict
+from tasks.data.parsing.verdict_names import looks_like_correction, looks_like_verdict
 from tasks.data.parsing.verdict_values import named_as_verdict
 from tasks.data.records import Comparison, Fault, ParsedRow, Rating, describe_number
 
@@ -117,7 +118,7 @@ def _records(
         if tally.left_out[MASKED] > masked and said.rates:
             tally.left_out[MASKED_VERDICT] += 1
         return
-    for one in judged_rows(found, said, item.values, reading, where, tally):
+    for one in corrected_rows(found, said, item.values, reading, where, tally):
         if isinstance(one.row, Rating | Comparison):
             check_annotators(item.values, reading, where)
         if isinstance(one.row, Comparison) and "chosen" in own:
@@ -216,7 +217,7 @@ def _turns_walked(path: str, value: Any, reading: ParseOptions, where: str, tall
         return _turns_walked(path, [value], reading, where, tally)[0]
     turns = []
     for number, turn in enumerate(value, 1):
-        kept, learned = {}, True
+        kept, learned, right = {}, True, ""
         for name, held in turn.items():
             inside = f"{path}[].{name}"
             meaning = reading.fields.get(inside)
@@ -225,6 +226,9 @@ def _turns_walked(path: str, value: Any, reading: ParseOptions, where: str, tall
             # A name such as `content` is no mask unless the preset says so.
             if is_empty(held) or (name in TURN_KEYS and meaning is None):
                 kept[name] = held
+                continue
+            if meaning == "correction":
+                right = str(held)
                 continue
             read = (
                 read_meaning(name, meaning, held)
@@ -247,6 +251,9 @@ def _turns_walked(path: str, value: Any, reading: ParseOptions, where: str, tall
             if _speaks(turn):
                 tally.left_out[MASKED] += 1
             kept["weight"] = 0
+        if right:
+            kept["value" if "value" in kept else "content"] = right
+            tally.left_out[CORRECTED] += 1
         turns.append(kept)
     return turns
 
@@ -284,6 +291,8 @@ def _count_unread(
         looks = looks_like_verdict(leaf, held)
         if not looks and any(named_as_verdict(part, held) for part in leaf.split(".")):
             looks = "a verdict"
+        if not looks and looks_like_correction(leaf, held):
+            looks = CORRECTION
         tally.note_unread(leaf, held, where, looks)
         tally.note_values(leaf, held)
 

@@ -13,13 +13,14 @@ from tasks.data.parsing.field_meanings import KNOWN, flatten_name, is_empty, rea
 from tasks.data.parsing.list_literals import read_literal
 from tasks.data.parsing.preference_fields import row_annotator, row_aspect, row_time
 from tasks.data.parsing.skip_counts import SkipCounts
-from tasks.data.records import Comparison, Pair, ParsedRow, Rating, Text, rating_row
+from tasks.data.records import Comparison, Pair, ParsedRow, Rating, Text, pair_row, rating_row
 
 DELETED = "rows marked as deleted"
 UNLEARNED = "rows marked as not to be learned"
 SKIPPED = "rows that a reviewer skipped"
 REJECTED = "rows that a reviewer rejected"
 EARLIER = "earlier answers of conversations with a verdict on the whole"
+CORRECTED = "answers that a correction replaces"
 MASKED_VERDICT = "verdicts on answers that are marked as not to be learned"
 # Kinds in KNOWN that are judgements, so an empty value means that the row is not judged yet.
 JUDGEMENTS = ("thumb", "thumb_down", "word", "number", "review")
@@ -95,7 +96,9 @@ def read_verdicts(
         if path in sides:
             continue
         meaning, top = reading.fields[path], path.partition(".")[0]
-        if meaning == "text":
+        if meaning in ("text", "correction"):
+            if meaning == "correction":
+                rest.pop(path, None)
             continue
         if path == top or meaning == "ignore":
             rest.pop(path, None)
@@ -266,6 +269,46 @@ def judged_rows(
     # A rejected answer is a bad example, which a reward model can learn from.
     score = -1.0 if said.review == "reject" else said.score
     yield _rated(last, said.votes if score is None else {}, score, values, reading)
+
+
+def corrected_rows(
+    found: list[ParsedRow],
+    said: Verdicts,
+    values: Mapping[str, Any],
+    reading: ParseOptions,
+    where: str,
+    tally: SkipCounts,
+) -> Iterator[ParsedRow]:
+    """Yield what `judged_rows` does, with the answer's correction in its place, or beside a verdict on it.
+
+    Raises UserError for a correction that is no text, or of a row without one answer.
+    """
+    given = {
+        str(value) if isinstance(value, str) else "": path
+        for path, value in _told(values, reading)
+        if reading.fields[path] == "correction" and not is_empty(value)
+    }
+    if not given:
+        yield from judged_rows(found, said, values, reading, where, tally)
+        return
+    last = found[-1]
+    if len(given) > 1 or "" in given or not isinstance(last.row, Pair | Rating):
+        raise UserError(
+            f"{where}: {next(iter(given.values()))} is a correction; one text is right, in a row with one "
+            "answer"
+        )
+    if not last.final:
+        # The answer that it corrects is masked.
+        yield from judged_rows(found, said, values, reading, where, tally)
+        return
+    row = last.row
+    right = pair_row(row.prompt, next(iter(given)), row.source, row.group, (), row.history)
+    if said.rates or isinstance(row, Rating):
+        yield from judged_rows(found, said, values, reading, where, tally)
+    else:
+        tally.left_out[CORRECTED] += 1
+        yield from found[:-1]
+    yield ParsedRow(right, where)
 
 
 def unrated_reason(key: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from model.errors import UserError
 from tasks.data.parsing.field_meanings import find_two_scales, flatten_name
-from tasks.data.parsing.proposed_meanings import LITERAL, MASK, VOTES, propose_meaning
+from tasks.data.parsing.proposed_meanings import CORRECTION, LITERAL, MASK, VOTES, propose_meaning
 from tasks.data.parsing.verdict_values import (
     MOST_VALUES,
     describe_votes,
@@ -50,6 +50,7 @@ class SkipCounts:
     Attributes:
         rows: Rows that were read.
         pairs: Rows that are pairs.
+        answers: Rows that are pairs, or ratings of an answer.
         nameless: Labels of unknown people.
         faults: Rows that could not be read.
         first_fault: The error of the first of these.
@@ -65,6 +66,7 @@ class SkipCounts:
 
     rows: int = 0
     pairs: int = 0
+    answers: int = 0
     nameless: int = 0
     faults: int = 0
     first_fault: str = ""
@@ -121,6 +123,7 @@ class SkipCounts:
         """Add the counts of the part that follows."""
         self.rows += other.rows
         self.pairs += other.pairs
+        self.answers += other.answers
         self.nameless += other.nameless
         self.faults += other.faults
         self.first_fault = self.first_fault or other.first_fault
@@ -140,7 +143,8 @@ class SkipCounts:
         """Return a proposal for the meaning of a key that is asked about."""
         if path in self.inside:
             return "ignore"
-        return propose_meaning(path, looks, self.values.get(path, ()), self.pairs > 0)
+        able = self.answers if looks == CORRECTION else self.pairs
+        return propose_meaning(path, looks, self.values.get(path, ()), able > 0)
 
     def asks(self) -> dict[str, Seen]:
         """Return the keys whose meaning the preset must say, found by their names or by all their values."""
@@ -265,9 +269,14 @@ def _other_keys(asks: Mapping[str, Seen], said: Sequence[str]) -> str:
 def _format_example(looks: str) -> str:
     if looks == LITERAL:
         return " if it is meant literally; or write only the text to the file"
+    if looks == CORRECTION:
+        return ", which learns it in place of the answer; or ignore, which learns the answer as it is"
     if looks == MASK:
         return ", or weight, mask, or ignore, which skips it"
-    return ", or review, verdict, deleted, a mapping such as {good: 1, bad: -1}, or ignore, which skips it"
+    return (
+        ", or review, verdict, penalty (lower is better), deleted, a mapping such as {good: 1, bad: -1}, or "
+        "ignore, which skips it"
+    )
 
 
 def yaml_key(path: str) -> str:

@@ -100,6 +100,26 @@ _REACTIONS = word_set("emoji emojis reaction reactions")
 _DOUBTED = word_set("certainty confidence confident sure")
 
 
+# Names of a text that somebody wrote in place of the answer.
+_CORRECTED = word_set(
+    """
+    amended corrected correction corrections edited improved revised revision rewrite rewritten
+    suggested suggestion
+    """
+)
+_RIGHT = word_set("better expected fixed gold golden ideal new")
+_ANSWERS = word_set("answer completion content output reply response text version")
+_REMARKS = word_set("comment count distance explanation note notes prompt question reason summary type")
+
+
+def looks_like_correction(path: str, value: Any) -> bool:
+    """Return whether an unread key looks like a text that somebody wrote in place of the answer."""
+    words = _name_words(path)[1]
+    if not isinstance(value, str) or not re.search(r"[^\W\d_]\s+\S", value) or words & (_REMARKS | _ABOUT):
+        return False
+    return bool(words & _CORRECTED) or bool(words & _RIGHT and words & _ANSWERS)
+
+
 def value_parts(value: Any) -> list[Any]:
     """Return the items of a list, also of a text that lists them as `a, b` or `["a", "b"]`."""
     if isinstance(value, str) and len(value) <= LONGEST_LIST:

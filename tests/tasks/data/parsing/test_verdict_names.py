@@ -227,3 +227,60 @@ def test_skip_counts_check_penalties_beside_scores_are_two_scales() -> None:
     _, tally = read(*rows, fields={"rank": "penalty"})
     with pytest.raises(UserError, match=r"two scales.*penalties, of which fewer are better"):
         tally.check("mine", {"rank": "penalty"})
+
+
+@pytest.mark.parametrize(
+    ("row", "key"),
+    [
+        (PAIR, "correction"), (PAIR, "edited_response"),
+        ({"instruction": "Who?", "output": "Me."}, "new_output"),
+        (PAIR, "suggested answer"), (PAIR, "idealResponse"), ({**PAIR, "rating": 1}, "corrected_completion"),
+    ],
+)  # fmt: skip
+def test_skip_counts_check_correction_of_an_answer_is_asked(row: dict[str, Any], key: str) -> None:
+    _, tally = read({**row, key: "A wren, of course."}, {**row, key: ""})
+    with pytest.raises(UserError, match=r"a correction of the answer.*: correction\}, which learns it"):
+        tally.check("mine")
+    found, tally = read({**row, key: "A wren, of course."}, fields={key: "correction"})
+    tally.check("mine", {key: "correction"})
+    right = [one.row.completion for one in found if isinstance(one.row, Pair)]
+    assert right == ["A wren, of course."]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("correction", ""), ("revision", "main"), ("edited_at", "3 May"), ("edit_reason", "too long, I think"),
+     ("new_words", "two words"), ("corrected_by", "Ana Bell"), ("suggested_prompt", "Say it so.")],
+)  # fmt: skip
+def test_skip_counts_check_key_about_an_edit_is_not_asked(key: str, value: str) -> None:
+    _, tally = read({**PAIR, key: value})
+    tally.check("mine")
+
+
+def test_read_rows_correction_replaces_answer_and_keeps_verdict_on_it() -> None:
+    told = {"correction": "correction", "ok": "verdict"}
+    rows = [
+        {**PAIR, "correction": "A wren."}, {**PAIR, "prompt": "Name two.", "correction": None},
+        {**PAIR, "prompt": "Name three.", "correction": "A jay.", "ok": False},
+    ]  # fmt: skip
+    found, tally = read(*rows, fields=told)
+    assert [(type(one.row), one.row.completion) for one in found] == [  # type: ignore[union-attr]
+        (Pair, "A wren."), (Pair, "A robin."), (Rating, "A robin."), (Pair, "A jay."),
+    ]  # fmt: skip
+    assert tally.left_out["answers that a correction replaces"] == 1
+    _, tally = read({"prompt": "p", "chosen": "a", "rejected": "b", "fix": "c"}, fields={"fix": "correction"})
+    assert tally.faults == 1 and "one text is right" in tally.first_fault
+
+
+def test_read_rows_correction_of_a_turn_replaces_its_text() -> None:
+    turns = [
+        {"from": "human", "value": "A bird?"},
+        {"from": "gpt", "value": "A cat.", "edited": "A robin it is."},
+    ]
+    fields = {"conversations[].edited": "correction"}
+    _, tally = read({"conversations": turns})
+    with pytest.raises(UserError, match=r'"conversations\[\]\.edited": correction'):
+        tally.check("mine")
+    found, tally = read({"conversations": turns}, fields=fields)
+    tally.check("mine", fields)
+    assert [one.row.completion for one in found] == ["A robin it is."]  # type: ignore[union-attr]
