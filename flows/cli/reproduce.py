@@ -71,10 +71,14 @@ def reproduce(
         f"[dim]kept in MLflow with run {found.run[:12]}{noted}: tag chatmill.reproduced, reproduced.md[/dim]",
         soft_wrap=True,
     )
+    for said in found.damaged:
+        console.print(f"[red]{escape(said)}[/red]; restore a backup with `chatmill restore`", soft_wrap=True)
     # A script can tell by the exit code; the verdict itself is in MLflow.
     if found.says == "diverged":
         if not keep_worktree:
             console.print("[dim]--keep-worktree keeps the outputs for inspection[/dim]")
+        raise typer.Exit(1)
+    if found.damaged:
         raise typer.Exit(1)
 
 

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ReproductionResult:
-    """The verdict on a run: by stage, in words, as a table, and the model versions that it was kept with."""
+    """The verdict on a run: by stage, in words, as a table, and the model versions that it was kept with.
+
+    `damaged` has a sentence for each model whose copy in MLflow differs from what the run made.
+    """
 
     run: str
     verdicts: list[StageVerdict]
@@ -23,6 +26,7 @@ class ReproductionResult:
     sentence: str
     table: str
     versions: list[str]
+    damaged: list[str]
 
 
 def reproduce_run(
@@ -55,8 +59,11 @@ def reproduce_run(
         read_original,
     )
     from tasks.reproduction.verdict import judge_stages, overall_verdict, verdict_sentence
+    from tasks.tracking.registered_model import damaged_copies
 
     original = read_original(client, run)
+    # A verdict is about what the run made, and MLflow's copy is what people use: both must be the same.
+    damaged = damaged_copies(client, client.get_run(original.run))
     say(f"recomputing run {original.run[:12]} ({original.name})")
     with checked_out(root, original, keep, say, trust) as checkout:
         # Before the stages run: what the run was compared with must be as it was then.
@@ -69,6 +76,7 @@ def reproduce_run(
         known = past_reproductions(client, original.run, original.stages)
         verdicts = judge_stages(original.stages, made, known, environments, left_out)
         table, versions = record_verdict(client, original.run, verdicts, made, code_state(root).commit)
+    sentence = verdict_sentence(verdicts)
     return ReproductionResult(
-        original.run, verdicts, overall_verdict(verdicts), verdict_sentence(verdicts), table, versions
+        original.run, verdicts, overall_verdict(verdicts), sentence, table, versions, damaged
     )

@@ -11,7 +11,9 @@ from flows.orchestration.tracker import open_store
 
 @flow(name="reproduce", persist_result=False)
 def reproduction(run: str = "champion") -> str:
-    """Make a run again, reusing nothing of it, and return the verdict in words. Fails if it diverged.
+    """Make a run again, reusing nothing of it, and return the verdict in words.
+
+    Fails if it diverged, or if a model of the run in MLflow is not the one that it made.
 
     `champion` means the champion of each product. A diff that this host has no record of is never run.
     """
@@ -25,8 +27,9 @@ def reproduction(run: str = "champion") -> str:
     for name in names:
         found = reproduce_run(client, root, name, keep=False, say=get_run_logger().info)
         create_markdown_artifact(found.table, key="reproduced")
-        said.append(f"{name}: {found.sentence}" if len(names) > 1 else found.sentence)
-        diverged |= found.says == DIVERGED
+        sentence = "; ".join([found.sentence, *found.damaged])
+        said.append(f"{name}: {sentence}" if len(names) > 1 else sentence)
+        diverged |= found.says == DIVERGED or bool(found.damaged)
     if diverged:
         raise RuntimeError("; ".join(said))
     return "; ".join(said)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import unquote
 
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from model.errors import UserError
@@ -21,9 +23,9 @@ from tasks.engine.cache_key import output_digest
 from tasks.engine.output import MANIFEST, SEAL, manifest_digest
 from tasks.project.paths import RECORDS
 from tasks.tracking.artifact_hosts import PROXIED
-from tasks.tracking.queries import read_artifact, run_or_none
+from tasks.tracking.queries import child_runs, holder_run_id, read_artifact, run_or_none
 
-_DIGEST = "chatmill.digest"
+_DIGEST, _STAGE = "chatmill.digest", "chatmill.stage"
 _ADVICE = (
     "put it back or restore a backup with `chatmill restore`; or choose another champion with "
     "`chatmill rollback`"
@@ -114,6 +116,37 @@ def differing_file(manifest: Any, digest: str, sums: Mapping[str, str]) -> str:
         return ""
     names = {name for name in wanted if name.startswith(f"{MODEL}/")} | set(sums)
     return next((name for name in sorted(names) if sums.get(name) != wanted.get(name)), "")
+
+
+def damaged_copies(client: MlflowClient, parent: Run) -> list[str]:
+    """Return a sentence for each model of a pipeline run whose copy in MLflow is not what the run made.
+
+    A missing copy is no damage: `chatmill gc` removes copies of old runs.
+    """
+    said = []
+    for child in child_runs(client, parent):
+        stage, holder = child.data.tags.get(_STAGE, ""), run_or_none(client, holder_run_id(child))
+        manifest = read_artifact(client, holder, MANIFEST) if holder else None
+        if holder is None or (isinstance(manifest, Mapping) and not _names_model(manifest.get("sums") or {})):
+            continue
+        uri = str(client.tracking_uri)
+        with TemporaryDirectory() as scratch, suppress(MlflowException, OSError):
+            folder = Path(
+                download_artifacts(
+                    artifact_uri=f"{holder.info.artifact_uri}/{MODEL}",
+                    tracking_uri=uri,
+                    dst_path=scratch if uri.startswith("http") else None,
+                )
+            )
+            digest = holder.data.tags.get(_DIGEST, "")
+            if folder.is_dir() and (name := differing_file(manifest, digest, model_sums(folder))):
+                run = holder.info.run_id[:12]
+                said.append(f"{stage}: MLflow's copy of {name} (run {run}) differs from what the run made")
+    return said
+
+
+def _names_model(sums: Mapping[str, str]) -> bool:
+    return any(name.startswith(f"{MODEL}/") for name in sums)
 
 
 def damaged_versions(database: Path, folder: str, sums: Mapping[str, str], root: Path) -> list[str]:

@@ -15,7 +15,7 @@ from tasks.backup.archive import write_backup
 from tasks.engine.cache_key import folder_sums, output_digest
 from tasks.engine.output import MANIFEST, StageOutput, file_sizes, read_manifest, write_manifest
 from tasks.tracking.champion_input import fetch_opponent
-from tasks.tracking.registered_model import DamagedModel, MissingModel
+from tasks.tracking.registered_model import DamagedModel, MissingModel, damaged_copies
 from tasks.tracking.tracker import Tracker
 
 Damage = Callable[[Path], None]
@@ -122,6 +122,19 @@ DAMAGES = [
     (break_link, "model/config.json"), (forge_manifest, MANIFEST), (damage_manifest, MANIFEST),
     (remove_manifest, MANIFEST),
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("damage", "name"), DAMAGES)
+def test_damaged_copies_of_run_are_named(project: Path, damage: Damage, name: str) -> None:
+    tracker, model = at(project), place(project, 2)
+    runs = tracker.client.search_runs([tracker.experiment], "tags.`chatmill.stage` = 'rlhf'")
+    parents = [tracker.client.get_run(run.data.tags["mlflow.parentRunId"]) for run in runs]
+    assert [damaged_copies(tracker.client, parent) for parent in parents] == [[]] * len(parents)
+    damage(model)
+    told = [said for parent in parents for said in damaged_copies(tracker.client, parent)]
+    assert len(told) == 1 and told[0].startswith(f"rlhf: MLflow's copy of {name} (run ")
+    shutil.rmtree(model)
+    assert [damaged_copies(tracker.client, parent) for parent in parents] == [[]] * len(parents)
 
 
 @pytest.mark.parametrize(("damage", "name"), DAMAGES)
