@@ -17,7 +17,7 @@ from tasks.data.formats.detect import describe_empty, sample_file
     [
         ("a.txt", b"", "is empty"),
         ("a.jsonl", b" \n\t\n" * 9000, "contains only white space"),
-        ("a.csv.gz", gzip.compress(b"\n" * 100_000), "contains only white space"),
+        ("a.csv.gz", gzip.compress(b"\n" * 100_000, mtime=0), "contains only white space"),
         ("a.csv", b"prompt,completion\n", "has a header and no row"),
     ],
 )
