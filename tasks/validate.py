@@ -302,9 +302,9 @@ def refusal_error(stops: Sequence[str], findings: Findings, kept: bool = True) -
         findings: The findings.
         kept: Whether the quarantined rows are in data/quarantine; a dry run keeps none.
     """
-    where = "The rows are in data/quarantine (`chatmill quarantine list`); fix" if kept else "Mend"
+    where = "The rows are in data/quarantine (`chatmill quarantine list`); fix" if kept else "Fix"
     return ValidationFailed(
-        f"the data was rejected before any training: {'; '.join(stops)}. {where} the sources, admit rows, or "
+        f"the data was rejected before any training: {'; '.join(stops)}. {where} the sources, release rows, or "
         f"raise validate.max_bad_fraction.\n{findings.lines()}"
     )
 

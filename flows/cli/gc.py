@@ -181,7 +181,8 @@ def _clean_copies(tracker: Tracker, root: Path, age: float, alive: list[str], dr
     return Cleaned(
         [
             Row(
-                f"runs of {stage}: MLflow's copies of files ({_run_ids(group)})",
+                f"{'run' if len(group) == 1 else 'runs'} of {stage}: MLflow's copies of files "
+                f"({_run_ids(group)})",
                 len(group),
                 _total_size(group),
             )
@@ -396,7 +397,7 @@ def print_plan(console: Console, planned: GCPlan, dry_run: bool, taken: list[Cac
     now = time.time()
     goes = [(entry, why) for entry, why in planned.goes if entry not in taken]
     freed = sum(entry.size for entry, _ in goes)
-    said = "would go" if dry_run else "freed"
+    said = "would free" if dry_run else "freed"
     if goes:
         table = Table(box=None, pad_edge=False)
         for column in ("stage", "key", "age", "size", "why"):
@@ -407,8 +408,9 @@ def print_plan(console: Console, planned: GCPlan, dry_run: bool, taken: list[Cac
                 escape(entry.stage), name, show_age(now - entry.made), show_size(entry.size), escape(why)
             )
         console.print(table)
-    nothing = f"nothing {'would go' if dry_run else 'had to go'}"
-    console.print(f"[bold]{said}: {show_size(freed)} in {len(goes)}[/bold]" if goes else nothing)
+    outputs = "output" if len(goes) == 1 else "outputs"
+    total = f"[bold]{said}: {show_size(freed)} in {len(goes)} {outputs}[/bold]"
+    console.print(total if goes else "no output of a stage needs to be removed")
     for entry in taken:
         console.print(f"{entry.stage} {entry.key} kept: a run is now using it")
     counts: Counter[tuple[str, str]] = Counter()

@@ -109,13 +109,13 @@ def make_automation(client: SyncPrefectClient, notice: Notice, block: UUID) -> s
     known = client.read_automations_by_name(notice.name)
     if not known:
         client.create_automation(wanted)
-        return "made"
+        return "created"
     if _describe_automation(known[0]) == _describe_automation(wanted):
-        return "is there" if known[0].enabled else "exists, switched off"
+        return "exists" if known[0].enabled else "exists, switched off"
     # The client sends only fields that were set explicitly, and the server requires all but the owner.
     whole = wanted.model_dump(exclude={"owner_resource"}) | {"enabled": known[0].enabled}
     client.update_automation(known[0].id, AutomationCore.model_validate(whole))
-    return "put right"
+    return "corrected"
 
 
 def _describe_automation(automation: Automation | AutomationCore) -> tuple[object, object]:

@@ -15,7 +15,7 @@ PROGRAM = """
 import sys
 from tests.benchmarks.__main__ import STEP, main, read_corpus
 texts, tokenizer = read_corpus()
-assert len(texts) > 50 and tokenizer.rules.get_vocab_size() == STEP.vocabulary
+assert len(texts) > 50 and tokenizer.rules.get_vocab_size() == STEP.vocab_size
 sys.argv[1:] = ["--help"]
 main()
 """

@@ -255,7 +255,7 @@ def test_gc_then_lost_cache_keeps_records_and_data_version(root: Path, tmp_path:
     said, data = chatmill(root, *answer), (root / "data.dvc").read_text()
     would = chatmill(root, "gc", "--dry-run", "--older-than", "0m")
     gone = chatmill(root, "gc", "--older-than", "0m")
-    assert re.search(r"would go: \d+ Prefect's runs", would) and "var/mlflow.db" in would
+    assert re.search(r"would be removed: \d+ Prefect's runs", would) and "var/mlflow.db" in would
     assert re.findall(r"\d+ Prefect's runs", would) == re.findall(r"\d+ Prefect's runs", gone)
     assert asked(root / "var" / "prefect" / "prefect.db", "select count(*) from task_run") == [(0,)]
     shutil.rmtree(root / "var" / "cache")

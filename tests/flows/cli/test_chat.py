@@ -72,7 +72,7 @@ def test_run_chat_full_context_drops_oldest_turns_with_one_note(talker: ChatMode
     answers, notes = said(conversation, [f"the film {i}" for i in range(12)])
     assert len(answers) == 12
     assert len(notes) == 1
-    assert f"context of {CONTEXT} tokens" in notes[0] and "oldest turns are left out" in notes[0]
+    assert f"context of {CONTEXT} tokens" in notes[0] and "oldest turns are dropped" in notes[0]
     assert conversation.history[0] == SYSTEM
     assert [turn["role"] for turn in conversation.history[1:3]] == ["user", "assistant"]
     assert 3 <= len(conversation.history) < 2 * 12

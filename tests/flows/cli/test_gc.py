@@ -98,7 +98,7 @@ def test_gc_empty_project_prints_one_sentence(root: Path) -> None:
 def test_gc_removes_old_outputs_and_dry_run_only_lists_them(root: Path, tracker: Tracker) -> None:
     old, young = make(root, "a", 30), make(root, "b", 2)
     said = say("--dry-run")
-    assert old[0].key in said and "would go" in said and "older than 14 days" in said
+    assert old[0].key in said and "would free" in said and "older than 14 days" in said
     assert there(old + young) == [True] * 4
     assert "freed" in say()
     assert there(old + young) == [False, False, True, True]

@@ -81,7 +81,9 @@ def say(*words: str) -> str:
 
 def removals(said: str) -> list[str]:
     return [
-        re.sub("^(would go|gone)", "", line) for line in said.splitlines() if re.match("would go|gone", line)
+        re.sub("^(would be removed|removed)", "", line)
+        for line in said.splitlines()
+        if re.match("would be removed:|removed:", line)
     ]
 
 

@@ -105,7 +105,7 @@ def test_propose_preset_faster_single_thread_is_reported(
 def test_propose_preset_existing_file_without_force_is_refused(sample: Path, steady_pace: None) -> None:
     path = propose()
     path.write_text("name: mine\n")
-    with pytest.raises(UserError, match=r"configs/mine\.yaml is there already; .*--force"):
+    with pytest.raises(UserError, match=r"configs/mine\.yaml exists; .*--force"):
         propose()
     assert path.read_text() == "name: mine\n"
     assert read_preset(propose(force=True)).name == "mine"

@@ -49,7 +49,7 @@ def test_propose_preset_mostly_bad_rows_writes_preset_and_reports_refusal(
 ) -> None:
     rows = [comparison_row(n, "ana", choice) for n in range(20) for choice in "ab"]
     write_jsonl(sample / "mine" / "press" / "labels.jsonl", *rows)
-    with pytest.raises(UserError, match=r"configs/mine.yaml is written, but .* refused: .* 40 of 40 comp"):
+    with pytest.raises(UserError, match=r"configs/mine.yaml is written, but .* would stop: .* 40 of 40 comp"):
         propose(checked=True)
     preset = read_preset(sample / "configs" / "mine.yaml")
     assert preset.validation.max_bad_fraction == 0.02

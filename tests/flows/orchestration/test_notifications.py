@@ -99,19 +99,19 @@ def test_notify_repeated_changes_nothing_and_repairs_changed_automation(
     webhook: None, client: SyncPrefectClient
 ) -> None:
     first = say("notify", "--test")
-    assert first.count("made") == len(NOTICES)
+    assert first.count(" created") == len(NOTICES)
     assert Receiver.came == ["/secret-letters chatmill: a test\nMessages arrive here."]
     before = client.read_automations()
     # An automation that a person switched off stays off.
     client.pause_automation(before[0].id)
     again = say("notify")
-    assert "made" not in again and again.count("is there") == len(NOTICES) and "switched off" in again
+    assert " created" not in again and again.count(" exists") == len(NOTICES) and "switched off" in again
     assert {one.id for one in client.read_automations()} == {one.id for one in before}
     client.resume_automation(before[0].id)
     # A changed automation is repaired.
     other = before[0].model_dump(exclude={"id", "owner_resource"}) | {"trigger": before[1].trigger}
     client.update_automation(before[0].id, AutomationCore.model_validate(other))
-    assert "put right" in say("notify") and "put right" not in say("notify")
+    assert " corrected" in say("notify") and " corrected" not in say("notify")
 
 
 def lay_evaluation(score: float) -> StageOutput:
