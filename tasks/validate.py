@@ -304,8 +304,8 @@ def refusal_error(stops: Sequence[str], findings: Findings, kept: bool = True) -
     """
     where = "The rows are in data/quarantine (`chatmill quarantine list`); fix" if kept else "Fix"
     return ValidationFailed(
-        f"the data was rejected before any training: {'; '.join(stops)}. {where} the sources, release rows, or "
-        f"raise validate.max_bad_fraction.\n{findings.lines()}"
+        f"the data was rejected before any training: {'; '.join(stops)}. {where} the sources, "
+        f"release rows, or raise validate.max_bad_fraction.\n{findings.lines()}"
     )
 
 
