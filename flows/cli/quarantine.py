@@ -32,7 +32,7 @@ _SHOWN = {"value": 80, "text": 200, "example": 48}
 
 @quarantine.command("list")
 def list_(config: Config = None) -> None:
-    """Count the rows by rule and source with the first row of each, and name who admitted rows."""
+    """Count the rows by rule and source with the first row of each, and name who released rows."""
     from rich.table import Table
 
     from tasks.validation.quarantine import read_admissions, summarize_quarantine
@@ -45,7 +45,7 @@ def list_(config: Config = None) -> None:
         table = Table(box=None, pad_edge=False)
         for column in ("kind", "rule", "source"):
             table.add_column(column, overflow="fold")
-        for column in ("rows", "admitted"):
+        for column in ("rows", "released"):
             table.add_column(column, justify="right")
         table.add_column("for example", overflow="fold")
         for total in totals:
@@ -152,7 +152,7 @@ def release(
     done = kept.admit_rows(Path.cwd(), path, ids or [], author, reason, now, replacement)
     console = Console(highlight=False)
     how = "edited" if replacement else "exempt from every rule"
-    said = f"{_format_rows(len(done))} released, {how}, in {escape(str(path))}"
+    said = f"{_format_rows(len(done))} released, {how}; recorded in {escape(str(path))}"
     console.print(f"{said}; commit this file with your presets", soft_wrap=True)
     console.print(f"next: {_next_steps(config)} reads {'it' if len(done) == 1 else 'them'}", soft_wrap=True)
 
@@ -213,7 +213,7 @@ def _known_source(source: str, totals: Sequence[Total]) -> None:
 
 
 def _describe_quarantined(aside: QuarantinedRow, admitted: bool) -> Iterator[str]:
-    mark = "  [green]admitted[/green]" if admitted else ""
+    mark = "  [green]released[/green]" if admitted else ""
     head = (
         f"[bold]{escape(aside.id)}[/bold]  {aside.kind}  "
         f"{escape(_shorten_line(aside.source, _SHOWN['value']))}"

@@ -53,7 +53,9 @@ def test_find_newer_run_counts_only_same_preset(client: SyncPrefectClient) -> No
 def placing() -> State:
     """Return the pool of the trainings, or "here"."""
     changes = ["data.remote=/shared", "execution.gpu_work_pool=gpu"]
-    return Completed(message=deployments._read_deployed_preset(str(SMOKE), changes).placement.train or "here")
+    return Completed(
+        message=deployments._read_deployed_preset(str(SMOKE), changes).execution.gpu_work_pool or "here"
+    )
 
 
 def test_read_deployed_preset_in_own_pool_places_trainings_here(client: SyncPrefectClient) -> None:

@@ -25,7 +25,7 @@ def test_propose_preset_missing_or_empty_folder_is_refused(sample: Path) -> None
     with pytest.raises(UserError, match="nowhere is not a folder"):
         propose("nowhere")
     (sample / "empty").mkdir()
-    with pytest.raises(UserError, match="empty holds no file"):
+    with pytest.raises(UserError, match="empty contains no files"):
         propose("empty")
 
 
@@ -103,7 +103,7 @@ def test_propose_preset_unsupported_files_are_named_and_left_out(sample: Path, s
     assert [line.split()[1].rstrip(":") for line in comments] == [
         "mine/broken.json", "mine/odd.jsonl", "mine/picture.png",
     ]  # fmt: skip
-    assert "its keys are width, height" in text and "line 3" in text and "hidden" not in text
+    assert "its keys are width, height" in text and "line 3" in text and ".hidden" not in text
 
 
 @pytest.mark.parametrize(

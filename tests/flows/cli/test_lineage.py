@@ -73,7 +73,7 @@ def root(project, monkeypatch):
 
 
 def test_lineage_person_or_row_finds_model_with_and_without_split(root):
-    asked = (("--annotator", "ann"), ("--row", TEXTS[0].id[:8]), ("--data", RATED[0].id))
+    asked = (("--annotator", "ann"), ("--row", TEXTS[0].id[:8]), ("--row", RATED[0].id))
     before = [json.loads(say(*words, "--json"))["models"] for words in asked]
     person = before[0][0]
     assert person["versions"] == ["chatmill/1"] and person["champion"] and person["certain"]

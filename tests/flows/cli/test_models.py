@@ -47,7 +47,7 @@ def test_models_and_rollback_show_versions_champion_and_history(project):
     )
     # Repeating the same rollback changes nothing.
     say("rollback", "1", "--reason", "rude [b]")
-    with pytest.raises(UserError, match="champion already"):
+    with pytest.raises(UserError, match="already the champion"):
         say("rollback", "1", "--reason", "rude")
     assert "(" + models.current_user() + ": rude [b])" in say("models")
     when, *moves = say("models", "--history").splitlines()

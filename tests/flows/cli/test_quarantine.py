@@ -100,13 +100,13 @@ def test_quarantine_show_filters_by_rule_and_source(ids: list[str]) -> None:
 
 def test_quarantine_release_is_listed_with_person_and_reason(tmp_path: Path, ids: list[str]) -> None:
     said = say("release", ids[0][:6], ids[1], "--author", "Ann", "--reason", "a [red]poem")
-    assert "2 rows admitted, exempt from every rule; configs/admitted.jsonl says so" in said
+    assert "2 rows released, exempt from every rule; recorded in configs/admitted.jsonl" in said
     assert "`chatmill run` reads them" in said
     assert read_admissions(tmp_path).keys() == set(ids[:2])
     listed = say("list")
-    assert "2 rows admitted by Ann in configs/admitted.jsonl" in listed
+    assert "2 rows released by Ann in configs/admitted.jsonl" in listed
     assert "`chatmill run` reads the 2 rows released since" in listed
-    assert say("show").count("admitted\n") == 2
+    assert say("show").count("released\n") == 2
     told = say("show", "--released")
     assert ids[0] in told and ids[1] in told and "Ann  as it is" in told and "a [red]poem" in told
     assert "1 more: `--limit 0`" in say("show", "--released", "--limit", "1")
@@ -121,7 +121,7 @@ def test_quarantine_release_replacement_replaces_text(tmp_path: Path, ids: list[
     assert (row["id"], row["value"]) == (ids[0], "\x1b")
     Path("edited.jsonl").write_text(json.dumps({**row, "text": "A tale."}) + "\n")
     said = say("release", "--replacement", "edited.jsonl", "--author", "Ann", "--reason", "escapes taken out")
-    assert "1 row admitted, mended" in said and "takes it in" in said
+    assert "1 row released, edited" in said and "reads it" in said
     wanted = {name: row[name] for name in ("id", "source", "group", "fault")} | {"text": "A tale."}
     assert read_admissions(tmp_path)[ids[0]].row == wanted
     assert "A tale." in say("show", "--released")
@@ -145,7 +145,7 @@ def test_quarantine_release_with_config_uses_file_of_preset(tmp_path: Path, ids:
         "validate: {overrides_file: mine.jsonl}\n"
     )
     said = say("release", ids[0], "--author", "Ann", "--reason", "so", "-c", "mine.yaml")
-    assert "mine.jsonl says so" in said and "`chatmill run --config mine.yaml` takes it in" in said
+    assert "recorded in mine.jsonl" in said and "`chatmill run --config mine.yaml` reads it" in said
     assert read_admissions(tmp_path, "mine.jsonl").keys() == {ids[0]}
     assert "1 row released by Ann in mine.jsonl" in say("list", "-c", "mine.yaml")
 

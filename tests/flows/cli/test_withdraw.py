@@ -61,7 +61,7 @@ def test_withdraw_dry_run_lists_rows_and_writes_nothing(root: Path) -> None:
     assert "labels.jsonl  comparisons            1" in said
     assert "no model used them" in said and "Nothing was written" in said
     assert not (root / WITHDRAWN).exists()
-    with pytest.raises(UserError, match="--reason and --author not given"):
+    with pytest.raises(UserError, match="--reason and --author missing"):
         say("--annotator", "ann", "--config", "mine.yaml")
 
 

@@ -68,8 +68,8 @@ def test_progress_display_without_terminal_prints_few_plain_lines() -> None:
     assert lines[7].split()[1] == "cached"
     assert log == [
         "pretrain: resuming from [step 3]",
-        "pretrain: made, 61.0 s, 1.983 bits per byte",
-        "pretrain: reused, 0.1 s, 1.983 bits per byte",
+        "pretrain: computed, 61.0 s, 1.983 bits per byte",
+        "pretrain: cached, 0.1 s, 1.983 bits per byte",
     ]
     assert "\x1b" not in written(console)
 

@@ -37,7 +37,7 @@ def test_save_model_of_loaded_model_writes_same_bytes(
 def test_load_model_truncated_weights_are_refused(folder: Path) -> None:
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(UserError, match=r"model\.safetensors is not whole"):
+    with pytest.raises(UserError, match=r"model\.safetensors is incomplete"):
         load_model(folder)
 
 
@@ -173,8 +173,8 @@ ODD: dict[str, tuple[Callable[[Path], None], str]] = {
     "a device": (instead("config.json", lambda path: path.symlink_to("/dev/zero")), "not a regular file"),
     "weights: a folder": (instead("model.safetensors", Path.mkdir), "not a regular file"),
     "weights: a pipe": (instead("model.safetensors", os.mkfifo), "not a regular file"),
-    "weights: empty": (header(b""), "is not whole"),
-    "weights: a huge header": (header((10**18).to_bytes(8, "little") + b"{}"), "is not whole"),
+    "weights: empty": (header(b""), "is incomplete"),
+    "weights: a huge header": (header((10**18).to_bytes(8, "little") + b"{}"), "is incomplete"),
     "weights: no JSON": (header((4).to_bytes(8, "little") + b"\xff\xff\xff\xff"), "header is invalid"),
     "weights: a list": (header((2).to_bytes(8, "little") + b"[]"), "header is invalid"),
     "index without a map": (index({"metadata": {}}), "lacks weight_map"),
