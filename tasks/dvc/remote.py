@@ -182,7 +182,7 @@ def address_problem(address: str) -> str:
         return "holds a user; set credentials in the environment or in AWS's own files"
     if not (parts.password or parts.query):
         return ""
-    return "holds a password or a query; set credentials in the environment or in AWS's own files"
+    return "contains a password or a query; set credentials in the environment or in AWS's own files"
 
 
 def set_remote(repo: Any, root: Path, remote: str, endpoint: str = "") -> None:

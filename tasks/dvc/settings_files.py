@@ -27,7 +27,7 @@ def explain_config(root: Path, error: Exception) -> str:
         try:
             Config.validate(Config.load_file(str(root.absolute() / name)))
         except ConfigError as fault:
-            return f"{name}, which has settings of DVC, is not right ({_first_line(fault)}); {advice}"
+            return f"{name}, which has settings of DVC, is not valid ({_first_line(fault)}); {advice}"
         except OSError:
             continue
     return (

@@ -12,7 +12,7 @@ the meaning of other labels.
 The nested export of Argilla 2 (`to_json`) does not say which responses were discarded, so it is refused. Its
 rows have a ranking's values in no order and without ranks, so only rankings with ranks are read.
 
-A row has no types of its questions. `labelling`, or a file named settings.json among the source's files, has
+A row has no types of its questions. `label_config`, or a file named settings.json among the source's files, has
 them (the export's `.argilla/settings.json`). Without it a text must be named in columns.
 """
 
@@ -402,7 +402,7 @@ def _response_values(
         elif not pairs and not kind and not is_remark(question):
             raise UserError(
                 f"{where}: whether {question} takes texts, labels or rankings is not said in {value!r:.40}; "
-                "set labelling to the export's .argilla/settings.json, or name a text in columns, as in "
+                "set label_config to the export's .argilla/settings.json, or name a text in columns, as in "
                 f"{{completion: {question}}}"
             )
 

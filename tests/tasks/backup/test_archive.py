@@ -221,6 +221,6 @@ def test_backup_missing_or_damaged_registry_is_refused(project, tmp_path, monkey
     database.unlink()
     if content is not None:
         database.write_bytes(content)
-    with pytest.raises(UserError, match=r"var/mlflow\.db, which h.*(missing|empty|damaged).*restore"):
+    with pytest.raises(UserError, match=r"var/mlflow\.db, which contain.*(missing|empty|damaged).*restore"):
         backup(tmp_path / "a.tar")
     assert not (tmp_path / "a.tar").exists()

@@ -83,4 +83,4 @@ def test_clean_up_crashes_dvc_lock_list_drops_dead_processes(tmp_path: Path) -> 
     assert f"({dead['pid']})" in said
     assert json.loads((folder / "rwlock").read_text()) == {"write": {}, "read": {"data": [mine]}}
     (folder / "rwlock").write_text('{"write": ')
-    assert "cut short" in clean_up_crashes(tmp_path)[0] and not (folder / "rwlock").exists()
+    assert "truncated" in clean_up_crashes(tmp_path)[0] and not (folder / "rwlock").exists()

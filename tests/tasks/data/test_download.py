@@ -166,7 +166,7 @@ def test_read_source_file_url_is_read_or_refused(tmp_path: Path) -> None:
 def test_copy_stream_full_disk_is_refused(served: Served, tmp_path: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("no device that is always full")
-    with pytest.raises(UserError, match="the disk is full; free disk space"):
+    with pytest.raises(UserError, match="the disk is full; free space"):
         download._copy_stream(
             download.Opened(io.BytesIO(b"words" * 9), download.State("", 45), 0), Path("/dev/full")
         )

@@ -60,7 +60,7 @@ def names(source: Source, root: Path) -> list[str]:
         ({"files": "f", "aspect": ""}, "aspect is .., which is blank"),
         ({"files": "f", "columns": {"text": ""}}, "'text' maps to no column"),
         ({"files": "f", "annotators": ("",)}, "annotators contains an empty name"),
-        ({"files": "f", "max_bad_fraction": 1.5}, r"max_bad_fraction is 1\.5; it is a share"),
+        ({"files": "f", "max_bad_fraction": 1.5}, r"max_bad_fraction is 1\.5; expected a share"),
     ],
 )
 def test_source_invalid_values_are_refused(values: dict[str, Any], said: str) -> None:

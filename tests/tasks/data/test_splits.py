@@ -17,7 +17,7 @@ def test_split_of_shares_are_near_parameters() -> None:
     assert other != names
 
 
-@pytest.mark.parametrize(("key", "value"), [("valid", 0.0), ("test", 0.6)])
+@pytest.mark.parametrize(("key", "value"), [("validation_fraction", 0.0), ("test_fraction", 0.6)])
 def test_split_parameters_share_out_of_range_is_refused(key: str, value: float) -> None:
     with pytest.raises(ValueError, match=key):
         SplitParameters(**{key: value})

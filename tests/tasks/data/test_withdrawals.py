@@ -186,7 +186,7 @@ def test_read_ids_mistyped_id_is_refused_with_line_and_suggestion(root: Path) ->
     number = ids(root, "text")[0]
     wrong = number[:3] + ("0" if number[3] != "0" else "1") + number[4:]
     (root / "ids.txt").write_text(f"{number}\n\n{wrong}\n")
-    with pytest.raises(UserError, match=rf"ids\.txt, line 3: {wrong} is no row.*did you mean {number}"):
+    with pytest.raises(UserError, match=rf"ids\.txt, line 3: {wrong} is not a row.*did you mean {number}"):
         find_leaving(root, DeletionRequest([], read_ids(root / "ids.txt"), **SIGNED))
     for text, says in (("", "contains no id"), ("\xff\xfe", "not UTF-8")):
         (root / "ids.txt").write_bytes(text.encode("latin-1"))

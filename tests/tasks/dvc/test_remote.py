@@ -99,7 +99,7 @@ def test_add_version_s3_credentials_are_not_written(root: Path, tmp_path: Path, 
 def test_add_version_password_in_address_is_refused(
     root: Path, remote: str, endpoint: str, names: str
 ) -> None:
-    with pytest.raises(UserError, match=rf"^{names} contains a password or query; set credentials"):
+    with pytest.raises(UserError, match=rf"^{names} contains a password or a query; set credentials"):
         versions.add_version(root, remote, meta("a", text=3), endpoint)
     assert not (root / ".dvc" / "config.local").exists()
 

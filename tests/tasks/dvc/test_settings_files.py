@@ -29,7 +29,7 @@ def root(tmp_path):
 def test_add_version_damaged_config_is_named(root, name, content):
     (root / name).write_bytes(content)
     before = (root / "data.dvc").read_bytes()
-    with pytest.raises(UserError, match=rf"^{name}, which has settings of DVC, is not right \(.+\); mend"):
+    with pytest.raises(UserError, match=rf"^{name}, which has settings of DVC, is not valid \(.+\); fix"):
         versions.add_version(root, "", meta("b", text=3))
     assert (root / "data.dvc").read_bytes() == before
 
@@ -39,7 +39,7 @@ def test_open_repository_damaged_config_of_user_is_named(root, tmp_path, monkeyp
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "config").write_text("[core")
     with (
-        pytest.raises(UserError, match=f"^{tmp_path}/home/config, which has settings of DVC, is not right"),
+        pytest.raises(UserError, match=f"^{tmp_path}/home/config, which has settings of DVC, is not valid"),
         versions.open_repository(root),
     ):
         pass

@@ -41,7 +41,7 @@ def test_scan_folder_export_with_wrong_configuration_is_refused_together(project
     found = scan_folder(folder, project)
     assert [name for name, _ in found.others] == ["tool/export.json, tool/config.xml"]
     ((_, why),) = found.others
-    assert "set labelling to the project's labelling configuration" not in why
+    assert "give the project's labelling configuration" not in why
 
 
 def test_scan_folder_globs_match_scanned_files(project: Path) -> None:

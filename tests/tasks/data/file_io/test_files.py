@@ -266,7 +266,7 @@ def test_source_record_value_missing_column_names_others() -> None:
 
 def test_source_file_missing_file_is_refused(tmp_path: Path) -> None:
     for read in (SourceFile.text, values, lambda file: file.parts(10)):
-        with pytest.raises(UserError, match=r"gone cannot be opened \(No such file or directory\)"):
+        with pytest.raises(UserError, match=r"gone: cannot be opened \(No such file or directory\)"):
             read(SourceFile("gone", path=tmp_path / "gone"))
 
 

@@ -107,18 +107,18 @@ def test_label_studio_sides_without_configuration_need_known_keys() -> None:
     data = {"prompt": "Who?", "text1": "The miller.", "text2": "Nobody."}
     unclear = lines(task([result("pairwise", selected="left")], data))
     with pytest.raises(
-        UserError, match=r"line 1, task 5: unknown which answer is on the left; set labelling to the"
+        UserError,
+        match=r"line 1, task 5: unknown which answer is on the left; give the project.s labelling configuration",
     ):
         read("label_studio", unclear)
     with pytest.raises(
-        UserError, match=r"an empty result is a tie where two are compared; set labelling to the"
+        UserError,
+        match=r"an empty result is a tie where two are compared; give the project.s labelling configuration",
     ):
         read("label_studio", lines(task([], data)))
     named = rows("label_studio", unclear, columns={"left": "text2", "right": "text1"})
     assert comparisons(named)[0][:3] == ("Nobody.", "The miller.", "a")
-    with pytest.raises(
-        UserError, match=r"JSON_MIN does not name the label keys; set labelling to the project's"
-    ):
+    with pytest.raises(UserError, match=r"JSON_MIN does not name the label keys; give the project's"):
         read("label_studio", sample("label_studio_min.json"))
 
 
