@@ -35,7 +35,7 @@ def read_pointer(root: Path) -> dict[str, Any] | None:
 
 
 def parse_pointer(text: str, path: Path) -> dict[str, Any]:
-    """Return the content of a data.dvc from its text. Raises UserError if it is none."""
+    """Return the content of a data.dvc from its text. Raises UserError if it is not valid."""
     try:
         found = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -55,7 +55,7 @@ def parse_pointer(text: str, path: Path) -> dict[str, Any]:
         int(meta.get("layout", 1))
         return {"md5": str(found["outs"][0]["md5"]), "meta": meta}
     except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
-        raise UserError(_broken(path, "it has no outs with an md5, or its meta is none")) from error
+        raise UserError(_broken(path, "it has no outs with an md5, or its meta is not valid")) from error
 
 
 def _broken(path: Path, said: str) -> str:

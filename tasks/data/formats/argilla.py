@@ -12,8 +12,8 @@ the meaning of other labels.
 The nested export of Argilla 2 (`to_json`) does not say which responses were discarded, so it is refused. Its
 rows have a ranking's values in no order and without ranks, so only rankings with ranks are read.
 
-A row has no types of its questions. `label_config`, or a file named settings.json among the source's files, has
-them (the export's `.argilla/settings.json`). Without it a text must be named in columns.
+A row has no types of its questions. `label_config`, or a file named settings.json among the source's files,
+has them (the export's `.argilla/settings.json`). Without it a text must be named in columns.
 """
 
 from __future__ import annotations

@@ -216,8 +216,8 @@ def test_parse_pointer_of_this_project_is_read() -> None:
     ("content", "says"),
     [
         (b"", "it is empty"), (b"# nothing\n", "it is empty"), (b"null\n", "it is empty"),
-        (b"outs:\n", "has no outs with an md5"), (b"- 1\n", "no outs"), (b"outs: [{path: data}]", "lacks"),
-        (b"outs: {}", "lacks"), (b"[]", "lacks"), (b"outs:\n- {}\n", "lacks"),
+        (b"outs:\n", "has no outs with an md5"), (b"- 1\n", "no outs"), (b"outs: [{path: data}]", "no outs"),
+        (b"outs: {}", "no outs"), (b"[]", "no outs"), (b"outs:\n- {}\n", "no outs"),
         (b"outs: [", "not valid YAML from line"), (b"outs: {md5", "not valid YAML from line"),
         (b"\xff\xfe\x81", "it is not text"), (b"[" * 100_000, "not valid YAML"),
         (b"outs: [{md5: a}]\nmeta: words\n", "no outs"),

@@ -148,7 +148,7 @@ def test_stage_run_damaged_input_is_refused(tmp_path: Path) -> None:
     made = produce.run(Nothing(), {}, context, print)
     flip(Path(made.path) / "model" / "weights")
     with pytest.raises(
-        UserError, match=r"model/weights does not match its checksum .*consume cannot use it; run again"
+        UserError, match=r"model/weights does not match its checksum.*consume cannot use it; run again"
     ):
         consume.run(Nothing(), {"produce": made}, context, print)
     again = produce.run(Nothing(), {}, context, lambda event: None)

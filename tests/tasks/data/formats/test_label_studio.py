@@ -108,12 +108,12 @@ def test_label_studio_sides_without_configuration_need_known_keys() -> None:
     unclear = lines(task([result("pairwise", selected="left")], data))
     with pytest.raises(
         UserError,
-        match=r"line 1, task 5: unknown which answer is on the left; give the project.s labelling configuration",
+        match=r"line 1, task 5: unknown which answer is on the left; give the project.s labelling",
     ):
         read("label_studio", unclear)
     with pytest.raises(
         UserError,
-        match=r"an empty result is a tie where two are compared; give the project.s labelling configuration",
+        match=r"an empty result is a tie where two are compared; give the project.s labelling",
     ):
         read("label_studio", lines(task([], data)))
     named = rows("label_studio", unclear, columns={"left": "text2", "right": "text1"})
