@@ -179,7 +179,7 @@ def claim(parameters: str, out: Path, on_event: Any) -> dict[str, Any]:
 
 
 def test_stage_run_training_with_other_code_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="changed while claim was made"):
+    with pytest.raises(UserError, match="changed while claim ran"):
         claim.run("f" * 64, {}, StageContext(tmp_path), lambda event: None)
 
 
