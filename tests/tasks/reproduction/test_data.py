@@ -67,7 +67,7 @@ def test_place_data_changed_sources_use_version(root: Path, tree: Path, remote: 
     if remote:
         shutil.rmtree(root / ".dvc" / "cache")
     placed = place_data(root, tree, preset(**data), version, manifest)
-    assert "stands for" in placed.how and placed.preset["data"]["pinned_version"] == version
+    assert "replaces its sources" in placed.how and placed.preset["data"]["pinned_version"] == version
     again, found = made(tree, placed.preset["data"])
     assert again == version
     assert {name: one for name, one in found["sums"].items() if name.startswith("rows/")} == {

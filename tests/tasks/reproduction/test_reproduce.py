@@ -96,7 +96,7 @@ def test_checked_out_leaves_only_kept_checkout(root: Path, original: Original) -
     said: list[str] = []
     with checked_out(root, original, True, said.append) as kept:
         pass
-    assert kept.project.exists() and "stays in var/cache/reproduce/" in said[-1]
+    assert kept.project.exists() and "stay in var/cache/reproduce/" in said[-1]
     # A kept checkout is finished: the next reproduction starts with a new one.
     (kept.project / "left").touch()
     with checked_out(root, original, False, said.append) as checkout:
