@@ -271,7 +271,7 @@ def _drift_as_then(client: MlflowClient, original: Original, checkout: Checkout)
         None,
     )
     if found is None:
-        return {"drift": f"MLflow no longer has the champion of then, version {version}"}
+        return {"drift": f"MLflow no longer has version {version}, the champion at that time"}
     try:
         brought = fetch_reference_version(
             found, client, client.tracking_uri, checkout.project, lambda event: None

@@ -90,7 +90,7 @@ def _verdict_lines(tags: Mapping[str, str]) -> Iterator[str]:
     if score := tagged_score(tags):
         yield f"- score: {as_markdown(f'{metric_words(score.name)}: {score}')}"
     if "champion.score" in tags:
-        yield f"- the champion of then, in the same run: {as_markdown(tags['champion.score'][:8])}"
+        yield f"- the champion at that time, in the same run: {as_markdown(tags['champion.score'][:8])}"
     if values := approval_figures(tags):
         said = (f"{as_markdown(metric_words(name))}: {value:.4g}" for name, value in values.items())
         yield f"- figures: {'; '.join(said)}"

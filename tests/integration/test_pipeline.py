@@ -165,7 +165,7 @@ def compared(preset):
         good = run(validate, preset.validation_parameters(), run(ingest, preset.data))
         parts = run(split, preset.split, good)
         tokens = run(tokenizer, preset.tokenizer_parameters(), parts)
-        found = run.against_champion(drift, preset.drift, parts, tokens)
+        found = run.run_drift(drift, preset.drift, parts, tokens)
         return found.key, found.reused
 
 @flow(name="twice", persist_result=False)

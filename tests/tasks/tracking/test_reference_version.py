@@ -134,7 +134,7 @@ def test_fetch_reference_version_in_another_folder_is_complete(team: Team) -> No
     assert fetch_reference_version(found, client, uri, elsewhere, ignore_event) == reference
     assert fetch_reference_version(found, client, uri, team.root / "third", ignore_event) is None
     assert not list((team.root / "third").rglob("*.json"))
-    with pytest.raises(UserError, match="reference is 12ab"):
+    with pytest.raises(UserError, match="reference_output is 12ab"):
         find_by_key("12ab", elsewhere)
 
 
@@ -158,19 +158,19 @@ def test_compared_as_then_repeated_run_uses_same_champion(team: Team, tmp_path: 
     checkout.preset.write_text(json.dumps({"drift": {"max_loss_increase": 0.2}}))
     assert compared_as_then(team.tracker.client, original, checkout) == {}
     preset = json.loads(checkout.preset.read_text())["drift"]
-    assert preset["loss"] == 0.2 and manifest
-    reference = find_by_key(preset["reference"], checkout.project)
+    assert preset["max_loss_increase"] == 0.2 and manifest
+    reference = find_by_key(preset["reference_output"], checkout.project)
     assert reference.digest == manifest["inputs"]["champion"]["digest"]
 
     team.tracker.client.delete_model_version("chatmill", "1")
     left_out = compared_as_then(team.tracker.client, original, checkout)
-    assert "champion 1" in left_out["drift"]
+    assert "version 1, the champion at that time" in left_out["drift"]
     other = Made("gate", "same", {})
     verdicts = judge_stages([before, other], {"gate": other}, {}, ({}, {}), left_out)
     assert [each.says for each in verdicts] == ["left out", IDENTICAL] and overall_verdict(
         verdicts
     ) == IDENTICAL
-    assert "all 1 stages" in verdict_sentence(
+    assert "the one stage has" in verdict_sentence(
         verdicts
     ) and "drift is left out: what champion 1" in verdict_sentence(verdicts)
     assert of_version(team.tracker.registry, "1") is None
