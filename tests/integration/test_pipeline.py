@@ -228,7 +228,7 @@ def test_withdraw_person_changes_data_version_and_repeats_cleanly(root: Path) ->
     assert "(champion)" in said and "learned in reward" in said
     assert "smoke/comparisons.jsonl  comparisons   100" in said and "were accepted" not in said
     assert (root / "data.dvc").read_text() != before
-    assert "nothing new" in chatmill(root, "withdraw", *words)
+    assert "nothing to do" in chatmill(root, "withdraw", *words)
 
 
 @pytest.mark.parametrize(

@@ -172,5 +172,5 @@ def test_compared_as_then_repeated_run_uses_same_champion(team: Team, tmp_path: 
     ) == IDENTICAL
     assert "the one stage has" in verdict_sentence(
         verdicts
-    ) and "drift is left out: what champion 1" in verdict_sentence(verdicts)
+    ) and "drift is left out: MLflow no longer has version 1" in verdict_sentence(verdicts)
     assert of_version(team.tracker.registry, "1") is None
