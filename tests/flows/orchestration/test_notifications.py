@@ -203,7 +203,7 @@ def test_approve_suspended_run_ends_with_decision(webhook: None, client: SyncPre
     assert "a rejection needs --reason TEXT" in say("approve", first.name, "--reject", code=2)
     assert "several versions match (smoke/2, smoke/1)" in say("approve", code=2)
     said = say("approve", first.name, "--reason", "reads well")
-    assert "version 1 of smoke is now the champion" in said and f"{first.name} goes on" in said
+    assert "version 1 of smoke is now the champion" in said and f"{first.name} resumes" in said
     # Prefect's page resumes a run with the form in the same way.
     refused = client.resume_flow_run(second.id, {"approve": False, "why": "rude", "who": "ann"})
     assert refused.status.value == "ACCEPT"
@@ -273,7 +273,7 @@ def test_notifications_each_event_reaches_webhook_once(
     assert len(subjects) == len(set(subjects)) + 1 == 9
 
     Receiver.answer = 404
-    assert "the address in CHATMILL_WEBHOOK answers 404" in say("notify", "--test", code=2)
+    assert "the address in CHATMILL_WEBHOOK answers with status 404" in say("notify", "--test", code=2)
     # The address is secret, also in the log of a server that fails to reach it.
     emit_run_event(DRIFT, "other", "more than before", "`chatmill data log`")
     came("the data of other drifts")
