@@ -21,11 +21,9 @@ from model.errors import UserError
 from model.training.checkpoint import write_synced as write_state
 from tasks.data.audit_log import append_lines
 from tasks.data.new_labels import LabelCursor
-from tasks.data.records import text_row
 from tasks.engine.source_snapshot import _store_snapshot
 from tasks.ingestion.repeated_labels import _write_without
 from tasks.project.data_folder import list_files
-from tests.tasks.record_files import write_rows
 
 OLD = "what was there\n"
 FULL = Path("/dev/full")
@@ -45,7 +43,6 @@ def no_room(size: int = 64) -> Iterator[None]:
 WRITERS: dict[str, Callable[[Path], object]] = {
     "text": lambda file: replace_text(file, "x" * 9000),
     "fixed part": lambda file: replace_text(file, "x" * 9000, fixed_part(file)),
-    "rows": lambda file: write_rows(file, [text_row("word " * 2000, "s")]),
     "state": lambda file: write_state(file, {"w": torch.zeros(5000)}),
     "ledger": lambda file: append_lines(file.parent, file.name, ["x" * 9000], lambda: None),
     "without": lambda file: _write_without([file], set()),
@@ -112,7 +109,7 @@ def test_start_failure_full_disk_in_new_log_lines_is_user_error(tmp_path: Path, 
     log = tmp_path / "server.log"
     log.write_text(f"Traceback\n{said}\n")
     failure = start_failure("Prefect", log)
-    assert isinstance(failure, UserError) and "make room" in str(failure)
+    assert isinstance(failure, UserError) and "free disk space" in str(failure)
     # Log lines of an earlier start are ignored.
     assert isinstance(start_failure("Prefect", log, log.stat().st_size), RuntimeError)
     assert not is_disk_full(tmp_path / "none.log")

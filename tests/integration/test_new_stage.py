@@ -83,7 +83,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pipeline = code / "flows" / "pipeline.py"
     line = "        if announce:\n"
     added = """\
-        parts = run(split, preset.split, good)
+        parts = run(split, preset.split, valid_rows)
         run(longest, LongestParameters(), parts)
 """
     text = pipeline.read_text()

@@ -65,7 +65,7 @@ def test_models_of_recorded_store_lists_versions_and_champion(root):
     said = say("models")
     assert "champion of smoke: version 1" in said and "the champion, version 1, stays" in said
     assert "aligned assistant" in said
-    assert "the threshold is met" in say("models", "smoke", "--history")
+    assert "threshold is met" in say("models", "smoke", "--history")
 
 
 @pytest.mark.parametrize("name", ["champion", "smoke/2"])
@@ -85,11 +85,11 @@ def test_compare_of_recorded_store_shows_seed_and_metrics(root):
 
 
 def test_rollback_in_recorded_store_moves_champion_and_back(root):
-    assert "version 2 of smoke is now the champion" in say("rollback", "2", "--why", "a trial")
+    assert "version 2 of smoke is now the champion" in say("rollback", "2", "--reason", "a trial")
     try:
         assert "champion of smoke: version 2" in say("models")
     finally:
-        assert "version 1 of smoke is now the champion" in say("rollback", "--why", "the end of it")
+        assert "version 1 of smoke is now the champion" in say("rollback", "--reason", "the end of it")
 
 
 def test_load_preset_of_recorded_runs_reads_their_keys(root):

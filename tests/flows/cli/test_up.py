@@ -277,7 +277,7 @@ def test_up_starts_all_servers_and_down_stops_them(root: Path) -> None:
 
 def test_up_failed_start_reports_reason_once(tmp_path: Path) -> None:
     said = chatmill(tmp_path, "up", "--detach", "--host", "no-such-name", code=2)
-    assert said.count("error:") == said.count("no-such-name is not a valid address") == 1
+    assert said.count("error:") == said.count("no-such-name is not an address or name of this machine") == 1
     (tmp_path / "var" / "mlflow").write_text("in the way")
     for words in (("dashboards",), ("up", "--detach")):
         said = chatmill(tmp_path, *words, code=2, CHATMILL_PASSWORD=f"ann:{PASSWORD}")
@@ -304,7 +304,7 @@ def test_down_removes_processes_left_by_killed_up(tmp_path: Path) -> None:
         # An ended process disappears only after its parent, this process, has waited for it.
         parent = threading.Thread(target=left.wait)
         parent.start()
-        assert "had left: MLflow" in chatmill(tmp_path, "down")
+        assert "of a killed `chatmill up`: MLflow" in chatmill(tmp_path, "down")
         parent.join(5)
         assert left.poll() == -signal.SIGTERM
         # A recorded process id may now belong to another program.
@@ -334,6 +334,6 @@ def test_serve_until_stopped_taken_port_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("_own_environment")
 def test_serve_until_stopped_unknown_host_starts_nothing(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no-such-name is not a valid address"):
+    with pytest.raises(UserError, match="no-such-name is not an address or name of this machine"):
         _serve_until_stopped(tmp_path, ServerRequest("chatmill up", "no-such-name", 1, 1))
     assert [path.name for path in (tmp_path / "var").iterdir()] == ["up.json"]
