@@ -30,7 +30,7 @@ def base(preset):
     with PipelineRun(preset) as run:
         good = run(validate, preset.validation_parameters(), run(ingest, preset.data))
         tokens = run(tokenizer, preset.tokenizer_parameters(), run(split, preset.split, good))
-        run(pretrain, BaseParameters(preset.architecture, preset.pretrain, preset.base), tokens)
+        run(pretrain, BaseParameters(preset.architecture, preset.pretrain, preset.base_model), tokens)
         return run.stages
 
 print("stages", json.dumps(base(read_preset(Path(sys.argv[1]), sys.argv[2:]), return_state=False)))
