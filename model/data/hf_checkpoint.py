@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from model.atomic_file import atomic_path
+from model.atomic_file import atomic_path, fixed_part
 from model.data.hf_config import load_architecture
 from model.data.tokenizer import SPECIAL, Tokenizer
 from model.data.tokenizer_probe import probe_tokenizer
@@ -28,7 +28,7 @@ def save_model(
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().to("cpu", dtype).contiguous() for name, value in model.state_dict().items()}
     # The weights first, the configuration after them: a folder with config.json has its weights.
-    with atomic_path(folder / WEIGHTS, folder / f"{WEIGHTS}.part") as part:
+    with atomic_path(folder / WEIGHTS, fixed_part(folder / WEIGHTS)) as part:
         _save_weights(state, part)
     a = model.architecture
     config = {
@@ -55,7 +55,7 @@ def save_model(
         "pad_token_id": tokenizer.end,
         "torch_dtype": str(dtype).removeprefix("torch."),
     }
-    with atomic_path(folder / "config.json", folder / "config.json.part") as part:
+    with atomic_path(folder / "config.json", fixed_part(folder / "config.json")) as part:
         part.write_text(json.dumps(config, indent=2))
     tokenizer.save(folder)
 

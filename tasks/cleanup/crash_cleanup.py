@@ -18,6 +18,7 @@ from typing import Any
 
 import psutil
 
+from model.atomic_file import fixed_part
 from model.training.launcher import JOB, MODULE, job_file
 from tasks.cleanup.output_gc import KEY
 from tasks.common.file_lock import is_same_file
@@ -134,7 +135,7 @@ def _sweep_removed(artifacts: Path) -> Iterator[str]:
 
 def _sweep_data(root: Path) -> Iterator[str]:
     """Clean up what ingestion left in and beside data/, and yield sentences; a live one holds the lock."""
-    data, part = root / "data", root / f"{POINTER}.part"
+    data, part = root / "data", fixed_part(root / POINTER)
     with hold_if_free(root / DATA_LOCK) as mine:
         if not mine:
             return

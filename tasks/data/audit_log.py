@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from model.atomic_file import atomic_path
+from model.atomic_file import atomic_path, fixed_part
 from model.errors import UserError, file_error
 from tasks.common.file_lock import exclusive_lock
 from tasks.data.records import parse_lines
@@ -70,7 +70,7 @@ def append_lines(root: Path, path: Path | str, lines: Iterable[str], read: Calla
         before = file.read_bytes() if file.exists() else b""
         # An editor may have saved the file without a line end.
         ended = before if before.endswith(b"\n") or not before else before + b"\n"
-        part = file.with_name(file.name + ".part")
+        part = fixed_part(file)
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             with atomic_path(file, part):
