@@ -65,7 +65,7 @@ def test_quarantine_list_empty_project_says_so(tmp_path: Path, monkeypatch: pyte
 
 def test_quarantine_list_counts_by_rule_and_source(ids: list[str]) -> None:
     head, *lines = say("list").splitlines()
-    assert head.split() == ["kind", "rule", "source", "rows", "admitted", "for", "example"]
+    assert head.split() == ["kind", "rule", "source", "rows", "released", "for", "example"]
     assert [line.split()[:1] for line in lines[:3]] == [["text"], ["text"], ["pairs"]]
     printable = next(line for line in lines if "text is printable" in line)
     assert printable.split()[4:] == ["tales", "1", ids[0], r"[b]\x1b[2J"]
