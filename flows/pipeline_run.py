@@ -91,9 +91,12 @@ class PipelineRun:
         # A registry that cannot be used must fail the run at its start, not at its end.
         self.tracker.registry.check()
         device = preset.find_device()
-        self.spread, self.store = self._open_spread(), open_remote_cache(preset, self.settings.root)
+        self.parallel_map, self.store = (
+            self._open_parallel_map(),
+            open_remote_cache(preset, self.settings.root),
+        )
         self.context = StageContext(
-            self.settings.root, preset.seed, device, preset.num_processes, self.spread, self.store
+            self.settings.root, preset.seed, device, preset.num_processes, self.parallel_map, self.store
         )
         self.display = ProgressDisplay(preset.name, device, get_run_logger().info)
         snapshot = current_snapshot()
@@ -106,7 +109,7 @@ class PipelineRun:
         self.version = self.model_says = self.unopposed = ""
         self.open = ExitStack()
 
-    def _open_spread(self) -> ProcessPool | DaskRunner:
+    def _open_parallel_map(self) -> ProcessPool | DaskRunner:
         if not self.preset.parallel.dask_address:
             return process_pool(self.preset.parallel.workers)
         return DaskRunner(self.preset.parallel.dask_address, self.settings.root / DASK)
@@ -137,7 +140,7 @@ class PipelineRun:
         # The order matters: contexts are left in reverse, so the display ends first and the MLflow run is
         # closed last.
         self.open.enter_context(without_run_tag())
-        self.open.enter_context(self.spread)
+        self.open.enter_context(self.parallel_map)
         self.open.enter_context(self.display)
         if self.code.problem:
             says = "the code of this run could not be recorded, so the run cannot be reproduced"
@@ -182,14 +185,14 @@ class PipelineRun:
         began = time.monotonic()
         self.display.start_stage(stage.name)
         parents = [found.run for found in inputs.values()]
-        held = stage.holds(self.context)
-        with self.tracker.open_stage(stage.name, parameters, parents, held, stage.declares) as run:
+        held = stage.required_devices(self.context)
+        with self.tracker.open_stage(stage.name, parameters, parents, held, stage.declaration) as run:
             try:
                 with alert_when_slow(stage.name, self.preset.name, partial(self._past_durations, stage.name)):
                     reference = self._run_stage(stage, parameters, inputs, run)
             finally:
                 # The worker processes end here, so that a training has the machine to itself.
-                self.spread.close()
+                self.parallel_map.close()
             whose = self.references.get("ingest", reference)
             holder = self.tracker.close_stage(
                 reference, str(whose.metrics["data_hash"]), self.display.show_note
@@ -214,7 +217,7 @@ class PipelineRun:
         self, stage: Stage, parameters: Any, inputs: dict[str, StageOutput], run: str
     ) -> StageOutput:
         """Run a stage here, or where the device is, and share its output."""
-        if self.preset.execution.gpu_work_pool and stage.asks_for("device"):
+        if self.preset.execution.gpu_work_pool and stage.has_parameter("device"):
             if self.store is not None and CHAMPION in inputs:
                 # The champion comes from the registry, so no stage has shared it yet.
                 self.store.send_output(inputs[CHAMPION], self._report_event)

@@ -44,7 +44,7 @@ GUESSING = 0.5
 
 @stage(
     inputs=("split", "pretrain", "sft", "labels", "reward", "judge", "rlhf", CHAMPION),
-    reads={"split": ("*/pairs", "test/text")},
+    input_patterns={"split": ("*/pairs", "test/text")},
     measures_on={"valid": LABEL_KINDS, "test": ("text", "pairs", *LABEL_KINDS)},
     artifacts=("metrics.json", "accuracy.json", "answers.json"),
     headline=named_metrics(

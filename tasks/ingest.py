@@ -98,19 +98,19 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     return found
 
 
-def _made_of(parameters: DataParameters, root: Path) -> dict[str, Any]:
+def _external_inputs(parameters: DataParameters, root: Path) -> dict[str, Any]:
     """Return what the rows depend on: the sources' digest, each source's identity, and the withdrawals."""
     found = source_identities(parameters, root)
-    made_of = {"digest": identities_digest(parameters, found), "sources": found}
+    external = {"digest": identities_digest(parameters, found), "sources": found}
     withdrawn = read_withdrawn(root)
-    return {**made_of, "withdrawn": withdrawn.withdrawals_content} if withdrawn else made_of
+    return {**external, "withdrawn": withdrawn.withdrawals_content} if withdrawn else external
 
 
 # `origins` is apart from the digest: the same rows may be found in other places of other sources.
 @stage(
-    outside=_made_of,
-    stands=_output_is_current,
-    apart=("origins",),
+    external_inputs=_external_inputs,
+    output_is_current=_output_is_current,
+    excluded_from_digest=("origins",),
     row_folders=("rows",),
     origin_files=("origins/",),
     headline=named_counts(
@@ -126,7 +126,7 @@ def ingest(
     out: Path,
     on_event: EventCallback,
     root: Path,
-    spread: ParallelMap = serial_map,
+    parallel_map: ParallelMap = serial_map,
 ) -> dict[str, Any]:
     """Write rows of every source to out/rows, with the same bytes as in root/data; return counts and hash.
 
@@ -145,7 +145,7 @@ def ingest(
         if parameters.pinned_version:
             figures = _from_version(parameters, out, on_event, root, withdrawn)
         else:
-            figures = _from_sources(parameters, out, on_event, root, spread, withdrawn)
+            figures = _from_sources(parameters, out, on_event, root, parallel_map, withdrawn)
         note_withdrawn(root, withdrawn)
         return figures
 
@@ -155,22 +155,22 @@ def _from_sources(
     out: Path,
     on_event: EventCallback,
     root: Path,
-    spread: ParallelMap,
+    parallel_map: ParallelMap,
     withdrawn: Withdrawn,
 ) -> dict[str, Any]:
-    made_of = _made_of(parameters, root)
+    external = _external_inputs(parameters, root)
     known = read_pointer(root)
     # `data.accept_changes` makes a new version even of known sources.
     followed = (
-        known is not None and _is_of(known["meta"], made_of, withdrawn) and not parameters.accept_changes
+        known is not None and _is_of(known["meta"], external, withdrawn) and not parameters.accept_changes
     )
     restored = known is not None and followed and _restore_version(root, known["md5"], parameters, on_event)
     if restored and known:
         _copy_rows(root, out, known["md5"])
     else:
-        made = make_rows(parameters, root, out, on_event, spread, withdrawn)
+        made = make_rows(parameters, root, out, on_event, parallel_map, withdrawn)
         # Sources that changed while they were read would give rows of no version.
-        check_still(parameters, root, made_of["sources"])
+        check_still(parameters, root, external["sources"])
         publish_rows(out / "rows", root)
         if known and followed:
             found = versions.folder_hash(root)
@@ -178,7 +178,7 @@ def _from_sources(
             if found != known["md5"]:
                 raise UserError(explain_mismatch(known, found))
         else:
-            meta = describe_version(parameters, made_of, made, withdrawn)
+            meta = describe_version(parameters, external, made, withdrawn)
             found = versions.add_version(root, parameters.remote, meta, parameters.endpoint)
             text = f"data.dvc has a new version, {found[:12]}: `git add data.dvc` and commit it"
             on_event(Message(text))
@@ -196,18 +196,18 @@ def _version_metrics(pointer: Mapping[str, Any]) -> dict[str, Any]:
     return {**meta["rows"], **repeats, "data_hash": pointer["md5"]}
 
 
-def _is_of(meta: Mapping[str, Any], made_of: Mapping[str, Any], withdrawn: Withdrawn) -> bool:
+def _is_of(meta: Mapping[str, Any], external: Mapping[str, Any], withdrawn: Withdrawn) -> bool:
     """Return whether a version was made of these sources without the withdrawn rows."""
     same = (meta.get("withdrawn") or {}).get("digest", "") == withdrawn.withdrawals_digest
-    return bool(meta.get("sources") == made_of["digest"]) and same
+    return bool(meta.get("sources") == external["digest"]) and same
 
 
 def describe_version(
-    parameters: DataParameters, made_of: Mapping[str, Any], made: Rows, withdrawn: Withdrawn
+    parameters: DataParameters, external: Mapping[str, Any], made: Rows, withdrawn: Withdrawn
 ) -> dict[str, Any]:
     """Return what data.dvc records of a version; of withdrawals only the digest and counts."""
     names = sorted(source.name for source in parameters.sources)
-    meta = {"sources": made_of["digest"], "names": names, "rows": made.counts}
+    meta = {"sources": external["digest"], "names": names, "rows": made.counts}
     if made.repeats:
         meta["repeats"] = made.repeats
     if not withdrawn:
@@ -279,7 +279,7 @@ def make_rows(
     root: Path,
     out: Path,
     on_event: EventCallback,
-    spread: ParallelMap,
+    parallel_map: ParallelMap,
     withdrawn: Withdrawn | None = None,
     read: SourceReader = read_source,
 ) -> Rows:
@@ -293,7 +293,7 @@ def make_rows(
         root: The project's folder.
         out: Gets `rows` and `origins`.
         on_event: The event callback.
-        spread: The map over parts and ranges.
+        parallel_map: The map over parts and ranges.
         withdrawn: Rows to leave out.
         read: Returns the files of a source.
 
@@ -307,7 +307,7 @@ def make_rows(
     gone, lessened = dict.fromkeys(TYPES, 0), 0
     whole = dict.fromkeys(TYPES, 0)
     tallies = [SkipCounts() for _ in parameters.sources]
-    parsed = spread(sort_part, parts)
+    parsed = parallel_map(sort_part, parts)
     for part in report_pace(parsed, len(parts), on_event, lambda part: (part.rows, sum(part.sizes.values()))):
         found[part.source_index] += part.rows
         tallies[part.source_index].add(part.tally)
@@ -328,12 +328,12 @@ def make_rows(
             names = [file.origin for part in parts if part.source_index == number for file in part.files]
             raise UserError(no_rows(source.name, _name_origins(names), tally))
     if sizes[CLAIMS]:
-        for _ in spread(check_claims, key_ranges(CLAIMS, sizes[CLAIMS], runs, out)):
+        for _ in parallel_map(check_claims, key_ranges(CLAIMS, sizes[CLAIMS], runs, out)):
             pass
     # Ranges follow from the content's size alone, so the shards do not depend on the number of workers.
     wanted = [part for kind in TYPES for part in key_ranges(kind, sizes[kind], runs, out)]
     counts, written = dict.fromkeys(TYPES, 0), dict.fromkeys(TYPES, 0)
-    gathered = spread(gather_range, wanted)
+    gathered = parallel_map(gather_range, wanted)
     for shard in report_pace(gathered, len(wanted), on_event, lambda shard: (shard.rows, shard.size)):
         counts[shard.kind] += shard.rows
         written[shard.kind] += shard.size

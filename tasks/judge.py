@@ -59,7 +59,7 @@ class Scorer:
 
 @stage(
     inputs=("sft", "labels"),
-    resumes=True,
+    resumable=True,
     learns_from=LABEL_KINDS,
     headline=named_metrics(("judge", "judges"), ("why", "is why")),
     tolerances=(

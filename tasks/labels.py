@@ -33,7 +33,7 @@ JUDGE = "judge"
 
 @stage(
     inputs=("split",),
-    reads={"split": ("*/ratings", "*/comparisons")},
+    input_patterns={"split": ("*/ratings", "*/comparisons")},
     derived_rows=LABEL_KINDS,
     artifacts=("agreement.json",),
     headline=named_counts(

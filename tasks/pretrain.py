@@ -41,8 +41,8 @@ def _base_digest(parameters: BaseParameters, root: Path) -> str:
 
 @stage(
     inputs=("tokenizer",),
-    outside=_base_digest,
-    resumes=True,
+    external_inputs=_base_digest,
+    resumable=True,
     learns_from=("text",),
     measures_on={"valid": ("text",)},
     model="base",

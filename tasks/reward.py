@@ -19,7 +19,7 @@ from tasks.evaluation.linear_baseline import linear_accuracy
 
 @stage(
     inputs=("sft", "labels"),
-    resumes=True,
+    resumable=True,
     learns_from=LABEL_KINDS,
     measures_on={"valid": LABEL_KINDS},
     artifacts=("accuracy.json", "yardstick.json"),

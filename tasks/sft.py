@@ -15,8 +15,8 @@ from tasks.engine.training_launcher import TrainingLauncher
 
 @stage(
     inputs=("split", "pretrain"),
-    reads={"split": ("*/pairs",)},
-    resumes=True,
+    input_patterns={"split": ("*/pairs",)},
+    resumable=True,
     learns_from=("pairs",),
     measures_on={"valid": ("pairs",)},
     model="sft",

@@ -57,7 +57,7 @@ def split_shard(shard: SplitTask) -> SplitResult:
 # Only `rows` is read: the quarantine may change while the good rows stay the same.
 @stage(
     inputs=("validate",),
-    reads={"validate": ("rows/*",)},
+    input_patterns={"validate": ("rows/*",)},
     row_folders=SPLITS,
     headline=named_metrics(("train_text", "texts to train on"), ("test_text", "to test on")),
 )
@@ -66,7 +66,7 @@ def split(
     validate: Path,
     out: Path,
     on_event: EventCallback,
-    spread: ParallelMap = serial_map,
+    parallel_map: ParallelMap = serial_map,
 ) -> dict[str, int]:
     """Write out/{train,valid,test}/KIND/, a shard for each of validate's.
 
@@ -83,7 +83,7 @@ def split(
         for kind in TYPES
         for path in list_shards(validate / "rows" / kind)
     ]
-    done = spread(split_shard, work)
+    done = parallel_map(split_shard, work)
     for divided in report_pace(
         done, len(work), on_event, lambda divided: (sum(divided.rows.values()), divided.size)
     ):

@@ -63,8 +63,8 @@ def _base_digest(parameters: TokenizerParameters, root: Path) -> list[str]:
 
 @stage(
     inputs=("split",),
-    reads={"split": ("*/text", "train/pairs")},
-    outside=_base_digest,
+    input_patterns={"split": ("*/text", "train/pairs")},
+    external_inputs=_base_digest,
     learns_from=("text", "pairs"),
     derived_rows=("text", "pairs"),
     headline=named_metrics(("vocabulary", "tokens"), ("bytes_per_token", "bytes each")),
@@ -75,7 +75,7 @@ def tokenizer(
     out: Path,
     on_event: EventCallback,
     root: Path,
-    spread: ParallelMap = serial_map,
+    parallel_map: ParallelMap = serial_map,
 ) -> dict[str, Any]:
     """Write tokenizer.json, {train,valid,test}.bin and tokens.json.
 
@@ -94,7 +94,7 @@ def tokenizer(
     work = [
         Encoding(name, path, out, whose) for name in SPLITS for path in list_shards(split / name / "text")
     ]
-    encoded = spread(encode_shard, work)
+    encoded = parallel_map(encode_shard, work)
     for done in report_pace(encoded, len(work), on_event, lambda done: (done.documents, done.size)):
         counts = described[done.split]
         counts["tokens"] += done.tokens

@@ -194,8 +194,8 @@ def _read_benchmarks(parameters: ValidateParameters, root: Path) -> list[Path]:
 
 @stage(
     inputs=("ingest",),
-    reads={"ingest": ("rows/*", "origins/*")},
-    outside=_external_inputs,
+    input_patterns={"ingest": ("rows/*", "origins/*")},
+    external_inputs=_external_inputs,
     row_folders=("rows", "quarantine"),
     origin_files=("quarantine/", "report.md", "data_docs/"),
     artifacts=("report.md",),
@@ -213,7 +213,7 @@ def validate(
     out: Path,
     on_event: EventCallback,
     root: Path,
-    spread: ParallelMap = serial_map,
+    parallel_map: ParallelMap = serial_map,
 ) -> dict[str, int]:
     """Write good rows to out/rows, quarantined ones to out/quarantine and data/quarantine; write report.md.
 
@@ -226,7 +226,7 @@ def validate(
     on_event(Message("checking the rows against every rule"))
     # Read once, and passed on: the dry run gives its own.
     before = accepted_rows(parameters, root)
-    findings, stops = check_rows(parameters, ingest, out, on_event, root, spread, before)
+    findings, stops = check_rows(parameters, ingest, out, on_event, root, parallel_map, before)
     for kind in TYPES:
         suite = [*build_expectations(kind, _shown_rules(parameters)), *across_expectations()]
         total = sum(findings.total[kind, name] for name in findings.sources(kind))
@@ -244,7 +244,7 @@ def check_rows(
     out: Path,
     on_event: EventCallback,
     root: Path,
-    spread: ParallelMap,
+    parallel_map: ParallelMap,
     before: Mapping[str, int],
 ) -> tuple[Findings, list[str]]:
     """Check the rows of ingestion against every rule; write the good and the quarantined ones below `out`.
@@ -257,7 +257,7 @@ def check_rows(
         out: Gets `rows` and `quarantine`.
         on_event: The event callback.
         root: The project's folder; its admissions and benchmarks are read.
-        spread: The map over shards.
+        parallel_map: The map over shards.
         before: Rows of each kind in the last accepted version, from `accepted_rows`.
 
     Returns:
@@ -268,7 +268,7 @@ def check_rows(
     looking = _check_tasks(parameters, ingest, root, work)
     looked = list(
         report_pace(
-            spread(check_shard, looking), len(looking), on_event, lambda shard: (shard.rows, shard.size)
+            parallel_map(check_shard, looking), len(looking), on_event, lambda shard: (shard.rows, shard.size)
         )
     )
     marks = {kind: _cross_row_marks(parameters, kind, looked, work) for kind in TYPES}
@@ -277,7 +277,7 @@ def check_rows(
         for task, found in zip(looking, looked, strict=True)
     ]
     findings = Findings()
-    for task, sifted in zip(sifting, spread(filter_shard, sifting), strict=True):
+    for task, sifted in zip(sifting, parallel_map(filter_shard, sifting), strict=True):
         findings.add(task.looking.kind, task.looked, sifted)
     # Signatures and digests of all rows; only the findings are kept.
     shutil.rmtree(work)

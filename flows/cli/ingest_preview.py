@@ -42,9 +42,9 @@ def print_preview(preset: Preset, root: Path, console: Console | None = None, wh
     notes: tuple[str, ...] = ()
     later = ""
     with (
-        process_pool(preset.parallel.workers) as spread,
+        process_pool(preset.parallel.workers) as parallel_map,
         show_progress(console, "checking all rows, as a run does") as on_event,
-        dry_run(preset.data, preset.validation_parameters(), root, on_event, spread) as found,
+        dry_run(preset.data, preset.validation_parameters(), root, on_event, parallel_map) as found,
     ):
         for source in found.sources:
             for line in describe_source(source, found):
@@ -63,7 +63,7 @@ def print_preview(preset: Preset, root: Path, console: Console | None = None, wh
                     asked,
                     root,
                     lambda event: None,
-                    spread,
+                    parallel_map,
                 )
                 later = missing_rows(found.folder / "split")
             except UserError as error:

@@ -214,9 +214,9 @@ def _check_rows(preset: Preset, root: Path, console: Console) -> tuple[str, Any,
     from tasks.onboarding.source_preview import check_later_stages, dry_run
 
     with (
-        process_pool(preset.parallel.workers) as spread,
+        process_pool(preset.parallel.workers) as parallel_map,
         show_progress(console, "checking all rows, as a run does") as on_event,
-        dry_run(preset.data, preset.validation_parameters(), root, on_event, spread) as found,
+        dry_run(preset.data, preset.validation_parameters(), root, on_event, parallel_map) as found,
     ):
         stop, allowed = str(found.stop or ""), None
         if stop and found.rows is not None:
@@ -226,7 +226,13 @@ def _check_rows(preset: Preset, root: Path, console: Console) -> tuple[str, Any,
             asked = preset.training_requirements(root)
             try:
                 later += check_later_stages(
-                    found, preset.split, preset.tokenizer_parameters(), asked, root, ignore_event, spread
+                    found,
+                    preset.split,
+                    preset.tokenizer_parameters(),
+                    asked,
+                    root,
+                    ignore_event,
+                    parallel_map,
                 )
             except UserError as error:
                 later.append(f"`chatmill run` would stop: {error}")

@@ -127,7 +127,7 @@ class RemoteStageRunner:
         """Return a known output for a device that the pool has had; then no worker needs to be asked."""
         assert self.context.store is not None
         for device in self.context.store.devices(self.pool, on_event):
-            here = replace(self.context, described=device)
+            here = replace(self.context, device_description=device)
             if found := stage.find_output(parameters, inputs, here, on_event):
                 return found
         return None

@@ -83,7 +83,7 @@ def make_stage(
 def _find_stage(name: str, code: str, lock: str) -> Stage:
     """Return the stage of this name. Raise UserError if its code or packages here differ from the flow's."""
     found = load_stages().get(name)
-    if found is None or not found.asks_for("device"):
+    if found is None or not found.has_parameter("device"):
         raise UserError(f"the worker's chatmill has no stage {name}; check out the flow's commit there")
     if code_digest(found.function) != code:
         raise UserError(

@@ -35,4 +35,4 @@ def read_declaration(stage: str, recorded: Mapping[str, Any] | None) -> StageDec
     if recorded is not None:
         return StageDeclaration.from_json(recorded)
     known = load_stages().get(stage)
-    return known.declares if known else StageDeclaration()
+    return known.declaration if known else StageDeclaration()

@@ -42,19 +42,19 @@ class StageDeclaration:
     inputs: tuple[str, ...] = ()
     """Input stages, whose output folders the function takes."""
 
-    reads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    input_patterns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Glob patterns of folders by input stage; only these are seen and enter the cache key."""
 
-    outside: Callable[[Any, Path], Any] | None = None
-    """`outside(parameters, root)` describes inputs that no stage made; its result enters the cache key."""
+    external_inputs: Callable[[Any, Path], Any] | None = None
+    """`(parameters, root)` to a description of inputs that no stage made; it enters the cache key."""
 
-    stands: Callable[[Path, Path], bool] | None = None
-    """`stands(folder, root)` returns whether files that the stage wrote elsewhere are still valid."""
+    output_is_current: Callable[[Path, Path], bool] | None = None
+    """`(folder, root)` to whether the files that the stage wrote outside `folder` are still valid."""
 
-    resumes: bool = False
+    resumable: bool = False
     """Whether the function continues in the folder of a killed run; other stages start in an empty one."""
 
-    apart: tuple[str, ...] = ()
+    excluded_from_digest: tuple[str, ...] = ()
     """Folders of the output that its digest leaves out."""
 
     learns_from: tuple[str, ...] = ()
@@ -94,7 +94,7 @@ class StageDeclaration:
         """Return the part that a run records, so that later code explains the run by its own declaration."""
         recorded = {
             "inputs": list(self.inputs),
-            "resumes": self.resumes,
+            "resumes": self.resumable,
             "learns_from": list(self.learns_from),
             "measures_on": {part: list(kinds) for part, kinds in self.measures_on.items()},
             "metrics_from": list(self.metrics_from),
@@ -106,7 +106,7 @@ class StageDeclaration:
         """Return a declaration with the recorded fields; the other fields have their defaults."""
         return cls(
             inputs=tuple(recorded.get("inputs", ())),
-            resumes=bool(recorded.get("resumes", False)),
+            resumable=bool(recorded.get("resumes", False)),
             learns_from=tuple(recorded.get("learns_from", ())),
             measures_on={part: tuple(kinds) for part, kinds in recorded.get("measures_on", {}).items()},
             metrics_from=tuple(recorded.get("metrics_from", ())),
@@ -143,7 +143,7 @@ def inheriting_stages(declared: Mapping[str, StageDeclaration], kind: str) -> se
     """Return the trainings that start from, or are guided by, a model that was fitted to rows of a kind."""
     learned = learning_stages(declared, kind)
     # Trainings are the stages that resume from checkpoints; the other stages leave no model.
-    trainings = {name: found for name, found in declared.items() if found.resumes}
+    trainings = {name: found for name, found in declared.items() if found.resumable}
     reached: set[str] = set()
     further = learned & trainings.keys()
     while further:

@@ -57,33 +57,33 @@ from tasks.project.paths import ARTIFACTS
 if TYPE_CHECKING:
     from tasks.engine.remote_cache import Store
 
-SURROUNDINGS = ("seed", "device", "processes")
+CONTEXT_PARAMETERS = ("seed", "device", "processes")
 # Errors of a faulty disk, or of a network file system that lost its server.
-BROKEN = (errno.EIO, errno.ESTALE, errno.EREMOTEIO, errno.ENOTCONN, errno.ETIMEDOUT)
-_CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
+DISK_FAULTS = (errno.EIO, errno.ESTALE, errno.EREMOTEIO, errno.ENOTCONN, errno.ETIMEDOUT)
+_WRITE_DENIED = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 @dataclass(frozen=True)
 class StageContext:
-    """The settings that a run gives every stage; `spread`, `store` and `processes` are in no cache key.
+    """The settings that a run gives every stage; `parallel_map`, `store` and `processes` are in no cache key.
 
     Attributes:
         root: The project's folder.
         seed: The seed of all random numbers.
         device: "cpu" or "cuda", with or without an index.
         processes: The number of processes that train.
-        spread: Maps work over many shards.
+        parallel_map: Maps work over many shards.
         store: The outputs shared with other hosts; None shares nothing.
-        described: The kind of device of another host, used for the keys of outputs made there.
+        device_description: The kind of device of another host, used for the keys of outputs made there.
     """
 
     root: Path
     seed: int = 0
     device: str = "cpu"
     processes: int = 1
-    spread: ParallelMap = serial_map
+    parallel_map: ParallelMap = serial_map
     store: Store | None = None
-    described: str = ""
+    device_description: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,27 +92,27 @@ class Stage:
 
     name: str
     function: Callable[..., dict[str, Any]]
-    declares: StageDeclaration
+    declaration: StageDeclaration
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """Names of the stages whose folders the function takes."""
-        return self.declares.inputs
+        return self.declaration.inputs
 
     def __call__(self, *arguments: Any, **named: Any) -> dict[str, Any]:
         return self.function(*arguments, **named)
 
-    def asks_for(self, name: str) -> bool:
+    def has_parameter(self, name: str) -> bool:
         """Return whether the function has a parameter of that name."""
         return name in inspect.signature(self.function).parameters
 
-    def holds(self, context: StageContext) -> tuple[str, int]:
+    def required_devices(self, context: StageContext) -> tuple[str, int]:
         """Return the kind of device that the stage holds, "cpu" or "cuda", and the number of them.
 
         On a CPU, the number is that of processes.
         """
-        kind = context.device.partition(":")[0] if self.asks_for("device") else "cpu"
-        return kind, context.processes if self.asks_for("processes") else 1
+        kind = context.device.partition(":")[0] if self.has_parameter("device") else "cpu"
+        return kind, context.processes if self.has_parameter("processes") else 1
 
     def key(self, parameters: Any, inputs: Mapping[str, StageOutput], context: StageContext) -> str:
         """Return the cache key, which decides between making and reusing an output."""
@@ -121,12 +121,12 @@ class Stage:
     def _digest_key(
         self, parameters: Any, inputs: Mapping[str, StageOutput], asked: Mapping[str, Any]
     ) -> str:
-        digests = {name: self._read_of(inputs[name]) for name in self.inputs if name in inputs}
+        digests = {name: self._input_digest(inputs[name]) for name in self.inputs if name in inputs}
         return stage_key(self.name, self.function, parameters, digests, asked)
 
-    def _read_of(self, reference: StageOutput) -> str:
+    def _input_digest(self, reference: StageOutput) -> str:
         """Return the digest of what this stage reads of an input: all of it, or the folders that it names."""
-        if reference.stage not in self.declares.reads:
+        if reference.stage not in self.declaration.input_patterns:
             return reference.digest
         manifest = read_manifest(Path(reference.path))
         if manifest is None:
@@ -136,20 +136,22 @@ class Stage:
         # Manifests of older versions of chatmill lack the checksums of single files; their outputs are still
         # valid.
         sums = manifest.get("sums") or folder_sums(Path(reference.path), without=(MANIFEST,))
-        patterns = self.declares.reads[reference.stage]
+        patterns = self.declaration.input_patterns[reference.stage]
         return sums_digest({name: found for name, found in sums.items() if _matches_patterns(name, patterns)})
 
     def _requested_context(self, parameters: Any, context: StageContext) -> dict[str, Any]:
         """Return the settings of the context that enter the cache key."""
         from model.training.distributed import describe_device
 
-        asked: dict[str, Any] = {name: getattr(context, name) for name in SURROUNDINGS if self.asks_for(name)}
+        asked: dict[str, Any] = {
+            name: getattr(context, name) for name in CONTEXT_PARAMETERS if self.has_parameter(name)
+        }
         if "device" in asked:
-            asked["device"] = context.described or describe_device(context.device)
+            asked["device"] = context.device_description or describe_device(context.device)
         # How many processes share the work does not change what comes out (law 5).
         asked.pop("processes", None)
-        if self.declares.outside is not None:
-            asked["outside"] = self.declares.outside(parameters, context.root)
+        if self.declaration.external_inputs is not None:
+            asked["outside"] = self.declaration.external_inputs(parameters, context.root)
         return asked
 
     def find_output(
@@ -196,9 +198,12 @@ class Stage:
             known = usable_output(self.name, folder, context.root, on_event) or _fetch_to_folder(
                 self.name, key, folder, context, on_event
             )
-            if known and (self.declares.stands is None or self.declares.stands(folder, context.root)):
+            if known and (
+                self.declaration.output_is_current is None
+                or self.declaration.output_is_current(folder, context.root)
+            ):
                 return make_reference(folder, known, reused=True)
-            if part.exists() and not self.declares.resumes:
+            if part.exists() and not self.declaration.resumable:
                 shutil.rmtree(part)
             part.mkdir(parents=True, exist_ok=True)
             # A manifest in an incomplete folder would make the next run take the folder for a finished
@@ -212,7 +217,9 @@ class Stage:
                 self._hold_device(context, on_event),
             ):
                 began = time.monotonic()
-                meter = ResourceMeter(part, *self.holds(context), on_event, run, self.declares.resumes)
+                meter = ResourceMeter(
+                    part, *self.required_devices(context), on_event, run, self.declaration.resumable
+                )
                 imported: dict[str, str] = {}
 
                 def listen(event: Event) -> None:
@@ -233,12 +240,16 @@ class Stage:
                 "seconds": round(time.monotonic() - began, 3),
                 "cost": plain_cost(meter.cost),
                 "metrics": metrics,
-                "digest": output_digest(sums, self.declares.apart),
-                **({"apart": list(self.declares.apart)} if self.declares.apart else {}),
+                "digest": output_digest(sums, self.declaration.excluded_from_digest),
+                **(
+                    {"apart": list(self.declaration.excluded_from_digest)}
+                    if self.declaration.excluded_from_digest
+                    else {}
+                ),
                 "files": file_sizes(part, without=traces),
                 "sums": sums,
                 "run": run,
-                "declaration": self.declares.to_json(),
+                "declaration": self.declaration.to_json(),
             }
             write_manifest(part, manifest)
             # Only now: a run that is killed before this line resumes from these files.
@@ -286,7 +297,7 @@ class Stage:
                 name: {
                     "key": inputs[name].key,
                     "digest": inputs[name].digest,
-                    "read": self._read_of(inputs[name]),
+                    "read": self._input_digest(inputs[name]),
                 }
                 for name in self.inputs
                 if name in inputs
@@ -301,7 +312,7 @@ class Stage:
 
     def _resume_files(self) -> tuple[str, ...]:
         """Return the names of files in the output that only serve resumption."""
-        if not self.declares.resumes:
+        if not self.declaration.resumable:
             return ()
         from model.training.trainer import TRACES
 
@@ -315,12 +326,12 @@ class Stage:
         given: dict[str, Any] = {
             name: Path(inputs[name].path) if name in inputs else None for name in self.inputs
         }
-        for name in ("root", "spread", *SURROUNDINGS):
-            if self.asks_for(name):
+        for name in ("root", "parallel_map", *CONTEXT_PARAMETERS):
+            if self.has_parameter(name):
                 given[name] = getattr(context, name)
         _remove_paths([view])
         try:
-            for name, patterns in self.declares.reads.items():
+            for name, patterns in self.declaration.input_patterns.items():
                 if given[name] is not None:
                     given[name] = _make_view(given[name], patterns, view / name)
             yield given
@@ -329,30 +340,34 @@ class Stage:
 
     def _hold_device(self, context: StageContext, on_event: EventCallback) -> AbstractContextManager[None]:
         """Return a context that holds the device, if the stage asks for it; other stages wait meanwhile."""
-        if not self.asks_for("device"):
+        if not self.has_parameter("device"):
             return nullcontext()
-        return device_lock.hold_devices(context.device, self.holds(context)[1], context.root, on_event)
+        return device_lock.hold_devices(
+            context.device, self.required_devices(context)[1], context.root, on_event
+        )
 
     @contextmanager
     def _free_space(self, part: Path) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            if error.errno in _CLOSED and Path(error.filename or part).is_relative_to(part.parent.parent):
+            if error.errno in _WRITE_DENIED and Path(error.filename or part).is_relative_to(
+                part.parent.parent
+            ):
                 advice = "make it writable and run again: finished outputs are kept"
                 raise file_error(error.filename or part.parent, "cannot be written", error, advice) from error
-            if error.errno in BROKEN:
+            if error.errno in DISK_FAULTS:
                 advice = "check the disk and run again: finished outputs are kept"
                 place = error.filename or part.parent
                 raise file_error(place, "cannot be read or written", error, advice) from error
             if error.errno not in FULL:
                 raise
-            if not self.declares.resumes:
+            if not self.declaration.resumable:
                 shutil.rmtree(part, ignore_errors=True)
             raise UserError(
                 f"the disk of {error.filename or part.parent} is full; free disk space and run again: "
                 f"finished stages are kept, and {self.name} "
-                f"{'resumes from its last checkpoint' if self.declares.resumes else 'starts over'}"
+                f"{'resumes from its last checkpoint' if self.declaration.resumable else 'starts over'}"
             ) from error
 
 

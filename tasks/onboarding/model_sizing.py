@@ -427,7 +427,7 @@ def _plan_evaluation(
 
 
 def _time_share(stage: str) -> float:
-    return load_stages()[stage].declares.time_share
+    return load_stages()[stage].declaration.time_share
 
 
 def length_quantile(lengths: Sequence[int], share: float) -> int:

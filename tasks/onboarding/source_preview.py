@@ -92,7 +92,7 @@ def dry_run(
     checks: ValidateParameters,
     root: Path,
     on_event: EventCallback,
-    spread: ParallelMap = serial_map,
+    parallel_map: ParallelMap = serial_map,
 ) -> Iterator[DryRun]:
     """Run ingestion and validation in a temporary folder, without changes to the project.
 
@@ -102,10 +102,10 @@ def dry_run(
     with tempfile.TemporaryDirectory(prefix="chatmill-") as name:
         folder = Path(name)
         if parameters.pinned_version:
-            yield _check_version(parameters, checks, root, folder, on_event, spread)
+            yield _check_version(parameters, checks, root, folder, on_event, parallel_map)
             return
         sources = tuple(preview_source(source, parameters, root) for source in parameters.sources)
-        yield _check_sources(parameters, sources, checks, root, folder, on_event, spread)
+        yield _check_sources(parameters, sources, checks, root, folder, on_event, parallel_map)
 
 
 def preview_source(source: Source, parameters: DataParameters, root: Path) -> SourcePreview:
@@ -132,7 +132,7 @@ def _check_sources(
     root: Path,
     folder: Path,
     on_event: EventCallback,
-    spread: ParallelMap,
+    parallel_map: ParallelMap,
 ) -> DryRun:
     found = DryRun(sources, folder)
     # Sources that would be fetched are left out, so the counts cover only the others.
@@ -146,12 +146,12 @@ def _check_sources(
     try:
         versions.check_data(root)
         check_readmitted(root, withdrawn, parameters.readmit)
-        rows = make_rows(known, root, folder / "ingest", on_event, spread, withdrawn, read)
+        rows = make_rows(known, root, folder / "ingest", on_event, parallel_map, withdrawn, read)
     except UserError as error:
         return replace(found, stop=error, sources=_with_faults(found.sources, known, root, folder, read))
     # A dry run makes no version, so there is no hash to compare with.
     now = {"md5": "", "meta": describe_version(parameters, {"digest": ""}, rows, withdrawn)}
-    return _check_rows(replace(found, rows=rows), checks, now, root, on_event, spread)
+    return _check_rows(replace(found, rows=rows), checks, now, root, on_event, parallel_map)
 
 
 def _check_rows(
@@ -160,13 +160,13 @@ def _check_rows(
     now: Mapping[str, Any],
     root: Path,
     on_event: EventCallback,
-    spread: ParallelMap,
+    parallel_map: ParallelMap,
 ) -> DryRun:
     # Counts of a part of the sources cannot be compared with those of the last version.
     before = accepted_rows(checks, root, now) if found.whole else {}
     try:
         findings, stops = check_rows(
-            checks, found.folder / "ingest", found.good_rows, on_event, root, spread, before
+            checks, found.folder / "ingest", found.good_rows, on_event, root, parallel_map, before
         )
     except UserError as error:
         return replace(found, stop=error)
@@ -199,7 +199,7 @@ def _check_version(
     root: Path,
     folder: Path,
     on_event: EventCallback,
-    spread: ParallelMap,
+    parallel_map: ParallelMap,
 ) -> DryRun:
     """Validate the rows of a version that replaces the sources, if data/ holds it."""
     known = read_pointer(root)
@@ -226,7 +226,7 @@ def _check_version(
     # A link instead of a copy: the rows may be many gigabytes, and validation only reads them.
     (folder / "ingest" / "rows").symlink_to((root / "data").resolve(), target_is_directory=True)
     rows = Rows(dict(known["meta"].get("rows") or {}), {}, {})
-    return _check_rows(replace(found, rows=rows), checks, known, root, on_event, spread)
+    return _check_rows(replace(found, rows=rows), checks, known, root, on_event, parallel_map)
 
 
 def check_later_stages(
@@ -236,7 +236,7 @@ def check_later_stages(
     asked: Trainings,
     root: Path,
     on_event: EventCallback,
-    spread: ParallelMap = serial_map,
+    parallel_map: ParallelMap = serial_map,
 ) -> tuple[str, ...]:
     """Split the good rows of an open dry run, and check that they are enough for every training.
 
@@ -252,13 +252,13 @@ def check_later_stages(
     parts, encoder = found.folder / "split", found.folder / "tokenizer"
     for folder in (parts, encoder):
         folder.mkdir()
-    split(parameters, validate=found.good_rows, out=parts, on_event=on_event, spread=spread)
+    split(parameters, validate=found.good_rows, out=parts, on_event=on_event, parallel_map=parallel_map)
     size = sum(path.stat().st_size for path in list_shards(parts / "train" / "text"))
     if size > LARGE and not tokens.base_model:
         learned = [path for kind in ("text", "pairs") for path in list_shards(parts / "train" / kind)]
         train_tokenizer(sample_texts(learned, _SAMPLE), tokens.vocab_size).save(encoder)
     else:
-        tokenizer(tokens, split=parts, out=encoder, on_event=on_event, root=root, spread=spread)
+        tokenizer(tokens, split=parts, out=encoder, on_event=on_event, root=root, parallel_map=parallel_map)
     return check_trainings(asked, parts, encoder)
 
 

@@ -35,7 +35,7 @@ class Made:
     manifest: Mapping[str, Any] | None = None
 
     @property
-    def declares(self) -> StageDeclaration:
+    def declaration(self) -> StageDeclaration:
         """The stage's present declaration, since the tolerances are those of the code that judges."""
         return read_declaration(self.stage, None)
 
@@ -172,7 +172,7 @@ def _judge_stage(
 def _same_rows(before: Made, now: Made) -> bool:
     """Return whether a stage of the data has the same rows, by checksums or else by DVC's hash."""
     # The places of rows differ if a version of the data replaced its sources.
-    places = before.declares.origin_files
+    places = before.declaration.origin_files
     if not places:
         return False
     sums = [_file_sums(made) for made in (before, now)]
@@ -216,9 +216,9 @@ def _differing_metrics(before: Made, now: Made, repeated: Sequence[Made]) -> lis
             # The prediction interval for one more value of a normal distribution: t · s · √(1 + 1/n).
             half = _t_quantile(len(values) - 1) * spread * math.sqrt(1 + 1 / len(values))
             found.append(Figure(name, old, new, mean(values), half, len(values)))
-        elif not before.declares.resumes or name not in LAST_STEP:
+        elif not before.declaration.resumable or name not in LAST_STEP:
             about = float(before.figures[name])
-            tolerance = find_tolerance(before.declares.tolerances, name)
+            tolerance = find_tolerance(before.declaration.tolerances, name)
             found.append(Figure(name, old, new, about, tolerance.bound(about) if tolerance else 0.0, 0))
     return found
 

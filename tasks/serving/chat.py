@@ -41,7 +41,7 @@ def is_champion(name: str) -> bool:
 
 def _model_stages() -> dict[str, str]:
     """Return the stages that make models by the models' names for users, in pipeline order."""
-    declared = {name: stage.declares for name, stage in load_stages().items()}
+    declared = {name: stage.declaration for name, stage in load_stages().items()}
     return {declared[name].model: name for name in sort_stages(declared) if declared[name].model}
 
 

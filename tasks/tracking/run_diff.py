@@ -56,12 +56,12 @@ def is_speed(figure: str) -> bool:
     return figure.startswith((*SPEED, "cost/")) or figure.endswith((*SPEED, "_per_second", "_bytes_peak"))
 
 
-def tells_of(declares: StageDeclaration, figure: str) -> str:
+def tells_of(declaration: StageDeclaration, figure: str) -> str:
     """Return what a stage's metric depends on: the model, a training's last step only, or the machine."""
     if is_speed(figure):
         return MACHINE
     # Stages that resume from checkpoints are the trainings.
-    return LAST if declares.resumes and figure in LAST_STEP else MODEL
+    return LAST if declaration.resumable and figure in LAST_STEP else MODEL
 
 
 def is_apart(row: Difference, what: str) -> bool:

@@ -89,7 +89,7 @@ class Tracker:
         self.experiment = str(found.experiment_id)
         self.registry = self.registry_of(product_named(product))
         self.run = self.stage = self.name = ""
-        self.declares = StageDeclaration()
+        self.declaration = StageDeclaration()
         self.tags: dict[str, str] = {}
         self.sender = MetricQueue(self.client)
 
@@ -256,7 +256,7 @@ class Tracker:
         parameters: Any,
         parents: list[str],
         holds: tuple[str, int] = ("cpu", 1),
-        declares: StageDeclaration | None = None,
+        declaration: StageDeclaration | None = None,
     ) -> Iterator[str]:
         """Open a stage's run while the context lasts, and yield its id.
 
@@ -267,9 +267,9 @@ class Tracker:
             parameters: The stage's parameters, a dataclass or a mapping.
             parents: Ids of the runs that made the inputs.
             holds: The kind of device that the stage holds, and the number of devices.
-            declares: The stage's declaration; None means that of chatmill's stage of this name.
+            declaration: The stage's declaration; None means that of chatmill's stage of this name.
         """
-        self.declares = declares or read_declaration(name, None)
+        self.declaration = declaration or read_declaration(name, None)
         tags = {
             **self.tags,
             "mlflow.parentRunId": self.run,
@@ -380,12 +380,12 @@ class Tracker:
             "key": reference.key,
             "holder": holder,
             "data": data_hash,
-            "declaration": self.declares.to_json(),
+            "declaration": self.declaration.to_json(),
         }
         self.client.set_tag(self.run, f"{COST_TAG}{reference.stage}", json.dumps(told))
 
     def _keep_files(self, folder: Path) -> None:
-        for name in (MANIFEST, *self.declares.artifacts, CURVES):
+        for name in (MANIFEST, *self.declaration.artifacts, CURVES):
             if (folder / name).exists():
                 self.client.log_artifact(self.stage, str(folder / name))
         if (folder / CURVES).exists():

@@ -146,7 +146,7 @@ def call_plainly(preset: Preset, root: Path, only: str = "") -> dict[str, float]
             "processes": preset.num_processes,
         }  # fmt: skip
         for stage, parameters in chain:
-            given = {name: value for name, value in around.items() if stage.asks_for(name)}
+            given = {name: value for name, value in around.items() if stage.has_parameter(name)}
             # A first run has no champion.
             inputs = {name: made / name if (made / name).exists() else None for name in stage.inputs}
             (made / stage.name).mkdir(parents=True)

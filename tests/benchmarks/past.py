@@ -114,8 +114,8 @@ def _recorded(
         holders.get(stage["name"], ""), found["cost"],
     )  # fmt: skip
     parents = [holders[name] for name in found["inputs"]] if holders else []
-    declares = load_stages()[stage["name"]].declares
-    with tracker.open_stage(stage["name"], found["parameters"], parents, declares=declares):
+    declaration = load_stages()[stage["name"]].declaration
+    with tracker.open_stage(stage["name"], found["parameters"], parents, declaration=declaration):
         if not reference.reused:
             for event in _curves(Path(stage["folder"])):
                 tracker.log_event(event)

@@ -38,7 +38,7 @@ class LongestParameters:
 
 @stage(
     inputs=("split",),
-    reads={"split": ("*/text",)},
+    input_patterns={"split": ("*/text",)},
     learns_from=("text",),
     artifacts=("longest.txt",),
     headline=named_metrics(("longest", "characters in the longest text")),

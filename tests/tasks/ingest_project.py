@@ -26,7 +26,7 @@ def run(
     root: Path,
     parameters: DataParameters | None = None,
     said: list[str] | None = None,
-    spread: ParallelMap = serial_map,
+    parallel_map: ParallelMap = serial_map,
 ) -> dict[str, Any]:
     """Run ingestion and return its metrics."""
 
@@ -36,7 +36,9 @@ def run(
 
     out = root / "out"
     shutil.rmtree(out, ignore_errors=True)
-    return ingest(parameters or DataParameters((OWN,)), out=out, on_event=on_event, root=root, spread=spread)
+    return ingest(
+        parameters or DataParameters((OWN,)), out=out, on_event=on_event, root=root, parallel_map=parallel_map
+    )
 
 
 def first(root: Path) -> Path:

@@ -218,8 +218,8 @@ def test_ingest_parallelism_and_run_size_do_not_matter(root: Path, monkeypatch: 
     assert sources == {"some", "all"}
     for count in (1, 2):
         shutil.rmtree(root / "data")
-        with process_pool(count, patience=0.0) as spread:
-            assert run(root, parameters, spread=spread) == figures
+        with process_pool(count, patience=0.0) as parallel_map:
+            assert run(root, parameters, parallel_map=parallel_map) == figures
         assert everything(root / "out") == whole
     for bytes_of_a_run in (1, 5_000, 50_000):
         shutil.rmtree(root / "data")
@@ -276,7 +276,7 @@ def test_ingest_interrupted_at_any_item_keeps_data(root: Path) -> None:
     write(root, {"text": "three"}, name="b")
     for last in range(5):
         with pytest.raises(KeyboardInterrupt):
-            run(root, spread=ends_after(last))
+            run(root, parallel_map=ends_after(last))
         assert everything(root / "data") == before
         assert not (root / "data.part").exists()
     assert run(root)["text"] == 3
@@ -286,14 +286,14 @@ def ends_after(count: int) -> ParallelMap:
     """Return a map that raises KeyboardInterrupt after `count` items."""
     left = [count]
 
-    def spread(function: Any, items: Any) -> Any:
+    def parallel_map(function: Any, items: Any) -> Any:
         for item in items:
             if not left[0]:
                 raise KeyboardInterrupt
             left[0] -= 1
             yield function(item)
 
-    return spread
+    return parallel_map
 
 
 def test_ingest_data_without_shards_is_replaced(root: Path) -> None:
@@ -312,18 +312,18 @@ def test_ingest_broken_pointer_is_refused(root: Path) -> None:
         run(root)
 
 
-def votes(root: Path, *lines: dict[str, Any], spread: ParallelMap = serial_map) -> dict[str, list[Any]]:
+def votes(root: Path, *lines: dict[str, Any], parallel_map: ParallelMap = serial_map) -> dict[str, list[Any]]:
     """Return the labels after ingestion of rows from two files."""
     write(root, *lines[::2], name="a")
     write(root, *lines[1::2], name="b")
-    run(root, spread=spread)
+    run(root, parallel_map=parallel_map)
     return {kind: read_rows(root / "data" / kind, kind) for kind in ("comparisons", "ratings")}
 
 
-@pytest.mark.parametrize("spread", [serial_map, process_pool(2)])
-def test_ingest_anonymous_votes_keep_majority(tmp_path: Path, spread: ParallelMap) -> None:
+@pytest.mark.parametrize("parallel_map", [serial_map, process_pool(2)])
+def test_ingest_anonymous_votes_keep_majority(tmp_path: Path, parallel_map: ParallelMap) -> None:
     asked = {"prompt": "Which?", "a": "One.", "b": "Two."}
-    found = votes(tmp_path, *({**asked, "choice": choice} for choice in "aabaa"), spread=spread)[
+    found = votes(tmp_path, *({**asked, "choice": choice} for choice in "aabaa"), parallel_map=parallel_map)[
         "comparisons"
     ]
     assert sorted(row.choice for row in found) == ["a", "a", "a", "a", "b"]
@@ -356,9 +356,9 @@ def test_ingest_repeated_label_of_person_counts_once(tmp_path: Path) -> None:
     assert found.annotators == ["3"]
 
 
-@pytest.mark.parametrize("spread", [serial_map, process_pool])
+@pytest.mark.parametrize("parallel_map", [serial_map, process_pool])
 def test_ingest_repeated_rows_are_counted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spread: Any
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parallel_map: Any
 ) -> None:
     monkeypatch.setattr(external_sort, "RUN_BYTES", 300)
     vote = {"prompt": "Which?", "a": "An oak.", "b": "A fir.", "choice": "a"}
@@ -367,11 +367,11 @@ def test_ingest_repeated_rows_are_counted(
     write(tmp_path, *[{"prompt": "a", "completion": "b"}] * 2, {"text": "one"}, name="b")
     write(tmp_path, {"prompt": "a", "completion": "b"}, {"text": "two"}, *[rating] * 2, name="c")
     said: list[str] = []
-    if spread is serial_map:
+    if parallel_map is serial_map:
         figures = run(tmp_path, said=said)
     else:
         with process_pool(2) as over:
-            figures = run(tmp_path, said=said, spread=over)
+            figures = run(tmp_path, said=said, parallel_map=over)
     assert "duplicates of earlier rows, kept once: 3 text, 2 pairs, 1 comparisons, 1 ratings" in said
     assert [figures.get(f"repeated_{kind}") for kind in TYPES] == [3, 2, 1, 1]
     assert figures["comparisons"] == 3

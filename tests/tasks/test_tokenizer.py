@@ -35,7 +35,7 @@ def divided(root: Path, shards: int) -> Path:
     return root
 
 
-def made(root: Path, split: Path, spread: ParallelMap = serial_map, **given: Any) -> str:
+def made(root: Path, split: Path, parallel_map: ParallelMap = serial_map, **given: Any) -> str:
     out = root / "tokens"
     out.mkdir(parents=True)
     tokenizer(
@@ -44,7 +44,7 @@ def made(root: Path, split: Path, spread: ParallelMap = serial_map, **given: Any
         out=out,
         on_event=ignore_event,
         root=root,
-        spread=spread,
+        parallel_map=parallel_map,
     )
     return folder_digest(out)
 
@@ -54,10 +54,10 @@ def test_tokenizer_shards_and_processes_do_not_matter(tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "one" / "tokens").iterdir()} == {
         "tokenizer.json", "tokenizer_config.json", "tokens.json", "train.bin", "valid.bin", "test.bin",
     }  # fmt: skip
-    with process_pool(2, patience=0.0) as spread:
+    with process_pool(2, patience=0.0) as parallel_map:
         for count in (2, 8):
             split = divided(tmp_path / f"split-{count}", count)
-            assert made(tmp_path / str(count), split, spread) == wanted
+            assert made(tmp_path / str(count), split, parallel_map) == wanted
 
 
 def test_tokenizer_tokens_follow_texts_in_order(tmp_path: Path) -> None:

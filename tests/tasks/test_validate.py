@@ -134,13 +134,13 @@ def laid(root: Path, kind: str, shards: list[list[dict[str, Any]]]) -> Path:
 
 
 def sifted(
-    root: Path, kind: str, shards: list[list[dict[str, Any]]], spread: Any = serial_map, **settings: Any
+    root: Path, kind: str, shards: list[list[dict[str, Any]]], parallel_map: Any = serial_map, **settings: Any
 ) -> tuple[dict[str, str], list[dict[str, Any]]]:
     """Return the broken rule of each quarantined row by id, and the rows that are kept."""
     validate(
         ValidateParameters(**{"max_bad_fraction": 1.0, **settings}),
         ingest=laid(root, kind, shards), out=root / "out",
-        on_event=lambda event: None, root=root, spread=spread,
+        on_event=lambda event: None, root=root, parallel_map=parallel_map,
     )  # fmt: skip
     aside = list(read_shards(root / "out" / "quarantine" / kind))
     assert all(row["where"] == f"mine.jsonl, line {row['id']}" for row in aside)

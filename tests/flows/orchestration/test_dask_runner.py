@@ -38,15 +38,21 @@ def quiet(event: dict[str, Any]) -> None:
     pass
 
 
-def path_to_tokens(root: Path, out: Path, spread: ParallelMap) -> str:
+def path_to_tokens(root: Path, out: Path, parallel_map: ParallelMap) -> str:
     """Ingest, split and tokenise; return the digest of all files."""
     parameters = DataParameters(tuple(Source(name, "rows", files=f"{name}.jsonl") for name in "abc"))
-    make_rows(parameters, root, out / "good", quiet, spread)
+    make_rows(parameters, root, out / "good", quiet, parallel_map)
     (out / "tokens").mkdir()
-    split(SplitParameters(0.1, 0.1), validate=out / "good", out=out / "parts", on_event=quiet, spread=spread)
+    split(
+        SplitParameters(0.1, 0.1),
+        validate=out / "good",
+        out=out / "parts",
+        on_event=quiet,
+        parallel_map=parallel_map,
+    )
     tokenizer(
         TokenizerParameters(300), split=out / "parts", out=out / "tokens", on_event=quiet, root=root,
-        spread=spread,
+        parallel_map=parallel_map,
     )  # fmt: skip
     return folder_digest(out)
 
@@ -60,14 +66,14 @@ def test_dask_runner_two_workers_write_same_bytes_as_serial(prefect: None, tmp_p
 
     @flow(name="cluster", persist_result=False)
     def spread_out() -> tuple[str, set[int]]:
-        with DaskRunner("local", tmp_path / "scratch") as spread:
+        with DaskRunner("local", tmp_path / "scratch") as parallel_map:
             # A stage is a Prefect task whose closure holds the whole run and its cluster.
             @task(name="stage", persist_result=False)
             def stage() -> tuple[str, set[int]]:
-                workers = set(spread(process_of, range(12)))
+                workers = set(parallel_map(process_of, range(12)))
                 with pytest.raises(UserError, match=r"^row 3 is wrong$"):
-                    list(spread(refuse, range(9)))
-                return path_to_tokens(tmp_path, tmp_path / "there", spread), workers
+                    list(parallel_map(refuse, range(9)))
+                return path_to_tokens(tmp_path, tmp_path / "there", parallel_map), workers
 
             return stage()
 
@@ -79,8 +85,8 @@ def test_dask_runner_two_workers_write_same_bytes_as_serial(prefect: None, tmp_p
 def test_dask_runner_unreachable_scheduler_is_refused(prefect: None, tmp_path: Path) -> None:
     @flow(name="nowhere", persist_result=False)
     def nowhere() -> None:
-        with DaskRunner("tcp://127.0.0.1:9", tmp_path, seconds=1.0) as spread:
-            list(spread(process_of, [1]))
+        with DaskRunner("tcp://127.0.0.1:9", tmp_path, seconds=1.0) as parallel_map:
+            list(parallel_map(process_of, [1]))
 
     with pytest.raises(UserError, match=r"the Dask scheduler at tcp://127\.0\.0\.1:9 is unreachable"):
         nowhere()

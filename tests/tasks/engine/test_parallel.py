@@ -67,8 +67,8 @@ def wait(path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def cores() -> Any:
-    with process_pool(2, patience=0.0) as spread:
-        yield spread
+    with process_pool(2, patience=0.0) as parallel_map:
+        yield parallel_map
 
 
 def test_process_pool_results_keep_order(cores: ParallelMap) -> None:
@@ -83,21 +83,21 @@ def test_process_pool_processes_are_reused(cores: ParallelMap) -> None:
 
 def test_process_pool_little_work_stays_in_process() -> None:
     before = multiprocessing.active_children()
-    with process_pool(2) as spread:
-        assert set(spread(process_of, range(20))) == {os.getpid()}
+    with process_pool(2) as parallel_map:
+        assert set(parallel_map(process_of, range(20))) == {os.getpid()}
         assert multiprocessing.active_children() == before
 
 
 def test_process_pool_slow_work_starts_processes() -> None:
-    with process_pool(2, patience=0.2) as spread:
-        assert list(spread(late, range(4))) == [0, 1, 2, 3]
-        assert spread.pool is not None
+    with process_pool(2, patience=0.2) as parallel_map:
+        assert list(parallel_map(late, range(4))) == [0, 1, 2, 3]
+        assert parallel_map.pool is not None
 
 
 def test_process_pool_one_slow_item_starts_no_processes() -> None:
-    with process_pool(2, patience=0.2) as spread:
-        assert list(spread(late_at_first, range(4))) == [0, 1, 2, 3]
-        assert spread.pool is None
+    with process_pool(2, patience=0.2) as parallel_map:
+        assert list(parallel_map(late_at_first, range(4))) == [0, 1, 2, 3]
+        assert parallel_map.pool is None
 
 
 def test_process_pool_first_error_is_raised_unchanged(cores: ParallelMap) -> None:
@@ -113,8 +113,11 @@ def test_process_pool_first_error_is_raised_unchanged(cores: ParallelMap) -> Non
 
 
 def test_process_pool_killed_worker_is_one_error() -> None:
-    with process_pool(2, patience=0.0) as spread, pytest.raises(UserError, match=r"parallel\.workers lower"):
-        list(spread(die, [1, 2]))
+    with (
+        process_pool(2, patience=0.0) as parallel_map,
+        pytest.raises(UserError, match=r"parallel\.workers lower"),
+    ):
+        list(parallel_map(die, [1, 2]))
 
 
 def test_process_pool_items_are_handed_out_lazily(cores: ParallelMap, tmp_path: Path) -> None:
@@ -128,8 +131,8 @@ def test_process_pool_items_are_handed_out_lazily(cores: ParallelMap, tmp_path: 
 
 def test_process_pool_interrupted_work_ends(tmp_path: Path) -> None:
     before = set(multiprocessing.active_children())
-    with process_pool(2, patience=0.0) as spread:
-        results = spread(wait, [tmp_path / "a", tmp_path / "b"])
+    with process_pool(2, patience=0.0) as parallel_map:
+        results = parallel_map(wait, [tmp_path / "a", tmp_path / "b"])
         with pytest.raises(KeyboardInterrupt):
             interrupt_at(tmp_path / "a")
             next(results)

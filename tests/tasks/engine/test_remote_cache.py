@@ -25,7 +25,7 @@ class Words:
     words: tuple[str, ...] = ("a", "b")
 
 
-@stage(apart=("inner",))
+@stage(excluded_from_digest=("inner",))
 def write(parameters: Words, out: Path, on_event: EventCallback, device: str) -> dict[str, Any]:
     """Write files of words, two of them equal."""
     (out / "inner").mkdir()

@@ -88,11 +88,11 @@ def main():
     from tasks.engine.stage import StageContext
     made = [tasks.touch.touch.run([], {}, StageContext(Path.cwd()), lambda event: None)]
     Path("model/where.py").unlink()
-    with process_pool(2, patience=0.0) as spread:
-        spread_over = list(spread(here, [1, 2, 3, 4]))
+    with process_pool(2, patience=0.0) as parallel_map:
+        mapped = list(parallel_map(here, [1, 2, 3, 4]))
     trained = launch_training(train, {}, log=Path("log"))
     print(json.dumps({
-        "folder": str(snapshot.folder), "value": made[0].metrics["value"], "spread": spread_over,
+        "folder": str(snapshot.folder), "value": made[0].metrics["value"], "mapped": mapped,
         "trained": trained, "records": tasks.data.records.__file__, "root": str(tasks.engine.cache_key.ROOT),
         "code": [snapshot.code.commit, snapshot.code.diff],
     }))
@@ -105,8 +105,8 @@ if __name__ == "__main__":
     assert found["folder"].startswith(folder) and found["root"] == found["folder"]
     assert found["records"].startswith(folder)
     assert found["value"] == 1 and found["trained"]["value"] == 1
-    assert [entry[:2] for entry in found["spread"]] == [[1, 1], [2, 1], [3, 1], [4, 1]]
-    assert all(entry[2].startswith(folder) for entry in found["spread"])
+    assert [entry[:2] for entry in found["mapped"]] == [[1, 1], [2, 1], [3, 1], [4, 1]]
+    assert all(entry[2].startswith(folder) for entry in found["mapped"])
     assert all(path.startswith(folder) for path in found["trained"]["files"])
     assert found["trained"]["path"][0].startswith(folder)
     assert found["code"] == ["", ""]

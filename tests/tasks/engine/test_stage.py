@@ -60,7 +60,7 @@ def divide(parameters: Words, out: Path, on_event):
     return {}
 
 
-@stage(inputs=("divide",), reads={"divide": ("*/words",)})
+@stage(inputs=("divide",), input_patterns={"divide": ("*/words",)})
 def look(parameters: Words, divide: Path, out: Path, on_event):
     """List the files of the input that are visible."""
     seen = sorted(path.relative_to(divide).as_posix() for path in divide.glob("*/*/*"))
@@ -68,7 +68,7 @@ def look(parameters: Words, divide: Path, out: Path, on_event):
     return {}
 
 
-@stage(resumes=True)
+@stage(resumable=True)
 def climb(parameters: Words, out: Path, on_event):
     """Resume from the step at which the process was killed."""
     for step in range(1, 4):
@@ -79,7 +79,7 @@ def climb(parameters: Words, out: Path, on_event):
     return {"steps": 3}
 
 
-@stage(stands=lambda folder, root: (root / "data").exists())
+@stage(output_is_current=lambda folder, root: (root / "data").exists())
 def publish(parameters: Words, out: Path, on_event, root: Path):
     """Write outside the output folder too."""
     (root / "data").write_text("rows")
@@ -96,9 +96,9 @@ def fill(parameters: Words, out: Path, on_event):
 
 
 @stage()
-def share(parameters: Words, out: Path, on_event, spread):
+def share(parameters: Words, out: Path, on_event, parallel_map):
     """Map a function over items."""
-    return {"squares": list(spread(abs, [-1, -2]))}
+    return {"squares": list(parallel_map(abs, [-1, -2]))}
 
 
 def made(root: Path) -> int:
@@ -217,10 +217,10 @@ def test_stage_run_full_disk_is_one_error_and_leaves_nothing(tmp_path):
     assert read_manifest(Path(kept.path))
 
 
-def test_stage_run_spread_is_no_part_of_key(tmp_path):
+def test_stage_run_parallel_map_is_no_part_of_key(tmp_path):
     first = share.run(Words(), {}, StageContext(tmp_path), ignore_event)
-    with process_pool(2) as spread:
-        second = share.run(Words(), {}, StageContext(tmp_path, spread=spread), ignore_event)
+    with process_pool(2) as parallel_map:
+        second = share.run(Words(), {}, StageContext(tmp_path, parallel_map=parallel_map), ignore_event)
     assert second.reused and first.metrics == {"squares": [1, 2]}
 
 

@@ -27,7 +27,7 @@ def write(parameters: Words, out: Path, on_event):
     return {}
 
 
-@stage(inputs=("write",), outside=lambda parameters, root: (root / "source").read_text())
+@stage(inputs=("write",), external_inputs=lambda parameters, root: (root / "source").read_text())
 def count(parameters: Words, write: Path, out: Path, on_event, seed: int):
     """Count the words; an outside file is a part of the key."""
     (out / "count").write_text(str(len((write / "words.txt").read_text().split())))

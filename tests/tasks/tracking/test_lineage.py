@@ -195,7 +195,7 @@ def test_run_differences_other_held_out_rows_are_marked():
         "pretrain": {"bits_per_byte": 1.0, "loss": 2.5},
         "ingest": {"rows": 6.0},
     }
-    declared = {name: load_stages()[name].declares for name in figures}
+    declared = {name: load_stages()[name].declaration for name in figures}
     one = Facts("a", {}, figures=figures, held_out=held(23, "a"), declared=declared)
     two = Facts("b", {}, figures=later, held_out=held(16, "b"), declared=declared)
     found = {(row.kind, row.stage, row.name): row for row in run_differences(one, two)}
@@ -219,4 +219,4 @@ def test_tells_of_last_step_and_machine_metrics_are_apart():
         ("rlhf", "policy_loss", LAST), ("sft", "gradient_norm", LAST), ("sft", "cost/memory", MACHINE),
         ("sft", "valid_loss", MODEL), ("evaluate", "loss", MODEL), ("evaluate", "tokens_per_second", MACHINE),
     ):  # fmt: skip
-        assert tells_of(load_stages()[made].declares, name) == tells
+        assert tells_of(load_stages()[made].declaration, name) == tells
