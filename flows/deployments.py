@@ -235,7 +235,7 @@ def _is_same_preset(one: dict[str, Any], other: dict[str, Any]) -> bool:
 def _find_handling_run(preset: Preset, data_hash: str) -> str:
     """Return the preset's last complete run in MLflow if it read this version of the data and its good rows.
 
-    Admitted rows change the good rows of a version, so the version alone is not enough.
+    Released rows change the good rows of a version, so the version alone is not enough.
     """
     from flows.orchestration.tracker import open_tracker
 

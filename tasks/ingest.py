@@ -304,14 +304,14 @@ def make_rows(
     parts = list(plan_parsing(parameters, root, runs, on_event, withdrawn or Withdrawn(), read))
     sizes = dict.fromkeys((*TYPES, CLAIMS), 0)
     found = [0] * len(parameters.sources)
-    gone, lessened = dict.fromkeys(TYPES, 0), 0
+    gone, reduced = dict.fromkeys(TYPES, 0), 0
     whole = dict.fromkeys(TYPES, 0)
     tallies = [SkipCounts() for _ in parameters.sources]
     parsed = parallel_map(sort_part, parts)
     for part in report_pace(parsed, len(parts), on_event, lambda part: (part.rows, sum(part.sizes.values()))):
         found[part.source_index] += part.rows
         tallies[part.source_index].add(part.tally)
-        lessened += part.lessened
+        reduced += part.reduced
         for kind, size in part.sizes.items():
             sizes[kind] += size
         for kind, count in part.gone.items():
@@ -345,7 +345,7 @@ def make_rows(
             join_shards(out / name / kind, shard_count(written[kind]))
     again = drop_repeated_labels(out)
     left_out = {kind: count for kind, count in gone.items() if count}
-    if said := _left_out(left_out, lessened):
+    if said := _left_out(left_out, reduced):
         on_event(Message(f"{said}, as {WITHDRAWN} withdraws them"))
     repeats = {kind: count - counts[kind] for kind, count in whole.items() if count > counts[kind]}
     if repeats:
@@ -364,9 +364,9 @@ def _counted(rows: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} {kind}" for kind, count in rows.items())
 
 
-def _left_out(gone: Mapping[str, int], lessened: int) -> str:
+def _left_out(gone: Mapping[str, int], reduced: int) -> str:
     parts = [f"{count:,} {kind}" for kind, count in gone.items()]
-    parts += [f"scores of {lessened:,} ratings"] if lessened else []
+    parts += [f"scores of {reduced:,} ratings"] if reduced else []
     return f"left out: {', '.join(parts)}" if parts else ""
 
 

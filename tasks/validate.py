@@ -8,7 +8,7 @@ import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -34,7 +34,7 @@ from tasks.validation.expectations import (
     check_totals,
     own_expectations,
 )
-from tasks.validation.quarantine import ADMITTED, read_admissions
+from tasks.validation.quarantine import RELEASES_FILE, read_releases
 from tasks.validation.shard_validation import (
     ShardCheckResult,
     ShardCheckTask,
@@ -85,8 +85,8 @@ class ValidateParameters:
     expectations: dict[str, tuple[dict[str, Any], ...]] = field(default_factory=dict)
     """Further expectations of Great Expectations, by kind of row."""
 
-    overrides_file: str = ADMITTED
-    """File of the rows that a person admitted although they break a rule."""
+    overrides_file: str = RELEASES_FILE
+    """File of the rows that a person released although they break a rule."""
 
     def __post_init__(self) -> None:
         shares = {
@@ -173,11 +173,11 @@ def _withdrawn_rows(meta: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _external_inputs(parameters: ValidateParameters, root: Path) -> list[Any]:
-    """Return what a verdict depends on besides the rows: accepted version, admissions, benchmarks."""
-    admitted = [asdict(admission) for admission in read_admissions(root, parameters.overrides_file).values()]
+    """Return what a verdict depends on besides the rows: accepted version, releases, benchmarks."""
+    released = [release.to_json() for release in read_releases(root, parameters.overrides_file).values()]
     return [
         accepted_rows(parameters, root),
-        admitted,
+        released,
         file_sums(_read_benchmarks(parameters, root), root),
     ]
 
@@ -232,7 +232,7 @@ def validate(
         total = sum(findings.total[kind, name] for name in findings.sources(kind))
         broken = {row.rule: (row.count, row.examples) for row in findings.table() if row.kind == kind}
         write_page(out / "data_docs" / f"{kind}.html", kind, suite, total, broken)
-    publish_findings(findings, read_admissions(root, parameters.overrides_file), out, root, on_event)
+    publish_findings(findings, read_releases(root, parameters.overrides_file), out, root, on_event)
     if stops:
         raise refusal_error(stops, findings)
     return findings.metrics()
@@ -256,7 +256,7 @@ def check_rows(
         ingest: Ingestion's output, with `rows` and `origins`.
         out: Gets `rows` and `quarantine`.
         on_event: The event callback.
-        root: The project's folder; its admissions and benchmarks are read.
+        root: The project's folder; its releases and benchmarks are read.
         parallel_map: The map over shards.
         before: Rows of each kind in the last accepted version, from `accepted_rows`.
 
@@ -320,7 +320,7 @@ def _check_tasks(
     parameters: ValidateParameters, ingest: Path, root: Path, work: Path
 ) -> list[ShardCheckTask]:
     """Return a check task for every shard, with all that it needs."""
-    admissions = read_admissions(root, parameters.overrides_file)
+    releases = read_releases(root, parameters.overrides_file)
     grams = work / "grams.npy" if parameters.decontaminate_against else None
     if grams:
         np.save(grams, contamination.grams_of(_read_benchmarks(parameters, root)))
@@ -329,7 +329,7 @@ def _check_tasks(
             kind, number, path, ingest / "origins" / kind / path.name, work,
             parameters.limits, parameters.allowed_scripts, parameters.pii,
             bool(parameters.near_duplicate_threshold),
-            parameters.expectations, grams, admissions,
+            parameters.expectations, grams, releases,
         )
         for kind in TYPES
         for number, path in enumerate(list_shards(ingest / "rows" / kind))

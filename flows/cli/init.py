@@ -133,7 +133,7 @@ def propose_preset(
         more = f"; {count - 1:,} more cannot be read either" if count > 1 else ""
         raise UserError(
             f"configs/{path.name} is written without {name}, which cannot be read: {dict(found.others)[name]}"
-            f"{more}; mend the file or move it out of {folder}, and run init again with --force. "
+            f"{more}; fix the file or move it out of {folder}, and run init again with --force. "
             f"`chatmill run --config configs/{path.name}` runs without it"
         )
     runs = f"`chatmill run --config configs/{path.name}` runs it"

@@ -178,7 +178,7 @@ def _show_withdrawals(
         if (annotator and each.annotator == annotator) or (row and each.id.startswith(row))
     ]
     for each in given:
-        yield f"withdrawn on {each.time[:10]} by {one_line(each.by)}: {one_line(each.why)}"
+        yield f"withdrawn on {each.time[:10]} by {one_line(each.author)}: {one_line(each.reason)}"
     if not given:
         return
     had = {version for each in found for version in each.versions}

@@ -1,4 +1,4 @@
-"""`chatmill quarantine`: list the rows that validation refused, and admit some of them."""
+"""`chatmill quarantine`: list the rows that validation refused, and release some of them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from flows.common.terminal import Console, escape_controls
 from model.errors import UserError
 
 if TYPE_CHECKING:
-    from tasks.validation.quarantine import Admission, QuarantinedRow, Total
+    from tasks.validation.quarantine import QuarantinedRow, Release, Total
 
 quarantine = typer.Typer(
     help="Show quarantined rows with their reasons, and release them.", no_args_is_help=True
 )
 Config = Annotated[
     Path | None,
-    typer.Option("--config", "-c", help="A preset, for its validate.overrides_file: where admissions stand."),
+    typer.Option("--config", "-c", help="A preset, for its validate.overrides_file: the file of releases."),
 ]
 _SHOWN = {"value": 80, "text": 200, "example": 48}
 
@@ -35,11 +35,11 @@ def list_(config: Config = None) -> None:
     """Count the rows by rule and source with the first row of each, and name who released rows."""
     from rich.table import Table
 
-    from tasks.validation.quarantine import read_admissions, summarize_quarantine
+    from tasks.validation.quarantine import read_releases, summarize_quarantine
 
     root, path = Path.cwd(), _overrides_file(config)
-    admitted = read_admissions(root, path)
-    totals = summarize_quarantine(root, admitted)
+    released = read_releases(root, path)
+    totals = summarize_quarantine(root, released)
     console = Console(highlight=False)
     if totals:
         table = Table(box=None, pad_edge=False)
@@ -49,21 +49,21 @@ def list_(config: Config = None) -> None:
             table.add_column(column, justify="right")
         table.add_column("for example", overflow="fold")
         for total in totals:
-            numbers = (f"{number:,}" if number else "" for number in (total.rows, total.admitted))
+            numbers = (f"{number:,}" if number else "" for number in (total.rows, total.released))
             first = f"{total.first.id}  {_shorten_line(_describe_row(total.first.row), _SHOWN['example'])}"
             table.add_row(total.kind, escape(total.rule), escape(total.source), *numbers, escape(first))
         console.print(table)
     else:
         console.print("no rows are quarantined")
-    by = sorted({admission.by for admission in admitted.values()})
-    if admitted:
-        shown = escape(_shorten_line(", ".join(by), _SHOWN["text"]))
+    authors = sorted({release.author for release in released.values()})
+    if released:
+        shown = escape(_shorten_line(", ".join(authors), _SHOWN["text"]))
         console.print(
-            f"{_format_rows(len(admitted))} released by {shown} in {escape(str(path))}; `chatmill "
+            f"{_format_rows(len(released))} released by {shown} in {escape(str(path))}; `chatmill "
             "quarantine show --released` lists them with reasons",
             soft_wrap=True,
         )
-    waiting = sum(total.admitted for total in totals)
+    waiting = sum(total.released for total in totals)
     if waiting:
         console.print(
             f"{_next_steps(config)} reads the {_format_rows(waiting)} released since", soft_wrap=True
@@ -86,20 +86,20 @@ def show(
     lines: Annotated[
         bool, typer.Option("--json", help="Print JSON lines, to edit for --replacement.")
     ] = False,
-    admitted: Annotated[
-        bool, typer.Option("--released", help="Show released rows instead: by whom, when and why.")
+    released: Annotated[
+        bool, typer.Option("--released", help="Show released rows instead, with author, time and reason.")
     ] = False,
     config: Config = None,
 ) -> None:
     """Show each quarantined row: its id and source, its origin, what broke which rule, and its text."""
-    from tasks.validation.quarantine import read_admissions, set_aside, summarize_quarantine
+    from tasks.validation.quarantine import read_quarantine, read_releases, summarize_quarantine
 
     root, path = Path.cwd(), _overrides_file(config)
-    known = read_admissions(root, path)
-    if admitted:
+    known = read_releases(root, path)
+    if released:
         if rule or source or lines:
             raise UserError("--released cannot be combined with a rule, --source or --json")
-        _show_admitted(list(known.values()), limit, path, config)
+        _show_released(list(known.values()), limit, path, config)
         return
     totals = summarize_quarantine(root, known)
     rules = _matching_rules(rule, totals)
@@ -108,13 +108,13 @@ def show(
     count = sum(t.rows for t in totals if t.rule in rules and source in ("", t.source))
     # Notes go to standard error, so that `show --json` can be redirected to a file.
     console, notes = Console(highlight=False), Console(highlight=False, stderr=True)
-    found = (row for row in set_aside(root) if row.rule in rules and source in ("", row.source))
-    for aside in islice(found, limit or None):
+    found = (row for row in read_quarantine(root) if row.rule in rules and source in ("", row.source))
+    for row in islice(found, limit or None):
         if lines:
             # Raw, for --replacement: the console would escape characters. Lone surrogates cannot be printed.
-            sys.stdout.write(aside.line.encode("utf-8", "replace").decode() + "\n")
+            sys.stdout.write(row.line.encode("utf-8", "replace").decode() + "\n")
         else:
-            for line in _describe_quarantined(aside, aside.id in known):
+            for line in _describe_quarantined(row, row.id in known):
                 console.print(line, soft_wrap=True)
     if not count:
         notes.print("no rows are quarantined" + (" for this rule and source" if totals else ""))
@@ -149,7 +149,7 @@ def release(
 
     path = _overrides_file(config)
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    done = kept.admit_rows(Path.cwd(), path, ids or [], author, reason, now, replacement)
+    done = kept.release_rows(Path.cwd(), path, ids or [], author, reason, now, replacement)
     console = Console(highlight=False)
     how = "edited" if replacement else "exempt from every rule"
     said = f"{_format_rows(len(done))} released, {how}; recorded in {escape(str(path))}"
@@ -158,11 +158,11 @@ def release(
 
 
 def _overrides_file(config: Path | None) -> Path:
-    from tasks.validation.quarantine import ADMITTED
+    from tasks.validation.quarantine import RELEASES_FILE
 
     config = config or _made_by()
     if config is None:
-        return Path(ADMITTED)
+        return Path(RELEASES_FILE)
     from flows.config import read_preset
 
     return Path(read_preset(config).validation.overrides_file)
@@ -212,39 +212,36 @@ def _known_source(source: str, totals: Sequence[Total]) -> None:
         )
 
 
-def _describe_quarantined(aside: QuarantinedRow, admitted: bool) -> Iterator[str]:
-    mark = "  [green]released[/green]" if admitted else ""
-    head = (
-        f"[bold]{escape(aside.id)}[/bold]  {aside.kind}  "
-        f"{escape(_shorten_line(aside.source, _SHOWN['value']))}"
-    )
-    yield f"{head}  [red]{escape(aside.rule)}[/red]{mark}"
+def _describe_quarantined(row: QuarantinedRow, released: bool) -> Iterator[str]:
+    mark = "  [green]released[/green]" if released else ""
+    head = f"[bold]{escape(row.id)}[/bold]  {row.kind}  {escape(_shorten_line(row.source, _SHOWN['value']))}"
+    yield f"{head}  [red]{escape(row.rule)}[/red]{mark}"
     # A rule about several rows, such as duplicates, has no value of its own.
-    said = "" if aside.value is None else json.dumps(aside.value, ensure_ascii=False)
-    value = aside.value if isinstance(aside.value, str) else said
-    shown = ": ".join(part for part in (aside.where, _shorten_line(value, _SHOWN["value"])) if part)
+    said = "" if row.value is None else json.dumps(row.value, ensure_ascii=False)
+    value = row.value if isinstance(row.value, str) else said
+    shown = ": ".join(part for part in (row.where, _shorten_line(value, _SHOWN["value"])) if part)
     if shown:
         yield f"    {escape(shown)}"
-    yield f"    [dim]{escape(_shorten_line(_describe_row(aside.row), _SHOWN['text']))}[/dim]"
+    yield f"    [dim]{escape(_shorten_line(_describe_row(row.row), _SHOWN['text']))}[/dim]"
 
 
-def _show_admitted(admissions: Sequence[Admission], limit: int, path: Path, config: Path | None) -> None:
-    """Print the admissions, the latest first."""
+def _show_released(releases: Sequence[Release], limit: int, path: Path, config: Path | None) -> None:
+    """Print the releases, the latest first."""
     console = Console(highlight=False)
-    if not admissions:
+    if not releases:
         console.print(f"no rows are released in {escape(str(path))}", soft_wrap=True)
         return
-    for admission in sorted(admissions, key=_describe_admission, reverse=True)[: limit or None]:
-        how = "as it is" if admission.row is None else "mended"
-        date = admission.time[:16].replace("T", " ")
-        who = escape(_shorten_line(admission.by, _SHOWN["value"]))
-        console.print(f"[bold]{escape(admission.id)}[/bold]  {date}  {who}  {how}", soft_wrap=True)
-        console.print(f"    {escape(_shorten_line(admission.why, _SHOWN['text']))}", soft_wrap=True)
-        if admission.row is not None:
-            said = escape(_shorten_line(_describe_row(admission.row), _SHOWN["text"]))
+    for release in sorted(releases, key=_release_time, reverse=True)[: limit or None]:
+        how = "as it is" if release.row is None else "corrected"
+        date = release.time[:16].replace("T", " ")
+        author = escape(_shorten_line(release.author, _SHOWN["value"]))
+        console.print(f"[bold]{escape(release.id)}[/bold]  {date}  {author}  {how}", soft_wrap=True)
+        console.print(f"    {escape(_shorten_line(release.reason, _SHOWN['text']))}", soft_wrap=True)
+        if release.row is not None:
+            said = escape(_shorten_line(_describe_row(release.row), _SHOWN["text"]))
             console.print(f"    [dim]{said}[/dim]", soft_wrap=True)
-    if limit and len(admissions) > limit:
-        console.print(f"{len(admissions) - limit:,} more: `--limit 0` shows all")
+    if limit and len(releases) > limit:
+        console.print(f"{len(releases) - limit:,} more: `--limit 0` shows all")
     console.print(
         f"next: {_next_steps(config)} reads the new rows; to take a release back, delete its line "
         f"in {escape(str(path))}",
@@ -252,9 +249,9 @@ def _show_admitted(admissions: Sequence[Admission], limit: int, path: Path, conf
     )
 
 
-def _describe_admission(admission: Admission) -> datetime:
-    made = datetime.fromisoformat(admission.time)
-    # An admission written by hand may lack a time zone, and the two kinds cannot be compared.
+def _release_time(release: Release) -> datetime:
+    made = datetime.fromisoformat(release.time)
+    # A release written by hand may lack a time zone, and the two kinds cannot be compared.
     return made if made.tzinfo else made.replace(tzinfo=UTC)
 
 

@@ -23,7 +23,7 @@ from tasks.data.withdrawals import (
 
 if TYPE_CHECKING:
     from flows.config import Preset
-    from tasks.deletion.plan import Leaving
+    from tasks.deletion.plan import DeletionPlan
 
 _SHOWN = 20
 
@@ -58,7 +58,7 @@ def withdraw(
     Without rows or a person: list all withdrawals.
     """
     from flows.config import read_preset
-    from tasks.deletion.plan import DeletionRequest, find_leaving, read_ids
+    from tasks.deletion.plan import DeletionRequest, plan_deletion, read_ids
 
     console, root = Console(highlight=False), Path.cwd()
     if not (ids or annotators or ids_file):
@@ -76,9 +76,9 @@ def withdraw(
     # A dry run writes nothing, so it needs neither a name nor a reason.
     author, reason = (author, reason) if not dry_run else ("nobody", "only shown")
     asked = DeletionRequest(annotators or [], named, author, reason, now)
-    found = find_leaving(root, asked, preset.validation.overrides_file)
+    found = plan_deletion(root, asked, preset.validation.overrides_file)
     if dry_run:
-        _show_leaving(console, found, "would leave")
+        _show_plan(console, found, "would leave")
     elif not _take_out(console, preset, root, found):
         return
     _show_models(console, preset, root, found)
@@ -93,7 +93,7 @@ def withdraw(
     console.print(f"next: `{escape(command)}` recomputes what depends on them", soft_wrap=True)
 
 
-def _take_out(console: Console, preset: Preset, root: Path, found: Leaving) -> bool:
+def _take_out(console: Console, preset: Preset, root: Path, found: DeletionPlan) -> bool:
     """Record the withdrawal and make a data version without it; return whether there was anything to do."""
     from flows.cli.launch import launch_flow, load_ingestion
     from flows.servers.environment import prepare_environment
@@ -112,7 +112,7 @@ def _take_out(console: Console, preset: Preset, root: Path, found: Leaving) -> b
     write_withdrawals(root, found.new)
     # New labels are announced by the deployment that looks for them, not by this command.
     launch_flow(load_ingestion, preset, announce=False)
-    _show_leaving(console, found, "left")
+    _show_plan(console, found, "left")
     return True
 
 
@@ -124,7 +124,7 @@ def _is_out(root: Path) -> bool:
     return (meta.get("withdrawn") or {}).get("digest", "") == read_withdrawn(root).withdrawals_digest
 
 
-def _show_leaving(console: Console, found: Leaving, how: str) -> None:
+def _show_plan(console: Console, found: DeletionPlan, how: str) -> None:
     """Print what is withdrawn, and how many rows of each file it removes or changes."""
     from rich.table import Table
 
@@ -139,13 +139,13 @@ def _show_leaving(console: Console, found: Leaving, how: str) -> None:
         table.add_column(column, overflow="fold")
     for column in (how, "lose scores"):
         table.add_column(column, justify="right")
-    for kind, file in sorted({*found.gone, *found.lessened}):
-        counts = (found.gone[kind, file], found.lessened[kind, file])
+    for kind, file in sorted({*found.gone, *found.reduced}):
+        counts = (found.gone[kind, file], found.reduced[kind, file])
         table.add_row(escape(file), kind, *(f"{count:,}" if count else "" for count in counts))
     console.print(table if table.row_count else "no row in data/ is affected")
 
 
-def _show_models(console: Console, preset: Preset, root: Path, found: Leaving) -> None:
+def _show_models(console: Console, preset: Preset, root: Path, found: DeletionPlan) -> None:
     """Print the models that used the withdrawn rows, and what each did with them."""
     from flows.cli.lineage import show_learned
     from flows.orchestration.tracker import open_tracker
@@ -180,7 +180,7 @@ def _print_withdrawals(console: Console, root: Path) -> None:
 
 
 def _describe_withdrawal(each: Withdrawal) -> str:
-    return escape(f"{_name_subject(each)}: withdrawn by {each.by}, {each.time[:10]} ({each.why})")
+    return escape(f"{_name_subject(each)}: withdrawn by {each.author}, {each.time[:10]} ({each.reason})")
 
 
 def _name_subject(each: Withdrawal) -> str:

@@ -43,7 +43,7 @@ _ADVICE = {
     errno.E2BIG: "shorten the command's arguments",
 }
 # ENOENT has no entry above: a missing file may be a fault of the program. A link to nothing is none.
-_MISSING = "mount its disk, or mend the link, and run again"
+_MISSING = "mount its disk, or repair the link, and run again"
 # SQLite's texts for these errors. SQLAlchemy and MLflow pass on the text but not the error code.
 DATABASE = (
     (

@@ -25,6 +25,6 @@ def is_present(path: Path, name: str) -> bool:
     if path.is_symlink():
         raise UserError(
             f"{name} is a link to {os.readlink(path)}, which is missing or leads back to itself; mount its "
-            "disk, or mend the link, and run again"
+            "disk, or repair the link, and run again"
         )
     return False

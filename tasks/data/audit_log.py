@@ -1,4 +1,4 @@
-"""Read and append files of signed lines, such as admitted or withdrawn rows."""
+"""Read and append files of signed lines, such as released or withdrawn rows."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ from model.errors import UserError, file_error
 from tasks.common.file_lock import exclusive_lock
 from tasks.data.records import parse_lines
 from tasks.project.paths import RECORDS
+
+# The keys of these files for the person who signs a line and for their reason. The files are committed, so
+# the keys of version 0.1 stay.
+AUTHOR_KEY, REASON_KEY = "by", "why"
 
 
 def read_numbered(file: Path, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -36,9 +40,9 @@ def read_numbered(file: Path, name: str) -> Iterator[tuple[int, dict[str, Any]]]
             yield at, values
 
 
-def check_signed(values: Mapping[str, Any], place: str, names: Iterable[str]) -> None:
-    """Raise UserError if one of `names` is not text, or `time` is not ISO 8601."""
-    for name in names:
+def check_signed(values: Mapping[str, Any], place: str, names: Iterable[str] = ()) -> None:
+    """Raise UserError if the author, the reason or one of `names` is not text, or `time` is not ISO 8601."""
+    for name in (*names, AUTHOR_KEY, REASON_KEY, "time"):
         if not isinstance(values.get(name), str) or not values[name].strip():
             raise UserError(f"{place}: {name} is {brief_json(values.get(name))}; expected a text")
     try:

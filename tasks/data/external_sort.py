@@ -71,7 +71,7 @@ class ParseResult:
         sizes: Bytes in the runs by kind.
         written: Rows by kind, including duplicates.
         gone: Withdrawn rows by kind.
-        lessened: The number of ratings that lost scores of withdrawn people.
+        reduced: The number of ratings that lost scores of withdrawn people.
     """
 
     source_index: int
@@ -80,7 +80,7 @@ class ParseResult:
     sizes: dict[str, int]
     written: dict[str, int]
     gone: dict[str, int]
-    lessened: int
+    reduced: int
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def sort_part(part: ParseTask) -> ParseResult:
     runs, tally = _Runs(part), SkipCounts()
     rows = 0
     gone: dict[str, set[str]] = {}
-    lessened: set[str] = set()
+    reduced: set[str] = set()
     written = dict.fromkeys(TYPES, 0)
     # Found by name: parsers are closures, which cannot be sent to another process.
     format = find_format(part.format)
@@ -126,7 +126,7 @@ def sort_part(part: ParseTask) -> ParseResult:
             continue
         # `filter_row` returns the same object if nothing is withdrawn from it.
         if row is not found.row:
-            lessened.add(row.id)
+            reduced.add(row.id)
             found = found._replace(row=row)
         check_annotators(part.source, found)
         where = json.dumps(found.where, ensure_ascii=False)
@@ -139,7 +139,7 @@ def sort_part(part: ParseTask) -> ParseResult:
             runs.add(CLAIMS, line, where)
     runs.flush()
     counts = {kind: len(ids) for kind, ids in gone.items()}
-    return ParseResult(part.source_index, rows, tally, runs.sizes, written, counts, len(lessened))
+    return ParseResult(part.source_index, rows, tally, runs.sizes, written, counts, len(reduced))
 
 
 class _Runs:

@@ -13,7 +13,7 @@ from typing import Any
 
 from model.errors import UserError
 from tasks.common.link_check import is_present
-from tasks.data.audit_log import append_lines, brief_json, check_signed, read_numbered
+from tasks.data.audit_log import AUTHOR_KEY, REASON_KEY, append_lines, brief_json, check_signed, read_numbered
 from tasks.data.records import (
     ID,
     LABEL_KINDS,
@@ -30,7 +30,8 @@ from tasks.data.records import (
 )
 
 WITHDRAWN = "configs/withdrawn.jsonl"
-_WHOLE = re.compile(r"[0-9a-f]{16}")
+_FULL_ID = re.compile(r"[0-9a-f]{16}")
+_KEYS = ("id", "rated", "annotator", AUTHOR_KEY, REASON_KEY, "time")
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ class Withdrawal:
     `rated` accompanies the id of a rating and is the digest of what was rated, as each score changes the id.
     """
 
-    by: str
-    why: str
+    author: str
+    reason: str
     time: str
     id: str = ""
     annotator: str = ""
@@ -50,8 +51,15 @@ class Withdrawal:
     @property
     def line(self) -> str:
         """The line of the withdrawal in the file."""
-        names = ("id", "rated", "annotator", "by", "why", "time")
-        return json_line({name: getattr(self, name) for name in names if getattr(self, name)})
+        values = {
+            "id": self.id,
+            "rated": self.rated,
+            "annotator": self.annotator,
+            AUTHOR_KEY: self.author,
+            REASON_KEY: self.reason,
+            "time": self.time,
+        }
+        return json_line({name: value for name, value in values.items() if value})
 
 
 @dataclass(frozen=True)
@@ -177,9 +185,8 @@ def count_withdrawn(data: Path, withdrawn: Withdrawn) -> Counter[str]:
 
 
 def _parse_withdrawal(values: dict[str, Any], place: str) -> Withdrawal:
-    check_signed(values, place, ("by", "why", "time"))
-    known = {field.name for field in fields(Withdrawal)}
-    if unknown := [name for name in values if name not in known]:
+    check_signed(values, place)
+    if unknown := [name for name in values if name not in _KEYS]:
         raise UserError(
             f"{place}: unknown key {unknown[0]}; a withdrawal has id or annotator, by, why and time"
         )
@@ -190,8 +197,9 @@ def _parse_withdrawal(values: dict[str, Any], place: str) -> Withdrawal:
     if ("id" in values) == ("annotator" in values):
         raise UserError(f"{place}: give either id or annotator, not both")
     for name in ("id", "rated"):
-        if name in values and not _WHOLE.fullmatch(values[name]):
+        if name in values and not _FULL_ID.fullmatch(values[name]):
             raise UserError(f"{place}: {name} is {brief_json(values[name])}; expected 16 hex digits")
     if "rated" in values and "id" not in values:
         raise UserError(f"{place}: rated needs the id of a rating")
-    return Withdrawal(**values)
+    subject = {name: values[name] for name in ("id", "annotator", "rated") if name in values}
+    return Withdrawal(values[AUTHOR_KEY], values[REASON_KEY], values["time"], **subject)

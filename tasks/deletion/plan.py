@@ -17,7 +17,7 @@ from tasks.data.records import ID, LABEL_KINDS, TYPES, annotators_of, list_shard
 from tasks.data.withdrawals import Withdrawal, merge_withdrawals, rated_of, read_withdrawals
 from tasks.dvc.pointer_file import read_pointer
 from tasks.ingestion.row_origins import find_origins, read_places
-from tasks.validation.quarantine import ADMITTED, read_admissions
+from tasks.validation.quarantine import RELEASES_FILE, read_releases
 
 _SHORTEST = 6  # characters of an id that stand for the whole of it
 _NAMED = 3  # of several, as many are named in a message
@@ -27,26 +27,26 @@ _PLACE = re.compile(r", (line|item|row|record|task|trace|turn|paragraph) .*$")
 
 @dataclass(frozen=True)
 class DeletionRequest:
-    """A request: people by name, rows by id with the place where each id was given, by whom and why."""
+    """A signed request to withdraw people by name, and rows by id with the place where each id was given."""
 
     people: Sequence[str]
     ids: Mapping[str, str]
-    by: str
-    why: str
+    author: str
+    reason: str
     time: str
 
 
 @dataclass
-class Leaving:
+class DeletionPlan:
     """The effect of a request: new withdrawals, known ones, and what leaves data/.
 
-    `gone` counts rows by kind and source file. `lessened` counts ratings that stay with fewer scores.
+    `gone` counts rows by kind and source file. `reduced` counts ratings that stay with fewer scores.
     """
 
     new: list[Withdrawal] = field(default_factory=list)
     known: list[Withdrawal] = field(default_factory=list)
     gone: Counter[tuple[str, str]] = field(default_factory=Counter)
-    lessened: Counter[tuple[str, str]] = field(default_factory=Counter)
+    reduced: Counter[tuple[str, str]] = field(default_factory=Counter)
 
 
 def read_ids(path: Path) -> dict[str, str]:
@@ -68,16 +68,16 @@ def read_ids(path: Path) -> dict[str, str]:
     return found
 
 
-def find_leaving(root: Path, asked: DeletionRequest, admitted: Path | str = ADMITTED) -> Leaving:
+def plan_deletion(root: Path, asked: DeletionRequest, overrides: Path | str = RELEASES_FILE) -> DeletionPlan:
     """Return what a request removes from data/, and what of it is already withdrawn.
 
     An id may be shortened to 6 characters or more if only one id starts with them. A row that was corrected
-    by hand in the file `admitted`, so that it is a person's label, is removed by its id.
+    by hand in the file `overrides`, so that it is a person's label, is removed by its id.
 
     Args:
         root: The project's folder.
         asked: The request.
-        admitted: The file of quarantined rows that were admitted by hand.
+        overrides: The file of released rows.
 
     Raises:
         UserError: An id or a person is neither in data/ nor withdrawn; the message names the closest match.
@@ -87,26 +87,26 @@ def find_leaving(root: Path, asked: DeletionRequest, admitted: Path | str = ADMI
     _check_request(asked)
     known = read_withdrawals(root)
     # A row that was corrected by hand may name another person than the row in data/.
-    mended = {
-        number: set(annotators_of(admission.row)) - {""}
-        for number, admission in read_admissions(root, admitted).items()
-        if admission.row and ("choice" in admission.row or "scores" in admission.row)
+    corrected = {
+        number: set(annotators_of(release.row)) - {""}
+        for number, release in read_releases(root, overrides).items()
+        if release.row and ("choice" in release.row or "scores" in release.row)
     }
-    search = _Search(asked, known, mended)
+    search = _Search(asked, known, corrected)
     for kind in TYPES:
         for path, lines in _shards(root, kind):
             with naming_row(path, f"data/{kind}/{path.name}"):
                 for line, where in lines:
-                    search.look(kind, line, where)
-    ids = {given: search.whole(given, root) for given in asked.ids} | search.mended
+                    search.check_row(kind, line, where)
+    ids = {given: search.resolve_id(given, root) for given in asked.ids} | search.corrected
     for name in asked.people:
         if name not in search.people and name not in search.withdrawn.annotators:
             raise UserError(_explain_unknown_person(name, search.people))
-    return search.leaving(ids)
+    return search.make_plan(ids)
 
 
 def _check_request(asked: DeletionRequest) -> None:
-    for name, said in (("by", asked.by), ("why", asked.why)):
+    for name, said in (("author", asked.author), ("reason", asked.reason)):
         if not said.strip():
             raise UserError(f"{name} is empty; a withdrawal records its author and reason")
     if not asked.people and not asked.ids:
@@ -125,9 +125,9 @@ class _Search:
     """The state of a search through data/."""
 
     def __init__(
-        self, asked: DeletionRequest, known: Sequence[Withdrawal], mended: Mapping[str, set[str]]
+        self, asked: DeletionRequest, known: Sequence[Withdrawal], corrected: Mapping[str, set[str]]
     ) -> None:
-        self.asked, self.known, self.mended_for = asked, known, mended
+        self.asked, self.known, self.corrected_people = asked, known, corrected
         self.withdrawn = merge_withdrawals(known)
         self.wanted = frozenset(asked.people)
         self.people: set[str] = set()
@@ -137,15 +137,15 @@ class _Search:
         for number in self.withdrawn.ids:
             for given in self._given(number):
                 self.found[given].setdefault(number, "")
-        self.mended: dict[str, tuple[str, str]] = {}
+        self.corrected: dict[str, tuple[str, str]] = {}
         self.gone: Counter[tuple[str, str]] = Counter()
-        self.lessened: Counter[tuple[str, str]] = Counter()
+        self.reduced: Counter[tuple[str, str]] = Counter()
 
     def _given(self, number: str) -> set[str]:
         # One look-up for each length rather than a comparison with each given id, of which there may be many.
         return {number[:length] for length in self.lengths} & self.found.keys()
 
-    def look(self, kind: str, line: bytes, where: str) -> None:
+    def check_row(self, kind: str, line: bytes, where: str) -> None:
         """Record whether a row of data/ is removed, completely or in part."""
         # A canonical row has its id at a fixed place. Parsing each row of the data would take many times as
         # long.
@@ -159,17 +159,17 @@ class _Search:
             if len(self.found[given]) <= _NAMED or number == given:
                 self.found[given][number] = rated
         people = set(annotators_of(row)) if row and self.wanted else set()
-        now = self.mended_for.get(number, people) if row else people
+        now = self.corrected_people.get(number, people) if row else people
         self.people |= (people | now) - {""}
         by_hand = bool(now & self.wanted) and not people & self.wanted
         if by_hand:
-            self.mended[number] = (number, rated)
+            self.corrected[number] = (number, rated)
         if asked_for or by_hand or (people and people <= self.wanted):
             self.gone[kind, where] += 1
         elif people & self.wanted:
-            self.lessened[kind, where] += 1
+            self.reduced[kind, where] += 1
 
-    def whole(self, given: str, root: Path) -> tuple[str, str]:
+    def resolve_id(self, given: str, root: Path) -> tuple[str, str]:
         """Return the one row that is meant, and the answer that it rates."""
         matches, place = self.found[given], self.asked.ids[given]
         if given in matches:
@@ -183,19 +183,19 @@ class _Search:
             raise UserError(f"{place}{given} matches several ids ({begun}); give more characters")
         return next(iter(matches.items()))
 
-    def leaving(self, ids: Mapping[str, tuple[str, str]]) -> Leaving:
+    def make_plan(self, ids: Mapping[str, tuple[str, str]]) -> DeletionPlan:
         """Return the result as withdrawals to record and as counts."""
-        by, why, time = self.asked.by.strip(), self.asked.why.strip(), self.asked.time
+        author, reason, time = self.asked.author.strip(), self.asked.reason.strip(), self.asked.time
         rows, people = dict(ids.values()), dict.fromkeys(self.asked.people)
         known = [each for each in self.known if each.id in rows or each.annotator in people]
-        new = [Withdrawal(by, why, time, annotator=name) for name in people]
-        new += [Withdrawal(by, why, time, id=number, rated=rated) for number, rated in rows.items()]
+        new = [Withdrawal(author, reason, time, annotator=name) for name in people]
+        new += [Withdrawal(author, reason, time, id=number, rated=rated) for number, rated in rows.items()]
         new = [
             each
             for each in new
             if each.annotator not in self.withdrawn.annotators and each.id not in self.withdrawn.ids
         ]
-        return Leaving(new, known, self.gone, self.lessened)
+        return DeletionPlan(new, known, self.gone, self.reduced)
 
 
 def _explain_unknown_person(name: str, people: set[str]) -> str:

@@ -6,6 +6,7 @@ import copy
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -169,12 +170,12 @@ def _withdraw_as_then(root: Path, project: Path, ingest: Mapping[str, Any] | Non
     content = (outside.get("withdrawn") or {}) if isinstance(outside, Mapping) else {}
     then = Withdrawn(**{name: frozenset(values) for name, values in content.items()})
     if then != read_withdrawn(project):
-        said = {"by": "the run", "why": "withdrawn when it was made", "time": "1970-01-01T00:00:00+00:00"}
+        signed = partial(Withdrawal, "the run", "withdrawn when it was made", "1970-01-01T00:00:00+00:00")
         ids, rated = sorted(then.ids), sorted(then.rated)
-        lines = [Withdrawal(**said, annotator=name) for name in sorted(then.annotators)]
-        lines += [Withdrawal(**said, id=number) for number in ids]
+        lines = [signed(annotator=name) for name in sorted(then.annotators)]
+        lines += [signed(id=number) for number in ids]
         # The pairing of ids and rated answers does not matter: either one leaves the row out.
-        lines += [Withdrawal(**said, id=ids[0], rated=number) for number in rated]
+        lines += [signed(id=ids[0], rated=number) for number in rated]
         file = project / WITHDRAWN
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("".join(f"{line.line}\n" for line in lines), encoding="utf-8")

@@ -1,8 +1,8 @@
-"""Read the quarantined rows, and the admissions by which people accept some of them again."""
+"""Read the quarantined rows, and the releases by which people accept some of them again."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from itertools import islice
 from pathlib import Path
@@ -10,32 +10,48 @@ from typing import Any, NamedTuple
 
 from model.errors import UserError
 from tasks.common.link_check import is_present
-from tasks.data.audit_log import append_lines, brief_json, check_signed, read_numbered
+from tasks.data.audit_log import AUTHOR_KEY, REASON_KEY, append_lines, brief_json, check_signed, read_numbered
 from tasks.data.records import TYPES, json_line, read_shards
 
-ADMITTED = "configs/admitted.jsonl"
+RELEASES_FILE = "configs/admitted.jsonl"
+_KEYS = ("id", AUTHOR_KEY, REASON_KEY, "time", "row")
 ADDED = ("rule", "where", "value")  # keys that a quarantined row has besides its own
 _SHORTEST = 6  # least characters of an abbreviated id
 _NAMED = 3  # ids that a message names when several match
 
 
 @dataclass(frozen=True)
-class Admission:
+class Release:
     """A person's decision to accept a quarantined row.
 
     Attributes:
         id: The id of the row.
-        by: The person who admits the row.
-        why: The reason.
+        author: The person who releases the row.
+        reason: The person's reason.
         time: The time of the decision, ISO 8601.
         row: The corrected row; None accepts the row as it is.
     """
 
     id: str
-    by: str
-    why: str
+    author: str
+    reason: str
     time: str
     row: dict[str, Any] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the release under the keys of the file."""
+        return {
+            "id": self.id,
+            AUTHOR_KEY: self.author,
+            REASON_KEY: self.reason,
+            "time": self.time,
+            "row": self.row,
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Release:
+        """Return the release of a line of the file."""
+        return cls(values["id"], values[AUTHOR_KEY], values[REASON_KEY], values["time"], values.get("row"))
 
 
 class QuarantinedRow(NamedTuple):
@@ -72,34 +88,33 @@ class Total:
     rule: str
     source: str
     rows: int
-    admitted: int
+    released: int
     first: QuarantinedRow
 
 
-def read_admissions(root: Path, path: Path | str = ADMITTED) -> dict[str, Admission]:
-    """Return admissions by row id. The last of several for one row counts.
+def read_releases(root: Path, path: Path | str = RELEASES_FILE) -> dict[str, Release]:
+    """Return releases by row id. The last of several for one row counts.
 
     Returns:
-        The admissions; empty if the file does not exist.
+        The releases; empty if the file does not exist.
 
     Raises:
-        UserError: A line is no admission. The message has the file and the line.
+        UserError: A line is no release. The message has the file and the line.
     """
     file = root / path
     if not is_present(file, str(path)):
         return {}
     if not file.is_file():
-        raise UserError(f"{path} is not a file; expected a file of admissions, one per line")
+        raise UserError(f"{path} is not a file; expected a file of releases, one per line")
     return {
         found.id: found
         for found in (
-            _parse_admission(values, f"{path}, line {line}")
-            for line, values in read_numbered(file, str(path))
+            _parse_release(values, f"{path}, line {line}") for line, values in read_numbered(file, str(path))
         )
     }
 
 
-def set_aside(root: Path) -> Iterator[QuarantinedRow]:
+def read_quarantine(root: Path) -> Iterator[QuarantinedRow]:
     """Yield the rows of data/quarantine in order of kind and id."""
     for kind in TYPES:
         for row in read_shards(root / "data" / "quarantine" / kind):
@@ -107,69 +122,82 @@ def set_aside(root: Path) -> Iterator[QuarantinedRow]:
             yield QuarantinedRow(kind, row, str(rule), str(where), value)
 
 
-def summarize_quarantine(root: Path, admitted: Container[str] = ()) -> list[Total]:
+def summarize_quarantine(root: Path, released: Container[str] = ()) -> list[Total]:
     """Return counts by kind, rule and source, in the order of kinds with the largest count first."""
     totals: dict[tuple[str, str, str], Total] = {}
-    for aside in set_aside(root):
-        key = (aside.kind, aside.rule, aside.source)
-        before = totals.get(key) or Total(*key, 0, 0, aside)
-        taken = before.admitted + (aside.id in admitted)
-        totals[key] = replace(before, rows=before.rows + 1, admitted=taken)
+    for quarantined in read_quarantine(root):
+        key = (quarantined.kind, quarantined.rule, quarantined.source)
+        before = totals.get(key) or Total(*key, 0, 0, quarantined)
+        taken = before.released + (quarantined.id in released)
+        totals[key] = replace(before, rows=before.rows + 1, released=taken)
     order = list(TYPES)
     return sorted(
         totals.values(), key=lambda total: (order.index(total.kind), -total.rows, total.rule, total.source)
     )
 
 
-def admit_rows(
-    root: Path, path: Path | str, ids: Sequence[str], by: str, why: str, time: str, fixed: Path | None = None
-) -> list[Admission]:
+def release_rows(
+    root: Path,
+    path: Path | str,
+    ids: Sequence[str],
+    author: str,
+    reason: str,
+    time: str,
+    replacement: Path | None = None,
+) -> list[Release]:
     """Record that rows of the quarantine are accepted.
 
     Args:
         root: The project's folder.
-        path: The file of admissions, relative to `root`.
-        ids: Ids of rows, or their first 6 characters or more if these are unique. With `fixed` they may be
-            empty: all rows of that file are admitted.
-        by: The person who admits the rows.
-        why: The reason.
+        path: The file of releases, relative to `root`.
+        ids: Ids of rows, or their first 6 characters or more if these are unique. With `replacement` they
+            may be
+            empty: all rows of that file are released.
+        author: The person who releases the rows.
+        reason: The person's reason.
         time: The time, ISO 8601.
-        fixed: A JSON Lines file of corrected rows with the ids they came with. Corrected lines of
+        replacement: A JSON Lines file of corrected rows with the ids they came with. Corrected lines of
             data/quarantine will do.
 
     Returns:
-        The admissions that were written.
+        The releases that were written.
 
     Raises:
         UserError: Something is wrong with an argument or a row. Nothing is written then.
     """
-    for name, said in (("by", by), ("why", why)):
+    for name, said in (("author", author), ("reason", reason)):
         if not said.strip():
             raise UserError(f"{name} is empty; a release records its author and reason")
-    mended = _read_fixed(fixed) if fixed else {}
-    if not ids and not mended:
+    corrected = _read_replacement(replacement) if replacement else {}
+    if not ids and not corrected:
         raise UserError("no rows given; `chatmill quarantine show` lists row ids")
-    kinds = _kinds_by_id(root, list(ids or mended))
-    rows = {number: _edited_rows(number, kinds[number], mended, fixed) for number in kinds} if fixed else {}
-    if spare := [number for number in mended if number not in kinds]:
+    kinds = _kinds_by_id(root, list(ids or corrected))
+    rows = {}
+    if replacement:
+        rows = {number: _edited_rows(number, kinds[number], corrected, replacement) for number in kinds}
+    if spare := [number for number in corrected if number not in kinds]:
         raise UserError(
-            f"{mended[spare[0]][0]}: the row {spare[0]} is not among the given ids; add it, or give "
+            f"{corrected[spare[0]][0]}: the row {spare[0]} is not among the given ids; add it, or give "
             "no ids to release all rows of the file"
         )
-    if unread := [] if fixed else _find_unreadable(root, kinds):
+    if unread := [] if replacement else _find_unreadable(root, kinds):
         raise UserError(
             f"{unread[0].id} could not be read ({unread[0].row['fault']}); fix its file, or give "
             "the complete row with --replacement"
         )
-    admissions = [Admission(number, by.strip(), why.strip(), time, rows.get(number)) for number in kinds]
-    # All checks come before this: an invalid admission in the file would stop every later run.
-    append_lines(root, path, map(_admission_line, admissions), lambda: read_admissions(root, path))
-    return admissions
+    releases = [Release(number, author.strip(), reason.strip(), time, rows.get(number)) for number in kinds]
+    # All checks come before this: an invalid release in the file would stop every later run.
+    append_lines(root, path, map(_release_line, releases), lambda: read_releases(root, path))
+    return releases
 
 
 def _find_unreadable(root: Path, ids: Container[str]) -> list[QuarantinedRow]:
     """Return the first row with one of these ids that could not be read, as a list of at most one."""
-    found = (aside for aside in set_aside(root) if aside.id in ids and aside.row.get("fault"))
+    found = (
+        quarantined
+        for quarantined in read_quarantine(root)
+        if quarantined.id in ids and quarantined.row.get("fault")
+    )
     return list(islice(found, 1))
 
 
@@ -187,18 +215,17 @@ def explain_misfit(kind: str, row: dict[str, Any]) -> str:
             return f"unknown key {name}; the fields of {kind} are {', '.join(known)}"
         if not _matches_type(value, known[name]):
             return f"{name} is {brief_json(value)}; expected {_describe_type(known[name])}"
-        # An admitted row with a fault would be quarantined again by the same rule.
+        # A released row with a fault would be quarantined again by the same rule.
         if name == "fault" and value:
-            return "fault says why the row could not be read; remove it from an edited row"
+            return "fault is the reason why the row could not be read; remove it from an edited row"
     return ""
 
 
-def _parse_admission(values: dict[str, Any], place: str) -> Admission:
+def _parse_release(values: dict[str, Any], place: str) -> Release:
     row = values.get("row")
-    known = {field.name for field in fields(Admission)}
-    check_signed(values, place, ("id", "by", "why", "time"))
-    if unknown := [name for name in values if name not in known]:
-        raise UserError(f"{place}: unknown key {unknown[0]}; an admission has id, by, why, time and row")
+    check_signed(values, place, ("id",))
+    if unknown := [name for name in values if name not in _KEYS]:
+        raise UserError(f"{place}: unknown key {unknown[0]}; a release has id, by, why, time and row")
     # Another id would be another row, and the quarantined one would stay.
     if row is not None and not (isinstance(row, dict) and row.get("id") == values["id"]):
         raise UserError(f"{place}: row is not the row {values['id']}; an edited row keeps its id")
@@ -206,32 +233,32 @@ def _parse_admission(values: dict[str, Any], place: str) -> Admission:
         raise UserError(
             f"{place}: row is not a complete row of {' or '.join(TYPES)}; expected every field of one"
         )
-    return Admission(**values)
+    return Release.from_json(values)
 
 
-def _read_fixed(path: Path) -> dict[str, tuple[str, dict[str, Any]]]:
+def _read_replacement(path: Path) -> dict[str, tuple[str, dict[str, Any]]]:
     """Return corrected rows by id, each with its place, without the keys that the quarantine adds."""
     if not path.is_file():
         raise UserError(f"{path} is not a file; expected a file of edited rows, one per line")
-    mended: dict[str, tuple[str, dict[str, Any]]] = {}
+    corrected: dict[str, tuple[str, dict[str, Any]]] = {}
     for line, row in read_numbered(path, str(path)):
         place, number = f"{path}, line {line}", row.get("id")
         if not isinstance(number, str) or not number:
             raise UserError(f"{place}: id is {brief_json(number)}; an edited row keeps its id")
-        if number in mended:
+        if number in corrected:
             raise UserError(f"{place}: the row {number} is given twice; expected once")
-        mended[number] = place, {name: value for name, value in row.items() if name not in ADDED}
-    if not mended:
+        corrected[number] = place, {name: value for name, value in row.items() if name not in ADDED}
+    if not corrected:
         raise UserError(f"{path} holds no row; expected a file of edited rows, one per line")
-    return mended
+    return corrected
 
 
 def _edited_rows(
-    number: str, kinds: set[str], mended: dict[str, tuple[str, dict[str, Any]]], fixed: Path | None
+    number: str, kinds: set[str], corrected: dict[str, tuple[str, dict[str, Any]]], replacement: Path | None
 ) -> dict[str, Any]:
-    if number not in mended:
-        raise UserError(f"{fixed} holds no row {number}; release it without a file of edited rows")
-    place, row = mended[number]
+    if number not in corrected:
+        raise UserError(f"{replacement} holds no row {number}; release it without a file of edited rows")
+    place, row = corrected[number]
     faults = {kind: explain_misfit(kind, row) for kind in sorted(kinds)}
     if all(faults.values()):
         kind, fault = next(iter(faults.items()))
@@ -246,12 +273,12 @@ def _kinds_by_id(root: Path, ids: Sequence[str]) -> dict[str, set[str]]:
             raise UserError(f"{given!r} is too short for an id; expected at least {_SHORTEST} characters")
     found: dict[str, dict[str, set[str]]] = {given: {} for given in ids}
     lengths = sorted({len(given) for given in ids})
-    for aside in set_aside(root):
-        for given in {aside.id[:length] for length in lengths} & found.keys():
+    for quarantined in read_quarantine(root):
+        for given in {quarantined.id[:length] for length in lengths} & found.keys():
             # Matches beyond those that a message names are dropped, so that a short prefix costs no memory.
             # An exact match is always kept.
-            if len(found[given]) <= _NAMED or aside.id in (given, *found[given]):
-                found[given].setdefault(aside.id, set()).add(aside.kind)
+            if len(found[given]) <= _NAMED or quarantined.id in (given, *found[given]):
+                found[given].setdefault(quarantined.id, set()).add(quarantined.kind)
     whole: dict[str, set[str]] = {}
     for given, matches in found.items():
         number = given if given in matches else next(iter(matches), "")
@@ -267,8 +294,8 @@ def _kinds_by_id(root: Path, ids: Sequence[str]) -> dict[str, set[str]]:
     return whole
 
 
-def _admission_line(admission: Admission) -> str:
-    values = {name: value for name, value in vars(admission).items() if value is not None}
+def _release_line(release: Release) -> str:
+    values = {name: value for name, value in release.to_json().items() if value is not None}
     return json_line(values)
 
 

@@ -27,7 +27,7 @@ from tasks.validation.expectations import (
     column_texts,
     personal_columns,
 )
-from tasks.validation.quarantine import Admission
+from tasks.validation.quarantine import Release
 
 EXAMPLES = 3
 _SHOWN = 60
@@ -49,18 +49,18 @@ class ShardCheckTask:
     near: bool
     own: Mapping[str, Sequence[Mapping[str, Any]]]
     grams: Path | None
-    admitted: Mapping[str, Admission]
+    released: Mapping[str, Release]
 
     def lines(self) -> Iterator[tuple[bytes, dict[str, Any]]]:
-        """Yield each row as its line and its values, after corrections by admissions."""
+        """Yield each row as its line and its values, after corrections by releases."""
         with self.rows.open("rb") as file:
             for line in file:
                 (values,) = parse_lines([line], str(self.rows))
-                admission = self.admitted.get(str(values.get("id")))
-                if admission and admission.row is not None:
-                    # The row keeps the id of the source's row, so that the next run finds the admission
+                release = self.released.get(str(values.get("id")))
+                if release and release.row is not None:
+                    # The row keeps the id of the source's row, so that the next run finds the release
                     # again.
-                    values = {**admission.row, "id": values["id"]}
+                    values = {**release.row, "id": values["id"]}
                     line = _row_line(values)
                 yield line, values
 
@@ -117,9 +117,7 @@ def check_shard(task: ShardCheckTask) -> ShardCheckResult:
         place
         for place, row in places
         # A row without a correction is excused from its rules. A corrected row is checked like any other.
-        if (admission := task.admitted.get(str(row.get("id"))))
-        and admission.row is None
-        and not row.get("fault")
+        if (release := task.released.get(str(row.get("id")))) and release.row is None and not row.get("fault")
     }
     failures = check_table(task.kind, pd.DataFrame(table), rules) if table else []
     return ShardCheckResult(
@@ -171,7 +169,7 @@ def filter_shard(task: ShardFilterTask) -> ShardFilterResult:
     folders = [task.out / folder / looking.kind for folder in ("rows", "quarantine")]
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
-    with (folders[0] / name).open("wb") as good, (folders[1] / name).open("wb") as aside:
+    with (folders[0] / name).open("wb") as good, (folders[1] / name).open("wb") as quarantined:
         for index, ((line, values), where) in enumerate(
             zip(looking.lines(), _row_origins(looking), strict=False)
         ):
@@ -181,7 +179,7 @@ def filter_shard(task: ShardFilterTask) -> ShardFilterResult:
                 continue
             rule, column = first[index]
             value = values.get(column) if column else None
-            aside.write(_row_line({**values, "rule": rule, "where": where, "value": value}))
+            quarantined.write(_row_line({**values, "rule": rule, "where": where, "value": value}))
             broken[str(values.get("source")), rule] += 1
             if len(examples.get(rule, ())) < EXAMPLES:
                 examples[rule] = (*examples.get(rule, ()), _failure_example(values, column, where))
@@ -223,7 +221,7 @@ def _mask_row(line: bytes, values: dict[str, Any], looking: ShardCheckTask) -> b
         for column in personal_columns(looking.kind)
         if any(pii.find_pii(text) for text in column_texts(values.get(column)))
     }
-    # The id stays, although it is a digest of the unmasked text, so that admissions and withdrawals still
+    # The id stays, although it is a digest of the unmasked text, so that releases and withdrawals still
     # find the row.
     return _row_line({**values, **masked}) if masked else line
 

@@ -15,7 +15,7 @@ from tasks.project.data_folder import is_quarantine
 from tasks.project.owned_folder import replace_folder
 from tasks.project.paths import DATA_DOCS, PAGES_LOCK
 from tasks.validation.expectations import READABLE
-from tasks.validation.quarantine import Admission
+from tasks.validation.quarantine import Release
 from tasks.validation.shard_validation import EXAMPLES, ShardCheckResult, ShardFilterResult
 
 
@@ -75,9 +75,11 @@ class Findings:
 
     def metrics(self) -> dict[str, int]:
         """Return the number of rows kept and of rows quarantined by kind."""
-        aside = {kind: sum(n for (found, _), n in self.rules.items() if found == kind) for kind in TYPES}
+        quarantined = Counter[str]()
+        for (kind, _), count in self.rules.items():
+            quarantined[kind] += count
         return {kind: self.kept[kind] for kind in TYPES} | {
-            f"{kind}_quarantined": aside[kind] for kind in TYPES
+            f"{kind}_quarantined": quarantined[kind] for kind in TYPES
         }
 
     def table(self) -> list[RuleSummary]:
@@ -100,7 +102,7 @@ class Findings:
 
 
 def publish_findings(
-    findings: Findings, admitted: Mapping[str, Admission], out: Path, root: Path, on_event: EventCallback
+    findings: Findings, released: Mapping[str, Release], out: Path, root: Path, on_event: EventCallback
 ) -> None:
     """Write report.md and report.json, and publish the quarantine and the data docs in the project."""
     header = ["rows", "rule", "broken by", "for example"]
@@ -113,9 +115,9 @@ def publish_findings(
     if not cells:
         table.append(["all", "every rule", "none", ""])
     markdown = "\n".join("| " + " | ".join(line) + " |" for line in table)
-    if admitted:
-        who = Counter(admission.by for admission in admitted.values())
-        named = ", ".join(f"{count} by {name}" for name, count in sorted(who.items()))
+    if released:
+        authors = Counter(release.author for release in released.values())
+        named = ", ".join(f"{count} by {name}" for name, count in sorted(authors.items()))
         markdown += f"\n\nReleased by hand: {named}."
     metrics = findings.metrics()
     counts = ", ".join(f"{metrics[kind]} {kind}" for kind in TYPES)

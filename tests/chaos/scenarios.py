@@ -109,7 +109,7 @@ def clock_jumps(chain: Chain) -> Iterator[list[str]]:
         with clock.open("r+b") as file:
             file.write(shift.to_bytes(8, sys.byteorder, signed=True))
     chain.flow_ends(0)
-    # Prefect's server takes the end of a task that was before its start for no end; a later start mends that.
+    # Prefect's server ignores the end of a task that lies before its start; a later start corrects that.
     chain.start()
     chain.flow_ends(0)
     yield []

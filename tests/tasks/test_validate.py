@@ -279,14 +279,14 @@ def test_validate_rules_of_user_are_expectations(tmp_path: Path) -> None:
 
 def test_validate_admitted_rows_are_kept_or_replaced(tmp_path: Path) -> None:
     (tmp_path / "configs").mkdir()
-    admit = {"by": "ana", "why": "a poem", "time": "2026-01-01T00:00:00+00:00"}
-    mended = {**admit, "id": "2", "row": text("2", "mended bell")}
-    lines = [{**admit, "id": "1"}, mended]
+    signed = {"by": "ana", "why": "a poem", "time": "2026-01-01T00:00:00+00:00"}
+    corrected = {**signed, "id": "2", "row": text("2", "corrected bell")}
+    lines = [{**signed, "id": "1"}, corrected]
     (tmp_path / "configs" / "admitted.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     shards = [[text("1", "a \x07 bell"), text("2", "b \x07 bell"), text("3", "c \x07 bell")]]
     aside, kept = sifted(tmp_path, "text", shards)
     assert aside == {"3": "text is printable"}
-    assert [row["text"] for row in kept] == ["a \x07 bell", "mended bell"]
+    assert [row["text"] for row in kept] == ["a \x07 bell", "corrected bell"]
     assert "2 by ana" in (tmp_path / "out" / "report.md").read_text()
 
 

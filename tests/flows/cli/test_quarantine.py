@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from flows.cli.quarantine import _describe_row, quarantine
 from model.errors import UserError
 from tasks.data.records import pair_row, text_row
-from tasks.validation.quarantine import read_admissions
+from tasks.validation.quarantine import read_releases
 from tests.flows.cli_runner import call
 
 
@@ -102,7 +102,7 @@ def test_quarantine_release_is_listed_with_person_and_reason(tmp_path: Path, ids
     said = say("release", ids[0][:6], ids[1], "--author", "Ann", "--reason", "a [red]poem")
     assert "2 rows released, exempt from every rule; recorded in configs/admitted.jsonl" in said
     assert "`chatmill run` reads them" in said
-    assert read_admissions(tmp_path).keys() == set(ids[:2])
+    assert read_releases(tmp_path).keys() == set(ids[:2])
     listed = say("list")
     assert "2 rows released by Ann in configs/admitted.jsonl" in listed
     assert "`chatmill run` reads the 2 rows released since" in listed
@@ -123,7 +123,7 @@ def test_quarantine_release_replacement_replaces_text(tmp_path: Path, ids: list[
     said = say("release", "--replacement", "edited.jsonl", "--author", "Ann", "--reason", "escapes taken out")
     assert "1 row released, edited" in said and "reads it" in said
     wanted = {name: row[name] for name in ("id", "source", "group", "fault")} | {"text": "A tale."}
-    assert read_admissions(tmp_path)[ids[0]].row == wanted
+    assert read_releases(tmp_path)[ids[0]].row == wanted
     assert "A tale." in say("show", "--released")
 
 
@@ -132,7 +132,7 @@ def test_quarantine_release_without_person_reason_or_known_id_is_refused(
 ) -> None:
     done = CliRunner().invoke(quarantine, ["release", ids[0], "--reason", "so"])
     assert done.exit_code == 2 and "--author" in done.output
-    with pytest.raises(UserError, match="why is empty"):
+    with pytest.raises(UserError, match="reason is empty"):
         say("release", ids[0], "--author", "Ann", "--reason", "")
     with pytest.raises(UserError, match="nothing is not quarantined"):
         say("release", "nothing", "--author", "Ann", "--reason", "so")
@@ -146,7 +146,7 @@ def test_quarantine_release_with_config_uses_file_of_preset(tmp_path: Path, ids:
     )
     said = say("release", ids[0], "--author", "Ann", "--reason", "so", "-c", "mine.yaml")
     assert "recorded in mine.jsonl" in said and "`chatmill run --config mine.yaml` reads it" in said
-    assert read_admissions(tmp_path, "mine.jsonl").keys() == {ids[0]}
+    assert read_releases(tmp_path, "mine.jsonl").keys() == {ids[0]}
     assert "1 row released by Ann in mine.jsonl" in say("list", "-c", "mine.yaml")
 
 

@@ -18,7 +18,7 @@ from tasks.ingest import ingest
 from tasks.project.paths import ARTIFACTS
 from tests.flows.cli_runner import call, of
 
-SIGNED = {"why": "asked to [be] left out", "time": "2026-01-31T12:00:00+00:00"}
+SIGNED = {"reason": "asked to [be] left out", "time": "2026-01-31T12:00:00+00:00"}
 PRESET = "name: mine\ndata:\n  sources:\n    - {name: mine, files: labels.jsonl}\n"
 
 

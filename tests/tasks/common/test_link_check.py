@@ -6,9 +6,9 @@ from model.errors import UserError
 from tasks.common.link_check import is_present
 from tasks.data.withdrawals import WITHDRAWN, read_withdrawn
 from tasks.dvc.pointer_file import POINTER, read_pointer
-from tasks.validation.quarantine import ADMITTED, read_admissions
+from tasks.validation.quarantine import RELEASES_FILE, read_releases
 
-READERS = ((WITHDRAWN, read_withdrawn), (ADMITTED, read_admissions), (POINTER, read_pointer))
+READERS = ((WITHDRAWN, read_withdrawn), (RELEASES_FILE, read_releases), (POINTER, read_pointer))
 
 
 @pytest.mark.parametrize("target", ["/media/gone/file", "missing.jsonl", "itself"])
@@ -17,7 +17,7 @@ def test_reader_of_decisions_refuses_link_to_nothing(tmp_path, name, read, targe
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
     path.symlink_to(path.name if target == "itself" else target)
-    with pytest.raises(UserError, match=f"^{name} is a link to .*mount its disk, or mend the link"):
+    with pytest.raises(UserError, match=f"^{name} is a link to .*mount its disk, or repair the link"):
         read(tmp_path)
     assert path.is_symlink()
 

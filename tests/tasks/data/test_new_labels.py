@@ -14,7 +14,7 @@ from tasks.data.records import rating_row
 from tasks.engine.stage import StageContext
 from tasks.ingest import ingest
 from tasks.validate import validate
-from tasks.validation.quarantine import admit_rows, set_aside
+from tasks.validation.quarantine import read_quarantine, release_rows
 from tests.tasks.record_files import write_rows
 
 
@@ -93,8 +93,8 @@ def test_notified_hash_admitted_row_resets_it(tmp_path: Path, monkeypatch: pytes
 
     version = made()
     assert deployments._notified_hash(preset) == version
-    (row,) = set_aside(tmp_path)
-    admit_rows(
+    (row,) = read_quarantine(tmp_path)
+    release_rows(
         tmp_path, preset.validation.overrides_file, [row.id], "max", "meant", "2026-01-31T12:00:00+00:00"
     )
     assert deployments._notified_hash(preset) == ""

@@ -33,7 +33,7 @@ from tasks.data.withdrawals import (
     write_withdrawals,
 )
 from tasks.deletion.output_erasure import outputs_with_withdrawn
-from tasks.deletion.plan import DeletionRequest, Leaving, find_leaving, read_ids
+from tasks.deletion.plan import DeletionPlan, DeletionRequest, plan_deletion, read_ids
 from tasks.dvc.pointer_file import read_pointer
 from tasks.engine.output import StageOutput, read_manifest
 from tasks.engine.stage import Stage, StageContext
@@ -47,6 +47,7 @@ from tests.tasks.record_files import read_rows
 
 REPOSITORY = Path(__file__).parents[3]
 NOW = "2026-01-31T12:00:00+00:00"
+SIGNATURE = ("max", "asked for", NOW)
 SIGNED = {"by": "max", "why": "asked for", "time": NOW}
 OWN = Source("mine", "rows", files="texts/*.jsonl")
 LABEL = {"prompt": "p", "a": "x", "b": "y", "choice": "a"}
@@ -58,8 +59,8 @@ def make(root: Path, parameters: DataParameters | None = None) -> StageOutput:
     return ingest.run(parameters or DataParameters((OWN,)), {}, StageContext(root), lambda event: None)
 
 
-def withdraw(root: Path, people: list[str], ids: list[str]) -> Leaving:
-    found = find_leaving(root, DeletionRequest(people, dict.fromkeys(ids, ""), **SIGNED))
+def withdraw(root: Path, people: list[str], ids: list[str]) -> DeletionPlan:
+    found = plan_deletion(root, DeletionRequest(people, dict.fromkeys(ids, ""), *SIGNATURE))
     write_withdrawals(root, found.new)
     return found
 
@@ -102,7 +103,7 @@ def test_ingest_withdrawn_person_makes_new_version(root: Path) -> None:
     before = read_pointer(root)
     found = withdraw(root, ["ann"], [])
     assert found.gone == {("comparisons", "texts/a.jsonl"): 1}
-    assert found.lessened == {("ratings", "texts/b.jsonl"): 1}
+    assert found.reduced == {("ratings", "texts/b.jsonl"): 1}
     after = make(root)
     assert [row.annotator for row in read_rows(root / "data" / "comparisons", "comparisons")] == ["ben"]
     [rating] = read_rows(root / "data" / "ratings", "ratings")
@@ -120,8 +121,8 @@ def test_ingest_withdrawn_person_makes_new_version(root: Path) -> None:
     }
     assert len(members) == 1 and meta["withdrawn"] == withdrawn
     assert make(root).reused
-    again = find_leaving(root, DeletionRequest(["ann"], {}, **SIGNED))
-    assert again.new == [] and [each.by for each in again.known] == ["max"] and not again.gone
+    again = plan_deletion(root, DeletionRequest(["ann"], {}, *SIGNATURE))
+    assert again.new == [] and [each.author for each in again.known] == ["max"] and not again.gone
     # Another reason makes no other version. Without the line the labels come back.
     (root / WITHDRAWN).write_text((root / WITHDRAWN).read_text().replace("asked for", "left the team"))
     assert make(root).reused
@@ -148,9 +149,9 @@ def test_ingest_withdrawn_rows_leave_every_source(root: Path) -> None:
 
 def test_find_leaving_row_admitted_for_person_is_withdrawn_by_id(root: Path) -> None:
     (row,) = [row for row in read_shards(root / "data" / "comparisons") if row["annotator"] == "ann"]
-    mended = {"id": row["id"], **SIGNED, "row": {**row, "annotator": "cay"}}
+    corrected = {"id": row["id"], **SIGNED, "row": {**row, "annotator": "cay"}}
     (root / "configs").mkdir()
-    (root / "configs" / "admitted.jsonl").write_text(json.dumps(mended) + "\n")
+    (root / "configs" / "admitted.jsonl").write_text(json.dumps(corrected) + "\n")
     found = withdraw(root, ["cay"], [])
     assert [each.id or each.annotator for each in found.new] == ["cay", row["id"]]
     make(root)
@@ -187,7 +188,7 @@ def test_read_ids_mistyped_id_is_refused_with_line_and_suggestion(root: Path) ->
     wrong = number[:3] + ("0" if number[3] != "0" else "1") + number[4:]
     (root / "ids.txt").write_text(f"{number}\n\n{wrong}\n")
     with pytest.raises(UserError, match=rf"ids\.txt, line 3: {wrong} is not a row.*did you mean {number}"):
-        find_leaving(root, DeletionRequest([], read_ids(root / "ids.txt"), **SIGNED))
+        plan_deletion(root, DeletionRequest([], read_ids(root / "ids.txt"), *SIGNATURE))
     for text, says in (("", "contains no id"), ("\xff\xfe", "not UTF-8")):
         (root / "ids.txt").write_bytes(text.encode("latin-1"))
         with pytest.raises(UserError, match=says):
@@ -215,7 +216,7 @@ def test_ingest_invalid_withdrawal_line_is_refused(root: Path, line: dict[str, A
     with pytest.raises(UserError, match=rf"{WITHDRAWN}, line 2: .*{says}"):
         make(root)
     with pytest.raises(UserError, match="line 2"):
-        write_withdrawals(root, [Withdrawal(**SIGNED, annotator="ben")])
+        write_withdrawals(root, [Withdrawal(*SIGNATURE, annotator="ben")])
     assert len((root / WITHDRAWN).read_text().splitlines()) == 2
 
 
@@ -472,6 +473,6 @@ def test_find_leaving_damaged_rows_file_is_named_with_line(tmp_path: Path, damag
     path.chmod(0o644)
     path.write_bytes(DAMAGES[damage](path.read_bytes()))
     with pytest.raises(UserError, match=r"^data/ratings/00000.jsonl, line \d+: the row cannot be read"):
-        find_leaving(tmp_path, DeletionRequest(["ann"], {}, **SIGNED))
+        plan_deletion(tmp_path, DeletionRequest(["ann"], {}, *SIGNATURE))
     with pytest.raises(UserError, match=r"^data/ratings/00000.jsonl, line \d+: the row cannot be read"):
         count_withdrawn(tmp_path / "data", Withdrawn(annotators=frozenset(["nobody"])))

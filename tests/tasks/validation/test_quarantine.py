@@ -1,4 +1,4 @@
-"""Test the quarantine: its rows, and their admission without loss."""
+"""Test the quarantine: its rows, and their release without loss."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import pytest
 from model.errors import UserError
 from tasks.data.records import Record, comparison_row, pair_row, rating_row, text_row
 from tasks.validation.quarantine import (
-    Admission,
-    admit_rows,
+    Release,
     explain_misfit,
-    read_admissions,
-    set_aside,
+    read_quarantine,
+    read_releases,
+    release_rows,
     summarize_quarantine,
 )
 
@@ -53,9 +53,9 @@ def rows(tmp_path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def take(root: Path, ids: Sequence[str], **changes: Any) -> list[Admission]:
-    given = {"by": "Ann", "why": "it is a poem", "time": NOW, **changes}
-    return admit_rows(root, PATH, ids, **given)
+def take(root: Path, ids: Sequence[str], **changes: Any) -> list[Release]:
+    given = {"author": "Ann", "reason": "it is a poem", "time": NOW, **changes}
+    return release_rows(root, PATH, ids, **given)
 
 
 def write(path: Path, *rows: dict[str, Any]) -> Path:
@@ -64,10 +64,10 @@ def write(path: Path, *rows: dict[str, Any]) -> Path:
 
 
 def test_set_aside_lists_rows_of_all_shards_and_kinds(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
-    assert list(set_aside(tmp_path / "nowhere")) == []
+    assert list(read_quarantine(tmp_path / "nowhere")) == []
     pair = plain(pair_row("Why?", "So.", "chat", "g", history=TURNS))
     lay(tmp_path, "pairs", [broken(pair, "completion has a fit length", 3)])
-    found = list(set_aside(tmp_path))
+    found = list(read_quarantine(tmp_path))
     assert [aside.row for aside in found] == [*rows, pair]
     assert [aside.kind for aside in found] == ["text"] * 4 + ["pairs"]
     last = found[-1]
@@ -82,7 +82,7 @@ def test_summarize_quarantine_counts_by_rule_and_source(tmp_path: Path) -> None:
     lay(tmp_path, "text", shelf)
     lay(tmp_path, "ratings", [broken(plain(rating_row("a", "b", [1.0], ["x"], "tone", "s", "g")), "scores")])
     found = summarize_quarantine(tmp_path, {poems[0]["id"], poems[2]["id"], "another"})
-    assert [(t.kind, t.rule, t.source, t.rows, t.admitted) for t in found] == [
+    assert [(t.kind, t.rule, t.source, t.rows, t.released) for t in found] == [
         ("text", "text is printable", "poems", 3, 2),
         ("text", "text is printable", "tales", 2, 0),
         ("text", "id is unique", "tales", 1, 0),
@@ -91,39 +91,39 @@ def test_summarize_quarantine_counts_by_rule_and_source(tmp_path: Path) -> None:
     assert found[0].first.row == poems[0]
 
 
-def test_read_admissions_returns_admitted_rows(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
-    assert read_admissions(tmp_path, PATH) == {}
-    done = take(tmp_path, [rows[1]["id"], rows[0]["id"][:6]], by=" Ann ", why="„gut“")
-    wanted = [Admission(row["id"], "Ann", "„gut“", NOW) for row in (rows[1], rows[0])]
+def test_read_releases_returns_released_rows(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+    assert read_releases(tmp_path, PATH) == {}
+    done = take(tmp_path, [rows[1]["id"], rows[0]["id"][:6]], author=" Ann ", reason="„gut“")
+    wanted = [Release(row["id"], "Ann", "„gut“", NOW) for row in (rows[1], rows[0])]
     assert done == wanted
-    assert list(read_admissions(tmp_path, PATH).values()) == wanted
+    assert list(read_releases(tmp_path, PATH).values()) == wanted
     first = json.loads((tmp_path / PATH).read_text(encoding="utf-8").splitlines()[0])
     assert first == {"id": rows[1]["id"], "by": "Ann", "why": "„gut“", "time": NOW}
 
 
-def test_read_admissions_last_admission_of_row_counts(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+def test_read_releases_last_release_of_row_counts(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
     take(tmp_path, [rows[0]["id"]])
     before = (tmp_path / PATH).read_bytes()
     (tmp_path / PATH).write_bytes(before.rstrip(b"\n"))  # as some editors do
-    take(tmp_path, [rows[0]["id"]], by="Ben")
+    take(tmp_path, [rows[0]["id"]], author="Ben")
     assert (tmp_path / PATH).read_bytes().startswith(before)
-    assert [found.by for found in read_admissions(tmp_path, PATH).values()] == ["Ben"]
+    assert [found.author for found in read_releases(tmp_path, PATH).values()] == ["Ben"]
 
 
-def test_admit_rows_corrected_rows_are_kept_whole(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
-    better = {**rows[0], "text": "mended"}
+def test_release_rows_corrected_rows_are_kept_whole(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+    better = {**rows[0], "text": "corrected"}
     # A corrected line may keep the keys that the quarantine added.
     fixed = write(tmp_path / "fixed.jsonl", broken(better), {**rows[2], "text": "too"})
-    done = take(tmp_path, [], fixed=fixed)
+    done = take(tmp_path, [], replacement=fixed)
     assert {found.id: found.row for found in done} == {
         rows[0]["id"]: better,
         rows[2]["id"]: {**rows[2], "text": "too"},
     }
-    assert read_admissions(tmp_path, PATH)[rows[0]["id"]].row == better
-    assert take(tmp_path, [rows[0]["id"][:8], rows[2]["id"]], fixed=fixed) == done
+    assert read_releases(tmp_path, PATH)[rows[0]["id"]].row == better
+    assert take(tmp_path, [rows[0]["id"][:8], rows[2]["id"]], replacement=fixed) == done
 
 
-def test_admit_rows_exact_id_wins_over_longer_one(tmp_path: Path) -> None:
+def test_release_rows_exact_id_wins_over_longer_one(tmp_path: Path) -> None:
     short, long = texts(1, id="tale-1")[0], texts(1, id="tale-10")[0]
     lay(tmp_path, "text", [broken(short), broken(long)])
     assert [found.id for found in take(tmp_path, ["tale-1"])] == ["tale-1"]
@@ -132,8 +132,8 @@ def test_admit_rows_exact_id_wins_over_longer_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"by": " "}, r"by is empty"),
-        ({"why": ""}, r"why is empty"),
+        ({"author": " "}, r"author is empty"),
+        ({"reason": ""}, r"reason is empty"),
         ({"ids": []}, r"no rows given"),
         ({"ids": ["tale"]}, r"'tale' is too short for an id; expected at least 6"),
         ({"ids": ["tale-3"]}, r"tale-3 is not quarantined"),
@@ -141,7 +141,7 @@ def test_admit_rows_exact_id_wins_over_longer_one(tmp_path: Path) -> None:
         ({"ids": ["tale-1"]}, r"tale-1 matches several ids \(tale-100, tale-101, tale-102\)"),
     ],
 )
-def test_admit_rows_invalid_request_writes_nothing(
+def test_release_rows_invalid_request_writes_nothing(
     tmp_path: Path, changes: dict[str, Any], says: str
 ) -> None:
     lay(tmp_path, "text", [broken(texts(1, id=f"tale-{number}")[0]) for number in range(100, 120)])
@@ -163,7 +163,7 @@ def test_admit_rows_invalid_request_writes_nothing(
         ([{}, {"id": "tale-2"}], r"line 2: the row tale-2 is not among the given ids"),
     ],
 )
-def test_admit_rows_invalid_file_of_rows_is_refused(
+def test_release_rows_invalid_file_of_rows_is_refused(
     tmp_path: Path, lines: list[dict[str, Any]], says: str
 ) -> None:
     row = texts(1, id="tale-1")[0]
@@ -172,17 +172,17 @@ def test_admit_rows_invalid_file_of_rows_is_refused(
     if lines == [{"text": "a"}]:
         whole = lines
     with pytest.raises(UserError, match=says):
-        take(tmp_path, ["tale-1"], fixed=write(tmp_path / "fixed.jsonl", *whole))
+        take(tmp_path, ["tale-1"], replacement=write(tmp_path / "fixed.jsonl", *whole))
     assert not (tmp_path / "configs").exists()
     with pytest.raises(UserError, match=r"none.jsonl is not a file"):
-        take(tmp_path, ["tale-1"], fixed=tmp_path / "none.jsonl")
+        take(tmp_path, ["tale-1"], replacement=tmp_path / "none.jsonl")
 
 
-def test_admit_rows_pair_in_place_of_text_is_refused(tmp_path: Path) -> None:
+def test_release_rows_pair_in_place_of_text_is_refused(tmp_path: Path) -> None:
     lay(tmp_path, "text", [broken(texts(1, id="tale-1")[0])])
     fixed = write(tmp_path / "fixed.jsonl", {**plain(pair_row("Why?", "So.", "chat", "g")), "id": "tale-1"})
     with pytest.raises(UserError, match=r"this is not a row of text"):
-        take(tmp_path, [], fixed=fixed)
+        take(tmp_path, [], replacement=fixed)
 
 
 @pytest.mark.parametrize(
@@ -232,20 +232,20 @@ def test_explain_misfit_record_fits_only_its_kind(kind: str, row: Record) -> Non
         ),
     ],
 )
-def test_read_admissions_broken_line_is_refused(
+def test_read_releases_broken_line_is_refused(
     tmp_path: Path, rows: list[dict[str, Any]], line: str, says: str
 ) -> None:
     (tmp_path / "configs").mkdir()
     text = f'{{"id":"a","by":"b","why":"c","time":"2026-01-31"}}\n\n{line}\n'
     (tmp_path / PATH).write_text(text)
     with pytest.raises(UserError, match=says):
-        read_admissions(tmp_path, PATH)
+        read_releases(tmp_path, PATH)
     with pytest.raises(UserError, match=says):
         take(tmp_path, [rows[0]["id"]])
     assert (tmp_path / PATH).read_text() == text
 
 
-def test_admit_rows_failed_write_changes_nothing(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+def test_release_rows_failed_write_changes_nothing(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
     take(tmp_path, [rows[0]["id"]])
     before = (tmp_path / PATH).read_bytes()
     (tmp_path / "configs" / "admitted.jsonl.part").mkdir()
@@ -254,7 +254,7 @@ def test_admit_rows_failed_write_changes_nothing(tmp_path: Path, rows: list[dict
     assert (tmp_path / PATH).read_bytes() == before
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"could not be written"):
-        admit_rows(tmp_path, "file/admitted.jsonl", [rows[0]["id"]], "Ann", "so", NOW)
+        release_rows(tmp_path, "file/admitted.jsonl", [rows[0]["id"]], "Ann", "so", NOW)
 
 
 def _take_each(root: Path, ids: list[str]) -> None:
@@ -262,7 +262,7 @@ def _take_each(root: Path, ids: list[str]) -> None:
         take(root, [number])
 
 
-def test_admit_rows_two_processes_lose_nothing(tmp_path: Path) -> None:
+def test_release_rows_two_processes_lose_nothing(tmp_path: Path) -> None:
     many = texts(40)
     lay(tmp_path, "text", [broken(row) for row in many])
     ids = [row["id"] for row in many]
@@ -273,5 +273,5 @@ def test_admit_rows_two_processes_lose_nothing(tmp_path: Path) -> None:
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0, 0]
-    assert read_admissions(tmp_path, PATH).keys() == set(ids)
+    assert read_releases(tmp_path, PATH).keys() == set(ids)
     assert [path.name for path in (tmp_path / "configs").iterdir()] == ["admitted.jsonl"]
