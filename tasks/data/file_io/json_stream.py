@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import math
 import re
 from collections.abc import Iterator
 from typing import Any, BinaryIO, NoReturn
@@ -17,17 +18,28 @@ _TORN = 16
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
-def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not valid JSON; expected null where a value is missing")
-
-
 class _Decoder(json.JSONDecoder):
-    """A JSON decoder that detects duplicate keys. `repeated` is the first one in the value."""
+    """A JSON decoder that detects duplicate keys and numbers that are not finite, as properties of a value.
+
+    Python's `json` accepts NaN and Infinity, which no other program may read, and reads 1e400 as infinity.
+    Such a number is noted instead of raised, so that the decoder can go on after the value.
+    """
 
     def __init__(self) -> None:
-        # Python's `json` accepts NaN and Infinity, which no other program may read.
-        super().__init__(parse_constant=_no_number, object_pairs_hook=self._object)
-        self.repeated = ""
+        super().__init__(
+            parse_constant=self._constant, parse_float=self._float, object_pairs_hook=self._object
+        )
+        self.repeated = self.number = ""
+
+    def _constant(self, name: str) -> None:
+        self.number = self.number or f"{name} is not valid JSON; expected null where a value is missing"
+
+    def _float(self, text: str) -> float | None:
+        found = float(text)
+        if math.isfinite(found):
+            return found
+        self.number = self.number or f"{text[:40]} is too large for a number; expected one below 1.8e308"
+        return None
 
     def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
@@ -39,7 +51,10 @@ class _Decoder(json.JSONDecoder):
 
     def taken(self) -> str:
         """Return what is wrong with the last value, in a few words, and reset; empty if nothing is."""
-        repeated, self.repeated = self.repeated, ""
+        repeated, number = self.repeated, self.number
+        self.repeated = self.number = ""
+        if number:
+            return f"broken JSON ({number})"
         return f"the key {repeated[:40]!r} is given twice" if repeated else ""
 
 
@@ -50,9 +65,12 @@ def read_json(text: str, where: str) -> Any:
     """Return the JSON value of a text. Raise UserError with `where` if it is invalid."""
     _DECODER.taken()
     try:
-        return _DECODER.decode(text)
+        found = _DECODER.decode(text)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{where}: broken JSON ({json_problem(error)})") from error
+    if _DECODER.number:
+        raise UserError(f"{where}: {_DECODER.taken()}")
+    return found
 
 
 def read_object(text: str, where: str) -> dict[str, Any]:

@@ -20,7 +20,8 @@ LONGEST_NAME = 200
 TABLE_BATCH = 128  # rows of a Parquet file in memory at once
 MOST_COLUMNS = 4096
 MOST_DICTIONARY = 4 << 20  # bytes of a compressed dictionary; writers end a page at 1 MB
-SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
+# Excel saves such a line with an empty cell for each other column, as in `sep=;;;`.
+SEPARATOR_LINE = re.compile(r'"?sep\s*=\s*(\S|\t)"?\1*\s*', re.IGNORECASE)
 
 
 def read_table(
@@ -29,8 +30,8 @@ def read_table(
     """Yield the rows of a CSV or TSV file by the names in its header, each with its first line.
 
     The third part says what is wrong with a row that has more or fewer cells than columns, else it is empty.
-    Cells are texts, and empty lines are skipped. A column without a name, such as pandas' index, gets one
-    (`unnamed_column`).
+    Cells are texts, and empty lines are skipped. A row of empty cells is kept, so that the reader counts it.
+    A column without a name, such as pandas' index, gets one (`unnamed_column`).
 
     Args:
         lines: The number and the text of each line.
@@ -60,6 +61,11 @@ def read_table(
         if cells is None:
             return
         if not cells:
+            continue
+        # Spreadsheets save empty rows around a table, often with more or fewer cells than columns.
+        if not any(cell.strip() for cell in cells):
+            if header:
+                yield dict.fromkeys(header, ""), text.where, ""
             continue
         if not header:
             header = [cell.strip() for cell in cells]

@@ -37,6 +37,7 @@ _DEEPEST, MOST_LEAVES = 6, 200
 
 MASKED = "answers marked as not to be learned"
 EMPTY = "rows without an answer to learn"
+BLANK = "empty rows"
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,9 @@ def row_stream(row: Row, known: Keys, kind: str = "", nothing: str = EMPTY) -> P
                 if isinstance(item, BrokenItem):
                     yield Fault(item.where, item.fault, kind)
                     continue
+                if _is_blank(item.values):
+                    tally.left_out[BLANK] += 1
+                    continue
                 try:
                     found = list(_records(item, row, known, reading, tally, nothing))
                 except UserError as error:
@@ -89,6 +93,14 @@ def row_stream(row: Row, known: Keys, kind: str = "", nothing: str = EMPTY) -> P
                     yield from found
 
     return stream
+
+
+def _is_blank(values: Mapping[str, Any]) -> bool:
+    """Return whether a row has several columns and all are empty, as below the table of a spreadsheet."""
+    return len(values) > 1 and all(
+        value is None or value != value or (isinstance(value, str) and not value.strip())
+        for value in values.values()
+    )
 
 
 def _records(

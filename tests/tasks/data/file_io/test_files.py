@@ -172,7 +172,7 @@ def test_source_file_items_json_array_is_same_for_any_block_size(monkeypatch: py
         ('"text"', "line 1: a text, expected an object"),
         ('[{"a": 1},\n {"a": tru}]', "line 2: broken JSON .Expecting value"),
         ('{"a": 1}\n{"a": "b', "line 2: broken JSON .Unterminated string"),
-        ('[{"a": NaN}]', "line 1: broken JSON .NaN is not valid JSON; expected null"),
+        ('[{"a": NaN}]', "line 1, item 1: broken JSON .NaN is not valid JSON; expected null"),
         ('[{"a": ' + "[" * 200_000, "line 1: broken JSON .nested too deeply"),
         ('[{"a": ' + "9" * 5000 + "}]", "line 1: broken JSON .a number has more than 4,300 digits"),
     ],
@@ -180,6 +180,32 @@ def test_source_file_items_json_array_is_same_for_any_block_size(monkeypatch: py
 def test_source_file_items_broken_json_is_refused_with_line(content: str, said: str) -> None:
     with pytest.raises(UserError, match=f"^a.json, {said}"):
         values(SourceFile("a.json", content.encode()))
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1E+999", "[2.5, 3e12345]", '{"deep": 7e309}'])
+def test_source_file_items_number_too_large_costs_its_row_only(number: str) -> None:
+    rows = ['{"a": 1}', f'{{"a": {number}}}', '{"a": 1.5e308}']
+    for name, content in (("a.jsonl", "\n".join(rows)), ("a.json", f"[{', '.join(rows)}]")):
+        found = list(SourceFile(name, content.encode()).all_items())
+        assert [one.values["a"] for one in found if isinstance(one, SourceRecord)] == [1, 1.5e308]
+        (broken,) = (one for one in found if isinstance(one, BrokenItem))
+        assert "is too large for a number; expected one below 1.8e308" in broken.fault
+    with pytest.raises(UserError, match=r"a\.json: broken JSON \(\S+ is too large for a number"):
+        SourceFile("a.json", rows[1].encode()).document()
+
+
+@pytest.mark.parametrize("first", ["sep=;", "SEP = ;", '"sep=;"', "sep=;;", "sep=;;;;", "\ufeffsep=; "])
+def test_source_file_items_separator_line_sets_the_delimiter(first: str) -> None:
+    content = f"{first}\r\nprompt;completion\r\nOne, two?;Three, four.\r\n"
+    expected = {"prompt": "One, two?", "completion": "Three, four."}
+    assert values(SourceFile("a.csv", content.encode())) == [expected]
+
+
+@pytest.mark.parametrize("blank", [",", " ,\t", ",,,,,", '"",""', '" "'])
+def test_source_file_items_empty_rows_of_a_table_have_its_columns(blank: str) -> None:
+    content = f"{blank}\nprompt,completion\nWhy?,Because.\n{blank}\n{blank}\n"
+    found = values(SourceFile("a.csv", content.encode()))
+    assert found == [{"prompt": "Why?", "completion": "Because."}, *[{"prompt": "", "completion": ""}] * 2]
 
 
 @pytest.mark.parametrize("line", ["[" * 200_000, '{"a": Infinity}', "9" * 5000, '{"a": "\x01"}', "{}{}"])

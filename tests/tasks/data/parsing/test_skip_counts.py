@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
+from tasks.data.file_io.files import SourceFile
 from tasks.data.parsing.field_meanings import as_score
 from tasks.data.parsing.skip_counts import SkipCounts
-from tasks.data.records import Rating
-from tests.tasks.data.parsing.row_reader import read
+from tasks.data.records import Comparison, Pair, Rating, Text
+from tests.tasks.data.parsing.row_reader import read, read_file
 
 PAIR = {"prompt": "Name a bird.", "completion": "A robin."}
 TRACE = {
@@ -133,3 +134,27 @@ def test_skip_counts_check_zero_among_thumbs_is_refused(values: list[Any], key: 
     tally.check("mine", {key: meaning})
     assert sorted(one.row.score for one in found if isinstance(one.row, Rating)) == [-1.0, 1.0]
     read(*({**PAIR, key: value} for value in (1, 0, 1)))[1].check("mine")
+
+
+@pytest.mark.parametrize(
+    ("columns", "row", "kind"),
+    [
+        ("prompt,completion", "Why {}?,Because {}.", Pair),
+        ("text,note", "A mill stands here {}.,", Text),
+        ("prompt,a,b,choice,annotator", "Why {}?,One {}.,Two {}.,a,ana", Comparison),
+    ],
+)
+def test_skip_counts_empty_rows_are_counted_in_one_line(columns: str, row: str, kind: type) -> None:
+    full = "".join(row.replace("{}", str(number)) + "\n" for number in range(3))
+    blank = "," * columns.count(",") + "\n"
+    content = f"{columns}\n{full}{blank * 40} ,\n"
+    rows, tally = read_file(SourceFile("a.csv", content.encode()))
+    assert [type(one.row) for one in rows] == [kind] * 3
+    assert tally.faults == 0
+    assert list(tally.lines())[-1] == "left out: 41 empty rows"
+
+
+def test_skip_counts_rows_of_null_are_empty_rows_too() -> None:
+    rows, tally = read({"prompt": "Why?", "completion": "Because."}, {"prompt": None, "completion": " "})
+    assert len(rows) == 1
+    assert tally.left_out["empty rows"] == 1
