@@ -266,9 +266,9 @@ class PipelineRun:
         if reference:
             return find_by_key(reference, self.settings.root)
         data = str(self.references["ingest"].metrics["data_hash"])
-        found, why = newest_other(self.tracker.registry, data)
-        if why:
-            self.display.show_note(why)
+        found, reason = newest_other(self.tracker.registry, data)
+        if reason:
+            self.display.show_note(reason)
         if found is None:
             return None
         try:
@@ -425,9 +425,9 @@ def _limit_arrivals(arrivals: dict[str, Any]) -> dict[str, Any]:
     people: dict[str, int] = arrivals["annotators"]
     named: dict[str, int] = {}
     room = EVENT_BYTES
-    for who in sorted(people, key=lambda each: (-people[each], each)):
-        room -= len(json.dumps(who)) + 16
+    for annotator in sorted(people, key=lambda each: (-people[each], each)):
+        room -= len(json.dumps(annotator)) + 16
         if room < 0:
             break
-        named[who] = people[who]
+        named[annotator] = people[annotator]
     return {**arrivals, "annotators": dict(sorted(named.items())), "people": len(people)}

@@ -218,14 +218,14 @@ def compare_with_champion(
     there = held_out["champion"]
     # Both scores are of one run: other prompts or another judge would give other scales.
     candidate, champion = (_model_score(by, model, figures, held_out) for model in ("aligned", "champion"))
-    why = there.get("why", "")
+    reason = there.get("why", "")
     if not there["measured"]:
-        return ScoreComparison(candidate, None, there.get("model", ""), why)
+        return ScoreComparison(candidate, None, there.get("model", ""), reason)
     if math.isnan(champion.value):
-        why = f"{metric_words(f'champion_{by}')} was not measured" + (
+        reason = f"{metric_words(f'champion_{by}')} was not measured" + (
             ": it has another tokenizer, so losses a token cannot be compared" if "loss" in by else ""
         )
-        return ScoreComparison(candidate, None, there.get("model", ""), why)
+        return ScoreComparison(candidate, None, there.get("model", ""), reason)
     return ScoreComparison(candidate, champion, there.get("model", ""))
 
 

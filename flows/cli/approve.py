@@ -56,18 +56,18 @@ def approve(
         console.print(escape(describe_approval(found)), soft_wrap=True)
         return
     decided = registry.decide(
-        str(found.version), not reject, who := current_user(), reason, check=tracker.check_files
+        str(found.version), not reject, author := current_user(), reason, check=tracker.check_files
     )
     console.print(escape(decided.says), soft_wrap=True)
     if found.tags.get(FLOW_RUN):
-        console.print(escape(_resume_suspended_run(found, not reject, who, reason)), soft_wrap=True)
+        console.print(escape(_resume_suspended_run(found, not reject, author, reason)), soft_wrap=True)
     if decided.champion:
         # `champion` alone is ambiguous as soon as there are several products.
         address = quote(f"{registry.model}/champion") if len(registries) > 1 else "champion"
         console.print(f"Chat with it: [bold]chatmill chat --model {escape(address)}[/bold]", soft_wrap=True)
 
 
-def _resume_suspended_run(version: Any, yes: bool, who: str, why: str) -> str:
+def _resume_suspended_run(version: Any, yes: bool, author: str, reason: str) -> str:
     """Resume the flow run that waits for this decision, and return what became of it in one sentence."""
     from flows.servers.environment import prepare_environment
     from tasks.tracking.approval import NAME
@@ -80,7 +80,7 @@ def _resume_suspended_run(version: Any, yes: bool, who: str, why: str) -> str:
     # Prefect reads its settings when it is imported, so the environment must be prepared first.
     from flows.orchestration.human_approval import resume_run
 
-    return resume_run(version, yes, who, why)
+    return resume_run(version, yes, author, reason)
 
 
 def _print_evaluation(registry: Registry, version: Any, console: Console) -> None:

@@ -131,8 +131,8 @@ def show_kept(console: Console, rows: list[tuple[str, int, str]]) -> None:
     table = Table(box=None, pad_edge=False)
     for column in ("also kept", "size", "reason"):
         table.add_column(column, justify="right" if column == "size" else "left")
-    for path, size, why in rows:
-        table.add_row(escape(path), show_size(size), escape(why))
+    for path, size, reason in rows:
+        table.add_row(escape(path), show_size(size), escape(reason))
     if table.row_count:
         console.print(table)
 
@@ -144,12 +144,12 @@ class Row:
     name: str
     count: int
     size: int
-    why: str = ""
+    reason: str = ""
 
     @property
     def shown(self) -> tuple[str, int, str]:
         """Return the name, the size in bytes and the reason."""
-        return self.name, self.size, self.why
+        return self.name, self.size, self.reason
 
 
 @dataclass(frozen=True)
@@ -176,8 +176,8 @@ def _clean_copies(tracker: Tracker, root: Path, age: float, alive: list[str], dr
     kept: dict[str, list[Copies]] = {}
     for copies in found.removed:
         removed.setdefault(copies.stage, []).append(copies)
-    for copies, why in found.kept:
-        kept.setdefault(why, []).append(copies)
+    for copies, reason in found.kept:
+        kept.setdefault(reason, []).append(copies)
     return Cleaned(
         [
             Row(
@@ -189,8 +189,8 @@ def _clean_copies(tracker: Tracker, root: Path, age: float, alive: list[str], dr
             for stage, group in sorted(removed.items())
         ],
         [
-            Row(f"{MLFLOW_FOLDER}: copies of {len(group)} stage runs", len(group), _total_size(group), why)
-            for why, group in sorted(kept.items())
+            Row(f"{MLFLOW_FOLDER}: copies of {len(group)} stage runs", len(group), _total_size(group), reason)
+            for reason, group in sorted(kept.items())
         ],
     )
 
@@ -200,7 +200,9 @@ def _clean_caches(tracker: Tracker, root: Path, age: float, alive: list[str], dr
     from tasks.cleanup.cache_gc import plan_cache, remove_cached
 
     removed, kept = plan_cache(root, age, time.time(), _needed_presets(tracker, root), bool(alive))
-    rows = [Row(str(each.path.relative_to(root)), 1, each.size, f"{each.kind}: {why}") for each, why in kept]
+    rows = [
+        Row(str(each.path.relative_to(root)), 1, each.size, f"{each.kind}: {reason}") for each, reason in kept
+    ]
     gone = []
     for each in removed:
         name = str(each.path.relative_to(root))
@@ -293,10 +295,10 @@ def find_gc_roots(tracker: Tracker, root: Path, alive: list[str]) -> list[Root]:
     # A failing store must raise here. If it looked empty, the outputs of registered models would be
     # removed.
     for version in tracker.client.search_model_versions():
-        why = f"version {version.version} of {version.name}"
-        found.append(Root(why, digest=version.tags.get("digest", ""), run=version.run_id or ""))
+        reason = f"version {version.version} of {version.name}"
+        found.append(Root(reason, digest=version.tags.get("digest", ""), run=version.run_id or ""))
         if verdict := version.tags.get("gate"):
-            found.append(Root(f"the verdict on {why}", digest=verdict))
+            found.append(Root(f"the verdict on {reason}", digest=verdict))
     found += [Root(_NEWEST, step["name"], step["key"]) for step in _read_summary(root).get("stages", [])]
     last = tracker.client.search_runs(
         [tracker.experiment], max_results=1, order_by=["attributes.start_time DESC"]
@@ -308,7 +310,7 @@ def find_gc_roots(tracker: Tracker, root: Path, alive: list[str]) -> list[Root]:
     return found
 
 
-def _of_run(tracker: Tracker, run: str, why: str) -> Iterator[Root]:
+def _of_run(tracker: Tracker, run: str, reason: str) -> Iterator[Root]:
     """Yield what the stages of a run used or made. The key of a stage that has not ended is not known yet.
 
     Of a live run the whole stage is kept; of a killed run only the outputs that it began.
@@ -317,7 +319,7 @@ def _of_run(tracker: Tracker, run: str, why: str) -> Iterator[Root]:
     for child in tracker.client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{run}'"):
         stage, key = (child.data.tags.get(f"chatmill.{name}", "") for name in ("stage", "key"))
         if stage:
-            yield Root(why, stage, key, begun=not key and why != RUNNING)
+            yield Root(reason, stage, key, begun=not key and reason != RUNNING)
 
 
 def set_aside(planned: GCPlan, alive: bool) -> tuple[list[Path], list[CachedOutput]]:
@@ -395,17 +397,17 @@ def print_plan(console: Console, planned: GCPlan, dry_run: bool, taken: list[Cac
     from rich.table import Table
 
     now = time.time()
-    goes = [(entry, why) for entry, why in planned.goes if entry not in taken]
+    goes = [(entry, reason) for entry, reason in planned.goes if entry not in taken]
     freed = sum(entry.size for entry, _ in goes)
     said = "would free" if dry_run else "freed"
     if goes:
         table = Table(box=None, pad_edge=False)
-        for column in ("stage", "key", "age", "size", "why"):
+        for column in ("stage", "key", "age", "size", "reason"):
             table.add_column(column, justify="right" if column in ("age", "size") else "left")
-        for entry, why in goes:
+        for entry, reason in goes:
             name = entry.key if entry.kind == "output" else f"{entry.key} ({entry.kind})"
             table.add_row(
-                escape(entry.stage), name, show_age(now - entry.made), show_size(entry.size), escape(why)
+                escape(entry.stage), name, show_age(now - entry.made), show_size(entry.size), escape(reason)
             )
         console.print(table)
     outputs = "output" if len(goes) == 1 else "outputs"
@@ -415,14 +417,14 @@ def print_plan(console: Console, planned: GCPlan, dry_run: bool, taken: list[Cac
         console.print(f"{entry.stage} {entry.key} kept: a run is now using it")
     counts: Counter[tuple[str, str]] = Counter()
     sizes: Counter[tuple[str, str]] = Counter()
-    for entry, why in planned.kept:
-        counts[entry.stage, why] += 1
-        sizes[entry.stage, why] += entry.size
+    for entry, reason in planned.kept:
+        counts[entry.stage, reason] += 1
+        sizes[entry.stage, reason] += entry.size
     if counts:
         table = Table(box=None, pad_edge=False)
-        for column in ("stage", "kept", "size", "why"):
+        for column in ("stage", "kept", "size", "reason"):
             table.add_column(column, justify="right" if column in ("kept", "size") else "left")
-        for (stage, why), count in sorted(counts.items()):
-            table.add_row(escape(stage), str(count), show_size(sizes[stage, why]), escape(why))
+        for (stage, reason), count in sorted(counts.items()):
+            table.add_row(escape(stage), str(count), show_size(sizes[stage, reason]), escape(reason))
         console.print(table)
         console.print(f"[bold]kept: {show_size(planned.kept_bytes)} in {len(planned.kept)}[/bold]")

@@ -169,20 +169,20 @@ def _print_scan(found: FolderScan, console: Console, notes: bool) -> None:
             )
     if notes:
         _show_notes(found, console)
-    for other, why in found.others:
+    for other, reason in found.others:
         broken = other in found.unreadable
-        said = f"{'cannot be' if broken else 'not'} read: {terminal_text(other)}: {terminal_text(why)}"
+        said = f"{'cannot be' if broken else 'not'} read: {terminal_text(other)}: {terminal_text(reason)}"
         console.print(f"[{'yellow' if broken else 'dim'}]{said}[/]", soft_wrap=True)
 
 
 def _describe_nothing(folder: Path, found: FolderScan) -> str:
     """Return a sentence that no file of a folder can be read, with the reason of the first."""
     names = found.unreadable or [name for name, _ in found.others]
-    why = dict(found.others)[names[0]]
+    reason = dict(found.others)[names[0]]
     if len(names) > 1:
         none = f"none of the {len(names)} files in {folder} can be read"
-        return f"{none}, so no preset is written; the first: {names[0]}: {why}"
-    return f"the only file in {folder} cannot be read, so no preset is written: {names[0]}: {why}"
+        return f"{none}, so no preset is written; the first: {names[0]}: {reason}"
+    return f"the only file in {folder} cannot be read, so no preset is written: {names[0]}: {reason}"
 
 
 def _describe_unreadable(found: FolderScan) -> str:

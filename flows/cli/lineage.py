@@ -90,8 +90,8 @@ def lineage_tree(found: dict[str, Any]) -> Tree:
     tree = Tree(f"[bold]{one_line(version)}[/bold]  computed by MLflow run {found['mlflow_run']}")
     tree.add(f"pipeline run {found['pipeline_run'] or 'gone from MLflow'}")
     changed = {True: ", with changes (`chatmill lineage --diff` shows them)", False: ", nothing changed"}
-    why = f" ({found['git_problem']})" if found.get("git_problem") else ""
-    state = changed.get(found["git_diff"], f"; unknown whether the code was changed{why}")
+    reason = f" ({found['git_problem']})" if found.get("git_problem") else ""
+    state = changed.get(found["git_diff"], f"; unknown whether the code was changed{reason}")
     tree.add(escape(f"git commit {found['git_commit'] or 'unknown'}{state}"))
     stages = tree.add("stages")
     for stage in found["stages"]:
@@ -114,8 +114,10 @@ def lineage_tree(found: dict[str, Any]) -> Tree:
     if found["sources"] is None:
         sources.add("unknown: the pipeline run's preset.json is missing")
     labels = tree.add("labels by annotator")
-    for who, parts in (found["labels"] or {}).items():
-        labels.add(f"{one_line(who)}: " + ", ".join(f"{count:,} {part}" for part, count in parts.items()))
+    for annotator, parts in (found["labels"] or {}).items():
+        labels.add(
+            f"{one_line(annotator)}: " + ", ".join(f"{count:,} {part}" for part, count in parts.items())
+        )
     if not found["labels"]:
         labels.add("none" if found["labels"] == {} else "unknown: the split is no longer on disk")
     environment = found["environment"]

@@ -66,7 +66,7 @@ def _show_versions(tracker: Tracker, registry: Registry, console: Console) -> No
     moves, versions = registry.moves(), registry.versions()
     champion = moves[-1].now if moves else ""
     presets = presets_of(tracker.client, versions)
-    table = _models_table("product", "version", "preset", "made", "", "why")
+    table = _models_table("product", "version", "preset", "made", "", "reason")
     for version in versions:
         made = time.strftime("%Y-%m-%d %H:%M", time.localtime(version.creation_timestamp / 1000))
         name, stands = str(version.version), approval_state(version.tags)
@@ -122,7 +122,7 @@ def _models_table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False)
     for column in columns:
         # Short columns are never wrapped; the reason gets the rest of the line.
-        wide = column == "why"
+        wide = column == "reason"
         table.add_column(column, no_wrap=not wide, overflow="fold" if wide else "ellipsis")
     return table
 
@@ -140,7 +140,7 @@ def _format_figures(tags: dict[str, str]) -> str:
 def _moves_table(registry: Registry, moves: list[AliasChange]) -> Table:
     from tasks.tracking.alias_changes import describe_change
 
-    table = _models_table("product", "when", "was", "now", "why")
+    table = _models_table("product", "when", "was", "now", "reason")
     for move in moves:
         names = (move.before or "none", move.now or "none")
         table.add_row(

@@ -85,8 +85,8 @@ def reproduce(
 def verdict_table(verdicts: list[StageVerdict]) -> Table:
     """Return the verdicts as a table with one row a stage."""
     table = Table(box=None, pad_edge=False)
-    for column in ("stage", "verdict", "why"):
-        table.add_column(column, no_wrap=column != "why")
+    for column in ("stage", "verdict", "reason"):
+        table.add_column(column, no_wrap=column != "reason")
     for each in verdicts:
-        table.add_row(each.stage, Text(each.says, COLOURS[each.says]), escape(each.why))
+        table.add_row(each.stage, Text(each.says, COLOURS[each.says]), escape(each.reason))
     return table

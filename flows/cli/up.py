@@ -290,8 +290,8 @@ class _Watch:
             )
             return None
         where = ListenAddress(self.asked.listen_address, port)
-        if why := bind_problem(where.host, port):
-            raise UserError(f"{why}; `{self.asked.command} --{name.lower()}-port` takes another port")
+        if reason := bind_problem(where.host, port):
+            raise UserError(f"{reason}; `{self.asked.command} --{name.lower()}-port` takes another port")
         return where
 
     def _bring_up(self, services: list[Service]) -> None:

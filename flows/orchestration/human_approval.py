@@ -12,6 +12,7 @@ from prefect.flow_runs import resume_flow_run, suspend_flow_run
 from prefect.input import RunInput
 from prefect.runtime import flow_run
 from prefect.states import Completed, State
+from pydantic import Field
 
 from flows.orchestration.events import ASKS, emit_run_event
 from flows.orchestration.tracker import open_tracker
@@ -37,9 +38,10 @@ SOMEBODY = "a person in Prefect's page"
 class Decision(RunInput):
     """The form that Prefect's page shows when the run is resumed there."""
 
+    # A run that an older version suspended is resumed under these names.
     approve: bool
-    why: str = ""
-    who: str = SOMEBODY
+    why: str = Field("", title="reason")
+    who: str = Field(SOMEBODY, title="author")
 
 
 def await_decision(preset: Preset) -> State | None:
@@ -85,11 +87,11 @@ def await_decision(preset: Preset) -> State | None:
     return Completed(message=f"version {found.version}: {describe_approval(found)}")
 
 
-def resume_run(version: Any, yes: bool, who: str, why: str) -> str:
+def resume_run(version: Any, yes: bool, author: str, reason: str) -> str:
     """Resume the run that is suspended for a version; return a sentence about what became of it."""
     run, name = UUID(version.tags[FLOW_RUN]), version.tags.get("approval.name", "")
     try:
-        resume_flow_run(run, run_input={"approve": yes, "who": who, "why": why})
+        resume_flow_run(run, run_input={"approve": yes, "who": author, "why": reason})
     except (NotPausedError, ObjectNotFound, FlowPauseTimeout):
         with get_client(sync_client=True) as client:
             try:

@@ -107,10 +107,10 @@ def read_login(text: str) -> Credentials:
     if not (text.isascii() and text.isprintable()) or " " in user:
         raise UserError(f"{PASSWORD_SETTING} holds a character that is not plain ASCII; {_RIGHT}")
     if len(password) < _SHORTEST or password == _KNOWN:
-        why = (
+        reason = (
             "is one that MLflow once shipped" if password == _KNOWN else f"is {len(password)} characters long"
         )
-        raise UserError(f"the password in {PASSWORD_SETTING} {why}; {_RIGHT}")
+        raise UserError(f"the password in {PASSWORD_SETTING} {reason}; {_RIGHT}")
     return Credentials(user, password)
 
 

@@ -74,8 +74,8 @@ class RequestGuard:
             await self.app(scope, receive, send)
             return
         headers: Headers = list(scope["headers"])
-        if why := self.refusal_reason(scope, headers):
-            await _send_refusal(scope, receive, send, why)
+        if reason := self.refusal_reason(scope, headers):
+            await _send_refusal(scope, receive, send, reason)
             return
         if scope["type"] == "http":
             if scope["path"] == LOGIN_PAGE:
@@ -248,13 +248,13 @@ async def _send_response(
     await send({"type": "http.response.body", "body": body})
 
 
-async def _send_refusal(scope: ASGIMessage, receive: Receive, send: Send, why: str) -> None:
+async def _send_refusal(scope: ASGIMessage, receive: Receive, send: Send, reason: str) -> None:
     if scope["type"] == "websocket":
         await receive()
         # A websocket that is closed before it is accepted gives the browser status 403.
-        await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": why})
+        await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": reason})
         return
-    await _send_response(send, 403, json.dumps({"detail": why}).encode(), JSON)
+    await _send_response(send, 403, json.dumps({"detail": reason}).encode(), JSON)
 
 
 def _deny_framing(send: Send) -> Send:

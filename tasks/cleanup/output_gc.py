@@ -48,7 +48,7 @@ class Root:
     stage.
     """
 
-    why: str
+    reason: str
     stage: str = ""
     key: str = ""
     digest: str = ""
@@ -104,8 +104,8 @@ def plan_gc(
             (entry.stage, entry.key), ""
         ):
             goes.append((entry, reason))
-        elif (why := wanted.get((entry.stage, entry.key))) is not None:
-            kept.append((entry, why))
+        elif (reason := wanted.get((entry.stage, entry.key))) is not None:
+            kept.append((entry, reason))
         elif entry.kind == HALF:
             goes.append((entry, "without a manifest, so incomplete"))
         elif now - entry.made > older_than:
@@ -131,14 +131,14 @@ def reachable_outputs(entries: Sequence[CachedOutput], needs: Sequence[Root]) ->
     outputs = {(entry.stage, entry.key): entry for entry in entries if entry.kind == OUTPUT}
     found: dict[tuple[str, str], str] = {}
     for need in needs:
-        waiting = [(place, need.why) for place in _matching_outputs(entries, need)]
+        waiting = [(place, need.reason) for place in _matching_outputs(entries, need)]
         while waiting:
-            place, why = waiting.pop()
+            place, reason = waiting.pop()
             if place in found:
                 continue
-            found[place] = why
+            found[place] = reason
             if place in outputs:
-                below = why if why.startswith("an input of ") else f"an input of {why}"
+                below = reason if reason.startswith("an input of ") else f"an input of {reason}"
                 for stage, (key, digest) in outputs[place].inputs.items():
                     places = (
                         [(stage, key)] if (stage, key) in outputs else _same_outputs(entries, stage, digest)

@@ -59,8 +59,8 @@ class Code:
         A value that Git did not give is `unknown`.
         """
         dirty = UNKNOWN if self.problem else str(bool(self.diff)).lower()
-        why = {"git.problem": self.problem} if self.problem else {}
-        return {"git.commit": self.commit or UNKNOWN, "git.dirty": dirty, **why}
+        problem = {"git.problem": self.problem} if self.problem else {}
+        return {"git.commit": self.commit or UNKNOWN, "git.dirty": dirty, **problem}
 
 
 def code_state(root: Path) -> Code:
@@ -189,8 +189,8 @@ def _explain_failure(root: Path, done: subprocess.CompletedProcess[bytes]) -> st
         return f"git does not recognise {damaged / '.git'} as a repository; it may be damaged"
     if known := next((means for begins, means in _MEANINGS if begins in said), ""):
         return known.format(root=root)
-    why = _last_line(done)
-    return why if done.returncode in (NOT_RUN, NOT_FOUND) else f"git fails: {why}"
+    reason = _last_line(done)
+    return reason if done.returncode in (NOT_RUN, NOT_FOUND) else f"git fails: {reason}"
 
 
 def _git_text(root: Path, *words: str) -> str:

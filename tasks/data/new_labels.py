@@ -63,7 +63,7 @@ class LabelCursor:
         known = set(self.labels.tolist())
         for kind in _KINDS:
             for row in read_shards(good / kind):
-                new = [who for label, who in _row_labels(row) if label not in known]
+                new = [annotator for label, annotator in _row_labels(row) if label not in known]
                 rows[kind] += bool(new)
                 people.update(new)
         return Arrivals(rows, dict(sorted(people.items())))
@@ -88,6 +88,6 @@ def _row_labels(row: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
         yield int(row["id"], 16), row.get("annotator", "")
         return
     rated = rated_of(row)
-    for who, score in zip(annotators_of(row), row["scores"], strict=False):
+    for annotator, score in zip(annotators_of(row), row["scores"], strict=False):
         # Identified without the row's id, which changes with every score that is added or withdrawn.
-        yield int(text_digest(rated, who, score), 16), who
+        yield int(text_digest(rated, annotator, score), 16), annotator

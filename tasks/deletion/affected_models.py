@@ -301,7 +301,7 @@ def _matching_lines(
                     ids.add(number)
                     yield line
             else:
-                names = {who or UNNAMED for who in annotators_of(json.loads(line))}
+                names = {annotator or UNNAMED for annotator in annotators_of(json.loads(line))}
                 people |= names
                 if sought.annotator in names:
                     yield line

@@ -188,7 +188,7 @@ def champions_score(tags: Mapping[str, str], champion: Mapping[str, str]) -> Sco
 
 
 def compare_scores(
-    tags: Mapping[str, str], champion: Mapping[str, str], version: str, why: str = ""
+    tags: Mapping[str, str], champion: Mapping[str, str], version: str, unscored_reason: str = ""
 ) -> tuple[bool, str]:
     """Return whether a candidate's score beats the champion's, and the reason in words.
 
@@ -196,17 +196,18 @@ def compare_scores(
         tags: The candidate's tags.
         champion: The champion's tags.
         version: The champion's version, for the message.
-        why: The reason why the champion was not scored beside the candidate, if known.
+        unscored_reason: The reason why the champion was not scored beside the candidate, if known.
     """
     mine, best = tagged_score(tags), champions_score(tags, champion)
     stays = f"the champion, version {version}, stays: "
     if mine is None:
         return False, f"{stays}this version does not record what its score measures"
     if best is None:
-        why = why or "its version does not record what its score measures"
-        return False, f"{stays}the two cannot be compared, as {why}"
+        reason = unscored_reason or "its version does not record what its score measures"
+        return False, f"{stays}the two cannot be compared, as {reason}"
     if unlike := explain_incomparable(mine, best):
-        return False, f"{stays}the two scores cannot be compared, as {f'{why}, and ' if why else ''}{unlike}"
+        before = f"{unscored_reason}, and " if unscored_reason else ""
+        return False, f"{stays}the two scores cannot be compared, as {before}{unlike}"
     if mine.beats(best):
         return True, f"{metric_words(mine.name)}: {mine.value:.4g} beats version {version}'s {best.value:.4g}"
     return (

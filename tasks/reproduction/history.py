@@ -109,6 +109,6 @@ def _model_versions(client: MlflowClient, run: str) -> list[Any]:
 
 def verdict_markdown(verdicts: Sequence[StageVerdict], at: str) -> str:
     """Return the verdict as a Markdown table."""
-    rows = [f"| {each.stage} | {each.says} | {each.why.replace('|', '/')} |" for each in verdicts]
-    head = ["| stage | verdict | why |", "|---|---|---|"]
+    rows = [f"| {each.stage} | {each.says} | {each.reason.replace('|', '/')} |" for each in verdicts]
+    head = ["| stage | verdict | reason |", "|---|---|---|"]
     return "\n".join([f"Reproduced at {at}.", "", *head, *rows, "", verdict_sentence(verdicts), ""])

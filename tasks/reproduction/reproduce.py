@@ -88,16 +88,16 @@ def read_original(client: MlflowClient, name: str) -> Original:
         )
     commit = tags.get("git.commit", "")
     if commit in ("", UNKNOWN):
-        why = tags.get("git.problem") or "it was made outside of git"
+        reason = tags.get("git.problem") or "it was made outside of git"
         raise UserError(
-            f"the code of run {run[:_SHOWN]} is unknown, so it cannot be restored ({why}); runs in a "
+            f"the code of run {run[:_SHOWN]} is unknown, so it cannot be restored ({reason}); runs in a "
             "repository that git reads can be reproduced"
         )
     if (dirty := tags.get("git.dirty")) not in ("true", "false"):
-        why = tags.get("git.problem") or f"git.dirty is {dirty}"
+        reason = tags.get("git.problem") or f"git.dirty is {dirty}"
         raise UserError(
             f"it is unknown whether the code of run {run[:_SHOWN]} was changed, so it cannot be "
-            f"restored ({why})"
+            f"restored ({reason})"
         )
     preset = read_artifact(client, run, "preset.json")
     if preset is None:
@@ -298,8 +298,8 @@ def _evaluate_as_then(client: MlflowClient, original: Original, checkout: Checko
                     return dict.fromkeys(FOLLOW_EVALUATE, str(error))
                 _set_preset_key(checkout, "registry.compare_with", found.key)
                 return {}
-    why = "the champion's model that was scored beside it is missing in MLflow"
-    return dict.fromkeys(FOLLOW_EVALUATE, why)
+    reason = "the champion's model that was scored beside it is missing in MLflow"
+    return dict.fromkeys(FOLLOW_EVALUATE, reason)
 
 
 def _champion_of(original: Original, stage: str) -> tuple[str, dict[str, Any]]:

@@ -73,7 +73,7 @@ class StageVerdict:
 
     stage: str
     says: str
-    why: str
+    reason: str
     figures: tuple[Figure, ...] = ()
     differ: tuple[InputDifference, ...] = field(default=())
 
@@ -112,7 +112,7 @@ def overall_verdict(verdicts: Sequence[StageVerdict]) -> str:
 def verdict_sentence(verdicts: Sequence[StageVerdict]) -> str:
     """Return the verdict in words, with the first stage that differs and the differences in its inputs."""
     says = overall_verdict(verdicts)
-    no = "".join(f"; {each.stage} is left out: {each.why}" for each in verdicts if each.says == _LEFT_OUT)
+    no = "".join(f"; {each.stage} is left out: {each.reason}" for each in verdicts if each.says == _LEFT_OUT)
     verdicts = [each for each in verdicts if each.says != _LEFT_OUT]
     if says == IDENTICAL:
         stages = "the one stage has" if len(verdicts) == 1 else f"all {len(verdicts)} stages have"
@@ -126,7 +126,7 @@ def verdict_sentence(verdicts: Sequence[StageVerdict]) -> str:
             f"the others are within tolerance; {cause}{no}"
         )
     worst = next(each for each in verdicts if each.says == DIVERGED)
-    return f"diverged at {worst.stage}: {worst.why}; {cause}{no}"
+    return f"diverged at {worst.stage}: {worst.reason}; {cause}{no}"
 
 
 def inputs_in_words(verdict: StageVerdict, most: int = 4) -> str:
@@ -162,11 +162,11 @@ def _judge_stage(
     if beyond:
         return StageVerdict(before.stage, DIVERGED, "; ".join(map(str, beyond[:3])), figures, differ)
     files = _differing_files(before, now)
-    why = f"in other bits ({files}); " if files else "in other bits; "
+    reason = f"in other bits ({files}); " if files else "in other bits; "
     learned = max((figure.learned for figure in figures), default=0)
     how = f"learned from {learned} repetitions" if learned else "the default"
-    why += f"metrics within tolerance, {how}" if figures else "the same metrics"
-    return StageVerdict(before.stage, EQUIVALENT, why, figures, differ)
+    reason += f"metrics within tolerance, {how}" if figures else "the same metrics"
+    return StageVerdict(before.stage, EQUIVALENT, reason, figures, differ)
 
 
 def _same_rows(before: Made, now: Made) -> bool:

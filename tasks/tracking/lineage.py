@@ -161,9 +161,9 @@ def count_labels(folder: Path) -> dict[str, dict[str, int]] | None:
                 with naming_row(path, os.path.relpath(path)), path.open(encoding="utf-8") as lines:
                     for line in lines:
                         row = json.loads(line)
-                        for who in annotators_of(row):
-                            counts.setdefault(who or UNNAMED, Counter())[part] += 1
-    return {who: dict(counts[who]) for who in sorted(counts)}
+                        for annotator in annotators_of(row):
+                            counts.setdefault(annotator or UNNAMED, Counter())[part] += 1
+    return {annotator: dict(counts[annotator]) for annotator in sorted(counts)}
 
 
 def trace_model(client: MlflowClient, name: str, root: Path) -> dict[str, Any]:

@@ -103,8 +103,8 @@ def _lineage_lines(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"Pipeline run `{found['pipeline_run'] or 'unknown'}`"
     yield ""
     changed = dirty.get(found["git_diff"], "; unknown whether it was changed")
-    why = f" ({as_markdown(found['git_problem'])})" if found.get("git_problem") else ""
-    yield f"- code: commit `{found['git_commit'] or 'unknown'}`{changed}{why}"
+    reason = f" ({as_markdown(found['git_problem'])})" if found.get("git_problem") else ""
+    yield f"- code: commit `{found['git_commit'] or 'unknown'}`{changed}{reason}"
     yield f"- data: DVC hash `{found['data_hash'] or 'unknown'}`"
     environment = found["environment"]
     lock, device = environment["lock"] or "unknown", environment["device"] or "unknown"
@@ -129,10 +129,10 @@ def _labels_line(labels: Mapping[str, Mapping[str, int]] | None) -> Iterator[str
     if not labels:
         return
     yield from ("", "Labels:", "", "| labels by | train | valid | test |", "|---|---|---|---|")
-    most = sorted(labels, key=lambda who: (-sum(labels[who].values()), who))
-    for who in most[:_SHOWN]:
-        counts = " | ".join(f"{labels[who].get(part, 0):,}" for part in ("train", "valid", "test"))
-        yield f"| {as_markdown(who)} | {counts} |"
+    most = sorted(labels, key=lambda annotator: (-sum(labels[annotator].values()), annotator))
+    for annotator in most[:_SHOWN]:
+        counts = " | ".join(f"{labels[annotator].get(part, 0):,}" for part in ("train", "valid", "test"))
+        yield f"| {as_markdown(annotator)} | {counts} |"
     if len(most) > _SHOWN:
         yield f"| and {len(most) - _SHOWN:,} more | | | |"
 

@@ -39,7 +39,7 @@ def decide_promotion(
     champion: Any,
     withheld: str,
     comparison: ScoreComparison | None,
-    why: str,
+    unscored_reason: str,
 ) -> tuple[bool, str]:
     """Return whether the gate promotes a new version, and the reason.
 
@@ -49,7 +49,7 @@ def decide_promotion(
         champion: The present champion; None if there is none.
         withheld: The reason why a person's decision prevents the promotion; empty if none does.
         comparison: The scores of candidate and champion; None if the candidate has no score.
-        why: The reason why the champion was not scored in this run, if known.
+        unscored_reason: The reason why the champion was not scored in this run, if known.
     """
     reason = str(verdict.metrics["reason"])
     if not verdict.metrics["passed"]:
@@ -60,7 +60,7 @@ def decide_promotion(
         return False, "it has no score"
     if champion is None:
         return True, reason
-    wins, says = compare_scores(tags, champion.tags, str(champion.version), comparison.why or why)
+    wins, says = compare_scores(tags, champion.tags, str(champion.version), comparison.why or unscored_reason)
     return wins, f"{reason}; {says}" if wins else says
 
 

@@ -190,7 +190,7 @@ class Registry:
         source: str,
         question: ApprovalRequest | None = None,
         preset: str = "",
-        why: str = "",
+        unscored_reason: str = "",
     ) -> Registered:
         """Register the aligned model as a version; make it champion if it passed and is better.
 
@@ -204,7 +204,7 @@ class Registry:
             question: The question to a person, who decides about a version that would be promoted; None asks
                 nobody.
             preset: The name of the preset, shown by `chatmill models`.
-            why: The reason why the champion was not scored in this run, if known.
+            unscored_reason: The reason why the champion was not scored in this run, if known.
 
         Raises:
             UserError: Another program has a registered model of this name.
@@ -230,7 +230,9 @@ class Registry:
                 **(score_tags(comparison.candidate, comparison) if comparison else {"score": "None"}),
                 "passed": str(bool(verdict.metrics["passed"])).lower(),
             }
-            promotes, reason = decide_promotion(verdict, tags, champion, withheld, comparison, why)
+            promotes, reason = decide_promotion(
+                verdict, tags, champion, withheld, comparison, unscored_reason
+            )
             waits = promotes and question is not None
             tags |= {
                 "promote": str(promotes and not waits).lower(),
@@ -283,7 +285,13 @@ class Registry:
         return Registered(version, holds, f"{says}{', the champion' if holds else ''}, is this model")
 
     def decide(
-        self, version: str, yes: bool, who: str, why: str, in_time: bool = False, check: Check | None = None
+        self,
+        version: str,
+        yes: bool,
+        author: str,
+        reason: str,
+        in_time: bool = False,
+        check: Check | None = None,
     ) -> Registered:
         """Record a person's decision on a version that waits.
 
@@ -293,8 +301,8 @@ class Registry:
         Args:
             version: The version's number.
             yes: Whether the person approves.
-            who: The person.
-            why: The reason.
+            author: The person.
+            reason: The person's reason.
             in_time: The decision was made before the deadline, although it arrives later.
             check: Called with a version that would be promoted; may raise UserError.
 
@@ -302,7 +310,7 @@ class Registry:
             UserError: The version does not wait, or was decided otherwise.
         """
         wanted = APPROVED if yes else REJECTED
-        why = _check_reason(why) or wanted
+        reason = _check_reason(reason) or wanted
         with self.alone():
             self._finish()
             known = {_version_name(found): found for found in self._versions()}
@@ -320,24 +328,24 @@ class Registry:
             if version == holder and not yes:
                 raise UserError(f"{says} is already the champion; `chatmill rollback` reverts that")
             # Compared again: the champion may have changed while the version waited.
-            wins, reason = beats_champion(found, known.get(holder))
+            wins, comparison = beats_champion(found, known.get(holder))
             wins = wins and yes and version != holder
             if wins and check:
                 check(found)
             after = (
-                [*moves, AliasChange(holder, version, PERSON, who, why, _current_time())]
+                [*moves, AliasChange(holder, version, PERSON, author, reason, _current_time())]
                 if wins
                 else moves[:recorded]
             )
-            decided = {WHO: who, WHY: why, TIME: _current_time(), APPROVAL: wanted}
+            decided = {WHO: author, WHY: reason, TIME: _current_time(), APPROVAL: wanted}
             begin_change(self.client, self.model, PendingChange.of(after, recorded, decided, version))
         if wins or version == holder:
             was = f" instead of version {holder}" if wins and holder else ""
             return Registered(version, True, f"{says} is now the champion{was}")
         if yes:
-            rest = f"is not the champion: {reason}; {approval.override_hint(found)}"
+            rest = f"is not the champion: {comparison}; {approval.override_hint(found)}"
         else:
-            rest = f"was rejected by {who}" + (f"; the champion stays version {holder}" if holder else "")
+            rest = f"was rejected by {author}" + (f"; the champion stays version {holder}" if holder else "")
         return Registered(version, False, f"{says} {rest}")
 
     def _promote(self, version: str, reason: str, moves: Sequence[AliasChange], recorded: int) -> None:
@@ -346,7 +354,7 @@ class Registry:
         begin_change(self.client, self.model, PendingChange.of([*moves, move], recorded))
 
     def rollback(
-        self, version: str, why: str, who: str, force: bool = False, check: Check | None = None
+        self, version: str, reason: str, author: str, force: bool = False, check: Check | None = None
     ) -> AliasChange:
         """Make a version the champion, and return the move.
 
@@ -354,8 +362,8 @@ class Registry:
 
         Args:
             version: The version's number; empty means the champion before this one.
-            why: The reason, which is required.
-            who: The person.
+            reason: The reason, which is required.
+            author: The person.
             force: Accept a version that never passed the gate.
             check: Called with the version; may raise UserError.
 
@@ -363,15 +371,15 @@ class Registry:
             UserError: The version is missing, never passed the gate or is champion already; there was no
                 champion before; or no reason is given.
         """
-        why = _check_reason(why)
-        if not why:
+        reason = _check_reason(reason)
+        if not reason:
             raise UserError("a rollback needs --reason TEXT, as in --reason 'answers are rude'")
         with self.alone():
             self._finish()
             known = {_version_name(found): found for found in self._versions()}
             moves, recorded = self._moves()
             holder = moves[-1].now if moves else ""
-            if moves and _is_repeated(moves[-1], version, why, who):
+            if moves and _is_repeated(moves[-1], version, reason, author):
                 return moves[-1]
             wanted = version or self._before(moves, known.keys())
             if wanted not in known:
@@ -389,7 +397,7 @@ class Registry:
                 )
             if check:
                 check(known[wanted])
-            move = AliasChange(holder, wanted, PERSON, who, why, _current_time())
+            move = AliasChange(holder, wanted, PERSON, author, reason, _current_time())
             begin_change(self.client, self.model, PendingChange.of([*moves, move], recorded))
             return move
 
@@ -405,22 +413,24 @@ class Registry:
         return left[-1]
 
 
-def _is_repeated(last: AliasChange, version: str, why: str, who: str) -> bool:
+def _is_repeated(last: AliasChange, version: str, reason: str, author: str) -> bool:
     """Return whether a rollback equals the last one: the process that made it may have been killed."""
-    same = (last.by, last.who, last.why) == (PERSON, who, why) and bool(last.before)
+    same = (last.by, last.who, last.why) == (PERSON, author, reason) and bool(last.before)
     return same and version in ("", last.now)
 
 
-def _check_reason(why: str) -> str:
+def _check_reason(reason: str) -> str:
     """Return a person's reason without outer spaces.
 
     Raises:
         UserError: It is longer than what is kept.
     """
-    why = why.strip()
-    if len(why) > LONGEST_REASON:
-        raise UserError(f"the reason has {len(why):,} characters; --reason takes at most {LONGEST_REASON:,}")
-    return why
+    reason = reason.strip()
+    if len(reason) > LONGEST_REASON:
+        raise UserError(
+            f"the reason has {len(reason):,} characters; --reason takes at most {LONGEST_REASON:,}"
+        )
+    return reason
 
 
 def _version_name(version: Any) -> str:

@@ -159,15 +159,15 @@ class Tracker:
         for run in self.client.search_runs([self.experiment], mine):
             self._kill_run(run.info.run_id, "MLflow created it twice; this one was not used")
 
-    def _kill_run(self, run: str, why: str, end: int | None = None) -> None:
+    def _kill_run(self, run: str, reason: str, end: int | None = None) -> None:
         """Close a run that no process continues.
 
         Args:
             run: The run's id.
-            why: The reason, kept as a tag.
+            reason: The reason, kept as a tag.
             end: The end in milliseconds since 1970; None means now.
         """
-        self.client.set_tag(run, _CLOSED, why)
+        self.client.set_tag(run, _CLOSED, reason)
         self.client.set_terminated(run, "KILLED", end)
 
     @contextmanager
@@ -413,11 +413,11 @@ class Tracker:
         verdict: StageOutput,
         question: ApprovalRequest | None = None,
         preset: str = "",
-        why: str = "",
+        unscored_reason: str = "",
     ) -> Registered:
         """Register the aligned model as a version; see `Registry.register`."""
         source = f"{self.client.get_run(aligned.run).info.artifact_uri}/model"
-        return self.registry.register(aligned, verdict, source, question, preset, why)
+        return self.registry.register(aligned, verdict, source, question, preset, unscored_reason)
 
     def champion_folder(self, scratch: str, address: str = CHAMPION) -> Path | None:
         """Return the folder of a champion's model; None if there is no champion.

@@ -68,10 +68,12 @@ def choice_records(
     """
     if row.get("fault"):
         return
-    who = row.get("annotator") if kind == "comparisons" else next(iter(row.get("annotators") or ()), None)
-    if is_nobody(who):
+    annotator = (
+        row.get("annotator") if kind == "comparisons" else next(iter(row.get("annotators") or ()), None)
+    )
+    if is_nobody(annotator):
         return
-    asked = [who, row.get("aspect"), row.get("history"), row.get("prompt")]
+    asked = [annotator, row.get("aspect"), row.get("history"), row.get("prompt")]
     if kind == "comparisons" and row.get("choice") in ("a", "b", "tie"):
         # The answers are sorted, so that one comparison shown in the other order has the same key.
         key = json.dumps([*asked, *sorted((str(row.get("a")), str(row.get("b"))))])

@@ -405,8 +405,8 @@ def _score_columns(table: pd.DataFrame) -> dict[str, list[Any]]:
     return {
         "count": [len(values) for values in lists],
         "paired": [
-            isinstance(who, list) and len(who) == len(values) == len(kept)
-            for who, values, kept in zip(table["annotators"], lists, numbers, strict=True)
+            isinstance(annotators, list) and len(annotators) == len(values) == len(kept)
+            for annotators, values, kept in zip(table["annotators"], lists, numbers, strict=True)
         ],
         "lowest": [min(values, default=0.0) for values in numbers],
         "highest": [max(values, default=0.0) for values in numbers],

@@ -136,7 +136,9 @@ def _script_shares(kind: str, table: Sequence[Mapping[str, Any]]) -> dict[str, C
     if kind == "comparisons":
         return {name: Counter(str(row.get(name)) for row in table) for name in ("annotator", "choice")}
     if kind == "ratings":
-        return {"annotator": Counter(str(who) for row in table for who in row.get("annotators") or ())}
+        return {
+            "annotator": Counter(str(annotator) for row in table for annotator in row.get("annotators") or ())
+        }
     return {}
 
 

@@ -201,5 +201,5 @@ class _Text:
         self.count_lines()
         return f"{self.origin}, line {self.line}"
 
-    def fail(self, why: str) -> NoReturn:
-        raise UserError(f"{self.where()}: broken JSON ({why})")
+    def fail(self, reason: str) -> NoReturn:
+        raise UserError(f"{self.where()}: broken JSON ({reason})")

@@ -51,5 +51,5 @@ def test_models_and_rollback_show_versions_champion_and_history(project):
         say("rollback", "1", "--reason", "rude")
     assert "(" + models.current_user() + ": rude [b])" in say("models")
     when, *moves = say("models", "--history").splitlines()
-    assert when.split() == ["product", "when", "was", "now", "why"] and len(moves) == 3
+    assert when.split() == ["product", "when", "was", "now", "reason"] and len(moves) == 3
     assert "rude [b]" in moves[2] and moves[0].split()[3:5] == ["none", "1"]

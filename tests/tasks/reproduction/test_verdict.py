@@ -65,7 +65,7 @@ def test_judge_stages_repetitions_set_tolerance():
     more = [*few, made(digest="three", valid_loss=1.01)]
     found = verdict(before, now, *more)
     # Of 1.00, 1.01 and 1.02: 1.01 ± 9.925 × 0.01 × √(4/3), Student's t for 99% and two degrees of freedom.
-    assert found.says == "equivalent" and "learned from 3 repetitions" in found.why
+    assert found.says == "equivalent" and "learned from 3 repetitions" in found.reason
     assert found.figures[0].tolerance == pytest.approx(0.1146, abs=1e-4)
     # Equal digests are no further repetition, and neither is the judged run.
     assert verdict(before, now, *few, made(digest="two", valid_loss=1.02), now).says == "diverged"
@@ -78,7 +78,7 @@ def test_judge_stages_rows_of_version_are_identical():
     now = made("ingest", "two", manifest(sums={**one, "origins/text/0.jsonl": "c"}), data_hash="h")
     assert (
         verdict(before, now).says == "identical"
-        and "only their recorded origins differ" in verdict(before, now).why
+        and "only their recorded origins differ" in verdict(before, now).reason
     )
     other = made("ingest", "two", manifest(sums={**one, "rows/text/0.jsonl": "c"}), data_hash="g")
     assert verdict(before, other).says == "diverged"
@@ -113,7 +113,7 @@ def test_verdict_sentence_names_first_differing_stage():
 def test_judge_stages_equal_inputs_or_missing_stage_are_explained():
     files = {"model/model.safetensors": "z", "curves.jsonl": "b"}
     found = verdict(made(manifest=manifest()), made(digest="two", manifest=manifest(sums=files)))
-    assert found.says == "equivalent" and "(model/model.safetensors)" in found.why
+    assert found.says == "equivalent" and "(model/model.safetensors)" in found.reason
     assert "this stage is not deterministic here" in verdict_sentence([found])
     gone = verdict(made(), None)
-    assert gone.says == "diverged" and "was not computed" in gone.why
+    assert gone.says == "diverged" and "was not computed" in gone.reason
