@@ -118,7 +118,7 @@ class PromoteSection(BaseModel):
 
     approval: Literal["gate", "human"] = "gate"
     """Who approves the model: the `gate` alone, or a person (`human`):
-    [approval](unattended.md#a-persons-word)."""
+    [approval](unattended.md#approval-by-a-person)."""
 
     approval_timeout_hours: float = Field(default=72, gt=0, le=24 * 365)
     """Hours to wait for a person's decision, above 0 and at most a year. Without one, the model is

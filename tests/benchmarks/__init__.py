@@ -1,1 +1,1 @@
-"""Comparisons with the installed peers: in one process, in turn, ratios of medians."""
+"""Benchmarks beside installed peers, at scale and under load. Each module says how to run it."""

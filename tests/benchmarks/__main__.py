@@ -1,4 +1,7 @@
-"""`make bench`: ours and the peers' training step, generation and encoding on this machine's CPU."""
+"""Measure a training step, generation and encoding on this machine's CPU, beside the installed peers.
+
+Run it with `make bench`. Both sides run in one process, in turn; the result is the ratio of the medians.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,8 @@ PROMPT, NEW = 64, 64
 def read_corpus() -> tuple[list[str], Tokenizer]:
     """Return the texts to encode, and their tokenizer.
 
-    They are those of data/ if they suffice for the vocabulary, as smoke data does not; else generated ones.
+    The texts are those of data/ if they suffice for the vocabulary; else they are generated. The smoke data
+    does not suffice.
     """
     if found := [row["text"] for row in read_shards(Path("data/text"))]:
         with suppress(UserError):
@@ -62,7 +66,7 @@ def generate_texts() -> list[str]:
 
 
 def training(folder: Path, dtype: torch.dtype, tokenizer: Tokenizer) -> Ratio:
-    """One whole step at 12.2M weights: forward, loss in float32, backward, clip, AdamW, both fused."""
+    """Time one optimizer step at 12.2M weights, from the forward pass to fused AdamW."""
     from transformers import LlamaForCausalLM
 
     save_model(Transformer(STEP).init_weights(0), tokenizer, folder)
@@ -103,7 +107,7 @@ def training(folder: Path, dtype: torch.dtype, tokenizer: Tokenizer) -> Ratio:
 
 
 def generation(folder: Path) -> Ratio:
-    """32 prompts of 64 tokens, 64 new ones each, in the same dtype; the end token is forbidden to both."""
+    """Time 32 prompts of 64 tokens with 64 new ones each, in the same dtype; no side may end a text."""
     from transformers import LlamaForCausalLM
 
     dtype = compute_dtype("cpu")
@@ -128,9 +132,9 @@ def generation(folder: Path) -> Ratio:
 
 
 def encoding(tokenizer: Tokenizer, texts: list[str]) -> list[Ratio]:
-    """A corpus to ids, one thread on both sides, when most words were met before and when none was.
+    """Time the encoding of a corpus on one thread, with words that the encoder has cached and with new ones.
 
-    The ids must be identical.
+    Both sides must return the same ids.
     """
     amount = f"{sum(len(text.encode()) for text in texts) / 1e6:.1f} MB"
 

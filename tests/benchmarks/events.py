@@ -1,7 +1,8 @@
-"""How soon new labels start an alignment: from the event to the start of the run, on servers that run.
+"""Measure the seconds from the event of new labels to the start of the run that aligns the model on them.
 
-`python -m tests.benchmarks.events` starts `chatmill up` in a copy of the repository with the smoke preset,
-lets the deployment `labels` find its labels, and waits for `align`; then it emits events of its own.
+Run it with `python -m tests.benchmarks.events --rounds 5`. It starts `chatmill up` in a copy of the
+repository with the smoke preset. The deployment `labels` finds the labels and emits the first event; the
+benchmark emits the others.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ LONGEST_SECONDS = 300.0
 
 
 def lay(root: Path) -> None:
-    """The repository's rooms in a folder of its own, its deployments for the smoke preset."""
+    """Create a copy of the repository's packages in `root`, with its deployments set to the smoke preset."""
     for name in ROOMS:
         source, place = REPOSITORY / name, root / name
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -39,7 +40,7 @@ def lay(root: Path) -> None:
 
 
 def call(root: Path, *words: str, **more: str) -> str:
-    """What a program in that folder says."""
+    """Return the output of a program that runs in the folder."""
     environment = {**checkout_environment(root), **more}
     done = subprocess.run(
         [sys.executable, *words], cwd=root, env=environment, capture_output=True, text=True, check=False
@@ -50,7 +51,7 @@ def call(root: Path, *words: str, **more: str) -> str:
 
 
 def measure(root: Path, rounds: int) -> list[dict[str, Any]]:
-    """The first from `labels` itself, then events with nothing new in them; what became of each run."""
+    """Return the delay and final state of each run; `labels` starts the first, plain events the others."""
     api = json.loads((root / "var" / "up.json").read_text())["prefect"]
     said = call(root, "-m", "tests.benchmarks.events", "--inside", str(rounds), PREFECT_API_URL=api)
     found: list[dict[str, Any]] = json.loads(said.splitlines()[-1])
@@ -80,7 +81,7 @@ def _inside(rounds: int) -> list[dict[str, Any]]:
 
 
 def _next(seen: set[str], began: float | None) -> dict[str, Any]:
-    """The next run of `align` that is over; seconds from the event (or what made the run) to its start."""
+    """Return the next finished run of `align`, and the seconds from its event to its start."""
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 

@@ -1,7 +1,7 @@
-"""`python -m tests.benchmarks.gpu`: training and sampling on one GPU, at the shape of configs/gpu.yaml.
+"""Measure training, sampling and one PPO step on one GPU, with the model shape of configs/gpu.yaml.
 
-Imports model/ only, so that it runs where Prefect, MLflow and DVC are not installed. `--tiny` tries it out on
-a CPU. Each part prints one line of JSON when it ends.
+Run it with `python -m tests.benchmarks.gpu`; `--tiny` tries it with a small model on a CPU. It imports model/
+only, so it runs where Prefect, MLflow and DVC are not installed. Each part prints one line of JSON.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MUON = OptimizerParameters(muon_learning_rate=0.02)
 
 @dataclass(frozen=True)
 class Size:
-    """What is measured: a shape, rows of one pass, prompts of one PPO step and their new tokens."""
+    """The size of a measurement: model shape, rows of one pass, prompts of one PPO step, and new tokens."""
 
     architecture: ModelConfig
     rows: int
@@ -61,7 +61,7 @@ TINY = Size(
 
 
 def model_flops(shape: ModelConfig) -> float:
-    """FLOPs of a token's forward and backward pass; docs/gpu.md has the formula."""
+    """Return the FLOPs of a token's forward and backward pass; docs/gpu.md has the formula."""
     looked_up = 0 if shape.tie_embeddings else shape.vocab_size * shape.hidden_size
     return (
         6 * (shape.num_parameters - looked_up)
@@ -87,7 +87,7 @@ def seconds_of(device: str, function: Callable[[int], object], rounds: int, warm
 
 
 def training(size: Size, device: str, packed: bool) -> dict[str, Any]:
-    """One step of pretraining, or of fine-tuning on six packed documents a row: tokens/s, MFU and memory."""
+    """Measure tokens/s, MFU and memory of a step of pretraining, or of fine-tuning on packed rows."""
     shape, rows = size.architecture, size.rows
     model = Transformer(shape).init_weights(0)
     learner = MixedPrecisionOptimizer(model, MUON, compute_dtype(device), ProcessGroup(device=device))
@@ -119,7 +119,7 @@ def training(size: Size, device: str, packed: bool) -> dict[str, Any]:
 
 
 def sampling(size: Size, device: str, rows: int) -> dict[str, Any]:
-    """Tokens a second beside transformers' `generate`, in turn, at a number of rows."""
+    """Measure tokens per second beside transformers' `generate`, in turn, at a number of rows."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     a, new, dtype = size.architecture, size.new_tokens // 2, compute_dtype(device)
@@ -153,7 +153,7 @@ def sampling(size: Size, device: str, rows: int) -> dict[str, Any]:
 
 
 def alignment(size: Size, device: str) -> dict[str, Any]:
-    """One PPO step, of one epoch in four minibatches, in seconds."""
+    """Measure the seconds of one PPO step with one epoch of four minibatches."""
     a = size.architecture
     random = torch.Generator().manual_seed(0)
     prompts = [

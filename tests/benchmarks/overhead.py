@@ -1,9 +1,10 @@
-"""What orchestration and tracking cost: `chatmill run` against the same stages called as plain functions.
+"""Measure the time that orchestration and tracking add to the stages' own work.
 
-`python -m tests.benchmarks.overhead --preset configs/demo.yaml` runs both in turn, each in a fresh folder and
-a fresh process, and compares medians of the seconds from the start of the process to its end. The plain side
-knows no Prefect, no MLflow, no keys and no manifests; it calls the stages' own functions in the flow's order,
-which start their training processes as ever. Both must leave the same bytes.
+Run it with `make overhead`, or `python -m tests.benchmarks.overhead --preset configs/demo.yaml`. It runs
+`chatmill run` and the same stages as plain functions, in turn, each in a new folder and a new process. It
+compares the medians of the seconds from the start of the process to its end. The plain functions use no
+Prefect, MLflow, cache keys or manifests, and start their training processes as usual. Both sides must leave
+the same bytes.
 """
 
 from __future__ import annotations
@@ -32,10 +33,10 @@ PLAIN = "plain.json"
 
 @dataclass(frozen=True)
 class Measured:
-    """One side, run once: its seconds, those of each stage's own function, and each output's digest.
+    """The measurements of one side: its seconds, the seconds of each stage's function, each output's digest.
 
-    Of the flow also the seconds of each stage with all that is around it, and those that are in no stage:
-    before the first, between them, and after the last.
+    Of the flow also the seconds of each stage with its surroundings, and the seconds before the first stage,
+    between stages and after the last.
     """
 
     timed: Timed
@@ -48,17 +49,17 @@ class Measured:
 
     @property
     def own(self) -> float:
-        """Seconds in the stages' own functions."""
+        """Return the seconds in the stages' own functions."""
         return sum(self.stages.values())
 
     @property
     def wrapping(self) -> float:
-        """Seconds of what is around the stages' functions: keys, sums, records."""
+        """Return the seconds around the stages' functions: cache keys, checksums and records."""
         return sum(self.around.values())
 
 
 def flow(root: Path, preset: Path) -> Measured:
-    """The chain as a person runs it, its own server and records included."""
+    """Run the chain by `chatmill run`, with its own server and records, and return its measurements."""
     timed = call(root, "flows.cli.main", "run", "--config", str(preset))
     manifests = {
         stage["name"]: json.loads((Path(stage["folder"]) / "manifest.json").read_text())
@@ -79,7 +80,7 @@ def flow(root: Path, preset: Path) -> Measured:
 
 
 def _spans(root: Path) -> dict[str, tuple[float, float]]:
-    """When each stage's run in MLflow began and ended, in order, in seconds since 1970."""
+    """Return the start and end of each stage's MLflow run in seconds since 1970, in order."""
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{root / 'var' / 'mlflow.db'}")
@@ -92,7 +93,7 @@ def _spans(root: Path) -> dict[str, tuple[float, float]]:
 
 
 def plain(root: Path, preset: Path) -> Measured:
-    """The same stages as plain functions, in a process of their own."""
+    """Run the same stages as plain functions in a new process, and return their measurements."""
     timed = call(root, "tests.benchmarks.overhead", "--plain", "--preset", str(preset))
     stages = json.loads((root / PLAIN).read_text())
     return Measured(timed, stages, {name: _digest(root / "made" / name) for name in stages}, {})
@@ -106,7 +107,7 @@ def _digest(folder: Path) -> str:
 
 
 def call_plainly(preset: Preset, root: Path, only: str = "") -> dict[str, float]:
-    """The chain of flows/pipeline.py without a flow: seconds by stage. `only` ends it after that stage."""
+    """Run the pipeline's stages without a flow, up to `only`; return the seconds by stage."""
     from model.training.distributed import find_device
     from tasks.drift import drift
     from tasks.engine.parallel import process_pool
@@ -160,7 +161,7 @@ def call_plainly(preset: Preset, root: Path, only: str = "") -> dict[str, float]
 
 
 def compare(preset: Path, repeats: int, folder: Path) -> tuple[list[Measured], list[Measured]]:
-    """Both sides in turn, so many times. What is fetched is fetched before, and shared."""
+    """Run both sides in turn. Downloads are made before and are shared."""
     downloads = folder / "downloads"
     downloads.mkdir()
     sides: tuple[Callable[[Path, Path], Measured], ...] = (flow, plain)
@@ -186,7 +187,7 @@ def _fresh(folder: Path, name: str, downloads: Path) -> Path:
 
 
 def show(flows: list[Measured], plains: list[Measured]) -> float:
-    """Print where the seconds go, in medians; the overhead."""
+    """Print the medians of each part, and the overhead."""
     from rich.console import Console
     from rich.table import Table
 
@@ -219,7 +220,7 @@ def show(flows: list[Measured], plains: list[Measured]) -> float:
 
 
 def _middle(runs: list[Measured]) -> Measured:
-    """The run with the median of the seconds: one that was, so that its parts add up."""
+    """Return the run with the median time; as it is one real run, its parts add up."""
     return sorted(runs, key=lambda run: run.timed.seconds)[(len(runs) - 1) // 2]
 
 

@@ -1,4 +1,4 @@
-"""Two variants timed in turn, so that a machine that slows down slows both."""
+"""Time two variants in turn, so that a machine that slows down slows both."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times faster ours is: medians in seconds, and the ratio of them."""
+    """The medians of two variants in seconds; the ratio says how many times faster ours is."""
 
     what: str
     ours: float
@@ -30,7 +30,7 @@ class Ratio:
 def pair(
     what: str, ours: Callable[[], object], theirs: Callable[[], object], bar: float, rounds: int, amount: str
 ) -> Ratio:
-    """Run both `rounds` times, in turn, after one warm-up of each."""
+    """Run both variants `rounds` times, in turn, after one warm-up of each."""
     seconds: tuple[list[float], list[float]] = ([], [])
     for counted in [False] + [True] * rounds:
         for variant, kept in zip((ours, theirs), seconds, strict=True):

@@ -1,8 +1,8 @@
-"""How long the commands that look back take, as whole commands, on a store with many runs.
+"""Measure the commands that read earlier runs, as whole processes, on a store with many runs.
 
-`python -m tests.benchmarks.past --runs 200` makes the smoke chain once in a temporary folder, records it
-again and again through the project's own tracker, one run in ten as if all had been made anew and each of
-those with a version of its own, and starts each command anew for each timing.
+Run it with `make past`, or `python -m tests.benchmarks.past --runs 1000`. It runs the smoke chain once in a
+temporary folder and records that run many times through chatmill's own tracker. One run in ten is recorded as
+computed anew, with a version of its own. Each timing starts a new process.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ DATA = ("ingest", "validate", "split")
 
 
 def record(root: Path, runs: int, by_tracker: int = 2 * MADE) -> None:
-    """Put so many pipeline runs more into the store: all stages of the last one, made or reused.
+    """Add pipeline runs to the store: all stages of the last one, computed or cached.
 
     Args:
-        root: the project's folder.
-        runs: how many; a multiple of `MADE` where there are more than `by_tracker`.
-        by_tracker: so many are recorded by the project's tracker; the others are copies of the last `MADE`.
+        root: The project's folder.
+        runs: The number; a multiple of `MADE` if there are more than `by_tracker`.
+        by_tracker: The number that chatmill's tracker records; the others are copies of the last `MADE`.
     """
     from flows.servers.environment import prepare_environment
 
@@ -72,7 +72,7 @@ def _copy(
     tracker: Tracker, var: Path, parents: Sequence[str], stages: Sequence[dict[str, Any]],
     made: dict[str, StageOutput], begin: int, end: int,
 ) -> None:  # fmt: skip
-    """Copy these pipeline runs, the last made at `begin - 1`, for each making up to `end`; register each."""
+    """Copy pipeline runs, the last at `begin - 1`, for each computed run up to `end`; register each."""
     template = Template(var / "mlflow.db", var / "mlflow" / "artifacts", parents)
     for making in range(begin, end):
         texts = {}
@@ -99,7 +99,7 @@ def _copy(
 def _recorded(
     tracker: Tracker, stage: dict[str, Any], number: int, holders: dict[str, str], data_hash: str
 ) -> StageOutput:
-    """One stage in MLflow, with its curves where it was made; each making has a key of its own."""
+    """Record one stage in MLflow, with curves and a key of its own if it was computed."""
     from tasks.engine.catalog import load_stages
     from tasks.engine.output import StageOutput
 
@@ -123,7 +123,7 @@ def _recorded(
 
 
 def _manifest_of(stage: dict[str, Any]) -> dict[str, Any]:
-    """The manifest of a stage of the last run."""
+    """Return the manifest of a stage of the last run."""
     from tasks.engine.output import read_manifest
 
     found = read_manifest(Path(stage["folder"]))
@@ -143,7 +143,7 @@ def _curves(folder: Path) -> Iterator[Evaluation]:
 
 
 def commands(root: Path) -> dict[str, tuple[str, ...]]:
-    """What is timed, by name; `compare` and `why RUN` are given the last run and one of long before."""
+    """Return the timed commands by name; `compare` and `explain` get the last run and a much older one."""
     from flows.servers.environment import prepare_environment
 
     settings = prepare_environment(root)
@@ -168,7 +168,7 @@ def commands(root: Path) -> dict[str, tuple[str, ...]]:
 
 @contextmanager
 def _folder(given: str) -> Iterator[Path]:
-    """The folder that was named, else one that is gone afterwards."""
+    """Yield the named folder, or a temporary one."""
     if given:
         yield Path(given).resolve()
         return

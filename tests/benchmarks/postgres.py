@@ -1,6 +1,7 @@
-"""Many tasks at once on a real PostgreSQL, kept by both servers: is any state lost?
+"""Run many tasks at once while both servers keep their records in a real PostgreSQL; count lost states.
 
-`python -m tests.benchmarks.postgres --tasks 1000` starts a PostgreSQL in a temporary folder, and ends it.
+Run it with `make postgres`, or `python -m tests.benchmarks.postgres --tasks 1000`. It starts a PostgreSQL in
+a temporary folder and stops it at the end.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ SIDE_BY_SIDE = 8
 
 
 def programs() -> Path | None:
-    """The folder with PostgreSQL's programs, or None: it is not installed."""
+    """Return the folder with PostgreSQL's programs; None if it is not installed."""
     found = shutil.which("initdb")
     return Path(found).parent if found else next(iter(DEBIAN), None)
 
 
 @contextmanager
 def postgresql() -> Iterator[str]:
-    """A server for as long as the context lasts; the address for CHATMILL_DATABASE."""
+    """Run a PostgreSQL server while the context lasts; yield its address for CHATMILL_DATABASE."""
     where = programs()
     assert where is not None
     # It refuses to run as root.
@@ -70,7 +71,7 @@ def postgresql() -> Iterator[str]:
 
 
 def crowd(root: Path, address: str, tasks: int) -> dict[str, Any]:
-    """Run so many tasks of a flow in `root`; what the databases hold afterwards, and the seconds taken."""
+    """Run so many tasks of a flow in `root`; return the states in the databases, and the seconds."""
     settings = {"CHATMILL_DATABASE": address, "CHATMILL_PASSWORD": f"{USER}:{PASSWORD}"}
     environment = {**checkout_environment(REPOSITORY), **settings}
     words = [sys.executable, "-m", "tests.benchmarks.postgres", "--tasks", str(tasks), "--inside"]

@@ -1,4 +1,4 @@
-"""Copies of pipeline runs in MLflow's SQLite database: one transaction instead of thousands of calls."""
+"""Copy pipeline runs inside MLflow's SQLite database, in one transaction instead of thousands of calls."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Row = dict[str, Any]
 
 
 class Template:
-    """Some pipeline runs with their stages' runs, as MLflow's database and its folder of files hold them.
+    """Pipeline runs with their stages' runs, as MLflow's database and its folder of files hold them.
 
     Args:
         database: MLflow's database.
-        files: the folder with a folder for each run that kept files.
-        runs: the ids of the pipeline runs; no run outside of them and of their stages is named in them.
+        files: The folder with a folder for each run that kept files.
+        runs: The ids of the pipeline runs; they must name no run besides these and their stages.
     """
 
     def __init__(self, database: Path, files: Path, runs: Sequence[str]) -> None:
@@ -68,13 +68,13 @@ class Template:
     def copy(
         self, store: sqlite3.Connection, texts: Mapping[str, str], score: float, later: int
     ) -> dict[str, str]:
-        """Add the runs once more, under new ids; the new id of each.
+        """Add the runs once more under new ids; return the new id of each.
 
         Args:
-            store: what `open_store` gave.
-            texts: texts that the copy has in the place of others, as keys and digests of outputs.
-            score: what the gate measured.
-            later: by how many spans of the template the copy began later.
+            store: The connection of `open_store`.
+            texts: Replacements of texts, such as keys and digests of outputs.
+            score: The gate's score.
+            later: The copy's delay, in durations of the template.
         """
         ids = {old: uuid.uuid4().hex for old in self.named}
         replaced = {**texts, **ids}
@@ -98,12 +98,12 @@ class Template:
 
     @contextmanager
     def open_store(self) -> Iterator[sqlite3.Connection]:
-        """The database in one transaction, which is kept where the context ends without an error."""
+        """Open the database in one transaction, which is committed if the context ends without an error."""
         with self._connection() as store, store:
             yield store
 
     def move_times(self, spans: int) -> None:
-        """Let all that was recorded be so many spans of the template earlier."""
+        """Move all recorded times back by a number of the template's durations."""
         with self.open_store() as store:
             for table in TABLES:
                 there = [row["name"] for row in store.execute(f"pragma table_info({table})")]

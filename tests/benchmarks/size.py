@@ -1,8 +1,8 @@
-"""`python -m tests.benchmarks.size --gb 1`: text to tokens at a size, its seconds, memory and hash by
-workers.
+"""Measure seconds, memory and the result's hash from text to tokens at a size, by number of workers.
 
-Made-up text goes through ingest, validate, split and tokenizer, each time in a fresh project and process.
-Then tokenising alone is timed against `tokenizers` on all cores.
+Run it with `python -m tests.benchmarks.size --gb 1 --workers 2`. Generated text goes through ingest,
+validate, split and tokenizer, each time in a new project and process. Then tokenizing is timed beside
+`tokenizers` on all cores; `--no-peer` leaves that out.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ VOCABULARY = 4096
 
 
 def documents(seed: int = 0) -> Iterator[str]:
-    """Documents of some 3 KB without end, words in Zipf's shares; one in fifty is one of the first again."""
+    """Yield documents of about 3 KB with Zipf's word frequencies; one in fifty repeats an early one."""
     random = np.random.default_rng(seed)
     letters, shares = list("etaoinshrdlucmfwypvbgk"), 1 / np.arange(1, 23)
     sizes = random.integers(2, 12, WORDS)
@@ -60,7 +60,7 @@ def documents(seed: int = 0) -> Iterator[str]:
 
 
 def corpus(gigabytes: float) -> Path:
-    """A JSON Lines file of that size, written once."""
+    """Return a JSON Lines file of this size; it is written once."""
     path = BENCH / f"text-{gigabytes:g}.jsonl"
     if path.exists():
         return path
@@ -78,7 +78,7 @@ def corpus(gigabytes: float) -> Path:
 
 @dataclass(frozen=True)
 class Step:
-    """One stage's seconds, and the largest memory of the first process and of any other, in bytes."""
+    """The seconds of one stage, and the peak memory in bytes of the first process and of any other."""
 
     name: str
     seconds: float
@@ -88,7 +88,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Measured:
-    """A whole path: its steps, DVC's hash of the data, and the digest of the tokens' folder."""
+    """The measurements of one path: its steps, DVC's hash of the data, and the digest of the token folder."""
 
     workers: int
     steps: list[Step]
@@ -97,7 +97,7 @@ class Measured:
 
 
 class Memory:
-    """Looks at this process and all below it again and again; the largest resident sizes since `begin`."""
+    """A thread that records the peak resident memory of this process and its children since `begin`."""
 
     def __init__(self) -> None:
         self.first = self.other = 0
@@ -119,7 +119,7 @@ class Memory:
 
 
 def measure(text: Path, workers: int) -> Measured:
-    """Take the text through the four stages in a fresh project with that many processes."""
+    """Run the four stages in a new project with that many processes."""
     from tasks.data.sources import DataParameters, Source
     from tasks.data.splits import SplitParameters
     from tasks.engine.output import StageOutput
@@ -156,7 +156,7 @@ def measure(text: Path, workers: int) -> Measured:
 
 
 def tokenising(text: Path) -> Ratio:
-    """The first 64 MB to ids over all cores: ours from shards to files, theirs from memory to memory."""
+    """Time the encoding of the first 64 MB on all cores: ours from shards to files, the peer's in memory."""
     import hashlib
 
     from model.data.tokenizer import train_tokenizer
@@ -203,7 +203,7 @@ def tokenising(text: Path) -> Ratio:
 
 
 def in_a_process(*words: str) -> dict[str, Any]:
-    """What this module, run with `words`, prints as its last line."""
+    """Return the last line that this module prints when it is run with `words`."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.benchmarks.size", *words], stdout=subprocess.PIPE, text=True, check=True
     )

@@ -1,4 +1,4 @@
-"""A folder in which the smoke preset runs, and programs that are timed in it as a person starts them."""
+"""Prepare a folder in which the smoke preset runs, and time programs in it."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ EXPORTS = Path("tests", "fixtures", "exports", "smoke")
 
 
 def lay(root: Path) -> None:
-    """Put there what the smoke preset reads."""
+    """Create the files that the smoke preset reads."""
     (root / EXPORTS).parent.mkdir(parents=True)
     (root / EXPORTS).symlink_to(REPOSITORY / EXPORTS)
 
 
 @dataclass(frozen=True)
 class Timed:
-    """When a program began and ended, in seconds since 1970, and the seconds of processors that it took.
+    """The start and end of a program in seconds since 1970, and its processor time in seconds.
 
-    What else runs on the machine makes the span longer, the processors' seconds hardly.
+    Other programs on the machine lengthen the first, but hardly the second.
     """
 
     began: float
@@ -39,7 +39,7 @@ class Timed:
 
 
 def call(root: Path, module: str, *words: str) -> Timed:
-    """Run a module of this repository in that folder. Raises RuntimeError where it fails."""
+    """Run a module of this repository in the folder. Raise RuntimeError if it fails."""
     before, began = _processor(), time.time()
     done = subprocess.run(
         [sys.executable, "-m", module, *words], cwd=root, env={**checkout_environment(REPOSITORY), **QUIET},
@@ -52,6 +52,6 @@ def call(root: Path, module: str, *words: str) -> Timed:
 
 
 def _processor() -> float:
-    """Seconds of all children that are over, and of theirs that they waited for."""
+    """Return the processor seconds of all finished children and of the children that those waited for."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime

@@ -1,4 +1,4 @@
-"""The benchmark against transformers starts in any checkout."""
+"""Test that the benchmark beside transformers starts in any checkout."""
 
 from __future__ import annotations
 

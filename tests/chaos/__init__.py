@@ -1,1 +1,1 @@
-"""The smoke chain under kills."""
+"""The smoke chain under kills and other failures of a machine; run it with `make chaos`."""

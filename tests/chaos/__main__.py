@@ -1,12 +1,13 @@
-"""`python -m tests.chaos --kills N --seed S`: the smoke chain with N kills -9 at seeded random moments.
+"""Kill the smoke chain at random moments, and compare what it leaves with an undisturbed chain.
 
-Then what else happens to a machine, see scenarios.py: `--scenarios NAME,NAME` plays some, `none` none.
+Run it with `make chaos`, or `python -m tests.chaos --kills 25 --seed 1`. The flow, a training process and a
+server are killed with SIGKILL, in turn, at moments that follow from the seed. After each kill the chain is
+started again, as cron would do. A complete chain is followed by the next one in a new folder, until there
+were N kills. Each chain must leave the same digests, metrics, files and registry as an undisturbed one, and
+nothing unfinished.
 
-The flow, a training process and a server are killed in turns, again and again; the chain is started again
-after each, as cron would. When it is whole, another begins in a new folder, until there were N kills. Each
-must leave what an unbroken one leaves: the same digests, figures, files, registry, and nothing half done.
-
-The folder of a chain with a fault is kept, and the last lines of its logs are printed with the fault.
+Then the scenarios of scenarios.py run: `--scenarios NAME,NAME` chooses some of them, `none` none. The folder
+of a chain with a fault is kept, and the last lines of its logs are printed with the fault.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ BAR_SECONDS = 30.0
 
 
 def plan(kills: int, seed: int) -> Iterator[Kill]:
-    """Each victim as often as the others, in a random order, at random moments."""
+    """Return the kills: each victim equally often, in a random order, at random moments."""
     draw = random.Random(seed)
     for number in range(kills):
         if number % len(VICTIMS) == 0:
@@ -42,7 +43,7 @@ def plan(kills: int, seed: int) -> Iterator[Kill]:
 
 
 def survive(folder: Path, kills: int, seed: int, unbroken: Path) -> list[str]:
-    """Kill chains in folders under `folder`; what differs from the `unbroken` one's outcome, and is left."""
+    """Run and kill chains under `folder`; return each difference from the `unbroken` outcome."""
     expected = read_outcome(unbroken)
     planned = list(plan(kills, seed))
     faults: list[str] = []

@@ -1,4 +1,4 @@
-"""The chain in a folder of its own, with servers beside it, and kills -9 of what belongs to it."""
+"""The smoke chain in a folder of its own, with servers beside it, and kills of its processes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STUMBLES = 2
 
 @dataclass(frozen=True)
 class Kill:
-    """Who is killed, how many seconds after the last kill (or the start); `which` draws among several."""
+    """A kill: the victim, and the seconds since the last kill or the start; `which` selects among several."""
 
     victim: str
     after: float
@@ -36,7 +36,7 @@ class Kill:
 
 
 class Chain:
-    """Runs the smoke chain in `root` until it is whole, started again whenever it was killed."""
+    """Runs the smoke chain in `root` until it is complete; it is started again after each kill."""
 
     def __init__(self, root: Path, *words: str, log: str = "chain.log") -> None:
         self.root, self.words, self.log = root, words, root / log
@@ -46,7 +46,7 @@ class Chain:
 
     @contextmanager
     def servers(self) -> Iterator[None]:
-        """Prefect's and MLflow's, watched over, for as long as the context lasts."""
+        """Run Prefect's and MLflow's servers, supervised, while the context lasts."""
         prefect, mlflow = free_port(), free_port()
         words = (*COMMAND, "dashboards", "--prefect-port", str(prefect), "--mlflow-port", str(mlflow))
         with (self.root / "servers.log").open("ab") as log:
@@ -64,7 +64,7 @@ class Chain:
             watch.wait(STARTING_SECONDS)
 
     def start(self) -> None:
-        """Start it, or start it again."""
+        """Start the chain, or start it again."""
         if not (self.root / "tests").exists():
             lay(self.root)
         with self.log.open("ab") as log:
@@ -74,15 +74,15 @@ class Chain:
             )  # fmt: skip
 
     def beside(self, *words: str) -> Chain:
-        """Another in the same folder."""
+        """Return another chain in the same folder."""
         return Chain(self.root, *words, log=f"beside-{len(list(self.root.glob('*.log')))}-{len(words)}.log")
 
     def said(self) -> str:
-        """What it printed until now."""
+        """Return the output so far."""
         return self.log.read_text(errors="replace")
 
     def flow_ends(self, code: int) -> None:
-        """Wait until its process ends. Raises RuntimeError where it does with another code."""
+        """Wait until the process ends. Raise RuntimeError if its exit code is another one."""
         assert self.flow is not None
         try:
             found = self.flow.wait(LONGEST_SECONDS)
@@ -94,7 +94,7 @@ class Chain:
             raise RuntimeError(f"the chain ended with code {found}; {self.log} says why")
 
     def stop(self) -> None:
-        """End its process if it still runs, as after a fault of another one in the same folder."""
+        """Stop the process if it still runs, as after a fault of another chain in the same folder."""
         if self.flow is not None and self.flow.poll() is None:
             self.flow.terminate()
             try:
@@ -103,15 +103,15 @@ class Chain:
                 self.flow.kill()
 
     def ended(self) -> bool:
-        """Whether its process is gone."""
+        """Return whether the process has ended."""
         return self.flow is None or self.flow.poll() is not None
 
     def whole(self) -> bool:
-        """Whether it came to the end, and by itself."""
+        """Return whether the chain is complete."""
         return self.flow is not None and self.flow.poll() == 0
 
     def kill(self, kill: Kill) -> str:
-        """Wait for the moment and kill; who it was. Nothing where the chain was whole before."""
+        """Wait for the moment, kill the victim and return its name; empty if the chain is complete before."""
         until = time.monotonic() + kill.after
         while time.monotonic() < until:
             if self.whole():
@@ -150,7 +150,7 @@ class Chain:
         return self.trainings()
 
     def trainings(self) -> list[psutil.Process]:
-        """Processes that train in the folder."""
+        """Return the training processes of the folder."""
         found = []
         for process in psutil.process_iter():
             with suppress(psutil.Error):
@@ -160,7 +160,7 @@ class Chain:
         return sorted(found, key=lambda process: process.pid)
 
     def finish(self) -> None:
-        """Wait until it is whole. Raises RuntimeError where it ends otherwise though nobody kills it."""
+        """Wait until the chain is complete. Raise RuntimeError if it fails although nobody kills it."""
         deadline = time.monotonic() + LONGEST_SECONDS
         stumbles = 0
         while not self.whole():

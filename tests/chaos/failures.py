@@ -1,4 +1,4 @@
-"""What is shown and kept of a chain with a fault."""
+"""Show and keep the logs and the folder of a chain with a fault."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a finished run left that may not depend on how often it was killed."""
+"""Read the parts of a finished run's results that must not depend on the number of kills."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ REGISTERED = ("digest", "gate", "score", "passed", "promote", "reason", "figures
 
 
 def read_outcome(root: Path) -> dict[str, Any]:
-    """Digests and figures of each stage of the last whole run, and the registry, each under its own name."""
+    """Return the digests and metrics of each stage of the last complete run, and the registry, by name."""
     summary = json.loads((root / "var" / "summary.json").read_text())
     found: dict[str, Any] = {}
     with sqlite3.connect(root / "var" / "mlflow.db") as store:
@@ -30,7 +30,7 @@ def read_outcome(root: Path) -> dict[str, Any]:
 
 
 def differences(expected: dict[str, Any], found: dict[str, Any]) -> list[str]:
-    """A sentence about each thing that is not as it was expected."""
+    """Return a sentence about each value that differs from the expected one."""
     told = []
     for name in sorted(expected.keys() | found.keys()):
         one, other = expected.get(name), found.get(name)
@@ -40,7 +40,7 @@ def differences(expected: dict[str, Any], found: dict[str, Any]) -> list[str]:
 
 
 def left_over(root: Path) -> list[str]:
-    """What nothing alive has to do with any more after the last run: files, and runs that seem to go on."""
+    """Return what no living process owns after the last run: files, and runs that seem to be running."""
     artifacts = root / "var" / "cache" / "artifacts"
     left = [str(path) for end in ("part", "view", "gone") for path in sorted(artifacts.glob(f"*/*.{end}"))]
     left += [str(path) for path in (root / "data" / ".chatmill").glob("new*")]
@@ -57,7 +57,7 @@ def left_over(root: Path) -> list[str]:
 
 
 def repeated(root: Path) -> tuple[int, float]:
-    """Optimizer steps done twice, and the device-seconds that they and all else done twice took."""
+    """Return the optimizer steps that were computed twice, and the device-seconds of all repeated work."""
     steps, lost = 0, 0.0
     for path in (root / "var" / "cache" / "artifacts").glob("*/*/*.json"):
         if path.name not in ("manifest.json", "spent.json"):
@@ -72,7 +72,7 @@ def repeated(root: Path) -> tuple[int, float]:
 
 
 def _holder(store: sqlite3.Connection, parent: str, stage: str) -> str:
-    """The run that has the files and figures of a stage in a pipeline's run."""
+    """Return the run with the files and metrics of a stage of a pipeline run."""
     children = store.execute(
         "select a.run_uuid from tags a join tags b using (run_uuid) where a.key = 'mlflow.parentRunId' "
         "and a.value = ? and b.key = 'chatmill.stage' and b.value = ?",

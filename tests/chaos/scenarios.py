@@ -1,6 +1,6 @@
-"""What else happens to a machine: each brings the smoke chain into it, and sees what came out.
+"""Further failures of a machine: each scenario runs the smoke chain in one and checks the result.
 
-Mounting needs root, and the clock's jumps a C compiler; where these are not, a scenario says so.
+Mounting needs root, and moving the clock needs a C compiler; a scenario without them reports that.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ MODELS = ("pretrain", "sft", "reward", "judge", "rlhf")
 
 
 class Missing(RuntimeError):
-    """What the scenario needs is not on this machine; the text says what."""
+    """A requirement of a scenario that this machine lacks; the text names it."""
 
 
 @contextmanager
 def mlflow_away(chain: Chain) -> Iterator[list[str]]:
-    """MLflow's server is gone for a minute in the middle of training."""
+    """Stop MLflow's server for a minute in the middle of a training."""
     port = free_port()
     settings = Settings(chain.root, f"sqlite:///{chain.root / 'var' / 'mlflow.db'}", "", LOGIN)
     (chain.root / "var").mkdir()
@@ -70,7 +70,7 @@ def mlflow_away(chain: Chain) -> Iterator[list[str]]:
 
 @contextmanager
 def disk_full(chain: Chain) -> Iterator[list[str]]:
-    """The disk of the outputs is full; when there is room, the same command resumes."""
+    """Fill the disk of the outputs. When space is freed, the same command must resume."""
     with _disk(chain.root / "var" / "cache" / "artifacts", SMALL) as change:
         chain.start()
         chain.flow_ends(2)
@@ -82,7 +82,7 @@ def disk_full(chain: Chain) -> Iterator[list[str]]:
 
 @contextmanager
 def read_only(chain: Chain) -> Iterator[list[str]]:
-    """The folder of the outputs cannot be written; when it can, the same command resumes."""
+    """Make the folder of the outputs read-only. When it is writable, the same command must resume."""
     with _disk(chain.root / "var" / "cache" / "artifacts", LARGE) as change:
         change("ro")
         chain.start()
@@ -95,7 +95,7 @@ def read_only(chain: Chain) -> Iterator[list[str]]:
 
 @contextmanager
 def clock_jumps(chain: Chain) -> Iterator[list[str]]:
-    """The clock goes back two hours while the first training runs, and forward three days in the last."""
+    """Set the clock back two hours during the first training, and forward three days during the last."""
     if not (compiler := shutil.which("cc")):
         raise Missing("there is no C compiler")
     library, clock = chain.root / "clock.so", chain.root / "clock"
@@ -117,7 +117,7 @@ def clock_jumps(chain: Chain) -> Iterator[list[str]]:
 
 @contextmanager
 def two_at_once(chain: Chain) -> Iterator[list[str]]:
-    """Two chains of the same preset and one of another begin at the same moment."""
+    """Start two chains of one preset and one of another at the same moment."""
     others = [chain.beside(), chain.beside("--set", "rlhf.steps=12")]
     every = [chain, *others]
     for each in every:
@@ -136,7 +136,7 @@ def two_at_once(chain: Chain) -> Iterator[list[str]]:
 
 @contextmanager
 def worker_killed(chain: Chain) -> Iterator[list[str]]:
-    """The worker that runs `nightly` is killed in a training; the next night's run takes over."""
+    """Kill the worker of `nightly` during a training. The next night's run must take over."""
     lay(chain.root)
     ports = ("--prefect-port", str(free_port()), "--mlflow-port", str(free_port()))
     call(chain.root, "-m", "flows.cli.main", "up", "--detach", *ports)
@@ -162,7 +162,7 @@ SCENARIOS: dict[str, Callable[[Chain], AbstractContextManager[list[str]]]] = {
 
 
 def play(name: str, folder: Path, unbroken: Path) -> list[str]:
-    """One scenario; what is not as in the unbroken chain. Raises Missing where it cannot be had here."""
+    """Run a scenario; return its differences from the unbroken chain. Raise Missing if it cannot run."""
     chain = Chain(folder / name)
     chain.root.mkdir(exist_ok=True)
     try:
@@ -177,7 +177,7 @@ def play(name: str, folder: Path, unbroken: Path) -> list[str]:
 
 @contextmanager
 def _disk(place: Path, size: str) -> Iterator[Callable[[str], None]]:
-    """A small disk at a place; what changes its options."""
+    """Mount a small disk at `place`; yield a function that changes its mount options."""
     if os.geteuid():
         raise Missing("mounting a small disk needs root")
     place.mkdir(parents=True)

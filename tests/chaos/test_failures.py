@@ -1,4 +1,4 @@
-"""The chaos program keeps the folder of a chain with a fault, and shows the ends of its logs."""
+"""Test that the chaos program keeps the folder of a chain with a fault, and shows the ends of its logs."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Print the digests of every stage's output and the metrics of the last run, or compare them with a record.
 
 `python -m tests.integration.output_digests` prints the digests of the project's folder (`--root`) as JSON.
-`--record FILE` writes them; `--compare FILE` names what differs and exits with 1. The record was made from
-configs/smoke.yaml before issue 16, which changes no behaviour. Another processor rounds floats differently:
-record and compare on one machine. This file and its record go when the issue ends.
+`--record FILE` writes them; `--compare FILE` names what differs and exits with 1. The record of
+configs/smoke.yaml is tests/fixtures/output_digests.json. Another processor rounds floats differently, so
+record and compare on one machine.
 """
 
 from __future__ import annotations
