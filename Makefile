@@ -31,9 +31,10 @@ lint: develop
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The tables of docs/configuration.md, from the docstrings of the preset's fields.
+# The tables of docs/configuration.md, from the docstrings of the preset's fields, and docs/commands.md.
 reference: develop
 	$(BIN)/python -m flows.cli.config_reference
+	$(BIN)/python -m flows.cli.command_reference
 
 test: develop
 	$(BIN)/python -m pytest $(ARGS)

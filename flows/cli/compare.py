@@ -23,7 +23,9 @@ def compare(
     before: Annotated[
         str, typer.Argument(metavar="A", help="An MLflow run's id, its beginning, a version, or champion.")
     ],
-    now: Annotated[str, typer.Argument(metavar="B", help="Another.")],
+    now: Annotated[
+        str, typer.Argument(metavar="B", help="The run to compare it with, named in the same ways.")
+    ],
 ) -> None:
     """Compare two runs: code, data, parameters, lock file, device, and metrics with their change.
 

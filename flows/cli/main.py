@@ -219,17 +219,11 @@ def _read_lines() -> Iterator[str]:
             yield console.input("[bold]> [/bold]")
 
 
-def main() -> None:
-    """Run the program. Exit codes: 0 done, 2 the user's or the machine's fault, 1 ours, 130 interrupted."""
-    _open_standard_streams()
-    # SIGTERM ends the program as Ctrl-C does: trainings write a checkpoint, runs are closed, servers
-    # stopped.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    # MLflow's import makes 300,000 objects that are never freed. Searching them for cycles again and again,
-    # and once more at the end, takes a third of the time of a command that only reads.
-    gc.set_threshold(*FEW_COLLECTIONS)
-    # Registered here rather than by decorators: the order is that of `--help`, and the modules do not
-    # import the app.
+def register_commands() -> None:
+    """Add the commands of the other modules to the app, in the order of `--help`.
+
+    Decorators would need each of these modules to import the app.
+    """
     app.command()(up)
     app.command()(down)
     app.command()(dashboards)
@@ -249,6 +243,18 @@ def main() -> None:
     app.command()(restore)
     app.add_typer(quarantine, name="quarantine")
     app.command()(withdraw)
+
+
+def main() -> None:
+    """Run the program. Exit codes: 0 done, 2 the user's or the machine's fault, 1 ours, 130 interrupted."""
+    _open_standard_streams()
+    # SIGTERM ends the program as Ctrl-C does: trainings write a checkpoint, runs are closed, servers
+    # stopped.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # MLflow's import makes 300,000 objects that are never freed. Searching them for cycles again and again,
+    # and once more at the end, takes a third of the time of a command that only reads.
+    gc.set_threshold(*FEW_COLLECTIONS)
+    register_commands()
     code = _run_guarded(_run_privately)
     try:
         sys.stdout.flush()

@@ -33,7 +33,9 @@ def models(
     history: Annotated[
         bool, typer.Option("--history", help="Show all past champions, with date, person and reason.")
     ] = False,
-    named: Annotated[str, typer.Option("--product", "-p", help="Same as NAME.")] = "",
+    named: Annotated[
+        str, typer.Option("--product", "-p", help="The product; the same as the argument.")
+    ] = "",
 ) -> None:
     """Show the registered versions: their metrics, who is champion, since when and why, and why one is not.
 

@@ -48,14 +48,13 @@ _LOOK_SECONDS = 0.5
 # Stopping takes at most 75 s for what the workers run, 75 s for the workers and 8 s for the servers.
 _ENDING_SECONDS = 170.0
 
-PrefectPort = Annotated[int, typer.Option(help="Prefect's page.", min=1, max=65535)]
-MLflowPort = Annotated[int, typer.Option(help="MLflow's page.", min=1, max=65535)]
+PrefectPort = Annotated[int, typer.Option(help="Port of Prefect's page.", min=1, max=65535)]
+MLflowPort = Annotated[int, typer.Option(help="Port of MLflow's page.", min=1, max=65535)]
 Host = Annotated[
     str | None,
     typer.Option(
-        help="The address that both servers listen on, for other hosts to use them (left out: "
-        f"{LOOPBACK}, this machine alone). Both ask for the password in {PASSWORD_SETTING}, or "
-        f"one that is made."
+        help="The address that both servers listen on, so that other hosts can use them. Default: "
+        f"{LOOPBACK}, this machine alone. Both ask for the password in {PASSWORD_SETTING}, or for a new one."
     ),
 ]
 
@@ -102,15 +101,15 @@ def up(
     config: Annotated[
         list[Path] | None,
         typer.Option(
-            help="The preset that the deployments nightly, labels and align run, instead of the one in "
-            "prefect.yaml. May be given several times: further presets get deployments of their own."
+            help="The preset of the deployments nightly, labels and align; default: the one in prefect.yaml. "
+            "Repeatable: each further preset gets deployments of its own."
         ),
     ] = None,
     detach: Annotated[
         bool, typer.Option("--detach", "-d", help="Run in the background; `chatmill down` stops it.")
     ] = False,
 ) -> None:
-    """Start all that runs unattended: Prefect's and MLflow's servers, a worker a pool, the deployments.
+    """Start Prefect's and MLflow's servers, a worker for each pool, and the deployments.
 
     Runs until Ctrl-C or `chatmill down`. A service that dies is started again. If it is already running,
     the command prints what runs.
@@ -136,7 +135,7 @@ def up(
 
 
 def dashboards(prefect_port: PrefectPort = 4200, mlflow_port: MLflowPort = 5000, host: Host = None) -> None:
-    """Show Prefect's and MLflow's own pages with the runs in them, until Ctrl-C: `up` without the rest."""
+    """Show Prefect's and MLflow's own pages with the runs in them, until Ctrl-C. `up` also starts workers."""
     _serve_until_stopped(
         Path.cwd(), ServerRequest("chatmill dashboards", host, prefect_port, mlflow_port, (), False)
     )
