@@ -39,6 +39,7 @@ from flows.common.project_folder import check_records, require_access, secure_re
 from flows.common.terminal import Console, escape_controls
 from flows.orchestration.tracker import open_tracker
 from model.errors import UserError, error_reason
+from model.file_guard import refuse_special_files
 from tasks.project.layout_migration import move_to_cache, moved_notice
 from tasks.project.paths import LOGS, RECORDS
 from tasks.project.private_folder import make_private_folder
@@ -248,6 +249,7 @@ def register_commands() -> None:
 def main() -> None:
     """Run the program. Exit codes: 0 done, 2 the user's or the machine's fault, 1 ours, 130 interrupted."""
     _open_standard_streams()
+    refuse_special_files()
     # SIGTERM ends the program as Ctrl-C does: trainings write a checkpoint, runs are closed, servers
     # stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

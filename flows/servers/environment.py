@@ -21,6 +21,7 @@ from flows.servers.credentials import Credentials, known_login, origin, read_log
 from flows.servers.database import DATABASE_SETTING, make_databases, read_database
 from flows.servers.state_file import Served, read_served
 from model.errors import UserError, error_reason
+from model.file_guard import refuse_special_files
 from tasks.backup.archive import finish_restore
 from tasks.common.file_lock import CLOSED
 from tasks.project.database_check import check_mlflow_database
@@ -90,6 +91,7 @@ def prepare_environment(root: Path, mlflow: str = "") -> Settings:
     Raises:
         UserError: A server or database is unreachable, or asks for another password.
     """
+    refuse_special_files()
     guard_logs()
     prepare_records(root)
     if moved := move_to_cache(root):

@@ -7,6 +7,7 @@ from pathlib import Path
 from flows.servers.environment import guard_environment
 from flows.servers.login_links import LoginLinks
 from flows.servers.request_guard import App, GuardSettings, RequestGuard
+from model.file_guard import refuse_special_files
 
 
 def prefect_app() -> App:
@@ -24,5 +25,6 @@ def mlflow_app() -> App:
 
 
 def _wrap_app(app: App) -> App:
+    refuse_special_files()
     settings, secrets, login = guard_environment()
     return RequestGuard(app, GuardSettings.load(settings), LoginLinks(Path(secrets), login))

@@ -33,6 +33,7 @@ from model.events import (
     from_json,
     to_json,
 )
+from model.file_guard import refuse_special_files
 from model.processes import child_environment, die_with_parent, write_private
 
 # glibc returns freed memory to the system eagerly, but training asks for the same sizes again each step.
@@ -185,6 +186,7 @@ def _run_agent(parent: str, processes: str, order: str) -> None:
 
 def _run_worker(parent: str, order: str) -> int:
     die_with_parent(int(parent))
+    refuse_special_files()
     first = os.environ.get("RANK", "0") == "0"
 
     def on_event(event: Event) -> None:
