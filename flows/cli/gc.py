@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import json
-import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +18,8 @@ from rich.markup import escape
 from flows.common.terminal import Console
 from flows.orchestration.tracker import open_tracker
 from flows.servers.state_file import read_served
-from model.errors import UserError, file_error
+from model.errors import UserError
 from tasks.cleanup.output_gc import (
-    HALF,
     RUNNING,
     CachedOutput,
     GCPlan,
@@ -35,9 +33,9 @@ from tasks.cleanup.output_gc import (
     show_size,
 )
 from tasks.cleanup.record_gc import Remains, find_remains, kept_elsewhere, remove_remains
+from tasks.cleanup.removal import REFUSED, Removal, set_aside
 from tasks.data.withdrawals import read_withdrawn
 from tasks.deletion.output_erasure import outputs_with_withdrawn
-from tasks.engine.output import GONE, MANIFEST
 from tasks.project.paths import ARTIFACTS, MLFLOW_FOLDER, RECORDS, SUMMARY
 
 if TYPE_CHECKING:
@@ -87,17 +85,21 @@ def collect_garbage(
         _same_store(tracker, root, entries)
         unwanted = outputs_with_withdrawn(entries, read_withdrawn(root)) if withdrawn else {}
         planned = plan_gc(entries, find_gc_roots(tracker, root, alive), time.time(), age, size, unwanted)
-        put, taken = set_aside(planned, bool(alive)) if not dry_run else ([], [])
+        removal = Removal()
+        put, stay = set_aside(planned, bool(alive), removal) if not dry_run else ([], {})
         # Prefect's database may be changed only while no server has it open.
         idle = not alive and read_served(root) is None
         remains = find_remains(root, age, time.time(), idle)
-        freed = remove_remains(root, remains) if not dry_run else sum(each.size for each in remains)
-        copies = _clean_copies(tracker, root, age, alive, dry_run)
-        caches = _clean_caches(tracker, root, age, alive, dry_run)
+        if not dry_run:
+            remains = remove_remains(root, remains, removal)
+        freed = sum(each.size for each in remains)
+        copies = _clean_copies(tracker, root, age, alive, dry_run, removal)
+        caches = _clean_caches(tracker, root, age, alive, dry_run, removal)
     # Deleted after the lock is released: large folders take long, and runs may start meanwhile.
-    for path in put:
-        delete_path(path)
-    print_plan(console, planned, dry_run, taken)
+    for entry, path in put:
+        if not removal.delete_path(path):
+            stay[entry] = REFUSED
+    print_plan(console, planned, dry_run, stay)
     for rows in (copies.removed, caches.removed):
         remains += [Remains(f"{row.name}, {show_size(row.size)}", row.count, row.size) for row in rows]
         freed += sum(row.size for row in rows)
@@ -110,6 +112,8 @@ def collect_garbage(
             f"{show_size(size)}"
             "[/yellow]"
         )
+    # Last, because the rest of the output says what was removed.
+    removal.raise_refused(root)
 
 
 def show_remains(console: Console, remains: list[Remains], freed: int, dry_run: bool) -> None:
@@ -160,7 +164,9 @@ class Cleaned:
     kept: list[Row]
 
 
-def _clean_copies(tracker: Tracker, root: Path, age: float, alive: list[str], dry_run: bool) -> Cleaned:
+def _clean_copies(
+    tracker: Tracker, root: Path, age: float, alive: list[str], dry_run: bool, removal: Removal
+) -> Cleaned:
     """Remove the copies in MLflow that no version and no kept run needs.
 
     Removed copies are grouped by stage, kept ones by reason.
@@ -169,13 +175,13 @@ def _clean_copies(tracker: Tracker, root: Path, age: float, alive: list[str], dr
 
     newest = _newest_runs(tracker, root)
     found = plan_copies(tracker.client, root / MLFLOW_FOLDER / "artifacts", age, time.time(), alive, newest)
-    if not dry_run:
-        for copies in found.removed:
-            remove_copies(tracker.client, copies)
     removed: dict[str, list[Copies]] = {}
     kept: dict[str, list[Copies]] = {}
     for copies in found.removed:
-        removed.setdefault(copies.stage, []).append(copies)
+        if dry_run or remove_copies(tracker.client, copies, removal):
+            removed.setdefault(copies.stage, []).append(copies)
+        else:
+            kept.setdefault(REFUSED, []).append(copies)
     for copies, reason in found.kept:
         kept.setdefault(reason, []).append(copies)
     return Cleaned(
@@ -195,7 +201,9 @@ def _clean_copies(tracker: Tracker, root: Path, age: float, alive: list[str], dr
     )
 
 
-def _clean_caches(tracker: Tracker, root: Path, age: float, alive: list[str], dry_run: bool) -> Cleaned:
+def _clean_caches(
+    tracker: Tracker, root: Path, age: float, alive: list[str], dry_run: bool, removal: Removal
+) -> Cleaned:
     """Remove old downloads, environments, snapshots and worktrees that no run or preset needs."""
     from tasks.cleanup.cache_gc import plan_cache, remove_cached
 
@@ -206,10 +214,11 @@ def _clean_caches(tracker: Tracker, root: Path, age: float, alive: list[str], dr
     gone = []
     for each in removed:
         name = str(each.path.relative_to(root))
-        if dry_run or remove_cached(root, each):
-            gone.append(Row(f"{each.kind} {name}", 1, each.size))
+        reason = "" if dry_run else remove_cached(root, each, removal)
+        if reason:
+            rows.append(Row(name, 1, each.size, f"{each.kind}: {reason}"))
         else:
-            rows.append(Row(name, 1, each.size, f"{each.kind}: now in use by a process"))
+            gone.append(Row(f"{each.kind} {name}", 1, each.size))
     return Cleaned(gone, rows)
 
 
@@ -322,82 +331,15 @@ def _of_run(tracker: Tracker, run: str, reason: str) -> Iterator[Root]:
             yield Root(reason, stage, key, begun=not key and reason != RUNNING)
 
 
-def set_aside(planned: GCPlan, alive: bool) -> tuple[list[Path], list[CachedOutput]]:
-    """Rename all outputs that are to be removed, each under its lock.
+def print_plan(console: Console, planned: GCPlan, dry_run: bool, stay: Mapping[CachedOutput, str]) -> None:
+    """Print what is removed, one a line, what is kept by stage and reason, and the total of both.
 
-    Args:
-        planned: The plan of the collection.
-        alive: Whether any run is alive; lock files are then kept.
-
-    Returns:
-        The renamed paths, and the outputs that a run took since the plan was made.
+    `stay` holds planned outputs that are still there, each with the reason.
     """
-    put: list[Path] = []
-    taken: list[CachedOutput] = []
-    for entry, _ in planned.goes:
-        lock = entry.paths[0].parent / f"{entry.key}.lock"
-        with lock.open("a") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                taken.append(entry)
-                continue
-            # A training can outlive the flow that held the stage's lock; it holds a lock of its own.
-            if entry.kind != HALF and any(
-                is_lock_held(path) for place in entry.paths for path in place.rglob("training.lock")
-            ):
-                taken.append(entry)
-                continue
-            for path in entry.paths:
-                if path != lock:
-                    put.append(_set_aside_output(path))
-            # A running run may wait for this lock file. If it were removed, two processes could each hold a
-            # lock of this name.
-            if lock in entry.paths and not alive:
-                lock.unlink(missing_ok=True)
-        # A lock file is only removed together with the last thing that it protects.
-        if lock not in entry.paths and not alive and not _last_used(lock):
-            lock.unlink(missing_ok=True)
-    return put, taken
-
-
-def _last_used(lock: Path) -> bool:
-    return lock.with_suffix("").exists() or lock.with_suffix(".part").exists()
-
-
-def _set_aside_output(path: Path) -> Path:
-    """Rename an output, after removing its manifest: a kill at any point leaves it visibly incomplete."""
-    try:
-        if path.is_dir():
-            (path / MANIFEST).unlink(missing_ok=True)
-        if path.name.endswith(GONE):
-            return path
-        target = path.with_name(path.name + GONE)
-        delete_path(target)
-        return path.rename(target)
-    except OSError as error:
-        advice = "fix that and run `chatmill gc` again"
-        raise file_error(path, "could not be removed", error, advice) from error
-
-
-def delete_path(path: Path) -> None:
-    """Delete a file or folder that was renamed for removal. Raise UserError if the system refuses."""
-    try:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-    except OSError as error:
-        advice = "fix that and run `chatmill gc` again"
-        raise file_error(path, "could not be removed", error, advice) from error
-
-
-def print_plan(console: Console, planned: GCPlan, dry_run: bool, taken: list[CachedOutput]) -> None:
-    """Print what is removed, one a line, what is kept by stage and reason, and the total of both."""
     from rich.table import Table
 
     now = time.time()
-    goes = [(entry, reason) for entry, reason in planned.goes if entry not in taken]
+    goes = [(entry, reason) for entry, reason in planned.goes if entry not in stay]
     freed = sum(entry.size for entry, _ in goes)
     said = "would free" if dry_run else "freed"
     if goes:
@@ -413,8 +355,8 @@ def print_plan(console: Console, planned: GCPlan, dry_run: bool, taken: list[Cac
     outputs = "output" if len(goes) == 1 else "outputs"
     total = f"[bold]{said}: {show_size(freed)} in {len(goes)} {outputs}[/bold]"
     console.print(total if goes else "no output of a stage needs to be removed")
-    for entry in taken:
-        console.print(f"{entry.stage} {entry.key} kept: a run is now using it")
+    for entry, reason in stay.items():
+        console.print(f"{entry.stage} {entry.key} kept: {reason}", soft_wrap=True)
     counts: Counter[tuple[str, str]] = Counter()
     sizes: Counter[tuple[str, str]] = Counter()
     for entry, reason in planned.kept:

@@ -6,7 +6,6 @@ Records stay with every run: manifests, presets, lineage, diffs, metrics, verdic
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from mlflow import MlflowClient
 from mlflow.entities import LifecycleStage, Run
 
 from tasks.cleanup.output_gc import RUNNING, show_age
+from tasks.cleanup.removal import Removal
 from tasks.tracking.queries import PARENT, child_runs, holder_run_id, run_or_none, runs_by_id
 from tasks.tracking.tracker import CLEANED
 
@@ -80,20 +80,19 @@ def plan_copies(
     return CopyPlan(removed, kept)
 
 
-def remove_copies(client: MlflowClient, copies: Copies) -> None:
+def remove_copies(client: MlflowClient, copies: Copies, removal: Removal) -> bool:
     """Remove the copies of one run; first record with the run that it no longer has them.
 
     A later run that reuses the stage's output then keeps the files itself.
+
+    Returns:
+        Whether all copies are gone.
     """
     if copies.is_active:
         # Before the removal: a kill in between leaves copies that nobody counts on, not a run that seems
         # complete.
         client.set_tag(copies.run, CLEANED, ", ".join(path.name for path in copies.paths))
-    for path in copies.paths:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+    return all([removal.delete_path(path) for path in copies.paths])
 
 
 def _copy_paths(folder: Path) -> Iterator[tuple[str, tuple[Path, ...]]]:

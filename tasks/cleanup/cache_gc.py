@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import re
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.cleanup.output_gc import is_lock_held, show_age
+from tasks.cleanup.removal import REFUSED, Removal
 from tasks.common.git_checkout import remove_worktree
 from tasks.data.download import parse_address
 from tasks.project.owned_folder import leads_elsewhere, marker_advice
@@ -77,14 +77,26 @@ def plan_cache(
     return removed, kept
 
 
-def remove_cached(root: Path, cached: Cached) -> bool:
-    """Remove an entry under its lock; return False, and leave it, if a process took the lock meanwhile."""
+def remove_cached(root: Path, cached: Cached, removal: Removal) -> str:
+    """Remove an entry under its lock, unless a process took the lock meanwhile.
+
+    Returns:
+        The reason why the entry is still there; empty if it is gone.
+    """
     path = cached.path
     lock = path.with_suffix(".lock")
     if path.is_relative_to(root / DOWNLOADS):
         # Downloads have their locks inside. Only runs take them, and no run is alive.
-        _delete_path(path)
-        return True
+        return "" if removal.delete_path(path) else REFUSED
+    try:
+        return _remove_locked(root, path, lock, removal)
+    except OSError as error:
+        # The lock file belongs to another user.
+        removal.refuse(lock, error)
+        return REFUSED
+
+
+def _remove_locked(root: Path, path: Path, lock: Path, removal: Removal) -> str:
     with ExitStack() as stack:
         if path.parent == root / SOURCE_SNAPSHOTS:
             # A run that starts looks for its snapshot under this lock.
@@ -93,13 +105,14 @@ def remove_cached(root: Path, cached: Cached) -> bool:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            return False
+            return "now in use by a process"
         if path.parent == root / REPRODUCTIONS:
             remove_worktree(root, path / TREE)
-        _delete_path(path)
+        if not removal.delete_path(path):
+            return REFUSED
         # Inside the context: after it, another process could already hold the lock file.
         lock.unlink(missing_ok=True)
-    return True
+    return ""
 
 
 def _list_entries(root: Path) -> Iterator[Cached]:
@@ -150,10 +163,3 @@ def _used_downloads(preset: Any) -> Iterable[str]:
             yield parse_address(preset).cache_folder.name
         except ValueError:
             return
-
-
-def _delete_path(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

@@ -21,6 +21,7 @@ import psutil
 from model.atomic_file import fixed_part
 from model.training.launcher import JOB, MODULE, job_file
 from tasks.cleanup.output_gc import KEY
+from tasks.cleanup.removal import Removal
 from tasks.common.file_lock import is_same_file
 from tasks.dvc.pointer_file import POINTER
 from tasks.engine.output import GONE, LOCK, PART, VIEW
@@ -126,11 +127,11 @@ def _end_process(process: psutil.Process) -> bool:
 def _sweep_removed(artifacts: Path) -> Iterator[str]:
     """Remove what a killed `chatmill gc` had renamed but not removed, and yield sentences."""
     for path in sorted(path for path in artifacts.glob(f"*/*{GONE}") if KEY.fullmatch(path.name)):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
-        yield f"{path.parent.name}: finished the removal that a killed gc had begun ({path.name})"
+        removal = Removal()
+        if removal.delete_path(path):
+            yield f"{path.parent.name}: finished the removal that a killed gc had begun ({path.name})"
+        for refused in removal.refused.values():
+            yield f"{path.parent.name}: could not finish a removal that a killed gc had begun: {refused}"
 
 
 def _sweep_data(root: Path) -> Iterator[str]:

@@ -5,20 +5,23 @@ Outputs that a model, a running run or the newest run needs always stay.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from model.errors import UserError
+from model.errors import UserError, error_reason
 from tasks.engine.output import GONE, MANIFEST
 
 KEY = re.compile(r"([0-9a-f]{20})((?:\.part|\.view|\.fetch|\.log|\.job|\.lock)?(?:\.gone)?)")
 RUNNING = "a running run"
 OUTPUT, UNFINISHED, REMAINS, HALF = "output", "unfinished", "remains", "half removed"
+# Errors that say that there is no file of that name, unlike those of a disk or a missing permission.
+_NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENXIO)
 _SECONDS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 UNITS = {"B": 1, **{f"{letter}B": 1000**power for power, letter in enumerate("KMGT", 1)}}
 UNITS |= {f"{letter}IB": 1024**power for power, letter in enumerate("KMGT", 1)}
@@ -26,7 +29,10 @@ UNITS |= {f"{letter}IB": 1024**power for power, letter in enumerate("KMGT", 1)}
 
 @dataclass(frozen=True)
 class CachedOutput:
-    """Files of var/cache/artifacts/STAGE that are removed together: an output, or an unfinished one."""
+    """Files of var/cache/artifacts/STAGE that are removed together: an output, or an unfinished one.
+
+    `unreadable` is the system's reason if it refuses to read the manifest.
+    """
 
     stage: str
     key: str
@@ -36,8 +42,9 @@ class CachedOutput:
     made: float
     digest: str = ""
     run: str = ""
-    inputs: dict[str, tuple[str, str]] = field(default_factory=dict)
+    inputs: dict[str, tuple[str, str]] = field(default_factory=dict, hash=False)
     held: bool = False
+    unreadable: str = ""
 
 
 @dataclass(frozen=True)
@@ -98,6 +105,9 @@ def plan_gc(
     for entry in sorted(entries, key=lambda entry: (entry.made, entry.stage, entry.key, entry.kind)):
         if entry.held:
             kept.append((entry, "a process holds its file lock"))
+        elif entry.unreadable:
+            # What it is needed for is unknown, and a disk's error may be over tomorrow.
+            kept.append((entry, f"its manifest cannot be read ({entry.unreadable})"))
         elif entry.kind == HALF and all(path.name.endswith(GONE) for path in entry.paths):
             goes.append((entry, "half removed before"))
         elif (reason := unwanted.get((entry.stage, entry.key))) and RUNNING not in wanted.get(
@@ -182,12 +192,12 @@ def list_outputs(artifacts: Path) -> list[CachedOutput]:
 
 def _entries_of_key(stage: str, key: str, paths: dict[str, Path]) -> Iterator[CachedOutput]:
     """Yield the entries of one key: the output with its log and lock, unfinished and partly removed ones."""
-    manifest = _read_json(paths[""] / MANIFEST) if "" in paths else None
+    manifest, unreadable = _read_json(paths[""] / MANIFEST) if "" in paths else (None, "")
     gone = [path for suffix, path in paths.items() if suffix.endswith(GONE)]
     beside = [paths[suffix] for suffix in (".log", ".job", ".lock") if suffix in paths]
     busy = is_lock_held(paths[".lock"]) if ".lock" in paths else False
     if "" in paths and manifest is None:
-        yield _make_entry(stage, key, HALF, [paths[""]], busy)
+        yield replace(_make_entry(stage, key, HALF, [paths[""]], busy), unreadable=unreadable)
     if gone:
         yield _make_entry(stage, key, HALF, gone, busy)
     if aside := [paths[suffix] for suffix in (".fetch", ".view") if suffix in paths]:
@@ -227,12 +237,15 @@ def _total_size(path: Path) -> int:
     return sum(file.stat().st_size for file in _all_files([path]))
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
+def _read_json(path: Path) -> tuple[dict[str, Any] | None, str]:
+    """Return a manifest, or None if there is no whole one, and why the system refuses to read it."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) and isinstance(found.get("inputs"), dict) else None
+    except OSError as error:
+        return None, "" if error.errno in _NO_FILE else error_reason(error)
+    except (ValueError, RecursionError):
+        return None, ""
+    return (found if isinstance(found, dict) and isinstance(found.get("inputs"), dict) else None), ""
 
 
 def is_lock_held(path: Path) -> bool:

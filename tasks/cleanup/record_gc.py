@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-import shutil
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from tasks.cleanup.removal import Removal
 from tasks.project.layout_migration import DUPLICATES
 from tasks.project.owned_folder import leads_elsewhere
 from tasks.project.paths import (
@@ -98,20 +98,21 @@ def find_remains(root: Path, age: float, now: float, prefect_idle: bool) -> list
     return [each for each in found if each.count]
 
 
-def remove_remains(root: Path, found: Sequence[Remains]) -> int:
-    """Remove what `find_remains` returned; return the number of bytes that were freed."""
-    freed = 0
+def remove_remains(root: Path, found: Sequence[Remains], removal: Removal) -> list[Remains]:
+    """Remove what `find_remains` returned; return what was removed, with the bytes that were freed."""
+    removed = []
     for each in found:
         if each.before:
-            freed += _delete_runs(root, each.before)
+            removed.append(replace(each, size=_delete_runs(root, each.before)))
             continue
-        for path in each.paths:
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
-        freed += each.size
-    return freed
+        # The folder of duplicates is one path with many files.
+        files = {path: list(_record_files(path)) for path in each.paths}
+        sizes = {path: size_of(files[path]) for path in each.paths}
+        gone = [path for path in each.paths if removal.delete_path(path)]
+        if gone:
+            count, size = sum(len(files[path]) for path in gone), sum(sizes[path] for path in gone)
+            removed.append(replace(each, count=count, size=size))
+    return removed
 
 
 def kept_elsewhere(root: Path, copies: int = 0) -> list[tuple[str, int, str]]:

@@ -21,8 +21,8 @@ except OSError as error:
     print(error.errno, error.filename)
 """
 ACTIONS = [
-    "open(sys.argv[1])", "open(sys.argv[1], 'a')", "open(sys.argv[1].encode(), 'wb')", "Path(sys.argv[1]).read_text()",
-    "Path(sys.argv[1]).write_text('x')", "os.open(sys.argv[1], os.O_RDONLY)",
+    "open(sys.argv[1])", "open(sys.argv[1], 'a')", "open(sys.argv[1].encode(), 'wb')",
+    "Path(sys.argv[1]).read_text()", "Path(sys.argv[1]).write_text('x')", "os.open(sys.argv[1], os.O_RDONLY)",
 ]  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -14,12 +15,14 @@ from typing import Any
 import pytest
 
 from flows.cli.gc import collect_garbage
+from flows.servers.environment import checkout_environment
 from model.errors import UserError
 from model.events import EventCallback
 from tasks.cleanup.output_gc import list_outputs
 from tasks.engine.output import MANIFEST, StageOutput
 from tasks.engine.stage import StageContext, stage
 from tasks.tracking.tracker import Tracker
+from tests.benchmarks.smoke import REPOSITORY
 from tests.flows.cli_runner import call, of
 
 MODEL = "chatmill"
@@ -190,3 +193,52 @@ def test_gc_newest_run_unknown_to_store_is_refused(root: Path, tracker: Tracker)
     with pytest.raises(UserError, match="does not contain the newest run"):
         say()
     assert there(made) == [True, True]
+
+
+def say_as_user(root: Path, *words: str) -> tuple[int, str]:
+    """Run `chatmill gc` without root's capabilities, so that the modes of files count."""
+    taken = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
+    done = subprocess.run(
+        [*taken, sys.executable, "-m", "flows.cli.main", "gc", *words], cwd=root, timeout=120, check=False,
+        env=checkout_environment(REPOSITORY), capture_output=True, text=True, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="setpriv is not installed")
+def test_gc_names_what_it_cannot_remove_and_removes_the_rest(root: Path, tracker: Tracker) -> None:
+    old, young = make(root, "a", 30), make(root, "b", 2)
+    log = root / "var" / "logs" / "deep" / "old.log"
+    closed = [Path(old[0].path), log.parent, root / "var" / "cache" / "downloads" / "0123abcd"]
+    for folder in closed[1:]:
+        folder.mkdir(parents=True)
+        (folder / "old.log").write_text("x")
+        os.utime(folder / "old.log", (0, 0))
+        os.utime(folder, (0, 0))
+    for folder in closed:
+        folder.chmod(0o555)
+    code, said = say_as_user(root)
+    assert code == 2 and said.count("\nerror: could not remove ") == 1
+    error = said.partition("\nerror: ")[2]
+    assert all(str(folder.relative_to(root)) in error for folder in closed) and "Permission denied" in error
+    # The refused output is whole, the other one is gone, and no line says that refused files were removed.
+    assert there(old + young) == [True, False, True, True] and (closed[0] / MANIFEST).exists()
+    assert f"first {old[0].key} kept: it could not be removed" in said and "removed: " not in said
+    for folder in closed:
+        folder.chmod(0o755)
+    assert say_as_user(root)[0] == 0
+    assert there(old + young) == [False, False, True, True] and not log.exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="setpriv is not installed")
+@pytest.mark.parametrize("closed", ["", MANIFEST], ids=["folder", "manifest"])
+def test_gc_keeps_output_whose_manifest_cannot_be_read(root: Path, tracker: Tracker, closed: str) -> None:
+    old = make(root, "a", 30)
+    place = Path(old[1].path) / closed
+    mode = place.stat().st_mode
+    place.chmod(0)
+    code, said = say_as_user(root)
+    place.chmod(mode)
+    assert code == 0 and "its manifest cannot be read (Permission denied)" in said
+    assert Path(old[1].path, "words.txt").exists()

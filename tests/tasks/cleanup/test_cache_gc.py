@@ -12,6 +12,7 @@ from tasks.cleanup.cache_gc import plan_cache, remove_cached
 from tasks.cleanup.crash_cleanup import clean_up_crashes
 from tasks.cleanup.output_gc import list_outputs
 from tasks.cleanup.record_gc import find_remains, remove_remains
+from tasks.cleanup.removal import Removal
 from tasks.project.owned_folder import MARKER
 from tasks.project.paths import (
     ARTIFACTS,
@@ -45,10 +46,12 @@ def lay(place: Path, *names: str) -> list[Path]:
 
 def clean(root: Path) -> list[str]:
     """Clean the cache and the logs as `chatmill gc` does; return why each entry stays."""
+    removal = Removal()
     removed, kept = plan_cache(root, 0.0, time.time(), [], busy=False)
     for each in removed:
-        assert remove_cached(root, each)
-    remove_remains(root, find_remains(root, 0.0, time.time(), prefect_idle=True))
+        assert remove_cached(root, each, removal) == ""
+    remove_remains(root, find_remains(root, 0.0, time.time(), prefect_idle=True), removal)
+    assert not removal.refused
     clean_up_crashes(root)
     return [why for _, why in kept]
 

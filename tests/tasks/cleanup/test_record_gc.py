@@ -4,6 +4,7 @@ import os
 import time
 
 from tasks.cleanup.record_gc import DUPLICATES, LOGS, find_remains, kept_elsewhere, remove_remains
+from tasks.cleanup.removal import Removal
 
 HOUR = 3600.0
 
@@ -32,7 +33,8 @@ def test_find_remains_old_files_are_removed_others_stay(tmp_path):
     ]
     found = find_remains(tmp_path, 300 * HOUR, time.time(), prefect_idle=True)
     assert [each.count for each in found] == [1, 1, 1] and all(path.exists() for path in [*old, *stays])
-    assert remove_remains(tmp_path, found) == 30
+    removed = remove_remains(tmp_path, found, Removal())
+    assert [(each.count, each.size) for each in removed] == [(1, 10), (1, 10), (1, 10)]
     assert not any(path.exists() for path in old) and all(path.exists() for path in stays)
     assert find_remains(tmp_path, 300 * HOUR, time.time(), prefect_idle=True) == []
     sizes = {path: size for path, size, _ in kept_elsewhere(tmp_path)}
