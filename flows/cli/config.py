@@ -30,8 +30,9 @@ def migrate(
 ) -> None:
     """Rename the old keys of a preset in its file, and print each change.
 
-    Comments, order and quoting stay. Old keys are read for one more version; this command makes a preset
-    ready for the next one. `docs/configuration.md` lists the keys.
+    Settings that are commented out, as in `# batch: 4`, are renamed too. Other comments, order and quoting
+    stay. Old keys are read for one more version; this command makes a preset ready for the next one.
+    `docs/configuration.md` lists the keys.
     """
     from flows.cli.key_migration import migrate_keys
     from flows.common.yaml_reader import read_yaml_text
@@ -60,6 +61,7 @@ def migrate(
         part.write_bytes(migrated.encode("utf-8"))
         part.chmod(place.stat().st_mode & 0o7777)
     for change in changes:
-        console.print(f"line {change.line}: {change.old} is now {change.new}", soft_wrap=True)
+        note = " (commented out)" if change.commented else ""
+        console.print(f"line {change.line}: {change.old} is now {change.new}{note}", soft_wrap=True)
     count = f"{len(changes)} key{'s' if len(changes) > 1 else ''}"
     console.print(f"{escape(str(file))}: {count} renamed", soft_wrap=True)

@@ -89,6 +89,62 @@ def test_migrate_renames_keys_and_keeps_rest(old: str, new: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("sft:\n  steps: 3\n  # batch: 4\n", "sft:\n  steps: 3\n  # batch_size: 4\n"),
+        ("sft:\n  steps: 3\n  #batch: 4 # rows\n", "sft:\n  steps: 3\n  #batch_size: 4 # rows\n"),
+        ("sft:\n  steps: 3\n#  batch: 4\n", "sft:\n  steps: 3\n#  batch_size: 4\n"),
+        (
+            "sft:\n  optimizer:\n    lr: 1.0e-3\n    # clip: 1\n  # patience: 2\n",
+            "sft:\n  optimizer:\n    lr: 1.0e-3\n    # max_grad_norm: 1\n  # early_stopping_patience: 2\n",
+        ),
+        ("# rlhf:\n#   clip: 0.1\n#   epochs: 2\n", "# rlhf:\n#   clip_range: 0.1\n#   ppo_epochs: 2\n"),
+        ("# rlhf: {clip: 0.1, steps: 3}\r\n", "# rlhf: {clip_range: 0.1, steps: 3}\r\n"),
+        ("# spread:\n#   dask: local\n", "# parallel:\n#   dask_address: local\n"),
+        ("# base: var/llama\nseed: 3\n", "# base_model: var/llama\nseed: 3\n"),
+        (
+            "gate:\n  # least: {kl: 1}\n  score: reward_gain\n",
+            "gate:\n  # min: {kl: 1}\n  ranking_metric: reward_gain\n",
+        ),
+    ],
+)
+def test_migrate_renames_keys_of_commented_settings(old: str, new: str) -> None:
+    found, changes = migrate_keys(HEAD + old, "x")
+    assert found == HEAD + new and any(change.commented for change in changes)
+    assert migrate_keys(found, "x") == (found, [])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sft:\n  steps: 3\n  # batch: rows of one step\n",
+        "# clip and epochs are those of rlhf\nsft:\n  steps: 3\n",
+        "sft:\n  # see batch: 4\n  steps: 3\n",
+        "evaluate:\n  attention_sentence: |\n    rain\n    # words: [mill]\n  # few\n  seed: 1\n",
+        "registry:\n  # clip: 4\n  model: x\n",
+        "sft:\n  # batch: [4\n  steps: 3\n",
+    ],
+)
+def test_migrate_keeps_prose_and_texts(text: str) -> None:
+    assert migrate_keys(HEAD + text, "x") == (HEAD + text, [])
+
+
+def test_migrate_of_list_items_renames_commented_keys() -> None:
+    head = "name: mine\ndata:\n  sources:\n    - name: a\n      files: x\n"
+    old = head + "      # documents: paragraph\n    # - name: b\n    #   labelling: c.xml\n"
+    new = head + "      # document_unit: paragraph\n    # - name: b\n    #   label_config: c.xml\n"
+    assert migrate_keys(old, "x")[0] == new
+
+
+def test_migrate_reports_commented_settings(preset: Path) -> None:
+    preset.write_text(HEAD + "sft:\n  steps: 3\n  # batch: 4\n")
+    said = call(config, "migrate", "--dry-run", str(preset)).stdout
+    assert "-  # batch: 4" in said and "+  # batch_size: 4" in said
+    said = call(config, "migrate", str(preset)).stdout
+    assert "line 5: sft.batch is now sft.batch_size (commented out)" in said and "1 key renamed" in said
+
+
+@pytest.mark.parametrize(
     ("text", "says"),
     [
         (
