@@ -13,7 +13,7 @@ from tests.flows.prefect_project import PrefectProject, enter_project, run_serve
 
 @pytest.fixture(scope="session")
 def prefect_project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectProject]:
-    """Run one server until the session ends."""
+    """Run one server until the session ends. It takes no time of the processor outside of its modules."""
     with run_server(tmp_path_factory.mktemp("unattended")) as project:
         yield project
 

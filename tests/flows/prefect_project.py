@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -26,36 +27,44 @@ SMOKE = REPOSITORY / "configs" / "smoke.yaml"
 
 @dataclass(frozen=True)
 class PrefectProject:
-    """The folder of the project, and the address and login of its server."""
+    """The folder of the project, and the address, login and process of its server."""
 
     root: Path
     api: str
     login: Credentials
+    server: subprocess.Popen[bytes]
 
 
 @contextmanager
 def run_server(root: Path) -> Iterator[PrefectProject]:
-    """Run a server in a folder until the block ends."""
+    """Run a server in a folder until the block ends. It stands still outside of `enter_project`."""
     home = root / "var" / "prefect"
     home.mkdir(parents=True)
     port = free_port()
-    project = PrefectProject(root, f"http://127.0.0.1:{port}/api", stored_login(root))
-    service = prefect_server(Settings(root, "", "", project.login), ListenAddress("127.0.0.1", port))
+    login = stored_login(root)
+    service = prefect_server(Settings(root, "", "", login), ListenAddress("127.0.0.1", port))
     with (root / "server.log").open("wb") as log:
         environment = {**checkout_environment(REPOSITORY), "PREFECT_HOME": str(home), **service.environment}
         server = subprocess.Popen(service.command, cwd=root, env=environment, stdout=log, stderr=log)
+    project = PrefectProject(root, f"http://127.0.0.1:{port}/api", login, server)
     try:
         until(lambda: not health_problem(project.api), 90, "the server's start")
         yield project
     finally:
+        # A process that is stopped ends on SIGTERM only once it continues.
         server.terminate()
+        server.send_signal(signal.SIGCONT)
         server.wait(30)
 
 
 @contextmanager
 def enter_project(project: PrefectProject) -> Iterator[None]:
-    """Work in the folder, with the server and its login in the environment."""
+    """Work in the folder, with the server and its login in the environment.
+
+    Outside of the block the server is stopped by SIGSTOP: its idle loops take a sixth of a core.
+    """
     before = Path.cwd()
+    project.server.send_signal(signal.SIGCONT)
     known = {PREFECT_API_URL: project.api, PREFECT_API_AUTH_STRING: project.login.text}
     try:
         os.chdir(project.root)
@@ -73,6 +82,7 @@ def enter_project(project: PrefectProject) -> Iterator[None]:
             run_coro_as_sync(_drain_events())
     finally:
         os.chdir(before)
+        project.server.send_signal(signal.SIGSTOP)
 
 
 async def _drain_events() -> None:
