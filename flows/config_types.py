@@ -95,7 +95,9 @@ def _refuse_other_kinds(value: Any, kind: Any, where: tuple[str, ...]) -> None:
     elif origin is dict:
         for key, each in value.items():
             if not isinstance(key, str):
-                raise UserError(f"{'.'.join(where)} has the key {said_value(key)}; expected a text")
+                said = said_value(key)
+                quoted = f', as in "{said}"' if isinstance(key, int | float) else ""
+                raise UserError(f"{'.'.join(where)} has the key {said}; expected a text{quoted}")
             _refuse_unwritable(key, where)
             _refuse_other_kinds(each, get_args(kind)[1], (*where, _short_key(key)))
     elif origin in (int, float):

@@ -307,6 +307,7 @@ def _fields_comment(source: Any) -> list[str]:
     return [
         "    # A run stops until this source says what these keys mean, as in the next line. Right are",
         "    # verdict, vote, review, weight, mask, deleted, ignore, text, or a mapping: {good: 1, bad: -1}.",
+        "    # Values of a choice map to a, b, tie or ignore. Replace each `...` by the right value.",
         f"    # fields: {{{shown}}}{more}",
     ]
 

@@ -17,16 +17,21 @@ from model.errors import UserError
 from tasks.data.formats.unpaired import fits_unpaired
 from tasks.data.parsing.annotators import UNKNOWN_ANNOTATOR, normalize_annotator
 from tasks.data.parsing.base import FileSample, Format, ParseOptions
-from tasks.data.parsing.column_names import plain_choice
+from tasks.data.parsing.choices import is_undecided, plain_choice
 from tasks.data.parsing.conversations import (
     CONTEXT,
     MEDIA,
     SYSTEM,
     SourceTurn,
     history_turns,
+    holds_turns,
     kind_of,
+    only_answer,
     read_exchange,
     read_history,
+    read_turns,
+    shared_turns,
+    turns_before_answer,
 )
 from tasks.data.parsing.field_meanings import as_score, as_verdict, is_empty
 from tasks.data.parsing.label_rows import time_of
@@ -58,7 +63,9 @@ _OWN = {
 
 def _record_kind(row: Mapping[str, Any], reading: ParseOptions) -> str:
     """Return the kind of record that the keys of a row make; empty for none."""
-    if {"prompt", "a", "b"} <= row.keys() and ("choice" in row or "vote" in reading.fields.values()):
+    # Of two whole conversations the prompt is what they share.
+    asked = "prompt" in row or (holds_turns(row.get("a")) and holds_turns(row.get("b")))
+    if {"a", "b"} <= row.keys() and asked and ("choice" in row or "vote" in reading.fields.values()):
         return "comparison"
     if {"prompt", "completion"} <= row.keys():
         return "rating" if row.keys() & {"score", "scores"} else "pair"
@@ -68,7 +75,9 @@ def _record_kind(row: Mapping[str, Any], reading: ParseOptions) -> str:
 def _own_keys(values: Mapping[str, Any], reading: ParseOptions) -> frozenset[str]:
     columns = reading.columns
     there = {name: values[own] for name, own in columns.items() if own in values}
-    kind = _record_kind({**{key: None for key in values if key not in columns.values()}, **there}, reading)
+    kind = _record_kind(
+        {**{key: value for key, value in values.items() if key not in columns.values()}, **there}, reading
+    )
     known = _OWN.get(kind, _OWN["pair"])
     if kind == "text" and "text" in columns:
         known = _OWN["text"]
@@ -85,7 +94,7 @@ def read_row(values: Mapping[str, Any], reading: ParseOptions, where: str) -> It
     if kind == "comparison" and "choice" not in row:
         # Each person has a column that `fields` declares as a vote.
         for person, choice in side_votes(values, reading).items():
-            if not is_empty(choice):
+            if not is_empty(choice) and not is_undecided(str(choice)):
                 # A vote inside an object is named by its last key, as in votes.ana.
                 name = person if person in values else person.rpartition(".")[2]
                 voted = {**row, "choice": choice, "annotator": name}
@@ -190,6 +199,11 @@ def _prompt_and_answers(
     before = read_history(row.get("history"), where)
     # The columns of this row are already renamed.
     plain = ParseOptions(reading.source)
+    if "prompt" not in row:
+        given = [read_turns(row[name], f"{where}, {name}") for name in answers]
+        shared = shared_turns(*given)
+        turns = turns_before_answer([*before, *given[0][:shared]], row, plain, where)
+        return turns, [only_answer(one[shared:], n, where) for one, n in zip(given, answers, strict=True)]
     return read_exchange(row["prompt"], {name: row[name] for name in answers}, row, plain, where, before)
 
 
@@ -248,13 +262,21 @@ def _time_value(value: Any, where: str) -> str:
     return time_of(value.isoformat() if isinstance(value, date) else value, where)
 
 
+def _holds_conversations(values: Mapping[str, Any]) -> bool:
+    """Return whether a row is a choice between two whole conversations."""
+    two = all(values.get(name) and holds_turns(values[name]) for name in ("a", "b"))
+    return two and "choice" in values
+
+
 def _detect_mismatch(sample: FileSample) -> str:
     if not fits_unpaired(sample):
         return "keys prompt, completion and label are another format's"
     if any({"instruction", "output"} <= item.values.keys() for item in sample.items):
         return "keys instruction and output are another format's"
     known = ({"text"}, {"prompt", "completion"}, {"prompt", "a", "b", "choice"})
-    told = bool(sample.items) and all(any(keys <= i.values.keys() for keys in known) for i in sample.items)
+    told = bool(sample.items) and all(
+        any(keys <= i.values.keys() for keys in known) or _holds_conversations(i.values) for i in sample.items
+    )
     return "" if told else f"keys are not {_KNOWN}"
 
 

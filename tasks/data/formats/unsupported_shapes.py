@@ -12,11 +12,23 @@ from typing import Any
 
 from tasks.data.file_io.files import unpacked_suffix
 from tasks.data.parsing.base import FileSample
-from tasks.data.parsing.column_names import NAMES, format_columns, is_choice, plain_name, yaml_scalar
-from tasks.data.parsing.field_meanings import KNOWN, is_empty
+from tasks.data.parsing.choices import is_choice
+from tasks.data.parsing.column_names import (
+    NAMES,
+    answer_columns,
+    choice_column,
+    format_columns,
+    has_choice_word,
+    plain_name,
+    yaml_scalar,
+)
+from tasks.data.parsing.field_meanings import KNOWN, as_flag, is_empty
 
 # Names of columns by which the first line of a text is the header of a table.
-_HEADINGS = frozenset((*(name for names in NAMES.values() for name in names), *KNOWN, "id", "aspect"))
+_HEADINGS = frozenset((
+    *(name for names in NAMES.values() for name in names), *KNOWN, "id", "aspect", "a", "b", "response_a",
+    "response_b", "answer_a", "answer_b", "response_1", "response_2", "answer_1", "answer_2",
+))  # fmt: skip
 TURNS = ("messages", "conversations", "conversation", "contents", "turns")
 
 
@@ -148,8 +160,8 @@ def _several_answers(sample: FileSample) -> str:
 def _votes(sample: FileSample) -> str:
     """Return advice for two answers without a choice, perhaps with a column of choices for each person."""
     names = {plain_name(key): key for key in sample.items[0].values}
-    sides = [next((names[name] for name in NAMES[side] if name in names), "") for side in ("a", "b")]
-    if not all(sides) or "choice" in names:
+    sides = answer_columns(sample.items[0].values)
+    if not sides or "choice" in names:
         return ""
     columns_of = {
         key: [item.values.get(key) for item in sample.items]
@@ -160,8 +172,15 @@ def _votes(sample: FileSample) -> str:
     asked = next((names[name] for name in NAMES["prompt"] if name in names), "...")
     roles = {"prompt": asked, "a": sides[0], "b": sides[1]}
     named = {name: own for name, own in roles.items() if name != own}
-    if len(people) < 2 and any(name in names for name in NAMES["choice"]):
+    if len(people) < 2 and (
+        any(name in names for name in NAMES["choice"]) or choice_column(key for key in columns_of)
+    ):
         return ""
+    if parts := _one_hot(columns_of):
+        return (
+            f"{', '.join(parts)} hold one choice in several columns; write a column choice with a, b or tie "
+            f"in their place, and add to the source format: rows, {format_columns(named)}"
+        )
     if len(people) < 2:
         # A column with some other words, such as `skip`, is the choice anyway.
         likely = people or [key for key, values in columns_of.items() if _holds_choices(values, some=True)]
@@ -170,8 +189,13 @@ def _votes(sample: FileSample) -> str:
                 f"{sides[0]} and {sides[1]} are two answers; where {likely[0]} is the choice between them, "
                 f"add to the source format: rows, {format_columns({**named, 'choice': likely[0]})}"
             )
+        scores = answer_columns(key.replace("score", "answer") for key in columns_of if "score" in key)
+        rated = [
+            key.replace("answer", "score") for key in scores if key.replace("answer", "score") in columns_of
+        ]
+        beside = f" ({' and '.join(rated)} may tell it)" if rated else ""
         return (
-            f"{sides[0]} and {sides[1]} are two answers, but no column has the choice; if one "
+            f"{sides[0]} and {sides[1]} are two answers, but no column has the choice{beside}; if one "
             "contains a, b or tie, add to the source format: rows, "
             f"{format_columns({**named, 'choice': '...'})}"
         )
@@ -181,6 +205,17 @@ def _votes(sample: FileSample) -> str:
         f"the columns {', '.join(people)} hold a choice each; where each is a person, add to the source "
         f"format: rows{columns}, fields: {{{votes}}}"
     )
+
+
+def _one_hot(columns: Mapping[str, Sequence[Any]]) -> list[str]:
+    """Return the columns of flags of which one is true in each row, as winner_a, winner_b and winner_tie."""
+    found = [
+        key
+        for key, values in columns.items()
+        if has_choice_word(key) and all(as_flag(value) is not None for value in values)
+    ]
+    rows = zip(*(columns[key] for key in found), strict=True)
+    return found if len(found) > 1 and all(sum(map(bool, map(as_flag, row))) == 1 for row in rows) else []
 
 
 def _holds_choices(values: Sequence[Any], some: bool = False) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from tasks.common.names import yaml_text
+from tasks.data.parsing.field_meanings import flatten_name, word_set
 
 # Common names in order of likelihood. Names are compared in lower case with one underscore between words.
 NAMES: dict[str, tuple[str, ...]] = {
@@ -14,14 +15,8 @@ NAMES: dict[str, tuple[str, ...]] = {
                "input", "user", "ask", "problem", "post", "frage"),
     "completion": ("completion", "answer", "response", "output", "reply", "solution", "target", "assistant",
                    "bot", "body", "content", "text", "antwort"),
-    "a": ("a", "response_a", "answer_a", "output_a", "completion_a", "option_a", "candidate_a", "reply_a",
-          "text_a", "response_1", "answer_1", "output_1", "completion_1", "response1", "answer1", "output1",
-          "model_a"),
-    "b": ("b", "response_b", "answer_b", "output_b", "completion_b", "option_b", "candidate_b", "reply_b",
-          "text_b", "response_2", "answer_2", "output_2", "completion_2", "response2", "answer2", "output2",
-          "model_b"),
-    "choice": ("choice", "preferred", "preference", "winner", "better", "vote", "label", "selected", "pick",
-               "chosen", "best", "verdict"),
+    "choice": ("choice", "preferred", "preference", "winner", "better", "vote", "label", "labels", "selected",
+               "pick", "chosen", "best", "verdict"),
     "chosen": ("chosen", "chosen_response", "preferred_response", "preferred_answer", "accepted",
                "accepted_response", "better_response", "good_response", "preferred", "winning_response",
                "response_chosen", "answer_chosen", "good", "better"),
@@ -50,21 +45,24 @@ _KNOWN = (
 )  # fmt: skip
 WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 YAML_WORDS = ("y", "n", "yes", "no", "on", "off", "true", "false", "null")
-_SIDES = "response|answer|model|output|option|candidate|completion|assistant|reply|text|side|choice"
-_DEGREES = "much|slightly|somewhat|clearly|significantly|far|a_bit|a_little|a_lot"
-# A number alone may count from 0 or from 1, so it is no side. After a word it counts from 1.
-SIDE = re.compile(
-    rf"(?:(?:{_SIDES})_?(?=[ab12]))?((?<![a-z])[ab]|(?<=[a-z_])[ab12])"
-    rf"(?:_(?:wins|(?:is_)?(?:(?:{_DEGREES})_)?better))?"
+# Words that tell two columns of answers apart, and those of further columns, which make them more than two.
+_PAIRS = (
+    ("a", "b", "c"), ("1", "2", "0 3"), ("0", "1", "2"), ("left", "right", ""), ("first", "second", "third"),
+    ("one", "two", "three"),
+)  # fmt: skip
+# The last word of such a column's name without its side, in order of likelihood.
+_ANSWERS = ("response", "answer", "completion", "output", "reply", "candidate", "generation", "summary",
+            "text", "conversation", "messages", "chat", "assistant", "option", "ref", "",
+            "model")  # fmt: skip
+# Of these the whole conversation is the answer's column, so the prompt is what two of them share.
+CONVERSATIONS = frozenset(("conversation", "messages", "chat"))
+_PROMPTS = ("context", "history", "conversation", "messages", "dialogue")
+# Words of a column that holds the choice between two answers, and of columns about it.
+_CHOICES = word_set(
+    "best better choice chosen judgement judgment pick preference preferred verdict vote winner"
 )
-_ORDER = re.compile(r"\[{0,2}([AB])\s*([<>=])\2{0,2}\s*([AB])\]{0,2}", re.I)
-TIES = frozenset((
-    "tie", "ties", "tied", "draw", "equal", "same", "both", "neither", "no_preference", "no_difference",
-    "about_the_same", "equally_good", "equally_bad", "both_good", "both_bad", "bothgood", "bothbad",
-    "they_are_equal", "they_are_equally_good", "they_are_equally_bad", "both_are_good", "both_are_bad",
-    "both_are_equally_good", "both_are_equally_bad", "tie_both_good",
-    "tie_both_bad", "tie_bothgood", "tie_bothbad",
-))  # fmt: skip
+_ABOUT = word_set("comment explanation justification note rationale reason reasoning remark text time why")
+_OVERALL = word_set("final human majority overall")
 
 
 class Guess(NamedTuple):
@@ -82,18 +80,24 @@ def plain_name(name: str) -> str:
 
 def guess_columns(keys: Iterable[str]) -> Guess | None:
     """Return the format and the columns that the names suggest; None if they suggest none."""
+    keys = list(keys)
     own: dict[str, str] = {}
     for key in keys:
         # Of two columns that differ only in spelling the first counts.
         own.setdefault(plain_name(key), key)
     for format, names in _KINDS:
-        found: dict[str, str] = {}
+        found = dict(zip("ab", answer_columns(keys), strict=False)) if "a" in names else {}
+        known = {**NAMES, "prompt": (*NAMES["prompt"], *_PROMPTS)} if found else NAMES
         for name in names:
+            if name in found:
+                continue
             taken = found.values()
-            found |= next(
-                ({name: own[known]} for known in NAMES[name] if known in own and own[known] not in taken), {}
-            )
-        if len(found) < len(names):
+            key = next((own[one] for one in known.get(name, ()) if one in own and own[one] not in taken), "")
+            if name == "choice" and not key:
+                key = choice_column(key for key in keys if key not in taken)
+            found |= {name: key} if key else {}
+        missing = set(names) - found.keys()
+        if missing and not (missing == {"prompt"} and "a" in found and _is_conversation(found["a"])):
             continue
         if format == "rows" and "completion" in found and own.get("title") == found["prompt"]:
             # A title with a body is more often a document than a question with its answer.
@@ -103,8 +107,52 @@ def guess_columns(keys: Iterable[str]) -> Guess | None:
         if "choice" in found or "chosen" in found:
             who = next((own[known] for known in NAMES["annotator"] if known in own), "")
             found |= {"annotator": who} if who else {}
-        return Guess(format, {name: key for name, key in found.items() if name != key})
+        ordered = {name: found[name] for name in (*names, "annotator") if name in found}
+        return Guess(format, {name: key for name, key in ordered.items() if name != key})
     return None
+
+
+def answer_columns(keys: Iterable[str]) -> tuple[str, ...]:
+    """Return the columns of two answers, whose names differ in their side only; empty for none.
+
+    Their names are such as `response_a` and `response_b`, `answer 1` and `answer 2`, or `left` and `right`.
+    """
+    stems: dict[str, dict[str, str]] = {}
+    sides = {side for pair in _PAIRS for side in pair[:2] + tuple(pair[2].split())}
+    for key in keys:
+        words = flatten_name(key).split("_")
+        for place, word in enumerate(words):
+            if word in sides:
+                stems.setdefault("_".join(words[:place] + words[place + 1 :]), {}).setdefault(word, key)
+    likely = (stem for stem in stems if _last(stem) in _ANSWERS and not set(stem.split("_")) & _CHOICES)
+    for stem in sorted(likely, key=lambda stem: _ANSWERS.index(_last(stem))):
+        for one, other, further in _PAIRS:
+            there = stems[stem]
+            if one in there and other in there and not there.keys() & set(further.split()):
+                return there[one], there[other]
+    return ()
+
+
+def _last(stem: str) -> str:
+    return stem.rpartition("_")[2]
+
+
+def _is_conversation(key: str) -> bool:
+    return bool(set(flatten_name(key).split("_")) & CONVERSATIONS)
+
+
+def has_choice_word(key: str) -> bool:
+    """Return whether a column's name has a word for the choice between two answers, and none for a remark."""
+    words = set(flatten_name(key).split("_"))
+    return bool(words & _CHOICES) and not words & _ABOUT
+
+
+def choice_column(keys: Iterable[str]) -> str:
+    """Return the only column whose name has a word for the choice between two answers; empty for several."""
+    found = list(filter(has_choice_word, keys))
+    overall = [key for key in found if set(flatten_name(key).split("_")) & _OVERALL]
+    few = overall if len(overall) == 1 else found
+    return few[0] if len(few) == 1 else ""
 
 
 def respelled_columns(keys: Iterable[str]) -> dict[str, str]:
@@ -123,33 +171,6 @@ def rename_columns(values: Mapping[str, object], columns: Mapping[str, str]) -> 
     """Return the values under the names that `columns` gives them."""
     names = {own: name for name, own in columns.items() if own in values}
     return {names.get(key, key): value for key, value in values.items() if key in names or key not in columns}
-
-
-def plain_choice(value: object, columns: Mapping[str, str]) -> str:
-    """Return a choice as a, b or tie if it names a side in a usual way; else the value as text.
-
-    Usual are the letter, a statement about it (`A is much better`, `A>B`), and the letter or number after a
-    word (`response_a`, `Model B`, `answer 1`). So are the name of the column with the answer, and words for a
-    tie.
-    """
-    said = str(value).strip()
-    word = plain_name(said)
-    for side in ("a", "b"):
-        if side in columns and word == plain_name(columns[side]):
-            return side
-    if word in TIES:
-        return "tie"
-    # Judges also write A>B, A>>B or [[A=B]].
-    order = _ORDER.fullmatch(said)
-    if order and order[1].lower() != order[3].lower():
-        return "tie" if order[2] == "=" else order[1 if order[2] == ">" else 3].lower()
-    found = SIDE.fullmatch(word)
-    return {"1": "a", "2": "b"}.get(found[1], found[1]) if found else said
-
-
-def is_choice(value: object) -> bool:
-    """Return whether a value names one of two sides or a tie in a usual way."""
-    return plain_choice(value, {}) in ("a", "b", "tie")
 
 
 def format_columns(columns: Mapping[str, str]) -> str:

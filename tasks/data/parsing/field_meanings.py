@@ -28,6 +28,7 @@ _MEANINGS = (
     "text",
 )
 REVIEWS = ("accept", "reject", "ignore")
+SIDES = ("a", "b", "tie")
 
 
 def word_set(words: str) -> frozenset[str]:
@@ -323,8 +324,9 @@ def as_review(value: Any) -> str | None:
 def read_meaning(name: str, meaning: Meaning | None, value: Any) -> tuple[str, Any] | None:
     """Return the meaning of a value as (what, value); None if its spelling is unknown.
 
-    The first part is `verdict` with a score, `review` with accept, reject or ignore, `learn` with true or
-    false, `deleted` with true or false, or `ignore`. Without a meaning in the preset, the key's name decides.
+    The first part is `verdict` with a score, `review` with accept, reject or ignore, `choice` with a, b or
+    tie, `learn` with true or false, `deleted` with true or false, or `ignore`. Without a meaning in the
+    preset, the key's name decides.
 
     Args:
         name: The key, or its last part.
@@ -333,10 +335,12 @@ def read_meaning(name: str, meaning: Meaning | None, value: Any) -> tuple[str, A
     """
     # The preset's own mapping has precedence over every usual spelling.
     if isinstance(meaning, Mapping):
-        said = meaning.get(_own_spelling(value, meaning))
+        said = meaning.get(own_spelling(value, meaning))
         if said is None:
             return None
-        return ("review", said) if isinstance(said, str) else ("verdict", float(said))
+        if isinstance(said, str):
+            return ("choice" if said in SIDES else "review", said)
+        return "verdict", float(said)
     kind = meaning or KNOWN.get(flatten_name(name), "")
     if kind in ("ignore", "text"):
         return "ignore", None
@@ -355,7 +359,7 @@ def read_meaning(name: str, meaning: Meaning | None, value: Any) -> tuple[str, A
     return None if score is None else ("verdict", score)
 
 
-def _own_spelling(value: Any, meaning: Mapping[str, Any]) -> str:
+def own_spelling(value: Any, meaning: Mapping[str, Any]) -> str:
     """Return the key of a mapping that matches a value. YAML and tables spell 1, 1.0 and true differently."""
     word = str(value).strip()
     if word in meaning:
@@ -395,9 +399,9 @@ def check_fields(given: Mapping[str, Any]) -> Iterator[str]:
                 )
         elif isinstance(meaning, Mapping) and meaning:
             for value, said in meaning.items():
-                fits = said in REVIEWS if isinstance(said, str) else not isinstance(said, bool)
+                fits = said in (*REVIEWS, *SIDES) if isinstance(said, str) else not isinstance(said, bool)
                 if not fits or (isinstance(said, float) and not math.isfinite(said)):
-                    right = f"expected a number, or one of {', '.join(REVIEWS)}"
+                    right = f"expected a number, or one of {', '.join((*REVIEWS, *SIDES))}"
                     yield f"fields: {name} maps {value!r} to {said!r}; {right}"
         else:
             yield f"fields: {name} is empty; expected {', '.join(_MEANINGS)} or a mapping of values"

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from model.errors import UserError
 from tasks.data.file_io.tables import is_unnamed
 from tasks.data.parsing.base import ParseOptions
-from tasks.data.parsing.column_names import TIES
+from tasks.data.parsing.choices import is_tie
 from tasks.data.parsing.conversations import (
     conversation_group,
     history_turns,
@@ -250,7 +250,7 @@ def chosen_pairs(
     }
     rivals = [key for key in answers if key in meant.values()]
     better = [key for key in rivals if key in [meant[option] for option in picked]]
-    tied = bool(picked) and all(flatten_name(option) in TIES for option in picked)
+    tied = bool(picked) and all(map(is_tie, picked))
     if not (better or tied):
         return []
     # Options may name only the better answer, as in a checkbox "answer_a is better".

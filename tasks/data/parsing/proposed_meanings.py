@@ -26,6 +26,11 @@ LITERAL = "a list or an object that was written as text"
 VOTES = "a column of one person's votes"
 MASK = "a training mask"
 CORRECTION = "a correction of the answer"
+CHOICE = "a choice between two answers"
+# What only the person who has the data can say. No preset with it is accepted.
+UNKNOWN = "..."
+# Names that count or list two answers in their order.
+_IN_ORDER = (("1", "2"), ("first", "second"), ("left", "right"), ("one", "two"))
 _NEGATED = frozenset(("dont", "exclude", "ignore", "mask", "masked", "masking", "masks", "no", "not", "skip"))
 # Names for which true excludes the row, and names for which false does.
 _LEFT_OUT = BAD_FLAGS | BAD_WORDS | frozenset((
@@ -61,6 +66,8 @@ def propose_meaning(path: str, looks: str, values: Collection[str], has_pairs: b
         return "text" if looks == LITERAL else "vote" if has_pairs else "ignore"
     words = set(flatten_name(path.rpartition(".")[2]).split("_"))
     known = {value for value in values if value}
+    if looks == CHOICE:
+        return _choice_mapping(known)
     few = bool(known) and LONG not in known and len(known) <= MOST_VALUES
     if looks == MASK and (known <= TRUE | FALSE or not few):
         return "mask" if words & _NEGATED and "loss" not in words else "weight"
@@ -102,3 +109,16 @@ def _mapping(values: list[str]) -> str:
         meaning = "reject" if value in NEGATIVE | REJECT else meaning
         said.append(f"{yaml_scalar(value)}: {meaning}")
     return f"{{{', '.join(said)}}}"
+
+
+def _choice_mapping(values: Collection[str]) -> str:
+    """Return a mapping of choices to a and b where their order is plain; else only their list."""
+    if LONG in values or len(values) > MOST_VALUES:
+        return UNKNOWN
+    sides = {}
+    for one, other in _IN_ORDER:
+        # 1 to 7 are degrees, of which a low one may mean either answer.
+        if {one, other} == set(values):
+            sides = {one: "a", other: "b"}
+    ordered = sorted(values, key=lambda value: (as_score(value) or 0, value))
+    return f"{{{', '.join(f'{yaml_scalar(value)}: {sides.get(value, UNKNOWN)}' for value in ordered)}}}"

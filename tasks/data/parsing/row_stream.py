@@ -20,6 +20,7 @@ from tasks.data.parsing.label_checks import check_annotators, check_side_scores
 from tasks.data.parsing.list_literals import holds_literal, holds_turns_text, read_literal, turns_of
 from tasks.data.parsing.preference_fields import ANNOTATORS, TIMES
 from tasks.data.parsing.proposed_meanings import CORRECTION
+from tasks.data.parsing.row_choices import read_choice
 from tasks.data.parsing.row_verdicts import CORRECTED, MASKED_VERDICT, corrected_rows, read_verdicts
 from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.parsing.verdict_names import looks_like_correction, looks_like_verdict
@@ -113,12 +114,13 @@ def _records(
             tally.note_literal(key, values[key], where)
     values = {key: value if key in own else _opened(value) for key, value in values.items()}
     said, values = read_verdicts(values, own, reading, where, tally)
+    values, unchosen = read_choice(values, own, reading, where, tally)
     # The difference afterwards shows whether masks of turns emptied this row.
     masked = tally.left_out[MASKED]
     # A pair with a verdict is a rating, so its annotator and time are read too.
     whole = values
     values = _walked(values, known, reading, where, tally, LABEL_KEYS if said.rates else frozenset())
-    if reason := said.left_out():
+    if reason := said.left_out() or unchosen:
         tally.left_out[reason] += 1
         return
     try:

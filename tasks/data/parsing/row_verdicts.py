@@ -96,6 +96,9 @@ def read_verdicts(
         if path in sides:
             continue
         meaning, top = reading.fields[path], path.partition(".")[0]
+        # choices.py reads the choice between two answers.
+        if path == reading.column("choice") and path in own and isinstance(meaning, Mapping):
+            continue
         if meaning in ("text", "correction"):
             if meaning == "correction":
                 rest.pop(path, None)
@@ -115,6 +118,12 @@ def read_verdicts(
             raise UserError(
                 f"{where}: {path} is {str(value)!r:.60}, a value without a meaning in fields; add "
                 "it there, or remove the row"
+            )
+        if read[0] == "choice":
+            raise UserError(
+                f"{where}: fields maps a value of {path} to {read[1]}, which is right for the choice between "
+                "two answers only; name its column under columns, as in {choice: "
+                f"{path}}}, or map it to a number, accept, reject or ignore"
             )
         if meaning == "vote":
             said.votes[path] = read[1]

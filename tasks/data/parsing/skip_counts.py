@@ -8,8 +8,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from model.errors import UserError
-from tasks.data.parsing.field_meanings import find_two_scales, flatten_name
-from tasks.data.parsing.proposed_meanings import CORRECTION, LITERAL, MASK, VOTES, propose_meaning
+from tasks.data.parsing.field_meanings import as_score, find_two_scales, flatten_name, plain_word
+from tasks.data.parsing.proposed_meanings import (
+    CHOICE,
+    CORRECTION,
+    LITERAL,
+    MASK,
+    UNKNOWN,
+    VOTES,
+    propose_meaning,
+)
 from tasks.data.parsing.verdict_values import (
     MOST_VALUES,
     describe_votes,
@@ -21,6 +29,7 @@ from tasks.data.parsing.verdict_values import (
 _SHOWN = 48  # characters of a sample value
 MOST_KEYS = 500  # different keys that are counted separately
 VERDICT = "a verdict"
+_ODD = 0.1  # the share of choices that name no answer, above which their meaning is asked for
 # Keys that often name the annotator, and as often the person of a conversation.
 PEOPLE = frozenset((
     "assessor", "author", "by", "created_by", "email", "employee", "expert", "grader", "judge", "judged_by",
@@ -76,6 +85,7 @@ class SkipCounts:
     scales: dict[str, dict[str, tuple[str, str]]] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
     words: dict[str, Seen] = field(default_factory=dict)
+    choices: dict[str, Seen] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
     inside: set[str] = field(default_factory=set)
 
@@ -115,6 +125,27 @@ class SkipCounts:
         """Count a text that is a printed list or object, which may be a mistake, so it is asked about."""
         _count_key(self.asked, key, Seen(1, where, format_sample(value), LITERAL))
 
+    def note_choice(self, key: str, value: Any, where: str) -> None:
+        """Count a choice that names neither answer.
+
+        A number is always asked about, and a word if it is frequent.
+        """
+        number = self.note_choice_number(key, value)
+        seen = Seen(1, where, format_sample(value), CHOICE)
+        _count_key(self.asked if number else self.choices, key, seen)
+        if not number:
+            self._note_values(key, [plain_word(str(value))])
+
+    def note_choice_number(self, key: str, value: Any) -> bool:
+        """Record a choice that is a number. Return false for any other.
+
+        All numbers of a column are one scale: if one of them is asked about, so are the others.
+        """
+        number = as_score(float(value) if isinstance(value, bool) else value)
+        if number is not None:
+            self._note_values(key, [f"{number:g}"])
+        return number is not None
+
     def note_word(self, key: str, word: str, where: str) -> None:
         """Count a cell with a word for a missing value."""
         _count_key(self.words, key, Seen(1, where, format_sample(word)))
@@ -127,7 +158,7 @@ class SkipCounts:
         self.nameless += other.nameless
         self.faults += other.faults
         self.first_fault = self.first_fault or other.first_fault
-        for name in ("unread", "asked", "words"):
+        for name in ("unread", "asked", "words", "choices"):
             for path, seen in getattr(other, name).items():
                 _count_key(getattr(self, name), path, seen)
         for path, values in other.values.items():
@@ -152,6 +183,9 @@ class SkipCounts:
         people = find_vote_columns({path: self.values[path] for path in self.unread if path in self.values})
         found = {path: replace(self.unread[path], looks=VOTES) for path in people}
         found |= {path: seen for path, seen in self.asked.items() if path not in found}
+        # Some odd words are rows with an error, which validation quarantines.
+        often = {path: seen for path, seen in self.choices.items() if seen.count > _ODD * self.rows}
+        found |= {path: seen for path, seen in often.items() if path not in found}
         for path, seen in self.unread.items():
             if path not in found and look_like_verdicts(self.values.get(path, ())):
                 found[path] = replace(seen, looks=VERDICT)
@@ -170,6 +204,8 @@ class SkipCounts:
             raise UserError(f"source {source}: {self._describe_votes(votes, asks)}{_other_keys(asks, votes)}")
         for path, seen in asks.items():
             meaning = self.propose(path, seen.looks)
+            if seen.looks == CHOICE:
+                raise UserError(f"source {source}: {_describe_choice(path, seen, meaning)}")
             example = f"fields: {{{yaml_key(path)}: {meaning}}}"
             if path in self.inside:
                 raise UserError(
@@ -264,6 +300,14 @@ def _other_keys(asks: Mapping[str, Seen], said: Sequence[str]) -> str:
     names = [shown_key(path) for path in asks if path not in said]
     more = ", …" if len(names) > _NAMED else ""
     return f" ({len(names)} more such keys: {', '.join(names[:_NAMED])}{more})" if names else ""
+
+
+def _describe_choice(path: str, seen: Seen, meaning: str) -> str:
+    what = f"{seen.where}: {shown_key(path)} is {seen.sample}, which does not say which answer is better; "
+    if meaning == UNKNOWN:
+        return what + "it has too many different values to map; write a, b or tie in their place"
+    fields = f"fields: {{{yaml_key(path)}: {meaning}}}"
+    return f"{what}map each value to a, b, tie or ignore in the source's fields, as in {fields}"
 
 
 def _format_example(looks: str) -> str:

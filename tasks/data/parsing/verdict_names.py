@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 from typing import Any
 
-from tasks.data.parsing.column_names import is_choice
+from tasks.data.parsing.choices import is_choice
 from tasks.data.parsing.field_meanings import (
     FALSE,
     TRUE,

@@ -12,7 +12,7 @@ from model.errors import UserError
 from tasks.data.file_io.files import SourceFile
 from tasks.data.formats.detect import choose_reading, detect_format
 from tasks.data.parsing.base import ParseOptions
-from tasks.data.parsing.column_names import format_columns, guess_columns, plain_choice, respelled_columns
+from tasks.data.parsing.column_names import answer_columns, format_columns, guess_columns, respelled_columns
 from tasks.data.records import Comparison, Pair, Text
 
 
@@ -47,22 +47,61 @@ def test_guess_columns_common_names_are_recognized(keys: str, format: str, colum
     assert found is not None and (found.format, format_columns(found.columns)) == (format, columns)
 
 
-@pytest.mark.parametrize("keys", ["id name", "width height", "lat lon time", "a b"])
-def test_guess_columns_unrelated_names_return_none(keys: str) -> None:
-    assert guess_columns(keys.split()) is None
+@pytest.mark.parametrize(
+    ("keys", "columns"),
+    [
+        ("prompt response_0 response_1 response_0_source better_response_id safer_response_id",
+         "columns: {a: response_0, b: response_1, choice: better_response_id}"),
+        ("history human_ref_A human_ref_B score_A score_B labels",
+         "columns: {prompt: history, a: human_ref_A, b: human_ref_B, choice: labels}"),
+        ("context response1 response2 individual_preference overall_preference",
+         "columns: {prompt: context, a: response1, b: response2, choice: overall_preference}"),
+        ("model_a model_b winner judge conversation_a conversation_b turn",
+         "columns: {a: conversation_a, b: conversation_b, choice: winner, annotator: judge}"),
+        ("article summary_1 summary_2 human_preference why_preferred prompt",
+         "columns: {a: summary_1, b: summary_2, choice: human_preference}"),
+        ("Frage|Antwort|answer left|answer right|Which is better?",
+         'columns: {prompt: Frage, a: "answer left", b: "answer right", choice: "Which is better?"}'),
+    ],
+)  # fmt: skip
+def test_guess_columns_two_answers_differ_in_their_side_only(keys: str, columns: str) -> None:
+    found = guess_columns(keys.split("|") if "|" in keys else keys.split())
+    assert found is not None and (found.format, format_columns(found.columns)) == ("rows", columns)
 
 
 @pytest.mark.parametrize(
-    ("value", "says"),
+    ("keys", "columns"),
     [
-        ("A", "a"), (" b ", "b"), ("response_b", "b"), ("Model A", "a"), ("answer 2", "b"), ("Option B", "b"),
-        ("assistant_a", "a"), ("Tie", "tie"), ("equal", "tie"), ("gpt-4", "a"), ("Claude", "b"),
-        ("left", "left"), ("1", "1"), ("cab", "cab"), ("Both bad", "tie"),
-        ("tie (bothbad)", "tie"), ("Neither", "tie"), ("neither of them", "neither of them"),
+        ("response_a response_b response_c", ()),
+        ("answer_0 answer_1 answer_2", ()),
+        ("answer_1_score answer_2_score", ()),
+        ("lat_a lat_b", ()),
+        ("output2 output1", ("output1", "output2")),
+        ("model_a model_b reply_a reply_b", ("reply_a", "reply_b")),
+        ("right left", ("left", "right")),
     ],
-)  # fmt: skip
-def test_plain_choice_usual_spellings_are_read(value: str, says: str) -> None:
-    assert plain_choice(value, {"a": "gpt-4", "b": "claude"}) == says
+)
+def test_answer_columns_of_exactly_two_answers_are_found(keys: str, columns: tuple[str, ...]) -> None:
+    assert answer_columns(keys.split()) == columns
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"winner_model_a": 1, "winner_model_b": 0, "winner_tie": 0}, "hold one choice in several columns"),
+        ({"better_first": "yes", "better_second": "no"}, "better_first, better_second hold one choice"),
+        ({"score_0": 0.5, "score_1": -0.5}, r"has the choice \(score_0 and score_1 may tell it\); if one"),
+    ],
+)
+def test_detect_format_choice_in_several_columns_is_explained(more: dict[str, Any], says: str) -> None:
+    made = {"question": "Who?", "reply_a": "Me.", "reply_b": "You.", **more}
+    with pytest.raises(UserError, match=says):
+        detect_format([SourceFile("a.jsonl", json.dumps(made).encode())], "mine", "auto")
+
+
+@pytest.mark.parametrize("keys", ["id name", "width height", "lat lon time", "a b"])
+def test_guess_columns_unrelated_names_return_none(keys: str) -> None:
+    assert guess_columns(keys.split()) is None
 
 
 def test_choose_reading_columns_alone_select_format() -> None:
@@ -188,24 +227,12 @@ def test_detect_format_title_above_header_is_refused(content: bytes) -> None:
         detect_format([SourceFile("a.csv", content)], "mine", "auto")
 
 
-@pytest.mark.parametrize(
-    ("said", "choice"),
-    [
-        ("A is much better", "a"), ("Response B is slightly better", "b"), ("b is far better", "b"),
-        ("A>B", "a"), ("B >> A", "b"), ("[[A>B]]", "a"), ("a<b", "b"), ("A=B", "tie"), ("A>A", "A>A"),
-        ("They are equally good", "tie"), ("Both are bad", "tie"), ("A is better than most",) * 2,
-    ],
-)  # fmt: skip
-def test_plain_choice_statement_about_side_gives_side(said: str, choice: str) -> None:
-    assert plain_choice(said, {}) == choice
-
-
 @pytest.mark.parametrize("key", ["Which response is better?", "Q1", "Your view"])
 def test_detect_format_column_with_choices_is_proposed(key: str) -> None:
     told = ["Response A", "Response B", "Prefer not to say"]
     made = [{"Prompt": "Who?", "Response A": "Me.", "Response B": "You.", key: said} for said in told]
     file = SourceFile("a.jsonl", "".join(json.dumps(row) + "\n" for row in made).encode())
-    with pytest.raises(UserError, match=r"is the choice between them, add.*choice: ") as error:
+    with pytest.raises(UserError, match=r"add to the source format: rows.*choice: ") as error:
         detect_format([file], "mine", "auto")
     assert key in str(error.value)
 

@@ -1,0 +1,96 @@
+"""Read a choice between two answers: which of them is better, or that neither is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from tasks.data.parsing.column_names import plain_name
+from tasks.data.parsing.field_meanings import SIDES, as_score, flatten_name, word_set
+
+_SIDES = "response|answer|model|output|option|candidate|completion|assistant|reply|text|side|choice"
+_DEGREES = "much|slightly|somewhat|clearly|significantly|far|a_bit|a_little|a_lot"
+# A number alone may count from 0 or from 1, so it is no side. After a word it counts from 1.
+_SIDE = re.compile(
+    rf"(?:(?:{_SIDES})_?(?=[ab12]))?((?<![a-z])[ab]|(?<=[a-z_])[ab12])"
+    rf"(?:_(?:wins|(?:is_)?(?:(?:{_DEGREES})_)?better))?"
+)
+# Words beside the part of a column's name that names a side, as in "response 0 is much better".
+_BESIDE = frozenset(
+    f"{_SIDES}|{_DEGREES}|the|is|wins|better|best|preferred|column".replace("|", "_").split("_")
+)
+_ORDER = re.compile(r"\[{0,2}([AB])\s*([<>=])\2{0,2}\s*([AB])\]{0,2}", re.I)
+_LONGEST = 60  # characters; a longer text is a remark
+# A statement with such a word, and without a side, is about both answers.
+_EQUAL = word_set("tie ties tied draw equal equally same both neither bothgood bothbad")
+_NONE = word_set("preference difference winner")
+_NAMED_SIDE = word_set("a b 1 2 0 left right first second")
+_SKIPPED = word_set(
+    """
+    abstain abstained idk ignore ignored incomparable pass pending skip skipped uncertain unclear undecided
+    unknown unsure
+    """
+)
+_UNABLE = word_set("can cannot cant could couldn don dont hard not unable")
+_TO_DECIDE = word_set("certain choose comparable compare decide decided determine judge know say sure tell")
+
+
+def plain_choice(value: object, columns: Mapping[str, str]) -> str:
+    """Return a choice as a, b or tie if it names a side in a usual way; else the value as text.
+
+    Usual are the letter, a statement about it (`A is much better`, `A>B`), and the letter or number after a
+    word (`response_a`, `Model B`, `answer 1`). So are the name of the column with the answer, what tells its
+    name from the other's (1 for `response_1` beside `response_0`), and words for a tie.
+    """
+    said = str(value).strip()
+    word = plain_name(said)
+    for side in ("a", "b"):
+        if side in columns and word == plain_name(columns[side]):
+            return side
+    parts = _different_parts(columns.get("a", "a"), columns.get("b", "b"))
+    if parts and len(said) <= _LONGEST:
+        number = as_score(value)
+        whole = number is not None and number.is_integer()
+        words = [f"{number:.0f}"] if whole else flatten_name(said).split("_")
+        named = [word for word in words if word in parts or word not in _BESIDE]
+        if len(named) == 1 and named[0] in parts:
+            return "ab"[parts.index(named[0])]
+    if is_tie(said):
+        return "tie"
+    # Judges also write A>B, A>>B or [[A=B]].
+    order = _ORDER.fullmatch(said)
+    if order and order[1].lower() != order[3].lower():
+        return "tie" if order[2] == "=" else order[1 if order[2] == ">" else 3].lower()
+    found = _SIDE.fullmatch(word)
+    return {"1": "a", "2": "b"}.get(found[1], found[1]) if found else said
+
+
+def _different_parts(a: str, b: str) -> tuple[str, str] | None:
+    """Return the only word in which the names of two columns differ, such as 0 and 1; None for several."""
+    one, other = flatten_name(a).split("_"), flatten_name(b).split("_")
+    if len(one) != len(other):
+        return None
+    differ = [pair for pair in zip(one, other, strict=True) if pair[0] != pair[1]]
+    return differ[0] if len(differ) == 1 else None
+
+
+def is_tie(text: str) -> bool:
+    """Return whether a text says that neither of two answers is better, as `Both bad` or `no preference`."""
+    words = set(flatten_name(text).split("_"))
+    if len(text) > _LONGEST or words & _NAMED_SIDE:
+        return False
+    return bool(words & _EQUAL) or {"none", "of"} <= words or ("no" in words and bool(words & _NONE))
+
+
+def is_undecided(text: str) -> bool:
+    """Return whether a text says that somebody made no choice, as `skip`, `not sure` or `can't tell`."""
+    words = set(flatten_name(text).split("_"))
+    if len(text) > _LONGEST or words & (_NAMED_SIDE - {"a"}):
+        return False
+    unable = bool(words & _UNABLE and words & _TO_DECIDE)
+    return unable or bool(words & _SKIPPED) or re.fullmatch(r"[?\-\u2013\u2014/.]+", text.strip()) is not None
+
+
+def is_choice(value: object) -> bool:
+    """Return whether a value names one of two sides or a tie in a usual way."""
+    return plain_choice(value, {}) in SIDES

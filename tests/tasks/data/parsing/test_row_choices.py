@@ -1,0 +1,136 @@
+"""Test the choices of rows with two answers: asked about, mapped by `fields`, or left out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from model.errors import UserError
+from tasks.data.records import Comparison, ParsedRow
+from tests.tasks.data.parsing.row_reader import read
+
+
+def compared(choices: list[Any], **told: Any) -> tuple[list[str], Any]:
+    rows = [
+        {"prompt": f"Name bird {n}.", "a": "A robin.", "b": "An oak.", "choice": choice}
+        for n, choice in enumerate(choices)
+    ]
+    found, tally = read(*rows, **told)
+    return [choice_of(one) for one in found], tally
+
+
+def choice_of(found: ParsedRow) -> str:
+    assert isinstance(found.row, Comparison)
+    return found.row.choice
+
+
+@pytest.mark.parametrize(
+    ("choices", "proposal"),
+    [
+        ([0, 1, 1], '{"0": ..., "1": ...}'),
+        (["1", "2", "2"], '{"1": a, "2": b}'),
+        ([-2.0, 0.0, 2.0], '{"-2": ..., "0": ..., "2": ...}'),
+        ([1, 5, 3, 7], '{"1": ..., "3": ..., "5": ..., "7": ...}'),
+        ([True, False], '{"0": ..., "1": ...}'),
+        (["left", "right", "left", "tie"], "{left: a, right: b}"),
+        (["links", "rechts", "links"], "{links: ..., rechts: ...}"),
+    ],
+)
+def test_read_choice_without_a_side_is_asked_about(choices: list[Any], proposal: str) -> None:
+    _, tally = compared(choices)
+    with pytest.raises(UserError) as error:
+        tally.check("mine")
+    assert "a.jsonl, line 1: choice is " in str(error.value)
+    assert (
+        f"map each value to a, b, tie or ignore in the source's fields, as in fields: {{choice: {proposal}}}"
+        in str(error.value)
+    )
+
+
+def test_read_choice_of_too_many_values_is_refused() -> None:
+    _, tally = compared([number / 10 for number in range(20)])
+    with pytest.raises(UserError, match="too many different values to map; write a, b or tie in their place"):
+        tally.check("mine")
+
+
+@pytest.mark.parametrize(
+    ("choices", "mapping", "read_as"),
+    [
+        ([0, 1], {"0": "b", "1": "a"}, ["b", "a"]),
+        ([1.0, 4.0, 7.0], {"1": "a", "4": "tie", "7": "b"}, ["a", "tie", "b"]),
+        (["-3", "0", "3"], {"-3": "b", "0": "ignore", "3": "a"}, ["b", "a"]),
+        (["links", "Rechts", "a"], {"links": "a", "rechts": "b"}, ["a", "b", "a"]),
+    ],
+)
+def test_read_choice_mapping_in_fields_has_precedence(
+    choices: list[Any], mapping: dict[str, str], read_as: list[str]
+) -> None:
+    found, tally = compared(choices, fields={"choice": mapping})
+    tally.check("mine", {"choice": mapping})
+    assert found == read_as
+
+
+@pytest.mark.parametrize("said", ["skip", "Not sure", "can't decide", "unclear", "?"])
+def test_read_choice_undecided_row_is_left_out_and_counted(said: str) -> None:
+    found, tally = compared(["a", said, "b", said])
+    tally.check("mine")
+    assert found == ["a", "b"]
+    assert list(tally.lines()) == ["left out: 2 comparisons without a decision, such as skip or unsure"]
+
+
+@pytest.mark.parametrize("empty", ["", None, "  ", "nan"])
+def test_read_choice_empty_choice_is_left_out_and_counted(empty: object) -> None:
+    found, tally = compared(["both_bad", empty, "no preference"])
+    assert found == ["tie", "tie"]
+    assert tally.left_out["comparisons that nobody judged, as choice is empty"] == 1
+
+
+def test_read_choice_rare_odd_word_is_left_to_validation() -> None:
+    found, tally = compared(["a", "b"] * 10 + ["aa"])
+    tally.check("mine")
+    assert found[-1] == "aa"
+
+
+def test_read_choice_numbers_of_one_column_are_asked_about_together() -> None:
+    rows = [
+        {"prompt": f"Name bird {n}.", "answer_1": "A robin.", "answer_2": "An oak.", "preference": n}
+        for n in (1, 2, 3)
+    ]
+    columns = {"a": "answer_1", "b": "answer_2", "choice": "preference"}
+    found, tally = read(*rows[:2], columns=columns)
+    assert list(map(choice_of, found)) == ["a", "b"]
+    tally.check("mine")
+    with pytest.raises(UserError, match=r'preference is 3, .*{"1": ..., "2": ..., "3": ...}'):
+        read(*rows, columns=columns)[1].check("mine")
+
+
+def test_read_choice_side_of_another_key_is_refused() -> None:
+    row = {"prompt": "Name a bird.", "completion": "A robin.", "side": "left"}
+    (found,), _ = read(row, fields={"side": {"left": "a"}})
+    assert "fields maps a value of side to a, which is right for the choice" in found.row.fault
+
+
+def test_read_rows_choice_between_conversations_has_their_common_prompt() -> None:
+    asked = {"role": "user", "content": "Name a bird."}
+    sides = [[asked, {"role": "assistant", "content": said}] for said in ("A robin.", "An oak.")]
+    row = {"conversation_a": sides[0], "conversation_b": sides[1], "winner": "model_b", "judge": "ana"}
+    columns = {"a": "conversation_a", "b": "conversation_b", "choice": "winner", "annotator": "judge"}
+    (found,), _ = read(row, columns=columns)
+    assert isinstance(found.row, Comparison)
+    assert (found.row.prompt, found.row.a, found.row.b) == ("Name a bird.", "A robin.", "An oak.")
+    assert (found.row.choice, found.row.annotator) == ("b", "ana")
+
+
+def test_read_choice_undecided_votes_of_people_are_left_out_and_counted() -> None:
+    row = {
+        "prompt": "Name a bird.",
+        "a": "A robin.",
+        "b": "An oak.",
+        "ana": "a",
+        "ben": "skip",
+        "eve": "unsure",
+    }
+    found, tally = read(row, format="rows", fields=dict.fromkeys(("ana", "ben", "eve"), "vote"))
+    assert [(one.row.annotator, one.row.choice) for one in found] == [("ana", "a")]
+    assert tally.left_out["comparisons without a decision, such as skip or unsure"] == 2
