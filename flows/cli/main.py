@@ -35,7 +35,7 @@ from flows.cli.reproduce import reproduce
 from flows.cli.up import dashboards, down, up
 from flows.cli.withdraw import withdraw
 from flows.common.error_messages import explain_error
-from flows.common.project_folder import check_records, require_access, secure_records
+from flows.common.project_folder import check_records, current_folder, require_access, secure_records
 from flows.common.terminal import Console, escape_controls
 from flows.orchestration.tracker import open_tracker
 from model.errors import UserError, error_reason
@@ -253,6 +253,9 @@ def main() -> None:
     # SIGTERM ends the program as Ctrl-C does: trainings write a checkpoint, runs are closed, servers
     # stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # The same for a terminal that is closed. `nohup` has the signal ignored, and that stays.
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
     # MLflow's import makes 300,000 objects that are never freed. Searching them for cycles again and again,
     # and once more at the end, takes a third of the time of a command that only reads.
     gc.set_threshold(*FEW_COLLECTIONS)
@@ -270,7 +273,7 @@ def main() -> None:
 
 def _run_privately() -> object:
     """Run the command, and make var/ accessible to its owner alone."""
-    root = Path.cwd()
+    root = current_folder()
     existed = (root / RECORDS).exists()
     try:
         return app(standalone_mode=False)

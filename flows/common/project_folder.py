@@ -56,12 +56,38 @@ _KINDS = (
 )  # fmt: skip
 
 
+def current_folder() -> Path:
+    """Return the current folder. Raise UserError if it is gone, or if the records could not lie in it."""
+    try:
+        folder = Path.cwd()
+    except FileNotFoundError:
+        raise UserError("the current folder was removed; change to the project's folder") from None
+    check_path(folder)
+    return folder
+
+
+def check_path(root: Path) -> None:
+    """Raise UserError for a path that the addresses of the databases cannot hold.
+
+    In sqlite:///PATH a "?" ends the path, so the records would be written to a file outside of the project.
+    """
+    shown = os.fsencode(root).decode(errors="backslashreplace")
+    if shown != str(root):
+        raise UserError(f"the path {shown} is not UTF-8; rename its folders, or move the project")
+    if "?" in shown:
+        raise UserError(
+            f'the path {shown} contains "?", which the address of a database cannot hold; rename it, '
+            "or move the project"
+        )
+
+
 def prepare_records(root: Path) -> None:
     """Create `var/` with access for its owner alone, or remove the access of others to an existing one.
 
     Raises:
         UserError: `var/` cannot be used.
     """
+    check_path(root)
     var = root / RECORDS
     if root == Path(root.anchor):
         raise UserError(

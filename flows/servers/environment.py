@@ -314,11 +314,22 @@ def bind_problem(host: str, port: int) -> str:
     return ""
 
 
+def reserve_port() -> socket.socket:
+    """Return a socket that is bound to a port of this machine on which nothing listens.
+
+    While it is open, the system gives the port to no other program. A server of chatmill can listen there
+    nevertheless: both sockets have SO_REUSEADDR, and this one does not listen.
+    """
+    reserved = socket.socket()
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserved.bind((LOOPBACK, 0))
+    return reserved
+
+
 def free_port() -> int:
-    """Return a port of this machine that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
+    """Return a port of this machine that nothing listens on; another program may take it at any time."""
+    with reserve_port() as reserved:
+        port: int = reserved.getsockname()[1]
         return port
 
 

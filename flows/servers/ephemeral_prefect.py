@@ -21,10 +21,10 @@ from flows.servers.environment import (
     LOOPBACK,
     Settings,
     find_running_services,
-    free_port,
     give_prefect,
     health_problem,
     prepare_environment,
+    reserve_port,
     trust_server,
 )
 from flows.servers.state_file import start_lock
@@ -70,7 +70,9 @@ class EphemeralPrefectServer:
             return
         if notice := replace_prefect_database(settings.root):
             _say(notice)
-        self.port = free_port()
+        # Kept open: the server binds the port seconds later, and again if it has to be restarted.
+        self.reserved = reserve_port()
+        self.port = self.reserved.getsockname()[1]
         self.api = f"http://{LOOPBACK}:{self.port}/api"
         self.guard = own_guard(settings)
         self.log.parent.mkdir(parents=True, exist_ok=True)

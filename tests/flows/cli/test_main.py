@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -115,3 +116,37 @@ def test_run_guarded_mistyped_command_exits_2(
     assert _run_guarded(lambda: app(list(words), standalone_mode=False)) == 2
     said = capsys.readouterr().err
     assert says in said and said.count("\n") == 1
+
+
+WAITS = (
+    "import signal, sys, time; from flows.cli import main\n"
+    "{before}\n"
+    "def wait(action):\n"
+    "    try: print('waits', flush=True); time.sleep({seconds})\n"
+    "    except KeyboardInterrupt: return main.INTERRUPTED\n"
+    "    return 0\n"
+    "main._run_guarded = wait\n"
+    "main.main()"
+)
+
+
+@pytest.mark.parametrize(
+    ("sent", "before", "code"),
+    [
+        (signal.SIGHUP, "", 130),
+        (signal.SIGTERM, "", 130),
+        (signal.SIGINT, "signal.signal(signal.SIGINT, signal.default_int_handler)", 130),
+        # As under `nohup`.
+        (signal.SIGHUP, "signal.signal(signal.SIGHUP, signal.SIG_IGN)", 0),
+    ],
+)
+def test_main_signal_interrupts_command(tmp_path: Path, sent: signal.Signals, before: str, code: int) -> None:
+    program = WAITS.format(before=before, seconds=1 if code == 0 else 60)
+    with subprocess.Popen(
+        [sys.executable, "-c", program], cwd=tmp_path, env=checkout_environment(REPOSITORY),
+        stdout=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stdout.readline() == "waits\n"
+        process.send_signal(sent)
+        assert process.wait(30) == code

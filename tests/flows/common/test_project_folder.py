@@ -14,7 +14,13 @@ from pathlib import Path
 import pytest
 
 from flows.common import project_folder
-from flows.common.project_folder import check_records, prepare_records, require_access, secure_records
+from flows.common.project_folder import (
+    check_path,
+    check_records,
+    prepare_records,
+    require_access,
+    secure_records,
+)
 from flows.servers.environment import checkout_environment
 from model.errors import UserError
 
@@ -168,3 +174,39 @@ def test_commands_refuse_special_file_except_restore(tmp_path: Path) -> None:
         assert (code, said.count("\n")) == (2, 0) and "var/stores.json is a named pipe" in said
     code, said = chatmill(tmp_path, "restore", "gone.tar")
     assert code == 2 and "gone.tar is not a file" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("why?", 'contains "?"'),
+        ("a?mode=ro/b", 'contains "?"'),
+        (os.fsdecode(b"caf\xe9"), "caf\\xe9 is not UTF-8"),
+    ],
+)
+def test_command_refuses_folder_whose_path_no_database_address_holds(
+    tmp_path: Path, name: str, reason: str
+) -> None:
+    root = tmp_path / name
+    root.mkdir(parents=True)
+    for words in (("models",), ("ingest", "--config", str(REPOSITORY / "configs" / "smoke.yaml"))):
+        code, said = chatmill(root, *words)
+        assert (code, said.count("\n")) == (2, 0) and reason in said
+    # Nothing was written, neither in the folder nor beside it.
+    assert list(root.iterdir()) == [] and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("name", ["100%41 #1", "プロ\nb'\"", "a:b;c&d[1]*{x}"])
+def test_check_path_accepts_other_characters(tmp_path: Path, name: str) -> None:
+    check_path(tmp_path / name)
+
+
+def test_command_in_removed_folder_is_refused(tmp_path: Path) -> None:
+    script = (
+        "import os; from flows.cli.main import main; os.mkdir('x'); os.chdir('x'); os.rmdir('../x'); main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, "models"], cwd=tmp_path, env=checkout_environment(REPOSITORY),
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2 and done.stderr.startswith("error: the current folder was removed;")

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import http.server
 import os
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from flows.servers.credentials import SECRET_VARIABLES, read_login
 from flows.servers.environment import (
+    LOOPBACK,
     checkout_environment,
     find_running_services,
     health_problem,
     prepare_environment,
     query_status,
+    reserve_port,
     thread_count,
 )
 from flows.servers.state_file import Process, Served, open_state_file
@@ -206,3 +210,17 @@ def test_checkout_environment_drops_servers_and_sets_threads(tmp_path: Path) -> 
     assert thread_count(2) == str(
         max(1, (os.cpu_count() or 1) // 2)
     ) and "OMP_NUM_THREADS" not in checkout_environment(tmp_path)
+
+
+def test_reserve_port_is_given_to_no_other_program_and_a_server_can_use_it() -> None:
+    with reserve_port() as reserved:
+        port = reserved.getsockname()[1]
+        assert reserved.getsockname()[0] == LOOPBACK
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            other.bind((LOOPBACK, port))
+        # Two servers, one after the other, as after a restart.
+        for _ in range(2):
+            with http.server.ThreadingHTTPServer((LOOPBACK, port), http.server.BaseHTTPRequestHandler):
+                assert port in {each.laddr.port for each in psutil.Process().net_connections()}
+                with socket.create_connection((LOOPBACK, port), timeout=5):
+                    pass
