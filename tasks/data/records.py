@@ -170,6 +170,14 @@ def comparison_row(
     return Comparison(number, prompt, a, b, choice, aspect, annotator, source, group, list(history), time)
 
 
+def as_tie(row: Comparison) -> Comparison:
+    """Return a Comparison of the same answers in which neither is better."""
+    return comparison_row(
+        row.prompt, row.a, row.b, "tie", row.aspect, row.annotator, row.source, row.group, row.history,
+        row.time,
+    )  # fmt: skip
+
+
 def rating_row(
     prompt: str, completion: str, scores: Sequence[float], annotators: Sequence[str], aspect: str,
     source: str, group: str, history: Sequence[Turn] = (), times: Sequence[str] = (),

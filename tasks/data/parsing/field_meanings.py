@@ -10,6 +10,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Collection, Iterator, Mapping
+from datetime import date
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
@@ -68,6 +69,9 @@ LOWER_IS_BETTER = word_set(
     mistake mistakes penalty perplexity rank ranking ranks toxic toxicity
     """
 )
+
+# Names of a program's report that an answer failed.
+ERRORS = word_set("error errors exception exceptions traceback")
 
 # Names with a known meaning, and the kind of value of each.
 KNOWN: dict[str, str] = {
@@ -231,6 +235,17 @@ def as_score(value: Any) -> float | None:
     return _is_finite(text) if re.fullmatch(r"[-+]?[\d.]+[eE][-+]?\d+", text) else None
 
 
+_DATE = re.compile(
+    r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}(?:[T ].*)?|\d{1,2}[-/. ]{1,2}\d{1,2}[-/. ]{1,2}(?:\d{4}|\d{2})"
+    r"|\d{1,2}[-/. ]{1,2}[^\W\d_]{3,9}\.?(?:[-/. ]{1,2}\d{2,4})?"
+)
+
+
+def is_date(value: Any) -> bool:
+    """Return whether a value is a date, also in the spelling that spreadsheets give a score such as 4/5."""
+    return isinstance(value, date) or (isinstance(value, str) and _DATE.fullmatch(value.strip()) is not None)
+
+
 # 1,000 is a thousand in English and one with three decimals in German, so it is ambiguous.
 _THOUSANDS = re.compile(r"[-+]?[1-9]\d*,\d{3}")
 _SCALE = re.compile(
@@ -346,6 +361,9 @@ def read_meaning(name: str, meaning: Meaning | None, value: Any) -> tuple[str, A
         return "ignore", None
     if kind in ("weight", "mask", "deleted"):
         flag = as_flag(value)
+        # The text of an error is as good as a flag.
+        if kind == "deleted" and flag is None and set(flatten_name(name).split("_")) & ERRORS:
+            return "deleted", True
         if flag is None:
             return None
         return ("deleted", flag) if kind == "deleted" else ("learn", flag if kind == "weight" else not flag)

@@ -51,8 +51,10 @@ def _check_whole_number(key: str, value: Any, where: str) -> None:
         )
 
 
-def check_side_scores(leaves: Iterable[tuple[str, Any]], reading: ParseOptions, where: str) -> None:
+def check_side_scores(leaves: Iterable[tuple[str, Any]], reading: ParseOptions, where: str) -> bool:
     """Check that the chosen answer of a comparison has no lower score than the rejected one.
+
+    Returns true if both have the same scores, so that neither is better.
 
     Args:
         leaves: The paths and values of the row, such as `score_chosen` or `chosen[].score`.
@@ -63,6 +65,7 @@ def check_side_scores(leaves: Iterable[tuple[str, Any]], reading: ParseOptions, 
         UserError: The scores contradict the choice.
     """
     scores = {}
+    equal = []
     for path, value in leaves:
         words = set(flatten_name(path.replace(".", " ").replace("[]", "")).split("_"))
         # Names such as harmfulness_score have a word of both kinds, and lower is better.
@@ -72,9 +75,13 @@ def check_side_scores(leaves: Iterable[tuple[str, Any]], reading: ParseOptions, 
         # Only keys that name the side can be compared, such as score_chosen and score_rejected.
         other = re.sub("chosen", "rejected", path)
         worse = scores.get(other)
-        if other != path and score is not None and worse is not None and score < worse:
+        if other == path or score is None or worse is None:
+            continue
+        equal.append(score == worse)
+        if score < worse:
             raise UserError(
                 f"{where}: {path} is {score:g} and {other} is {worse:g}, so the rejected answer has "
                 "the better score; correct the row, or ignore the score in the source's fields, as "
                 f"in fields: {{{path}: ignore}}"
             )
+    return bool(equal) and all(equal)

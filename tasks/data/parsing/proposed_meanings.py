@@ -7,6 +7,7 @@ from collections.abc import Collection
 from tasks.data.parsing.column_names import yaml_scalar
 from tasks.data.parsing.field_meanings import (
     ACCEPT,
+    ERRORS,
     FALSE,
     HIGHER_IS_BETTER,
     IGNORE,
@@ -19,7 +20,7 @@ from tasks.data.parsing.field_meanings import (
     as_score,
     flatten_name,
 )
-from tasks.data.parsing.verdict_names import BAD_FLAGS, BAD_WORDS, GOOD_FLAGS, GOOD_WORDS, UNSURE
+from tasks.data.parsing.verdict_names import BAD_FLAGS, BAD_WORDS, GOOD_FLAGS, GOOD_WORDS, UNSURE, is_failure
 from tasks.data.parsing.verdict_values import DRAFTS, LONG, MOST_VALUES, REMOVED
 
 LITERAL = "a list or an object that was written as text"
@@ -27,6 +28,7 @@ VOTES = "a column of one person's votes"
 MASK = "a training mask"
 CORRECTION = "a correction of the answer"
 CHOICE = "a choice between two answers"
+ENDED = "the end of a request that failed or was cut"
 # What only the person who has the data can say. No preset with it is accepted.
 UNKNOWN = "..."
 # Names that count or list two answers in their order.
@@ -46,7 +48,9 @@ _NOT = frozenset(("no", "non", "not", "without", "free"))
 _KEPT = GOOD_FLAGS | GOOD_WORDS | frozenset(("keep", "kept", "usable", "use", "valid", "verified"))
 
 
-def propose_meaning(path: str, looks: str, values: Collection[str], has_pairs: bool) -> str:
+def propose_meaning(
+    path: str, looks: str, values: Collection[str], has_pairs: bool, understood: bool = False
+) -> str:
     """Return a proposal for a key under `fields`, as YAML.
 
     Args:
@@ -54,10 +58,10 @@ def propose_meaning(path: str, looks: str, values: Collection[str], has_pairs: b
         looks: What it looks like.
         values: Its different values in plain words; empty if they are unknown.
         has_pairs: Whether the source has pairs or conversations, which can have a verdict.
+        understood: Whether other values of the key are read by its name.
 
     Returns:
-        A meaning, or a mapping of the values. Where only a person can decide, unclear values exclude their
-        rows.
+        A meaning, or a mapping of the values. Where only a person can decide, a value is UNKNOWN.
     """
     if looks == CORRECTION:
         return "correction" if has_pairs else "ignore"
@@ -65,6 +69,7 @@ def propose_meaning(path: str, looks: str, values: Collection[str], has_pairs: b
     if looks in (LITERAL, VOTES):
         return "text" if looks == LITERAL else "vote" if has_pairs else "ignore"
     words = set(flatten_name(path.rpartition(".")[2]).split("_"))
+    words |= set(flatten_name(path).split("_")) & ERRORS
     known = {value for value in values if value}
     if looks == CHOICE:
         return _choice_mapping(known)
@@ -76,7 +81,17 @@ def propose_meaning(path: str, looks: str, values: Collection[str], has_pairs: b
     if known and known <= TRUE | FALSE and words & (_LEFT_OUT | _KEPT):
         bad, negated = bool(words & _LEFT_OUT), bool(words & _NOT)
         return "deleted" if bad is not negated else "weight"
-    if has_pairs and KNOWN.get(flatten_name(path)) in ("number", "thumb", "thumb_down", "word"):
+    if words & ERRORS and not all(value in TRUE | FALSE or _is_score(value) for value in known):
+        # Texts of errors differ from row to row, so no mapping could list them.
+        return "deleted"
+    if looks == ENDED:
+        return _ended(sorted(known)) if few else "ignore"
+    unknown = few and not understood and not any(map(_is_score, known))
+    if (
+        has_pairs
+        and not unknown
+        and KNOWN.get(flatten_name(path)) in ("number", "thumb", "thumb_down", "word")
+    ):
         # Other values of this key are read by its name, and a mapping would have to list them all.
         return "verdict"
     against = (words & _AGAINST and not words & _NOT) or {"no", "preference"} <= words
@@ -89,6 +104,10 @@ def propose_meaning(path: str, looks: str, values: Collection[str], has_pairs: b
     if all(value in POSITIVE | NEGATIVE | TRUE | FALSE or _is_score(value) for value in known):
         scored = any(map(_is_score, known)) and (flags or not known <= TRUE | FALSE)
         return "verdict" if has_pairs else "ignore" if scored else "review"
+    # A word among numbers is a row with an error.
+    odd = known & (REMOVED | DRAFTS | UNSURE)
+    if has_pairs and few and not odd and 2 * sum(map(_is_score, known)) > len(known):
+        return "verdict"
     if few:
         return _mapping(sorted(known))
     return "verdict" if has_pairs else "ignore"
@@ -98,12 +117,18 @@ def _is_score(value: str) -> bool:
     return as_score(value.replace("_", " ")) is not None
 
 
+def _ended(values: list[str]) -> str:
+    """Return a mapping that leaves out the answers of requests that failed or were cut."""
+    said = (f"{yaml_scalar(value)}: {'ignore' if is_failure(value) else 'accept'}" for value in values)
+    return f"{{{', '.join(said)}}}"
+
+
 def _mapping(values: list[str]) -> str:
     removed = set(values) & (REMOVED | DRAFTS | UNSURE)
     said = []
     for value in values:
-        # A key that marks removed rows accepts all others. Otherwise an unclear value excludes its row.
-        unclear = "accept" if removed else "ignore"
+        # A key that marks removed rows accepts all others. Otherwise only a person can say what a word means.
+        unclear = "accept" if removed else UNKNOWN
         meaning = "ignore" if value in REMOVED | DRAFTS | UNSURE else unclear
         meaning = "accept" if value in POSITIVE | ACCEPT else meaning
         meaning = "reject" if value in NEGATIVE | REJECT else meaning

@@ -19,13 +19,13 @@ from tasks.data.parsing.field_meanings import KNOWN, MASKS, flatten_name, is_emp
 from tasks.data.parsing.label_checks import check_annotators, check_side_scores
 from tasks.data.parsing.list_literals import holds_literal, holds_turns_text, read_literal, turns_of
 from tasks.data.parsing.preference_fields import ANNOTATORS, TIMES
-from tasks.data.parsing.proposed_meanings import CORRECTION
+from tasks.data.parsing.proposed_meanings import CORRECTION, ENDED
 from tasks.data.parsing.row_choices import read_choice
 from tasks.data.parsing.row_verdicts import CORRECTED, MASKED_VERDICT, corrected_rows, read_verdicts
 from tasks.data.parsing.skip_counts import SkipCounts
-from tasks.data.parsing.verdict_names import looks_like_correction, looks_like_verdict
+from tasks.data.parsing.verdict_names import looks_like_correction, looks_like_failure, looks_like_verdict
 from tasks.data.parsing.verdict_values import named_as_verdict
-from tasks.data.records import Comparison, Fault, ParsedRow, Rating, describe_number
+from tasks.data.records import Comparison, Fault, ParsedRow, Rating, as_tie, describe_number
 
 Row = Callable[[Mapping[str, Any], ParseOptions, str], Iterator[ParsedRow]]
 LABEL_KEYS = frozenset((*ANNOTATORS, *TIMES, "annotator", "aspect", "time"))
@@ -39,6 +39,7 @@ _DEEPEST, MOST_LEAVES = 6, 200
 MASKED = "answers marked as not to be learned"
 EMPTY = "rows without an answer to learn"
 BLANK = "empty rows"
+EQUAL = "choices between answers with equal scores, which are ties"
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,9 @@ def _records(
             check_annotators(item.values, reading, where)
         if isinstance(one.row, Comparison) and "chosen" in own:
             leaves = (leaf for key, value in whole.items() for leaf in _leaves(key, value, 0))
-            check_side_scores(leaves, reading, where)
+            if check_side_scores(leaves, reading, where) and one.row.choice != "tie":
+                tally.left_out[EQUAL] += 1
+                one = one._replace(row=as_tie(one.row))
         yield one
 
 
@@ -302,7 +305,7 @@ def _count_unread(
             tally.inside.add(leaf)
         if _told_of(leaf, reading, tally):
             continue
-        looks = looks_like_verdict(leaf, held)
+        looks = looks_like_verdict(leaf, held) or (ENDED if looks_like_failure(leaf, held) else "")
         if not looks and any(named_as_verdict(part, held) for part in leaf.split(".")):
             looks = "a verdict"
         if not looks and looks_like_correction(leaf, held):

@@ -9,7 +9,7 @@ from typing import Any
 from model.errors import UserError
 from tasks.data.parsing.annotators import UNKNOWN_ANNOTATOR
 from tasks.data.parsing.base import ParseOptions
-from tasks.data.parsing.field_meanings import KNOWN, flatten_name, is_empty, read_meaning, scale_of
+from tasks.data.parsing.field_meanings import KNOWN, flatten_name, is_date, is_empty, read_meaning, scale_of
 from tasks.data.parsing.list_literals import read_literal
 from tasks.data.parsing.preference_fields import row_annotator, row_aspect, row_time
 from tasks.data.parsing.skip_counts import SkipCounts
@@ -109,7 +109,7 @@ def read_verdicts(
             said = replace(said, unrated=path)
         if is_empty(value) or meaning == "ignore":
             continue
-        read = read_meaning(path.rpartition(".")[2], meaning, value)
+        read = read_meaning(path, meaning, value)
         # A mapping of values defines its own scale, so only spellings that `fields` does not map are
         # recorded.
         if read is not None and read[0] == "verdict" and isinstance(meaning, str):
@@ -148,8 +148,13 @@ def read_verdicts(
                 rest.pop(key)
             continue
         read = read_meaning(key, None, value)
+        if read is None and kind in ("number", "thumb", "thumb_down") and is_date(value):
+            raise UserError(
+                f"{where}: {key} is {str(value)!r:.40}, a date; spreadsheets make one of 4/5 or 1-2"
+            )
         if read is None:
             continue
+        tally.understood[key] += 1
         rest.pop(key)
         if _says_nothing(key, read, values):
             said = replace(said, unrated=said.unrated or key)

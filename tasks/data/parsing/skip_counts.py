@@ -86,6 +86,7 @@ class SkipCounts:
     left_out: Counter[str] = field(default_factory=Counter)
     words: dict[str, Seen] = field(default_factory=dict)
     choices: dict[str, Seen] = field(default_factory=dict)
+    understood: Counter[str] = field(default_factory=Counter)
     used: set[str] = field(default_factory=set)
     inside: set[str] = field(default_factory=set)
 
@@ -167,6 +168,7 @@ class SkipCounts:
             for scale, (key, where) in scales.items():
                 self.note_scale(aspect, scale, key, where)
         self.left_out.update(other.left_out)
+        self.understood.update(other.understood)
         self.used |= other.used
         self.inside |= other.inside
 
@@ -175,7 +177,7 @@ class SkipCounts:
         if path in self.inside:
             return "ignore"
         able = self.answers if looks == CORRECTION else self.pairs
-        return propose_meaning(path, looks, self.values.get(path, ()), able > 0)
+        return propose_meaning(path, looks, self.values.get(path, ()), able > 0, path in self.understood)
 
     def asks(self) -> dict[str, Seen]:
         """Return the keys whose meaning the preset must say, found by their names or by all their values."""
@@ -213,6 +215,8 @@ class SkipCounts:
                     f"like {seen.looks} in a list, which no format reads; write it as a key of its row, or "
                     f"read past it under the source's fields, as in {example}" + _other_keys(asks, [path])
                 )
+            if others := self.understood[path]:
+                example += f", which quarantines rows with such a value ({others:,} rows have another)"
             example += _format_example(seen.looks)
             raise UserError(
                 f"source {source}: {seen.where}: the key {shown_key(path)} is {seen.sample} and looks like "

@@ -8,6 +8,7 @@ from typing import Any
 
 from tasks.data.parsing.choices import is_choice
 from tasks.data.parsing.field_meanings import (
+    ERRORS,
     FALSE,
     TRUE,
     as_flag,
@@ -118,6 +119,38 @@ def looks_like_correction(path: str, value: Any) -> bool:
     if not isinstance(value, str) or not re.search(r"[^\W\d_]\s+\S", value) or words & (_REMARKS | _ABOUT):
         return False
     return bool(words & _CORRECTED) or bool(words & _RIGHT and words & _ANSWERS)
+
+
+# Words by which programs say why a model stopped, of answers that are cut or failed.
+_CUT = word_set(
+    """
+    aborted abort canceled cancelled content_filter cut_off error failed failure incomplete interrupted length
+    max_length max_new_tokens max_output_tokens max_tokens model_length refusal timed_out timeout token_limit
+    truncated
+    """
+)
+_STOPS = word_set("done finish finished stop stopped termination")
+_WHY = word_set("detail details reason state status type")
+_HTTP = ("http_status", "http_status_code", "http_code", "status_code", "response_code", "response_status")
+
+
+def is_failure(value: Any) -> bool:
+    """Return whether a request ended with this reason or HTTP status without a whole answer."""
+    number = as_score(value)
+    if number is not None:
+        return 400 <= number < 600
+    return isinstance(value, str) and plain_word(value) in _CUT
+
+
+def looks_like_failure(path: str, value: Any) -> bool:
+    """Return whether an unread key says that its answer is cut, or that the request for it failed."""
+    name, last, _ = _name_words(path)
+    words = set(flatten_name(path.replace(".", "_")).split("_"))
+    if last <= ERRORS | {"message"} and words & ERRORS and as_flag(value) is None:
+        return isinstance(value, str)
+    ended = name in _HTTP or (name == "status" and as_score(value) is not None)
+    ended = ended or bool(words & _STOPS and words & _WHY)
+    return ended and is_failure(value)
 
 
 def value_parts(value: Any) -> list[Any]:

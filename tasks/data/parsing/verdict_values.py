@@ -10,8 +10,16 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from tasks.data.parsing.field_meanings import FALSE, NEGATIVE, POSITIVE, TRUE, as_score, plain_word
-from tasks.data.parsing.verdict_names import looks_like_verdict, value_parts
+from tasks.data.parsing.field_meanings import (
+    FALSE,
+    NEGATIVE,
+    POSITIVE,
+    TRUE,
+    as_score,
+    flatten_name,
+    plain_word,
+)
+from tasks.data.parsing.verdict_names import VERDICT_WORDS, looks_like_verdict, value_parts
 
 MOST_VALUES = 12  # different values of a key that is an enumeration
 _LONGEST = 40  # characters of such a value
@@ -140,6 +148,13 @@ _NOBODY = _plain(
     """
 )
 
+# Words for a vote before or after a person's name, and words that are no person's name there.
+_VOTES = _plain("feedback grade judgement judgment label quality rating score stars verdict vote")
+_NO_PERSON = _SIDES | _NOBODY | _QUANTITIES | VERDICT_WORDS | _plain(
+    "average avg chosen clarity creativity final max mean median min overall rejected safety std style sum "
+    "truthfulness harmlessness usefulness"
+)  # fmt: skip
+
 
 def named_as_verdict(name: str, value: Any) -> bool:
     """Return whether a key's name means a verdict or a score in a language other than English."""
@@ -203,9 +218,26 @@ def find_vote_columns(columns: Mapping[str, Collection[str]]) -> tuple[str, ...]
         elif all(map(_is_points, values)) and (person or not words & _QUANTITIES):
             scored.append((name, person))
     found = judged if len(judged) > 1 else []
+    found += _votes_by_person(columns)
     if len(scored) > 2 or sum(person for _, person in scored) > 1:
         found = [*found, *(name for name, _ in scored)]
     return tuple(name for name in columns if name in found)
+
+
+def _votes_by_person(columns: Mapping[str, Collection[str]]) -> list[str]:
+    """Return columns such as rating_ana and rating_ben: a word for a vote, and a person's name."""
+    groups: dict[tuple[str, int], list[str]] = {}
+    for name, values in columns.items():
+        words = flatten_name(name).split("_")
+        short = 0 < len(values) <= MOST_VALUES and LONG not in values
+        if len(words) != 2 or "." in name or not short:
+            continue
+        voted = all(map(_is_points, values)) or all(value in _STRONG | _WEAK for value in values)
+        for place, word in enumerate(words):
+            other = words[1 - place]
+            if voted and (word in _VOTES or named_as_verdict(word, "4")) and other not in _NO_PERSON:
+                groups.setdefault((word, place), []).append(name)
+    return [name for names in groups.values() if len(names) > 1 for name in names]
 
 
 def _is_points(value: str) -> bool:

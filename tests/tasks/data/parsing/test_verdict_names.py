@@ -175,7 +175,7 @@ def test_skip_counts_lines_possible_annotator_key_is_offered(key: str) -> None:
         (PAIR, "state", ["active", "deleted"], "{active: accept, deleted: ignore}"),
         (PAIR, "archived", [True], "deleted"), (PAIR, "consent", [False, True], "weight"),
         (PAIR, "is_valid", [True, False], "weight"), (PAIR, "no_error", [False], "weight"),
-        (PAIR, "state", ["needs work", "done"], "{done: ignore, needs_work: ignore}"),
+        (PAIR, "state", ["needs work", "done"], "{done: ..., needs_work: ...}"),
         (PAIR, "state", ["rejected", "accepted"], "review"), (PAIR, "toxicity", [0.3], "penalty"),
         (PAIR, "rating", [4, "very good"], "verdict"), (CHOICE, "score_a", [1], "ignore"),
         (PAIR, "label", ["good", "maybe"], "verdict"), (PAIR, "label", [1, "bad"], "verdict"),

@@ -1,0 +1,120 @@
+"""Test what is asked about keys of votes, failed requests and words in any language, and what is proposed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from model.errors import UserError
+from tasks.data.records import Comparison, Pair, Rating
+from tests.tasks.data.parsing.row_reader import read
+
+PAIR = {"prompt": "Name a bird.", "completion": "A robin."}
+
+
+def asked(*more: dict[str, Any]) -> str:
+    _, tally = read(*({**PAIR, "prompt": f"Name bird {n}.", **row} for n, row in enumerate(more)))
+    with pytest.raises(UserError) as error:
+        tally.check("mine")
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("rows", "fields"),
+    [
+        ([{"rating_ana": 4, "rating_ben": 2}] * 2, "rating_ana: vote, rating_ben: vote"),
+        ([{"carla_score": "1", "dmitri_score": "3"}], "carla_score: vote, dmitri_score: vote"),
+        ([{"verdict_eve": "good", "verdict_kim": "bad"}], "verdict_eve: vote, verdict_kim: vote"),
+        ([{"bewertung_uwe": 3, "bewertung_ida": 1}], "bewertung_uwe: vote, bewertung_ida: vote"),
+    ],
+)  # fmt: skip
+def test_propose_meaning_columns_of_one_person_each_are_votes(
+    rows: list[dict[str, Any]], fields: str
+) -> None:
+    assert f"If each is a person, set that in the source's fields, as in fields: {{{fields}}}" in asked(*rows)
+
+
+@pytest.mark.parametrize(
+    "row", [{"rating_helpfulness": 3, "rating_accuracy": 4}, {"score_total": 3, "score_mean": 1.5}]
+)
+def test_propose_meaning_columns_of_questions_or_sums_are_no_votes(row: dict[str, Any]) -> None:
+    assert "vote" not in asked(row)
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "proposal"),
+    [
+        ("finish_reason", ["stop", "length"], "{length: ignore, stop: accept}"),
+        ("stop_reason", ["end_turn", "max_tokens"], "{end_turn: accept, max_tokens: ignore}"),
+        ("done_reason", ["length"], "{length: ignore}"),
+        ("http_status", [200, 503], '{"200": accept, "503": ignore}'),
+        ("status_code", ["429", "200"], '{"200": accept, "429": ignore}'),
+        ("error", ["The connection was lost after thirty seconds, and nothing came back at all."], "deleted"),
+        ("exception", ["Timeout"], "deleted"),
+    ],
+)  # fmt: skip
+def test_propose_meaning_failed_or_cut_answer_is_left_out(key: str, values: list[Any], proposal: str) -> None:
+    assert f"as in fields: {{{key}: {proposal}}}" in asked(*({key: value} for value in values))
+
+
+def test_read_rows_error_of_any_text_marks_its_row_as_deleted() -> None:
+    rows = [{**PAIR, "error": None}, {**PAIR, "error": "Timeout"}, {**PAIR, "error": {"code": 429}}]
+    found, tally = read(*rows, fields={"error": "deleted"})
+    tally.check("mine", {"error": "deleted"})
+    assert len(found) == 1 and isinstance(found[0].row, Pair)
+    assert tally.left_out["rows marked as deleted"] == 2
+
+
+@pytest.mark.parametrize(
+    "row",
+    [{"finish_reason": "stop"}, {"status_code": 200}, {"error": ""}, {"length": 500}, {"status": "open"}],
+)
+def test_read_rows_whole_answer_is_not_asked_about(row: dict[str, Any]) -> None:
+    _, tally = read({**PAIR, **row})
+    tally.check("mine")
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "proposal"),
+    [
+        ("Bewertung", ["spitze", "naja", "grausig"], "{grausig: ..., naja: ..., spitze: ...}"),
+        ("verdict", ["ekscelente", "mizera"], "{ekscelente: ..., mizera: ...}"),
+        ("calificación", ["chido", "feo"], "{chido: ..., feo: ...}"),
+        ("quality", ["A", "B", "C"], "{a: ..., b: ..., c: ...}"),
+    ],
+)
+def test_propose_meaning_unknown_words_are_left_to_the_person(
+    key: str, values: list[str], proposal: str
+) -> None:
+    assert f"as in fields: {{{key}: {proposal}}}" in asked(*({key: value} for value in values))
+
+
+@pytest.mark.parametrize(
+    ("key", "date"),
+    [("rating", "2024-05-04"), ("stars", "4. Mai"), ("grade", "04-May"), ("score", "05/04/2024")],
+)
+def test_read_rows_date_as_score_costs_its_row_with_line_and_value(key: str, date: str) -> None:
+    rows = [{**PAIR, "prompt": f"Name bird {n}.", key: score} for n, score in enumerate((4, date, 5))]
+    found, tally = read(*rows)
+    tally.check("mine")
+    assert [type(one.row) for one in found] == [Rating] * 3
+    assert tally.faults == 1
+    assert tally.first_fault.startswith("a.jsonl, line 2: ") and repr(date) in tally.first_fault
+
+
+def test_propose_meaning_word_among_numbers_names_line_value_and_others() -> None:
+    said = asked({"stars": 4}, {"stars": 5}, {"stars": "see the note"})
+    assert "a.jsonl, line 3: the key stars is 'see the note'" in said
+    assert "fields: {stars: verdict}, which quarantines rows with such a value (2 rows have another)" in said
+    assert "fields: {Bewertung: verdict}" in asked(*({"Bewertung": n} for n in ("1", "2", "3. Mai")))
+
+
+@pytest.mark.parametrize("names", [("score_chosen", "score_rejected"), ("chosen_rating", "rejected_rating")])
+@pytest.mark.parametrize("equal", [3, "4.5", 0.25])
+def test_read_rows_equal_scores_of_both_answers_are_a_tie(names: tuple[str, str], equal: object) -> None:
+    row = {"prompt": "Name a bird.", "chosen": "A robin.", "rejected": "An oak."}
+    found, tally = read({**row, **dict.fromkeys(names, equal)}, {**row, names[0]: 5, names[1]: 1})
+    assert isinstance(found[0].row, Comparison) and isinstance(found[1].row, Comparison)
+    assert found[0].row.choice == "tie" and found[1].row.choice in ("a", "b")
+    assert tally.left_out["choices between answers with equal scores, which are ties"] == 1
