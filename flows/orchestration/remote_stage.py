@@ -1,6 +1,6 @@
 """Stages on other hosts, the flow's side: a stage that needs the device is given to a worker of the pool.
 
-The two sides share Prefect's server, which carries the order, MLflow's server, which carries messages, and
+The two sides share Prefect's server, which carries the request, MLflow's server, which carries messages, and
 the remote, which carries inputs and outputs.
 """
 
@@ -22,6 +22,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelling, Crashed
 
 from flows.config import Preset, dump_preset
+from flows.orchestration.stage_request import InputReference, StageRequest
 from flows.servers.environment import Settings
 from model.errors import UserError
 from model.events import EventCallback, Message, from_json
@@ -140,38 +141,48 @@ class RemoteStageRunner:
                 f"execution.gpu_work_pool is {self.pool}, but MLflow's store is a file on this "
                 "host; set MLFLOW_TRACKING_URI or tracking.mlflow to a server that all hosts reach, as in http://HOST:5000"
             )
-        order = {
-            "preset": dump_preset(self.preset),
-            "name": stage.name,
-            "parameters": plain_parameters(parameters),
-            "inputs": {
-                name: _describe_input(found) for name, found in inputs.items() if name in stage.inputs
+        request = StageRequest(
+            preset=dump_preset(self.preset),
+            name=stage.name,
+            parameters=plain_parameters(parameters),
+            inputs={
+                name: InputReference(found.key, found.digest, found.run)
+                for name, found in inputs.items()
+                if name in stage.inputs
             },
-            "run": run,
+            run=run,
             # The worker compares both, as other code or packages there would give another key.
-            "code": code_digest(stage.function),
-            "lock": lock_digest(),
-        }
+            code=code_digest(stage.function),
+            lock=lock_digest(),
+        )
         self._check_pool()
         name = f"{self.preset.name} · {stage.name}"
         # timeout=0: run_deployment would otherwise wait for the end without passing on messages.
-        started = run_deployment(DEPLOYMENT, parameters=order, timeout=0, flow_run_name=name)
+        started = run_deployment(
+            DEPLOYMENT, parameters={"request": request.to_json()}, timeout=0, flow_run_name=name
+        )
         return cast(FlowRun, started).id
 
     def _check_pool(self) -> None:
-        """Raise UserError if the deployment is missing on Prefect's server or is for another pool."""
+        """Raise UserError if the deployment is missing, is for another pool, or is of another version."""
         with get_client(sync_client=True) as client:
             try:
-                pool = client.read_deployment_by_name(DEPLOYMENT).work_pool_name
+                deployment = client.read_deployment_by_name(DEPLOYMENT)
             except ObjectNotFound:
                 raise UserError(
                     f"Prefect's server has no deployment {DEPLOYMENT}; create it with `chatmill up` "
                     "on its host, or `prefect --no-prompt deploy --all`"
                 ) from None
-        if pool != self.pool:
+        if deployment.work_pool_name != self.pool:
             raise UserError(
                 f"execution.gpu_work_pool is {self.pool}, but the deployment {DEPLOYMENT} uses pool "
-                f"{pool}; use that pool, or change prefect.yaml and deploy again"
+                f"{deployment.work_pool_name}; use that pool, or change prefect.yaml and deploy again"
+            )
+        schema = deployment.parameter_openapi_schema or {}
+        if "request" not in schema.get("properties", {}):
+            raise UserError(
+                f"the deployment {DEPLOYMENT} was created by another version of chatmill; create it again "
+                "with `chatmill up` on its host, or `prefect --no-prompt deploy --all`"
             )
 
     def _wait_for_run(self, flow_run: UUID, run: str, on_event: EventCallback) -> Any:
@@ -239,7 +250,3 @@ class RemoteStageRunner:
             state = client.read_flow_run(flow_run).state
             if state is None or not state.is_final():
                 client.set_flow_run_state(flow_run, Cancelling())
-
-
-def _describe_input(reference: StageOutput) -> dict[str, str]:
-    return {"key": reference.key, "digest": reference.digest, "run": reference.run}

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, get_type_hints
 
 from prefect import get_run_logger
 from pydantic import TypeAdapter
@@ -20,6 +20,7 @@ from pydantic import TypeAdapter
 from flows.config import load_preset
 from flows.orchestration.progress import keep_table
 from flows.orchestration.remote_stage import KEY_TAG, PROGRESS, REFUSED_TAG, STATUS, open_remote_cache
+from flows.orchestration.stage_request import InputReference, StageRequest
 from flows.servers.environment import prepare_environment
 from model.errors import UserError
 from model.events import Event, MarkdownTable, Message, Step, to_json
@@ -39,39 +40,33 @@ BEAT_SECONDS = 2.0
 SAID, _LONGEST = 20, 300
 
 
-def make_stage(
-    root: Path,
-    preset: dict[str, Any],
-    name: str,
-    parameters: dict[str, Any],
-    inputs: dict[str, dict[str, str]],
-    run: str,
-    code: str,
-    lock: str,
-) -> None:
-    """Make one stage in the project at `root`; the other arguments are those of the flow in `remote_flow`."""
-    given = load_preset(preset)
-    settings = prepare_environment(root, given.tracking.mlflow)
+def make_stage(root: Path, request: StageRequest) -> None:
+    """Make the requested stage in the project at `root`, and send its output to the store."""
+    preset = load_preset(dict(request.preset))
+    settings = prepare_environment(root, preset.tracking.mlflow)
     # MLflow reads its settings when it is imported, so the environment must be set first.
     from tasks.tracking.tracker import Tracker
 
-    tracker = Tracker(settings.mlflow, given.tracking.experiment, settings.root / MLFLOW_FOLDER)
-    telling = ProgressReporter(tracker, run)
-    with tracker.resume_run(run), telling.send_heartbeats():
+    tracker = Tracker(settings.mlflow, preset.tracking.experiment, settings.root / MLFLOW_FOLDER)
+    telling = ProgressReporter(tracker, request.run)
+    with tracker.resume_run(request.run), telling.send_heartbeats():
         try:
-            wanted = _find_stage(name, code, lock)
-            store = open_remote_cache(given, root)
-            device = find_device(given.device)
-            check_processes(device, given.num_processes)
-            context = StageContext(root, given.seed, device, given.num_processes, store=store)
-            found = {stage: _fetch_input(stage, of, context, telling) for stage, of in inputs.items()}
+            wanted = _find_stage(request)
+            store = open_remote_cache(preset, root)
+            device = find_device(preset.device)
+            check_processes(device, preset.num_processes)
+            context = StageContext(root, preset.seed, device, preset.num_processes, store=store)
+            found = {
+                name: _fetch_input(name, reference, context, telling)
+                for name, reference in request.inputs.items()
+            }
             kind = get_type_hints(wanted.function)["parameters"]
             # Parameters arrive as JSON; the stage's annotation gives their dataclass.
-            asked = TypeAdapter(kind).validate_python(parameters)
-            output = wanted.run(asked, found, context, telling, run=run)
+            asked = TypeAdapter(kind).validate_python(request.parameters)
+            output = wanted.run(asked, found, context, telling, run=request.run)
             assert store is not None
             store.send_output(output, telling)
-            store.tell_device(given.execution.gpu_work_pool, describe_device(device), telling)
+            store.tell_device(preset.execution.gpu_work_pool, describe_device(device), telling)
         except UserError as error:
             telling.set_tag(REFUSED_TAG, str(error))
             raise
@@ -80,17 +75,17 @@ def make_stage(
         telling.set_tag(STATUS, status_of(output.reused))
 
 
-def _find_stage(name: str, code: str, lock: str) -> Stage:
-    """Return the stage of this name. Raise UserError if its code or packages here differ from the flow's."""
-    found = load_stages().get(name)
+def _find_stage(request: StageRequest) -> Stage:
+    """Return the requested stage. Raise UserError if its code or packages here differ from the flow's."""
+    name, found = request.name, load_stages().get(request.name)
     if found is None or not found.has_parameter("device"):
         raise UserError(f"the worker's chatmill has no stage {name}; check out the flow's commit there")
-    if code_digest(found.function) != code:
+    if code_digest(found.function) != request.code:
         raise UserError(
             f"the worker's code of {name} differs from the flow's; check out the same commit there "
             "(`git pull`)"
         )
-    if lock_digest() != lock:
+    if lock_digest() != request.lock:
         raise UserError(
             "the worker's requirements.txt differs from the flow's; `git pull` and `make install` there"
         )
@@ -98,15 +93,15 @@ def _find_stage(name: str, code: str, lock: str) -> Stage:
 
 
 def _fetch_input(
-    stage: str, of: Mapping[str, str], context: StageContext, telling: ProgressReporter
+    stage: str, reference: InputReference, context: StageContext, telling: ProgressReporter
 ) -> StageOutput:
-    found = fetch_output(stage, of["key"], context, telling)
-    if found is None or found.digest != of["digest"]:
+    found = fetch_output(stage, reference.key, context, telling)
+    if found is None or found.digest != reference.digest:
         raise UserError(
-            f"the worker cannot find {stage} {of['key']} at data.remote; check that both hosts use "
+            f"the worker cannot find {stage} {reference.key} at data.remote; check that both hosts use "
             "the same remote"
         )
-    return replace(found, run=of["run"])
+    return replace(found, run=reference.run)
 
 
 class ProgressReporter:

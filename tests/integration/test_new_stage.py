@@ -57,6 +57,7 @@ QUESTIONS = """
 import json
 
 from flows.orchestration.remote_worker import _find_stage
+from flows.orchestration.stage_request import StageRequest
 from tasks.engine.cache_key import code_digest, lock_digest
 from tasks.longest import longest
 from tasks.reproduction.verdict import Made, judge_stages
@@ -67,7 +68,8 @@ def verdict(value):
     return judge_stages([before], {"longest": now}, {}, ({}, {}))[0].says
 
 
-found = _find_stage("longest", code_digest(longest.function), lock_digest())
+request = StageRequest({}, "longest", {}, {}, "", code_digest(longest.function), lock_digest())
+found = _find_stage(request)
 print(json.dumps({"worker": found.name, "verdicts": [verdict(140), verdict(160)]}))
 """
 
