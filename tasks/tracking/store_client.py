@@ -48,23 +48,20 @@ class StoreClient(MlflowClient):
         """Point an alias at a model version."""
         repeat_conflicts(lambda: super(StoreClient, self).set_registered_model_alias(*arguments, **named))
 
-    def find_or_create_experiment(self, name: str, place: str | None) -> Experiment:
-        """Return the experiment of a name; create it if it is missing.
+    def create_missing_experiment(self, name: str, place: str | None) -> Experiment:
+        """Create an experiment that the store lacks; return that of another host if it was faster.
 
         Args:
             name: The experiment's name.
             place: The address of its files; None: the store decides.
         """
+        try:
+            return self.get_experiment(self.create_experiment(name, place))
+        except MlflowException as error:
+            if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
+                raise
         found = self.get_experiment_by_name(name)
-        if found is None:
-            try:
-                return self.get_experiment(self.create_experiment(name, place))
-            except MlflowException as error:
-                # Another host may have created it meanwhile.
-                if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
-                    raise
-            found = self.get_experiment_by_name(name)
-            assert found is not None
+        assert found is not None
         return found
 
 

@@ -84,7 +84,7 @@ class Tracker:
             # A server chooses the location of the files itself.
             place = PLACE if local else None
             if found is None:
-                found = self.client.find_or_create_experiment(experiment, place)
+                found = self.client.create_missing_experiment(experiment, place)
                 check_experiment(record, key, experiment, experiment_identity(found))
         self.experiment = str(found.experiment_id)
         self.registry = self.registry_of(product_named(product))

@@ -26,6 +26,18 @@ CONTEXT = 48
 DEVICE = os.environ.get("CHATMILL_TEST_DEVICE", "cpu")
 
 
+def small_shape(**changes: Any) -> ModelConfig:
+    """Return the shape of a model of two layers, with some values changed."""
+    values = {
+        "vocab_size": 300,
+        "num_layers": 2,
+        "hidden_size": 32,
+        "num_heads": 2,
+        "context_length": CONTEXT,
+    }
+    return ModelConfig(**{**values, **changes})
+
+
 def sentence(random: np.random.Generator, good: bool) -> tuple[str, str]:
     """Return the first words of a sentence and the rest."""
     subject = SUBJECTS[random.integers(len(SUBJECTS))]
@@ -88,10 +100,7 @@ class Language:
 
     def model(self, folder: Path, seed: int = 0) -> Path:
         """Save a small model with random weights."""
-        architecture = ModelConfig(
-            vocab_size=300, num_layers=2, hidden_size=32, num_heads=2, context_length=CONTEXT
-        )
-        save_model(Transformer(architecture).init_weights(seed), self.tokenizer, folder)
+        save_model(Transformer(small_shape()).init_weights(seed), self.tokenizer, folder)
         return folder
 
 

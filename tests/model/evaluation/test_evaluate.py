@@ -21,9 +21,10 @@ from model.events import Event, Message
 from model.inference.generate import generate_tokens
 from model.inference.prompting import Chat, FewShot, Plain
 from model.inference.scoring import completion_logprobs
-from model.nn.transformer import ModelConfig, Transformer
+from model.nn.transformer import Transformer
 from model.training.distributed import ProcessGroup
 from model.training.pretrain import bits_per_byte
+from tests.model.conftest import small_shape
 
 CONTEXT, NEW = 64, 16
 WORDS = ("film", "story", "camera", "actor", "scene", "music")
@@ -62,9 +63,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> dic
     good, bad = ({"prompt": "p", "completion": text} for text in ("is good", "is bad"))
     compared = {"chosen": good, "rejected": bad, "aspect": "tone", "source": "film", "gap": 3.0}
     write(root / "labels" / "pairs.test.jsonl", [compared, {**compared, "source": "nq"}])
-    shape = ModelConfig(
-        vocab_size=tokenizer.vocab_size, num_layers=2, hidden_size=32, num_heads=2, context_length=CONTEXT
-    )
+    shape = small_shape(vocab_size=tokenizer.vocab_size, context_length=CONTEXT)
     models = {
         name: Transformer(shape).init_weights(seed) for name, seed in (("base", 1), ("sft", 2), ("reward", 3))
     }
@@ -299,7 +298,7 @@ def test_evaluate_champion_with_other_tokenizer_is_scored_as_text(
     world: dict[str, Any], tmp_path: Path
 ) -> None:
     tokenizer = train_tokenizer([pair(i)["prompt"] + pair(i)["completion"] for i in range(40)] * 9, 290)
-    shape = ModelConfig(vocab_size=290, num_layers=1, hidden_size=16, num_heads=2, context_length=CONTEXT)
+    shape = small_shape(vocab_size=290, num_layers=1, context_length=CONTEXT)
     save_model(Transformer(shape).init_weights(9), tokenizer, tmp_path / "other")
     figures = run({**world, "champion": str(tmp_path / "other")}, tmp_path / "out")
     assert figures["champion_reward_n"] == 12
@@ -312,9 +311,7 @@ def test_evaluate_unusable_champion_is_left_out_with_reason(
 ) -> None:
     folder = tmp_path / "champion"
     if fault == "short":
-        shape = ModelConfig(
-            vocab_size=tokenizer.vocab_size, num_layers=1, hidden_size=16, num_heads=2, context_length=NEW + 2
-        )
+        shape = small_shape(vocab_size=tokenizer.vocab_size, num_layers=1, context_length=NEW + 2)
         save_model(Transformer(shape).init_weights(9), tokenizer, folder)
     elif fault == "broken":
         folder.mkdir()

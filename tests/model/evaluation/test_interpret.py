@@ -7,7 +7,8 @@ import torch
 
 from model.data.tokenizer import Tokenizer, train_tokenizer
 from model.evaluation.interpret import attention_weights, find_attention_map, nearest_words, whole_words
-from model.nn.transformer import Attention, ModelConfig, Transformer
+from model.nn.transformer import Attention, Transformer
+from tests.model.conftest import small_shape
 
 TEXTS = ["the good film and the great film", "a good story and a great story", "the king was good"] * 40
 
@@ -34,13 +35,8 @@ def test_nearest_words_unknown_word_has_none(tokenizer: Tokenizer) -> None:
 
 @pytest.mark.parametrize("kv_heads", [4, 2])
 def test_attention_weights_equal_those_of_model(tokenizer: Tokenizer, kv_heads: int) -> None:
-    shape = ModelConfig(
-        vocab_size=tokenizer.vocab_size,
-        num_layers=2,
-        hidden_size=32,
-        num_heads=4,
-        num_kv_heads=kv_heads,
-        context_length=16,
+    shape = small_shape(
+        vocab_size=tokenizer.vocab_size, num_heads=4, num_kv_heads=kv_heads, context_length=16
     )
     model = Transformer(shape).init_weights(3)
     with torch.no_grad():
@@ -73,11 +69,7 @@ def test_attention_weights_equal_those_of_model(tokenizer: Tokenizer, kv_heads: 
 
 
 def test_find_attention_map_names_head_and_skips_short_sentence(tokenizer: Tokenizer) -> None:
-    model = Transformer(
-        ModelConfig(
-            vocab_size=tokenizer.vocab_size, num_layers=2, hidden_size=32, num_heads=2, context_length=16
-        )
-    ).init_weights(0)
+    model = Transformer(small_shape(vocab_size=tokenizer.vocab_size, context_length=16)).init_weights(0)
     seen = find_attention_map(model, tokenizer, "the good film")
     assert seen is not None
     assert 1 <= seen.layer <= 2 and 1 <= seen.head <= 2

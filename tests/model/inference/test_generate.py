@@ -9,7 +9,8 @@ from model.data.dataloader import pad_rows
 from model.errors import UserError
 from model.inference.generate import filter_logprobs, generate_tokens, sample_tokens
 from model.nn.losses import token_logprobs
-from model.nn.transformer import ModelConfig, Transformer
+from model.nn.transformer import Transformer
+from tests.model.conftest import small_shape
 
 END = 0
 PROMPTS = [[5, 6, 7], [9], [11, 12, 13, 14, 15, 16], [3, 4]]
@@ -17,14 +18,8 @@ PROMPTS = [[5, 6, 7], [9], [11, 12, 13, 14, 15, 16], [3, 4]]
 
 @pytest.fixture(params=[torch.float32, torch.bfloat16])
 def model(request: pytest.FixtureRequest) -> Transformer:
-    architecture = ModelConfig(
-        vocab_size=40,
-        num_layers=2,
-        hidden_size=32,
-        num_heads=4,
-        num_kv_heads=2,
-        context_length=32,
-        tie_embeddings=False,
+    architecture = small_shape(
+        vocab_size=40, num_heads=4, num_kv_heads=2, context_length=32, tie_embeddings=False
     )
     made = Transformer(architecture).init_weights(3)
     with torch.no_grad():
@@ -133,14 +128,8 @@ def test_generate_tokens_prompt_without_room_is_refused(model: Transformer, prom
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_generate_tokens_on_gpu_equals_cpu() -> None:
-    architecture = ModelConfig(
-        vocab_size=64,
-        num_layers=2,
-        hidden_size=64,
-        num_heads=4,
-        num_kv_heads=2,
-        context_length=128,
-        tie_embeddings=False,
+    architecture = small_shape(
+        vocab_size=64, hidden_size=64, num_heads=4, num_kv_heads=2, context_length=128, tie_embeddings=False
     )
     cpu, gpu = (Transformer(architecture).init_weights(3) for _ in range(2))
     with torch.no_grad():

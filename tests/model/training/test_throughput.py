@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from model.nn.transformer import ModelConfig
 from model.training import throughput
+from tests.model.conftest import small_shape
 
 
 def test_on_one_thread_measures_only_on_cpu_with_several_threads() -> None:
-    shape = ModelConfig(num_layers=2, hidden_size=32, num_heads=2, context_length=32, vocab_size=300)
+    shape = small_shape()
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     assert throughput.on_one_thread(shape, 4, "cpu", 0.1) > 0 and torch.get_num_threads() == 2
@@ -20,7 +20,7 @@ def test_on_one_thread_measures_only_on_cpu_with_several_threads() -> None:
 
 
 def test_measure_pace_takes_real_steps() -> None:
-    shape = ModelConfig(num_layers=2, hidden_size=32, num_heads=2, context_length=32, vocab_size=300)
+    shape = small_shape()
     found = throughput.measure_pace(shape, 4, "cpu", 0.2)
     assert found.steps >= 1 and found.tokens_per_second > 0
     assert throughput.measure_pace(shape, 4, "cpu", 0.0).steps == 1

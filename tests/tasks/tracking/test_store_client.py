@@ -117,12 +117,12 @@ def test_repeat_conflicts_conflict_is_repeated_until_last_attempt(says: str) -> 
     assert len(tries) == 1
 
 
-def test_find_or_create_experiment_several_at_once_make_one(root: Path) -> None:
+def test_create_missing_experiment_several_at_once_make_one(root: Path) -> None:
     found: set[str] = set()
 
     def create(who: int, name: str) -> None:
         client = StoreClient(tracking_uri=f"sqlite:///{root / 'mlflow.db'}")
-        found.add(client.find_or_create_experiment(name, None).experiment_id)
+        found.add(client.create_missing_experiment(name, None).experiment_id)
 
     for number in range(5):
         found.clear()
