@@ -33,8 +33,8 @@ def backup(
     MLflow's database and files, the announced labels, the last summary and the pages. It names people and
     is readable by you alone.
 
-    Not in it: var/cache (can be computed again), credentials, logs, Prefect's database; and what git and
-    DVC keep: presets, configs/withdrawn.jsonl and data.dvc (commit them), and the data (`dvc push`).
+    It leaves out var/cache (it can be computed again), credentials, logs and Prefect's database. Git and DVC
+    keep the rest: commit presets, configs/withdrawn.jsonl and data.dvc, and run `dvc push` for the data.
 
     Where CHATMILL_DATABASE names a PostgreSQL, back up its databases too: `pg_dump NAME_mlflow`.
     """

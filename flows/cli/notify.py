@@ -17,9 +17,9 @@ def notify(
 ) -> None:
     """Let Prefect's server send messages to the address in CHATMILL_WEBHOOK.
 
-    It sends one when a run fails, crashes or is far slower than before, when the gate refuses a model or
-    data is rejected, when data drifts, and when a model waits for approval. The address is a secret: it is
-    read from the environment, and Prefect keeps it encrypted. A second call changes only what differs.
+    It sends one when a run fails, crashes or is far slower than before. Others are about refused models,
+    rejected data, drift, and models that wait for approval. The address is a secret: it is read from the
+    environment, and Prefect keeps it encrypted. A second call changes only what differs.
     """
     from flows.servers.environment import prepare_environment, webhook_url
 

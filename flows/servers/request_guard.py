@@ -1,8 +1,8 @@
 """The guard before Prefect's and MLflow's servers. It refuses requests that foreign web pages make.
 
 A browser sends a page's request to 127.0.0.1 as readily as to any other host. Three checks keep foreign pages
-out before the servers ask for the password. They look at the name that the request is for (against DNS
-rebinding), the page that it comes from, and the browser's own headers about both.
+out before the servers ask for the password. They look at the name that the request is for, the page that it
+comes from, and the browser's own headers about both. The first check prevents DNS rebinding.
 """
 
 from __future__ import annotations

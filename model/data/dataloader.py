@@ -195,8 +195,8 @@ class PackedBatch:
     def from_rows(rows: Sequence[Sequence[Example]], context: int, padding: int) -> PackedBatch:
         """Lay out rows of examples: each example is one document, and only its completion is a target.
 
-        Inputs and targets are shifted by one token: an example of n tokens takes n - 1 places, and its last
-        token is a target only.
+        Inputs and targets are shifted by one token. An example of n tokens therefore takes n - 1 places, and
+        its last token is a target only.
 
         Args:
             rows: The examples of each row.

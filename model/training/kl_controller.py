@@ -1,9 +1,9 @@
 """Control of the distance between a policy and its start: price, bounds, undone steps, best step.
 
-A step is checked after its update on the answers of that step, as TRPO measures its constraint: on states
-that the policy before the update visited. A step that fails is repeated at half the rate, which is TRPO's
-line search (Schulman et al., 2015, arXiv:1502.05477). Divergences are estimated token by token, without bias
-and never below 0 (Schulman, Approximating KL divergence, 2020, joschu.net/blog/kl-approx.html).
+A step is checked after its update, on the answers of that step. TRPO measures its constraint in the same way,
+on states that the policy before the update visited. A step that fails is repeated at half the rate, which is
+TRPO's line search (Schulman et al., 2015, arXiv:1502.05477). Divergences are estimated token by token,
+without bias and never below 0 (Schulman, Approximating KL divergence, 2020, joschu.net/blog/kl-approx.html).
 """
 
 from __future__ import annotations

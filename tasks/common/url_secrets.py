@@ -49,8 +49,8 @@ def use_environment(environment: Mapping[str, str]) -> None:
 def conceal_secrets(url: str) -> str:
     """Return a URL in the form that may be recorded; `reveal_secrets` reverses it, in this process only.
 
-    A value in the query, or in a path parameter such as `;jsessionid=…`, is kept if it is a number, a common
-    word or `${NAME}`. A value under a secret's name is hidden. Any other value is replaced by a digest,
+    Values are in the query, or in a path parameter such as `;jsessionid=…`. A number, a common word or
+    `${NAME}` is kept. A value under a secret's name is hidden. Any other value is replaced by a digest,
     because it may say which file is meant.
     """
     # The fragment is left out: it is never sent to a server, and holds no secret.

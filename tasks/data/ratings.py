@@ -43,8 +43,8 @@ class LabelsParameters:
     # way.
     judge_share: float = 0.3
     """Share of the groups of training labels, from 0 to 0.5, that only the judge learns from, if a second
-    reward model judges. If either part would be too small (fewer than 100 texts for the judge), all labels
-    go to the first reward model, and there is no judge."""
+    reward model judges. If either part would be too small, all labels go to the first reward model, and there
+    is no judge. The judge needs at least 100 texts."""
 
     def __post_init__(self) -> None:
         if any(map(is_blank, self.aspects)):

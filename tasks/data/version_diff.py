@@ -67,10 +67,11 @@ def compare_versions(root: Path, before: str, now: str, rows: int = 0) -> Versio
     """Return the difference between two versions.
 
     A row is *added* or *gone* if its id is on one side only; ids are digests of content. It is *changed* if
-    the id stayed and other values did not (source, group, references, time), or if one row replaced another:
-    of n rows gone and m added of one kind, source and group, the lesser number. A group is what a split keeps
-    together (the passage, the prompt, the review), so a corrected answer is a change. A corrected document is
-    its own group unless another is given, so it counts as one row gone and one added.
+    the id stayed and other values did not, such as source, group, references and time. A row that replaced
+    another is *changed* too: of n rows gone and m added in one kind, source and group, min(n, m) are changed.
+    A group is what a split keeps together (the passage, the prompt, the review), so a corrected answer is a
+    change. A corrected document is its own group unless another is given, so it counts as one row gone and
+    one added.
 
     Files that both versions share are not read. Files that are not on this machine are fetched into DVC's
     cache. `data/` stays as it is.

@@ -236,9 +236,9 @@ def pull_data(root: Path, remote: str, endpoint: str = "") -> bool:
 def push_data(root: Path, remote: str, endpoint: str = "", doubted: bool = False) -> None:
     """Copy the version of data.dvc to the remote, as far as the remote lacks it or has it damaged.
 
-    DVC's cache is verified first and repaired from data/. A remote that is a folder is read in search of
-    damage; another one only if it is `doubted`, as after it could not give this version. Raises UserError if
-    the remote cannot be reached or opened, or if the version is not whole on this machine.
+    DVC's cache is verified first and repaired from data/. A remote that is a folder is always checked for
+    damage. Another remote is checked only if it is `doubted`, as after it could not give this version. Raises
+    UserError if the remote cannot be reached or opened, or if the version is not whole on this machine.
     """
     pointer = read_pointer(root)
     if pointer is None or not remote:

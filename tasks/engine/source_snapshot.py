@@ -1,7 +1,7 @@
 """A copy of the program's sources, taken when a run starts, from which the whole run imports.
 
-The cache keys, the recorded Git diff and the running code then describe the same files, whatever a person
-edits, pulls or checks out during the run.
+The cache keys, the recorded Git diff and the running code then describe the same files. Edits, pulls and
+checkouts during the run do not matter.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Scores of models, and the comparison of a candidate's score with the champion's.
 
-Two scores are comparable only if they measure the same thing in the same way: the same metric and direction,
-by the same judge, which learned from the same data, on the same held-out prompts.
+Two scores are comparable only if they measure the same thing in the same way. Metric, direction, judge, the
+judge's training data and the held-out prompts must be the same.
 """
 
 from __future__ import annotations

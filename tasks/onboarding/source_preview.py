@@ -240,8 +240,8 @@ def check_later_stages(
 ) -> tuple[str, ...]:
     """Split the good rows of an open dry run, and check that they are enough for every training.
 
-    Of more than `LARGE` bytes of text a part is used to train the tokenizer, and the text is taken to fill
-    the batches of pretraining.
+    If the text exceeds `LARGE` bytes, a part of it trains the tokenizer, and pretraining is assumed to fill
+    its batches.
 
     Returns:
         Sentences for the user, as of `check_trainings`.

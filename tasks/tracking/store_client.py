@@ -1,8 +1,8 @@
 """The client of an MLflow store that several runs write to at once.
 
 For most writes MLflow reads whether a row exists, then inserts it. If another process inserts the row in
-between, the database refuses the second insertion, and MLflow raises an error. Runs of one project meet
-there: they record the same data set, and two runs that reuse an output write to the run that made it.
+between, the database refuses the second insertion, and MLflow raises an error. Runs of one project do this
+often. They record the same data set, and two runs that reuse an output write to the run that made it.
 """
 
 from __future__ import annotations

@@ -6,9 +6,9 @@ words such as Good and Bad on one answer, become a Rating. TextArea becomes a Pa
 wrote, unless its control takes remarks (named comment, reason, ...). The user is asked for the meaning of
 other choices, and other controls are counted.
 
-The labelling configuration (`label_config`, or an .xml file among the source's files) says which answer is on
-the left, and what the keys of JSON_MIN are. A cancelled annotation does not count. Of several by one person
-on a task the newest counts, in whichever export it is. Ground truth is kept as labels of the annotator
+The labelling configuration is `label_config`, or an .xml file among the source's files. It says which answer
+is on the left, and what the keys of JSON_MIN are. A cancelled annotation does not count. Of several by one
+person on a task the newest counts, in whichever export it is. Ground truth is kept as labels of the annotator
 "ground-truth", with which all others can be compared.
 """
 

@@ -1,7 +1,7 @@
 """Parse preferences: {"prompt", "chosen", "rejected"}, as texts or as lists of messages.
 
-The prompt is explicit, or implicit as the common beginning of chosen and rejected: whole turns of two lists
-of messages, whole words of two texts. It may be a transcript of "Human:" and "Assistant:".
+The prompt is explicit, or it is the common beginning of chosen and rejected. That is whole turns of two lists
+of messages, or whole words of two texts. It may be a transcript of "Human:" and "Assistant:".
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Parse answers that are good or bad: {"prompt", "completion", "label"}, with the label true or false.
 
-A good answer becomes a Rating of +1 and a bad one a Rating of -1, on the aspect of the row or of its source.
-Prompt and completion are texts or lists of messages.
+A good answer becomes a Rating of +1, a bad one a Rating of -1. The aspect is that of the row or of its
+source. Prompt and completion are texts or lists of messages.
 """
 
 from __future__ import annotations

@@ -31,8 +31,8 @@ def preference_row(
 ) -> ParsedRow:
     """Return the Comparison of two answers to the last turn of `before`, which is the user's.
 
-    A digest decides which of the two is `a`, so that no side is better, and opposite choices of two people
-    have the same sides. Two equal answers are a tie. An answer of white space becomes empty, and validation
+    A digest decides which of the two is `a`. So no side is better, and opposite choices of two people have
+    the same sides. Two equal answers are a tie. An answer of white space becomes empty, and validation
     quarantines it.
     """
     *earlier, prompt = before
