@@ -19,7 +19,13 @@ from tasks.data.formats.detect import describe_empty, list_mismatches, rename_ke
 from tasks.data.formats.registry import find_format, formats
 from tasks.data.formats.unsupported_shapes import unreadable_shape
 from tasks.data.parsing.base import Format, ParseOptions
-from tasks.data.parsing.column_names import Guess, format_columns, guess_columns, respelled_columns
+from tasks.data.parsing.column_names import (
+    Guess,
+    format_columns,
+    guess_columns,
+    labelled_columns,
+    respelled_columns,
+)
 from tasks.data.parsing.reader import no_rows, read_rows
 from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.records import TYPES, ParsedRow, Record, Text
@@ -288,6 +294,8 @@ def _guess_format(path: Path, name: str) -> Guess:
     sample = sample_file(file)
     if sample is None:
         raise UserError(f"{name}: it {describe_empty(file)}")
+    if sample.items and (labelled := labelled_columns([item.values for item in sample.items])):
+        return Guess("rows", labelled)
     if said := unreadable_shape(sample):
         raise UserError(f"{name}: {said}")
     columns = respelled_columns(sample.items[0].values) if sample.items else {}

@@ -50,7 +50,7 @@ from tasks.data.records import (
 )
 
 _KNOWN = "text | prompt, completion | prompt, a, b, choice | prompt, completion, score or scores"
-_NOTHING = "rows without a vote"
+_NOTHING = "rows without an answer or a vote"
 _BEFORE = frozenset(("prompt", "history", "group", "id", "tools", "functions", *SYSTEM, *CONTEXT, *MEDIA))
 LABEL = frozenset(("aspect", "time", *ANNOTATORS))
 _OWN = {
@@ -99,6 +99,9 @@ def read_row(values: Mapping[str, Any], reading: ParseOptions, where: str) -> It
                 name = person if person in values else person.rpartition(".")[2]
                 voted = {**row, "choice": choice, "annotator": name}
                 yield _comparison_record({**dict.fromkeys(ANNOTATORS), **voted}, reading, where)
+        return
+    # An export of doccano has such a list where nobody wrote an answer yet.
+    if kind == "pair" and row["completion"] == []:
         return
     found = {
         "text": _text_record,

@@ -19,6 +19,7 @@ from tasks.data.parsing.column_names import (
     choice_column,
     format_columns,
     has_choice_word,
+    labelled_columns,
     plain_name,
     yaml_scalar,
 )
@@ -65,6 +66,11 @@ def unreadable_shape(sample: FileSample) -> str:
             return f"{key} has turns of role and parts, as Gemini does; expected turns of role and content"
         if isinstance(turns, list) and turns and all(isinstance(turn, list | tuple) for turn in turns):
             return f"{key} is a list of maps or of lists; expected a list of objects with role and content"
+    if labelled := labelled_columns([item.values for item in sample.items]):
+        return (
+            "its label is a list of one answer, as doccano exports it; add to the source format: rows, "
+            + format_columns(labelled)
+        )
     # The shapes below are one object that holds the whole file.
     if len(sample.items) > 1 or not first:
         return ""

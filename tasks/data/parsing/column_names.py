@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from tasks.common.names import yaml_text
@@ -110,6 +110,23 @@ def guess_columns(keys: Iterable[str]) -> Guess | None:
         ordered = {name: found[name] for name in (*names, "annotator") if name in found}
         return Guess(format, {name: key for name, key in ordered.items() if name != key})
     return None
+
+
+def labelled_columns(rows: Sequence[Mapping[str, object]]) -> dict[str, str]:
+    """Return the columns of texts with a list of one answer as label, as doccano exports them; else empty.
+
+    Classes are lists too. Answers are of several words, and seldom the same.
+    """
+    text = next((key for key in ("text", "data") if all(isinstance(row.get(key), str) for row in rows)), "")
+    labels = [row.get("label") for row in rows]
+    if not text or not all(isinstance(label, list) and len(label) < 2 for label in labels):
+        return {}
+    answers = [label[0] for label in labels if isinstance(label, list) and label]
+    if not answers or not all(isinstance(answer, str) for answer in answers):
+        return {}
+    several = sum(len(str(answer).split()) > 2 for answer in answers)
+    told = 2 * several > len(answers) and 2 * len(set(answers)) > len(answers)
+    return {"prompt": text, "completion": "label"} if told else {}
 
 
 def answer_columns(keys: Iterable[str]) -> tuple[str, ...]:

@@ -165,7 +165,10 @@ def read_exchange(
         turns = [*earlier, last._replace(content=f"{last.content.rstrip()}\n\n{beside}")]
     said = []
     for name, answer in answers.items():
-        if isinstance(answer, list | dict):
+        # Labelling tools export every answer as a list, also a single one.
+        if isinstance(answer, list) and len(answer) == 1 and isinstance(answer[0], str):
+            answer = answer[0]
+        elif isinstance(answer, list | dict):
             answer = only_answer(read_turns(answer, f"{where}, {name}"), name, where)
         if not isinstance(answer, str):
             raise UserError(f"{where}: {name} is {kind_of(answer)}; expected a text")

@@ -94,3 +94,17 @@ def test_scan_folder_long_file_is_sampled_and_estimated(
     (source,) = scan_folder(project / "mine" / "labels", project).sources
     assert 0 < len(source.rows) < 200 and source.share < 1
     assert 180 <= source.count("ratings") <= 220
+
+
+def test_scan_folder_doccano_list_of_one_answer_is_the_completion(project: Path) -> None:
+    folder = project / "doccano"
+    answers = ["It grows in the park.", "Nobody knows it.", "A mill of old days."]
+    write_jsonl(
+        folder / "all.jsonl",
+        *({"id": n, "text": f"Which tree is number {n}?", "label": [said]} for n, said in enumerate(answers)),
+        {"id": 9, "text": "Which is the last tree?", "label": []},
+    )
+    (source,) = scan_folder(folder, project).sources
+    assert source.columns == {"prompt": "text", "completion": "label"}
+    assert [row.completion for row in source.of("pairs")] == answers
+    assert source.notes[-1] == "left out: 1 rows without an answer or a vote"

@@ -12,7 +12,13 @@ from model.errors import UserError
 from tasks.data.file_io.files import SourceFile
 from tasks.data.formats.detect import choose_reading, detect_format
 from tasks.data.parsing.base import ParseOptions
-from tasks.data.parsing.column_names import answer_columns, format_columns, guess_columns, respelled_columns
+from tasks.data.parsing.column_names import (
+    answer_columns,
+    format_columns,
+    guess_columns,
+    labelled_columns,
+    respelled_columns,
+)
 from tasks.data.records import Comparison, Pair, Text
 
 
@@ -250,3 +256,30 @@ def test_parse_long_whole_number_of_annotator_is_kept() -> None:
     ]
     file = SourceFile("a.jsonl", "".join(json.dumps(row) + "\n" for row in made).encode())
     assert [row.annotator for row in rows(file)] == ["9007199254740992", "9007199254740993"]
+
+
+@pytest.mark.parametrize("key", ["text", "data"])
+@pytest.mark.parametrize(
+    "answers", [["It is a small bird.", "An old oak tree.", "A robin."], ["One, two and three."]]
+)
+def test_labelled_columns_list_of_one_answer_is_the_completion(key: str, answers: list[str]) -> None:
+    made = [{key: f"Name thing {n}.", "label": [said]} for n, said in enumerate(answers)]
+    columns = labelled_columns(made)
+    assert columns == {"prompt": key, "completion": "label"}
+    file = SourceFile(
+        "a.jsonl", "".join(json.dumps(row) + "\n" for row in [*made, {key: "x", "label": []}]).encode()
+    )
+    with pytest.raises(
+        UserError, match=r"add to the source format: rows, columns: {prompt: \w+, completion: label}"
+    ):
+        detect_format([file], "mine", "auto")
+    found = rows(file, "rows", **columns)
+    assert [row.completion for row in found if isinstance(row, Pair)] == answers
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [[["bird"], ["tree"]], [["not a bird"]] * 4, [[[0, 3, "NOUN"]]], [["One answer here.", "Two."]], ["x"]],
+)
+def test_labelled_columns_classes_spans_and_several_labels_are_no_answers(labels: list[Any]) -> None:
+    assert labelled_columns([{"text": "Words.", "label": label} for label in labels]) == {}

@@ -155,7 +155,7 @@ def test_read_rows_missing_vote_gives_no_row() -> None:
         ("a", "ana"),
         ("tie", "ben"),
     ]  # type: ignore[union-attr]
-    assert tally.left_out == {"rows without a vote": 1}
+    assert tally.left_out == {"rows without an answer or a vote": 1}
 
 
 def test_read_rows_votes_beside_choice_need_meaning() -> None:
