@@ -1,4 +1,4 @@
-"""The flows that schedules and events start. Each reads its preset file anew at each run. See prefect.yaml.
+"""The flows that schedules and events start. Each run reads its preset file again. See prefect.yaml.
 
 Imports wait for the run, so that Prefect shows a triggered run as running within seconds.
 """

@@ -81,12 +81,12 @@ def restore(
 
     Where CHATMILL_DATABASE names a PostgreSQL, restore its databases too: `psql NAME_mlflow < mlflow.sql`.
     """
-    found, aside = restore_backup(Path.cwd(), source, force)
+    found, replaced = restore_backup(Path.cwd(), source, force)
     console = Console(highlight=False)
     console.print(f"{found.files:,} files, {show_size(found.size)}, are back in {RECORDS}/", soft_wrap=True)
-    if aside is not None:
+    if replaced is not None:
         # The replaced records are never deleted by chatmill: they may be the only copy.
-        kept = aside.relative_to(Path.cwd())
+        kept = replaced.relative_to(Path.cwd())
         console.print(
             f"the replaced records are in [bold]{kept}[/bold]; delete that folder once you no longer need it"
         )

@@ -39,7 +39,7 @@ class KeyEntry:
 
 
 def update_page(page: str) -> str:
-    """Return the page with every table generated anew. Raise KeyError if a table names no section."""
+    """Return the page with every table regenerated. Raise KeyError if a table names no section."""
     tables = key_tables()
     return _TABLE.sub(lambda found: found[1] + _markdown_table(tables[found[2]]) + found[3], page)
 

@@ -33,7 +33,7 @@ from tasks.cleanup.output_gc import (
     show_size,
 )
 from tasks.cleanup.record_gc import Remains, find_remains, kept_elsewhere, remove_remains
-from tasks.cleanup.removal import REFUSED, Removal, set_aside
+from tasks.cleanup.removal import REFUSED, Removal, rename_outputs
 from tasks.data.withdrawals import read_withdrawn
 from tasks.deletion.output_erasure import outputs_with_withdrawn
 from tasks.project.paths import ARTIFACTS, MLFLOW_FOLDER, RECORDS, SUMMARY
@@ -86,7 +86,7 @@ def collect_garbage(
         unwanted = outputs_with_withdrawn(entries, read_withdrawn(root)) if withdrawn else {}
         planned = plan_gc(entries, find_gc_roots(tracker, root, alive), time.time(), age, size, unwanted)
         removal = Removal()
-        put, stay = set_aside(planned, bool(alive), removal) if not dry_run else ([], {})
+        put, stay = rename_outputs(planned, bool(alive), removal) if not dry_run else ([], {})
         # Prefect's database may be changed only while no server has it open.
         idle = not alive and read_served(root) is None
         remains = find_remains(root, age, time.time(), idle)

@@ -29,7 +29,7 @@ class DamagedFile(Exception):
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> None:
     """Write `state` as the checkpoint after `step` steps and keep the newest two.
 
-    The file is written aside, synced and renamed, so it is complete or absent.
+    The file is written under another name, synced and renamed, so it is complete or absent.
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_synced(_checkpoint_path(folder, step), {"step": step, **state})
@@ -95,12 +95,12 @@ def write_synced(path: Path, state: dict[str, Any]) -> None:
         os.fsync(file.fileno())
 
 
-def set_aside(path: Path) -> Path:
+def rename_damaged(path: Path) -> Path:
     """Rename a damaged file to `NAME.damaged`, `NAME.damaged.2` and so on; return the new path."""
     number = 1
-    while (aside := path.with_name(f"{path.name}{DAMAGED}{f'.{number}' if number > 1 else ''}")).exists():
+    while (renamed := path.with_name(f"{path.name}{DAMAGED}{f'.{number}' if number > 1 else ''}")).exists():
         number += 1
-    return path.rename(aside)
+    return path.rename(renamed)
 
 
 def _newest_checkpoint(folder: Path, note: Callable[[str], None]) -> dict[str, Any] | None:
@@ -108,9 +108,9 @@ def _newest_checkpoint(folder: Path, note: Callable[[str], None]) -> dict[str, A
         try:
             return load_file(path)
         except DamagedFile as error:
-            aside = set_aside(path)
+            renamed = rename_damaged(path)
             note(
-                f"{path} is damaged ({error}) and was renamed to {aside.name}; the previous "
+                f"{path} is damaged ({error}) and was renamed to {renamed.name}; the previous "
                 "checkpoint is used"
             )
     return None

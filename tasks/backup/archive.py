@@ -208,7 +208,7 @@ class _Summed:
 
 
 def restore_backup(root: Path, source: Path, force: bool = False) -> tuple[Backup, Path | None]:
-    """Restore a backup's records; if there are records and `force` is set, move them aside.
+    """Restore a backup's records; if there are records and `force` is set, move them to another folder.
 
     Args:
         root: The project's folder.
@@ -234,7 +234,7 @@ def restore_backup(root: Path, source: Path, force: bool = False) -> tuple[Backu
             )
         stamp = time.strftime("%Y%m%d-%H%M%S")
         # Both inside var/: a rename only works on one disk.
-        part, aside = root / RECORDS / f"restoring-{stamp}.part", root / RECORDS / f"replaced-{stamp}"
+        part, replaced = root / RECORDS / f"restoring-{stamp}.part", root / RECORDS / f"replaced-{stamp}"
         part.mkdir(mode=0o700)
         try:
             sums = _extract_archive(source, part)
@@ -244,12 +244,12 @@ def restore_backup(root: Path, source: Path, force: bool = False) -> tuple[Backu
         except BaseException:
             shutil.rmtree(part, ignore_errors=True)
             raise
-        said = json.dumps({"new": part.name, "old": aside.name})
+        said = json.dumps({"new": part.name, "old": replaced.name})
         # From here on the restoration is decided: after a kill, the next command completes it.
         replace_text(root / INTENTION, said)
         finish_restore(root)
     found = Backup(source, len(sums), sum(size for _, size in sums.values()))
-    return found, aside if aside.exists() else None
+    return found, replaced if replaced.exists() else None
 
 
 def finish_restore(root: Path) -> None:
@@ -257,23 +257,23 @@ def finish_restore(root: Path) -> None:
     try:
         found = json.loads((root / INTENTION).read_text(encoding="utf-8"))
         # Only the last part of each name is used: a changed file must not lead outside var/.
-        part, aside = (root / RECORDS / PurePosixPath(str(found[name])).name for name in ("new", "old"))
+        part, replaced = (root / RECORDS / PurePosixPath(str(found[name])).name for name in ("new", "old"))
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return
     if part.is_dir():
-        aside.mkdir(mode=0o700, exist_ok=True)
-        moved = aside / "moved"
+        replaced.mkdir(mode=0o700, exist_ok=True)
+        moved = replaced / "moved"
         if not moved.exists():
             for name in _record_entries(root / RECORDS):
-                _rename_path(root / RECORDS / name, aside / name)
-            # After this mark, entries in var/ are restored ones, which must not be moved aside again.
+                _rename_path(root / RECORDS / name, replaced / name)
+            # After this mark, entries in var/ are restored ones, which must not be moved again.
             moved.touch()
         for name in _record_entries(part):
             _rename_path(part / name, root / RECORDS / name)
         shutil.rmtree(part)
         moved.unlink()
         with suppress(OSError):
-            aside.rmdir()  # where there was nothing to keep
+            replaced.rmdir()  # where there was nothing to keep
     (root / INTENTION).unlink()
 
 

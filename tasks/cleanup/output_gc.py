@@ -200,8 +200,8 @@ def _entries_of_key(stage: str, key: str, paths: dict[str, Path]) -> Iterator[Ca
         yield replace(_make_entry(stage, key, HALF, [paths[""]], busy), unreadable=unreadable)
     if gone:
         yield _make_entry(stage, key, HALF, gone, busy)
-    if aside := [paths[suffix] for suffix in (".fetch", ".view") if suffix in paths]:
-        yield _make_entry(stage, key, HALF, aside, busy)
+    if unfinished := [paths[suffix] for suffix in (".fetch", ".view") if suffix in paths]:
+        yield _make_entry(stage, key, HALF, unfinished, busy)
     if manifest is not None:
         given = {name: (str(of["key"]), str(of["digest"])) for name, of in manifest["inputs"].items()}
         made = (paths[""] / MANIFEST).stat().st_mtime

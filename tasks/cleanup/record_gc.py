@@ -130,9 +130,9 @@ def kept_elsewhere(root: Path, copies: int = 0) -> list[tuple[str, int, str]]:
     found += [(str(path), size_of(_record_files(root / path)), reason) for path in linked]
     records = size_of(_record_files(root / MLFLOW_FOLDER)) - copies
     found.append((str(MLFLOW_FOLDER), records, "records: manifests, presets, lineage, diffs and figures"))
-    aside = [path for path in sorted((root / RECORDS).glob("replaced-*")) if path.is_dir()]
+    replaced = [path for path in sorted((root / RECORDS).glob("replaced-*")) if path.is_dir()]
     reason = "records replaced by `chatmill restore`: delete them once you no longer need them"
-    found += [(str(path.relative_to(root)), size_of(_record_files(path)), reason) for path in aside]
+    found += [(str(path.relative_to(root)), size_of(_record_files(path)), reason) for path in replaced]
     return [each for each in found if each[1]]
 
 

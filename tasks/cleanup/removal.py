@@ -50,7 +50,7 @@ class Removal:
         )
 
 
-def set_aside(
+def rename_outputs(
     planned: GCPlan, alive: bool, removal: Removal
 ) -> tuple[list[tuple[CachedOutput, Path]], dict[CachedOutput, str]]:
     """Rename all outputs that are to be removed, each under its lock.
@@ -73,7 +73,7 @@ def set_aside(
                 if not _lock_output(entry, file):
                     stay[entry] = "a run is now using it"
                     continue
-                put += [(entry, _set_aside_output(path)) for path in entry.paths if path != lock]
+                put += [(entry, _rename_output(path)) for path in entry.paths if path != lock]
                 # A running run may wait for this lock file. If it were removed, two processes could each
                 # hold a lock of this name.
                 if lock in entry.paths and not alive:
@@ -103,7 +103,7 @@ def _last_used(lock: Path) -> bool:
     return lock.with_suffix("").exists() or lock.with_suffix(".part").exists()
 
 
-def _set_aside_output(path: Path) -> Path:
+def _rename_output(path: Path) -> Path:
     """Rename an output, after removing its manifest: a kill at any point leaves it visibly incomplete."""
     if path.name.endswith(GONE):
         return path

@@ -43,7 +43,7 @@ def parse_pointer(text: str, path: Path) -> dict[str, Any]:
             line = text.count("\n", 0, marked.start()) + 1
             raise UserError(
                 f"{POINTER} has a merge conflict in line {line}; take one side with `git checkout --ours "
-                f"{POINTER}` or `--theirs`, then run again: the sources are read anew"
+                f"{POINTER}` or `--theirs`, then run again: the sources are read again"
             ) from error
         mark = getattr(error, "problem_mark", None)
         said = f"it is not valid YAML from line {mark.line + 1} on" if mark else "it is not valid YAML"

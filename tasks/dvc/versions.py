@@ -137,7 +137,7 @@ def check_data(root: Path) -> tuple[dict[str, Any] | None, bool]:
             raise UserError(
                 f"data/{foreign[0]} is in no list of chatmill's, and data/ is not a version of data.dvc; "
                 "nothing was changed. If no file in data/ is yours, remove data/ and run again: it is "
-                "made anew. Else move your files to another folder"
+                "recomputed. Else move your files to another folder"
             )
     return pointer, bool(foreign)
 

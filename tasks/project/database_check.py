@@ -105,7 +105,7 @@ def check_mlflow_database(root: Path) -> None:
 
 
 def replace_prefect_database(root: Path) -> str:
-    """Move a damaged Prefect database aside, so that the server creates a new one.
+    """Rename a damaged Prefect database, so that the server creates a new one.
 
     Returns:
         A sentence about the replacement; empty if the database is sound.
@@ -120,13 +120,13 @@ def replace_prefect_database(root: Path) -> str:
         return ""
     if not fault:
         return ""
-    aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
+    damaged = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
     # SQLite would apply a write-ahead log that was left behind to the new database.
     for suffix in ("", "-wal", "-shm"):
         if (old := path.with_name(path.name + suffix)).exists():
-            old.replace(aside.with_name(aside.name + suffix))
+            old.replace(damaged.with_name(damaged.name + suffix))
     return (
-        f"Prefect's database was damaged ({fault}); it is kept as {_display_path(aside)}, and a "
+        f"Prefect's database was damaged ({fault}); it is kept as {_display_path(damaged)}, and a "
         "new one was created. Prefect's pages no longer show past runs; repeat runs that waited for "
         "approval, and repeat `chatmill notify`"
     )

@@ -117,9 +117,9 @@ def _move_path(there: Path, here: Path, root: Path) -> None:
 
 
 def _merge_folders(there: Path, here: Path, root: Path, depth: int) -> None:
-    """Move the entries that the cache lacks; set the others aside."""
+    """Move the entries that the cache lacks, and the others to the folder of duplicates."""
     if depth == 0 or not (there.is_dir() and here.is_dir()):
-        _set_aside(there, root)
+        _move_duplicate(there, root)
         return
     for path in sorted(there.iterdir()):
         if (here / path.name).exists():
@@ -130,7 +130,7 @@ def _merge_folders(there: Path, here: Path, root: Path, depth: int) -> None:
     there.rmdir()
 
 
-def _set_aside(path: Path, root: Path) -> None:
+def _move_duplicate(path: Path, root: Path) -> None:
     place = root / DUPLICATES / path.relative_to(root / RECORDS)
     place.parent.mkdir(parents=True, exist_ok=True)
     if place.is_dir():

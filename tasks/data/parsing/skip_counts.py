@@ -289,7 +289,7 @@ class SkipCounts:
                 yield f"texts that are a list or an object: {what}"
         if self.faults:
             first = ascii_controls(self.first_fault)
-            yield f"cannot be read: {self.faults:,} rows, set aside by validation; the first: {first}"
+            yield f"cannot be read: {self.faults:,} rows, quarantined by validation; the first: {first}"
 
 
 def _count_key(counts: dict[str, Seen], path: str, seen: Seen) -> None:

@@ -51,7 +51,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_load_checkpoint_damaged_file_is_set_aside(tmp_path: Path, damage: str) -> None:
+def test_load_checkpoint_damaged_file_is_renamed(tmp_path: Path, damage: str) -> None:
     newest = saved(tmp_path)
     harmed = DAMAGES[damage](newest.read_bytes())
     newest.write_bytes(harmed)
@@ -62,7 +62,7 @@ def test_load_checkpoint_damaged_file_is_set_aside(tmp_path: Path, damage: str) 
     assert newest.with_name("00000003.pt.damaged").read_bytes() == harmed
 
 
-def test_load_checkpoint_set_aside_files_are_not_overwritten(tmp_path: Path) -> None:
+def test_load_checkpoint_renamed_files_are_not_overwritten(tmp_path: Path) -> None:
     for content in (b"one", b"two"):
         (tmp_path / "00000009.pt").write_bytes(content)
         assert load_checkpoint(tmp_path, lambda text: None) is None

@@ -63,7 +63,9 @@ def write(path: Path, *rows: dict[str, Any]) -> Path:
     return path
 
 
-def test_set_aside_lists_rows_of_all_shards_and_kinds(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+def test_read_quarantine_lists_rows_of_all_shards_and_kinds(
+    tmp_path: Path, rows: list[dict[str, Any]]
+) -> None:
     assert list(read_quarantine(tmp_path / "nowhere")) == []
     pair = plain(pair_row("Why?", "So.", "chat", "g", history=TURNS))
     lay(tmp_path, "pairs", [broken(pair, "completion has a fit length", 3)])
