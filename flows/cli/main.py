@@ -296,6 +296,10 @@ def _run_guarded(action: Callable[[], object]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except SystemExit as error:
+        # rich and typer exit with 1 where the reader of the output is gone, which is no fault of ours.
+        if isinstance(error.__context__, BrokenPipeError):
+            _ignore_output()
+            return BROKEN_PIPE
         return error.code if isinstance(error.code, int) else 1
     except BrokenPipeError:
         _ignore_output()
