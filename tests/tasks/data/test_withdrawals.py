@@ -147,7 +147,7 @@ def test_ingest_withdrawn_rows_leave_every_source(root: Path) -> None:
     assert ids(root, "text") == [text_row("two", "mine").id] and ids(root, "ratings") == []
 
 
-def test_find_leaving_row_admitted_for_person_is_withdrawn_by_id(root: Path) -> None:
+def test_plan_deletion_row_released_for_person_is_withdrawn_by_id(root: Path) -> None:
     (row,) = [row for row in read_shards(root / "data" / "comparisons") if row["annotator"] == "ann"]
     corrected = {"id": row["id"], **SIGNED, "row": {**row, "annotator": "cay"}}
     (root / "configs").mkdir()
@@ -175,7 +175,7 @@ def test_ingest_source_may_lose_all_rows_and_unknown_annotator(root: Path) -> No
         ([], [], "nothing to withdraw"),
     ],
 )
-def test_find_leaving_unknown_person_or_id_is_refused(
+def test_plan_deletion_unknown_person_or_id_is_refused(
     root: Path, people: list[str], given: list[str], says: str
 ) -> None:
     with pytest.raises(UserError, match=says):
@@ -466,7 +466,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_find_leaving_damaged_rows_file_is_named_with_line(tmp_path: Path, damage: str) -> None:
+def test_plan_deletion_damaged_rows_file_is_named_with_line(tmp_path: Path, damage: str) -> None:
     write(tmp_path, {**LABEL, "annotator": "ann"}, RATED)
     make(tmp_path)
     path = next((tmp_path / "data" / "ratings").glob("*.jsonl"))
