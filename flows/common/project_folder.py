@@ -44,7 +44,7 @@ _CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 FILES = (
     MLFLOW_DATABASE, MLFLOW_FOLDER / "lock", STORES, SUMMARY, SERVERS, SECRETS / "password", DATA_LOCK,
     LAYOUT_LOCK, PAGES_LOCK, DVC_LOCK, DATABASE_CHECKS, DIGESTS, OUTPUT_DIGESTS, PREFECT_HOME / "prefect.db",
-    Path("data.dvc"), Path(".dvc/config"),
+    Path("data.dvc"), Path(".dvc/config"), Path(".git/HEAD"), Path(".git/config"), Path(".git/index"),
 )  # fmt: skip
 FOLDERS = (
     MLFLOW_FOLDER, PREFECT_HOME, SECRETS, LOGS, LABELS, KNOWN_CODE, DEVICE_LOCKS, CACHE, ARTIFACTS,
@@ -132,7 +132,8 @@ def check_records(root: Path) -> None:
     for path in (*FOLDERS, *FILES):
         try:
             mode = (root / path).stat().st_mode
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
+            # In a worktree or a submodule of git, .git is a file.
             continue
         except OSError as error:
             if error.errno in _CLOSED:

@@ -210,3 +210,16 @@ def test_command_in_removed_folder_is_refused(tmp_path: Path) -> None:
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 2 and done.stderr.startswith("error: the current folder was removed;")
+
+
+@pytest.mark.parametrize("name", ["HEAD", "config", "index"])
+def test_check_records_pipe_in_git_folder_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / ".git").mkdir()
+    os.mkfifo(tmp_path / ".git" / name)
+    with pytest.raises(UserError, match=f".git/{name} is a named pipe"):
+        check_records(tmp_path)
+
+
+def test_check_records_git_worktree_is_accepted(tmp_path: Path) -> None:
+    (tmp_path / ".git").write_text("gitdir: elsewhere")
+    check_records(tmp_path)
