@@ -20,7 +20,7 @@ from model.errors import UserError
 from model.events import Message
 from tasks.cleanup.output_gc import RUNNING, Root, list_outputs, plan_gc
 from tasks.common.file_lock import exclusive_lock
-from tasks.data.readmitted_rows import LAST, member_digests
+from tasks.data.readmitted_rows import member_digests
 from tasks.data.records import comparison_row, rating_row, read_shards, text_row
 from tasks.data.sources import DataParameters, Source
 from tasks.data.withdrawals import (
@@ -33,7 +33,7 @@ from tasks.data.withdrawals import (
     write_withdrawals,
 )
 from tasks.deletion.output_erasure import outputs_with_withdrawn
-from tasks.deletion.plan import DeletionPlan, DeletionRequest, plan_deletion, read_ids
+from tasks.deletion.plan import DeletionRequest, plan_deletion, read_ids
 from tasks.dvc.pointer_file import read_pointer
 from tasks.engine.output import StageOutput, read_manifest
 from tasks.engine.stage import Stage, StageContext
@@ -42,40 +42,28 @@ from tasks.onboarding.source_preview import dry_run
 from tasks.project.paths import DATA_LOCK
 from tasks.reproduction.data import place_data
 from tasks.validate import ValidateParameters, accepted_rows
+from tests.tasks.data.withdrawal_project import (
+    LABEL,
+    NOW,
+    OWN,
+    RATED,
+    SIGNATURE,
+    SIGNED,
+    ids,
+    make,
+    make_project,
+    withdraw,
+)
 from tests.tasks.ingest_project import write
 from tests.tasks.record_files import read_rows
 
 REPOSITORY = Path(__file__).parents[3]
-NOW = "2026-01-31T12:00:00+00:00"
-SIGNATURE = ("max", "asked for", NOW)
-SIGNED = {"by": "max", "why": "asked for", "time": NOW}
-OWN = Source("mine", "rows", files="texts/*.jsonl")
-LABEL = {"prompt": "p", "a": "x", "b": "y", "choice": "a"}
-RATED = {"prompt": "q", "completion": "z", "scores": [1.0, 2.0], "annotators": ["ann", "ben"]}
-
-
-def make(root: Path, parameters: DataParameters | None = None) -> StageOutput:
-    """Run ingestion as a pipeline run does."""
-    return ingest.run(parameters or DataParameters((OWN,)), {}, StageContext(root), lambda event: None)
-
-
-def withdraw(root: Path, people: list[str], ids: list[str]) -> DeletionPlan:
-    found = plan_deletion(root, DeletionRequest(people, dict.fromkeys(ids, ""), *SIGNATURE))
-    write_withdrawals(root, found.new)
-    return found
-
-
-def ids(root: Path, kind: str) -> list[str]:
-    return [row["id"] for row in read_shards(root / "data" / kind)]
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """Return a project with two texts, labels by ann and ben, and one rating by both."""
-    labels = [{**LABEL, "annotator": name} for name in ("ann", "ben")]
-    write(tmp_path, {"text": "one"}, {"text": "two"}, *labels)
-    write(tmp_path, RATED, {"text": "one"}, name="b")
-    make(tmp_path)
+    make_project(tmp_path)
     return tmp_path
 
 
@@ -384,76 +372,6 @@ def test_pipeline_withdrawal_changes_only_dependent_stages(smoke: Preset) -> Non
         needs = [Root(why, "split", before["split"].key), Root("x", "ingest", after["ingest"].key)]
         planned = plan_gc(entries, needs, time.time(), 3600.0, None, found)
         assert len(planned.goes) == goes
-
-
-def emptied(root: Path) -> None:
-    (root / WITHDRAWN).write_text("")
-
-
-def torn(root: Path) -> None:
-    lines = (root / WITHDRAWN).read_text().splitlines(keepends=True)
-    (root / WITHDRAWN).write_text("".join(lines[:-1]))
-
-
-def other_branch(root: Path) -> None:
-    """Restore both files of before the first withdrawal."""
-    (root / WITHDRAWN).unlink()
-    (root / "data.dvc").write_text((root / "before.dvc").read_text())
-
-
-def cloned(root: Path) -> None:
-    """Keep only data.dvc, as a clone does where nothing else was committed."""
-    (root / WITHDRAWN).unlink()
-    shutil.rmtree(root / ".dvc")
-    shutil.rmtree(root / "var")
-
-
-def another_person(root: Path) -> None:
-    """Replace one withdrawal by one of another person."""
-    text = (root / WITHDRAWN).read_text()
-    (root / WITHDRAWN).write_text(text.replace('"annotator":"ben"', '"annotator":"zoe"'))
-
-
-def of_an_older_chatmill(root: Path) -> None:
-    """Remove what older versions of chatmill did not record."""
-    cloned(root)
-    pointer = yaml.safe_load((root / "data.dvc").read_text())
-    del pointer["meta"]["withdrawn"]["members"]
-    (root / "data.dvc").write_text(yaml.safe_dump(pointer))
-
-
-@pytest.mark.parametrize(
-    "lose",
-    [emptied, torn, other_branch, cloned, another_person, of_an_older_chatmill],
-    ids=lambda one: one.__name__,
-)
-def test_ingest_fewer_withdrawals_are_refused_unless_readmitted(root: Path, lose: Any) -> None:
-    shutil.copy(root / "data.dvc", root / "before.dvc")
-    withdraw(root, ["ann", "ben"], [])
-    make(root)
-    now = (root / "data.dvc").read_text()
-    lose(root)
-    pointer = (root / "data.dvc").read_text()
-    for _ in range(2):
-        with pytest.raises(UserError, match=r"withdrawn\.jsonl lacks .*data\.readmit=true"):
-            make(root)
-        assert ids(root, "comparisons") == [] and (root / "data.dvc").read_text() == pointer
-    with dry_run(DataParameters((OWN,)), ValidateParameters(), root, lambda event: None) as found:
-        assert "withdrawn.jsonl lacks" in str(found.stop)
-    assert make(root, DataParameters((OWN,), readmit=True)).metrics["comparisons"] > 0
-    assert make(root).metrics["comparisons"] > 0
-    assert (root / "data.dvc").read_text() != now
-
-
-def test_ingest_reused_version_notes_its_withdrawals(root: Path) -> None:
-    withdraw(root, ["ann"], [])
-    make(root)
-    (root / LAST).unlink()
-    assert make(root).reused and (root / LAST).exists()
-    (root / LAST).write_text("[torn")
-    assert make(root).reused
-    more = withdraw(root, ["ben"], [])
-    assert more.new and make(root).metrics["comparisons"] == 0
 
 
 DAMAGES = {
