@@ -92,7 +92,7 @@ def _sweep_stage(folder: Path) -> Iterator[str]:
     # inspection.
     elif not (part / "manifest.json").exists() and not any((part / CHECKPOINTS).glob("*.damaged*")):
         shutil.rmtree(part)
-        yield f"{stage}: removed partial output of a killed run ({part.name})"
+        yield f"{stage}: removed partial output of an unfinished run ({part.name})"
 
 
 def _orphaned_processes(part: Path) -> list[psutil.Process]:
@@ -142,7 +142,7 @@ def _sweep_data(root: Path) -> Iterator[str]:
             return
         if part.is_file():
             part.unlink()
-            yield f"ingest: removed partial output of a killed run ({part.name})"
+            yield f"ingest: removed partial output of an unfinished run ({part.name})"
         if data_folder.is_interrupted(data):
             data_folder.finish_replacement(data)
             yield "ingest: completed a change of data/ that a killed run had begun"
@@ -150,7 +150,7 @@ def _sweep_data(root: Path) -> Iterator[str]:
         former = root / "data.part"
         if former.is_dir() and data_folder.holds_rows_alone(former):
             shutil.rmtree(former)
-            yield f"ingest: removed partial output of a killed run ({former.name})"
+            yield f"ingest: removed partial output of an unfinished run ({former.name})"
 
 
 def _sweep_cache(cache: Path) -> Iterator[str]:
@@ -171,7 +171,7 @@ def _sweep_cache(cache: Path) -> Iterator[str]:
                 except BlockingIOError:
                     continue
             path.unlink()
-            yield f"DVC's cache: removed partial output of a killed run ({path.name})"
+            yield f"DVC's cache: removed partial output of an unfinished run ({path.name})"
 
 
 def _sweep_dvc(folder: Path) -> Iterator[str]:

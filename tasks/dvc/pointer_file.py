@@ -76,7 +76,8 @@ def explain_mismatch(pointer: dict[str, Any], found: str) -> str:
         )
     return (
         f"the sources are those of data.dvc, but their rows have the hash {found} and data.dvc says "
-        f"{pointer['md5']}: the parsers changed; set data.accept_changes=true to take it as a new version"
+        f"{pointer['md5']}: the parsers changed, or data.dvc was edited; restore data.dvc, or set "
+        "data.accept_changes=true to take the rows as a new version"
     )
 
 

@@ -55,12 +55,17 @@ class StageRun:
 
 
 def find_stage(client: MlflowClient, stage: str, run: str = "") -> StageRun:
-    """Return a stage in the pipeline run whose id starts with `run`, or in the newest run.
+    """Return a stage in the pipeline run whose id starts with `run`, or in the newest run that has it.
 
     Raises:
         UserError: No run or several runs match, or the run did not reach the stage.
     """
     pipeline = _find_pipeline(client, run)
+    # The newest run may have been an ingestion.
+    if not run and stage.isidentifier():
+        having = f"tags.`chatmill.stage` = '{stage}' and tags.`mlflow.parentRunId` LIKE '%'"
+        if newest := search_runs(client, f"{having}{begun_by_now()}", most=1):
+            pipeline = client.get_run(newest[0].data.tags["mlflow.parentRunId"])
     children = search_runs(client, f"tags.`mlflow.parentRunId` = '{pipeline.info.run_id}'")
     # Reversed, so that the newest run of a stage wins.
     stages = {child.data.tags.get("chatmill.stage", ""): child for child in reversed(children)}

@@ -117,6 +117,18 @@ def test_explain_failed_stage_is_skipped_in_comparison(root):
     assert f"previous run: run {first[:12]}" in say("write")
 
 
+def test_explain_newest_run_without_stage_shows_last_that_has_it(root):
+    first = pipeline(root, "a")
+    time.sleep(0.005)
+    tracker = Tracker(f"sqlite:///{root / 'var' / 'mlflow.db'}", "here", root / "var" / "mlflow")
+    with tracker.open_run("ingest", {}, {"prefect.flow_run_id": "flow", "git.commit": "abc"}, "note"):
+        pass
+    other = tracker.run
+    assert first[:12] in say("write") and other[:12] not in say("write")
+    with pytest.raises(UserError, match=rf"run {other[:12]} .* has no stage write: it has no stage"):
+        say("write", other)
+
+
 def test_explain_unknown_stage_or_run_is_refused_with_one_sentence(root):
     pipeline(root, "a")
     with pytest.raises(UserError, match=r"has no stage sift: it has write"):

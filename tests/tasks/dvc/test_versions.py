@@ -204,7 +204,7 @@ def test_explain_mismatch_former_layout_says_what_to_do(root: Path, tmp_path: Pa
     assert not versions.pull_data(root, str(tmp_path / "remote"))
     assert (root / "data" / "text" / "00000.jsonl").exists()
     versions.add_version(root, "", meta("c92c29", text=3))
-    assert "parsers changed" in explain_mismatch(read_pointer(root), "x")
+    assert "the parsers changed, or data.dvc was edited" in explain_mismatch(read_pointer(root), "x")
 
 
 def test_parse_pointer_of_this_project_is_read() -> None:
