@@ -39,9 +39,10 @@ from model.errors import UserError
 from model.evaluation.evaluate_config import REWARD_MODEL, EvaluateParameters
 from model.nn.transformer import ModelConfig, Shape
 from model.parameter_bounds import check_bounds
-from model.training.distributed import DEVICES, check_memory, check_processes, find_device, too_few_units
+from model.training.devices import DEVICES, check_memory, check_processes, count_processes, find_device
 from model.training.ppo_config import PPOConfig
 from model.training.pretrain import PretrainParameters
+from model.training.process_group import too_few_units
 from model.training.reward import RewardParameters
 from model.training.sft import SFTParameters
 from tasks.common import url_secrets
@@ -79,8 +80,9 @@ class Preset(BaseModel):
     device: str = "auto"
     """`cpu`, `cuda`, or `auto`: CUDA if torch finds it, else the CPU."""
 
-    num_processes: int = Field(default=1, ge=1, le=MOST_PROCESSES)
-    """Number of training processes, one per device, from 1 to 4,096. Not part of any cache key."""
+    num_processes: int = Field(default=0, ge=0, le=MOST_PROCESSES)
+    """Number of training processes, at most 4,096: one per GPU, or on a CPU at most `gradient_parts`. 0: one
+    GPU, or one process per core of the CPU. Not part of any cache key."""
 
     base_model: str = ""
     """Model folder in Llama layout, relative to the project's folder. SFT starts from it instead of from
@@ -172,6 +174,11 @@ class Preset(BaseModel):
             if count < self.num_processes:
                 raise ValueError(too_few_units(name, count, self.num_processes))
         return self
+
+    def training_processes(self, device: str) -> int:
+        """Return the number of processes of a training on a device of this host."""
+        sections = (self.pretrain, self.sft, self.reward, self.rlhf)
+        return count_processes(device, self.num_processes, max(one.gradient_parts for one in sections))
 
     def find_device(self) -> str:
         """Return the kind of device that this host trains on.

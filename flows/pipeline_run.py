@@ -35,7 +35,7 @@ from flows.orchestration.slow_stage_alert import alert_when_slow
 from flows.servers.environment import prepare_environment, thread_count
 from model.atomic_file import replace_text
 from model.events import Event, MarkdownTable
-from model.training.distributed import describe_processor
+from model.training.devices import describe_processor
 from tasks.common.git_checkout import UNKNOWN, code_state
 from tasks.common.stage_status import status_of
 from tasks.data.new_labels import known_labels
@@ -96,7 +96,12 @@ class PipelineRun:
             open_remote_cache(preset, self.settings.root),
         )
         self.context = StageContext(
-            self.settings.root, preset.seed, device, preset.num_processes, self.parallel_map, self.store
+            self.settings.root,
+            preset.seed,
+            device,
+            preset.training_processes(device),
+            self.parallel_map,
+            self.store,
         )
         self.display = ProgressDisplay(preset.name, device, get_run_logger().info)
         snapshot = current_snapshot()
@@ -120,7 +125,7 @@ class PipelineRun:
             **self.code.tags(),
             "lock.digest": lock_digest(),
             "device": self.context.device,
-            "threads": thread_count(self.preset.num_processes),
+            "threads": thread_count(self.context.processes),
             "processor": describe_processor(),
             "python": platform.python_version(),
         }

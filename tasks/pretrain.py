@@ -12,8 +12,8 @@ from model.data.tokenizer import Tokenizer
 from model.events import EventCallback
 from model.nn.transformer import ModelConfig, Shape
 from model.training import pretrain as training
-from model.training.distributed import ProcessGroup
 from model.training.pretrain import PretrainParameters
+from model.training.process_group import ProcessGroup
 from tasks.data.base_model import base_folder
 from tasks.engine.cache_key import folder_digest
 from tasks.engine.declaration import Tolerance, named_metrics

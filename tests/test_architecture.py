@@ -72,7 +72,8 @@ def test_environment_is_read_only_in_flows() -> None:
         for name in (
             "model/training/launcher.py",
             "model/processes.py",
-            "model/training/distributed.py",
+            "model/training/devices.py",
+            "model/training/process_group.py",
             "tasks/data/package_archive.py",
         )
     }

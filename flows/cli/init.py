@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from tasks.validation.summary import Findings
 
 TRIED_SECONDS = 2.5  # of training steps for each shape that is tried; rarely more than three are
-FASTER = 1.5  # times as fast as on all threads is one thread, where that is said
 _NAMED = 5  # files that a message names
 CHECKED = 64 << 20  # bytes of sources that are checked whole; a dry run checks more
 
@@ -62,7 +61,7 @@ def propose_preset(
         raise UserError(f"configs/{path.name} exists; choose another --name, or overwrite it with --force")
 
     from flows.orchestration.progress import terminal_text
-    from model.training.distributed import find_device
+    from model.training.devices import find_device
     from tasks.onboarding import model_sizing, preset_writer, size_notes
 
     console = Console(highlight=False)
@@ -274,25 +273,12 @@ def _measure_machine(device: str, console: Console) -> Machine:
     # Under another name: `Machine` above is for type checkers only.
     from tasks.onboarding.model_sizing import Machine as Tried
 
-    advised = False
-
     def measured(shape: ModelConfig, batch: int) -> float:
-        nonlocal advised
         found = throughput.measure_pace(shape, batch, device, TRIED_SECONDS).tokens_per_second
         console.print(
             f"[dim]  {shape.num_layers} layers of width {shape.hidden_size}: {found:,.0f} tokens/s[/dim]",
             soft_wrap=True,
         )
-        if (
-            not advised
-            and (alone := throughput.on_one_thread(shape, batch, device, TRIED_SECONDS / 2)) > FASTER * found
-        ):
-            console.print(
-                f"[yellow]  one thread takes {alone:,.0f} tokens/s, as other programs hold the cores: "
-                "OMP_NUM_THREADS=1 makes init and the run faster[/yellow]",
-                soft_wrap=True,
-            )
-        advised = True
         return found
 
     return Tried(device, throughput.device_memory(device), measured)

@@ -24,7 +24,7 @@ from flows.orchestration.stage_request import InputReference, StageRequest
 from flows.servers.environment import prepare_environment
 from model.errors import UserError
 from model.events import Event, MarkdownTable, Message, Step, to_json
-from model.training.distributed import check_processes, describe_device, find_device
+from model.training.devices import check_processes, describe_device, find_device
 from tasks.common.stage_status import status_of
 from tasks.engine.cache_key import code_digest, lock_digest
 from tasks.engine.catalog import load_stages
@@ -55,7 +55,7 @@ def make_stage(root: Path, request: StageRequest) -> None:
             store = open_remote_cache(preset, root)
             device = find_device(preset.device)
             check_processes(device, preset.num_processes)
-            context = StageContext(root, preset.seed, device, preset.num_processes, store=store)
+            context = StageContext(root, preset.seed, device, preset.training_processes(device), store=store)
             found = {
                 name: _fetch_input(name, reference, context, telling)
                 for name, reference in request.inputs.items()

@@ -20,7 +20,7 @@ from model.errors import UserError
 from model.evaluation.confidence_intervals import mean_figures
 from model.inference.prompting import Chat
 from model.inference.scoring import Answer, Generator
-from model.training.distributed import compute_dtype
+from model.training.devices import compute_dtype
 from model.training.reward import RewardModel
 
 TOKENIZER = "tokenizer.json"

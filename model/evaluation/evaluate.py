@@ -38,8 +38,9 @@ from model.events import EventCallback, Message, Step, Usage
 from model.inference.prompting import Chat, FewShot, Plain
 from model.inference.scoring import Answer, Generator, best_f1, completion_logprobs, exact_match
 from model.nn.transformer import Transformer
-from model.training.distributed import ProcessGroup, compute_dtype
+from model.training.devices import compute_dtype
 from model.training.pretrain import bits_per_byte, token_lengths
+from model.training.process_group import ProcessGroup
 from model.training.reward import RewardModel, load_reward
 
 ASSISTANTS: tuple[str, ...] = ("sft", "aligned", "champion")

@@ -12,8 +12,9 @@ from model.data.hf_checkpoint import load_model
 from model.evaluation.evaluate import HeldOutText
 from model.inference.prompting import Chat
 from model.inference.scoring import Generator
-from model.training.distributed import ProcessGroup, compute_dtype
+from model.training.devices import compute_dtype
 from model.training.pretrain import bits_per_byte
+from model.training.process_group import ProcessGroup
 
 
 @torch.no_grad()

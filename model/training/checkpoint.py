@@ -13,7 +13,7 @@ import torch
 
 from model.atomic_file import atomic_path
 from model.errors import UserError
-from model.training.distributed import ProcessGroup
+from model.training.process_group import ProcessGroup
 
 # Two, so that a damaged one leaves another to resume from.
 _KEPT = 2

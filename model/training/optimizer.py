@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from model.training.distributed import ProcessGroup
+from model.training.gradient_sum import GradientSum
+from model.training.process_group import ProcessGroup
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,8 @@ class MixedPrecisionOptimizer:
         self.module.to(dtype)
         self.weights = list(self.module.parameters())
         self.copies = not shared
+        self.gradient_sum = GradientSum(world)
+        self._learning: list[Tensor] = []
         matrices = [
             master
             for name, master in zip(self.names, self.masters, strict=True)
@@ -172,8 +175,18 @@ class MixedPrecisionOptimizer:
                 master.grad.add_(weight.grad)
             weight.grad = None
 
+    def finish_part(self) -> None:
+        """Add the gradients since the last call to the sum over the parts of the batch."""
+        # A weight without a gradient is left out: Adam ignores it, and would decay it for a gradient of 0.
+        self._learning = [master for master in self.masters if master.grad is not None]
+        self.gradient_sum.add_part([master.grad for master in self._learning if master.grad is not None])
+        for master in self._learning:
+            master.grad = None
+
     def step(self, scale: float) -> float:
-        """Sum the gradients over the processes, clip them, update the masters and write them back.
+        """Sum the gradients over the parts, clip them, update the masters and write them back.
+
+        Gradients since the last `finish_part` are a part too.
 
         Args:
             scale: The factor on the learning rates.
@@ -184,9 +197,11 @@ class MixedPrecisionOptimizer:
         Raises:
             FloatingPointError: The norm is not finite. Nothing has changed then.
         """
-        gradients = [master.grad for master in self.masters if master.grad is not None]
+        if any(master.grad is not None for master in self.masters):
+            self.finish_part()
         # Before clipping: the norm must be that of the whole batch.
-        self.world.all_reduce(gradients)
+        for master, gradient in zip(self._learning, self.gradient_sum.total(), strict=True):
+            master.grad = gradient
         norm = torch.nn.utils.clip_grad_norm_(self.masters, self.parameters.max_grad_norm).item()
         if norm != norm or norm in (float("inf"), float("-inf")):
             self.zero_grad()
@@ -202,6 +217,7 @@ class MixedPrecisionOptimizer:
 
     def zero_grad(self) -> None:
         """Clear every gradient."""
+        self.gradient_sum.clear()
         for tensor in (*self.masters, *self.weights):
             tensor.grad = None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,32 +17,29 @@ import torch
 from torch import Tensor
 
 from model.data.chat_template import read_prompts
-from model.data.dataloader import Example, batch_order, each_row, pad_rows, seeded_rng
+from model.data.dataloader import Example, batch_order, each_row, seeded_rng
 from model.data.hf_checkpoint import load_model
 from model.data.tokenizer import Tokenizer
 from model.errors import UserError
 from model.events import EventCallback, Message
-from model.inference.generate import generate_tokens
 from model.nn.losses import (
     gae,
     policy_loss,
     token_entropy,
-    token_logprobs,
     value_loss,
     whiten_values,
 )
 from model.nn.transformer import Transformer
-from model.training.distributed import ProcessGroup, compute_dtype, micro_batches
+from model.training.devices import compute_dtype
 from model.training.export import export_model
 from model.training.kl_controller import BestStep, StepBrake, describe_increase, estimate_kl
 from model.training.optimizer import MixedPrecisionOptimizer
 from model.training.ppo_config import PPOConfig
+from model.training.process_group import ProcessGroup, micro_batches
 from model.training.reward import load_reward
 from model.training.right_answers import mean_completion_loss, read_right_answers
-from model.training.rollouts import ActorCritic, Rollouts, completion_positions, gather_positions
+from model.training.rollouts import ActorCritic, RolloutCollector, Rollouts, ScoreFunction
 from model.training.trainer import Trainer, TrainingTask
-
-ScoreFunction = Callable[[Sequence[Sequence[int]]], Tensor]
 
 MOST_TRIES = 6  # of one step, each at half the rate of the one before
 # Mean distance of the first minibatch's ratios from 1: by float32 rounding, by bfloat16 rounding, by a bug.
@@ -70,7 +67,6 @@ class PPOTrainer(TrainingTask):
         self.parameters = parameters
         self.on_event = on_event
         self.tokenizer = tokenizer
-        self.score = score
         self.prompts = prompts
         self.held_out = held_out
         self.right_answers = right_answers
@@ -79,8 +75,16 @@ class PPOTrainer(TrainingTask):
         dtype = compute_dtype(world.device)
         self.policy = ActorCritic(policy)
         self.learner = MixedPrecisionOptimizer(self.policy, parameters.optimizer, dtype, world)
-        self.reference = reference.to(world.device, dtype)
-        self.width = max(len(prompt) for prompt in [*prompts, *held_out]) + parameters.max_new_tokens
+        width = max(len(prompt) for prompt in [*prompts, *held_out]) + parameters.max_new_tokens
+        self.collector = RolloutCollector(
+            parameters,
+            self.policy,
+            reference.to(world.device, dtype),
+            score,
+            tokenizer.end,
+            width,
+            world.device,
+        )
         self.kl_coefficient = parameters.init_kl_coef
         self.reference_length = 0.0
         self.seen = [0.0, 0.0]
@@ -92,41 +96,17 @@ class PPOTrainer(TrainingTask):
     @torch.no_grad()
     def roll_out(self, prompts: list[list[int]], path: tuple[int, ...]) -> Rollouts:
         """Answer and score the prompts, with the random numbers of `path` for any number of processes."""
-        settings, end = self.parameters, self.tokenizer.end
         count = len(prompts)
         # For all rows, then cut: a row's numbers do not depend on the number of processes.
-        uniforms = seeded_rng(self.seed, *path).random((count, settings.max_new_tokens))
-        share = self.world.shard_rows(count)
-        mine = prompts[share]
-        answers = generate_tokens(
-            self.policy.body, mine, settings.max_new_tokens, end,
-            temperature=settings.temperature, uniforms=torch.from_numpy(uniforms[share]),
-        )  # fmt: skip
-        lengths = answers.lengths.tolist()
-        rows = [
-            [*prompt, *row[:length]]
-            for prompt, row, length in zip(mine, answers.tokens.tolist(), lengths, strict=True)
+        uniforms = seeded_rng(self.seed, *path).random((count, self.parameters.max_new_tokens))
+        own = self.world.shard_parts(count)
+        # A process without a part answers one prompt too, for the shapes of the results.
+        parts = [
+            self.collector.answer_prompts(prompts[part], torch.from_numpy(uniforms[part]))
+            for part in own or [slice(0, 1)]
         ]
-        tokens = pad_rows(rows, end, self.width)[0].to(self.world.device)
-        completions = answers.tokens.to(self.world.device)
-        prompt_lengths = torch.tensor([len(prompt) for prompt in mine], device=self.world.device)
-        positions = completion_positions(prompt_lengths, settings.max_new_tokens, self.width)
-        steps = torch.arange(settings.max_new_tokens, device=self.world.device)
-        mask = (steps < answers.lengths.to(self.world.device).unsqueeze(1)).float()
-        logprobs, reference, values = (torch.zeros_like(mask) for _ in range(3))
-        # Computed again by a training pass: the sampler's cached pass rounds differently.
-        for part in micro_batches(slice(0, len(mine)), settings.micro_batch_size or settings.batch_size):
-            logits, values[part] = self.policy(tokens[part], positions[part])
-            logprobs[part] = self._token_logprobs(logits, completions[part])
-            hidden = gather_positions(self.reference(tokens[part]), positions[part])
-            reference[part] = self._token_logprobs(self.reference.compute_logits(hidden), completions[part])
-        scores = self.score(rows).to(self.world.device)
-        ended = answers.ended.float().to(self.world.device)
-        parts = (tokens, positions, completions, mask, logprobs, reference, values, scores, ended)
-        return Rollouts(*(self.world.gather_rows(part, count) for part in parts))
-
-    def _token_logprobs(self, logits: Tensor, tokens: Tensor) -> Tensor:
-        return token_logprobs(logits.float() / self.parameters.temperature, tokens)
+        fields = (torch.cat(one)[: None if own else 0] for one in zip(*parts, strict=True))
+        return Rollouts(*(self.world.gather_rows(field, count) for field in fields))
 
     def token_rewards(self, rollouts: Rollouts) -> Tensor:
         """Return the reward of each token, [B, N]: the score at the end less the price of divergence."""
@@ -204,23 +184,27 @@ class PPOTrainer(TrainingTask):
     ) -> dict[str, float]:
         settings = self.parameters
         total = rollouts.mask[rows].sum()
-        sums = torch.zeros(5, device=self.world.device)
-        for part in micro_batches(self.world.shard_rows(len(rows)), settings.micro_batch_size):
-            mine = rows[part]
-            mask = rollouts.mask[mine]
-            logits, predicted = self.policy(rollouts.tokens[mine], rollouts.positions[mine])
-            logprobs = self._token_logprobs(logits, rollouts.completions[mine])
-            gain, clipped = policy_loss(
-                logprobs, rollouts.logprobs[mine], advantages[mine], mask, settings.clip_range
-            )
-            error = value_loss(predicted, values[mine], returns[mine], mask, settings.value_clip_range)
-            ((gain + settings.vf_coef * error) / total).backward()
-            self.learner.accumulate_grads()
-            with torch.no_grad():
-                spread = (token_entropy(logits) * mask).sum()
-                off = (((logprobs - rollouts.logprobs[mine]).exp() - 1).abs() * mask).sum()
-                sums += torch.stack([gain, error, clipped, spread, off]).detach()
-        self.world.all_reduce([sums])
+        part_sums = []
+        for share in self.world.shard_parts(len(rows)):
+            sums = torch.zeros(5, device=self.world.device)
+            for part in micro_batches(share, settings.micro_batch_size):
+                mine = rows[part]
+                mask = rollouts.mask[mine]
+                logits, predicted = self.policy(rollouts.tokens[mine], rollouts.positions[mine])
+                logprobs = self.collector.answer_logprobs(logits, rollouts.completions[mine])
+                gain, clipped = policy_loss(
+                    logprobs, rollouts.logprobs[mine], advantages[mine], mask, settings.clip_range
+                )
+                error = value_loss(predicted, values[mine], returns[mine], mask, settings.value_clip_range)
+                ((gain + settings.vf_coef * error) / total).backward()
+                self.learner.accumulate_grads()
+                with torch.no_grad():
+                    spread = (token_entropy(logits) * mask).sum()
+                    off = (((logprobs - rollouts.logprobs[mine]).exp() - 1).abs() * mask).sum()
+                    sums += torch.stack([gain, error, clipped, spread, off]).detach()
+            self.learner.finish_part()
+            part_sums.append(sums)
+        sums = self.world.sum_parts(part_sums, len(rows))
         names = ("policy_loss", "value_loss", "clipped_share", "entropy", "ratio_off")
         return dict(zip(names, (sums / total).tolist(), strict=True))
 
@@ -268,12 +252,13 @@ class PPOTrainer(TrainingTask):
     def _logprobs_now(self, rollouts: Rollouts) -> Tensor:
         """Return the log-probabilities of the answers under the present policy, [B, N]."""
         count = len(rollouts.tokens)
-        share = self.world.shard_rows(count)
         found = torch.zeros_like(rollouts.logprobs)
-        for part in micro_batches(share, self.parameters.micro_batch_size or self.parameters.batch_size):
-            logits, _ = self.policy(rollouts.tokens[part], rollouts.positions[part])
-            found[part] = self._token_logprobs(logits, rollouts.completions[part])
-        return self.world.gather_rows(found[share], count)
+        size = self.parameters.micro_batch_size or self.parameters.batch_size
+        for share in self.world.shard_parts(count):
+            for part in micro_batches(share, size):
+                logits, _ = self.policy(rollouts.tokens[part], rollouts.positions[part])
+                found[part] = self.collector.answer_logprobs(logits, rollouts.completions[part])
+        return self.world.gather_rows(found[self.world.shard_rows(count)], count)
 
     def _report_message(self, text: str) -> None:
         self.on_event(Message(text))
@@ -391,9 +376,9 @@ def train_ppo(
     `reward` and `prompts` are folders of the stages reward and split. A checkpoint in `folder` is resumed.
     Raise UserError for too few or too long prompts, or a reward model with another tokenizer.
     """
-    world = ProcessGroup.join_group(device)
-    out = Path(folder)
     settings = PPOConfig.read(parameters)
+    world = ProcessGroup.join_group(device, settings.batch_parts)
+    out = Path(folder)
     out.mkdir(parents=True, exist_ok=True)
     assistant, tokenizer = load_model(Path(policy))
     context = assistant.architecture.context_length
@@ -415,8 +400,7 @@ def train_ppo(
     world.check_units(
         settings.batch_size // settings.num_mini_batches, "rlhf.batch_size / rlhf.num_mini_batches"
     )
-    if held_out := held_out[: settings.num_eval_prompts]:
-        world.check_units(len(held_out), "the number of held-out prompts")
+    held_out = held_out[: settings.num_eval_prompts]
     reward_model = load_reward(Path(reward), world.device, compute_dtype(world.device))
     if reward_model.tokenizer.vocab_size != tokenizer.vocab_size:
         raise UserError(f"{reward} was trained with another tokenizer than {policy}; retrain it")

@@ -150,6 +150,10 @@ class PPOConfig(LoopParameters):
         except (TypeError, ValueError) as error:
             raise UserError(str(error)) from error
 
+    @property
+    def batch_parts(self) -> int:
+        return min(self.gradient_parts, self.batch_size // self.num_mini_batches)
+
     def with_derived_values(self, width: int, prompts: int) -> PPOConfig:
         """Return the parameters with every 0 that means a derived value replaced.
 

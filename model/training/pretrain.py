@@ -22,9 +22,10 @@ from model.inference.generate import generate_tokens
 from model.nn.losses import next_token_loss
 from model.nn.transformer import ModelConfig, Transformer
 from model.parameter_bounds import MOST_TOKENS, check_bounds
-from model.training.distributed import ProcessGroup, compute_dtype, micro_batches
+from model.training.devices import compute_dtype
 from model.training.export import export_model
 from model.training.optimizer import MixedPrecisionOptimizer
+from model.training.process_group import ProcessGroup
 from model.training.supervised import supervised_update
 from model.training.trainer import LoopParameters, Trainer, TrainingTask
 
@@ -164,13 +165,14 @@ def bits_per_byte(
     if tokens:
         windows = max(1, min(windows, tokens // context))
     starts = np.arange(windows) * context
-    # In float64: a corpus has millions of summands.
-    nats = torch.zeros((), dtype=torch.float64)
-    for part in micro_batches(world.shard_rows(windows), rows):
+
+    def chunk_nats(part: slice) -> Tensor:
         inputs, targets = (half.to(world.device) for half in file.read_windows(starts[part], context))
-        nats += next_token_loss(model.compute_logits(model(inputs)).flatten(0, 1), targets.flatten()).item()
-    total = nats.to(torch.float32 if world.device != "cpu" else torch.float64).to(world.device)
-    world.all_reduce([total])
+        nats = next_token_loss(model.compute_logits(model(inputs)).flatten(0, 1), targets.flatten())
+        # In float64: a corpus has millions of summands.
+        return nats.double()
+
+    total = world.sum_chunks(windows, rows, chunk_nats)
     return total.item() / (math.log(2) * max(1, file.text_bytes(starts, context)))
 
 
@@ -208,9 +210,9 @@ def train_base(
     Raises:
         UserError: The text is smaller than a batch.
     """
-    world = ProcessGroup.join_group(device)
-    out = Path(folder)
     settings = PretrainParameters.read(parameters)
+    world = ProcessGroup.join_group(device, settings.batch_parts)
+    out = Path(folder)
     shape = ModelConfig(**architecture)
     out.mkdir(parents=True, exist_ok=True)
     recipe = PretrainTrainer(settings, shape, Path(tokenizer), out, seed, world)

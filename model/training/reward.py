@@ -24,14 +24,15 @@ from model.inference.generate import generate_tokens
 from model.nn.losses import bradley_terry_loss
 from model.nn.transformer import Transformer
 from model.parameter_bounds import MOST_SAMPLES, check_bounds
-from model.training.distributed import ProcessGroup, compute_dtype
+from model.training.devices import compute_dtype
 from model.training.export import export_model
 from model.training.optimizer import MixedPrecisionOptimizer
+from model.training.process_group import ProcessGroup
 from model.training.supervised import supervised_update
 from model.training.trainer import LoopParameters, Trainer, TrainingTask
 
 # Rows of similar length in one pass: fewer leave a CPU idle, more need more padding.
-_TOGETHER = 16
+PASS_ROWS = 16
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class RewardModel(nn.Module):
         last = hidden[torch.arange(len(tokens), device=tokens.device), lengths - 1]
         return self.head(last).squeeze(-1).float()
 
-    def raw_scores(self, rows: Sequence[Sequence[int]], size: int = _TOGETHER) -> Tensor:
+    def raw_scores(self, rows: Sequence[Sequence[int]], size: int = PASS_ROWS) -> Tensor:
         """Return the raw scores of token rows, [B]; rows of similar length share a pass."""
         device = self.head.weight.device
         by_length = sorted(range(len(rows)), key=lambda i: (len(rows[i]), i))
@@ -234,8 +235,11 @@ class RewardTrainer(TrainingTask):
     def pair_accuracy(self) -> tuple[dict[str, float], float]:
         """Return the accuracy on held-out pairs by "aspect/source", and their mean loss."""
         rows = self.valid.rows
-        scores = self.model.raw_scores(rows[self.world.shard_rows(len(rows))])
-        return self.valid.pair_accuracy(self.world.gather_rows(scores, len(rows)).cpu())
+        by_length = sorted(range(len(rows)), key=lambda i: (len(rows[i]), i))
+        scores = self.world.map_chunks(
+            len(rows), PASS_ROWS, lambda part: self.model.raw_scores([rows[i] for i in by_length[part]])
+        ).cpu()
+        return self.valid.pair_accuracy(scores[torch.tensor(by_length).argsort()])
 
     def evaluate_model(self) -> dict[str, float]:
         if not self.valid.rows:
@@ -301,9 +305,9 @@ def train_reward(
     Raises:
         UserError: The labels are fewer than a batch, or all of one class.
     """
-    world = ProcessGroup.join_group(device)
-    out = Path(folder)
     settings = RewardParameters.read(parameters)
+    world = ProcessGroup.join_group(device, settings.batch_parts)
+    out = Path(folder)
     out.mkdir(parents=True, exist_ok=True)
     recipe = RewardTrainer(settings, Path(base), Path(labels), seed, world, on_event)
     figures = Trainer(recipe, settings, out, seed, on_event).run_training()

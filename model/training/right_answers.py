@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 
 import torch
+from torch import Tensor
 
 from model.data.chat_template import Row
 from model.data.dataloader import Example
@@ -14,10 +15,12 @@ from model.data.tokenizer import Tokenizer
 from model.inference.prompting import Chat
 from model.inference.scoring import completion_logprobs
 from model.nn.transformer import Transformer
-from model.training.distributed import ProcessGroup
+from model.training.process_group import ProcessGroup
 
 # Enough for a bound on the loss; every evaluation of RLHF reads all of them.
 MOST_ANSWERS = 256
+# Rows of one pass.
+_CHUNK = 32
 
 
 def read_right_answers(rows: Iterable[Row], tokenizer: Tokenizer, context: int) -> list[Example]:
@@ -34,11 +37,15 @@ def mean_completion_loss(
     """Return the mean loss of the completions, in nats a token; NaN if there are none."""
     if not examples:
         return math.nan
-    # Sums and counts are reduced, not means: shares may have different numbers of tokens.
-    mine = examples[world.shard_rows(len(examples))]
-    sums = torch.tensor(
-        [-sum(completion_logprobs(model, mine, padding)), sum(len(each.completion) for each in mine)],
-        dtype=torch.float64, device=world.device,
-    )  # fmt: skip
-    world.all_reduce([sums])
+
+    def chunk_sums(part: slice) -> Tensor:
+        mine = by_length[part]
+        nats = -sum(completion_logprobs(model, mine, padding))
+        # Sums and counts are added, not means: chunks have different numbers of tokens.
+        tokens = sum(len(each.completion) for each in mine)
+        return torch.tensor([nats, tokens], dtype=torch.float64, device=world.device)
+
+    # In order of length, so that little of a chunk is padding.
+    by_length = sorted(examples, key=lambda each: len(each.tokens))
+    sums = world.sum_chunks(len(by_length), _CHUNK, chunk_sums)
     return (sums[0] / sums[1]).item()

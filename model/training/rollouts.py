@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from model.data.dataloader import pad_rows
+from model.inference.generate import generate_tokens
+from model.nn.losses import token_logprobs
 from model.nn.transformer import Transformer
+from model.training.ppo_config import PPOConfig
+from model.training.process_group import micro_batches
+
+ScoreFunction = Callable[[Sequence[Sequence[int]]], Tensor]
 
 
 class ActorCritic(nn.Module):
@@ -70,3 +78,68 @@ class Rollouts:
             "ends_by_itself": self.ended.mean().item(),
             "distinct": len(rows) / len(lengths),
         }
+
+
+class RolloutCollector:
+    """A policy that answers prompts, with the models that score its answers."""
+
+    def __init__(
+        self,
+        parameters: PPOConfig,
+        policy: ActorCritic,
+        reference: Transformer,
+        score: ScoreFunction,
+        end: int,
+        width: int,
+        device: str,
+    ) -> None:
+        """Args:
+        parameters: The sampling settings and the rows of one pass.
+        policy: The policy with its value head.
+        reference: The assistant that the policy started as.
+        score: Returns the reward of each row of prompt and answer.
+        end: The end token.
+        width: T, the longest prompt with its answer, in tokens.
+        device: The device of the models.
+        """
+        self.parameters, self.policy, self.reference, self.score = parameters, policy, reference, score
+        self.end, self.width, self.device = end, width, device
+
+    @torch.no_grad()
+    def answer_prompts(self, prompts: list[list[int]], uniforms: Tensor) -> tuple[Tensor, ...]:
+        """Answer and score the prompts; return the fields of Rollouts in order.
+
+        Args:
+            prompts: B rows of tokens.
+            uniforms: [B, N], the random numbers that decide each draw.
+        """
+        settings, end, device = self.parameters, self.end, self.device
+        answers = generate_tokens(
+            self.policy.body, prompts, settings.max_new_tokens, end,
+            temperature=settings.temperature, uniforms=uniforms,
+        )  # fmt: skip
+        lengths = answers.lengths.tolist()
+        rows = [
+            [*prompt, *row[:length]]
+            for prompt, row, length in zip(prompts, answers.tokens.tolist(), lengths, strict=True)
+        ]
+        tokens = pad_rows(rows, end, self.width)[0].to(device)
+        completions = answers.tokens.to(device)
+        prompt_lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
+        positions = completion_positions(prompt_lengths, settings.max_new_tokens, self.width)
+        steps = torch.arange(settings.max_new_tokens, device=device)
+        mask = (steps < answers.lengths.to(device).unsqueeze(1)).float()
+        logprobs, reference, values = (torch.zeros_like(mask) for _ in range(3))
+        # Computed again by a training pass: the sampler's cached pass rounds differently.
+        for part in micro_batches(slice(0, len(rows)), settings.micro_batch_size or settings.batch_size):
+            logits, values[part] = self.policy(tokens[part], positions[part])
+            logprobs[part] = self.answer_logprobs(logits, completions[part])
+            hidden = gather_positions(self.reference(tokens[part]), positions[part])
+            reference[part] = self.answer_logprobs(self.reference.compute_logits(hidden), completions[part])
+        scores = self.score(rows).to(device)
+        ended = answers.ended.float().to(device)
+        return tokens, positions, completions, mask, logprobs, reference, values, scores, ended
+
+    def answer_logprobs(self, logits: Tensor, tokens: Tensor) -> Tensor:
+        """Return the log-probability of each token at the sampling temperature: [..., V], [...] -> [...]."""
+        return token_logprobs(logits.float() / self.parameters.temperature, tokens)

@@ -17,9 +17,10 @@ from model.errors import UserError
 from model.events import EventCallback
 from model.nn.losses import next_token_loss
 from model.nn.transformer import Transformer
-from model.training.distributed import ProcessGroup, compute_dtype, micro_batches
+from model.training.devices import compute_dtype
 from model.training.export import export_model
 from model.training.optimizer import MixedPrecisionOptimizer
+from model.training.process_group import ProcessGroup
 from model.training.supervised import supervised_update
 from model.training.trainer import LoopParameters, Trainer, TrainingTask
 
@@ -117,14 +118,15 @@ class SFTTrainer(TrainingTask):
         rows = self.valid_packing.rows
         if not rows:
             return {}
-        share = self.world.shard_rows(len(rows))
-        sums = torch.zeros(2, device=self.world.device)
-        for part in micro_batches(share, self.parameters.micro_batch_size or self.parameters.batch_size):
+
+        def chunk_sums(part: slice) -> Tensor:
             batch = self._packed_batch(rows[part], self.valid)
             loss = self.loss(batch.tokens, batch.targets, batch.documents)
             # Summed by tokens: packed rows hold different numbers of targets.
-            sums += torch.tensor([loss.item(), batch.num_targets], device=self.world.device)
-        self.world.all_reduce([sums])
+            return torch.stack([loss.double(), torch.full_like(loss, batch.num_targets).double()])
+
+        size = self.parameters.micro_batch_size or self.parameters.batch_size
+        sums = self.world.sum_chunks(len(rows), size, chunk_sums)
         return {"valid_loss": (sums[0] / sums[1]).item()}
 
 
@@ -151,9 +153,9 @@ def train_sft(
     Raises:
         UserError: The pairs fill less than a batch.
     """
-    world = ProcessGroup.join_group(device)
-    out = Path(folder)
     settings = SFTParameters.read(parameters)
+    world = ProcessGroup.join_group(device, settings.batch_parts)
+    out = Path(folder)
     out.mkdir(parents=True, exist_ok=True)
     recipe = SFTTrainer(settings, Path(base), Path(pairs), seed, world, on_event)
     figures = Trainer(recipe, settings, out, seed, on_event).run_training()

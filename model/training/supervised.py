@@ -1,4 +1,4 @@
-"""One optimizer step of supervised training, in micro-batches over all processes."""
+"""One optimizer step of supervised training, in parts and micro-batches over all processes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from model.training.distributed import micro_batches
 from model.training.optimizer import MixedPrecisionOptimizer
+from model.training.process_group import micro_batches
 from model.training.trainer import LoopParameters
 
 
@@ -38,15 +38,19 @@ def supervised_update(
     Raises:
         FloatingPointError: The loss or the gradient is not finite.
     """
-    total = torch.zeros((), device=learner.world.device)
-    for part in micro_batches(learner.world.shard_rows(units), parameters.micro_batch_size):
-        loss = loss_of(part) / weight
-        loss.backward()
-        learner.accumulate_grads()
-        total += loss.detach()
-    learner.world.all_reduce([total])
+    world = learner.world
+    totals = []
+    for part in world.shard_parts(units):
+        total = torch.zeros((), device=world.device)
+        for rows in micro_batches(part, parameters.micro_batch_size):
+            loss = loss_of(rows) / weight
+            loss.backward()
+            learner.accumulate_grads()
+            total += loss.detach()
+        learner.finish_part()
+        totals.append(total)
     # Reduced first, so that all processes see the same value and skip the same batch.
-    value = total.item()
+    value = world.sum_parts(totals, units).item()
     if not math.isfinite(value):
         learner.zero_grad()
         raise FloatingPointError("the loss")

@@ -11,8 +11,9 @@ import torch
 from model.data.dataloader import seeded_rng
 from model.nn.losses import next_token_loss
 from model.nn.transformer import ModelConfig, Transformer
-from model.training.distributed import ProcessGroup, compute_dtype
+from model.training.devices import compute_dtype, count_processes
 from model.training.optimizer import MixedPrecisionOptimizer, OptimizerParameters
+from model.training.process_group import ProcessGroup
 from model.training.supervised import supervised_update
 from model.training.trainer import LoopParameters
 
@@ -29,21 +30,39 @@ class Pace:
 
 
 def measure_pace(architecture: ModelConfig, batch: int, device: str, seconds: float) -> Pace:
-    """Train a model of this shape on `batch` windows of random tokens for about so many seconds.
+    """Train a model of this shape on windows of random tokens for about so many seconds.
 
-    At least one step is measured, after two for warming up. It runs without compilation, which a real run on
-    a GPU uses.
+    On a CPU this process takes the share of one training process: its rows of the batch, with its threads. At
+    least one step is measured, after two for warming up. It runs without compilation, which a real run on a
+    GPU uses.
+
+    Args:
+        architecture: The shape of the model.
+        batch: The windows of a step over all processes.
+        device: "cpu" or "cuda".
+        seconds: The time of the measurement.
     """
+    processes = count_processes(device, 0, LoopParameters(batch_size=batch).batch_parts)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads // processes))
+    try:
+        return _measure_steps(architecture, batch, -(-batch // processes), device, seconds)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _measure_steps(architecture: ModelConfig, batch: int, rows: int, device: str, seconds: float) -> Pace:
+    """Return the pace of all processes, of which this one computes `rows` of the `batch` windows."""
     world = ProcessGroup(device=device)
     parameters = LoopParameters(optimizer=OptimizerParameters(muon_learning_rate=0.01))
     model = Transformer(architecture).init_weights(0)
     learner = MixedPrecisionOptimizer(model, parameters.optimizer, compute_dtype(device), world)
-    drawn = seeded_rng(0).integers(architecture.vocab_size, size=(batch, architecture.context_length + 1))
+    drawn = seeded_rng(0).integers(architecture.vocab_size, size=(rows, architecture.context_length + 1))
     tokens = torch.from_numpy(drawn).to(device)
 
     def step(number: int) -> float:
         supervised_update(
-            learner, parameters, number, batch, batch * architecture.context_length,
+            learner, parameters, number, rows, rows * architecture.context_length,
             lambda part: next_token_loss(
                 model.compute_logits(model(tokens[part, :-1])).flatten(0, 1), tokens[part, 1:].flatten()
             ),
@@ -63,18 +82,6 @@ def measure_pace(architecture: ModelConfig, batch: int, device: str, seconds: fl
         took.append(now - before)
     # The median: a step that another program delayed says nothing about the others.
     return Pace(batch * architecture.context_length / max(median(took), 1e-9), len(took))
-
-
-def on_one_thread(architecture: ModelConfig, batch: int, device: str, seconds: float) -> float:
-    """Return tokens a second of a training step on one thread; 0 if this is no CPU or has one thread."""
-    threads = torch.get_num_threads()
-    if device != "cpu" or threads == 1:
-        return 0.0
-    torch.set_num_threads(1)
-    try:
-        return measure_pace(architecture, batch, device, seconds).tokens_per_second
-    finally:
-        torch.set_num_threads(threads)
 
 
 def device_memory(device: str) -> int:

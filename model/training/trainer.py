@@ -58,6 +58,10 @@ class LoopParameters:
     """Units that go through the model at once on one device; 0: all. It changes the memory, not the
     result."""
 
+    gradient_parts: int = 2
+    """Number of parts of a batch on a CPU, 1 or more; processes share them. Their gradients are added in a
+    fixed order, so the number of processes does not change the result. No effect on a GPU."""
+
     eval_every: int = 0
     """Steps between evaluations on the validation split; 0: only before the first step and after the
     last."""
@@ -81,12 +85,17 @@ class LoopParameters:
 
     def __post_init__(self) -> None:
         check_bounds(self, self.least_steps, MOST_STEPS, "steps")
-        check_bounds(self, 1, MOST_STEPS, "batch_size")
+        check_bounds(self, 1, MOST_STEPS, "batch_size", "gradient_parts")
         check_bounds(
             self, 0, MOST_STEPS,
             "micro_batch_size", "eval_every", "save_every", "max_save_interval_seconds",
             "early_stopping_patience",
         )  # fmt: skip
+
+    @property
+    def batch_parts(self) -> int:
+        """Return the number of parts that the units of one optimizer step make: none is empty."""
+        return min(self.gradient_parts, self.batch_size)
 
     @classmethod
     def read(cls, values: dict[str, Any]) -> Self:

@@ -141,7 +141,7 @@ class Stage:
 
     def _requested_context(self, parameters: Any, context: StageContext) -> dict[str, Any]:
         """Return the settings of the context that enter the cache key."""
-        from model.training.distributed import describe_device
+        from model.training.devices import describe_device
 
         asked: dict[str, Any] = {
             name: getattr(context, name) for name in CONTEXT_PARAMETERS if self.has_parameter(name)
@@ -289,7 +289,7 @@ class Stage:
         context: StageContext,
         asked: Mapping[str, Any],
     ) -> dict[str, Any]:
-        from model.training.distributed import describe_device
+        from model.training.devices import describe_device
 
         return {
             "parameters": plain_parameters(parameters),

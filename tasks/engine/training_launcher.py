@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from model.events import EventCallback
+from model.training.devices import count_processes
 from model.training.launcher import launch_training
+from model.training.trainer import LoopParameters
 
 
 @dataclass(frozen=True)
@@ -22,13 +24,13 @@ class TrainingLauncher:
     processes: int
 
     def __call__(
-        self, train: Callable[..., dict[str, Any]], parameters: Any, **inputs: Any
+        self, train: Callable[..., dict[str, Any]], parameters: LoopParameters, **inputs: Any
     ) -> dict[str, Any]:
         """Run `train` and return its metrics; the model is left in `out`, the log beside that folder.
 
         Args:
             train: A module-level function of model/.
-            parameters: A dataclass.
+            parameters: The parameters of the training.
             inputs: Folders and plain values.
         """
         arguments = {name: str(value) if isinstance(value, Path) else value for name, value in inputs.items()}
@@ -41,7 +43,8 @@ class TrainingLauncher:
                 "seed": self.seed,
                 "device": self.device,
             },
-            processes=self.processes,
+            # A small batch has fewer parts than the run has processes.
+            processes=count_processes(self.device, self.processes, parameters.batch_parts),
             on_event=self.on_event,
             log=self.out.with_suffix(".log"),
         )

@@ -21,7 +21,7 @@ from mlflow.entities import Run
 from model.atomic_file import replace_text
 from model.errors import UserError
 from model.processes import die_with_parent
-from model.training.distributed import describe_processor
+from model.training.devices import describe_processor
 from tasks.common.git_checkout import UNKNOWN, Code, checkout_code, remove_worktree
 from tasks.common.names import plain_keys
 from tasks.common.old_keys import recorded_key

@@ -30,8 +30,9 @@ from model.errors import UserError
 from model.inference.generate import generate_tokens
 from model.nn.losses import next_token_loss
 from model.nn.transformer import ModelConfig, Transformer
-from model.training.distributed import ProcessGroup, compute_dtype
+from model.training.devices import compute_dtype
 from model.training.optimizer import MixedPrecisionOptimizer, OptimizerParameters
+from model.training.process_group import ProcessGroup
 from tasks.data.records import read_shards
 from tests.benchmarks.pairing import Ratio, pair
 

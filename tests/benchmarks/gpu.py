@@ -19,10 +19,11 @@ import torch
 
 from model.inference.generate import generate_tokens
 from model.nn.transformer import ModelConfig, Transformer
-from model.training.distributed import ProcessGroup, compute_dtype, compute_repeatably
+from model.training.devices import compute_dtype, compute_repeatably
 from model.training.optimizer import MixedPrecisionOptimizer, OptimizerParameters
 from model.training.ppo import PPOConfig, PPOTrainer
 from model.training.pretrain import PretrainTrainer
+from model.training.process_group import ProcessGroup
 from model.training.sft import SFTTrainer
 from model.training.supervised import supervised_update
 from model.training.trainer import LoopParameters

@@ -108,7 +108,7 @@ def _digest(folder: Path) -> str:
 
 def call_plainly(preset: Preset, root: Path, only: str = "") -> dict[str, float]:
     """Run the pipeline's stages without a flow, up to `only`; return the seconds by stage."""
-    from model.training.distributed import find_device
+    from model.training.devices import find_device
     from tasks.drift import drift
     from tasks.engine.parallel import process_pool
     from tasks.evaluate import evaluate

@@ -91,7 +91,7 @@ def test_tokenizer_parameters_take_base_of_preset(preset: Path) -> None:
         ("rlhf.steps=-3", r"^rlhf\.steps is -3"),
         ("rlhf.steps=many", r"^rlhf\.steps is 'many'; expected a whole number"),
         ("split.validation_fraction=0.9", r"^split\.validation_fraction is 0\.9"),
-        ("num_processes=0", r"^num_processes"),
+        ("num_processes=-1", r"^num_processes"),
         ("rlhf.steps", r"KEY=VALUE"),
         ("rlhf.steps=[1", r"not YAML"),
         ("name.inner=1", r"name has no keys inside"),

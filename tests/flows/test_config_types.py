@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from flows.cli.main import app
 from flows.config import Preset, load_preset
 from model.errors import UserError
-from model.training.distributed import find_device
+from model.training.devices import find_device
 from tasks.common.names import name_fault
 
 SMALLEST = {"name": "mine", "data": {"sources": [{"name": "tales", "files": "*.txt", "format": "plain"}]}}

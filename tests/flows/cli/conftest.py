@@ -27,4 +27,3 @@ def steady_pace(monkeypatch: pytest.MonkeyPatch) -> None:
         return throughput.Pace(2e10 / (6 * shape.num_parameters), 1)
 
     monkeypatch.setattr(throughput, "measure_pace", measure)
-    monkeypatch.setattr(throughput, "on_one_thread", lambda *rest: 0.0)

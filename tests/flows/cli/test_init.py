@@ -93,15 +93,6 @@ def test_propose_preset_measures_machine_within_a_minute(
     assert "the whole run takes about" in capsys.readouterr().out
 
 
-def test_propose_preset_faster_single_thread_is_reported(
-    sample: Path, steady_pace: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(throughput, "on_one_thread", lambda shape, *rest: 1e12)
-    propose()
-    said = " ".join(capsys.readouterr().out.split())
-    assert said.count("OMP_NUM_THREADS=1 makes init and the run faster") == 1 and "tokens/s" in said
-
-
 def test_propose_preset_existing_file_without_force_is_refused(sample: Path, steady_pace: None) -> None:
     path = propose()
     path.write_text("name: mine\n")

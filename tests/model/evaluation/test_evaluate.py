@@ -22,8 +22,8 @@ from model.inference.generate import generate_tokens
 from model.inference.prompting import Chat, FewShot, Plain
 from model.inference.scoring import completion_logprobs
 from model.nn.transformer import Transformer
-from model.training.distributed import ProcessGroup
 from model.training.pretrain import bits_per_byte
+from model.training.process_group import ProcessGroup
 from tests.model.conftest import small_shape
 
 CONTEXT, NEW = 64, 16

@@ -15,8 +15,8 @@ import torch
 from model.errors import UserError
 from model.events import EventCallback, Message
 from model.training.checkpoint import load_checkpoint, save_checkpoint, write_synced
-from model.training.distributed import ProcessGroup
 from model.training.launcher import launch_training
+from model.training.process_group import ProcessGroup
 from model.training.trainer import Trainer
 from tests.model.training.test_trainer import Line, parameters, run
 

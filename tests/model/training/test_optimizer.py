@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from model.training.distributed import ProcessGroup
 from model.training.optimizer import MixedPrecisionOptimizer, OptimizerParameters, orthogonalize_matrices
+from model.training.process_group import ProcessGroup
 
 
 class Layered(nn.Module):

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from model.data.hf_checkpoint import load_model
-from model.training.distributed import ProcessGroup
 from model.training.optimizer import OptimizerParameters
 from model.training.ppo import MOST_TRIES, PPOTrainer
 from model.training.ppo_config import PPOConfig
+from model.training.process_group import ProcessGroup
 from model.training.right_answers import mean_completion_loss, read_right_answers
 from model.training.rollouts import Rollouts
 from model.training.trainer import Trainer

@@ -15,8 +15,8 @@ from torch import nn
 from model.data.dataloader import seeded_rng
 from model.errors import UserError
 from model.events import Event, Message
-from model.training.distributed import ProcessGroup
 from model.training.optimizer import MixedPrecisionOptimizer, OptimizerParameters
+from model.training.process_group import ProcessGroup
 from model.training.supervised import supervised_update
 from model.training.trainer import Interrupted, LoopParameters, Trainer, TrainingTask
 

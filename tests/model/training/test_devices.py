@@ -10,7 +10,7 @@ import torch
 from flows.config import read_preset
 from model.errors import UserError
 from model.training import pretrain
-from model.training.distributed import check_memory, check_processes
+from model.training.devices import check_memory, check_processes
 from model.training.launcher import launch_training
 from tests.model.conftest import Language
 from tests.model.training.test_recipes import pretraining

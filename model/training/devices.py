@@ -1,0 +1,114 @@
+"""The device of a training process, its memory, and its arithmetic."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+import torch
+
+from model.errors import UserError
+
+DEVICES = ("auto", "cpu", "cuda")
+# Weights, gradients and two moments of the optimizer in float32: the least memory of a training.
+_BYTES_A_WEIGHT = 16
+
+
+def find_device(wanted: str = "auto") -> str:
+    """Return the kind of device to train on: "cuda" or "cpu".
+
+    Raises:
+        UserError: This machine does not have the device in `wanted`.
+    """
+    available = torch.cuda.is_available()
+    if wanted == "auto":
+        return "cuda" if available else "cpu"
+    if wanted not in DEVICES:
+        raise UserError(f"device: {wanted!r} is not valid; expected auto, cpu or cuda")
+    if wanted == "cuda" and not available:
+        raise UserError("device: cuda was asked for, but torch finds no CUDA device; set it to auto or cpu")
+    return wanted
+
+
+def count_processes(device: str, wanted: int, parts: int) -> int:
+    """Return the number of training processes on a device.
+
+    Args:
+        device: "cpu" or "cuda".
+        wanted: The preset's `num_processes`; 0: one on a GPU, and on a CPU one for each core that this
+            process may use.
+        parts: The number of parts of a batch, which are shared on a CPU: no more processes find work.
+    """
+    if device == "cuda":
+        return wanted or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(wanted or cores, parts)
+
+
+def check_processes(device: str, processes: int) -> None:
+    """Raise UserError if there are more training processes than GPUs for them."""
+    if device != "cuda":
+        return
+    count = torch.cuda.device_count()
+    if processes > count:
+        raise UserError(
+            f"num_processes is {processes}, and torch sees {count} GPU{'s' if count != 1 else ''} "
+            "here; lower "
+            "num_processes, or make more GPUs visible (CUDA_VISIBLE_DEVICES)"
+        )
+
+
+def check_memory(weights: int, device: str) -> None:
+    """Raise UserError if this machine has less memory than a training of so many weights needs."""
+    if device == "cuda":
+        there = torch.cuda.get_device_properties(0).total_memory
+    else:
+        there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if (needed := weights * _BYTES_A_WEIGHT) > there:
+        raise UserError(
+            f"architecture: a model of {weights:,} weights needs {needed / 1e9:,.1f} GB or more in training, "
+            f"and the {'GPU' if device == 'cuda' else 'machine'} has {there / 1e9:,.1f} GB; lower "
+            "architecture.num_layers, architecture.hidden_size or tokenizer.vocab_size"
+        )
+
+
+def describe_device(kind: str) -> str:
+    """Return the kind of device as it enters a cache key: results are comparable within one kind."""
+    return f"cuda {torch.cuda.get_device_name(0)}" if kind == "cuda" else "cpu"
+
+
+def describe_processor() -> str:
+    """Return the CPU's name with torch's instruction set there; results are bit-identical within one."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
+
+
+def compute_dtype(device: str) -> torch.dtype:
+    """Return bfloat16 if the hardware multiplies it natively, else float32.
+
+    On a CPU without avx512_bf16 or amx_bf16, bfloat16 products are emulated and slower than float32.
+    """
+    if device == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    native = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
+    return torch.bfloat16 if native else torch.float32
+
+
+def compute_repeatably() -> None:
+    """Make this process's CUDA operations give the same bits each time.
+
+    An operation that cannot raises RuntimeError. Call it before the CUDA libraries are first used.
+    """
+    # cuBLAS: with several workspaces a sum depends on what else is computed at the time.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    # Inductor: kernels chosen by measured time may sum in another order the next time.
+    os.environ.setdefault("TORCHINDUCTOR_DETERMINISTIC", "1")
+    torch.use_deterministic_algorithms(True)
+    # All memory is written before it is read here; filling it first would only cost time.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

@@ -1,0 +1,207 @@
+"""The processes that train together, and the parts of a batch that they share.
+
+On a CPU a batch has a fixed number of parts. Each part is computed by itself, and the results are added in
+the order of the parts. Any number of processes that share the parts therefore gives the same bits.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from model.errors import UserError
+from model.training.devices import check_processes, compute_repeatably
+
+
+def too_few_units(name: str, count: int, processes: int) -> str:
+    """Return the message that a batch or the like cannot be shared among the processes."""
+    return (
+        f"{name} is {count}, and num_processes is {processes}; each process needs one: raise {name}, "
+        "or lower num_processes"
+    )
+
+
+@dataclass(frozen=True)
+class ProcessGroup:
+    """The processes that train together. In a group of one, communication does nothing.
+
+    Attributes:
+        rank: The number of this process, from 0.
+        size: The number of processes: one a GPU, or some on a CPU.
+        device: "cpu" or "cuda".
+        parts: The number of parts of a batch, at least `size`.
+    """
+
+    rank: int = 0
+    size: int = 1
+    device: str = "cpu"
+    parts: int = 1
+
+    @staticmethod
+    def join_group(device: str, parts: int = 1) -> ProcessGroup:
+        """Join the process group that the elastic launcher described in the environment.
+
+        Args:
+            device: "cpu" or "cuda".
+            parts: The number of parts of a batch on a CPU. A GPU computes its share of a batch whole.
+        """
+        size = int(os.environ.get("WORLD_SIZE", "1"))
+        rank = int(os.environ.get("RANK", "0"))
+        if device == "cuda":
+            check_processes(device, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+            compute_repeatably()
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        if size > 1 and not dist.is_initialized():
+            dist.init_process_group("nccl" if device == "cuda" else "gloo")
+        return ProcessGroup(rank, size, device, size if device == "cuda" else max(size, parts))
+
+    def count_parts(self, rows: int) -> int:
+        """Return the number of parts that `rows` rows make: none is empty."""
+        return min(self.parts, rows)
+
+    def own_parts(self, rows: int) -> range:
+        """Return the numbers of this process's parts of `rows` rows."""
+        parts = self.count_parts(rows)
+        return range(parts * self.rank // self.size, parts * (self.rank + 1) // self.size)
+
+    def shard_parts(self, rows: int) -> list[slice]:
+        """Return the rows of each of this process's parts, in order."""
+        parts = self.count_parts(rows)
+        return [slice(rows * n // parts, rows * (n + 1) // parts) for n in self.own_parts(rows)]
+
+    def shard_rows(self, rows: int) -> slice:
+        """Return this process's contiguous share of `rows` rows: the rows of its parts."""
+        own = self.shard_parts(rows)
+        return slice(own[0].start, own[-1].stop) if own else slice(0, 0)
+
+    def check_units(self, count: int, name: str) -> None:
+        """Raise UserError if some process would have none of `count` units; `name` is their preset key.
+
+        The processes sum their gradients together, so one without units would leave the others waiting.
+        """
+        if count < self.size:
+            raise UserError(too_few_units(name, count, self.size))
+
+    def all_reduce(self, tensors: list[Tensor]) -> None:
+        """Sum each tensor over the processes, in place, in one message."""
+        if self.size == 1 or not tensors:
+            return
+        # One message: each all-reduce has a fixed cost, and a model has many small tensors.
+        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        dist.all_reduce(flat)
+        torch._foreach_copy_(
+            tensors,
+            [
+                part.view_as(t)
+                for part, t in zip(flat.split([t.numel() for t in tensors]), tensors, strict=True)
+            ],
+        )
+
+    def gather_rows(self, tensor: Tensor, rows: int) -> Tensor:
+        """Return all rows, in order, on every process.
+
+        Args:
+            tensor: This process's share of the rows, as in `shard_rows`.
+            rows: The number of all rows.
+        """
+        return self._gather(tensor, self.shard_rows(rows), rows)
+
+    def sum_parts(self, sums: list[Tensor], rows: int) -> Tensor:
+        """Return the sum over all parts of `rows` rows, in the order of the parts, on every process.
+
+        Args:
+            sums: One tensor for each of this process's parts.
+            rows: The number of all rows.
+        """
+        own = self.own_parts(rows)
+        every = self._gather(torch.stack(sums), slice(own.start, own.stop), self.count_parts(rows))
+        return add_in_order(list(every))
+
+    def sum_chunks(self, count: int, size: int, chunk_sums: Callable[[slice], Tensor]) -> Tensor:
+        """Return the sum over all chunks of `count` rows, in the order of the chunks, on every process.
+
+        Args:
+            count: The number of rows.
+            size: The number of rows of a chunk; the last one may have fewer.
+            chunk_sums: Returns the sums of a chunk. It is called for this process's chunks.
+        """
+        chunks = list(micro_batches(slice(0, count), size))
+        own = chunks[self.rank :: self.size]
+        # A process without a chunk computes one that another has too, for the shape of its result.
+        found = torch.stack([chunk_sums(chunk) for chunk in own or chunks[:1]])[: len(own)]
+        return add_in_order(list(self._gather(found, slice(self.rank, None, self.size), len(chunks))))
+
+    def map_chunks(self, count: int, size: int, chunk_rows: Callable[[slice], Tensor]) -> Tensor:
+        """Return one result a row of `count` rows, in order, on every process.
+
+        Args:
+            count: The number of rows, 1 or more.
+            size: The number of rows of a chunk; the last one may have fewer.
+            chunk_rows: Returns the results of a chunk, one a row. It is called for this process's chunks.
+        """
+        chunks = list(micro_batches(slice(0, count), size))
+        own = chunks[self.rank :: self.size]
+        places = torch.cat([torch.arange(count)[chunk] for chunk in own or [slice(0, 0)]])
+        found = torch.cat([chunk_rows(chunk) for chunk in own or chunks[:1]])[: len(places)]
+        return self._gather(found, places.to(found.device), count)
+
+    def _gather(self, tensor: Tensor, own: slice | Tensor, count: int) -> Tensor:
+        if self.size == 1:
+            return tensor
+        # A sum over zeros, as shares may differ by a row and all_gather wants equal ones.
+        whole = torch.zeros((count, *tensor.shape[1:]), dtype=tensor.dtype, device=tensor.device)
+        whole[own] = tensor
+        dist.all_reduce(whole)
+        return whole
+
+    def any_process(self, flag: bool) -> bool:
+        """Return True on every process if `flag` is true on any."""
+        if self.size == 1:
+            return flag
+        shared = torch.tensor(float(flag), device=self.device)
+        dist.all_reduce(shared)
+        return bool(shared.item() > 0)
+
+    def from_first(self, value: int) -> int:
+        """Return the first process's value on every process."""
+        if self.size == 1:
+            return value
+        shared = torch.tensor(value, dtype=torch.int64, device=self.device)
+        dist.broadcast(shared, 0)
+        return int(shared.item())
+
+    def text_from_first(self, text: str) -> str:
+        """Return the first process's text, of at most 4,096 bytes, on every process."""
+        if self.size == 1:
+            return text
+        shared = torch.zeros(4096, dtype=torch.uint8, device=self.device)
+        encoded = text.encode()
+        shared[: len(encoded)] = torch.tensor(list(encoded), dtype=torch.uint8)
+        dist.broadcast(shared, 0)
+        return bytes(shared.tolist()).rstrip(b"\0").decode()
+
+    def wait_for_all(self) -> None:
+        """Return once every process has reached this call."""
+        if self.size > 1:
+            dist.barrier()
+
+
+def add_in_order(tensors: list[Tensor]) -> Tensor:
+    """Return the sum of one or more tensors of one shape, added one after the other."""
+    # torch.sum may add in another order.
+    total = tensors[0].clone()
+    for tensor in tensors[1:]:
+        total += tensor
+    return total
+
+
+def micro_batches(share: slice, size: int) -> Iterator[slice]:
+    """Yield a share of the units in parts of at most `size` (0: whole)."""
+    size = size or max(1, share.stop - share.start)
+    for start in range(share.start, share.stop, size):
+        yield slice(start, min(start + size, share.stop))
