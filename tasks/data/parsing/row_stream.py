@@ -21,7 +21,13 @@ from tasks.data.parsing.list_literals import holds_literal, holds_turns_text, re
 from tasks.data.parsing.preference_fields import ANNOTATORS, TIMES
 from tasks.data.parsing.proposed_meanings import CORRECTION, ENDED
 from tasks.data.parsing.row_choices import read_choice
-from tasks.data.parsing.row_verdicts import CORRECTED, MASKED_VERDICT, corrected_rows, read_verdicts
+from tasks.data.parsing.row_verdicts import (
+    CORRECTED,
+    MASKED_VERDICT,
+    SourceRow,
+    corrected_rows,
+    read_verdicts,
+)
 from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.parsing.verdict_names import looks_like_correction, looks_like_failure, looks_like_verdict
 from tasks.data.parsing.verdict_values import named_as_verdict
@@ -133,7 +139,7 @@ def _records(
         if tally.left_out[MASKED] > masked and said.rates:
             tally.left_out[MASKED_VERDICT] += 1
         return
-    for one in corrected_rows(found, said, item.values, reading, where, tally):
+    for one in corrected_rows(found, said, SourceRow(item.values, reading, where, tally)):
         if isinstance(one.row, Rating | Comparison):
             check_annotators(item.values, reading, where)
         if isinstance(one.row, Comparison) and "chosen" in own:

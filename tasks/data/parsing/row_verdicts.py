@@ -81,6 +81,16 @@ class Verdicts:
         return replace(self, deleted=self.deleted or value) if what == "deleted" else self
 
 
+@dataclass(frozen=True)
+class SourceRow:
+    """A row as in its file, with its place, the options of the parser, and the counts of what is left out."""
+
+    values: Mapping[str, Any]
+    reading: ParseOptions
+    where: str
+    tally: SkipCounts
+
+
 def read_verdicts(
     values: dict[str, Any], own: frozenset[str], reading: ParseOptions, where: str, tally: SkipCounts
 ) -> tuple[Verdicts, dict[str, Any]]:
@@ -239,90 +249,73 @@ def _told(values: Mapping[str, Any], reading: ParseOptions) -> Iterator[tuple[st
             yield path, inside
 
 
-def judged_rows(
-    found: list[ParsedRow],
-    said: Verdicts,
-    values: Mapping[str, Any],
-    reading: ParseOptions,
-    where: str,
-    tally: SkipCounts,
-) -> Iterator[ParsedRow]:
+def judged_rows(found: list[ParsedRow], said: Verdicts, row: SourceRow) -> Iterator[ParsedRow]:
     """Yield the records of a row according to its verdicts, and count what is left out.
 
     Args:
         found: The records of the row, at least one.
         said: The verdicts of the row.
-        values: The row as in its file.
-        reading: The options of the parser.
-        where: The row's place, for messages.
-        tally: Counts what is left out.
+        row: The row as in its file.
     """
     last = found[-1]
     if not isinstance(last.row, Pair):
         if said.review == "reject":
-            tally.left_out[REJECTED] += 1
+            row.tally.left_out[REJECTED] += 1
             return
         if said.score is not None or said.votes:
-            _refuse_verdict(last.row, said, values, where, tally)
+            _refuse_verdict(last.row, said, row)
         yield from found
         return
     if not said.rates:
         # An unrated pair may be a bad answer, so it is not learned silently.
         if said.unrated and not said.review:
-            tally.left_out[unrated_reason(said.unrated)] += 1
+            row.tally.left_out[unrated_reason(said.unrated)] += 1
             return
         yield from found
         return
     if not last.final:
         # The verdict is about the last answer, so it must not apply to the one before.
-        tally.left_out[MASKED_VERDICT] += 1
-        tally.left_out[EARLIER] += len(found)
+        row.tally.left_out[MASKED_VERDICT] += 1
+        row.tally.left_out[EARLIER] += len(found)
         return
     if len(found) > 1:
-        tally.left_out[EARLIER] += len(found) - 1
+        row.tally.left_out[EARLIER] += len(found) - 1
     # A rejected answer is a bad example, which a reward model can learn from.
     score = -1.0 if said.review == "reject" else said.score
-    yield _rated(last, said.votes if score is None else {}, score, values, reading)
+    yield _rated(last, said.votes if score is None else {}, score, row.values, row.reading)
 
 
-def corrected_rows(
-    found: list[ParsedRow],
-    said: Verdicts,
-    values: Mapping[str, Any],
-    reading: ParseOptions,
-    where: str,
-    tally: SkipCounts,
-) -> Iterator[ParsedRow]:
+def corrected_rows(found: list[ParsedRow], said: Verdicts, row: SourceRow) -> Iterator[ParsedRow]:
     """Yield what `judged_rows` does, with the answer's correction in its place, or beside a verdict on it.
 
     Raises UserError for a correction that is no text, or of a row without one answer.
     """
     given = {
         str(value) if isinstance(value, str) else "": path
-        for path, value in _told(values, reading)
-        if reading.fields[path] == "correction" and not is_empty(value)
+        for path, value in _told(row.values, row.reading)
+        if row.reading.fields[path] == "correction" and not is_empty(value)
     }
     if not given:
-        yield from judged_rows(found, said, values, reading, where, tally)
+        yield from judged_rows(found, said, row)
         return
     last = found[-1]
     if len(given) > 1 or "" in given or not isinstance(last.row, Pair | Rating):
         raise UserError(
-            f"{where}: {next(iter(given.values()))} is a correction; one text is right, in a row with one "
-            "answer"
+            f"{row.where}: {next(iter(given.values()))} is a correction; one text is right, in a row with "
+            "one answer"
         )
     if not last.final:
         # The answer that it corrects is masked.
-        yield from judged_rows(found, said, values, reading, where, tally)
+        yield from judged_rows(found, said, row)
         return
-    row = last.row
-    right = pair_row(row.prompt, next(iter(given)), row.source, row.group, (), row.history)
-    if said.rates or isinstance(row, Rating):
-        yield from judged_rows(found, said, values, reading, where, tally)
+    answer = last.row
+    right = pair_row(answer.prompt, next(iter(given)), answer.source, answer.group, (), answer.history)
+    if said.rates or isinstance(answer, Rating):
+        yield from judged_rows(found, said, row)
     else:
-        tally.left_out[CORRECTED] += 1
+        row.tally.left_out[CORRECTED] += 1
         yield from found[:-1]
-    yield ParsedRow(right, where)
+    yield ParsedRow(right, row.where)
 
 
 def unrated_reason(key: str) -> str:
@@ -330,23 +323,21 @@ def unrated_reason(key: str) -> str:
     return f"pairs that nobody rated, as {key} has no verdict (fields: {{{key}: ignore}} learns them)"
 
 
-def _refuse_verdict(
-    row: object, said: Verdicts, values: Mapping[str, Any], where: str, tally: SkipCounts
-) -> None:
-    what = {Text: "a text", Comparison: "a comparison", Rating: "a rating"}.get(type(row), "a row")  # type: ignore[call-overload]
+def _refuse_verdict(record: object, said: Verdicts, row: SourceRow) -> None:
+    what = {Text: "a text", Comparison: "a comparison", Rating: "a rating"}.get(type(record), "a row")  # type: ignore[call-overload]
     if said.votes:
         raise UserError(
-            f"{where}: fields makes {next(iter(said.votes))} a vote on an answer, but {what} takes "
+            f"{row.where}: fields makes {next(iter(said.votes))} a vote on an answer, but {what} takes "
             "none; write one row per vote, or set ignore"
         )
     if said.told:
         raise UserError(
-            f"{where}: fields makes {said.key} a verdict, but {what} takes none; expected review, "
+            f"{row.where}: fields makes {said.key} a verdict, but {what} takes none; expected review, "
             "weight, mask, deleted or ignore"
         )
-    value = values.get(said.key, said.score)
-    tally.note_unread(said.key, value, where, "a verdict")
-    tally.note_values(said.key, value)
+    value = row.values.get(said.key, said.score)
+    row.tally.note_unread(said.key, value, row.where, "a verdict")
+    row.tally.note_values(said.key, value)
 
 
 def _rated(
