@@ -199,7 +199,7 @@ class Preset(BaseModel):
         return device
 
     def check_base(self, root: Path) -> str:
-        """Check the model folder that `base` names, before anything is computed for it.
+        """Check the model folder that `base_model` names, before anything is computed for it.
 
         Args:
             root: The project's folder, which a relative path starts from.

@@ -45,7 +45,7 @@ def pipeline(preset: Preset) -> Outcome:
         judge_model = run(judge, preset.judge_parameters(), sft_model, preferences)
         aligned_model = run(rlhf, preset.rlhf, splits, sft_model, reward_model)
         models = (base_model, sft_model, preferences, reward_model, judge_model, aligned_model)
-        metrics = run(evaluate, preset.evaluate, splits, *models, *run.fetch_opponent(aligned_model))
+        metrics = run(evaluate, preset.evaluate, splits, *models, *run.fetch_champion_model(aligned_model))
         verdict = run(gate, preset.gate, metrics)
         # Before the report, which links to the registered version.
         run.register_model(aligned_model, verdict)

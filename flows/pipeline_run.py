@@ -111,7 +111,7 @@ class PipelineRun:
         self.states: dict[str, Any] = {}
         self.pages = find_pages(self.settings)
         self.flow_run, self.pending_version = str(flow_run.id), ""
-        self.version = self.model_says = self.unopposed = ""
+        self.version = self.model_says = self.champion_missing_reason = ""
         self.open = ExitStack()
 
     def _open_parallel_map(self) -> ProcessPool | DaskRunner:
@@ -247,7 +247,7 @@ class PipelineRun:
             keep_table(event, self.tracker)
 
     def run_drift(self, stage: Stage, parameters: DriftParameters, *inputs: StageOutput) -> StageOutput:
-        """Make or reuse a stage that also reads the champion that learned from other data, if there is one.
+        """Run the stage drift against the champion that learned from other data, if there is one.
 
         If a distance is past its threshold, the event `chatmill.drift` is sent, once.
         """
@@ -284,7 +284,7 @@ class PipelineRun:
             self.display.show_note(f"{error}; the data is not compared with its training data")
             return None
 
-    def fetch_opponent(self, aligned: StageOutput) -> tuple[StageOutput, ...]:
+    def fetch_champion_model(self, aligned: StageOutput) -> tuple[StageOutput, ...]:
         """Return the champion's model as a further input of evaluate: a tuple of one output, or an empty one.
 
         It is empty if there is no champion yet, or if MLflow does not have the files that were registered.
@@ -294,18 +294,18 @@ class PipelineRun:
 
         if wanted := self.preset.registration.compare_with:
             return (find_by_key(wanted, self.settings.root, "registry.compare_with"),)
-        from tasks.tracking.champion_input import fetch_opponent
+        from tasks.tracking.champion_input import fetch_champion_model
         from tasks.tracking.registered_model import DamagedModel, MissingModel
 
         version = self.tracker.registry.opponent(aligned.digest)
         if version is None:
             return ()
         try:
-            return (fetch_opponent(version, self.tracker.uri, self.settings.root, self._report_event),)
+            return (fetch_champion_model(version, self.tracker.uri, self.settings.root, self._report_event),)
         except DamagedModel as error:
             gone = isinstance(error, MissingModel)
             what = "is missing in MLflow" if gone else "differs from the registered one"
-            self.unopposed = f"the model of version {version.version} {what}"
+            self.champion_missing_reason = f"the model of version {version.version} {what}"
             self.display.show_note(f"{error}; it cannot be compared with the new model")
             return ()
 
@@ -325,14 +325,14 @@ class PipelineRun:
             self.display.show_note(sentence)
 
     def register_model(self, aligned: StageOutput, verdict: StageOutput) -> Registered:
-        """Register the aligned model; make it champion if it passed and beats the present one."""
+        """Register the aligned model; make it champion if it passed and beats the current champion."""
         from tasks.tracking.model_card import write_model_card
 
         for output in (aligned, verdict):
             # Compared once more: hours may have passed since the stage, and this version may become champion.
             check_output(output, self.settings.root)
         registered = self.tracker.register(
-            aligned, verdict, self._approval_request(), self.preset.name, self.unopposed
+            aligned, verdict, self._approval_request(), self.preset.name, self.champion_missing_reason
         )
         self.pending_version = registered.version if registered.pending_approval else ""
         self.version, self.model_says = registered.version, registered.says

@@ -15,8 +15,8 @@ from model.training.process_group import ProcessGroup, add_in_order
 class GradientSum:
     """An accumulator of gradients. `add_part` takes a part's gradients; `total` sums those of all processes.
 
-    Processes on a CPU write their parts to shared memory, meet once, and each adds all parts in order: for a
-    million weights that takes a seventh of the time of gloo's all-reduce.
+    On a CPU, processes write their parts to shared memory. They wait for each other once, then each adds all
+    parts in order. For a million weights this takes a seventh of the time of gloo's all-reduce.
     """
 
     def __init__(self, world: ProcessGroup) -> None:
@@ -57,7 +57,7 @@ class SharedParts:
     """One float32 vector a part, in memory that the processes of one machine share.
 
     There are two sets of vectors, used in turn: a fast process writes one while a slow process still reads
-    the other. One meeting a step is then enough.
+    the other. Waiting for each other once a step is then enough.
     """
 
     def __init__(self, world: ProcessGroup, numel: int) -> None:

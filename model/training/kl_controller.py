@@ -83,7 +83,7 @@ def estimate_kl(logprobs: Tensor, other: Tensor, weights: Tensor, mask: Tensor) 
 
 
 @dataclass
-class StepBrake:
+class StepLimit:
     """The decision to undo a step, which also lowers the learning rate.
 
     Attributes:

@@ -32,7 +32,7 @@ from model.nn.losses import (
 from model.nn.transformer import Transformer
 from model.training.devices import compute_dtype
 from model.training.export import export_model
-from model.training.kl_controller import BestStep, StepBrake, describe_increase, estimate_kl
+from model.training.kl_controller import BestStep, StepLimit, describe_increase, estimate_kl
 from model.training.optimizer import MixedPrecisionOptimizer
 from model.training.ppo_config import PPOConfig
 from model.training.process_group import ProcessGroup, micro_batches
@@ -89,7 +89,7 @@ class PPOTrainer(TrainingTask):
         self.reference_length = 0.0
         self.seen = [0.0, 0.0]
         self.taken = 0
-        self.brake = StepBrake(parameters.max_kl, parameters.max_step_kl)
+        self.limit = StepLimit(parameters.max_kl, parameters.max_step_kl)
         self.best = BestStep(parameters.max_kl, parameters.max_loss_increase)
         self.ratio_off, self.warned = 0.0, False
 
@@ -109,13 +109,13 @@ class PPOTrainer(TrainingTask):
         return Rollouts(*(self.world.gather_rows(field, count) for field in fields))
 
     def token_rewards(self, rollouts: Rollouts) -> Tensor:
-        """Return the reward of each token, [B, N]: the score at the end less the price of divergence."""
+        """Return the reward of each token, [B, N]: the score at its end less the divergence penalty."""
         rewards = -self.kl_coefficient * rollouts.token_kl()
         last = (rollouts.mask.sum(1).long() - 1).clamp(min=0)
         return rewards.scatter_add(1, last.unsqueeze(1), self.final_scores(rollouts).unsqueeze(1))
 
     def final_scores(self, rollouts: Rollouts) -> Tensor:
-        """Return each answer's score less the prices of a missing end and of shortness, [B]."""
+        """Return each answer's score less the penalties for a missing end and for shortness, [B]."""
         settings = self.parameters
         lengths = rollouts.mask.sum(1)
         short = (1 - lengths / self.reference_length).clamp(min=0) if self.reference_length else 0.0
@@ -148,10 +148,10 @@ class PPOTrainer(TrainingTask):
             **learned,
             **moved,
             "undone": float(tries - 1 + undone),
-            "undone_steps": float(self.brake.undone),
-            "learning_rate": settings.optimizer.learning_rate * self.brake.rate,
+            "undone_steps": float(self.limit.undone),
+            "learning_rate": settings.optimizer.learning_rate * self.limit.rate,
         }
-        self._adapt_kl_price(rollouts.token_kl().sum(1).mean().item())
+        self._adapt_kl_coefficient(rollouts.token_kl().sum(1).mean().item())
         self.seen = [self.seen[0] + rollouts.mask.sum().item(), self.seen[1] + 1]
         self.tokens_per_step = self.seen[0] / self.seen[1]
         self.taken = step + 1
@@ -171,7 +171,7 @@ class PPOTrainer(TrainingTask):
                 figures = self._train_minibatch(rollouts, advantages, returns, values, rows)
                 if epoch == 0 and start == 0:
                     self._check_first_ratio(figures["ratio_off"])
-                scale = settings.optimizer.lr_scale(step, settings.steps) * self.brake.rate
+                scale = settings.optimizer.lr_scale(step, settings.steps) * self.limit.rate
                 figures["gradient_norm"] = self.learner.step(scale)
                 for name, value in figures.items():
                     sums[name] = sums.get(name, 0.0) + value
@@ -220,7 +220,7 @@ class PPOTrainer(TrainingTask):
             )
         if off > noise and not self.warned:
             self.warned = True
-            self._report_message(
+            self._send_message(
                 f"the first probability ratio of a step differs from 1 by {off:.4f} on average; rounding "
                 f"explains up to {noise}"
             )
@@ -233,20 +233,20 @@ class PPOTrainer(TrainingTask):
         kl_before = estimate_kl(rollouts.logprobs, rollouts.reference, one, mask)
         kl_after = estimate_kl(now, rollouts.reference, ratio, mask)
         step_kl = estimate_kl(rollouts.logprobs, now, one, mask)
-        undone = self.world.any_process(self.brake.is_too_far(kl_before, kl_after, step_kl))
+        undone = self.world.any_process(self.limit.is_too_far(kl_before, kl_after, step_kl))
         if undone:
             # A copy: the optimizer keeps the loaded tensors, and the next try would change them.
             self.learner.load_state_dict(copy.deepcopy(before))
-            self.brake.slow_down()
+            self.limit.slow_down()
         return {"step_kl": step_kl, "kl_after": kl_after}, undone
 
     def _say_undone(self, step: int, tries: int, undone: bool, moved: dict[str, float]) -> None:
-        brake = self.brake
-        self._report_message(
+        limit = self.limit
+        self._send_message(
             f"step {step + 1} was undone {tries - 1 + undone} times, as it moved the policy by more than "
-            f"{brake.max_step_kl:.3g} nats an answer or beyond {brake.max_kl:.3g} nats from SFT; "
+            f"{limit.max_step_kl:.3g} nats an answer or beyond {limit.max_kl:.3g} nats from SFT; "
             + ("it is left out" if undone else f"it now moves it by {moved['step_kl']:.2g}")
-            + f"; the learning rate is {brake.rate:.3g} of what it was at the start"
+            + f"; the learning rate is {limit.rate:.3g} of what it was at the start"
         )
 
     def _logprobs_now(self, rollouts: Rollouts) -> Tensor:
@@ -260,10 +260,10 @@ class PPOTrainer(TrainingTask):
                 found[part] = self.collector.answer_logprobs(logits, rollouts.completions[part])
         return self.world.gather_rows(found[self.world.shard_rows(count)], count)
 
-    def _report_message(self, text: str) -> None:
+    def _send_message(self, text: str) -> None:
         self.on_event(Message(text))
 
-    def _adapt_kl_price(self, kl: float) -> None:
+    def _adapt_kl_coefficient(self, kl: float) -> None:
         settings = self.parameters
         if settings.kl_target:
             # The proportional controller of Ziegler et al., 2019, with its clip at 0.2.
@@ -299,14 +299,14 @@ class PPOTrainer(TrainingTask):
         """Load the best step's weights into the policy and report which it is; return its metrics."""
         prompts, best = len(self.held_out), self.best
         if best.weights is None:
-            self._report_message("there are no held-out prompts to choose a step by, so the last one is kept")
-            return {"best_step": float(self.taken), "undone_steps": float(self.brake.undone)}
+            self._send_message("there are no held-out prompts to choose a step by, so the last one is kept")
+            return {"best_step": float(self.taken), "undone_steps": float(self.limit.undone)}
         self.learner.load_masters({name: value.to(self.world.device) for name, value in best.weights.items()})
         figures = self.evaluate_policy()
         if best.first_loss > 0:
             figures["valid_loss_increase"] = figures["valid_completion_loss"] / best.first_loss - 1
         if best.passed_over:
-            self._report_message(
+            self._send_message(
                 f"{best.passed_over} steps with a higher score were skipped, as their loss on "
                 f"{len(self.right_answers)} held-out right answers is more than "
                 f"{describe_increase(best.max_loss_increase)} SFT's (rlhf.max_loss_increase)"
@@ -317,13 +317,13 @@ class PPOTrainer(TrainingTask):
             else ""
         )
         if best.step:
-            self._report_message(
+            self._send_message(
                 f"the best is step {best.step}: its score is {best.score - best.first:.3g} above SFT's on "
                 f"{prompts} held-out prompts, at {figures['valid_kl']:.3g} nats from SFT (at most "
                 f"{best.max_kl:.3g})"
             )
         else:
-            self._report_message(
+            self._send_message(
                 f"no step has a higher score than SFT on {prompts} held-out prompts at {best.max_kl:.3g} "
                 f"nats or less{bound}: the result is the SFT model's own weights"
             )
@@ -332,7 +332,7 @@ class PPOTrainer(TrainingTask):
             "best_step": float(best.step),
             "valid_gain": best.score - best.first,
             "valid_prompts": float(prompts),
-            "undone_steps": float(self.brake.undone),
+            "undone_steps": float(self.limit.undone),
             "max_kl": best.max_kl,
         }
 
@@ -347,8 +347,8 @@ class PPOTrainer(TrainingTask):
             "reference_length": self.reference_length,
             "seen": self.seen,
             "taken": self.taken,
-            "rate": self.brake.rate,
-            "undone": self.brake.undone,
+            "rate": self.limit.rate,
+            "undone": self.limit.undone,
             "best": self.best.state_dict(),
         }
 
@@ -357,7 +357,7 @@ class PPOTrainer(TrainingTask):
         self.reference_length = float(state["reference_length"])
         self.seen = list(state["seen"])
         self.taken = int(state["taken"])
-        self.brake.rate, self.brake.undone = float(state["rate"]), int(state["undone"])
+        self.limit.rate, self.limit.undone = float(state["rate"]), int(state["undone"])
         self.best.load_state_dict(state["best"])
 
 

@@ -32,8 +32,8 @@ class PPOConfig(LoopParameters):
     """The parameters of RLHF by PPO; `batch_size` counts the prompts that are answered in one step.
 
     The reward of an answer is the reward model's score at the end token, less three penalties. They are for a
-    missing end token, an answer shorter than SFT's mean, and the divergence from the SFT model. Answers are
-    learned from with the clipped losses of model/nn/losses.py.
+    missing end token, an answer shorter than SFT's mean, and the divergence from the SFT model. The policy
+    learns from the answers by the clipped losses of model/nn/losses.py.
 
     A step that moves the policy by more than `max_step_kl`, or beyond `max_kl`, is undone and repeated at
     half the learning rate. The result is the evaluated step with the highest held-out score within `max_kl`

@@ -93,7 +93,9 @@ class RolloutCollector:
         width: int,
         device: str,
     ) -> None:
-        """Args:
+        """Store the models and the sampling settings.
+
+        Args:
         parameters: The sampling settings and the rows of one pass.
         policy: The policy with its value head.
         reference: The assistant that the policy started as.

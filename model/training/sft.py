@@ -27,8 +27,8 @@ from model.training.trainer import LoopParameters, Trainer, TrainingTask
 
 @dataclass(frozen=True)
 class SFTParameters(LoopParameters):
-    """The parameters of fine-tuning; `batch_size` counts rows of the context, each packed with "
-    "several pairs."""
+    """The parameters of fine-tuning; `batch_size` counts rows of the context, each packed with
+    several pairs."""
 
     from_random: bool = False
     """Whether to start from random weights instead of the base model, to measure what pretraining gives."""

@@ -39,7 +39,7 @@ SAVING_SHARE = 0.1
 TRAINING_LOCK = "training.lock"
 BEST = "best.pt"
 # Files that only a resumption needs.
-TRACES = ("checkpoints", BEST, TRAINING_LOCK)
+RESUME_FILES = ("checkpoints", BEST, TRAINING_LOCK)
 SKIPS_ALLOWED = 10
 
 
@@ -115,7 +115,7 @@ class TrainingTask(ABC):
 
     learner: MixedPrecisionOptimizer
     tokens_per_step: float = 0.0
-    # The metric that `patience` watches; lower is better.
+    # The metric that `early_stopping_patience` watches; lower is better.
     best_by: str = ""
 
     @abstractmethod
@@ -219,7 +219,7 @@ class Trainer:
             self.seconds += time.monotonic() - began
             self.taken += 1
         self.step += 1
-        self._report_message(self.figures)
+        self._report_step(self.figures)
         parameters = self.parameters
         last = self.step == parameters.steps
         if last or (parameters.eval_every and self.step % parameters.eval_every == 0):
@@ -296,7 +296,7 @@ class Trainer:
                 f"{best} {what}, and it contained the best weights; remove {self.folder} to train again"
             ) from error
 
-    def _report_message(self, figures: dict[str, float]) -> None:
+    def _report_step(self, figures: dict[str, float]) -> None:
         steps = self.parameters.steps
         if not figures or (self.step % max(1, steps // CURVE_POINTS) and self.step not in (1, steps)):
             return

@@ -22,7 +22,7 @@ WAITS = "another run is using this device; waiting for it"
 
 
 def device_locks(device: str, processes: int, root: Path) -> list[Path]:
-    """Return the lock files of `processes` devices of a kind.
+    """Return the paths of the file locks of `processes` devices of a kind.
 
     Args:
         device: "cpu" or "cuda".
@@ -50,7 +50,7 @@ def _own_folder(folder: Path) -> Path:
     # Not stat(): another user may have placed a link to a folder of ours.
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
-        raise UserError(f"{folder} is accessible to other users; remove it, it contains only lock files")
+        raise UserError(f"{folder} is accessible to other users; remove it, it contains only locks")
     return folder
 
 

@@ -148,7 +148,7 @@ class Stage:
         }
         if "device" in asked:
             asked["device"] = context.device_description or describe_device(context.device)
-        # How many processes share the work does not change what comes out (law 5).
+        # How many processes share the work does not change the output.
         asked.pop("processes", None)
         if self.declaration.external_inputs is not None:
             asked["outside"] = self.declaration.external_inputs(parameters, context.root)
@@ -314,15 +314,15 @@ class Stage:
         """Return the names of files in the output that only serve resumption."""
         if not self.declaration.resumable:
             return ()
-        from model.training.trainer import TRACES
+        from model.training.trainer import RESUME_FILES
 
-        return TRACES
+        return RESUME_FILES
 
     @contextmanager
     def _call_arguments(
         self, inputs: Mapping[str, StageOutput], context: StageContext, view: Path
     ) -> Iterator[dict[str, Any]]:
-        """Yield the function's arguments; an input with `reads` is replaced by a view of those folders."""
+        """Yield the function's arguments; an input with `input_patterns` is a view of those folders."""
         given: dict[str, Any] = {
             name: Path(inputs[name].path) if name in inputs else None for name in self.inputs
         }

@@ -31,7 +31,7 @@ from tasks.project.paths import ARTIFACTS, CACHE, DOWNLOADS, RECORDS, REPRODUCTI
 from tasks.reproduction.data import Placed, place_data, standalone_preset
 from tasks.reproduction.known_code import check_plain, check_trusted
 from tasks.reproduction.verdict import Made
-from tasks.tracking.champion_input import fetch_opponent, opponent_digest
+from tasks.tracking.champion_input import fetch_champion_model, opponent_digest
 from tasks.tracking.products import MODEL, product_named
 from tasks.tracking.queries import artifact_text, child_runs, data_hash, holder_run_id, read_artifact
 from tasks.tracking.reference_version import STAGE as CHAMPION
@@ -293,7 +293,7 @@ def _evaluate_as_then(client: MlflowClient, original: Original, checkout: Checko
             if opponent_digest(version) == given:
                 uri, project = client.tracking_uri, checkout.project
                 try:
-                    found = fetch_opponent(version, uri, project, lambda event: None)
+                    found = fetch_champion_model(version, uri, project, lambda event: None)
                 except DamagedModel as error:
                     return dict.fromkeys(FOLLOW_EVALUATE, str(error))
                 _set_preset_key(checkout, "registry.compare_with", found.key)

@@ -33,7 +33,7 @@ from tasks.tracking.reference_version import STAGE, link_or_copy
 from tasks.tracking.registered_model import download_model
 
 
-def fetch_opponent(version: Any, uri: str, root: Path, on_event: EventCallback) -> StageOutput:
+def fetch_champion_model(version: Any, uri: str, root: Path, on_event: EventCallback) -> StageOutput:
     """Return the model of a registered version as a stage's input.
 
     Args:

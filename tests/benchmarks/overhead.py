@@ -100,10 +100,10 @@ def plain(root: Path, preset: Path) -> Measured:
 
 
 def _digest(folder: Path) -> str:
-    from model.training.trainer import TRACES
+    from model.training.trainer import RESUME_FILES
     from tasks.engine.cache_key import folder_sums, sums_digest
 
-    return sums_digest(folder_sums(folder, without=TRACES))
+    return sums_digest(folder_sums(folder, without=RESUME_FILES))
 
 
 def call_plainly(preset: Preset, root: Path, only: str = "") -> dict[str, float]:

@@ -15,7 +15,7 @@ from flows.orchestration.tracker import open_tracker
 from tasks.common.git_checkout import is_on_branch
 from tasks.common.old_keys import rename_old_keys
 from tasks.reproduction import reproduce
-from tasks.tracking.champion_input import fetch_opponent
+from tasks.tracking.champion_input import fetch_champion_model
 from tasks.tracking.queries import read_artifact
 from tasks.tracking.reference_version import fetch_reference_version, of_version
 from tests.benchmarks.smoke import REPOSITORY
@@ -126,7 +126,7 @@ def test_champion_of_recorded_store_is_compared_with_next_run(root):
     tracker = open_tracker(product="smoke")
     registry = tracker.registries("smoke")[0]
     champion = next(version for version in registry.versions() if str(version.version) == "1")
-    opponent = fetch_opponent(champion, tracker.client.tracking_uri, root, lambda event: None)
+    opponent = fetch_champion_model(champion, tracker.client.tracking_uri, root, lambda event: None)
     assert (root / opponent.path / "model" / "model.safetensors").exists()
     baseline = of_version(registry, "1")
     profile = fetch_reference_version(

@@ -9,7 +9,7 @@ import torch
 
 from model.training.kl_controller import (
     BestStep,
-    StepBrake,
+    StepLimit,
     derive_learning_rate,
     derive_steps,
     describe_increase,
@@ -94,11 +94,11 @@ def test_estimate_kl_sums_over_answer_and_ignores_padding() -> None:
     ],
 )
 def test_is_too_far_bounds_kl_and_step(before: float, after: float, moved: float, too_far: bool) -> None:
-    assert StepBrake(12.0, 1.5).is_too_far(before, after, moved) is too_far
+    assert StepLimit(12.0, 1.5).is_too_far(before, after, moved) is too_far
 
 
 def test_slow_down_halves_rate_each_time() -> None:
-    brake = StepBrake(12.0, 1.5)
+    brake = StepLimit(12.0, 1.5)
     for _ in range(3):
         brake.slow_down()
     assert (brake.undone, brake.rate) == (3, 0.125)

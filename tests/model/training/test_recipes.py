@@ -16,7 +16,7 @@ from model.events import Event, EventCallback, Message
 from model.training import ppo, pretrain, reward, sft
 from model.training.launcher import launch_training
 from model.training.reward import load_reward
-from model.training.trainer import TRACES
+from model.training.trainer import RESUME_FILES
 from tests.model.conftest import CONTEXT, DEVICE, Killed, Language, write_rows
 
 Train = Callable[[Path, EventCallback], dict[str, Any]]
@@ -33,7 +33,7 @@ def digest(folder: Path) -> dict[str, str]:
     return {
         str(name): hashlib.sha256(path.read_bytes()).hexdigest()
         for path, name in names.items()
-        if name.parts[0] not in TRACES
+        if name.parts[0] not in RESUME_FILES
     }
 
 
@@ -115,7 +115,7 @@ def test_training_killed_and_resumed_ends_in_same_bits(
 def test_training_outputs_hold_no_resumption_files(trained: dict[str, Path]) -> None:
     for folder in trained.values():
         names = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
-        others = [name.name for name in names if name.parts[0] not in TRACES]
+        others = [name.name for name in names if name.parts[0] not in RESUME_FILES]
         assert not any(name.endswith((".part", ".pt", ".lock")) for name in others)
 
 

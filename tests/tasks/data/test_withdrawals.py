@@ -332,7 +332,7 @@ class Keys:
 
     run_drift = __call__
 
-    def fetch_opponent(self, aligned: StageOutput) -> tuple[StageOutput, ...]:
+    def fetch_champion_model(self, aligned: StageOutput) -> tuple[StageOutput, ...]:
         """Return no opponent: nothing was registered."""
         return ()
 

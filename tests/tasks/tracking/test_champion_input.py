@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tasks.engine.output import StageOutput, read_manifest
-from tasks.tracking.champion_input import fetch_opponent
+from tasks.tracking.champion_input import fetch_champion_model
 from tasks.tracking.registered_model import MissingModel
 from tasks.tracking.tracker import Tracker
 from tests.tasks.tracking.mlflow_store import open_tracker
@@ -52,13 +52,13 @@ def test_opponent_repeated_run_gets_same_version(tracker: Tracker) -> None:
 def test_fetch_opponent_model_is_input_with_digest(tracker: Tracker, tmp_path: Path) -> None:
     champion(tracker, "a", 0.1)
     [version] = tracker.registry.versions()
-    found = fetch_opponent(version, tracker.uri, tmp_path, lambda event: None)
+    found = fetch_champion_model(version, tracker.uri, tmp_path, lambda event: None)
     assert found and found.stage == "champion"
     assert json.loads((Path(found.path) / "model" / "config.json").read_text()) == {"weights": "a"}
     assert json.loads((Path(found.path) / "champion.json").read_text()) == {"model": "a"}
     assert (read_manifest(Path(found.path)) or {})["digest"] == found.digest
     # It is fetched once; later calls do not need the store.
-    assert fetch_opponent(version, "sqlite:////nowhere", tmp_path, lambda event: None) == found
+    assert fetch_champion_model(version, "sqlite:////nowhere", tmp_path, lambda event: None) == found
 
 
 def test_fetch_opponent_lost_model_is_refused(tracker: Tracker, tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_fetch_opponent_lost_model_is_refused(tracker: Tracker, tmp_path: Path) 
     for path in list((tmp_path / "mlflow").rglob("model")):
         shutil.rmtree(path)
     with pytest.raises(MissingModel, match=r"version 1 of chatmill: MLflow's store lacks"):
-        fetch_opponent(version, tracker.uri, tmp_path, lambda event: None)
+        fetch_champion_model(version, tracker.uri, tmp_path, lambda event: None)
     assert not [
         path for path in (tmp_path / "var" / "cache" / "artifacts" / "champion").iterdir() if path.is_dir()
     ]

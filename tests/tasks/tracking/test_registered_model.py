@@ -14,7 +14,7 @@ from model.errors import UserError
 from tasks.backup.archive import write_backup
 from tasks.engine.cache_key import folder_sums, output_digest
 from tasks.engine.output import MANIFEST, StageOutput, file_sizes, read_manifest, write_manifest
-from tasks.tracking.champion_input import fetch_opponent
+from tasks.tracking.champion_input import fetch_champion_model
 from tasks.tracking.registered_model import DamagedModel, MissingModel, damaged_copies
 from tasks.tracking.tracker import Tracker
 
@@ -147,9 +147,9 @@ def test_champion_folder_damaged_file_is_refused_by_name(project: Path, damage: 
         tracker.champion_folder("")
     [second, first] = tracker.registry.versions()
     with pytest.raises(DamagedModel, match="version 2"):
-        fetch_opponent(second, tracker.uri, project, lambda event: None)
+        fetch_champion_model(second, tracker.uri, project, lambda event: None)
     assert not list(project.glob("var/cache/artifacts/champion/*.part"))
-    assert fetch_opponent(first, tracker.uri, project, lambda event: None)
+    assert fetch_champion_model(first, tracker.uri, project, lambda event: None)
     [said] = write_backup(project, project / "a.tar").damaged
     assert f"version 2 of chatmill: var/{(model.parent / name).relative_to(project / 'var')}" in said
 
