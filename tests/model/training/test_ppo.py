@@ -68,11 +68,11 @@ def test_ppo_trainer_kl_price_limits_divergence(language: Language, tmp_path: Pa
     assert kl[5.0] < 0.5 * kl[0.0]
 
 
-def test_adapt_kl_price_follows_target(language: Language, tmp_path: Path) -> None:
+def test_adapt_kl_coefficient_follows_target(language: Language, tmp_path: Path) -> None:
     made = recipe(language, tmp_path, kl_target=6.0, init_kl_coef=0.15, kl_horizon=100.0)
-    made._adapt_kl_price(60.0)
+    made._adapt_kl_coefficient(60.0)
     assert made.kl_coefficient == pytest.approx(0.15 * (1 + 0.2 * 32 / 100))
-    made._adapt_kl_price(0.0)
+    made._adapt_kl_coefficient(0.0)
     assert made.kl_coefficient == pytest.approx(0.15 * (1 + 0.2 * 0.32) * (1 - 0.2 * 0.32))
 
 
@@ -128,13 +128,13 @@ def test_optimizer_step_too_far_is_undone_in_every_bit(language: Language, tmp_p
     said: list[str] = []
     made.on_event = lambda event: said.append(event.text)
     before = copy.deepcopy(made.learner.state_dict())
-    made.brake.max_step_kl = 1e-9
+    made.limit.max_step_kl = 1e-9
     figures = made.optimizer_step(0)
     assert figures["undone"] == MOST_TRIES and figures["step_kl"] > 0
     after = made.learner.state_dict()
     assert all(torch.equal(a, b) for a, b in zip(before["masters"], after["masters"], strict=True))
     assert before["adam"]["state"] == after["adam"]["state"] == {}
-    assert made.brake.rate == 0.5**MOST_TRIES and "it is left out" in said[0]
+    assert made.limit.rate == 0.5**MOST_TRIES and "it is left out" in said[0]
 
 
 def test_optimizer_step_too_far_is_repeated_at_lower_rate(language: Language, tmp_path: Path) -> None:
@@ -144,8 +144,8 @@ def test_optimizer_step_too_far_is_repeated_at_lower_rate(language: Language, tm
     made.on_event = lambda event: said.append(event.text)
     figures = made.optimizer_step(0)
     assert figures["undone"] >= 1 and figures["step_kl"] <= 0.5, "the step in the end is within its bound"
-    assert "step 1 was undone" in said[0] and f"{made.brake.rate:.3g} of what it was" in said[0]
-    assert figures["learning_rate"] == 0.05 * made.brake.rate
+    assert "step 1 was undone" in said[0] and f"{made.limit.rate:.3g} of what it was" in said[0]
+    assert figures["learning_rate"] == 0.05 * made.limit.rate
     for step in range(1, 8):
         assert made.optimizer_step(step)["step_kl"] <= 0.5
     assert 0 < made.evaluate_policy()["valid_kl"] < 6
@@ -155,7 +155,7 @@ def test_optimizer_step_undone_restores_moments(language: Language, tmp_path: Pa
     made = recipe(language, tmp_path, max_kl=4.0, max_step_kl=1.0)
     made.optimizer_step(0)
     before = copy.deepcopy(made.learner.state_dict()["adam"]["state"])
-    made.brake.max_step_kl = 1e-9
+    made.limit.max_step_kl = 1e-9
     assert made.optimizer_step(1)["undone"] == MOST_TRIES
     after = made.learner.state_dict()["adam"]["state"]
     assert before and all(
