@@ -49,7 +49,7 @@ def test_opponent_repeated_run_gets_same_version(tracker: Tracker) -> None:
     assert opponent(tracker, "b") == "1" and opponent(tracker, "c") == "2"
 
 
-def test_fetch_opponent_model_is_input_with_digest(tracker: Tracker, tmp_path: Path) -> None:
+def test_fetch_champion_model_output_is_input_with_digest(tracker: Tracker, tmp_path: Path) -> None:
     champion(tracker, "a", 0.1)
     [version] = tracker.registry.versions()
     found = fetch_champion_model(version, tracker.uri, tmp_path, lambda event: None)
@@ -61,7 +61,7 @@ def test_fetch_opponent_model_is_input_with_digest(tracker: Tracker, tmp_path: P
     assert fetch_champion_model(version, "sqlite:////nowhere", tmp_path, lambda event: None) == found
 
 
-def test_fetch_opponent_lost_model_is_refused(tracker: Tracker, tmp_path: Path) -> None:
+def test_fetch_champion_model_lost_model_is_refused(tracker: Tracker, tmp_path: Path) -> None:
     champion(tracker, "a", 0.1)
     [version] = tracker.registry.versions()
     for path in list((tmp_path / "mlflow").rglob("model")):
