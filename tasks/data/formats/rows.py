@@ -38,7 +38,7 @@ from tasks.data.parsing.label_rows import time_of
 from tasks.data.parsing.list_literals import read_literal
 from tasks.data.parsing.preference_fields import ANNOTATORS
 from tasks.data.parsing.row_stream import Keys, row_stream
-from tasks.data.parsing.row_verdicts import side_votes
+from tasks.data.parsing.row_verdicts import is_unscored, side_votes
 from tasks.data.records import (
     ParsedRow,
     comparison_row,
@@ -89,6 +89,9 @@ def read_row(values: Mapping[str, Any], reading: ParseOptions, where: str) -> It
     """Yield the record that a row's keys make. Raise UserError with file and line."""
     row = _rename_columns(values, reading, where)
     kind = _record_kind(row, reading)
+    # `judged_rows` leaves out and counts a pair with empty scores.
+    if kind == "rating" and is_unscored(row["scores" if "scores" in row else "score"]):
+        kind = "pair"
     if not kind:
         raise UserError(f"{where}: keys {', '.join(row) or '(none)'} do not form a row; expected {_KNOWN}")
     if kind == "comparison" and "choice" not in row:
@@ -116,16 +119,21 @@ def _rename_columns(values: Mapping[str, Any], reading: ParseOptions, where: str
     """Return the row under the names of this format. If `columns` names the text, the row is only a text."""
     if not reading.columns:
         return values
-    for name, own in reading.columns.items():
+    columns = {
+        name: own
+        for name, own in reading.columns.items()
+        if own in values or reading.fields.get(own) != "ignore"
+    }
+    for name, own in columns.items():
         if own not in values:
             raise UserError(
                 f"{where}: no column {own}, which columns names for {name}; there are "
                 f"{', '.join(values) or 'none'}"
             )
-    renamed = {own: name for name, own in reading.columns.items()}
+    renamed = {own: name for name, own in columns.items()}
     # If `columns` maps a name to another column, the column with that name itself is not ours.
     row = {key: value for key, value in values.items() if key not in reading.columns and key not in renamed}
-    row |= {name: values[own] for name, own in reading.columns.items()}
+    row |= {name: values[own] for name, own in columns.items()}
     if "text" in reading.columns:
         row = {key: row[key] for key in ("text", "group", "id") if key in row}
     return row
@@ -159,8 +167,6 @@ def _rating_record(row: Mapping[str, Any], reading: ParseOptions, where: str) ->
     prompt = turns[-1].content
     given = _list_value(row, "scores", "numbers", where) if "scores" in row else [row["score"]]
     scores = [_score_value(value, where) for value in given]
-    if not scores:
-        raise UserError(f"{where}: scores is empty; expected at least one score")
     one = _row_annotator(row)
     named = [normalize_annotator(name) for name in _list_value(row, "annotators", "names", where)]
     named = named or [one] * len(scores)

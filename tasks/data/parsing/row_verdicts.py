@@ -27,6 +27,8 @@ JUDGEMENTS = ("thumb", "thumb_down", "word", "number", "review")
 # Keys that also occur in data without verdicts, so an empty one means nothing. `answer` may be a final
 # answer.
 OTHERWISE = frozenset(("answer",))
+# The own keys of a rating. Empty, they leave a pair that nobody rated.
+SCORES = ("score", "scores")
 UP, DOWN = ("thumbs_up", "thumb_up", "liked"), ("thumbs_down", "thumb_down", "disliked")
 _MISSING = object()
 
@@ -148,6 +150,8 @@ def read_verdicts(
     for key, value in values.items():
         kind = KNOWN.get(flatten_name(names.get(key, key)))
         if key in own and key not in reading.fields:
+            if names.get(key, key) in SCORES and is_unscored(value):
+                said = replace(said, unrated=said.unrated or key)
             _note_scales(names.get(key, key), kind, value, key, values, reading, where, tally)
             continue
         if kind is None or key in own or key in reading.fields:
@@ -223,6 +227,11 @@ def _note_scales(
     for one in value if isinstance(value, list) else [value]:
         if not is_empty(one):
             tally.note_scale(row_aspect(values, reading), scale_of(one, kind), key, where)
+
+
+def is_unscored(value: Any) -> bool:
+    """Return whether a score or a list of scores is empty, also a list that a table holds as text."""
+    return is_empty(value) or (isinstance(value, str) and value.strip() in ("[]", "()"))
 
 
 def _says_nothing(key: str, read: tuple[str, Any], values: Mapping[str, Any]) -> bool:

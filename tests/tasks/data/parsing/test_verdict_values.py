@@ -108,6 +108,27 @@ def test_read_rows_pair_with_empty_rating_is_skipped(
         assert [type(one.row) for one in every] == [Pair, Pair] and not tally.left_out
 
 
+@pytest.mark.parametrize("empty", [None, "", " ", "nan", "N/A", "<NA>", []])
+@pytest.mark.parametrize(("key", "full"), [("score", 3), ("scores", [1, 2])])
+def test_read_rows_pair_with_empty_score_is_left_out(key: str, full: Any, empty: Any) -> None:
+    rows = [{**PAIR, key: value, "annotator": "ana"} for value in (full, empty, empty)]
+    (found,), tally = read(*rows)
+    assert isinstance(found.row, Rating) and not tally.faults and not tally.unread
+    assert any(f"2 pairs that nobody rated, as {key} has no verdict" in line for line in tally.lines())
+    every, tally = read(*rows, fields={key: "ignore"})
+    assert [type(one.row) for one in every] == [Pair] * 3 and not tally.left_out
+
+
+@pytest.mark.parametrize("cells", [["4", ""], ["4 stars", "  "], ["80%", "NaN"]])
+def test_read_rows_blank_score_cell_under_another_name_is_left_out(cells: list[str]) -> None:
+    lines = [f"Who {n}?,Me.,{cell}" for n, cell in enumerate(cells)]
+    file = SourceFile("a.csv", "\n".join(["prompt,completion,points", *lines, ""]).encode())
+    (found,), tally = read_file(file, "rows", columns={"score": "points"})
+    assert isinstance(found.row, Rating) and not tally.faults and [*tally.left_out.values()] == [1]
+    ignored, _ = read_file(file, "rows", columns={"score": "points"}, fields={"points": "ignore"})
+    assert [type(one.row) for one in ignored] == [Pair, Pair]
+
+
 def test_no_rows_unrated_file_says_why() -> None:
     found, tally = read({**PAIR, "rating": None}, {**PAIR, "rating": ""})
     assert not found
