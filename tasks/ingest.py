@@ -306,12 +306,14 @@ def make_rows(
     found = [0] * len(parameters.sources)
     gone, reduced = dict.fromkeys(TYPES, 0), 0
     whole = dict.fromkeys(TYPES, 0)
+    rejected: set[str] = set()
     tallies = [SkipCounts() for _ in parameters.sources]
     parsed = parallel_map(sort_part, parts)
     for part in report_pace(parsed, len(parts), on_event, lambda part: (part.rows, sum(part.sizes.values()))):
         found[part.source_index] += part.rows
         tallies[part.source_index].add(part.tally)
         reduced += part.reduced
+        rejected |= part.rejected
         for kind, size in part.sizes.items():
             sizes[kind] += size
         for kind, count in part.gone.items():
@@ -331,12 +333,17 @@ def make_rows(
         for _ in parallel_map(check_claims, key_ranges(CLAIMS, sizes[CLAIMS], runs, out)):
             pass
     # Ranges follow from the content's size alone, so the shards do not depend on the number of workers.
-    wanted = [part for kind in TYPES for part in key_ranges(kind, sizes[kind], runs, out)]
-    counts, written = dict.fromkeys(TYPES, 0), dict.fromkeys(TYPES, 0)
+    wanted = [
+        part
+        for kind in TYPES
+        for part in key_ranges(kind, sizes[kind], runs, out, rejected if kind == "pairs" else ())
+    ]
+    counts, written, refused = (dict.fromkeys(TYPES, 0) for _ in range(3))
     gathered = parallel_map(gather_range, wanted)
     for shard in report_pace(gathered, len(wanted), on_event, lambda shard: (shard.rows, shard.size)):
         counts[shard.kind] += shard.rows
         written[shard.kind] += shard.size
+        refused[shard.kind] += shard.rejected
     # The runs are as large as the data, and are not part of the output.
     shutil.rmtree(runs)
     for kind in TYPES:
@@ -347,7 +354,10 @@ def make_rows(
     left_out = {kind: count for kind, count in gone.items() if count}
     if said := _left_out(left_out, reduced):
         on_event(Message(f"{said}, as {WITHDRAWN} withdraws them"))
-    repeats = {kind: count - counts[kind] for kind, count in whole.items() if count > counts[kind]}
+    if refused["pairs"]:
+        on_event(Message(f"left out: {refused['pairs']:,} pairs whose answer is rejected in another row"))
+    distinct = {kind: counts[kind] + refused[kind] for kind in TYPES}
+    repeats = {kind: count - distinct[kind] for kind, count in whole.items() if count > distinct[kind]}
     if repeats:
         on_event(Message(f"duplicates of earlier rows, kept once: {_counted(repeats)}"))
     if again:

@@ -235,6 +235,8 @@ class RewardTrainer(TrainingTask):
     def pair_accuracy(self) -> tuple[dict[str, float], float]:
         """Return the accuracy on held-out pairs by "aspect/source", and their mean loss."""
         rows = self.valid.rows
+        if not rows:
+            return self.valid.pair_accuracy(torch.zeros(0))
         by_length = sorted(range(len(rows)), key=lambda i: (len(rows[i]), i))
         scores = self.world.map_chunks(
             len(rows), PASS_ROWS, lambda part: self.model.raw_scores([rows[i] for i in by_length[part]])

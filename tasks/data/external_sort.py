@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -72,6 +72,7 @@ class ParseResult:
         written: Rows by kind, including duplicates.
         gone: Withdrawn rows by kind.
         reduced: The number of ratings that lost scores of withdrawn people.
+        rejected: The ids of pairs whose answers a reviewer rejected.
     """
 
     source_index: int
@@ -81,11 +82,15 @@ class ParseResult:
     written: dict[str, int]
     gone: dict[str, int]
     reduced: int
+    rejected: frozenset[str]
 
 
 @dataclass(frozen=True)
 class KeyRange:
-    """The rows of a kind whose id's first four digits are in [first, stop), which become shard `number`."""
+    """The rows of a kind whose id's first four digits are in [first, stop), which become shard `number`.
+
+    Rows with an id in `rejected` are left out.
+    """
 
     kind: str
     first: int
@@ -93,15 +98,17 @@ class KeyRange:
     number: int
     runs: Path
     out: Path
+    rejected: frozenset[bytes] = frozenset()
 
 
 @dataclass(frozen=True)
 class ShardResult:
-    """The number of rows and bytes of a shard."""
+    """The number of rows and bytes of a shard, and of rejected rows that are left out."""
 
     kind: str
     rows: int
     size: int
+    rejected: int
 
 
 def sort_part(part: ParseTask) -> ParseResult:
@@ -114,6 +121,7 @@ def sort_part(part: ParseTask) -> ParseResult:
     rows = 0
     gone: dict[str, set[str]] = {}
     reduced: set[str] = set()
+    rejected: set[str] = set()
     written = dict.fromkeys(TYPES, 0)
     # Found by name: parsers are closures, which cannot be sent to another process.
     format = find_format(part.format)
@@ -129,6 +137,8 @@ def sort_part(part: ParseTask) -> ParseResult:
             reduced.add(row.id)
             found = found._replace(row=row)
         check_annotators(part.source, found)
+        if found.rejects:
+            rejected.add(found.rejects)
         where = json.dumps(found.where, ensure_ascii=False)
         written[kind] += 1
         runs.add(kind, canonical_line(row), where, found.anonymous and isinstance(row, Comparison | Rating))
@@ -139,7 +149,9 @@ def sort_part(part: ParseTask) -> ParseResult:
             runs.add(CLAIMS, line, where)
     runs.flush()
     counts = {kind: len(ids) for kind, ids in gone.items()}
-    return ParseResult(part.source_index, rows, tally, runs.sizes, written, counts, len(reduced))
+    return ParseResult(
+        part.source_index, rows, tally, runs.sizes, written, counts, len(reduced), frozenset(rejected)
+    )
 
 
 class _Runs:
@@ -186,11 +198,20 @@ class _Runs:
         self.number += 1
 
 
-def key_ranges(kind: str, size: int, runs: Path, out: Path) -> list[KeyRange]:
-    """Return ranges of about SHARD_BYTES each of the bytes in the runs of a kind: a power of two."""
+def key_ranges(kind: str, size: int, runs: Path, out: Path, rejected: Collection[str] = ()) -> list[KeyRange]:
+    """Return ranges of about SHARD_BYTES each of the bytes in the runs of a kind: a power of two.
+
+    Each range gets those ids of `rejected` that are in it.
+    """
     count = shard_count(size)
     width = PREFIXES // count
-    return [KeyRange(kind, n * width, (n + 1) * width, n, runs, out) for n in range(count)]
+    ids: dict[int, set[bytes]] = {}
+    for one in rejected:
+        ids.setdefault(int(one[:4], 16) // width, set()).add(one.encode())
+    return [
+        KeyRange(kind, n * width, (n + 1) * width, n, runs, out, frozenset(ids.get(n, ())))
+        for n in range(count)
+    ]
 
 
 def shard_count(size: int) -> int:
@@ -217,13 +238,14 @@ def gather_range(part: KeyRange) -> ShardResult:
         # `_read_range` goes by the order of sources, so the first of equal rows wins, however the work was
         # divided.
         rows.setdefault(row[ID], (row, place))
+    left_out = [rows.pop(one) for one in part.rejected if one in rows]
     size = 0
     with _shard_path(part, "rows") as lines, _shard_path(part, "origins") as places:
         for key in sorted(rows):
             row, place = rows[key]
             size += lines.write(row + b"\n")
             places.write(place + b"\n")
-    return ShardResult(part.kind, len(rows), size)
+    return ShardResult(part.kind, len(rows), size, len(left_out))
 
 
 def _number_vote(line: bytes, number: int) -> bytes:

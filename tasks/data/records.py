@@ -112,6 +112,7 @@ class ParsedRow(NamedTuple):
         own: The id that the file itself gives the row, if any. One id may have only one content.
         anonymous: Whether the annotator is unknown. Two equal rows of this kind are votes of two people.
         final: Whether the record has the last answer of its row. False if a mask excludes that answer.
+        rejects: The id of the pair whose answer a reviewer rejected in this row, if any.
     """
 
     row: Record
@@ -119,6 +120,7 @@ class ParsedRow(NamedTuple):
     own: str = ""
     anonymous: bool = False
     final: bool = True
+    rejects: str = ""
 
 
 class Fault(NamedTuple):

@@ -86,7 +86,7 @@ def _in_order(where: str) -> list[Any]:
 
 
 def keep_each_once(every: Sequence[ParsedRow], seen: Collection[str], withdrawn: Withdrawn) -> list[Record]:
-    """Return the rows of a source that ingestion keeps: each once, and none that is withdrawn.
+    """Return the rows of a source that ingestion keeps: each once, and none that is withdrawn or rejected.
 
     Labels of unknown people are votes and all stay.
 
@@ -97,7 +97,7 @@ def keep_each_once(every: Sequence[ParsedRow], seen: Collection[str], withdrawn:
     """
     kept: list[Record] = []
     places: list[str] = []
-    taken = set(seen)
+    taken = {*seen, *(found.rejects for found in every)}
     for found in every:
         row = withdrawn.filter_row(found.row) if withdrawn else found.row
         # Equal votes have one id, so the test of ids would drop all but the first.

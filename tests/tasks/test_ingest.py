@@ -415,7 +415,7 @@ def test_ingest_unreadable_row_is_kept_as_fault(tmp_path: Path) -> None:
 
 
 def test_ingest_source_without_readable_rows_is_refused(tmp_path: Path) -> None:
-    write(tmp_path, {"prompt": None, "completion": "b"}, {"prompt": "a", "completion": ["b"]})
+    write(tmp_path, {"prompt": None, "completion": "b"}, {"prompt": "a", "completion": 5})
     with pytest.raises(
         UserError, match=r"source mine: none of 2 rows in texts/a\.jsonl can be read; the first"
     ):

@@ -291,7 +291,8 @@ def judged_rows(found: list[ParsedRow], said: Verdicts, row: SourceRow) -> Itera
         row.tally.left_out[EARLIER] += len(found) - 1
     # A rejected answer is a bad example, which a reward model can learn from.
     score = -1.0 if said.review == "reject" else said.score
-    yield _rated(last, said.votes if score is None else {}, score, row.values, row.reading)
+    rated = _rated(last, said.votes if score is None else {}, score, row.values, row.reading)
+    yield rated._replace(rejects=last.row.id) if said.review == "reject" else rated
 
 
 def corrected_rows(found: list[ParsedRow], said: Verdicts, row: SourceRow) -> Iterator[ParsedRow]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from tasks.data.parsing.proposed_meanings import (
 from tasks.data.parsing.verdict_values import (
     MOST_VALUES,
     describe_votes,
+    find_more_votes,
     find_vote_columns,
     look_like_verdicts,
     short_values,
@@ -179,10 +180,15 @@ class SkipCounts:
         able = self.answers if looks == CORRECTION else self.pairs
         return propose_meaning(path, looks, self.values.get(path, ()), able > 0, path in self.understood)
 
-    def asks(self) -> dict[str, Seen]:
-        """Return the keys whose meaning the preset must say, found by their names or by all their values."""
+    def asks(self, votes: Collection[str] = ()) -> dict[str, Seen]:
+        """Return the keys whose meaning the preset must say, found by their names or by all their values.
+
+        Args:
+            votes: The columns that the preset calls votes; others with such names are asked about too.
+        """
         # Columns of votes are found first, as each of them alone would look like a verdict.
-        people = find_vote_columns({path: self.values[path] for path in self.unread if path in self.values})
+        unread = {path: self.values[path] for path in self.unread if path in self.values}
+        people = find_vote_columns(unread) + find_more_votes(votes, unread)
         found = {path: replace(self.unread[path], looks=VOTES) for path in people}
         found |= {path: seen for path, seen in self.asked.items() if path not in found}
         # Some odd words are rows with an error, which validation quarantines.
@@ -200,10 +206,13 @@ class SkipCounts:
             UserError: A key looks like a verdict or a training mask and nothing reads it; or verdicts are on
                 two scales; or `fields`, the source's own, names a key that no row has.
         """
-        asks = self.asks()
+        told = [path for path, meaning in (fields or {}).items() if meaning == "vote"]
+        asks = self.asks(told)
         votes = [path for path, seen in asks.items() if seen.looks == VOTES]
         if votes:
-            raise UserError(f"source {source}: {self._describe_votes(votes, asks)}{_other_keys(asks, votes)}")
+            raise UserError(
+                f"source {source}: {self._describe_votes(votes, asks, bool(told))}{_other_keys(asks, votes)}"
+            )
         for path, seen in asks.items():
             meaning = self.propose(path, seen.looks)
             if seen.looks == CHOICE:
@@ -243,9 +252,10 @@ class SkipCounts:
             if path not in self.used and self.rows + self.faults:
                 raise UserError(f"source {source}: fields has the key {shown_key(path)}, which no row has")
 
-    def _describe_votes(self, votes: Sequence[str], asks: Mapping[str, Seen]) -> str:
+    def _describe_votes(self, votes: Sequence[str], asks: Mapping[str, Seen], told: bool) -> str:
         named = ", ".join(map(shown_key, votes[:_NAMED])) + (", …" if len(votes) > _NAMED else "")
-        if not self.pairs:
+        # Pairs with votes in columns that the preset names are ratings already.
+        if not self.pairs and not told:
             fields = ", ".join(f"{yaml_key(path)}: ignore" for path in votes[:_NAMED])
             return (
                 f"{asks[votes[0]].where}: the columns {named} hold a vote each "

@@ -215,13 +215,38 @@ def find_vote_columns(columns: Mapping[str, Collection[str]]) -> tuple[str, ...]
         told = any(value in _STRONG | _SIDES for value in values)
         if all(value in _STRONG | _WEAK | _SIDES for value in values) and (told or person):
             judged.append(name)
-        elif all(map(_is_points, values)) and (person or not words & _QUANTITIES):
+            # A person who only gave 1 is one of those whose columns hold numbers.
+            if not person:
+                continue
+        if all(map(_is_points, values)) and (person or not words & _QUANTITIES):
             scored.append((name, person))
     found = judged if len(judged) > 1 else []
     found += _votes_by_person(columns)
     if len(scored) > 2 or sum(person for _, person in scored) > 1:
         found = [*found, *(name for name, _ in scored)]
     return tuple(name for name in columns if name in found)
+
+
+def find_more_votes(told: Collection[str], columns: Mapping[str, Collection[str]]) -> tuple[str, ...]:
+    """Return the columns that are named like columns of votes, as rater1 beside rater2.
+
+    Args:
+        told: The columns that the preset calls votes.
+        columns: The different values of each unread key.
+    """
+    people = {re.sub(r"\d+", "#", plain_word(name)) for name in told if _PEOPLE.fullmatch(plain_word(name))}
+    words = [flatten_name(name).split("_") for name in told]
+    sides = {(pair[place], place) for pair in words if len(pair) == 2 for place in (0, 1)}
+    shared = {side for side in sides if side[0] in _VOTES or named_as_verdict(side[0], "4")}
+    found = []
+    for name in columns:
+        pair = flatten_name(name).split("_")
+        alike = len(pair) == 2 and any(
+            (pair[place], place) in shared and pair[1 - place] not in _NO_PERSON for place in (0, 1)
+        )
+        if alike or re.sub(r"\d+", "#", plain_word(name)) in people:
+            found.append(name)
+    return tuple(found)
 
 
 def _votes_by_person(columns: Mapping[str, Collection[str]]) -> list[str]:

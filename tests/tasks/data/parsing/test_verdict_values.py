@@ -334,3 +334,25 @@ def test_skip_counts_check_verdict_in_object_of_turn_is_kept() -> None:
     _, tally = read({"messages": turns}, fields=fields)
     with pytest.raises(UserError, match=r"messages\[\]\.meta\.quality a meaning"):
         tally.check("mine", fields)
+
+
+@pytest.mark.parametrize(
+    "people, votes",
+    [
+        ("rater1,rater2,rater3", ["1,5,4", "1,5,"]),
+        ("annotator_1,annotator_2", ["0,3", "1,4"]),
+        ("rating_ana,rating_ben,rating_eva", ["1,5,4", "1,4,2"]),
+    ],
+)
+def test_read_rows_every_column_of_family_is_asked_about(people: str, votes: list[str]) -> None:
+    rows = [f"Q{n}?,A{n}.,{vote}" for n, vote in enumerate(votes)]
+    file = SourceFile("v.csv", "\n".join([f"prompt,completion,{people}", *rows, ""]).encode())
+    names = people.split(",")
+    _, tally = read_file(file)
+    with pytest.raises(UserError, match="one per person") as error:
+        tally.check("mine")
+    assert all(f"{name}: vote" in str(error.value) for name in names)
+    told = dict.fromkeys(names[1:], "vote")
+    _, tally = read_file(file, fields=told)
+    with pytest.raises(UserError, match=rf"the columns {names[0]} look like one per person"):
+        tally.check("mine", told)

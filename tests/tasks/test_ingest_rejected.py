@@ -1,0 +1,47 @@
+"""Test the stage `ingest` with answers that one row accepts and another row rejects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.data.records import Pair, ParsedRow, pair_row, rating_row
+from tasks.data.withdrawals import Withdrawn
+from tasks.ingestion.repeated_labels import keep_each_once
+from tests.tasks.ingest_project import run, write
+from tests.tasks.record_files import read_rows
+
+ASKED = {"prompt": "What turns?", "completion": "The mill."}
+OTHER = {"prompt": "What turns?", "completion": "The wheel.", "accepted": True}
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{**ASKED, "accepted": True}, {**ASKED, "accepted": False}],
+        [{**ASKED, "approved": False, "annotator": "ben"}, {**ASKED, "approved": True, "annotator": "ana"}],
+        [{**ASKED, "review_result": "reject", "_timestamp": 1}, ASKED],
+        [{**ASKED, "system": ""}, {**ASKED, "accepted": "rejected"}],
+    ],
+)
+def test_ingest_answer_rejected_in_other_row_is_left_out(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+    write(tmp_path, *rows[:1], OTHER, {"text": "one"}, name="a")
+    write(tmp_path, *rows[1:], name="b")
+    said: list[str] = []
+    figures = run(tmp_path, said=said)
+    assert figures["pairs"] == 1 and figures["ratings"] == 1
+    [pair] = read_rows(tmp_path / "out" / "rows" / "pairs", "pairs")
+    assert pair.completion == "The wheel."
+    assert any("left out: 1 pairs whose answer is rejected in another row" in text for text in said)
+    assert not any("duplicates" in text for text in said)
+
+
+def test_keep_each_once_rejected_answer_is_left_out() -> None:
+    pair, other = (pair_row("What turns?", text, "mine", "g") for text in ("The mill.", "The wheel."))
+    rating = rating_row("What turns?", "The mill.", [-1.0], ["ana"], "quality", "mine", "g")
+    every = [ParsedRow(pair, "a, line 1"), ParsedRow(other, "a, line 2")]
+    kept = keep_each_once([*every, ParsedRow(rating, "a, line 3", rejects=pair.id)], (), Withdrawn())
+    assert [row.completion for row in kept if isinstance(row, Pair)] == ["The wheel."]
+    assert len(kept) == 2
