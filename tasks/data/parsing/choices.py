@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from tasks.data.parsing.column_names import plain_name
 from tasks.data.parsing.field_meanings import SIDES, as_score, flatten_name, word_set
@@ -72,6 +72,20 @@ def _different_parts(a: str, b: str) -> tuple[str, str] | None:
         return None
     differ = [pair for pair in zip(one, other, strict=True) if pair[0] != pair[1]]
     return differ[0] if len(differ) == 1 else None
+
+
+def paired_columns(names: Iterable[str], a: str, b: str) -> list[tuple[str, str]]:
+    """Return the columns about answer a, each with that about b, as `id_a` and `id_b`; the answers first."""
+    parts = _different_parts(a, b)
+    if parts is None:
+        return [(a, b)]
+    flat = {flatten_name(name): name for name in names}
+    found = []
+    for name, own in flat.items():
+        other = "_".join(parts[1] if word == parts[0] else word for word in name.split("_"))
+        if other != name and other in flat and own != a:
+            found.append((own, flat[other]))
+    return [(a, b), *found]
 
 
 def is_tie(text: str) -> bool:

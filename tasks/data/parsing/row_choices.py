@@ -6,12 +6,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from tasks.data.parsing.base import ParseOptions
-from tasks.data.parsing.choices import is_undecided, plain_choice
-from tasks.data.parsing.field_meanings import SIDES, is_empty, own_spelling
+from tasks.data.parsing.choices import is_undecided, paired_columns, plain_choice
+from tasks.data.parsing.field_meanings import SIDES, as_score, flatten_name, is_empty, own_spelling, word_set
 from tasks.data.parsing.row_verdicts import side_votes
 from tasks.data.parsing.skip_counts import SkipCounts
 
 UNDECIDED = "comparisons without a decision, such as skip or unsure"
+# Words of a question about two answers. Without one, 0 and 1 in a column may mean anything.
+_COMPARED = word_set(
+    """
+    better best choice chosen clearer clearest closer faster friendlier funnier kinder more most nicer picked
+    politer preferred safer safest simpler smarter stronger truer warmer winner worse worst
+    """
+)
 
 
 def read_choice(
@@ -46,3 +53,34 @@ def read_choice(
         return values, UNDECIDED
     tally.note_choice(key, value, where)
     return values, ""
+
+
+def note_other_choices(
+    values: Mapping[str, Any], own: frozenset[str], reading: ParseOptions, tally: SkipCounts
+) -> None:
+    """Count the keys beside a choice whose values name a side too: a choice by another person or question."""
+    key, a, b = (reading.column(name) for name in ("choice", "a", "b"))
+    if not {key, a, b} <= own & values.keys():
+        return
+    asked = _COMPARED | set(flatten_name(key).split("_"))
+    answers = paired_columns(values, a, b)
+    for name, value in values.items():
+        known = name in own or name in reading.fields or is_empty(value)
+        if known or isinstance(value, bool) or not isinstance(value, str | int | float):
+            continue
+        side = _mapped_side(value, reading, key)
+        if not side:
+            pairs = ((values[one], values[other]) for one, other in answers if name not in (one, other))
+            side = next(
+                ("ab"[pair.index(value)] for pair in pairs if value in pair and pair[0] != pair[1]), ""
+            )
+        if side and (as_score(value) is None or asked & set(flatten_name(name).split("_"))):
+            tally.note_side(name, side)
+
+
+def _mapped_side(value: str | int | float, reading: ParseOptions, key: str) -> str:
+    """Return the side that a value names as the choice under `key` would; empty for none."""
+    meaning = reading.fields.get(key)
+    said = meaning.get(own_spelling(value, meaning)) if isinstance(meaning, Mapping) else None
+    said = said if said in SIDES else plain_choice(value, reading.columns)
+    return str(said) if said in SIDES else ""

@@ -20,7 +20,7 @@ from tasks.data.parsing.label_checks import check_annotators, check_side_scores
 from tasks.data.parsing.list_literals import holds_literal, holds_turns_text, read_literal, turns_of
 from tasks.data.parsing.preference_fields import ANNOTATORS, TIMES
 from tasks.data.parsing.proposed_meanings import CORRECTION, ENDED
-from tasks.data.parsing.row_choices import read_choice
+from tasks.data.parsing.row_choices import note_other_choices, read_choice
 from tasks.data.parsing.row_verdicts import (
     CORRECTED,
     MASKED_VERDICT,
@@ -122,6 +122,7 @@ def _records(
     values = {key: value if key in own else _opened(value) for key, value in values.items()}
     said, values = read_verdicts(values, own, reading, where, tally)
     values, unchosen = read_choice(values, own, reading, where, tally)
+    note_other_choices(values, own, reading, tally)
     # The difference afterwards shows whether masks of turns emptied this row.
     masked = tally.left_out[MASKED]
     # A pair with a verdict is a rating, so its annotator and time are read too.

@@ -30,6 +30,7 @@ from tasks.data.parsing.verdict_values import (
 _SHOWN = 48  # characters of a sample value
 MOST_KEYS = 500  # different keys that are counted separately
 VERDICT = "a verdict"
+OTHER_CHOICE = "a second choice between the answers"
 _ODD = 0.1  # the share of choices that name no answer, above which their meaning is asked for
 # Keys that often name the annotator, and as often the person of a conversation.
 PEOPLE = frozenset((
@@ -71,6 +72,7 @@ class SkipCounts:
         left_out: Excluded rows and answers by reason.
         words: Cells with a null word such as `nan`, by key.
         used: Keys of the source's `fields` that were found.
+        sides: Values of unread keys that name one of two answers, beside a choice: their number by side.
         inside: Keys in lists of objects that are no turns, such as `reactions[].name`. Only ignore is right.
     """
 
@@ -90,6 +92,7 @@ class SkipCounts:
     understood: Counter[str] = field(default_factory=Counter)
     used: set[str] = field(default_factory=set)
     inside: set[str] = field(default_factory=set)
+    sides: dict[str, Counter[str]] = field(default_factory=dict)
 
     def fault(self, says: str) -> None:
         """Count a row that could not be read."""
@@ -148,6 +151,11 @@ class SkipCounts:
             self._note_values(key, [f"{number:g}"])
         return number is not None
 
+    def note_side(self, key: str, side: str) -> None:
+        """Count a value of an unread key that names one of two answers, beside their choice."""
+        if key in self.sides or len(self.sides) < MOST_KEYS:
+            self.sides.setdefault(key, Counter())[side] += 1
+
     def note_word(self, key: str, word: str, where: str) -> None:
         """Count a cell with a word for a missing value."""
         _count_key(self.words, key, Seen(1, where, format_sample(word)))
@@ -172,10 +180,15 @@ class SkipCounts:
         self.understood.update(other.understood)
         self.used |= other.used
         self.inside |= other.inside
+        for key, counts in other.sides.items():
+            if key in self.sides or len(self.sides) < MOST_KEYS:
+                self.sides.setdefault(key, Counter()).update(counts)
 
     def propose(self, path: str, looks: str) -> str:
         """Return a proposal for the meaning of a key that is asked about."""
         if path in self.inside:
+            return "ignore"
+        if looks == OTHER_CHOICE:
             return "ignore"
         able = self.answers if looks == CORRECTION else self.pairs
         return propose_meaning(path, looks, self.values.get(path, ()), able > 0, path in self.understood)
@@ -195,6 +208,9 @@ class SkipCounts:
         often = {path: seen for path, seen in self.choices.items() if seen.count > _ODD * self.rows}
         found |= {path: seen for path, seen in often.items() if path not in found}
         for path, seen in self.unread.items():
+            sides = self.sides.get(path, Counter())
+            if path not in found and sides.total() == seen.count and sides["a"] + sides["b"]:
+                found[path] = replace(seen, looks=OTHER_CHOICE)
             if path not in found and look_like_verdicts(self.values.get(path, ())):
                 found[path] = replace(seen, looks=VERDICT)
         return found
@@ -329,6 +345,11 @@ def _format_example(looks: str) -> str:
         return " if it is meant literally; or write only the text to the file"
     if looks == CORRECTION:
         return ", which learns it in place of the answer; or ignore, which learns the answer as it is"
+    if looks == OTHER_CHOICE:
+        return (
+            ", which skips it; or write a row for each choice, with the person under annotator or the "
+            "question under aspect"
+        )
     if looks == MASK:
         return ", or weight, mask, or ignore, which skips it"
     return (

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
+from tasks.data.file_io.files import SourceFile
 from tasks.data.records import Comparison, ParsedRow
-from tests.tasks.data.parsing.row_reader import read
+from tests.tasks.data.parsing.row_reader import read, read_file
 
 
 def compared(choices: list[Any], **told: Any) -> tuple[list[str], Any]:
@@ -134,3 +135,52 @@ def test_read_choice_undecided_votes_of_people_are_left_out_and_counted() -> Non
     found, tally = read(row, format="rows", fields=dict.fromkeys(("ana", "ben", "eve"), "vote"))
     assert [(one.row.annotator, one.row.choice) for one in found] == [("ana", "a")]
     assert tally.left_out["comparisons without a decision, such as skip or unsure"] == 2
+
+
+SIDED: dict[str, tuple[str, list[str], dict[str, str], dict[str, Any]]] = {
+    "safer_answer": (
+        "prompt,answer_0,answer_1,better_answer,safer_answer", ["p,x,y,0,1", "q,x,y,1,1", "r,x,y,1,0"],
+        {"a": "answer_0", "b": "answer_1", "choice": "better_answer"}, {},
+    ),
+    "team": ("prompt,a,b,choice,team", ["p,x,y,a,b", "q,x,y,b,tie", "r,x,y,b,"], {}, {}),
+    "second": ("prompt,a,b,choice,second", ["p,x,y,A is better,Answer B", "q,x,y,b,B is better"], {}, {}),
+    "kurt": (
+        "prompt,a,b,choice,kurt", ["p,x,y,links,rechts", "q,x,y,rechts,links"], {},
+        {"choice": {"links": "a", "rechts": "b"}},
+    ),
+    "favourite": ("prompt,a,b,id_a,id_b,choice,favourite", ["p,x,y,m1,m2,a,m2", "q,x,y,m2,m3,b,m2"], {}, {}),
+    "reply": ("prompt,a,b,choice,reply", ["p,An oak,Yes,a,Yes", "q,No,A pine,b,No"], {}, {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("key", SIDED)
+def test_note_other_choices_column_that_names_sides_is_asked_about(key: str) -> None:
+    header, lines, columns, fields = SIDED[key]
+    file = SourceFile("a.csv", "\n".join([header, *lines, ""]).encode())
+    _, tally = read_file(file, "rows", columns=columns, fields=fields)
+    with pytest.raises(UserError, match=rf"the key {key} is .* a second choice .*fields: {{{key}: ignore}}"):
+        tally.check("mine", fields)
+    found, tally = read_file(file, "rows", columns=columns, fields={**fields, key: "ignore"})
+    tally.check("mine", {**fields, key: "ignore"})
+    assert len(found) == len(lines)
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("has_image", [0, 1, 1]), ("language", ["a", "en", "de"]), ("length", [3, 9, 3]), ("n", [1, 0, 0]),
+        ("gender", ["f", "m", "f"]), ("is_long", [True, False, True]),
+        ("position", ["left", "right", "left"]),
+        ("remark", ["both", "both", "equal"]), ("page", ["1", "2", "1"]), ("source", ["b c", "a", "d"]),
+    ],
+)  # fmt: skip
+def test_note_other_choices_ordinary_column_passes(key: str, values: list[Any]) -> None:
+    rows = [
+        {"prompt": f"{n}", "response_0": "x", "response_1": "y", "better": n % 2, "length_0": 3,
+         "length_1": 9, key: value}
+        for n, value in enumerate(values)
+    ]  # fmt: skip
+    names = {"a": "response_0", "b": "response_1", "choice": "better"}
+    found, tally = read(*rows, format="rows", columns=names)
+    tally.check("mine")
+    assert len(found) == 3
