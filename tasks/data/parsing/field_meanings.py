@@ -404,6 +404,10 @@ def _score_meaning(kind: str, value: Any) -> float | None:
     if kind == "word":
         # Whole numbers may be classes, of which only the preset can say which is better.
         return word
+    if word is None and as_score(value) is None and kind in ("verdict", "vote"):
+        # The preset says that it is a verdict, so y and n are flags too.
+        flag = as_flag(value)
+        return None if flag is None else 1.0 if flag else -1.0
     return as_score(value) if word is None or not isinstance(value, str | bool) else word
 
 

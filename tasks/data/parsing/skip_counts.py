@@ -18,6 +18,7 @@ from tasks.data.parsing.proposed_meanings import (
     VOTES,
     propose_meaning,
 )
+from tasks.data.parsing.verdict_pairs import look_like_approval, look_opposite
 from tasks.data.parsing.verdict_values import (
     MOST_VALUES,
     describe_votes,
@@ -211,7 +212,9 @@ class SkipCounts:
             sides = self.sides.get(path, Counter())
             if path not in found and sides.total() == seen.count and sides["a"] + sides["b"]:
                 found[path] = replace(seen, looks=OTHER_CHOICE)
-            if path not in found and look_like_verdicts(self.values.get(path, ())):
+            values = self.values.get(path, ())
+            told = look_like_verdicts(values) or look_opposite(path, values)
+            if path not in found and (told or look_like_approval(path, values)):
                 found[path] = replace(seen, looks=VERDICT)
         return found
 

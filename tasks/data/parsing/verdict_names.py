@@ -42,7 +42,8 @@ BAD_WORDS = word_set(
     """
     abusive archived corrupt corrupted deprecated disabled error erroneous errors hallucinated hallucinates
     hallucination hallucinations hateful inaccurate inactive junk misleading obsolete offensive opt_out
-    opted optout outdated quarantined retracted revoked superseded trash trashed unusable withdrawn
+    opted optout outdated quarantined refusal
+    refusals refused refuses retracted revoked superseded trash trashed unusable withdrawn
     """
 )
 # False excludes the row. Any other word or number may do so too, and true means nothing.
