@@ -5,8 +5,9 @@ from __future__ import annotations
 import codecs
 import gzip
 import io
+import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
 
 from model.errors import UserError
@@ -15,6 +16,10 @@ LONGEST = 64 << 20  # bytes of a line, an item, a row or a document
 LARGEST = 256 << 20  # bytes of a file that is read as one value
 RATIO, UNSUSPECTED = 200, 64 << 20  # text compresses 3 to 20 times; up to 64 MB are harmless
 BLOCK = 1 << 18
+# A line end of Windows that was converted twice has two carriage returns.
+_LINE_END = re.compile(r"\r*\n|\r")
+# A carriage return between two objects ends a line of JSON Lines, as no text in JSON may hold it.
+_OBJECT_END = re.compile(rb"\}[ \t]*\r[\r \t]*(?=\{)")
 SUFFIXES = (".gz", ".zst")
 MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 
@@ -168,6 +173,33 @@ def bounded_lines(file: BinaryIO, first: int, origin: str) -> Iterator[tuple[int
             raise UserError(f"{origin}, line {number}: longer than {LONGEST >> 20} MB; split it into lines")
         yield number, line
         number += 1
+
+
+def unify_line_ends(text: str) -> str:
+    """Return a text whose lines all end in a line feed, also those that end in a carriage return alone."""
+    return _LINE_END.sub("\n", text) if "\r" in text else text
+
+
+def split_at_returns(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+    """Yield the number and the text of each line, also of those that end in a carriage return alone."""
+    more = 0
+    for number, line in lines:
+        parts = re.findall(r"[^\n]*\n|[^\n]+", unify_line_ends(line)) if "\r" in line else [line]
+        for index, part in enumerate(parts):
+            yield number + more + index, part
+        more += len(parts) - 1
+
+
+def split_objects(lines: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines of JSON Lines, also of a file whose lines end in a carriage return alone."""
+    more = 0
+    for number, line in lines:
+        start = 0
+        if line.find(b"\r", 0, len(line) - 2) >= 0:
+            for found in _OBJECT_END.finditer(line):
+                yield number + more, line[start : found.end()]
+                start, more = found.end(), more + found[0].count(b"\r")
+        yield number + more, line[start:]
 
 
 def decode_text(content: bytes, origin: str, number: int = 0, offset: int = 0) -> str:

@@ -203,7 +203,7 @@ class SourceFile:
 
     def _line_items(self) -> Iterator[SourceRecord | BrokenItem]:
         offset = self.start + (0 if self.start else self._mark())
-        for number, line in self.lines():
+        for number, line in decoding.split_objects(self.lines()):
             where = f"{self.origin}, line {number}"
             try:
                 # Files that were concatenated have the mark of each at the beginning of a line.

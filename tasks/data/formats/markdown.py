@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from tasks.data.file_io.decoding import LONGEST
+from tasks.data.file_io.decoding import LONGEST, unify_line_ends
 from tasks.data.file_io.files import SourceFile, unpacked_suffix
 from tasks.data.parsing.base import FileSample, Format, ParseOptions
 from tasks.data.parsing.skip_counts import SkipCounts
@@ -27,7 +27,7 @@ _FRONT = re.compile(
 def stream_rows(files: Sequence[SourceFile], reading: ParseOptions, tally: SkipCounts) -> Iterator[ParsedRow]:
     """Yield a Text for each file with more than front matter. Raise UserError for one of more than 64 MB."""
     for file in files:
-        text = without_front_matter(file.text(LONGEST).replace("\r\n", "\n")).strip()
+        text = without_front_matter(unify_line_ends(file.text(LONGEST))).strip()
         if text:
             yield ParsedRow(text_row(text, reading.source), file.origin)
 

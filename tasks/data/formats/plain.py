@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from model.errors import UserError
-from tasks.data.file_io.decoding import LONGEST
+from tasks.data.file_io.decoding import LONGEST, split_at_returns, unify_line_ends
 from tasks.data.file_io.files import SourceFile, unpacked_suffix
 from tasks.data.parsing.base import FileSample, Format, ParseOptions
 from tasks.data.parsing.skip_counts import SkipCounts
@@ -22,7 +22,7 @@ def stream_rows(files: Sequence[SourceFile], reading: ParseOptions, tally: SkipC
             found = _read_paragraphs(file)
         else:
             whole = file.text(LONGEST, "document_unit: paragraph makes a document of every paragraph")
-            found = iter([(whole.replace("\r\n", "\n").strip(), file.origin)])
+            found = iter([(unify_line_ends(whole).strip(), file.origin)])
         for text, where in found:
             if text:
                 yield ParsedRow(text_row(text, reading.source), where)
@@ -31,7 +31,7 @@ def stream_rows(files: Sequence[SourceFile], reading: ParseOptions, tally: SkipC
 def _read_paragraphs(file: SourceFile) -> Iterator[tuple[str, str]]:
     held: list[str] = []
     begins = size = 0
-    for number, line in file.text_lines():
+    for number, line in split_at_returns(file.text_lines()):
         if line.strip():
             begins = begins or number
             held.append(line)
@@ -49,7 +49,7 @@ def _read_paragraphs(file: SourceFile) -> Iterator[tuple[str, str]]:
 
 
 def _join_lines(lines: list[str]) -> str:
-    return "".join(lines).replace("\r\n", "\n").strip()
+    return "".join(lines).strip()
 
 
 def _detect_mismatch(sample: FileSample) -> str:

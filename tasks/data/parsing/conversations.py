@@ -14,6 +14,7 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from model.errors import UserError
+from tasks.data.file_io.decoding import unify_line_ends
 from tasks.data.parsing.base import FileSample, ParseOptions
 from tasks.data.parsing.field_meanings import KNOWN, MASKS, flatten_name, is_empty, read_meaning
 from tasks.data.parsing.list_literals import holds_turns_text, read_literal, turns_of
@@ -221,8 +222,8 @@ def read_transcript(text: str, where: str) -> list[SourceTurn]:
 
     Raises UserError if the text begins otherwise.
     """
-    # Line ends of Windows would hide the blank line before a speaker.
-    before, *parts = _MARK.split(text.replace("\r\n", "\n"))
+    # Other line ends would hide the blank line before a speaker.
+    before, *parts = _MARK.split(unify_line_ends(text))
     if before.strip() or not parts:
         raise UserError(rf'{where}: {text[:40]!r} is not a transcript; expected "\n\nHuman:"')
     said = zip(parts[::2], parts[1::2], strict=True)

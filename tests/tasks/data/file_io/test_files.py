@@ -434,3 +434,16 @@ def test_source_file_archive_or_binary_is_named_and_refused(name: str, content: 
 )
 def test_source_file_text_that_resembles_signature_is_read(text: str) -> None:
     assert SourceFile("a.txt", text.encode()).text() == text
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ('{"a": 1}\r{"a": 2}\r', [1, 2]), ('{"a": 1}\r\r{"a": 2}\n{"a": 3}', [1, 3, 4]),
+        ('{"a":\r1}\r {"a": {"b": 2}}', [1, 2]), ('{"a": "}\\\\r{"}\r\n{"a": 2}\r\n', [1, 2]),
+    ],
+)  # fmt: skip
+def test_items_json_lines_may_end_in_carriage_returns(text: str, lines: list[int]) -> None:
+    items = list(SourceFile("a.jsonl", text.encode()).items())
+    assert [item.where for item in items] == [f"a.jsonl, line {number}" for number in lines]
+    assert all("a" in item.values for item in items)

@@ -49,3 +49,29 @@ def test_plain_oversized_document_is_refused(monkeypatch: pytest.MonkeyPatch) ->
 def test_plain_invalid_utf8_in_paragraph_is_refused_with_line() -> None:
     with pytest.raises(UserError, match=r"a\.txt, line 3: not UTF-8 at byte 7"):
         read("plain", SourceFile("a.txt", b"one\n\ntw\xe9"), document_unit="paragraph")
+
+
+@pytest.mark.parametrize("end", ["\r", "\n", "\r\n", "\r\r\n"])
+@pytest.mark.parametrize(
+    ("lines", "texts"),
+    [
+        (["a", "", "b"], {1: "a", 3: "b"}),
+        (["", "One.", "Two.", "", " ", "Three.", ""], {2: "One.\nTwo.", 6: "Three."}),
+        (["x\u2028y", "", "", "z"], {1: "x\u2028y", 4: "z"}),
+        (["only one", "paragraph"], {1: "only one\nparagraph"}),
+    ],
+)  # fmt: skip
+def test_plain_every_line_end_makes_blank_lines(end: str, lines: list[str], texts: dict[int, str]) -> None:
+    file = SourceFile("a.txt", end.join(lines).encode())
+    found = read("plain", file, document_unit="paragraph")
+    assert [(one.where, one.row.text) for one in found if isinstance(one.row, Text)] == [
+        (f"a.txt, line {number}", text) for number, text in texts.items()
+    ]
+    (whole,) = read("plain", file)
+    assert isinstance(whole.row, Text) and whole.row.text == "\n".join(lines).strip()
+
+
+def test_plain_mixed_line_ends_keep_line_numbers() -> None:
+    file = SourceFile("a.txt", b"a\r\rb\n\nc\r\n\r\nd\r\re")
+    found = read("plain", file, document_unit="paragraph")
+    assert [one.where.rpartition(" ")[2] for one in found] == ["1", "3", "5", "7", "9"]
