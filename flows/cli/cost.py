@@ -79,7 +79,15 @@ def _cost_table(by: str, sums: list[Sum], whole: Sum, presets: dict[str, str]) -
     gpu = whole.gpu_seconds + whole.gpu_saved > 0
     table = Table(box=None, pad_edge=False)
     table.add_column(by, no_wrap=True)
-    columns = ["computed", "cached", "cut short", "CPU time", *(["GPU time"] if gpu else []), "lost", "saved"]
+    columns = [
+        "computed",
+        "cached",
+        "cut short",
+        "process time",
+        *(["GPU time"] if gpu else []),
+        "lost",
+        "saved",
+    ]
     for column in (*columns, "tokens", "memory", *(["GPU memory"] if gpu else [])):
         table.add_column(column, justify="right", no_wrap=True)
     for row in (*sums, whole):
@@ -101,7 +109,7 @@ def _explain_costs(whole: Sum, costs: Costs) -> str:
     """Return sentences that explain the table."""
     said = []
     for kind, spent, lost, saved in (
-        ("CPU", whole.cpu_seconds, whole.cpu_lost, whole.cpu_saved),
+        ("Process", whole.cpu_seconds, whole.cpu_lost, whole.cpu_saved),
         ("GPU", whole.gpu_seconds, whole.gpu_lost, whole.gpu_saved),
     ):
         if spent + saved > 0:

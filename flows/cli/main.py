@@ -35,7 +35,13 @@ from flows.cli.reproduce import reproduce
 from flows.cli.up import dashboards, down, up
 from flows.cli.withdraw import withdraw
 from flows.common.error_messages import explain_error
-from flows.common.project_folder import check_records, current_folder, require_access, secure_records
+from flows.common.project_folder import (
+    check_records,
+    current_folder,
+    require_access,
+    require_project,
+    secure_records,
+)
 from flows.common.terminal import Console, escape_controls
 from flows.orchestration.tracker import open_tracker
 from model.errors import UserError, error_reason
@@ -65,9 +71,15 @@ BROKEN_PIPE = 128 + signal.SIGPIPE
 FEW_COLLECTIONS = (100_000, 50, 50)
 
 
+# Commands that need no project: they begin one, or have no part in it.
+_WITHOUT_PROJECT = ("run", "ingest", "init", "restore", "config")
+
+
 @app.callback()
 def prepare_project(context: typer.Context) -> None:
     """Move the project's folder to the present layout before any command reads it."""
+    if context.invoked_subcommand not in _WITHOUT_PROJECT and not {"--help", "-h"} & {*sys.argv}:
+        require_project(Path.cwd())
     if (Path.cwd() / RECORDS).exists():
         require_access(Path.cwd())
         if context.invoked_subcommand != "restore":

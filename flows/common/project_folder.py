@@ -108,6 +108,15 @@ def prepare_records(root: Path) -> None:
         raise
 
 
+def require_project(root: Path) -> None:
+    """Raise UserError if the folder is no project: a command that reads would leave new records there."""
+    if not any((root / name).exists() for name in (RECORDS, "configs", "data.dvc")):
+        raise UserError(
+            f"{root} has no chatmill project: there is no var/, configs/ or data.dvc; change to the "
+            "project's folder, or begin a project with `chatmill init FOLDER`"
+        )
+
+
 def require_access(root: Path) -> None:
     """Raise UserError if this user may not read the project's `var/`."""
     var = root / RECORDS

@@ -42,7 +42,16 @@ def test_main_help_imports_no_heavy_package(tmp_path: Path, words: tuple[str, ..
     assert found.isdisjoint(HEAVY)
 
 
+@pytest.mark.parametrize(
+    "words", [("models",), ("explain", "sft"), ("quarantine", "list"), ("gc", "--dry-run")]
+)
+def test_main_outside_project_is_refused_and_writes_nothing(tmp_path: Path, words: tuple[str, ...]) -> None:
+    code, _ = modules(tmp_path, *words)
+    assert code == 2 and list(tmp_path.iterdir()) == []
+
+
 def test_main_models_imports_neither_torch_nor_prefect(tmp_path: Path) -> None:
+    (tmp_path / "configs").mkdir()
     code, found = modules(tmp_path, "models")
     assert code == 0
     assert "mlflow" in found
@@ -153,6 +162,7 @@ def test_main_signal_interrupts_command(tmp_path: Path, sent: signal.Signals, be
 
 
 def test_main_without_reader_exits_as_sigpipe(tmp_path: Path) -> None:
+    (tmp_path / "configs").mkdir()
     # The first line comes from `echo`, so the reader is gone before the command prints.
     said = f"{{ echo; sleep 1; {sys.executable} -m flows.cli.main models; echo $? >&2; }} | head -1"
     done = subprocess.run(

@@ -103,10 +103,10 @@ def test_commands_without_permission_exit_2_with_one_sentence(tmp_path: Path, wo
 @pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="setpriv is not installed")
 def test_commands_in_read_only_folder_exit_2_with_one_sentence(tmp_path: Path) -> None:
     project = tmp_path / "project"
-    project.mkdir(mode=0o500)
+    (project / "configs").mkdir(parents=True)
     if os.geteuid() == 0:
         os.chown(project, 65534, 65534)
-        project.chmod(0o555)
+    project.chmod(0o555)
     for words in (("models",), ("up", "--detach")):
         code, said = chatmill(project, *words)
         assert (code, said.count("\n")) == (2, 0) and "cannot be written (Permission denied)" in said

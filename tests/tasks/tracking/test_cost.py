@@ -80,7 +80,7 @@ def test_cost_prints_losses_and_json(root: Path, monkeypatch: pytest.MonkeyPatch
         app.command()(cost)
     said = CliRunner().invoke(app, ["cost", "--by", "run"]).output
     assert "13.3% of it was lost" in said and "Repeated optimizer steps: 7" in said
-    assert max(map(len, said.split("Runs: 4. CPU time:")[0].splitlines())) <= 100
+    assert max(map(len, said.split("Runs: 4. Process time:")[0].splitlines())) <= 100
     told = json.loads(CliRunner().invoke(app, ["cost", "--json"]).output)
     assert told["in_all"]["gpu_seconds"] == 150
     assert CliRunner().invoke(app, ["cost", "--since", "soon"]).exit_code != 0
