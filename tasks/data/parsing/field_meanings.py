@@ -15,6 +15,8 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
+from tasks.common.names import INVISIBLE
+
 Meaning = str | Mapping[str, float | str]
 _MEANINGS = (
     "ignore",
@@ -189,8 +191,18 @@ def is_empty(value: Any) -> bool:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return True
     if isinstance(value, str):
-        return not value.strip() or is_null_word(value)
+        return is_invisible(value) or is_null_word(value)
     return isinstance(value, list | dict | tuple) and not value
+
+
+def is_invisible(text: str) -> bool:
+    """Return whether a text prints nothing: spaces of any kind, and characters without width."""
+    bare = text.strip()
+    if not bare or bare.isascii():
+        return not bare
+    # Unlike in a name, a character that this Unicode version does not know may be an emoji.
+    marks = INVISIBLE + "\ufe0e\ufe0f"
+    return all(c.isspace() or c in marks or unicodedata.category(c) == "Cf" for c in bare)
 
 
 NULL_WORDS = frozenset((

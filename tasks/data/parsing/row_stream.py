@@ -15,7 +15,15 @@ from model.errors import UserError
 from tasks.data.file_io.files import BrokenItem, SourceFile, SourceRecord
 from tasks.data.parsing.base import ParseOptions, Parser
 from tasks.data.parsing.conversations import TURN_KEYS, MaskedAnswer, is_turn_list
-from tasks.data.parsing.field_meanings import KNOWN, MASKS, flatten_name, is_empty, is_null_word, read_meaning
+from tasks.data.parsing.field_meanings import (
+    KNOWN,
+    MASKS,
+    flatten_name,
+    is_empty,
+    is_invisible,
+    is_null_word,
+    read_meaning,
+)
 from tasks.data.parsing.label_checks import check_annotators, check_side_scores
 from tasks.data.parsing.list_literals import holds_literal, holds_turns_text, read_literal, turns_of
 from tasks.data.parsing.preference_fields import ANNOTATORS, TIMES
@@ -106,7 +114,7 @@ def row_stream(row: Row, known: Keys, kind: str = "", nothing: str = EMPTY) -> P
 def _is_blank(values: Mapping[str, Any]) -> bool:
     """Return whether a row has several columns and all are empty, as below the table of a spreadsheet."""
     return len(values) > 1 and all(
-        value is None or value != value or (isinstance(value, str) and not value.strip())
+        value is None or value != value or (isinstance(value, str) and is_invisible(value))
         for value in values.values()
     )
 

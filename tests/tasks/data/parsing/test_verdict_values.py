@@ -129,6 +129,24 @@ def test_read_rows_blank_score_cell_under_another_name_is_left_out(cells: list[s
     assert [type(one.row) for one in ignored] == [Pair, Pair]
 
 
+@pytest.mark.parametrize("end", ["csv", "jsonl"])
+@pytest.mark.parametrize(
+    "blank", ["\u00a0", "\u200b", "\ufeff\u2060", "\u3000 \u200d", "\u2800", "\u3164", "\u202f\u00ad"]
+)
+@pytest.mark.parametrize("key", ["rating", "score", "stars", "topic"])
+def test_read_rows_row_of_invisible_characters_is_empty(key: str, blank: str, end: str) -> None:
+    rows = [{**PAIR, key: "4"}, dict.fromkeys([*PAIR, key], blank), {**PAIR, key: blank}]
+    if end == "jsonl":
+        found, tally = read(*rows)
+    else:
+        lines = [",".join(row) for row in (rows[0], *(row.values() for row in rows))]
+        found, tally = read_file(SourceFile("a.csv", "\n".join([*lines, ""]).encode()))
+    unrated = [] if key == "topic" else [f"pairs that nobody rated, as {key} has no verdict"]
+    assert tally.left_out.pop("empty rows") == 1 and not tally.faults
+    assert [reason.partition(" (")[0] for reason in tally.left_out] == unrated
+    assert len(found) == 3 - 1 - len(unrated)
+
+
 def test_no_rows_unrated_file_says_why() -> None:
     found, tally = read({**PAIR, "rating": None}, {**PAIR, "rating": ""})
     assert not found
