@@ -158,3 +158,25 @@ def test_skip_counts_rows_of_null_are_empty_rows_too() -> None:
     rows, tally = read({"prompt": "Why?", "completion": "Because."}, {"prompt": None, "completion": " "})
     assert len(rows) == 1
     assert tally.left_out["empty rows"] == 1
+
+
+@pytest.mark.parametrize("key", ["reasoning_content", "reasoning", "thinking"])
+@pytest.mark.parametrize("kind", ["messages", "conversations", "row"])
+def test_read_rows_reasoning_is_listed_and_not_learned(kind: str, key: str) -> None:
+    more = {key: "The user asks for a bird. No, wait: a robin is right."}
+    answer = "<think>A bird.</think>A robin."
+    role, text = ("role", "content") if kind == "messages" else ("from", "value")
+    turns = [{role: "user", text: "A bird?"}, {role: "assistant", text: answer, **more}]
+    row = {"prompt": "A bird?", "completion": answer, **more} if kind == "row" else {kind: turns}
+    (found,), tally = read(row)
+    tally.check("mine")
+    assert isinstance(found.row, Pair) and found.row.completion == answer
+    path = key if kind == "row" else f"{kind}[].{key}"
+    assert f"unused keys: {path} (1, as 'The user asks" in next(tally.lines())
+
+
+def test_read_rows_thinking_part_is_fault() -> None:
+    parts = [{"type": "thinking", "thinking": "Hm."}, {"type": "text", "text": "A robin."}]
+    turns = [{"role": "user", "content": "A bird?"}, {"role": "assistant", "content": parts}]
+    _, tally = read({"messages": turns})
+    assert tally.faults == 1 and "its content is of type 'thinking'" in tally.first_fault
