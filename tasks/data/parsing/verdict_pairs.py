@@ -67,7 +67,7 @@ _ABOUT = _plain(
 # Names of a person's decision on a row. Any few short values under them are asked about.
 _APPROVALS = _plain(
     """
-    acceptance approval approvals clearance endorsed endorsement inspected inspection lgtm qc ratified sign
+    acceptance approval approvals clearance endorsed endorsement inspected inspection lgtm qc ratified
     signoff vetted vetting abnahme freigabe genehmigung zulassung zustimmung approbation aprobacion aprovacao
     approvazione goedkeuring godkjenning godkännande zatwierdzenie одобрение
     """
@@ -124,4 +124,5 @@ def look_like_approval(name: str, values: Collection[str]) -> bool:
 
 
 def _words(name: str) -> frozenset[str]:
-    return frozenset(plain_word(flatten_name(name.rpartition(".")[2])).split("_"))
+    words = frozenset(plain_word(flatten_name(name.rpartition(".")[2])).split("_"))
+    return words | {"signoff"} if {"sign", "off"} <= words else words

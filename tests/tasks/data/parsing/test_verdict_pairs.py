@@ -62,6 +62,7 @@ def test_skip_counts_check_opposite_values_need_meaning(end: str, key: str, valu
         ("answerable", ["yes", "no", "depends"]), ("smoker", ["smoker", "non-smoker"]),
         ("is_refusal", [False]),
         ("checked_by", ["ana", "ben"]), ("time_of_check", [1, 0]), ("size", ["union", "ion"]),
+        ("zodiac_sign", ["libra", "leo"]),
         ("word", ["on", "with"]), ("chapter", ["1", "intro"]), ("code", ["ja", "zh-Hans"]),
         ("speaker", ["e", "anna"]), ("topic", ["math", "no math"]), ("test", ["1", "0"]),
     ],
