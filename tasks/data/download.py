@@ -127,7 +127,12 @@ def content_version(given: Address, root: Path) -> str:
 
 
 def ask_server(given: Address) -> State:
-    """Return the server's description of a file. Raise Broken or UserError."""
+    """Return the server's description of a file.
+
+    Raises:
+        InterruptedDownload: The server cannot be reached at the moment; another attempt may succeed.
+        UserError: The server refuses the request, or the file does not exist.
+    """
     with _open_request(given) as opened:
         return opened.state
 

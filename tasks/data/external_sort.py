@@ -199,9 +199,17 @@ class _Runs:
 
 
 def key_ranges(kind: str, size: int, runs: Path, out: Path, rejected: Collection[str] = ()) -> list[KeyRange]:
-    """Return ranges of about SHARD_BYTES each of the bytes in the runs of a kind: a power of two.
+    """Divide the ids of a kind into ranges of equal width, one for each shard of about SHARD_BYTES.
 
-    Each range gets those ids of `rejected` that are in it.
+    Args:
+        kind: The kind of rows.
+        size: The bytes of all rows of the kind.
+        runs: The folder of the runs.
+        out: The folder for the shards.
+        rejected: Ids of rows to leave out. Each range gets those that are in it.
+
+    Returns:
+        The ranges in order. Their number is a power of two.
     """
     count = shard_count(size)
     width = PREFIXES // count

@@ -17,7 +17,7 @@ from tasks.data.annotator_agreement import Agreement
 from tasks.data.parsing.label_rows import time_seconds
 from tasks.data.records import Comparison, Rating, is_nobody, read_shards, text_digest
 
-# Ours: a reward model that learns from fewer texts is not reliable.
+# chatmill's own bound: a reward model that learns from fewer texts is not reliable.
 LEAST_JUDGE_TEXTS = 100
 
 PAIRED = 2048  # texts of one aspect and source to pair, as pairs grow with the square

@@ -20,9 +20,10 @@ Turn = dict[str, str]  # {"role": "system" | "user" | "assistant", "content": wh
 
 @dataclass(frozen=True)
 class Text:
-    """A document to learn language from. `group` is the digest of what a split must keep together.
+    """A document to learn language from.
 
-    Every record has a `fault`, the reason why a row of a source could not be read. Its other fields are then
+    `group` is equal in rows that a split must keep together: a digest, or the group that the row names. Every
+    record has a `fault`, the reason why a row of a source could not be read. Its other fields are then
     empty, and validation quarantines it.
     """
 

@@ -277,7 +277,7 @@ def _first_object(values: Mapping[str, Any], where: str) -> Iterator[tuple[Respo
         if question == key or not values.get(question):
             continue
         answers = values[question]
-        if isinstance(answers, dict):  # how a table may hold a list of objects
+        if isinstance(answers, dict):
             # pandas and Arrow write a list of objects as an object of lists.
             answers = _transpose_columns(answers)
         if not isinstance(answers, list) or not all(isinstance(answer, dict) for answer in answers):

@@ -38,9 +38,13 @@ _TO_DECIDE = word_set("certain choose comparable compare decide decided determin
 def plain_choice(value: object, columns: Mapping[str, str]) -> str:
     """Return a choice as a, b or tie if it names a side in a usual way; else the value as text.
 
-    Usual are the letter, a statement about it (`A is much better`, `A>B`), and the letter or number after a
-    word (`response_a`, `Model B`, `answer 1`). So are the name of the column with the answer, what tells its
-    name from the other's (1 for `response_1` beside `response_0`), and words for a tie.
+    These ways are usual:
+
+    - the letter, or a statement about it: `A is much better`, `A>B`;
+    - the letter or number after a word: `response_a`, `Model B`, `answer 1`;
+    - the name of the column with the answer;
+    - the part in which the two columns' names differ: 1 for `response_1` beside `response_0`;
+    - a word for a tie.
     """
     said = str(value).strip()
     word = plain_name(said)

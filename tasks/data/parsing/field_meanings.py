@@ -351,9 +351,9 @@ def as_review(value: Any) -> str | None:
 def read_meaning(name: str, meaning: Meaning | None, value: Any) -> tuple[str, Any] | None:
     """Return the meaning of a value as (what, value); None if its spelling is unknown.
 
-    The first part is `verdict` with a score, `review` with accept, reject or ignore, `choice` with a, b or
-    tie, `learn` with true or false, `deleted` with true or false, or `ignore`. Without a meaning in the
-    preset, the key's name decides.
+    The pair is one of: `verdict` and a score; `review` and accept, reject or ignore; `choice` and a, b or
+    tie; `learn` or `deleted` and true or false; `ignore` and None. Without a meaning in the preset, the key's
+    name decides.
 
     Args:
         name: The key, or its last part.

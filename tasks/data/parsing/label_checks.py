@@ -54,12 +54,13 @@ def _check_whole_number(key: str, value: Any, where: str) -> None:
 def check_side_scores(leaves: Iterable[tuple[str, Any]], reading: ParseOptions, where: str) -> bool:
     """Check that the chosen answer of a comparison has no lower score than the rejected one.
 
-    Returns true if both have the same scores, so that neither is better.
-
     Args:
         leaves: The paths and values of the row, such as `score_chosen` or `chosen[].score`.
         reading: The options of the parser; keys of its `fields` are skipped.
         where: The row's place, for messages.
+
+    Returns:
+        True if both have the same scores, so that neither is better.
 
     Raises:
         UserError: The scores contradict the choice.

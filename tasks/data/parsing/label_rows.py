@@ -276,7 +276,7 @@ def _key_stem(key: str) -> str | None:
 
 
 def best_of(names: Sequence[str], picked: Iterable[str]) -> Iterator[tuple[str, str, Choice]]:
-    """Yield each picked answer against each other one. If none was picked, every pair is a tie."""
+    """Yield each picked answer beside each that was not picked. If none was picked, every pair is a tie."""
     chosen = set(picked)
     for one, other in itertools.combinations(names, 2):
         if not chosen:

@@ -72,6 +72,8 @@ class SkipCounts:
         scales: Scales of the verdicts on each aspect, each with its first key and place.
         left_out: Excluded rows and answers by reason.
         words: Cells with a null word such as `nan`, by key.
+        choices: Choices that are words and name neither answer, by key.
+        understood: The number of values that were read by the name of their key, by key.
         used: Keys of the source's `fields` that were found.
         sides: Values of unread keys that name one of two answers, beside a choice: their number by side.
         inside: Keys in lists of objects that are no turns, such as `reactions[].name`. Only ignore is right.
