@@ -71,14 +71,17 @@ BROKEN_PIPE = 128 + signal.SIGPIPE
 FEW_COLLECTIONS = (100_000, 50, 50)
 
 
-# Commands that need no project: they begin one, or have no part in it.
-_WITHOUT_PROJECT = ("run", "ingest", "init", "restore", "config")
+# Commands that use the records of a project, so that one must be there.
+_WITH_PROJECT = frozenset((
+    "approve", "backup", "chat", "compare", "cost", "data", "explain", "gc", "lineage", "models",
+    "quarantine", "reproduce", "rollback", "withdraw",
+))  # fmt: skip
 
 
 @app.callback()
 def prepare_project(context: typer.Context) -> None:
     """Move the project's folder to the present layout before any command reads it."""
-    if context.invoked_subcommand not in _WITHOUT_PROJECT and not {"--help", "-h"} & {*sys.argv}:
+    if context.invoked_subcommand in _WITH_PROJECT and not {"--help", "-h"} & {*sys.argv}:
         require_project(Path.cwd())
     if (Path.cwd() / RECORDS).exists():
         require_access(Path.cwd())
