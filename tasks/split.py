@@ -71,7 +71,7 @@ def split(
     """Write out/{train,valid,test}/KIND/, a shard for each of validate's.
 
     Raises:
-        UserError: There is not text, or a split has none.
+        UserError: There is no text, or a split has none.
     """
     counts = {f"{name}_{kind}": 0 for kind in TYPES for name in SPLITS}
     for kind in TYPES:

@@ -29,7 +29,7 @@ def ignore_message(text: str) -> None:
 
 
 class MetricQueue:
-    """Holds metrics by run until MLflow has received them.
+    """A queue that holds metrics by run until MLflow has received them.
 
     Held metrics are not on disk. The metrics of a killed run are in the curves that its training wrote.
     """

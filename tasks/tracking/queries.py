@@ -41,7 +41,19 @@ CLOCKS_APART = 3600.0
 
 @dataclass(frozen=True)
 class StageRun:
-    """One stage in one pipeline run: made, reused, or unfinished (without key); `holder` has its files."""
+    """One stage in one pipeline run: made, reused, or unfinished.
+
+    Attributes:
+        pipeline: The pipeline run's id.
+        preset: The preset's name.
+        started: The start of the pipeline run in milliseconds since 1970.
+        stage: The stage's name.
+        state: MLflow's status of the stage's run, such as FINISHED.
+        status: "computed" or "cached"; another text if the stage is unfinished.
+        key: The cache key; empty if the stage is unfinished.
+        holder: The id of the run that holds the stage's files.
+        commit: The Git commit; empty if it is unknown.
+    """
 
     pipeline: str
     preset: str

@@ -230,6 +230,11 @@ def link_or_copy(there: str, here: str) -> None:
 def find_by_key(key: str, root: Path, preset_key: str = "drift.reference_output") -> StageOutput:
     """Return a reference that was fetched before, by its key.
 
+    Args:
+        key: The name of the folder.
+        root: The project's folder.
+        preset_key: The key of the preset that names the folder, for messages.
+
     Raises:
         UserError: There is no such folder.
     """

@@ -58,7 +58,9 @@ COST, MOST_ATTEMPTS = "cost", 50
 
 
 class Tracker:
-    """Writes one pipeline run to MLflow. Metrics are sent by a separate thread, so that training never waits.
+    """A writer of one pipeline run to MLflow.
+
+    A separate thread sends the metrics, so that training never waits.
 
     `folder` holds the files of a local store, and a locked file for each running pipeline run. If such a file
     can be locked, the process of its run is gone.

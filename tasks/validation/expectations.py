@@ -93,7 +93,8 @@ class BrokenRule:
         rule: The name of the rule.
         rows: Indices of the rows in the table.
         column: The column with the value that broke the rule.
-        says: The reason why the rule could not be evaluated; empty if it was.
+        says: The reason why the rule could not be evaluated; empty if it was. For a rule of a whole table,
+            its value and the bound.
     """
 
     rule: str
@@ -428,7 +429,7 @@ def _is_missing(value: Any) -> bool:
 
 
 def is_printable(text: str) -> bool:
-    """Return whether a text has no control characters and is in Unicode's composed form (NFC)."""
+    """Return whether a text has no character of UNPRINTABLE and is in Unicode's composed form (NFC)."""
     if text.isascii():
         # ASCII is always NFC. `translate` on bytes is faster than a regular expression, and most text takes
         # this path.

@@ -62,7 +62,7 @@ def near_marks(signatures: Sequence[Path], ids: Sequence[Path], threshold: float
     threshold. In a bucket of more than ALL_PAIRS rows each row is compared with at most ALL_PAIRS others, so
     a link may be missed there.
 
-    Memory holds BLOCK band hashes at a time, and the rows that were linked.
+    Memory holds HASH_BLOCK band hashes at a time, and the rows that were linked.
 
     Args:
         signatures: For each shard a .npy file, uint32 [rows, permutations].

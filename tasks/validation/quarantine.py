@@ -151,8 +151,7 @@ def release_rows(
         root: The project's folder.
         path: The file of releases, relative to `root`.
         ids: Ids of rows, or their first 6 characters or more if these are unique. With `replacement` they
-            may be
-            empty: all rows of that file are released.
+            may be empty: all rows of that file are released.
         author: The person who releases the rows.
         reason: The person's reason.
         time: The time, ISO 8601.

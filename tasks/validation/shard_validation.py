@@ -36,7 +36,22 @@ SHOWN_FAULT = 240  # of the reason why a row cannot be read
 
 @dataclass(frozen=True)
 class ShardCheckTask:
-    """A shard to check, with the rules. Digests for the comparison with other shards go into `work`."""
+    """A shard to check, with the rules.
+
+    Attributes:
+        kind: The kind of rows.
+        number: The number of the shard.
+        rows: The file with the rows.
+        origins: The file with the place of each row; missing if the places are unknown.
+        work: The folder for digests, by which rows are compared with those of other shards.
+        limits: Limits of lengths and scores.
+        scripts: The scripts that texts may use; empty allows all.
+        personal: What is done with personal data: off, quarantine or mask.
+        near: Whether near duplicates are searched for.
+        own: The preset's further rules by kind.
+        grams: The file with the hashes of the benchmarks' n-grams; None: there are no benchmarks.
+        released: Releases by the id of their row.
+    """
 
     kind: str
     number: int
@@ -116,7 +131,7 @@ def check_shard(task: ShardCheckTask) -> ShardCheckResult:
     excused = {
         place
         for place, row in places
-        # A row without a correction is excused from its rules. A corrected row is checked like any other.
+        # A row that was released as it is may break rules. A corrected row is checked like any other.
         if (release := task.released.get(str(row.get("id")))) and release.row is None and not row.get("fault")
     }
     failures = check_table(task.kind, pd.DataFrame(table), rules) if table else []

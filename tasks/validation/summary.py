@@ -34,7 +34,19 @@ class RuleSummary:
 
 @dataclass
 class Findings:
-    """The findings of all shards, added up one by one. Its size does not depend on that of the data."""
+    """The findings of all shards, added up one by one. Its size does not depend on that of the data.
+
+    Attributes:
+        kept: Good rows by kind.
+        total: Rows by kind and source.
+        broken: Quarantined rows by kind and source.
+        unreadable: Rows that could not be read, by kind and source.
+        rules: Quarantined rows by kind and rule.
+        examples: The first examples by kind and rule.
+        shares: Labels by kind and by `annotator` or `choice`, counted by its value.
+        faults: The rules that could not be evaluated, by kind, each with the reason.
+        tables: The rules that a table as a whole broke.
+    """
 
     kept: Counter[str] = field(default_factory=Counter)
     total: Counter[tuple[str, str]] = field(default_factory=Counter)
