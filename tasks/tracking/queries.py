@@ -49,7 +49,7 @@ class StageRun:
         started: The start of the pipeline run in milliseconds since 1970.
         stage: The stage's name.
         state: MLflow's status of the stage's run, such as FINISHED.
-        status: "computed" or "cached"; another text if the stage is unfinished.
+        status: "computed" or "cached"; empty if the stage is unfinished.
         key: The cache key; empty if the stage is unfinished.
         holder: The id of the run that holds the stage's files.
         commit: The Git commit; empty if it is unknown.

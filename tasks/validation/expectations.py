@@ -44,7 +44,7 @@ class Limits:
     """Fewest characters of a text or prompt, 1 or more."""
 
     max_chars: int = 1_000_000
-    """Most characters of a text or prompt, at least `min_chars`."""
+    """Most characters of a text, prompt or answer, at least `min_chars`."""
 
     min_score: float = -10.0
     """Lowest score of a label."""
