@@ -1,4 +1,4 @@
-"""The error for faults of the input, shown to the user without a traceback; sentences of system errors."""
+"""The error for faults of the input, and the messages for system errors."""
 
 from __future__ import annotations
 

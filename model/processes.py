@@ -43,6 +43,6 @@ def die_with_parent(parent: int) -> None:
     if sys.platform != "linux":
         return
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    # A parent that died before the call sends no signal any more.
+    # If the parent died before the call, no signal comes.
     if os.getppid() != parent:
         os._exit(1)

@@ -64,9 +64,10 @@ def example_of(row: Row, tokenizer: Tokenizer, longest: int | None = None, besid
     Args:
         row: The row.
         tokenizer: The tokenizer.
-        longest: The longest example in tokens, end token included; older turns are left out until it fits.
-        beside: An answer that this one is compared with. The longer of the two counts, so that both follow
-            the same turns.
+        longest: The longest example in tokens, end token included. The oldest turns are left out until it
+            fits. None: no limit.
+        beside: An answer that this one is compared with. Room is kept for the longer of the two, so that both
+            follow the same turns.
     """
     completion = [*tokenizer.encode(row["completion"]), tokenizer.end]
     room = None

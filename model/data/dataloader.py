@@ -1,7 +1,7 @@
-"""Batches as a function of (seed, step), in a counter-based order.
+"""Batches as a function of (seed, step), so that a resumed training sees the same ones.
 
-Tables are made before the first step. Salmon et al., Parallel random numbers: as easy as 1, 2, 3, 2011
-(Philox).
+Random numbers come from Philox, a counter-based generator (Salmon et al., Parallel random numbers: as easy as
+1, 2, 3, 2011).
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ IGNORED = -100
 
 
 def seeded_rng(seed: int, *path: int) -> np.random.Generator:
-    """Return a generator for the part of a run that `path` names, independent of earlier draws."""
+    """Return a generator for the part of a run that `path` names, such as (epoch, stratum).
+
+    Its numbers do not depend on earlier draws.
+    """
     # Philox is counter-based: its state follows from the key alone, whatever was drawn before.
     return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, *path])))
 
@@ -38,7 +41,7 @@ def _epoch_order(seed: int, epoch: int, units: int) -> np.ndarray:
 
 
 def batch_order(seed: int, step: int, batch: int, units: int) -> np.ndarray:
-    """Return the units that a step learns from, [batch]; each of `units` units comes once an epoch."""
+    """Return the numbers of the units that a step learns from, [batch]; each unit comes once an epoch."""
     first = step * batch
     places = np.arange(first, first + batch)
     return np.array([_epoch_order(seed, int(place // units), units)[place % units] for place in places])
@@ -72,8 +75,8 @@ class TokenFile:
 class WindowOrder:
     """Windows of a token file by step: each once an epoch, at another offset in each epoch.
 
-    A document longer than the context continues in the next window. The file's last tokens, at most `context`
-    of them, are in no window.
+    A document longer than the context continues in the next window. In each epoch, fewer than 2 * `context`
+    tokens at the two ends of the file are in no window.
     """
 
     def __init__(self, file: TokenFile, context: int, batch: int, seed: int) -> None:
@@ -150,7 +153,10 @@ class Packing:
 
     @staticmethod
     def pack_examples(lengths: Sequence[int], context: int) -> Packing:
-        """Pack by first-fit decreasing lengths; an example longer than a row is dropped and counted.
+        """Pack by best-fit decreasing: the longest first, each into the fullest row that has room for it.
+
+        An example longer than a row is dropped and counted. Source: Johnson, Near-optimal bin packing
+        algorithms, 1973.
 
         Args:
             lengths: The length of each example in tokens.

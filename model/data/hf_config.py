@@ -13,7 +13,7 @@ from model.nn.transformer import ModelConfig
 
 CONFIG = "config.json"
 LARGEST_CONFIG = 4 << 20
-# The largest values accepted as sizes. The weights file decides whether they are right.
+# The largest accepted sizes. Whether a size is right is checked against the shapes in the weights files.
 _SIZES = {
     "vocab_size": 1 << 24,
     "num_hidden_layers": 10_000,

@@ -80,7 +80,7 @@ class PreferenceDataset:
         return bool(self.chosen) or any(max(scores) - min(scores) >= self.margin for scores in rated)
 
     def epoch_groups(self, seed: int, epoch: int) -> list[Group]:
-        """Return the groups of an epoch: every label once, except those that do not fill a group.
+        """Return the groups of an epoch: every label once, except those left over when the groups are full.
 
         The groups are in the order of the strata.
         """
@@ -119,7 +119,7 @@ def _by_stratum(rows: Sequence[dict[str, Any]]) -> dict[str, list[int]]:
     strata: dict[str, list[int]] = defaultdict(list)
     for i, row in enumerate(rows):
         strata[f"{row['aspect']}/{row['source']}"].append(i)
-    # Sorted, as the number of a stratum is part of its random numbers' place.
+    # Sorted: the number of a stratum is part of the key of its random numbers.
     return dict(sorted(strata.items()))
 
 

@@ -21,7 +21,7 @@ from model.errors import UserError
 END, _USER, ASSISTANT = "<|end|>", "<|user|>", "<|assistant|>"
 SPECIAL = (END, _USER, ASSISTANT)
 SPLIT = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-# About 100 MB of memory.
+# The largest number of words in the cache; they take about 100 MB of memory.
 MOST_WORDS = 1 << 19
 # The longest cached word in characters: longer ones rarely repeat and would fill the cache.
 LONGEST_WORD = 40

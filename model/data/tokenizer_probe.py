@@ -1,7 +1,7 @@
 """A trial of a foreign tokenizer in a process of its own, with bounded time and memory.
 
-A tokenizer.json is a program: its patterns can need more memory than a machine has, or end the process that
-loads it. Here such a fault becomes one sentence; in the run itself it would be a crash.
+A tokenizer.json can contain patterns that need more memory than a machine has, or that end the process that
+loads it. The trial turns such a fault into an error message; in the run itself it would be a crash.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ def probe_tokenizer(folder: Path) -> int:
     """Load a model folder's tokenizer and encode a text with it; return its highest id plus 1.
 
     Raises:
-        UserError: It cannot be loaded, or needs more than 10 seconds, 4 GB or 8 tokens a byte for a page.
+        UserError: It cannot be loaded; or, for a page of text, it needs more than 10 seconds of CPU time, 30
+            seconds in all or 4 GB, or returns more than 8 tokens a byte.
     """
     path = folder / "tokenizer.json"
     check_model_file(path)

@@ -36,7 +36,7 @@ def weight_files(folder: Path) -> list[Path]:
         if not all(isinstance(name, str) for name in weight_map.values()):
             raise UserError(f"{folder / INDEX}: weight_map must name a file for each tensor")
         names = sorted(set(weight_map.values()))
-    # An index of a stranger's may name files outside the folder.
+    # The index is untrusted input: it may name files outside the folder.
     for name in names:
         path = folder / name
         if path.parent != folder or name in ("", ".", ".."):
@@ -84,7 +84,7 @@ def check_shapes(folder: Path, architecture: ModelConfig) -> Shapes:
     The embedding and the output table may have another number of rows than the configuration says.
 
     Raises:
-        UserError: A tensor is missing or has another shape. No memory for it is taken before.
+        UserError: A tensor is missing or has another shape. Only headers have been read then.
     """
     shapes: Shapes = {}
     for path in weight_files(folder):

@@ -28,9 +28,10 @@ TOKENIZER = "tokenizer.json"
 
 @dataclass(frozen=True)
 class Opponent:
-    """The champion as a generator of answers, or None with the reason `why`.
+    """The champion as a generator of answers (`speaker`), or None and the reason (`why`).
 
-    `same_tokens` is true if its tokenizer is the candidate's, so that losses a token can be compared.
+    `why` is empty if there is no champion. `same_tokens` is true if both have the same tokenizer, so that
+    losses per token can be compared.
     """
 
     speaker: Generator | None
@@ -85,7 +86,7 @@ def score_models(
     said: Mapping[str, Sequence[Answer]],
     as_text: Collection[str] = (),
 ) -> dict[str, list[float]]:
-    """Return the score of each model's answers to the same prompts, one a prompt.
+    """Return, by model, the scores of its answers in the order of the prompts.
 
     Args:
         scorer: A reward model, as from `load_reward`.

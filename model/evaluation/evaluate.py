@@ -58,16 +58,16 @@ class HeldOutText(TokenFile):
         while (not tokens or held < tokens) and (some := list(islice(documents, DOCUMENTS))):
             parts.append(tokenizer.encode_documents(some))
             held += len(parts[-1])
-        # An array in memory in place of a TokenFile's mapped file; both are read alike.
+        # An array in memory in place of a TokenFile's mapped file; both are indexed in the same way.
         self.tokens = np.concatenate(parts)  # type: ignore[assignment]
         self.lengths = token_lengths(tokenizer)
 
 
 def choose_rows(rows: Iterable[Row], sources: Sequence[str], count: int) -> list[Row]:
-    """Return the first `count` rows of these sources, one for each prompt. Rows are in the order of digests.
+    """Return the first `count` rows of these sources, one for each prompt.
 
     Args:
-        rows: The rows; no more are read than needed.
+        rows: The rows in the order of the split; no more are read than needed.
         sources: The names of the sources; empty: all.
         count: The most rows.
     """
@@ -190,7 +190,7 @@ def evaluate(
     _write_json(out / "accuracy.json", accuracy)
     _write_json(out / "probes.json", _probe_model(*models["base"], embeddings, settings))
     return {
-        # Of the same prompts: a gate may refuse a model whose answers became much shorter.
+        # A gate may refuse a model whose answers to the same prompts became much shorter.
         "length_ratio": figures["aligned_length"] / max(figures["sft_length"], 1e-9),
         "prompts": float(len(asked.prompts)),
         "questions": float(len(asked.questions)),

@@ -21,7 +21,7 @@ from model.nn.transformer import Attention, Transformer
 def nearest_words(embedding: Tensor, tokenizer: Tokenizer, word: str, count: int) -> list[tuple[str, float]]:
     """Return the words whose embeddings are nearest to a word's, with their cosines.
 
-    Only tokens that are a space and letters count as words.
+    Only tokens that are a space and at least three letters count as words.
 
     Args:
         embedding: [V, D].
@@ -55,7 +55,7 @@ def whole_words(tokenizer: Tokenizer) -> dict[int, str]:
 def attention_weights(model: Transformer, tokens: Sequence[int]) -> Tensor:
     """Return the attention of each head from each token to each earlier one, [L, H, T, T]; rows sum to 1.
 
-    Computed beside the model's own pass, whose fused kernels do not return the weights.
+    A hook on each attention layer computes them again, as the model's fused kernels do not return them.
     """
     maps: list[Tensor] = []
 

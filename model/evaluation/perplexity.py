@@ -23,9 +23,9 @@ def measure_losses(folder: Path, texts: Iterable[str], pairs: Iterable[Row], tok
 
     Args:
         folder: A model folder.
-        texts: Texts; give `bits_per_byte` if they fill a context.
-        pairs: Pairs; give `completion_loss` in nats a token if one fits the context.
-        tokens: About so many tokens of each are used.
+        texts: Texts for `bits_per_byte`, which is returned if they fill a context.
+        pairs: Pairs for `completion_loss` in nats per token, which is returned if one fits the context.
+        tokens: The approximate number of tokens of each to use.
     """
     # On the CPU: the stage drift runs where no device is reserved for it.
     model, tokenizer = load_model(folder, dtype=compute_dtype("cpu"))
@@ -42,7 +42,7 @@ def measure_losses(folder: Path, texts: Iterable[str], pairs: Iterable[Row], tok
 
 
 def _select_pairs(speaker: Generator, pairs: Iterable[Row], tokens: int) -> Iterator[Row]:
-    """Yield the first pairs that fit the context, until there are so many tokens."""
+    """Yield the first pairs that fit the context, until they have `tokens` tokens."""
     held = 0
     for row in pairs:
         length = len(speaker.asking.encode_example(row).tokens)

@@ -57,8 +57,9 @@ def generate_tokens(
         new_tokens: The most tokens of an answer.
         end: The end token.
         temperature: 0 takes the likeliest token; a tensor [B] gives each row its own.
-        top_k: Draw among so many tokens (0: all; Fan et al., 2018).
-        top_p: Draw among this share of the probability (Holtzman et al., 2019).
+        top_k: Draw among this many of the likeliest tokens; 0: all (Fan et al., 2018, arXiv:1805.04833).
+        top_p: Draw among the likeliest tokens that make up this share of the probability (Holtzman et al.,
+            2019, arXiv:1904.09751).
         uniforms: Random numbers [B, N] in [0, 1) that decide each draw; None: drawn from `seed`.
         seed: The seed of the uniforms.
         forbid: Tokens that are never drawn.
@@ -101,8 +102,8 @@ class _Batch:
     """Rows that are continued together.
 
     A step changes tensors in place and never waits for the device. A GPU can therefore record one step as a
-    CUDA graph and repeat it. Launching the about 500 small kernels of a step one by one takes several times
-    as long as running them.
+    CUDA graph and repeat it. A step has about 500 small kernels. To launch them one by one takes several
+    times as long as to run them.
     """
 
     def __init__(
@@ -234,7 +235,11 @@ def sample_tokens(
 
 
 def filter_logprobs(logp: Tensor, top_k: int, top_p: float, forbid: Sequence[int]) -> Tensor:
-    """Return log-probabilities [B, V] with -inf on tokens that must not be drawn; at least one remains."""
+    """Return log-probabilities [B, V] with -inf on tokens that must not be drawn.
+
+    At least one token remains if `forbid` does not name all. The other arguments are those of
+    `generate_tokens`.
+    """
     if forbid:
         logp = logp.clone()
         # One by one: an index of several tokens would be copied from the host.

@@ -11,7 +11,7 @@ from model.data.chat_template import Row, Turn, chat_prompt, running_text, trunc
 from model.data.dataloader import Example
 from model.data.tokenizer import Tokenizer
 
-# Answered prompts a source from which few-shot examples are taken.
+# The largest number of answered prompts that are kept of each source to take few-shot examples from.
 POOL = 256
 
 
@@ -48,7 +48,7 @@ class Chat:
 
 @dataclass(frozen=True)
 class Plain:
-    """Running text, which a model continues that never learned to answer; `room` as for Chat."""
+    """Running text, for a base model, which has only learned to continue text; `room` as for Chat."""
 
     tokenizer: Tokenizer
     room: int | None = None

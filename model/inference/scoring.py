@@ -21,9 +21,10 @@ from model.nn.transformer import Transformer
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer: its tokens without the stop token, the whole row for scoring, and the text.
+    """An answer of a model.
 
-    `said` is the exact text; `text` has no white space at its ends.
+    `tokens` has no stop token. `row` is the prompt with the answer and its stop token, for a reward model.
+    `said` is the exact text. `ended` is true if the model produced a stop token.
     """
 
     tokens: list[int]
@@ -53,7 +54,7 @@ class Generator:
         Args:
             rows: The pairs whose prompts are answered.
             new_tokens: The most tokens of an answer.
-            temperature: 0: greedy.
+            temperature: The sampling temperature; 0: greedy.
             seed: The seed of the draws.
         """
         if not rows:
@@ -84,7 +85,7 @@ class Generator:
         return [-value for value in sums], [len(example.completion) for example in examples]
 
     def mean_loss(self, rows: Sequence[Row]) -> float:
-        """Return the mean loss of the rows' completions and their ends, in nats a token."""
+        """Return the mean loss of the rows' completions with their ends, in nats per token; 0 for no rows."""
         sums, tokens = self.row_losses(rows)
         return sum(sums) / max(1, sum(tokens))
 

@@ -81,7 +81,7 @@ def gae(
 def policy_loss(
     logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, mask: Tensor, clip: float
 ) -> tuple[Tensor, Tensor]:
-    """Return the summed clipped surrogate and the summed clipped tokens, [B, T] -> scalars.
+    """Return the summed clipped surrogate loss and the number of clipped tokens, [B, T] -> scalars.
 
     Schulman et al., Proximal policy optimization, 2017, arXiv:1707.06347, equation 7.
     """
@@ -93,6 +93,10 @@ def policy_loss(
 
 
 def value_loss(values: Tensor, old_values: Tensor, returns: Tensor, mask: Tensor, clip: float) -> Tensor:
-    """Return half the summed squared error, the worse of clipped and plain: [B, T] -> scalar."""
+    """Return half the summed squared error, the larger of clipped and plain: [B, T] -> scalar.
+
+    The clip is that of OpenAI's baselines (Huang et al., The 37 implementation details of proximal policy
+    optimization, 2022).
+    """
     clipped = old_values + (values - old_values).clamp(-clip, clip)
     return 0.5 * (torch.maximum((values - returns) ** 2, (clipped - returns) ** 2) * mask).sum()

@@ -68,7 +68,13 @@ def _rotate_halves(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
 
 
 def apply_rotary(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
-    """Rotate each head's halves by its position's angles: [B, H, T, head], [T or B·1·1, head/2]."""
+    """Return queries or keys rotated by the angles of their positions (Su et al., 2021, arXiv:2104.09864).
+
+    Args:
+        x: [B, H, T, head].
+        cosines: [T, head/2], or [B, 1, 1, head/2] if each row has its own position.
+        sines: As `cosines`.
+    """
     if x.device.type != "cpu" or not torch.is_grad_enabled():
         return _rotate_halves(x, cosines, sines)
     return _Rotation.apply(x, cosines, sines)
@@ -102,8 +108,8 @@ def additive_mask(allowed: Tensor, like: Tensor) -> Tensor:
 def prefix_sums(shares: Tensor) -> Tensor:
     """Return running sums over the last dimension of shares from 0 to 1.
 
-    On a GPU the sums are of integer multiples of 2⁻⁴⁰: a sum of floats there depends on the order of its
-    blocks.
+    On a GPU, shares are first rounded down to multiples of 2⁻⁴⁰ and added as integers. A sum of floats there
+    depends on the order in which the GPU's blocks run.
     """
     if shares.device.type == "cpu":
         return shares.cumsum(-1)

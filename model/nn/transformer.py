@@ -92,10 +92,10 @@ class ModelConfig(Shape):
 
 
 class KVCache:
-    """Keys and values of the tokens so far: [B, K, capacity, head] a layer, `lengths` [B] a row.
+    """Keys and values of the tokens so far: [B, K, capacity, head] for each layer, and `lengths` [B].
 
-    They are written in place. Weights that read the same input are joined once for a whole generation, so
-    they must not change while it lasts.
+    They are written in place. The cache also holds copies of the model's weights, joined where they read the
+    same input. The weights must therefore not change while the cache is used.
     """
 
     def __init__(self, model: Transformer, rows: int, capacity: int) -> None:
@@ -120,7 +120,7 @@ class KVCache:
     def append_tokens(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Write one token a row at the row's own length; return all keys and values, [B, K, capacity, head].
 
-        The whole capacity is returned, to be masked: a part of it would be copied for every product.
+        The whole capacity is returned, for the caller to mask: torch would copy a part for every product.
         """
         rows = torch.arange(len(keys), device=keys.device)
         self.keys[layer][rows, :, self.lengths] = keys[:, :, 0]
@@ -262,8 +262,9 @@ class Transformer(nn.Module):
     def init_weights(self, seed: int) -> Transformer:
         """Set fresh weights, the same on every device; return the model.
 
-        Weights are N(0, 0.02), and 0.02/√(2L) where the output is added to the residual stream (Radford et
-        al., Language models are unsupervised multitask learners, 2019).
+        Matrices are normal with mean 0 and standard deviation 0.02, or 0.02/√(2L) if their output is added to
+        the residual stream (Radford et al., Language models are unsupervised multitask learners, 2019). Gains
+        are 1.
         """
         # A generator on the CPU, so that the weights do not depend on the device.
         random = torch.Generator().manual_seed(seed)
@@ -288,6 +289,7 @@ class Transformer(nn.Module):
         Args:
             tokens: [B, T] int64, left-aligned rows; [B, 1] with a filled cache.
             documents: [B, T], the document of each token. Attention is causal and stays inside a document.
+                None: one document.
             cache: The cache of a generation.
         """
         length = tokens.shape[1]

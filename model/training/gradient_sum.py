@@ -27,7 +27,7 @@ class GradientSum:
         self._shared: SharedParts | None = None
 
     def add_part(self, gradients: list[Tensor]) -> None:
-        """Take the gradients of this process's next part; the caller does not use them any more."""
+        """Add the gradients of this process's next part. The caller must not use the tensors afterwards."""
         if self._shares_memory:
             if self._shared is None:
                 self._shared = SharedParts(self.world, sum(each.numel() for each in gradients))

@@ -1,4 +1,4 @@
-"""Control of the distance between a policy and its start: price, bounds, undone steps, best step.
+"""Control of the divergence of a policy from the SFT model: bounds, undone steps, the best step.
 
 A step is checked after its update, on the answers of that step. TRPO measures its constraint in the same way,
 on states that the policy before the update visited. A step that fails is repeated at half the rate, which is
@@ -37,8 +37,9 @@ def describe_increase(share: float) -> str:
 def derive_learning_rate(width: int, answers: float) -> float:
     """Return the learning rate for a policy of a width and an optimizer step on so many answers.
 
-    The rate falls with the width between those of the two presets. With fewer answers than the demo's it
-    falls with their root, as Adam's steps on noisy gradients are as long as on clean ones.
+    The rate falls with the width, between the rates of the two presets. With fewer answers per update than
+    the demo's 64, it falls with the square root of their number, as Adam's steps on noisy gradients are as
+    long as on exact ones.
 
     Malladi et al., On the SDEs and scaling rules for adaptive gradient algorithms, 2022, arXiv:2205.10287.
     """
@@ -49,22 +50,22 @@ def derive_learning_rate(width: int, answers: float) -> float:
 
 
 def derive_steps(prompts: int, batch: int) -> int:
-    """Return the number of steps: a few passes over the prompts, within bounds."""
+    """Return the number of steps: four passes over the prompts, but from 20 to 300 steps."""
     return max(LEAST_STEPS, min(_MOST_STEPS, math.ceil(_PASSES * prompts / batch)))
 
 
 def derive_horizon(steps: int, batch: int) -> float:
-    """Return the number of answers over which the price of divergence adapts: a share of the run's."""
+    """Return the number of answers over which the KL penalty adapts: an eighth of the run's."""
     return max(1.0, HORIZON_SHARE * steps * batch)
 
 
 def derive_max_kl(kl_target: float) -> float:
-    """Return the bound on the divergence of an answer in nats: twice the target."""
+    """Return the bound on the divergence in nats per answer: twice the target, or 12 without one."""
     return 2 * kl_target if kl_target else DEFAULT_MAX_KL
 
 
 def derive_max_step_kl(max_kl: float) -> float:
-    """Return the bound on the divergence that one step may add: a share of the whole."""
+    """Return the bound on the divergence between the policies around a step: an eighth of `max_kl`."""
     return STEP_SHARE * max_kl
 
 
@@ -164,7 +165,7 @@ class BestStep:
         return True
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the part of it that a checkpoint holds."""
+        """Return the values that a checkpoint stores."""
         names = ("step", "score", "first", "first_loss", "passed_over", "weights")
         return {name: getattr(self, name) for name in names}
 

@@ -1,8 +1,8 @@
 """A launcher that runs a training function in a process group of its own and receives its events.
 
-torch's elastic launcher starts one process a device. GPU memory is freed when the group ends, a crash does
-not reach the caller, and several devices are only a number. Events arrive as one JSON object a line on the
-group's standard output; everything else that it prints goes to the log.
+torch's elastic launcher starts the processes: one for each GPU, or several on a CPU. GPU memory is freed when
+the group ends, and a crash of the group does not end the caller. Events arrive as one JSON object a line on
+the group's standard output; everything else that it prints goes to the log.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ def orthogonalize_matrices(matrices: Tensor, iterations: int = 5) -> Tensor:
     The quintic Newton-Schulz iteration of Jordan et al., Muon, 2024 (kellerjordan.github.io/posts/muon).
     """
     a, b, c = 3.4445, -4.7750, 2.0315
-    # The smaller side makes the smaller gram matrix.
+    # Rows are the smaller side, so that the Gram matrix is as small as possible.
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if tall else matrices
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
@@ -94,7 +94,10 @@ def orthogonalize_matrices(matrices: Tensor, iterations: int = 5) -> Tensor:
 
 
 class Muon:
-    """Orthogonalised momentum. Matrices of one shape are stacked, which keeps small models fast."""
+    """The optimizer Muon: orthogonalised Nesterov momentum (Jordan et al., 2024).
+
+    Matrices of one shape are stacked and updated at once, which is faster for small models.
+    """
 
     def __init__(self, matrices: list[Tensor], dtype: torch.dtype, momentum: float = 0.95) -> None:
         shapes: dict[torch.Size, list[Tensor]] = {}

@@ -1,8 +1,8 @@
 """Reinforcement learning from human feedback: the reward model scores the assistant's own answers.
 
-PPO (Schulman et al., 2017, arXiv:1707.06347) with a penalty on the divergence from the assistant it started
-as (Ziegler et al., 2019, arXiv:1909.08593; Ouyang et al., 2022, arXiv:2203.02155; Huang et al., 2024,
-arXiv:2403.17031 for the details that decide whether it works).
+PPO (Schulman et al., 2017, arXiv:1707.06347) with a penalty on the divergence from the SFT model (Ziegler et
+al., 2019, arXiv:1909.08593; Ouyang et al., 2022, arXiv:2203.02155). The details follow Huang et al., 2024,
+arXiv:2403.17031.
 """
 
 from __future__ import annotations
@@ -95,7 +95,12 @@ class PPOTrainer(TrainingTask):
 
     @torch.no_grad()
     def roll_out(self, prompts: list[list[int]], path: tuple[int, ...]) -> Rollouts:
-        """Answer and score the prompts, with the random numbers of `path` for any number of processes."""
+        """Answer and score the prompts; the random numbers do not depend on the number of processes.
+
+        Args:
+            prompts: The token rows of the prompts.
+            path: The key of the random numbers, as in `seeded_rng`.
+        """
         count = len(prompts)
         # For all rows, then cut: a row's numbers do not depend on the number of processes.
         uniforms = seeded_rng(self.seed, *path).random((count, self.parameters.max_new_tokens))
@@ -227,7 +232,7 @@ class PPOTrainer(TrainingTask):
 
     @torch.no_grad()
     def _undo_if_too_far(self, rollouts: Rollouts, before: dict[str, Any]) -> tuple[dict[str, float], bool]:
-        """Measure the divergences after the update on the step's answers; restore `before` beyond a bound."""
+        """Measure the update's divergences on the step's answers; restore `before` if one is too large."""
         now, mask = self._logprobs_now(rollouts), rollouts.mask
         ratio, one = torch.exp((now - rollouts.logprobs) * mask), torch.ones_like(mask)
         kl_before = estimate_kl(rollouts.logprobs, rollouts.reference, one, mask)
@@ -373,8 +378,18 @@ def train_ppo(
 ) -> dict[str, float]:
     """Align the assistant in `policy` with the reward model in `reward`; write it to `folder`/model.
 
-    `reward` and `prompts` are folders of the stages reward and split. A checkpoint in `folder` is resumed.
-    Raise UserError for too few or too long prompts, or a reward model with another tokenizer.
+    Args:
+        parameters: As in PPOConfig.
+        policy: The assistant's model folder.
+        reward: The folder of the stage reward.
+        prompts: The folder of the stage split.
+        folder: The output; a checkpoint in it is resumed.
+        seed: The seed.
+        device: cpu or cuda.
+        on_event: The event callback.
+
+    Raises:
+        UserError: Too few prompts fit the context, or the reward model has another tokenizer.
     """
     settings = PPOConfig.read(parameters)
     world = ProcessGroup.join_group(device, settings.batch_parts)

@@ -93,7 +93,8 @@ class PPOConfig(LoopParameters):
     """Largest divergence from the SFT model, in nats per answer; 0: twice `kl_target`, or 12 without one."""
 
     max_step_kl: float = 0.0
-    """Largest divergence that one step may add, in nats per answer; 0: an eighth of `max_kl`."""
+    """Largest divergence between the policies before and after one step, in nats per answer; 0: an eighth of
+    `max_kl`."""
 
     max_loss_increase: float = 0.15
     """Largest increase of the loss on held-out right answers over SFT's, as a share of SFT's loss, 0 or
@@ -158,7 +159,7 @@ class PPOConfig(LoopParameters):
         """Return the parameters with every 0 that means a derived value replaced.
 
         Args:
-            width: The width of the policy.
+            width: The width of the policy, `hidden_size`.
             prompts: The number of training prompts.
         """
         steps = self.steps or derive_steps(prompts, self.batch_size)

@@ -19,7 +19,7 @@ from model.training.devices import check_processes, compute_repeatably
 
 
 def too_few_units(name: str, count: int, processes: int) -> str:
-    """Return the message that a batch or the like cannot be shared among the processes."""
+    """Return the error message for `count` units of the key `name` that are fewer than the processes."""
     return (
         f"{name} is {count}, and num_processes is {processes}; each process needs one: raise {name}, "
         "or lower num_processes"

@@ -71,7 +71,8 @@ class RewardParameters(LoopParameters):
 class RewardModel(nn.Module):
     """A transformer with one score a text, read by a linear head from the last token.
 
-    The head starts at N(0, 1/√(D+1)) (Stiennon et al., 2020); `mean` and `deviation` normalise its scores.
+    The head's weights start normal with mean 0 and standard deviation 1/√(D+1) (Stiennon et al., 2020,
+    arXiv:2009.01325). `mean` and `deviation` normalise its scores.
     """
 
     def __init__(self, body: Transformer, tokenizer: Tokenizer, seed: int = 0) -> None:

@@ -17,7 +17,7 @@ from model.inference.scoring import completion_logprobs
 from model.nn.transformer import Transformer
 from model.training.process_group import ProcessGroup
 
-# Enough for a bound on the loss; every evaluation of RLHF reads all of them.
+# Every evaluation of RLHF reads all of them, so there are no more than a bound on the loss needs.
 MOST_ANSWERS = 256
 # Rows of one pass.
 _CHUNK = 32

@@ -58,7 +58,7 @@ class Rollouts:
     completions: Tensor  # [B, N]
     mask: Tensor  # [B, N] 1 on real tokens, the end token among them
     logprobs: Tensor  # [B, N] under the policy that answered
-    reference: Tensor  # [B, N] log-probabilities under the assistant it started as
+    reference: Tensor  # [B, N] log-probabilities under the SFT model, as which the policy started
     values: Tensor  # [B, N]
     scores: Tensor  # [B] of the reward model
     ended: Tensor  # [B] 1 where the answer ended by itself
@@ -96,13 +96,13 @@ class RolloutCollector:
         """Store the models and the sampling settings.
 
         Args:
-        parameters: The sampling settings and the rows of one pass.
-        policy: The policy with its value head.
-        reference: The assistant that the policy started as.
-        score: Returns the reward of each row of prompt and answer.
-        end: The end token.
-        width: T, the longest prompt with its answer, in tokens.
-        device: The device of the models.
+            parameters: The sampling settings and the rows of one pass.
+            policy: The policy with its value head.
+            reference: The SFT model, as which the policy started.
+            score: Returns the reward of each row of prompt and answer, [B].
+            end: The end token.
+            width: T, the longest prompt with its answer, in tokens.
+            device: The device of the models.
         """
         self.parameters, self.policy, self.reference, self.score = parameters, policy, reference, score
         self.end, self.width, self.device = end, width, device

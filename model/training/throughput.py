@@ -30,11 +30,11 @@ class Pace:
 
 
 def measure_pace(architecture: ModelConfig, batch: int, device: str, seconds: float) -> Pace:
-    """Train a model of this shape on windows of random tokens for about so many seconds.
+    """Train a model of this shape on windows of random tokens for about `seconds` seconds; return its speed.
 
-    On a CPU this process takes the share of one training process: its rows of the batch, with its threads. At
-    least one step is measured, after two for warming up. It runs without compilation, which a real run on a
-    GPU uses.
+    On a CPU, this process computes the share of one training process: its rows of the batch, with its number
+    of threads. At least one step is measured, after one or two to warm up. Unlike a real run on a GPU, it
+    does not compile the model.
 
     Args:
         architecture: The shape of the model.

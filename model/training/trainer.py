@@ -55,8 +55,8 @@ class LoopParameters:
     (`sft`), groups of texts (`reward`), prompts (`rlhf`)."""
 
     micro_batch_size: int = 0
-    """Units that go through the model at once on one device; 0: all. It changes the memory, not the
-    result."""
+    """Units that go through the model at once on one device; 0: all. It changes the memory; the result
+    changes only by rounding."""
 
     gradient_parts: int = 2
     """Number of parts of a batch on a CPU, 1 or more; processes share them. Their gradients are added in a
@@ -67,7 +67,7 @@ class LoopParameters:
     last."""
 
     save_every: int = 200
-    """Steps between checkpoints; 0: only after the last step."""
+    """Steps between checkpoints; 0: only before the first step and after the last."""
 
     max_save_interval_seconds: float = 20.0
     """Seconds of work after which a checkpoint is also written, if writing takes at most a tenth of the
@@ -150,7 +150,7 @@ class Interrupted(SystemExit):
 
 
 class Trainer:
-    """A runner of a recipe in a folder. It appends to `curves.jsonl` and keeps two checkpoints."""
+    """A runner of a TrainingTask in a folder. It appends to `curves.jsonl` and keeps two checkpoints."""
 
     def __init__(
         self,
@@ -378,7 +378,7 @@ class Trainer:
         if not self.is_main_process:
             yield
             return
-        # A killed flow's training may still be writing its last checkpoint here.
+        # The training of a killed flow may still be writing its last checkpoint here.
         with (self.folder / TRAINING_LOCK).open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield

@@ -39,7 +39,7 @@ def small_shape(**changes: Any) -> ModelConfig:
 
 
 def sentence(random: np.random.Generator, good: bool) -> tuple[str, str]:
-    """Return the first words of a sentence and the rest."""
+    """Return the subject of a random sentence, and the rest, which praises it or not."""
     subject = SUBJECTS[random.integers(len(SUBJECTS))]
     feeling = (GOOD if good else BAD)[random.integers(6)]
     return subject, f" is {feeling} {ENDS[random.integers(len(ENDS))]}"
@@ -115,7 +115,7 @@ def _one_thread() -> None:
 
 
 class Killed(BaseException):
-    """Raised in place of a kill: nothing after it runs."""
+    """The exception that stands for a kill: no code after it runs, except handlers."""
 
 
 @pytest.fixture
