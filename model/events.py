@@ -121,6 +121,6 @@ def from_json(values: Any) -> Event | None:
     kind = _TYPES.get(str(values.get("event")))
     try:
         return kind(**{name: value for name, value in values.items() if name != "event"}) if kind else None
-    # A line of another version's event: it is logged as ordinary output.
+    # A line of another version has other fields; the launcher writes it to the log.
     except TypeError:
         return None

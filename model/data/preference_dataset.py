@@ -33,7 +33,8 @@ class PreferenceDataset:
     """The tokenised training labels, in groups of texts that depend on the epoch.
 
     A conversation longer than the context loses its oldest turns. A text that is still too long keeps its
-    last tokens. `prompts` holds one row for each distinct prompt.
+    last tokens. `prompts` has one row for each distinct prompt, and `groups` is the number of groups of an
+    epoch.
     """
 
     def __init__(

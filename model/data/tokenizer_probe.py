@@ -36,8 +36,8 @@ def probe_tokenizer(folder: Path) -> int:
     """Load a model folder's tokenizer and encode a text with it; return its highest id plus 1.
 
     Raises:
-        UserError: It cannot be loaded; or, for a page of text, it needs more than 10 seconds of CPU time, 30
-            seconds in all or 4 GB, or returns more than 8 tokens a byte.
+        UserError: It cannot be loaded, or exceeds a limit for a page of text: 10 seconds of CPU time, 30
+            seconds in all, 4 GB, 8 tokens for each byte.
     """
     path = folder / "tokenizer.json"
     check_model_file(path)

@@ -262,9 +262,10 @@ class Transformer(nn.Module):
     def init_weights(self, seed: int) -> Transformer:
         """Set fresh weights, the same on every device; return the model.
 
-        Matrices are normal with mean 0 and standard deviation 0.02, or 0.02/√(2L) if their output is added to
-        the residual stream (Radford et al., Language models are unsupervised multitask learners, 2019). Gains
-        are 1.
+        Matrices are normal with mean 0 and standard deviation 0.02. It is 0.02/√(2L) if their output is added
+        to the residual stream. Gains are 1.
+
+        Radford et al., Language models are unsupervised multitask learners, 2019.
         """
         # A generator on the CPU, so that the weights do not depend on the device.
         random = torch.Generator().manual_seed(seed)

@@ -23,7 +23,7 @@ _NONE = -1
 
 
 class DamagedFile(Exception):
-    """The bytes of a file are not those that were written; the text gives the evidence."""
+    """The error for a file whose bytes are not those that were written; its text says what is wrong."""
 
 
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> None:

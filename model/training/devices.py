@@ -74,7 +74,7 @@ def check_memory(weights: int, device: str) -> None:
 
 
 def describe_device(kind: str) -> str:
-    """Return the kind of device as it enters a cache key: results are comparable within one kind."""
+    """Return the kind of device for a cache key: results are comparable within one kind."""
     return f"cuda {torch.cuda.get_device_name(0)}" if kind == "cuda" else "cpu"
 
 

@@ -38,8 +38,8 @@ def derive_learning_rate(width: int, answers: float) -> float:
     """Return the learning rate for a policy of a width and an optimizer step on so many answers.
 
     The rate falls with the width, between the rates of the two presets. With fewer answers per update than
-    the demo's 64, it falls with the square root of their number, as Adam's steps on noisy gradients are as
-    long as on exact ones.
+    the demo's 64, it falls with the square root of their number: Adam takes steps of the same length on noisy
+    gradients.
 
     Malladi et al., On the SDEs and scaling rules for adaptive gradient algorithms, 2022, arXiv:2205.10287.
     """

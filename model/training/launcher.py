@@ -49,7 +49,7 @@ _GRACE_SECONDS = 60.0
 
 
 class TrainingFailed(RuntimeError):
-    """The process group ended without a result; the text names the last error and the log."""
+    """The error of a process group that ended without a result; its text has the last error and the log."""
 
 
 def launch_training(

@@ -153,7 +153,7 @@ class ProcessGroup:
     def _gather(self, tensor: Tensor, own: slice | Tensor, count: int) -> Tensor:
         if self.size == 1:
             return tensor
-        # A sum over zeros, as shares may differ by a row and all_gather wants equal ones.
+        # A sum over zeros: shares may differ by a row, and all_gather needs shares of equal size.
         whole = torch.zeros((count, *tensor.shape[1:]), dtype=tensor.dtype, device=tensor.device)
         whole[own] = tensor
         dist.all_reduce(whole)

@@ -1,7 +1,7 @@
 """The training loop: steps, evaluations, checkpoints, and the handling of failures.
 
-A TrainingTask says what is learned, and from which batches. A step is a function of the weights and of (seed,
-step) alone, so a resumed run sees the same batches as an uninterrupted one.
+A TrainingTask defines what is learned, and from which batches. A step is a function of the weights and of
+(seed, step) alone, so a resumed run sees the same batches as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ class TrainingTask(ABC):
 
 
 class Interrupted(SystemExit):
-    """The training was asked to stop, and its checkpoint is written."""
+    """The exit after a signal asked the training to stop; its checkpoint is written."""
 
 
 class Trainer:
