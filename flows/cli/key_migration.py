@@ -43,7 +43,7 @@ class _KeyUse:
 
     @property
     def new(self) -> str:
-        """The key's present dotted name; the same one for a key that is not old."""
+        """The key's present dotted name. A key that is not old keeps its name."""
         return OLD_KEYS.get(self.old, self.old)
 
 
@@ -58,8 +58,8 @@ def migrate_keys(text: str, name: str) -> tuple[str, list[KeyChange]]:
         The new text, which reads as the same preset under its present keys; and the changes by line.
 
     Raises:
-        UserError: The text is not a preset, holds a key under both its names, or holds a key that cannot be
-            renamed without changing something else, as with some aliases. The message has the line.
+        UserError: The text is not a preset, or holds a key under both its names. Or a key cannot be renamed
+            without changing something else, as with some aliases; the message then has the line.
     """
     values = parse_yaml(text, name)
     if not isinstance(values, dict) or not isinstance(values.get("data"), dict) or "name" not in values:

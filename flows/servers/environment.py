@@ -1,4 +1,4 @@
-"""The environment of Prefect and MLflow, set before both are imported. Only this module reads it."""
+"""The environment of Prefect and MLflow, set before both are imported."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """A lexicon of English tone as a judge: fixed rules that were not trained on this project's data.
 
-VADER (Hutto & Gilbert, VADER: A parsimonious rule-based model for sentiment analysis of social media text,
-ICWSM 2014) scores a text from -1 to 1 by rules over 7,500 words that people rated one by one. It fits labels
-about the tone of English texts, such as the demo's. It does not apply to any other language or aspect, and
-does not judge whether a text makes sense.
+VADER scores a text from -1 to 1 by rules over 7,500 words that people rated one by one (Hutto & Gilbert,
+VADER: A parsimonious rule-based model for sentiment analysis of social media text, ICWSM 2014). It fits
+labels about the tone of English texts, such as the demo's. It does not apply to any other language or aspect,
+and does not judge whether a text makes sense.
 """
 
 from __future__ import annotations

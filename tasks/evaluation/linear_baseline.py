@@ -17,8 +17,8 @@ _WORDS = r"(?u)\b\w+\b|[!?]"
 def linear_accuracy(labels: Path) -> dict[str, float]:
     """Return the accuracy of linear models on the held-out validation pairs, by "aspect/source".
 
-    Each aspect and source has its own model on words and word pairs, weighted by rarity. Rated texts use
-    ridge regression to the mean score. Compared texts use logistic regression on the difference of both
+    Each aspect and source has its own model on words and word pairs, weighted by rarity (TF-IDF). Rated texts
+    use ridge regression to the mean score. Compared texts use logistic regression on the difference of both
     texts.
 
     Args:
