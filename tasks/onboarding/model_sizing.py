@@ -36,8 +36,8 @@ _AROUND = 50.0  # seconds outside training
 LEAST_ANSWERS = 16  # answers in an optimizer step of RLHF, ours: the gradient of fewer is mostly noise
 START = 4.0  # seconds until the process of a training is ready
 _PAIRED = 2048  # rated texts of one aspect and source that the stage labels pairs
-# Shares of the time that are tried in turn until the plan fits, and how many longer times (each 1.25 times
-# the last) are tried for whole sentences.
+# Shares of the time that are tried in turn until the plan fits. For whole sentences so many longer times are
+# tried, each 1.25 times the last.
 SHORTER, LONGER = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05), 40
 # Layers, width and heads of the bundled presets, and of sizes between and above them.
 LADDER = (
