@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from markupsafe import Markup
 
-# A placeholder in the page. A run that publishes the page replaces it by its links, which differ from run to
+# A placeholder in the page. A run that publishes the page replaces it by its links. They differ from run to
 # run, so they must not be in the stage's output.
 RUN_LINKS = "<!-- links to the run -->"
 
