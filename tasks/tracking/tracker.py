@@ -58,9 +58,7 @@ COST, MOST_ATTEMPTS = "cost", 50
 
 
 class Tracker:
-    """A writer of one pipeline run to MLflow.
-
-    A separate thread sends the metrics, so that training never waits.
+    """A writer of one pipeline run to MLflow. A separate thread sends metrics, so training never waits.
 
     `folder` holds the files of a local store, and a locked file for each running pipeline run. If such a file
     can be locked, the process of its run is gone.
