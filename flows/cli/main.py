@@ -73,7 +73,7 @@ FEW_COLLECTIONS = (100_000, 50, 50)
 
 # Commands that use the records of a project, so that one must be there.
 _WITH_PROJECT = frozenset((
-    "approve", "backup", "chat", "compare", "cost", "data", "explain", "gc", "lineage", "models",
+    "approve", "backup", "compare", "cost", "data", "explain", "gc", "lineage", "models",
     "quarantine", "reproduce", "rollback", "withdraw",
 ))  # fmt: skip
 
