@@ -338,12 +338,13 @@ def make_rows(
         for kind in TYPES
         for part in key_ranges(kind, sizes[kind], runs, out, rejected if kind == "pairs" else ())
     ]
-    counts, written, refused = (dict.fromkeys(TYPES, 0) for _ in range(3))
+    counts, written = dict.fromkeys(TYPES, 0), dict.fromkeys(TYPES, 0)
+    refused = 0
     gathered = parallel_map(gather_range, wanted)
     for shard in report_pace(gathered, len(wanted), on_event, lambda shard: (shard.rows, shard.size)):
         counts[shard.kind] += shard.rows
         written[shard.kind] += shard.size
-        refused[shard.kind] += shard.rejected
+        refused += shard.rejected
     # The runs are as large as the data, and are not part of the output.
     shutil.rmtree(runs)
     for kind in TYPES:
@@ -354,9 +355,9 @@ def make_rows(
     left_out = {kind: count for kind, count in gone.items() if count}
     if said := _left_out(left_out, reduced):
         on_event(Message(f"{said}, as {WITHDRAWN} withdraws them"))
-    if refused["pairs"]:
-        on_event(Message(f"left out: {refused['pairs']:,} pairs whose answer is rejected in another row"))
-    distinct = {kind: counts[kind] + refused[kind] for kind in TYPES}
+    if refused:
+        on_event(Message(f"left out: {refused:,} pairs whose answer is rejected in another row"))
+    distinct = {**counts, "pairs": counts["pairs"] + refused}
     repeats = {kind: count - distinct[kind] for kind, count in whole.items() if count > distinct[kind]}
     if repeats:
         on_event(Message(f"duplicates of earlier rows, kept once: {_counted(repeats)}"))

@@ -226,6 +226,11 @@ class PackedBatch:
         return PackedBatch(*(torch.from_numpy(part) for part in (tokens, targets, documents)))
 
 
+def length_order(lengths: Sequence[int]) -> list[int]:
+    """Return the numbers of rows from the shortest to the longest; equal lengths keep their order."""
+    return sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
+
+
 def pad_rows(rows: Sequence[Sequence[int]], padding: int, width: int = 0) -> tuple[Tensor, Tensor]:
     """Return left-aligned rows as tokens [B, T] int64 with their lengths [B] int64.
 

@@ -11,12 +11,15 @@ from dataclasses import dataclass
 import torch
 
 from model.data.chat_template import Row
-from model.data.dataloader import Example, pad_rows
+from model.data.dataloader import Example, length_order, pad_rows
 from model.data.tokenizer import Tokenizer
 from model.inference.generate import generate_tokens
 from model.inference.prompting import PromptFormat
 from model.nn.losses import token_logprobs
 from model.nn.transformer import Transformer
+
+# Rows of one pass.
+PASS_ROWS = 32
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ class Generator:
 
 @torch.no_grad()
 def completion_logprobs(
-    model: Transformer, examples: Sequence[Example], padding: int, size: int = 32
+    model: Transformer, examples: Sequence[Example], padding: int, size: int = PASS_ROWS
 ) -> list[float]:
     """Return the log-probability of each example's completion after its prompt, in nats.
 
@@ -104,7 +107,7 @@ def completion_logprobs(
     """
     device = model.model.embed_tokens.weight.device
     # Rows of similar length share a pass, so that little is padding.
-    order = sorted(range(len(examples)), key=lambda i: (len(examples[i].tokens), i))
+    order = length_order([len(example.tokens) for example in examples])
     sums = [0.0] * len(examples)
     for start in range(0, len(order), size):
         chosen = order[start : start + size]

@@ -131,10 +131,8 @@ class ProcessGroup:
             chunk_sums: Returns the sums of a chunk. It is called for this process's chunks.
         """
         chunks = list(micro_batches(slice(0, count), size))
-        own = chunks[self.rank :: self.size]
-        # A process without a chunk computes one that another has too, for the shape of its result.
-        found = torch.stack([chunk_sums(chunk) for chunk in own or chunks[:1]])[: len(own)]
-        return add_in_order(list(self._gather(found, slice(self.rank, None, self.size), len(chunks))))
+        sums = self.map_chunks(len(chunks), 1, lambda one: chunk_sums(chunks[one.start]).unsqueeze(0))
+        return add_in_order(list(sums))
 
     def map_chunks(self, count: int, size: int, chunk_rows: Callable[[slice], Tensor]) -> Tensor:
         """Return one result a row of `count` rows, in order, on every process.
@@ -147,6 +145,7 @@ class ProcessGroup:
         chunks = list(micro_batches(slice(0, count), size))
         own = chunks[self.rank :: self.size]
         places = torch.cat([torch.arange(count)[chunk] for chunk in own or [slice(0, 0)]])
+        # A process without a chunk computes one that another has too, for the shape of its result.
         found = torch.cat([chunk_rows(chunk) for chunk in own or chunks[:1]])[: len(places)]
         return self._gather(found, places.to(found.device), count)
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from model.data.chat_template import chat_prompt
-from model.data.dataloader import pad_rows, seeded_rng
+from model.data.dataloader import length_order, pad_rows, seeded_rng
 from model.data.hf_checkpoint import load_model
 from model.data.preference_dataset import Group, HeldOutPairs, PreferenceDataset, headline_accuracy
 from model.data.tokenizer import Tokenizer
@@ -96,7 +96,7 @@ class RewardModel(nn.Module):
     def raw_scores(self, rows: Sequence[Sequence[int]], size: int = PASS_ROWS) -> Tensor:
         """Return the raw scores of token rows, [B]; rows of similar length share a pass."""
         device = self.head.weight.device
-        by_length = sorted(range(len(rows)), key=lambda i: (len(rows[i]), i))
+        by_length = length_order([len(row) for row in rows])
         parts = []
         for start in range(0, len(rows), size):
             tokens, lengths = pad_rows([rows[i] for i in by_length[start : start + size]], self.tokenizer.end)
@@ -238,7 +238,7 @@ class RewardTrainer(TrainingTask):
         rows = self.valid.rows
         if not rows:
             return self.valid.pair_accuracy(torch.zeros(0))
-        by_length = sorted(range(len(rows)), key=lambda i: (len(rows[i]), i))
+        by_length = length_order([len(row) for row in rows])
         scores = self.world.map_chunks(
             len(rows), PASS_ROWS, lambda part: self.model.raw_scores([rows[i] for i in by_length[part]])
         ).cpu()

@@ -13,14 +13,12 @@ from model.data.chat_template import Row
 from model.data.dataloader import Example
 from model.data.tokenizer import Tokenizer
 from model.inference.prompting import Chat
-from model.inference.scoring import completion_logprobs
+from model.inference.scoring import PASS_ROWS, completion_logprobs
 from model.nn.transformer import Transformer
 from model.training.process_group import ProcessGroup
 
 # Every evaluation of RLHF reads all of them, so there are no more than a bound on the loss needs.
 MOST_ANSWERS = 256
-# Rows of one pass.
-_CHUNK = 32
 
 
 def read_right_answers(rows: Iterable[Row], tokenizer: Tokenizer, context: int) -> list[Example]:
@@ -47,5 +45,5 @@ def mean_completion_loss(
 
     # In order of length, so that little of a chunk is padding.
     by_length = sorted(examples, key=lambda each: len(each.tokens))
-    sums = world.sum_chunks(len(by_length), _CHUNK, chunk_sums)
+    sums = world.sum_chunks(len(by_length), PASS_ROWS, chunk_sums)
     return (sums[0] / sums[1]).item()

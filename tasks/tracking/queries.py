@@ -73,20 +73,25 @@ def find_stage(client: MlflowClient, stage: str, run: str = "") -> StageRun:
         UserError: No run or several runs match, or the run did not reach the stage.
     """
     pipeline = _find_pipeline(client, run)
+    stages = _stages_of(client, pipeline)
     # The newest run may have been an ingestion.
-    if not run and stage.isidentifier():
+    if stage not in stages and not run and stage.isidentifier():
         having = f"tags.`chatmill.stage` = '{stage}' and tags.`mlflow.parentRunId` LIKE '%'"
         if newest := search_runs(client, f"{having}{begun_by_now()}", most=1):
             pipeline = client.get_run(newest[0].data.tags["mlflow.parentRunId"])
-    children = search_runs(client, f"tags.`mlflow.parentRunId` = '{pipeline.info.run_id}'")
-    # Reversed, so that the newest run of a stage wins.
-    stages = {child.data.tags.get("chatmill.stage", ""): child for child in reversed(children)}
+            stages = _stages_of(client, pipeline)
     if stage not in stages:
         known = ", ".join(name for name in stages if name) or "no stage"
         raise UserError(
             f"run {pipeline.info.run_id[:12]} ({pipeline.info.status}) has no stage {stage}: it has {known}"
         )
     return _stage_run(pipeline, stages[stage])
+
+
+def _stages_of(client: MlflowClient, pipeline: Run) -> dict[str, Run]:
+    """Return the runs of a pipeline run's stages by name; the newest run of a stage wins."""
+    children = search_runs(client, f"tags.`mlflow.parentRunId` = '{pipeline.info.run_id}'")
+    return {child.data.tags.get("chatmill.stage", ""): child for child in reversed(children)}
 
 
 def _find_pipeline(client: MlflowClient, run: str) -> Run:

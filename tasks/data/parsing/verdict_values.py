@@ -235,14 +235,11 @@ def find_more_votes(told: Collection[str], columns: Mapping[str, Collection[str]
         columns: The different values of each unread key.
     """
     people = {re.sub(r"\d+", "#", plain_word(name)) for name in told if _PEOPLE.fullmatch(plain_word(name))}
-    words = [flatten_name(name).split("_") for name in told]
-    sides = {(pair[place], place) for pair in words if len(pair) == 2 for place in (0, 1)}
-    shared = {side for side in sides if side[0] in _VOTES or named_as_verdict(side[0], "4")}
+    shared = {(word, place) for name in told for word, place, _ in _vote_words(name)}
     found = []
     for name in columns:
-        pair = flatten_name(name).split("_")
-        alike = len(pair) == 2 and any(
-            (pair[place], place) in shared and pair[1 - place] not in _NO_PERSON for place in (0, 1)
+        alike = any(
+            (word, place) in shared and other not in _NO_PERSON for word, place, other in _vote_words(name)
         )
         if alike or re.sub(r"\d+", "#", plain_word(name)) in people:
             found.append(name)
@@ -253,16 +250,26 @@ def _votes_by_person(columns: Mapping[str, Collection[str]]) -> list[str]:
     """Return columns such as rating_ana and rating_ben: a word for a vote, and a person's name."""
     groups: dict[tuple[str, int], list[str]] = {}
     for name, values in columns.items():
-        words = flatten_name(name).split("_")
         short = 0 < len(values) <= MOST_VALUES and LONG not in values
-        if len(words) != 2 or "." in name or not short:
+        if "." in name or not short:
             continue
         voted = all(map(_is_points, values)) or all(value in _STRONG | _WEAK for value in values)
-        for place, word in enumerate(words):
-            other = words[1 - place]
-            if voted and (word in _VOTES or named_as_verdict(word, "4")) and other not in _NO_PERSON:
+        for word, place, other in _vote_words(name):
+            if voted and other not in _NO_PERSON:
                 groups.setdefault((word, place), []).append(name)
     return [name for names in groups.values() if len(names) > 1 for name in names]
+
+
+def _vote_words(name: str) -> list[tuple[str, int, str]]:
+    """Return each word for a vote in a name of two words, with its place and the other word."""
+    words = flatten_name(name).split("_")
+    if len(words) != 2:
+        return []
+    return [
+        (word, place, words[1 - place])
+        for place, word in enumerate(words)
+        if word in _VOTES or named_as_verdict(word, "4")
+    ]
 
 
 def _is_points(value: str) -> bool:
