@@ -24,9 +24,11 @@ from typing import Any
 from model.data.dataloader import read_rows
 from model.evaluation.answer_scores import gain_figures
 from model.evaluation.confidence_intervals import mean_figures, wilson_interval, with_interval
+from model.evaluation.evaluate import PARTS
 from model.evaluation.evaluate import evaluate as measure
 from model.evaluation.evaluate_config import LEXICON, NONE, REWARD_MODEL, EvaluateParameters
 from model.events import EventCallback, Message
+from model.training.devices import count_processes
 from model.training.launcher import launch_training
 from tasks.data.records import LABEL_KINDS
 from tasks.drift_detection.profile import ABOUT, MODEL
@@ -79,6 +81,7 @@ def evaluate(
     on_event: EventCallback,
     seed: int,
     device: str,
+    processes: int,
 ) -> dict[str, Any]:
     """Write metrics.json, held_out.json and the files of `model.evaluation.evaluate`."""
     embeddings = pretrain / "embeddings.safetensors"
@@ -102,6 +105,8 @@ def evaluate(
             "judge": str(judge) if judging.kind == REWARD_MODEL else "",
             "champion": str(champion / MODEL) if champion else "",
         },
+        # Rows are shared on a CPU alone: on a GPU a batch of all prompts is as fast as one of half.
+        processes=1 if device == "cuda" else count_processes(device, processes, PARTS),
         on_event=on_event,
         log=out.with_suffix(".log"),
     )

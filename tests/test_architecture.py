@@ -66,11 +66,12 @@ def test_modules_import_no_pickle_package(room: str) -> None:
 
 
 def test_environment_is_read_only_in_flows() -> None:
-    # A module that starts processes passes the environment on, and the launcher describes the group in it.
+    # A module that starts processes passes the environment on, and a job describes its group in it.
     launchers = {
         ROOT / name
         for name in (
             "model/training/launcher.py",
+            "model/training/job.py",
             "model/processes.py",
             "model/training/devices.py",
             "model/training/process_group.py",

@@ -21,6 +21,7 @@ from model.evaluation.confidence_intervals import mean_figures
 from model.inference.prompting import Chat
 from model.inference.scoring import Answer, Generator
 from model.training.devices import compute_dtype
+from model.training.process_group import ProcessGroup
 from model.training.reward import RewardModel
 
 TOKENIZER = "tokenizer.json"
@@ -40,7 +41,7 @@ class Opponent:
 
 
 def load_opponent(
-    folder: Path | None, candidate: Path, prompts: Sequence[Row], new_tokens: int, device: str
+    folder: Path | None, candidate: Path, prompts: Sequence[Row], new_tokens: int, world: ProcessGroup
 ) -> Opponent:
     """Load the champion's model, if there is one and it can answer the prompts.
 
@@ -49,12 +50,12 @@ def load_opponent(
         candidate: The candidate's model folder.
         prompts: The held-out prompts that both answer.
         new_tokens: The longest answer in tokens.
-        device: The device of the model.
+        world: The processes that answer together.
     """
     if folder is None:
         return Opponent(None)
     try:
-        model, tokenizer = load_model(folder, dtype=compute_dtype(device), device=device)
+        model, tokenizer = load_model(folder, dtype=compute_dtype(world.device), device=world.device)
     except (UserError, OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         return Opponent(None, f"the champion's model cannot be loaded ({error})")
     context = model.architecture.context_length
@@ -70,7 +71,7 @@ def load_opponent(
         )
     # By bytes: equal vocabularies may still split texts differently.
     same = (folder / TOKENIZER).read_bytes() == (candidate / TOKENIZER).read_bytes()
-    return Opponent(Generator(model, tokenizer, chat), "", same)
+    return Opponent(Generator(model, tokenizer, chat, world.parts, world.map_chunks), "", same)
 
 
 def digest_of_rows(rows: Sequence[Row]) -> str:
@@ -84,7 +85,8 @@ def score_models(
     scorer: RewardModel,
     prompts: Sequence[Row],
     said: Mapping[str, Sequence[Answer]],
-    as_text: Collection[str] = (),
+    as_text: Collection[str],
+    world: ProcessGroup,
 ) -> dict[str, list[float]]:
     """Return, by model, the scores of its answers in the order of the prompts.
 
@@ -93,6 +95,7 @@ def score_models(
         prompts: The prompts.
         said: The answers by model, in the order of the prompts.
         as_text: Models with another tokenizer; their answers are encoded again with the scorer's.
+        world: The processes that share the answers.
     """
     chat = Chat(scorer.tokenizer)
     scores = {}
@@ -101,7 +104,7 @@ def score_models(
             rows = [_encode_answer(chat, row, answer) for row, answer in zip(prompts, answers, strict=True)]
         else:
             rows = [answer.row for answer in answers]
-        scores[name] = scorer.score_rows(rows).tolist()
+        scores[name] = scorer.score_rows(rows, world.map_chunks).tolist()
     return scores
 
 
@@ -112,11 +115,13 @@ def _encode_answer(chat: Chat, row: Row, answer: Answer) -> list[int]:
 
 
 @torch.no_grad()
-def score_held_out_pairs(scorer: RewardModel, labels: Path) -> tuple[HeldOutPairs, torch.Tensor]:
+def score_held_out_pairs(
+    scorer: RewardModel, labels: Path, world: ProcessGroup
+) -> tuple[HeldOutPairs, torch.Tensor]:
     """Return the test pairs, and the scorer's score of each of their texts."""
     context = scorer.body.architecture.context_length
     pairs = HeldOutPairs(labels / "pairs.test.jsonl", scorer.tokenizer, context)
-    return pairs, scorer.raw_scores(pairs.rows).cpu()
+    return pairs, scorer.raw_scores(pairs.rows, world.map_chunks).cpu()
 
 
 def gain_figures(name: str, after: Sequence[float], before: Sequence[float], seed: int) -> dict[str, float]:

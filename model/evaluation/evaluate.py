@@ -35,7 +35,7 @@ from model.evaluation.confidence_intervals import (
 from model.evaluation.evaluate_config import EvaluateParameters
 from model.evaluation.interpret import find_attention_map, nearest_words
 from model.events import EventCallback, Message, Step, Usage
-from model.inference.prompting import Chat, FewShot, Plain
+from model.inference.prompting import Chat, FewShot, Plain, PromptFormat
 from model.inference.scoring import Answer, Generator, best_f1, completion_logprobs, exact_match
 from model.nn.transformer import Transformer
 from model.training.devices import compute_dtype
@@ -44,6 +44,9 @@ from model.training.process_group import ProcessGroup
 from model.training.reward import RewardModel, load_reward
 
 ASSISTANTS: tuple[str, ...] = ("sft", "aligned", "champion")
+# The parts of the prompts on a CPU, which as many processes can share. A part's last bits depend on its rows,
+# so the number does not depend on the processes.
+PARTS = 2
 # The number of test documents that are encoded at a time.
 DOCUMENTS = 64
 
@@ -121,16 +124,16 @@ def evaluate(
         UserError: No test prompt fits the context.
     """
     settings, out = EvaluateParameters.read(parameters), Path(folder)
-    out.mkdir(parents=True, exist_ok=True)
+    world = ProcessGroup.join_group(device, PARTS)
     models = {
         name: load_model(Path(path), dtype=compute_dtype(device), device=device)
         for name, path in (("base", base), ("sft", sft), ("aligned", aligned))
     }
     asked = _select_pairs(settings, Path(split), models, on_event)
-    speakers = _load_generators(settings, Path(split), models)
+    speakers = _load_generators(settings, Path(split), models, world)
     opponent = load_opponent(
         Path(champion) if champion else None, Path(aligned), [*asked.prompts, *asked.questions],
-        settings.max_new_tokens, device,
+        settings.max_new_tokens, world,
     )  # fmt: skip
     if opponent.speaker is not None:
         speakers["champion"] = opponent.speaker
@@ -152,17 +155,17 @@ def evaluate(
             figures |= _loss_figures(f"{name}_completion_loss", *losses[name], seed)
     answers = [answer for each in (said, replies) for some in each.values() for answer in some]
     on_event(Usage(tokens=sum(len(answer.tokens) for answer in answers)))
-    figures |= _bits_per_byte(settings, Path(split), models, device)
+    figures |= _bits_per_byte(settings, Path(split), models, world)
     assistants: dict[str, list[Answer]] = {name: said[name] for name in ASSISTANTS if name in said}
     as_text = () if opponent.same_tokens else ("champion",)
     critic = load_reward(Path(reward), device, compute_dtype(device))
-    scores = {"reward": score_models(critic, asked.prompts, assistants, as_text)}
-    accuracy, found = _pair_accuracy(critic, Path(labels), settings.headline_sources, seed)
+    scores = {"reward": score_models(critic, asked.prompts, assistants, as_text, world)}
+    accuracy, found = _pair_accuracy(critic, Path(labels), settings.headline_sources, seed, world)
     figures |= found
     if judge:
         second = load_reward(Path(judge), device, compute_dtype(device))
-        scores["judge"] = score_models(second, asked.prompts, assistants, as_text)
-        pairs, raw = score_held_out_pairs(second, Path(labels))
+        scores["judge"] = score_models(second, asked.prompts, assistants, as_text, world)
+        pairs, raw = score_held_out_pairs(second, Path(labels), world)
         figures |= share_figures("judge_test_pair_accuracy", pairs.score_pairs(raw).tolist())
     for scorer, by_model in scores.items():
         for name, values in by_model.items():
@@ -173,6 +176,10 @@ def evaluate(
     ratios = _log_ratios(speakers["aligned"], speakers["sft"], asked.prompts, said["aligned"])
     figures |= mean_figures("kl", ratios, seed)
     figures |= _loss_increase(losses["aligned"], losses["sft"], seed)
+    # Every process has all figures; one writes them.
+    if world.rank > 0:
+        return figures
+    out.mkdir(parents=True, exist_ok=True)
     _write_rows(
         out / "completions.jsonl",
         [*_sample_rows(asked.prompts, said, scores), *_sample_rows(asked.questions, replies, {})],
@@ -261,20 +268,23 @@ def _shortest_context(models: Models) -> int:
     return min(model.architecture.context_length for model, _ in models.values())
 
 
-def _load_generators(settings: EvaluateParameters, split: Path, models: Models) -> dict[str, Generator]:
-    base, tokenizer = models["base"]
+def _load_generators(
+    settings: EvaluateParameters, split: Path, models: Models, world: ProcessGroup
+) -> dict[str, Generator]:
+    tokenizer = models["base"][1]
     room = _shortest_context(models) - settings.max_new_tokens
     # Examples from the training split: the test split's would be answers to its own questions.
     shots = FewShot(tokenizer, each_row(split / "train" / "pairs"), settings.num_few_shot, room)
+    formats: dict[str, PromptFormat] = {"base": Plain(tokenizer, room), "few_shot": shots}
+    formats |= {name: Chat(models[name][1], room) for name in ("sft", "aligned")}
     return {
-        "base": Generator(base, tokenizer, Plain(tokenizer, room)),
-        "few_shot": Generator(base, tokenizer, shots),
-        **{name: Generator(*models[name], Chat(models[name][1], room)) for name in ("sft", "aligned")},
+        name: Generator(*models.get(name, models["base"]), asking, world.parts, world.map_chunks)
+        for name, asking in formats.items()
     }
 
 
 def _bits_per_byte(
-    settings: EvaluateParameters, split: Path, models: Models, device: str
+    settings: EvaluateParameters, split: Path, models: Models, world: ProcessGroup
 ) -> dict[str, float]:
     wanted = settings.text_sources
     figures = {}
@@ -286,7 +296,7 @@ def _bits_per_byte(
         tokens = max(settings.text_tokens, context) + 1 if settings.text_tokens else 0
         text = HeldOutText(texts, tokenizer, tokens)
         if text.num_windows(context):
-            value = bits_per_byte(model, text, ProcessGroup(device=device), settings.text_tokens)
+            value = bits_per_byte(model, text, world, settings.text_tokens)
             figures[f"{name}_bits_per_byte"] = value
     return figures
 
@@ -318,10 +328,10 @@ def _answer_statistics(answers: Sequence[Answer]) -> dict[str, float]:
 
 
 def _pair_accuracy(
-    critic: RewardModel, labels: Path, headline: Sequence[str], seed: int
+    critic: RewardModel, labels: Path, headline: Sequence[str], seed: int, world: ProcessGroup
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Return the reward model's accuracy on test pairs by "aspect/source", and its headline as a metric."""
-    pairs, scores = score_held_out_pairs(critic, labels)
+    pairs, scores = score_held_out_pairs(critic, labels, world)
     if not pairs.rows:
         return {}, {}
     accuracy, right = pairs.pair_accuracy(scores)[0], pairs.score_pairs(scores).numpy()
@@ -363,7 +373,10 @@ def _log_ratios(
     for row, answer in zip(prompts, answers, strict=True):
         prompt = aligned.asking.encode_example(row).prompt
         examples.append(Example(prompt, answer.row[len(prompt) :]))
-    both = [completion_logprobs(s.model, examples, s.tokenizer.end) for s in (aligned, sft)]
+    both = [
+        completion_logprobs(s.model, examples, s.tokenizer.end, map_chunks=s.map_chunks)
+        for s in (aligned, sft)
+    ]
     return [mine - theirs for mine, theirs in zip(*both, strict=True)]
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from model.data.chunks import MapChunks, map_in_turn
 from model.data.dataloader import pad_rows
 from model.errors import UserError
 from model.nn.ops import prefix_sums
@@ -77,11 +79,8 @@ def generate_tokens(
         raise UserError("a prompt is empty; give it at least one token")
     if longest >= context:
         raise UserError(f"a prompt has {longest} tokens, and the context is {context}: no room for an answer")
-    # Drawn on the CPU, so that a seed gives the same numbers for every device.
     if uniforms is None:
-        uniforms = torch.rand(
-            len(prompts), new_tokens, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
-        )
+        uniforms = draw_uniforms(len(prompts), new_tokens, seed)
     steps = min(new_tokens, context - min(len(prompt) for prompt in prompts))
     batch = _Batch(model, prompts, steps, end, temperature, uniforms, (top_k, top_p, forbid))
     # Checking which rows have ended waits for the device: cheap on a CPU, as long as several steps on a GPU.
@@ -96,6 +95,45 @@ def generate_tokens(
         if on_token:
             on_token(batch.tokens[:, step].tolist())
     return batch.read_completions()
+
+
+def generate_in_parts(
+    model: Transformer,
+    prompts: Sequence[Sequence[int]],
+    new_tokens: int,
+    end: int,
+    *,
+    temperature: float = 1.0,
+    seed: int = 0,
+    parts: int = 1,
+    map_chunks: MapChunks = map_in_turn,
+) -> list[list[int]]:
+    """Return the tokens of each prompt's answer, with the end token if there is one.
+
+    Args:
+        model, prompts, new_tokens, end, temperature, seed: As in `generate_tokens`.
+        parts: The number of batches; each has about as many prompts as the others. A row's last bits depend
+            on its batch.
+        map_chunks: Shares the batches among processes.
+    """
+    if not prompts:
+        return []
+    uniforms = draw_uniforms(len(prompts), new_tokens, seed)
+
+    def answer_part(part: slice) -> Tensor:
+        said = generate_tokens(
+            model, prompts[part], new_tokens, end, temperature=temperature, uniforms=uniforms[part]
+        )
+        return torch.cat([said.tokens, said.lengths.unsqueeze(1)], 1)
+
+    answers = map_chunks(len(prompts), math.ceil(len(prompts) / parts), answer_part)
+    return [row[:length] for *row, length in answers.tolist()]
+
+
+def draw_uniforms(rows: int, new_tokens: int, seed: int) -> Tensor:
+    """Return random numbers [rows, new_tokens] in [0, 1); a seed gives the same ones for every device."""
+    random = torch.Generator().manual_seed(seed)
+    return torch.rand(rows, new_tokens, generator=random, dtype=torch.float64)
 
 
 class _Batch:

@@ -9,17 +9,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from model.data.chat_template import Row
-from model.data.dataloader import Example, length_order, pad_rows
+from model.data.chunks import PASS_ROWS, MapChunks, map_by_length, map_in_turn
+from model.data.dataloader import Example, pad_rows
 from model.data.tokenizer import Tokenizer
-from model.inference.generate import generate_tokens
+from model.inference.generate import generate_in_parts
 from model.inference.prompting import PromptFormat
 from model.nn.losses import token_logprobs
 from model.nn.transformer import Transformer
-
-# Rows of one pass.
-PASS_ROWS = 32
 
 
 @dataclass(frozen=True)
@@ -43,11 +42,21 @@ class Answer:
 
 @dataclass(frozen=True)
 class Generator:
-    """A model with a prompt format."""
+    """A model with a prompt format.
+
+    Attributes:
+        model: The model.
+        tokenizer: Its tokenizer.
+        asking: The prompt format.
+        parts: The number of parts in which prompts are answered; processes may share them.
+        map_chunks: Shares chunks of rows among processes.
+    """
 
     model: Transformer
     tokenizer: Tokenizer
     asking: PromptFormat
+    parts: int = 1
+    map_chunks: MapChunks = map_in_turn
 
     def generate_answers(
         self, rows: Sequence[Row], new_tokens: int, temperature: float, seed: int
@@ -63,13 +72,13 @@ class Generator:
         if not rows:
             return []
         prompts = [self.asking.encode_example(row).prompt for row in rows]
-        said = generate_tokens(
-            self.model, prompts, new_tokens, self.tokenizer.end, temperature=temperature, seed=seed
-        )
+        said = generate_in_parts(
+            self.model, prompts, new_tokens, self.tokenizer.end,
+            temperature=temperature, seed=seed, parts=self.parts, map_chunks=self.map_chunks,
+        )  # fmt: skip
         stops = self.asking.stop_tokens
         answers = []
-        for prompt, tokens, length in zip(prompts, said.tokens.tolist(), said.lengths.tolist(), strict=True):
-            kept = tokens[:length]
+        for prompt, kept in zip(prompts, said, strict=True):
             # A format may have further stop tokens besides the end token that the sampler knows.
             stop = next((index for index, token in enumerate(kept) if token in stops), None)
             body = kept[:stop]
@@ -84,7 +93,7 @@ class Generator:
         examples = [self.asking.encode_example(row) for row in rows]
         # Truncated rows would give the loss of another text.
         examples = [e for e in examples if len(e.tokens) <= self.model.architecture.context_length]
-        sums = completion_logprobs(self.model, examples, self.tokenizer.end)
+        sums = completion_logprobs(self.model, examples, self.tokenizer.end, map_chunks=self.map_chunks)
         return [-value for value in sums], [len(example.completion) for example in examples]
 
     def mean_loss(self, rows: Sequence[Row]) -> float:
@@ -95,7 +104,11 @@ class Generator:
 
 @torch.no_grad()
 def completion_logprobs(
-    model: Transformer, examples: Sequence[Example], padding: int, size: int = PASS_ROWS
+    model: Transformer,
+    examples: Sequence[Example],
+    padding: int,
+    size: int = PASS_ROWS,
+    map_chunks: MapChunks = map_in_turn,
 ) -> list[float]:
     """Return the log-probability of each example's completion after its prompt, in nats.
 
@@ -104,18 +117,23 @@ def completion_logprobs(
         examples: The examples, none longer than the context.
         padding: The token that fills shorter rows.
         size: The rows of one pass.
+        map_chunks: Shares the passes among processes.
     """
     device = model.model.embed_tokens.weight.device
-    # Rows of similar length share a pass, so that little is padding.
-    order = length_order([len(example.tokens) for example in examples])
-    sums = [0.0] * len(examples)
-    for start in range(0, len(order), size):
-        chosen = order[start : start + size]
-        tokens = pad_rows([examples[i].tokens for i in chosen], padding)[0].to(device)
+
+    def sum_logprobs(chosen: list[int]) -> Tensor:
+        some = [examples[i] for i in chosen]
+        tokens = pad_rows([example.tokens for example in some], padding)[0].to(device)
         logprobs = token_logprobs(model.compute_logits(model(tokens[:, :-1])), tokens[:, 1:]).cpu()
-        for i, row in zip(chosen, logprobs, strict=True):
-            first, last = len(examples[i].prompt) - 1, len(examples[i].tokens) - 1
-            sums[i] = row[first:last].sum().item()
+        return torch.stack(
+            [
+                row[len(example.prompt) - 1 : len(example.tokens) - 1].sum()
+                for example, row in zip(some, logprobs, strict=True)
+            ]
+        )
+
+    lengths = [len(example.tokens) for example in examples]
+    sums: list[float] = map_by_length(lengths, sum_logprobs, size, map_chunks).tolist()
     return sums
 
 

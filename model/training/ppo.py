@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from model.data.chat_template import read_prompts
+from model.data.chunks import chunk_slices
 from model.data.dataloader import Example, batch_order, each_row, seeded_rng
 from model.data.hf_checkpoint import load_model
 from model.data.tokenizer import Tokenizer
@@ -35,7 +36,7 @@ from model.training.export import export_model
 from model.training.kl_controller import BestStep, StepLimit, describe_increase, estimate_kl
 from model.training.optimizer import MixedPrecisionOptimizer
 from model.training.ppo_config import PPOConfig
-from model.training.process_group import ProcessGroup, micro_batches
+from model.training.process_group import ProcessGroup
 from model.training.reward import load_reward
 from model.training.right_answers import mean_completion_loss, read_right_answers
 from model.training.rollouts import ActorCritic, RolloutCollector, Rollouts, ScoreFunction
@@ -192,7 +193,7 @@ class PPOTrainer(TrainingTask):
         part_sums = []
         for share in self.world.shard_parts(len(rows)):
             sums = torch.zeros(5, device=self.world.device)
-            for part in micro_batches(share, settings.micro_batch_size):
+            for part in chunk_slices(share, settings.micro_batch_size):
                 mine = rows[part]
                 mask = rollouts.mask[mine]
                 logits, predicted = self.policy(rollouts.tokens[mine], rollouts.positions[mine])
@@ -260,7 +261,7 @@ class PPOTrainer(TrainingTask):
         found = torch.zeros_like(rollouts.logprobs)
         size = self.parameters.micro_batch_size or self.parameters.batch_size
         for share in self.world.shard_parts(count):
-            for part in micro_batches(share, size):
+            for part in chunk_slices(share, size):
                 logits, _ = self.policy(rollouts.tokens[part], rollouts.positions[part])
                 found[part] = self.collector.answer_logprobs(logits, rollouts.completions[part])
         return self.world.gather_rows(found[self.world.shard_rows(count)], count)

@@ -7,13 +7,14 @@ the order of the parts. Any number of processes that share the parts therefore g
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from model.data.chunks import chunk_slices
 from model.errors import UserError
 from model.training.devices import check_processes, compute_repeatably
 
@@ -44,7 +45,7 @@ class ProcessGroup:
 
     @staticmethod
     def join_group(device: str, parts: int = 1) -> ProcessGroup:
-        """Join the process group that the elastic launcher described in the environment.
+        """Join the process group that the environment describes, as torchrun does.
 
         Args:
             device: "cpu" or "cuda".
@@ -130,7 +131,7 @@ class ProcessGroup:
             size: The number of rows of a chunk; the last one may have fewer.
             chunk_sums: Returns the sums of a chunk. It is called for this process's chunks.
         """
-        chunks = list(micro_batches(slice(0, count), size))
+        chunks = list(chunk_slices(slice(0, count), size))
         sums = self.map_chunks(len(chunks), 1, lambda one: chunk_sums(chunks[one.start]).unsqueeze(0))
         return add_in_order(list(sums))
 
@@ -142,12 +143,14 @@ class ProcessGroup:
             size: The number of rows of a chunk; the last one may have fewer.
             chunk_rows: Returns the results of a chunk, one a row. It is called for this process's chunks.
         """
-        chunks = list(micro_batches(slice(0, count), size))
+        chunks = list(chunk_slices(slice(0, count), size))
         own = chunks[self.rank :: self.size]
         places = torch.cat([torch.arange(count)[chunk] for chunk in own or [slice(0, 0)]])
         # A process without a chunk computes one that another has too, for the shape of its result.
         found = torch.cat([chunk_rows(chunk) for chunk in own or chunks[:1]])[: len(places)]
-        return self._gather(found, places.to(found.device), count)
+        if self.size == 1:
+            return found
+        return self._gather(found.to(self.device), places.to(self.device), count)
 
     def _gather(self, tensor: Tensor, own: slice | Tensor, count: int) -> Tensor:
         if self.size == 1:
@@ -197,10 +200,3 @@ def add_in_order(tensors: list[Tensor]) -> Tensor:
     for tensor in tensors[1:]:
         total += tensor
     return total
-
-
-def micro_batches(share: slice, size: int) -> Iterator[slice]:
-    """Yield a share of the units in parts of at most `size` (0: whole)."""
-    size = size or max(1, share.stop - share.start)
-    for start in range(share.start, share.stop, size):
-        yield slice(start, min(start + size, share.stop))

@@ -14,13 +14,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from model.data.chat_template import chat_prompt
-from model.data.dataloader import length_order, pad_rows, seeded_rng
+from model.data.chunks import MapChunks, map_by_length, map_in_turn
+from model.data.dataloader import pad_rows, seeded_rng
 from model.data.hf_checkpoint import load_model
 from model.data.preference_dataset import Group, HeldOutPairs, PreferenceDataset, headline_accuracy
 from model.data.tokenizer import Tokenizer
 from model.errors import UserError
 from model.events import EventCallback
-from model.inference.generate import generate_tokens
+from model.inference.generate import generate_in_parts
 from model.nn.losses import bradley_terry_loss
 from model.nn.transformer import Transformer
 from model.parameter_bounds import MOST_SAMPLES, check_bounds
@@ -93,29 +94,31 @@ class RewardModel(nn.Module):
         last = hidden[torch.arange(len(tokens), device=tokens.device), lengths - 1]
         return self.head(last).squeeze(-1).float()
 
-    def raw_scores(self, rows: Sequence[Sequence[int]], size: int = PASS_ROWS) -> Tensor:
-        """Return the raw scores of token rows, [B]; rows of similar length share a pass."""
+    def raw_scores(self, rows: Sequence[Sequence[int]], map_chunks: MapChunks = map_in_turn) -> Tensor:
+        """Return the raw scores of token rows, [B]; rows of similar length share a pass.
+
+        Args:
+            rows: The rows.
+            map_chunks: Shares the passes among processes.
+        """
         device = self.head.weight.device
-        by_length = length_order([len(row) for row in rows])
-        parts = []
-        for start in range(0, len(rows), size):
-            tokens, lengths = pad_rows([rows[i] for i in by_length[start : start + size]], self.tokenizer.end)
-            parts.append(self(tokens.to(device), lengths.to(device)))
-        if not parts:
-            return torch.zeros(0, device=device)
-        # The inverse permutation: scores are returned in the order of the rows.
-        places = torch.empty(len(rows), dtype=torch.int64)
-        places[by_length] = torch.arange(len(rows))
-        return torch.cat(parts)[places.to(device)]
+
+        def score(chosen: list[int]) -> Tensor:
+            tokens, lengths = pad_rows([rows[i] for i in chosen], self.tokenizer.end)
+            scores: Tensor = self(tokens.to(device), lengths.to(device))
+            return scores
+
+        return map_by_length([len(row) for row in rows], score, PASS_ROWS, map_chunks)
 
     @torch.no_grad()
-    def score_rows(self, rows: Sequence[Sequence[int]]) -> Tensor:
+    def score_rows(self, rows: Sequence[Sequence[int]], map_chunks: MapChunks = map_in_turn) -> Tensor:
         """Return the normalised rewards of token rows (prompt, completion, end), [B] on the CPU.
 
-        A row longer than the context keeps its last tokens.
+        A row longer than the context keeps its last tokens. `map_chunks` shares the passes among processes.
         """
         context = self.body.architecture.context_length
-        return (self.raw_scores([row[-context:] for row in rows]).cpu() - self.mean) / self.deviation
+        scores = self.raw_scores([row[-context:] for row in rows], map_chunks)
+        return (scores.cpu() - self.mean) / self.deviation
 
 
 def load_reward(folder: Path, device: str, dtype: torch.dtype = torch.float32) -> RewardModel:
@@ -238,11 +241,7 @@ class RewardTrainer(TrainingTask):
         rows = self.valid.rows
         if not rows:
             return self.valid.pair_accuracy(torch.zeros(0))
-        by_length = length_order([len(row) for row in rows])
-        scores = self.world.map_chunks(
-            len(rows), PASS_ROWS, lambda part: self.model.raw_scores([rows[i] for i in by_length[part]])
-        ).cpu()
-        return self.valid.pair_accuracy(scores[torch.tensor(by_length).argsort()])
+        return self.valid.pair_accuracy(self.model.raw_scores(rows, self.world.map_chunks).cpu())
 
     def evaluate_model(self) -> dict[str, float]:
         if not self.valid.rows:
@@ -263,14 +262,12 @@ class RewardTrainer(TrainingTask):
         settings, prompts = self.parameters, self.prompts
         chosen = seeded_rng(self.seed, 3).permutation(len(prompts))[: settings.num_reference_samples]
         # Scores have no zero of their own; the assistant's samples give RLHF's reward a scale.
-        samples = generate_tokens(
-            assistant, [prompts[i] for i in chosen], settings.reference_tokens, tokenizer.end, seed=self.seed
-        )
-        rows = [
-            [*prompts[i], *row[:length].tolist()]
-            for i, row, length in zip(chosen, samples.tokens, samples.lengths, strict=True)
-        ]
-        scores = self.model.raw_scores(rows).cpu()
+        samples = generate_in_parts(
+            assistant, [prompts[i] for i in chosen], settings.reference_tokens, tokenizer.end,
+            seed=self.seed, parts=self.world.parts, map_chunks=self.world.map_chunks,
+        )  # fmt: skip
+        rows = [[*prompts[i], *answer] for i, answer in zip(chosen, samples, strict=True)]
+        scores = self.model.raw_scores(rows, self.world.map_chunks).cpu()
         self.model.mean, self.model.deviation = scores.mean().item(), max(scores.std().item(), 1e-6)
 
     def export_model(self, folder: Path) -> None:
@@ -316,8 +313,8 @@ def train_reward(
     figures = Trainer(recipe, settings, out, seed, on_event).run_training()
     held_out = recipe.evaluate_model()
     accuracy, _ = recipe.pair_accuracy()
+    recipe.fit_normalization(Path(base))
     if world.rank == 0:
-        recipe.fit_normalization(Path(base))
         recipe.export_model(out / "model")
         (out / "accuracy.json").write_text(json.dumps(accuracy, indent=1))
     return {**held_out, "mean": recipe.model.mean, "deviation": recipe.model.deviation, **figures}

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from model.data.chat_template import Row
+from model.data.chunks import PASS_ROWS
 from model.data.dataloader import Example
 from model.data.tokenizer import Tokenizer
 from model.inference.prompting import Chat
-from model.inference.scoring import PASS_ROWS, completion_logprobs
+from model.inference.scoring import completion_logprobs
 from model.nn.transformer import Transformer
 from model.training.process_group import ProcessGroup
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from model.data.chunks import chunk_slices
 from model.data.dataloader import pad_rows
 from model.inference.generate import generate_tokens
 from model.nn.losses import token_logprobs
 from model.nn.transformer import Transformer
 from model.training.ppo_config import PPOConfig
-from model.training.process_group import micro_batches
 
 ScoreFunction = Callable[[Sequence[Sequence[int]]], Tensor]
 
@@ -133,7 +133,7 @@ class RolloutCollector:
         mask = (steps < answers.lengths.to(device).unsqueeze(1)).float()
         logprobs, reference, values = (torch.zeros_like(mask) for _ in range(3))
         # Computed again by a training pass: the sampler's cached pass rounds differently.
-        for part in micro_batches(slice(0, len(rows)), settings.micro_batch_size or settings.batch_size):
+        for part in chunk_slices(slice(0, len(rows)), settings.micro_batch_size or settings.batch_size):
             logits, values[part] = self.policy(tokens[part], positions[part])
             logprobs[part] = self.answer_logprobs(logits, completions[part])
             hidden = gather_positions(self.reference(tokens[part]), positions[part])

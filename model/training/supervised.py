@@ -8,8 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from model.data.chunks import chunk_slices
 from model.training.optimizer import MixedPrecisionOptimizer
-from model.training.process_group import micro_batches
 from model.training.trainer import LoopParameters
 
 
@@ -42,7 +42,7 @@ def supervised_update(
     totals = []
     for part in world.shard_parts(units):
         total = torch.zeros((), device=world.device)
-        for rows in micro_batches(part, parameters.micro_batch_size):
+        for rows in chunk_slices(part, parameters.micro_batch_size):
             loss = loss_of(rows) / weight
             loss.backward()
             learner.accumulate_grads()

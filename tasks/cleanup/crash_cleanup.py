@@ -32,7 +32,7 @@ _GRACE_SECONDS = 60.0
 # The folder of the files that a training resumes from.
 CHECKPOINTS = "checkpoints"
 # A training that an earlier version started runs under the former name of its module.
-_TRAINING_MODULES = {MODULE, "model.launch"}
+_TRAINING_MODULES = {MODULE, "model.training.launcher", "model.launch"}
 
 
 def clean_up_crashes(root: Path) -> list[str]:
@@ -96,7 +96,7 @@ def _sweep_stage(folder: Path) -> Iterator[str]:
 
 
 def _orphaned_processes(part: Path) -> list[psutil.Process]:
-    """Return the training processes of a folder, launchers first: they end the workers they started."""
+    """Return the training processes of a folder, oldest first: the first one ends those it started."""
     found = []
     order = str(job_file(part.with_suffix(".log")))
     for process in psutil.process_iter():
@@ -104,7 +104,7 @@ def _orphaned_processes(part: Path) -> list[psutil.Process]:
         with suppress(psutil.Error):
             words = process.cmdline()
             if not _TRAINING_MODULES.isdisjoint(words) and words[-1] == order:
-                found.append(("agent" not in words, process.pid, process))
+                found.append((process.create_time(), process.pid, process))
     return [process for _, _, process in sorted(found, key=lambda each: each[:2])]
 
 

@@ -84,7 +84,7 @@ def evaluated(
     return evaluate(
         EvaluateParameters(num_prompts=1), **folders, champion=None, out=root,
         on_event=lambda event: None,
-        seed=3, device="cpu",
+        seed=3, device="cpu", processes=1,
     )  # fmt: skip
 
 

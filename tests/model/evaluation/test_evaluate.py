@@ -22,6 +22,7 @@ from model.inference.generate import generate_tokens
 from model.inference.prompting import Chat, FewShot, Plain
 from model.inference.scoring import completion_logprobs
 from model.nn.transformer import Transformer
+from model.training.launcher import launch_training
 from model.training.pretrain import bits_per_byte
 from model.training.process_group import ProcessGroup
 from tests.model.conftest import small_shape
@@ -92,15 +93,38 @@ def world(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> dic
     }
 
 
+SETTINGS = {
+    "num_prompts": 12, "sources": ["film"], "num_questions": 8, "question_sources": ["nq"],
+    "max_new_tokens": NEW,
+    "num_few_shot": 1, "num_shown": 4, "probe_words": ["good", "zeppelin"],
+    "attention_sentence": "the film was good",
+}  # fmt: skip
+
+
 def run(world: dict[str, Any], out: Path, **parameters: Any) -> dict[str, float]:
-    settings = {
-        "num_prompts": 12, "sources": ["film"], "num_questions": 8, "question_sources": ["nq"],
-        "max_new_tokens": NEW,
-        "num_few_shot": 1, "num_shown": 4, "probe_words": ["good", "zeppelin"],
-        "attention_sentence": "the film was good",
-        **parameters,
-    }  # fmt: skip
-    return evaluate(settings, **world, folder=str(out), on_event=lambda event: None)
+    return evaluate({**SETTINGS, **parameters}, **world, folder=str(out), on_event=lambda event: None)
+
+
+def test_evaluate_two_processes_give_bits_of_one(
+    world: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The threads of a process change the last bits too.
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    folders = {processes: tmp_path / str(processes) for processes in (1, 2)}
+    figures = {
+        processes: launch_training(
+            evaluate,
+            {**world, "parameters": {**SETTINGS, "num_prompts": 13}, "folder": str(folder)},
+            processes=processes,
+            log=tmp_path / "log",
+        )
+        for processes, folder in folders.items()
+    }
+    assert figures[1] == figures[2]
+    written = [
+        {path.name: path.read_bytes() for path in sorted(folder.iterdir())} for folder in folders.values()
+    ]
+    assert written[0] == written[1] and len(written[0]) == 5
 
 
 def test_evaluate_writes_every_metric_and_file(world: dict[str, Any], tmp_path: Path) -> None:

@@ -8,20 +8,23 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
+import torch
 
 from model.errors import UserError
-from model.events import EventCallback, Step
+from model.events import EventCallback, ImportedSources, Step
 from model.training.launcher import TrainingFailed, launch_training
+from model.training.process_group import ProcessGroup
 
 
 def counting(steps: int, on_event: EventCallback) -> dict[str, Any]:
     for step in range(steps):
         on_event(Step(step, steps))
     print("a library's chatter")
-    return {"steps": steps, "rank": os.environ["RANK"]}
+    return {"steps": steps, "rank": os.environ.get("RANK", "alone")}
 
 
 def refusing(on_event: EventCallback) -> dict[str, Any]:
@@ -40,6 +43,29 @@ def dying(on_event: EventCallback) -> dict[str, Any]:
 def sleeping(path: str, on_event: EventCallback) -> dict[str, Any]:
     Path(path).write_text(str(os.getpid()))
     time.sleep(120)
+    return {}
+
+
+def joined(fault: str, on_event: EventCallback) -> dict[str, Any]:
+    """Sum a number over the group's processes, after a fault of the second one."""
+    group = ProcessGroup.join_group("cpu")
+    group.wait_for_all()
+    if group.rank == 1 and fault == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if group.rank == 1 and fault == "refused":
+        raise UserError("sft.steps is wrong; 3 would be right")
+    return {"sum": float(group.gather_rows(torch.tensor([group.rank + 1.0]), group.size).sum())}
+
+
+def stopped(path: str, on_event: EventCallback) -> dict[str, Any]:
+    """Wait for SIGTERM in each process of a group, and leave a file that says that it came."""
+    rank = ProcessGroup.join_group("cpu").rank
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    Path(path, f"{rank}.ready").write_text(str(os.getppid()))
+    try:
+        time.sleep(120)
+    finally:
+        Path(path, f"{rank}.saved").touch()
     return {}
 
 
@@ -64,7 +90,7 @@ def test_launch_training_large_job_is_invisible_to_other_users(tmp_path: Path) -
 def test_launch_training_returns_events_and_result(tmp_path: Path) -> None:
     events: list[Any] = []
     result = launch_training(counting, {"steps": 3}, on_event=events.append, log=tmp_path / "log")
-    assert result == {"steps": 3, "rank": "0"}
+    assert result == {"steps": 3, "rank": "alone"}
     assert [event.step for event in events if isinstance(event, Step)] == [0, 1, 2]
     assert "a library's chatter" in (tmp_path / "log").read_text()
 
@@ -83,6 +109,37 @@ def test_launch_training_crash_is_one_sentence_with_traceback_in_log(tmp_path: P
 def test_launch_training_killed_process_is_reported(tmp_path: Path) -> None:
     with pytest.raises(TrainingFailed, match=r"was killed \(SIGKILL; the usual cause is a lack of memory"):
         launch_training(dying, {}, log=tmp_path / "log")
+
+
+def test_launch_training_group_of_two_gives_the_first_ones_result(tmp_path: Path) -> None:
+    events: list[Any] = []
+    arguments = {"fault": ""}
+    result = launch_training(joined, arguments, processes=2, on_event=events.append, log=tmp_path / "log")
+    assert result == {"sum": 3.0}
+    assert len([event for event in events if isinstance(event, ImportedSources)]) == 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "text"),
+    [("killed", TrainingFailed, r"was killed \(SIGKILL"), ("refused", UserError, r"sft\.steps is wrong")],
+)
+def test_launch_training_fault_of_one_process_is_the_groups(
+    fault: str, kind: type[Exception], text: str, tmp_path: Path
+) -> None:
+    with pytest.raises(kind, match=text):
+        launch_training(joined, {"fault": fault}, processes=2, log=tmp_path / "log")
+
+
+def test_launch_training_sigterm_to_first_process_stops_the_group(tmp_path: Path) -> None:
+    def stop_group() -> None:
+        while not all((tmp_path / f"{rank}.ready").exists() for rank in (0, 1)):
+            time.sleep(0.05)
+        os.kill(int((tmp_path / "0.ready").read_text()), signal.SIGTERM)
+
+    Thread(target=stop_group, daemon=True).start()
+    with pytest.raises(TrainingFailed, match=r"was killed \(SIGTERM\)"):
+        launch_training(stopped, {"path": str(tmp_path)}, processes=2, log=tmp_path / "log")
+    assert (tmp_path / "0.saved").exists() and (tmp_path / "1.saved").exists()
 
 
 def test_launch_training_killed_parent_ends_group(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from model.training.launcher import MODULE
 from tasks.cleanup.crash_cleanup import clean_up_crashes
 
 KEY = "0123456789abcdef0123"
@@ -58,10 +59,7 @@ def test_clean_up_crashes_locked_output_is_kept(tmp_path: Path) -> None:
 def test_clean_up_crashes_orphaned_training_is_ended(tmp_path: Path) -> None:
     part, other = begun(tmp_path, "sft"), begun(tmp_path, "rlhf")
     jobs = [str(folder.with_suffix(".job")) for folder in (part, tmp_path / "elsewhere.part")]
-    left, alive = (
-        subprocess.Popen([sys.executable, "-c", SLEEPS, "model.training.launcher", "worker", job])
-        for job in jobs
-    )
+    left, alive = (subprocess.Popen([sys.executable, "-c", SLEEPS, MODULE, "1", "2", job]) for job in jobs)
     try:
         said = "\n".join(clean_up_crashes(tmp_path))
         assert f"sft: process {left.pid} continued without its run" in said

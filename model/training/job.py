@@ -1,0 +1,182 @@
+"""The program that a process group runs for a training: it reads a job, calls its function and prints events.
+
+The group's first process imports the function and forks the others: one for each GPU, or several on a CPU.
+A single process runs the function itself. `model/training/launcher.py` starts this program.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import os
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from model.errors import UserError
+from model.events import (
+    FULL,
+    Event,
+    Failure,
+    ImportedSources,
+    Result,
+    Usage,
+    to_json,
+)
+from model.file_guard import refuse_special_files
+from model.processes import die_with_parent
+
+if TYPE_CHECKING:
+    from torch.multiprocessing import ProcessContext
+
+_HOST = "127.0.0.1"
+# The time that the other processes of a group have after one of them failed.
+_GRACE_SECONDS = 10.0
+
+
+def _run_group(parent: int, processes: int, order: Path) -> int:
+    """Run a job in a group of processes, of which this one is the first, and return the exit code."""
+    die_with_parent(parent)
+    refuse_special_files()
+    job = json.loads(order.read_text(encoding="utf-8"))
+    if processes == 1:
+        return _run_job(job)
+    with suppress(Exception):
+        # Each fork has the modules from its start, and reports the error of a module that cannot be imported.
+        _find_function(job)
+    import torch.multiprocessing as multiprocessing
+
+    # The processes find each other at this address. The system chooses a free port.
+    with socket.create_server((_HOST, 0)) as listener:
+        port = listener.getsockname()[1]
+        group = multiprocessing.start_processes(
+            _run_member, (os.getpid(), processes, port, job), processes, join=False, start_method="fork"
+        )
+        return _wait_for_members(group, listener)
+
+
+def _run_member(rank: int, parent: int, processes: int, port: int, job: dict[str, Any]) -> None:
+    die_with_parent(parent)
+    # The variables that torchrun sets, too; the last one says that the store runs in another process.
+    os.environ |= {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(processes),
+        "LOCAL_WORLD_SIZE": str(processes),
+        "MASTER_ADDR": _HOST,
+        "MASTER_PORT": str(port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+    }
+    sys.exit(_run_job(job))
+
+
+def _wait_for_members(group: ProcessContext, listener: socket.socket) -> int:
+    """Serve the store in which the members find each other until all have ended; return the exit code."""
+    from torch.distributed import TCPStore
+    from torch.multiprocessing import ProcessExitedException
+
+    def forward(number: int, frame: object) -> None:
+        for process in group.processes:
+            if process.is_alive():
+                os.kill(process.pid, number)
+
+    # The members save a checkpoint and end, and then this process ends too.
+    signal.signal(signal.SIGTERM, forward)
+    host, port = listener.getsockname()
+    # Its thread starts after the forks: a fork copies locks but not the threads that hold them.
+    store = TCPStore(host, port, is_master=True, wait_for_workers=False, master_listen_fd=listener.detach())
+    try:
+        while not group.join(grace_period=_GRACE_SECONDS):
+            pass
+    except ProcessExitedException as ended:
+        if ended.exit_code < 0:
+            # The launcher learns from the way this process ends that a member was killed.
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            os.kill(os.getpid(), -ended.exit_code)
+        return ended.exit_code
+    finally:
+        del store
+    return 0
+
+
+def _find_function(job: dict[str, Any]) -> Callable[..., dict[str, Any]]:
+    module, _, name = job["function"].partition(":")
+    found: Callable[..., dict[str, Any]] = getattr(importlib.import_module(module), name)
+    return found
+
+
+def _run_job(job: dict[str, Any]) -> int:
+    """Run a job's function in this process, print its events, and return the exit code."""
+    first = os.environ.get("RANK", "0") == "0"
+
+    def on_event(event: Event) -> None:
+        if first:
+            _print_event(event)
+
+    # Errors come from every process: any of them may be the first to fail.
+    def report_error(kind: str, text: str) -> None:
+        _print_event(Failure(kind, text, traceback.format_exc()))
+
+    try:
+        try:
+            function = _find_function(job)
+            on_event(ImportedSources(imported_sources()))
+            value = function(**job["arguments"], on_event=on_event)
+            on_event(ImportedSources(imported_sources()))
+        finally:
+            _tell_memory()
+    except UserError as error:
+        report_error("user", str(error))
+        return 1
+    except Exception as error:
+        full = _full_disk(error)
+        if full is not None:
+            report_error("full", str(full.filename or ""))
+        else:
+            report_error("crash", f"{type(error).__name__}: {error}")
+        return 1
+    on_event(Result(value))
+    return 0
+
+
+def _print_event(event: Event) -> None:
+    print(json.dumps(to_json(event)), flush=True)
+
+
+def imported_sources() -> dict[str, str]:
+    """Return the SHA-256 of each module file that this process imported from its source tree, by name."""
+    root = Path(__file__).resolve().parents[2]
+    found = {}
+    for name, module in sorted(sys.modules.items()):
+        path = Path(getattr(module, "__file__", None) or "/")
+        # A virtual environment may be inside the tree.
+        own = path.is_relative_to(root) and "site-packages" not in path.parts
+        if own and path.suffix == ".py" and not name.startswith("__"):
+            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
+
+
+def _full_disk(error: BaseException | None) -> OSError | None:
+    """Return the disk's error in an exception chain: torch raises one of its own after it."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in FULL:
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _tell_memory() -> None:
+    """Report the most memory that this process held on its GPU, in bytes; each process reports its own."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        _print_event(Usage(gpu_memory=torch.cuda.max_memory_allocated()))
+
+
+if __name__ == "__main__":
+    sys.exit(_run_group(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])))
