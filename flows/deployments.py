@@ -35,7 +35,7 @@ TAKES_OVER = [
 ]  # fmt: skip
 LOOKED_AT = 100
 _SHOWN = 200
-# The start of the message of a run that found no new labels; `_prune_looks` finds such runs by it.
+# The start of the message of a run that found no new labels; `_prune_checks` finds such runs by it.
 NOTHING_NEW = "nothing new since the data"
 
 
@@ -55,7 +55,7 @@ def labels(config: str = DEMO_PRESET, changes: list[str] | None = None) -> State
     """Make a new version of the data from the sources; new labels in it start `align`."""
     preset = _read_deployed_preset(config, changes)
     if data := _notified_hash(preset):
-        _prune_looks()
+        _prune_checks()
         return Completed(message=f"{NOTHING_NEW} {data[:12]}")
     from flows.pipeline import ingestion
 
@@ -173,14 +173,14 @@ def _notified_hash(preset: Preset) -> str:
     return known.data if told else ""
 
 
-def _prune_looks() -> None:
+def _prune_checks() -> None:
     """Delete older runs of this deployment that found nothing; after an error the next run repeats it."""
-    from flows.orchestration.flow_run_pruning import prune_looks
+    from flows.orchestration.flow_run_pruning import prune_checks
 
     with suppress(HTTPError), get_client(sync_client=True) as client:
         me = client.read_flow_run(flow_run.id)
         if me.deployment_id is not None:
-            prune_looks(client, me.deployment_id, NOTHING_NEW)
+            prune_checks(client, me.deployment_id, NOTHING_NEW)
 
 
 def _current_data(preset: Preset) -> tuple[StageOutput | None, StageOutput | None]:

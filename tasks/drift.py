@@ -16,7 +16,7 @@ from model.events import EventCallback, MarkdownTable, Message
 from tasks.common.names import name_fault
 from tasks.drift_detection import profile
 from tasks.drift_detection.metrics import (
-    Bars,
+    DriftThresholds,
     Measure,
     Newness,
     measure_loss_drift,
@@ -35,7 +35,7 @@ _NOTHING = "no comparison: no champion was trained on other data"
 
 
 @dataclass(frozen=True)
-class DriftParameters(Bars):
+class DriftParameters(DriftThresholds):
     """The thresholds of drift, by subject, and the amount of data that is compared."""
 
     min_rows: int = 30

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ _MEASURES = {
 }
 MODELS = ("base", "few_shot", "sft", "aligned", "champion")
 # Listed rather than taken from evaluate: a preset is checked before anything is measured.
-_FIGURES = (
+_COMPARISON_METRICS = (
     "reward_gain", "loss_increase", "kl", "ends_by_itself_change", "length_ratio", "judge_gain", "win_rate",
     "champion_win_rate", "test_pair_accuracy", "judge_test_pair_accuracy", "judge_reliable", "prompts",
     "questions", "completions",
@@ -100,7 +100,11 @@ class GateParameters:
 
 KNOWN = frozenset(
     name + end
-    for name in (*_FIGURES, *OLD_NAMES, *(f"{model}_{measure}" for model in MODELS for measure in _MEASURES))
+    for name in (
+        *_COMPARISON_METRICS,
+        *OLD_NAMES,
+        *(f"{model}_{measure}" for model in MODELS for measure in _MEASURES),
+    )
     for end in _ENDS
 )
 
@@ -139,7 +143,7 @@ def gate(parameters: GateParameters, evaluate: Path, out: Path, on_event: EventC
         if old in parameters.min or old in parameters.max:
             text = f"gate: {old} is an old name of {new}; use {new} in the preset"
             on_event(Message(text))
-    found = judge_figures(parameters, figures)
+    found = check_thresholds(parameters, figures)
     compared = compare_with_champion(parameters, figures, held_out)
     found |= {"by": compared.candidate.name, "score": _as_number(compared.candidate.value)}
     found["comparison"] = compared.plain()
@@ -147,13 +151,13 @@ def gate(parameters: GateParameters, evaluate: Path, out: Path, on_event: EventC
     return {"passed": int(found["passed"]), "reason": found["reason"], "score": found["score"]}
 
 
-def judge_figures(parameters: GateParameters, figures: Mapping[str, Any]) -> dict[str, Any]:
+def check_thresholds(parameters: GateParameters, figures: Mapping[str, Any]) -> dict[str, Any]:
     """Compare each metric with its threshold. A metric that is missing, or not a number, fails."""
     least, most = effective_thresholds(parameters, figures)
     checks = [_check_threshold(name, bar, figures, True) for name, bar in least.items()]
     checks += [_check_threshold(name, bar, figures, False) for name, bar in most.items()]
     failed = [check for check in checks if not check["passed"]]
-    reason = "; ".join(check["says"] for check in failed) or _all_met(len(checks))
+    reason = "; ".join(check["says"] for check in failed) or _describe_success(checks)
     return {"passed": not failed, "reason": reason, "checks": checks}
 
 
@@ -178,10 +182,10 @@ def _new_name(name: str) -> str:
     return name
 
 
-def _all_met(count: int) -> str:
-    if count < 2:
-        return "the threshold is met" if count else "no thresholds are set"
-    return f"all {count} thresholds are met"
+def _describe_success(checks: Sequence[Mapping[str, Any]]) -> str:
+    if len(checks) < 2:
+        return str(checks[0]["says"]) if checks else "no thresholds are set"
+    return f"all {len(checks)} thresholds are met"
 
 
 def _check_threshold(name: str, bar: float, figures: Mapping[str, Any], least: bool) -> dict[str, Any]:

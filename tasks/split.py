@@ -97,7 +97,7 @@ def _refuse_empty(counts: Mapping[str, int], validate: Path) -> None:
     """Raise UserError, with the reason, if a split has no text."""
     texts = sum(counts[f"{name}_text"] for name in SPLITS)
     if not texts:
-        raise UserError("there is not text to learn language from; add a source of texts to data.sources")
+        raise UserError("there is no text to learn language from; add a source of texts to data.sources")
     for name in SPLITS:
         if counts[f"{name}_text"]:
             continue

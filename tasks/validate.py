@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import math
 import shutil
-import subprocess
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,13 +12,13 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
-import yaml
 
 from model.errors import UserError
 from model.events import EventCallback, Message
 from tasks.common.checksums import file_sums
+from tasks.common.git_checkout import run_git
 from tasks.data.records import TYPES, list_shards
-from tasks.dvc.pointer_file import POINTER, read_pointer
+from tasks.dvc.pointer_file import POINTER, parse_pointer, read_pointer
 from tasks.engine.declaration import named_counts
 from tasks.engine.parallel import ParallelMap, report_pace, serial_map
 from tasks.engine.stage import stage
@@ -143,19 +142,19 @@ def accepted_rows(
         now: The present version's pointer; None: that of data.dvc.
     """
     # Without git, or without a commit, nothing was accepted yet, and no row can be missing.
-    command = ["git", "-C", str(root), "show", f"HEAD:./{POINTER}"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        return {}
+    done = run_git(root, "show", f"HEAD:./{POINTER}")
     now = now or read_pointer(root)
     if done.returncode or now is None:
         return {}
-    # The committed version counts as accepted: a person has looked at it.
-    committed = yaml.safe_load(done.stdout)
-    if committed["outs"][0]["md5"] == now["md5"]:
+    try:
+        # The committed version counts as accepted: a person has looked at it.
+        committed = parse_pointer(done.stdout.decode("utf-8", "replace"), root / POINTER)
+    except UserError:
+        # A damaged one says nothing of its rows.
         return {}
-    meta = committed.get("meta") or {}
+    if committed["md5"] == now["md5"]:
+        return {}
+    meta = committed["meta"]
     names, here = (frozenset(found.get("names") or ()) for found in (meta, now["meta"]))
     # Another preset's data in the same project is not a loss of rows.
     if names and 2 * len(names & here) < len(names):
@@ -346,11 +345,11 @@ def _cross_row_marks(
     def files(name: str) -> list[Path]:
         return [work / name / kind / f"{number:05}.npy" for number in range(count)]
 
-    marks = [exact_dedup.said_again(files("content"))]
+    marks = [exact_dedup.find_repeats(files("content"))]
     if kind == "ratings":
         # A text may be rated for several aspects in one group; in two groups it could reach two splits.
         torn = marks[0][marks[0]["rule"] == exact_dedup.TORN]
-        marks = [torn, exact_dedup.said_again(files("whole"))]
+        marks = [torn, exact_dedup.find_repeats(files("whole"))]
     if kind in ("comparisons", "ratings"):
         marks.append(exact_dedup.find_contradictions(files("choices")))
     if parameters.near_duplicate_threshold and kind == "text":

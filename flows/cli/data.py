@@ -64,10 +64,10 @@ def log(
 @data.command()
 def diff(
     before: Annotated[
-        str, typer.Argument(metavar="[A]", help="A git revision, or a version's hash or its beginning.")
+        str, typer.Argument(metavar="A", help="A git revision, or a version's hash or its beginning.")
     ] = "",
     now: Annotated[
-        str, typer.Argument(metavar="[B]", help="Another version, or `working` for the present data/.")
+        str, typer.Argument(metavar="B", help="Another version, or `working` for the present data/.")
     ] = "working",
     rows: Annotated[int, typer.Option("--rows", help="Number of example rows of each kind.", min=0)] = 0,
     config: Remote = None,

@@ -28,7 +28,7 @@ def explain(
     run: Annotated[
         str,
         typer.Argument(
-            metavar="[RUN]",
+            metavar="RUN",
             help="A pipeline run's MLflow id or its first characters. Default: the newest run.",
         ),
     ] = "",

@@ -142,7 +142,7 @@ def show_kept(console: Console, rows: list[tuple[str, int, str]]) -> None:
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """A group of files of one kind that are removed or kept together."""
 
     name: str
@@ -157,16 +157,16 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Cleaned:
+class CleanedCopies:
     """The rows that were removed, or would be in a dry run, and the rows that are kept."""
 
-    removed: list[Row]
-    kept: list[Row]
+    removed: list[TableRow]
+    kept: list[TableRow]
 
 
 def _clean_copies(
     tracker: Tracker, root: Path, age: float, alive: list[str], dry_run: bool, removal: Removal
-) -> Cleaned:
+) -> CleanedCopies:
     """Remove the copies in MLflow that no version and no kept run needs.
 
     Removed copies are grouped by stage, kept ones by reason.
@@ -184,9 +184,9 @@ def _clean_copies(
             kept.setdefault(REFUSED, []).append(copies)
     for copies, reason in found.kept:
         kept.setdefault(reason, []).append(copies)
-    return Cleaned(
+    return CleanedCopies(
         [
-            Row(
+            TableRow(
                 f"{'run' if len(group) == 1 else 'runs'} of {stage}: MLflow's copies of files "
                 f"({_run_ids(group)})",
                 len(group),
@@ -195,7 +195,9 @@ def _clean_copies(
             for stage, group in sorted(removed.items())
         ],
         [
-            Row(f"{MLFLOW_FOLDER}: copies of {len(group)} stage runs", len(group), _total_size(group), reason)
+            TableRow(
+                f"{MLFLOW_FOLDER}: copies of {len(group)} stage runs", len(group), _total_size(group), reason
+            )
             for reason, group in sorted(kept.items())
         ],
     )
@@ -203,23 +205,24 @@ def _clean_copies(
 
 def _clean_caches(
     tracker: Tracker, root: Path, age: float, alive: list[str], dry_run: bool, removal: Removal
-) -> Cleaned:
+) -> CleanedCopies:
     """Remove old downloads, environments, snapshots and worktrees that no run or preset needs."""
     from tasks.cleanup.cache_gc import plan_cache, remove_cached
 
     removed, kept = plan_cache(root, age, time.time(), _needed_presets(tracker, root), bool(alive))
     rows = [
-        Row(str(each.path.relative_to(root)), 1, each.size, f"{each.kind}: {reason}") for each, reason in kept
+        TableRow(str(each.path.relative_to(root)), 1, each.size, f"{each.kind}: {reason}")
+        for each, reason in kept
     ]
     gone = []
     for each in removed:
         name = str(each.path.relative_to(root))
         reason = "" if dry_run else remove_cached(root, each, removal)
         if reason:
-            rows.append(Row(name, 1, each.size, f"{each.kind}: {reason}"))
+            rows.append(TableRow(name, 1, each.size, f"{each.kind}: {reason}"))
         else:
-            gone.append(Row(f"{each.kind} {name}", 1, each.size))
-    return Cleaned(gone, rows)
+            gone.append(TableRow(f"{each.kind} {name}", 1, each.size))
+    return CleanedCopies(gone, rows)
 
 
 def _run_ids(group: list[Copies]) -> str:

@@ -18,7 +18,7 @@ from model.errors import UserError
 if TYPE_CHECKING:
     from rich.tree import Tree
 
-    from tasks.deletion.affected_models import Learned
+    from tasks.deletion.affected_models import RunUsage
     from tasks.tracking.tracker import Tracker
 
 # Longer lists hide the rest of the tree; --json has all.
@@ -29,7 +29,7 @@ def lineage(
     model: Annotated[
         str,
         typer.Argument(
-            metavar="[MODEL]",
+            metavar="MODEL",
             help="champion, a version number, NAME/champion or NAME/NUMBER, or aligned (the last "
             "run's model).",
         ),
@@ -99,12 +99,10 @@ def lineage_tree(found: dict[str, Any]) -> Tree:
         whose = f"in pipeline run {maker[:8]}" if maker else "whose run is missing in MLflow"
         commit = f", commit {stage['git_commit'][:10]}" if stage["git_commit"] else ""
         dirty = " with changes" if stage["git_dirty"] else ""
-        status, run = stage["status"], stage["run"][:8]
-        stages.add(
-            one_line(
-                f"{stage['stage']} {stage['key']}  {status}, computed by run {run} {whose}{commit}{dirty}"
-            )
-        )
+        # Whose output was not reused: the run computed it.
+        reused = "" if stage["status"] == "computed" else f"{stage['status']}, "
+        maker_run = f"computed by run {stage['run'][:8]} {whose}{commit}{dirty}"
+        stages.add(one_line(f"{stage['stage']} {stage['key']}  {reused}{maker_run}"))
     data = tree.add(f"data, DVC hash {found['data_hash'] or 'unknown'}")
     digest = found["sources_digest"]
     sources = data.add(f"sources, digest {digest}" if digest else "sources (no digest recorded)")
@@ -144,9 +142,9 @@ def _shorten_value(value: Any) -> str:
 
 def _show_affected_models(tracker: Tracker, root: Path, row: str, annotator: str, as_json: bool) -> None:
     """Print the models that learned from a row or from a person's labels, as lines or as JSON."""
-    from tasks.deletion.affected_models import Sought, learned_from
+    from tasks.deletion.affected_models import SearchTarget, learned_from
 
-    sought = Sought(row, annotator)
+    sought = SearchTarget(row, annotator)
     found, gone = learned_from(tracker.client, tracker.registries(), root, sought)
     if as_json:
         rows = [
@@ -169,7 +167,7 @@ def _show_affected_models(tracker: Tracker, root: Path, row: str, annotator: str
 
 
 def _show_withdrawals(
-    tracker: Tracker, root: Path, row: str, annotator: str, found: Sequence[Learned]
+    tracker: Tracker, root: Path, row: str, annotator: str, found: Sequence[RunUsage]
 ) -> Iterator[str]:
     """Yield when and why a row or person was withdrawn, and the newest versions that are free of it."""
     from tasks.data.withdrawals import read_withdrawals
@@ -195,7 +193,7 @@ def _show_withdrawals(
             )
 
 
-def show_learned(console: Console, found: Sequence[Learned], gone: Sequence[str]) -> None:
+def show_learned(console: Console, found: Sequence[RunUsage], gone: Sequence[str]) -> None:
     """Print the models with what they took of some rows; `gone` are the splits that could not be read."""
     lines = []
     for each in found:

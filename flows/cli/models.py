@@ -27,9 +27,7 @@ STATES = {"pending": "[yellow]pending[/yellow]", "rejected": "rejected", "expire
 
 
 def models(
-    product: Annotated[
-        str, typer.Argument(metavar="[NAME]", help="The product. Default: all products.")
-    ] = "",
+    product: Annotated[str, typer.Argument(metavar="NAME", help="The product. Default: all products.")] = "",
     history: Annotated[
         bool, typer.Option("--history", help="Show all past champions, with date, person and reason.")
     ] = False,
@@ -68,7 +66,7 @@ def _show_versions(tracker: Tracker, registry: Registry, console: Console) -> No
     moves, versions = registry.moves(), registry.versions()
     champion = moves[-1].now if moves else ""
     presets = presets_of(tracker.client, versions)
-    table = _models_table("product", "version", "preset", "made", "", "reason")
+    table = _models_table("product", "version", "preset", "made", "status", "reason")
     for version in versions:
         made = time.strftime("%Y-%m-%d %H:%M", time.localtime(version.creation_timestamp / 1000))
         name, stands = str(version.version), approval_state(version.tags)
@@ -91,7 +89,7 @@ def rollback(
     version: Annotated[
         str,
         typer.Argument(
-            metavar="[VERSION]",
+            metavar="VERSION",
             help="A version, as 3 or NAME/3. Default: the previous champion (NAME/ for one product).",
         ),
     ] = "",

@@ -79,7 +79,7 @@ def list_(config: Config = None) -> None:
 @quarantine.command()
 def show(
     rule: Annotated[
-        str, typer.Argument(metavar="[RULE]", help="A rule's name or part of it. Default: all rules.")
+        str, typer.Argument(metavar="RULE", help="A rule's name or part of it. Default: all rules.")
     ] = "",
     source: Annotated[str, typer.Option("--source", help="Only rows of this source.")] = "",
     limit: Annotated[int, typer.Option("--limit", "-n", help="Maximum number shown (0: all).", min=0)] = 20,
@@ -133,7 +133,7 @@ def release(
     author: Annotated[str, typer.Option("--author", help="Who releases them.")],
     reason: Annotated[str, typer.Option("--reason", help="Why they are correct, or what was fixed.")],
     ids: Annotated[
-        list[str] | None, typer.Argument(metavar="[IDS]...", help="Rows' ids, or 6 characters of each.")
+        list[str] | None, typer.Argument(metavar="IDS", help="Rows' ids, or 6 characters of each.")
     ] = None,
     replacement: Annotated[
         Path | None,

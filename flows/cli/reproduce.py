@@ -45,7 +45,7 @@ def reproduce(
     *diverged*. The verdict is kept with the run in MLflow. Exit code 1 if it diverged. Interrupted, the
     same command resumes from its own checkpoints.
     """
-    from tasks.reproduction.reproduce import Failed
+    from tasks.reproduction.reproduce import ReproductionFailed
 
     console = Console(highlight=False)
     client, root = open_store()
@@ -57,7 +57,7 @@ def reproduce(
         Console(stderr=True).print("stopped; the same command resumes from here")
         raise typer.Exit(_INTERRUPTED) from None
     # The run could not be made again, which is no verdict on it; exit code 1 as for a divergence.
-    except Failed as error:
+    except ReproductionFailed as error:
         said = f"[red]no verdict:[/red] {escape(str(error))}; the same command resumes from there"
         Console(stderr=True, highlight=False).print(said, soft_wrap=True)
         raise typer.Exit(1) from None

@@ -30,7 +30,7 @@ _SHOWN = 20
 
 def withdraw(
     ids: Annotated[
-        list[str] | None, typer.Argument(metavar="[IDS]...", help="Rows' ids, or 6 characters of each.")
+        list[str] | None, typer.Argument(metavar="IDS", help="Rows' ids, or 6 characters of each.")
     ] = None,
     annotators: Annotated[
         list[str] | None,
@@ -152,9 +152,9 @@ def _show_models(console: Console, preset: Preset, root: Path, found: DeletionPl
 
     tracker = open_tracker(preset.tracking.mlflow, preset.tracking.experiment)
     # MLflow reads its settings when it is imported, so the environment must be set first.
-    from tasks.deletion.affected_models import Sought, learned_from
+    from tasks.deletion.affected_models import SearchTarget, learned_from
 
-    sought = Sought(withdrawn=merge_withdrawals((*found.new, *found.known)))
+    sought = SearchTarget(withdrawn=merge_withdrawals((*found.new, *found.known)))
     models, gone = learned_from(tracker.client, tracker.registries(), root, sought)
     if models or gone:
         console.print("models that used them (unchanged):", soft_wrap=True)

@@ -17,16 +17,16 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import StateType
 
 # Three hours of runs every five minutes are kept, so that a person sees that they happen.
-KEPT_LOOKS = 36
+KEPT_CHECKS = 36
 # A backlog is deleted over several runs, so that none takes long.
 DELETED_AT_ONCE = 200
 
 
-def prune_looks(client: SyncPrefectClient, deployment: UUID, message: str) -> int:
+def prune_checks(client: SyncPrefectClient, deployment: UUID, message: str) -> int:
     """Delete the older completed runs of a deployment whose message begins with `message`.
 
-    The last `KEPT_LOOKS` completed runs are kept, and so are all runs that are open, failed or suspended, and
-    those with another message.
+    The last `KEPT_CHECKS` completed runs are kept, and so are all runs that are open, failed or suspended,
+    and those with another message.
 
     Args:
         client: A client of Prefect's server.
@@ -43,7 +43,7 @@ def prune_looks(client: SyncPrefectClient, deployment: UUID, message: str) -> in
         ),
         sort=FlowRunSort.EXPECTED_START_TIME_DESC,
         limit=DELETED_AT_ONCE,
-        offset=KEPT_LOOKS,
+        offset=KEPT_CHECKS,
     )
     deleted = 0
     for run in found:

@@ -66,7 +66,7 @@ def make_stage(root: Path, request: StageRequest) -> None:
             output = wanted.run(asked, found, context, telling, run=request.run)
             assert store is not None
             store.send_output(output, telling)
-            store.tell_device(preset.execution.gpu_work_pool, describe_device(device), telling)
+            store.record_device(preset.execution.gpu_work_pool, describe_device(device), telling)
         except UserError as error:
             telling.set_tag(REFUSED_TAG, str(error))
             raise

@@ -53,8 +53,8 @@ def whiten_values(values: Tensor, mask: Tensor, keep_mean: bool = False) -> Tens
     return (whitened + mean if keep_mean else whitened) * mask
 
 
-def gae(
-    rewards: Tensor, values: Tensor, mask: Tensor, discount: float, trace: float
+def generalized_advantages(
+    rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, gae_lambda: float
 ) -> tuple[Tensor, Tensor]:
     """Return advantages and returns, [B, T] each, by GAE (Schulman et al., 2015, arXiv:1506.02438).
 
@@ -62,8 +62,8 @@ def gae(
         rewards: [B, T].
         values: [B, T].
         mask: [B, T], 1 on real tokens. Rows are right-padded, so nothing follows a completion's last token.
-        discount: The discount of later rewards (gamma).
-        trace: The decay of the trace (lambda).
+        gamma: The discount of later rewards.
+        gae_lambda: The decay of the estimates' trace (lambda).
     """
     following = torch.zeros_like(rewards[:, 0])
     next_value = torch.zeros_like(following)
@@ -71,8 +71,8 @@ def gae(
     # Backwards: each advantage contains the discounted one after it.
     for t in range(rewards.shape[1] - 1, -1, -1):
         real = mask[:, t]
-        delta = rewards[:, t] + discount * next_value - values[:, t]
-        following = (delta + discount * trace * following) * real
+        delta = rewards[:, t] + gamma * next_value - values[:, t]
+        following = (delta + gamma * gae_lambda * following) * real
         next_value = values[:, t] * real
         advantages[:, t] = following
     return advantages, (advantages + values) * mask

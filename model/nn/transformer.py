@@ -53,6 +53,11 @@ class Shape:
         for name in ("num_layers", "hidden_size", "num_heads", "context_length"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        # Written so that a NaN fails too.
+        if not 0 < self.rope_theta < math.inf:
+            raise ValueError(f"rope_theta is {self.rope_theta}; it must be above 0 and finite")
+        if not 0 <= self.rms_norm_eps < math.inf:
+            raise ValueError(f"rms_norm_eps is {self.rms_norm_eps}; it must be 0 or more and finite")
         if not self.num_kv_heads:
             object.__setattr__(self, "num_kv_heads", self.num_heads)
         if not self.intermediate_size:

@@ -24,7 +24,7 @@ from model.data.tokenizer import Tokenizer
 from model.errors import UserError
 from model.events import EventCallback, Message
 from model.nn.losses import (
-    gae,
+    generalized_advantages,
     policy_loss,
     token_entropy,
     value_loss,
@@ -138,7 +138,9 @@ class PPOTrainer(TrainingTask):
         self.reference_length = self.reference_length or rollouts.mask.sum(1).mean().item()
         rewards = whiten_values(self.token_rewards(rollouts), rollouts.mask, keep_mean=True)
         values = rollouts.values * rollouts.mask
-        advantages, returns = gae(rewards, values, rollouts.mask, settings.gamma, settings.gae_lambda)
+        advantages, returns = generalized_advantages(
+            rewards, values, rollouts.mask, settings.gamma, settings.gae_lambda
+        )
         advantages = whiten_values(advantages, rollouts.mask)
         before = copy.deepcopy(self.learner.state_dict())
         tries, undone = 0, True

@@ -10,7 +10,7 @@ from pathlib import Path
 from model.errors import UserError
 
 # Packages that a run imports; a file there counts although Git does not track it yet.
-_ROOMS = ("flows", "tasks", "model")
+_CODE_PACKAGES = ("flows", "tasks", "model")
 _LARGEST = 1 << 20
 # The diff is applied on another machine, so a person's own Git settings must not shape it.
 _PLAIN = (
@@ -18,8 +18,10 @@ _PLAIN = (
     "--src-prefix=a/", "--dst-prefix=b/",
 )  # fmt: skip
 _SHOWN = 12
-# Exit codes of env, by POSIX: git cannot be run, or is not there.
-NOT_RUN, NOT_FOUND = 126, 127
+# Exit codes of env, by POSIX: git cannot be run, or is not there. TIMED_OUT is that of the command `timeout`.
+NOT_RUN, NOT_FOUND, TIMED_OUT = 126, 127, 124
+# A lock or a network folder could make git wait without an end.
+_GIT_SECONDS = 600
 
 
 UNKNOWN = "unknown"
@@ -73,7 +75,7 @@ def code_state(root: Path) -> Code:
     try:
         commit = _git_output(root, "rev-parse", "--verify", "HEAD").strip()
         top = Path(_git_output(root, "rev-parse", "--show-toplevel").rstrip("\n"))
-        words = ("ls-files", "--others", "--exclude-standard", "--full-name", "-z", "--", *_ROOMS)
+        words = ("ls-files", "--others", "--exclude-standard", "--full-name", "-z", "--", *_CODE_PACKAGES)
         added = [
             _git_output(top, "diff", "--no-index", *_PLAIN, "--", "/dev/null", name, differ=True)
             for name in sorted(filter(None, _git_output(root, *words).split("\0")))
@@ -106,9 +108,9 @@ def is_shallow(root: Path) -> bool:
 
 def is_on_branch(root: Path, commit: str) -> bool:
     """Return whether a commit is reachable from a local branch, a tag or HEAD."""
-    if _run_git(root, "merge-base", "--is-ancestor", commit, "HEAD").returncode == 0:
+    if run_git(root, "merge-base", "--is-ancestor", commit, "HEAD").returncode == 0:
         return True
-    listed = _run_git(root, "for-each-ref", "--count=1", f"--contains={commit}", "refs/heads", "refs/tags")
+    listed = run_git(root, "for-each-ref", "--count=1", f"--contains={commit}", "refs/heads", "refs/tags")
     return listed.returncode == 0 and bool(listed.stdout.strip())
 
 
@@ -134,13 +136,13 @@ def checkout_code(root: Path, code: Code, tree: Path) -> Path:
         raise UserError(
             f"{problem}; the run's commit {_short_commit(code)} must be in a repository that git reads"
         )
-    if _run_git(root, "cat-file", "-e", f"{code.commit}^{{commit}}").returncode:
+    if run_git(root, "cat-file", "-e", f"{code.commit}^{{commit}}").returncode:
         how = "git fetch --unshallow" if is_shallow(root) else "git fetch"
         raise UserError(f"commit {_short_commit(code)} is not in this repository; fetch it with `{how}`")
     remove_worktree(root, tree)
     tree.parent.mkdir(parents=True, exist_ok=True)
     # A post-checkout hook would run in the new worktree, and may need files that only the main one has.
-    made = _run_git(
+    made = run_git(
         root, "-c", "core.hooksPath=/dev/null", "worktree", "add", "--detach", str(tree), code.commit
     )
     if made.returncode:
@@ -149,7 +151,7 @@ def checkout_code(root: Path, code: Code, tree: Path) -> Path:
             f"git could not create a worktree of commit {_short_commit(code)}: {_last_line(made)}"
         )
     if code.diff:
-        fitted = _run_git(tree, "apply", "--whitespace=nowarn", "-", given=code.diff.encode())
+        fitted = run_git(tree, "apply", "--whitespace=nowarn", "-", given=code.diff.encode())
         if fitted.returncode:
             remove_worktree(root, tree)
             raise UserError(
@@ -162,10 +164,10 @@ def checkout_code(root: Path, code: Code, tree: Path) -> Path:
 def remove_worktree(root: Path, tree: Path) -> None:
     """Remove a worktree with its files; do nothing if there is none."""
     # Git asks for --force twice before it removes a locked worktree.
-    _run_git(root, "worktree", "remove", "--force", "--force", str(tree))
+    run_git(root, "worktree", "remove", "--force", "--force", str(tree))
     shutil.rmtree(tree, ignore_errors=True)
     # If only the files are removed, Git still lists the worktree and refuses to add one at the same path.
-    _run_git(root, "worktree", "prune")
+    run_git(root, "worktree", "prune")
 
 
 def _git_output(root: Path, *words: str, differ: bool = False) -> str:
@@ -174,7 +176,7 @@ def _git_output(root: Path, *words: str, differ: bool = False) -> str:
     Raises GitRefuses if the command fails. With `differ`, exit status 1 means that two files differ and is no
     failure.
     """
-    done = _run_git(root, *words)
+    done = run_git(root, *words)
     if done.returncode and not (differ and done.returncode == 1):
         raise GitRefuses(_explain_failure(root, done))
     # Bytes other than UTF-8 cannot be stored as text. They are replaced, and `git apply` refuses such a diff
@@ -190,7 +192,7 @@ def _explain_failure(root: Path, done: subprocess.CompletedProcess[bytes]) -> st
     if known := next((means for begins, means in _MEANINGS if begins in said), ""):
         return known.format(root=root)
     reason = _last_line(done)
-    return reason if done.returncode in (NOT_RUN, NOT_FOUND) else f"git fails: {reason}"
+    return reason if done.returncode in (NOT_RUN, NOT_FOUND, TIMED_OUT) else f"git fails: {reason}"
 
 
 def _git_text(root: Path, *words: str) -> str:
@@ -198,17 +200,27 @@ def _git_text(root: Path, *words: str) -> str:
 
     Status 1 is no failure: `git diff` returns it for files that differ.
     """
-    done = _run_git(root, *words)
+    done = run_git(root, *words)
     return done.stdout.decode("utf-8", "replace") if done.returncode in (0, 1) else ""
 
 
-def _run_git(root: Path, *words: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+def run_git(root: Path, *words: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    """Run a Git command in a folder; its code is NOT_FOUND, NOT_RUN or TIMED_OUT if Git gave no answer.
+
+    Args:
+        root: The folder.
+        words: The command's words after `git`.
+        given: The command's input.
+    """
     # Git's messages are compared with `_MEANINGS`, so they must be in English.
     command = ["env", "LC_ALL=C", "git", "-C", str(root), *words]
     try:
-        done = subprocess.run(command, input=given, capture_output=True, check=False)
+        done = subprocess.run(command, input=given, capture_output=True, check=False, timeout=_GIT_SECONDS)
     except OSError:
         return subprocess.CompletedProcess(words, NOT_FOUND, b"", b"git is not installed")
+    except subprocess.TimeoutExpired:
+        late = f"git did not answer within {_GIT_SECONDS} s".encode()
+        return subprocess.CompletedProcess(words, TIMED_OUT, b"", late)
     # env writes its own message then, whose words differ between systems.
     said = {NOT_FOUND: b"git is not installed", NOT_RUN: b"git cannot be run"}.get(done.returncode)
     return subprocess.CompletedProcess(words, done.returncode, done.stdout, said) if said else done

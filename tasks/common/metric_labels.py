@@ -21,7 +21,7 @@ MEASURES = (
     ("reward", "mean reward", "{:+.2f}"),
     ("judge", "the judge’s mean score", "{:+.2f}"),
 )
-_FIGURES = {
+_METRIC_WORDS = {
     "ends_by_itself_change": "share of answers that end by themselves, aligned less assistant",
     "reward_gain": "mean reward, aligned less assistant",
     "loss_increase": "loss on right answers, share by which it rose over the assistant’s",
@@ -59,8 +59,8 @@ def metric_words(name: str) -> str:
 
     A metric without a label is shown by its name, with spaces for underscores.
     """
-    if name in _FIGURES:
-        return _FIGURES[name]
+    if name in _METRIC_WORDS:
+        return _METRIC_WORDS[name]
     for model, speaker in (*SPEAKERS, ("champion", "champion")):
         for measure, words, _ in MEASURES:
             if name == f"{model}_{measure}":

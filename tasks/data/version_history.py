@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from model.errors import UserError
+from tasks.common.git_checkout import run_git
 from tasks.dvc.pointer_file import POINTER, parse_pointer, read_pointer
 from tasks.dvc.versions import remembered_versions
 
@@ -74,11 +74,11 @@ def _parse_version(pointer: dict[str, Any], date: str, commit: str = "", subject
 
 def _committed_versions(root: Path) -> list[Version]:
     """Return data.dvc at each commit that changed it, in git's order, without damaged ones."""
-    listed = _run_git(root, "log", "--format=%H%x00%cI%x00%s", "--", POINTER)
+    listed = _git_output(root, "log", "--format=%H%x00%cI%x00%s", "--", POINTER)
     found = []
     for line in (listed or "").splitlines():
         commit, date, subject = line.split("\0", 2)
-        text = _run_git(root, "show", f"{commit}:./{POINTER}")
+        text = _git_output(root, "show", f"{commit}:./{POINTER}")
         try:
             pointer = parse_pointer(text or "", Path(f"{commit[:10]}:{POINTER}"))
         except UserError:
@@ -89,14 +89,10 @@ def _committed_versions(root: Path) -> list[Version]:
     return found
 
 
-def _run_git(root: Path, *words: str) -> str | None:
+def _git_output(root: Path, *words: str) -> str | None:
     """Return the output of git; None if git is not installed or fails."""
-    command = ["git", "-C", str(root), *words]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
-    except FileNotFoundError:
-        return None
-    return done.stdout if done.returncode == 0 else None
+    done = run_git(root, *words)
+    return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else None
 
 
 def find_version_hash(root: Path, name: str) -> str:
@@ -105,9 +101,9 @@ def find_version_hash(root: Path, name: str) -> str:
     A git revision takes precedence. Raises UserError if no version matches, or several do.
     """
     # --end-of-options: a name that begins with "-" must not become an option of git.
-    commit = _run_git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+    commit = _git_output(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
     if commit is not None:
-        text = _run_git(root, "show", f"{commit.strip()}:./{POINTER}")
+        text = _git_output(root, "show", f"{commit.strip()}:./{POINTER}")
         if text is None:
             raise UserError(f"{POINTER} does not exist at {name}; `chatmill data log` lists the versions")
         return str(parse_pointer(text, Path(f"{name}:{POINTER}"))["md5"])
@@ -136,7 +132,7 @@ def last_accepted(root: Path) -> str:
 
     Raises UserError if there is none.
     """
-    if _run_git(root, "show", f"HEAD:./{POINTER}") is not None:
+    if _git_output(root, "show", f"HEAD:./{POINTER}") is not None:
         return find_version_hash(root, "HEAD")
     now = read_pointer(root)
     past = [version.hash for version in version_log(root) if now is None or version.hash != now["md5"]]

@@ -51,7 +51,7 @@ from tasks.tracking.registry import Registry
 from tasks.tracking.tag_records import read_record
 
 
-class Sought(NamedTuple):
+class SearchTarget(NamedTuple):
     """The target of a search: the start of a row's id, a person, or everything that was withdrawn."""
 
     row: str = ""
@@ -60,7 +60,7 @@ class Sought(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Learned:
+class RunUsage:
     """A pipeline run with the number of matching rows that it used, by kind and part of the split.
 
     Attributes:
@@ -108,8 +108,8 @@ class Learned:
 
 
 def learned_from(
-    client: MlflowClient, registries: Sequence[Registry], root: Path, sought: Sought
-) -> tuple[list[Learned], list[str]]:
+    client: MlflowClient, registries: Sequence[Registry], root: Path, sought: SearchTarget
+) -> tuple[list[RunUsage], list[str]]:
     """Return the pipeline runs that used the rows, the newest first, and the split keys that are unreadable.
 
     If a split is gone from disk, its rows come from DVC, and the part of each row is recomputed from its
@@ -151,7 +151,7 @@ def learned_from(
             if name != "judge" or run in judges
         }
         holds = bool(champions & set(mine))
-        found.append(Learned(run, mine, holds, stages["split"].data, dict(rows), declared, certain))
+        found.append(RunUsage(run, mine, holds, stages["split"].data, dict(rows), declared, certain))
     if len(ids) > 1:
         raise UserError(
             f"{sought.row} matches several ids ({', '.join(sorted(ids)[:3])}); give more characters"
@@ -181,7 +181,7 @@ def _by_number(address: str) -> tuple[str, int]:
     return product, int(version)
 
 
-def _explain_unknown(sought: Sought, people: set[str]) -> str:
+def _explain_unknown(sought: SearchTarget, people: set[str]) -> str:
     if sought.row:
         return (
             f"no run has learned from a row {sought.row}; ids are listed in data/ and by "
@@ -237,7 +237,7 @@ def _find_rows(
     root: Path,
     run: str,
     split: Finished,
-    sought: Sought,
+    sought: SearchTarget,
     ids: set[str],
     people: set[str],
 ) -> tuple[Counter[tuple[str, str]], bool] | None:
@@ -285,7 +285,7 @@ def _version_files(root: Path, version: str, kinds: tuple[str, ...]) -> list[tup
 
 
 def _matching_lines(
-    path: Path, kind: str, sought: Sought, ids: set[str], people: set[str]
+    path: Path, kind: str, sought: SearchTarget, ids: set[str], people: set[str]
 ) -> Iterator[bytes]:
     """Yield the lines of a shard that match, one at a time."""
     with naming_row(path, _shown(path)), closing(path.open("rb")) as lines:

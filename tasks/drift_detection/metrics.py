@@ -28,7 +28,7 @@ MEDIAN = 2  # among the quantiles of a profile
 
 
 @dataclass(frozen=True)
-class Bars:
+class DriftThresholds:
     """The threshold of each measure, 0 or more; a larger distance is reported as drift."""
 
     max_length_shift: float = 0.1
@@ -59,7 +59,7 @@ class Bars:
     """Loss of the champion on new rows above its held-out loss, relative to the held-out loss."""
 
     def __post_init__(self) -> None:
-        for each in fields(Bars):
+        for each in fields(DriftThresholds):
             bar = getattr(self, each.name)
             if not (bar >= 0 and math.isfinite(bar)):
                 raise ValueError(f"{each.name} is {bar}; a threshold is a number from 0")
@@ -129,7 +129,7 @@ def new_rows(samples: Mapping[str, Sample], champion: Path) -> dict[str, Newness
 
 
 def profiles_apart(
-    before: Profile, now: Profile, samples: Mapping[str, Sample], bars: Bars, rows: int
+    before: Profile, now: Profile, samples: Mapping[str, Sample], bars: DriftThresholds, rows: int
 ) -> Iterator[Measure]:
     """Yield the measures of two profiles: each kind of rows, then the labels.
 
@@ -157,7 +157,7 @@ def profiles_apart(
 
 
 def _kinds_apart(
-    kind: str, old: KindProfile, new: KindProfile, sample: Sample, bars: Bars
+    kind: str, old: KindProfile, new: KindProfile, sample: Sample, bars: DriftThresholds
 ) -> Iterator[Measure]:
     medians = (old.quantiles[MEDIAN], new.quantiles[MEDIAN])
     lengths = kolmogorov_smirnov(old.lengths, new.lengths)
@@ -190,7 +190,7 @@ def _common_words(counts: list[int], total: int) -> list[int]:
     return [*counts[:COMMONEST], total - sum(counts[:COMMONEST])]
 
 
-def _labels_apart(before: Profile, now: Profile, bars: Bars, rows: int) -> Iterator[Measure]:
+def _labels_apart(before: Profile, now: Profile, bars: DriftThresholds, rows: int) -> Iterator[Measure]:
     for stratum, old in before.scores.items():
         new = now.scores.get(stratum, {})
         # With few labels, a difference means nothing.
@@ -212,7 +212,9 @@ def _labels_apart(before: Profile, now: Profile, bars: Bars, rows: int) -> Itera
         )
 
 
-def tokens_apart(model: Path, before: Profile, split: Path, share: float, bars: Bars) -> Iterator[Measure]:
+def tokens_apart(
+    model: Path, before: Profile, split: Path, share: float, bars: DriftThresholds
+) -> Iterator[Measure]:
     """Yield the measures of the sampled text in the champion's tokens: unknown tokens, bytes per token."""
     counts, size = count_tokens(Tokenizer.load(model), split, share)
     total, known = int(counts.sum()), before.pieces.known
@@ -236,7 +238,7 @@ def measure_loss_drift(
     held_out: Mapping[str, float],
     new: Mapping[str, Newness],
     split: Path,
-    bars: Bars,
+    bars: DriftThresholds,
     rows: int,
     tokens: int,
 ) -> Iterator[Measure]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
 import time
 from collections.abc import Iterable
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from model.atomic_file import fixed_part, replace_text
 from model.errors import UserError
 from tasks.common.checksums import file_sums
 from tasks.common.file_lock import exclusive_lock
+from tasks.common.git_checkout import run_git
 from tasks.dvc import remote as remotes
 from tasks.dvc.pointer_file import POINTER, is_former_layout, parse_pointer, read_pointer, write_pointer
 from tasks.dvc.settings_files import IGNORED, explain_config, read_ignored
@@ -145,22 +145,16 @@ def check_data(root: Path) -> tuple[dict[str, Any] | None, bool]:
 def _known_hashes(root: Path, pointer: dict[str, Any] | None) -> set[str]:
     """Return the hashes of all versions that chatmill made, as recorded in this folder and in git."""
     known = {entry["md5"] for entry in remembered_versions(root)} | ({pointer["md5"]} if pointer else set())
-    command = ["git", "-C", str(root), "log", "--format=%H", "--", POINTER]
-    try:
-        commits = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
-        for commit in commits:
-            show = ["git", "-C", str(root), "show", f"{commit}:./{POINTER}"]
-            text = subprocess.run(
-                show, capture_output=True, encoding="utf-8", errors="replace", check=False
-            ).stdout
-            try:
-                found = parse_pointer(text, root / POINTER)
-            except UserError:
-                continue  # a commit that removed or damaged it
-            if is_own(found):
-                known.add(found["md5"])
-    except FileNotFoundError:
-        pass  # git is not installed
+    # Without git there is no output, and no version.
+    commits = run_git(root, "log", "--format=%H", "--", POINTER).stdout.decode().split()
+    for commit in commits:
+        text = run_git(root, "show", f"{commit}:./{POINTER}").stdout.decode("utf-8", "replace")
+        try:
+            found = parse_pointer(text, root / POINTER)
+        except UserError:
+            continue  # a commit that removed or damaged it
+        if is_own(found):
+            known.add(found["md5"])
     return known
 
 

@@ -18,10 +18,10 @@ import psutil
 from tasks.engine.source_snapshot import KEPT_MODULES, ORIGIN
 
 ROOT = Path(__file__).resolve().parents[2]
-_ROOMS = ("tasks", "model")
+_KEYED_PACKAGES = ("tasks", "model")
 # Modules that decide when a stage is made, not what it computes. A change in them must not make every output
 # again.
-_AROUND = (
+_EXCLUDED_MODULES = (
     "tasks.engine.stage",
     "tasks.engine.declaration",
     "tasks.engine.output",
@@ -277,11 +277,11 @@ def _resolve_chain(root: Path, module: str, chain: tuple[str, ...]) -> Iterator[
 
 def _look_up(root: Path, parts: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     """Yield definitions by their full dotted name; a module's name yields all its definitions."""
-    if parts[0] not in _ROOMS:
+    if parts[0] not in _KEYED_PACKAGES:
         return
     size = next((n for n in range(len(parts), 0, -1) if _file_of(root, ".".join(parts[:n]))), 0)
     module = ".".join(parts[:size])
-    if not size or module in _AROUND:
+    if not size or module in _EXCLUDED_MODULES:
         return
     source = parse_module(root, module)
     rest = parts[size:]

@@ -18,7 +18,7 @@ from tasks.project.paths import OUTPUT_DIGESTS
 
 MANIFEST = "manifest.json"
 # The manifest's own digest, in the manifest.
-SEAL = "manifest_digest"
+MANIFEST_DIGEST = "manifest_digest"
 WAITS = "another run is computing this stage; waiting for it"
 # Suffixes of paths beside an output while it is made: the unfinished output, a view of its inputs, the lock.
 PART, VIEW, LOCK = ".part", ".view", ".lock"
@@ -55,7 +55,7 @@ def make_reference(folder: Path, manifest: dict[str, Any], reused: bool) -> Stag
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
     """Write the manifest with its own digest, and sync it to disk."""
-    sealed = {**manifest, SEAL: manifest_digest(manifest)}
+    sealed = {**manifest, MANIFEST_DIGEST: manifest_digest(manifest)}
     with (folder / MANIFEST).open("w", encoding="utf-8") as file:
         file.write(json.dumps(sealed, indent=1))
         file.flush()
@@ -65,7 +65,7 @@ def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
 
 def manifest_digest(manifest: dict[str, Any]) -> str:
     """Return the SHA-256 of a manifest without its own digest."""
-    rest = {name: value for name, value in manifest.items() if name != SEAL}
+    rest = {name: value for name, value in manifest.items() if name != MANIFEST_DIGEST}
     return hashlib.sha256(json.dumps(rest).encode()).hexdigest()
 
 
@@ -146,7 +146,7 @@ def _read_manifest_file(folder: Path) -> dict[str, Any] | None:
         return None
     except (ValueError, RecursionError) as error:
         raise DamagedOutput(f"{path} is not whole JSON") from error
-    if not isinstance(found, dict) or found.get(SEAL) != manifest_digest(found):
+    if not isinstance(found, dict) or found.get(MANIFEST_DIGEST) != manifest_digest(found):
         raise DamagedOutput(f"{path} does not match its checksum")
     _compare_sizes(folder, found)
     return found

@@ -68,14 +68,14 @@ class ProcessPool:
         for index, item in enumerate(items):
             worthwhile = self.pool is not None or spent >= self.patience
             if worthwhile and min(self.count, len(items) - index) > 1:
-                yield from self._together(function, items[index:])
+                yield from self._map_in_pool(function, items[index:])
                 return
             began = time.monotonic()
             result = function(item)
             spent += time.monotonic() - began if index else 0.0
             yield result
 
-    def _together(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+    def _map_in_pool(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
         pool = self._start()
         waiting: deque[Future[R]] = deque()
         self.busy = True

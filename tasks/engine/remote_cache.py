@@ -22,7 +22,7 @@ from tasks.dvc import versions
 from tasks.engine.cache_key import folder_sums, output_digest
 from tasks.engine.output import (
     MANIFEST,
-    SEAL,
+    MANIFEST_DIGEST,
     DamagedOutput,
     StageOutput,
     manifest_digest,
@@ -102,7 +102,7 @@ class Store:
                     return None
                 manifest, objects, sums = _check_listing(found, stage, key, path)
             except DamagedListing as error:
-                remote.forget_listing(path, [])
+                remote.remove_listing(path, [])
                 on_event(Message(f"{error}; it is removed, and the output is not used"))
                 return None
             part = folder.with_suffix(".fetch")
@@ -111,7 +111,7 @@ class Store:
                 if not remote.get_files(objects, part):
                     return None
                 if spoilt := _differing_files(part, sums):
-                    remote.forget_listing(path, [objects[name] for name in spoilt])
+                    remote.remove_listing(path, [objects[name] for name in spoilt])
                     text = f"{stage}: {spoilt[0]} at {self.remote} is damaged; the output there is not used"
                     on_event(Message(text))
                     return None
@@ -124,7 +124,7 @@ class Store:
 
         return self._try_remote(action, on_event)
 
-    def tell_device(self, pool: str, device: str, on_event: EventCallback) -> None:
+    def record_device(self, pool: str, device: str, on_event: EventCallback) -> None:
         """Record the kind of device of a pool's worker; it enters the cache keys of outputs made there."""
 
         def action(remote: RemoteStore) -> None:
@@ -232,7 +232,7 @@ class RemoteStore:
             transfer(self.filesystem, sources, _local_filesystem(), [str(target) for target in targets])
         return True
 
-    def forget_listing(self, path: str, hashes: list[str]) -> None:
+    def remove_listing(self, path: str, hashes: list[str]) -> None:
         """Remove a listing, and the objects whose content does not match their hash."""
         # The listing first: while it is there, other hosts fetch the objects.
         self.filesystem.remove(path)
@@ -261,7 +261,9 @@ def _check_listing(
         manifest, objects, sums = found["manifest"], found["objects"], found["sums"]
         same = (manifest["stage"], manifest["key"]) == (stage, key) and manifest["sums"] == sums
         digest = output_digest(sums, manifest.get("apart", ()))
-        same = same and manifest["digest"] == digest and manifest[SEAL] == manifest_digest(manifest)
+        same = (
+            same and manifest["digest"] == digest and manifest[MANIFEST_DIGEST] == manifest_digest(manifest)
+        )
         # Whoever can write to the remote could otherwise make this host write anywhere.
         inside = all(_is_inside(name) for name in objects)
         whole = set(objects) == set(sums) == set(manifest["files"])

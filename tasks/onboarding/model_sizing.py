@@ -32,7 +32,7 @@ FORWARD_COST, ANSWER_COST = 1 / 3, 0.5
 _EVALUATIONS = 2  # before the first step and after the last, besides the periodic ones
 SENTENCE_TOKENS = 2  # tokens for each weight, ours: from the demo's 2.4 on, answers end and make sense
 SENTENCE_PASSES, SENTENCE_PAIRS = 2, 6000  # epochs of the pairs, and at most so many pairs
-_AROUND = 50.0  # seconds outside training
+_SECONDS_OUTSIDE_TRAINING = 50.0  # seconds outside training
 LEAST_ANSWERS = 16  # answers in an optimizer step of RLHF, ours: the gradient of fewer is mostly noise
 START = 4.0  # seconds until the process of a training is ready
 _PAIRED = 2048  # rated texts of one aspect and source that the stage labels pairs
@@ -181,7 +181,7 @@ def plan_run(amount: Amount, machine: Machine, minutes: float) -> Plan:
 
 
 def _within_minutes(amount: Amount, machine: Machine, minutes: float) -> Plan:
-    budget = max(20.0, minutes * 60 - _AROUND)
+    budget = max(20.0, minutes * 60 - _SECONDS_OUTSIDE_TRAINING)
     for share in SHORTER:
         found = _plan_budget(amount, machine, budget * share)
         if found.minutes <= minutes:
@@ -235,7 +235,9 @@ def _plan_budget(amount: Amount, machine: Machine, budget: float) -> Plan:
         sections["rlhf"] = section
         seconds["rlhf"] += _rlhf_evaluation(amount, section, pace) * _count_evaluations(section)
         sections["evaluate"], seconds["evaluate"] = _plan_evaluation(amount, shape, pace, budget)
-    seconds = {stage: START + value for stage, value in seconds.items()} | {"the rest": _AROUND}
+    seconds = {stage: START + value for stage, value in seconds.items()} | {
+        "the rest": _SECONDS_OUTSIDE_TRAINING
+    }
     return Plan(shape, bound, sections, seconds, pace, trained)
 
 

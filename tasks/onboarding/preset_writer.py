@@ -47,13 +47,13 @@ class Measured:
 def measure_folder(found: FolderScan) -> Measured:
     """Split the rows that were read, train a trial tokenizer on them, and count its tokens.
 
-    Raises UserError if there is not text, or too little to hold any out.
+    Raises UserError if there is no text, or too little to hold any out.
     """
     texts = [row for row in found.of("text") if isinstance(row, Text)]
     if not texts:
         there = ", ".join(f"{found.count(kind)} {kind}" for kind in TYPES if found.count(kind)) or "nothing"
         raise UserError(
-            f"there is not text to learn language from ({there} in {len(found.sources)} sources); "
+            f"there is no text to learn language from ({there} in {len(found.sources)} sources); "
             "add .txt or "
             ".md files, or rows with the key text"
         )

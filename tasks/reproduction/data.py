@@ -32,7 +32,7 @@ _LABEL_CONFIG = ("label_config", "labelling")
 
 
 @dataclass(frozen=True)
-class Placed:
+class PlacedData:
     """The preset that reads the placed data, and a description of where the data came from.
 
     The description also says whether rows were withdrawn since.
@@ -44,7 +44,7 @@ class Placed:
 
 def place_data(
     root: Path, project: Path, preset: Mapping[str, Any], version: str, ingest: Mapping[str, Any] | None
-) -> Placed:
+) -> PlacedData:
     """Make a run's data available to a checkout of its project.
 
     Sources that are on this machine and match the run's manifest of ingestion are read again. Otherwise the
@@ -73,7 +73,7 @@ def place_data(
     known = _data_parameters(data)
     if known and _all_here(known, root) and recorded in _current_digests(known, root, project):
         (project / POINTER).unlink(missing_ok=True)
-        return Placed(given, f"read again from its unchanged sources{since}")
+        return PlacedData(given, f"read again from its unchanged sources{since}")
     if version and versions.checkout_version(root, version, project, remote, endpoint):
         meta = {
             "sources": recorded,
@@ -87,11 +87,11 @@ def place_data(
         # A preset that pins a version of the data must pin the one that was placed.
         if (pinned := recorded_key(preset, "data.pinned_version").removeprefix("data.")) in data:
             data[pinned] = version
-        return Placed(given, f"its version in DVC replaces its sources{since}")
+        return PlacedData(given, f"its version in DVC replaces its sources{since}")
     # Last, because it needs the network, and the sources' servers may be gone.
     if known and recorded in _current_digests(known, root, project):
         (project / POINTER).unlink(missing_ok=True)
-        return Placed(given, f"fetched again from its sources{since}")
+        return PlacedData(given, f"fetched again from its sources{since}")
     where = f" nor at {remote}" if remote else ""
     raise UserError(
         f"the data of that run, version {version[:_SHOWN] or 'unknown'}, is not in DVC's cache{where}, "

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 
 from tasks.common.names import plain_keys
 from tasks.common.stage_status import IS_COMPUTED
-from tasks.reproduction.verdict import Made, StageVerdict, overall_verdict, verdict_sentence
+from tasks.reproduction.verdict import StageResult, StageVerdict, overall_verdict, verdict_sentence
 from tasks.tracking.products import list_products
 from tasks.tracking.queries import (
     REGISTERED_STAGE,
@@ -28,13 +28,15 @@ _TAG = "chatmill.reproduced"
 _MOST = 50
 
 
-def past_reproductions(client: MlflowClient, run: str, stages: Sequence[Made]) -> dict[str, list[Made]]:
+def past_reproductions(
+    client: MlflowClient, run: str, stages: Sequence[StageResult]
+) -> dict[str, list[StageResult]]:
     """Return, by stage, results of earlier reproductions and of other runs with the same key."""
-    found: dict[str, list[Made]] = {made.stage: [] for made in stages}
+    found: dict[str, list[StageResult]] = {made.stage: [] for made in stages}
     for entry in _recorded_reproductions(client, run):
         for stage, left in entry["stages"].items():
             if stage in found:
-                found[stage].append(Made(stage, left["digest"], left["figures"]))
+                found[stage].append(StageResult(stage, left["digest"], left["figures"]))
     for made in stages:
         key = (made.manifest or {}).get("key")
         if not key:
@@ -42,7 +44,7 @@ def past_reproductions(client: MlflowClient, run: str, stages: Sequence[Made]) -
         same = f"tags.`chatmill.key` = '{key}' and {IS_COMPUTED}"
         for other in client.search_runs(experiment_ids(client), same, max_results=_MOST):
             digest = other.data.tags.get("chatmill.digest", "")
-            found[made.stage].append(Made(made.stage, digest, plain_keys(other.data.metrics)))
+            found[made.stage].append(StageResult(made.stage, digest, plain_keys(other.data.metrics)))
     return found
 
 
@@ -51,7 +53,7 @@ def _recorded_reproductions(client: MlflowClient, run: str) -> list[dict[str, An
 
 
 def record_verdict(
-    client: MlflowClient, run: str, verdicts: Sequence[StageVerdict], now: dict[str, Made], by: str
+    client: MlflowClient, run: str, verdicts: Sequence[StageVerdict], now: dict[str, StageResult], by: str
 ) -> tuple[str, list[str]]:
     """Record a verdict with the run and with the versions of its model.
 

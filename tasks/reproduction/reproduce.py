@@ -28,9 +28,9 @@ from tasks.common.old_keys import recorded_key
 from tasks.engine.output import MANIFEST, read_manifest
 from tasks.project.owned_folder import check_folder, claim_folder, remove_folder
 from tasks.project.paths import ARTIFACTS, CACHE, DOWNLOADS, RECORDS, REPRODUCTIONS
-from tasks.reproduction.data import Placed, place_data, standalone_preset
+from tasks.reproduction.data import PlacedData, place_data, standalone_preset
 from tasks.reproduction.known_code import check_plain, check_trusted
-from tasks.reproduction.verdict import Made
+from tasks.reproduction.verdict import StageResult
 from tasks.tracking.champion_input import fetch_champion_model, opponent_digest
 from tasks.tracking.products import MODEL, product_named
 from tasks.tracking.queries import artifact_text, child_runs, data_hash, holder_run_id, read_artifact
@@ -42,7 +42,7 @@ from tasks.tracking.run_diff import find_run
 
 TREE, _PRESET, READY = "tree", "preset.json", "ready.json"
 # Names for people, with the tags of the run that hold the values.
-_AROUND = {"threads": "threads", "processor": "processor", "python": "python"}
+_ENVIRONMENT_TAGS = {"threads": "threads", "processor": "processor", "python": "python"}
 _SHOWN = 12
 # Long enough for a training to save its checkpoint.
 _ENDING_SECONDS = 90.0
@@ -51,12 +51,12 @@ DATA_STAGES = {"ingest", "validate"}
 FOLLOW_EVALUATE = ("evaluate", "gate", "report")
 
 
-class Failed(Exception):
+class ReproductionFailed(Exception):
     """The reproduction did not finish; its files stay, and the next attempt continues from them."""
 
 
 @dataclass(frozen=True)
-class Original:
+class RecordedRun:
     """A run as MLflow holds it: what must be restored, and the results."""
 
     run: str
@@ -65,7 +65,7 @@ class Original:
     preset: dict[str, Any]
     data: str
     environment: dict[str, str]
-    stages: list[Made]
+    stages: list[StageResult]
 
     @property
     def command(self) -> str:
@@ -73,7 +73,7 @@ class Original:
         return "ingest" if {made.stage for made in self.stages} <= DATA_STAGES else "run"
 
 
-def read_original(client: MlflowClient, name: str) -> Original:
+def read_original(client: MlflowClient, name: str) -> RecordedRun:
     """Return the run of an id or its start, a version, or champion.
 
     Raises:
@@ -112,13 +112,13 @@ def read_original(client: MlflowClient, name: str) -> Original:
     # Several stages name the same data; the first that names any is enough.
     code, data = Code(commit, diff or ""), next((hash for hash in map(data_hash, found) if hash), "")
     check_plain(run[:_SHOWN], code, data, preset)
-    return Original(
+    return RecordedRun(
         run,
         parent.info.run_name or "",
         code,
         preset,
         data,
-        {name: _read_tag(tags, tag) for name, tag in _AROUND.items()},
+        {name: _read_tag(tags, tag) for name, tag in _ENVIRONMENT_TAGS.items()},
         [_find_made(client, child) for child in found if "chatmill.digest" in child.data.tags],
     )
 
@@ -132,10 +132,10 @@ def _read_tag(tags: Mapping[str, str], name: str) -> str:
     return value if name != "threads" or (value.isascii() and value.isdecimal()) else ""
 
 
-def _find_made(client: MlflowClient, run: Run) -> Made:
+def _find_made(client: MlflowClient, run: Run) -> StageResult:
     manifest = read_artifact(client, holder_run_id(run), MANIFEST)
     figures = manifest["metrics"] if manifest else plain_keys(run.data.metrics)
-    return Made(run.data.tags["chatmill.stage"], run.data.tags["chatmill.digest"], figures, manifest)
+    return StageResult(run.data.tags["chatmill.stage"], run.data.tags["chatmill.digest"], figures, manifest)
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ class Checkout:
 
 @contextmanager
 def checked_out(
-    root: Path, original: Original, keep: bool, say: Callable[[str], None], trust: bool = False
+    root: Path, original: RecordedRun, keep: bool, say: Callable[[str], None], trust: bool = False
 ) -> Iterator[Checkout]:
     """Restore the run's code, data and configuration in var/cache/reproduce/RUN until the verdict is given.
 
@@ -210,12 +210,12 @@ def _finished_result(folder: Path) -> Checkout | None:
     return Checkout(project, folder / _PRESET, found["data"]) if project.is_relative_to(folder) else None
 
 
-def _prepare_checkout(root: Path, original: Original, folder: Path) -> Checkout:
+def _prepare_checkout(root: Path, original: RecordedRun, folder: Path) -> Checkout:
     try:
         project = checkout_code(root, original.code, folder / TREE)
         _link_former_layout(project)
         ingest = next((made.manifest for made in original.stages if made.stage == "ingest"), None)
-        placed: Placed = place_data(root, project, original.preset, original.data, ingest)
+        placed: PlacedData = place_data(root, project, original.preset, original.data, ingest)
         preset = folder / _PRESET
         preset.write_text(json.dumps(standalone_preset(placed.preset), indent=1), encoding="utf-8")
         ready = Checkout(project, preset, placed.how)
@@ -243,7 +243,7 @@ def _remove_checkout(root: Path, folder: Path) -> None:
     remove_folder(folder)
 
 
-def compared_as_then(client: MlflowClient, original: Original, checkout: Checkout) -> dict[str, str]:
+def compared_as_then(client: MlflowClient, original: RecordedRun, checkout: Checkout) -> dict[str, str]:
     """Make drift and evaluate in the checkout compare with the champion of that time.
 
     The checkout's own registry has no champion, so the profile and the model come from MLflow.
@@ -257,7 +257,7 @@ def compared_as_then(client: MlflowClient, original: Original, checkout: Checkou
     }
 
 
-def _drift_as_then(client: MlflowClient, original: Original, checkout: Checkout) -> dict[str, str]:
+def _drift_as_then(client: MlflowClient, original: RecordedRun, checkout: Checkout) -> dict[str, str]:
     given, stage = _champion_of(original, "drift")
     if not given:
         return {}
@@ -284,7 +284,7 @@ def _drift_as_then(client: MlflowClient, original: Original, checkout: Checkout)
     return {}
 
 
-def _evaluate_as_then(client: MlflowClient, original: Original, checkout: Checkout) -> dict[str, str]:
+def _evaluate_as_then(client: MlflowClient, original: RecordedRun, checkout: Checkout) -> dict[str, str]:
     given, _ = _champion_of(original, "evaluate")
     if not given:
         return {}
@@ -302,14 +302,14 @@ def _evaluate_as_then(client: MlflowClient, original: Original, checkout: Checko
     return dict.fromkeys(FOLLOW_EVALUATE, reason)
 
 
-def _champion_of(original: Original, stage: str) -> tuple[str, dict[str, Any]]:
+def _champion_of(original: RecordedRun, stage: str) -> tuple[str, dict[str, Any]]:
     """Return the digest of the champion that a stage was given, or "", and the stage's manifest."""
     manifest = next((made.manifest for made in original.stages if made.stage == stage), None) or {}
     given = manifest.get("inputs", {}).get(CHAMPION) or {}
     return str(given.get("digest", "")), dict(manifest)
 
 
-def _find_registries(client: MlflowClient, original: Original) -> list[Registry]:
+def _find_registries(client: MlflowClient, original: RecordedRun) -> list[Registry]:
     """Return the registry of the run's product, and the one of stores without products."""
     preset = original.preset
     name = (preset.get("registry") or {}).get("model") or preset.get("name") or MODEL
@@ -332,8 +332,8 @@ def command_module(project: Path) -> str:
 
 
 def make_anew(
-    checkout: Checkout, original: Original, python: Path, environment: Mapping[str, str]
-) -> dict[str, Made]:
+    checkout: Checkout, original: RecordedRun, python: Path, environment: Mapping[str, str]
+) -> dict[str, StageResult]:
     """Run the checkout's own code on its own var/, and return the results of each stage by name.
 
     The output of the run is shown. On an exception in this process, Ctrl-C included, the run is asked to end,
@@ -346,7 +346,7 @@ def make_anew(
         environment: The environment variables of the run.
 
     Raises:
-        Failed: The run did not finish.
+        ReproductionFailed: The run did not finish.
     """
     words = [
         str(python), "-m", command_module(checkout.project), original.command, "--config",
@@ -375,13 +375,15 @@ def make_anew(
     if code:
         done = [each.stage for each in original.stages if each.stage in made]
         after = f"after {done[-1]}" if done else "before its first stage was done"
-        raise Failed(f"the run of that code ended {after} with exit code {code}; see its output above")
+        raise ReproductionFailed(
+            f"the run of that code ended {after} with exit code {code}; see its output above"
+        )
     return made
 
 
-def read_made(project: Path) -> dict[str, Made]:
+def read_made(project: Path) -> dict[str, StageResult]:
     """Return the results of each stage under a checkout's var/ by name; the newest of several."""
-    made: dict[str, tuple[float, Made]] = {}
+    made: dict[str, tuple[float, StageResult]] = {}
     for path in sorted((project / ARTIFACTS).glob(f"*/*/{MANIFEST}")):
         found = read_manifest(path.parent)
         written = path.stat().st_mtime
@@ -389,13 +391,13 @@ def read_made(project: Path) -> dict[str, Made]:
         if found and found["stage"] != CHAMPION and written >= made.get(found["stage"], (0.0,))[0]:
             made[found["stage"]] = (
                 written,
-                Made(found["stage"], found["digest"], found["metrics"], found),
+                StageResult(found["stage"], found["digest"], found["metrics"], found),
             )
     return {stage: each for stage, (_, each) in made.items()}
 
 
 def describe_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of the reproduction, with the same names as `Original.environment`."""
+    """Return the environment of the reproduction, with the same names as `RecordedRun.environment`."""
     threads = environment.get("OMP_NUM_THREADS", "")
     return {
         "threads": threads,

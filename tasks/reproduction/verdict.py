@@ -26,7 +26,7 @@ HASH = "data_hash"
 
 
 @dataclass(frozen=True)
-class Made:
+class StageResult:
     """The result of a stage: the digest of its output, its metrics, and its manifest if available."""
 
     stage: str
@@ -79,9 +79,9 @@ class StageVerdict:
 
 
 def judge_stages(
-    before: Sequence[Made],
-    now: Mapping[str, Made],
-    repetitions: Mapping[str, Sequence[Made]],
+    before: Sequence[StageResult],
+    now: Mapping[str, StageResult],
+    repetitions: Mapping[str, Sequence[StageResult]],
     environments: tuple[Mapping[str, str], Mapping[str, str]],
     left_out: Mapping[str, str] | None = None,
 ) -> list[StageVerdict]:
@@ -145,9 +145,9 @@ def inputs_in_words(verdict: StageVerdict, most: int = 4) -> str:
 
 
 def _judge_stage(
-    before: Made,
-    now: Made | None,
-    repeated: Sequence[Made],
+    before: StageResult,
+    now: StageResult | None,
+    repeated: Sequence[StageResult],
     environments: tuple[Mapping[str, str], Mapping[str, str]],
 ) -> StageVerdict:
     if now is None:
@@ -169,7 +169,7 @@ def _judge_stage(
     return StageVerdict(before.stage, EQUIVALENT, reason, figures, differ)
 
 
-def _same_rows(before: Made, now: Made) -> bool:
+def _same_rows(before: StageResult, now: StageResult) -> bool:
     """Return whether a stage of the data has the same rows, by checksums or else by DVC's hash."""
     # The places of rows differ if a version of the data replaced its sources.
     places = before.declaration.origin_files
@@ -183,12 +183,12 @@ def _same_rows(before: Made, now: Made) -> bool:
     return len(kept) == 2 and kept[0] == kept[1]
 
 
-def _file_sums(made: Made) -> Mapping[str, str] | None:
+def _file_sums(made: StageResult) -> Mapping[str, str] | None:
     found: Mapping[str, str] | None = (made.manifest or {}).get("sums")
     return found
 
 
-def _differing_files(before: Made, now: Made, most: int = 3) -> str:
+def _differing_files(before: StageResult, now: StageResult, most: int = 3) -> str:
     """Return the names of files that differ; empty if a manifest is too old to have checksums."""
     one, two = _file_sums(before), _file_sums(now)
     if one is None or two is None:
@@ -197,7 +197,9 @@ def _differing_files(before: Made, now: Made, most: int = 3) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def _differing_metrics(before: Made, now: Made, repeated: Sequence[Made]) -> list[Figure]:
+def _differing_metrics(
+    before: StageResult, now: StageResult, repeated: Sequence[StageResult]
+) -> list[Figure]:
     """Return the metrics that differ, without speed and without those that only repetitions could judge."""
     # Repetitions with the same bits do not show how far other bits may differ.
     others = list({made.digest: made for made in (before, *repeated) if made.digest != now.digest}.values())
@@ -232,7 +234,7 @@ def _t_quantile(freedom: int) -> float:
 
 
 def _differing_inputs(
-    before: Made, now: Made, environments: tuple[Mapping[str, str], Mapping[str, str]]
+    before: StageResult, now: StageResult, environments: tuple[Mapping[str, str], Mapping[str, str]]
 ) -> list[InputDifference]:
     """Return the recorded differences in everything that a stage was made from."""
     found = []

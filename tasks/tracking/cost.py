@@ -17,12 +17,10 @@ from tasks.tracking.tag_records import read_record
 
 _ENDED, _RUNNING = "ended", "running"
 OLDEST = ("attributes.start_time ASC",)
-# The keys of a stage's cost that no version left out.
-_NEEDED = ("status", "device", "device_seconds")
 
 
 @dataclass(frozen=True)
-class Taken:
+class StageCost:
     """The cost of one stage in one pipeline run, in device-seconds of `device`.
 
     Attributes:
@@ -75,7 +73,7 @@ class Sum:
     gpu_memory: int = 0
     repeated_steps: int = 0
 
-    def add(self, taken: Taken) -> None:
+    def add(self, taken: StageCost) -> None:
         """Add one cost."""
         self.computed += taken.state == COMPUTED
         self.cached += taken.state == CACHED
@@ -98,7 +96,7 @@ class Sum:
 class Costs:
     """The costs that were found, and the number of pipeline runs whose version did not measure cost yet."""
 
-    taken: list[Taken]
+    taken: list[StageCost]
     runs: int
     unmeasured: int
 
@@ -108,7 +106,7 @@ def read_costs(client: MlflowClient, since: float) -> Costs:
     later = f"attributes.start_time >= {int(since * 1000)}"
     pipelines = search_runs(client, f"{PIPELINES} and {later}", order=OLDEST)
     cut = f"tags.`chatmill.stage` LIKE '%' and attributes.status != 'FINISHED' and {later}"
-    taken: list[Taken] = []
+    taken: list[StageCost] = []
     resumed: set[str] = set()
     unmeasured = 0
     for run in pipelines:
@@ -130,20 +128,20 @@ def read_costs(client: MlflowClient, since: float) -> Costs:
     return Costs(taken, len(pipelines), unmeasured)
 
 
-def _measured_cost(run: Run, stage: str, cost: dict[str, Any]) -> Taken:
+def _measured_cost(run: Run, stage: str, cost: dict[str, Any]) -> StageCost:
     place = (run.info.run_id, preset_of(run), run.info.start_time / 1000, stage)
     lost = float(cost.get("lost", 0))
     if read_status(cost["status"]) == CACHED:
         # What an earlier attempt lost would not be spent again, so reusing does not save it.
-        return Taken(*place, CACHED, cost["device"], saved=cost["device_seconds"] - lost)
-    return Taken(
+        return StageCost(*place, CACHED, cost["device"], saved=cost["device_seconds"] - lost)
+    return StageCost(
         *place, COMPUTED, cost["device"], cost["device_seconds"], lost, tokens=int(cost.get("tokens", 0)),
         memory=int(cost.get("memory", 0)), gpu_memory=int(cost.get("gpu_memory", 0)),
         repeated=int(cost.get("repeated", 0)),
     )  # fmt: skip
 
 
-def _cut_short(run: Run) -> Taken:
+def _cut_short(run: Run) -> StageCost:
     """Return the cost of a stage that was killed or failed and never resumed: all of it is lost."""
     tags = run.data.tags
     device, count = _held_devices(tags)
@@ -152,9 +150,9 @@ def _cut_short(run: Run) -> Taken:
     place = (tags.get("mlflow.parentRunId", run.info.run_id), preset, run.info.start_time / 1000)
     stage = tags["chatmill.stage"]
     if run.info.status in ("RUNNING", "SCHEDULED") or not run.info.end_time:
-        return Taken(*place, stage, _RUNNING, device)
+        return StageCost(*place, stage, _RUNNING, device)
     spent = max(0.0, (run.info.end_time - run.info.start_time) / 1000 * count)
-    return Taken(*place, stage, _ENDED, device, spent, spent)
+    return StageCost(*place, stage, _ENDED, device, spent, spent)
 
 
 def _held_devices(tags: Mapping[str, str]) -> tuple[str, float]:
@@ -166,12 +164,12 @@ def _held_devices(tags: Mapping[str, str]) -> tuple[str, float]:
         return "cpu", 1
 
 
-def sum_costs(taken: Iterable[Taken], by: str) -> list[Sum]:
+def sum_costs(taken: Iterable[StageCost], by: str) -> list[Sum]:
     """Return totals by "run", "week" or "stage".
 
     Runs and weeks are sorted by time, the newest first; stages by device-seconds, the most expensive first.
     """
-    name: Callable[[Taken], str] = {
+    name: Callable[[StageCost], str] = {
         "run": lambda one: one.run,
         "week": lambda one: time.strftime("%G-W%V", time.localtime(one.began)),
         "stage": lambda one: one.stage,
@@ -184,7 +182,7 @@ def sum_costs(taken: Iterable[Taken], by: str) -> list[Sum]:
     return list(sums.values())
 
 
-def in_all(taken: Iterable[Taken]) -> Sum:
+def in_all(taken: Iterable[StageCost]) -> Sum:
     """Return the total of all costs."""
     whole = Sum("in all")
     for one in taken:

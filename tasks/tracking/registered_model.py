@@ -20,7 +20,7 @@ from model.errors import UserError
 from tasks.common.checksums import file_sum
 from tasks.drift_detection.profile import MODEL
 from tasks.engine.cache_key import output_digest
-from tasks.engine.output import MANIFEST, SEAL, manifest_digest
+from tasks.engine.output import MANIFEST, MANIFEST_DIGEST, manifest_digest
 from tasks.project.paths import RECORDS
 from tasks.tracking.artifact_hosts import PROXIED
 from tasks.tracking.queries import child_runs, holder_run_id, read_artifact, run_or_none
@@ -194,7 +194,7 @@ def _is_intact(manifest: Any, digest: str) -> bool:
     """Return whether a manifest is the one written with the output of this digest."""
     if not isinstance(manifest, Mapping) or manifest.get("digest") != digest:
         return False
-    if SEAL in manifest and manifest[SEAL] != manifest_digest(dict(manifest)):
+    if MANIFEST_DIGEST in manifest and manifest[MANIFEST_DIGEST] != manifest_digest(dict(manifest)):
         return False
     sums = manifest.get("sums")
     return sums is None or (isinstance(sums, Mapping) and output_digest(sums) == digest)

@@ -30,7 +30,12 @@ from tasks.tracking.queries import (
 )
 
 _GONE = "gone"
-_AROUND = {"git commit": "git.commit", "git diff": "git.dirty", "lock": "lock.digest", "device": "device"}
+_ENVIRONMENT_TAGS = {
+    "git commit": "git.commit",
+    "git diff": "git.dirty",
+    "lock": "lock.digest",
+    "device": "device",
+}
 
 # Metrics of the last step's batch only, which say little about a training.
 LAST_STEP = {
@@ -148,7 +153,7 @@ def find_run(client: MlflowClient, name: str) -> Run:
 def run_facts(client: MlflowClient, parent: Run) -> Facts:
     """Return the properties that MLflow holds of a pipeline run and its stages."""
     tags = parent.data.tags
-    known = Facts(parent.info.run_id, {name: tags.get(tag, _GONE) for name, tag in _AROUND.items()})
+    known = Facts(parent.info.run_id, {name: tags.get(tag, _GONE) for name, tag in _ENVIRONMENT_TAGS.items()})
     preset = read_artifact(client, parent, "preset.json") or {}
     known.environment["seed"] = str(preset.get("seed", _GONE))
     runs = child_runs(client, parent)

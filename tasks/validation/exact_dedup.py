@@ -104,7 +104,7 @@ def _in_order(records: Sequence[tuple[int, int, int, int]]) -> np.ndarray:
     return np.sort(np.array(records, _RECORD), order=["key", "shard", "index"])
 
 
-def said_again(files: Sequence[Path]) -> np.ndarray:
+def find_repeats(files: Sequence[Path]) -> np.ndarray:
     """Return marks of rows that repeat the content of an earlier row.
 
     A mark has the rule REPEATS if both rows are in one group, and TORN if they are in different groups.
@@ -137,7 +137,7 @@ def _collect_marks(files: Sequence[Path], find: Any) -> np.ndarray:
 
 
 def repeated_records(records: np.ndarray) -> np.ndarray:
-    """Return the marks of `said_again` for records sorted by key, shard and index."""
+    """Return the marks of `find_repeats` for records sorted by key, shard and index."""
     new = _key_starts(records)
     # A running maximum of the start indices gives each record the first record with its key.
     first = records["group"][np.maximum.accumulate(np.where(new, np.arange(len(records)), 0))]

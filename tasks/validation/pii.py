@@ -33,7 +33,7 @@ FEWEST_DIGITS = 9
 # Characters that nine digits of one number may span, with the widest separators.
 WIDEST = 30
 # Characters before and after the digits that may belong to the number, or to the word that announces it.
-_AROUND = 60
+_CONTEXT_CHARACTERS = 60
 NOT_DIGITS = bytes(set(range(256)) - set(b"0123456789"))
 
 # Matched against the reversed text before the "@", of which RFC 5321 allows 64 characters. A forward match
@@ -143,8 +143,8 @@ def _phone_candidates(text: str) -> list[tuple[int, int]]:
     first = np.flatnonzero(at[FEWEST_DIGITS - 1 :] - at[: 1 - FEWEST_DIGITS] < WIDEST)
     if not len(first):
         return []
-    starts = at[first] - _AROUND
-    stops = at[first + FEWEST_DIGITS - 1] + _AROUND
+    starts = at[first] - _CONTEXT_CHARACTERS
+    stops = at[first + FEWEST_DIGITS - 1] + _CONTEXT_CHARACTERS
     apart = np.flatnonzero(starts[1:] > stops[:-1])
     begins = starts[np.concatenate(([0], apart + 1))]
     ends = stops[np.concatenate((apart, [-1]))]

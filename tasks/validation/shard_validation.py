@@ -142,11 +142,11 @@ def check_shard(task: ShardCheckTask) -> ShardCheckResult:
         tuple(failures),
         frozenset(excused),
         Counter(str(row.get("source")) for row in table),
-        _script_shares(task.kind, table),
+        _count_values(task.kind, table),
     )
 
 
-def _script_shares(kind: str, table: Sequence[Mapping[str, Any]]) -> dict[str, Counter[str]]:
+def _count_values(kind: str, table: Sequence[Mapping[str, Any]]) -> dict[str, Counter[str]]:
     table = [row for row in table if not row.get("fault")]
     if kind == "comparisons":
         return {name: Counter(str(row.get(name)) for row in table) for name in ("annotator", "choice")}

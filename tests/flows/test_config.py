@@ -111,6 +111,9 @@ def test_tokenizer_parameters_take_base_of_preset(preset: Path) -> None:
         ("tokenizer.vocab_size=10000001", r"^tokenizer\.vocab_size is 10000001; it must be at most 10000000"),
         ("tokenizer.vocab_size=123456789012345678", r"^tokenizer\.vocab_size is 1234\d+; it must be at most"),
         ("tokenizer.vocab_size=258", r"^tokenizer\.vocab_size is 258"),
+        ("architecture.rope_theta=0", r"^architecture\.rope_theta is 0.*; it must be above 0"),
+        ("architecture.rms_norm_eps=-1", r"^architecture\.rms_norm_eps is -1.*; it must be 0 or more"),
+        ("rlhf.early_stopping_patience=3", r"^rlhf\.early_stopping_patience is 3; it must be 0: RLHF keeps"),
     ],
 )
 def test_read_preset_wrong_key_or_value_is_named(preset: Path, change: str, says: str) -> None:

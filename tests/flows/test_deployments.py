@@ -19,7 +19,7 @@ from prefect.states import Running as Going
 
 from flows import deployments
 from flows.orchestration.events import LABELS_INGESTED, emit_run_event
-from flows.orchestration.flow_run_pruning import KEPT_LOOKS
+from flows.orchestration.flow_run_pruning import KEPT_CHECKS
 from flows.servers.workers import make_pools
 from tests.flows.prefect_project import SMOKE, lay_deployments
 from tests.integration.two_hosts import until
@@ -71,7 +71,7 @@ def test_read_deployed_preset_in_own_pool_places_trainings_here(client: SyncPref
 @flow(persist_result=False)
 def looking() -> State:
     """End like a labels flow that found nothing new."""
-    deployments._prune_looks()
+    deployments._prune_checks()
     return Completed(message=f"{deployments.NOTHING_NEW} 0123")
 
 
@@ -102,7 +102,7 @@ def test_prune_looks_deletes_only_old_looks_without_news(client: SyncPrefectClie
     old = [add_look(client, made, nothing) for _ in range(3)]
     said = LogCreate(name="a", level=20, message="looked", timestamp=datetime.now(UTC), flow_run_id=old[0])
     client.create_logs([said])
-    recent = [add_look(client, made, nothing) for _ in range(KEPT_LOOKS)]
+    recent = [add_look(client, made, nothing) for _ in range(KEPT_CHECKS)]
     run = client.create_flow_run_from_deployment(made)
     assert run_flow(looking, flow_run=run, return_type="state").is_completed()
     there = set[Any]()

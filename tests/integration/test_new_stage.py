@@ -60,11 +60,12 @@ from flows.orchestration.remote_worker import _find_stage
 from flows.orchestration.stage_request import StageRequest
 from tasks.engine.cache_key import code_digest, lock_digest
 from tasks.longest import longest
-from tasks.reproduction.verdict import Made, judge_stages
+from tasks.reproduction.verdict import StageResult, judge_stages
 
 
 def verdict(value):
-    before, now = Made("longest", "a", {"longest": 100}), Made("longest", "b", {"longest": value})
+    before = StageResult("longest", "a", {"longest": 100})
+    now = StageResult("longest", "b", {"longest": value})
     return judge_stages([before], {"longest": now}, {}, ({}, {}))[0].says
 
 

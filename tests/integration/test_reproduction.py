@@ -70,7 +70,7 @@ def clones(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     git(first, "commit", "-qm", "all")
     git(place, "clone", "-q", "first", "second")
     stage = first / "tasks" / "gate.py"
-    changed, count = re.subn(r'"(the threshold is met)"', r'f"\1 {MORE}"', stage.read_text())
+    changed, count = re.subn(r'"reason": reason,', '"reason": f"{reason} {MORE}",', stage.read_text())
     assert count == 1
     stage.write_text(changed + IMPORTED)
     (first / "tasks" / "moreover.py").write_text(LOOSE)

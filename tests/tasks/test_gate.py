@@ -10,7 +10,17 @@ import pytest
 
 from tasks.common.metric_labels import metric_words
 from tasks.evaluation.scores import explain_incomparable, read_comparison
-from tasks.gate import KNOWN, OLD_NAMES, GateParameters, _all_met, compare_with_champion, gate, judge_figures
+from tasks.gate import (
+    DEFAULT_JUDGED,
+    DEFAULT_LEAST,
+    DEFAULT_MOST,
+    KNOWN,
+    OLD_NAMES,
+    GateParameters,
+    check_thresholds,
+    compare_with_champion,
+    gate,
+)
 
 BARS = GateParameters(min={"judge_gain": 0.4, "win_rate": 0.8}, max={"kl": 12.0})
 GOOD = {
@@ -26,13 +36,13 @@ HELD_OUT = {
 
 
 def test_judge_figures_all_thresholds_met_passes() -> None:
-    found = judge_figures(BARS, GOOD)
+    found = check_thresholds(BARS, GOOD)
     assert found["passed"] and "all 6 thresholds" in found["reason"]
 
 
 @pytest.mark.parametrize(("name", "value"), [("judge_gain", 0.39), ("win_rate", 0.5), ("kl", 12.1)])
 def test_judge_figures_missed_threshold_is_named(name: str, value: float) -> None:
-    found = judge_figures(BARS, {**GOOD, name: value})
+    found = check_thresholds(BARS, {**GOOD, name: value})
     assert not found["passed"]
     assert found["reason"].startswith(f"{metric_words(name)}: {value:.4g}, ")
     assert [check["name"] for check in found["checks"] if not check["passed"]] == [name]
@@ -41,7 +51,7 @@ def test_judge_figures_missed_threshold_is_named(name: str, value: float) -> Non
 @pytest.mark.parametrize("value", [None, float("nan")])
 def test_judge_figures_missing_metric_fails(value: float | None) -> None:
     figures = {**GOOD, "kl": value} if value is not None else {k: v for k, v in GOOD.items() if k != "kl"}
-    assert not judge_figures(BARS, figures)["passed"]
+    assert not check_thresholds(BARS, figures)["passed"]
 
 
 @pytest.mark.parametrize(
@@ -57,24 +67,24 @@ def test_judge_figures_missing_metric_fails(value: float | None) -> None:
     ],
 )
 def test_judge_figures_default_thresholds_refuse_lost_quality(name: str, value: float) -> None:
-    assert judge_figures(GateParameters(), GOOD)["passed"]
-    found = judge_figures(GateParameters(), {**GOOD, name: value})
+    assert check_thresholds(GateParameters(), GOOD)["passed"]
+    found = check_thresholds(GateParameters(), {**GOOD, name: value})
     assert not found["passed"] and found["reason"].startswith(metric_words(name))
 
 
 def test_judge_figures_preset_replaces_or_removes_default() -> None:
     bad = {**GOOD, "loss_increase": 0.3, "reward_gain": -1.0}
     looser = GateParameters(min={"reward_gain": None}, max={"loss_increase": 0.5})
-    assert not judge_figures(GateParameters(), bad)["passed"] and judge_figures(looser, bad)["passed"]
-    assert not judge_figures(looser, {**bad, "loss_increase": 0.6})["passed"]
+    assert not check_thresholds(GateParameters(), bad)["passed"] and check_thresholds(looser, bad)["passed"]
+    assert not check_thresholds(looser, {**bad, "loss_increase": 0.6})["passed"]
 
 
 def test_judge_figures_unreliable_judge_decides_nothing() -> None:
-    assert judge_figures(GateParameters(), {**GOOD, "win_rate": 0.1, "judge_reliable": 0.0})["passed"]
+    assert check_thresholds(GateParameters(), {**GOOD, "win_rate": 0.1, "judge_reliable": 0.0})["passed"]
 
 
 def test_judge_figures_check_has_interval_and_count() -> None:
-    found = judge_figures(GateParameters(min={"reward_gain": 0.9}), GOOD)
+    found = check_thresholds(GateParameters(min={"reward_gain": 0.9}), GOOD)
     assert found["reason"] == (
         "mean reward, aligned less assistant: 0.5 [0.2, 0.8] (n = 11), at least 0.9 is required"
     )
@@ -87,7 +97,7 @@ def test_judge_figures_check_has_interval_and_count() -> None:
 )
 def test_judge_figures_reason_is_in_words(name: str) -> None:
     for figures in ({}, {name: 0.5}, {name: 0.5, f"{name}_low": 0.1, f"{name}_high": 0.9, f"{name}_n": 8.0}):
-        reason = judge_figures(GateParameters(min={name: 2.0}), {**GOOD, name: None, **figures})["reason"]
+        reason = check_thresholds(GateParameters(min={name: 2.0}), {**GOOD, name: None, **figures})["reason"]
         assert metric_words(name) in reason and "_" not in reason
 
 
@@ -169,8 +179,18 @@ def test_compare_with_champion_scores_of_one_run_are_comparable() -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "says"),
-    [(0, "no thresholds are set"), (1, "the threshold is met"), (2, "all 2 thresholds are met")],
+    ("least", "most", "says"),
+    [
+        ({}, {}, "no thresholds are set"),
+        ({"reward_gain": 0.1}, {}, "at least 0.1 is required"),
+        ({"reward_gain": 0.1}, {"kl": 9.0}, "all 2 thresholds are met"),
+    ],
 )
-def test_all_met_counts_thresholds_in_words(count: int, says: str) -> None:
-    assert _all_met(count) == says
+def test_judge_figures_success_is_said_in_words(
+    least: dict[str, float | None], most: dict[str, float | None], says: str
+) -> None:
+    unset: dict[str, float | None] = {name: None for name in (*DEFAULT_LEAST, *DEFAULT_JUDGED)}
+    found = check_thresholds(
+        GateParameters(min=unset | least, max={name: None for name in DEFAULT_MOST} | most), GOOD
+    )
+    assert found["passed"] and found["reason"].endswith(says)

@@ -158,7 +158,11 @@ def _check_header(header: list[str], delimiter: str, where: str) -> None:
         # A wrong delimiter leaves whole lines in one column, which would then be learned as text.
         for other, name in DELIMITERS.items():
             if other != delimiter and other in header[0]:
-                suffix = {",": ", or name the file .csv", "\t": ", or name the file .tsv"}.get(other, "")
+                suffix = {
+                    ",": ", or name the file .csv",
+                    "\t": ", or name the file .tsv",
+                    ";": ", or put the line `sep=;` above the header",
+                }.get(other, "")
                 raise UserError(
                     f"{where}: one column, with {name} in its name: the delimiter seems to be "
                     f"{name}; write the file with {DELIMITERS[delimiter]} between its columns{suffix}"

@@ -84,7 +84,7 @@ class Annotated(NamedTuple):
     responses: list[Response]
 
 
-class LabelValue(NamedTuple):
+class ResponseValue(NamedTuple):
     """The content of a response: the keys of the answers that it is about, and a verdict or a text."""
 
     answers: tuple[str, ...]
@@ -327,7 +327,7 @@ def _record_rows(
 
 def _by_fields(
     response: Response, fields: Mapping[str, Any], reading: ParseOptions, where: str, tally: SkipCounts
-) -> Iterator[LabelValue]:
+) -> Iterator[ResponseValue]:
     """Yield the meaning that the source's `fields` give to a person's label."""
     meaning, value = reading.fields.get(response.question), response.value
     if meaning is None:
@@ -345,7 +345,7 @@ def _by_fields(
         )
     texts = [key for key, text in fields.items() if isinstance(text, str)]
     if read[0] == "verdict":
-        yield LabelValue((answer_key(texts, response.question, reading, where),), float(read[1]))
+        yield ResponseValue((answer_key(texts, response.question, reading, where),), float(read[1]))
 
 
 def _note_unread(response: Response, settings: ArgillaSettings, where: str, tally: SkipCounts) -> None:
@@ -364,7 +364,7 @@ def _response_values(
     settings: ArgillaSettings,
     reading: ParseOptions,
     where: str,
-) -> Iterator[LabelValue]:
+) -> Iterator[ResponseValue]:
     question, value = response.question, response.value
     told = reading.columns.get("completion") == question
     kind, options = settings.questions.get(question, ("text" if told else "", ()))
@@ -374,12 +374,12 @@ def _response_values(
     if kind == "span":
         return
     if isinstance(value, int | float) and not isinstance(value, bool):
-        yield LabelValue((answer_key(texts, question, reading, where),), score_of(value, question, where))
+        yield ResponseValue((answer_key(texts, question, reading, where),), score_of(value, question, where))
     # Shape goes before the type in the settings: an export may have no settings.
     elif _is_ranking(value):
         ranks = _ranking_choices(value, question, texts, reading, where)
         for one, other, choice in by_rank({key: ranks[key] for key in texts if key in ranks}):
-            yield LabelValue((one, other), choice)
+            yield ResponseValue((one, other), choice)
     elif kind == "ranking":
         raise UserError(
             f"{where}: {question} has a ranking without ranks, as Argilla 2 exports rows; export "
@@ -388,17 +388,17 @@ def _response_values(
     elif kind == "text" and isinstance(value, str):
         if value.strip() and not is_remark(question):
             # No answer of the record: the person wrote one.
-            yield LabelValue((), None, value)
+            yield ResponseValue((), None, value)
     else:
         picked = [value] if isinstance(value, str) else value
         if not isinstance(picked, list) or not all(isinstance(label, str) for label in picked):
             raise UserError(f"{where}: {question} says {value!r:.60}, a value that no Argilla question has")
         pairs = chosen_pairs(picked, options, texts, reading)
         for one, other, choice in pairs:
-            yield LabelValue((one, other), choice)
+            yield ResponseValue((one, other), choice)
         score = option_score(picked[0], reading) if len(picked) == 1 else None
         if not pairs and score is not None:
-            yield LabelValue((answer_key(texts, question, reading, where),), score)
+            yield ResponseValue((answer_key(texts, question, reading, where),), score)
         elif not pairs and not kind and not is_remark(question):
             raise UserError(
                 f"{where}: whether {question} takes texts, labels or rankings is not said in {value!r:.40}; "

@@ -41,7 +41,7 @@ from tasks.data.parsing.label_rows import (
     asked_of,
     by_rank,
     chosen_pairs,
-    flatten_name,
+    fold_name,
     is_remark,
     label_prompt_key,
     labelled_rows,
@@ -178,7 +178,7 @@ def _find_control(result: LabelStudioResult, task: Task, labelling: Labelling | 
     return labelling.controls[result.control]
 
 
-class LabelValue(NamedTuple):
+class ResultValue(NamedTuple):
     """The content of a result: the answers it is about, by their keys, and a verdict."""
 
     answers: dict[str, str]
@@ -187,7 +187,7 @@ class LabelValue(NamedTuple):
 
 def _result_values(
     result: LabelStudioResult, control: Control, task: Task, reading: ParseOptions
-) -> Iterator[LabelValue]:
+) -> Iterator[ResultValue]:
     value: Any = result.value.get(KINDS[result.kind])
     if not _is_valid_value(result.kind, value):
         raise UserError(
@@ -198,10 +198,10 @@ def _result_values(
         if sides is None:
             raise UserError(f"{task.where}: unknown which answer is on the left; {GIVE}")
         choice: Choice = "a" if value == "left" else "b" if value == "right" else "tie"
-        yield LabelValue(_task_texts(sides, task), choice)
+        yield ResultValue(_task_texts(sides, task), choice)
     # A Rating of 0 stars is no rating, and a Number of 0 is one.
     elif (result.kind == "rating" and value) or (result.kind == "number" and value is not None):
-        yield LabelValue(
+        yield ResultValue(
             _task_texts([_rated_answer(result, control, task, reading)], task),
             score_of(value, result.control, task.where),
         )
@@ -212,7 +212,7 @@ def _result_values(
     elif result.kind == "textarea" and not is_remark(result.control):
         for text in [value] if isinstance(value, str) else value:
             if text.strip():
-                yield LabelValue({"": text}, None)
+                yield ResultValue({"": text}, None)
 
 
 def _is_valid_value(kind: str, value: Any) -> bool:
@@ -238,7 +238,7 @@ def _answer_sides(control: Control, task: Task, reading: ParseOptions) -> tuple[
     if len(control.targets) == 2:
         return control.targets[0], control.targets[1]
     # JSON without the configuration has no targets, so names such as answer_left and answer_right must tell.
-    words = {key: flatten_name(key).split("_") for key in task.data}
+    words = {key: fold_name(key).split("_") for key in task.data}
     pairs = [
         (left, right)
         for left, right in itertools.permutations(words, 2)
@@ -261,7 +261,7 @@ def _rated_answer(result: LabelStudioResult, control: Control, task: Task, readi
     return answer_key(texts, result.control, reading, task.where)
 
 
-def _ranked_choices(result: LabelStudioResult, control: Control, task: Task) -> Iterator[LabelValue]:
+def _ranked_choices(result: LabelStudioResult, control: Control, task: Task) -> Iterator[ResultValue]:
     value = result.value["ranker"]
     order = value.get(result.control) if isinstance(value, dict) and len(value) == 1 else value
     if not isinstance(order, list):
@@ -281,22 +281,22 @@ def _ranked_choices(result: LabelStudioResult, control: Control, task: Task) -> 
     # In the order of the task's list, so that the better answer is not always the first.
     placed = {number: ranks[number] for number in texts if number in ranks}
     for one, other, choice in by_rank(placed):
-        yield LabelValue({f"{result.control}: {name}": str(texts[name]) for name in (one, other)}, choice)
+        yield ResultValue({f"{result.control}: {name}": str(texts[name]) for name in (one, other)}, choice)
 
 
 def _chosen_pairs(
     picked: list[str], result: LabelStudioResult, control: Control, task: Task, reading: ParseOptions
-) -> Iterator[LabelValue]:
+) -> Iterator[ResultValue]:
     texts = [key for key, value in task.data.items() if isinstance(value, str)]
     pairs = chosen_pairs(picked, control.options, texts, reading, control.shown)
     for one, other, choice in pairs:
-        yield LabelValue(_task_texts((one, other), task), choice)
+        yield ResultValue(_task_texts((one, other), task), choice)
     if (
         not pairs
         and len(picked) == 1
         and (score := _score_of_choice(picked[0], result, control, reading)) is not None
     ):
-        yield LabelValue(_task_texts([_rated_answer(result, control, task, reading)], task), score)
+        yield ResultValue(_task_texts([_rated_answer(result, control, task, reading)], task), score)
 
 
 def _score_of_choice(

@@ -51,7 +51,7 @@ def stream_rows(
 ) -> Iterator[ParsedRow | Fault]:
     """Yield the rows of all traces, and a Fault for each that cannot be read."""
     newest, overridden = NewestAnnotations(), set[str]()
-    for told in _told(files):
+    for told in _read_traces(files):
         if isinstance(told, Fault):
             continue
         for one in told.human:
@@ -60,7 +60,7 @@ def stream_rows(
                 # MLflow keeps assessments that were replaced or withdrawn in the trace, marked as not valid.
                 overridden.add(str(one.get("assessment_id")))
             newest.add(_key(told, one), _time_of(one, told.where))
-    for told in _told(files):
+    for told in _read_traces(files):
         if isinstance(told, Fault):
             yield told
             continue
@@ -83,7 +83,7 @@ def stream_rows(
         yield from (ParsedRow(row, told.where) for row in found)
 
 
-class Told(NamedTuple):
+class AssessedTrace(NamedTuple):
     """A trace with people's assessments, and the places of its item and of itself."""
 
     item: str
@@ -93,7 +93,7 @@ class Told(NamedTuple):
     others: int
 
 
-def _told(files: Sequence[SourceFile]) -> Iterator[Told | Fault]:
+def _read_traces(files: Sequence[SourceFile]) -> Iterator[AssessedTrace | Fault]:
     """Yield the traces of all exports, and a Fault for each that cannot be read."""
     for file in files:
         for item in file.all_items():
@@ -111,7 +111,7 @@ def _told(files: Sequence[SourceFile]) -> Iterator[Told | Fault]:
                     # Checked in the first pass, so that a bad time makes one Fault and not an error in the
                     # second.
                     _time_of(one, where)
-                yield Told(item.where, where, trace, human, len(given) - len(human))
+                yield AssessedTrace(item.where, where, trace, human, len(given) - len(human))
             except UserError as error:
                 yield Fault(item.where, str(error))
 
@@ -121,7 +121,7 @@ def _number(trace: Mapping[str, Any]) -> str:
     return str(info.get("trace_id") or info.get("request_id") or "")
 
 
-def _key(told: Told, one: Mapping[str, Any]) -> str:
+def _key(told: AssessedTrace, one: Mapping[str, Any]) -> str:
     """Return the identity of an assessment: the trace or the part of it, the name, and the person."""
     person = normalize_annotator(one["source"].get("source_id"))
     try:

@@ -189,8 +189,8 @@ def answer_key(keys: Sequence[str], control: str, reading: ParseOptions, where: 
     """
     if reading.columns.get("completion") in keys:
         return reading.columns["completion"]
-    words = f"_{flatten_name(control)}_"
-    mentioned = [key for key in keys if f"_{flatten_name(key)}_" in words and key.lower() not in PROMPTS]
+    words = f"_{fold_name(control)}_"
+    mentioned = [key for key in keys if f"_{fold_name(key)}_" in words and key.lower() not in PROMPTS]
     known = [key for key in keys if key.lower() in ANSWERS]
     for few in (mentioned, known):
         if len(few) == 1:
@@ -201,7 +201,7 @@ def answer_key(keys: Sequence[str], control: str, reading: ParseOptions, where: 
     )
 
 
-def flatten_name(name: str) -> str:
+def fold_name(name: str) -> str:
     """Return a name without case and with one underscore between words, for comparisons."""
     return "_".join(re.findall(r"[^\W_]+", name.casefold()))
 
@@ -212,7 +212,7 @@ def find_answer_key(option: str, keys: Iterable[str], reading: ParseOptions) -> 
     keys = list(keys)
     if column in keys:
         return column
-    alike = [key for key in keys if flatten_name(key) == flatten_name(option)]
+    alike = [key for key in keys if fold_name(key) == fold_name(option)]
     return alike[0] if len(alike) == 1 else None
 
 
@@ -293,4 +293,4 @@ def by_rank(ranks: Mapping[str, int]) -> Iterator[tuple[str, str, Choice]]:
 
 def is_remark(control: str) -> bool:
     """Return whether a control's name says that it takes a remark on an answer."""
-    return bool(set(flatten_name(control).split("_")) & REMARKS)
+    return bool(set(fold_name(control).split("_")) & REMARKS)

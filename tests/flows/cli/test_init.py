@@ -110,9 +110,7 @@ def test_propose_preset_name_with_path_or_space_is_refused(sample: Path, name: s
 
 
 def test_propose_preset_without_text_writes_nothing(sample: Path, steady_pace: None) -> None:
-    with pytest.raises(
-        UserError, match=r"there is not text to learn language from \(200 ratings in 1 source"
-    ):
+    with pytest.raises(UserError, match=r"there is no text to learn language from \(200 ratings in 1 source"):
         propose("mine/labels", name="labels")
     assert not (sample / "configs").exists()
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from model.nn.losses import (
     bradley_terry_loss,
-    gae,
+    generalized_advantages,
     next_token_loss,
     policy_loss,
     token_entropy,
@@ -67,7 +67,7 @@ def test_generalised_advantages_equal_discounted_sums(random: torch.Generator) -
     mask = torch.tensor([[1.0, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
     rewards, values = rewards * mask, values * mask
     discount, trace = 0.9, 0.8
-    advantages, returns = gae(rewards, values, mask, discount, trace)
+    advantages, returns = generalized_advantages(rewards, values, mask, discount, trace)
     for b, length in enumerate((5, 3)):
         for t in range(length):
             expected = 0.0

@@ -106,8 +106,8 @@ def both_ways(tmp_path: Path, remote: str, endpoint: str = "") -> None:
     assert other.store is not None
     other.store.send_output(third, said)
     assert count.run(Words(), {"write": first}, one, said).reused
-    other.store.tell_device("gpu", "cuda H100", said)
-    other.store.tell_device("gpu", "cuda H100", said)
+    other.store.record_device("gpu", "cuda H100", said)
+    other.store.record_device("gpu", "cuda H100", said)
     assert one.store is not None and one.store.devices("gpu", said) == ["cuda H100"]
     assert one.store.devices("none", said) == []
 
@@ -186,10 +186,10 @@ def test_store_devices_damaged_list_is_written_again(tmp_path: Path) -> None:
     one = host(tmp_path, "one", str(tmp_path / "shared"))
     said = Said()
     assert one.store is not None
-    one.store.tell_device("gpu", "cuda H100", said)
+    one.store.record_device("gpu", "cuda H100", said)
     (tmp_path / "shared" / "chatmill" / "pools" / "gpu.json").write_text('{"devices": [')
     assert one.store.devices("gpu", said) == []
-    one.store.tell_device("gpu", "cuda H200", said)
+    one.store.record_device("gpu", "cuda H200", said)
     assert one.store.devices("gpu", said) == ["cuda H200"]
 
 

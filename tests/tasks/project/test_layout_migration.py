@@ -8,7 +8,7 @@ import pytest
 
 from model.errors import UserError
 from tasks.engine.cache_key import folder_sums, sums_digest
-from tasks.engine.output import SEAL, file_sizes, manifest_digest
+from tasks.engine.output import MANIFEST_DIGEST, file_sizes, manifest_digest
 from tasks.project.layout_migration import move_to_cache
 from tasks.project.paths import ARTIFACTS, CACHE, DIGESTS, DOWNLOADS, SUMMARY
 from tasks.serving.chat import resolve_model
@@ -102,7 +102,9 @@ def test_resolve_model_summary_of_another_folder_finds_model_here(tmp_path):
     sums = folder_sums(here.parent)
     manifest = {"files": file_sizes(here.parent), "sums": sums, "digest": sums_digest(sums), "inputs": {}}
     manifest |= {"stage": "rlhf", "key": KEY}
-    (here.parent / "manifest.json").write_text(json.dumps({**manifest, SEAL: manifest_digest(manifest)}))
+    (here.parent / "manifest.json").write_text(
+        json.dumps({**manifest, MANIFEST_DIGEST: manifest_digest(manifest)})
+    )
     stage = {"name": "rlhf", "key": KEY, "folder": f"/elsewhere/var/artifacts/rlhf/{KEY}"}
     (tmp_path / SUMMARY).write_text(json.dumps({"stages": [stage]}))
     assert resolve_model("aligned", tmp_path) == here

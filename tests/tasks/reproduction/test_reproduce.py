@@ -20,8 +20,8 @@ from tasks.engine.output import read_manifest
 from tasks.engine.stage import StageContext
 from tasks.ingest import ingest
 from tasks.reproduction.known_code import remember_code
-from tasks.reproduction.reproduce import Failed, Original, checked_out, make_anew
-from tasks.reproduction.verdict import Made
+from tasks.reproduction.reproduce import RecordedRun, ReproductionFailed, checked_out, make_anew
+from tasks.reproduction.verdict import StageResult
 
 SOURCE = {"name": "mine", "files": "texts/*.jsonl", "format": "rows"}
 # Stands for chatmill's command: it ends on SIGTERM and leaves a mark.
@@ -56,16 +56,16 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def original(root: Path) -> Original:
+def original(root: Path) -> RecordedRun:
     reference = ingest.run(DataParameters((Source(**SOURCE),)), {}, StageContext(root), lambda event: None)
-    made = Made("ingest", reference.digest, reference.metrics, read_manifest(Path(reference.path)))
+    made = StageResult("ingest", reference.digest, reference.metrics, read_manifest(Path(reference.path)))
     preset: dict[str, Any] = {"tracking": {}, "data": {"sources": [SOURCE], "pinned_version": ""}}
     version, code = str(reference.metrics["data_hash"]), code_state(root)
     remember_code(root, code, json.dumps(preset))
-    return Original("12" * 16, "mine", code, preset, version, {}, [made])
+    return RecordedRun("12" * 16, "mine", code, preset, version, {}, [made])
 
 
-def test_make_anew_interrupted_run_waits_and_resumes(root: Path, original: Original) -> None:
+def test_make_anew_interrupted_run_waits_and_resumes(root: Path, original: RecordedRun) -> None:
     said: list[str] = []
     environment = {**os.environ, "PYTHONPATH": ""}
 
@@ -87,12 +87,12 @@ def test_make_anew_interrupted_run_waits_and_resumes(root: Path, original: Origi
     assert (tree / "ended").exists() and "read again from its unchanged sources" in said[-1]
     (tree / "began").unlink()
     (tree / "flows" / "command.py").write_text("import sys; sys.exit(3)")
-    with pytest.raises(Failed, match="before its first stage was done with exit code 3"):
+    with pytest.raises(ReproductionFailed, match="before its first stage was done with exit code 3"):
         attempt()
     assert any("resuming from var/cache/reproduce/" in text for text in said)
 
 
-def test_checked_out_leaves_only_kept_checkout(root: Path, original: Original) -> None:
+def test_checked_out_leaves_only_kept_checkout(root: Path, original: RecordedRun) -> None:
     said: list[str] = []
     with checked_out(root, original, True, said.append) as kept:
         pass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.reproduction.verdict import Made, judge_stages, overall_verdict, verdict_sentence
+from tasks.reproduction.verdict import StageResult, judge_stages, overall_verdict, verdict_sentence
 
 SAME = ({}, {})
 
@@ -21,7 +21,7 @@ def manifest(**changed):
 
 
 def made(stage="sft", digest="one", manifest=None, **figures):
-    return Made(stage, digest, figures, manifest)
+    return StageResult(stage, digest, figures, manifest)
 
 
 def verdict(before, now, *repeated, environments=SAME):

@@ -200,7 +200,7 @@ def test_split_texts_of_few_groups_are_refused(tmp_path: Path) -> None:
 
 
 def test_split_without_text_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="there is not text to learn language from; add a source of texts"):
+    with pytest.raises(UserError, match="there is no text to learn language from; add a source of texts"):
         check(tmp_path, pairs())
 
 

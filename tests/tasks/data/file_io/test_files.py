@@ -232,7 +232,7 @@ def test_source_file_items_endless_value_is_refused(monkeypatch: pytest.MonkeyPa
         (
             "a.csv", "prompt;completion\na;b\n",
             "line 1: one column, with a semicolon in its name: the delimiter seems to be a semicolon; write "
-            "the file with a comma between its columns$",
+            "the file with a comma between its columns, or put the line `sep=;` above the header$",
         ),
         ("a.csv", "prompt\tcompletion\n", "line 1: one column, with a tab .* or name the file .tsv"),
         ("a.tsv", "prompt,completion\n", "line 1: one column, with a comma .* or name the file .csv"),
