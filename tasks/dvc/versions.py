@@ -38,6 +38,9 @@ def open_repository(root: Path) -> Any:
     from dvc.repo import Repo
 
     logging.getLogger("dvc").setLevel(logging.ERROR)
+    # These levels turn off DVC's progress bars, whose remains would stand between chatmill's own lines.
+    for name in ("dvc.progress", "dvc_data.callbacks"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     if not is_kept(root) or _lacking_patterns(read_ignored(root)):
         make_private_folder(root / RECORDS)
         # The second of two commands that start at once would take the first for killed.
