@@ -132,7 +132,13 @@ def read_prompts(
 ) -> list[list[int]]:
     """Return the tokenised prompts of a folder of pairs; report those that lose turns or are left out.
 
-    A conversation loses its oldest turns until it fits `room` tokens; a prompt still too long is left out.
+    Args:
+        path: The folder of pairs.
+        sources: The names of the sources; empty: all.
+        tokenizer: The tokenizer.
+        room: The most tokens of a prompt. A conversation loses its oldest turns until it fits; a prompt that
+            is still too long is left out.
+        on_event: The event callback.
     """
     rows = (row for row in each_row(path) if not sources or row["source"] in sources)
     prompts = [chat_prompt(row, tokenizer, room) for row in rows]

@@ -41,7 +41,14 @@ def _epoch_order(seed: int, epoch: int, units: int) -> np.ndarray:
 
 
 def batch_order(seed: int, step: int, batch: int, units: int) -> np.ndarray:
-    """Return the numbers of the units that a step learns from, [batch]; each unit comes once an epoch."""
+    """Return the numbers of the units that a step learns from, [batch]; each unit comes once an epoch.
+
+    Args:
+        seed: The seed of the order.
+        step: The number of the step, from 0.
+        batch: The units of a step.
+        units: The number of all units.
+    """
     first = step * batch
     places = np.arange(first, first + batch)
     return np.array([_epoch_order(seed, int(place // units), units)[place % units] for place in places])

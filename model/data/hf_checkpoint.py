@@ -24,7 +24,14 @@ from model.nn.transformer import ModelConfig, Transformer
 def save_model(
     model: Transformer, tokenizer: Tokenizer, folder: Path, dtype: torch.dtype = torch.float32
 ) -> None:
-    """Write a model and its tokenizer to a folder; each file is written completely or not at all."""
+    """Write a model and its tokenizer to a folder; each file is written completely or not at all.
+
+    Args:
+        model: The model.
+        tokenizer: Its tokenizer.
+        folder: The folder, which is created.
+        dtype: The type of the stored weights.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().to("cpu", dtype).contiguous() for name, value in model.state_dict().items()}
     # The weights first, the configuration after them: a folder with config.json has its weights.

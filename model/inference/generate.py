@@ -255,8 +255,14 @@ def sample_tokens(
     """Draw one token a row: logits [B, V], uniforms [B], temperatures [B] -> ids [B], log-probabilities [B].
 
     Draws by the inverse of the cumulative distribution, so equal uniforms give equal tokens. The
-    log-probabilities are those before top-k, top-p and `forbid`. Set `any_greedy` to False only if no
-    temperature is 0.
+    log-probabilities are those before top-k, top-p and `forbid`.
+
+    Args:
+        scores: Logits [B, V].
+        uniforms: Random numbers [B] in [0, 1).
+        temperature: [B]; 0 takes the likeliest token.
+        top_k, top_p, forbid: As in `generate_tokens`.
+        any_greedy: False only if no temperature is 0.
     """
     heated = scores / torch.where(temperature > 0, temperature, 1.0).unsqueeze(1)
     logp = heated.log_softmax(-1)

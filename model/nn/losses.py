@@ -81,9 +81,16 @@ def generalized_advantages(
 def policy_loss(
     logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, mask: Tensor, clip: float
 ) -> tuple[Tensor, Tensor]:
-    """Return the summed clipped surrogate loss and the number of clipped tokens, [B, T] -> scalars.
+    """Return the summed clipped surrogate loss and the number of clipped tokens, both scalars.
 
     Schulman et al., Proximal policy optimization, 2017, arXiv:1707.06347, equation 7.
+
+    Args:
+        logprobs: Log-probabilities of the tokens under the policy, [B, T].
+        old_logprobs: The same under the policy that drew them, [B, T].
+        advantages: [B, T].
+        mask: [B, T], 1 on real tokens.
+        clip: The largest change of a probability ratio that is learned from.
     """
     # Masked before exp: padding can hold differences that overflow.
     ratio = torch.exp((logprobs - old_logprobs) * mask)
@@ -93,10 +100,17 @@ def policy_loss(
 
 
 def value_loss(values: Tensor, old_values: Tensor, returns: Tensor, mask: Tensor, clip: float) -> Tensor:
-    """Return half the summed squared error, the larger of clipped and plain: [B, T] -> scalar.
+    """Return half the summed squared error, the larger of clipped and plain, as a scalar.
 
     The clip is that of OpenAI's baselines (Huang et al., The 37 implementation details of proximal policy
     optimization, 2022).
+
+    Args:
+        values: Values of the tokens, [B, T].
+        old_values: The values when the tokens were drawn, [B, T].
+        returns: The targets, [B, T].
+        mask: [B, T], 1 on real tokens.
+        clip: The largest change of a value that is learned from.
     """
     clipped = old_values + (values - old_values).clamp(-clip, clip)
     return 0.5 * (torch.maximum((values - returns) ** 2, (clipped - returns) ** 2) * mask).sum()

@@ -117,7 +117,13 @@ def prefix_sums(shares: Tensor) -> Tensor:
 
 
 def scaled_attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
-    """Return attention of queries [B, H, T, head] on keys and values [B, H, S, head]; causal without mask."""
+    """Return the attention of queries on keys and values, [B, H, T, head].
+
+    Args:
+        queries: [B, H, T, head].
+        keys, values: [B, H, S, head].
+        mask: Added to the scores, of a shape that broadcasts to [B, H, T, S]; None: causal attention.
+    """
     if not _by_products(queries):
         return F.scaled_dot_product_attention(queries, keys, values, mask, is_causal=mask is None)
     assert mask is not None

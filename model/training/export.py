@@ -19,7 +19,12 @@ def export_model(
 ) -> None:
     """Write the master weights as a Llama-layout folder, on the first process only.
 
-    `inside` is the prefix of the transformer's names if it is a part of the learner's module.
+    Args:
+        learner: The optimizer that holds the weights.
+        architecture: The transformer's shape.
+        tokenizer: The tokenizer.
+        folder: The model folder.
+        inside: The prefix of the transformer's names if it is a part of the learner's module.
     """
     if learner.world.rank:
         return

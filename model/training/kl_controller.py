@@ -149,7 +149,12 @@ class BestStep:
     ) -> bool:
         """Keep the step if it is the best until now; return whether it is.
 
-        `loss` is the loss on held-out right answers; NaN, if there are none, bounds nothing.
+        Args:
+            step: The number of the step; step 0 is the SFT model.
+            score: The mean held-out score.
+            kl: The divergence from the SFT model in nats per answer.
+            weights: The weights after the step, by name.
+            loss: The loss on held-out right answers; NaN, if there are none, bounds nothing.
         """
         if step == 0:
             self.first, self.first_loss = score, loss

@@ -113,8 +113,8 @@ class PPOConfig(LoopParameters):
         super().__post_init__()
         if self.early_stopping_patience:
             raise ValueError(
-                f"early_stopping_patience is {self.early_stopping_patience}; it must be 0: RLHF keeps its best "
-                "step in any case, and has no loss to stop by"
+                f"early_stopping_patience is {self.early_stopping_patience}; it must be 0: RLHF keeps its "
+                "best step in any case, and has no loss to stop by"
             )
         for name in ("max_new_tokens", "ppo_epochs", "num_mini_batches"):
             if getattr(self, name) < 1:

@@ -154,7 +154,7 @@ def pair_row(
     prompt: str, completion: str, source: str, group: str, references: Sequence[str] = (),
     history: Sequence[Turn] = (),
 ) -> Pair:  # fmt: skip
-    """Return a Pair with its id."""
+    """Return a Pair with its id; the arguments are the fields of Pair. Texts are normalised to NFC."""
     prompt, completion, history = compose_text(prompt), compose_text(completion), _canonical_turns(history)
     references = [compose_text(reference) for reference in references]
     number = text_digest("pair", *_history_text(history), prompt, completion)
@@ -167,7 +167,7 @@ def comparison_row(
     prompt: str, a: str, b: str, choice: Choice, aspect: str, annotator: str, source: str, group: str,
     history: Sequence[Turn] = (), time: str = "",
 ) -> Comparison:  # fmt: skip
-    """Return a Comparison with its id."""
+    """Return a Comparison with its id; the arguments are its fields. Texts are normalised to NFC."""
     prompt, a, b, history = compose_text(prompt), compose_text(a), compose_text(b), _canonical_turns(history)
     number = text_digest("comparison", *_history_text(history), prompt, a, b, choice, aspect, annotator)
     return Comparison(number, prompt, a, b, choice, aspect, annotator, source, group, list(history), time)
@@ -185,7 +185,7 @@ def rating_row(
     prompt: str, completion: str, scores: Sequence[float], annotators: Sequence[str], aspect: str,
     source: str, group: str, history: Sequence[Turn] = (), times: Sequence[str] = (),
 ) -> Rating:  # fmt: skip
-    """Return a Rating with its id."""
+    """Return a Rating with its id; the arguments are its fields. Texts are normalised to NFC."""
     prompt, completion, history = compose_text(prompt), compose_text(completion), _canonical_turns(history)
     number = text_digest(
         "rating", *_history_text(history), prompt, completion, aspect, list(annotators), list(scores)
@@ -197,7 +197,14 @@ def rating_row(
 
 
 def fault_row(kind: str, source: str, where: str, says: str) -> Record:
-    """Return a record for a row that could not be read, so that it is counted and quarantined."""
+    """Return a record for a row that could not be read, so that it is counted and quarantined.
+
+    Args:
+        kind: The kind of rows that it belongs to.
+        source: The source's name.
+        where: The file and line.
+        says: What is wrong, in a sentence.
+    """
     # The place is part of the id, so that two unreadable rows are no duplicates of each other.
     number = text_digest("fault", kind, source, where, says)
     # The sentence may quote half a surrogate pair from the row.
