@@ -116,7 +116,9 @@ def test_reproduce_of_recorded_run_restores_former_code_data_and_preset(root):
         recorded = read_artifact(client, original.run, "preset.json")
         for name in ("pretrain", "sft", "reward", "rlhf", "evaluate", "gate"):
             assert given[name] == recorded[name]
-        with pytest.raises(reproduce.Failed, match="before its first stage was done with exit code 1"):
+        with pytest.raises(
+            reproduce.ReproductionFailed, match="before its first stage was done with exit code 1"
+        ):
             reproduce.make_anew(checkout, original, Path(sys.executable), dict(os.environ))
     assert "read again from its unchanged sources" in notes[-1]
     assert not list((root / "var" / "cache" / "reproduce").iterdir())

@@ -14,8 +14,8 @@ from tasks.common.git_checkout import Code
 from tasks.drift_detection.profile import ABOUT, FILE, IDS
 from tasks.engine.output import StageOutput, read_manifest
 from tasks.engine.stage import Stage, StageContext, stage
-from tasks.reproduction.reproduce import Checkout, Original, compared_as_then
-from tasks.reproduction.verdict import IDENTICAL, Made, judge_stages, overall_verdict, verdict_sentence
+from tasks.reproduction.reproduce import Checkout, RecordedRun, compared_as_then
+from tasks.reproduction.verdict import IDENTICAL, StageResult, judge_stages, overall_verdict, verdict_sentence
 from tasks.tracking.reference_version import (
     Baseline,
     fetch_reference_version,
@@ -152,8 +152,8 @@ def test_compared_as_then_repeated_run_uses_same_champion(team: Team, tmp_path: 
     team.chain("one", 0.1)
     made = team.chain("two", 0.2)["drift"]
     manifest = read_manifest(Path(made.path))
-    before = Made("drift", made.digest, made.metrics, manifest)
-    original = Original("12" * 16, "mine", Code("", ""), {}, "two", {}, [before])
+    before = StageResult("drift", made.digest, made.metrics, manifest)
+    original = RecordedRun("12" * 16, "mine", Code("", ""), {}, "two", {}, [before])
     checkout = Checkout(tmp_path / "tree", tmp_path / "preset.json", "")
     checkout.preset.write_text(json.dumps({"drift": {"max_loss_increase": 0.2}}))
     assert compared_as_then(team.tracker.client, original, checkout) == {}
@@ -165,7 +165,7 @@ def test_compared_as_then_repeated_run_uses_same_champion(team: Team, tmp_path: 
     team.tracker.client.delete_model_version("chatmill", "1")
     left_out = compared_as_then(team.tracker.client, original, checkout)
     assert "version 1, the champion at that time" in left_out["drift"]
-    other = Made("gate", "same", {})
+    other = StageResult("gate", "same", {})
     verdicts = judge_stages([before, other], {"gate": other}, {}, ({}, {}), left_out)
     assert [each.says for each in verdicts] == ["left out", IDENTICAL] and overall_verdict(
         verdicts
