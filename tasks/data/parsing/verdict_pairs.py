@@ -116,11 +116,14 @@ def look_opposite(name: str, values: Collection[str]) -> bool:
 def look_like_approval(name: str, values: Collection[str]) -> bool:
     """Return whether a key's name means a decision on its row, and its values are decisions."""
     words = _words(name)
-    if not values or len(values) > MOST_VALUES or LONG in values or words & _BESIDE:
+    if not values or len(values) > MOST_VALUES or LONG in values:
         return False
     if all(value in _YES | _NO for value in values):
-        return bool(words & (_APPROVALS | _DECISIONS))
-    return bool(words & _APPROVALS) and not all(value.isdigit() for value in values)
+        # A yes under `checked_by_legal` is a decision. A 1 under `review_count` is none.
+        counts = words & _BESIDE and any(as_score(value) is not None for value in values)
+        return bool(words & (_APPROVALS | _DECISIONS)) and not counts
+    named = words & _APPROVALS and not words & _BESIDE
+    return bool(named) and not all(value.isdigit() for value in values)
 
 
 def _words(name: str) -> frozenset[str]:

@@ -31,6 +31,7 @@ PAIR = {"prompt": "Name a bird.", "completion": "A robin."}
         ("signedOff", ["no"]),
         ("contrôle", ["oui", "non"]), ("LGTM", ["t", "f"]), ("last_check", ["no", "yes"]),
         ("audit", ["success", "failure"]), ("bolt", ["IO", "NIO"]), ("go_live", ["go", "no-go"]),
+        ("checked_by_legal", ["Yes", "No"]), ("approval at HQ", ["nein"]), ("passed_on_review", ["y", "n"]),
     ],
 )  # fmt: skip
 def test_skip_counts_check_opposite_values_need_meaning(end: str, key: str, values: list[str]) -> None:
@@ -65,6 +66,7 @@ def test_skip_counts_check_opposite_values_need_meaning(end: str, key: str, valu
         ("zodiac_sign", ["libra", "leo"]),
         ("word", ["on", "with"]), ("chapter", ["1", "intro"]), ("code", ["ja", "zh-Hans"]),
         ("speaker", ["e", "anna"]), ("topic", ["math", "no math"]), ("test", ["1", "0"]),
+        ("review_count", ["1", "0"]),
     ],
 )  # fmt: skip
 def test_skip_counts_check_ordinary_values_pass(key: str, values: list[Any]) -> None:
