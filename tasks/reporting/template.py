@@ -5,9 +5,10 @@ It is a Python module rather than a data file, so that a change of a word change
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 # A placeholder in the page. A run that publishes the page replaces it by its links. They differ from run to
 # run, so they must not be in the stage's output.
@@ -323,11 +324,13 @@ def add_run_links(page: str, links: Mapping[str, str], note: str) -> str:
     Args:
         page: The page as the report stage wrote it.
         links: URLs by their link text, in order.
-        note: A sentence after the links.
+        note: A sentence after the links; words between backticks are shown as code.
     """
     anchors = Markup("\n").join(
         Markup('<a href="{}">{}</a>').format(address, words) for words, address in links.items()
     )
     # Markup.format escapes its arguments: URLs and words may come from a person's settings.
-    shown = Markup('<nav class="links">{}<span class="small">{}</span></nav>').format(anchors, note)
+    shown = Markup('<nav class="links">{}<span class="small">{}</span></nav>').format(
+        anchors, Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(note)))
+    )
     return page.replace(RUN_LINKS, shown if links else "", 1)

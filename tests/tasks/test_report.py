@@ -298,9 +298,9 @@ def test_report_text_direction_and_dark_scheme_are_set(tmp_path: Path) -> None:
 )
 def test_add_run_links_are_escaped(tmp_path: Path, words: str, address: str) -> None:
     page = make(leave_stages(tmp_path / "stages"), tmp_path / "out")
-    shown = add_run_links(page, {words: address}, "Open while <b> runs.")
+    shown = add_run_links(page, {words: address}, "Open while `<b>` runs.")
     assert f'<a href="{escape(address)}">{escape(words)}</a>' in shown
-    assert "Open while &lt;b&gt; runs." in shown
+    assert "Open while <code>&lt;b&gt;</code> runs." in shown
     assert add_run_links(page, {}, "note") == page.replace(RUN_LINKS, "")
 
 
