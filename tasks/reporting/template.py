@@ -331,6 +331,6 @@ def add_run_links(page: str, links: Mapping[str, str], note: str) -> str:
     )
     # Markup.format escapes its arguments: URLs and words may come from a person's settings.
     shown = Markup('<nav class="links">{}<span class="small">{}</span></nav>').format(
-        anchors, Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(note)))
+        anchors, Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(note))))
     )
     return page.replace(RUN_LINKS, shown if links else "", 1)
