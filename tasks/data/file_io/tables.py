@@ -54,6 +54,11 @@ def read_table(
         try:
             cells = next(rows, None)
         except csv.Error as error:
+            if "new-line character" in str(error):
+                raise UserError(
+                    f"{text.where}: a line ends in a carriage return alone, and others do not; save the file "
+                    "with one kind of line end"
+                ) from error
             raise UserError(
                 f"{text.where}: {error}; enclose a cell that contains quotes, delimiters or line "
                 "breaks in double quotes, and double its own quotes"

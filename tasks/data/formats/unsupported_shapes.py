@@ -163,6 +163,10 @@ def _several_answers(sample: FileSample) -> str:
     return ""
 
 
+# Names of a choice of the answer that is not the better one.
+_WORSE = frozenset(("bad", "dispreferred", "loser", "losing", "lost", "rejected", "weaker", "worse", "worst"))
+
+
 def _votes(sample: FileSample) -> str:
     """Return advice for two answers without a choice, perhaps with a column of choices for each person."""
     names = {plain_name(key): key for key in sample.items[0].values}
@@ -191,9 +195,16 @@ def _votes(sample: FileSample) -> str:
         # A column with some other words, such as `skip`, is the choice anyway.
         likely = people or [key for key, values in columns_of.items() if _holds_choices(values, some=True)]
         if len(likely) == 1:
+            columns = format_columns({**named, "choice": likely[0]})
+            if frozenset(plain_name(likely[0]).split("_")) & _WORSE:
+                fields = f"fields: {{{yaml_scalar(likely[0])}: {{a: b, b: a}}}}"
+                return (
+                    f"{sides[0]} and {sides[1]} are two answers; where {likely[0]} names the worse one, add "
+                    f"to the source format: rows, {columns}, {fields}"
+                )
             return (
                 f"{sides[0]} and {sides[1]} are two answers; where {likely[0]} is the choice between them, "
-                f"add to the source format: rows, {format_columns({**named, 'choice': likely[0]})}"
+                f"add to the source format: rows, {columns}"
             )
         scores = answer_columns(key.replace("score", "answer") for key in columns_of if "score" in key)
         rated = [

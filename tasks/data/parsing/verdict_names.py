@@ -89,7 +89,8 @@ _ALWAYS = word_set(
     """
     accept accepted approved bad_answer bad_response disapproved do_not_train do_not_use dont_train dont_use
     hallucinated low_quality no_consent opt_out opted_out reject rejected thumbs_down thumbs_up thumbsdown
-    thumbsup to_be_deleted unusable wrong_answer 👍 👎
+    thumbsup to_be_deleted unusable wrong_answer 👍 👎 do_not_train_on_this exclude_from_training
+    ne_pas_utiliser nicht_benutzen nicht_verwenden no_usar non_usare not_for_training remove
     """
 )
 # Words for a doubt, beside a key such as `confidence`. A number there says how sure a person or a program is.
@@ -105,8 +106,9 @@ _DOUBTED = word_set("certainty confidence confident sure")
 # Names of a text that somebody wrote in place of the answer.
 _CORRECTED = word_set(
     """
-    amended corrected correction corrections edited improved revised revision rewrite rewritten
-    suggested suggestion
+    amended corrected correction corrections edit edited edits improved revised revision rewrite rewritten
+    suggested suggestion correccion corrección correctie correzione correção korrektur korrigiert
+    überarbeitung
     """
 )
 _RIGHT = word_set("better expected fixed gold golden ideal new")
@@ -117,7 +119,9 @@ _REMARKS = word_set("comment count distance explanation note notes prompt questi
 def looks_like_correction(path: str, value: Any) -> bool:
     """Return whether an unread key looks like a text that somebody wrote in place of the answer."""
     words = _name_words(path)[1]
-    if not isinstance(value, str) or not re.search(r"[^\W\d_]\s+\S", value) or words & (_REMARKS | _ABOUT):
+    # `corrected_by` says who, but `answer edited by an expert` says what.
+    about = _REMARKS if words & _ANSWERS else _REMARKS | _ABOUT
+    if not isinstance(value, str) or not re.search(r"[^\W\d_]\s+\S", value) or words & about:
         return False
     return bool(words & _CORRECTED) or bool(words & _RIGHT and words & _ANSWERS)
 

@@ -78,6 +78,8 @@ _DECISIONS = _plain(
     agree agreed agrees audit audited certified check checked checks cleared compliance compliant conform
     conforme conformity decision outcome pass passed passes passing publish publishable qa ready release
     released result review reviewed signed validated validation validé validado validato bestanden gecheckt
+    beğeni faydalı helpful hilfreich nuttig nützlich przydatne util utile útil
+    полезно полезный корисно 有用 役に立った 役に立つ 도움 مفيد מועיל
     geprüft kontrolle kontrolliert prüfung controle contrôle vérifié verificado verificato revisado revisión
     """
 )
@@ -98,7 +100,7 @@ def look_opposite(name: str, values: Collection[str]) -> bool:
         return False
     for value in found:
         negation = _NEGATIONS.match(value)
-        bare = value[negation.end() :] if negation else ""
+        bare = value[negation.end() :].removeprefix("for_") if negation else ""
         if bare in found and bare not in _DESCRIBED and as_score(bare) is None:
             return True
     others = {value for value in found - _YES - _NO - _NEUTRAL if as_score(value.replace("_", " ")) is None}

@@ -244,6 +244,7 @@ def test_source_file_items_endless_value_is_refused(monkeypatch: pytest.MonkeyPa
         ("a.csv", "word " * 50 + "\n", "line 1: 'word word .*' is not a column name"),
         ("a.csv", 'a,b\n1,2\n"1,2\n3,4\n', "line 3: unexpected end of data; enclose a cell"),
         ("a.csv", 'a,b\n"1"x,2\n', "line 2: ',' expected after"),
+        ("a.csv", "a,b\n1,2\r3,4\n", "line 2: a line ends in a carriage return alone, and others do not"),
     ],
 )  # fmt: skip
 def test_source_file_items_malformed_table_is_refused_with_line(name: str, content: str, said: str) -> None:

@@ -175,6 +175,9 @@ def test_respelled_columns_name_in_two_spellings_is_not_renamed() -> None:
         ("a.json", {"question": "Q", "answers": [{"text": "A", "answer_start": 1}]}, "SQuAD layout"),
         ("a.jsonl", {"prompt": "P", "response_a": "A", "response_b": "B", "winner": "model_b"},
          "columns: {a: response_a, b: response_b, choice: winner}"),
+        ("a.json", {"prompt": "P", "answer_a": "A", "answer_b": "B", "worse": "a"},
+         "worse names the worse one, add to the source format: rows, columns: {a: answer_a, b: answer_b, "
+         "choice: worse}, fields: {worse: {a: b, b: a}}"),
         ("a.json", {"prompt": "P", "a": "A", "b": "B", "votes": {"ana": "a"}},
          "a and b are two answers, but no column has the choice"),
         ("a.json", {"title": "T", "paragraphs": [{"context": "C", "qas": []}]}, "SQuAD layout"),

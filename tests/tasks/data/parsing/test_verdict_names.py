@@ -34,6 +34,8 @@ CHOICE = {"prompt": "Name a bird.", "chosen": "A robin.", "rejected": "No."}
         ("nps", [9]), ("contains_pii", [True]), ("resolved", [False]), ("nsfw", ["✓"]),
         ("meta.retracted", [True]), ("einwilligung", [False]), ("withdrawn", ["on request"]),
         ("tags", [["birds", "rejected"], ["trees"]]), ("tags", ["birds, rejected", "trees"]),
+        ("Notes", ["REMOVE", ""]), ("Bemerkung", ["nicht verwenden", "passt"]),
+        ("tags", ["geo;remove", "hist"]), ("remarks", ["Do not train on this", ""]),
         ("labels_", ['["birds", "do not use"]']), ("keywords", ["a|b|low-quality"]),
         ("tags", [*([f"tag {n}"] for n in range(20)), ["x", "Do not use"]]),
     ],
@@ -60,6 +62,7 @@ def test_skip_counts_check_key_of_exclusion_needs_meaning(
         {"tags": ["bad-request", "python"]}, {"tags": "safety, consent, archives"}, {"is_duplicate": False},
         {"skip_prompt_formatting": False}, {"header": {"accept-language": "en"}}, {"safe": True},
         {"expired": False}, {"private": "Ryan"}, {"needs": "a reply"}, {"solved": 1}, {"delete?": ""},
+        {"answered_by": "Ana Bell"},
         {"broken": "glass"}, {"permission": "CC-BY"}, {"truncated": False}, {"published": "2020-01-01"},
         {"chosen_by": "lottery"}, {"note": "first, accept the terms of use; then read on, page by page"},
     ],
@@ -234,6 +237,7 @@ def test_skip_counts_check_penalties_beside_scores_are_two_scales() -> None:
     [
         (PAIR, "correction"), (PAIR, "edited_response"),
         ({"instruction": "Who?", "output": "Me."}, "new_output"),
+        (PAIR, "Korrektur"), (PAIR, "SME edit"), (PAIR, "Final answer (edited by SME)"),
         (PAIR, "suggested answer"), (PAIR, "idealResponse"), ({**PAIR, "rating": 1}, "corrected_completion"),
     ],
 )  # fmt: skip

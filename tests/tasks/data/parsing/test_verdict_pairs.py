@@ -31,6 +31,8 @@ PAIR = {"prompt": "Name a bird.", "completion": "A robin."}
         ("signedOff", ["no"]),
         ("contrôle", ["oui", "non"]), ("LGTM", ["t", "f"]), ("last_check", ["no", "yes"]),
         ("audit", ["success", "failure"]), ("bolt", ["IO", "NIO"]), ("go_live", ["go", "no-go"]),
+        ("Hilfreich", ["ja", "nein"]), ("Utile", ["oui", "non"]), ("役に立った", ["はい", "いいえ"]),
+        ("Полезно", ["да", "нет"]), ("Usage", ["training", "not for training"]),
         ("checked_by_legal", ["Yes", "No"]), ("approval at HQ", ["nein"]), ("passed_on_review", ["y", "n"]),
     ],
 )  # fmt: skip
