@@ -68,7 +68,7 @@ HIGHER_IS_BETTER = word_set(
 LOWER_IS_BETTER = word_set(
     """
     dislikes downvotes error errors hallucination hallucinations harm harmful harmfulness inaccuracies loss
-    mistake mistakes penalty perplexity rank ranking ranks toxic toxicity
+    mistake mistakes penalty perplexity rank ranking ranks schulnote schulnoten toxic toxicity
     """
 )
 
