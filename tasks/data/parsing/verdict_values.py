@@ -149,7 +149,9 @@ _NOBODY = _plain(
 )
 
 # Words for a vote before or after a person's name, and words that are no person's name there.
-_VOTES = _plain("feedback grade judgement judgment label quality rating score stars verdict vote")
+_VOTES = _plain(
+    "feedback grade judgement judgment label lgtm ok okay quality rating score stars verdict vote"
+)
 _NO_PERSON = _SIDES | _NOBODY | _QUANTITIES | VERDICT_WORDS | _plain(
     "average avg chosen clarity creativity final max mean median min overall rejected safety std style sum "
     "truthfulness harmlessness usefulness"

@@ -27,6 +27,8 @@ def asked(*more: dict[str, Any]) -> str:
         ([{"carla_score": "1", "dmitri_score": "3"}], "carla_score: vote, dmitri_score: vote"),
         ([{"verdict_eve": "good", "verdict_kim": "bad"}], "verdict_eve: vote, verdict_kim: vote"),
         ([{"bewertung_uwe": 3, "bewertung_ida": 1}], "bewertung_uwe: vote, bewertung_ida: vote"),
+        ([{"maria_ok": "yes", "tom_ok": "no"}] * 2, "maria_ok: vote, tom_ok: vote"),
+        ([{"lgtm_bo": "y", "lgtm_di": "n"}] * 2, "lgtm_bo: vote, lgtm_di: vote"),
     ],
 )  # fmt: skip
 def test_propose_meaning_columns_of_one_person_each_are_votes(
