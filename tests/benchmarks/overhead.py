@@ -114,6 +114,7 @@ def call_plainly(preset: Preset, root: Path, only: str = "") -> dict[str, float]
     from tasks.evaluate import evaluate
     from tasks.gate import gate
     from tasks.ingest import ingest
+    from tasks.judge import judge
     from tasks.labels import labels
     from tasks.pretrain import BaseParameters, pretrain
     from tasks.report import report
@@ -132,8 +133,9 @@ def call_plainly(preset: Preset, root: Path, only: str = "") -> dict[str, float]
         (drift, preset.drift),
         (pretrain, BaseParameters(preset.architecture, preset.pretrain, preset.base_model)),
         (sft, preset.sft),
-        (labels, preset.labels),
+        (labels, preset.label_parts()),
         (reward, preset.reward),
+        (judge, preset.judge_parameters()),
         (rlhf, preset.rlhf),
         (evaluate, preset.evaluate),
         (gate, preset.gate),
@@ -141,10 +143,10 @@ def call_plainly(preset: Preset, root: Path, only: str = "") -> dict[str, float]
     )
     made = root / "made"
     seconds = {}
-    with process_pool(preset.parallel.workers) as spread:
+    with process_pool(preset.parallel.workers) as parallel_map:
         around = {
-            "root": root, "spread": spread, "seed": preset.seed, "device": find_device(preset.device),
-            "processes": preset.num_processes,
+            "root": root, "parallel_map": parallel_map, "seed": preset.seed,
+            "device": find_device(preset.device), "processes": preset.num_processes,
         }  # fmt: skip
         for stage, parameters in chain:
             given = {name: value for name, value in around.items() if stage.has_parameter(name)}
@@ -153,7 +155,7 @@ def call_plainly(preset: Preset, root: Path, only: str = "") -> dict[str, float]
             (made / stage.name).mkdir(parents=True)
             began = time.monotonic()
             stage(parameters, **inputs, **given, out=made / stage.name, on_event=lambda event: None)
-            spread.close()
+            parallel_map.close()
             seconds[stage.name] = time.monotonic() - began
             if stage.name == only:
                 break
