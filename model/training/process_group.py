@@ -148,16 +148,14 @@ class ProcessGroup:
         places = torch.cat([torch.arange(count)[chunk] for chunk in own or [slice(0, 0)]])
         # A process without a chunk computes one that another has too, for the shape of its result.
         found = torch.cat([chunk_rows(chunk) for chunk in own or chunks[:1]])[: len(places)]
-        if self.size == 1:
-            return found
-        return self._gather(found.to(self.device), places.to(self.device), count)
+        return self._gather(found, places, count)
 
     def _gather(self, tensor: Tensor, own: slice | Tensor, count: int) -> Tensor:
         if self.size == 1:
             return tensor
         # A sum over zeros: shares may differ by a row, and all_gather needs shares of equal size.
-        whole = torch.zeros((count, *tensor.shape[1:]), dtype=tensor.dtype, device=tensor.device)
-        whole[own] = tensor
+        whole = torch.zeros((count, *tensor.shape[1:]), dtype=tensor.dtype, device=self.device)
+        whole[own.to(self.device) if isinstance(own, Tensor) else own] = tensor.to(self.device)
         dist.all_reduce(whole)
         return whole
 
