@@ -333,18 +333,14 @@ def make_rows(
         for _ in parallel_map(check_claims, key_ranges(CLAIMS, sizes[CLAIMS], runs, out)):
             pass
     # Ranges follow from the content's size alone, so the shards do not depend on the number of workers.
-    wanted = [
-        part
-        for kind in TYPES
-        for part in key_ranges(kind, sizes[kind], runs, out, rejected if kind == "pairs" else ())
-    ]
+    wanted = [part for kind in TYPES for part in key_ranges(kind, sizes[kind], runs, out, rejected)]
     counts, written = dict.fromkeys(TYPES, 0), dict.fromkeys(TYPES, 0)
-    refused = 0
+    refused = dict.fromkeys(TYPES, 0)
     gathered = parallel_map(gather_range, wanted)
     for shard in report_pace(gathered, len(wanted), on_event, lambda shard: (shard.rows, shard.size)):
         counts[shard.kind] += shard.rows
         written[shard.kind] += shard.size
-        refused += shard.rejected
+        refused[shard.kind] += shard.rejected
     # The runs are as large as the data, and are not part of the output.
     shutil.rmtree(runs)
     for kind in TYPES:
@@ -355,9 +351,9 @@ def make_rows(
     left_out = {kind: count for kind, count in gone.items() if count}
     if said := _left_out(left_out, reduced):
         on_event(Message(f"{said}, as {WITHDRAWN} withdraws them"))
-    if refused:
-        on_event(Message(f"left out: {refused:,} pairs whose answer is rejected in another row"))
-    distinct = {**counts, "pairs": counts["pairs"] + refused}
+    if any(refused.values()):
+        on_event(Message(f"left out: {_counted(refused)} that another row rejects"))
+    distinct = {kind: count + refused[kind] for kind, count in counts.items()}
     repeats = {kind: count - distinct[kind] for kind, count in whole.items() if count > distinct[kind]}
     if repeats:
         on_event(Message(f"duplicates of earlier rows, kept once: {_counted(repeats)}"))
@@ -372,7 +368,7 @@ def make_rows(
 
 
 def _counted(rows: Mapping[str, int]) -> str:
-    return ", ".join(f"{count:,} {kind}" for kind, count in rows.items())
+    return ", ".join(f"{count:,} {kind}" for kind, count in rows.items() if count)
 
 
 def _left_out(gone: Mapping[str, int], reduced: int) -> str:

@@ -72,7 +72,7 @@ class ParseResult:
         written: Rows by kind, including duplicates.
         gone: Withdrawn rows by kind.
         reduced: The number of ratings that lost scores of withdrawn people.
-        rejected: The ids of pairs whose answers a reviewer rejected.
+        rejected: The ids of pairs whose answers a reviewer rejected, and of other rejected rows.
     """
 
     source_index: int
@@ -150,8 +150,9 @@ def sort_part(part: ParseTask) -> ParseResult:
     runs.flush()
     counts = {kind: len(ids) for kind, ids in gone.items()}
     return ParseResult(
-        part.source_index, rows, tally, runs.sizes, written, counts, len(reduced), frozenset(rejected)
-    )
+        part.source_index, rows, tally, runs.sizes, written, counts, len(reduced),
+        frozenset(rejected | tally.rejected),
+    )  # fmt: skip
 
 
 class _Runs:

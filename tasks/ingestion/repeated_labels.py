@@ -85,7 +85,9 @@ def _in_order(where: str) -> list[Any]:
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", where)]
 
 
-def keep_each_once(every: Sequence[ParsedRow], seen: Collection[str], withdrawn: Withdrawn) -> list[Record]:
+def keep_each_once(
+    every: Sequence[ParsedRow], seen: Collection[str], withdrawn: Withdrawn, rejected: Collection[str] = ()
+) -> list[Record]:
     """Return the rows of a source that ingestion keeps: each once, and none that is withdrawn or rejected.
 
     Labels of unknown people are votes and all stay.
@@ -94,10 +96,11 @@ def keep_each_once(every: Sequence[ParsedRow], seen: Collection[str], withdrawn:
         every: The rows as they were read.
         seen: The ids of rows of earlier sources.
         withdrawn: The withdrawals.
+        rejected: The ids of rejected rows besides the pairs that `every` rejects.
     """
     kept: list[Record] = []
     places: list[str] = []
-    taken = {*seen, *(found.rejects for found in every)}
+    taken = {*seen, *rejected, *(found.rejects for found in every)}
     for found in every:
         row = withdrawn.filter_row(found.row) if withdrawn else found.row
         # Equal votes have one id, so the test of ids would drop all but the first.

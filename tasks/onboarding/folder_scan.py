@@ -60,6 +60,7 @@ class Proposal:
         asked: Keys whose meaning the preset must say, with a proposal for each.
         stop: The error that a run ends with until it does.
         faults: The number of rows that cannot be read.
+        rejected: The ids of rows that a reviewer rejected, which no source may contain.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Proposal:
     asked: dict[str, str] = field(default_factory=dict)
     stop: str = ""
     faults: int = 0
+    rejected: frozenset[str] = frozenset()
 
     def count(self, kind: str) -> int:
         """Return the estimated number of rows of a kind in the whole source."""
@@ -176,7 +178,16 @@ def scan_folder(folder: Path, root: Path) -> FolderScan:
                 sources.append(_read_rows(name, known[whole[0]], globs, whole, root, seen, withdrawn))
     if not known and not others:
         raise UserError(f"{folder} contains no files; put your text, pairs and labels there")
-    return FolderScan(sources, others, unreadable)
+    return FolderScan(_without_rejected(sources), others, unreadable)
+
+
+def _without_rejected(sources: list[Proposal]) -> list[Proposal]:
+    """Return the sources without the rows that a later source rejects."""
+    ids = frozenset().union(*(source.rejected for source in sources))
+    return [
+        replace(source, rows=tuple(row for row in source.rows if row.id not in ids)) if ids else source
+        for source in sources
+    ]
 
 
 def check_place(folder: Path, root: Path) -> None:
@@ -394,7 +405,8 @@ def _read_rows(
         read += covered
         if read >= READ or len(every) >= _ROWS:
             break
-    rows = keep_each_once(every, seen, withdrawn)
+    rejected = frozenset(filter(None, (*tally.rejected, *(one.rejects for one in every))))
+    rows = keep_each_once(every, seen, withdrawn, rejected)
     # The error is kept instead of raised: the preset can then propose the missing `fields`.
     stop = ""
     try:
@@ -411,7 +423,7 @@ def _read_rows(
     meanings = {path: tally.propose(path, key.looks) for path, key in tally.asks().items()}
     return Proposal(
         name, guessed.format, globs, guessed.columns, documents, size, share, tuple(rows),
-        tuple(tally.lines()), meanings, stop, tally.faults,
+        tuple(tally.lines()), meanings, stop, tally.faults, rejected,
     )  # fmt: skip
 
 

@@ -34,8 +34,41 @@ def test_ingest_answer_rejected_in_other_row_is_left_out(tmp_path: Path, rows: l
     assert figures["pairs"] == 1 and figures["ratings"] == 1
     [pair] = read_rows(tmp_path / "out" / "rows" / "pairs", "pairs")
     assert pair.completion == "The wheel."
-    assert any("left out: 1 pairs whose answer is rejected in another row" in text for text in said)
+    assert any("left out: 1 pairs that another row rejects" in text for text in said)
     assert not any("duplicates" in text for text in said)
+
+
+MILL, BROOK = {"text": "The mill turns all day."}, {"text": "The brook is low in August."}
+CHOICE = {"prompt": "What turns?", "a": "The mill.", "b": "The moon.", "choice": "a", "annotator": "ana"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "kind"),
+    [
+        ([MILL, {**MILL, "answer": "reject"}], "text"),
+        ([{**MILL, "approved": "no"}, {**MILL, "approved": "yes"}], "text"),
+        ([{**MILL, "review_result": "rejected"}, MILL, MILL], "text"),
+        ([CHOICE, {**CHOICE, "accepted": False}], "comparisons"),
+    ],
+)
+def test_ingest_rejected_row_is_left_out_of_other_sources(
+    tmp_path: Path, rows: list[dict[str, Any]], kind: str
+) -> None:
+    write(tmp_path, *rows[:1], BROOK, name="a")
+    write(tmp_path, *rows[1:], OTHER, name="b")
+    said: list[str] = []
+    figures = run(tmp_path, said=said)
+    assert figures["text"] == 1 and figures["pairs"] == 1 and figures["comparisons"] == 0
+    [text] = read_rows(tmp_path / "out" / "rows" / "text", "text")
+    assert text.text == BROOK["text"]
+    assert any("left out: 1 rows that a reviewer rejected" in text for text in said)
+    assert any(f"left out: 1 {kind} that another row rejects" in text for text in said)
+
+
+def test_ingest_equal_votes_of_unknown_people_are_rejected_singly(tmp_path: Path) -> None:
+    vote = {name: value for name, value in CHOICE.items() if name != "annotator"}
+    write(tmp_path, vote, {**vote, "accepted": False}, {**vote, "accepted": True}, MILL, name="a")
+    assert run(tmp_path)["comparisons"] == 2
 
 
 def test_keep_each_once_rejected_answer_is_left_out() -> None:

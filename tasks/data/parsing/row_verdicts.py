@@ -270,6 +270,8 @@ def judged_rows(found: list[ParsedRow], said: Verdicts, row: SourceRow) -> Itera
     if not isinstance(last.row, Pair):
         if said.review == "reject":
             row.tally.left_out[REJECTED] += 1
+            # Equal labels of unknown people are different votes, of which only this one is rejected.
+            row.tally.rejected |= {one.row.id for one in found if not one.anonymous}
             return
         if said.score is not None or said.votes:
             _refuse_verdict(last.row, said, row)

@@ -76,6 +76,7 @@ class SkipCounts:
         understood: The number of values that were read by the name of their key, by key.
         used: Keys of the source's `fields` that were found.
         sides: Values of unread keys that name one of two answers, beside a choice: their number by side.
+        rejected: The ids of texts and labels that a reviewer rejected. Equal rows are left out too.
         inside: Keys in lists of objects that are no turns, such as `reactions[].name`. Only ignore is right.
     """
 
@@ -96,6 +97,7 @@ class SkipCounts:
     used: set[str] = field(default_factory=set)
     inside: set[str] = field(default_factory=set)
     sides: dict[str, Counter[str]] = field(default_factory=dict)
+    rejected: set[str] = field(default_factory=set)
 
     def fault(self, says: str) -> None:
         """Count a row that could not be read."""
@@ -183,6 +185,7 @@ class SkipCounts:
         self.understood.update(other.understood)
         self.used |= other.used
         self.inside |= other.inside
+        self.rejected |= other.rejected
         for key, counts in other.sides.items():
             if key in self.sides or len(self.sides) < MOST_KEYS:
                 self.sides.setdefault(key, Counter()).update(counts)

@@ -108,3 +108,21 @@ def test_scan_folder_doccano_list_of_one_answer_is_the_completion(project: Path)
     assert source.columns == {"prompt": "text", "completion": "label"}
     assert [row.completion for row in source.of("pairs")] == answers
     assert source.notes[-1] == "left out: 1 rows without an answer or a vote"
+
+
+@pytest.mark.parametrize(
+    ("rejecting", "left"),
+    [
+        ({"text": "The mill turns.", "answer": "reject"}, 1),
+        ({"text": "The mill turns.", "approved": "no"}, 1),
+        ({"text": "The mill turns.", "accepted": True}, 2),
+    ],
+)
+def test_scan_folder_leaves_out_text_that_a_later_file_rejects(
+    project: Path, rejecting: dict[str, object], left: int
+) -> None:
+    folder = project / "own"
+    write_jsonl(folder / "a" / "a.jsonl", {"text": "The mill turns."}, {"text": "The brook is low."})
+    write_jsonl(folder / "b" / "b.jsonl", rejecting, {"text": "The hill is green."})
+    found = scan_folder(folder, project)
+    assert sum(source.count("text") for source in found.sources) == left + 1
