@@ -25,7 +25,7 @@ from tasks.data.formats.registry import find_format
 from tasks.data.package_archive import Archive, fetch_archive, leads_outside, read_member
 from tasks.data.parsing.annotators import UNKNOWN_ANNOTATOR, normalize_annotator
 from tasks.data.parsing.base import ParseOptions
-from tasks.data.parsing.field_meanings import check_fields
+from tasks.data.parsing.field_checks import check_fields
 from tasks.data.records import Comparison, ParsedRow, Rating
 from tasks.data.source_files import match_files
 from tasks.dvc.remote import address_problem

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from datetime import date
 from decimal import Decimal
 from functools import lru_cache
@@ -18,18 +18,6 @@ from typing import Any
 from tasks.common.names import INVISIBLE
 
 Meaning = str | Mapping[str, float | str]
-_MEANINGS = (
-    "ignore",
-    "verdict",
-    "penalty",
-    "vote",
-    "review",
-    "weight",
-    "mask",
-    "deleted",
-    "correction",
-    "text",
-)
 REVIEWS = ("accept", "reject", "ignore")
 SIDES = ("a", "b", "tie")
 
@@ -41,6 +29,7 @@ def word_set(words: str) -> frozenset[str]:
 
 TRUE = frozenset(("true", "t", "yes", "y", "on", "1", "1.0"))
 FALSE = frozenset(("false", "f", "no", "n", "off", "0", "0.0"))
+TICKS = word_set("x ✓ ✔ ☑ ✅ •")
 POSITIVE = word_set(
     """
     +1 👍 accept accepted acceptable approve approved chosen correct desirable good great excellent
@@ -362,7 +351,7 @@ def read_meaning(name: str, meaning: Meaning | None, value: Any) -> tuple[str, A
     """
     # The preset's own mapping has precedence over every usual spelling.
     if isinstance(meaning, Mapping):
-        said = meaning.get(own_spelling(value, meaning))
+        said = mapped_value(value, meaning)
         if said is None:
             return None
         if isinstance(said, str):
@@ -376,6 +365,9 @@ def read_meaning(name: str, meaning: Meaning | None, value: Any) -> tuple[str, A
         # The text of an error is as good as a flag.
         if kind == "deleted" and flag is None and set(flatten_name(name).split("_")) & ERRORS:
             return "deleted", True
+        # A tick under `weight` is no flag, as empty cells beside it would be learned too.
+        if flag is None and meaning in ("deleted", "mask") and str(value).strip().lower() in TICKS:
+            flag = True
         if flag is None:
             return None
         return ("deleted", flag) if kind == "deleted" else ("learn", flag if kind == "weight" else not flag)
@@ -389,7 +381,23 @@ def read_meaning(name: str, meaning: Meaning | None, value: Any) -> tuple[str, A
     return None if score is None else ("verdict", score)
 
 
-def own_spelling(value: Any, meaning: Mapping[str, Any]) -> str:
+def mapped_value(value: Any, meaning: Mapping[str, Any]) -> Any:
+    """Return what a mapping of `fields` gives a value; None if it does not list the value.
+
+    The key `""` is about empty cells, and about rows without the key.
+    """
+    if is_empty(value):
+        return meaning.get("")
+    word = _own_spelling(value, meaning)
+    return meaning[word] if word else None
+
+
+def maps_empty(meaning: Any) -> bool:
+    """Return whether a meaning says what an empty cell means."""
+    return isinstance(meaning, Mapping) and "" in meaning
+
+
+def _own_spelling(value: Any, meaning: Mapping[str, Any]) -> str:
     """Return the key of a mapping that matches a value. YAML and tables spell 1, 1.0 and true differently."""
     word = str(value).strip()
     if word in meaning:
@@ -421,21 +429,3 @@ def _score_meaning(kind: str, value: Any) -> float | None:
         flag = as_flag(value)
         return None if flag is None else 1.0 if flag else -1.0
     return as_score(value) if word is None or not isinstance(value, str | bool) else word
-
-
-def check_fields(given: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what is wrong with a source's `fields`, in sentences that follow the source's name."""
-    for name, meaning in given.items():
-        if isinstance(meaning, str):
-            if meaning not in _MEANINGS:
-                yield (
-                    f"fields: {name} is {meaning!r}; expected {', '.join(_MEANINGS)} or a mapping of values"
-                )
-        elif isinstance(meaning, Mapping) and meaning:
-            for value, said in meaning.items():
-                fits = said in (*REVIEWS, *SIDES) if isinstance(said, str) else not isinstance(said, bool)
-                if not fits or (isinstance(said, float) and not math.isfinite(said)):
-                    right = f"expected a number, or one of {', '.join((*REVIEWS, *SIDES))}"
-                    yield f"fields: {name} maps {value!r} to {said!r}; {right}"
-        else:
-            yield f"fields: {name} is empty; expected {', '.join(_MEANINGS)} or a mapping of values"

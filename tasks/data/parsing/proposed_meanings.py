@@ -20,6 +20,8 @@ from tasks.data.parsing.field_meanings import (
     as_score,
     flatten_name,
 )
+from tasks.data.parsing.mark_columns import is_mark_column, propose_mark
+from tasks.data.parsing.scale_direction import LOWER, scale_direction
 from tasks.data.parsing.verdict_names import BAD_FLAGS, BAD_WORDS, GOOD_FLAGS, GOOD_WORDS, UNSURE, is_failure
 from tasks.data.parsing.verdict_values import DRAFTS, LONG, MOST_VALUES, REMOVED
 
@@ -44,6 +46,8 @@ _AGAINST = LOWER_IS_BETTER | frozenset((
     "bad", "declined", "dislike", "disliked", "downvote", "downvoted", "fail", "failed", "incorrect",
     "invalid", "loser", "reject", "rejected", "thumbsdown", "unhelpful", "wrong",
 ))  # fmt: skip
+# In German, 1 is the best grade; in French, 1 is the worst.
+_NOTES = frozenset(("note", "noten"))
 _NOT = frozenset(("no", "non", "not", "without", "free"))
 _KEPT = GOOD_FLAGS | GOOD_WORDS | frozenset(("keep", "kept", "usable", "use", "valid", "verified"))
 
@@ -74,6 +78,17 @@ def propose_meaning(
     if looks == CHOICE:
         return _choice_mapping(known)
     few = bool(known) and LONG not in known and len(known) <= MOST_VALUES
+    if is_mark_column(known) and looks == MASK:
+        removes = bool(words & _NEGATED)
+        return propose_mark("", next(iter(known)), removes, against=False, keeps=not removes)
+    if is_mark_column(known):
+        left_out, against = bool(words & _LEFT_OUT), bool(words & _AGAINST and has_pairs)
+        return propose_mark(path, next(iter(known)), left_out, against, bool(words & _KEPT))
+    direction = scale_direction(path, known) if all(map(_is_score, known)) else ""
+    if direction and looks != MASK:
+        return ("penalty" if direction == LOWER else "verdict") if has_pairs else "ignore"
+    if few and has_pairs and words & _NOTES and _are_grades(known):
+        return UNKNOWN
     if looks == MASK and (known <= TRUE | FALSE or not few):
         return "mask" if words & _NEGATED and "loss" not in words else "weight"
     if looks == MASK:
@@ -115,6 +130,11 @@ def propose_meaning(
 
 def _is_score(value: str) -> bool:
     return as_score(value.replace("_", " ")) is not None
+
+
+def _are_grades(values: Collection[str]) -> bool:
+    scores = [as_score(value.replace("_", " ")) for value in values]
+    return all(score is not None and 1 <= score <= 6 for score in scores)
 
 
 def _ended(values: list[str]) -> str:

@@ -7,7 +7,15 @@ from typing import Any
 
 from tasks.data.parsing.base import ParseOptions
 from tasks.data.parsing.choices import is_undecided, paired_columns, plain_choice
-from tasks.data.parsing.field_meanings import SIDES, as_score, flatten_name, is_empty, own_spelling, word_set
+from tasks.data.parsing.field_meanings import (
+    SIDES,
+    as_score,
+    flatten_name,
+    is_empty,
+    mapped_value,
+    maps_empty,
+    word_set,
+)
 from tasks.data.parsing.row_verdicts import side_votes
 from tasks.data.parsing.skip_counts import SkipCounts
 
@@ -36,13 +44,13 @@ def read_choice(
     if not {key, reading.column("a"), reading.column("b")} <= own & values.keys():
         return values, ""
     value, meaning = values[key], reading.fields.get(key)
-    if is_empty(value):
+    if is_empty(value) and not maps_empty(meaning):
         return values, f"comparisons that nobody judged, as {key} is empty"
-    if not isinstance(value, str | int | float):
+    if not isinstance(value, str | int | float | None):
         return values, ""
     if isinstance(meaning, Mapping):
         tally.used.add(key)
-        said = meaning.get(own_spelling(value, meaning))
+        said = mapped_value(value, meaning)
         if said in (*SIDES, "ignore"):
             return {**values, key: said}, UNDECIDED if said == "ignore" else ""
     choice = plain_choice(value, reading.columns)
@@ -81,6 +89,6 @@ def note_other_choices(
 def _mapped_side(value: str | int | float, reading: ParseOptions, key: str) -> str:
     """Return the side that a value names as the choice under `key` would; empty for none."""
     meaning = reading.fields.get(key)
-    said = meaning.get(own_spelling(value, meaning)) if isinstance(meaning, Mapping) else None
+    said = mapped_value(value, meaning) if isinstance(meaning, Mapping) else None
     said = said if said in SIDES else plain_choice(value, reading.columns)
     return str(said) if said in SIDES else ""

@@ -22,10 +22,12 @@ from tasks.data.parsing.field_meanings import (
     is_empty,
     is_invisible,
     is_null_word,
+    maps_empty,
     read_meaning,
 )
 from tasks.data.parsing.label_checks import check_annotators, check_side_scores
 from tasks.data.parsing.list_literals import holds_literal, holds_turns_text, read_literal, turns_of
+from tasks.data.parsing.mark_columns import marks_removal
 from tasks.data.parsing.preference_fields import ANNOTATORS, TIMES
 from tasks.data.parsing.proposed_meanings import CORRECTION, ENDED
 from tasks.data.parsing.row_choices import note_other_choices, read_choice
@@ -256,7 +258,8 @@ def _turns_walked(path: str, value: Any, reading: ParseOptions, where: str, tall
             if meaning is not None:
                 tally.used.add(inside)
             # A name such as `content` is no mask unless the preset says so.
-            if is_empty(held) or (name in TURN_KEYS and meaning is None):
+            unset = is_empty(held) and not maps_empty(meaning)
+            if unset or (name in TURN_KEYS and meaning is None):
                 kept[name] = held
                 continue
             if meaning == "correction":
@@ -321,7 +324,9 @@ def _count_unread(
         if _told_of(leaf, reading, tally):
             continue
         looks = looks_like_verdict(leaf, held) or (ENDED if looks_like_failure(leaf, held) else "")
-        if not looks and any(named_as_verdict(part, held) for part in leaf.split(".")):
+        if not looks and (
+            any(named_as_verdict(part, held) for part in leaf.split(".")) or marks_removal(leaf, held)
+        ):
             looks = "a verdict"
         if not looks and looks_like_correction(leaf, held):
             looks = CORRECTION

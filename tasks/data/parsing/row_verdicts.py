@@ -9,9 +9,18 @@ from typing import Any
 from model.errors import UserError
 from tasks.data.parsing.annotators import UNKNOWN_ANNOTATOR
 from tasks.data.parsing.base import ParseOptions
-from tasks.data.parsing.field_meanings import KNOWN, flatten_name, is_date, is_empty, read_meaning, scale_of
+from tasks.data.parsing.field_meanings import (
+    KNOWN,
+    flatten_name,
+    is_date,
+    is_empty,
+    maps_empty,
+    read_meaning,
+    scale_of,
+)
 from tasks.data.parsing.list_literals import read_literal
 from tasks.data.parsing.preference_fields import row_annotator, row_aspect, row_time
+from tasks.data.parsing.scale_direction import LOWER, scale_direction
 from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.records import Comparison, Pair, ParsedRow, Rating, Text, pair_row, rating_row
 
@@ -103,8 +112,10 @@ def read_verdicts(
     said, rest = Verdicts(), dict(values)
     scored: dict[str, float] = {}
     sides = side_votes(values, reading)
-    for path, value in _told(values, reading):
-        tally.used.add(path)
+    for path, value in (*_told(values, reading), *_unmarked(values, reading)):
+        if value is not _MISSING:
+            tally.used.add(path)
+        value = None if value is _MISSING else value
         if path in sides:
             continue
         meaning, top = reading.fields[path], path.partition(".")[0]
@@ -117,9 +128,10 @@ def read_verdicts(
             continue
         if path == top or meaning == "ignore":
             rest.pop(path, None)
-        if is_empty(value) and not (path in own or meaning in ("weight", "mask", "deleted", "ignore")):
+        empty = is_empty(value) and not maps_empty(meaning)
+        if empty and not (path in own or meaning in ("weight", "mask", "deleted", "ignore")):
             said = replace(said, unrated=path)
-        if is_empty(value) or meaning == "ignore":
+        if empty or meaning == "ignore":
             continue
         read = read_meaning(path, meaning, value)
         # A mapping of values defines its own scale, so only spellings that `fields` does not map are
@@ -153,6 +165,10 @@ def read_verdicts(
             if names.get(key, key) in SCORES and is_unscored(value):
                 said = replace(said, unrated=said.unrated or key)
             _note_scales(names.get(key, key), kind, value, key, values, reading, where, tally)
+            # `columns` gives a grade the name `score`, for which higher is better.
+            if names.get(key, key) in SCORES and scale_direction(key, (str(value),)) == LOWER:
+                tally.note_unread(key, value, where, "a verdict")
+                tally.note_values(key, value)
             continue
         if kind is None or key in own or key in reading.fields:
             continue
@@ -256,6 +272,13 @@ def _told(values: Mapping[str, Any], reading: ParseOptions) -> Iterator[tuple[st
             inside = inside.get(part, _MISSING) if isinstance(inside, Mapping) else _MISSING
         if inside is not _MISSING:
             yield path, inside
+
+
+def _unmarked(values: Mapping[str, Any], reading: ParseOptions) -> Iterator[tuple[str, Any]]:
+    """Yield the keys that the row lacks, if `fields` says what their absence means."""
+    for path, meaning in reading.fields.items():
+        if maps_empty(meaning) and "[]" not in path and path.partition(".")[0] not in values:
+            yield path, _MISSING
 
 
 def judged_rows(found: list[ParsedRow], said: Verdicts, row: SourceRow) -> Iterator[ParsedRow]:

@@ -18,6 +18,7 @@ from tasks.data.parsing.proposed_meanings import (
     VOTES,
     propose_meaning,
 )
+from tasks.data.parsing.scale_direction import scale_direction
 from tasks.data.parsing.verdict_pairs import look_like_approval, look_opposite
 from tasks.data.parsing.verdict_values import (
     MOST_VALUES,
@@ -248,6 +249,8 @@ class SkipCounts:
                     f"like {seen.looks} in a list, which no format reads; write it as a key of its row, or "
                     f"read past it under the source's fields, as in {example}" + _other_keys(asks, [path])
                 )
+            if direction := scale_direction(path, self.values.get(path, ())):
+                example += f", as its name says that {direction}"
             if others := self.understood[path]:
                 example += f", which quarantines rows with such a value ({others:,} rows have another)"
             example += _format_example(seen.looks)

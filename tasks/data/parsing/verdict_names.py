@@ -10,6 +10,7 @@ from tasks.data.parsing.choices import is_choice
 from tasks.data.parsing.field_meanings import (
     ERRORS,
     FALSE,
+    TICKS,
     TRUE,
     as_flag,
     as_score,
@@ -67,7 +68,6 @@ GOOD_FLAGS = word_set(
     resolved satisfied solved trusted visible
     """
 )
-_TICKS = word_set("x ✓ ✔ ☑ ✅ •")
 _NEGATIONS = word_set("dont free no non not without")
 MASK_WORDS = word_set(
     """
@@ -218,7 +218,7 @@ def _is_short(value: Any) -> bool:
 
 def _says_unusable(words: frozenset[str], value: Any) -> bool:
     """Return whether a key with these words in its name excludes its row."""
-    ticked = isinstance(value, str) and value.strip().lower() in _TICKS
+    ticked = isinstance(value, str) and value.strip().lower() in TICKS
     flag, negated = ticked or as_flag(value), bool(words & _NEGATIONS)
     bad, good = words & (BAD_WORDS | BAD_FLAGS), words & (GOOD_WORDS | GOOD_FLAGS)
     if not bad and not good:

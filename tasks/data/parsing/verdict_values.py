@@ -19,6 +19,7 @@ from tasks.data.parsing.field_meanings import (
     flatten_name,
     plain_word,
 )
+from tasks.data.parsing.scale_direction import tells_direction
 from tasks.data.parsing.verdict_names import VERDICT_WORDS, looks_like_verdict, value_parts
 
 MOST_VALUES = 12  # different values of a key that is an enumeration
@@ -161,7 +162,7 @@ _NO_PERSON = _SIDES | _NOBODY | _QUANTITIES | VERDICT_WORDS | _plain(
 def named_as_verdict(name: str, value: Any) -> bool:
     """Return whether a key's name means a verdict or a score in a language other than English."""
     verdict, grade = _names_verdict(name)
-    return verdict or (grade and as_score(value) is not None)
+    return verdict or ((grade or tells_direction(name)) and as_score(value) is not None)
 
 
 @lru_cache(maxsize=4096)

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
+from tasks.data.parsing.field_checks import check_fields
 from tasks.data.parsing.field_meanings import (
     as_flag,
     as_review,
     as_score,
     as_verdict,
-    check_fields,
     flatten_name,
 )
 from tasks.data.parsing.verdict_names import looks_like_verdict

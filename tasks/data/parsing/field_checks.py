@@ -1,0 +1,40 @@
+"""Check the meanings that a source's `fields` gives to keys."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tasks.data.parsing.field_meanings import REVIEWS, SIDES
+
+_MEANINGS = (
+    "ignore",
+    "verdict",
+    "penalty",
+    "vote",
+    "review",
+    "weight",
+    "mask",
+    "deleted",
+    "correction",
+    "text",
+)
+
+
+def check_fields(given: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with a source's `fields`, in sentences that follow the source's name."""
+    for name, meaning in given.items():
+        if isinstance(meaning, str):
+            if meaning not in _MEANINGS:
+                yield (
+                    f"fields: {name} is {meaning!r}; expected {', '.join(_MEANINGS)} or a mapping of values"
+                )
+        elif isinstance(meaning, Mapping) and meaning:
+            for value, said in meaning.items():
+                fits = said in (*REVIEWS, *SIDES) if isinstance(said, str) else not isinstance(said, bool)
+                if not fits or (isinstance(said, float) and not math.isfinite(said)):
+                    right = f"expected a number, or one of {', '.join((*REVIEWS, *SIDES))}"
+                    yield f"fields: {name} maps {value!r} to {said!r}; {right}"
+        else:
+            yield f"fields: {name} is empty; expected {', '.join(_MEANINGS)} or a mapping of values"

@@ -1,0 +1,98 @@
+"""Recognize columns in which people mark rows, as with an `x` under `To delete`, and propose a meaning."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+
+from tasks.data.parsing.column_names import yaml_scalar
+from tasks.data.parsing.field_meanings import FALSE, NEGATIVE, POSITIVE, TICKS, TRUE, flatten_name, plain_word
+
+
+def _plain(words: str) -> frozenset[str]:
+    return frozenset(map(plain_word, words.split()))
+
+
+# A cross may mean yes in a column of crosses alone, and no beside a tick.
+_CROSSES = _plain("✗ ✘ ❌ ✖ × ☒ *")
+_MARKS = frozenset(map(plain_word, TICKS)) | _CROSSES
+# Names of columns that mark rows to remove, in other languages than English.
+_REMOVALS = _plain(
+    """
+    aussortieren aussortiert ausschließen ausgeschlossen entfernen entfernt löschen löscht gelöscht raus
+    streichen gestrichen verwerfen verworfen wegwerfen écarter effacer enlever exclure exclu jeter retirer
+    supprimer supprimé borrar descartar eliminar eliminado excluir quitar apagar descartado remover cancellare
+    eliminare escludere rimuovere scartare verwijderen uitsluiten weggooien fjern slet slett ta_bort radera
+    poista usuń usunąć удалить исключить убрать видалити smazat odstranit șterge törlés sil
+    删除 刪除 移除 削除 除外 삭제 제외
+    """
+)
+_KEPT = _plain(
+    """
+    behalten übernehmen verwenden nutzen benutzen garder conserver utiliser conservar guardar mantener manter
+    usar tenere usare bewaren gebruiken keep kept use usable
+    """
+)
+_REFUSED = _plain("falsch schlecht unbrauchbar mauvais faux malo mal incorrecto ruim errado sbagliato fout")
+_APPROVED = _plain("gut brauchbar bon bien bueno bom buono goed richtig korrekt")
+_FILLERS = _plain("a bitte da de is ist it me please row rows this to zeile zu à")
+_NEGATED = _plain("nicht not no non ne pas dont don t do niet nie не kein keine")
+
+
+def marks_removal(name: str, value: object) -> bool:
+    """Return whether a value marks its row for removal by a name in any language, as `löschen`."""
+    if not _names_of(name) & (_REMOVALS | _REFUSED | _KEPT | _APPROVED):
+        return False
+    said = plain_word(str(value))
+    return said in _MARKS | TRUE | FALSE or said in _plain("ja j oui si sí sim tak да 是")
+
+
+def _names_of(name: str) -> frozenset[str]:
+    """Return the words of a name, if it says nothing else; else those that mark a removal."""
+    bare = plain_word(re.sub(r"[?!:.()]", " ", name))
+    words = frozenset(re.findall(r"[^\W_]+", bare))
+    removal = (
+        words & _REMOVALS
+        | ({bare} & _REMOVALS)
+        | {
+            term
+            for term in _REMOVALS
+            if len(term) > 1 and not term.isascii() and term in bare and not re.match(r"[a-zà-ÿа-я]", term)
+        }
+    )
+    rest = words - _FILLERS - _NEGATED
+    return removal | (rest if rest <= _KEPT | _REFUSED | _APPROVED else frozenset())
+
+
+def is_mark_column(values: Collection[str]) -> bool:
+    """Return whether a column holds one mark only, so that its empty cells mean the opposite."""
+    return len(values) == 1 and set(values) <= _MARKS
+
+
+def propose_mark(name: str, value: str, removes: bool, against: bool, keeps: bool) -> str:
+    """Return the meaning of a column that holds one mark only, as YAML.
+
+    Args:
+        name: The name of the column.
+        value: The mark.
+        removes: Whether the name is an English word for a row to remove.
+        against: Whether it is one for a bad answer.
+        keeps: Whether it is one for a row to keep.
+    """
+    words = frozenset(flatten_name(name).split("_")) | frozenset(re.findall(r"[^\W_]+", plain_word(name)))
+    named = _names_of(name)
+    removes = removes or bool(named & _REMOVALS)
+    against = against or bool(words & (_REFUSED | NEGATIVE))
+    keeps = keeps or bool(words & (_KEPT | _APPROVED | POSITIVE))
+    if words & _NEGATED:
+        # `nicht verwenden` and `not good` are against the row. `do not delete` keeps it.
+        removes, against, keeps = keeps, False, removes or against
+    if removes + against + keeps != 1:
+        return f'{{{yaml_scalar(value)}: ..., "": ...}}'
+    if removes and value not in _CROSSES:
+        return "deleted"
+    if keeps and value in _CROSSES:
+        # A cross under `good` may be a mark or a no.
+        return f'{{{yaml_scalar(value)}: ..., "": ...}}'
+    marked, others = ("accept", "ignore") if keeps else ("ignore" if removes else "reject", "accept")
+    return f'{{{yaml_scalar(value)}: {marked}, "": {others}}}'
