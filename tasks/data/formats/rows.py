@@ -39,6 +39,7 @@ from tasks.data.parsing.list_literals import read_literal
 from tasks.data.parsing.preference_fields import ANNOTATORS
 from tasks.data.parsing.row_stream import Keys, row_stream
 from tasks.data.parsing.row_verdicts import is_unscored, side_votes
+from tasks.data.parsing.several_scores import split_values
 from tasks.data.records import (
     ParsedRow,
     comparison_row,
@@ -165,7 +166,8 @@ def _comparison_record(row: Mapping[str, Any], reading: ParseOptions, where: str
 def _rating_record(row: Mapping[str, Any], reading: ParseOptions, where: str) -> ParsedRow:
     turns, (completion,) = _prompt_and_answers(row, ("completion",), reading, where)
     prompt = turns[-1].content
-    given = _list_value(row, "scores", "numbers", where) if "scores" in row else [row["score"]]
+    given = _list_value(row, "scores", "numbers", where) if "scores" in row else row["score"]
+    given = given if isinstance(given, list) else [given]
     scores = [_score_value(value, where) for value in given]
     one = _row_annotator(row)
     named = [normalize_annotator(name) for name in _list_value(row, "annotators", "names", where)]
@@ -245,6 +247,9 @@ def _list_value(row: Mapping[str, Any], key: str, what: str, where: str) -> list
             raise UserError(f"{where}, {key}: broken JSON ({describe_number(error)})") from error
     if is_empty(value):
         return []
+    # References are texts, which may hold semicolons and commas.
+    if key != "references" and isinstance(value, str) and value.lstrip()[:1] not in ("[", "(", "{"):
+        value = split_values(value) or value
     # An object's order says nothing about which score belongs to which person.
     if isinstance(value, dict) or (isinstance(value, str) and value.lstrip()[:1] == "{"):
         raise UserError(

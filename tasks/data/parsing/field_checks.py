@@ -13,6 +13,8 @@ _MEANINGS = (
     "verdict",
     "penalty",
     "vote",
+    "upvotes",
+    "downvotes",
     "review",
     "weight",
     "mask",
@@ -27,9 +29,8 @@ def check_fields(given: Mapping[str, Any]) -> Iterator[str]:
     for name, meaning in given.items():
         if isinstance(meaning, str):
             if meaning not in _MEANINGS:
-                yield (
-                    f"fields: {name} is {meaning!r}; expected {', '.join(_MEANINGS)} or a mapping of values"
-                )
+                expected = f"expected {', '.join(_MEANINGS)} or a mapping of values"
+                yield f"fields: {name} is {meaning!r}; {expected}"
         elif isinstance(meaning, Mapping) and meaning:
             for value, said in meaning.items():
                 fits = said in (*REVIEWS, *SIDES) if isinstance(said, str) else not isinstance(said, bool)

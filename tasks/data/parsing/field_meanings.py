@@ -257,6 +257,8 @@ _SCALE = re.compile(
 _WORDS, NUMBERS, _FEW, ONES, PICTURES = "words", "plain numbers", "plain numbers to 5", "1 and -1", "stars"
 ZERO_THUMBS, MINUS_THUMBS = "0 and 1", "-1 and 1"
 PENALTIES = "penalties, of which fewer are better"
+# A cell of `3,2` beside `3,2,4` may hold two numbers or one.
+COMMA_LIST, COMMA_DECIMAL = "several numbers with commas between", "numbers with a decimal comma"
 
 
 def scale_of(value: Any, kind: str) -> str:
@@ -299,6 +301,9 @@ def find_two_scales(scales: Collection[str]) -> tuple[str, ...]:
     """
     if {ZERO_THUMBS, MINUS_THUMBS} <= set(scales):
         return ZERO_THUMBS, MINUS_THUMBS
+    if {COMMA_LIST, COMMA_DECIMAL} <= set(scales):
+        return COMMA_LIST, COMMA_DECIMAL
+    scales = [scale for scale in scales if scale not in (COMMA_LIST, COMMA_DECIMAL)]
     signs = [scale for scale in scales if scale in (_WORDS, ZERO_THUMBS, MINUS_THUMBS)]
     others = [scale for scale in scales if scale not in (*signs, ONES)]
     numbers = [scale for scale in others if scale in (_FEW, NUMBERS)]

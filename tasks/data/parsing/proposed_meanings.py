@@ -101,6 +101,9 @@ def propose_meaning(
         return "deleted"
     if looks == ENDED:
         return _ended(sorted(known)) if few else "ignore"
+    readable = any(value in POSITIVE | NEGATIVE | TRUE | FALSE or _is_score(value) for value in known)
+    if known and not few and not readable and not understood and has_pairs:
+        return UNKNOWN
     unknown = few and not understood and not any(map(_is_score, known))
     if (
         has_pairs

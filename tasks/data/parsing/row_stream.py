@@ -137,7 +137,9 @@ def _records(
     masked = tally.left_out[MASKED]
     # A pair with a verdict is a rating, so its annotator and time are read too.
     whole = values
-    values = _walked(values, known, reading, where, tally, LABEL_KEYS if said.rates else frozenset())
+    also = LABEL_KEYS if said.rates else frozenset()
+    also |= {reading.column("annotators")} if said.several else frozenset()
+    values = _walked(values, known, reading, where, tally, also)
     if reason := said.left_out() or unchosen:
         tally.left_out[reason] += 1
         return

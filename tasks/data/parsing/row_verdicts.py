@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from model.errors import UserError
-from tasks.data.parsing.annotators import UNKNOWN_ANNOTATOR
+from tasks.data.parsing.annotators import UNKNOWN_ANNOTATOR, normalize_annotator
 from tasks.data.parsing.base import ParseOptions
 from tasks.data.parsing.field_meanings import (
     KNOWN,
@@ -18,11 +18,11 @@ from tasks.data.parsing.field_meanings import (
     read_meaning,
     scale_of,
 )
-from tasks.data.parsing.list_literals import read_literal
 from tasks.data.parsing.preference_fields import row_annotator, row_aspect, row_time
 from tasks.data.parsing.scale_direction import LOWER, scale_direction
+from tasks.data.parsing.several_scores import COUNTS, as_count, comma_scale, count_votes, split_values
 from tasks.data.parsing.skip_counts import SkipCounts
-from tasks.data.records import Comparison, Pair, ParsedRow, Rating, Text, pair_row, rating_row
+from tasks.data.records import Comparison, Pair, ParsedRow, Rating, Text, is_nobody, pair_row, rating_row
 
 DELETED = "rows marked as deleted"
 UNLEARNED = "rows marked as not to be learned"
@@ -30,6 +30,7 @@ SKIPPED = "rows that a reviewer skipped"
 REJECTED = "rows that a reviewer rejected"
 EARLIER = "earlier answers of conversations with a verdict on the whole"
 CORRECTED = "answers that a correction replaces"
+UNCOUNTED = "pairs without a vote for or against them"
 MASKED_VERDICT = "verdicts on answers that are marked as not to be learned"
 # Kinds in KNOWN that are judgements, so an empty value means that the row is not judged yet.
 JUDGEMENTS = ("thumb", "thumb_down", "word", "number", "review")
@@ -50,6 +51,7 @@ class Verdicts:
         score: The verdict.
         key: The key of the verdict.
         votes: Scores by columns of people.
+        several: Scores of several people under one key.
         review: A reviewer's answer: accept, reject or ignore.
         learned: Whether no mask excludes the row.
         deleted: Whether the row is marked as deleted.
@@ -60,6 +62,7 @@ class Verdicts:
     score: float | None = None
     key: str = ""
     votes: dict[str, float] = field(default_factory=dict)
+    several: tuple[float, ...] = ()
     review: str = ""
     learned: bool = True
     deleted: bool = False
@@ -69,7 +72,7 @@ class Verdicts:
     @property
     def rates(self) -> bool:
         """True if a pair with these verdicts is a rating."""
-        return self.score is not None or bool(self.votes) or self.review == "reject"
+        return self.score is not None or bool(self.votes or self.several) or self.review == "reject"
 
     def left_out(self) -> str:
         """Return why the row is excluded; empty if it is not."""
@@ -111,6 +114,7 @@ def read_verdicts(
     """
     said, rest = Verdicts(), dict(values)
     scored: dict[str, float] = {}
+    counts: dict[str, int] = {}
     sides = side_votes(values, reading)
     for path, value in (*_told(values, reading), *_unmarked(values, reading)):
         if value is not _MISSING:
@@ -128,6 +132,21 @@ def read_verdicts(
             continue
         if path == top or meaning == "ignore":
             rest.pop(path, None)
+        if meaning in COUNTS:
+            counts[str(meaning)] = counts.get(str(meaning), 0) + _vote_count(value, path, where)
+            said = replace(said, key=path)
+            continue
+        parts = split_values(value) if meaning in ("verdict", "penalty") else None
+        if parts is not None and len(parts) < 2:
+            value = next(iter(parts), None)
+        elif parts is not None:
+            several = _several_scores(parts, path, reading, where, tally, values)
+            tally.note_scale(row_aspect(values, reading), comma_scale(value), path, where)
+            if path in own:
+                rest[path] = several
+            else:
+                said = replace(said, several=(*said.several, *several), key=path, told=True)
+            continue
         empty = is_empty(value) and not maps_empty(meaning)
         if empty and not (path in own or meaning in ("weight", "mask", "deleted", "ignore")):
             said = replace(said, unrated=path)
@@ -138,6 +157,7 @@ def read_verdicts(
         # recorded.
         if read is not None and read[0] == "verdict" and isinstance(meaning, str):
             tally.note_scale(row_aspect(values, reading), scale_of(value, meaning), path, where)
+            tally.note_scale(row_aspect(values, reading), comma_scale(value), path, where)
         if read is None:
             raise UserError(
                 f"{where}: {path} is {str(value)!r:.60}, a value without a meaning in fields; add "
@@ -193,6 +213,10 @@ def read_verdicts(
             scored[key] = read[1]
             tally.note_scale(row_aspect(values, reading), scale_of(value, kind), key, where)
         said = said.plus(*read, key)
+    if counts:
+        votes = count_votes(counts)
+        said = replace(said, several=(*said.several, *votes), told=True)
+        said = said if votes else replace(said, unrated=UNCOUNTED)
     # Two verdicts with the same score agree, as `label: good` and `thumbs_up: true`, and count as one.
     if len(set(scored.values())) > 1:
         first, second = list(scored)[:2]
@@ -201,13 +225,43 @@ def read_verdicts(
             f"fields, as in fields: {{{second}: ignore}}"
         )
     # Adding the verdict to the votes would count one of the people twice if it is their majority.
-    if said.votes and scored:
+    others = [*said.votes, *([said.key] if said.several else [])]
+    if others and (scored or len(others) > len(said.votes) > 0):
+        one = next(iter(scored), said.key)
         raise UserError(
-            f"{where}: {next(iter(scored))} is a verdict beside the votes of "
-            f"{', '.join(said.votes)}; ignore it in the source's fields, as in fields: "
-            f"{{{next(iter(scored))}: ignore}}"
+            f"{where}: {one} is a verdict beside the votes of "
+            f"{', '.join(name for name in others if name != one)}; ignore it in the source's fields, as in "
+            f"fields: {{{one}: ignore}}"
         )
     return said, rest
+
+
+def _vote_count(value: Any, path: str, where: str) -> int:
+    """Return a number of votes. Raise UserError for anything else. An empty cell has none."""
+    count = 0 if is_empty(value) else as_count(value)
+    if count is None:
+        raise UserError(f"{where}: {path} is {value!r:.40}; expected a number of votes, from 0")
+    return count
+
+
+def _several_scores(
+    parts: list[Any],
+    path: str,
+    reading: ParseOptions,
+    where: str,
+    tally: SkipCounts,
+    values: Mapping[str, Any],
+) -> list[float]:
+    """Return the scores of several people under one key. Raise UserError for a part that is none."""
+    meaning = reading.fields[path]
+    scores = []
+    for part in parts:
+        read = read_meaning(path, meaning, part)
+        if read is None:
+            raise UserError(f"{where}: {path} holds {str(part)!r:.40} among several scores; expected a score")
+        tally.note_scale(row_aspect(values, reading), scale_of(part, str(meaning)), path, where)
+        scores.append(float(read[1]))
+    return scores
 
 
 def side_votes(values: Mapping[str, Any], reading: ParseOptions) -> dict[str, Any]:
@@ -233,10 +287,8 @@ def _note_scales(
 ) -> None:
     """Record the scales of a format's own scores: `score`, `label`, or the list `scores`."""
     if name == "scores":
-        try:
-            value = read_literal(value) if isinstance(value, str) else value
-        except ValueError:
-            return
+        tally.note_scale(row_aspect(values, reading), comma_scale(value), key, where)
+        value = split_values(value) or value
         kind = "number"
     if kind not in ("number", "word"):
         return
@@ -296,7 +348,7 @@ def judged_rows(found: list[ParsedRow], said: Verdicts, row: SourceRow) -> Itera
             # Equal labels of unknown people are different votes, of which only this one is rejected.
             row.tally.rejected |= {one.row.id for one in found if not one.anonymous}
             return
-        if said.score is not None or said.votes:
+        if said.score is not None or said.votes or said.several:
             _refuse_verdict(last.row, said, row)
         yield from found
         return
@@ -316,7 +368,7 @@ def judged_rows(found: list[ParsedRow], said: Verdicts, row: SourceRow) -> Itera
         row.tally.left_out[EARLIER] += len(found) - 1
     # A rejected answer is a bad example, which a reward model can learn from.
     score = -1.0 if said.review == "reject" else said.score
-    rated = _rated(last, said.votes if score is None else {}, score, row.values, row.reading)
+    rated = _rated(last, said if score is None else Verdicts(score), row.values, row.reading)
     yield rated._replace(rejects=last.row.id) if said.review == "reject" else rated
 
 
@@ -355,6 +407,8 @@ def corrected_rows(found: list[ParsedRow], said: Verdicts, row: SourceRow) -> It
 
 def unrated_reason(key: str) -> str:
     """Return the reason under which pairs with an empty verdict are counted."""
+    if key == UNCOUNTED:
+        return key
     return f"pairs that nobody rated, as {key} has no verdict (fields: {{{key}: ignore}} learns them)"
 
 
@@ -375,21 +429,22 @@ def _refuse_verdict(record: object, said: Verdicts, row: SourceRow) -> None:
     row.tally.note_values(said.key, value)
 
 
-def _rated(
-    found: ParsedRow,
-    votes: Mapping[str, float],
-    score: float | None,
-    values: Mapping[str, Any],
-    reading: ParseOptions,
-) -> ParsedRow:
-    """Return a pair as a Rating of its answer by the people of `votes`, or else by the row's annotator."""
+def _rated(found: ParsedRow, said: Verdicts, values: Mapping[str, Any], reading: ParseOptions) -> ParsedRow:
+    """Return a pair as a Rating of its answer by the people who voted, or else by the row's annotator."""
     row = found.row
     assert isinstance(row, Pair)
     who, when = row_annotator(values, reading), row_time(values, reading)
-    people = list(votes) if score is None else [who]
-    scores = list(votes.values()) if score is None else [score]
+    people, scores = list(said.votes), list(said.votes.values())
+    if said.score is not None:
+        people, scores = [who], [said.score]
+    elif said.several:
+        scores = list(said.several)
+        named = split_values(values.get(reading.column("annotators"))) or []
+        people = [normalize_annotator(name) for name in named] if len(named) == len(scores) else []
+        people = people or [f"{UNKNOWN_ANNOTATOR}-{index}" for index in range(len(scores))]
+    nobody = who == UNKNOWN_ANNOTATOR if said.score is not None else is_nobody(people[0])
     rating = rating_row(
         row.prompt, row.completion, scores, people, row_aspect(values, reading), row.source, row.group,
         row.history, [when] * len(scores) if when else [],
     )  # fmt: skip
-    return ParsedRow(rating, found.where, anonymous=score is not None and who == UNKNOWN_ANNOTATOR)
+    return ParsedRow(rating, found.where, anonymous=nobody)

@@ -19,6 +19,7 @@ from tasks.data.parsing.proposed_meanings import (
     propose_meaning,
 )
 from tasks.data.parsing.scale_direction import scale_direction
+from tasks.data.parsing.several_scores import find_counts
 from tasks.data.parsing.verdict_pairs import look_like_approval, look_opposite
 from tasks.data.parsing.verdict_values import (
     MOST_VALUES,
@@ -197,6 +198,8 @@ class SkipCounts:
             return "ignore"
         if looks == OTHER_CHOICE:
             return "ignore"
+        if self.pairs and path in (counted := find_counts(self.values)):
+            return counted[path]
         able = self.answers if looks == CORRECTION else self.pairs
         return propose_meaning(path, looks, self.values.get(path, ()), able > 0, path in self.understood)
 
@@ -211,6 +214,8 @@ class SkipCounts:
         people = find_vote_columns(unread) + find_more_votes(votes, unread)
         found = {path: replace(self.unread[path], looks=VOTES) for path in people}
         found |= {path: seen for path, seen in self.asked.items() if path not in found}
+        counts = (path for path in find_counts(unread) if path not in found)
+        found |= {path: replace(self.unread[path], looks=VERDICT) for path in counts}
         # Some odd words are rows with an error, which validation quarantines.
         often = {path: seen for path, seen in self.choices.items() if seen.count > _ODD * self.rows}
         found |= {path: seen for path, seen in often.items() if path not in found}

@@ -183,7 +183,7 @@ def test_skip_counts_lines_possible_annotator_key_is_offered(key: str) -> None:
         (PAIR, "rating", [4, "very good"], "verdict"), (CHOICE, "score_a", [1], "ignore"),
         (PAIR, "label", ["good", "maybe"], "verdict"), (PAIR, "label", [1, "bad"], "verdict"),
         (PAIR, "skip_training", [True], "mask"), (PAIR, "use_for_training", [False], "weight"),
-        (PAIR, "feedback", [f"fine {n}" for n in range(30)], "verdict"),
+        (PAIR, "feedback", [f"fine {n}" for n in range(30)], "..."),
         ({"text": "Words."}, "edu_score", [2.5], "ignore"), ({"text": "Words."}, "liked", ["ok!"], "review"),
         (PAIR, "rank", [1, 2, 3], "penalty"), (PAIR, "downvotes", [0, 7], "penalty"),
         (PAIR, "wrong", [True, False], "penalty"), (PAIR, "is_bad", ["yes"], "penalty"),
