@@ -47,7 +47,8 @@ def propose_preset(
     """
     from model.atomic_file import replace_text
     from tasks.common.names import slugify_name
-    from tasks.onboarding.folder_scan import check_place, scan_folder
+    from tasks.onboarding.folder_scan import scan_folder
+    from tasks.onboarding.own_folders import check_place
 
     root = Path.cwd()
     check_place(folder, root)
@@ -161,8 +162,9 @@ def _print_scan(found: FolderScan, console: Console, notes: bool) -> None:
         about = "" if source.share == 1 else "about "
         line = f"[bold]{terminal_text(source.name)}[/bold] {source.format}: {about}{holds}"
         console.print(line, soft_wrap=True)
-        if source.columns:
-            said = ", ".join(f"{own} as {name}" for name, own in source.columns.items())
+        scores = [(meaning, own) for own, meaning in source.fields.items()]
+        if source.columns or scores:
+            said = ", ".join(f"{own} as {name}" for name, own in (*source.columns.items(), *scores))
             console.print(
                 f"  [yellow]columns matched by name: {terminal_text(said)}[/yellow]", soft_wrap=True
             )

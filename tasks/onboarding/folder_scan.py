@@ -22,24 +22,24 @@ from tasks.data.parsing.base import Format, ParseOptions
 from tasks.data.parsing.column_names import (
     Guess,
     format_columns,
-    guess_columns,
+    format_fields,
     labelled_columns,
     respelled_columns,
 )
+from tasks.data.parsing.guessed_rows import guess_rows
 from tasks.data.parsing.reader import no_rows, read_rows
 from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.records import TYPES, ParsedRow, Record, Text
 from tasks.data.sources import ENDINGS
 from tasks.data.withdrawals import Withdrawn, read_withdrawn
 from tasks.ingestion.repeated_labels import keep_each_once
-from tasks.project.paths import RECORDS
+from tasks.onboarding.own_folders import check_place
 
 PACKED = (".gz", ".zst")
 _WHOLE = {".json", ".parquet"}  # cannot be cut after a line
 CONFIGURATION = ".xml"  # a labelling tool's configuration, beside its exports
 READ = 8 << 20  # bytes of a source that are read; the rest is taken to be alike
 _ROWS = 50_000
-OWN_FOLDERS = ("data", "data.part", str(RECORDS), ".dvc")  # chatmill replaces and deletes files there
 _FEW = 50  # text files; fewer are split at blank lines, so that some documents can be held out
 
 
@@ -61,6 +61,7 @@ class Proposal:
         stop: The error that a run ends with until it does.
         faults: The number of rows that cannot be read.
         rejected: The ids of rows that a reviewer rejected, which no source may contain.
+        fields: The meanings of columns of scores, from which a choice follows.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Proposal:
     stop: str = ""
     faults: int = 0
     rejected: frozenset[str] = frozenset()
+    fields: dict[str, str] = field(default_factory=dict)
 
     def count(self, kind: str) -> int:
         """Return the estimated number of rows of a kind in the whole source."""
@@ -190,46 +192,6 @@ def _without_rejected(sources: list[Proposal]) -> list[Proposal]:
     ]
 
 
-def check_place(folder: Path, root: Path) -> None:
-    """Raise UserError for a folder that is, contains or is inside one that chatmill writes to.
-
-    Args:
-        folder: The user's folder. Links are followed, and two spellings of one folder are the same.
-        root: The project's folder.
-    """
-    real = folder.resolve()
-    for name in OWN_FOLDERS:
-        own = root / name
-        # A folder that does not exist yet has no inode to compare, so resolved paths are compared too.
-        places = {root.resolve() / name, own.resolve()}
-        if _lies_in(real, own) or real in places:
-            relation = "is" if _is_same(real, own) or real in places else "lies in"
-        elif any(_lies_in(place, real) for place in places):
-            relation = "holds"
-        else:
-            continue
-        there = f"{name}/ of this project"
-        raise UserError(
-            f"{folder} {relation} {there}, which chatmill writes to and empties; put your files "
-            "into another folder, such as texts/, and run `chatmill init texts`"
-        )
-
-
-def _lies_in(path: Path, folder: Path) -> bool:
-    """Return whether `folder` is `path` or one of its parents, by inode if both exist.
-
-    File systems without case, as on macOS, give one folder several spellings.
-    """
-    return any(one == folder or _is_same(one, folder) for one in (path, *path.parents))
-
-
-def _is_same(one: Path, other: Path) -> bool:
-    try:
-        return one.samefile(other)
-    except OSError:
-        return False
-
-
 def _sorted_out(paths: Sequence[Path], found: Guess, root: Path) -> tuple[list[Path], list[tuple[str, str]]]:
     """Try files that cannot be read together one by one; return those that can be read, and the others."""
     whole, broken = [], []
@@ -317,8 +279,8 @@ def _guess_format(path: Path, name: str) -> Guess:
     if len(fitting) == 1:
         return Guess(fitting[0], columns)
     # Common names are a guess, so they are used only if no format fits by its own names.
-    found = guess_columns(sample.items[0].values) if sample.items and not fitting else None
-    if found and not known[found.format].fits(rename_keys(sample, found.columns)):
+    found = guess_rows([item.values for item in sample.items]) if not fitting else None
+    if found and (found.fields or not known[found.format].fits(rename_keys(sample, found.columns))):
         return found
     if fitting:
         raise UserError(
@@ -348,7 +310,7 @@ def _group_files(folder: Path, known: dict[Path, Guess]) -> list[tuple[tuple[str
     """Group files into sources: those of one subfolder (or none), one suffix and one format."""
     groups: dict[tuple[str, str, str], list[Path]] = defaultdict(list)
     for path, found in known.items():
-        name = f"{found.format} {format_columns(found.columns)}"
+        name = f"{found.format} {format_columns(found.columns)}{format_fields(found.fields)}"
         inner = path.relative_to(folder).parts
         # The whole suffix with that of the compression, because a glob must match it.
         ending = path.name[len(Path(_plain_name(path)).stem) :]
@@ -395,7 +357,9 @@ def _read_rows(
     known = find_format(guessed.format)
     prose = known.unit == "file" and _file_ending(paths[0]) in (".txt", ".md")
     documents: Literal["file", "paragraph"] = "paragraph" if prose and len(paths) < _FEW else "file"
-    reading = replace(ParseOptions(name), document_unit=documents, columns=guessed.columns)
+    reading = replace(
+        ParseOptions(name), document_unit=documents, columns=guessed.columns, fields={**guessed.fields}
+    )
     size = sum(path.stat().st_size for path in paths)
     every: list[ParsedRow] = []
     read, tally = 0, SkipCounts()
@@ -410,7 +374,7 @@ def _read_rows(
     # The error is kept instead of raised: the preset can then propose the missing `fields`.
     stop = ""
     try:
-        tally.check(name)
+        tally.check(name, guessed.fields)
     except UserError as error:
         stop = str(error)
     # A `stop` is the better message: it says which key must be explained first.
@@ -423,7 +387,7 @@ def _read_rows(
     meanings = {path: tally.propose(path, key.looks) for path, key in tally.asks().items()}
     return Proposal(
         name, guessed.format, globs, guessed.columns, documents, size, share, tuple(rows),
-        tuple(tally.lines()), meanings, stop, tally.faults, rejected,
+        tuple(tally.lines()), meanings, stop, tally.faults, rejected, guessed.fields,
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from model.data.tokenizer import Tokenizer, train_tokenizer
 from model.errors import UserError
 from tasks.common.names import stratum_key, yaml_comment, yaml_text
-from tasks.data.parsing.column_names import format_columns
+from tasks.data.parsing.column_names import format_columns, format_fields
 from tasks.data.parsing.skip_counts import yaml_key
 from tasks.data.records import ASPECTS, TYPES, Comparison, Pair, Rating, Record, Text
 from tasks.data.splits import SPLITS, SplitParameters, split_of
@@ -287,6 +287,7 @@ def _source_section(source: Any) -> list[str]:
     names = [yaml_text(name) for name in source.files]
     files = names[0] if len(names) == 1 else f"[{', '.join(names)}]"
     extra = f", {format_columns(source.columns)}" if source.columns else ""
+    extra += format_fields(source.fields)
     extra += ", document_unit: paragraph" if source.document_unit == "paragraph" else ""
     return [
         f"    # {'' if source.share == 1 else 'about '}{holds}",
@@ -299,7 +300,7 @@ def _fields_comment(source: Any) -> list[str]:
     """Return the comment that proposes `fields` for keys whose meaning a run must know."""
     if not source.asked:
         return []
-    asked = list(source.asked.items())
+    asked = [*source.fields.items(), *source.asked.items()]
     shown = ", ".join(
         f"{yaml_comment(yaml_key(path))}: {yaml_comment(meaning)}" for path, meaning in asked[:_ASKED]
     )

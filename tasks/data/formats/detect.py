@@ -12,7 +12,13 @@ from tasks.data.file_io.files import CONTAINERS, SourceFile, SourceRecord, unpac
 from tasks.data.formats.registry import find_format, formats
 from tasks.data.formats.unsupported_shapes import describe_shape, unreadable_shape
 from tasks.data.parsing.base import FileSample, Format, ParseOptions
-from tasks.data.parsing.column_names import format_columns, guess_columns, rename_columns, respelled_columns
+from tasks.data.parsing.column_names import (
+    format_columns,
+    format_fields,
+    rename_columns,
+    respelled_columns,
+)
+from tasks.data.parsing.guessed_rows import guess_rows
 
 AUTO = "auto"
 ITEMS = 20
@@ -156,11 +162,12 @@ def why_unknown(sample: FileSample) -> str:
     keys = (", ".join(every[:_NAMED]) or "none") + more
     if said := describe_shape(sample):
         return f"in an unknown format: {said}"
-    found = guess_columns(sample.items[0].values)
-    if found and found.columns:
+    found = guess_rows([item.values for item in sample.items])
+    if found and (found.columns or found.fields):
+        columns = f", {format_columns(found.columns)}" if found.columns else ""
         return (
             f"in an unknown format; its keys are {keys}. If the names are meaningful, add to the "
-            f"source format: {found.format}, {format_columns(found.columns)}"
+            f"source format: {found.format}{columns}{format_fields(found.fields)}"
         )
     return (
         f"in an unknown format; its keys are {keys}. Map them, as in format: rows, "

@@ -40,6 +40,7 @@ from tasks.data.parsing.preference_fields import ANNOTATORS
 from tasks.data.parsing.row_stream import Keys, row_stream
 from tasks.data.parsing.row_verdicts import is_unscored, side_votes
 from tasks.data.parsing.several_scores import split_values
+from tasks.data.parsing.side_columns import scored_choice, side_scores
 from tasks.data.records import (
     ParsedRow,
     comparison_row,
@@ -66,7 +67,8 @@ def _record_kind(row: Mapping[str, Any], reading: ParseOptions) -> str:
     """Return the kind of record that the keys of a row make; empty for none."""
     # Of two whole conversations the prompt is what they share.
     asked = "prompt" in row or (holds_turns(row.get("a")) and holds_turns(row.get("b")))
-    if {"a", "b"} <= row.keys() and asked and ("choice" in row or "vote" in reading.fields.values()):
+    told = "choice" in row or "vote" in reading.fields.values() or side_scores(row, reading) is not None
+    if {"a", "b"} <= row.keys() and asked and told:
         return "comparison"
     if {"prompt", "completion"} <= row.keys():
         return "rating" if row.keys() & {"score", "scores"} else "pair"
@@ -95,6 +97,11 @@ def read_row(values: Mapping[str, Any], reading: ParseOptions, where: str) -> It
         kind = "pair"
     if not kind:
         raise UserError(f"{where}: keys {', '.join(row) or '(none)'} do not form a row; expected {_KNOWN}")
+    if kind == "comparison" and (scored := side_scores(row, reading)):
+        choice = scored_choice(row, reading, *scored)
+        if choice is not None:
+            yield _comparison_record({**row, "choice": choice}, reading, where)
+        return
     if kind == "comparison" and "choice" not in row:
         # Each person has a column that `fields` declares as a vote.
         for person, choice in side_votes(values, reading).items():

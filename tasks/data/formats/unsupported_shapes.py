@@ -18,12 +18,14 @@ from tasks.data.parsing.column_names import (
     answer_columns,
     choice_column,
     format_columns,
+    format_fields,
     has_choice_word,
     labelled_columns,
     plain_name,
     yaml_scalar,
 )
 from tasks.data.parsing.field_meanings import KNOWN, as_flag, is_empty
+from tasks.data.parsing.side_columns import propose_scores
 
 # Names of columns by which the first line of a text is the header of a table.
 _HEADINGS = frozenset((
@@ -206,13 +208,14 @@ def _votes(sample: FileSample) -> str:
                 f"{sides[0]} and {sides[1]} are two answers; where {likely[0]} is the choice between them, "
                 f"add to the source format: rows, {columns}"
             )
-        scores = answer_columns(key.replace("score", "answer") for key in columns_of if "score" in key)
-        rated = [
-            key.replace("answer", "score") for key in scores if key.replace("answer", "score") in columns_of
-        ]
-        beside = f" ({' and '.join(rated)} may tell it)" if rated else ""
+        if scores := propose_scores(columns_of, *sides):
+            columns = f", {format_columns(named)}" if named else ""
+            return (
+                f"{sides[0]} and {sides[1]} are two answers, and {' and '.join(scores)} tell which is "
+                f"better; add to the source format: rows{columns}{format_fields(scores)}"
+            )
         return (
-            f"{sides[0]} and {sides[1]} are two answers, but no column has the choice{beside}; if one "
+            f"{sides[0]} and {sides[1]} are two answers, but no column has the choice; if one "
             "contains a, b or tie, add to the source format: rows, "
             f"{format_columns({**named, 'choice': '...'})}"
         )

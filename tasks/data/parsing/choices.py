@@ -51,7 +51,7 @@ def plain_choice(value: object, columns: Mapping[str, str]) -> str:
     for side in ("a", "b"):
         if side in columns and word == plain_name(columns[side]):
             return side
-    parts = _different_parts(columns.get("a", "a"), columns.get("b", "b"))
+    parts = different_parts(columns.get("a", "a"), columns.get("b", "b"))
     if parts and len(said) <= _LONGEST:
         number = as_score(value)
         whole = number is not None and number.is_integer()
@@ -69,7 +69,7 @@ def plain_choice(value: object, columns: Mapping[str, str]) -> str:
     return {"1": "a", "2": "b"}.get(found[1], found[1]) if found else said
 
 
-def _different_parts(a: str, b: str) -> tuple[str, str] | None:
+def different_parts(a: str, b: str) -> tuple[str, str] | None:
     """Return the only word in which the names of two columns differ, such as 0 and 1; None for several."""
     one, other = flatten_name(a).split("_"), flatten_name(b).split("_")
     if len(one) != len(other):
@@ -80,7 +80,7 @@ def _different_parts(a: str, b: str) -> tuple[str, str] | None:
 
 def paired_columns(names: Iterable[str], a: str, b: str) -> list[tuple[str, str]]:
     """Return the columns about answer a, each with that about b, as `id_a` and `id_b`; the answers first."""
-    parts = _different_parts(a, b)
+    parts = different_parts(a, b)
     if parts is None:
         return [(a, b)]
     flat = {flatten_name(name): name for name in names}

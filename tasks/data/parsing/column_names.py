@@ -50,6 +50,7 @@ _PAIRS = (
     ("a", "b", "c"), ("1", "2", "0 3"), ("0", "1", "2"), ("left", "right", ""), ("first", "second", "third"),
     ("one", "two", "three"),
 )  # fmt: skip
+SIDE_WORDS = tuple((one, other) for one, other, _ in _PAIRS)
 # The last word of such a column's name without its side, in order of likelihood.
 _ANSWERS = ("response", "answer", "completion", "output", "reply", "candidate", "generation", "summary",
             "text", "conversation", "messages", "chat", "assistant", "option", "ref", "",
@@ -66,10 +67,14 @@ _OVERALL = word_set("final human majority overall")
 
 
 class Guess(NamedTuple):
-    """A format, and the file's own columns by the format's names. `columns` omits equal names."""
+    """A format, and the file's own columns by the format's names. `columns` omits equal names.
+
+    `fields` has the meanings of columns without which the rows could not be read.
+    """
 
     format: str
     columns: dict[str, str]
+    fields: dict[str, str] = {}  # noqa: RUF012
 
 
 def plain_name(name: str) -> str:
@@ -127,6 +132,21 @@ def labelled_columns(rows: Sequence[Mapping[str, object]]) -> dict[str, str]:
     several = sum(len(str(answer).split()) > 2 for answer in answers)
     told = 2 * several > len(answers) and 2 * len(set(answers)) > len(answers)
     return {"prompt": text, "completion": "label"} if told else {}
+
+
+def named_columns(rows: Sequence[Mapping[str, object]]) -> dict[str, str]:
+    """Return the columns of two answers that the choice names, as `gpt-4o` and `claude-3`; else empty."""
+    keys = list(rows[0]) if rows else []
+    choice = choice_column(keys)
+    said = {str(row.get(choice)).strip() for row in rows}
+    answers = [key for key in keys if key.strip() in said and key != choice]
+    prompts = (key for name in NAMES["prompt"] for key in keys if plain_name(key) == name)
+    prompt = next((key for key in prompts if key not in answers), "")
+    texts = all(isinstance(row.get(key), str) for row in rows for key in answers)
+    if not choice or not prompt or len(answers) != 2 or not texts:
+        return {}
+    found = {"prompt": prompt, "a": answers[0], "b": answers[1], "choice": choice}
+    return {name: key for name, key in found.items() if name != key}
 
 
 def answer_columns(keys: Iterable[str]) -> tuple[str, ...]:
@@ -193,6 +213,13 @@ def rename_columns(values: Mapping[str, object], columns: Mapping[str, str]) -> 
 def format_columns(columns: Mapping[str, str]) -> str:
     """Return the columns as YAML for a preset."""
     return f"columns: {{{', '.join(f'{name}: {yaml_scalar(own)}' for name, own in columns.items())}}}"
+
+
+def format_fields(fields: Mapping[str, str]) -> str:
+    """Return the meanings of columns as YAML that follows other keys of a source; empty for none."""
+    if not fields:
+        return ""
+    return f", fields: {{{', '.join(f'{yaml_scalar(name)}: {said}' for name, said in fields.items())}}}"
 
 
 def yaml_scalar(text: str) -> str:

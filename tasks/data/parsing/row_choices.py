@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
+from model.errors import UserError
 from tasks.data.parsing.base import ParseOptions
 from tasks.data.parsing.choices import is_undecided, paired_columns, plain_choice
 from tasks.data.parsing.field_meanings import (
@@ -17,9 +18,11 @@ from tasks.data.parsing.field_meanings import (
     word_set,
 )
 from tasks.data.parsing.row_verdicts import side_votes
+from tasks.data.parsing.side_columns import named_sides
 from tasks.data.parsing.skip_counts import SkipCounts
 
 UNDECIDED = "comparisons without a decision, such as skip or unsure"
+SAME_MODEL = "comparisons of two answers of one model, whose choice names that model"
 # Words of a question about two answers. Without one, 0 and 1 in a column may mean anything.
 _COMPARED = word_set(
     """
@@ -54,13 +57,33 @@ def read_choice(
         if said in (*SIDES, "ignore"):
             return {**values, key: said}, UNDECIDED if said == "ignore" else ""
     choice = plain_choice(value, reading.columns)
+    if choice in ("a", "b") and isinstance(value, str) and as_score(value) is None:
+        # A model may be called A and have written answer b.
+        side, told = named_sides(value, values, reading.column("a"), reading.column("b"))
+        if told and side != choice:
+            raise UserError(
+                f"{where}: {key} is {value!r:.40}, which may be the answer {reading.column(choice)} or the "
+                f"name under {' and '.join(told)}; write a or b in its place"
+            )
+        values = _without(values, told or (), own)
     if choice in SIDES:
         tally.note_choice_number(key, value)
         return {**values, key: choice}, ""
+    if value is not None:
+        side, told = named_sides(value, values, reading.column("a"), reading.column("b"))
+        if told and len(side) > 1:
+            return values, SAME_MODEL
+        if told:
+            return {**_without(values, told, own), key: side}, ""
     if isinstance(value, str) and is_undecided(value):
         return values, UNDECIDED
     tally.note_choice(key, value, where)
     return values, ""
+
+
+def _without(values: dict[str, Any], told: Collection[str], own: frozenset[str]) -> dict[str, Any]:
+    """Return a row without the columns that told its choice, which need not be listed as unused."""
+    return {name: held for name, held in values.items() if name not in told or name in own}
 
 
 def note_other_choices(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from tasks.data.parsing.field_meanings import (
 from tasks.data.parsing.preference_fields import row_annotator, row_aspect, row_time
 from tasks.data.parsing.scale_direction import LOWER, scale_direction
 from tasks.data.parsing.several_scores import COUNTS, as_count, comma_scale, count_votes, split_values
+from tasks.data.parsing.side_columns import side_scores
 from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.records import Comparison, Pair, ParsedRow, Rating, Text, is_nobody, pair_row, rating_row
 
@@ -115,7 +116,7 @@ def read_verdicts(
     said, rest = Verdicts(), dict(values)
     scored: dict[str, float] = {}
     counts: dict[str, int] = {}
-    sides = side_votes(values, reading)
+    sides: Collection[str] = side_votes(values, reading) or side_scores(values, reading) or ()
     for path, value in (*_told(values, reading), *_unmarked(values, reading)):
         if value is not _MISSING:
             tally.used.add(path)

@@ -96,7 +96,10 @@ def test_answer_columns_of_exactly_two_answers_are_found(keys: str, columns: tup
     [
         ({"winner_model_a": 1, "winner_model_b": 0, "winner_tie": 0}, "hold one choice in several columns"),
         ({"better_first": "yes", "better_second": "no"}, "better_first, better_second hold one choice"),
-        ({"score_0": 0.5, "score_1": -0.5}, r"has the choice \(score_0 and score_1 may tell it\); if one"),
+        (
+            {"score_0": 0.5, "score_1": -0.5},
+            "score_0 and score_1 tell which is better; add .* fields: {score_0: verdict, score_1: verdict}",
+        ),
     ],
 )
 def test_detect_format_choice_in_several_columns_is_explained(more: dict[str, Any], says: str) -> None:

@@ -1,0 +1,47 @@
+"""Guess the columns of rows by common names, and by the values where names alone say too little."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tasks.data.parsing.column_names import (
+    CONVERSATIONS,
+    NAMES,
+    Guess,
+    answer_columns,
+    guess_columns,
+    named_columns,
+    plain_name,
+)
+from tasks.data.parsing.field_meanings import flatten_name
+from tasks.data.parsing.side_columns import propose_scores
+
+
+def guess_rows(rows: Sequence[Mapping[str, Any]]) -> Guess | None:
+    """Return the format and the columns that some rows suggest; None if they suggest none."""
+    if not rows:
+        return None
+    if named := named_columns(rows):
+        return Guess("rows", named)
+    scored = _guess_scored(rows)
+    found = guess_columns(rows[0])
+    # Of two answers with a rank each, `guess_columns` would see one answer only.
+    return scored if scored and not (found and {"choice", "chosen"} & found.columns.keys()) else found
+
+
+def _guess_scored(rows: Sequence[Mapping[str, Any]]) -> Guess | None:
+    """Return the columns of two answers with a rank or a score each, from which their choice follows."""
+    keys = list(rows[0])
+    sides = answer_columns(keys)
+    if not sides or "choice" in map(plain_name, keys):
+        return None
+    others = {key: [row.get(key) for row in rows] for key in keys if key not in sides}
+    fields = propose_scores(others, *sides)
+    names = {plain_name(key): key for key in others if key not in fields}
+    prompt = next((names[name] for name in NAMES["prompt"] if name in names), "")
+    if not fields or not (prompt or set(flatten_name(sides[0]).split("_")) & CONVERSATIONS):
+        return None
+    who = next((names[name] for name in NAMES["annotator"] if name in names), "")
+    found = {"prompt": prompt, "a": sides[0], "b": sides[1], "annotator": who}
+    return Guess("rows", {name: key for name, key in found.items() if key and name != key}, fields)
