@@ -13,11 +13,12 @@ from torch import Tensor
 
 from model.data.chat_template import Row
 from model.data.chunks import PASS_ROWS, MapChunks, map_by_length, map_in_turn
-from model.data.dataloader import Example, pad_rows
+from model.data.dataloader import Example
+from model.data.token_layout import lay_out_rows
 from model.data.tokenizer import Tokenizer
 from model.inference.generate import generate_in_parts
 from model.inference.prompting import PromptFormat
-from model.nn.losses import token_logprobs
+from model.nn.losses import linear_logprobs
 from model.nn.transformer import Transformer
 
 
@@ -119,18 +120,19 @@ def completion_logprobs(
         size: The rows of one pass.
         map_chunks: Shares the passes among processes.
     """
-    device = model.model.embed_tokens.weight.device
+    context, device = model.architecture.context_length, str(model.output_weight.device)
 
     def sum_logprobs(chosen: list[int]) -> Tensor:
         some = [examples[i] for i in chosen]
-        tokens = pad_rows([example.tokens for example in some], padding)[0].to(device)
-        logprobs = token_logprobs(model.compute_logits(model(tokens[:, :-1])), tokens[:, 1:]).cpu()
-        return torch.stack(
-            [
-                row[len(example.prompt) - 1 : len(example.tokens) - 1].sum()
-                for example, row in zip(some, logprobs, strict=True)
-            ]
-        )
+        # The last token is only predicted.
+        layout = lay_out_rows([example.tokens[:-1] for example in some], padding, context, device)
+        hidden = model(layout.tokens, documents=layout.documents).flatten(0, 1)
+        counts = torch.tensor([len(example.completion) for example in some], device=device)
+        places = (layout.ends - counts + 1).repeat_interleave(counts)
+        places += torch.cat([torch.arange(count, device=device) for count in counts.tolist()])
+        answers = torch.tensor([token for example in some for token in example.completion], device=device)
+        logprobs = linear_logprobs(hidden[places], model.output_weight, answers).cpu()
+        return torch.stack([part.sum() for part in logprobs.split(counts.tolist())])
 
     lengths = [len(example.tokens) for example in examples]
     sums: list[float] = map_by_length(lengths, sum_logprobs, size, map_chunks).tolist()

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model.nn.cpu_ops import NextTokenLoss, TokenLogprobs
+
 
 def next_token_loss(logits: Tensor, targets: Tensor) -> Tensor:
     """Return the summed cross-entropy in nats: logits [N, V], targets [N] (-100: ignored) -> scalar.
@@ -18,16 +20,36 @@ def next_token_loss(logits: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(logits.float(), targets, reduction="sum")
 
 
+def linear_next_token_loss(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    """Return `next_token_loss` of the logits of hidden states, [N, D], under an output layer, [V, D]."""
+    if hidden.device.type != "cpu":
+        return next_token_loss(F.linear(hidden, weight), targets)
+    learned = targets >= 0
+    if not learned.all():
+        hidden, targets = hidden[learned], targets[learned]
+    loss: Tensor = NextTokenLoss.apply(hidden, weight, targets)
+    return loss
+
+
+def linear_logprobs(hidden: Tensor, weight: Tensor, tokens: Tensor, temperature: float = 1.0) -> Tensor:
+    """Return the log-probability of each token, [N] float32.
+
+    Args:
+        hidden: The hidden states that predict the tokens, [N, D].
+        weight: The output layer, [V, D].
+        tokens: [N].
+        temperature: The divisor of the logits.
+    """
+    if hidden.device.type != "cpu":
+        return token_logprobs(F.linear(hidden, weight).float() / temperature, tokens)
+    logprobs: Tensor = TokenLogprobs.apply(hidden, weight, tokens, temperature)
+    return logprobs
+
+
 def token_logprobs(logits: Tensor, tokens: Tensor) -> Tensor:
     """Return the log-probability of each token under its logits: [..., V], [...] -> [...] float32."""
     logits = logits.float()
     return logits.gather(-1, tokens.unsqueeze(-1)).squeeze(-1) - logits.logsumexp(-1)
-
-
-def token_entropy(logits: Tensor) -> Tensor:
-    """Return the entropy of the distribution at each position, in nats: [..., V] -> [...] float32."""
-    logp = F.log_softmax(logits.float(), dim=-1)
-    return -(logp.exp() * logp).sum(-1)
 
 
 def bradley_terry_loss(chosen: Tensor, rejected: Tensor) -> Tensor:

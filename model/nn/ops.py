@@ -3,68 +3,23 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model.nn.cpu_ops import AttentionFunction, RMSNormFunction
 
-class _FusedNorm(torch.autograd.Function):
-    """RMSNorm with an explicit derivative: on a CPU `F.rms_norm` runs as a chain of small operations."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, gain: Tensor, eps: float) -> Tensor:
-        normed, scale = _rms_normalize(x, eps)
-        # The normed input is kept instead of x: the derivative needs it, and x can be freed.
-        ctx.save_for_backward(normed, gain, scale)
-        return normed * gain
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
-        normed, gain, scale = ctx.saved_tensors
-        (gradient,) = gradients
-        weighted = gradient * gain
-        along = torch.mul(weighted, normed).mean(-1, keepdim=True)
-        width = gain.shape[0]
-        for_gain = (gradient * normed).view(-1, width).sum(0)
-        return weighted.sub_(normed * along).mul_(scale), for_gain, None
+# Rows up to this length attend by two products in float32 too; longer ones would need too much memory.
+SHORT_ROW = 256
 
 
 def rms_norm(x: Tensor, gain: Tensor, eps: float) -> Tensor:
     """Return x / rms(x) · gain over the last dimension: [..., D] -> [..., D]."""
     if x.device.type != "cpu":
         return F.rms_norm(x, gain.shape, gain, eps)
-    if not torch.is_grad_enabled():
-        return _rms_normalize(x, eps)[0] * gain
-    return _FusedNorm.apply(x, gain, eps)
-
-
-def _rms_normalize(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    # The norm accumulates in float32: squares of bfloat16 lose too many bits.
-    size = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
-    scale = (size.square_().div_(x.shape[-1]).add_(eps)).rsqrt_().to(x.dtype)
-    return x * scale, scale
-
-
-class _Rotation(torch.autograd.Function):
-    """Rotary positions. The derivative of a rotation is the rotation back."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
-        ctx.save_for_backward(cosines, sines)
-        return _rotate_halves(x, cosines, sines)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        cosines, sines = ctx.saved_tensors
-        return _rotate_halves(gradients[0], cosines, -sines), None, None
-
-
-def _rotate_halves(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
-    first, second = x.chunk(2, dim=-1)
-    # In the layout of x and without addcmul: other forms are many times slower in bfloat16 on a CPU.
-    return torch.cat([first * cosines - second * sines, second * cosines + first * sines], dim=-1)
+    normed: Tensor = RMSNormFunction.apply(x, gain, eps)
+    return normed
 
 
 def apply_rotary(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
@@ -75,9 +30,20 @@ def apply_rotary(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
         cosines: [T, head/2], or [B, 1, 1, head/2] if each row has its own position.
         sines: As `cosines`.
     """
-    if x.device.type != "cpu" or not torch.is_grad_enabled():
-        return _rotate_halves(x, cosines, sines)
-    return _Rotation.apply(x, cosines, sines)
+    first, second = x.chunk(2, dim=-1)
+    # In the layout of x and without addcmul: other forms are many times slower in bfloat16 on a CPU.
+    return torch.cat([first * cosines - second * sines, second * cosines + first * sines], dim=-1)
+
+
+def attends_by_products(like: Tensor, length: int) -> bool:
+    """Return whether rows of `length` tokens attend by `cpu_attention`, on the device and dtype of `like`."""
+    return like.device.type == "cpu" and (like.dtype == torch.bfloat16 or length <= SHORT_ROW)
+
+
+def cpu_attention(projected: Tensor, cosines: Tensor, sines: Tensor, mask: Tensor, heads: int) -> Tensor:
+    """Return the joined heads' outputs with rotary positions; arguments as in `AttentionFunction`."""
+    mixed: Tensor = AttentionFunction.apply(projected, cosines, sines, mask, heads)
+    return mixed
 
 
 def causal_mask(length: int, documents: Tensor | None, like: Tensor) -> Tensor | None:
@@ -90,7 +56,7 @@ def causal_mask(length: int, documents: Tensor | None, like: Tensor) -> Tensor |
         documents: [B, T], the document of each token; attention stays inside a document. None: one document.
         like: A tensor with the dtype and device of the mask.
     """
-    if documents is None and not _by_products(like):
+    if documents is None and not attends_by_products(like, length):
         return None
     allowed = torch.ones(length, length, dtype=torch.bool, device=like.device).tril()
     if documents is not None:
@@ -124,9 +90,8 @@ def scaled_attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor
         keys, values: [B, H, S, head].
         mask: Added to the scores, of a shape that broadcasts to [B, H, T, S]; None: causal attention.
     """
-    if not _by_products(queries):
+    if mask is None or queries.device.type != "cpu" or queries.dtype != torch.bfloat16:
         return F.scaled_dot_product_attention(queries, keys, values, mask, is_causal=mask is None)
-    assert mask is not None
     rows, heads, length, head = queries.shape
     flat = rows * heads
     queries, keys, values = (part.reshape(flat, -1, head) for part in (queries, keys, values))
@@ -137,7 +102,3 @@ def scaled_attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor
     # Two explicit products: torch's fused attention is slower in bfloat16 on a CPU.
     scores = torch.baddbmm(mask, queries, keys.transpose(1, 2), alpha=1 / math.sqrt(head))
     return torch.bmm(scores.softmax(-1), values).view(rows, heads, length, head)
-
-
-def _by_products(like: Tensor) -> bool:
-    return like.device.type == "cpu" and like.dtype == torch.bfloat16

@@ -15,7 +15,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.nn.ops import additive_mask, apply_rotary, causal_mask, rms_norm, scaled_attention
+from model.nn.ops import (
+    additive_mask,
+    apply_rotary,
+    attends_by_products,
+    causal_mask,
+    cpu_attention,
+    rms_norm,
+    scaled_attention,
+)
 
 
 @dataclass(frozen=True)
@@ -170,6 +178,8 @@ class Attention(nn.Module):
         # One product for three projections; rotating queries and keys together halves the number of small
         # operations.
         fused = F.linear(x, self.joined_weights() if cache is None else cache.attention[self.layer])
+        if cache is None and mask is not None and attends_by_products(x, length):
+            return self.o_proj(cpu_attention(fused, *angles, mask, a.num_heads))
         heads = fused.view(rows, length, a.num_heads + 2 * a.num_kv_heads, a.head_size).transpose(1, 2)
         turned = apply_rotary(heads[:, : a.num_heads + a.num_kv_heads], *angles)
         queries, keys = turned.split([a.num_heads, a.num_kv_heads], dim=1)
@@ -316,5 +326,9 @@ class Transformer(nn.Module):
 
     def compute_logits(self, hidden: Tensor) -> Tensor:
         """Return logits of the next token: [..., D] -> [..., V] in the model's dtype."""
-        weight = self.model.embed_tokens.weight if self.architecture.tie_embeddings else self.lm_head.weight
-        return F.linear(hidden, weight)
+        return F.linear(hidden, self.output_weight)
+
+    @property
+    def output_weight(self) -> Tensor:
+        """Return the weight of the output layer, [V, D]."""
+        return self.model.embed_tokens.weight if self.architecture.tie_embeddings else self.lm_head.weight

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from pathlib import Path
-
 import torch
 from torch import Tensor
 
 from model.training.process_group import ProcessGroup, add_in_order
+from model.training.shared_vectors import SharedVectors, split_like
 
 
 class GradientSum:
@@ -21,18 +18,18 @@ class GradientSum:
 
     def __init__(self, world: ProcessGroup) -> None:
         self.world = world
-        self._shares_memory = world.size > 1 and world.device == "cpu"
         self._own: list[Tensor] = []
         self._added = 0
-        self._shared: SharedParts | None = None
+        self._shared: SharedVectors | None = None
 
     def add_part(self, gradients: list[Tensor]) -> None:
         """Add the gradients of this process's next part. The caller must not use the tensors afterwards."""
-        if self._shares_memory:
+        if self.world.shares_memory:
             if self._shared is None:
-                self._shared = SharedParts(self.world, sum(each.numel() for each in gradients))
+                numel = sum(each.numel() for each in gradients)
+                self._shared = SharedVectors(self.world, self.world.parts, numel)
             first = self.world.own_parts(self.world.parts).start
-            self._shared.write_part(first + self._added, gradients)
+            self._shared.write_vector(first + self._added, gradients)
         elif self._own:
             torch._foreach_add_(self._own, gradients)
         # The first part's tensors are kept: the sum begins with them, or has their shapes.
@@ -44,65 +41,10 @@ class GradientSum:
         own = self._own
         self.clear()
         if self._shared is not None:
-            return self._shared.sum_parts(own)
+            return split_like(add_in_order(list(self._shared.exchange())), own)
         self.world.all_reduce(own)
         return own
 
     def clear(self) -> None:
         """Forget the parts of an unfinished sum."""
         self._own, self._added = [], 0
-
-
-class SharedParts:
-    """One float32 vector a part, in memory that the processes of one machine share.
-
-    There are two sets of vectors, used in turn: a fast process writes one while a slow process still reads
-    the other. Waiting for each other once a step is then enough.
-    """
-
-    def __init__(self, world: ProcessGroup, numel: int) -> None:
-        self.world = world
-        size = 2 * world.parts * numel
-        memory = _map_shared(size, world)
-        self.sets = memory.view(2, world.parts, numel)
-        self.turn = 0
-
-    def write_part(self, part: int, gradients: list[Tensor]) -> None:
-        """Write the gradients of part number `part`, one after the other."""
-        vector = self.sets[self.turn, part]
-        places = vector.split([each.numel() for each in gradients])
-        torch._foreach_copy_(list(places), [each.reshape(-1) for each in gradients])
-
-    def sum_parts(self, like: list[Tensor]) -> list[Tensor]:
-        """Return the sums of all parts, in the shapes of `like`, once every process has written."""
-        self.world.wait_for_all()
-        total = add_in_order(list(self.sets[self.turn]))
-        self.turn = 1 - self.turn
-        places = total.split([each.numel() for each in like])
-        return [place.view_as(each) for place, each in zip(places, like, strict=True)]
-
-
-def _map_shared(size: int, world: ProcessGroup) -> Tensor:
-    """Return `size` float32 numbers that all processes of the group share. Nothing is left when they end."""
-    descriptor, path = _create_file(size * 4) if world.rank == 0 else (-1, "")
-    path = world.text_from_first(path)
-    memory = torch.from_file(path, shared=True, size=size, dtype=torch.float32)
-    # Every process has mapped the memory after this call, and it is freed with the last of them.
-    world.wait_for_all()
-    if world.rank == 0:
-        os.close(descriptor)
-        if not path.startswith("/proc/"):
-            Path(path).unlink()
-    return memory
-
-
-def _create_file(length: int) -> tuple[int, str]:
-    """Create an empty file of `length` bytes; return its descriptor and a path that other processes open."""
-    if hasattr(os, "memfd_create"):
-        # Memory without a name: /dev/shm is small in containers, and a killed process would leave its file.
-        descriptor = os.memfd_create("chatmill-gradients")
-        path = f"/proc/{os.getpid()}/fd/{descriptor}"
-    else:
-        descriptor, path = tempfile.mkstemp(prefix="chatmill-gradients-")
-    os.ftruncate(descriptor, length)
-    return descriptor, path

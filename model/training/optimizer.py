@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from model.training.gradient_sum import GradientSum
 from model.training.process_group import ProcessGroup
+from model.training.shared_vectors import SharedVectors, split_like
 
 
 @dataclass(frozen=True)
@@ -89,39 +90,59 @@ def orthogonalize_matrices(matrices: Tensor, iterations: int = 5) -> Tensor:
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(iterations):
         gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        # Sum and product in one operation each.
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x.mT if tall else x
 
 
 class Muon:
     """The optimizer Muon: orthogonalised Nesterov momentum (Jordan et al., 2024).
 
-    Matrices of one shape are stacked and updated at once, which is faster for small models.
+    Matrices of one shape are stacked and updated at once, which is faster for small models. On a CPU, a stack
+    has as many parts as a batch, and the processes share them.
     """
 
-    def __init__(self, matrices: list[Tensor], dtype: torch.dtype, momentum: float = 0.95) -> None:
+    def __init__(
+        self, matrices: list[Tensor], dtype: torch.dtype, world: ProcessGroup, momentum: float = 0.95
+    ) -> None:
         shapes: dict[torch.Size, list[Tensor]] = {}
         for matrix in matrices:
             shapes.setdefault(matrix.shape, []).append(matrix)
         self.stacks = list(shapes.values())
         self.momentum = momentum
         self.dtype = dtype
+        self.world = world
         self.buffers = [
             torch.zeros((len(stack), *stack[0].shape), device=stack[0].device) for stack in self.stacks
         ]
+        self._shared: SharedVectors | None = None
 
     @torch.no_grad()
     def step(self, learning_rate: float, weight_decay: float) -> None:
         """Take one step on the gradients that the matrices hold."""
+        directions = []
         for stack, buffer in zip(self.stacks, self.buffers, strict=True):
             gradient = torch.stack([matrix.grad for matrix in stack if matrix.grad is not None])
             buffer.lerp_(gradient, 1 - self.momentum)
-            update = orthogonalize_matrices(gradient.lerp(buffer, self.momentum).to(self.dtype)).float()
+            directions.append(gradient.lerp_(buffer, self.momentum))
+        for stack, update in zip(self.stacks, self._orthogonalize(directions), strict=True):
             rows, columns = stack[0].shape
             # Gives updates of every shape the same size (Liu et al., 2025, arXiv:2502.16982).
             scale = max(1.0, rows / columns) ** 0.5
             torch._foreach_mul_(stack, 1 - learning_rate * weight_decay)
             torch._foreach_add_(stack, list(update.unbind()), alpha=-learning_rate * scale)
+
+    def _orthogonalize(self, directions: list[Tensor]) -> list[Tensor]:
+        """Return `orthogonalize_matrices` of each stack, in float32."""
+        if self.world.device != "cpu":
+            return [orthogonalize_matrices(stack.to(self.dtype)).float() for stack in directions]
+        if self._shared is None:
+            self._shared = SharedVectors(self.world, 1, sum(stack.numel() for stack in directions))
+        for stack, place in zip(directions, split_like(self._shared.writable[0], directions), strict=True):
+            # Part by part with one process too: the parts' sizes may decide the last bits.
+            for part in self.world.shard_parts(len(stack)):
+                place[part] = orthogonalize_matrices(stack[part].to(self.dtype))
+        return split_like(self._shared.exchange()[0], directions)
 
 
 class MixedPrecisionOptimizer:
@@ -153,7 +174,7 @@ class MixedPrecisionOptimizer:
         ]
         chosen = {id(matrix) for matrix in matrices}
         rest = [master for master in self.masters if id(master) not in chosen]
-        self.muon = Muon(matrices, dtype, 0.95) if matrices else None
+        self.muon = Muon(matrices, dtype, world) if matrices else None
         groups = [
             {"params": [p for p in rest if p.ndim >= 2], "weight_decay": parameters.weight_decay},
             # Gains and biases are not decayed.

@@ -26,7 +26,6 @@ from model.events import EventCallback, Message
 from model.nn.losses import (
     generalized_advantages,
     policy_loss,
-    token_entropy,
     value_loss,
     whiten_values,
 )
@@ -39,7 +38,13 @@ from model.training.ppo_config import PPOConfig
 from model.training.process_group import ProcessGroup
 from model.training.reward import load_reward
 from model.training.right_answers import mean_completion_loss, read_right_answers
-from model.training.rollouts import ActorCritic, RolloutCollector, Rollouts, ScoreFunction
+from model.training.rollouts import (
+    ActorCritic,
+    LaidOutAnswers,
+    RolloutCollector,
+    Rollouts,
+    ScoreFunction,
+)
 from model.training.trainer import Trainer, TrainingTask
 
 MOST_TRIES = 6  # of one step, each at half the rate of the one before
@@ -194,26 +199,26 @@ class PPOTrainer(TrainingTask):
         total = rollouts.mask[rows].sum()
         part_sums = []
         for share in self.world.shard_parts(len(rows)):
-            sums = torch.zeros(5, device=self.world.device)
+            sums = torch.zeros(4, device=self.world.device)
             for part in chunk_slices(share, settings.micro_batch_size):
                 mine = rows[part]
-                mask = rollouts.mask[mine]
-                logits, predicted = self.policy(rollouts.tokens[mine], rollouts.positions[mine])
-                logprobs = self.collector.answer_logprobs(logits, rollouts.completions[mine])
-                gain, clipped = policy_loss(
-                    logprobs, rollouts.logprobs[mine], advantages[mine], mask, settings.clip_range
+                real = rollouts.mask[mine].bool()
+                drawn, advantage, value, goal = (
+                    field[mine][real] for field in (rollouts.logprobs, advantages, values, returns)
                 )
-                error = value_loss(predicted, values[mine], returns[mine], mask, settings.value_clip_range)
+                every = torch.ones_like(drawn)
+                logprobs, predicted = self.policy(self._lay_out(rollouts, mine), settings.temperature)
+                gain, clipped = policy_loss(logprobs, drawn, advantage, every, settings.clip_range)
+                error = value_loss(predicted, value, goal, every, settings.value_clip_range)
                 ((gain + settings.vf_coef * error) / total).backward()
                 self.learner.accumulate_grads()
                 with torch.no_grad():
-                    spread = (token_entropy(logits) * mask).sum()
-                    off = (((logprobs - rollouts.logprobs[mine]).exp() - 1).abs() * mask).sum()
-                    sums += torch.stack([gain, error, clipped, spread, off]).detach()
+                    off = ((logprobs - drawn).exp() - 1).abs().sum()
+                    sums += torch.stack([gain, error, clipped, off]).detach()
             self.learner.finish_part()
             part_sums.append(sums)
         sums = self.world.sum_parts(part_sums, len(rows))
-        names = ("policy_loss", "value_loss", "clipped_share", "entropy", "ratio_off")
+        names = ("policy_loss", "value_loss", "clipped_share", "ratio_off")
         return dict(zip(names, (sums / total).tolist(), strict=True))
 
     def _check_first_ratio(self, off: float) -> None:
@@ -264,9 +269,14 @@ class PPOTrainer(TrainingTask):
         size = self.parameters.micro_batch_size or self.parameters.batch_size
         for share in self.world.shard_parts(count):
             for part in chunk_slices(share, size):
-                logits, _ = self.policy(rollouts.tokens[part], rollouts.positions[part])
-                found[part] = self.collector.answer_logprobs(logits, rollouts.completions[part])
+                real = rollouts.mask[part].bool()
+                laid_out = self._lay_out(rollouts, part)
+                found[part][real] = self.policy(laid_out, self.parameters.temperature)[0]
         return self.world.gather_rows(found[self.world.shard_rows(count)], count)
+
+    def _lay_out(self, rollouts: Rollouts, rows: slice | Tensor) -> LaidOutAnswers:
+        context = self.policy.body.architecture.context_length
+        return rollouts.lay_out(rows, self.tokenizer.end, context)
 
     def _send_message(self, text: str) -> None:
         self.on_event(Message(text))

@@ -19,7 +19,7 @@ from model.data.tokenizer import Tokenizer
 from model.errors import UserError
 from model.events import EventCallback
 from model.inference.generate import generate_tokens
-from model.nn.losses import next_token_loss
+from model.nn.losses import linear_next_token_loss
 from model.nn.transformer import ModelConfig, Transformer
 from model.parameter_bounds import MOST_TOKENS, check_bounds
 from model.training.devices import compute_dtype
@@ -90,8 +90,8 @@ class PretrainTrainer(TrainingTask):
         self.loss = torch.compile(self._window_loss) if world.device == "cuda" else self._window_loss
 
     def _window_loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
-        logits = self.model.compute_logits(self.model(tokens))
-        return next_token_loss(logits.flatten(0, 1), targets.flatten())
+        hidden = self.model(tokens).flatten(0, 1)
+        return linear_next_token_loss(hidden, self.model.output_weight, targets.flatten())
 
     def optimizer_step(self, step: int) -> dict[str, float]:
         tokens, targets = (
@@ -168,7 +168,8 @@ def bits_per_byte(
 
     def chunk_nats(part: slice) -> Tensor:
         inputs, targets = (half.to(world.device) for half in file.read_windows(starts[part], context))
-        nats = next_token_loss(model.compute_logits(model(inputs)).flatten(0, 1), targets.flatten())
+        hidden = model(inputs).flatten(0, 1)
+        nats = linear_next_token_loss(hidden, model.output_weight, targets.flatten())
         # In float64: a corpus has millions of summands.
         return nats.double()
 

@@ -61,6 +61,11 @@ class ProcessGroup:
             dist.init_process_group("nccl" if device == "cuda" else "gloo")
         return ProcessGroup(rank, size, device, size if device == "cuda" else max(size, parts))
 
+    @property
+    def shares_memory(self) -> bool:
+        """Return whether there are several processes, all on the CPU of one machine."""
+        return self.size > 1 and self.device == "cpu"
+
     def count_parts(self, rows: int) -> int:
         """Return the number of parts that `rows` rows make: none is empty."""
         return min(self.parts, rows)

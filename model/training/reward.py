@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from model.data.chat_template import chat_prompt
 from model.data.chunks import MapChunks, map_by_length, map_in_turn
-from model.data.dataloader import pad_rows, seeded_rng
+from model.data.dataloader import seeded_rng
 from model.data.hf_checkpoint import load_model
 from model.data.preference_dataset import Group, HeldOutPairs, PreferenceDataset, headline_accuracy
+from model.data.token_layout import TokenLayout, lay_out_rows
 from model.data.tokenizer import Tokenizer
 from model.errors import UserError
 from model.events import EventCallback
@@ -88,11 +89,10 @@ class RewardModel(nn.Module):
             self.head.bias.zero_()
         self.mean, self.deviation = 0.0, 1.0
 
-    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-        """Return raw scores in float32: tokens [B, T] right-padded, lengths [B] -> [B]."""
-        hidden = self.body(tokens)
-        last = hidden[torch.arange(len(tokens), device=tokens.device), lengths - 1]
-        return self.head(last).squeeze(-1).float()
+    def forward(self, layout: TokenLayout) -> Tensor:
+        """Return the raw scores of the rows of a layout in float32, [B]."""
+        hidden = self.body(layout.tokens, documents=layout.documents).flatten(0, 1)
+        return self.head(hidden[layout.ends]).squeeze(-1).float()
 
     def raw_scores(self, rows: Sequence[Sequence[int]], map_chunks: MapChunks = map_in_turn) -> Tensor:
         """Return the raw scores of token rows, [B]; rows of similar length share a pass.
@@ -101,11 +101,11 @@ class RewardModel(nn.Module):
             rows: The rows.
             map_chunks: Shares the passes among processes.
         """
-        device = self.head.weight.device
+        context, device = self.body.architecture.context_length, str(self.head.weight.device)
 
         def score(chosen: list[int]) -> Tensor:
-            tokens, lengths = pad_rows([rows[i] for i in chosen], self.tokenizer.end)
-            scores: Tensor = self(tokens.to(device), lengths.to(device))
+            layout = lay_out_rows([rows[i] for i in chosen], self.tokenizer.end, context, device)
+            scores: Tensor = self(layout)
             return scores
 
         return map_by_length([len(row) for row in rows], score, PASS_ROWS, map_chunks)

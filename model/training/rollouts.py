@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from model.data.chunks import chunk_slices
 from model.data.dataloader import pad_rows
+from model.data.token_layout import TokenLayout, lay_out_rows
 from model.inference.generate import generate_tokens
-from model.nn.losses import token_logprobs
+from model.nn.losses import linear_logprobs, masked_mean
 from model.nn.transformer import Transformer
 from model.training.ppo_config import PPOConfig
 
@@ -29,15 +30,31 @@ class ActorCritic(nn.Module):
         nn.init.zeros_(self.value.weight)
         nn.init.zeros_(self.value.bias)
 
-    def forward(self, tokens: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits [B, N, V] and values [B, N] at `positions` [B, N] of right-padded rows [B, T]."""
-        hidden = gather_positions(self.body(tokens), positions)
-        return self.body.compute_logits(hidden), self.value(hidden).squeeze(-1).float()
+    def forward(self, answers: LaidOutAnswers, temperature: float) -> tuple[Tensor, Tensor]:
+        """Return log-probabilities and values of the answers' tokens, [M] float32 each."""
+        hidden = answers.predicting_states(self.body)
+        logprobs = linear_logprobs(hidden, self.body.output_weight, answers.targets, temperature)
+        return logprobs, self.value(hidden).squeeze(-1).float()
 
 
-def gather_positions(hidden: Tensor, positions: Tensor) -> Tensor:
-    """Return the hidden states at positions: [B, T, D] at [B, N] -> [B, N, D]."""
-    return hidden.gather(1, positions.unsqueeze(-1).expand(-1, -1, hidden.shape[-1]))
+@dataclass(frozen=True)
+class LaidOutAnswers:
+    """Prompts with their answers as the input of a pass, and the answers' M real tokens.
+
+    Attributes:
+        layout: The rows.
+        predicting: [M], the places in the layout where the answers' tokens are predicted.
+        targets: [M], the answers' tokens.
+    """
+
+    layout: TokenLayout
+    predicting: Tensor
+    targets: Tensor
+
+    def predicting_states(self, body: Transformer) -> Tensor:
+        """Return the hidden states that predict the answers' tokens, [M, D]."""
+        hidden: Tensor = body(self.layout.tokens, documents=self.layout.documents)
+        return hidden.flatten(0, 1)[self.predicting]
 
 
 def completion_positions(prompt_lengths: Tensor, new_tokens: int, width: int) -> Tensor:
@@ -63,12 +80,18 @@ class Rollouts:
     scores: Tensor  # [B] of the reward model
     ended: Tensor  # [B] 1 where the answer ended by itself
 
+    def lay_out(self, rows: slice | Tensor, padding: int, context: int) -> LaidOutAnswers:
+        """Return some rows as the input of a pass; `padding` fills the rest of a row."""
+        return lay_out_answers(
+            self.tokens[rows], self.positions[rows], self.completions[rows], self.mask[rows], padding, context
+        )
+
     def token_kl(self) -> Tensor:
         """Return log π/π₀ of each token, [B, N]; the sum of a row estimates its completion's KL in nats."""
         return (self.logprobs - self.reference) * self.mask
 
     def rollout_metrics(self) -> dict[str, float]:
-        """Return mean reward, KL in nats a completion, length in tokens, shares ended and distinct."""
+        """Return mean reward, KL in nats a completion, length, shares ended and distinct, and entropy."""
         lengths = self.mask.sum(1).long().tolist()
         rows = {tuple(row[:n]) for row, n in zip(self.completions.tolist(), lengths, strict=True)}
         return {
@@ -77,6 +100,8 @@ class Rollouts:
             "length": self.mask.sum(1).mean().item(),
             "ends_by_itself": self.ended.mean().item(),
             "distinct": len(rows) / len(lengths),
+            # The draws' mean surprise estimates the entropy of the distributions that they come from.
+            "entropy": -(masked_mean(self.logprobs, self.mask).item()),
         }
 
 
@@ -132,16 +157,37 @@ class RolloutCollector:
         steps = torch.arange(settings.max_new_tokens, device=device)
         mask = (steps < answers.lengths.to(device).unsqueeze(1)).float()
         logprobs, reference, values = (torch.zeros_like(mask) for _ in range(3))
+        context, temperature = self.policy.body.architecture.context_length, settings.temperature
         # Computed again by a training pass: the sampler's cached pass rounds differently.
         for part in chunk_slices(slice(0, len(rows)), settings.micro_batch_size or settings.batch_size):
-            logits, values[part] = self.policy(tokens[part], positions[part])
-            logprobs[part] = self.answer_logprobs(logits, completions[part])
-            hidden = gather_positions(self.reference(tokens[part]), positions[part])
-            reference[part] = self.answer_logprobs(self.reference.compute_logits(hidden), completions[part])
+            laid_out = lay_out_answers(
+                tokens[part], positions[part], completions[part], mask[part], end, context
+            )
+            real = mask[part].bool()
+            logprobs[part][real], values[part][real] = self.policy(laid_out, temperature)
+            hidden = laid_out.predicting_states(self.reference)
+            reference[part][real] = linear_logprobs(
+                hidden, self.reference.output_weight, laid_out.targets, temperature
+            )
         scores = self.score(rows).to(device)
         ended = answers.ended.float().to(device)
         return tokens, positions, completions, mask, logprobs, reference, values, scores, ended
 
-    def answer_logprobs(self, logits: Tensor, tokens: Tensor) -> Tensor:
-        """Return the log-probability of each token at the sampling temperature: [..., V], [...] -> [...]."""
-        return token_logprobs(logits.float() / self.parameters.temperature, tokens)
+
+def lay_out_answers(
+    tokens: Tensor, positions: Tensor, completions: Tensor, mask: Tensor, padding: int, context: int
+) -> LaidOutAnswers:
+    """Return prompts with their answers as the input of a pass.
+
+    Args:
+        tokens, positions, completions, mask: As in `Rollouts`.
+        padding: The token that fills the rest of a row.
+        context: The longest row that the model takes.
+    """
+    real = mask.bool()
+    # An answer's last token is only predicted.
+    sizes = (positions[:, 0] + real.sum(1)).tolist()
+    rows = [row[:size] for row, size in zip(tokens.tolist(), sizes, strict=True)]
+    layout = lay_out_rows(rows, padding, context, str(tokens.device))
+    places = layout.starts.unsqueeze(1) + positions
+    return LaidOutAnswers(layout, places[real], completions[real])

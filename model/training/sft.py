@@ -15,7 +15,7 @@ from model.data.dataloader import Examples, PackedBatch, Packing, batch_order, e
 from model.data.hf_checkpoint import load_architecture, load_model
 from model.errors import UserError
 from model.events import EventCallback
-from model.nn.losses import next_token_loss
+from model.nn.losses import linear_next_token_loss
 from model.nn.transformer import Transformer
 from model.training.devices import compute_dtype
 from model.training.export import export_model
@@ -90,8 +90,8 @@ class SFTTrainer(TrainingTask):
         )
 
     def _batch_loss(self, tokens: Tensor, targets: Tensor, documents: Tensor) -> Tensor:
-        logits = self.model.compute_logits(self.model(tokens, documents=documents))
-        return next_token_loss(logits.flatten(0, 1), targets.flatten())
+        hidden = self.model(tokens, documents=documents).flatten(0, 1)
+        return linear_next_token_loss(hidden, self.model.output_weight, targets.flatten())
 
     def _packed_batch(self, rows: Sequence[Sequence[int]], examples: Examples) -> PackedBatch:
         laid_out = PackedBatch.from_rows(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,7 +11,6 @@ from model.nn.losses import (
     generalized_advantages,
     next_token_loss,
     policy_loss,
-    token_entropy,
     token_logprobs,
     value_loss,
     whiten_values,
@@ -38,10 +35,6 @@ def test_token_logprobs_equal_log_softmax(random: torch.Generator) -> None:
     tokens = torch.randint(11, (3, 5), generator=random)
     expected = logits.log_softmax(-1).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
     torch.testing.assert_close(token_logprobs(logits, tokens), expected)
-
-
-def test_token_entropy_of_uniform_is_log_of_size() -> None:
-    assert token_entropy(torch.zeros(2, 8)).tolist() == pytest.approx([math.log(8)] * 2)
 
 
 def test_bradley_terry_loss_is_negative_log_likelihood() -> None:
