@@ -104,6 +104,17 @@ TYPES: dict[str, type[Record]] = {
 LABEL_KINDS = ("comparisons", "ratings")
 
 
+class TurnVerdict(NamedTuple):
+    """A verdict on one answer of a conversation: its score, its text if a correction replaces it.
+
+    `rejected` says whether it is a reviewer's rejection.
+    """
+
+    score: float
+    text: str = ""
+    rejected: bool = False
+
+
 class ParsedRow(NamedTuple):
     """A record as a parser finds it, with its place for messages: a file with a line, an item or a row.
 
@@ -113,6 +124,7 @@ class ParsedRow(NamedTuple):
         own: The id that the file itself gives the row, if any. One id may have only one content.
         anonymous: Whether the annotator is unknown. Two equal rows of this kind are votes of two people.
         final: Whether the record has the last answer of its row. False if a mask excludes that answer.
+        verdict: The verdict on the pair's answer in its turn of a conversation, if any.
         rejects: The id of the pair whose answer a reviewer rejected in this row, if any.
     """
 
@@ -122,6 +134,7 @@ class ParsedRow(NamedTuple):
     anonymous: bool = False
     final: bool = True
     rejects: str = ""
+    verdict: TurnVerdict | None = None
 
 
 class Fault(NamedTuple):

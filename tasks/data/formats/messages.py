@@ -15,7 +15,7 @@ from tasks.data.parsing.row_stream import keys, row_stream
 from tasks.data.records import ParsedRow
 
 _KEY = "messages"
-_KEYS = keys(_KEY, "tools", "functions", *SYSTEM, *MEDIA)
+_KEYS = keys(_KEY, "tools", "functions", *SYSTEM, *MEDIA, turns=_KEY)
 
 
 def read_row(values: Mapping[str, Any], reading: ParseOptions, where: str) -> Iterator[ParsedRow]:

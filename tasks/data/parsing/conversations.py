@@ -14,19 +14,17 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from model.errors import UserError
+from tasks.common.names import yaml_text
 from tasks.data.file_io.decoding import unify_line_ends
 from tasks.data.parsing.base import FileSample, ParseOptions
 from tasks.data.parsing.field_meanings import KNOWN, MASKS, flatten_name, is_empty, read_meaning
 from tasks.data.parsing.list_literals import holds_turns_text, read_literal, turns_of
-from tasks.data.records import ParsedRow, Turn, pair_row, text_digest
+from tasks.data.parsing.roles import ROLE_KEYS, ROLES, is_tool, role_of, speaker_of
+from tasks.data.records import ParsedRow, Turn, TurnVerdict, pair_row, text_digest
 
-_ROLES = {
-    "system": "system", "developer": "system",
-    "user": "user", "human": "user", "prompter": "user",
-    "assistant": "assistant", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant",
-    "model": "assistant", "bing": "assistant", "bard": "assistant",
-}  # fmt: skip
-TURN_KEYS = frozenset(("role", "from", "author", "content", "value", "text", "tool_calls", "function_call"))
+_TEXTS = ("content", "value", "text", "message", "utterance")
+TURN_KEYS = frozenset((*ROLE_KEYS, *_TEXTS, "tool_calls", "function_call"))
+VERDICT = "(verdict)"  # a turn's key for the verdict that walked_turns.py read
 SYSTEM = ("system", "system_prompt", "system_message")
 CONTEXT = ("input", "context")
 MEDIA = ("images", "image", "videos", "video", "audios", "audio")
@@ -37,7 +35,7 @@ class SourceTurn(NamedTuple):
     """A turn: its role (system, user or assistant), its text, and whether it is an answer to learn.
 
     If several turns were joined, `answer` is the text without those that a mask excludes, and `final` says
-    whether the last of them is learned.
+    whether the last of them is learned. `verdict` is a verdict on the answer.
     """
 
     role: str
@@ -45,6 +43,7 @@ class SourceTurn(NamedTuple):
     learned: bool = True
     answer: str = ""
     final: bool = True
+    verdict: TurnVerdict | None = None
 
 
 class MaskedAnswer(Exception):
@@ -75,7 +74,8 @@ def conversation_pairs(
         if (prompt.role, answer.role) == ("user", "assistant") and answer.learned:
             before, text = history_turns(turns[: index - 1]), answer.answer or answer.content
             row = pair_row(prompt.content, text, reading.source, group, history=before)
-            yield ParsedRow(row, where, final=index == answers[-1] and answer.final)
+            final = index == answers[-1] and answer.final
+            yield ParsedRow(row, where, final=final, verdict=answer.verdict)
 
 
 def conversation_group(turns: Iterable[SourceTurn], values: Mapping[str, Any]) -> str:
@@ -211,10 +211,24 @@ def join_turns(turns: Iterable[SourceTurn], where: str) -> list[SourceTurn]:
         # The history keeps the whole text, so what a mask excludes is still context of later answers.
         learned = [part.answer or part.content for part in spoken if part.learned]
         answer = "" if "\n\n".join(learned) == text else "\n\n".join(learned)
-        whole.append(SourceTurn(role, text, bool(learned), answer, spoken[-1].learned and spoken[-1].final))
+        final = spoken[-1].learned and spoken[-1].final
+        verdict = _joined_verdict(spoken, where)
+        whole.append(SourceTurn(role, text, bool(learned), answer, final, verdict))
     if any(turn.role == "system" for turn in whole[1:]):
         raise UserError(f"{where}: a system line follows another turn; expected it first")
     return whole
+
+
+def _joined_verdict(parts: Sequence[SourceTurn], where: str) -> TurnVerdict | None:
+    """Return the verdict on an answer of several turns. Raise UserError for verdicts that differ."""
+    said = [part.verdict for part in parts if part.verdict is not None]
+    if len({verdict.score for verdict in said}) > 1:
+        raise UserError(f"{where}: an answer of {len(parts)} turns has verdicts that differ; expected one")
+    if not said or len(parts) == 1:
+        return said[0] if said else None
+    texts = [part.verdict.text if part.verdict else "" for part in parts]
+    whole = "\n\n".join(text or part.content for text, part in zip(texts, parts, strict=True))
+    return said[0]._replace(text=whole if any(texts) else "")
 
 
 def read_transcript(text: str, where: str) -> list[SourceTurn]:
@@ -227,7 +241,7 @@ def read_transcript(text: str, where: str) -> list[SourceTurn]:
     if before.strip() or not parts:
         raise UserError(rf'{where}: {text[:40]!r} is not a transcript; expected "\n\nHuman:"')
     said = zip(parts[::2], parts[1::2], strict=True)
-    return join_turns((SourceTurn(_ROLES[role.lower()], content.strip()) for role, content in said), where)
+    return join_turns((SourceTurn(ROLES[role.lower()], content.strip()) for role, content in said), where)
 
 
 def is_transcript(value: object) -> bool:
@@ -379,19 +393,24 @@ def _unpack_turns(text: str, where: str) -> object:
 def _parse_turn(turn: object, where: str) -> SourceTurn:
     if not isinstance(turn, dict):
         raise UserError(f"{where}: {kind_of(turn)}, expected an object with role and content")
-    name = turn.get("role") or turn.get("from")
-    role = _ROLES.get(name.strip().lower()) if isinstance(name, str) else None
+    key, name = speaker_of(turn)
+    role = role_of(turn)
     called = next((key for key in ("tool_calls", "function_call") if turn.get(key)), None)
     # A tool's turn cannot be skipped: the answer after it depends on what the tool returned.
     if role is None or called:
         what = called or (f"role {name!r:.40}" if isinstance(name, str) else "a turn without a role")
-        raise UserError(
-            f"{where}: {what} cannot be learned; expected system, user and assistant, and conversations "
-            "with tools are to be left out"
-        )
-    said = next((turn[key] for key in ("content", "value", "text") if turn.get(key) is not None), None)
+        instead = "expected system, user and assistant, and conversations with tools are to be left out"
+        if isinstance(name, str) and not called and not is_tool(name):
+            path = f"{'conversations' if key == 'from' else 'messages'}[].{key}"
+            instead = (
+                "if it is a speaker, say which in the source's fields, as in fields: "
+                f"{{{yaml_text(path)}: {{{yaml_text(name.strip()[:40])}: user}}}} (or assistant, system)"
+            )
+        raise UserError(f"{where}: {what} cannot be learned; {instead}")
+    said = next((turn[key] for key in _TEXTS if turn.get(key) is not None), None)
     parts = said if isinstance(said, list) else [said]
-    return SourceTurn(role, "".join(_parse_part(part, where) for part in parts), _is_learned(turn, where))
+    text = "".join(_parse_part(part, where) for part in parts)
+    return SourceTurn(role, text, _is_learned(turn, where), verdict=turn.get(VERDICT))
 
 
 def _is_learned(turn: Mapping[str, Any], where: str) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tasks.data.parsing.field_meanings import REVIEWS, SIDES
+from tasks.data.parsing.roles import ROLE_KEYS, SPEAKERS
 
 _MEANINGS = (
     "ignore",
@@ -33,9 +34,11 @@ def check_fields(given: Mapping[str, Any]) -> Iterator[str]:
                 yield f"fields: {name} is {meaning!r}; {expected}"
         elif isinstance(meaning, Mapping) and meaning:
             for value, said in meaning.items():
-                fits = said in (*REVIEWS, *SIDES) if isinstance(said, str) else not isinstance(said, bool)
+                role = name.rpartition("[].")[2] in ROLE_KEYS and "[]" in name
+                words = SPEAKERS if role else (*REVIEWS, *SIDES)
+                fits = said in words if isinstance(said, str) else not isinstance(said, bool) and not role
                 if not fits or (isinstance(said, float) and not math.isfinite(said)):
-                    right = f"expected a number, or one of {', '.join((*REVIEWS, *SIDES))}"
+                    right = f"expected {'' if role else 'a number, or '}one of {', '.join(words)}"
                     yield f"fields: {name} maps {value!r} to {said!r}; {right}"
         else:
             yield f"fields: {name} is empty; expected {', '.join(_MEANINGS)} or a mapping of values"

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from model.errors import UserError
-from tasks.data.parsing.annotators import UNKNOWN_ANNOTATOR, normalize_annotator
 from tasks.data.parsing.base import ParseOptions
 from tasks.data.parsing.field_meanings import (
     KNOWN,
@@ -18,21 +17,16 @@ from tasks.data.parsing.field_meanings import (
     read_meaning,
     scale_of,
 )
-from tasks.data.parsing.preference_fields import row_annotator, row_aspect, row_time
+from tasks.data.parsing.preference_fields import row_aspect
 from tasks.data.parsing.scale_direction import LOWER, scale_direction
 from tasks.data.parsing.several_scores import COUNTS, as_count, comma_scale, count_votes, split_values
 from tasks.data.parsing.side_columns import side_scores
 from tasks.data.parsing.skip_counts import SkipCounts
-from tasks.data.records import Comparison, Pair, ParsedRow, Rating, Text, is_nobody, pair_row, rating_row
 
 DELETED = "rows marked as deleted"
 UNLEARNED = "rows marked as not to be learned"
 SKIPPED = "rows that a reviewer skipped"
-REJECTED = "rows that a reviewer rejected"
-EARLIER = "earlier answers of conversations with a verdict on the whole"
-CORRECTED = "answers that a correction replaces"
 UNCOUNTED = "pairs without a vote for or against them"
-MASKED_VERDICT = "verdicts on answers that are marked as not to be learned"
 # Kinds in KNOWN that are judgements, so an empty value means that the row is not judged yet.
 JUDGEMENTS = ("thumb", "thumb_down", "word", "number", "review")
 # Keys that also occur in data without verdicts, so an empty one means nothing. `answer` may be a final
@@ -117,7 +111,7 @@ def read_verdicts(
     scored: dict[str, float] = {}
     counts: dict[str, int] = {}
     sides: Collection[str] = side_votes(values, reading) or side_scores(values, reading) or ()
-    for path, value in (*_told(values, reading), *_unmarked(values, reading)):
+    for path, value in (*told_keys(values, reading), *_unmarked(values, reading)):
         if value is not _MISSING:
             tally.used.add(path)
         value = None if value is _MISSING else value
@@ -273,7 +267,7 @@ def side_votes(values: Mapping[str, Any], reading: ParseOptions) -> dict[str, An
     a, b, choice = (reading.column(name) in values for name in ("a", "b", "choice"))
     if not a or not b or choice:
         return {}
-    return {path: value for path, value in _told(values, reading) if reading.fields[path] == "vote"}
+    return {path: value for path, value in told_keys(values, reading) if reading.fields[path] == "vote"}
 
 
 def _note_scales(
@@ -311,7 +305,7 @@ def _says_nothing(key: str, read: tuple[str, Any], values: Mapping[str, Any]) ->
     return flatten_name(key) in UP and read == ("verdict", -1.0) and bool(flats & set(DOWN))
 
 
-def _told(values: Mapping[str, Any], reading: ParseOptions) -> Iterator[tuple[str, Any]]:
+def told_keys(values: Mapping[str, Any], reading: ParseOptions) -> Iterator[tuple[str, Any]]:
     """Yield the keys of the row that `fields` names, also inside objects, with their values."""
     for path in reading.fields:
         # Keys within the turns of a conversation are read by `row_stream`, turn by turn.
@@ -332,120 +326,3 @@ def _unmarked(values: Mapping[str, Any], reading: ParseOptions) -> Iterator[tupl
     for path, meaning in reading.fields.items():
         if maps_empty(meaning) and "[]" not in path and path.partition(".")[0] not in values:
             yield path, _MISSING
-
-
-def judged_rows(found: list[ParsedRow], said: Verdicts, row: SourceRow) -> Iterator[ParsedRow]:
-    """Yield the records of a row according to its verdicts, and count what is left out.
-
-    Args:
-        found: The records of the row, at least one.
-        said: The verdicts of the row.
-        row: The row as in its file.
-    """
-    last = found[-1]
-    if not isinstance(last.row, Pair):
-        if said.review == "reject":
-            row.tally.left_out[REJECTED] += 1
-            # Equal labels of unknown people are different votes, of which only this one is rejected.
-            row.tally.rejected |= {one.row.id for one in found if not one.anonymous}
-            return
-        if said.score is not None or said.votes or said.several:
-            _refuse_verdict(last.row, said, row)
-        yield from found
-        return
-    if not said.rates:
-        # An unrated pair may be a bad answer, so it is not learned silently.
-        if said.unrated and not said.review:
-            row.tally.left_out[unrated_reason(said.unrated)] += 1
-            return
-        yield from found
-        return
-    if not last.final:
-        # The verdict is about the last answer, so it must not apply to the one before.
-        row.tally.left_out[MASKED_VERDICT] += 1
-        row.tally.left_out[EARLIER] += len(found)
-        return
-    if len(found) > 1:
-        row.tally.left_out[EARLIER] += len(found) - 1
-    # A rejected answer is a bad example, which a reward model can learn from.
-    score = -1.0 if said.review == "reject" else said.score
-    rated = _rated(last, said if score is None else Verdicts(score), row.values, row.reading)
-    yield rated._replace(rejects=last.row.id) if said.review == "reject" else rated
-
-
-def corrected_rows(found: list[ParsedRow], said: Verdicts, row: SourceRow) -> Iterator[ParsedRow]:
-    """Yield what `judged_rows` does, with the answer's correction in its place, or beside a verdict on it.
-
-    Raises UserError for a correction that is no text, or of a row without one answer.
-    """
-    given = {
-        str(value) if isinstance(value, str) else "": path
-        for path, value in _told(row.values, row.reading)
-        if row.reading.fields[path] == "correction" and not is_empty(value)
-    }
-    if not given:
-        yield from judged_rows(found, said, row)
-        return
-    last = found[-1]
-    if len(given) > 1 or "" in given or not isinstance(last.row, Pair | Rating):
-        raise UserError(
-            f"{row.where}: {next(iter(given.values()))} is a correction; one text is right, in a row with "
-            "one answer"
-        )
-    if not last.final:
-        # The answer that it corrects is masked.
-        yield from judged_rows(found, said, row)
-        return
-    answer = last.row
-    right = pair_row(answer.prompt, next(iter(given)), answer.source, answer.group, (), answer.history)
-    if said.rates or isinstance(answer, Rating):
-        yield from judged_rows(found, said, row)
-    else:
-        row.tally.left_out[CORRECTED] += 1
-        yield from found[:-1]
-    yield ParsedRow(right, row.where)
-
-
-def unrated_reason(key: str) -> str:
-    """Return the reason under which pairs with an empty verdict are counted."""
-    if key == UNCOUNTED:
-        return key
-    return f"pairs that nobody rated, as {key} has no verdict (fields: {{{key}: ignore}} learns them)"
-
-
-def _refuse_verdict(record: object, said: Verdicts, row: SourceRow) -> None:
-    what = {Text: "a text", Comparison: "a comparison", Rating: "a rating"}.get(type(record), "a row")  # type: ignore[call-overload]
-    if said.votes:
-        raise UserError(
-            f"{row.where}: fields makes {next(iter(said.votes))} a vote on an answer, but {what} takes "
-            "none; write one row per vote, or set ignore"
-        )
-    if said.told:
-        raise UserError(
-            f"{row.where}: fields makes {said.key} a verdict, but {what} takes none; expected review, "
-            "weight, mask, deleted or ignore"
-        )
-    value = row.values.get(said.key, said.score)
-    row.tally.note_unread(said.key, value, row.where, "a verdict")
-    row.tally.note_values(said.key, value)
-
-
-def _rated(found: ParsedRow, said: Verdicts, values: Mapping[str, Any], reading: ParseOptions) -> ParsedRow:
-    """Return a pair as a Rating of its answer by the people who voted, or else by the row's annotator."""
-    row = found.row
-    assert isinstance(row, Pair)
-    who, when = row_annotator(values, reading), row_time(values, reading)
-    people, scores = list(said.votes), list(said.votes.values())
-    if said.score is not None:
-        people, scores = [who], [said.score]
-    elif said.several:
-        scores = list(said.several)
-        named = split_values(values.get(reading.column("annotators"))) or []
-        people = [normalize_annotator(name) for name in named] if len(named) == len(scores) else []
-        people = people or [f"{UNKNOWN_ANNOTATOR}-{index}" for index in range(len(scores))]
-    nobody = who == UNKNOWN_ANNOTATOR if said.score is not None else is_nobody(people[0])
-    rating = rating_row(
-        row.prompt, row.completion, scores, people, row_aspect(values, reading), row.source, row.group,
-        row.history, [when] * len(scores) if when else [],
-    )  # fmt: skip
-    return ParsedRow(rating, found.where, anonymous=nobody)

@@ -9,7 +9,7 @@ import pytest
 
 from model.errors import UserError
 from tasks.data.file_io.files import SourceFile
-from tasks.data.parsing.row_verdicts import MASKED_VERDICT
+from tasks.data.parsing.judged_rows import MASKED_VERDICT
 from tasks.data.records import Comparison, Pair, Rating
 from tests.tasks.data.parsing.row_reader import read, read_file
 

@@ -1,0 +1,75 @@
+"""Count the keys that no format reads, and recognize those whose meaning must be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from tasks.data.parsing.base import ParseOptions
+from tasks.data.parsing.field_meanings import is_empty
+from tasks.data.parsing.mark_columns import marks_removal
+from tasks.data.parsing.proposed_meanings import CORRECTION, ENDED
+from tasks.data.parsing.skip_counts import SkipCounts
+from tasks.data.parsing.verdict_names import looks_like_correction, looks_like_failure, looks_like_verdict
+from tasks.data.parsing.verdict_values import named_as_verdict
+
+_DEEPEST, MOST_LEAVES = 6, 200
+
+
+def count_unread(
+    path: str, value: Any, reading: ParseOptions, where: str, tally: SkipCounts, turn: str = ""
+) -> None:
+    """Count the leaves under a key, such as `metadata.quality` or `annotations[].label`.
+
+    Args:
+        path: The key.
+        value: Its value.
+        reading: The options of the parser.
+        where: The row's place, for messages.
+        tally: Counts the leaves.
+        turn: The path, if it is a key of a turn.
+    """
+    for index, (leaf, held) in enumerate(leaves_of(path, value, 0)):
+        # A row may hold a whole document of metadata; the first leaves are enough to ask about.
+        if index >= MOST_LEAVES:
+            return
+        if is_empty(held):
+            continue
+        # A meaning of such a key would be dropped silently, as only `turn` says whose verdict it is.
+        if "[]" in leaf and leaf != turn:
+            tally.inside.add(leaf)
+        if _told_of(leaf, reading, tally):
+            continue
+        looks = looks_like_verdict(leaf, held) or (ENDED if looks_like_failure(leaf, held) else "")
+        if not looks and (
+            any(named_as_verdict(part, held) for part in leaf.split(".")) or marks_removal(leaf, held)
+        ):
+            looks = "a verdict"
+        if not looks and looks_like_correction(leaf, held):
+            looks = CORRECTION
+        tally.note_unread(leaf, held, where, looks)
+        tally.note_values(leaf, held)
+
+
+def _told_of(path: str, reading: ParseOptions, tally: SkipCounts) -> bool:
+    """Return whether `fields` gives a key's meaning, or ignores a key above it."""
+    parts = path.split(".")
+    for name in (".".join(parts[:n]) for n in range(1, len(parts) + 1)):
+        # `fields` may name a list with or without its brackets.
+        for spelled in (name, name.removesuffix("[]")):
+            meaning = reading.fields.get(spelled)
+            if meaning is not None and (spelled == path or meaning == "ignore"):
+                tally.used.add(spelled)
+                return True
+    return False
+
+
+def leaves_of(path: str, value: Any, depth: int) -> Iterator[tuple[str, Any]]:
+    if depth < _DEEPEST and isinstance(value, dict):
+        for key, held in value.items():
+            yield from leaves_of(f"{path}.{key}", held, depth + 1)
+    elif depth < _DEEPEST and isinstance(value, list) and any(isinstance(one, dict) for one in value):
+        for held in value:
+            yield from leaves_of(f"{path}[]", held, depth + 1)
+    else:
+        yield path, value

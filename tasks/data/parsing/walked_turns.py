@@ -1,0 +1,129 @@
+"""Read the masks, verdicts and corrections in the turns of a conversation, and count their other keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from model.errors import UserError
+from tasks.data.parsing.base import ParseOptions
+from tasks.data.parsing.conversations import TURN_KEYS, VERDICT, is_turn_list
+from tasks.data.parsing.field_meanings import (
+    KNOWN,
+    MASKS,
+    flatten_name,
+    is_empty,
+    mapped_value,
+    maps_empty,
+    read_meaning,
+    scale_of,
+)
+from tasks.data.parsing.judged_rows import CORRECTED
+from tasks.data.parsing.preference_fields import row_aspect
+from tasks.data.parsing.roles import ROLE_KEYS, role_of
+from tasks.data.parsing.several_scores import COUNTS
+from tasks.data.parsing.skip_counts import SkipCounts
+from tasks.data.parsing.unread_keys import count_unread
+from tasks.data.records import TurnVerdict
+
+MASKED = "answers marked as not to be learned"
+UNRATED = "answers of conversations that nobody rated"
+MISPLACED = "verdicts on turns that are no answers"
+# Meanings whose empty value says that nobody judged the answer.
+_JUDGEMENTS = ("verdict", "penalty", "vote", "review")
+
+
+def walk_turns(
+    path: str, value: Any, reading: ParseOptions, where: str, tally: SkipCounts, rated: bool = False
+) -> Any:
+    """Count the unread keys of turns, and return the turns with their masks as `weight`.
+
+    Args:
+        path: The key of the turns.
+        value: The turns.
+        reading: The options of the parser.
+        where: The row's place, for messages.
+        tally: Counts the keys.
+        rated: Whether a verdict rates the answer. Else an answer with a bad verdict is masked.
+    """
+    if isinstance(value, dict):
+        inner = value.get("messages", value.get("conversations"))
+        if is_turn_list(inner):
+            name = "messages" if "messages" in value else "conversations"
+            return {**value, name: walk_turns(f"{path}.{name}", inner, reading, where, tally, rated)}
+        return walk_turns(path, [value], reading, where, tally, rated)[0]
+    places = (f"{where}, turn {number}" for number in range(1, len(value) + 1))
+    return [
+        _walk_turn(path, turn, reading, place, tally, rated)
+        for turn, place in zip(value, places, strict=True)
+    ]
+
+
+def _walk_turn(
+    path: str, turn: Mapping[str, Any], reading: ParseOptions, where: str, tally: SkipCounts, rated: bool
+) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    learned, judged, right = True, True, ""
+    verdicts: dict[str, TurnVerdict] = {}
+    for name, held in turn.items():
+        inside = f"{path}[].{name}"
+        meaning = reading.fields.get(inside)
+        if meaning is not None:
+            tally.used.add(inside)
+        # A name such as `content` is no mask unless the preset says so.
+        if is_empty(held) and not maps_empty(meaning):
+            judged = judged and meaning not in _JUDGEMENTS and not isinstance(meaning, Mapping)
+            kept[name] = held
+            continue
+        if name in ROLE_KEYS and isinstance(meaning, Mapping):
+            kept[name] = mapped_value(held, meaning) or held
+            continue
+        if name in TURN_KEYS and meaning is None:
+            kept[name] = held
+            continue
+        if meaning == "correction":
+            right = str(held)
+            continue
+        known = meaning or KNOWN.get(flatten_name(name)) in MASKS
+        read = read_meaning(name, meaning, held) if known and meaning not in COUNTS else None
+        if meaning is not None and (read is None or read[0] == "choice"):
+            raise UserError(f"{where}: {inside} is {held!r:.40}, which fields gives no meaning")
+        if read is None:
+            count_unread(inside, held, reading, where.rpartition(", turn ")[0], tally, inside)
+        elif read[0] == "ignore":
+            continue
+        elif read[0] == "learn":
+            learned = learned and read[1]
+        elif read[0] == "deleted" or read == ("review", "ignore"):
+            learned = learned and read[0] == "deleted" and not read[1]
+        elif read[0] == "verdict" and rated:
+            verdicts[inside] = TurnVerdict(read[1])
+            if isinstance(meaning, str):
+                tally.note_scale(row_aspect({}, reading), scale_of(held, meaning), inside, where)
+        elif read == ("review", "reject") and rated:
+            verdicts[inside] = TurnVerdict(-1.0, rejected=True)
+        else:
+            learned = learned and (read[1] == "accept" if read[0] == "review" else read[1] > 0)
+    speaks = role_of({**turn, **kept}) in ("assistant", None)
+    if len({verdict.score for verdict in verdicts.values()}) > 1:
+        first, second = list(verdicts)[:2]
+        raise UserError(f"{where}: {first} and {second} are two verdicts; ignore one of them in fields")
+    if verdicts and not speaks:
+        tally.left_out[MISPLACED] += 1
+    elif verdicts and learned:
+        kept[VERDICT] = next(iter(verdicts.values()))
+    elif rated and speaks and learned and not judged and not right:
+        tally.left_out[UNRATED] += 1
+        kept["weight"] = 0
+    if not learned:
+        if speaks:
+            tally.left_out[MASKED] += 1
+        kept["weight"] = 0
+    if right:
+        said = "value" if "value" in kept else "content"
+        if VERDICT in kept:
+            # The verdict is about the answer before its correction.
+            kept[VERDICT] = kept[VERDICT]._replace(text=str(kept.get(said)))
+        kept[said] = right
+        tally.left_out[CORRECTED] += 1
+    return kept

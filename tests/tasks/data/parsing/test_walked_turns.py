@@ -1,0 +1,184 @@
+"""Test verdicts in the turns of a conversation, which rate answers, and the names of speakers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from model.errors import UserError
+from tasks.data.parsing.field_checks import check_fields
+from tasks.data.parsing.roles import role_of
+from tasks.data.parsing.walked_turns import MISPLACED, UNRATED
+from tasks.data.records import Pair, Rating
+from tests.tasks.data.parsing.row_reader import read
+
+THUMBS: dict[str, Any] = {"messages[].thumbs": "verdict"}
+
+
+def chat(*answers: dict[str, Any], sharegpt: bool = False, **beside: Any) -> dict[str, Any]:
+    """Return a conversation with these answers, each with its other keys."""
+    turns: list[dict[str, Any]] = []
+    for number, answer in enumerate(answers):
+        turns.append({"role": "user", "content": f"Question {number}?"})
+        turns.append({"role": "assistant", "content": f"Answer {number}.", **answer})
+    if not sharegpt:
+        return {"messages": turns, **beside}
+    names = {"role": "from", "content": "value"}
+    return {"conversations": [{names.get(k, k): v for k, v in turn.items()} for turn in turns], **beside}
+
+
+def records(*rows: dict[str, Any], fields: Any) -> list[tuple[str, str, float | None]]:
+    """Return the answers as pairs, or as ratings with their score."""
+    found, tally = read(*rows, fields=fields)
+    tally.check("mine", fields)
+    said: list[tuple[str, str, float | None]] = []
+    for one in found:
+        row = one.row
+        assert isinstance(row, Pair | Rating) and not row.fault
+        score = row.scores[0] if isinstance(row, Rating) else None
+        said.append((type(row).__name__, row.completion, score))
+    return said
+
+
+@pytest.mark.parametrize(
+    ("values", "meaning", "scores"),
+    [
+        (("up", "down"), "verdict", (1, -1)),
+        (("👍", "👎"), "verdict", (1, -1)),
+        ((True, False), "verdict", (1, -1)),
+        ((5, "2 stars"), "verdict", (5, 2)),
+        ((0, 3), "penalty", (0, -3)),
+        (("fine", "meh"), {"fine": 2, "meh": 0}, (2, 0)),
+        (("ok", "reject"), {"ok": 1, "reject": "reject"}, (1, -1)),
+    ],
+)
+@pytest.mark.parametrize("sharegpt", [False, True])
+def test_verdict_in_turn_rates_its_answer(
+    values: tuple[Any, Any], meaning: Any, scores: tuple[float, float], sharegpt: bool
+) -> None:
+    row = chat({"mark": values[0]}, {"mark": values[1]}, sharegpt=sharegpt)
+    path = "conversations[].mark" if sharegpt else "messages[].mark"
+    found = records(row, fields={path: meaning})
+    assert found == [("Rating", "Answer 0.", scores[0]), ("Rating", "Answer 1.", scores[1])]
+
+
+@pytest.mark.parametrize("key", ["thumbs", "feedback", "rating"])
+def test_verdict_in_turn_is_asked_about_and_proposed(key: str) -> None:
+    value = 4 if key == "rating" else "good"
+    _, tally = read(chat({key: value}), chat({key: value}, {key: value}))
+    with pytest.raises(UserError, match=rf'"messages\[\]\.{key}": verdict'):
+        tally.check("mine")
+
+
+def test_verdict_in_turn_keeps_history_and_annotator() -> None:
+    row = chat({}, {"thumbs": "down"}, annotator="ana")
+    found, tally = read(row, fields=THUMBS)
+    pair, rating = sorted((one.row for one in found), key=lambda row: type(row).__name__)
+    assert isinstance(pair, Pair) and pair.completion == "Answer 0."
+    assert isinstance(rating, Rating) and rating.annotators == ["ana"]
+    assert [turn["content"] for turn in rating.history] == ["Question 0?", "Answer 0."]
+    assert not tally.unread and not tally.left_out
+
+
+@pytest.mark.parametrize("empty", [None, "", "nan"])
+def test_verdict_in_turn_that_is_empty_leaves_out_its_answer(empty: Any) -> None:
+    found, tally = read(chat({"thumbs": "up"}, {"thumbs": empty}), fields=THUMBS)
+    assert len(found) == 1 and tally.left_out[UNRATED] == 1
+
+
+def test_verdict_in_turn_of_the_user_is_counted() -> None:
+    row = chat({"thumbs": "up"})
+    row["messages"].insert(0, {"role": "system", "content": "Be brief.", "thumbs": "down"})
+    found, tally = read(row, fields=THUMBS)
+    assert len(found) == 1 and tally.left_out[MISPLACED] == 1
+
+
+def test_verdict_in_turn_with_correction_rates_what_was_said() -> None:
+    fields = {**THUMBS, "messages[].edit": "correction"}
+    found = records(chat({"thumbs": "down", "edit": "A better answer."}), fields=fields)
+    assert found == [("Rating", "Answer 0.", -1.0), ("Pair", "A better answer.", None)]
+
+
+def test_verdict_in_turn_of_masked_answer_rates_nothing() -> None:
+    found, tally = read(chat({"thumbs": "up"}, {"thumbs": "up", "weight": 0}), fields=THUMBS)
+    assert len(found) == 1 and tally.left_out.total() == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "fields", "says"),
+    [
+        (chat({"thumbs": "up", "rating": 5}), {**THUMBS, "messages[].rating": "verdict"}, "two verdicts"),
+        (chat({"thumbs": "up"}, label="bad"), THUMBS, "a verdict in its turn"),
+        (chat({"thumbs": "up"}), {"messages[].thumbs": "upvotes"}, "no meaning"),
+        (chat({"thumbs": "up"}), {"messages[].thumbs": {"up": "a"}}, "no meaning"),
+    ],
+)
+def test_verdict_in_turn_that_is_unclear_quarantines_the_row(
+    row: dict[str, Any], fields: Any, says: str
+) -> None:
+    found, _ = read(row, fields=fields)
+    assert len(found) == 1 and says in found[0].row.fault
+
+
+def test_verdicts_on_two_turns_of_one_answer_must_agree() -> None:
+    turn = {"role": "assistant", "content": "More.", "thumbs": "down"}
+    row = chat({"thumbs": "up"})
+    found, _ = read({"messages": [*row["messages"], turn]}, fields=THUMBS)
+    assert "verdicts that differ" in found[0].row.fault
+    found, _ = read({"messages": [*row["messages"], {**turn, "thumbs": "up"}]}, fields=THUMBS)
+    assert [one.row.completion for one in found if isinstance(one.row, Rating)] == ["Answer 0.\n\nMore."]
+
+
+@pytest.mark.parametrize(
+    ("user", "assistant"),
+    [
+        ("Human", "AI"),
+        ("HUMAN:", "Bot"),
+        ("Kunde", "Berater"),
+        ("Klient", "Asystent"),
+        ("Usuário", "Assistente"),
+        ("пользователь", "ассистент"),
+        ("客户", "机器人"),
+        ("Customer", "support"),
+        ("question", "answer"),
+    ],
+)
+@pytest.mark.parametrize("keys", [("role", "content"), ("speaker", "text"), ("sender", "message")])
+def test_roles_of_known_names(user: str, assistant: str, keys: tuple[str, str]) -> None:
+    role, text = keys
+    turns = [{role: user, text: "What turns?"}, {role: assistant, text: "The mill."}]
+    (one,), _ = read({"messages": turns}, format="messages")
+    assert isinstance(one.row, Pair) and (one.row.prompt, one.row.completion) == ("What turns?", "The mill.")
+
+
+@pytest.mark.parametrize("name", ["alice", "teacher", "0", "tool", ""])
+def test_roles_of_other_names_are_unknown(name: str) -> None:
+    assert role_of({"role": name}) is None
+
+
+def test_roles_unknown_name_is_mapped_by_fields() -> None:
+    turns = [{"role": "alice", "content": "What turns?"}, {"role": "hal", "content": "The mill."}]
+    (one,), _ = read({"messages": turns})
+    assert 'fields: {"messages[].role": {"alice": user}}' in one.row.fault
+    fields: dict[str, Any] = {"messages[].role": {"Alice": "user", "hal": "assistant"}}
+    assert records({"messages": turns}, fields=fields) == [("Pair", "The mill.", None)]
+
+
+def test_roles_tool_is_refused_as_before() -> None:
+    turns = [{"role": "user", "content": "?"}, {"role": "Function", "content": "1"}]
+    (one,), _ = read({"messages": turns})
+    assert "conversations with tools are to be left out" in one.row.fault
+
+
+@pytest.mark.parametrize(
+    ("fields", "wrong"),
+    [
+        ({"messages[].role": {"ana": "user", "x": "system"}}, 0),
+        ({"messages[].role": {"ana": "bot"}}, 1),
+        ({"conversations[].from": {"ana": 1}}, 1),
+        ({"label": {"x": "user"}}, 1),
+    ],
+)
+def test_check_fields_roles(fields: Any, wrong: int) -> None:
+    assert len(list(check_fields(fields))) == wrong
