@@ -226,11 +226,10 @@ def validate(
     # Read once, and passed on: the dry run gives its own.
     before = accepted_rows(parameters, root)
     findings, stops = check_rows(parameters, ingest, out, on_event, root, parallel_map, before)
-    for kind in TYPES:
-        suite = [*build_expectations(kind, _shown_rules(parameters)), *across_expectations()]
-        total = sum(findings.total[kind, name] for name in findings.sources(kind))
-        broken = {row.rule: (row.count, row.examples) for row in findings.table() if row.kind == kind}
-        write_page(out / "data_docs" / f"{kind}.html", kind, suite, total, broken)
+    pages = [_page_task(kind, parameters, findings, out) for kind in TYPES]
+    # In the processes that checked the rows: they have imported Great Expectations, which takes seconds.
+    for _ in parallel_map(_write_page_of, pages):
+        pass
     publish_findings(findings, read_releases(root, parameters.overrides_file), out, root, on_event)
     if stops:
         raise refusal_error(stops, findings)
@@ -280,13 +279,21 @@ def check_rows(
         findings.add(task.looking.kind, task.looked, sifted)
     # Signatures and digests of all rows; only the findings are kept.
     shutil.rmtree(work)
-    return findings, stop_reasons(parameters, findings, before)
+    return findings, stop_reasons(parameters, findings, before, parallel_map)
 
 
-def stop_reasons(parameters: ValidateParameters, findings: Findings, before: Mapping[str, int]) -> list[str]:
+def stop_reasons(
+    parameters: ValidateParameters,
+    findings: Findings,
+    before: Mapping[str, int],
+    parallel_map: ParallelMap = serial_map,
+) -> list[str]:
     """Return the reasons to stop the flow; empty if there are none."""
+    totals = [_totals_of(kind, parameters, findings, before.get(kind, 0)) for kind in TYPES]
     stops = [
-        stop for kind in TYPES for stop in _stop_reasons_of(kind, parameters, findings, before.get(kind, 0))
+        stop
+        for kind, failures in zip(TYPES, parallel_map(_check_totals_of, totals), strict=True)
+        for stop in _stop_reasons_of(kind, parameters, findings, failures)
     ]
     if not sum(findings.kept[kind] for kind in ("text", "pairs")):
         stops.append("there are no rows of text or pairs")
@@ -306,6 +313,28 @@ def refusal_error(stops: Sequence[str], findings: Findings, kept: bool = True) -
         f"the data was rejected before any training: {'; '.join(stops)}. {where} the sources, "
         f"release rows, or raise validate.max_bad_fraction.\n{findings.lines()}"
     )
+
+
+@dataclass(frozen=True)
+class _PageTask:
+    """The page of one kind of rows; `broken` has the number of rows and examples by rule."""
+
+    path: Path
+    kind: str
+    parameters: ValidateParameters
+    total: int
+    broken: dict[str, tuple[int, tuple[str, ...]]]
+
+
+def _page_task(kind: str, parameters: ValidateParameters, findings: Findings, out: Path) -> _PageTask:
+    total = sum(findings.total[kind, name] for name in findings.sources(kind))
+    broken = {row.rule: (row.count, tuple(row.examples)) for row in findings.table() if row.kind == kind}
+    return _PageTask(out / "data_docs" / f"{kind}.html", kind, parameters, total, broken)
+
+
+def _write_page_of(task: _PageTask) -> None:
+    suite = [*build_expectations(task.kind, _shown_rules(task.parameters)), *across_expectations()]
+    write_page(task.path, task.kind, suite, task.total, task.broken)
 
 
 def _shown_rules(parameters: ValidateParameters) -> Rules:
@@ -361,10 +390,17 @@ def _cross_row_marks(
 
 
 def _stop_reasons_of(
-    kind: str, parameters: ValidateParameters, findings: Findings, before: int
+    kind: str, parameters: ValidateParameters, findings: Findings, failures: Sequence[BrokenRule]
 ) -> Iterator[str]:
-    """Yield the reasons to stop the flow because of this kind of rows."""
-    for failure in _total_failures(kind, parameters, findings, before):
+    """Yield the reasons to stop the flow because of this kind of rows.
+
+    Args:
+        kind: The kind of rows.
+        parameters: The rules.
+        findings: The findings, which get the failures.
+        failures: The broken rules of the whole table.
+    """
+    for failure in failures:
         findings.tables.append(RuleSummary(kind, failure.rule, 0, (failure.says,)))
         yield f"{kind}: {failure.rule} ({failure.says})"
     own = {
@@ -385,10 +421,19 @@ def _stop_reasons_of(
         yield f"{kind}: {rule} could not be checked ({says})"
 
 
-def _total_failures(
-    kind: str, parameters: ValidateParameters, findings: Findings, before: int
-) -> list[BrokenRule]:
+@dataclass(frozen=True)
+class _Totals:
+    """Metrics of the whole table of one kind, with their bounds; empty if there are and were no rows."""
+
+    kind: str
+    totals: dict[str, float]
+    bounds: dict[str, tuple[float, float]]
+
+
+def _totals_of(kind: str, parameters: ValidateParameters, findings: Findings, before: int) -> _Totals:
     rows = sum(findings.total[kind, name] for name in findings.sources(kind))
+    if not rows and not before:
+        return _Totals(kind, {}, {})
     totals: dict[str, float] = {"count of rows": rows}
     bounds: dict[str, tuple[float, float]] = {
         "count of rows": (int(before * (1 - parameters.max_row_drop)), math.inf)
@@ -398,6 +443,8 @@ def _total_failures(
         if counts:
             rule = _SHARES[name]
             totals[rule], bounds[rule] = max(counts.values()) / counts.total(), (0.0, most)
-    if not rows and not before:
-        return []
-    return check_totals(kind, totals, bounds)
+    return _Totals(kind, totals, bounds)
+
+
+def _check_totals_of(asked: _Totals) -> list[BrokenRule]:
+    return check_totals(asked.kind, asked.totals, asked.bounds) if asked.totals else []

@@ -217,8 +217,9 @@ def train_base(
     shape = ModelConfig(**architecture)
     out.mkdir(parents=True, exist_ok=True)
     recipe = PretrainTrainer(settings, shape, Path(tokenizer), out, seed, world)
-    figures = Trainer(recipe, settings, out, seed, on_event).run_training()
-    held_out = recipe.bits_per_byte(recipe.valid)
+    trainer = Trainer(recipe, settings, out, seed, on_event)
+    figures = trainer.run_training()
+    held_out = trainer.final_evaluation()["valid_bits_per_byte"]
     export_model(recipe.learner, shape, recipe.tokenizer, out / "model")
     if world.rank == 0:
         _keep_embeddings(recipe, out)

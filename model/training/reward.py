@@ -310,9 +310,13 @@ def train_reward(
     out = Path(folder)
     out.mkdir(parents=True, exist_ok=True)
     recipe = RewardTrainer(settings, Path(base), Path(labels), seed, world, on_event)
-    figures = Trainer(recipe, settings, out, seed, on_event).run_training()
-    held_out = recipe.evaluate_model()
-    accuracy, _ = recipe.pair_accuracy()
+    trainer = Trainer(recipe, settings, out, seed, on_event)
+    figures = trainer.run_training()
+    held_out = trainer.final_evaluation()
+    by_source = "pair_accuracy/"
+    accuracy = {
+        name.removeprefix(by_source): value for name, value in held_out.items() if name.startswith(by_source)
+    }
     recipe.fit_normalization(Path(base))
     if world.rank == 0:
         recipe.export_model(out / "model")

@@ -158,8 +158,9 @@ def train_sft(
     out = Path(folder)
     out.mkdir(parents=True, exist_ok=True)
     recipe = SFTTrainer(settings, Path(base), Path(pairs), seed, world, on_event)
-    figures = Trainer(recipe, settings, out, seed, on_event).run_training()
-    held_out = recipe.evaluate_model()
+    trainer = Trainer(recipe, settings, out, seed, on_event)
+    figures = trainer.run_training()
+    held_out = trainer.final_evaluation()
     export_model(recipe.learner, recipe.architecture, recipe.tokenizer, out / "model")
     return {
         **held_out,

@@ -176,6 +176,9 @@ class Trainer:
         self.seconds = 0.0
         self.taken = 0
         self.evaluation_seconds, self.evaluations = 0.0, 0
+        # The last evaluation, and the step whose weights it measured.
+        self.held_out: dict[str, float] = {}
+        self.evaluated = -1
         self.saved = time.monotonic()
         self.saving = 0.0
 
@@ -207,6 +210,12 @@ class Trainer:
                         # 128 + SIGTERM, as a shell reports it.
                         raise Interrupted(143)
             return {**self.figures, **self._finish_training()}
+
+    def final_evaluation(self) -> dict[str, float]:
+        """Return the held-out metrics of the final weights. They are computed only if the loop did not."""
+        if self.evaluated != self.step:
+            self.held_out, self.evaluated = self.recipe.evaluate_model(), self.step
+        return self.held_out
 
     def _take_step(self) -> None:
         if self.step not in self.skipped:
@@ -253,6 +262,7 @@ class Trainer:
         figures = self.recipe.evaluate_model()
         self.evaluation_seconds += time.monotonic() - began
         self.evaluations += 1
+        self.held_out, self.evaluated = figures, self.step
         if not figures:
             return
         value = figures.get(self.recipe.best_by, math.inf)
@@ -276,6 +286,8 @@ class Trainer:
             )
         if self.parameters.early_stopping_patience and self.best < math.inf:
             self._load_best()
+            # Other weights than those of the last evaluation.
+            self.evaluated = -1
         self.world.wait_for_all()
         self.on_event(Usage(tokens=round(self.recipe.tokens_per_step * self.taken)))
         seconds = max(self.seconds, 1e-9)
