@@ -99,10 +99,9 @@ class WindowOrder:
     def window_starts(self, step: int) -> np.ndarray:
         """Return the first tokens of the windows of a step, [batch]."""
         places = step * self.batch + np.arange(self.batch)
-        phases = np.array(
-            [seeded_rng(self.seed, int(e)).integers(self.context) for e in places // self.windows]
-        )
-        return batch_order(self.seed, step, self.batch, self.windows) * self.context + phases
+        epochs, which = np.unique(places // self.windows, return_inverse=True)
+        phases = np.array([seeded_rng(self.seed, int(epoch)).integers(self.context) for epoch in epochs])
+        return batch_order(self.seed, step, self.batch, self.windows) * self.context + phases[which]
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 
 from model.data.dataloader import seeded_rng
-from model.nn.losses import next_token_loss
+from model.events import EventCallback
+from model.nn.losses import linear_next_token_loss
 from model.nn.transformer import ModelConfig, Transformer
 from model.training.devices import compute_dtype, count_processes
+from model.training.launcher import launch_training
 from model.training.optimizer import MixedPrecisionOptimizer, OptimizerParameters
 from model.training.process_group import ProcessGroup
 from model.training.supervised import supervised_update
@@ -32,9 +37,9 @@ class Pace:
 def measure_pace(architecture: ModelConfig, batch: int, device: str, seconds: float) -> Pace:
     """Train a model of this shape on windows of random tokens for about `seconds` seconds; return its speed.
 
-    On a CPU, this process computes the share of one training process: its rows of the batch, with its number
-    of threads. At least one step is measured, after one or two to warm up. Unlike a real run on a GPU, it
-    does not compile the model.
+    The steps run as those of a training do: in the same number of processes, with the same settings of their
+    memory. At least one step is measured, after one or two to warm up. Unlike a real run on a GPU, it does
+    not compile the model.
 
     Args:
         architecture: The shape of the model.
@@ -42,29 +47,38 @@ def measure_pace(architecture: ModelConfig, batch: int, device: str, seconds: fl
         device: "cpu" or "cuda".
         seconds: The time of the measurement.
     """
+    arguments = {
+        "architecture": asdict(architecture), "batch": batch, "device": device, "seconds": seconds
+    }  # fmt: skip
     processes = count_processes(device, 0, LoopParameters(batch_size=batch).batch_parts)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(max(1, threads // processes))
-    try:
-        return _measure_steps(architecture, batch, -(-batch // processes), device, seconds)
-    finally:
-        torch.set_num_threads(threads)
+    with tempfile.TemporaryDirectory() as folder:
+        found = launch_training(time_steps, arguments, processes=processes, log=Path(folder) / "log")
+    return Pace(**found)
 
 
-def _measure_steps(architecture: ModelConfig, batch: int, rows: int, device: str, seconds: float) -> Pace:
-    """Return the pace of all processes, of which this one computes `rows` of the `batch` windows."""
-    world = ProcessGroup(device=device)
-    parameters = LoopParameters(optimizer=OptimizerParameters(muon_learning_rate=0.01))
-    model = Transformer(architecture).init_weights(0)
+def time_steps(
+    architecture: dict[str, Any], batch: int, device: str, seconds: float, on_event: EventCallback
+) -> dict[str, Any]:
+    """Time training steps in this process of a group; return the fields of Pace.
+
+    Args:
+        architecture: As in ModelConfig.
+        batch, device, seconds: As in `measure_pace`.
+        on_event: Not called.
+    """
+    parameters = LoopParameters(batch_size=batch, optimizer=OptimizerParameters(muon_learning_rate=0.01))
+    world = ProcessGroup.join_group(device, parameters.batch_parts)
+    shape = ModelConfig(**architecture)
+    model = Transformer(shape).init_weights(0)
     learner = MixedPrecisionOptimizer(model, parameters.optimizer, compute_dtype(device), world)
-    drawn = seeded_rng(0).integers(architecture.vocab_size, size=(rows, architecture.context_length + 1))
+    drawn = seeded_rng(0).integers(shape.vocab_size, size=(batch, shape.context_length + 1))
     tokens = torch.from_numpy(drawn).to(device)
 
     def step(number: int) -> float:
         supervised_update(
-            learner, parameters, number, rows, rows * architecture.context_length,
-            lambda part: next_token_loss(
-                model.compute_logits(model(tokens[part, :-1])).flatten(0, 1), tokens[part, 1:].flatten()
+            learner, parameters, number, batch, batch * shape.context_length,
+            lambda part: linear_next_token_loss(
+                model(tokens[part, :-1]).flatten(0, 1), model.output_weight, tokens[part, 1:].flatten()
             ),
         )  # fmt: skip
         # The loss was read in the step, so no work is left waiting on the device.
@@ -74,14 +88,15 @@ def _measure_steps(architecture: ModelConfig, batch: int, rows: int, device: str
     now = began
     for number in range(WARM):
         now = step(number)
-        if now - began > seconds:
+        if world.any_process(now - began > seconds):
             break
     took: list[float] = []
-    while not took or now - began < seconds:
+    # All processes stop together, as each step needs all of them.
+    while not took or not world.any_process(now - began >= seconds):
         before, now = now, step(WARM + len(took))
         took.append(now - before)
     # The median: a step that another program delayed says nothing about the others.
-    return Pace(batch * architecture.context_length / max(median(took), 1e-9), len(took))
+    return {"tokens_per_second": batch * shape.context_length / max(median(took), 1e-9), "steps": len(took)}
 
 
 def device_memory(device: str) -> int:

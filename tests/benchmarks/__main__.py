@@ -28,7 +28,7 @@ from model.data.hf_checkpoint import load_model, save_model
 from model.data.tokenizer import Tokenizer, train_tokenizer
 from model.errors import UserError
 from model.inference.generate import generate_tokens
-from model.nn.losses import next_token_loss
+from model.nn.losses import linear_next_token_loss
 from model.nn.transformer import ModelConfig, Transformer
 from model.training.devices import compute_dtype
 from model.training.optimizer import MixedPrecisionOptimizer, OptimizerParameters
@@ -84,10 +84,8 @@ def training(folder: Path, dtype: torch.dtype, tokenizer: Tokenizer) -> Ratio:
     inputs, targets = tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
 
     def our_step() -> None:
-        loss = (
-            next_token_loss(model.compute_logits(model(inputs)).flatten(0, 1), targets.flatten())
-            / inputs.numel()
-        )
+        hidden = model(inputs).flatten(0, 1)
+        loss = linear_next_token_loss(hidden, model.output_weight, targets.flatten()) / inputs.numel()
         loss.backward()
         learner.accumulate_grads()
         learner.step(1.0)
