@@ -323,12 +323,19 @@ def make_rows(
     for number, source in enumerate(parameters.sources):
         for line in tallies[number].lines():
             on_event(Message(f"source {source.name}: {line}"))
+    questions: list[str] = []
     for number, source in enumerate(parameters.sources):
         tally = tallies[number]
-        tally.check(source.name, source.fields)
+        try:
+            tally.check(source.name, source.fields)
+        except UserError as error:
+            questions.append(str(error))
         if not tally.rows:
             names = [file.origin for part in parts if part.source_index == number for file in part.files]
-            raise UserError(no_rows(source.name, _name_origins(names), tally))
+            questions.append(no_rows(source.name, _name_origins(names), tally))
+    # One error for all sources, so that the user can answer all questions before the next run.
+    if questions:
+        raise UserError("\n".join(questions))
     if sizes[CLAIMS]:
         for _ in parallel_map(check_claims, key_ranges(CLAIMS, sizes[CLAIMS], runs, out)):
             pass

@@ -76,7 +76,7 @@ def propose_preset(
         raise UserError(_describe_nothing(folder, found))
     # A source with an open question, such as the meaning of a verdict, stops a run; the preset holds the
     # question.
-    asked = next((source.stop for source in found.sources if source.stop), "")
+    asked = "\n".join(source.stop for source in found.sources if source.stop)
     try:
         with _show_activity(console, "counting words"):
             measured = preset_writer.measure_folder(found)

@@ -384,7 +384,7 @@ def _read_rows(
     # If rows were cut off at _ROWS, the bytes of the rows themselves tell how much of the files was read.
     whole = [one.row for one in every]
     share = min(1.0, read / size) if len(every) < _ROWS else min(1.0, _rows_size(whole) / size)
-    meanings = {path: tally.propose(path, key.looks) for path, key in tally.asks().items()}
+    meanings = tally.propose_all(tally.asks())
     return Proposal(
         name, guessed.format, globs, guessed.columns, documents, size, share, tuple(rows),
         tuple(tally.lines()), meanings, stop, tally.faults, rejected, guessed.fields,

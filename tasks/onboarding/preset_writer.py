@@ -13,7 +13,7 @@ from model.data.tokenizer import Tokenizer, train_tokenizer
 from model.errors import UserError
 from tasks.common.names import stratum_key, yaml_comment, yaml_text
 from tasks.data.parsing.column_names import format_columns, format_fields
-from tasks.data.parsing.skip_counts import yaml_key
+from tasks.data.parsing.key_text import yaml_key
 from tasks.data.records import ASPECTS, TYPES, Comparison, Pair, Rating, Record, Text
 from tasks.data.splits import SPLITS, SplitParameters, split_of
 from tasks.onboarding import model_sizing

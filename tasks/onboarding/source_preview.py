@@ -148,7 +148,11 @@ def _check_sources(
         check_readmitted(root, withdrawn, parameters.readmit)
         rows = make_rows(known, root, folder / "ingest", on_event, parallel_map, withdrawn, read)
     except UserError as error:
-        return replace(found, stop=error, sources=_with_faults(found.sources, known, root, folder, read))
+        named = _with_faults(found.sources, known, root, folder, read)
+        # Reading stops at a source of no clear format, before the questions about other sources are known.
+        faults = (source.fault for source in named if source.fault)
+        more = [fault for fault in faults if fault not in str(error)]
+        return replace(found, stop=UserError("\n".join([str(error), *more])), sources=named)
     # A dry run makes no version, so there is no hash to compare with.
     now = {"md5": "", "meta": describe_version(parameters, {"digest": ""}, rows, withdrawn)}
     return _check_rows(replace(found, rows=rows), checks, now, root, on_event, parallel_map)

@@ -8,7 +8,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from model.errors import UserError
-from tasks.data.parsing.field_meanings import as_score, find_two_scales, flatten_name, plain_word
+from tasks.data.parsing.field_meanings import (
+    ACCEPT,
+    KNOWN,
+    REJECT,
+    as_score,
+    find_two_scales,
+    flatten_name,
+    plain_word,
+)
+from tasks.data.parsing.key_text import ascii_controls, format_sample, shown_key, yaml_key
 from tasks.data.parsing.proposed_meanings import (
     CHOICE,
     CORRECTION,
@@ -30,10 +39,11 @@ from tasks.data.parsing.verdict_values import (
     short_values,
 )
 
-_SHOWN = 48  # characters of a sample value
 MOST_KEYS = 500  # different keys that are counted separately
 VERDICT = "a verdict"
 OTHER_CHOICE = "a second choice between the answers"
+# Kinds in KNOWN that are the verdict on an answer.
+RATED = ("thumb", "thumb_down", "word", "number")
 _ODD = 0.1  # the share of choices that name no answer, above which their meaning is asked for
 # Keys that often name the annotator, and as often the person of a conversation.
 PEOPLE = frozenset((
@@ -41,6 +51,7 @@ PEOPLE = frozenset((
     "name", "participant", "person", "user", "user_email", "user_id", "user_name", "username", "who",
 ))  # fmt: skip
 _NAMED = 12  # keys that a message lists
+_PROPOSED = 40  # keys for which a message proposes a meaning
 
 
 @dataclass(frozen=True)
@@ -203,6 +214,22 @@ class SkipCounts:
         able = self.answers if looks == CORRECTION else self.pairs
         return propose_meaning(path, looks, self.values.get(path, ()), able > 0, path in self.understood)
 
+    def propose_all(self, asks: Mapping[str, Seen]) -> dict[str, str]:
+        """Return a proposal for each key that is asked about, such that a row can be read with all of them.
+
+        An answer has one verdict. Where several keys could be it, flags are reviews, and a person must say
+        which of the others counts.
+        """
+        found = {path: self.propose(path, seen.looks) for path, seen in asks.items()}
+        rated = [path for path, said in found.items() if said in ("verdict", "penalty") and "[]" not in path]
+        read = [path for path in self.understood if KNOWN.get(flatten_name(path)) in RATED]
+        taken = bool({"vote", "upvotes"} & set(found.values())) or any(path not in found for path in read)
+        if len(rated) + taken > 1:
+            flags = [path for path in rated if set(self.values.get(path, ())) - {""} <= ACCEPT | REJECT]
+            numbers = [path for path in rated if path not in flags]
+            found |= dict.fromkeys(flags, "review") | dict.fromkeys(numbers[0 if taken else 1 :], UNKNOWN)
+        return found
+
     def asks(self, votes: Collection[str] = ()) -> dict[str, Seen]:
         """Return the keys whose meaning the preset must say, found by their names or by all their values.
 
@@ -230,7 +257,7 @@ class SkipCounts:
         return found
 
     def check(self, source: str, fields: Mapping[str, Any] | None = None) -> None:
-        """Raise UserError for a key whose meaning the preset must say first.
+        """Raise UserError with a line for each question that the preset must answer first.
 
         Raises:
             UserError: A key looks like a verdict or a training mask and nothing reads it; or verdicts are on
@@ -239,50 +266,78 @@ class SkipCounts:
         told = [path for path, meaning in (fields or {}).items() if meaning == "vote"]
         asks = self.asks(told)
         votes = [path for path, seen in asks.items() if seen.looks == VOTES]
+        questions = []
         if votes:
-            raise UserError(
-                f"source {source}: {self._describe_votes(votes, asks, bool(told))}{_other_keys(asks, votes)}"
+            questions.append(self._describe_votes(votes, asks, bool(told)) + self._other_keys(asks, votes))
+        elif asks:
+            path, seen = next(iter(asks.items()))
+            meaning = self.propose_all(asks)[path]
+            questions.append(self._describe_key(path, seen, meaning) + self._other_keys(asks, [path]))
+        questions += [*self._scale_questions(), *self._field_questions(fields or {})]
+        if questions:
+            raise UserError("\n".join(f"source {source}: {question}" for question in questions))
+
+    def _describe_key(self, path: str, seen: Seen, meaning: str) -> str:
+        if seen.looks == CHOICE:
+            return _describe_choice(path, seen, meaning)
+        example = f"fields: {{{yaml_key(path)}: {meaning}}}"
+        if path in self.inside:
+            return (
+                f"{seen.where}: the key {shown_key(path)} is {seen.sample} and looks "
+                f"like {seen.looks} in a list, which no format reads; write it as a key of its row, or "
+                f"read past it under the source's fields, as in {example}"
             )
-        for path, seen in asks.items():
-            meaning = self.propose(path, seen.looks)
-            if seen.looks == CHOICE:
-                raise UserError(f"source {source}: {_describe_choice(path, seen, meaning)}")
-            example = f"fields: {{{yaml_key(path)}: {meaning}}}"
-            if path in self.inside:
-                raise UserError(
-                    f"source {source}: {seen.where}: the key {shown_key(path)} is {seen.sample} and looks "
-                    f"like {seen.looks} in a list, which no format reads; write it as a key of its row, or "
-                    f"read past it under the source's fields, as in {example}" + _other_keys(asks, [path])
-                )
-            if direction := scale_direction(path, self.values.get(path, ())):
-                example += f", as its name says that {direction}"
-            if others := self.understood[path]:
-                example += f", which quarantines rows with such a value ({others:,} rows have another)"
-            example += _format_example(seen.looks)
-            raise UserError(
-                f"source {source}: {seen.where}: the key {shown_key(path)} is {seen.sample} and looks like "
-                f"{seen.looks}; set its meaning in the source's fields, as in {example}"
-                + _other_keys(asks, [path])
-            )
+        if direction := scale_direction(path, self.values.get(path, ())):
+            example += f", as its name says that {direction}"
+        if others := self.understood[path]:
+            example += f", which quarantines rows with such a value ({others:,} rows have another)"
+        if meaning == UNKNOWN != self.propose(path, seen.looks):
+            example += " (an answer has one verdict, and another key is read as it)"
+        example += _format_example(seen.looks)
+        return (
+            f"{seen.where}: the key {shown_key(path)} is {seen.sample} and looks like {seen.looks}; "
+            f"set its meaning in the source's fields, as in {example}"
+        )
+
+    def _other_keys(self, asks: Mapping[str, Seen], said: Sequence[str]) -> str:
+        """Return the other keys that are asked about, and a proposal that answers all of them."""
+        others = {path: seen for path, seen in asks.items() if path not in said}
+        if not others:
+            return ""
+        named = ", ".join(
+            f"{shown_key(path)} ({seen.sample})" for path, seen in list(others.items())[:_NAMED]
+        )
+        more = ", …" if len(others) > _NAMED else ""
+        pairs = list(self.propose_all(asks).items())
+        fields = ", ".join(f"{yaml_key(path)}: {said}" for path, said in pairs[:_PROPOSED])
+        fields += ", …" if len(asks) > _PROPOSED else ""
+        unclear = any(said == UNKNOWN != self.propose(path, asks[path].looks) for path, said in pairs)
+        return f" ({len(others)} more such keys: {named}{more}). All of them, as in fields: {{{fields}}}" + (
+            "; an answer has one verdict, so ignore all scores but one" if unclear else ""
+        )
+
+    def _scale_questions(self) -> Iterator[str]:
         # Scores of "4/5" and "80%" under one aspect would be compared as 4 and 80.
         for scales in self.scales.values():
             if two := find_two_scales(scales):
                 (key, first), (other, second) = (scales[scale] for scale in two)
                 keys = shown_key(key) if key == other else f"{shown_key(key)} and {shown_key(other)}"
-                raise UserError(
-                    f"source {source}: the scores under {keys} are on two scales, {two[0]} ({first}) and "
+                yield (
+                    f"the scores under {keys} are on two scales, {two[0]} ({first}) and "
                     f"{two[1]} ({second}); convert them to one scale, or set a meaning for each "
                     "value (or ignore) in the source's fields"
                 )
-        for path in fields or ():
+
+    def _field_questions(self, fields: Mapping[str, Any]) -> Iterator[str]:
+        for path in fields:
             # A mistyped key in `fields` would otherwise leave a verdict unread, without a word.
-            if path in self.inside and fields and fields[path] != "ignore":
-                raise UserError(
-                    f"source {source}: fields gives {shown_key(path)} a meaning, and it is in a list, which "
+            if path in self.inside and fields[path] != "ignore":
+                yield (
+                    f"fields gives {shown_key(path)} a meaning, and it is in a list, which "
                     "no format reads; expected ignore, or write it as a key of its row"
                 )
-            if path not in self.used and self.rows + self.faults:
-                raise UserError(f"source {source}: fields has the key {shown_key(path)}, which no row has")
+            elif path not in self.used and self.rows + self.faults:
+                yield f"fields has the key {shown_key(path)}, which no row has"
 
     def _describe_votes(self, votes: Sequence[str], asks: Mapping[str, Seen], told: bool) -> str:
         named = ", ".join(map(shown_key, votes[:_NAMED])) + (", …" if len(votes) > _NAMED else "")
@@ -342,12 +397,6 @@ def _count_key(counts: dict[str, Seen], path: str, seen: Seen) -> None:
     counts[path] = before.plus(seen) if before else seen
 
 
-def _other_keys(asks: Mapping[str, Seen], said: Sequence[str]) -> str:
-    names = [shown_key(path) for path in asks if path not in said]
-    more = ", …" if len(names) > _NAMED else ""
-    return f" ({len(names)} more such keys: {', '.join(names[:_NAMED])}{more})" if names else ""
-
-
 def _describe_choice(path: str, seen: Seen, meaning: str) -> str:
     what = f"{seen.where}: {shown_key(path)} is {seen.sample}, which does not say which answer is better; "
     if meaning == UNKNOWN:
@@ -371,30 +420,4 @@ def _format_example(looks: str) -> str:
     return (
         ", or review, verdict, penalty (lower is better), deleted, a mapping such as {good: 1, bad: -1}, or "
         "ignore, which skips it"
-    )
-
-
-def yaml_key(path: str) -> str:
-    """Return a key as YAML, in quotes if it has brackets and the like."""
-    key = shown_key(path)
-    return key if key.replace(".", "").replace("_", "").isalnum() else f'"{key}"'
-
-
-def format_sample(value: Any) -> str:
-    """Return a value as one short line without control characters."""
-    text = value if isinstance(value, str) else repr(value)
-    cut = text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
-    return ascii_controls(repr(cut) if isinstance(value, str) else cut)
-
-
-def shown_key(path: str) -> str:
-    """Return a key as one short word without control characters."""
-    cut = path if len(path) <= _SHOWN else path[: _SHOWN - 1] + "…"
-    return ascii_controls(cut)
-
-
-def ascii_controls(text: str) -> str:
-    """Return a text with unprintable characters as escapes."""
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
     )

@@ -257,3 +257,24 @@ def test_print_preview_fault_of_one_source_hides_no_other(tmp_path: Path) -> Non
     text = console.export_text()
     assert "stops: source gone: the file no.txt is missing" in text and "c.jsonl, line 1" in text
     assert '"text":"one"' in text
+
+
+def test_dry_run_asks_about_all_keys_of_all_sources_at_once(tmp_path: Path) -> None:
+    pair = {"prompt": "What turns?", "completion": "The mill."}
+    lines(tmp_path / "a.jsonl", {**pair, "nota": 4, "sign_off": "yes"})
+    lines(tmp_path / "b.jsonl", {**pair, "state": "rejected"})
+    lines(tmp_path / "c.jsonl", {"text": "The mill turns.", "to_delete": "x"})
+    lines(tmp_path / "d.jsonl", {"alpha": 1})
+    sources = [Source(name, files=f"{name}.jsonl") for name in "abc"]
+    with tried(tmp_path, *sources) as found:
+        said = str(found.stop)
+    fields = ["{nota: verdict, sign_off: review}", "{state: review}", "{to_delete: deleted}"]
+    assert all(f"source {name}: " in said for name in "abc"), said
+    assert all(part in said for part in fields), said
+    with pytest.raises(UserError) as refused:
+        ingest(DataParameters(tuple(sources)), out=tmp_path / "out", on_event=ignore_event, root=tmp_path)
+    assert str(refused.value) == said
+    # A source of no clear format stops reading before the others are read.
+    with tried(tmp_path, *sources, Source("d", files="d.jsonl")) as found:
+        said = str(found.stop)
+    assert "d.jsonl is in an unknown format" in said and all(f"source {name}: " in said for name in "abcd")

@@ -180,3 +180,44 @@ def test_read_rows_thinking_part_is_fault() -> None:
     turns = [{"role": "user", "content": "A bird?"}, {"role": "assistant", "content": parts}]
     _, tally = read({"messages": turns})
     assert tally.faults == 1 and "its content is of type 'thinking'" in tally.first_fault
+
+
+def test_skip_counts_check_names_all_keys_and_one_answer_to_all() -> None:
+    rows = [{**PAIR, "nota": n, "sign_off": "yes" if n % 2 else "no", "state": "draft"} for n in (3, 4)]
+    _, tally = read(*rows)
+    with pytest.raises(UserError) as asked:
+        tally.check("mine")
+    said = str(asked.value)
+    assert "the key nota is 3" in said and "2 more such keys: sign_off ('yes'), state ('draft')" in said
+    assert "All of them, as in fields: {nota: verdict, sign_off: review, state: review}" in said
+
+
+@pytest.mark.parametrize(
+    ("row", "proposed"),
+    [
+        ({"helpfulness": 3, "accuracy": 4}, {"helpfulness": "verdict", "accuracy": "..."}),
+        ({"nota": 3, "toxicity": 0.5}, {"nota": "verdict", "toxicity": "..."}),
+        ({"sign_off": "yes", "usefulness_ok": "no"}, {"sign_off": "review", "usefulness_ok": "review"}),
+        ({"ups": 3, "downs": 1, "nota": 4}, {"ups": "upvotes", "downs": "downvotes", "nota": "..."}),
+        ({"rating": 3, "toxicity": 0.5}, {"toxicity": "ignore"}),
+        ({"nota": 3}, {"nota": "verdict"}),
+    ],
+)  # fmt: skip
+def test_skip_counts_propose_all_leaves_one_verdict(row: dict[str, Any], proposed: dict[str, str]) -> None:
+    rows = [{**PAIR, "prompt": f"Name {n}.", **row} for n in range(3)]
+    _, tally = read(*rows)
+    assert tally.propose_all(tally.asks()) == proposed
+    fields: dict[str, Any] = {path: "ignore" if said == "..." else said for path, said in proposed.items()}
+    found, tally = read(*rows, fields=fields)
+    tally.check("mine", fields)
+    assert tally.faults == 0 and len(found) + tally.left_out.total() == 3
+
+
+def test_skip_counts_check_asks_about_keys_scales_and_unknown_fields_at_once() -> None:
+    rows = [{**PAIR, "rating": "4/5", "state": "draft"}, {**PAIR, "rating": "80%", "state": "final"}]
+    _, tally = read(*rows)
+    with pytest.raises(UserError) as asked:
+        tally.check("mine", {"stat": "review"})
+    lines = str(asked.value).split("\n")
+    assert len(lines) == 3 and all(line.startswith("source mine: ") for line in lines)
+    assert "two scales" in lines[1] and "stat, which no row has" in lines[2]
