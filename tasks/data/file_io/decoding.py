@@ -49,6 +49,10 @@ _BINARY = (
 )
 
 
+class EncodingError(UserError):
+    """Bytes that are not UTF-8."""
+
+
 class _Unpacked(io.RawIOBase):
     """The decompressed stream of a .gz or .zst file, within bounds."""
 
@@ -218,4 +222,5 @@ def decode_text(content: bytes, origin: str, number: int = 0, offset: int = 0) -
         return content.decode()
     except UnicodeDecodeError as error:
         where = f"{origin}, line {number}" if number else origin
-        raise UserError(f"{where}: not UTF-8 at byte {offset + error.start}; save it as UTF-8") from error
+        at = offset + error.start
+        raise EncodingError(f"{where}: not UTF-8 at byte {at}; save it as UTF-8") from error

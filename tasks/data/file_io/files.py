@@ -14,7 +14,7 @@ from model.errors import UserError, file_error
 from tasks.data.file_io import decoding
 from tasks.data.file_io.decoding import LARGEST
 from tasks.data.file_io.json_stream import read_json, read_object, read_objects
-from tasks.data.file_io.tables import on_disk, read_parquet, read_table
+from tasks.data.file_io.tables import DelimiterError, explain_both, on_disk, read_parquet, read_table
 
 Container = Literal["lines", "json", "csv", "tsv", "parquet"]
 CONTAINERS: dict[str, Container] = {
@@ -199,7 +199,12 @@ class SourceFile:
                 yield from (SourceRecord(*found) for found in read_parquet(table, self.origin))
         else:
             delimiter = "\t" if container == "tsv" else ","
-            yield from (_make_item(*found) for found in read_table(self.text_lines(), delimiter, self.origin))
+            rows = read_table(self.text_lines(), delimiter, self.origin)
+            try:
+                yield from (_make_item(*found) for found in rows)
+            except (DelimiterError, decoding.EncodingError) as error:
+                with self.characters() as file:
+                    raise UserError(explain_both(error, file.read(decoding.BLOCK), delimiter)) from error
 
     def _line_items(self) -> Iterator[SourceRecord | BrokenItem]:
         offset = self.start + (0 if self.start else self._mark())

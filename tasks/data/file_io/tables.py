@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import re
 import shutil
@@ -13,7 +14,7 @@ from typing import Any, BinaryIO, NoReturn
 
 from model.errors import UserError
 from tasks.data.file_io.class_labels import class_features, name_classes
-from tasks.data.file_io.decoding import BLOCK, LONGEST, RATIO, UNSUSPECTED
+from tasks.data.file_io.decoding import BLOCK, LONGEST, RATIO, UNSUSPECTED, EncodingError
 
 DELIMITERS = {",": "a comma", "\t": "a tab", ";": "a semicolon", "|": "a bar"}
 LONGEST_NAME = 200
@@ -22,6 +23,10 @@ MOST_COLUMNS = 4096
 MOST_DICTIONARY = 4 << 20  # bytes of a compressed dictionary; writers end a page at 1 MB
 # Excel saves such a line with an empty cell for each other column, as in `sep=;;;`.
 SEPARATOR_LINE = re.compile(r'"?sep\s*=\s*(\S|\t)"?\1*\s*', re.IGNORECASE)
+
+
+class DelimiterError(UserError):
+    """A table whose cells are separated by another character than expected."""
 
 
 def read_table(
@@ -73,7 +78,7 @@ def read_table(
                 yield dict.fromkeys(header, ""), text.where, ""
             continue
         if not header:
-            header = [cell.strip() for cell in cells]
+            header = [cell.strip().strip("\ufeff").strip() for cell in cells]
             _check_header(header, delimiter, text.where)
             # pandas writes its index as a first column without a name.
             header = [name or unnamed_column(number) for number, name in enumerate(header, 1)]
@@ -137,7 +142,11 @@ class _Lines:
         found = SEPARATOR_LINE.fullmatch(first[1])
         if not found:
             self.lines = chain([first], self.lines)
-        return found[1] if found else ""
+            return ""
+        # A program that puts the line before a file leaves the file's byte order mark behind it.
+        if (second := next(self.lines, None)) is not None:
+            self.lines = chain([(second[0], second[1].lstrip("\ufeff"))], self.lines)
+        return found[1]
 
     def begin(self) -> None:
         self.size = 0
@@ -159,19 +168,8 @@ class _Lines:
 
 
 def _check_header(header: list[str], delimiter: str, where: str) -> None:
-    if len(header) == 1:
-        # A wrong delimiter leaves whole lines in one column, which would then be learned as text.
-        for other, name in DELIMITERS.items():
-            if other != delimiter and other in header[0]:
-                suffix = {
-                    ",": ", or name the file .csv",
-                    "\t": ", or name the file .tsv",
-                    ";": ", or put the line `sep=;` above the header",
-                }.get(other, "")
-                raise UserError(
-                    f"{where}: one column, with {name} in its name: the delimiter seems to be "
-                    f"{name}; write the file with {DELIMITERS[delimiter]} between its columns{suffix}"
-                )
+    if said := explain_delimiter(header, delimiter):
+        raise DelimiterError(f"{where}: {said}")
     if len(header) > 2 and sum(map(bool, header)) == 1:
         title = next(filter(None, header))
         raise UserError(
@@ -183,6 +181,48 @@ def _check_header(header: list[str], delimiter: str, where: str) -> None:
                 f"{where}: {name[:40]!r} is not a column name; the first line is the header, with the names"
             )
     _check_columns(header, where)
+
+
+def explain_delimiter(header: list[str], delimiter: str) -> str:
+    """Return what is wrong with a header whose only column holds another delimiter; empty for others."""
+    # A wrong delimiter leaves whole lines in one column, which would then be learned as text.
+    for other, name in DELIMITERS.items() if len(header) == 1 else ():
+        if other != delimiter and other in header[0]:
+            suffix = {
+                ",": ", or name the file .csv",
+                "\t": ", or name the file .tsv",
+                ";": ", or put the line `sep=;` above the header",
+            }.get(other, "")
+            return (
+                f"one column, with {name} in its name: the delimiter seems to be {name}; write the file with "
+                f"{DELIMITERS[delimiter]} between its columns{suffix}"
+            )
+    return ""
+
+
+def explain_both(error: UserError, head: bytes, delimiter: str) -> str:
+    """Return the error of a table with the other fault of its encoding and its delimiter, if it has both.
+
+    Args:
+        error: The error about one of them.
+        head: The first bytes of the file, without a byte order mark.
+        delimiter: The delimiter by the file's name.
+    """
+    if isinstance(error, DelimiterError):
+        try:
+            codecs.getincrementaldecoder("utf-8")().decode(head)
+        except UnicodeDecodeError as found:
+            return f"{error}. It is also not UTF-8, at byte {found.start}; save it as UTF-8"
+        return str(error)
+    line = next(filter(str.strip, head.decode("cp1252", "replace").splitlines()), "")
+    if isinstance(error, EncodingError) and not SEPARATOR_LINE.fullmatch(line):
+        try:
+            header = next(csv.reader([line], delimiter=delimiter), [])
+        except csv.Error:
+            return str(error)
+        if said := explain_delimiter(header, delimiter):
+            return f"{error}. It has {said}"
+    return str(error)
 
 
 def _is_number(text: str) -> bool:

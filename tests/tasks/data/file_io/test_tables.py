@@ -1,0 +1,63 @@
+"""Test tables with a byte order mark in odd places, and messages about two faults of one file."""
+
+from __future__ import annotations
+
+import pytest
+
+from model.errors import UserError
+from tasks.data.file_io.files import SourceFile
+
+MARK = b"\xef\xbb\xbf"
+ROWS = b"prompt;completion\r\nWho?;Me.\r\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        MARK + b"sep=;\r\n" + ROWS,
+        b"sep=;\r\n" + MARK + ROWS,
+        MARK + b"sep=;\n" + MARK + ROWS,
+        b'sep=;\n"\xef\xbb\xbfprompt";completion\r\nWho?;Me.\r\n',
+        ("sep=;\n\ufeff" + ROWS.decode()).encode("utf-16"),
+        MARK + b'"sep=;"\r\n' + ROWS,
+    ],
+)
+def test_table_byte_order_mark_beside_the_separator_line(content: bytes) -> None:
+    found = [item.values for item in SourceFile("a.csv", content).items()]
+    assert found == [{"prompt": "Who?", "completion": "Me."}]
+
+
+def umlauts(head: str, delimiter: str, encoding: str) -> bytes:
+    return f"{head}\n{delimiter.join(('Wer bläst?', 'Der Föhn.'))}\n".encode(encoding)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", umlauts("Frage;Antwort", ";", "cp1252")),
+        ("a.csv", umlauts("Fräge;Antwort", ";", "cp1252")),
+        ("a.csv", umlauts("Frage|Antwörtchen", "|", "latin-1")),
+        ("a.tsv", umlauts("Größe,Antwort", ",", "cp1252")),
+        ("a.csv", umlauts("Frage\tAntwort", "\t", "cp1252")),
+    ],
+)
+def test_table_wrong_delimiter_and_encoding_are_one_message(name: str, content: bytes) -> None:
+    with pytest.raises(UserError) as refused:
+        list(SourceFile(name, content).items())
+    said = str(refused.value)
+    assert "UTF-8" in said and "save it as UTF-8" in said and "the delimiter seems to be" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("a.csv", umlauts("Frage,Antwort", ",", "cp1252"), "not UTF-8 at byte 20; save it as UTF-8"),
+        ("a.csv", umlauts("Frage;Antwort", ";", "utf-8"), "above the header"),
+        ("a.csv", b"sep=;\n" + umlauts("Frage;Antwort", ";", "cp1252"), "save it as UTF-8"),
+    ],
+)
+def test_table_with_one_fault_names_only_that(name: str, content: bytes, says: str) -> None:
+    with pytest.raises(UserError) as refused:
+        list(SourceFile(name, content).items())
+    said = str(refused.value)
+    assert said.endswith(says) and ("UTF-8" in said) is not ("delimiter seems" in said)
