@@ -248,8 +248,7 @@ class PPOTrainer(TrainingTask):
         step_kl = estimate_kl(rollouts.logprobs, now, one, mask)
         undone = self.world.any_process(self.limit.is_too_far(kl_before, kl_after, step_kl))
         if undone:
-            # A copy: the optimizer keeps the loaded tensors, and the next try would change them.
-            self.learner.load_state_dict(copy.deepcopy(before))
+            self.learner.load_state_dict(before)
             self.limit.slow_down()
         return {"step_kl": step_kl, "kl_after": kl_after}, undone
 

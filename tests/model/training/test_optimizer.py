@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import copy
 import itertools
+import subprocess
+import sys
 
 import pytest
 import torch
 from torch import nn
 
-from model.training.optimizer import MixedPrecisionOptimizer, OptimizerParameters, orthogonalize_matrices
+from model.training.optimizer import (
+    AdamW,
+    MixedPrecisionOptimizer,
+    OptimizerParameters,
+    orthogonalize_matrices,
+)
 from model.training.process_group import ProcessGroup
 
 
@@ -60,6 +67,45 @@ def test_optimizer_masters_stay_float32_and_weights_follow() -> None:
         assert master.dtype == torch.float32 and weight.dtype == torch.bfloat16
         assert torch.equal(master.bfloat16(), weight)
         assert weight.grad is None and master.grad is None
+
+
+def test_adamw_equals_torch_optim_bit_for_bit() -> None:
+    random = torch.Generator().manual_seed(5)
+    shapes = [(4, 3), (3,), (2, 2)]
+    ours, theirs = (
+        [torch.ones(shape).mul_(number + 1.0).requires_grad_() for number, shape in enumerate(shapes)]
+        for _ in range(2)
+    )
+    parameters = OptimizerParameters(weight_decay=0.3)
+    groups = [
+        {"params": [theirs[0], theirs[2]], "weight_decay": 0.3}, {"params": [theirs[1]], "weight_decay": 0.0}
+    ]  # fmt: skip
+    peer = torch.optim.AdamW(groups, betas=(parameters.beta1, parameters.beta2), fused=True)
+    adam = AdamW(ours, parameters)
+    for step in range(5):
+        for number, pair in enumerate(zip(ours, theirs, strict=True)):
+            gradient = torch.randn(shapes[number], generator=random)
+            for weight in pair:
+                # The last weight learns in some steps only.
+                weight.grad = None if number == 2 and step in (0, 3) else gradient.clone()
+        for group in peer.param_groups:
+            group["lr"] = 0.01 * (step + 1)
+        peer.step()
+        adam.step(0.01 * (step + 1))
+        assert all(torch.equal(*pair) for pair in zip(ours, theirs, strict=True))
+
+
+def test_optimizer_does_not_import_compiler() -> None:
+    program = (
+        "import sys, torch; from torch import nn\n"
+        "from model.training.optimizer import MixedPrecisionOptimizer as M, OptimizerParameters as P\n"
+        "from model.training.process_group import ProcessGroup as G\n"
+        "m = M(nn.Linear(2, 2), P(), torch.float32, G())\n"
+        "m.module(torch.ones(1, 2)).sum().backward(); m.step(1.0)\n"
+        "print('torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False"]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
