@@ -96,14 +96,17 @@ def plain(root: Path, preset: Path) -> Measured:
     """Run the same stages as plain functions in a new process, and return their measurements."""
     timed = call(root, "tests.benchmarks.overhead", "--plain", "--preset", str(preset))
     stages = json.loads((root / PLAIN).read_text())
-    return Measured(timed, stages, {name: _digest(root / "made" / name) for name in stages}, {})
+    return Measured(timed, stages, {name: _digest(root / "made" / name, name) for name in stages}, {})
 
 
-def _digest(folder: Path) -> str:
+def _digest(folder: Path, stage: str) -> str:
+    """Return the digest of a stage's output as a run computes it."""
     from model.training.trainer import RESUME_FILES
-    from tasks.engine.cache_key import folder_sums, sums_digest
+    from tasks.engine.cache_key import folder_sums, output_digest
+    from tasks.engine.catalog import load_stages
 
-    return sums_digest(folder_sums(folder, without=RESUME_FILES))
+    excluded = load_stages()[stage].declaration.excluded_from_digest
+    return output_digest(folder_sums(folder, without=RESUME_FILES), excluded)
 
 
 def call_plainly(preset: Preset, root: Path, only: str = "") -> dict[str, float]:
