@@ -22,12 +22,20 @@ def guess_rows(rows: Sequence[Mapping[str, Any]]) -> Guess | None:
     """Return the format and the columns that some rows suggest; None if they suggest none."""
     if not rows:
         return None
-    if named := named_columns(rows):
-        return Guess("rows", named)
-    scored = _guess_scored(rows)
     found = guess_columns(rows[0])
+    if found and (found.format == "preferences" or {"a", "b"} <= found.columns.keys() | rows[0].keys()):
+        return found
+    if named := named_columns(rows):
+        return Guess("rows", _with_annotator(named, rows[0]))
     # Of two answers with a rank each, `guess_columns` would see one answer only.
-    return scored if scored and not (found and {"choice", "chosen"} & found.columns.keys()) else found
+    return _guess_scored(rows) or found
+
+
+def _with_annotator(columns: Mapping[str, str], row: Mapping[str, Any]) -> dict[str, str]:
+    """Return the columns with that of the annotator, if the row has one of a common name."""
+    names = {plain_name(key): key for key in row if key not in columns.values()}
+    who = next((names[name] for name in NAMES["annotator"] if name in names), "")
+    return {**columns, **({"annotator": who} if who and who != "annotator" else {})}
 
 
 def _guess_scored(rows: Sequence[Mapping[str, Any]]) -> Guess | None:
@@ -42,6 +50,6 @@ def _guess_scored(rows: Sequence[Mapping[str, Any]]) -> Guess | None:
     prompt = next((names[name] for name in NAMES["prompt"] if name in names), "")
     if not fields or not (prompt or set(flatten_name(sides[0]).split("_")) & CONVERSATIONS):
         return None
-    who = next((names[name] for name in NAMES["annotator"] if name in names), "")
-    found = {"prompt": prompt, "a": sides[0], "b": sides[1], "annotator": who}
-    return Guess("rows", {name: key for name, key in found.items() if key and name != key}, fields)
+    found = {"prompt": prompt, "a": sides[0], "b": sides[1]}
+    named = {name: key for name, key in found.items() if key and name != key}
+    return Guess("rows", _with_annotator(named, rows[0]), fields)

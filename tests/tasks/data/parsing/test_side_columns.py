@@ -154,3 +154,26 @@ def test_scan_folder_reads_ranks(tmp_path: Path) -> None:
     assert source.fields == {"Rank A": "penalty", "Rank B": "penalty"}
     found = {row.choice for row in source.rows if isinstance(row, Comparison)}
     assert found == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        (
+            {**TEXTS, "winner": "response_a", "user": "ana"},
+            {"a": "response_a", "b": "response_b", "choice": "winner", "annotator": "user"},
+        ),
+        (
+            {"prompt": "?", "old": "x", "new": "y", "winner": "new", "rater": "ana"},
+            {"a": "old", "b": "new", "choice": "winner", "annotator": "rater"},
+        ),
+        (
+            {**TEXTS, "rank_a": 1, "rank_b": 2, "voter": "ana"},
+            {"a": "response_a", "b": "response_b", "annotator": "voter"},
+        ),
+    ],
+)
+def test_guess_rows_names_the_annotator(row: dict[str, Any], expected: dict[str, str]) -> None:
+    other = {**row, "winner": "old"} if "old" in row else row
+    found = guess_rows([row, other])
+    assert found is not None and found.columns == expected
