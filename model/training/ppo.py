@@ -38,13 +38,7 @@ from model.training.ppo_config import PPOConfig
 from model.training.process_group import ProcessGroup
 from model.training.reward import load_reward
 from model.training.right_answers import mean_completion_loss, read_right_answers
-from model.training.rollouts import (
-    ActorCritic,
-    LaidOutAnswers,
-    RolloutCollector,
-    Rollouts,
-    ScoreFunction,
-)
+from model.training.rollouts import ActorCritic, RolloutCollector, Rollouts, ScoreFunction
 from model.training.trainer import Trainer, TrainingTask
 
 MOST_TRIES = 6  # of one step, each at half the rate of the one before
@@ -207,7 +201,9 @@ class PPOTrainer(TrainingTask):
                     field[mine][real] for field in (rollouts.logprobs, advantages, values, returns)
                 )
                 every = torch.ones_like(drawn)
-                logprobs, predicted = self.policy(self._lay_out(rollouts, mine), settings.temperature)
+                logprobs, predicted = self.policy(
+                    self.collector.lay_out(rollouts, mine), settings.temperature
+                )
                 gain, clipped = policy_loss(logprobs, drawn, advantage, every, settings.clip_range)
                 error = value_loss(predicted, value, goal, every, settings.value_clip_range)
                 ((gain + settings.vf_coef * error) / total).backward()
@@ -269,13 +265,9 @@ class PPOTrainer(TrainingTask):
         for share in self.world.shard_parts(count):
             for part in chunk_slices(share, size):
                 real = rollouts.mask[part].bool()
-                laid_out = self._lay_out(rollouts, part)
+                laid_out = self.collector.lay_out(rollouts, part)
                 found[part][real] = self.policy(laid_out, self.parameters.temperature)[0]
         return self.world.gather_rows(found[self.world.shard_rows(count)], count)
-
-    def _lay_out(self, rollouts: Rollouts, rows: slice | Tensor) -> LaidOutAnswers:
-        context = self.policy.body.architecture.context_length
-        return rollouts.lay_out(rows, self.tokenizer.end, context)
 
     def _send_message(self, text: str) -> None:
         self.on_event(Message(text))

@@ -80,12 +80,6 @@ class Rollouts:
     scores: Tensor  # [B] of the reward model
     ended: Tensor  # [B] 1 where the answer ended by itself
 
-    def lay_out(self, rows: slice | Tensor, padding: int, context: int) -> LaidOutAnswers:
-        """Return some rows as the input of a pass; `padding` fills the rest of a row."""
-        return lay_out_answers(
-            self.tokens[rows], self.positions[rows], self.completions[rows], self.mask[rows], padding, context
-        )
-
     def token_kl(self) -> Tensor:
         """Return log π/π₀ of each token, [B, N]; the sum of a row estimates its completion's KL in nats."""
         return (self.logprobs - self.reference) * self.mask
@@ -157,37 +151,33 @@ class RolloutCollector:
         steps = torch.arange(settings.max_new_tokens, device=device)
         mask = (steps < answers.lengths.to(device).unsqueeze(1)).float()
         logprobs, reference, values = (torch.zeros_like(mask) for _ in range(3))
-        context, temperature = self.policy.body.architecture.context_length, settings.temperature
         # Computed again by a training pass: the sampler's cached pass rounds differently.
         for part in chunk_slices(slice(0, len(rows)), settings.micro_batch_size or settings.batch_size):
-            laid_out = lay_out_answers(
-                tokens[part], positions[part], completions[part], mask[part], end, context
-            )
+            laid_out = self._lay_out(tokens[part], positions[part], completions[part], mask[part])
             real = mask[part].bool()
-            logprobs[part][real], values[part][real] = self.policy(laid_out, temperature)
+            logprobs[part][real], values[part][real] = self.policy(laid_out, settings.temperature)
             hidden = laid_out.predicting_states(self.reference)
             reference[part][real] = linear_logprobs(
-                hidden, self.reference.output_weight, laid_out.targets, temperature
+                hidden, self.reference.output_weight, laid_out.targets, settings.temperature
             )
         scores = self.score(rows).to(device)
         ended = answers.ended.float().to(device)
         return tokens, positions, completions, mask, logprobs, reference, values, scores, ended
 
+    def lay_out(self, rollouts: Rollouts, rows: slice | Tensor) -> LaidOutAnswers:
+        """Return some rows of rollouts as the input of a pass."""
+        return self._lay_out(
+            rollouts.tokens[rows], rollouts.positions[rows], rollouts.completions[rows], rollouts.mask[rows]
+        )
 
-def lay_out_answers(
-    tokens: Tensor, positions: Tensor, completions: Tensor, mask: Tensor, padding: int, context: int
-) -> LaidOutAnswers:
-    """Return prompts with their answers as the input of a pass.
-
-    Args:
-        tokens, positions, completions, mask: As in `Rollouts`.
-        padding: The token that fills the rest of a row.
-        context: The longest row that the model takes.
-    """
-    real = mask.bool()
-    # An answer's last token is only predicted.
-    sizes = (positions[:, 0] + real.sum(1)).tolist()
-    rows = [row[:size] for row, size in zip(tokens.tolist(), sizes, strict=True)]
-    layout = lay_out_rows(rows, padding, context, str(tokens.device))
-    places = layout.starts.unsqueeze(1) + positions
-    return LaidOutAnswers(layout, places[real], completions[real])
+    def _lay_out(
+        self, tokens: Tensor, positions: Tensor, completions: Tensor, mask: Tensor
+    ) -> LaidOutAnswers:
+        real = mask.bool()
+        # An answer's last token is only predicted.
+        sizes = (positions[:, 0] + real.sum(1)).tolist()
+        rows = [row[:size] for row, size in zip(tokens.tolist(), sizes, strict=True)]
+        context = self.policy.body.architecture.context_length
+        layout = lay_out_rows(rows, self.end, context, self.device)
+        places = layout.starts.unsqueeze(1) + positions
+        return LaidOutAnswers(layout, places[real], completions[real])
