@@ -111,6 +111,9 @@ def missing_rows(split: Path) -> str:
     return ""
 
 
+_FRACTIONS = {"valid": "validation_fraction", "test": "test_fraction"}
+
+
 def _rows_by_split(split: Path, kind: str) -> list[str]:
     """Return the splits that have rows of a kind."""
     return [name for name in SPLITS if any(path.stat().st_size for path in list_shards(split / name / kind))]
@@ -123,9 +126,8 @@ def _describe_empty(split: Path, kind: str) -> str:
     if not there or not empty:
         return ""
     few = describe_few_groups(kind, (path for name in there for path in list_shards(split / name / kind)))
-    advice = (
-        few or f"add {kind}, or raise {' and '.join(f'split.{name}' for name in empty if name != 'train')}"
-    )
+    shares = " and ".join(f"split.{_FRACTIONS[name]}" for name in empty if name in _FRACTIONS)
+    advice = few or f"add {kind}" + (f", or raise {shares}" if shares else "")
     return f"None of the {kind} fall into the {' and '.join(empty)} split: {advice}"
 
 

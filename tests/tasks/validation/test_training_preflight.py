@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ from tasks.onboarding.source_preview import check_later_stages, dry_run
 from tasks.split import split
 from tasks.tokenizer import TokenizerParameters, tokenizer
 from tasks.validate import ValidateParameters
-from tasks.validation.training_preflight import Trainings, check_trainings
+from tasks.validation.training_preflight import Trainings, _describe_empty, check_trainings
 from tests.tasks.event_sink import ignore_event
 from tests.tasks.record_files import write_rows
 
@@ -237,3 +238,25 @@ def test_check_later_stages_dry_run_gives_same_notes(
         )
     assert notes[0].startswith("there are no labels")
     assert "None of the pairs fall into the valid and test split: all 40 pairs are of one group" in notes[1]
+
+
+@pytest.mark.parametrize(
+    ("there", "says"),
+    [
+        (
+            ("train",),
+            "or raise split.validation_fraction and split.test_fraction",
+        ),
+        (("train", "valid"), "test split: add pairs, or raise split.test_fraction"),
+        (("valid", "test"), "train split: add pairs"),
+    ],
+)
+def test_describe_empty_names_the_keys_of_the_shares(
+    tmp_path: Path, there: tuple[str, ...], says: str
+) -> None:
+    for number, name in enumerate(there):
+        rows = [pair_row(f"Q {number} {n}?", "Yes.", "mine", f"{number} {n}") for n in range(20)]
+        shard = tmp_path / name / "pairs" / "00000.jsonl"
+        shard.parent.mkdir(parents=True)
+        shard.write_text("".join(json.dumps(vars(row)) + "\n" for row in rows))
+    assert _describe_empty(tmp_path, "pairs").endswith(says)
