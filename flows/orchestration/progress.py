@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from tasks.tracking.tracker import Tracker
 
 QUARTERS = 4
+# Without a terminal, the longest time between two lines.
+LINE_SECONDS = 15.0
 LIVE = ("loss", "reward", "kl")
 
 
@@ -68,7 +72,8 @@ def byte_rate(megabytes: float) -> str:
 class ProgressDisplay:
     """The display of a run: a bar for the current stage, a line for each that has ended.
 
-    Without a terminal it prints a few lines a stage. `log` gets the lines too, for Prefect's page.
+    Without a terminal it prints four lines a stage, and one whenever LINE_SECONDS passed without one. `log`
+    gets the lines of ended stages, for Prefect's page.
     """
 
     def __init__(
@@ -79,6 +84,11 @@ class ProgressDisplay:
         self.name, self.device = name, device
         self.stage = ""
         self.quarter = 0
+        # The newest progress of the stage that is not printed yet.
+        self.unprinted = ""
+        self.at_work = False
+        self.stage_began = self.printed = time.monotonic()
+        self.ended = threading.Event()
         self.progress = Progress(
             SpinnerColumn(), TextColumn("{task.description:<9}"), BarColumn(bar_width=28),
             MofNCompleteColumn(), TextColumn("{task.fields[says]}"),
@@ -89,14 +99,34 @@ class ProgressDisplay:
     def __enter__(self) -> ProgressDisplay:
         self.console.print(f"[bold]chatmill[/bold] {terminal_text(self.name)} on {self.device}")
         self.progress.__enter__()
+        if not self.console.is_terminal:
+            threading.Thread(target=self._print_regularly, name="progress", daemon=True).start()
         return self
 
     def __exit__(self, *error: Any) -> None:
+        self.ended.set()
         self.progress.__exit__(*error)
+
+    def _print_regularly(self) -> None:
+        while not self.ended.wait(1.0):
+            self.print_if_silent()
+
+    def print_if_silent(self) -> None:
+        """Print a line of the current stage if the last line is LINE_SECONDS old."""
+        now = time.monotonic()
+        if self.at_work and now - self.printed >= LINE_SECONDS:
+            text = self.unprinted or f"at work for {format_duration(now - self.stage_began)}"
+            self._print_line(f"  {self.stage:<9} {text}")
+
+    def _print_line(self, line: str) -> None:
+        self.unprinted, self.printed = "", time.monotonic()
+        self.console.print(line, soft_wrap=True)
 
     def start_stage(self, stage: str) -> None:
         """Show that a stage begins."""
-        self.stage, self.quarter = stage, 0
+        self.stage, self.quarter, self.unprinted = stage, 0, ""
+        self.stage_began = self.printed = time.monotonic()
+        self.at_work = True
         self.bar = self.progress.add_task(stage, total=None, says="", completed=0)
 
     def show_event(self, event: Event) -> None:
@@ -106,15 +136,17 @@ class ProgressDisplay:
         elif isinstance(event, Step):
             says = progress_text(event)
             self.progress.update(self.bar, total=event.steps, completed=event.step, says=says)
-            # A log gets four lines a stage; a terminal has the bar.
+            if self.console.is_terminal or not says:
+                return
+            self.unprinted = f"{event.step}/{event.steps} {says}"
             quarter = QUARTERS * event.step // max(1, event.steps)
-            if not self.console.is_terminal and says and quarter > self.quarter:
+            if quarter > self.quarter:
                 self.quarter = quarter
-                self.console.print(f"  {self.stage:<9} {event.step}/{event.steps} {says}", soft_wrap=True)
+                self._print_line(f"  {self.stage:<9} {self.unprinted}")
 
     def show_note(self, text: str) -> None:
         """Show a sentence for the user, and log it."""
-        self.console.print(f"  [dim]{self.stage:<9} {escape(text)}[/dim]", soft_wrap=True)
+        self._print_line(f"  [dim]{self.stage:<9} {escape(text)}[/dim]")
         self.log(f"{self.stage}: {text}")
 
     def finish_stage(self, reference: StageOutput, took: float) -> None:
@@ -126,7 +158,9 @@ class ProgressDisplay:
         line = (
             f"[bold]{reference.stage:<10}[/bold] {how} {format_duration(took):>11}  {terminal_text(figures)}"
         )
-        self.console.print(line, soft_wrap=True)
+        # No line of its progress comes after its last line.
+        self.at_work = False
+        self._print_line(line)
         self.log(f"{reference.stage}: {status_of(reference.reused)}, {format_duration(took)}, {figures}")
 
 

@@ -32,6 +32,7 @@ from model.training.checkpoint import (
     write_synced,
 )
 from model.training.optimizer import MixedPrecisionOptimizer, OptimizerParameters
+from model.training.step_pace import StepPace
 
 # Points of a curve, however long the training: the report draws each of them.
 CURVE_POINTS = 400
@@ -175,6 +176,7 @@ class Trainer:
         self.figures: dict[str, float] = {}
         self.seconds = 0.0
         self.taken = 0
+        self.pace = StepPace()
         self.evaluation_seconds, self.evaluations = 0.0, 0
         # The last evaluation, and the step whose weights it measured.
         self.held_out: dict[str, float] = {}
@@ -219,13 +221,13 @@ class Trainer:
 
     def _take_step(self) -> None:
         if self.step not in self.skipped:
-            began = time.monotonic()
+            self.pace.begin_step()
             try:
                 self.figures = self.recipe.optimizer_step(self.step)
             except FloatingPointError as error:
                 self._skip_batch(self.step, error)
                 return
-            self.seconds += time.monotonic() - began
+            self.seconds += self.pace.end_step()
             self.taken += 1
         self.step += 1
         self._report_step(self.figures)
@@ -313,7 +315,10 @@ class Trainer:
         if not figures or (self.step % max(1, steps // CURVE_POINTS) and self.step not in (1, steps)):
             return
         self._report_metrics(figures)
-        pace = self.seconds / max(self.taken, 1)
+        pace = self.pace.seconds_per_step
+        # On a GPU, and with several threads, the processor's time does not say how busy the machine is.
+        if self.world.device == "cpu" and torch.get_num_threads() == 1 and (text := self.pace.busy_notice()):
+            self._send_message(text)
         self.on_event(
             Step(
                 step=self.step,

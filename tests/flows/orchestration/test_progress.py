@@ -74,6 +74,28 @@ def test_progress_display_without_terminal_prints_few_plain_lines() -> None:
     assert "\x1b" not in written(console)
 
 
+def test_progress_display_without_terminal_is_never_silent_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("flows.orchestration.progress.time.monotonic", lambda: clock[0])
+    console = screen()
+    display = ProgressDisplay("demo", "cpu", print, console)
+    display.start_stage("evaluate")
+    for clock[0] in (14.0, 15.0, 29.0, 30.0):
+        display.print_if_silent()
+    display.show_event(Step(step=2, steps=40, metrics={"loss": 0.5}))
+    clock[0] = 45.0
+    display.print_if_silent()
+    display.finish_stage(replace(DONE, stage="evaluate"), 45.0)
+    clock[0] = 99.0
+    display.print_if_silent()
+    assert [line.split(maxsplit=1)[1] for line in written(console).splitlines()[:3]] == [
+        "at work for 15.0 s",
+        "at work for 30.0 s",
+        "2/40 loss 0.500",
+    ]
+    assert len(written(console).splitlines()) == 4
+
+
 def test_progress_display_on_terminal_shows_pace_and_time_left() -> None:
     console = screen(terminal=True)
     with ProgressDisplay("demo", "cpu", print, console) as display:
