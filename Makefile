@@ -1,4 +1,4 @@
-# The verbs a person types. `make run ARGS="--set rlhf.steps=40"` passes arguments on.
+# The verbs a person types. `make run ARGS="--set rlhf.steps=60"` passes arguments on.
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=

@@ -333,7 +333,7 @@ def _apply_changes(values: dict[str, Any], changes: Sequence[str]) -> dict[str, 
     for change in changes:
         name, equals, text = change.partition("=")
         if not equals or not name:
-            raise UserError(f"--set {change}: expected KEY=VALUE, as in rlhf.steps=40")
+            raise UserError(f"--set {change}: expected KEY=VALUE, as in rlhf.steps=60")
         inner = parse_yaml(text, f"--set {name}")
         key, value, found = _rename_change(name, inner)
         if given.setdefault(key, name) != name:

@@ -63,7 +63,7 @@ app = typer.Typer(
 Config = Annotated[Path, typer.Option("--config", "-c", help="The preset: a YAML file.")]
 Changes = Annotated[
     list[str] | None,
-    typer.Option("--set", "-s", help="Override a preset key, as in rlhf.steps=40. Repeatable."),
+    typer.Option("--set", "-s", help="Override a preset key, as in rlhf.steps=60. Repeatable."),
 ]
 _DEMO = Path("configs/demo.yaml")
 # The code that a shell reports for a program killed by SIGPIPE.
