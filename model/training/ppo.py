@@ -196,14 +196,12 @@ class PPOTrainer(TrainingTask):
             sums = torch.zeros(4, device=self.world.device)
             for part in chunk_slices(share, settings.micro_batch_size):
                 mine = rows[part]
-                real = rollouts.mask[mine].bool()
+                laid_out = self.collector.lay_out(rollouts, mine)
                 drawn, advantage, value, goal = (
-                    field[mine][real] for field in (rollouts.logprobs, advantages, values, returns)
+                    field[mine][laid_out.real] for field in (rollouts.logprobs, advantages, values, returns)
                 )
                 every = torch.ones_like(drawn)
-                logprobs, predicted = self.policy(
-                    self.collector.lay_out(rollouts, mine), settings.temperature
-                )
+                logprobs, predicted = self.policy(laid_out, settings.temperature)
                 gain, clipped = policy_loss(logprobs, drawn, advantage, every, settings.clip_range)
                 error = value_loss(predicted, value, goal, every, settings.value_clip_range)
                 ((gain + settings.vf_coef * error) / total).backward()
@@ -264,9 +262,8 @@ class PPOTrainer(TrainingTask):
         size = self.parameters.micro_batch_size or self.parameters.batch_size
         for share in self.world.shard_parts(count):
             for part in chunk_slices(share, size):
-                real = rollouts.mask[part].bool()
                 laid_out = self.collector.lay_out(rollouts, part)
-                found[part][real] = self.policy(laid_out, self.parameters.temperature)[0]
+                found[part][laid_out.real] = self.policy(laid_out, self.parameters.temperature)[0]
         return self.world.gather_rows(found[self.world.shard_rows(count)], count)
 
     def _send_message(self, text: str) -> None:

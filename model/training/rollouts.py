@@ -43,11 +43,13 @@ class LaidOutAnswers:
 
     Attributes:
         layout: The rows.
+        real: [B, N], whether a token of an answer is real, not padding; M of them are.
         predicting: [M], the places in the layout where the answers' tokens are predicted.
         targets: [M], the answers' tokens.
     """
 
     layout: TokenLayout
+    real: Tensor
     predicting: Tensor
     targets: Tensor
 
@@ -154,7 +156,7 @@ class RolloutCollector:
         # Computed again by a training pass: the sampler's cached pass rounds differently.
         for part in chunk_slices(slice(0, len(rows)), settings.micro_batch_size or settings.batch_size):
             laid_out = self._lay_out(tokens[part], positions[part], completions[part], mask[part])
-            real = mask[part].bool()
+            real = laid_out.real
             logprobs[part][real], values[part][real] = self.policy(laid_out, settings.temperature)
             hidden = laid_out.predicting_states(self.reference)
             reference[part][real] = linear_logprobs(
@@ -180,4 +182,4 @@ class RolloutCollector:
         context = self.policy.body.architecture.context_length
         layout = lay_out_rows(rows, self.end, context, self.device)
         places = layout.starts.unsqueeze(1) + positions
-        return LaidOutAnswers(layout, places[real], completions[real])
+        return LaidOutAnswers(layout, real, places[real], completions[real])
