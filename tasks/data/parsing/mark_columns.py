@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from functools import lru_cache
 
 from tasks.data.parsing.column_names import yaml_scalar
 from tasks.data.parsing.field_meanings import FALSE, NEGATIVE, POSITIVE, TICKS, TRUE, flatten_name, plain_word
@@ -35,18 +36,22 @@ _KEPT = _plain(
 )
 _REFUSED = _plain("falsch schlecht unbrauchbar mauvais faux malo mal incorrecto ruim errado sbagliato fout")
 _APPROVED = _plain("gut brauchbar bon bien bueno bom buono goed richtig korrekt")
+_MARKED = _REMOVALS | _REFUSED | _KEPT | _APPROVED
 _FILLERS = _plain("a bitte da de is ist it me please row rows this to zeile zu à")
+_YES = _plain("ja j oui si sí sim tak да 是")
 _NEGATED = _plain("nicht not no non ne pas dont don t do niet nie не kein keine")
 
 
 def marks_removal(name: str, value: object) -> bool:
     """Return whether a value marks its row for removal by a name in any language, as `löschen`."""
-    if not _names_of(name) & (_REMOVALS | _REFUSED | _KEPT | _APPROVED):
+    if not _names_of(name) & _MARKED:
         return False
     said = plain_word(str(value))
-    return said in _MARKS | TRUE | FALSE or said in _plain("ja j oui si sí sim tak да 是")
+    return any(said in words for words in (_MARKS, TRUE, FALSE, _YES))
 
 
+# Asked for each unread key of each row; names repeat.
+@lru_cache(maxsize=4096)
 def _names_of(name: str) -> frozenset[str]:
     """Return the words of a name, if it says nothing else; else those that mark a removal."""
     bare = plain_word(re.sub(r"[?!:.()]", " ", name))

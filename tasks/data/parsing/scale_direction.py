@@ -117,6 +117,7 @@ def _direction_of(number: float, good: bool, known: list[float]) -> str:
     return LOWER if (number == known[0]) is good else HIGHER
 
 
+@lru_cache(maxsize=4096)
 def tells_direction(name: str) -> bool:
     """Return whether a name says which numbers are good, whatever else it says."""
     return any(pattern.search(name.replace("_", " ")) for pattern, _ in _SENTENCES) or bool(_scale_ends(name))
