@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from model.data.dataloader import read_rows
-from model.evaluation.answer_scores import gain_figures
-from model.evaluation.confidence_intervals import mean_figures, wilson_interval, with_interval
+from model.evaluation.answer_scores import gain_metrics
+from model.evaluation.confidence_intervals import mean_metrics, wilson_interval, with_interval
 from model.evaluation.evaluate import PARTS
 from model.evaluation.evaluate import evaluate as measure
 from model.evaluation.evaluate_config import LEXICON, NONE, REWARD_MODEL, EvaluateParameters
@@ -157,8 +157,8 @@ def compare_by_judge(rows: Sequence[dict[str, Any]], seed: int) -> dict[str, flo
         return {}
     figures: dict[str, float] = {}
     for name, values in scores.items():
-        figures |= mean_figures(f"{name}_judge", values, seed)
-    figures |= gain_figures("judge_gain", aligned, scores["sft"], seed)
+        figures |= mean_metrics(f"{name}_judge", values, seed)
+    figures |= gain_metrics("judge_gain", aligned, scores["sft"], seed)
     figures |= win_figures("win_rate", aligned, scores["sft"])
     if scores["champion"]:
         figures |= win_figures("champion_win_rate", aligned, scores["champion"])

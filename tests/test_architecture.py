@@ -187,7 +187,7 @@ def test_data_folder_knows_every_kind_of_record() -> None:
 
 LONGEST_TEST_NAME = 80
 # Each of these tests several modules.
-SHARED_TESTS = {"tests/model/training/test_recipes.py"}
+SHARED_TESTS = {"tests/model/training/test_training_tasks.py"}
 
 
 @pytest.mark.parametrize("room", ROOMS)

@@ -56,7 +56,7 @@ def bootstrap_mean_of_means(groups: Sequence[np.ndarray], seed: int) -> tuple[fl
     return float(low), float(high)
 
 
-def mean_figures(name: str, values: Sequence[float], seed: int) -> dict[str, float]:
+def mean_metrics(name: str, values: Sequence[float], seed: int) -> dict[str, float]:
     """Return the mean of values as a metric with its interval and their number; empty for no values."""
     if not len(values):
         return {}
@@ -65,7 +65,7 @@ def mean_figures(name: str, values: Sequence[float], seed: int) -> dict[str, flo
     return with_interval(name, float(column.mean()), (low, high), len(column))
 
 
-def share_figures(name: str, flags: Sequence[float]) -> dict[str, float]:
+def share_metrics(name: str, flags: Sequence[float]) -> dict[str, float]:
     """Return the share of rows that are 1 as a metric with Wilson's interval and the number of rows."""
     if not len(flags):
         return {}

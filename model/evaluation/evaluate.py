@@ -20,7 +20,7 @@ from model.data.tokenizer import Tokenizer
 from model.errors import UserError
 from model.evaluation.answer_scores import (
     digest_of_rows,
-    gain_figures,
+    gain_metrics,
     load_opponent,
     score_held_out_pairs,
     score_models,
@@ -28,8 +28,8 @@ from model.evaluation.answer_scores import (
 from model.evaluation.confidence_intervals import (
     bootstrap_mean_of_means,
     bootstrap_ratio,
-    mean_figures,
-    share_figures,
+    mean_metrics,
+    share_metrics,
     with_interval,
 )
 from model.evaluation.evaluate_config import EvaluateParameters
@@ -138,7 +138,7 @@ def evaluate(
     if opponent.speaker is not None:
         speakers["champion"] = opponent.speaker
         models["champion"] = (opponent.speaker.model, opponent.speaker.tokenizer)
-    figures: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     losses: dict[str, tuple[list[float], list[int]]] = {}
     said: dict[str, list[Answer]] = {}
     replies: dict[str, list[Answer]] = {}
@@ -148,37 +148,37 @@ def evaluate(
         said[name] = speaker.generate_answers(asked.prompts, settings.max_new_tokens, 1.0, seed)
         replies[name] = speaker.generate_answers(asked.questions, settings.max_new_tokens, 0.0, seed)
         measured = {**_answer_statistics(said[name]), **_measure_answers(asked.questions, replies[name])}
-        figures |= {f"{name}_{measure}": value for measure, value in measured.items()}
+        metrics |= {f"{name}_{measure}": value for measure, value in measured.items()}
         # Losses a token of different tokenizers cannot be compared.
         if name != "champion" or opponent.same_tokens:
             losses[name] = speaker.row_losses(asked.completions)
-            figures |= _loss_figures(f"{name}_completion_loss", *losses[name], seed)
+            metrics |= _loss_metrics(f"{name}_completion_loss", *losses[name], seed)
     answers = [answer for each in (said, replies) for some in each.values() for answer in some]
     on_event(Usage(tokens=sum(len(answer.tokens) for answer in answers)))
-    figures |= _bits_per_byte(settings, Path(split), models, world)
+    metrics |= _bits_per_byte(settings, Path(split), models, world)
     assistants: dict[str, list[Answer]] = {name: said[name] for name in ASSISTANTS if name in said}
     as_text = () if opponent.same_tokens else ("champion",)
     critic = load_reward(Path(reward), device, compute_dtype(device))
     scores = {"reward": score_models(critic, asked.prompts, assistants, as_text, world)}
     accuracy, found = _pair_accuracy(critic, Path(labels), settings.headline_sources, seed, world)
-    figures |= found
+    metrics |= found
     if judge:
         second = load_reward(Path(judge), device, compute_dtype(device))
         scores["judge"] = score_models(second, asked.prompts, assistants, as_text, world)
         pairs, raw = score_held_out_pairs(second, Path(labels), world)
-        figures |= share_figures("judge_test_pair_accuracy", pairs.score_pairs(raw).tolist())
+        metrics |= share_metrics("judge_test_pair_accuracy", pairs.score_pairs(raw).tolist())
     for scorer, by_model in scores.items():
         for name, values in by_model.items():
-            figures |= mean_figures(f"{name}_{scorer}", values, seed)
-    figures |= gain_figures("reward_gain", scores["reward"]["aligned"], scores["reward"]["sft"], seed)
+            metrics |= mean_metrics(f"{name}_{scorer}", values, seed)
+    metrics |= gain_metrics("reward_gain", scores["reward"]["aligned"], scores["reward"]["sft"], seed)
     ended = {name: [float(answer.ended) for answer in said[name]] for name in ("aligned", "sft")}
-    figures |= gain_figures("ends_by_itself_change", ended["aligned"], ended["sft"], seed)
+    metrics |= gain_metrics("ends_by_itself_change", ended["aligned"], ended["sft"], seed)
     ratios = _log_ratios(speakers["aligned"], speakers["sft"], asked.prompts, said["aligned"])
-    figures |= mean_figures("kl", ratios, seed)
-    figures |= _loss_increase(losses["aligned"], losses["sft"], seed)
-    # Every process has all figures; one writes them.
+    metrics |= mean_metrics("kl", ratios, seed)
+    metrics |= _loss_increase(losses["aligned"], losses["sft"], seed)
+    # Every process has all metrics; one writes them.
     if world.rank > 0:
-        return figures
+        return metrics
     out.mkdir(parents=True, exist_ok=True)
     _write_rows(
         out / "completions.jsonl",
@@ -198,11 +198,11 @@ def evaluate(
     _write_json(out / "probes.json", _probe_model(*models["base"], embeddings, settings))
     return {
         # A gate may refuse a model whose answers to the same prompts became much shorter.
-        "length_ratio": figures["aligned_length"] / max(figures["sft_length"], 1e-9),
+        "length_ratio": metrics["aligned_length"] / max(metrics["sft_length"], 1e-9),
         "prompts": float(len(asked.prompts)),
         "questions": float(len(asked.questions)),
         "completions": float(len(asked.completions)),
-        **figures,
+        **metrics,
     }
 
 
@@ -287,7 +287,7 @@ def _bits_per_byte(
     settings: EvaluateParameters, split: Path, models: Models, world: ProcessGroup
 ) -> dict[str, float]:
     wanted = settings.text_sources
-    figures = {}
+    metrics = {}
     for name, (model, tokenizer) in models.items():
         context = model.architecture.context_length
         rows = each_row(split / "test" / "text")
@@ -297,8 +297,8 @@ def _bits_per_byte(
         text = HeldOutText(texts, tokenizer, tokens)
         if text.num_windows(context):
             value = bits_per_byte(model, text, world, settings.text_tokens)
-            figures[f"{name}_bits_per_byte"] = value
-    return figures
+            metrics[f"{name}_bits_per_byte"] = value
+    return metrics
 
 
 def _measure_answers(questions: Sequence[Row], replies: Sequence[Answer]) -> dict[str, float]:
@@ -321,7 +321,7 @@ def _answer_statistics(answers: Sequence[Answer]) -> dict[str, float]:
     The length is in tokens without the end token.
     """
     return {
-        **share_figures("ends_by_itself", [answer.ended for answer in answers]),
+        **share_metrics("ends_by_itself", [answer.ended for answer in answers]),
         "distinct": len({answer.text for answer in answers}) / len(answers),
         "length": float(np.mean([len(answer.tokens) for answer in answers])),
     }
@@ -342,7 +342,7 @@ def _pair_accuracy(
     return accuracy, with_interval("test_pair_accuracy", value, interval, count)
 
 
-def _loss_figures(name: str, sums: Sequence[float], tokens: Sequence[int], seed: int) -> dict[str, float]:
+def _loss_metrics(name: str, sums: Sequence[float], tokens: Sequence[int], seed: int) -> dict[str, float]:
     """Return the mean loss a token as a metric; 0 for no rows."""
     if not sums:
         return {name: 0.0, f"{name}_n": 0.0}

@@ -30,15 +30,15 @@ def measure_losses(folder: Path, texts: Iterable[str], pairs: Iterable[Row], tok
     # On the CPU: the stage drift runs where no device is reserved for it.
     model, tokenizer = load_model(folder, dtype=compute_dtype("cpu"))
     context = model.architecture.context_length
-    figures = {}
+    metrics = {}
     text = HeldOutText(texts, tokenizer, max(tokens, context) + 1)
     if text.num_windows(context):
-        figures["bits_per_byte"] = bits_per_byte(model, text, ProcessGroup(device="cpu"), tokens)
+        metrics["bits_per_byte"] = bits_per_byte(model, text, ProcessGroup(device="cpu"), tokens)
     speaker = Generator(model, tokenizer, Chat(tokenizer, context // 2))
     rows = list(_select_pairs(speaker, pairs, tokens))
     if rows:
-        figures["completion_loss"] = speaker.mean_loss(rows)
-    return figures
+        metrics["completion_loss"] = speaker.mean_loss(rows)
+    return metrics
 
 
 def _select_pairs(speaker: Generator, pairs: Iterable[Row], tokens: int) -> Iterator[Row]:

@@ -47,7 +47,7 @@ RATIO_NOISE, RATIO_NOISE_BFLOAT16, RATIO_BROKEN = 1e-3, 0.05, 0.5
 
 
 class PPOTrainer(TrainingTask):
-    """The PPO recipe: answers, scores, advantages, and a few clipped optimizer steps on them."""
+    """The PPO task: answers, scores, advantages, and a few clipped optimizer steps on them."""
 
     def __init__(
         self,
@@ -149,7 +149,7 @@ class PPOTrainer(TrainingTask):
             moved, undone = self._undo_if_too_far(rollouts, before)
         if tries > 1:
             self._say_undone(step, tries, undone, moved)
-        figures = {
+        metrics = {
             **rollouts.rollout_metrics(),
             "kl_coefficient": self.kl_coefficient,
             **learned,
@@ -162,7 +162,7 @@ class PPOTrainer(TrainingTask):
         self.seen = [self.seen[0] + rollouts.mask.sum().item(), self.seen[1] + 1]
         self.tokens_per_step = self.seen[0] / self.seen[1]
         self.taken = step + 1
-        return figures
+        return metrics
 
     def _learn_all(
         self, step: int, rollouts: Rollouts, advantages: Tensor, returns: Tensor, values: Tensor
@@ -175,12 +175,12 @@ class PPOTrainer(TrainingTask):
             mixed = torch.from_numpy(seeded_rng(self.seed, step, 2, epoch).permutation(settings.batch_size))
             for start in range(0, settings.batch_size, size):
                 rows = mixed[start : start + size].to(self.world.device)
-                figures = self._train_minibatch(rollouts, advantages, returns, values, rows)
+                metrics = self._train_minibatch(rollouts, advantages, returns, values, rows)
                 if epoch == 0 and start == 0:
-                    self._check_first_ratio(figures["ratio_off"])
+                    self._check_first_ratio(metrics["ratio_off"])
                 scale = settings.optimizer.lr_scale(step, settings.steps) * self.limit.rate
-                figures["gradient_norm"] = self.learner.step(scale)
-                for name, value in figures.items():
+                metrics["gradient_norm"] = self.learner.step(scale)
+                for name, value in metrics.items():
                     sums[name] = sums.get(name, 0.0) + value
         count = settings.ppo_epochs * settings.num_mini_batches
         means = {name: value / count for name, value in sums.items() if name != "ratio_off"}
@@ -278,28 +278,28 @@ class PPOTrainer(TrainingTask):
 
     def evaluate_model(self) -> dict[str, float]:
         """Measure the policy on held-out prompts, and keep it if it is the best until now."""
-        figures = self.evaluate_policy()
-        if figures:
+        metrics = self.evaluate_policy()
+        if metrics:
             weights = self.learner.master_state()
-            loss = figures.get("valid_completion_loss", math.nan)
-            self.best.keep_if_best(self.taken, figures["valid_score"], figures["valid_kl"], weights, loss)
-        return figures
+            loss = metrics.get("valid_completion_loss", math.nan)
+            self.best.keep_if_best(self.taken, metrics["valid_score"], metrics["valid_kl"], weights, loss)
+        return metrics
 
     def evaluate_policy(self) -> dict[str, float]:
         """Return metrics on the held-out prompts, with the same random numbers at every step."""
         if not self.held_out:
             return {}
         rollouts = self.roll_out(self.held_out, (0, 3))
-        figures = rollouts.rollout_metrics()
+        metrics = rollouts.rollout_metrics()
         if not self.reference_length:
-            self.reference_length = figures["length"]
-        figures["length_ratio"] = figures["length"] / self.reference_length
-        figures["score"] = self.final_scores(rollouts).mean().item()
+            self.reference_length = metrics["length"]
+        metrics["length_ratio"] = metrics["length"] / self.reference_length
+        metrics["score"] = self.final_scores(rollouts).mean().item()
         if self.right_answers:
-            figures["completion_loss"] = mean_completion_loss(
+            metrics["completion_loss"] = mean_completion_loss(
                 self.policy.body, self.right_answers, self.tokenizer.end, self.world
             )
-        return {f"valid_{name}": value for name, value in figures.items()}
+        return {f"valid_{name}": value for name, value in metrics.items()}
 
     def take_best(self) -> dict[str, float]:
         """Load the best step's weights into the policy and report which it is; return its metrics."""
@@ -308,9 +308,9 @@ class PPOTrainer(TrainingTask):
             self._send_message("there are no held-out prompts to choose a step by, so the last one is kept")
             return {"best_step": float(self.taken), "undone_steps": float(self.limit.undone)}
         self.learner.load_masters({name: value.to(self.world.device) for name, value in best.weights.items()})
-        figures = self.evaluate_policy()
+        metrics = self.evaluate_policy()
         if best.first_loss > 0:
-            figures["valid_loss_increase"] = figures["valid_completion_loss"] / best.first_loss - 1
+            metrics["valid_loss_increase"] = metrics["valid_completion_loss"] / best.first_loss - 1
         if best.passed_over:
             self._send_message(
                 f"{best.passed_over} steps with a higher score were skipped, as their loss on "
@@ -325,7 +325,7 @@ class PPOTrainer(TrainingTask):
         if best.step:
             self._send_message(
                 f"the best is step {best.step}: its score is {best.score - best.first:.3g} above SFT's on "
-                f"{prompts} held-out prompts, at {figures['valid_kl']:.3g} nats from SFT (at most "
+                f"{prompts} held-out prompts, at {metrics['valid_kl']:.3g} nats from SFT (at most "
                 f"{best.max_kl:.3g})"
             )
         else:
@@ -334,7 +334,7 @@ class PPOTrainer(TrainingTask):
                 f"nats or less{bound}: the result is the SFT model's own weights"
             )
         return {
-            **figures,
+            **metrics,
             "best_step": float(best.step),
             "valid_gain": best.score - best.first,
             "valid_prompts": float(prompts),
@@ -422,11 +422,11 @@ def train_ppo(
         raise UserError(f"{reward} was trained with another tokenizer than {policy}; retrain it")
     reference, _ = load_model(Path(policy))
     right_answers = read_right_answers(each_row(Path(prompts) / "valid" / "pairs"), tokenizer, context)
-    recipe = PPOTrainer(
+    task = PPOTrainer(
         settings, assistant, reference, tokenizer, reward_model.score_rows, train_prompts,
         held_out, seed, world, on_event, right_answers,
     )  # fmt: skip
-    chosen = recipe.parameters
+    chosen = task.parameters
     on_event(
         Message(
             f"{chosen.steps} steps of {chosen.batch_size} prompts at a learning rate of "
@@ -434,7 +434,7 @@ def train_ppo(
             f"{chosen.max_kl:.3g} from SFT"
         )
     )
-    figures = Trainer(recipe, chosen, out, seed, on_event).run_training()
-    held_out_figures = recipe.take_best()
-    export_model(recipe.learner, assistant.architecture, tokenizer, out / "model", inside="body.")
-    return {**figures, **held_out_figures}
+    metrics = Trainer(task, chosen, out, seed, on_event).run_training()
+    held_out_metrics = task.take_best()
+    export_model(task.learner, assistant.architecture, tokenizer, out / "model", inside="body.")
+    return {**metrics, **held_out_metrics}

@@ -50,7 +50,7 @@ class PretrainParameters(LoopParameters):
 
 
 class PretrainTrainer(TrainingTask):
-    """The recipe of pretraining: next-token loss on windows of the training text."""
+    """The task of pretraining: next-token loss on windows of the training text."""
 
     best_by = "valid_bits_per_byte"
 
@@ -216,25 +216,25 @@ def train_base(
     out = Path(folder)
     shape = ModelConfig(**architecture)
     out.mkdir(parents=True, exist_ok=True)
-    recipe = PretrainTrainer(settings, shape, Path(tokenizer), out, seed, world)
-    trainer = Trainer(recipe, settings, out, seed, on_event)
-    figures = trainer.run_training()
+    task = PretrainTrainer(settings, shape, Path(tokenizer), out, seed, world)
+    trainer = Trainer(task, settings, out, seed, on_event)
+    metrics = trainer.run_training()
     held_out = trainer.final_evaluation()["valid_bits_per_byte"]
-    export_model(recipe.learner, shape, recipe.tokenizer, out / "model")
+    export_model(task.learner, shape, task.tokenizer, out / "model")
     if world.rank == 0:
-        _keep_embeddings(recipe, out)
+        _keep_embeddings(task, out)
     return {
         "bits_per_byte": held_out,
-        "loss": figures["loss"],
-        "tokens": figures["steps"] * recipe.tokens_per_step,
-        "parameters": float(sum(master.numel() for master in recipe.learner.masters)),
-        **{name: figures[name] for name in ("steps", "tokens_per_second", "skipped_batches")},
+        "loss": metrics["loss"],
+        "tokens": metrics["steps"] * task.tokens_per_step,
+        "parameters": float(sum(master.numel() for master in task.learner.masters)),
+        **{name: metrics[name] for name in ("steps", "tokens_per_second", "skipped_batches")},
     }
 
 
-def _keep_embeddings(recipe: PretrainTrainer, folder: Path) -> None:
+def _keep_embeddings(task: PretrainTrainer, folder: Path) -> None:
     name = "model.embed_tokens.weight"
     # Made again from the seed rather than kept: a resumed training no longer has its first weights.
-    first = Transformer(recipe.architecture).init_weights(recipe.seed).state_dict()[name]
-    last = recipe.learner.master_state()[name].cpu()
+    first = Transformer(task.architecture).init_weights(task.seed).state_dict()[name]
+    last = task.learner.master_state()[name].cpu()
     save_file({"first": first.contiguous(), "last": last.contiguous()}, folder / "embeddings.safetensors")

@@ -132,16 +132,16 @@ def load_reward(folder: Path, device: str, dtype: torch.dtype = torch.float32) -
     reward = RewardModel(body, tokenizer)
     try:
         head = load_file(folder / "model" / "reward_head.safetensors")
-        figures = json.loads((folder / "model" / "reward.json").read_text())
+        metrics = json.loads((folder / "model" / "reward.json").read_text())
         reward.head.load_state_dict(head)
-        reward.mean, reward.deviation = float(figures["mean"]), float(figures["std"])
+        reward.mean, reward.deviation = float(metrics["mean"]), float(metrics["std"])
     except (OSError, KeyError, ValueError, RuntimeError) as error:
         raise UserError(f"{folder} does not contain a complete reward model ({error}); retrain it") from error
     return reward.to(device, dtype).eval()
 
 
 class RewardTrainer(TrainingTask):
-    """The recipe of the reward model: Bradley-Terry loss on all pairs inside groups of texts.
+    """The task of the reward model: Bradley-Terry loss on all pairs inside groups of texts.
 
     Each text goes through the model once, however many pairs it is in.
     """
@@ -276,8 +276,8 @@ class RewardTrainer(TrainingTask):
         state = self.learner.master_state()
         head = {name: state[f"head.{name}"].cpu().contiguous() for name in ("weight", "bias")}
         save_file(head, folder / "reward_head.safetensors")
-        figures = {"mean": self.model.mean, "std": self.model.deviation}
-        (folder / "reward.json").write_text(json.dumps(figures))
+        metrics = {"mean": self.model.mean, "std": self.model.deviation}
+        (folder / "reward.json").write_text(json.dumps(metrics))
 
 
 def train_reward(
@@ -309,16 +309,16 @@ def train_reward(
     world = ProcessGroup.join_group(device, settings.batch_parts)
     out = Path(folder)
     out.mkdir(parents=True, exist_ok=True)
-    recipe = RewardTrainer(settings, Path(base), Path(labels), seed, world, on_event)
-    trainer = Trainer(recipe, settings, out, seed, on_event)
-    figures = trainer.run_training()
+    task = RewardTrainer(settings, Path(base), Path(labels), seed, world, on_event)
+    trainer = Trainer(task, settings, out, seed, on_event)
+    metrics = trainer.run_training()
     held_out = trainer.final_evaluation()
     by_source = "pair_accuracy/"
     accuracy = {
         name.removeprefix(by_source): value for name, value in held_out.items() if name.startswith(by_source)
     }
-    recipe.fit_normalization(Path(base))
+    task.fit_normalization(Path(base))
     if world.rank == 0:
-        recipe.export_model(out / "model")
+        task.export_model(out / "model")
         (out / "accuracy.json").write_text(json.dumps(accuracy, indent=1))
-    return {**held_out, "mean": recipe.model.mean, "deviation": recipe.model.deviation, **figures}
+    return {**held_out, "mean": task.model.mean, "deviation": task.model.deviation, **metrics}

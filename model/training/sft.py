@@ -35,7 +35,7 @@ class SFTParameters(LoopParameters):
 
 
 class SFTTrainer(TrainingTask):
-    """The recipe of fine-tuning: next-token loss on completions of packed pairs.
+    """The task of fine-tuning: next-token loss on completions of packed pairs.
 
     Pairs in one row do not attend to each other.
     """
@@ -157,14 +157,14 @@ def train_sft(
     world = ProcessGroup.join_group(device, settings.batch_parts)
     out = Path(folder)
     out.mkdir(parents=True, exist_ok=True)
-    recipe = SFTTrainer(settings, Path(base), Path(pairs), seed, world, on_event)
-    trainer = Trainer(recipe, settings, out, seed, on_event)
-    figures = trainer.run_training()
+    task = SFTTrainer(settings, Path(base), Path(pairs), seed, world, on_event)
+    trainer = Trainer(task, settings, out, seed, on_event)
+    metrics = trainer.run_training()
     held_out = trainer.final_evaluation()
-    export_model(recipe.learner, recipe.architecture, recipe.tokenizer, out / "model")
+    export_model(task.learner, task.architecture, task.tokenizer, out / "model")
     return {
         **held_out,
-        "pairs": float(len(recipe.train) - recipe.packing.dropped),
-        "too_long": float(recipe.packing.dropped),
-        **figures,
+        "pairs": float(len(task.train) - task.packing.dropped),
+        "too_long": float(task.packing.dropped),
+        **metrics,
     }

@@ -81,7 +81,7 @@ class LoopParameters:
     optimizer: OptimizerParameters = field(default_factory=OptimizerParameters)
     """The optimizers and the learning-rate schedule."""
 
-    # 0 in a recipe that derives the number of steps.
+    # 0 in a task that derives the number of steps.
     least_steps: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
@@ -112,7 +112,7 @@ class LoopParameters:
 
 
 class TrainingTask(ABC):
-    """A recipe: the part of the loop that differs between kinds of training."""
+    """The part of the loop that differs between kinds of training."""
 
     learner: MixedPrecisionOptimizer
     tokens_per_step: float = 0.0
@@ -155,25 +155,25 @@ class Trainer:
 
     def __init__(
         self,
-        recipe: TrainingTask,
+        task: TrainingTask,
         parameters: LoopParameters,
         folder: Path,
         seed: int,
         on_event: EventCallback,
     ) -> None:
-        self.recipe = recipe
+        self.task = task
         self.parameters = parameters
         self.folder = folder
         self.seed = seed
         self.on_event = on_event
-        self.world = recipe.learner.world
+        self.world = task.learner.world
         self.world.check_units(parameters.batch_size, "batch_size")
         self.step = 0
         self.skipped: list[int] = []
         self.best = math.inf
         self.stale = 0
         self.stopping = False
-        self.figures: dict[str, float] = {}
+        self.step_metrics: dict[str, float] = {}
         self.seconds = 0.0
         self.taken = 0
         self.pace = StepPace()
@@ -200,7 +200,7 @@ class Trainer:
             if self._restore_checkpoint():
                 self.on_event(Resumed(step=self.step))
             else:
-                self.recipe.on_checkpoint_sample(0)
+                self.task.on_checkpoint_sample(0)
                 self._run_evaluation()
                 self._save_checkpoint()
             while self.step < self.parameters.steps and not self._is_stale():
@@ -211,37 +211,37 @@ class Trainer:
                     if self.world.any_process(self.stopping):
                         # 128 + SIGTERM, as a shell reports it.
                         raise Interrupted(143)
-            return {**self.figures, **self._finish_training()}
+            return {**self.step_metrics, **self._finish_training()}
 
     def final_evaluation(self) -> dict[str, float]:
         """Return the held-out metrics of the final weights. They are computed only if the loop did not."""
         if self.evaluated != self.step:
-            self.held_out, self.evaluated = self.recipe.evaluate_model(), self.step
+            self.held_out, self.evaluated = self.task.evaluate_model(), self.step
         return self.held_out
 
     def _take_step(self) -> None:
         if self.step not in self.skipped:
             self.pace.begin_step()
             try:
-                self.figures = self.recipe.optimizer_step(self.step)
+                self.step_metrics = self.task.optimizer_step(self.step)
             except FloatingPointError as error:
                 self._skip_batch(self.step, error)
                 return
             self.seconds += self.pace.end_step()
             self.taken += 1
         self.step += 1
-        self._report_step(self.figures)
+        self._report_step(self.step_metrics)
         parameters = self.parameters
         last = self.step == parameters.steps
         if last or (parameters.eval_every and self.step % parameters.eval_every == 0):
             self._run_evaluation()
         if last or self._is_stale() or self.step == parameters.steps // 2:
-            self.recipe.on_checkpoint_sample(self.step)
+            self.task.on_checkpoint_sample(self.step)
         if last or (parameters.save_every and self.step % parameters.save_every == 0):
             self._save_checkpoint()
 
     def _skip_batch(self, step: int, error: FloatingPointError) -> None:
-        rows = self.recipe.describe_batch(step)
+        rows = self.task.describe_batch(step)
         self._send_message(
             f"step {step}: {error} is not finite on {rows}; resuming from the last checkpoint "
             "without this batch"
@@ -261,21 +261,21 @@ class Trainer:
 
     def _run_evaluation(self) -> None:
         began = time.monotonic()
-        figures = self.recipe.evaluate_model()
+        metrics = self.task.evaluate_model()
         self.evaluation_seconds += time.monotonic() - began
         self.evaluations += 1
-        self.held_out, self.evaluated = figures, self.step
-        if not figures:
+        self.held_out, self.evaluated = metrics, self.step
+        if not metrics:
             return
-        value = figures.get(self.recipe.best_by, math.inf)
+        value = metrics.get(self.task.best_by, math.inf)
         if value < self.best:
             self.best, self.stale = value, 0
             if self.parameters.early_stopping_patience and self.is_main_process:
-                write_synced(self.folder / BEST, dict(self.recipe.learner.master_state()))
+                write_synced(self.folder / BEST, dict(self.task.learner.master_state()))
         else:
             self.stale += 1
-        self._report_metrics(figures)
-        self.on_event(Evaluation(step=self.step, metrics=figures))
+        self._report_metrics(metrics)
+        self.on_event(Evaluation(step=self.step, metrics=metrics))
 
     def _is_stale(self) -> bool:
         return 0 < self.parameters.early_stopping_patience <= self.stale
@@ -283,7 +283,7 @@ class Trainer:
     def _finish_training(self) -> dict[str, float]:
         if self._is_stale():
             self._send_message(
-                f"stopped after step {self.step}: no better {self.recipe.best_by} than {self.best:.4f} "
+                f"stopped after step {self.step}: no better {self.task.best_by} than {self.best:.4f} "
                 f"in {self.stale} evaluations"
             )
         if self.parameters.early_stopping_patience and self.best < math.inf:
@@ -291,11 +291,11 @@ class Trainer:
             # Other weights than those of the last evaluation.
             self.evaluated = -1
         self.world.wait_for_all()
-        self.on_event(Usage(tokens=round(self.recipe.tokens_per_step * self.taken)))
+        self.on_event(Usage(tokens=round(self.task.tokens_per_step * self.taken)))
         seconds = max(self.seconds, 1e-9)
         return {
             "steps": float(self.step),
-            "tokens_per_second": self.recipe.tokens_per_step * self.taken / seconds,
+            "tokens_per_second": self.task.tokens_per_step * self.taken / seconds,
             "skipped_batches": float(len(self.skipped)),
         }
 
@@ -303,18 +303,18 @@ class Trainer:
         """Load the weights of the best evaluation. Raise UserError if their file is lost."""
         best = self.folder / BEST
         try:
-            self.recipe.learner.load_masters(load_file(best))
+            self.task.learner.load_masters(load_file(best))
         except (FileNotFoundError, DamagedFile) as error:
             what = "is missing" if isinstance(error, FileNotFoundError) else f"is damaged ({error})"
             raise UserError(
                 f"{best} {what}, and it contained the best weights; remove {self.folder} to train again"
             ) from error
 
-    def _report_step(self, figures: dict[str, float]) -> None:
+    def _report_step(self, metrics: dict[str, float]) -> None:
         steps = self.parameters.steps
-        if not figures or (self.step % max(1, steps // CURVE_POINTS) and self.step not in (1, steps)):
+        if not metrics or (self.step % max(1, steps // CURVE_POINTS) and self.step not in (1, steps)):
             return
-        self._report_metrics(figures)
+        self._report_metrics(metrics)
         pace = self.pace.seconds_per_step
         # On a GPU, and with several threads, the processor's time does not say how busy the machine is.
         if self.world.device == "cpu" and torch.get_num_threads() == 1 and (text := self.pace.busy_notice()):
@@ -323,8 +323,8 @@ class Trainer:
             Step(
                 step=self.step,
                 steps=steps,
-                metrics=figures,
-                tokens_per_second=self.recipe.tokens_per_step / pace if pace else 0.0,
+                metrics=metrics,
+                tokens_per_second=self.task.tokens_per_step / pace if pace else 0.0,
                 seconds_left=pace * (steps - self.step) + self._evaluation_seconds_left(),
             )
         )
@@ -337,10 +337,10 @@ class Trainer:
             coming += 1
         return coming * self.evaluation_seconds / max(1, self.evaluations)
 
-    def _report_metrics(self, figures: dict[str, float]) -> None:
+    def _report_metrics(self, metrics: dict[str, float]) -> None:
         if self.is_main_process:
             with (self.folder / "curves.jsonl").open("a") as curves:
-                curves.write(json.dumps({"step": self.step, **figures}) + "\n")
+                curves.write(json.dumps({"step": self.step, **metrics}) + "\n")
 
     def _send_message(self, text: str) -> None:
         self.on_event(Message(text))
@@ -354,10 +354,10 @@ class Trainer:
         if self.is_main_process:
             state = {
                 "seed": self.seed,
-                "learner": self.recipe.learner.state_dict(),
-                "recipe": self.recipe.state_dict(),
+                "learner": self.task.learner.state_dict(),
+                "task": self.task.state_dict(),
                 "loop": {"skipped": self.skipped, "best": self.best, "stale": self.stale},
-                "figures": self.figures,
+                "step_metrics": self.step_metrics,
                 "pace": [self.seconds, self.taken],
                 "random": torch.get_rng_state(),
             }
@@ -375,11 +375,11 @@ class Trainer:
             _truncate_curves(self.folder / "curves.jsonl", self.step if state else -1)
         if state is None:
             return False
-        self.recipe.learner.load_state_dict(state["learner"])
-        self.recipe.load_state_dict(state["recipe"])
+        self.task.learner.load_state_dict(state["learner"])
+        self.task.load_state_dict(state["task"])
         self.skipped = [int(step) for step in state["loop"]["skipped"]]
         self.best, self.stale = float(state["loop"]["best"]), int(state["loop"]["stale"])
-        self.figures = dict(state["figures"])
+        self.step_metrics = dict(state["step_metrics"])
         self.seconds, self.taken = float(state["pace"][0]), int(state["pace"][1])
         torch.set_rng_state(state["random"])
         if self.step:

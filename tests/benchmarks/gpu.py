@@ -172,10 +172,10 @@ def alignment(size: Size, device: str) -> dict[str, Any]:
     def distinct_share(rows: list[list[int]]) -> torch.Tensor:
         return torch.tensor([len(set(row)) / len(row) for row in rows])
 
-    recipe: Any = PPOTrainer(
+    task: Any = PPOTrainer(
         parameters, policy, reference, tokenizer, distinct_share, prompts, [], 1, ProcessGroup(device=device)
     )
-    return {"step_seconds": round(seconds_of(device, recipe.update, rounds=3, warm=1), 3)}
+    return {"step_seconds": round(seconds_of(device, task.update, rounds=3, warm=1), 3)}
 
 
 def main() -> None:

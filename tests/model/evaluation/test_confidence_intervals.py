@@ -8,8 +8,8 @@ import pytest
 from model.evaluation.confidence_intervals import (
     bootstrap_mean_of_means,
     bootstrap_ratio,
-    mean_figures,
-    share_figures,
+    mean_metrics,
+    share_metrics,
     wilson_interval,
 )
 
@@ -48,10 +48,10 @@ def test_bootstrap_mean_of_means_weighs_groups_equally() -> None:
 
 @pytest.mark.parametrize("values", [[1.0], [0.25, 0.75], [-1.0, 4.0, 2.0]])
 def test_mean_figures_has_interval_and_count(values: list[float]) -> None:
-    found = mean_figures("gain", values, seed=2)
+    found = mean_metrics("gain", values, seed=2)
     assert found["gain"] == pytest.approx(np.mean(values)) and found["gain_n"] == len(values)
     assert found["gain_low"] <= found["gain"] <= found["gain_high"]
 
 
 def test_figures_of_no_rows_are_empty() -> None:
-    assert mean_figures("gain", [], seed=1) == share_figures("ends", []) == {}
+    assert mean_metrics("gain", [], seed=1) == share_metrics("ends", []) == {}

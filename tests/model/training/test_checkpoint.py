@@ -149,9 +149,9 @@ def test_run_training_damaged_or_missing_best_weights_are_refused(tmp_path: Path
 
 
 def test_run_training_skipped_step_without_checkpoint_is_refused(tmp_path: Path) -> None:
-    recipe = Line(parameters(), bad=(8,))
-    loop = Trainer(recipe, recipe.parameters, tmp_path, 1, lambda event: None)
-    original = recipe.optimizer_step
+    task = Line(parameters(), bad=(8,))
+    loop = Trainer(task, task.parameters, tmp_path, 1, lambda event: None)
+    original = task.optimizer_step
 
     def harmed(step: int) -> dict[str, float]:
         if step == 8:
@@ -159,6 +159,6 @@ def test_run_training_skipped_step_without_checkpoint_is_refused(tmp_path: Path)
                 path.write_bytes(b"")
         return original(step)
 
-    recipe.optimizer_step = harmed  # type: ignore[method-assign]
+    task.optimizer_step = harmed  # type: ignore[method-assign]
     with pytest.raises(UserError, match="no checkpoint is left"):
         loop.run_training()

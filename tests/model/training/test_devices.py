@@ -13,7 +13,7 @@ from model.training import pretrain
 from model.training.devices import check_memory, check_processes
 from model.training.launcher import launch_training
 from tests.model.conftest import Language
-from tests.model.training.test_recipes import pretraining
+from tests.model.training.test_training_tasks import pretraining
 
 SMOKE = Path(__file__).parents[3] / "configs" / "smoke.yaml"
 

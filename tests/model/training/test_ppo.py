@@ -31,7 +31,7 @@ def share_of_low_ids(rows: Sequence[Sequence[int]]) -> torch.Tensor:
     return torch.tensor([2 * sum(t < 150 for t in row[-NEW:]) / NEW - 1 for row in rows])
 
 
-def recipe(language: Language, folder: Path, **settings: float) -> PPOTrainer:
+def ppo_trainer(language: Language, folder: Path, **settings: float) -> PPOTrainer:
     path = language.model(folder)
     policy, tokenizer = load_model(path)
     reference, _ = load_model(path)
@@ -54,7 +54,7 @@ def rewards_of(folder: Path) -> list[float]:
 
 
 def test_ppo_trainer_known_reward_rises(language: Language, tmp_path: Path) -> None:
-    made = recipe(language, tmp_path / "model")
+    made = ppo_trainer(language, tmp_path / "model")
     Trainer(made, made.parameters, tmp_path, 3, lambda event: None).run_training()
     rewards = rewards_of(tmp_path)
     assert sum(rewards[-3:]) / 3 > sum(rewards[:3]) / 3 + 0.4
@@ -63,14 +63,14 @@ def test_ppo_trainer_known_reward_rises(language: Language, tmp_path: Path) -> N
 def test_ppo_trainer_kl_price_limits_divergence(language: Language, tmp_path: Path) -> None:
     kl = {}
     for price in (0.0, 5.0):
-        made = recipe(language, tmp_path / f"model{price}", init_kl_coef=price)
+        made = ppo_trainer(language, tmp_path / f"model{price}", init_kl_coef=price)
         Trainer(made, made.parameters, tmp_path / str(price), 3, lambda event: None).run_training()
         kl[price] = made.evaluate_model()["valid_kl"]
     assert kl[5.0] < 0.5 * kl[0.0]
 
 
 def test_adapt_kl_coefficient_follows_target(language: Language, tmp_path: Path) -> None:
-    made = recipe(language, tmp_path, kl_target=6.0, init_kl_coef=0.15, kl_horizon=100.0)
+    made = ppo_trainer(language, tmp_path, kl_target=6.0, init_kl_coef=0.15, kl_horizon=100.0)
     made._adapt_kl_coefficient(60.0)
     assert made.kl_coefficient == pytest.approx(0.15 * (1 + 0.2 * 32 / 100))
     made._adapt_kl_coefficient(0.0)
@@ -78,7 +78,7 @@ def test_adapt_kl_coefficient_follows_target(language: Language, tmp_path: Path)
 
 
 def test_ppo_trainer_before_first_step_has_no_divergence(language: Language, tmp_path: Path) -> None:
-    made = recipe(language, tmp_path)
+    made = ppo_trainer(language, tmp_path)
     rollouts = made.roll_out(made.prompts[:8], (0, 1))
     assert rollouts.token_kl().abs().max() == 0
     assert rollouts.values.abs().max() == 0
@@ -88,14 +88,16 @@ def test_ppo_trainer_before_first_step_has_no_divergence(language: Language, tmp
 
 
 def test_roll_out_depends_only_on_step_and_seed(language: Language, tmp_path: Path) -> None:
-    made = recipe(language, tmp_path)
+    made = ppo_trainer(language, tmp_path)
     one, same, other = (made.roll_out(made.prompts[:8], (step, 1)) for step in (4, 4, 5))
     assert torch.equal(one.completions, same.completions)
     assert not torch.equal(one.completions, other.completions)
 
 
 def test_token_rewards_put_score_less_penalties_at_end(language: Language, tmp_path: Path) -> None:
-    made = recipe(language, tmp_path, missing_eos_penalty=1.0, init_kl_coef=0.5, short_answer_penalty=2.0)
+    made = ppo_trainer(
+        language, tmp_path, missing_eos_penalty=1.0, init_kl_coef=0.5, short_answer_penalty=2.0
+    )
     made.reference_length = 4.0
     mask = torch.tensor([[1.0, 1, 1, 1], [1, 1, 0, 0]])
     rollouts = Rollouts(
@@ -125,7 +127,7 @@ def test_ppo_config_out_of_range_is_refused_by_name(key: str, value: float) -> N
 
 def test_optimizer_step_too_far_is_undone_in_every_bit(language: Language, tmp_path: Path) -> None:
     rates = OptimizerParameters(learning_rate=0.05, warmup_ratio=0.0, decay_ratio=0.0)
-    made = recipe(language, tmp_path, optimizer=rates, max_kl=4.0, max_step_kl=0.5)
+    made = ppo_trainer(language, tmp_path, optimizer=rates, max_kl=4.0, max_step_kl=0.5)
     said: list[str] = []
     made.on_event = lambda event: said.append(event.text)
     before = copy.deepcopy(made.learner.state_dict())
@@ -140,7 +142,7 @@ def test_optimizer_step_too_far_is_undone_in_every_bit(language: Language, tmp_p
 
 def test_optimizer_step_too_far_is_repeated_at_lower_rate(language: Language, tmp_path: Path) -> None:
     rates = OptimizerParameters(learning_rate=0.05, warmup_ratio=0.0, decay_ratio=0.0)
-    made = recipe(language, tmp_path, optimizer=rates, max_kl=4.0, max_step_kl=0.5)
+    made = ppo_trainer(language, tmp_path, optimizer=rates, max_kl=4.0, max_step_kl=0.5)
     said: list[str] = []
     made.on_event = lambda event: said.append(event.text)
     figures = made.optimizer_step(0)
@@ -153,7 +155,7 @@ def test_optimizer_step_too_far_is_repeated_at_lower_rate(language: Language, tm
 
 
 def test_optimizer_step_undone_restores_moments(language: Language, tmp_path: Path) -> None:
-    made = recipe(language, tmp_path, max_kl=4.0, max_step_kl=1.0)
+    made = ppo_trainer(language, tmp_path, max_kl=4.0, max_step_kl=1.0)
     made.optimizer_step(0)
     before = copy.deepcopy(made.learner.state_dict()["adam"])
     made.limit.max_step_kl = 1e-9
@@ -164,7 +166,7 @@ def test_optimizer_step_undone_restores_moments(language: Language, tmp_path: Pa
 
 
 def test_take_best_returns_best_evaluated_step(language: Language, tmp_path: Path) -> None:
-    made = recipe(language, tmp_path / "model", eval_every=5)
+    made = ppo_trainer(language, tmp_path / "model", eval_every=5)
     figures = Trainer(made, made.parameters, tmp_path, 3, lambda event: None).run_training()
     found = made.take_best()
     lines = [json.loads(line) for line in (tmp_path / "curves.jsonl").read_text().splitlines()]
@@ -180,7 +182,7 @@ def test_take_best_skips_steps_that_lost_right_answers(
     language: Language, tmp_path: Path, share: float
 ) -> None:
     """The bound lies between the increases of the steps, so that some steps exceed it."""
-    free = recipe(language, tmp_path / "model", eval_every=5)
+    free = ppo_trainer(language, tmp_path / "model", eval_every=5)
     Trainer(free, free.parameters, tmp_path / "free", 3, lambda event: None).run_training()
     lines = [json.loads(line) for line in (tmp_path / "free" / "curves.jsonl").read_text().splitlines()]
     found = {line["step"]: line for line in lines if "valid_score" in line}
@@ -188,7 +190,7 @@ def test_take_best_skips_steps_that_lost_right_answers(
     increases = {step: line["valid_completion_loss"] / first - 1 for step, line in found.items()}
     assert increases[0] == 0 and max(increases.values()) > 0, "a reward of low ids costs right answers"
     bound = share * max(increases.values()) + 1e-9
-    held = recipe(language, tmp_path / "model", eval_every=5, max_loss_increase=bound)
+    held = ppo_trainer(language, tmp_path / "model", eval_every=5, max_loss_increase=bound)
     said: list[str] = []
     held.on_event = lambda event: said.append(event.text)
     Trainer(held, held.parameters, tmp_path / "held", 3, lambda event: None).run_training()
@@ -205,7 +207,7 @@ def test_take_best_skips_steps_that_lost_right_answers(
 
 
 def test_mean_completion_loss_weighs_tokens(language: Language, tmp_path: Path) -> None:
-    made = recipe(language, tmp_path)
+    made = ppo_trainer(language, tmp_path)
     alone = [
         mean_completion_loss(made.policy.body, [e], made.tokenizer.end, ProcessGroup())
         for e in made.right_answers
@@ -219,7 +221,7 @@ def test_mean_completion_loss_weighs_tokens(language: Language, tmp_path: Path) 
 
 
 def test_take_best_without_improvement_returns_sft_weights(language: Language, tmp_path: Path) -> None:
-    made = recipe(language, tmp_path / "model", eval_every=5, steps=10)
+    made = ppo_trainer(language, tmp_path / "model", eval_every=5, steps=10)
     calls = count()
     # Falls with each call, so no step is better than SFT.
     made.collector.score = lambda rows: torch.full((len(rows),), -float(next(calls)))
@@ -236,7 +238,7 @@ def test_take_best_without_improvement_returns_sft_weights(language: Language, t
 
 
 def test_take_best_without_held_out_prompts_keeps_last_step(language: Language, tmp_path: Path) -> None:
-    made = recipe(language, tmp_path / "model", steps=3)
+    made = ppo_trainer(language, tmp_path / "model", steps=3)
     made.held_out = []
     said: list[str] = []
     made.on_event = lambda event: said.append(event.text)
@@ -248,7 +250,7 @@ def test_take_best_without_held_out_prompts_keeps_last_step(language: Language, 
 def test_check_first_ratio_beyond_rounding_is_reported_once(
     language: Language, tmp_path: Path, off: float, says: int
 ) -> None:
-    made = recipe(language, tmp_path)
+    made = ppo_trainer(language, tmp_path)
     said: list[str] = []
     made.on_event = lambda event: said.append(event.text)
     for _ in range(3):
@@ -258,4 +260,4 @@ def test_check_first_ratio_beyond_rounding_is_reported_once(
 
 def test_check_first_ratio_far_off_is_refused(language: Language, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="do not compute the same probabilities"):
-        recipe(language, tmp_path)._check_first_ratio(0.7)
+        ppo_trainer(language, tmp_path)._check_first_ratio(0.7)

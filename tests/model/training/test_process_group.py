@@ -12,7 +12,7 @@ from model.events import EventCallback
 from model.training.launcher import launch_training
 from model.training.process_group import ProcessGroup, add_in_order
 from tests.model.conftest import Killed, Language
-from tests.model.training.test_recipes import Train, digest, quiet, stage
+from tests.model.training.test_training_tasks import Train, digest, quiet, stage
 
 STEPS = {"pretrain": 8, "sft": 8, "reward": 8, "rlhf": 3}
 

@@ -68,22 +68,22 @@ def parameters(**settings: Any) -> LoopParameters:
     return LoopParameters(**chosen)
 
 
-def run(recipe: Line, folder: Path, said: list[str] | None = None) -> dict[str, float]:
+def run(task: Line, folder: Path, said: list[str] | None = None) -> dict[str, float]:
     def on_event(event: Event) -> None:
         if said is not None and isinstance(event, Message):
             said.append(event.text)
 
-    return Trainer(recipe, recipe.parameters, folder, 1, on_event).run_training()
+    return Trainer(task, task.parameters, folder, 1, on_event).run_training()
 
 
 def test_run_training_infinite_loss_names_batch_and_skips_it(tmp_path: Path) -> None:
     said: list[str] = []
-    recipe = Line(parameters(), bad=(8,))
-    figures = run(recipe, tmp_path, said)
+    task = Line(parameters(), bad=(8,))
+    figures = run(task, tmp_path, said)
     assert figures["skipped_batches"] == 1
     assert any("step 8: the loss is not finite on rows 32 to 35" in text for text in said)
     # It returns to the checkpoint after step 5 and continues without batch 8.
-    assert recipe.taken == [0, 1, 2, 3, 4, 5, 6, 7, 5, 6, 7, *range(9, 20)]
+    assert task.taken == [0, 1, 2, 3, 4, 5, 6, 7, 5, 6, 7, *range(9, 20)]
 
 
 def test_run_training_skipped_batch_stays_skipped_after_kill(tmp_path: Path) -> None:
@@ -114,17 +114,17 @@ def test_run_training_too_many_infinite_losses_are_refused(tmp_path: Path) -> No
 
 
 def test_run_training_sigterm_saves_checkpoint_of_that_step(tmp_path: Path) -> None:
-    recipe = Line(parameters())
-    original = recipe.optimizer_step
+    task = Line(parameters())
+    original = task.optimizer_step
 
     def asked(step: int) -> dict[str, float]:
         if step == 7:
             os.kill(os.getpid(), signal.SIGTERM)
         return original(step)
 
-    recipe.optimizer_step = asked  # type: ignore[method-assign]
+    task.optimizer_step = asked  # type: ignore[method-assign]
     with pytest.raises(Interrupted):
-        run(recipe, tmp_path)
+        run(task, tmp_path)
     resumed = Line(parameters())
     run(resumed, tmp_path)
     assert resumed.taken[0] == 8
@@ -146,9 +146,9 @@ def test_run_training_patience_stops_without_improvement(tmp_path: Path) -> None
         "early_stopping_patience": 3,
         "optimizer": OptimizerParameters(0.9, weight_decay=0),
     }
-    recipe = Line(parameters(**settings))
+    task = Line(parameters(**settings))
     said: list[str] = []
-    figures = run(recipe, tmp_path, said)
+    figures = run(task, tmp_path, said)
     assert figures["steps"] < 400
     assert any("stopped after step" in text for text in said)
 
