@@ -26,6 +26,7 @@ from flows.orchestration.preset_deployments import (
 )
 from flows.servers.commands import ListenAddress, mlflow_server, prefect_server
 from flows.servers.credentials import PASSWORD_SETTING, is_loopback
+from flows.servers.database import prepare_prefect_database
 from flows.servers.environment import (
     LOOPBACK,
     Settings,
@@ -38,7 +39,6 @@ from flows.servers.state_file import Served, StateFile, open_state_file, read_se
 from flows.servers.supervisor import Service, SupervisedProcess, end_leftovers, stop_processes
 from flows.servers.workers import POOLS, build_workers, deploy_flows, deployment_names, make_pools
 from model.errors import UserError
-from tasks.project.database_check import replace_prefect_database
 from tasks.project.paths import MLFLOW_DATABASE, MLFLOW_FOLDER
 
 if TYPE_CHECKING:
@@ -248,7 +248,7 @@ class _Watch:
             if prefect_at:
                 # A damaged database of Prefect is replaced, as its server would not start; MLflow's is never
                 # replaced.
-                if notice := replace_prefect_database(self.root):
+                if notice := prepare_prefect_database(self.root):
                     self._log_note(notice)
                 self.served = replace(self.served, prefect=api)
             if mlflow_at:

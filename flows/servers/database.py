@@ -1,14 +1,20 @@
-"""One PostgreSQL server for Prefect and MLflow, by one setting, instead of SQLite under var/."""
+"""The databases of Prefect and MLflow: SQLite under var/, or one PostgreSQL server by one setting."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from model.errors import UserError
+from tasks.project.database_check import replace_prefect_database
+from tasks.project.database_templates import PREFECT, copy_template
+from tasks.project.paths import PREFECT_HOME
 
 DATABASE_SETTING = "CHATMILL_DATABASE"
+PREFECT_DATABASE_SETTING = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
 _RIGHT = "expected postgresql://USER:PASSWORD@HOST:5432/NAME"
 # Both store their schema version in a table of the same name, so each needs a database of its own.
 OWNERS = ("prefect", "mlflow")
@@ -36,6 +42,21 @@ class Database:
 
     def _connection_url(self, owner: str) -> str:
         return f"{self.user}@{self.place}/{self.name}_{owner}"
+
+
+def prepare_prefect_database(root: Path) -> str:
+    """Rename the project's Prefect database if it is damaged; create a missing one from the template.
+
+    The caller holds the lock of a server's start.
+
+    Returns:
+        A sentence about the damaged database; empty if there was none.
+    """
+    notice = replace_prefect_database(root)
+    home = root / PREFECT_HOME
+    if os.environ.get("PREFECT_HOME") == str(home) and PREFECT_DATABASE_SETTING not in os.environ:
+        copy_template(PREFECT, home / "prefect.db")
+    return notice
 
 
 def read_database(address: str) -> Database:

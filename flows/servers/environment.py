@@ -18,7 +18,7 @@ from flows.common.project_folder import prepare_records
 from flows.common.terminal import guard_logs
 from flows.servers import credentials
 from flows.servers.credentials import Credentials, known_login, origin, read_login, stored_login
-from flows.servers.database import DATABASE_SETTING, make_databases, read_database
+from flows.servers.database import DATABASE_SETTING, PREFECT_DATABASE_SETTING, make_databases, read_database
 from flows.servers.state_file import Served, read_served
 from model.errors import UserError, error_reason
 from model.file_guard import refuse_special_files
@@ -229,7 +229,7 @@ def _configure_database() -> str:
         # In PGPASSWORD, so that no address that is passed on or shown holds it.
         os.environ["PGPASSWORD"] = database.password
     make_databases(database)
-    os.environ.setdefault("PREFECT_SERVER_DATABASE_CONNECTION_URL", database.prefect_url)
+    os.environ.setdefault(PREFECT_DATABASE_SETTING, database.prefect_url)
     return database.mlflow_url
 
 

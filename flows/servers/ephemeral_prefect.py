@@ -17,6 +17,7 @@ from typing import Any
 from flows.common.disk_space import start_failure
 from flows.servers.commands import own_guard, prefect_command
 from flows.servers.credentials import without_secrets
+from flows.servers.database import prepare_prefect_database
 from flows.servers.environment import (
     LOOPBACK,
     Settings,
@@ -29,7 +30,6 @@ from flows.servers.environment import (
 )
 from flows.servers.state_file import start_lock
 from model.processes import die_with_parent
-from tasks.project.database_check import replace_prefect_database
 from tasks.project.paths import LOGS
 
 _STARTING_SECONDS = 90.0
@@ -68,7 +68,7 @@ class EphemeralPrefectServer:
             self.api = prepare_environment(settings.root, settings.mlflow).prefect
             self.starting.close()
             return
-        if notice := replace_prefect_database(settings.root):
+        if notice := prepare_prefect_database(settings.root):
             _say(notice)
         # Kept open: the server binds the port seconds later, and again if it has to be restarted.
         self.reserved = reserve_port()

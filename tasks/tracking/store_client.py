@@ -7,13 +7,18 @@ often. They record the same data set, and two runs that reuse an output write to
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 from mlflow import MlflowClient
 from mlflow.entities import Experiment
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
+
+from tasks.project.database_templates import MLFLOW, copy_template
+from tasks.tracking.local_artifacts import SQLITE
 
 # Texts of SQLite and PostgreSQL for a row that another process inserted meanwhile. MLflow passes the text on,
 # but not the kind of the error.
@@ -63,6 +68,21 @@ class StoreClient(MlflowClient):
         found = self.get_experiment_by_name(name)
         assert found is not None
         return found
+
+
+def open_store(uri: str) -> StoreClient:
+    """Return a client of the store at `uri`; a missing SQLite database is created.
+
+    The caller holds a lock: two processes that create the database at the same time break it.
+    """
+    # Their messages about new tables would appear among the run's own output.
+    for name in ("alembic", "mlflow"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    # MLflow logs a traceback for each failed statement; the caller gets the error itself.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+    if uri.startswith(SQLITE) and "?" not in uri:
+        copy_template(MLFLOW, Path(uri.removeprefix(SQLITE)))
+    return StoreClient(tracking_uri=uri, registry_uri=uri)
 
 
 def repeat_conflicts(write: Callable[[], _Result]) -> _Result:

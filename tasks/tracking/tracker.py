@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -42,7 +41,7 @@ from tasks.tracking.products import (
 from tasks.tracking.queries import COST_TAG, PRESET, WHOLE, experiment_identity
 from tasks.tracking.registered_model import download_model
 from tasks.tracking.registry import Registered, Registry
-from tasks.tracking.store_client import StoreClient
+from tasks.tracking.store_client import open_store
 
 _LONGEST = 500
 # Tags of a killed run: how it was closed; and for a stage's run, the later run that holds its files.
@@ -65,16 +64,11 @@ class Tracker:
     """
 
     def __init__(self, uri: str, experiment: str, folder: Path, product: str = MODEL) -> None:
-        # Their messages about new tables would appear among the run's own output.
-        for name in ("alembic", "mlflow"):
-            logging.getLogger(name).setLevel(logging.ERROR)
-        # MLflow logs a traceback for each failed statement; the caller gets the error itself.
-        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         self.uri, self.folder = uri, folder
         check_hosts()
         # Two processes that create a new database at the same time break it.
         with self._exclusive_lock():
-            self.client = StoreClient(tracking_uri=uri, registry_uri=uri)
+            self.client = open_store(uri)
             found = self.client.get_experiment_by_name(experiment)
             if local := not uri.startswith("http"):
                 keep_in(folder / "artifacts", uri)
