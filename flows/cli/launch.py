@@ -32,12 +32,14 @@ def load_ingestion() -> Callable[..., Outcome]:
     return ingestion
 
 
-def launch_flow(load_flow: Callable[[], Callable[..., Outcome]], preset: Preset, **options: bool) -> Outcome:
+def launch_flow(
+    load_flow: Callable[[], Callable[..., Outcome]], load_preset: Callable[[], Preset], **options: bool
+) -> Outcome:
     """Run a flow to its end.
 
     Args:
         load_flow: Imports and returns the flow; it is called while Prefect's server starts.
-        preset: The preset that the flow runs.
+        load_preset: Reads and returns the preset that the flow runs; it is called while the server starts.
         options: Further arguments of the flow.
 
     Returns:
@@ -46,13 +48,16 @@ def launch_flow(load_flow: Callable[[], Callable[..., Outcome]], preset: Preset,
     Raises:
         typer.Exit: Ctrl-C was pressed; the code is 130.
     """
-    from flows.servers.environment import prepare_environment
+    from flows.servers.environment import prepare_mlflow, prepare_prefect
     from flows.servers.ephemeral_prefect import EphemeralPrefectServer
 
-    settings = prepare_environment(Path.cwd(), preset.tracking.mlflow)
+    settings = prepare_prefect(Path.cwd())
     server = EphemeralPrefectServer(settings)
     try:
-        # The server takes seconds to start. Imports and the opening of MLflow's store are done meanwhile.
+        # The server takes seconds to start. The preset is read, modules are imported, and MLflow's store is
+        # opened meanwhile.
+        preset = load_preset()
+        settings = prepare_mlflow(settings, preset.tracking.mlflow)
         flow = load_flow()
         from flows.orchestration.crash_recovery import mark_process_alive
         from tasks.tracking.tracker import Tracker

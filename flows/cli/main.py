@@ -51,6 +51,7 @@ from tasks.project.paths import LOGS, RECORDS
 from tasks.project.private_folder import make_private_folder
 
 if TYPE_CHECKING:
+    from flows.config import Preset
     from flows.pipeline_run import Outcome
 
 HELP = """Train a chat model from your own text and your team's judgements, reproducibly.
@@ -144,15 +145,21 @@ def _launch_flow(
     # The snapshot is taken before the stages are imported: the run then uses one state of the code to its
     # end.
     snapshot = take_snapshot(Path.cwd())
-    from flows.config import read_preset
 
-    try:
-        preset = read_preset(config, changes or [])
-    except UserError:
-        if snapshot:
-            snapshot.discard()
-        raise
-    outcome = launch_flow(load_flow, preset)
+    def load_preset() -> Preset:
+        from flows.config import read_preset
+
+        try:
+            return read_preset(config, changes or [])
+        except UserError:
+            if snapshot:
+                snapshot.discard()
+            raise
+
+    if not config.is_file():
+        # The error must come before anything is created for the run.
+        load_preset()
+    outcome = launch_flow(load_flow, load_preset)
     from flows.orchestration.progress import show_outcome
 
     show_outcome(outcome)

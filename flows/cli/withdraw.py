@@ -111,7 +111,7 @@ def _take_out(console: Console, preset: Preset, root: Path, found: DeletionPlan)
     # Before the ingestion: if that is interrupted, the next run makes the data without these rows.
     write_withdrawals(root, found.new)
     # New labels are announced by the deployment that looks for them, not by this command.
-    launch_flow(load_ingestion, preset, announce=False)
+    launch_flow(load_ingestion, lambda: preset, announce=False)
     _show_plan(console, found, "left")
     return True
 

@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -91,6 +91,11 @@ def prepare_environment(root: Path, mlflow: str = "") -> Settings:
     Raises:
         UserError: A server or database is unreachable, or asks for another password.
     """
+    return prepare_mlflow(prepare_prefect(root), mlflow)
+
+
+def prepare_prefect(root: Path) -> Settings:
+    """Do what `prepare_environment` does before the preset is known; MLflow's address is the default one."""
     refuse_special_files()
     guard_logs()
     prepare_records(root)
@@ -109,24 +114,34 @@ def prepare_environment(root: Path, mlflow: str = "") -> Settings:
         # setdefault: what a user has set is kept.
         os.environ.setdefault(name, value)
     login, trusted = read_credentials(root)
-    # Imported late: a snapshot of the sources has its own copy of this module, with its own state.
-    from tasks.tracking.artifact_hosts import trust_servers
-
-    trust_servers([*trusted, *os.environ.get(credentials.GUARDED_SERVERS, "").split()])
     found = find_running_services(root)
     if "PREFECT_API_URL" not in os.environ and found:
         os.environ["PREFECT_API_URL"] = found.prefect
     prefect = os.environ.get("PREFECT_API_URL", "")
     kept = (found.mlflow if found else "") or _configure_database() or f"sqlite:///{root / MLFLOW_DATABASE}"
-    uri = mlflow or os.environ.get("MLFLOW_TRACKING_URI", "") or kept
+    give_prefect(login if origin(prefect) in trusted else None)
+    _wait_for_server("Prefect", root, prefect)
+    return Settings(root, os.environ.get("MLFLOW_TRACKING_URI", "") or kept, prefect, login)
+
+
+def prepare_mlflow(settings: Settings, mlflow: str) -> Settings:
+    """Do the rest of `prepare_environment`: return the settings with MLflow's address, which is checked.
+
+    Args:
+        settings: Those of `prepare_prefect`.
+        mlflow: The preset's address of MLflow; empty: that of the settings.
+    """
+    root, uri = settings.root, mlflow or settings.mlflow
+    login, trusted = read_credentials(root)
+    # Imported late: a snapshot of the sources has its own copy of this module, with its own state.
+    from tasks.tracking.artifact_hosts import trust_servers
+
+    trust_servers([*trusted, *os.environ.get(credentials.GUARDED_SERVERS, "").split()])
     if uri == f"sqlite:///{root / MLFLOW_DATABASE}":
         check_mlflow_database(root)
-    give_prefect(login if origin(prefect) in trusted else None)
     _give_mlflow(login if origin(uri) in trusted else None, uri)
-    for name, address in (("MLflow", uri), ("Prefect", prefect)):
-        if address.startswith("http"):
-            _wait_for_server(name, address, _AGAIN_SECONDS if _is_supervised(root, address) else 0.0)
-    return Settings(root, uri, prefect, login)
+    _wait_for_server("MLflow", root, uri)
+    return replace(settings, mlflow=uri)
 
 
 def read_credentials(root: Path) -> tuple[Credentials, frozenset[str]]:
@@ -194,10 +209,12 @@ def _is_supervised(root: Path, address: str) -> bool:
     return any(one.address and address.startswith(one.address) for one in processes)
 
 
-def _wait_for_server(name: str, address: str, patience: float) -> None:
-    """Raise UserError if a server is unreachable within `patience` seconds, or refuses the login."""
+def _wait_for_server(name: str, root: Path, address: str) -> None:
+    """Raise UserError if a server stays unreachable, or refuses the login; a database's address passes."""
+    if not address.startswith("http"):
+        return
     where = display_address(address)
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + (_AGAIN_SECONDS if _is_supervised(root, address) else 0.0)
     while failed := health_problem(address):
         if time.monotonic() < deadline:
             time.sleep(0.5)

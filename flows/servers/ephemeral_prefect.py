@@ -24,7 +24,7 @@ from flows.servers.environment import (
     find_running_services,
     give_prefect,
     health_problem,
-    prepare_environment,
+    prepare_prefect,
     reserve_port,
     trust_server,
 )
@@ -55,7 +55,7 @@ class EphemeralPrefectServer:
 
     def __init__(self, settings: Settings) -> None:
         self.process: subprocess.Popen[bytes] | None = None
-        self.over = False
+        self.over = self.ready = False
         self.starting = ExitStack()
         self.api, self.login = settings.prefect, settings.login
         self.log = settings.root / LOGS / "prefect-run-server.log"
@@ -65,7 +65,7 @@ class EphemeralPrefectServer:
         self.starting.enter_context(start_lock(settings.root, _say))
         # `chatmill up` may have started a server while this process waited for the lock.
         if find_running_services(settings.root):
-            self.api = prepare_environment(settings.root, settings.mlflow).prefect
+            self.api = prepare_prefect(settings.root).prefect
             self.starting.close()
             return
         if notice := prepare_prefect_database(settings.root):
@@ -121,6 +121,7 @@ class EphemeralPrefectServer:
                 if self.process.poll() is not None or time.monotonic() > deadline:
                     raise start_failure("Prefect's server", self.log, self.log_start)
                 time.sleep(0.1)
+        self.ready = True
 
     def wait_for_tasks(self, flow_run: str, tasks: int) -> bool:
         """Wait until the server has recorded the end of so many tasks of a flow run; return whether it has.
@@ -151,11 +152,15 @@ class EphemeralPrefectServer:
             return 0
 
     def stop_server(self) -> None:
-        """End the server, with SIGKILL if it does not end in time."""
+        """End the server, with SIGKILL if it does not end in time, or has not answered yet."""
         self.over = True
         if self.process is None:
             return
-        self.process.terminate()
+        if self.ready:
+            self.process.terminate()
+        else:
+            # It would finish its start first. There is nothing yet that it has to record.
+            self.process.kill()
         try:
             self.process.wait(_GRACE_SECONDS)
         except subprocess.TimeoutExpired:

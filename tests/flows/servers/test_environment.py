@@ -181,13 +181,18 @@ def test_prepare_environment_server_with_login_needs_right_password(
     monkeypatch.setattr(Healthy, "wants", read_login("someone:a long password").header)
     address = f"http://127.0.0.1:{server.server_port}"
     os.environ |= {"PREFECT_API_URL": f"{address}/api", "MLFLOW_TRACKING_URI": address}
+    with pytest.raises(
+        UserError, match=r"Prefect's server at .* asks for a password; set CHATMILL_PASSWORD="
+    ):
+        prepare_environment(tmp_path)
+    del os.environ["PREFECT_API_URL"]
     with pytest.raises(UserError, match=r"MLflow's server at .* asks for a password; set CHATMILL_PASSWORD="):
         prepare_environment(tmp_path)
     os.environ["CHATMILL_PASSWORD"] = "someone:another password"
     with pytest.raises(UserError, match=r"MLflow's server at .* rejects the user and password") as refused:
         prepare_environment(tmp_path, mlflow=address)
     assert "another" not in str(refused.value)
-    os.environ["CHATMILL_PASSWORD"] = "someone:a long password"
+    os.environ |= {"PREFECT_API_URL": f"{address}/api", "CHATMILL_PASSWORD": "someone:a long password"}
     settings = prepare_environment(tmp_path, mlflow=address)
     assert settings.prefect and os.environ["MLFLOW_TRACKING_USERNAME"] == "someone"
     assert "a long password" not in repr(settings)
