@@ -48,7 +48,7 @@ def read_row(values: Mapping[str, Any], reading: ParseOptions, where: str) -> It
     given = context_of(values, reading, where)
     asked, answer = SourceTurn("user", prompt_of(instruction, given)), SourceTurn("assistant", output)
     turns = open_with_system(
-        [*read_history(values.get("history"), where), asked, answer], values, reading, where
+        [*read_history(reading.optional(values, "history"), where), asked, answer], values, reading, where
     )
     yield from conversation_pairs(turns, values, reading, where)
 

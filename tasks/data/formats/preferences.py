@@ -51,7 +51,7 @@ def read_row(values: Mapping[str, Any], reading: ParseOptions, where: str) -> It
     """
     before, chosen, rejected = _split_answers(values, reading, where)
     turns = turns_before_answer(
-        [*read_history(values.get("history"), where), *before], values, reading, where
+        [*read_history(reading.optional(values, "history"), where), *before], values, reading, where
     )
     if beside := context_of(values, reading, where):
         turns[-1] = turns[-1]._replace(content=f"{turns[-1].content.rstrip()}\n\n{beside}")
@@ -60,9 +60,9 @@ def read_row(values: Mapping[str, Any], reading: ParseOptions, where: str) -> It
 
 def _explicit_prompt(values: Mapping[str, Any], reading: ParseOptions) -> Any:
     """Return the value of `prompt`, or else of the first of its other names."""
-    own = values.get(reading.column("prompt"))
-    others = (values[name] for name in _PROMPTS if not is_empty(values.get(name)))
-    return next(others, None) if own is None else own
+    own = reading.optional(values, "prompt")
+    others = (reading.optional(values, name) for name in _PROMPTS)
+    return next((other for other in others if not is_empty(other)), None) if own is None else own
 
 
 def _split_answers(

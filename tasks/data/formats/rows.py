@@ -23,6 +23,7 @@ from tasks.data.parsing.conversations import (
     MEDIA,
     SYSTEM,
     SourceTurn,
+    group_name,
     history_turns,
     holds_turns,
     kind_of,
@@ -150,9 +151,7 @@ def _rename_columns(values: Mapping[str, Any], reading: ParseOptions, where: str
 def _text_record(row: Mapping[str, Any], reading: ParseOptions, where: str) -> ParsedRow:
     if not isinstance(row["text"], str):
         raise UserError(f"{where}: text is {kind_of(row['text'])}; expected a text")
-    return ParsedRow(
-        text_row(row["text"], reading.source, _text_value(row, "group", where)), where, _own_id(row)
-    )
+    return ParsedRow(text_row(row["text"], reading.source, _group_value(row, where)), where, _own_id(row))
 
 
 def _comparison_record(row: Mapping[str, Any], reading: ParseOptions, where: str) -> ParsedRow:
@@ -228,7 +227,7 @@ def _prompt_and_answers(
 def _row_group(row: Mapping[str, Any], turns: list[SourceTurn], where: str, alone: str) -> str:
     """Return the group that a row names, or else the digest of the user's first turn."""
     earlier = (turn.content for turn in turns[:-1] if turn.role == "user")
-    return _text_value(row, "group", where) or text_digest(next(earlier, alone))
+    return _group_value(row, where) or text_digest(next(earlier, alone))
 
 
 def _row_annotator(row: Mapping[str, Any]) -> str:
@@ -241,6 +240,10 @@ def _text_value(row: Mapping[str, Any], key: str, where: str) -> str:
     if value is not None and not isinstance(value, str | int | float):
         raise UserError(f"{where}: {key} is {type(value).__name__}; expected a name")
     return "" if value is None else str(value)
+
+
+def _group_value(row: Mapping[str, Any], where: str) -> str:
+    return group_name(row.get("group")) or _text_value(row, "group", where)
 
 
 def _list_value(row: Mapping[str, Any], key: str, what: str, where: str) -> list[Any]:

@@ -50,13 +50,14 @@ def read_row(values: Mapping[str, Any], reading: ParseOptions, where: str) -> It
         what = repr(label) if isinstance(label, str | int | float) else type(label).__name__
         raise UserError(f"{where}: label is {what:.40}; expected true or false")
     score = float(label) if score is None else score
-    before = read_history(values.get("history"), where)
+    before = read_history(reading.optional(values, "history"), where)
     turns, (answer,) = read_exchange(prompt, {"completion": completion}, values, reading, where, before)
     *earlier, last = turns
     who, when = row_annotator(values, reading), row_time(values, reading)
     row = rating_row(
         last.content, answer if answer.strip() else "", [score], [who], row_aspect(values, reading),
-        reading.source, conversation_group(turns, values), history_turns(earlier), [when] if when else [],
+        reading.source, conversation_group(turns, values, reading), history_turns(earlier),
+        [when] if when else [],
     )  # fmt: skip
     yield ParsedRow(row, where, anonymous=who == UNKNOWN_ANNOTATOR)
 

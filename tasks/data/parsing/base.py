@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from model.errors import UserError
 from tasks.data.file_io.files import SourceFile, SourceRecord
@@ -38,6 +38,15 @@ class ParseOptions:
     def column(self, name: str) -> str:
         """Return the file's own key for the name of a format."""
         return self.columns.get(name, name)
+
+    def optional(self, values: Mapping[str, Any], name: str) -> Any:
+        """Return the value of a row under the file's own key for a name of a format; None without one.
+
+        A key that `columns` gives another name, as in `{prompt: input}`, is not read under its own name too.
+        """
+        if name not in self.columns and name in self.columns.values():
+            return None
+        return values.get(self.column(name))
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ def conversation_pairs(
 
     A user's turn at the end has no answer, so it gives no Pair.
     """
-    group = conversation_group(turns, values)
+    group = conversation_group(turns, values, reading)
     answers = [index for index, turn in enumerate(turns) if turn.role == "assistant"]
     for index in range(1, len(turns)):
         prompt, answer = turns[index - 1], turns[index]
@@ -78,15 +78,21 @@ def conversation_pairs(
             yield ParsedRow(row, where, final=final, verdict=answer.verdict)
 
 
-def conversation_group(turns: Iterable[SourceTurn], values: Mapping[str, Any]) -> str:
+def conversation_group(turns: Iterable[SourceTurn], values: Mapping[str, Any], reading: ParseOptions) -> str:
     """Return the `group` that a row names, or else the digest of the user's first turn.
 
     Conversations that begin alike, and preferences about them, are thus in one split.
     """
-    named = values.get("group")
-    if isinstance(named, str) and named:
+    if named := group_name(reading.optional(values, "group")):
         return named
     return text_digest(next((turn.content for turn in turns if turn.role == "user"), ""))
+
+
+def group_name(value: Any) -> str:
+    """Return a group's name from a text or a number; empty for any other value. 3 and 3.0 are one group."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float) or is_empty(value):
+        return ""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def history_turns(turns: Iterable[SourceTurn]) -> list[Turn]:
@@ -122,17 +128,20 @@ def refuse_media(values: Mapping[str, Any], where: str) -> None:
 
 
 def _system_lines(values: Mapping[str, Any], reading: ParseOptions, where: str) -> Iterator[str]:
-    for name in dict.fromkeys((reading.column("system"), *SYSTEM)):
-        if not is_empty(values.get(name)):
-            yield read_text(values, name, where).strip()
+    for name in SYSTEM:
+        if not is_empty(reading.optional(values, name)):
+            yield read_text(values, reading.column(name), where).strip()
 
 
 def context_of(
     values: Mapping[str, Any], reading: ParseOptions, where: str, names: Sequence[str] = CONTEXT
 ) -> str:
     """Return the text beside a row's prompt, under `input` or `context`; empty if there is none."""
-    columns = dict.fromkeys(reading.column(name) for name in names)
-    texts = [read_text(values, name, where).strip() for name in columns if not is_empty(values.get(name))]
+    texts = [
+        read_text(values, reading.column(name), where).strip()
+        for name in names
+        if not is_empty(reading.optional(values, name))
+    ]
     # Some exports repeat one text under both names.
     return "\n\n".join(dict.fromkeys(texts))
 

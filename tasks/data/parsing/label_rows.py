@@ -112,7 +112,9 @@ def asked_of(key: str, values: Mapping[str, Any], reading: ParseOptions, where: 
             for turn in value
         ]
     turns = turns_before_answer(read_prompt(value, f"{where}, {key}"), values, reading, f"{where}, {key}")
-    return PromptContext(turns[-1].content, history_turns(turns[:-1]), conversation_group(turns, values))
+    return PromptContext(
+        turns[-1].content, history_turns(turns[:-1]), conversation_group(turns, values, reading)
+    )
 
 
 def time_of(value: Any, where: str) -> str:

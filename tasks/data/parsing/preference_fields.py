@@ -44,7 +44,7 @@ def preference_row(
     who = row_annotator(values, reading)
     row = comparison_row(
         prompt.content, a, b, choice, row_aspect(values, reading), who, reading.source,
-        conversation_group(before, values), history_turns(earlier), row_time(values, reading),
+        conversation_group(before, values, reading), history_turns(earlier), row_time(values, reading),
     )  # fmt: skip
     return ParsedRow(row, where, anonymous=who == UNKNOWN_ANNOTATOR)
 

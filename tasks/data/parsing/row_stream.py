@@ -60,7 +60,8 @@ def keys(*names: str, inside: Mapping[str, Sequence[str]] | None = None, turns: 
     known = frozenset((*names, "group"))
 
     def own(values: Mapping[str, Any], reading: ParseOptions) -> frozenset[str]:
-        return frozenset((*known, *reading.columns.values()))
+        # If `columns` maps a name to another column, the column with that name itself is not read.
+        return frozenset((*(known - reading.columns.keys()), *reading.columns.values()))
 
     return Keys(own, {name: frozenset(inner) for name, inner in (inside or {}).items()}, turns)
 
