@@ -47,13 +47,14 @@ _CODE = re.compile(r"[a-z]{2}_[a-z]{2,4}")
 # A value is the opposite of another if such a word precedes it.
 _NEGATIONS = re.compile(
     r"(?:not|non|no|never|do_not|does_not|don['’]?t|dont|is_not|isn['’]?t|cannot|nicht|kein|keine|nie|niet|geen|"
-    r"ne_pas|pas|nao|sin|ikke|inte|ei|не|ne)_|(?:non|un|nicht|не)(?=[^\W\d_]{4})|[不非未無无]"
+    r"ne_pas|pas|nao|sin|ikke|inte|ei|не|ne)_|(?:non|un|in|im|ir|dis|nicht|не)(?=[^\W\d_]{4})|[不非未無无]"
 )
 # Ordinary words with an opposite that is no verdict.
 _DESCRIBED = _plain(
     """
-    binary code commercial employed english fiction image known linear married math native profit smoker
-    structured supervised verbal
+    animate binary charge code commercial count cover definite dependent direct employed english fiction
+    finite form formal image known linear married math mortal native organic profit regular smoker stance
+    structured supervised tense transitive verbal
     """
 )
 # Names of what a row is or is about.
@@ -76,8 +77,9 @@ _APPROVALS = _plain(
 _DECISIONS = _plain(
     """
     agree agreed agrees audit audited certified check checked checks cleared compliance compliant conform
-    conforme conformity decision outcome pass passed passes passing publish publishable qa ready release
-    released result review reviewed signed validated validation validé validado validato bestanden gecheckt
+    conforme conformity decision outcome pass passed passes passing publish publishable qa ready recommend
+    recommended release released result review reviewed signed validated validation validé validado validato
+    bestanden gecheckt
     beğeni faydalı helpful hilfreich nuttig nützlich przydatne util utile útil
     полезно полезный корисно 有用 役に立った 役に立つ 도움 مفيد מועיל
     geprüft kontrolle kontrolliert prüfung controle contrôle vérifié verificado verificato revisado revisión

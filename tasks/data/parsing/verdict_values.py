@@ -86,6 +86,31 @@ REMOVED = _plain(
     """
 )
 _STRONG = _JUDGEMENTS | REMOVED | (POSITIVE | NEGATIVE) - _WEAK
+# Answers to a survey's question, such as `very dissatisfied`: one of these words, and words for a degree.
+_OPINIONS = _plain(
+    """
+    accurate agree agrees disagree disagrees dissatisfied inaccurate irrelevant recommend relevant satisfied
+    unsatisfied
+    einverstanden unzufrieden zufrieden insatisfait insatisfaite satisfait satisfaite insatisfecho satisfecho
+    insatisfeito satisfeito insoddisfatto soddisfatto ontevreden tevreden missnöjd nöjd
+    """
+) | {word for word in _STRONG if word.isalpha()}
+_DEGREES = _plain(
+    """
+    completely entirely extremely fairly fully generally highly mainly moderately mostly neither nor not
+    partially partly pretty quite rather really slightly so somewhat strongly totally very
+    absolut äußerst eher ganz gar nicht relativ sehr teilweise überhaupt voll völlig weder weitgehend
+    assez pas peu plutôt pas_du_tout tout très algo bastante muy nada no poco abbastanza molto non bem muito
+    não erg helemaal niet zeer mycket inte
+    """
+)
+_PHRASES = _plain(
+    """
+    stimme_zu stimme_nicht_zu stimme_voll_zu trifft_zu trifft_nicht_zu trifft_voll_zu d'accord pas_d'accord
+    tout_à_fait_d'accord pas_du_tout_d'accord plutôt_d'accord de_acuerdo en_desacuerdo totalmente_de_acuerdo
+    totalmente_en_desacuerdo very_likely very_unlikely
+    """
+)
 _STARS = frozenset("★☆⭐✩")
 # Stages of a text. A draft, among these or alone, is not meant to be learned yet.
 _STAGES = _plain(
@@ -193,7 +218,19 @@ def look_like_verdicts(values: Collection[str]) -> bool:
         return True
     if set(values) <= _STAGES and set(values) & DRAFTS:
         return True
-    return any(value in _STRONG for value in values)
+    return any(map(_is_judgement, values))
+
+
+def _is_judgement(value: str) -> bool:
+    """Return whether a value is nearly always a judgement, also with words for its degree around it."""
+    if value in _STRONG or value in _PHRASES:
+        return True
+    # Surveys also write the number of a degree, as in `5 - very good`.
+    bare = re.sub(r"^\d+[_\s.:=)-]+", "", value)
+    if not re.fullmatch(r"[^\W\d]+", bare):
+        return False
+    words = frozenset(bare.split("_")) - _DEGREES - {""}
+    return bool(words) and words <= _OPINIONS
 
 
 def find_vote_columns(columns: Mapping[str, Collection[str]]) -> tuple[str, ...]:
@@ -215,8 +252,8 @@ def find_vote_columns(columns: Mapping[str, Collection[str]]) -> tuple[str, ...]
         words = set(re.findall(r"[^\W\d_]+", bare))
         if not person and (words & _NOBODY or named_as_verdict(name, "4") or looks_like_verdict(name, "4")):
             continue
-        told = any(value in _STRONG | _SIDES for value in values)
-        if all(value in _STRONG | _WEAK | _SIDES for value in values) and (told or person):
+        told = any(value in _SIDES or _is_judgement(value) for value in values)
+        if all(value in _WEAK | _SIDES or _is_judgement(value) for value in values) and (told or person):
             judged.append(name)
             # A person who only gave 1 is one of those whose columns hold numbers.
             if not person:
@@ -256,7 +293,9 @@ def _votes_by_person(columns: Mapping[str, Collection[str]]) -> list[str]:
         short = 0 < len(values) <= MOST_VALUES and LONG not in values
         if "." in name or not short:
             continue
-        voted = all(map(_is_points, values)) or all(value in _STRONG | _WEAK for value in values)
+        voted = all(map(_is_points, values)) or all(
+            value in _WEAK or _is_judgement(value) for value in values
+        )
         for word, place, other in _vote_words(name):
             if voted and other not in _NO_PERSON:
                 groups.setdefault((word, place), []).append(name)

@@ -374,3 +374,39 @@ def test_read_rows_every_column_of_family_is_asked_about(people: str, votes: lis
     _, tally = read_file(file, fields=told)
     with pytest.raises(UserError, match=rf"the columns {names[0]} look like one per person"):
         tally.check("mine", told)
+
+
+@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("How satisfied are you?", ["Very dissatisfied", "Neutral", "Satisfied"]),
+        ("Q1", ["Strongly disagree", "Neither agree nor disagree", "Agree"]),
+        ("Umfrage", ["sehr zufrieden", "eher unzufrieden", "zufrieden"]),
+        ("Frage 2", ["trifft zu", "trifft nicht zu", "weiß nicht"]),
+        ("enquête", ["plutôt d'accord", "pas d'accord", "sans avis"]),
+        ("encuesta", ["muy satisfecho", "insatisfecho", "normal"]),
+        ("assessment", ["mostly correct", "fully correct", "other"]),
+        ("level", ["5 - very good", "1 - very poor", "3 - fair"]),
+        ("finding", ["inaccurate", "complete", "complete"]),
+        ("final form", ["complete", "incomplete", "complete"]),
+        ("Would you recommend it?", ["yes", "no", "yes"]),
+    ],
+)
+def test_skip_counts_check_answer_of_a_survey_needs_meaning(row: Any, key: str, values: list[str]) -> None:
+    _, tally = read(*({**row, key: value} for value in values))
+    with pytest.raises(UserError, match=r"looks like a verdict; .*fields: "):
+        tally.check("mine")
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("difficulty", ["very easy", "easy", "very hard"]), ("mood", ["happy", "sad", "very happy"]),
+        ("style", ["formal", "informal", "formal"]), ("speech", ["direct", "indirect", "direct"]),
+        ("size", ["very large", "small", "so so small"]), ("kind", ["organic", "inorganic", "other"]),
+    ],
+)  # fmt: skip
+def test_skip_counts_check_degree_of_another_thing_is_no_verdict(key: str, values: list[str]) -> None:
+    _, tally = read(*({**PAIR, key: value} for value in values))
+    tally.check("mine")
