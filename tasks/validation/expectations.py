@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from model.errors import UserError
 from tasks.common.names import is_blank
+from tasks.data.parsing.field_meanings import is_invisible
 from tasks.data.records import ASPECTS, STRINGS
 from tasks.validation import pii, unicode_scripts
 
@@ -373,7 +374,9 @@ def derived_columns(kind: str, table: pd.DataFrame, rules: Rules) -> pd.DataFram
     for column in STRINGS[kind]:
         texts = [value or "" for value in found[column]]
         there = [value is not None for value in found[column]]
-        found[f"{column}:length"] = [len(t) if is_ else None for t, is_ in zip(texts, there, strict=True)]
+        # A text of blanks prints nothing, so it counts as empty.
+        lengths = [0 if is_invisible(text) else len(text) for text in texts]
+        found[f"{column}:length"] = [n if is_ else None for n, is_ in zip(lengths, there, strict=True)]
         found[f"{column}:printable"] = [is_printable(text) for text in texts]
         if column in _NAMES:
             continue
