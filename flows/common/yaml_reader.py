@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import math
 import os
 import stat
@@ -13,6 +14,7 @@ from typing import Any
 import yaml
 
 from model.errors import UserError, file_error
+from tasks.common.merge_conflict import conflict_line
 from tasks.data.records import describe_number
 
 LARGEST_BYTES = 1 << 20
@@ -140,6 +142,8 @@ def _said_errors(text: str, name: str) -> Iterator[None]:
     try:
         yield
     except yaml.MarkedYAMLError as error:
+        if line := conflict_line(text):
+            raise UserError(f"{name}, line {line}: a merge conflict; resolve it and run again") from error
         mark = error.problem_mark or error.context_mark
         where = f", line {mark.line + 1}" if mark else ""
         raise UserError(f"{name}{where}: not YAML ({error.problem or error.context})") from error
@@ -173,6 +177,8 @@ def read_yaml_text(path: Path) -> str:
         raise UserError(f"{path} cannot be read ({error})") from error
     if len(content) > LARGEST_BYTES:
         raise UserError(f"{path} is larger than {LARGEST_BYTES >> 20} MB; expected a short YAML file")
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise UserError(f"{path} is in UTF-16 or UTF-32; save the file as UTF-8 and run again")
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from model.errors import UserError
+from tasks.common.merge_conflict import conflict_line
 
 Choice = Literal["a", "b", "tie"]
 Turn = dict[str, str]  # {"role": "system" | "user" | "assistant", "content": what was said}
@@ -309,6 +310,9 @@ def parse_lines(lines: Iterable[bytes], origin: str) -> Iterator[dict[str, Any]]
                 f"{origin}, line {number}: not UTF-8 at byte {error.start}; save it as UTF-8"
             ) from error
         except (ValueError, RecursionError) as error:
+            if conflict_line(line.decode("utf-8")):
+                said = f"{origin}, line {number}: a merge conflict; resolve it and run again"
+                raise UserError(said) from error
             raise UserError(
                 f"{origin}, line {number}: broken JSON ({json_fault(error)}); each line is one object"
             ) from error

@@ -14,6 +14,7 @@ from model.errors import UserError
 from tasks.data.records import TYPES, naming_row
 from tasks.data.version_history import WORKING
 from tasks.dvc import remote, versions
+from tasks.project import data_folder
 
 _SHOWN = 200
 
@@ -86,7 +87,7 @@ def compare_versions(root: Path, before: str, now: str, rows: int = 0) -> Versio
         UserError: A version cannot be found.
     """
 
-    if WORKING in (before, now) and not (root / "data").is_dir():
+    if WORKING in (before, now) and not data_folder.check_place(root).is_dir():
         raise UserError(f"{root / 'data'} does not exist; create it with `chatmill ingest`")
 
     def action() -> tuple[Side, Side]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,11 @@ import yaml
 from model.atomic_file import fixed_part, replace_text
 from model.errors import UserError
 from tasks.common.link_check import is_present
+from tasks.common.merge_conflict import conflict_line
 
 POINTER = "data.dvc"
 # Layout 1 was one file for each kind of rows, layout 2 is a folder of shards for each kind.
 LAYOUT = 2
-# Git's mark before the first side of a conflict.
-_CONFLICT = re.compile(r"^<{7}( |$)", re.MULTILINE)
 
 
 def read_pointer(root: Path) -> dict[str, Any] | None:
@@ -39,8 +37,7 @@ def parse_pointer(text: str, path: Path) -> dict[str, Any]:
     try:
         found = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        if marked := _CONFLICT.search(text):
-            line = text.count("\n", 0, marked.start()) + 1
+        if line := conflict_line(text):
             raise UserError(
                 f"{POINTER} has a merge conflict in line {line}; take one side with `git checkout --ours "
                 f"{POINTER}` or `--theirs`, then run again: the sources are read again"
@@ -53,9 +50,20 @@ def parse_pointer(text: str, path: Path) -> dict[str, Any]:
     try:
         meta = dict(found.get("meta") or {})
         int(meta.get("layout", 1))
+        if isinstance(meta.get("rows"), dict) and "sources" in meta:
+            _check_meta(meta)
         return {"md5": str(found["outs"][0]["md5"]), "meta": meta}
-    except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, IndexError, AttributeError, ValueError, OverflowError) as error:
         raise UserError(_broken(path, "it has no outs with an md5, or its meta is not valid")) from error
+
+
+def _check_meta(meta: dict[str, Any]) -> None:
+    """Raise ValueError or TypeError if counts or withdrawals that chatmill wrote have other types."""
+    for count in meta["rows"].values():
+        int(count)
+    withdrawn = meta.get("withdrawn") or {}
+    if not isinstance(withdrawn, dict) or not isinstance(withdrawn.get("members") or [], list):
+        raise TypeError("withdrawn")
 
 
 def _broken(path: Path, said: str) -> str:

@@ -46,8 +46,10 @@ def open_repository(root: Path) -> Any:
         # The second of two commands that start at once would take the first for killed.
         with exclusive_lock(root / DVC_LOCK, lambda event: None, ""):
             _initialize_repository(root)
+    # .dvc/config may say that there is a git repository where a download of the files alone has none.
+    without_git = None if _can_open_git(root) else {"core": {"no_scm": True}}
     try:
-        opened = Repo(str(root), uninitialized=False)
+        opened = Repo(str(root), uninitialized=False, config=without_git)
     except ConfigError as error:
         raise UserError(explain_config(root, error)) from error
     with opened as repo:
@@ -57,14 +59,37 @@ def open_repository(root: Path) -> Any:
 def _initialize_repository(root: Path) -> None:
     from dvc.repo import Repo
 
-    no_scm = not (root / ".git").exists()
+    no_scm = not ((root / ".git").exists() and _can_open_git(root))
     if not (root / ".dvc").exists():
-        Repo.init(str(root), no_scm=no_scm).close()
+        try:
+            Repo.init(str(root), no_scm=no_scm).close()
+        except Exception as error:
+            # DVC's last step adds its files to git, for which it has other libraries than for reading.
+            if no_scm or isinstance(error, OSError) or not is_kept(root):
+                raise
     elif not is_kept(root):
         # A process was killed inside `init`. DVC's own remedy, `init -f`, would remove the cache.
         config = root / ".dvc" / "config"
         replace_text(config, "[core]\n    no_scm = True\n" if no_scm else "", fixed_part(config))
     _write_ignored(root)
+
+
+def _can_open_git(root: Path) -> bool:
+    """Return whether DVC can open the git repository that holds a project. DVC needs it for .gitignore alone.
+
+    A damaged repository, or one of a format that DVC's libraries do not know, is opened by git alone or not
+    at all.
+    """
+    from dvc.scm import SCM
+
+    try:
+        scm = SCM(str(root))
+        scm.is_ignored(str(root / "data"))
+        scm.close()
+    except Exception:
+        # Each of DVC's git libraries raises errors of its own for a damaged repository.
+        return False
+    return True
 
 
 def _lacking_patterns(text: str) -> list[str]:

@@ -41,6 +41,9 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("? [a]\n: b\n", "unhashable"),
         ("name: !!python/object/apply:os.system [true]\n", "could not determine a constructor"),
         ("a: b\n---\nc: d\n", "line 2"),
+        ("<<<<<<< HEAD\nname: x\n=======\nname: y\n>>>>>>> other\n", "line 1: a merge conflict; resolve it"),
+        (DATA + "<<<<<<< a\nseed: 1\n=======\nseed: 2\n>>>>>>> b\n", "line 3: a merge conflict; resolve it"),
+        (DATA + "sft:\n<<<<<<<\n  steps: 1\n=======\n>>>>>>>\n", "line 4: a merge conflict; resolve it"),
         ("k" * 100_000 + ": 1\n", "not"),
         (DATA + "q" * 1000 + ": 1\n", "unknown key"),
         (DATA + "seed: " + "w" * 100_000, "seed"),
@@ -55,6 +58,15 @@ def test_read_preset_invalid_yaml_is_refused_with_one_sentence(tmp_path, text, s
     with pytest.raises(UserError, match=says) as found:
         read_preset(path)
     assert time.monotonic() - began < 10 and len(str(found.value)) < 600 and "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252"])
+def test_read_preset_other_encoding_is_refused(tmp_path, encoding):
+    path = tmp_path / "preset.yaml"
+    path.write_bytes(("\ufeff" * encoding.endswith("e") + DATA.replace("x", "\u00fc")).encode(encoding))
+    with pytest.raises(UserError, match="UTF-8") as found:
+        read_preset(path)
+    assert ("save the file as UTF-8" in str(found.value)) == encoding.startswith("utf")
 
 
 def test_read_preset_special_file_is_refused(tmp_path):

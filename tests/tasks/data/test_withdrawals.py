@@ -394,3 +394,12 @@ def test_plan_deletion_damaged_rows_file_is_named_with_line(tmp_path: Path, dama
         plan_deletion(tmp_path, DeletionRequest(["ann"], {}, *SIGNATURE))
     with pytest.raises(UserError, match=r"^data/ratings/00000.jsonl, line \d+: the row cannot be read"):
         count_withdrawn(tmp_path / "data", Withdrawn(annotators=frozenset(["nobody"])))
+
+
+@pytest.mark.parametrize(("before", "line"), [("", 1), ("\n\n", 3), ("<<<<<<< HEAD\n", 1)])
+def test_read_withdrawals_merge_conflict_is_named(tmp_path: Path, before: str, line: int) -> None:
+    file = tmp_path / WITHDRAWN
+    file.parent.mkdir()
+    file.write_text(f"{before}<<<<<<< Updated upstream\n=======\n>>>>>>> other\n")
+    with pytest.raises(UserError, match=rf"withdrawn\.jsonl, line {line}: a merge conflict; resolve it"):
+        read_withdrawn(tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import shutil
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -245,8 +246,47 @@ def test_read_pointer_odd_layout_is_refused(root: Path, layout: str) -> None:
         read_pointer(root)
 
 
+@pytest.mark.parametrize(
+    "damage",
+    ["rows: {text: abc}", "rows: {text: [3]}", "rows: {text: .inf}", "rows: {}, withdrawn: 7",
+     "rows: {}, withdrawn: {members: words}"],
+)  # fmt: skip
+def test_read_pointer_damaged_meta_is_refused(tmp_path: Path, damage: str) -> None:
+    (tmp_path / "data.dvc").write_text(f"outs: [{{md5: 1.dir}}]\nmeta: {{sources: a, {damage}}}\n")
+    with pytest.raises(UserError, match=r"data\.dvc is broken .*git checkout data\.dvc"):
+        read_pointer(tmp_path)
+
+
 def test_remembered_versions_damaged_lines_are_left_out(root: Path) -> None:
     version = versions.add_version(root, "", meta("a", text=3))
     with (root / versions.KNOWN).open("ab") as file:
         file.write(b'\xff\xfe\x00\n[]\n{"md5": 5}\n')
     assert [entry["md5"] for entry in versions.remembered_versions(root)] == [version]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "rm -r .git",
+        "rm -r .git/objects .git/refs",
+        "rm -r .git && mkdir .git",
+        "rm -r .git && echo other > .git",
+        "rm -r .git && echo gitdir: /nowhere > .git",
+        ": > .git/HEAD",
+        "echo '[core' > .git/config",
+        "printf 'a\\377b' > .git/config",
+        "rm -r .git && git init -q --object-format=sha256",
+    ],
+)
+@pytest.mark.parametrize("known", [True, False])
+def test_add_version_git_that_dvc_cannot_read(root: Path, damage: str, known: bool) -> None:
+    subprocess.run(["git", "init", "-q", root], check=True)
+    if known:
+        versions.add_version(root, "", meta("a", text=3))
+    subprocess.run(damage, shell=True, check=True, cwd=root)
+    lay(root, *texts("one", "two"))
+    found = versions.add_version(root, "", meta("b", text=2))
+    pointer = read_pointer(root)
+    assert pointer and pointer["md5"] == found
+    with versions.open_repository(root) as repo:
+        assert repo.cache.local.exists(found)
