@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import socket
 import sys
 import time
@@ -55,9 +56,12 @@ _ANSWER_SECONDS = 5.0
 # A killed server of `chatmill up` is started again within this time.
 _AGAIN_SECONDS = 45.0
 LOOPBACK = "127.0.0.1"
+_LOOPBACK_HOSTS = (LOOPBACK, "localhost", "[::1]")
 # The settings of a server's guard, and the folder with the keys of sessions.
 GUARD, GUARD_SECRETS = "CHATMILL_GUARD", "CHATMILL_GUARD_SECRETS"
 _OWN_SERVERS: list[str] = []
+_THREADS = re.compile(r"[1-9][0-9]{0,5}( *, *[1-9][0-9]{0,5})*")
+_MOST_THREADS = 1024
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,9 @@ def prepare_prefect(root: Path) -> Settings:
         # setdefault: what a user has set is kept.
         os.environ.setdefault(name, value)
     login, trusted = read_credentials(root)
+    bypass_proxy(*(f"http://{host}" for host in _LOOPBACK_HOSTS))
+    if served := read_served(root):
+        bypass_proxy(*(one.address for one in served.processes))
     found = find_running_services(root)
     if "PREFECT_API_URL" not in os.environ and found:
         os.environ["PREFECT_API_URL"] = found.prefect
@@ -144,6 +151,13 @@ def prepare_mlflow(settings: Settings, mlflow: str) -> Settings:
     return replace(settings, mlflow=uri)
 
 
+def _host_name(address: str) -> str:
+    try:
+        return urlsplit(address).hostname or ""
+    except ValueError:
+        return ""
+
+
 def read_credentials(root: Path) -> tuple[Credentials, frozenset[str]]:
     """Return the password of this project's servers, and the origins of the servers that it may be sent to.
 
@@ -165,6 +179,21 @@ def read_credentials(root: Path) -> tuple[Credentials, frozenset[str]]:
 def trust_server(address: str) -> None:
     """Add a server that this process started itself to those that `read_credentials` trusts."""
     _OWN_SERVERS.append(address)
+    bypass_proxy(address)
+
+
+def bypass_proxy(*addresses: str) -> None:
+    """Have all clients reach the hosts of these addresses directly, whatever HTTP_PROXY says.
+
+    A proxy cannot reach a server that listens on this machine alone.
+    """
+    # The lower-case name takes precedence where both are read.
+    named = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    hosts = [host.strip() for host in named.split(",") if host.strip()]
+    if "*" in hosts:
+        return
+    hosts += [host for address in addresses if (host := _host_name(address))]
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(dict.fromkeys(hosts))
 
 
 def give_prefect(login: Credentials | None) -> None:
@@ -367,8 +396,22 @@ def webhook_url() -> str:
 
 
 def thread_count(processes: int = 1) -> str:
-    """Return the threads of each training process: OMP_NUM_THREADS, or an equal share of the cores."""
-    return os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // processes))
+    """Return the threads of each training process: OMP_NUM_THREADS, or an equal share of the cores.
+
+    Raises:
+        UserError: OMP_NUM_THREADS is not a number of threads. Training processes would ignore it, and the run
+            would record it.
+    """
+    named = os.environ.get("OMP_NUM_THREADS", "").strip()
+    if not named:
+        return str(max(1, (os.cpu_count() or 1) // processes))
+    # OpenMP takes one number for each level of nested parallel regions.
+    if not _THREADS.fullmatch(named) or int(named.partition(",")[0]) > _MOST_THREADS:
+        raise UserError(
+            f"OMP_NUM_THREADS is {named[:40]!r}; expected a number of threads from 1 to {_MOST_THREADS:,}, "
+            "or unset it"
+        )
+    return named
 
 
 def checkout_environment(root: Path, threads: str = "") -> dict[str, str]:

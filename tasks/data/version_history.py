@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from model.errors import UserError
-from tasks.common.git_checkout import run_git
+from tasks.common.git_checkout import git_problem, is_empty, run_git
 from tasks.dvc.pointer_file import POINTER, parse_pointer, read_pointer
 from tasks.dvc.versions import remembered_versions
 
@@ -130,10 +130,15 @@ def _join_hashes(hashes: Sequence[str] | dict[str, None]) -> str:
 def last_accepted(root: Path) -> str:
     """Return the version to compare with by default: that of HEAD, or without git the previous one.
 
-    Raises UserError if there is none.
+    Raises UserError if there is none, or if git cannot read the repository that has it.
     """
     if _git_output(root, "show", f"HEAD:./{POINTER}") is not None:
         return find_version_hash(root, "HEAD")
+    if (problem := git_problem(root)) and not is_empty(problem):
+        raise UserError(
+            f"the committed version of the data is unknown: {problem}; name a version that "
+            "`chatmill data log` lists"
+        )
     now = read_pointer(root)
     past = [version.hash for version in version_log(root) if now is None or version.hash != now["md5"]]
     if not past:

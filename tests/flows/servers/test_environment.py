@@ -9,8 +9,10 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
+import requests
 
 from flows.servers.credentials import SECRET_VARIABLES, read_login
 from flows.servers.environment import (
@@ -229,3 +231,39 @@ def test_reserve_port_is_given_to_no_other_program_and_a_server_can_use_it() -> 
                 assert port in {each.laddr.port for each in psutil.Process().net_connections()}
                 with socket.create_connection((LOOPBACK, port), timeout=5):
                     pass
+
+
+@pytest.mark.parametrize("kept", ["", "example.org", "example.org, 10.0.0.0/8", "*"])
+def test_prepare_environment_proxy_is_not_used_for_servers_here(
+    tmp_path: Path, server: http.server.HTTPServer, kept: str
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy", "ALL_PROXY"):
+        os.environ[name] = "http://127.0.0.1:9"
+    for name in ("no_proxy", "NO_PROXY"):
+        os.environ.pop(name, None)
+    if kept:
+        os.environ["NO_PROXY"] = kept
+    for host in (LOOPBACK, "localhost"):
+        address = f"http://{host}:{server.server_port}/api"
+        os.environ["PREFECT_API_URL"] = address
+        prepare_environment(tmp_path)
+        assert not health_problem(address)
+        # What Prefect's and MLflow's clients choose by.
+        assert requests.utils.should_bypass_proxies(address, no_proxy=None)
+        assert httpx.get(f"{address}/health").status_code == 200
+    assert set(kept.replace(" ", "").split(",")) - {""} <= set(os.environ["NO_PROXY"].split(","))
+
+
+@pytest.mark.parametrize("threads", ["0", "-1", "abc", "1.5", "4;2", "99999999", "2000", "1,0", "\u0662"])
+def test_thread_count_invalid_setting_is_refused(threads: str) -> None:
+    os.environ["OMP_NUM_THREADS"] = threads
+    with pytest.raises(UserError, match=r"OMP_NUM_THREADS is .*expected a number of threads from 1 to 1,024"):
+        thread_count()
+
+
+@pytest.mark.parametrize(("threads", "count"), [("3", "3"), (" 2 ", "2"), ("4,2", "4,2"), ("1024", "1024")])
+def test_thread_count_setting_is_used(threads: str, count: str) -> None:
+    os.environ["OMP_NUM_THREADS"] = threads
+    assert thread_count(7) == count
+    os.environ["OMP_NUM_THREADS"] = " "
+    assert thread_count(10_000) == "1"

@@ -59,6 +59,19 @@ def test_add_version_repeated_version_is_remembered_once(root: Path) -> None:
     assert len(versions.remembered_versions(root)) == 2
 
 
+@pytest.mark.parametrize("damage", [".git/HEAD", ".git/objects", ".git/refs"])
+def test_last_accepted_damaged_git_is_refused(root: Path, damage: str) -> None:
+    git(root, "init", "-q")
+    versions.add_version(root, "", meta("a", text=3))
+    git(root, "add", "data.dvc")
+    git(root, "commit", "-qm", "one")
+    lay(root, *texts("one", "two"))
+    versions.add_version(root, "", meta("b", text=2))
+    (root / damage).rename(root / "moved")
+    with pytest.raises(UserError, match=r"is unknown: git does not recognise .*\.git as a repository"):
+        version_history.last_accepted(root)
+
+
 def test_last_accepted_before_second_version_is_refused(root: Path) -> None:
     versions.add_version(root, "", meta("a", text=3))
     with pytest.raises(UserError, match="there is no earlier version"):
