@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from flows.common.project_folder import prepare_records
 from flows.common.terminal import guard_logs
 from flows.servers import credentials
+from flows.servers.address_check import check_mlflow_address, check_prefect_address
 from flows.servers.credentials import Credentials, known_login, origin, read_login, stored_login
 from flows.servers.database import DATABASE_SETTING, PREFECT_DATABASE_SETTING, make_databases, read_database
 from flows.servers.state_file import Served, read_served
@@ -124,7 +125,8 @@ def prepare_prefect(root: Path) -> Settings:
     found = find_running_services(root)
     if "PREFECT_API_URL" not in os.environ and found:
         os.environ["PREFECT_API_URL"] = found.prefect
-    prefect = os.environ.get("PREFECT_API_URL", "")
+    if prefect := os.environ.get("PREFECT_API_URL", ""):
+        check_prefect_address(prefect)
     kept = (found.mlflow if found else "") or _configure_database() or f"sqlite:///{root / MLFLOW_DATABASE}"
     give_prefect(login if origin(prefect) in trusted else None)
     _wait_for_server("Prefect", root, prefect)
@@ -144,6 +146,7 @@ def prepare_mlflow(settings: Settings, mlflow: str) -> Settings:
     from tasks.tracking.artifact_hosts import trust_servers
 
     trust_servers([*trusted, *os.environ.get(credentials.GUARDED_SERVERS, "").split()])
+    check_mlflow_address(uri, "tracking.mlflow" if mlflow else "MLFLOW_TRACKING_URI")
     if uri == f"sqlite:///{root / MLFLOW_DATABASE}":
         check_mlflow_database(root)
     _give_mlflow(login if origin(uri) in trusted else None, uri)
