@@ -32,7 +32,8 @@ from flows.orchestration.run_links import (
     tracked_run_name,
 )
 from flows.orchestration.slow_stage_alert import alert_when_slow
-from flows.servers.environment import prepare_environment, thread_count
+from flows.servers.environment import prepare_environment
+from flows.servers.process_settings import thread_count
 from model.atomic_file import replace_text
 from model.events import Event, MarkdownTable
 from model.training.devices import describe_processor

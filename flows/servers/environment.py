@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import socket
 import sys
 import time
@@ -21,6 +20,7 @@ from flows.servers import credentials
 from flows.servers.address_check import check_mlflow_address, check_prefect_address
 from flows.servers.credentials import Credentials, known_login, origin, read_login, stored_login
 from flows.servers.database import DATABASE_SETTING, PREFECT_DATABASE_SETTING, make_databases, read_database
+from flows.servers.process_settings import LOOPBACK_ADDRESSES, bypass_proxy, name_unknown_user
 from flows.servers.state_file import Served, read_served
 from model.errors import UserError, error_reason
 from model.file_guard import refuse_special_files
@@ -57,12 +57,9 @@ _ANSWER_SECONDS = 5.0
 # A killed server of `chatmill up` is started again within this time.
 _AGAIN_SECONDS = 45.0
 LOOPBACK = "127.0.0.1"
-_LOOPBACK_HOSTS = (LOOPBACK, "localhost", "[::1]")
 # The settings of a server's guard, and the folder with the keys of sessions.
 GUARD, GUARD_SECRETS = "CHATMILL_GUARD", "CHATMILL_GUARD_SECRETS"
 _OWN_SERVERS: list[str] = []
-_THREADS = re.compile(r"[1-9][0-9]{0,5}( *, *[1-9][0-9]{0,5})*")
-_MOST_THREADS = 1024
 
 
 @dataclass(frozen=True)
@@ -103,6 +100,7 @@ def prepare_prefect(root: Path) -> Settings:
     """Do what `prepare_environment` does before the preset is known; MLflow's address is the default one."""
     refuse_special_files()
     guard_logs()
+    name_unknown_user(root)
     prepare_records(root)
     if moved := move_to_cache(root):
         print(moved_notice(moved), file=sys.stderr)
@@ -119,7 +117,7 @@ def prepare_prefect(root: Path) -> Settings:
         # setdefault: what a user has set is kept.
         os.environ.setdefault(name, value)
     login, trusted = read_credentials(root)
-    bypass_proxy(*(f"http://{host}" for host in _LOOPBACK_HOSTS))
+    bypass_proxy(*LOOPBACK_ADDRESSES)
     if served := read_served(root):
         bypass_proxy(*(one.address for one in served.processes))
     found = find_running_services(root)
@@ -154,13 +152,6 @@ def prepare_mlflow(settings: Settings, mlflow: str) -> Settings:
     return replace(settings, mlflow=uri)
 
 
-def _host_name(address: str) -> str:
-    try:
-        return urlsplit(address).hostname or ""
-    except ValueError:
-        return ""
-
-
 def read_credentials(root: Path) -> tuple[Credentials, frozenset[str]]:
     """Return the password of this project's servers, and the origins of the servers that it may be sent to.
 
@@ -183,20 +174,6 @@ def trust_server(address: str) -> None:
     """Add a server that this process started itself to those that `read_credentials` trusts."""
     _OWN_SERVERS.append(address)
     bypass_proxy(address)
-
-
-def bypass_proxy(*addresses: str) -> None:
-    """Have all clients reach the hosts of these addresses directly, whatever HTTP_PROXY says.
-
-    A proxy cannot reach a server that listens on this machine alone.
-    """
-    # The lower-case name takes precedence where both are read.
-    named = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
-    hosts = [host.strip() for host in named.split(",") if host.strip()]
-    if "*" in hosts:
-        return
-    hosts += [host for address in addresses if (host := _host_name(address))]
-    os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(dict.fromkeys(hosts))
 
 
 def give_prefect(login: Credentials | None) -> None:
@@ -396,25 +373,6 @@ def webhook_url() -> str:
     if address and (urlsplit(address).scheme not in ("http", "https") or not urlsplit(address).hostname):
         raise UserError(f"{WEBHOOK} is not a valid address; expected https://HOST/PATH")
     return address
-
-
-def thread_count(processes: int = 1) -> str:
-    """Return the threads of each training process: OMP_NUM_THREADS, or an equal share of the cores.
-
-    Raises:
-        UserError: OMP_NUM_THREADS is not a number of threads. Training processes would ignore it, and the run
-            would record it.
-    """
-    named = os.environ.get("OMP_NUM_THREADS", "").strip()
-    if not named:
-        return str(max(1, (os.cpu_count() or 1) // processes))
-    # OpenMP takes one number for each level of nested parallel regions.
-    if not _THREADS.fullmatch(named) or int(named.partition(",")[0]) > _MOST_THREADS:
-        raise UserError(
-            f"OMP_NUM_THREADS is {named[:40]!r}; expected a number of threads from 1 to {_MOST_THREADS:,}, "
-            "or unset it"
-        )
-    return named
 
 
 def checkout_environment(root: Path, threads: str = "") -> dict[str, str]:

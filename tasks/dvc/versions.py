@@ -20,7 +20,7 @@ from tasks.dvc import remote as remotes
 from tasks.dvc.pointer_file import POINTER, is_former_layout, parse_pointer, read_pointer, write_pointer
 from tasks.dvc.settings_files import IGNORED, explain_config, read_ignored
 from tasks.project import data_folder
-from tasks.project.paths import DVC_LOCK, RECORDS
+from tasks.project.paths import DVC_LOCK, DVC_NOTES, RECORDS
 from tasks.project.private_folder import make_private_folder
 
 _IGNORED = tuple(
@@ -46,10 +46,13 @@ def open_repository(root: Path) -> Any:
         # The second of two commands that start at once would take the first for killed.
         with exclusive_lock(root / DVC_LOCK, lambda event: None, ""):
             _initialize_repository(root)
+    # DVC's default is a folder in /var/tmp that each user of the machine may change, with pickles in it.
+    settings: dict[str, Any] = {"site_cache_dir": str(root.absolute() / DVC_NOTES)}
     # .dvc/config may say that there is a git repository where a download of the files alone has none.
-    without_git = None if _can_open_git(root) else {"core": {"no_scm": True}}
+    if not _can_open_git(root):
+        settings["no_scm"] = True
     try:
-        opened = Repo(str(root), uninitialized=False, config=without_git)
+        opened = Repo(str(root), uninitialized=False, config={"core": settings})
     except ConfigError as error:
         raise UserError(explain_config(root, error)) from error
     with opened as repo:

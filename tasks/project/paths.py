@@ -37,6 +37,8 @@ REPRODUCTIONS = CACHE / "reproduce"
 SOURCE_SNAPSHOTS = CACHE / "sources"
 DATA_DOCS = CACHE / "data_docs"
 DASK = CACHE / "dask"
+# DVC's notes on files that it has hashed.
+DVC_NOTES = CACHE / "dvc"
 # prefect.yaml with the presets that `chatmill up --config` names.
 DEPLOYMENTS = CACHE / "prefect.yaml"
 DATABASE_CHECKS = CACHE / "database_checks.json"

@@ -9,10 +9,8 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import psutil
 import pytest
-import requests
 
 from flows.servers.credentials import SECRET_VARIABLES, read_login
 from flows.servers.environment import (
@@ -23,7 +21,6 @@ from flows.servers.environment import (
     prepare_environment,
     query_status,
     reserve_port,
-    thread_count,
 )
 from flows.servers.state_file import Process, Served, open_state_file
 from model.errors import UserError
@@ -206,17 +203,14 @@ def test_prepare_environment_server_with_login_needs_right_password(
     prepare_environment(tmp_path)
 
 
-def test_checkout_environment_drops_servers_and_sets_threads(tmp_path: Path) -> None:
+def test_checkout_environment_drops_servers(tmp_path: Path) -> None:
     os.environ |= {"MLFLOW_TRACKING_URI": "http://a", "PREFECT_API_URL": "http://b", "AWS_PROFILE": "c"}
     os.environ["OMP_NUM_THREADS"] = "3"
-    assert thread_count(2) == "3"
     found = checkout_environment(tmp_path, "1")
     assert found["PYTHONPATH"] == str(tmp_path) and found["OMP_NUM_THREADS"] == "1"
     assert found["AWS_PROFILE"] == "c" and not any(name.startswith(("MLFLOW", "PREFECT")) for name in found)
     del os.environ["OMP_NUM_THREADS"]
-    assert thread_count(2) == str(
-        max(1, (os.cpu_count() or 1) // 2)
-    ) and "OMP_NUM_THREADS" not in checkout_environment(tmp_path)
+    assert "OMP_NUM_THREADS" not in checkout_environment(tmp_path)
 
 
 def test_reserve_port_is_given_to_no_other_program_and_a_server_can_use_it() -> None:
@@ -231,39 +225,3 @@ def test_reserve_port_is_given_to_no_other_program_and_a_server_can_use_it() -> 
                 assert port in {each.laddr.port for each in psutil.Process().net_connections()}
                 with socket.create_connection((LOOPBACK, port), timeout=5):
                     pass
-
-
-@pytest.mark.parametrize("kept", ["", "example.org", "example.org, 10.0.0.0/8", "*"])
-def test_prepare_environment_proxy_is_not_used_for_servers_here(
-    tmp_path: Path, server: http.server.HTTPServer, kept: str
-) -> None:
-    for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy", "ALL_PROXY"):
-        os.environ[name] = "http://127.0.0.1:9"
-    for name in ("no_proxy", "NO_PROXY"):
-        os.environ.pop(name, None)
-    if kept:
-        os.environ["NO_PROXY"] = kept
-    for host in (LOOPBACK, "localhost"):
-        address = f"http://{host}:{server.server_port}/api"
-        os.environ["PREFECT_API_URL"] = address
-        prepare_environment(tmp_path)
-        assert not health_problem(address)
-        # What Prefect's and MLflow's clients choose by.
-        assert requests.utils.should_bypass_proxies(address, no_proxy=None)
-        assert httpx.get(f"{address}/health").status_code == 200
-    assert set(kept.replace(" ", "").split(",")) - {""} <= set(os.environ["NO_PROXY"].split(","))
-
-
-@pytest.mark.parametrize("threads", ["0", "-1", "abc", "1.5", "4;2", "99999999", "2000", "1,0", "\u0662"])
-def test_thread_count_invalid_setting_is_refused(threads: str) -> None:
-    os.environ["OMP_NUM_THREADS"] = threads
-    with pytest.raises(UserError, match=r"OMP_NUM_THREADS is .*expected a number of threads from 1 to 1,024"):
-        thread_count()
-
-
-@pytest.mark.parametrize(("threads", "count"), [("3", "3"), (" 2 ", "2"), ("4,2", "4,2"), ("1024", "1024")])
-def test_thread_count_setting_is_used(threads: str, count: str) -> None:
-    os.environ["OMP_NUM_THREADS"] = threads
-    assert thread_count(7) == count
-    os.environ["OMP_NUM_THREADS"] = " "
-    assert thread_count(10_000) == "1"

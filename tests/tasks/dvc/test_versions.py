@@ -290,3 +290,11 @@ def test_add_version_git_that_dvc_cannot_read(root: Path, damage: str, known: bo
     assert pointer and pointer["md5"] == found
     with versions.open_repository(root) as repo:
         assert repo.cache.local.exists(found)
+
+
+def test_open_repository_notes_of_dvc_are_in_the_project(root: Path) -> None:
+    versions.add_version(root, "", meta("a", text=3))
+    with versions.open_repository(root) as repo:
+        notes = Path(repo.site_cache_dir)
+    assert notes.is_relative_to(root / "var" / "cache") and notes.is_dir()
+    assert (root / "var").stat().st_mode & 0o777 == 0o700
