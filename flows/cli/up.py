@@ -20,7 +20,6 @@ from flows.cli.up_output import print_login_link, print_running, service_line
 from flows.common.terminal import Console
 from flows.orchestration.preset_deployments import (
     name_presets,
-    read_deployments,
     remove_former,
     write_deployments,
 )
@@ -37,7 +36,14 @@ from flows.servers.environment import (
 )
 from flows.servers.state_file import Served, StateFile, open_state_file, read_served, record_path, start_lock
 from flows.servers.supervisor import Service, SupervisedProcess, end_leftovers, stop_processes
-from flows.servers.workers import POOLS, build_workers, deploy_flows, deployment_names, make_pools
+from flows.servers.workers import (
+    POOLS,
+    build_workers,
+    deploy_flows,
+    deployment_names,
+    make_pools,
+    read_deployments,
+)
 from model.errors import UserError
 from tasks.project.paths import MLFLOW_DATABASE, MLFLOW_FOLDER
 
@@ -124,6 +130,8 @@ def up(
         # Errors in the presets are reported before any service starts.
         name_presets(Path.cwd(), presets)
         read_deployments(Path.cwd())
+    elif deploys:
+        deployment_names(Path.cwd())
     if detach:
         start_in_background(Path.cwd(), sys.argv[1:])
         return

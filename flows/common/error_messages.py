@@ -114,6 +114,9 @@ def _dangling_link(name: object) -> str:
 
 def _explain_system(error: BaseException) -> str:
     if isinstance(error, FileNotFoundError):
+        # Python's own text, with the folders that it tried.
+        if (said := str(error.strerror or "")).startswith("No usable temporary directory"):
+            return f"{said}; set TMPDIR to a folder that you can write to, on a disk with free space"
         for name in filter(None, (error.filename, error.filename2)):
             if link := _dangling_link(name):
                 return f"{link} is a link to {os.readlink(link)}, which is missing; {_MISSING}"

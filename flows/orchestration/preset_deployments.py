@@ -9,13 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from flows.servers.workers import DEPLOYMENT_FILE, read_deployments
 from model.atomic_file import replace_text
 from model.errors import UserError
 from tasks.project.paths import DEPLOYMENTS
 
-_FILE = "prefect.yaml"
 # `nightly` and `labels` read one preset, so each preset has its own. An event tells `align` which to run.
 COPIED, _SHARED = ("nightly", "labels"), "align"
 # The tag of deployments that are not in prefect.yaml. They are removed when no --config names their preset.
@@ -37,7 +35,7 @@ def write_deployments(root: Path, presets: Sequence[Path]) -> tuple[Path, list[s
     found = read_deployments(root)
     if not {one["name"] for one in found["deployments"]} & {*COPIED, _SHARED}:
         raise UserError(
-            f"{root / _FILE} has no deployment {', '.join(COPIED)} or {_SHARED}, which --config "
+            f"{root / DEPLOYMENT_FILE} has no deployment {', '.join(COPIED)} or {_SHARED}, which --config "
             "changes; add one, or leave --config out"
         )
     named = name_presets(root, presets)
@@ -58,7 +56,9 @@ def write_deployments(root: Path, presets: Sequence[Path]) -> tuple[Path, list[s
             made.append(one)
     names = [str(one["name"]) for one in made]
     if doubled := sorted({name for name in names if names.count(name) > 1}):
-        raise UserError(f"two deployments would have the name {doubled[0]}; rename the one in {_FILE}")
+        raise UserError(
+            f"two deployments would have the name {doubled[0]}; rename the one in {DEPLOYMENT_FILE}"
+        )
     path = root / DEPLOYMENTS
     path.parent.mkdir(parents=True, exist_ok=True)
     # JSON is a subset of YAML, and needs no rules for quoting.
@@ -88,26 +88,6 @@ def name_presets(root: Path, presets: Sequence[Path]) -> dict[str, str]:
                 "different names; change `name` in one of them"
             )
     return named
-
-
-def read_deployments(root: Path) -> dict[str, Any]:
-    """Return the content of prefect.yaml. Raise UserError if it is missing or not right."""
-    path = root / _FILE
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(
-            f"{root} has no {_FILE}, from which --config takes the deployments; run `chatmill up` "
-            "in the project folder"
-        ) from None
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
-    deployments = found.get("deployments") if isinstance(found, dict) else None
-    if not isinstance(deployments, list) or not all(
-        isinstance(one, dict) and "name" in one for one in deployments
-    ):
-        raise UserError(f"{path} has no list `deployments`, each with a name")
-    return dict(found)
 
 
 def remove_former(names: Sequence[str]) -> list[str]:

@@ -8,11 +8,17 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+from flows.common.yaml_reader import read_yaml_file
 from flows.servers.credentials import CLIENT, GUARDED_SERVERS, PASSWORD_SETTING, without_secrets
 from flows.servers.environment import Settings, read_credentials
 from flows.servers.supervisor import Service
+from model.errors import UserError
+from tasks.common.link_check import is_present
 from tasks.project.paths import LOGS
+
+DEPLOYMENT_FILE = "prefect.yaml"
 
 POOLS = {
     "cpu": "chatmill: runs without a device",
@@ -157,11 +163,24 @@ def deploy_flows(settings: Settings, api: str, file: Path | None = None) -> str:
 
 
 def deployment_names(root: Path) -> list[str]:
-    """Return the names in prefect.yaml; none if there is no such file."""
-    import yaml
-
-    try:
-        found = yaml.safe_load((root / "prefect.yaml").read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
+    """Return the names in prefect.yaml; none if there is no such file. Raise UserError if it is not right."""
+    if not is_present(root / DEPLOYMENT_FILE, DEPLOYMENT_FILE):
         return []
-    return [str(one.get("name")) for one in (found or {}).get("deployments") or []]
+    return [str(one["name"]) for one in read_deployments(root)["deployments"]]
+
+
+def read_deployments(root: Path) -> dict[str, Any]:
+    """Return the content of prefect.yaml. Raise UserError if it is missing or not right."""
+    path = root / DEPLOYMENT_FILE
+    if not is_present(path, DEPLOYMENT_FILE):
+        raise UserError(
+            f"{root} has no {DEPLOYMENT_FILE}, from which --config takes the deployments; run `chatmill up` "
+            "in the project folder"
+        )
+    found = read_yaml_file(path)
+    deployments = found.get("deployments") if isinstance(found, dict) else None
+    if not isinstance(deployments, list) or not all(
+        isinstance(one, dict) and "name" in one for one in deployments
+    ):
+        raise UserError(f"{path} has no list `deployments`, each with a name")
+    return dict(found)

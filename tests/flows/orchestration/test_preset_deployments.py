@@ -77,7 +77,7 @@ def test_name_presets_and_write_deployments_refuse_ambiguous_names(tmp_path: Pat
     with pytest.raises(UserError, match=r"has no prefect\.yaml"):
         write_deployments(tmp_path, [one])
     wrong = {
-        "[": "cannot be read",
+        "[": r"prefect\.yaml, line 1: not YAML",
         "deployments: 3": "no list",
         "deployments: [{name: reproduce}]": "has no deployment",
     }
@@ -90,3 +90,34 @@ def test_name_presets_and_write_deployments_refuse_ambiguous_names(tmp_path: Pat
     with pytest.raises(UserError, match="two deployments would have the name nightly-b"):
         write_deployments(tmp_path, [one, _write_preset(tmp_path / "b.yaml", "b")])
     assert not (tmp_path / "var").exists()
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (b"- a\n", "has no list `deployments`"),
+        (b"deployments: [5]\n", "each with a name"),
+        (b"deployments: [{entrypoint: x}]\n", "each with a name"),
+        (b"deployments:\n<<<<<<< HEAD\n- {name: a}\n=======\n>>>>>>> b\n", "line 2: a merge conflict"),
+        (b"name: a\0b\n", "line 1: not YAML"),
+        (b"[" * 9000, "nested more than"),
+        (b"a" * 5_000_000, "larger than 1 MB"),
+        ("name: \u00fc".encode("utf-16"), "UTF-16"),
+        (b"\xff\xfa", "not UTF-8"),
+    ],
+)
+def test_deployment_names_damaged_file_is_refused(tmp_path: Path, damage: bytes, says: str) -> None:
+    assert workers.deployment_names(tmp_path) == []
+    (tmp_path / "prefect.yaml").write_bytes(damage)
+    with pytest.raises(UserError, match=rf"prefect\.yaml.*{says}"):
+        workers.deployment_names(tmp_path)
+
+
+def test_deployment_names_dangling_link_and_pipe_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "prefect.yaml").symlink_to("nowhere")
+    with pytest.raises(UserError, match=r"prefect\.yaml is a link to nowhere, which is missing"):
+        workers.deployment_names(tmp_path)
+    (tmp_path / "prefect.yaml").unlink()
+    os.mkfifo(tmp_path / "prefect.yaml")
+    with pytest.raises(UserError, match=r"prefect\.yaml is a pipe"):
+        workers.deployment_names(tmp_path)
