@@ -46,6 +46,7 @@ from flows.common.terminal import Console, escape_controls
 from flows.orchestration.tracker import open_tracker
 from model.errors import UserError, error_reason
 from model.file_guard import refuse_special_files
+from tasks.common.link_check import is_present
 from tasks.project.layout_migration import move_to_cache, moved_notice
 from tasks.project.paths import LOGS, RECORDS
 from tasks.project.private_folder import make_private_folder
@@ -82,9 +83,10 @@ _WITH_PROJECT = frozenset((
 @app.callback()
 def prepare_project(context: typer.Context) -> None:
     """Move the project's folder to the present layout before any command reads it."""
+    records = is_present(Path.cwd() / RECORDS, f"{RECORDS}/")
     if context.invoked_subcommand in _WITH_PROJECT and not {"--help", "-h"} & {*sys.argv}:
         require_project(Path.cwd())
-    if (Path.cwd() / RECORDS).exists():
+    if records:
         require_access(Path.cwd())
         if context.invoked_subcommand != "restore":
             # `restore` replaces these files, so it must run even if one of them is wrong.

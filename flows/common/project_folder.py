@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from model.errors import UserError, file_error
+from tasks.common.link_check import is_present
 from tasks.project.paths import (
     ARTIFACTS,
     CACHE,
@@ -94,7 +95,7 @@ def prepare_records(root: Path) -> None:
             f"chatmill keeps records in {RECORDS}/ below the current folder, and {var} belongs to "
             "the system; run it in a project folder"
         )
-    if var.exists():
+    if is_present(var, f"{RECORDS}/"):
         require_access(root)
         check_records(root)
         secure_records(root)
@@ -142,7 +143,9 @@ def check_records(root: Path) -> None:
         try:
             mode = (root / path).stat().st_mode
         except (FileNotFoundError, NotADirectoryError):
-            # In a worktree or a submodule of git, .git is a file.
+            # Raises UserError for a link whose target is missing: the records are on a disk that is not
+            # mounted. In a worktree or a submodule of git, .git is a file.
+            is_present(root / path, str(path))
             continue
         except OSError as error:
             if error.errno in _CLOSED:

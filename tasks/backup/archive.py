@@ -25,7 +25,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from model.atomic_file import replace_text
-from model.errors import UserError
+from model.errors import UserError, file_error
+from model.events import FULL
 from tasks.project.database_check import fault_in
 from tasks.project.paths import (
     KNOWN_CODE,
@@ -104,6 +105,13 @@ def write_backup(root: Path, target: Path, force: bool = False) -> Backup:
             file.flush()
             os.fsync(file.fileno())
         part.replace(target)
+    except OSError as error:
+        # An error of writing names no file, and the archive's disk may be another than the project's.
+        if error.filename is None and error.errno in FULL:
+            raise file_error(
+                target, "cannot be written", error, "free space there, or name another"
+            ) from error
+        raise
     finally:
         with suppress(FileNotFoundError):
             part.unlink()

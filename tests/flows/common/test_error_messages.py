@@ -5,6 +5,7 @@ import os
 import resource
 import shutil
 import sqlite3
+import tempfile
 from contextlib import closing
 
 import pytest
@@ -95,6 +96,14 @@ def test_explain_error_database_of_other_version_names_restore(tmp_path, damage,
         client.search_runs(["0"])
 
     assert "`chatmill restore` restores a backup" in explain_error(caught(look))
+
+
+def test_explain_error_no_folder_for_temporary_files_names_tmpdir(monkeypatch):
+    # Folders in which nobody can write, root included.
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/proc", "/nonexistent/tmp"])
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    said = explain_error(caught(tempfile.mkdtemp))
+    assert "'/proc', '/nonexistent/tmp'" in said and "; set TMPDIR to a folder that you can write to" in said
 
 
 @pytest.mark.parametrize("place", ["var", "var/cache", "cache/a/file"])

@@ -166,6 +166,20 @@ def test_check_records_accepts_links_to_files_and_folders(tmp_path: Path) -> Non
     check_records(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["var", "var/cache", "var/mlflow.db", "var/secrets", ".dvc/cache"])
+def test_prepare_records_link_to_nothing_is_refused(tmp_path: Path, name: str) -> None:
+    for folder in {"var", ".dvc"} - {name}:
+        (tmp_path / folder).mkdir()
+    (tmp_path / name).symlink_to("/not mounted/records")
+    said = rf"^{name}/? is a link to /not mounted/records, which is missing.*; mount its disk, or repair the"
+    with pytest.raises(UserError, match=said):
+        prepare_records(tmp_path)
+    assert (tmp_path / name).is_symlink()
+    if name == "var":
+        code, text = chatmill(tmp_path, "models")
+        assert code == 2 and "var/ is a link to /not mounted/records" in text
+
+
 def test_commands_refuse_special_file_except_restore(tmp_path: Path) -> None:
     (tmp_path / "var" / "prefect").mkdir(parents=True)
     os.mkfifo(tmp_path / "var" / "stores.json")

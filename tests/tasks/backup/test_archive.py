@@ -191,6 +191,21 @@ def test_write_backup_pipe_or_device_as_target_is_refused(project, tmp_path, mak
     assert target.stat().st_ino == before.st_ino and target.stat().st_mode == before.st_mode
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+@pytest.mark.parametrize(("size", "name"), [("8k", "a.tar"), ("40k", "b.tar.gz"), ("80k", "c")])
+def test_write_backup_full_disk_names_the_archive(project, tmp_path, size, name):
+    (project / "var" / "report.html").write_bytes(os.urandom(200_000))
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", disk], check=True)
+    try:
+        with pytest.raises(UserError, match=rf"{name} cannot be written \(No space left.*free space there"):
+            write_backup(project, disk / name)
+        assert not list(disk.iterdir())
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
 @pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="setpriv is not installed")
 def test_backup_read_only_project_writes_archive_alone(project, tmp_path):
     target = tmp_path / "out" / "records.tar"
