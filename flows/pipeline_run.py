@@ -277,13 +277,16 @@ class PipelineRun:
             self.display.show_note(reason)
         if found is None:
             return None
+        problem = f"MLflow lacks the profile of champion {found.version}'s training data"
         try:
-            return fetch_reference_version(
+            fetched = fetch_reference_version(
                 found, self.tracker.client, self.tracker.uri, self.settings.root, self._report_event
             )
         except DamagedModel as error:
-            self.display.show_note(f"{error}; the data is not compared with its training data")
-            return None
+            fetched, problem = None, str(error)
+        if fetched is None:
+            self.display.show_note(f"{problem}; the data is not compared with its training data")
+        return fetched
 
     def fetch_champion_model(self, aligned: StageOutput) -> tuple[StageOutput, ...]:
         """Return the champion's model as a further input of evaluate: a tuple of one output, or an empty one.

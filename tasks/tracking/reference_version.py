@@ -30,6 +30,7 @@ from tasks.drift_detection.profile import ABOUT, FILE, IDS, MODEL
 from tasks.engine.cache_key import folder_sums
 from tasks.engine.output import (
     LOCK,
+    MANIFEST,
     PART,
     WAITS,
     StageOutput,
@@ -46,10 +47,11 @@ from tasks.tracking.queries import (
     child_runs,
     data_hash,
     holder_run_id,
+    read_artifact,
     run_or_none,
     search_runs,
 )
-from tasks.tracking.registered_model import MissingModel, download_model
+from tasks.tracking.registered_model import DamagedModel, MissingModel, differing_file, download_model
 from tasks.tracking.registry import Registry
 
 STAGE = "champion"
@@ -172,7 +174,7 @@ def fetch_reference_version(
         The input; None if the profile is missing in MLflow.
 
     Raises:
-        DamagedModel: A file of the model differs from the registered one.
+        DamagedModel: A file of the profile or of the model differs from the recorded one.
     """
     folder = root / ARTIFACTS / STAGE / found.key
     with exclusive_lock(folder.with_suffix(LOCK), on_event, WAITS):
@@ -191,13 +193,19 @@ def _fetch_profile(found: Baseline, client: MlflowClient, uri: str, folder: Path
 def _fetch_files(found: Baseline, client: MlflowClient, uri: str, folder: Path, scratch: str) -> bool:
     began = time.monotonic()
     texts = {name: artifact_text(client, found.runs[1], name) for name in (FILE, IDS)}
+    if None in texts.values():
+        return False
+    sums = {name: hashlib.sha256((text or "").encode()).hexdigest() for name, text in texts.items()}
+    if damaged := differing_file(read_artifact(client, found.runs[1], MANIFEST), found.profile, sums):
+        raise DamagedModel(
+            f"the profile of the data of version {found.version} of {found.registered}: {damaged} differs "
+            "from the recorded file; restore a backup with `chatmill restore`"
+        )
     model: Path | None = None
     # Only a missing model is tolerated; the other DamagedModel errors are raised.
     with suppress(MissingModel, MlflowException):
         model = download_model(client.get_model_version(found.registered, found.version), uri, scratch)
     part = folder.with_suffix(PART)
-    if None in texts.values():
-        return False
     shutil.rmtree(part, ignore_errors=True)
     try:
         part.mkdir(parents=True)

@@ -23,6 +23,7 @@ from tasks.tracking.reference_version import (
     newest_other,
     of_version,
 )
+from tasks.tracking.registered_model import DamagedModel
 from tasks.tracking.tracker import Tracker
 from tests.tasks.event_sink import ignore_event
 from tests.tasks.tracking.mlflow_store import open_tracker
@@ -136,6 +137,26 @@ def test_fetch_reference_version_in_another_folder_is_complete(team: Team) -> No
     assert not list((team.root / "third").rglob("*.json"))
     with pytest.raises(UserError, match="reference_output is 12ab"):
         find_by_key("12ab", elsewhere)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        (FILE, b'{"data": "other", "bits": 1.9}'), (FILE, b""), (FILE, b'{"data": "on'),
+        (IDS, b"text 4567\n"),
+        ("manifest.json", b"{}"), ("manifest.json", b"\xff\x00"),
+    ],
+)  # fmt: skip
+def test_fetch_reference_version_damaged_profile_is_refused(team: Team, name: str, damage: bytes) -> None:
+    made = team.chain("one", 0.1)
+    found = team.champion("two")
+    assert found
+    client, uri = team.tracker.client, team.tracker.uri
+    there = Path(client.get_run(made["drift"].run).info.artifact_uri.removeprefix("mlflow-artifacts:/"))
+    (team.root / "mlflow" / "artifacts" / there / name).write_bytes(damage)
+    with pytest.raises(DamagedModel, match=rf"version 1 of .*: {name} differs from the recorded file"):
+        fetch_reference_version(found, client, uri, team.root / "elsewhere", ignore_event)
+    assert not list((team.root / "elsewhere").rglob("*.json"))
 
 
 def test_newest_other_champion_without_profile_is_skipped(team: Team) -> None:
