@@ -30,6 +30,7 @@ VOTES = "a column of one person's votes"
 MASK = "a training mask"
 CORRECTION = "a correction of the answer"
 CHOICE = "a choice between two answers"
+SIDE_OR_MODEL = "a side, or the name of a model"
 ENDED = "the end of a request that failed or was cut"
 # What only the person who has the data can say. No preset with it is accepted.
 UNKNOWN = "..."
@@ -75,7 +76,7 @@ def propose_meaning(
     words = set(flatten_name(path.rpartition(".")[2]).split("_"))
     words |= set(flatten_name(path).split("_")) & ERRORS
     known = {value for value in values if value}
-    if looks == CHOICE:
+    if looks in (CHOICE, SIDE_OR_MODEL):
         return _choice_mapping(known)
     few = bool(known) and LONG not in known and len(known) <= MOST_VALUES
     if is_mark_column(known) and looks == MASK:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from model.errors import UserError
 from tasks.data.parsing.base import ParseOptions
 from tasks.data.parsing.choices import is_undecided, paired_columns, plain_choice
 from tasks.data.parsing.field_meanings import (
@@ -30,6 +29,7 @@ _COMPARED = word_set(
     politer preferred safer safest simpler smarter stronger truer warmer winner worse worst
     """
 )
+_MODELS = word_set("agent author bot checkpoint engine generator llm model policy provider system vendor")
 
 
 def read_choice(
@@ -61,10 +61,7 @@ def read_choice(
         # A model may be called A and have written answer b.
         side, told = named_sides(value, values, reading.column("a"), reading.column("b"))
         if told and side != choice:
-            raise UserError(
-                f"{where}: {key} is {value!r:.40}, which may be the answer {reading.column(choice)} or the "
-                f"name under {' and '.join(told)}; write a or b in its place"
-            )
+            tally.note_unclear_side(key, value, where)
         values = _without(values, told or (), own)
     if choice in SIDES:
         tally.note_choice_number(key, value)
@@ -99,13 +96,17 @@ def note_other_choices(
         known = name in own or name in reading.fields or is_empty(value)
         if known or isinstance(value, bool) or not isinstance(value, str | int | float):
             continue
+        words = set(flatten_name(name).split("_"))
+        # A model may be called A, as `model_b: A`, without a word of a comparison in the column's name.
+        if words & _MODELS and not words & asked:
+            continue
         side = _mapped_side(value, reading, key)
         if not side:
             pairs = ((values[one], values[other]) for one, other in answers if name not in (one, other))
             side = next(
                 ("ab"[pair.index(value)] for pair in pairs if value in pair and pair[0] != pair[1]), ""
             )
-        if side and (as_score(value) is None or asked & set(flatten_name(name).split("_"))):
+        if side and (as_score(value) is None or asked & words):
             tally.note_side(name, side)
 
 

@@ -23,6 +23,7 @@ from tasks.data.parsing.proposed_meanings import (
     CORRECTION,
     LITERAL,
     MASK,
+    SIDE_OR_MODEL,
     UNKNOWN,
     VOTES,
     propose_meaning,
@@ -159,6 +160,11 @@ class SkipCounts:
         if not number:
             self._note_values(key, [plain_word(str(value))])
 
+    def note_unclear_side(self, key: str, value: str, where: str) -> None:
+        """Ask about a choice that names one answer as a side, and the other one as a model of that name."""
+        _count_key(self.asked, key, Seen(1, where, format_sample(value), SIDE_OR_MODEL))
+        self._note_values(key, [plain_word(value)])
+
     def note_choice_number(self, key: str, value: Any) -> bool:
         """Record a choice that is a number. Return false for any other.
 
@@ -280,6 +286,13 @@ class SkipCounts:
     def _describe_key(self, path: str, seen: Seen, meaning: str) -> str:
         if seen.looks == CHOICE:
             return _describe_choice(path, seen, meaning)
+        if seen.looks == SIDE_OR_MODEL:
+            return (
+                f"{seen.where}: {shown_key(path)} is {seen.sample}, which may be the side of an answer, or "
+                "the name of the model that wrote the other one. If it is the side, set that in the "
+                f"source's fields, as in fields: {{{yaml_key(path)}: {{A: a, B: b}}}}; if it is the name, "
+                "write a or b in its place"
+            )
         example = f"fields: {{{yaml_key(path)}: {meaning}}}"
         if path in self.inside:
             return (

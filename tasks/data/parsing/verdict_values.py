@@ -169,8 +169,9 @@ _SIDES = _plain("a b tie response_a response_b model_a model_b answer_a answer_b
 # Columns that are not people, regardless of their values.
 _NOBODY = _plain(
     """
-    action arm category check checked comment decision group kind lang language mood opinion outcome result
-    review section sentiment source state status tag tags tone topic type
+    action agent arm bot category check checked checkpoint comment decision engine group kind lang language
+    llm model models mood opinion outcome provider result review section sentiment source state status system
+    tag tags tone topic type version
     """
 )
 

@@ -84,10 +84,39 @@ def test_choice_by_name_of_one_model_for_both_is_left_out() -> None:
     assert not found and "one model" in next(iter(tally.left_out))
 
 
-def test_choice_that_is_a_side_and_another_model_is_quarantined() -> None:
-    row = {**TEXTS, "model_a": "B", "model_b": "A", "winner": "A"}
-    (said,) = choices(row, columns=SIDES)
-    assert "response_a or the name under model_a and model_b" in said
+@pytest.mark.parametrize(("one", "other"), [("model_a", "model_b"), ("bot 1", "bot 2"), ("llm_a", "llm_b")])
+def test_choice_that_is_a_side_and_another_model_is_asked(one: str, other: str) -> None:
+    rows = [
+        {**TEXTS, one: "B", other: "A", "winner": "A"},
+        {**TEXTS, one: "A", other: "B", "winner": "b"},
+        {**TEXTS, one: "B", other: "A", "winner": "tie"},
+    ]
+    with pytest.raises(UserError, match="may be the side of an answer, or the name") as found:
+        choices(*rows, columns=SIDES)
+    assert "fields: {winner: {A: a, B: b}}" in str(found.value)
+    assert choices(*rows, columns=SIDES, fields={"winner": {"A": "a", "B": "b"}}) == ["a", "b", "tie"]
+    assert choices(*rows, columns=SIDES, fields={"winner": {"A": "b", "B": "a"}}) == ["b", "a", "tie"]
+
+
+@pytest.mark.parametrize(
+    "models",
+    [
+        {"model_a": "A", "model_b": "B"},
+        {"system_a": "a", "system_b": "b"},
+        {"engine": "A", "provider": "B"},
+    ],
+)
+def test_model_called_a_is_no_vote(models: dict[str, str]) -> None:
+    for row, told in (
+        ({**TEXTS, "winner": "tie"}, {"columns": SIDES, "format": "rows"}),
+        ({"prompt": "Q", "chosen": "x", "rejected": "y"}, {"format": "preferences"}),
+        ({"prompt": "Q", "completion": "x"}, {"format": "rows"}),
+    ):
+        _, tally = read({**row, **models}, **told)
+        tally.check("mine")
+    named = {"chosen_model": "a", "rejected_model": "b"}
+    _, tally = read({"prompt": "Q", "chosen": "x", "rejected": "y", **named}, format="preferences")
+    tally.check("mine")
 
 
 def test_choice_by_unknown_name_is_asked() -> None:
