@@ -34,12 +34,13 @@ from tasks.data.parsing.conversations import (
     shared_turns,
     turns_before_answer,
 )
-from tasks.data.parsing.field_meanings import as_score, as_verdict, is_empty
+from tasks.data.parsing.field_meanings import as_verdict, is_empty
 from tasks.data.parsing.label_rows import time_of
 from tasks.data.parsing.list_literals import read_literal
 from tasks.data.parsing.preference_fields import ANNOTATORS
 from tasks.data.parsing.row_stream import Keys, row_stream
 from tasks.data.parsing.row_verdicts import is_unscored, side_votes
+from tasks.data.parsing.score_values import as_score, separator_advice
 from tasks.data.parsing.several_scores import split_values
 from tasks.data.parsing.side_columns import scored_choice, side_scores
 from tasks.data.records import (
@@ -277,7 +278,7 @@ def _score_value(value: Any, where: str) -> float:
     if number is None and isinstance(value, str):
         number = as_verdict(value)
     if number is None:
-        raise UserError(f"{where}: scores are numbers, and this is {value!r:.40}")
+        raise UserError(f"{where}: scores are numbers, and this is {value!r:.40}{separator_advice(value)}")
     return number
 
 

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 
 from tasks.data.parsing.column_names import plain_name
-from tasks.data.parsing.field_meanings import SIDES, as_score, flatten_name, word_set
+from tasks.data.parsing.field_meanings import SIDES, flatten_name, word_set
+from tasks.data.parsing.score_values import as_score
 
 _SIDES = "response|answer|model|output|option|candidate|completion|assistant|reply|text|side|choice"
 _DEGREES = "much|slightly|somewhat|clearly|significantly|far|a_bit|a_little|a_lot"

@@ -6,14 +6,14 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tasks.data.parsing.field_meanings import REVIEWS, SIDES
+from tasks.data.parsing.field_meanings import REVIEWS, SIDES, VOTES
 from tasks.data.parsing.roles import ROLE_KEYS, SPEAKERS
 
 _MEANINGS = (
     "ignore",
     "verdict",
     "penalty",
-    "vote",
+    *VOTES,
     "upvotes",
     "downvotes",
     "review",

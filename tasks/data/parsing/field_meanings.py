@@ -10,16 +10,17 @@ import math
 import re
 import unicodedata
 from collections.abc import Collection, Mapping
-from datetime import date
-from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
 from tasks.common.names import INVISIBLE
+from tasks.data.parsing.score_values import SCALE, SECONDS, SHORT, as_score, is_date
 
 Meaning = str | Mapping[str, float | str]
 REVIEWS = ("accept", "reject", "ignore")
 SIDES = ("a", "b", "tie")
+# Meanings of a column of one person's verdicts. Under `penalty_vote`, lower is better.
+VOTES = ("vote", "penalty_vote")
 
 
 def word_set(words: str) -> frozenset[str]:
@@ -27,22 +28,31 @@ def word_set(words: str) -> frozenset[str]:
     return frozenset(words.split())
 
 
-TRUE = frozenset(("true", "t", "yes", "y", "on", "1", "1.0"))
-FALSE = frozenset(("false", "f", "no", "n", "off", "0", "0.0"))
+# True and false as spreadsheets write them in other languages.
+_TRUE_CELLS = word_set("wahr vrai verdadero verdadeiro vero waar sant sand prawda pravda истина igaz doğru")
+_FALSE_CELLS = word_set("falsch faux falso onwaar falskt falsk fałsz nepravda ложь hamis yanlış")
+TRUE = frozenset(("true", "t", "yes", "y", "on", "1", "1.0", *_TRUE_CELLS))
+FALSE = frozenset(("false", "f", "no", "n", "off", "0", "0.0", *_FALSE_CELLS))
 TICKS = word_set("x ✓ ✔ ☑ ✅ •")
-POSITIVE = word_set(
-    """
+POSITIVE = (
+    word_set(
+        """
     +1 👍 accept accepted acceptable approve approved chosen correct desirable good great excellent
     helpful like liked ok pass passed pos positive preferred right thumb_up thumbs_up thumbsup true up
     upvote upvoted useful yes
     """
+    )
+    | _TRUE_CELLS
 )
-NEGATIVE = word_set(
-    """
+NEGATIVE = (
+    word_set(
+        """
     -1 👎 bad decline declined disapproved dislike disliked down downvote downvoted fail failed false
     incorrect neg negative no poor reject rejected terrible thumb_down thumbs_down thumbsdown
     unacceptable undesirable unhelpful useless wrong
     """
+    )
+    | _FALSE_CELLS
 )
 ACCEPT = frozenset(("accept", "accepted", "approve", "approved", "true", "yes", "1"))
 REJECT = frozenset(("reject", "rejected", "disapprove", "disapproved", "false", "no", "0"))
@@ -90,12 +100,6 @@ KNOWN: dict[str, str] = {
 }
 MASKS = ("weight", "mask")
 
-_SHORT = 60  # characters; a longer text is a remark
-_STARS = re.compile(
-    r"([-+]?\d+(?:[.,]\d+)?)\s*(?:(?:/|of|out of)\s*\d+(?:\.\d+)?)?\s*(?:stars?|points?|pts|%)?", re.I
-)
-
-
 # Letters of other scripts that look like Latin ones, as in a "label" with a Cyrillic a.
 _LOOKS_LIKE = str.maketrans(
     "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u0455\u0501\u04bb\u0251\u0261\u03bf\u03b1\u03b9\u03bd\u03c1"
@@ -133,7 +137,7 @@ def _split_words(name: str) -> list[str]:
 THUMBS = {"👍": "thumbs_up", "👎": "thumbs_down"}
 # Skin tones, variation selectors, and characters without width, which web pages leave in copied cells.
 _TINTS = re.compile("[\U0001f3fb-\U0001f3ff\ufe0e\ufe0f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
-_SHORTCODE = re.compile(r":([\w+-]{1,40}):(?::skin-tone-\d:)?")
+SHORTCODE = re.compile(r":([\w+-]{1,40}):(?::skin-tone-\d:)?")
 _SIGNED = re.compile(r"[-+]\d+(?:[.,]\d+)?")
 
 
@@ -145,7 +149,7 @@ def plain_picture(text: str) -> str:
 def _plain_spelling(text: str) -> str:
     """Return a text without invisible marks, and the name alone of an emoji written as `:thumbsdown:`."""
     text = text.strip() if text.isascii() else plain_picture(text)
-    code = _SHORTCODE.fullmatch(text)
+    code = SHORTCODE.fullmatch(text)
     return code[1] if code else text
 
 
@@ -213,45 +217,9 @@ def as_flag(value: Any) -> bool | None:
         # A weight of 0.5, for one, is no flag.
         return bool(value) if value in (0, 1) else None
     word = value.strip().lower() if isinstance(value, str) else ""
+    # Tables also write 1,0 and 1.00.
+    word = re.sub(r"^([01])[.,]0+$", r"\1", word)
     return True if word in TRUE else False if word in FALSE else None
-
-
-def as_score(value: Any) -> float | None:
-    """Return a number in any usual spelling: 4, "4 stars", "4/5", "80%", "★★★★☆"; None for others."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int | float | Decimal):
-        return _is_finite(value)
-    if not isinstance(value, str):
-        return None
-    text = value.strip()
-    marks = text.replace("\ufe0f", "").replace(" ", "")
-    if marks and not set(marks) - set("★☆⭐✩"):
-        # "★★★☆☆" has five stars, of which the filled ones count.
-        return float(sum(mark in "★⭐" for mark in marks))
-    found = _STARS.fullmatch(text)
-    if found and len(text) < _SHORT and not _THOUSANDS.fullmatch(found[1]):
-        return _is_finite(found[1].replace(",", "."))
-    # Scientific notation such as 1e-3, which no pattern above matches.
-    return _is_finite(text) if re.fullmatch(r"[-+]?[\d.]+[eE][-+]?\d+", text) else None
-
-
-_DATE = re.compile(
-    r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}(?:[T ].*)?|\d{1,2}[-/. ]{1,2}\d{1,2}[-/. ]{1,2}(?:\d{4}|\d{2})"
-    r"|\d{1,2}[-/. ]{1,2}[^\W\d_]{3,9}\.?(?:[-/. ]{1,2}\d{2,4})?"
-)
-
-
-def is_date(value: Any) -> bool:
-    """Return whether a value is a date, also in the spelling that spreadsheets give a score such as 4/5."""
-    return isinstance(value, date) or (isinstance(value, str) and _DATE.fullmatch(value.strip()) is not None)
-
-
-# 1,000 is a thousand in English and one with three decimals in German, so it is ambiguous.
-_THOUSANDS = re.compile(r"[-+]?[1-9]\d*,\d{3}")
-_SCALE = re.compile(
-    r"[-+]?\d+(?:[.,]\d+)?\s*(?:(?:/|of|out of)\s*(\d+(?:\.\d+)?)|(%))\s*(?:stars?|points?|pts)?", re.I
-)
 
 
 _WORDS, NUMBERS, _FEW, ONES, PICTURES = "words", "plain numbers", "plain numbers to 5", "1 and -1", "stars"
@@ -272,7 +240,7 @@ def scale_of(value: Any, kind: str) -> str:
     Returns:
         The scale; empty for a value that is no verdict.
     """
-    if kind == "penalty":
+    if kind in ("penalty", "penalty_vote"):
         return PENALTIES
     if kind in ("thumb", "thumb_down", "word") and not isinstance(value, bool):
         number = as_score(value)
@@ -283,7 +251,7 @@ def scale_of(value: Any, kind: str) -> str:
         isinstance(value, str) and normalize_value(value).strip("_") in POSITIVE | NEGATIVE
     ):
         return _WORDS
-    found = _SCALE.fullmatch(value.strip()) if isinstance(value, str) and len(value) < _SHORT else None
+    found = SCALE.fullmatch(value.strip()) if isinstance(value, str) and len(value) < SHORT else None
     if found:
         return f"of {found[1]}" if found[1] else "%"
     number = as_score(value)
@@ -318,14 +286,6 @@ def find_two_scales(scales: Collection[str]) -> tuple[str, ...]:
     return (kinds[0], kinds[1]) if len(kinds) > 1 else ()
 
 
-def _is_finite(value: int | float | str | Decimal) -> float | None:
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None
-
-
 def as_verdict(value: Any) -> float | None:
     """Return 1 for a word or flag that approves, -1 for one that disapproves, None for any other value."""
     if isinstance(value, bool):
@@ -354,6 +314,9 @@ def read_meaning(name: str, meaning: Meaning | None, value: Any) -> tuple[str, A
         meaning: The meaning of the key in the preset's `fields`.
         value: The value, not empty.
     """
+    # Labelling tools export every answer as a list, also a single one.
+    if isinstance(value, list | tuple) and len(value) == 1:
+        value = value[0]
     # The preset's own mapping has precedence over every usual spelling.
     if isinstance(meaning, Mapping):
         said = mapped_value(value, meaning)
@@ -370,6 +333,9 @@ def read_meaning(name: str, meaning: Meaning | None, value: Any) -> tuple[str, A
         # The text of an error is as good as a flag.
         if kind == "deleted" and flag is None and set(flatten_name(name).split("_")) & ERRORS:
             return "deleted", True
+        # The time at which a row was deleted says that it was.
+        if kind == "deleted" and flag is None and (is_date(value) or (as_score(value) or 0) > SECONDS):
+            return "deleted", True
         # A tick under `weight` is no flag, as empty cells beside it would be learned too.
         if flag is None and meaning in ("deleted", "mask") and str(value).strip().lower() in TICKS:
             flag = True
@@ -381,6 +347,11 @@ def read_meaning(name: str, meaning: Meaning | None, value: Any) -> tuple[str, A
         if meaning is None and flatten_name(name) == "answer" and normalize_value(value) in TRUE | FALSE:
             return None
         said = as_review(value)
+        # The preset says that it is a review, so good and bad, or 1.0 and 0.0 as in a table, are answers too.
+        if said is None and meaning is not None:
+            flag = as_flag(value)
+            sign = as_verdict(value) if flag is None else 1.0 if flag else -1.0
+            said = None if sign is None else "accept" if sign > 0 else "reject"
         return None if said is None else ("review", said)
     score = _score_meaning(kind, value)
     return None if score is None else ("verdict", score)
@@ -422,7 +393,7 @@ def _score_meaning(kind: str, value: Any) -> float | None:
         sign = -1.0 if value == -1 else sign
         return -sign if sign is not None and kind == "thumb_down" else sign
     word = as_verdict(value)
-    if kind == "penalty":
+    if kind in ("penalty", "penalty_vote"):
         flag = as_flag(value) if isinstance(value, str | bool) and as_score(value) is None else None
         number = as_score(value) if flag is None else 1.0 if flag else -1.0
         return None if number is None else 0.0 - number

@@ -9,14 +9,9 @@ from typing import Any
 from model.errors import UserError
 from tasks.data.parsing.annotators import normalize_annotator
 from tasks.data.parsing.base import ParseOptions
-from tasks.data.parsing.field_meanings import (
-    HIGHER_IS_BETTER,
-    LOWER_IS_BETTER,
-    as_score,
-    flatten_name,
-    is_empty,
-)
+from tasks.data.parsing.field_meanings import HIGHER_IS_BETTER, LOWER_IS_BETTER, flatten_name, is_empty
 from tasks.data.parsing.preference_fields import ANNOTATORS
+from tasks.data.parsing.score_values import as_score
 
 _SHORTENED = re.compile(r"\d(?:[.,]\d+)?[eE]\+?\d{2,}")
 _EXACT = 2.0**53  # from here on a float cannot hold every whole number

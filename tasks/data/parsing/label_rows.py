@@ -19,7 +19,7 @@ from tasks.data.parsing.conversations import (
     require_value,
     turns_before_answer,
 )
-from tasks.data.parsing.field_meanings import as_score
+from tasks.data.parsing.score_values import as_score
 from tasks.data.records import ASPECTS, Choice, Record, Turn, comparison_row, pair_row, rating_row
 
 PROMPTS = ("prompt", "question", "instruction", "query", "request", "input")

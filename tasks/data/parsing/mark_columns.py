@@ -34,7 +34,13 @@ _KEPT = _plain(
     usar tenere usare bewaren gebruiken keep kept use usable
     """
 )
-_REFUSED = _plain("falsch schlecht unbrauchbar mauvais faux malo mal incorrecto ruim errado sbagliato fout")
+_REFUSED = _plain(
+    """
+    falsch schlecht unbrauchbar mauvais faux malo mal incorrecto ruim errado sbagliato fout
+    fehler fehlerhaft erreur erreurs errore errori erro erros errores fouten fel feil fejl virhe błąd ошибка
+    错误 エラー
+    """
+)
 _APPROVED = _plain("gut brauchbar bon bien bueno bom buono goed richtig korrekt")
 _MARKED = _REMOVALS | _REFUSED | _KEPT | _APPROVED
 _FILLERS = _plain("a bitte da de is ist it me please row rows this to zeile zu à")
@@ -67,6 +73,18 @@ def _names_of(name: str) -> frozenset[str]:
     )
     rest = words - _FILLERS - _NEGATED
     return removal | (rest if rest <= _KEPT | _REFUSED | _APPROVED else frozenset())
+
+
+def flag_meaning(name: str) -> str:
+    """Return `deleted` or `weight` for a column of flags that remove or keep rows by a name in any language.
+
+    Empty for any other name.
+    """
+    named, words = _names_of(name), frozenset(re.findall(r"[^\W_]+", plain_word(name)))
+    removes, keeps = bool(named & _REMOVALS), bool(named & _KEPT)
+    if removes is keeps:
+        return ""
+    return "deleted" if removes is not bool(words & _NEGATED) else "weight"
 
 
 def is_mark_column(values: Collection[str]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 
 from tasks.data.parsing.column_names import yaml_scalar
@@ -17,19 +18,20 @@ from tasks.data.parsing.field_meanings import (
     POSITIVE,
     REJECT,
     TRUE,
-    as_score,
     flatten_name,
 )
-from tasks.data.parsing.mark_columns import is_mark_column, propose_mark
+from tasks.data.parsing.mark_columns import flag_meaning, is_mark_column, propose_mark
 from tasks.data.parsing.scale_direction import LOWER, scale_direction
+from tasks.data.parsing.score_values import as_score
 from tasks.data.parsing.verdict_names import BAD_FLAGS, BAD_WORDS, GOOD_FLAGS, GOOD_WORDS, UNSURE, is_failure
 from tasks.data.parsing.verdict_values import DRAFTS, LONG, MOST_VALUES, REMOVED
 
 LITERAL = "a list or an object that was written as text"
-VOTES = "a column of one person's votes"
+VOTE_COLUMN = "a column of one person's votes"
 MASK = "a training mask"
 CORRECTION = "a correction of the answer"
 CHOICE = "a choice between two answers"
+OTHER_CHOICE = "a second choice between the answers"
 SIDE_OR_MODEL = "a side, or the name of a model"
 ENDED = "the end of a request that failed or was cut"
 # What only the person who has the data can say. No preset with it is accepted.
@@ -49,8 +51,16 @@ _AGAINST = LOWER_IS_BETTER | frozenset((
 ))  # fmt: skip
 # In German, 1 is the best grade; in French, 1 is the worst.
 _NOTES = frozenset(("note", "noten"))
+_RANKS = frozenset(("loss", "perplexity", "position", "rank", "ranking", "ranks"))
 _NOT = frozenset(("no", "non", "not", "without", "free"))
-_KEPT = GOOD_FLAGS | GOOD_WORDS | frozenset(("keep", "kept", "usable", "use", "valid", "verified"))
+_KEPT = GOOD_FLAGS | GOOD_WORDS | frozenset((
+    "audited", "checked", "inspected", "keep", "kept", "reviewed", "usable", "use", "valid", "validated",
+    "verified", "vetted",
+))  # fmt: skip
+# A date, or seconds or milliseconds since 1970, in the spelling of `plain_word`.
+_TIME = re.compile(
+    r"\d{4}[_/.]\d{1,2}[_/.]\d{1,2}(?!\d)|\d{1,2}[_/.]\d{1,2}[_/.]\d{4}|1\d{9}(?:\d{3})?(?:\.\d+)?$"
+)
 
 
 def propose_meaning(
@@ -71,8 +81,11 @@ def propose_meaning(
     if looks == CORRECTION:
         return "correction" if has_pairs else "ignore"
     # A list as text may be meant as it is; votes need pairs that they can rate.
-    if looks in (LITERAL, VOTES):
-        return "text" if looks == LITERAL else "vote" if has_pairs else "ignore"
+    if looks == LITERAL:
+        return "text"
+    if looks == VOTE_COLUMN:
+        lower = scale_direction(path, [value for value in values if value]) == LOWER
+        return "ignore" if not has_pairs else "penalty_vote" if lower else "vote"
     words = set(flatten_name(path.rpartition(".")[2]).split("_"))
     words |= set(flatten_name(path).split("_")) & ERRORS
     known = {value for value in values if value}
@@ -91,9 +104,17 @@ def propose_meaning(
     if few and has_pairs and words & _NOTES and _are_grades(known):
         return UNKNOWN
     if looks == MASK and (known <= TRUE | FALSE or not few):
+        # `in_train_set` says where a row comes from: either value may be the one to leave out.
+        if "in" in words:
+            return UNKNOWN
         return "mask" if words & _NEGATED and "loss" not in words else "weight"
     if looks == MASK:
         return _mapping(sorted(known))
+    if known and known <= TRUE | FALSE and (meaning := flag_meaning(path)):
+        return meaning
+    if words & _LEFT_OUT and known and all(map(_TIME.match, known)):
+        # The time at which a row was removed; the others have none.
+        return "deleted"
     if known and known <= TRUE | FALSE and words & (_LEFT_OUT | _KEPT):
         bad, negated = bool(words & _LEFT_OUT), bool(words & _NOT)
         return "deleted" if bad is not negated else "weight"
@@ -116,7 +137,8 @@ def propose_meaning(
     against = (words & _AGAINST and not words & _NOT) or {"no", "preference"} <= words
     if known and against and (known <= TRUE | FALSE or all(map(_is_score, known))):
         # A rank or a flag `wrong` read as a score would make the worst answer the best one.
-        return "penalty" if has_pairs else "deleted" if known <= TRUE | FALSE else "ignore"
+        flagged = known <= TRUE | FALSE and not words & _RANKS
+        return "penalty" if has_pairs else "deleted" if flagged else "ignore"
     flags = known <= TRUE | FALSE and (has_pairs or words & HIGHER_IS_BETTER)
     if known and known <= ACCEPT | REJECT | IGNORE and not flags:
         return "review"

@@ -9,7 +9,6 @@ from tasks.data.parsing.base import ParseOptions
 from tasks.data.parsing.choices import is_undecided, paired_columns, plain_choice
 from tasks.data.parsing.field_meanings import (
     SIDES,
-    as_score,
     flatten_name,
     is_empty,
     mapped_value,
@@ -17,6 +16,7 @@ from tasks.data.parsing.field_meanings import (
     word_set,
 )
 from tasks.data.parsing.row_verdicts import side_votes
+from tasks.data.parsing.score_values import as_score
 from tasks.data.parsing.side_columns import named_sides
 from tasks.data.parsing.skip_counts import SkipCounts
 

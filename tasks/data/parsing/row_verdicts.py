@@ -10,8 +10,8 @@ from model.errors import UserError
 from tasks.data.parsing.base import ParseOptions
 from tasks.data.parsing.field_meanings import (
     KNOWN,
+    VOTES,
     flatten_name,
-    is_date,
     is_empty,
     maps_empty,
     read_meaning,
@@ -19,9 +19,11 @@ from tasks.data.parsing.field_meanings import (
 )
 from tasks.data.parsing.preference_fields import row_aspect
 from tasks.data.parsing.scale_direction import LOWER, scale_direction
+from tasks.data.parsing.score_values import is_date, separator_advice
 from tasks.data.parsing.several_scores import COUNTS, as_count, comma_scale, count_votes, split_values
 from tasks.data.parsing.side_columns import side_scores
 from tasks.data.parsing.skip_counts import SkipCounts
+from tasks.data.parsing.verdict_names import value_parts
 
 DELETED = "rows marked as deleted"
 UNLEARNED = "rows marked as not to be learned"
@@ -147,7 +149,7 @@ def read_verdicts(
             said = replace(said, unrated=path)
         if empty or meaning == "ignore":
             continue
-        read = read_meaning(path, meaning, value)
+        read = read_meaning(path, meaning, value) or _read_tags(path, meaning, value)
         # A mapping of values defines its own scale, so only spellings that `fields` does not map are
         # recorded.
         if read is not None and read[0] == "verdict" and isinstance(meaning, str):
@@ -156,7 +158,7 @@ def read_verdicts(
         if read is None:
             raise UserError(
                 f"{where}: {path} is {str(value)!r:.60}, a value without a meaning in fields; add "
-                "it there, or remove the row"
+                f"it there, or remove the row{separator_advice(value)}"
             )
         if read[0] == "choice":
             raise UserError(
@@ -164,7 +166,7 @@ def read_verdicts(
                 "two answers only; name its column under columns, as in {choice: "
                 f"{path}}}, or map it to a number, accept, reject or ignore"
             )
-        if meaning == "vote":
+        if meaning in VOTES:
             said.votes[path] = read[1]
             continue
         if read[0] == "verdict" and path in own:
@@ -229,6 +231,17 @@ def read_verdicts(
             f"fields: {{{one}: ignore}}"
         )
     return said, rest
+
+
+def _read_tags(path: str, meaning: Any, value: Any) -> tuple[str, Any] | None:
+    """Return the strictest review of a list of tags, as `birds, rejected`, which `fields` maps one by one."""
+    if not isinstance(meaning, Mapping):
+        return None
+    read = [read_meaning(path, meaning, one) for one in value_parts(value) if not is_empty(one)]
+    reviews = [one[1] for one in read if one is not None and one[0] == "review"]
+    if not reviews or len(reviews) < len(read):
+        return None
+    return "review", min(reviews, key=("reject", "ignore", "accept").index)
 
 
 def _vote_count(value: Any, path: str, where: str) -> int:

@@ -6,7 +6,8 @@ import re
 from collections.abc import Collection, Iterator
 from functools import lru_cache
 
-from tasks.data.parsing.field_meanings import as_score, plain_word
+from tasks.data.parsing.field_meanings import plain_word
+from tasks.data.parsing.score_values import as_score
 
 LOWER, HIGHER = "lower is better", "higher is better"
 

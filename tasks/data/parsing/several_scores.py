@@ -6,8 +6,9 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from tasks.data.parsing.field_meanings import COMMA_DECIMAL, COMMA_LIST, as_score, flatten_name, word_set
+from tasks.data.parsing.field_meanings import COMMA_DECIMAL, COMMA_LIST, flatten_name, word_set
 from tasks.data.parsing.list_literals import read_literal
+from tasks.data.parsing.score_values import as_score
 
 UPVOTES, DOWNVOTES = "upvotes", "downvotes"
 COUNTS = (UPVOTES, DOWNVOTES)

@@ -13,13 +13,13 @@ from tasks.data.parsing.column_names import SIDE_WORDS
 from tasks.data.parsing.field_meanings import (
     HIGHER_IS_BETTER,
     LOWER_IS_BETTER,
-    as_score,
     flatten_name,
     is_empty,
     read_meaning,
     word_set,
 )
 from tasks.data.parsing.scale_direction import LOWER, scale_direction
+from tasks.data.parsing.score_values import as_score
 
 # Words of columns that name what wrote an answer, or the answer itself.
 _IDENTITIES = word_set(

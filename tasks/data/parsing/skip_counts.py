@@ -12,7 +12,7 @@ from tasks.data.parsing.field_meanings import (
     ACCEPT,
     KNOWN,
     REJECT,
-    as_score,
+    VOTES,
     find_two_scales,
     flatten_name,
     plain_word,
@@ -22,13 +22,15 @@ from tasks.data.parsing.proposed_meanings import (
     CHOICE,
     CORRECTION,
     LITERAL,
-    MASK,
+    OTHER_CHOICE,
     SIDE_OR_MODEL,
     UNKNOWN,
-    VOTES,
+    VOTE_COLUMN,
     propose_meaning,
 )
+from tasks.data.parsing.question_text import describe_choice, describe_unclear_side, format_example
 from tasks.data.parsing.scale_direction import scale_direction
+from tasks.data.parsing.score_values import as_score
 from tasks.data.parsing.several_scores import find_counts
 from tasks.data.parsing.verdict_pairs import look_like_approval, look_opposite
 from tasks.data.parsing.verdict_values import (
@@ -42,7 +44,6 @@ from tasks.data.parsing.verdict_values import (
 
 MOST_KEYS = 500  # different keys that are counted separately
 VERDICT = "a verdict"
-OTHER_CHOICE = "a second choice between the answers"
 # Kinds in KNOWN that are the verdict on an answer.
 RATED = ("thumb", "thumb_down", "word", "number")
 _ODD = 0.1  # the share of choices that name no answer, above which their meaning is asked for
@@ -217,6 +218,13 @@ class SkipCounts:
             return "ignore"
         if self.pairs and path in (counted := find_counts(self.values)):
             return counted[path]
+        if looks == VOTE_COLUMN:
+            # Somebody may have given one number only, so the scale is that of all people.
+            people = find_vote_columns(
+                {name: self.values[name] for name in self.unread if name in self.values}
+            )
+            every = frozenset().union(*(self.values[name] for name in (*people, path) if name in self.values))
+            return propose_meaning(path, looks, every, self.pairs > 0)
         able = self.answers if looks == CORRECTION else self.pairs
         return propose_meaning(path, looks, self.values.get(path, ()), able > 0, path in self.understood)
 
@@ -229,7 +237,7 @@ class SkipCounts:
         found = {path: self.propose(path, seen.looks) for path, seen in asks.items()}
         rated = [path for path, said in found.items() if said in ("verdict", "penalty") and "[]" not in path]
         read = [path for path in self.understood if KNOWN.get(flatten_name(path)) in RATED]
-        taken = bool({"vote", "upvotes"} & set(found.values())) or any(path not in found for path in read)
+        taken = bool({*VOTES, "upvotes"} & set(found.values())) or any(path not in found for path in read)
         if len(rated) + taken > 1:
             flags = [path for path in rated if set(self.values.get(path, ())) - {""} <= ACCEPT | REJECT]
             numbers = [path for path in rated if path not in flags]
@@ -245,7 +253,7 @@ class SkipCounts:
         # Columns of votes are found first, as each of them alone would look like a verdict.
         unread = {path: self.values[path] for path in self.unread if path in self.values}
         people = find_vote_columns(unread) + find_more_votes(votes, unread)
-        found = {path: replace(self.unread[path], looks=VOTES) for path in people}
+        found = {path: replace(self.unread[path], looks=VOTE_COLUMN) for path in people}
         found |= {path: seen for path, seen in self.asked.items() if path not in found}
         counts = (path for path in find_counts(unread) if path not in found)
         found |= {path: replace(self.unread[path], looks=VERDICT) for path in counts}
@@ -269,9 +277,9 @@ class SkipCounts:
             UserError: A key looks like a verdict or a training mask and nothing reads it; or verdicts are on
                 two scales; or `fields`, the source's own, names a key that no row has.
         """
-        told = [path for path, meaning in (fields or {}).items() if meaning == "vote"]
+        told = [path for path, meaning in (fields or {}).items() if meaning in VOTES]
         asks = self.asks(told)
-        votes = [path for path, seen in asks.items() if seen.looks == VOTES]
+        votes = [path for path, seen in asks.items() if seen.looks == VOTE_COLUMN]
         questions = []
         if votes:
             questions.append(self._describe_votes(votes, asks, bool(told)) + self._other_keys(asks, votes))
@@ -285,14 +293,9 @@ class SkipCounts:
 
     def _describe_key(self, path: str, seen: Seen, meaning: str) -> str:
         if seen.looks == CHOICE:
-            return _describe_choice(path, seen, meaning)
+            return describe_choice(path, seen.where, seen.sample, meaning)
         if seen.looks == SIDE_OR_MODEL:
-            return (
-                f"{seen.where}: {shown_key(path)} is {seen.sample}, which may be the side of an answer, or "
-                "the name of the model that wrote the other one. If it is the side, set that in the "
-                f"source's fields, as in fields: {{{yaml_key(path)}: {{A: a, B: b}}}}; if it is the name, "
-                "write a or b in its place"
-            )
+            return describe_unclear_side(path, seen.where, seen.sample)
         example = f"fields: {{{yaml_key(path)}: {meaning}}}"
         if path in self.inside:
             return (
@@ -306,7 +309,7 @@ class SkipCounts:
             example += f", which quarantines rows with such a value ({others:,} rows have another)"
         if meaning == UNKNOWN != self.propose(path, seen.looks):
             example += " (an answer has one verdict, and another key is read as it)"
-        example += _format_example(seen.looks)
+        example += format_example(seen.looks)
         return (
             f"{seen.where}: the key {shown_key(path)} is {seen.sample} and looks like {seen.looks}; "
             f"set its meaning in the source's fields, as in {example}"
@@ -363,7 +366,7 @@ class SkipCounts:
                 "with the person under annotator, or ignore them in the source's fields, as in fields: "
                 f"{{{fields}}}"
             )
-        fields = ", ".join(f"{yaml_key(path)}: vote" for path in votes[:_NAMED])
+        fields = ", ".join(f"{yaml_key(path)}: {self.propose(path, VOTE_COLUMN)}" for path in votes[:_NAMED])
         return (
             f"{asks[votes[0]].where}: the columns {named} look like one per person or per question, with a "
             f"vote in each ({describe_votes(votes, self.values)}). If each is a person, set that in "
@@ -408,29 +411,3 @@ def _count_key(counts: dict[str, Seen], path: str, seen: Seen) -> None:
         path = "(other keys)"
     before = counts.get(path)
     counts[path] = before.plus(seen) if before else seen
-
-
-def _describe_choice(path: str, seen: Seen, meaning: str) -> str:
-    what = f"{seen.where}: {shown_key(path)} is {seen.sample}, which does not say which answer is better; "
-    if meaning == UNKNOWN:
-        return what + "it has too many different values to map; write a, b or tie in their place"
-    fields = f"fields: {{{yaml_key(path)}: {meaning}}}"
-    return f"{what}map each value to a, b, tie or ignore in the source's fields, as in {fields}"
-
-
-def _format_example(looks: str) -> str:
-    if looks == LITERAL:
-        return " if it is meant literally; or write only the text to the file"
-    if looks == CORRECTION:
-        return ", which learns it in place of the answer; or ignore, which learns the answer as it is"
-    if looks == OTHER_CHOICE:
-        return (
-            ", which skips it; or write a row for each choice, with the person under annotator or the "
-            "question under aspect"
-        )
-    if looks == MASK:
-        return ", or weight, mask, or ignore, which skips it"
-    return (
-        ", or review, verdict, penalty (lower is better), deleted, a mapping such as {good: 1, bad: -1}, or "
-        "ignore, which skips it"
-    )

@@ -13,12 +13,12 @@ from tasks.data.parsing.field_meanings import (
     TICKS,
     TRUE,
     as_flag,
-    as_score,
     flatten_name,
     plain_word,
     word_set,
 )
 from tasks.data.parsing.list_literals import read_literal
+from tasks.data.parsing.score_values import as_score
 
 _SHORT = 60  # characters; a longer text is a remark
 LONGEST_LIST = 400  # characters of a text that lists short words
@@ -167,7 +167,8 @@ def value_parts(value: Any) -> list[Any]:
                 value = read_literal(bare)
             except ValueError:
                 return [value]
-        elif re.search(r"[,;|\n]", bare):
+        # A decimal comma separates nothing.
+        elif re.search(r"[,;|\n]", bare) and not re.fullmatch(r"[-+]?\d+(?:\.\d{3})*,\d+(?:\.\d+)?", bare):
             return [part.strip() for part in re.split(r"[,;|\n]+", bare) if part.strip()]
     return value if isinstance(value, list) else [value]
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-from tasks.data.parsing.field_meanings import FALSE, TRUE, as_score, flatten_name, plain_word
+from tasks.data.parsing.field_meanings import FALSE, TRUE, flatten_name, plain_word
+from tasks.data.parsing.score_values import as_score
 from tasks.data.parsing.verdict_values import LONG, MOST_VALUES
 
 

@@ -10,16 +10,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from tasks.data.parsing.field_meanings import (
-    FALSE,
-    NEGATIVE,
-    POSITIVE,
-    TRUE,
-    as_score,
-    flatten_name,
-    plain_word,
-)
+from tasks.data.parsing.field_meanings import FALSE, NEGATIVE, POSITIVE, TRUE, flatten_name, plain_word
 from tasks.data.parsing.scale_direction import tells_direction
+from tasks.data.parsing.score_values import as_score
 from tasks.data.parsing.verdict_names import VERDICT_WORDS, looks_like_verdict, value_parts
 
 MOST_VALUES = 12  # different values of a key that is an enumeration
@@ -246,12 +239,14 @@ def find_vote_columns(columns: Mapping[str, Collection[str]]) -> tuple[str, ...]
     """
     judged, scored = [], []
     for name, values in columns.items():
-        bare = plain_word(name)
+        stem = _without_direction(name)
+        bare = plain_word(stem)
         if ("." in bare and "@" not in bare) or not values or len(values) > MOST_VALUES or LONG in values:
             continue
-        person = bool(_PEOPLE.fullmatch(bare))
+        # Several names with one and the same scale in brackets are people, or questions.
+        person = bool(_PEOPLE.fullmatch(bare)) or stem != name
         words = set(re.findall(r"[^\W\d_]+", bare))
-        if not person and (words & _NOBODY or named_as_verdict(name, "4") or looks_like_verdict(name, "4")):
+        if not person and (words & _NOBODY or named_as_verdict(stem, "4") or looks_like_verdict(stem, "4")):
             continue
         told = any(value in _SIDES or _is_judgement(value) for value in values)
         if all(value in _WEAK | _SIDES or _is_judgement(value) for value in values) and (told or person):
@@ -266,6 +261,14 @@ def find_vote_columns(columns: Mapping[str, Collection[str]]) -> tuple[str, ...]
     if len(scored) > 2 or sum(person for _, person in scored) > 1:
         found = [*found, *(name for name, _ in scored)]
     return tuple(name for name in columns if name in found)
+
+
+@lru_cache(maxsize=4096)
+def _without_direction(name: str) -> str:
+    """Return a column's name without what it says about its scale, as `Anna` for `Anna (1 = best)`."""
+    if not tells_direction(name):
+        return name
+    return re.split(r"\s*(?:[(\[,;:]|\s[-–]\s|\s\d)", name, maxsplit=1)[0].strip() or name
 
 
 def find_more_votes(told: Collection[str], columns: Mapping[str, Collection[str]]) -> tuple[str, ...]:
@@ -305,7 +308,7 @@ def _votes_by_person(columns: Mapping[str, Collection[str]]) -> list[str]:
 
 def _vote_words(name: str) -> list[tuple[str, int, str]]:
     """Return each word for a vote in a name of two words, with its place and the other word."""
-    words = flatten_name(name).split("_")
+    words = flatten_name(_without_direction(name)).split("_")
     if len(words) != 2:
         return []
     return [

@@ -11,6 +11,7 @@ from tasks.data.parsing.conversations import TURN_KEYS, VERDICT, is_turn_list
 from tasks.data.parsing.field_meanings import (
     KNOWN,
     MASKS,
+    VOTES,
     flatten_name,
     is_empty,
     mapped_value,
@@ -30,7 +31,7 @@ MASKED = "answers marked as not to be learned"
 UNRATED = "answers of conversations that nobody rated"
 MISPLACED = "verdicts on turns that are no answers"
 # Meanings whose empty value says that nobody judged the answer.
-_JUDGEMENTS = ("verdict", "penalty", "vote", "review")
+_JUDGEMENTS = ("verdict", "penalty", *VOTES, "review")
 
 
 def walk_turns(

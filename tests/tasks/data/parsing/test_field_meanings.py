@@ -8,13 +8,8 @@ import pytest
 
 from model.errors import UserError
 from tasks.data.parsing.field_checks import check_fields
-from tasks.data.parsing.field_meanings import (
-    as_flag,
-    as_review,
-    as_score,
-    as_verdict,
-    flatten_name,
-)
+from tasks.data.parsing.field_meanings import as_flag, as_review, as_verdict, flatten_name, scale_of
+from tasks.data.parsing.score_values import as_score, is_date, separator_advice
 from tasks.data.parsing.verdict_names import looks_like_verdict
 from tasks.data.records import Comparison, Pair, Rating, Text
 from tests.tasks.data.parsing.row_reader import read
@@ -364,3 +359,35 @@ def test_flatten_name_other_scripts_are_kept() -> None:
         flatten_name("r\u0430ting") == "rating" == flatten_name("\uff32ating")
         and flatten_name("s\u0441\u043ere") == "score"
     )
+
+
+@pytest.mark.parametrize(
+    ("value", "score", "scale"),
+    [
+        ("4 Sterne", 4.0, "plain numbers to 5"), ("3 von 5", 3.0, "of 5"), ("2 sur 10", 2.0, "of 10"),
+        ("4,5 étoiles", 4.5, "plain numbers to 5"), ("3 de 5 estrellas", 3.0, "of 5"),
+        ("4½", 4.5, "plain numbers to 5"), ("−2", -2.0, "plain numbers"),
+        ("③", 3.0, "plain numbers to 5"), ("4 звезды", 4.0, "plain numbers to 5"),
+    ],
+)  # fmt: skip
+def test_as_score_in_other_languages(value: str, score: float, scale: str) -> None:
+    assert as_score(value) == score and not is_date(value)
+    assert scale_of(value, "number") == scale
+
+
+@pytest.mark.parametrize("value", ["4-Mai", "5. Oct", "4 avr.", "3-Sep-24", "12 Dez", "2024-05-05T10:00:00Z"])
+def test_is_date_of_spreadsheets(value: str) -> None:
+    assert is_date(value)
+
+
+@pytest.mark.parametrize("value", ["1 000", "1.000,50", "1,000.5", "12\u202f500", "1'000"])
+def test_separator_of_thousands_is_no_score_and_gets_advice(value: str) -> None:
+    assert as_score(value) is None and "separator of thousands" in separator_advice(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "flag"),
+    [("WAHR", True), ("Vrai", True), ("FALSO", False), ("onwaar", False), ("1,0", True), ("0.00", False)],
+)
+def test_as_flag_as_spreadsheets_write_it(value: str, flag: bool) -> None:
+    assert as_flag(value) is flag

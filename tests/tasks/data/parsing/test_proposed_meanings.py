@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import yaml
 
 from model.errors import UserError
 from tasks.data.records import Comparison, Pair, Rating
@@ -126,3 +127,84 @@ def test_read_rows_equal_scores_of_both_answers_are_a_tie(names: tuple[str, str]
 def test_propose_meaning_lower_is_better_is_a_penalty(key: str) -> None:
     # Followed as a verdict, the advice would make the worst answer the best one.
     assert f"fields: {{{key}: penalty}}" in asked({key: 1}, {key: 3}, {key: 6})
+
+
+TEXT = {"text": "Some words"}
+SIDES = {"prompt": "Name a tree", "a": "An oak.", "b": "A stone.", "choice": "a"}
+
+
+@pytest.mark.parametrize("row", [PAIR, TEXT, SIDES])
+@pytest.mark.parametrize(
+    ("key", "values", "kept"),
+    [
+        ("cats.usable", ["1.0", "0.0", "1.0"], 2), ("labels", [["good"], ["bad"], ["good"]], 2),
+        ("Ausschließen", ["WAHR", "FALSCH", "FALSCH"], 2), ("supprimer", ["FAUX", "VRAI", "FAUX"], 2),
+        ("Nicht löschen", ["true", "false", "true"], 2), ("verwenden", ["WAHR", "FALSCH", "WAHR"], 2),
+        ("deleted_at", ["2024-05-05 10:00:00", "", ""], 2), ("removed on", ["", "03/04/2025", ""], 2),
+        ("archived_at", ["", "1714900000", "1714900000123"], 1), ("reviewed", [True, False, True], 2),
+        ("checked", [1, 0, 1], 2), ("qualité ok", ["VRAI", "FAUX", "VRAI"], 2), ("Fehler", ["x", "", ""], 2),
+    ],
+)  # fmt: skip
+def test_propose_meaning_reads_each_row_and_learns_nothing_refused(
+    row: dict[str, Any], key: str, values: list[Any], kept: int
+) -> None:
+    outer, _, inner = key.partition(".")
+    first = next(iter(row))
+    rows = [
+        {**row, first: f"{row[first]} {n}", outer: {inner: value} if inner else value}
+        for n, value in enumerate(values)
+    ]
+    _, tally = read(*rows)
+    proposals = tally.propose_all(tally.asks())
+    assert "..." not in "".join(proposals.values()), proposals
+    fields = {path: yaml.safe_load(said) for path, said in proposals.items()}
+    found, tally = read(*rows, fields=fields)
+    tally.check("mine", fields)
+    assert not tally.faults
+    learned = [one.row for one in found if not isinstance(one.row, Rating) or one.row.scores[0] > 0]
+    assert len(learned) == kept
+
+
+@pytest.mark.parametrize("names", [("Anna", "Ben"), ("rater 1", "rater 2"), ("note_ida", "note_uwe")])
+@pytest.mark.parametrize(
+    ("scale", "meaning", "scores"),
+    [
+        (" (1 = best)", "penalty_vote", [-1.0, -4.0]),
+        (" [1 = sehr gut, 6 = ungenügend]", "penalty_vote", [-1.0, -4.0]),
+        (": lower is better", "penalty_vote", [-1.0, -4.0]),
+        (" (5 = excellent)", "vote", [1.0, 4.0]),
+    ],
+)
+def test_propose_meaning_of_votes_follows_the_scale_in_the_name(
+    names: tuple[str, str], scale: str, meaning: str, scores: list[float]
+) -> None:
+    one, other = (f"{name}{scale}" for name in names)
+    rows = [{**PAIR, "prompt": f"Name bird {n}.", one: 1, other: 4 + n % 2} for n in range(4)]
+    _, tally = read(*rows)
+    assert tally.propose_all(tally.asks()) == {one: meaning, other: meaning}
+    found, tally = read(*rows, fields={one: meaning, other: meaning})
+    tally.check("mine", {one: meaning, other: meaning})
+    first = found[0].row
+    assert isinstance(first, Rating) and first.scores == scores
+
+
+def test_penalty_vote_beside_vote_is_two_scales() -> None:
+    fields = {"ann": "vote", "bob": "penalty_vote"}
+    _, tally = read({**PAIR, "ann": 1, "bob": 2}, fields=fields)
+    with pytest.raises(UserError, match="on two scales"):
+        tally.check("mine", fields)
+
+
+def test_propose_meaning_origin_of_a_row_is_left_to_a_person() -> None:
+    assert "{in_gsm8k_train: ...}" in asked(*({"in_gsm8k_train": False} for _ in range(3)))
+
+
+@pytest.mark.parametrize("tags", ["birds, rejected", ["rejected", "birds"], "rejected; birds", "rejected"])
+def test_mapping_of_tags_reads_each_tag_of_a_list(tags: Any) -> None:
+    meaning = {"tags": {"birds": "accept", "fish": "accept", "rejected": "reject"}}
+    rows = [
+        {**PAIR, "tags": tags},
+        {"prompt": "Name a fish.", "completion": "A carp.", "tags": "birds, fish"},
+    ]
+    found, tally = read(*rows, fields=meaning)
+    assert [type(one.row) for one in found] == [Rating, Pair] and not tally.faults

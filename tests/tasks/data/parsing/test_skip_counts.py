@@ -8,7 +8,7 @@ import pytest
 
 from model.errors import UserError
 from tasks.data.file_io.files import SourceFile
-from tasks.data.parsing.field_meanings import as_score
+from tasks.data.parsing.score_values import as_score
 from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.records import Comparison, Pair, Rating, Text
 from tests.tasks.data.parsing.row_reader import read, read_file
