@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,6 +70,8 @@ def launch_flow(
         # The server must not end before it has recorded the tasks' last states.
         server.wait_for_tasks(outcome.prefect_run_id, len(outcome.stages))
     except KeyboardInterrupt:
-        Console(stderr=True).print("stopped; the same command resumes from here")
+        # The terminal may be gone: closing it sends the signal.
+        with suppress(OSError):
+            Console(stderr=True).print("stopped; the same command resumes from here")
         raise typer.Exit(INTERRUPTED) from None
     return outcome

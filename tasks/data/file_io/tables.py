@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from itertools import chain
 from typing import Any, BinaryIO, NoReturn
 
-from model.errors import UserError
+from model.errors import UserError, file_error
+from model.events import FULL
 from tasks.data.file_io.class_labels import class_features, name_classes
 from tasks.data.file_io.decoding import BLOCK, LONGEST, RATIO, UNSUSPECTED, EncodingError
 
@@ -315,6 +316,14 @@ def _refuse(error: BaseException, where: str) -> NoReturn:
 def on_disk(file: BinaryIO) -> Iterator[BinaryIO]:
     """Copy a stream to a temporary file without a name, for readers that need to seek."""
     with tempfile.TemporaryFile() as copy:
-        shutil.copyfileobj(file, copy, BLOCK)
+        try:
+            shutil.copyfileobj(file, copy, BLOCK)
+            copy.flush()
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            advice = "free space there, or set TMPDIR to a folder on another disk"
+            place = tempfile.gettempdir()
+            raise file_error(place, "cannot hold an unpacked copy of the file", error, advice) from error
         copy.seek(0)
         yield copy

@@ -1,11 +1,17 @@
-"""Test tables with a byte order mark in odd places, and messages about two faults of one file."""
+"""Test tables with a byte order mark in odd places, messages about two faults of one file, and full disks."""
 
 from __future__ import annotations
+
+import io
+import os
+import subprocess
+import tempfile
 
 import pytest
 
 from model.errors import UserError
 from tasks.data.file_io.files import SourceFile
+from tasks.data.file_io.tables import on_disk
 
 MARK = b"\xef\xbb\xbf"
 ROWS = b"prompt;completion\r\nWho?;Me.\r\n"
@@ -61,3 +67,21 @@ def test_table_with_one_fault_names_only_that(name: str, content: bytes, says: s
         list(SourceFile(name, content).items())
     said = str(refused.value)
     assert said.endswith(says) and ("UTF-8" in said) is not ("delimiter seems" in said)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+@pytest.mark.parametrize("size", [5_000, 100_000, 3_000_000])
+def test_on_disk_full_temporary_folder_is_named(tmp_path, monkeypatch, size):
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", tmp_path], check=True)
+    try:
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        content = os.urandom(size)
+        if size < 65536:
+            with on_disk(io.BytesIO(content)) as file:
+                assert file.read() == content
+            return
+        with pytest.raises(UserError, match=rf"{tmp_path} cannot hold an unpacked copy .*set TMPDIR"):
+            on_disk(io.BytesIO(content)).__enter__()
+        assert not list(tmp_path.iterdir())
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
