@@ -90,6 +90,7 @@ def _output_is_current(folder: Path, root: Path) -> bool:
         # The note is kept beside DVC's cache, so only where DVC is set up.
         if stands and versions.is_kept(root):
             note_withdrawn(root, read_withdrawn(root))
+            versions.keep_data(root)
         return stands
 
 
@@ -183,6 +184,7 @@ def _from_sources(
             text = f"data.dvc has a new version, {found[:12]}: `git add data.dvc` and commit it"
             on_event(Message(text))
     if followed:
+        versions.keep_data(root)
         versions.push_data(root, parameters.remote, parameters.endpoint, doubted=not restored)
     pointer = read_pointer(root)
     assert pointer is not None

@@ -40,6 +40,8 @@ from tasks.project.private_folder import make_private_folder
 
 # Each `var/` of chatmill's has one of these, and no other folder of that name does.
 _OWN = (MLFLOW_DATABASE, PREFECT_HOME, SERVERS)
+# SQLite opens no file whose path has 512 bytes or more; the longest is that of Prefect's journal.
+_LONGEST_PATH = 512 - len("/var/prefect/prefect.db-journal") - 1
 _CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 # Paths that many commands, or the libraries below them, read or lock.
 FILES = (
@@ -71,6 +73,7 @@ def check_path(root: Path) -> None:
     """Raise UserError for a path that the addresses of the databases cannot hold.
 
     In sqlite:///PATH a "?" ends the path, so the records would be written to a file outside of the project.
+    A path that is too long cannot be opened at all.
     """
     shown = os.fsencode(root).decode(errors="backslashreplace")
     if shown != str(root):
@@ -79,6 +82,11 @@ def check_path(root: Path) -> None:
         raise UserError(
             f'the path {shown} contains "?", which the address of a database cannot hold; rename it, '
             "or move the project"
+        )
+    if (length := len(os.fsencode(root))) > _LONGEST_PATH:
+        raise UserError(
+            f"the path of the project has {length} bytes ({shown[:60]}…), and its databases allow "
+            f"{_LONGEST_PATH}; move the project to a folder with a shorter path"
         )
 
 

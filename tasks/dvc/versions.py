@@ -301,6 +301,28 @@ def push_data(root: Path, remote: str, endpoint: str = "", doubted: bool = False
     remotes.retry_action(action, remote)
 
 
+def keep_data(root: Path) -> None:
+    """Store the version of data.dvc in DVC's cache, if it lacks objects and data/ is that version.
+
+    Otherwise a clone that made this version from its sources could not restore it once the sources change.
+    """
+    pointer = read_pointer(root)
+    if pointer is None or is_former_layout(pointer):
+        return
+    version = pointer["md5"]
+    objects = root / ".dvc" / "cache" / "files" / "md5"
+    # A look at the usual place takes no time; opening DVC takes a third of a second.
+    wanted = [version, *_hash_data(root).values()]
+    if all((objects / name[:2] / name[2:]).is_file() for name in wanted):
+        return
+
+    def action() -> None:
+        with open_repository(root) as repo, repo.lock:
+            keep_version(root, repo.cache.local, version)
+
+    remotes.retry_action(action)
+
+
 def keep_version(root: Path, store: Any, version: str) -> None:
     """Write the objects that DVC's cache lacks of a version or has damaged, if data/ is that version."""
     found = _hash_data(root)

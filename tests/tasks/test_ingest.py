@@ -15,6 +15,7 @@ from model.errors import UserError
 from tasks.data import external_sort
 from tasks.data.records import TYPES
 from tasks.data.sources import DataParameters, Source
+from tasks.data.version_diff import compare_versions
 from tasks.dvc import versions
 from tasks.engine.output import is_undamaged
 from tasks.engine.parallel import ParallelMap, process_pool, serial_map
@@ -59,6 +60,19 @@ def test_ingest_fresh_clone_makes_same_version(root: Path, tmp_path: Path) -> No
     assert run(clone, said=said)["data_hash"] == figures["data_hash"]
     assert said == []
     assert first(clone).read_bytes() == first(root).read_bytes()
+
+
+@pytest.mark.parametrize("lost", [".dvc/cache", ".dvc/cache data", ".dvc/cache data var out"])
+def test_ingest_version_that_the_cache_of_dvc_lost_is_kept_again(root: Path, lost: str) -> None:
+    context, parameters = StageContext(root), DataParameters((OWN,))
+    before = ingest.run(parameters, {}, context, print).metrics["data_hash"]
+    for name in lost.split():
+        shutil.rmtree(root / name, ignore_errors=True)
+    assert ingest.run(parameters, {}, context, print).reused == ("var" not in lost)
+    write(root, {"text": "three"}, name="b")
+    ingest.run(parameters, {}, context, print)
+    [count] = compare_versions(root, before, "working").counts
+    assert (count.added, count.gone) == (1, 0)
 
 
 def test_ingest_changed_sources_make_new_version(root: Path) -> None:

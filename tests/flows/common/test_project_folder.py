@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import sqlite3
 import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -213,6 +215,22 @@ def test_command_refuses_folder_whose_path_no_database_address_holds(
 @pytest.mark.parametrize("name", ["100%41 #1", "プロ\nb'\"", "a:b;c&d[1]*{x}"])
 def test_check_path_accepts_other_characters(tmp_path: Path, name: str) -> None:
     check_path(tmp_path / name)
+
+
+@pytest.mark.parametrize("letter", ["x", "ü"])
+def test_check_path_longest_path_that_a_database_opens(tmp_path: Path, letter: str) -> None:
+    size = len(letter.encode())
+    missing = project_folder._LONGEST_PATH - len(os.fsencode(tmp_path)) - 1
+    # Parts of 101 bytes, and a last one that fills the path up.
+    parts, rest = [letter * (100 // size)] * (missing // 101), missing % 101
+    root = tmp_path.joinpath(*parts, "y" * rest)
+    root.mkdir(parents=True)
+    check_path(root)
+    (root / "var" / "prefect").mkdir(parents=True)
+    with closing(sqlite3.connect(root / "var" / "prefect" / "prefect.db")) as store:
+        store.execute("create table t (a)")
+    with pytest.raises(UserError, match=r"the path of the project has \d{3} bytes .*and its databases allow"):
+        check_path(root / "z")
 
 
 def test_command_in_removed_folder_is_refused(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from flows.servers.environment import (
 )
 from flows.servers.state_file import Process, Served, open_state_file
 from model.errors import UserError
+from tasks.tracking.tracker import Tracker
 
 
 class Healthy(http.server.BaseHTTPRequestHandler):
@@ -225,3 +226,17 @@ def test_reserve_port_is_given_to_no_other_program_and_a_server_can_use_it() -> 
                 assert port in {each.laddr.port for each in psutil.Process().net_connections()}
                 with socket.create_connection((LOOPBACK, port), timeout=5):
                     pass
+
+
+@pytest.mark.parametrize("name", ["qu'o\"te", "a :b", 'x":y', "per%cent#", "new\nline", "-dash"])
+def test_prepare_environment_mlflow_store_in_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    root = tmp_path / name
+    root.mkdir()
+    monkeypatch.chdir(root)
+    settings = prepare_environment(root)
+    tracker = Tracker(settings.mlflow, "demo", root / "var" / "mlflow")
+    default = tracker.client.get_experiment("0")
+    assert default.artifact_location == "mlflow-artifacts:/0"
+    assert (root / "var" / "mlflow.db").is_file()
