@@ -36,11 +36,16 @@ SMALLEST = (300, 280, 265)  # vocabularies for text that cannot fill the smalles
 
 @dataclass(frozen=True)
 class Measured:
-    """Measurements for a preset besides the scan: the split, and the amount of data."""
+    """Measurements for a preset besides the scan: the split, and the amount of data.
+
+    `aspects` and `scores`, the lowest and the highest score of a person, are those of all labels. Validation
+    checks them in every split.
+    """
 
     split: SplitParameters
     amount: Amount
     aspects: tuple[str, ...]
+    scores: tuple[float, float]
     openings: tuple[str, ...]
 
 
@@ -73,6 +78,13 @@ def measure_folder(found: FolderScan) -> Measured:
     rated = [row for row in train["ratings"] if isinstance(row, Rating)]
     compared = [row for row in train["comparisons"] if isinstance(row, Comparison) and row.choice != "tie"]
     means = [row.score for row in rated]
+    labels = [
+        row
+        for kind in ("comparisons", "ratings")
+        for row in found.of(kind)
+        if isinstance(row, Rating | Comparison)
+    ]
+    given = [score for row in labels if isinstance(row, Rating) for score in row.scores]
     scale = {kind: found.count(kind) / max(1, len(found.of(kind))) for kind in TYPES}
     return Measured(
         split,
@@ -90,7 +102,8 @@ def measure_folder(found: FolderScan) -> Measured:
             (min(means, default=0.0), max(means, default=0.0)),
             split.validation_fraction / (1 - split.validation_fraction - split.test_fraction),
         ),
-        tuple(sorted({row.aspect for row in rated} | {row.aspect for row in compared})),
+        tuple(sorted({row.aspect for row in labels})),
+        (min(given, default=0.0), max(given, default=0.0)),
         _opening_words([row.text for row in texts]),
     )
 
@@ -192,7 +205,7 @@ def missing_parts(found: FolderScan, measured: Measured) -> list[str]:
             "There are no labels: the run stops after sft, as the reward model has nothing to learn from; "
             'add rows such as {"prompt": ..., "a": ..., "b": ..., "choice": "a"}, or with a score.'
         )
-    elif not amount.compared and amount.scores[0] == amount.scores[1]:
+    elif not amount.compared and measured.scores[0] == measured.scores[1]:
         said.append("All scores are the same, so no preference can be learned from them; add others.")
     elif model_sizing.label_groups(amount, 2) < 2:
         said.append("The labels are too few for one step of the reward model; add labels.")
@@ -283,7 +296,9 @@ def _yaml_comment(text: str) -> list[str]:
 
 
 def _source_section(source: Any) -> list[str]:
-    holds = ", ".join(f"{source.count(kind):,} {kind}" for kind in TYPES if source.count(kind))
+    holds = (
+        ", ".join(f"{source.count(kind):,} {kind}" for kind in TYPES if source.count(kind)) or "no new row"
+    )
     names = [yaml_text(name) for name in source.files]
     files = names[0] if len(names) == 1 else f"[{', '.join(names)}]"
     extra = f", {format_columns(source.columns)}" if source.columns else ""
@@ -347,7 +362,7 @@ def allowed_share(findings: Findings) -> Allowed | None:
 
 def _validation_section(measured: Measured, allowed: Allowed | None) -> list[str]:
     """Return the limits of validation that these rows would exceed."""
-    limits, (low, high) = Limits(), measured.amount.scores
+    limits, (low, high) = Limits(), measured.scores
     lines = []
     if low < limits.min_score or high > limits.max_score:
         lines += [

@@ -140,6 +140,18 @@ def test_propose_preset_labels_of_one_class_are_noted(sample: Path, steady_pace:
     assert "# All scores are the same" in propose().read_text()
 
 
+def test_propose_preset_two_opposite_scores_are_not_called_equal(sample: Path, steady_pace: None) -> None:
+    rows = [{"prompt": f"p {n}", "completion": "c", "score": score} for n, score in enumerate((1, -1))]
+    write_jsonl(sample / "mine" / "labels" / "film.jsonl", *rows)
+    assert "All scores are the same" not in propose().read_text()
+
+
+def test_propose_preset_limits_hold_each_persons_score(sample: Path, steady_pace: None) -> None:
+    rows = [{"prompt": f"p {n}", "completion": "c", "scores": [0, 100, 20 + n]} for n in range(40)]
+    write_jsonl(sample / "mine" / "labels" / "film.jsonl", *rows)
+    assert read_preset(propose()).validation_parameters().limits.max_score == 100
+
+
 def test_propose_preset_own_scores_and_aspects_widen_limits(sample: Path, steady_pace: None) -> None:
     drawn = random.Random(3)
     rows = [
