@@ -19,6 +19,8 @@ from tasks.data.parsing.column_names import (
     respelled_columns,
 )
 from tasks.data.parsing.guessed_rows import guess_rows
+from tasks.data.parsing.unread_keys import leaves_of
+from tasks.data.parsing.verdict_names import value_parts
 
 AUTO = "auto"
 ITEMS = 20
@@ -160,19 +162,38 @@ def why_unknown(sample: FileSample) -> str:
     every = [str(key) for key in sample.items[0].values]
     more = f" and {len(every) - _NAMED} more" if len(every) > _NAMED else ""
     keys = (", ".join(every[:_NAMED]) or "none") + more
-    if said := describe_shape(sample):
-        return f"in an unknown format: {said}"
     found = guess_rows([item.values for item in sample.items])
+    chat = found is not None and found.format in ("messages", "sharegpt")
+    if not chat and (said := describe_shape(sample)):
+        return f"in an unknown format: {said}"
     if found and (found.columns or found.fields):
         columns = f", {format_columns(found.columns)}" if found.columns else ""
         return (
             f"in an unknown format; its keys are {keys}. If the names are meaningful, add to the "
             f"source format: {found.format}{columns}{format_fields(found.fields)}"
         )
+    if inner := _inner_texts(sample.items[0].values):
+        return (
+            f"in an unknown format: its texts are inside objects, as under {', '.join(inner)}, which no "
+            "format reads; write them as keys of their rows, as prompt and completion, or as turns under "
+            "messages"
+        )
     return (
         f"in an unknown format; its keys are {keys}. Map them, as in format: rows, "
         "columns: {prompt: ..., completion: ...}, or columns: {text: ...}"
     )
+
+
+def _inner_texts(values: Mapping[str, object]) -> list[str]:
+    """Return the paths of texts inside the objects of a row, if there are more of them than at its top."""
+    leaves = {
+        path: value
+        for key, held in values.items()
+        for path, value in islice(leaves_of(str(key), held, 0), ITEMS)
+        if any(isinstance(one, str) and len(one.split()) > 2 for one in value_parts(value))
+    }
+    inner = [path for path in leaves if path not in values]
+    return inner[:3] if 2 * len(inner) > len(leaves) else []
 
 
 def describe_empty(file: SourceFile) -> str:

@@ -90,6 +90,9 @@ def guess_columns(keys: Iterable[str]) -> Guess | None:
     for key in keys:
         # Of two columns that differ only in spelling the first counts.
         own.setdefault(plain_name(key), key)
+    # Tables of tools have names such as `Input.prompt` and `outputs.answer`.
+    for key in keys:
+        own.setdefault(plain_name(key.rpartition(".")[2]), key)
     for format, names in _KINDS:
         found = dict(zip("ab", answer_columns(keys), strict=False)) if "a" in names else {}
         known = {**NAMES, "prompt": (*NAMES["prompt"], *_PROMPTS)} if found else NAMES

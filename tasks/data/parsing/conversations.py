@@ -27,6 +27,7 @@ TURN_KEYS = frozenset((*ROLE_KEYS, *_TEXTS, "tool_calls", "function_call"))
 VERDICT = "(verdict)"  # a turn's key for the verdict that walked_turns.py read
 SYSTEM = ("system", "system_prompt", "system_message")
 CONTEXT = ("input", "context")
+_NAMED = 8  # keys that a message lists
 MEDIA = ("images", "image", "videos", "video", "audios", "audio")
 _MARK = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")
 
@@ -197,6 +198,11 @@ def read_turns(given: object, where: str) -> list[SourceTurn]:
     if isinstance(turns, dict) and (inner := turns.get("messages", turns.get("conversations"))) is not None:
         refuse_media(turns, where)
         turns = inner
+    if isinstance(turns, dict) and not turns.keys() & {*ROLE_KEYS, "content", "value", "text", "parts"}:
+        names = ", ".join(map(str, list(turns)[:_NAMED])) or "none"
+        raise UserError(
+            f"{where}: an object with the keys {names}; expected a text, or turns with role and content"
+        )
     turns = [turns] if isinstance(turns, dict) else turns
     if not isinstance(turns, list):
         raise UserError(f"{where}: {kind_of(given)}, expected a list of turns")

@@ -14,8 +14,17 @@ from tasks.data.parsing.column_names import (
     named_columns,
     plain_name,
 )
+from tasks.data.parsing.conversations import is_turn_list
 from tasks.data.parsing.field_meanings import flatten_name
+from tasks.data.parsing.list_literals import holds_turns_text
+from tasks.data.parsing.roles import ROLE_KEYS
 from tasks.data.parsing.side_columns import propose_scores
+
+# Names of a column of turns. A list under another name, as `answers`, may be no conversation.
+_CHATS = frozenset((
+    "chat", "chat_history", "chat_messages", "conversation", "dialog", "dialogue", "message_list", "thread",
+    "transcript", "turns",
+))  # fmt: skip
 
 
 def guess_rows(rows: Sequence[Mapping[str, Any]]) -> Guess | None:
@@ -28,7 +37,24 @@ def guess_rows(rows: Sequence[Mapping[str, Any]]) -> Guess | None:
     if named := named_columns(rows):
         return Guess("rows", _with_annotator(named, rows[0]))
     # Of two answers with a rank each, `guess_columns` would see one answer only.
-    return _guess_scored(rows) or found
+    return _guess_scored(rows) or found or _guess_conversation(rows)
+
+
+def _guess_conversation(rows: Sequence[Mapping[str, Any]]) -> Guess | None:
+    """Return the only column of turns, as `conversation` of role and content; None for none or several."""
+    found = [key for key in rows[0] if plain_name(key) in _CHATS]
+    if len(found) != 1 or not all(_is_chat(row.get(found[0])) for row in rows):
+        return None
+    first = rows[0][found[0]]
+    shared = isinstance(first, list) and all("from" in turn for turn in first)
+    format, name = ("sharegpt", "conversations") if shared else ("messages", "messages")
+    return Guess(format, {name: found[0]})
+
+
+def _is_chat(value: Any) -> bool:
+    if isinstance(value, str):
+        return holds_turns_text(value)
+    return isinstance(value, list) and is_turn_list(value) and all(turn.keys() & ROLE_KEYS for turn in value)
 
 
 def _with_annotator(columns: Mapping[str, str], row: Mapping[str, Any]) -> dict[str, str]:

@@ -13,6 +13,7 @@ from model.errors import UserError
 from tasks.data.file_io.files import SourceFile
 from tasks.data.records import Comparison, Pair, Rating, Text, text_digest
 from tests.tasks.data.formats.export_reader import parse_by_kind, read, sample
+from tests.tasks.data.parsing.row_reader import read as read_tallied
 
 
 def test_rows_keys_decide_record_kind() -> None:
@@ -127,3 +128,11 @@ def test_rows_invalid_value_is_refused_with_line(more: str, said: str) -> None:
     file = SourceFile("a.jsonl", f'{{"prompt": "p", "completion": "c", {more}}}'.encode())
     with pytest.raises(UserError, match=rf"^a\.jsonl, line 1(, \w+)?: {said}|^a\.jsonl, line 1, {said}"):
         read("rows", file)
+
+
+@pytest.mark.parametrize("key", ["prompt", "completion"])
+def test_text_that_is_an_object_is_named_with_its_keys(key: str) -> None:
+    row = {"prompt": "Q", "completion": "A", key: {"full_text": "What is rust?", "id": 3}}
+    found, tally = read_tallied(row, {"prompt": "Q", "completion": "A"}, format="rows")
+    assert tally.faults == 1
+    assert f"{key}: an object with the keys full_text, id; expected a text" in found[0].row.fault

@@ -13,12 +13,14 @@ from tasks.data.file_io.files import SourceFile
 from tasks.data.formats.detect import choose_reading, detect_format
 from tasks.data.parsing.base import ParseOptions
 from tasks.data.parsing.column_names import (
+    Guess,
     answer_columns,
     format_columns,
     guess_columns,
     labelled_columns,
     respelled_columns,
 )
+from tasks.data.parsing.guessed_rows import guess_rows
 from tasks.data.records import Comparison, Pair, Text
 
 
@@ -58,6 +60,9 @@ def test_guess_columns_common_names_are_recognized(keys: str, format: str, colum
     [
         ("prompt response_0 response_1 response_0_source better_response_id safer_response_id",
          "columns: {a: response_0, b: response_1, choice: better_response_id}"),
+        ("Input.prompt Input.response_a Input.response_b Answer.choice WorkerId",
+         'columns: {prompt: "Input.prompt", a: "Input.response_a", b: "Input.response_b", '
+         'choice: "Answer.choice", annotator: WorkerId}'),
         ("history human_ref_A human_ref_B score_A score_B labels",
          "columns: {prompt: history, a: human_ref_A, b: human_ref_B, choice: labels}"),
         ("context response1 response2 individual_preference overall_preference",
@@ -197,8 +202,8 @@ def test_respelled_columns_name_in_two_spellings_is_not_renamed() -> None:
         ("a.jsonl", {"messages": {"role": ["user"], "content": ["Hi"]}}, "messages is an object of lists"),
         ("a.jsonl", {"messages": [[["role", "user"], ["content", "Hi"]]]}, "messages is a list of maps"),
         ("a.jsonl", {"role": "user", "content": "Hi"}, "each object is one turn"),
-        ("a.jsonl", {"conversation": [{"role": "user", "content": "Hi"}]}, "the conversation is "
-            "under conversation"),
+        ("a.jsonl", {"conversation": [{"role": "user", "content": "Hi"}]}, "format: messages, "
+            "columns: {messages: conversation}"),
         ("a.json", {"id": 3, "task": {"id": 1}, "result": [], "completed_by": 2}, "Label Studio's cloud"),
         ("a.jsonl", {"question": "Q", "answer": "A"}, "columns: {prompt: question, completion: answer}"),
         ("a.jsonl", {"width": 1, "height": 2}, "its keys are width, height. Map them"),
@@ -289,3 +294,54 @@ def test_labelled_columns_list_of_one_answer_is_the_completion(key: str, answers
 )
 def test_labelled_columns_classes_spans_and_several_labels_are_no_answers(labels: list[Any]) -> None:
     assert labelled_columns([{"text": "Words.", "label": label} for label in labels]) == {}
+
+
+@pytest.mark.parametrize(
+    ("keys", "columns"),
+    [
+        (
+            "inputs.question outputs.answer metadata.split",
+            {"prompt": "inputs.question", "completion": "outputs.answer"},
+        ),
+        ("data.query data.response id", {"prompt": "data.query", "completion": "data.response"}),
+        ("question meta.question answer", {"prompt": "question", "completion": "answer"}),
+    ],
+)
+def test_guess_columns_of_flattened_objects(keys: str, columns: dict[str, str]) -> None:
+    found = guess_columns(keys.split())
+    assert found is not None and found.columns == columns
+
+
+ROLES = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]
+SPEAKERS = [{"from": "human", "value": "Q"}, {"from": "gpt", "value": "A"}]
+
+
+@pytest.mark.parametrize(
+    ("row", "found"),
+    [
+        ({"conversation": ROLES, "language": "en"}, Guess("messages", {"messages": "conversation"})),
+        ({"id": 1, "Dialogue": SPEAKERS}, Guess("sharegpt", {"conversations": "Dialogue"})),
+        ({"chat": json.dumps(ROLES)}, Guess("messages", {"messages": "chat"})),
+        ({"conversation": [{"input": "Q", "output": "A"}]}, None),
+        ({"answers": [{"author": "x", "text": "A"}]}, None),
+        ({"conversation": ROLES, "thread": ROLES}, None),
+    ],
+)
+def test_guess_rows_of_turns_under_another_name(row: dict[str, Any], found: Guess | None) -> None:
+    assert guess_rows([row, row]) == found
+
+
+@pytest.mark.parametrize(
+    ("row", "path"),
+    [
+        ({"id": 1, "inputs": {"q": "What is a fjord?"}, "outputs": {"a": "A long inlet."}}, "inputs.q"),
+        (
+            {"tree": {"text": "What is a fjord?", "replies": [{"text": "A long inlet."}]}},
+            r"tree.replies\[\].text",
+        ),
+        ({"mapping": {"a": {"parts": ["What is a fjord?"]}}, "title": "Fjord"}, "mapping.a.parts"),
+    ],
+)
+def test_detect_format_texts_inside_objects_are_explained(row: dict[str, Any], path: str) -> None:
+    with pytest.raises(UserError, match=f"its texts are inside objects, as under .*{path}"):
+        detect_format([SourceFile("a.jsonl", json.dumps(row).encode())], "mine", "auto")
