@@ -6,8 +6,10 @@ import copy
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -48,25 +50,44 @@ def ppo_trainer(language: Language, folder: Path, **settings: float) -> PPOTrain
     )  # fmt: skip
 
 
-def rewards_of(folder: Path) -> list[float]:
-    lines = [json.loads(line) for line in (folder / "curves.jsonl").read_text().splitlines()]
-    return [line["reward"] for line in lines if "reward" in line]
+@dataclass(frozen=True)
+class FreeTraining:
+    """A training of 25 steps without a price on divergence or a bound on the loss, and what it wrote."""
+
+    figures: dict[str, Any]
+    best: dict[str, Any]
+    weights: dict[str, torch.Tensor]
+    curves: list[dict[str, Any]]
+
+    @property
+    def evaluations(self) -> dict[int, dict[str, Any]]:
+        """Return the line of each evaluated step."""
+        return {line["step"]: line for line in self.curves if "valid_score" in line}
 
 
-def test_ppo_trainer_known_reward_rises(language: Language, tmp_path: Path) -> None:
-    made = ppo_trainer(language, tmp_path / "model")
-    Trainer(made, made.parameters, tmp_path, 3, lambda event: None).run_training()
-    rewards = rewards_of(tmp_path)
+@pytest.fixture(scope="module")
+def free_training(language: Language, tmp_path_factory: pytest.TempPathFactory) -> FreeTraining:
+    """Train once for all tests that compare with such a training."""
+    folder = tmp_path_factory.mktemp("free")
+    made = ppo_trainer(language, folder / "model", eval_every=5)
+    figures = Trainer(made, made.parameters, folder, 3, lambda event: None).run_training()
+    best = made.take_best()
+    weights = {name: value.clone() for name, value in made.learner.master_state().items()}
+    lines = (folder / "curves.jsonl").read_text().splitlines()
+    return FreeTraining(figures, best, weights, [json.loads(line) for line in lines])
+
+
+def test_ppo_trainer_known_reward_rises(free_training: FreeTraining) -> None:
+    rewards = [line["reward"] for line in free_training.curves if "reward" in line]
     assert sum(rewards[-3:]) / 3 > sum(rewards[:3]) / 3 + 0.4
 
 
-def test_ppo_trainer_kl_price_limits_divergence(language: Language, tmp_path: Path) -> None:
-    kl = {}
-    for price in (0.0, 5.0):
-        made = ppo_trainer(language, tmp_path / f"model{price}", init_kl_coef=price)
-        Trainer(made, made.parameters, tmp_path / str(price), 3, lambda event: None).run_training()
-        kl[price] = made.evaluate_model()["valid_kl"]
-    assert kl[5.0] < 0.5 * kl[0.0]
+def test_ppo_trainer_kl_price_limits_divergence(
+    language: Language, tmp_path: Path, free_training: FreeTraining
+) -> None:
+    made = ppo_trainer(language, tmp_path / "model", init_kl_coef=5.0)
+    Trainer(made, made.parameters, tmp_path, 3, lambda event: None).run_training()
+    assert made.evaluate_model()["valid_kl"] < 0.5 * free_training.evaluations[25]["valid_kl"]
 
 
 def test_adapt_kl_coefficient_follows_target(language: Language, tmp_path: Path) -> None:
@@ -165,27 +186,21 @@ def test_optimizer_step_undone_restores_moments(language: Language, tmp_path: Pa
         assert moments and all(torch.equal(*pair) for pair in zip(moments, after[name], strict=True))
 
 
-def test_take_best_returns_best_evaluated_step(language: Language, tmp_path: Path) -> None:
-    made = ppo_trainer(language, tmp_path / "model", eval_every=5)
-    figures = Trainer(made, made.parameters, tmp_path, 3, lambda event: None).run_training()
-    found = made.take_best()
-    lines = [json.loads(line) for line in (tmp_path / "curves.jsonl").read_text().splitlines()]
-    scores = {line["step"]: line["valid_score"] for line in lines if "valid_score" in line}
+def test_take_best_returns_best_evaluated_step(free_training: FreeTraining) -> None:
+    found = free_training.best
+    scores = {step: line["valid_score"] for step, line in free_training.evaluations.items()}
     assert found["best_step"] == max(scores, key=lambda step: (scores[step], -step)) > 0
     assert found["valid_score"] == pytest.approx(max(scores.values()))
     assert found["valid_gain"] == pytest.approx(max(scores.values()) - scores[0])
-    assert figures["steps"] == 25
+    assert free_training.figures["steps"] == 25
 
 
 @pytest.mark.parametrize("share", [1.0, 0.0, 0.5])
 def test_take_best_skips_steps_that_lost_right_answers(
-    language: Language, tmp_path: Path, share: float
+    language: Language, tmp_path: Path, free_training: FreeTraining, share: float
 ) -> None:
     """The bound lies between the increases of the steps, so that some steps exceed it."""
-    free = ppo_trainer(language, tmp_path / "model", eval_every=5)
-    Trainer(free, free.parameters, tmp_path / "free", 3, lambda event: None).run_training()
-    lines = [json.loads(line) for line in (tmp_path / "free" / "curves.jsonl").read_text().splitlines()]
-    found = {line["step"]: line for line in lines if "valid_score" in line}
+    found = free_training.evaluations
     first = found[0]["valid_completion_loss"]
     increases = {step: line["valid_completion_loss"] / first - 1 for step, line in found.items()}
     assert increases[0] == 0 and max(increases.values()) > 0, "a reward of low ids costs right answers"
@@ -201,8 +216,8 @@ def test_take_best_skips_steps_that_lost_right_answers(
     assert any("skipped" in text for text in said) == bool(held.best.passed_over)
     if share == 1.0:
         # No step exceeds the bound, so the result has the same bits.
-        assert free.take_best()["best_step"] == wanted
-        one, other = free.learner.master_state(), held.learner.master_state()
+        assert free_training.best["best_step"] == wanted
+        one, other = free_training.weights, held.learner.master_state()
         assert all(torch.equal(one[name], other[name]) for name in one)
 
 
