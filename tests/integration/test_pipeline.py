@@ -41,6 +41,37 @@ def chatmill(root: Path, *words: str, code: int = 0) -> str:
     return done.stdout + done.stderr
 
 
+# Run command lines one after the other in one process, which imports the libraries only once.
+SEVERAL = """
+import io, json, sys
+from contextlib import redirect_stderr, redirect_stdout
+from flows.cli.main import main
+
+said = []
+for words in json.loads(sys.argv[1]):
+    sys.argv = ["chatmill", *words]
+    text = io.StringIO()
+    with redirect_stdout(text), redirect_stderr(text):
+        try:
+            main()
+        except SystemExit as ended:
+            said.append((ended.code, text.getvalue()))
+print(json.dumps(said))
+"""
+
+
+def chatmill_each(root: Path, *commands: tuple[str, ...]) -> list[str]:
+    """Run command lines in one process, and return what each one prints."""
+    words = [sys.executable, "-c", SEVERAL, json.dumps(commands)]
+    done = subprocess.run(words, cwd=root, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = json.loads(done.stdout)
+    assert len(said) == len(commands)
+    for code, text in said:
+        assert code == 0 and "Traceback" not in text, text
+    return [text for _, text in said]
+
+
 def summary(root: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((root / "var" / "summary.json").read_text())
     return found
@@ -215,10 +246,13 @@ def test_drift_changed_labels_are_reported_once_against_champion(root: Path, tmp
 
 
 def test_models_and_chat_use_every_trained_model(root: Path) -> None:
-    assert "champion" in chatmill(root, "models")
-    for model in ("base", "sft", "aligned", "champion"):
-        words = ("chat", "--model", model, "--prompt", "Finish this review: the film", "--new-tokens", "8")
-        assert chatmill(root, *words).strip()
+    prompt = ("--prompt", "Finish this review: the film", "--new-tokens", "8")
+    models = ("base", "sft", "aligned", "champion")
+    listed, *answers = chatmill_each(
+        root, ("models",), *(("chat", "--model", one, *prompt) for one in models)
+    )
+    assert "champion" in listed
+    assert all(answer.strip() for answer in answers)
 
 
 def test_withdraw_person_changes_data_version_and_repeats_cleanly(root: Path) -> None:
@@ -250,16 +284,16 @@ def test_commands_user_error_exits_2_with_one_sentence(
 def test_gc_then_lost_cache_keeps_records_and_data_version(root: Path, tmp_path: Path) -> None:
     root = shutil.copytree(root, tmp_path / "copy", symlinks=True)
     commands = (("models",), ("models", "--history"), ("lineage", "champion", "--json"), ("cost", "--json"))
-    before = [chatmill(root, *words) for words in commands]
     answer = ("chat", "--model", "champion", "--temperature", "0", "--prompt", "What did the miller keep?")
-    said, data = chatmill(root, *answer), (root / "data.dvc").read_text()
-    would = chatmill(root, "gc", "--dry-run", "--older-than", "0m")
-    gone = chatmill(root, "gc", "--older-than", "0m")
+    *before, would, gone = chatmill_each(
+        root, *commands, answer, ("gc", "--dry-run", "--older-than", "0m"), ("gc", "--older-than", "0m")
+    )
+    data = (root / "data.dvc").read_text()
     assert re.search(r"would be removed: \d+ Prefect's runs", would) and "var/mlflow.db" in would
     assert re.findall(r"\d+ Prefect's runs", would) == re.findall(r"\d+ Prefect's runs", gone)
     assert asked(root / "var" / "prefect" / "prefect.db", "select count(*) from task_run") == [(0,)]
     shutil.rmtree(root / "var" / "cache")
-    assert [chatmill(root, *words) for words in commands] == before and chatmill(root, *answer) == said
+    assert chatmill_each(root, *commands, answer) == before
     chatmill(root, "ingest", "--config", str(SMOKE))
     assert (root / "data.dvc").read_text() == data
     assert chatmill(root, "models", "--history") == before[1]
