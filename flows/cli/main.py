@@ -11,7 +11,6 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,6 +33,7 @@ from flows.cli.quarantine import quarantine
 from flows.cli.reproduce import reproduce
 from flows.cli.up import dashboards, down, up
 from flows.cli.withdraw import withdraw
+from flows.common.disk_space import is_disk_full
 from flows.common.error_messages import explain_error
 from flows.common.project_folder import (
     check_records,
@@ -41,6 +41,13 @@ from flows.common.project_folder import (
     require_access,
     require_project,
     secure_records,
+)
+from flows.common.standard_streams import (
+    end_on_hangup,
+    ignore_output,
+    is_terminal_gone,
+    open_standard_streams,
+    use_utf8,
 )
 from flows.common.terminal import Console, escape_controls
 from flows.orchestration.tracker import open_tracker
@@ -272,14 +279,13 @@ def register_commands() -> None:
 
 def main() -> None:
     """Run the program. Exit codes: 0 done, 2 the user's or the machine's fault, 1 ours, 130 interrupted."""
-    _open_standard_streams()
+    use_utf8()
+    open_standard_streams()
     refuse_special_files()
     # SIGTERM ends the program as Ctrl-C does: trainings write a checkpoint, runs are closed, servers
     # stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    # The same for a terminal that is closed. `nohup` has the signal ignored, and that stays.
-    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
-        signal.signal(signal.SIGHUP, signal.default_int_handler)
+    end_on_hangup()
     # MLflow's import makes 300,000 objects that are never freed. Searching them for cycles again and again,
     # and once more at the end, takes a third of the time of a command that only reads.
     gc.set_threshold(*FEW_COLLECTIONS)
@@ -288,7 +294,7 @@ def main() -> None:
     try:
         sys.stdout.flush()
     except OSError as error:
-        _ignore_output()
+        ignore_output()
         code = BROKEN_PIPE if isinstance(error, BrokenPipeError) else 2
     # The collection at exit would search all of MLflow's objects once more.
     gc.freeze()
@@ -322,14 +328,20 @@ def _run_guarded(action: Callable[[], object]) -> int:
     except SystemExit as error:
         # rich and typer exit with 1 where the reader of the output is gone, which is no fault of ours.
         if isinstance(error.__context__, BrokenPipeError):
-            _ignore_output()
+            ignore_output()
             return BROKEN_PIPE
         return error.code if isinstance(error.code, int) else 1
     except BrokenPipeError:
-        _ignore_output()
+        ignore_output()
         return BROKEN_PIPE
     except BaseException as error:
-        if said := explain_error(error):
+        if is_terminal_gone(error):
+            return INTERRUPTED
+        said = explain_error(error)
+        # Prefect's server answers "500 Internal Server Error" if it cannot write, without the reason.
+        if not said and is_disk_full(LOGS / "probe"):
+            said = f"the disk with {LOGS.parent}/ is full; free disk space and run again"
+        if said:
             if LOGS.parent.exists():
                 _write_log(error)
             _print_error(f"[red]error:[/red] {_plain_text(said)}")
@@ -343,31 +355,6 @@ def _print_error(text: str) -> None:
     # Standard error may be a file on the full disk; the exit code still reports the failure.
     with suppress(OSError):
         Console(stderr=True, highlight=False).print(text, soft_wrap=True)
-
-
-def _open_standard_streams() -> None:
-    """Open /dev/null for each standard stream that was closed when the program started.
-
-    Otherwise the first file that the program opens, such as a database, gets the stream's number and is
-    written to by print().
-    """
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
-        pass
-    os.close(descriptor)
-    for name, descriptor, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(descriptor, mode, closefd=False))  # noqa: SIM115
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            # The locale's encoding may lack characters of the user's data.
-            stream.reconfigure(errors="backslashreplace")
-
-
-def _ignore_output() -> None:
-    """Redirect standard output to /dev/null: its reader is gone, and Python flushes it once more at exit."""
-    empty = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(empty, 1)
-    os.close(empty)
 
 
 def _plain_text(text: object) -> str:

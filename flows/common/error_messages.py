@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from model.events import FULL
 from tasks.project.paths import MLFLOW_DATABASE, PREFECT_HOME
 
 _ADVICE = {
@@ -69,6 +70,12 @@ DATABASE = (
         "tables are missing, so it is damaged; `chatmill restore` restores a backup",
     ),
 )
+# MLflow creates its tables one by one, and does not go on with those of an interrupted creation.
+_MADE_AGAIN = re.compile(r"operationalerror\) table \S+ already exists")
+_HALF_MADE = (
+    "its creation was interrupted, as by a full disk. If it has no runs yet, move the file away and run "
+    "again; else `chatmill restore` restores a backup"
+)
 _SCRIPT = re.compile(r"^\s*\[Errno (\d+)\]")
 
 
@@ -101,7 +108,8 @@ def _explain_database(error: BaseException) -> str:
     if module not in ("sqlite3", "sqlalchemy", "mlflow"):
         return ""
     text = str(error).lower()
-    found = next((advice for words, advice in DATABASE if words in text), "")
+    found = _HALF_MADE if _MADE_AGAIN.search(text) else ""
+    found = found or next((advice for words, advice in DATABASE if words in text), "")
     return f"the records' database ({MLFLOW_DATABASE} or {PREFECT_HOME}): {found}" if found else ""
 
 
@@ -130,6 +138,8 @@ def _explain_system(error: BaseException) -> str:
             code, path = int(match[1]), str(first[1])
     elif isinstance(error, OSError) and error.errno:
         names = (error.filename, error.filename2)
+        # A copy names its source first, and its target is what has no room.
+        names = names[::-1] if error.errno in FULL else names
         code, path = error.errno, next((_display_path(name) for name in names if name is not None), "")
     if code not in _ADVICE:
         return ""

@@ -312,8 +312,11 @@ def keep_data(root: Path) -> None:
     version = pointer["md5"]
     objects = root / ".dvc" / "cache" / "files" / "md5"
     # A look at the usual place takes no time; opening DVC takes a third of a second.
-    wanted = [version, *_hash_data(root).values()]
-    if all((objects / name[:2] / name[2:]).is_file() for name in wanted):
+    hashes = _hash_data(root)
+    files = data_folder.data_files(root / "data")
+    sizes = {found: files[name].stat().st_size for name, found in hashes.items()}
+    sizes[version] = len(_listing_of(hashes))
+    if all(_has_size(objects / name[:2] / name[2:], size) for name, size in sizes.items()):
         return
 
     def action() -> None:
@@ -321,6 +324,13 @@ def keep_data(root: Path) -> None:
             keep_version(root, repo.cache.local, version)
 
     remotes.retry_action(action)
+
+
+def _has_size(path: Path, size: int) -> bool:
+    try:
+        return path.stat().st_size == size
+    except OSError:
+        return False
 
 
 def keep_version(root: Path, store: Any, version: str) -> None:

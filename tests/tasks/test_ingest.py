@@ -62,12 +62,16 @@ def test_ingest_fresh_clone_makes_same_version(root: Path, tmp_path: Path) -> No
     assert first(clone).read_bytes() == first(root).read_bytes()
 
 
-@pytest.mark.parametrize("lost", [".dvc/cache", ".dvc/cache data", ".dvc/cache data var out"])
+@pytest.mark.parametrize("lost", ["", ".dvc/cache", ".dvc/cache data", ".dvc/cache data var out"])
 def test_ingest_version_that_the_cache_of_dvc_lost_is_kept_again(root: Path, lost: str) -> None:
     context, parameters = StageContext(root), DataParameters((OWN,))
     before = ingest.run(parameters, {}, context, print).metrics["data_hash"]
     for name in lost.split():
         shutil.rmtree(root / name, ignore_errors=True)
+    if not lost:
+        for path in (root / ".dvc" / "cache" / "files").rglob("*.*"):
+            path.chmod(0o600)
+            path.write_bytes(path.read_bytes()[:-9])
     assert ingest.run(parameters, {}, context, print).reused == ("var" not in lost)
     write(root, {"text": "three"}, name="b")
     ingest.run(parameters, {}, context, print)

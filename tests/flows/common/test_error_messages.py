@@ -71,6 +71,21 @@ def test_explain_error_recognises_database_errors(tmp_path):
     assert "full" in explain_error(sqlite3.OperationalError("database or disk is full"))
 
 
+@pytest.mark.parametrize("table", ["entity_associations", "trace_info", "assessments", "logged_models"])
+def test_explain_error_interrupted_creation_of_database(tmp_path, table):
+    path = tmp_path / "mlflow.db"
+    with closing(sqlite3.connect(path)) as store:
+        store.execute(f"create table {table} (a)")
+    said = explain_error(caught(lambda: MlflowClient(tracking_uri=f"sqlite:///{path}").search_runs(["0"])))
+    assert "its creation was interrupted" in said and "move the file away" in said
+
+
+def test_explain_error_copy_to_full_disk_names_its_target(tmp_path):
+    # As shutil.copyfile raises it.
+    error = OSError(errno.ENOSPC, "No space left on device", "template.db", None, str(tmp_path / "var.db"))
+    assert explain_error(error).startswith(f"{tmp_path / 'var.db'}: No space left on device")
+
+
 @pytest.mark.parametrize(
     "damage",
     [
