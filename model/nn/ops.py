@@ -90,7 +90,8 @@ def scaled_attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor
         keys, values: [B, H, S, head].
         mask: Added to the scores, of a shape that broadcasts to [B, H, T, S]; None: causal attention.
     """
-    if mask is None or queries.device.type != "cpu" or queries.dtype != torch.bfloat16:
+    products = queries.dtype == torch.bfloat16 or queries.shape[2] == 1
+    if mask is None or queries.device.type != "cpu" or not products:
         return F.scaled_dot_product_attention(queries, keys, values, mask, is_causal=mask is None)
     rows, heads, length, head = queries.shape
     flat = rows * heads
@@ -99,6 +100,6 @@ def scaled_attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor
         mask = mask.expand(rows, heads, length, keys.shape[1]).reshape(flat, length, -1)
     else:
         mask = mask[0]
-    # Two explicit products: torch's fused attention is slower in bfloat16 on a CPU.
+    # Two explicit products: on a CPU torch's fused attention is slower in bfloat16, and for a single query.
     scores = torch.baddbmm(mask, queries, keys.transpose(1, 2), alpha=1 / math.sqrt(head))
     return torch.bmm(scores.softmax(-1), values).view(rows, heads, length, head)
