@@ -23,7 +23,6 @@ from tasks.data.parsing.conversations import (
     MEDIA,
     SYSTEM,
     SourceTurn,
-    group_name,
     history_turns,
     holds_turns,
     kind_of,
@@ -34,7 +33,7 @@ from tasks.data.parsing.conversations import (
     shared_turns,
     turns_before_answer,
 )
-from tasks.data.parsing.field_meanings import as_verdict, is_empty
+from tasks.data.parsing.field_meanings import as_verdict, group_name, is_empty
 from tasks.data.parsing.label_rows import time_of
 from tasks.data.parsing.list_literals import read_literal
 from tasks.data.parsing.preference_fields import ANNOTATORS

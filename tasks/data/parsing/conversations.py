@@ -17,7 +17,7 @@ from model.errors import UserError
 from tasks.common.names import yaml_text
 from tasks.data.file_io.decoding import unify_line_ends
 from tasks.data.parsing.base import FileSample, ParseOptions
-from tasks.data.parsing.field_meanings import KNOWN, MASKS, flatten_name, is_empty, read_meaning
+from tasks.data.parsing.field_meanings import KNOWN, MASKS, flatten_name, group_name, is_empty, read_meaning
 from tasks.data.parsing.list_literals import holds_turns_text, read_literal, turns_of
 from tasks.data.parsing.roles import ROLE_KEYS, ROLES, is_tool, role_of, speaker_of
 from tasks.data.records import ParsedRow, Turn, TurnVerdict, pair_row, text_digest
@@ -87,13 +87,6 @@ def conversation_group(turns: Iterable[SourceTurn], values: Mapping[str, Any], r
     if named := group_name(reading.optional(values, "group")):
         return named
     return text_digest(next((turn.content for turn in turns if turn.role == "user"), ""))
-
-
-def group_name(value: Any) -> str:
-    """Return a group's name from a text or a number; empty for any other value. 3 and 3.0 are one group."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float) or is_empty(value):
-        return ""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def history_turns(turns: Iterable[SourceTurn]) -> list[Turn]:

@@ -198,6 +198,13 @@ def is_invisible(text: str) -> bool:
     return all(c.isspace() or c in marks or unicodedata.category(c) == "Cf" for c in bare)
 
 
+def group_name(value: Any) -> str:
+    """Return a group's name from a text or a number; empty for any other value. 3 and 3.0 are one group."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float) or is_empty(value):
+        return ""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
 NULL_WORDS = frozenset((
     "nan", "none", "null", "n/a", "#n/a", "<na>", "nat", "nil", "undefined",
     "#div/0!", "#name?", "#null!", "#num!", "#ref!", "#value!",
