@@ -5,13 +5,35 @@ from __future__ import annotations
 import os
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from flows.servers.environment import QUIET
 
 # The longest files run first, so that no core is idle at the end.
 FIRST = (
     "test_pipeline.py", "test_reproduction.py", "test_up.py", "test_two_hosts.py", "test_notifications.py",
+    "test_new_stage.py", "test_training_tasks.py", "test_process_group.py",
 )  # fmt: skip
+# These files share a Prefect server, which each worker would have to start for itself.
+ON_ONE_SERVER = (
+    "flows/orchestration/test_notifications.py", "flows/orchestration/test_preset_deployments.py",
+    "flows/orchestration/test_dask_runner.py", "flows/servers/test_commands.py",
+    "flows/test_deployments.py", "flows/test_pipeline_run.py",
+)  # fmt: skip
+
+
+class FileScheduling(LoadFileScheduling):
+    """Each file of tests goes to one worker, and so do all files that share a server."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return ON_ONE_SERVER[0] if file.endswith(ON_ONE_SERVER) else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FileScheduling | None:
+    """Return the scheduler of `--dist=loadfile`."""
+    return FileScheduling(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ import pytest
 pytest.importorskip("prefect_dask")
 
 from prefect import flow, task
-from prefect.testing.utilities import prefect_test_harness
 
 from flows.orchestration.dask_runner import DaskRunner
 from model.errors import UserError
@@ -26,12 +24,6 @@ from tasks.ingest import make_rows
 from tasks.split import split
 from tasks.tokenizer import TokenizerParameters, tokenizer
 from tests.tasks.engine.test_parallel import process_of, refuse
-
-
-@pytest.fixture(scope="module")
-def prefect() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
 
 
 def quiet(event: dict[str, Any]) -> None:
@@ -57,7 +49,8 @@ def path_to_tokens(root: Path, out: Path, parallel_map: ParallelMap) -> str:
     return folder_digest(out)
 
 
-def test_dask_runner_two_workers_write_same_bytes_as_serial(prefect: None, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("server_root")
+def test_dask_runner_two_workers_write_same_bytes_as_serial(tmp_path: Path) -> None:
     for start, name in enumerate("abc"):
         texts = [f"the film number {n} of {name if n % 3 else 'all'} is good" for n in range(200 + start)]
         lines = "".join(json.dumps({"text": text}) + "\n" for text in texts)
@@ -82,7 +75,8 @@ def test_dask_runner_two_workers_write_same_bytes_as_serial(prefect: None, tmp_p
     assert len(workers) == 2 and os.getpid() not in workers
 
 
-def test_dask_runner_unreachable_scheduler_is_refused(prefect: None, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("server_root")
+def test_dask_runner_unreachable_scheduler_is_refused(tmp_path: Path) -> None:
     @flow(name="nowhere", persist_result=False)
     def nowhere() -> None:
         with DaskRunner("tcp://127.0.0.1:9", tmp_path, seconds=1.0) as parallel_map:
