@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from flows.common.terminal import Console
+from model.errors import UserError
 from tasks.project.paths import MLFLOW_FOLDER
 
 if TYPE_CHECKING:
@@ -57,7 +58,11 @@ def launch_flow(
     try:
         # The server takes seconds to start. The preset is read, modules are imported, and MLflow's store is
         # opened meanwhile.
-        preset = load_preset()
+        try:
+            preset = load_preset()
+        except UserError:
+            server.stop_server()
+            raise
         settings = prepare_mlflow(settings, preset.tracking.mlflow)
         flow = load_flow()
         from flows.orchestration.crash_recovery import mark_process_alive

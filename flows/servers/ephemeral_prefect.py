@@ -154,8 +154,11 @@ class EphemeralPrefectServer:
     def stop_server(self) -> None:
         """End the server, with SIGKILL if it does not end in time, or has not answered yet."""
         self.over = True
+        self.starting.close()
         if self.process is None:
             return
+        if os.environ.get("PREFECT_API_URL") == self.api:
+            del os.environ["PREFECT_API_URL"]
         if self.ready:
             self.process.terminate()
         else:
