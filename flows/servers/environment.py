@@ -47,9 +47,6 @@ QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    # The default, a folder below the current one, becomes a part of a statement of MLflow's whose quotes and
-    # colons are not escaped.
-    "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
     "GX_ANALYTICS_ENABLED": "false",
     "DVC_NO_ANALYTICS": "1",
     "TOKENIZERS_PARALLELISM": "true",

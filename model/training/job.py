@@ -146,7 +146,10 @@ def _run_job(job: dict[str, Any]) -> int:
 
 
 def _print_event(event: Event) -> None:
-    print(json.dumps(to_json(event)), flush=True)
+    # One write for the whole line: print writes its end separately, and a line of another process may come
+    # between.
+    sys.stdout.write(f"{json.dumps(to_json(event))}\n")
+    sys.stdout.flush()
 
 
 def imported_sources() -> dict[str, str]:

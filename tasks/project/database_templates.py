@@ -24,8 +24,10 @@ _CREATION = {
     PREFECT: ("-m", "prefect", "server", "database", "upgrade", "-y"),
     MLFLOW: (
         "-c",
-        "import sys; from mlflow.store.db import utils; "
-        "utils._initialize_tables(utils.create_sqlalchemy_engine(sys.argv[1]))",
+        # With the first experiment. In a project, MLflow would put the path of the project, with its quotes
+        # and colons, into a statement of SQL.
+        "import sys; from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore; "
+        "SqlAlchemyStore(sys.argv[1], 'mlflow-artifacts:/')",
     ),
 }
 

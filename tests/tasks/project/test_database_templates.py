@@ -18,8 +18,8 @@ MIGRATIONS = {
     PREFECT: ("prefect", "server/database/_migrations"),
     MLFLOW: ("mlflow", "store/db_migrations"),
 }
-# The rows that migrations insert.
-ROWS = {PREFECT: set(), MLFLOW: {"workspaces"}}
+# The tables with rows: MLflow has one workspace and one experiment from the start.
+ROWS = {PREFECT: set(), MLFLOW: {"workspaces", "experiments"}}
 
 
 def newest_revisions(program: str) -> set[str]:
