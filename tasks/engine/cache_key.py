@@ -15,6 +15,8 @@ from typing import Any
 
 import psutil
 
+from model.errors import UserError
+from tasks.engine.digest_cache import forget_digest, read_digest, write_digest
 from tasks.engine.source_snapshot import KEPT_MODULES, ORIGIN
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,6 +28,7 @@ _EXCLUDED_MODULES = (
     "tasks.engine.declaration",
     "tasks.engine.output",
     "tasks.engine.cache_key",
+    "tasks.engine.digest_cache",
     "tasks.engine.parallel",
     "tasks.engine.source_snapshot",
 )
@@ -78,7 +81,24 @@ def code_digest(function: Callable[..., Any]) -> str:
     Comments, docstrings and layout do not count. Definitions that are not reached do not count either, even
     in the same file.
     """
-    return source_digest(ROOT, _module_of(function), function.__name__)
+    module, name = _module_of(function), function.__name__
+    known = read_digest(ROOT, module, name)
+    if known is None:
+        known = source_digest(ROOT, module, name)
+        write_digest(ROOT, module, name, known)
+    return known
+
+
+def check_code_digest(function: Callable[..., Any]) -> None:
+    """Parse the sources that a stage is about to run, and compare them with `code_digest`.
+
+    Raises:
+        UserError: The digest that the snapshot kept is not that of its sources. It is removed.
+    """
+    module, name = _module_of(function), function.__name__
+    if code_digest(function) != source_digest(ROOT, module, name):
+        path = forget_digest(ROOT, module, name)
+        raise UserError(f"{path} does not belong to the sources beside it and was removed; run again")
 
 
 def definition_digests(function: Callable[..., Any]) -> dict[str, str]:
@@ -209,7 +229,7 @@ def parse_module(root: Path, module: str) -> ModuleSource:
     content = path.read_bytes()
     tree = ast.parse(content, str(path))
     source = ModuleSource(path, hashlib.sha256(content).hexdigest())
-    for node in ast.walk(tree):
+    for node in (tree, *_statements(tree)):
         _without_docstring(node)
         _without_declaration(node)
         for name, target in _import_bindings(node):
@@ -221,6 +241,15 @@ def parse_module(root: Path, module: str) -> ModuleSource:
         if not names and not isinstance(statement, ast.Import | ast.ImportFrom):
             source.loose.statements.append(statement)
     return source
+
+
+def _statements(node: ast.AST) -> Iterator[ast.stmt]:
+    """Yield all statements below a node, without a visit to the expressions, which are most of a tree."""
+    for block in ("body", "handlers", "cases", "orelse", "finalbody"):
+        for inner in getattr(node, block, ()):
+            if isinstance(inner, ast.stmt):
+                yield inner
+            yield from _statements(inner)
 
 
 def _without_docstring(node: ast.AST) -> None:

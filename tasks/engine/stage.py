@@ -23,6 +23,7 @@ from tasks.common.file_lock import exclusive_lock
 from tasks.engine import device_lock
 from tasks.engine.cache_key import (
     changed_source,
+    check_code_digest,
     code_digest,
     definition_digests,
     folder_sums,
@@ -203,6 +204,7 @@ class Stage:
                 or self.declaration.output_is_current(folder, context.root)
             ):
                 return make_reference(folder, known, reused=True)
+            check_code_digest(self.function)
             if part.exists() and not self.declaration.resumable:
                 shutil.rmtree(part)
             part.mkdir(parents=True, exist_ok=True)
