@@ -26,7 +26,7 @@ from tasks.data.parsing.column_names import (
     labelled_columns,
     respelled_columns,
 )
-from tasks.data.parsing.guessed_rows import guess_rows
+from tasks.data.parsing.guessed_rows import add_passage, guess_rows
 from tasks.data.parsing.reader import no_rows, read_rows
 from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.records import TYPES, ParsedRow, Record, Text
@@ -277,7 +277,8 @@ def _guess_format(path: Path, name: str) -> Guess:
         one for one, why_not in list_mismatches(rename_keys(sample, columns), known).items() if not why_not
     ]
     if len(fitting) == 1:
-        return Guess(fitting[0], columns)
+        values = [item.values for item in sample.items]
+        return Guess(fitting[0], add_passage(Guess(fitting[0], columns), values) if values else columns)
     # Common names are a guess, so they are used only if no format fits by its own names.
     found = guess_rows([item.values for item in sample.items]) if not fitting else None
     if found and (found.fields or not known[found.format].fits(rename_keys(sample, found.columns))):

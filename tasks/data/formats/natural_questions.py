@@ -8,10 +8,18 @@ from typing import Any
 from model.errors import UserError
 from tasks.data.file_io.files import SourceFile
 from tasks.data.parsing.base import FileSample, Format, ParseOptions
+from tasks.data.parsing.column_names import plain_name
+from tasks.data.parsing.companion_keys import OPTION_LISTS, PASSAGES
+from tasks.data.parsing.field_meanings import is_empty
 from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.records import Choice, ParsedRow, comparison_row, pair_row, text_digest
 
 _ASPECT, _JUDGES = "truthfulness", "nq-judges"
+_READ = frozenset((
+    "question", "answer", "def_correct_predictions", "def_incorrect_predictions", "poss_correct_predictions",
+))  # fmt: skip
+_NEEDED = frozenset((*PASSAGES, *OPTION_LISTS))
+REPEATED = "rows that repeat a question"
 SHORTEST_WRONG = 4  # characters; shorter wrong answers are noise of the extraction
 
 
@@ -26,7 +34,11 @@ def stream_rows(files: Sequence[SourceFile], reading: ParseOptions, tally: SkipC
             question, answers = row.get("question"), row.get("answer")
             if not isinstance(question, str) or not isinstance(answers, list) or not answers:
                 raise UserError(f"{where}: expected a question and a list of answers")
+            for key, value in row.items():
+                if key not in _READ and not is_empty(value):
+                    tally.note_unread(key, value, where)
             if question in seen:
+                tally.left_out[REPEATED] += 1
                 continue
             seen.add(question)
             group, right = text_digest(question), str(answers[0])
@@ -60,7 +72,11 @@ def _detect_mismatch(sample: FileSample) -> str:
     asked = bool(sample.items) and all(
         "question" in item.values and isinstance(item.values.get("answer"), list) for item in sample.items
     )
-    return "" if asked else "no question with a list under answer"
+    if not asked:
+        return "no question with a list under answer"
+    # An answer from a passage, or one of several options, is no answer without them.
+    others = {key for item in sample.items for key in item.values if plain_name(key) in _NEEDED}
+    return f"the key {min(others)} belongs to the question" if others else ""
 
 
 FORMAT = Format("natural_questions", stream_rows, "source", _detect_mismatch)

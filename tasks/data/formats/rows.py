@@ -143,6 +143,9 @@ def _rename_columns(values: Mapping[str, Any], reading: ParseOptions, where: str
     # If `columns` maps a name to another column, the column with that name itself is not ours.
     row = {key: value for key, value in values.items() if key not in reading.columns and key not in renamed}
     row |= {name: values[own] for name, own in columns.items()}
+    # Questions about one passage are a group, whose name would repeat the whole passage in each row.
+    if "group" in columns and columns["group"] == columns.get("context"):
+        row["group"] = text_digest(str(row["group"]))
     if "text" in reading.columns:
         row = {key: row[key] for key in ("text", "group", "id") if key in row}
     return row

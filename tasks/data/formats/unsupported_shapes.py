@@ -24,7 +24,10 @@ from tasks.data.parsing.column_names import (
     plain_name,
     yaml_scalar,
 )
+from tasks.data.parsing.companion_keys import RIGHT_OPTIONS, is_option_letter, option_keys
 from tasks.data.parsing.field_meanings import KNOWN, as_flag, is_empty
+from tasks.data.parsing.right_answers import is_span
+from tasks.data.parsing.roles import role_of
 from tasks.data.parsing.side_columns import propose_scores
 
 # Names of columns by which the first line of a text is the header of a table.
@@ -43,6 +46,8 @@ def describe_shape(sample: FileSample) -> str:
         unreadable_shape(sample)
         or _squad(sample)
         or _several_answers(sample)
+        or _several_questions(sample)
+        or _bare_turns(sample)
         or _rows_inside(sample)
         or _conversation(sample)
         or _label_studio(sample)
@@ -68,6 +73,8 @@ def unreadable_shape(sample: FileSample) -> str:
             return f"{key} has turns of role and parts, as Gemini does; expected turns of role and content"
         if isinstance(turns, list) and turns and all(isinstance(turn, list | tuple) for turn in turns):
             return f"{key} is a list of maps or of lists; expected a list of objects with role and content"
+    if said := _multiple_choice(sample) or _single_turns(sample):
+        return said
     if labelled := labelled_columns([item.values for item in sample.items]):
         return (
             "its label is a list of one answer, as doccano exports it; add to the source format: rows, "
@@ -126,27 +133,14 @@ def _is_number(key: Any) -> bool:
 
 
 def _squad(sample: FileSample) -> str:
-    """Return advice for questions about a passage in the shape of SQuAD."""
+    """Return advice for articles of paragraphs with questions, in the shape of SQuAD's own files."""
     values = sample.items[0].values
     articles = values.get("data") if isinstance(values.get("data"), list) else [values]
-    nested = any(isinstance(one, dict) and "paragraphs" in one for one in articles or ())
-    asked = {plain_name(key) for key in values} & {"question", "prompt", "query"}
-    flat = asked and any(_is_span(values[key]) for key in values if plain_name(key) in ("answers", "answer"))
-    if not nested and not flat:
+    if not any(isinstance(one, dict) and "paragraphs" in one for one in articles or ()):
         return ""
     return (
-        "it has the SQuAD layout; write one row per question, with prompt (question), context "
-        "(passage), completion (first answer) and references (all answers)"
-    )
-
-
-def _is_span(answers: Any) -> bool:
-    """Return whether answers are texts with their offsets in the passage, also as tables contain them."""
-    if isinstance(answers, str):
-        return answers.lstrip()[:1] in ("{", "[") and "answer_start" in answers
-    one = answers[0] if isinstance(answers, list) and answers else answers
-    return (
-        isinstance(one, dict) and "text" in one and (isinstance(one["text"], list) or "answer_start" in one)
+        "it has the SQuAD layout of articles and paragraphs; write one row per question, with prompt "
+        "(question), context (passage), completion (first answer) and references (all answers)"
     )
 
 
@@ -156,11 +150,73 @@ def _several_answers(sample: FileSample) -> str:
     # Without any text beside the list there is no prompt that it could answer.
     if not any(isinstance(value, str) for value in values.values()):
         return ""
-    for key in ("completions", "responses", "answers", "outputs", "candidates", "generations"):
-        if _is_rows(values.get(key)):
+    names = {plain_name(key): key for key in values}
+    for name in ("completions", "responses", "answers", "outputs", "candidates", "generations"):
+        value = values.get(names.get(name, ""))
+        listed = isinstance(value, list) and all(isinstance(one, str) for one in value)
+        scored = isinstance(value, dict) and isinstance(value.get("text"), list)
+        if "questions" in names or is_span(value):
+            continue
+        if _is_rows(value) or scored or (listed and value):
             return (
-                f"{key} is a list of several answers; write one row per answer (prompt, "
-                "completion, score, annotator) or one per pair (prompt, a, b, choice)"
+                f"{names[name]} is a list of several answers; write one row per answer (prompt, "
+                "completion, score, annotator), one per pair (prompt, a, b, choice), or if all are right the "
+                "first as completion and all as references"
+            )
+    return ""
+
+
+def _several_questions(sample: FileSample) -> str:
+    """Return advice for a passage with a list of questions, as in CoQA and QuAC."""
+    names = {plain_name(key): key for key in sample.items[0].values}
+    asked = names.get("questions", "")
+    if not isinstance(sample.items[0].values.get(asked), list):
+        return ""
+    return (
+        f"{asked} is a list of questions; write one row per question, with prompt (question), context "
+        "(passage) and completion (answer)"
+    )
+
+
+def _multiple_choice(sample: FileSample) -> str:
+    """Return advice for questions with options, whose answer is the letter or the number of one."""
+    rows = [item.values for item in sample.items]
+    options = option_keys(rows[0])
+    answer = next(
+        (
+            key
+            for key in rows[0]
+            if plain_name(key) in RIGHT_OPTIONS and all(is_option_letter(row.get(key)) for row in rows)
+        ),
+        "",
+    )
+    if not options or not answer:
+        return ""
+    return (
+        f"it holds multiple-choice questions: {answer} is the letter or the number of one of "
+        f"{', '.join(options)}; write one row per question, with the options in the prompt and the text of "
+        "the right one as completion"
+    )
+
+
+def _single_turns(sample: FileSample) -> str:
+    """Return advice for rows that are one turn each, as OpenAssistant exports its messages."""
+    rows = [item.values for item in sample.items]
+    for said in ("text", "content", "value"):
+        if all(isinstance(row.get(said), str) and role_of(row) for row in rows):
+            return "each object is one turn; write one object per conversation, with its turns under messages"
+    return ""
+
+
+def _bare_turns(sample: FileSample) -> str:
+    """Return advice for conversations whose turns are texts without a speaker."""
+    values = sample.items[0].values
+    for key, value in values.items():
+        listed = isinstance(value, list) and len(value) > 1 and all(isinstance(one, str) for one in value)
+        if listed and plain_name(key) in (*TURNS, "dialog", "dialogue", "data", "chat", "utterances"):
+            return (
+                f"{key} is a list of texts that do not say who speaks; write one object per conversation, "
+                "with turns of role and content under messages"
             )
     return ""
 
@@ -253,7 +309,7 @@ def _rows_inside(sample: FileSample) -> str:
         return ""
     if {"columns", "data"} <= values.keys() and isinstance(values["data"], list):
         return "it is a pandas table with orient='split'; write it with orient='records'"
-    rows = [key for key, value in values.items() if _is_rows(value)]
+    rows = [key for key, value in values.items() if _is_rows(value) and not is_span(value)]
     # A single conversation is also one object with a list of objects.
     if len(rows) == 1 and rows[0] not in TURNS:
         return f"it is one object whose key {rows[0]!r} holds the rows; write that list alone into the file"

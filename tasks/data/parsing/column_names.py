@@ -12,9 +12,12 @@ from tasks.data.parsing.field_meanings import flatten_name, word_set
 # Common names in order of likelihood. Names are compared in lower case with one underscore between words.
 NAMES: dict[str, tuple[str, ...]] = {
     "prompt": ("prompt", "question", "query", "instruction", "user_prompt", "user_query", "request", "title",
-               "input", "user", "ask", "problem", "post", "frage"),
+               "input", "user", "ask", "problem", "post", "frage", "inputs_pretokenized", "inputs", "human",
+               "question_stem"),
     "completion": ("completion", "answer", "response", "output", "reply", "solution", "target", "assistant",
-                   "bot", "body", "content", "text", "antwort"),
+                   "bot", "targets_pretokenized", "targets", "canonical_solution", "correct_answer",
+                   "best_answer",
+               "body", "content", "text", "antwort"),
     "choice": ("choice", "preferred", "preference", "winner", "better", "vote", "label", "labels", "selected",
                "pick", "chosen", "best", "verdict"),
     "chosen": ("chosen", "chosen_response", "preferred_response", "preferred_answer", "accepted",
@@ -38,6 +41,8 @@ _KINDS = (
     ("rows", ("prompt", "completion")),
     ("rows", ("text",)),
 )
+# A text with one of these is no text alone.
+_NO_TEXT = frozenset(("answer", "answers", "question", "questions"))
 # Names of the formats, for files that only spell them with other letters: Prompt, " completion".
 _KNOWN = (
     "prompt", "completion", "text", "a", "b", "choice", "chosen", "rejected", "messages", "conversations",
@@ -94,6 +99,8 @@ def guess_columns(keys: Iterable[str]) -> Guess | None:
     for key in keys:
         own.setdefault(plain_name(key.rpartition(".")[2]), key)
     for format, names in _KINDS:
+        if names == ("text",) and not _NO_TEXT.isdisjoint(own):
+            continue
         found = dict(zip("ab", answer_columns(keys), strict=False)) if "a" in names else {}
         known = {**NAMES, "prompt": (*NAMES["prompt"], *_PROMPTS)} if found else NAMES
         for name in names:

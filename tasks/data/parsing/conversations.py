@@ -175,7 +175,8 @@ def read_exchange(
         elif isinstance(answer, list | dict):
             answer = only_answer(read_turns(answer, f"{where}, {name}"), name, where)
         if not isinstance(answer, str):
-            raise UserError(f"{where}: {name} is {kind_of(answer)}; expected a text")
+            words = "" if answer is None else f", as in {str(answer).lower()!r}"
+            raise UserError(f"{where}: {name} is {kind_of(answer)}; expected a text{words}")
         said.append(answer)
     return turns, said
 
@@ -191,7 +192,8 @@ def read_turns(given: object, where: str) -> list[SourceTurn]:
     if isinstance(turns, dict) and (inner := turns.get("messages", turns.get("conversations"))) is not None:
         refuse_media(turns, where)
         turns = inner
-    if isinstance(turns, dict) and not turns.keys() & {*ROLE_KEYS, "content", "value", "text", "parts"}:
+    # An object with a text and no speaker is no turn: TriviaQA's answers have a `value`.
+    if isinstance(turns, dict) and not turns.keys() & {*ROLE_KEYS, "content", "parts"}:
         names = ", ".join(map(str, list(turns)[:_NAMED])) or "none"
         raise UserError(
             f"{where}: an object with the keys {names}; expected a text, or turns with role and content"

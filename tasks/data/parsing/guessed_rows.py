@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from tasks.data.parsing.column_names import (
@@ -14,9 +15,11 @@ from tasks.data.parsing.column_names import (
     named_columns,
     plain_name,
 )
+from tasks.data.parsing.companion_keys import PASSAGES, POST_BODIES, SUMMARIES, is_passage, is_prose
 from tasks.data.parsing.conversations import is_turn_list
 from tasks.data.parsing.field_meanings import flatten_name
 from tasks.data.parsing.list_literals import holds_turns_text
+from tasks.data.parsing.right_answers import is_span
 from tasks.data.parsing.roles import ROLE_KEYS
 from tasks.data.parsing.side_columns import propose_scores
 
@@ -31,6 +34,69 @@ def guess_rows(rows: Sequence[Mapping[str, Any]]) -> Guess | None:
     """Return the format and the columns that some rows suggest; None if they suggest none."""
     if not rows:
         return None
+    found = _guess_answers(rows) or _guess_summaries(rows) or _guess_names(rows)
+    return found._replace(columns=add_passage(found, rows)) if found else None
+
+
+def add_passage(found: Guess, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the columns of a guess with that of the passage which the prompts are about, if there is one.
+
+    It is the `context`. If several rows share a passage, it is also their `group`, so that no split holds out
+    a question about a passage that others were trained on.
+    """
+    columns, keys = dict(found.columns), list(rows[0])
+    asked = columns.get("prompt", "prompt")
+    if found.format != "rows" or "context" in columns or asked not in keys:
+        return columns
+    taken = {*columns.values(), *(name for name in ("completion", "a", "b") if name not in columns)}
+    titled = plain_name(asked).endswith("title")
+    passages = [
+        key
+        for key in keys
+        if key not in taken
+        and (not titled or plain_name(key) in POST_BODIES)
+        # A column that some rows lack could not be named for all of them.
+        and all(key in row for row in rows)
+        and any(is_prose(row[key]) if titled else is_passage(key, row[key]) for row in rows)
+    ]
+    if len(passages) != 1:
+        return columns
+    texts = [str(row[passages[0]]) for row in rows]
+    # Questions about a passage are neighbours. Else it may be a setting that many rows have.
+    changes = sum(one != other for one, other in pairwise(texts))
+    if 1 < len(set(texts)) == changes + 1 < len(rows) and "group" not in keys and not titled:
+        return {**columns, "context": passages[0], "group": passages[0]}
+    return {**columns, **({"context": passages[0]} if passages[0] != "context" else {})}
+
+
+def _guess_answers(rows: Sequence[Mapping[str, Any]]) -> Guess | None:
+    """Return the columns of questions about a passage with a list of right answers, as in SQuAD."""
+    names = {plain_name(key): key for key in rows[0]}
+    asked = next((names[name] for name in ("question", "prompt", "query") if name in names), "")
+    answers = next((names[name] for name in ("answers", "answer") if name in names), "")
+    passage = any(name in PASSAGES for name in names)
+    given = [row.get(answers) for row in rows] if asked and answers else []
+    spans = [value for value in given if is_span(value)]
+    listed = passage and all(isinstance(v, list) and all(isinstance(one, str) for one in v) for v in given)
+    if not given or not (listed or len(spans) == len(given)):
+        return None
+    columns = {"prompt": asked, "completion": answers}
+    return Guess("rows", {name: key for name, key in columns.items() if name != key})
+
+
+def _guess_summaries(rows: Sequence[Mapping[str, Any]]) -> Guess | None:
+    """Return the columns of documents with a summary of each."""
+    names = {plain_name(key): key for key in rows[0]}
+    summary = next((names[name] for name in SUMMARIES if name in names), "")
+    document = next((names[name] for name in ("dialogue", *NAMES["text"], "report") if name in names), "")
+    asks = any(name in names for name in NAMES["prompt"] if name not in ("title", "user", "post"))
+    given = [(row.get(document), row.get(summary)) for row in rows]
+    if not summary or not document or asks or not all(isinstance(one, str) for two in given for one in two):
+        return None
+    return Guess("rows", {"prompt": document, "completion": summary})
+
+
+def _guess_names(rows: Sequence[Mapping[str, Any]]) -> Guess | None:
     found = guess_columns(rows[0])
     if found and (found.format == "preferences" or {"a", "b"} <= found.columns.keys() | rows[0].keys()):
         return found

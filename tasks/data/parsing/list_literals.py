@@ -26,6 +26,7 @@ _TOKEN = re.compile(
     )""",
     re.X | re.S,
 )
+_DTYPE = re.compile(r"object|bool|u?int(?:8|16|32|64)|float(?:16|32|64)")
 _NAMES: dict[str, Any] = {
     "None": None, "null": None, "nan": None, "NaN": None, "NaT": None, "True": True, "true": True,
     "False": False, "false": False,
@@ -109,7 +110,7 @@ class _Literal:
         if word == "dtype" and self.word == "=":
             self.next()
             return self.value(depth)
-        if word == "object":
+        if _DTYPE.fullmatch(word):
             return None
         raise ValueError(f"{word!r}, expected a value")
 

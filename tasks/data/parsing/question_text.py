@@ -5,6 +5,14 @@ from __future__ import annotations
 from tasks.data.parsing.key_text import shown_key, yaml_key
 from tasks.data.parsing.proposed_meanings import CORRECTION, LITERAL, MASK, OTHER_CHOICE, UNKNOWN
 
+# What a key beside a record may be, without which the record would be learned as something else.
+PASSAGE = "a passage"
+OPTIONS = "options"
+QUESTION = "a question"
+ANSWER = "an answer"
+DIALOGUE = "a conversation"
+BESIDE = " beside "  # between a question or an answer and the column of its text
+
 
 def describe_unclear_side(path: str, where: str, sample: str) -> str:
     """Return the question about a choice that is the side of one answer, and the model of the other."""
@@ -40,4 +48,33 @@ def format_example(looks: str) -> str:
     return (
         ", or review, verdict, penalty (lower is better), deleted, a mapping such as {good: 1, bad: -1}, or "
         "ignore, which skips it"
+    )
+
+
+def describe_companion(path: str, where: str, sample: str, kind: str) -> str:
+    """Return the question about a key without which its row would be learned as something else."""
+    key, skip = yaml_key(path), f"fields: {{{yaml_key(path)}: ignore}}"
+    what = f"{where}: {shown_key(path)} is {sample} and looks like "
+    if kind == PASSAGE:
+        return (
+            f"{what}a passage that the prompt is about; to read it after the prompt, add to the source "
+            f"columns: {{context: {key}}}; to leave it out, {skip}"
+        )
+    if kind == OPTIONS:
+        return (
+            f"{what}the options of a question that is answered by a letter or a number alone; write the "
+            f"options into the prompt, or the text of the right one as the answer; to leave them out, {skip}"
+        )
+    if kind == DIALOGUE:
+        return (
+            f"{what}a conversation that was written as one text; write its turns as prompt and completion, "
+            f"or under messages; to learn it as a text, add to the source fields: {{{key}: text}}"
+        )
+    kind, _, text = kind.partition(BESIDE)
+    sides = ("prompt", "completion") if kind == QUESTION else ("completion", "prompt")
+    columns = {sides[0]: key, sides[1]: yaml_key(text)}
+    named = ", ".join(f"{name}: {columns[name]}" for name in ("prompt", "completion"))
+    return (
+        f"{what}{kind} beside the text under {shown_key(text)}; to learn them as pairs, set columns: "
+        f"{{{named}}} in the source; to learn the text alone, {skip}"
     )

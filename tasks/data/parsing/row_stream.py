@@ -14,6 +14,7 @@ from typing import Any
 from model.errors import UserError
 from tasks.data.file_io.files import BrokenItem, SourceFile, SourceRecord
 from tasks.data.parsing.base import ParseOptions, Parser
+from tasks.data.parsing.companion_keys import companions_of
 from tasks.data.parsing.conversations import MaskedAnswer, is_turn_list
 from tasks.data.parsing.field_meanings import (
     is_invisible,
@@ -23,6 +24,7 @@ from tasks.data.parsing.judged_rows import MASKED_VERDICT, corrected_rows, rated
 from tasks.data.parsing.label_checks import check_annotators, check_side_scores
 from tasks.data.parsing.list_literals import holds_literal, holds_turns_text, read_literal, turns_of
 from tasks.data.parsing.preference_fields import ANNOTATORS, TIMES
+from tasks.data.parsing.right_answers import write_right_answers
 from tasks.data.parsing.row_choices import note_other_choices, read_choice
 from tasks.data.parsing.row_verdicts import SourceRow, read_verdicts
 from tasks.data.parsing.skip_counts import SkipCounts
@@ -113,6 +115,8 @@ def _records(
 ) -> Iterator[ParsedRow]:
     values, where = unpacked_cells(item.values, reading, item.where, tally), item.where
     own = known.own(values, reading)
+    if "references" in own:
+        values = write_right_answers(values, reading)
     for key in sorted((own - _OPTIONAL - NO_TEXTS) & values.keys()):
         if isinstance(values[key], str) and reading.fields.get(key) != "text" and holds_literal(values[key]):
             tally.note_literal(key, values[key], where)
@@ -143,6 +147,7 @@ def _records(
             tally.left_out[MASKED_VERDICT] += 1
         return
     source_row = SourceRow(item.values, reading, where, tally)
+    _note_companions(values, own, found, known, source_row)
     ratings, found = rated_turns(found, said, source_row)
     for one in (*ratings, *(corrected_rows(found, said, source_row) if found else ())):
         if isinstance(one.row, Rating | Comparison):
@@ -153,6 +158,19 @@ def _records(
                 tally.left_out[EQUAL] += 1
                 one = one._replace(row=as_tie(one.row))
         yield one
+
+
+def _note_companions(
+    values: Mapping[str, Any], own: frozenset[str], found: Sequence[ParsedRow], known: Keys, row: SourceRow
+) -> None:
+    """Ask about keys without which the first record of a row would be learned as something else."""
+    # A conversation says all that belongs to it in its turns.
+    if known.turns:
+        return
+    fields = row.reading.fields
+    for key, value, kind in companions_of(values, own, found[0].row, row.reading.columns):
+        if fields.get(key) not in ("ignore", "text"):
+            row.tally.note_companion(key, value, row.where, kind)
 
 
 def _opened(value: Any) -> Any:

@@ -28,7 +28,12 @@ from tasks.data.parsing.proposed_meanings import (
     VOTE_COLUMN,
     propose_meaning,
 )
-from tasks.data.parsing.question_text import describe_choice, describe_unclear_side, format_example
+from tasks.data.parsing.question_text import (
+    describe_choice,
+    describe_companion,
+    describe_unclear_side,
+    format_example,
+)
 from tasks.data.parsing.scale_direction import scale_direction
 from tasks.data.parsing.score_values import as_score
 from tasks.data.parsing.several_scores import find_counts
@@ -92,6 +97,7 @@ class SkipCounts:
         used: Keys of the source's `fields` that were found.
         sides: Values of unread keys that name one of two answers, beside a choice: their number by side.
         rejected: The ids of texts and labels that a reviewer rejected. Equal rows are left out too.
+        companions: Keys without which a row would be learned as something else, which stop the run.
         inside: Keys in lists of objects that are no turns, such as `reactions[].name`. Only ignore is right.
     """
 
@@ -110,6 +116,7 @@ class SkipCounts:
     choices: dict[str, Seen] = field(default_factory=dict)
     understood: Counter[str] = field(default_factory=Counter)
     used: set[str] = field(default_factory=set)
+    companions: dict[str, Seen] = field(default_factory=dict)
     inside: set[str] = field(default_factory=set)
     sides: dict[str, Counter[str]] = field(default_factory=dict)
     rejected: set[str] = field(default_factory=set)
@@ -149,6 +156,10 @@ class SkipCounts:
     def note_literal(self, key: str, value: str, where: str) -> None:
         """Count a text that is a printed list or object, which may be a mistake, so it is asked about."""
         _count_key(self.asked, key, Seen(1, where, format_sample(value), LITERAL))
+
+    def note_companion(self, key: str, value: Any, where: str, kind: str) -> None:
+        """Count a key without which its row would be learned as something else."""
+        _count_key(self.companions, key, Seen(1, where, format_sample(value), kind))
 
     def note_choice(self, key: str, value: Any, where: str) -> None:
         """Count a choice that names neither answer.
@@ -193,7 +204,7 @@ class SkipCounts:
         self.nameless += other.nameless
         self.faults += other.faults
         self.first_fault = self.first_fault or other.first_fault
-        for name in ("unread", "asked", "words", "choices"):
+        for name in ("unread", "asked", "words", "choices", "companions"):
             for path, seen in getattr(other, name).items():
                 _count_key(getattr(self, name), path, seen)
         for path, values in other.values.items():
@@ -287,6 +298,10 @@ class SkipCounts:
             path, seen = next(iter(asks.items()))
             meaning = self.propose_all(asks)[path]
             questions.append(self._describe_key(path, seen, meaning) + self._other_keys(asks, [path]))
+        questions += [
+            describe_companion(path, seen.where, seen.sample, seen.looks)
+            for path, seen in self.companions.items()
+        ]
         questions += [*self._scale_questions(), *self._field_questions(fields or {})]
         if questions:
             raise UserError("\n".join(f"source {source}: {question}" for question in questions))

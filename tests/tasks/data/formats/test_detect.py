@@ -78,8 +78,9 @@ def test_detect_format_unknown_keys_are_named() -> None:
 
 
 def test_detect_format_two_matches_are_refused() -> None:
-    row = {"question": "who", "answer": ["me"], "passage": "I did it."}
-    with pytest.raises(UserError, match=r"a\.jsonl may be passages or natural_questions; set the format"):
+    turns = [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Me."}]
+    row = {"messages": turns, "conversations": turns}
+    with pytest.raises(UserError, match=r"a\.jsonl may be sharegpt or messages; set the format"):
         found(("a.jsonl", lines(row)))
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
+from tasks.data.formats.natural_questions import FORMAT
 from tasks.data.records import text_digest
-from tests.tasks.data.formats.export_reader import parse_by_kind
+from tests.tasks.data.formats.export_reader import object_sample, parse_by_kind
+from tests.tasks.data.parsing.row_reader import read
 
 
 def test_natural_questions_answers_become_pairs_and_comparisons() -> None:
@@ -28,3 +32,17 @@ def test_natural_questions_preferred_side_is_balanced() -> None:
     )
     first = sum(row.choice == "a" for row in parse_by_kind("natural_questions", lines).comparisons)
     assert 70 < first < 130
+
+
+@pytest.mark.parametrize("more", ["context", "passage", "Document", "choices", "options"])
+def test_natural_questions_with_passage_or_options_are_another_format(more: str) -> None:
+    sample = object_sample({"question": "Where?", "answer": ["There."], more: "The mill stands there."})
+    assert FORMAT.fits(sample) == f"the key {more} belongs to the question"
+
+
+def test_natural_questions_other_keys_and_repeated_questions_are_counted() -> None:
+    asked = ["Where?", "When?", "Where?"]
+    rows = [{"question": text, "answer": ["There."], "id": n} for n, text in enumerate(asked)]
+    found, tally = read(*rows, format="natural_questions")
+    assert len(found) == 2 and tally.left_out == {"rows that repeat a question": 1}
+    assert {key: seen.count for key, seen in tally.unread.items()} == {"id": 3}

@@ -1,0 +1,92 @@
+"""Test the advice for public shapes of data that no format reads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from model.errors import UserError
+from tests.tasks.data.parsing.row_reader import read
+
+OPTIONS = ["Here.", "There.", "Nowhere."]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"question": "Where?", "subject": "x", "choices": OPTIONS, "answer": 1},
+        {"question": "Where?", "choices": {"text": OPTIONS, "label": ["A", "B", "C"]}, "answerKey": "B"},
+        {"article": "A mill by the river.", "question": "Where?", "options": OPTIONS, "answer": "C"},
+        {"question": "Where?", "options": {"A": "Here.", "B": "There."}, "answer": "A"},
+        {"question": "Where?", "A": "Here.", "B": "There.", "C": "Nowhere.", "answer": "B"},
+        {"question": "Where?", "option_a": "Here.", "option_b": "There.", "option_c": "Up.", "correct": "a"},
+        {"ctx": "A mill stands", "endings": OPTIONS, "label": "0"},
+        {"prompt": "Where?", "completion": "There.", "choices": OPTIONS, "answer": "(B)"},
+    ],
+)
+def test_detect_format_multiple_choice_is_explained(row: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=r"it holds multiple-choice questions: .* the letter or the number"):
+        read(row, row)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"question": "Where?", "choices": OPTIONS, "answer": "There."},
+        {"prompt": "Where?", "completion": "There.", "label": 1},
+        {"prompt": "Where?", "a": "Here.", "b": "There.", "choice": "a"},
+    ],
+)
+def test_detect_format_other_answers_are_no_multiple_choice(row: dict[str, Any]) -> None:
+    try:
+        read(row, row)
+    except UserError as error:
+        assert "multiple-choice" not in str(error)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{"message_id": "1", "parent_id": None, "text": "Hi", "role": "prompter"},
+         {"message_id": "2", "parent_id": "1", "text": "Hello.", "role": "assistant"}],
+        [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}],
+        [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello."}],
+        [{"text": "Hi", "speaker": "customer"}, {"text": "Hello.", "speaker": "agent"}],
+    ],
+)  # fmt: skip
+def test_detect_format_rows_of_one_turn_are_explained(rows: list[dict[str, Any]]) -> None:
+    with pytest.raises(UserError, match="each object is one turn; write one object per conversation"):
+        read(*rows)
+
+
+@pytest.mark.parametrize("key", ["conversations", "dialog", "data", "utterances", "Turns"])
+def test_detect_format_turns_without_speakers_are_explained(key: str) -> None:
+    with pytest.raises(UserError, match=f"{key} is a list of texts that do not say who speaks"):
+        read({"id": "1", key: ["Hi", "Hello."]}, {"id": "2", key: ["Bye", "See you."]})
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"story": "A mill.", "questions": ["Where?"], "answers": {"input_text": ["There."]}},
+        {"context": "A mill.", "questions": ["Where?"], "answers": {"texts": [["There."]]}},
+        {"passage": "A mill.", "Questions": ["Where?"], "Answers": ["There."]},
+    ],
+)  # fmt: skip
+def test_detect_format_list_of_questions_is_explained(row: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="uestions is a list of questions; write one row per question"):
+        read(row, row)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"question": "Where?", "answers": ["There.", "By the river."]},
+        {"title": "Where?", "answers": {"text": ["There.", "Up."], "score": [3, 1]}},
+        {"prompt": "Where?", "Completions": [{"text": "There.", "score": 3}]},
+    ],
+)
+def test_detect_format_several_answers_are_explained(row: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="is a list of several answers; write one row per answer"):
+        read(row, row)

@@ -1,0 +1,88 @@
+"""Test the columns that are guessed from several rows: passages, right answers and summaries."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tasks.data.parsing.guessed_rows import guess_rows
+
+MILL = "The mill stands near the river, and it is old."
+BARN = "The barn is red, and nobody remembers who built it."
+SHOP = "The shop sells bread and closes at noon."
+PAGES = {"passages": (MILL, MILL, BARN, SHOP), "one": (MILL,) * 4, "unlike": (MILL, BARN, SHOP, MILL[4:])}
+
+
+def table(pages: str, **names: Any) -> list[dict[str, Any]]:
+    """Return a row for each passage, with the values of `names` and the passage under the name `None`."""
+    return [
+        {key: passage if value is None else value for key, value in names.items()} for passage in PAGES[pages]
+    ]
+
+
+@pytest.mark.parametrize("name", ["passage", "document", "article", "story", "paragraph", "Passage"])
+@pytest.mark.parametrize("pages", PAGES)
+def test_guess_rows_question_about_a_passage_names_it_as_context(name: str, pages: str) -> None:
+    found = guess_rows(table(pages, **{name: None}, question="Where is it?", answer="By the river."))
+    group = {"group": name} if pages == "passages" else {}
+    columns = {"prompt": "question", "completion": "answer", "context": name, **group}
+    assert found is not None and (found.format, found.columns) == ("rows", columns)
+
+
+@pytest.mark.parametrize(
+    ("row", "columns"),
+    [
+        ({"context": None, "query": "Where?", "reply": "There."}, {"prompt": "query", "completion": "reply"}),
+        ({"document": None, "context": None, "question": "Where?", "answer": "There."},
+         {"prompt": "question", "completion": "answer"}),
+        ({"story": "A Fish", "question": "Where?", "answer": "There."},
+         {"prompt": "question", "completion": "answer"}),
+        ({"title": "Why is it red?", "body": None, "answer": "Paint."},
+         {"prompt": "title", "completion": "answer", "context": "body"}),
+        ({"inputs": "Where?", "targets": "There."}, {"prompt": "inputs", "completion": "targets"}),
+        ({"inputs_pretokenized": "Where?", "targets_pretokenized": "There.", "inputs": [4], "targets": [5]},
+         {"prompt": "inputs_pretokenized", "completion": "targets_pretokenized"}),
+        ({"human": "Where?", "bot": "There."}, {"prompt": "human", "completion": "bot"}),
+    ],
+)  # fmt: skip
+def test_guess_rows_common_names_of_instruction_data(row: dict[str, Any], columns: dict[str, str]) -> None:
+    found = guess_rows(table("unlike", **row))
+    assert found is not None and (found.format, found.columns) == ("rows", columns)
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        {"text": ["By the river."], "answer_start": [4]},
+        [{"text": "By the river.", "answer_start": 4}],
+        "{'text': array(['By the river.'], dtype=object), 'answer_start': array([4], dtype=int32)}",
+        ["By the river.", "near it"],
+        {"text": [], "answer_start": []},
+    ],
+)
+def test_guess_rows_right_answers_are_the_completion(answers: object) -> None:
+    found = guess_rows(table("passages", context=None, question="Where?", answers=answers))
+    columns = {"prompt": "question", "completion": "answers", "context": "context", "group": "context"}
+    assert found is not None and (found.format, found.columns) == ("rows", columns)
+
+
+@pytest.mark.parametrize(
+    ("document", "summary"),
+    [("article", "highlights"), ("document", "summary"), ("dialogue", "summary"), ("body", "tl;dr")],
+)
+def test_guess_rows_document_with_summary_is_a_pair(document: str, summary: str) -> None:
+    found = guess_rows(table("unlike", id="7", **{document: None, summary: "It is old."}))
+    assert found is not None and found.columns == {"prompt": document, "completion": summary}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"story": None, "questions": ["Where?"], "answers": ["There."]},
+        {"document": None, "question": "Where is the mill?"},
+        {"passage": None, "answers": {"span": "There."}},
+    ],
+)
+def test_guess_rows_text_with_questions_or_answers_is_no_text_alone(row: dict[str, Any]) -> None:
+    assert guess_rows(table("unlike", **row)) is None
