@@ -83,8 +83,20 @@ def read_object(text: str, where: str) -> dict[str, Any]:
     if said := _DECODER.taken():
         raise UserError(f"{where}: {said}")
     if not isinstance(found, dict):
-        raise UserError(f"{where}: {type(found).__name__}, expected an object")
+        raise UserError(f"{where}: {_no_object(text)}")
     return found
+
+
+def _no_object(text: str) -> str:
+    """Return what a row is that is no object, by its beginning, and what is expected."""
+    begins = text.lstrip()[:1]
+    if begins == "[":
+        return 'a list, expected an object; if it is a conversation, write {"messages": [...]}'
+    if begins == '"':
+        return 'a text, expected an object, as in {"text": "..."}'
+    kinds = {"t": "true", "f": "false", "n": "null", "": "the end of the file"}
+    number = begins.isdigit() or begins == "-"
+    return f"{'a number' if number else kinds.get(begins, repr(begins))}, expected an object"
 
 
 def json_problem(error: Exception) -> str:
@@ -166,10 +178,7 @@ class _Text:
             found = self.value()
             said = _DECODER.taken()
             return found, where, f"{where}: {said}" if said else ""
-        what = repr(begins) if begins else "the end of the file"
-        fault = f"{where}: {what}, expected an object"
-        if begins == '"':
-            fault = f'{where}: a text, expected an object, as in {{"text": "..."}}'
+        fault = f"{where}: {_no_object(begins)}"
         # Outside an array, or without a value, there is no place to continue from.
         if not number or begins in ("", ",", "]"):
             raise UserError(fault)

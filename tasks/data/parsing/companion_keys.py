@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tasks.data.parsing.column_names import NAMES, plain_name
-from tasks.data.parsing.question_text import ANSWER, BESIDE, DIALOGUE, OPTIONS, PASSAGE, QUESTION
+from tasks.data.parsing.question_text import ANSWER, BESIDE, DIALOGUE, OPTIONS, PASSAGE, QUESTION, REJECTED
 from tasks.data.records import Pair, Rating, Record, Text
 
 # Names of a text that a question is about.
@@ -23,6 +23,7 @@ PASSAGES = (
 # Names of the text below a title that asks.
 POST_BODIES = ("body", "selftext", "question_body", "content", "post", "description", "text")
 SUMMARIES = ("summary", "highlights", "tldr", "tl_dr")
+_REJECTED = frozenset((*NAMES["rejected"], "negative", "incorrect_answer", "wrong_answer")) - {"bad", "worse"}
 OPTION_LISTS = ("choices", "options", "endings", "answer_choices", "candidates", "alternatives")
 RIGHT_OPTIONS = (
     "answer", "answer_key", "answer_idx", "answer_index", "correct", "correct_answer", "correct_option",
@@ -122,6 +123,9 @@ def companions_of(
         # A prompt that contains the passage already needs no other.
         if is_passage(key, value) and value.strip()[:200] not in prompt:
             yield key, value, PASSAGE
+        # A word is a verdict, and a text of several words the answer that was not chosen.
+        if isinstance(row, Pair) and plain_name(key) in _REJECTED and is_prose(value, 2):
+            yield key, value, f"{REJECTED}{BESIDE}{names.get('completion', 'completion')}"
     if isinstance(row, Pair | Rating) and is_option_letter(row.completion):
         # Columns A and B are read as the answers of a comparison, which this row is not.
         for key in option_keys(values)[:1]:

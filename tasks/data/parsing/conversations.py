@@ -1,9 +1,9 @@
 """Read conversations from turns of the chat formats, and cut them into prompts and answers.
 
 Consecutive turns of one speaker are joined with a blank line, and empty turns are skipped, so that user and
-assistant always alternate. A mask excludes its own turn from a joined answer; the history keeps it. An empty
-answer at the end stays, so that validation quarantines it with its line. What the assistant says before the
-user's first turn also stays, as history.
+assistant always alternate (empty_turns.py counts them). A mask excludes its own turn from a joined answer;
+the history keeps it. An empty answer at the end stays, so that validation quarantines it with its line. What
+the assistant says before the user's first turn also stays, as history.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from tasks.data.parsing.list_literals import holds_turns_text, read_literal, tur
 from tasks.data.parsing.roles import ROLE_KEYS, ROLES, is_tool, role_of, speaker_of
 from tasks.data.records import ParsedRow, Turn, TurnVerdict, pair_row, text_digest
 
-_TEXTS = ("content", "value", "text", "message", "utterance")
-TURN_KEYS = frozenset((*ROLE_KEYS, *_TEXTS, "tool_calls", "function_call"))
+TEXTS = ("content", "value", "text", "message", "utterance")
+TURN_KEYS = frozenset((*ROLE_KEYS, *TEXTS, "tool_calls", "function_call"))
 VERDICT = "(verdict)"  # a turn's key for the verdict that walked_turns.py read
 SYSTEM = ("system", "system_prompt", "system_message")
 CONTEXT = ("input", "context")
@@ -417,7 +417,7 @@ def _parse_turn(turn: object, where: str) -> SourceTurn:
                 f"{{{yaml_text(path)}: {{{yaml_text(name.strip()[:40])}: user}}}} (or assistant, system)"
             )
         raise UserError(f"{where}: {what} cannot be learned; {instead}")
-    said = next((turn[key] for key in _TEXTS if turn.get(key) is not None), None)
+    said = next((turn[key] for key in TEXTS if turn.get(key) is not None), None)
     parts = said if isinstance(said, list) else [said]
     text = "".join(_parse_part(part, where) for part in parts)
     return SourceTurn(role, text, _is_learned(turn, where), verdict=turn.get(VERDICT))

@@ -11,6 +11,7 @@ OPTIONS = "options"
 QUESTION = "a question"
 ANSWER = "an answer"
 DIALOGUE = "a conversation"
+REJECTED = "an answer that was not chosen"
 BESIDE = " beside "  # between a question or an answer and the column of its text
 
 
@@ -71,6 +72,11 @@ def describe_companion(path: str, where: str, sample: str, kind: str) -> str:
             f"or under messages; to learn it as a text, add to the source fields: {{{key}: text}}"
         )
     kind, _, text = kind.partition(BESIDE)
+    if kind == REJECTED:
+        return (
+            f"{what}{kind}; to learn the choice, set format: preferences, columns: "
+            f"{{chosen: {yaml_key(text)}, rejected: {key}}} in the source; to learn the pair alone, {skip}"
+        )
     sides = ("prompt", "completion") if kind == QUESTION else ("completion", "prompt")
     columns = {sides[0]: key, sides[1]: yaml_key(text)}
     named = ", ".join(f"{name}: {columns[name]}" for name in ("prompt", "completion"))

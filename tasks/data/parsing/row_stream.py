@@ -16,6 +16,7 @@ from tasks.data.file_io.files import BrokenItem, SourceFile, SourceRecord
 from tasks.data.parsing.base import ParseOptions, Parser
 from tasks.data.parsing.companion_keys import companions_of
 from tasks.data.parsing.conversations import MaskedAnswer, is_turn_list
+from tasks.data.parsing.empty_turns import count_empty_turns
 from tasks.data.parsing.field_meanings import (
     is_invisible,
     is_null_word,
@@ -147,6 +148,7 @@ def _records(
             tally.left_out[MASKED_VERDICT] += 1
         return
     source_row = SourceRow(item.values, reading, where, tally)
+    count_empty_turns(whole, own, tally)
     _note_companions(values, own, found, known, source_row)
     ratings, found = rated_turns(found, said, source_row)
     for one in (*ratings, *(corrected_rows(found, said, source_row) if found else ())):

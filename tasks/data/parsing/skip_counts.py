@@ -304,7 +304,9 @@ class SkipCounts:
         ]
         questions += [*self._scale_questions(), *self._field_questions(fields or {})]
         if questions:
-            raise UserError("\n".join(f"source {source}: {question}" for question in questions))
+            # Two aspects may have one question.
+            lines = dict.fromkeys(f"source {source}: {question}" for question in questions)
+            raise UserError("\n".join(lines))
 
     def _describe_key(self, path: str, seen: Seen, meaning: str) -> str:
         if seen.looks == CHOICE:

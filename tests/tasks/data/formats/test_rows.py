@@ -32,7 +32,7 @@ def test_rows_keys_decide_record_kind() -> None:
     ("line", "said"),
     [
         (b'{"text": ', r"given\.jsonl, line 2: broken JSON"),
-        (b"[1, 2]", r"line 2: list, expected an object"),
+        (b"[1, 2]", r"line 2: a list, expected an object; if it is a conversation, write"),
         (b'{"txet": "a"}', r"line 2: keys txet do not form a row; expected text"),
         (b'{"text": 3}', r"line 2: text is a number; expected a text"),
         (b'{"prompt": "a", "completion": "b", "scores": "3"}', r"line 2: scores are numbers"),

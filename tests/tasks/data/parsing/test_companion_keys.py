@@ -28,6 +28,12 @@ MILL = "The mill stands near the river, and it is old."
         ({"prompt": "Where?", "completion": "(c)", "A": "x", "B": "y", "C": "z"}, "rows",
          "A is 'x' and looks"),
         ({"prompt": "Where?", "completion": "2", "options": {"1": "x", "2": "y"}}, "rows", "the options of"),
+        ({"prompt": "Where?", "completion": "There.", "rejected": "Go away."}, "rows",
+         "columns: {chosen: completion, rejected: rejected} .* fields: {rejected: ignore}"),
+        ({"instruction": "Say.", "output": "There.", "rejected_response": "Go away."}, "alpaca",
+         "an answer that was not chosen; .* rejected: rejected_response}"),
+        ({"prompt": "Where?", "completion": "There.", "Incorrect answer": "Go away."}, "rows",
+         "an answer that was not chosen"),
         ({"text": MILL, "summary": "It is old."}, "rows",
          "an answer beside the text under text; .* columns: {prompt: text, completion: summary} .*"
          "fields: {summary: ignore}"),
