@@ -24,6 +24,13 @@ _ORDER = re.compile(r"\[{0,2}([AB])\s*([<>=])\2{0,2}\s*([AB])\]{0,2}", re.I)
 _LONGEST = 60  # characters; a longer text is a remark
 # A statement with such a word, and without a side, is about both answers.
 _EQUAL = word_set("tie ties tied draw equal equally same both neither bothgood bothbad")
+# Values that are nothing but a tie between two answers, in the spelling of `plain_word`.
+TIES = word_set(
+    """
+    tie ties tied draw both_bad both_good no_preference no_difference equally_good equally_bad about_the_same
+    unentschieden gleichstand egalite ex_aequo empate empatados pareggio gelijkspel gelijk
+    """
+)
 _NONE = word_set("preference difference winner")
 _NAMED_SIDE = word_set("a b 1 2 0 left right first second")
 _SKIPPED = word_set(

@@ -66,13 +66,42 @@ HIGHER_IS_BETTER = word_set(
 # Names of scores for which lower is better.
 LOWER_IS_BETTER = word_set(
     """
-    dislikes downvotes error errors hallucination hallucinations harm harmful harmfulness inaccuracies loss
-    mistake mistakes penalty perplexity rank ranking ranks schulnote schulnoten toxic toxicity
+    complaints concerns defects dislikes downvotes error errors faults flaws hallucination hallucinations harm
+    harmful harmfulness inaccuracies issues loss mistake mistakes penalty perplexity problems rank ranking
+    ranks schulnote schulnoten toxic toxicity violations weaknesses
     """
 )
 
 # Names of a program's report that an answer failed.
 ERRORS = word_set("error errors exception exceptions traceback")
+# Names of a list of what is wrong with an answer, also in other languages.
+COMPLAINTS = word_set(
+    """
+    complaint complaints concern concerns defect defects fault faults flaw flaws issue issues mistake mistakes
+    problem problems violation violations weakness weaknesses beanstandung beanstandungen einwand einwände
+    fehler mangel mängel erreurs problèmes errores problemas errori problemi erros fouten problemen
+    """
+)
+# Under a removal's name with such a word, any value says that the row is removed: by whom, for what or why.
+POINTERS = word_set("because by cause into of reason reasons why")
+# Names of a model's words in place of an answer.
+REFUSALS = word_set("refusal refusals")
+_NOTHING = re.compile(
+    r"(?:no|none|nothing|keine?r?|nichts|aucune?|rien|ningun[oa]?|nada|nessun[oa]?|nenhuma?|geen)(?:_(\w+))?|-|ok"
+)
+
+
+def states_removal(name: str) -> bool:
+    """Return whether any value under a name says that its row is bad: an error, a refusal, a reason."""
+    words = set(flatten_name(name).split("_"))
+    return bool(words & (ERRORS | COMPLAINTS | POINTERS | REFUSALS))
+
+
+def says_nothing_wrong(value: Any) -> bool:
+    """Return whether a text under a name such as `issues` says that there is none, as `no issues`."""
+    found = _NOTHING.fullmatch(plain_word(value) or "-") if isinstance(value, str) else None
+    return found is not None and (not found[1] or found[1] in COMPLAINTS | ERRORS)
+
 
 # Names with a known meaning, and the kind of value of each.
 KNOWN: dict[str, str] = {
@@ -337,9 +366,10 @@ def read_meaning(name: str, meaning: Meaning | None, value: Any) -> tuple[str, A
         return "ignore", None
     if kind in ("weight", "mask", "deleted"):
         flag = as_flag(value)
-        # The text of an error is as good as a flag.
-        if kind == "deleted" and flag is None and set(flatten_name(name).split("_")) & ERRORS:
-            return "deleted", True
+        # The text of an error or of a refusal is as good as a flag.
+        if kind == "deleted" and flag is None and states_removal(name):
+            refused = bool(set(flatten_name(name).split("_")) & REFUSALS)
+            return "deleted", refused or not says_nothing_wrong(value)
         # The time at which a row was deleted says that it was.
         if kind == "deleted" and flag is None and (is_date(value) or (as_score(value) or 0) > SECONDS):
             return "deleted", True

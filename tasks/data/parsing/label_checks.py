@@ -9,10 +9,17 @@ from typing import Any
 from model.errors import UserError
 from tasks.data.parsing.annotators import normalize_annotator
 from tasks.data.parsing.base import ParseOptions
-from tasks.data.parsing.field_meanings import HIGHER_IS_BETTER, LOWER_IS_BETTER, flatten_name, is_empty
+from tasks.data.parsing.field_meanings import (
+    HIGHER_IS_BETTER,
+    LOWER_IS_BETTER,
+    flatten_name,
+    is_empty,
+    word_set,
+)
 from tasks.data.parsing.preference_fields import ANNOTATORS
 from tasks.data.parsing.score_values import as_score
 
+_MARGINS, _DIFFERENCES = word_set("advantage margin margins"), word_set("delta diff difference gap")
 _SHORTENED = re.compile(r"\d(?:[.,]\d+)?[eE]\+?\d{2,}")
 _EXACT = 2.0**53  # from here on a float cannot hold every whole number
 
@@ -46,6 +53,14 @@ def _check_whole_number(key: str, value: Any, where: str) -> None:
         )
 
 
+def is_margin(name: str) -> bool:
+    """Return whether a name means by how much one of two answers is better, as `margin` or `score_diff`."""
+    words = set(flatten_name(name).split("_"))
+    if words & LOWER_IS_BETTER:
+        return False
+    return bool(words & _MARGINS) or bool(words & _DIFFERENCES and words & HIGHER_IS_BETTER)
+
+
 def check_side_scores(leaves: Iterable[tuple[str, Any]], reading: ParseOptions, where: str) -> bool:
     """Check that the chosen answer of a comparison has no lower score than the rejected one.
 
@@ -58,13 +73,19 @@ def check_side_scores(leaves: Iterable[tuple[str, Any]], reading: ParseOptions, 
         True if both have the same scores, so that neither is better.
 
     Raises:
-        UserError: The scores contradict the choice.
+        UserError: The scores or a negative margin contradict the choice.
     """
     scores = {}
     equal = []
     for path, value in leaves:
         words = set(flatten_name(path.replace(".", " ").replace("[]", "")).split("_"))
         # Names such as harmfulness_score have a word of both kinds, and lower is better.
+        margin = as_score(value) if path not in reading.fields and is_margin(path) else None
+        if margin is not None and margin < 0:
+            raise UserError(
+                f"{where}: {path} is {margin:g}, so the rejected answer is the better one by it; correct the "
+                f"row, or ignore the margin in the source's fields, as in fields: {{{path}: ignore}}"
+            )
         if words & HIGHER_IS_BETTER and not words & LOWER_IS_BETTER and path not in reading.fields:
             scores[path] = as_score(value)
     for path, score in scores.items():

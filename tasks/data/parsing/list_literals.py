@@ -174,3 +174,13 @@ def turns_of(text: str) -> Any:
         ValueError: The text begins like turns and cannot be read.
     """
     return read_literal(text)
+
+
+def list_items(value: Any) -> list[Any] | None:
+    """Return the items of a list, also of one in a text; None for any other value."""
+    if isinstance(value, str) and value.strip()[:1] in ("[", "("):
+        try:
+            value = read_literal(value)
+        except ValueError:
+            return None
+    return value if isinstance(value, list) else None

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
+from tasks.data.parsing.choices import TIES
 from tasks.data.parsing.column_names import yaml_scalar
 from tasks.data.parsing.field_meanings import (
     ACCEPT,
+    COMPLAINTS,
     ERRORS,
     FALSE,
     HIGHER_IS_BETTER,
@@ -15,15 +17,19 @@ from tasks.data.parsing.field_meanings import (
     KNOWN,
     LOWER_IS_BETTER,
     NEGATIVE,
+    POINTERS,
     POSITIVE,
+    REFUSALS,
     REJECT,
     TRUE,
     flatten_name,
+    says_nothing_wrong,
 )
 from tasks.data.parsing.mark_columns import flag_meaning, is_mark_column, propose_mark
 from tasks.data.parsing.scale_direction import LOWER, scale_direction
 from tasks.data.parsing.score_values import as_score
 from tasks.data.parsing.verdict_names import BAD_FLAGS, BAD_WORDS, GOOD_FLAGS, GOOD_WORDS, UNSURE, is_failure
+from tasks.data.parsing.verdict_phrases import says_to_do
 from tasks.data.parsing.verdict_values import DRAFTS, LONG, MOST_VALUES, REMOVED
 
 LITERAL = "a list or an object that was written as text"
@@ -38,6 +44,7 @@ ENDED = "the end of a request that failed or was cut"
 UNKNOWN = "..."
 # Names that count or list two answers in their order.
 _IN_ORDER = (("1", "2"), ("first", "second"), ("left", "right"), ("one", "two"))
+_REPLACED = frozenset(("merged", "replaced"))
 _NEGATED = frozenset(("dont", "exclude", "ignore", "mask", "masked", "masking", "masks", "no", "not", "skip"))
 # Names for which true excludes the row, and names for which false does.
 _LEFT_OUT = BAD_FLAGS | BAD_WORDS | frozenset((
@@ -103,13 +110,19 @@ def propose_meaning(
         return ("penalty" if direction == LOWER else "verdict") if has_pairs else "ignore"
     if few and has_pairs and words & _NOTES and _are_grades(known):
         return UNKNOWN
+    if looks == MASK and LONG in known:
+        # A list masks parts of an answer, and a text none.
+        return UNKNOWN
+    if looks == MASK and not few and known:
+        # A weight between 0 and 1 cannot be read.
+        return UNKNOWN
     if looks == MASK and (known <= TRUE | FALSE or not few):
         # `in_train_set` says where a row comes from: either value may be the one to leave out.
         if "in" in words:
             return UNKNOWN
         return "mask" if words & _NEGATED and "loss" not in words else "weight"
     if looks == MASK:
-        return _mapping(sorted(known))
+        return _mask_mapping(known, understood)
     if known and known <= TRUE | FALSE and (meaning := flag_meaning(path)):
         return meaning
     if words & _LEFT_OUT and known and all(map(_TIME.match, known)):
@@ -118,9 +131,16 @@ def propose_meaning(
     if known and known <= TRUE | FALSE and words & (_LEFT_OUT | _KEPT):
         bad, negated = bool(words & _LEFT_OUT), bool(words & _NOT)
         return "deleted" if bad is not negated else "weight"
-    if words & ERRORS and not all(value in TRUE | FALSE or _is_score(value) for value in known):
-        # Texts of errors differ from row to row, so no mapping could list them.
-        return "deleted"
+    pointed = words & POINTERS and words & (_LEFT_OUT | _REPLACED | _AGAINST)
+    if (pointed or words & (ERRORS | REFUSALS)) and not all(
+        value in TRUE | FALSE or (_is_score(value) and not words & POINTERS) for value in known
+    ):
+        # Texts of errors, reasons and other rows differ from row to row, so no mapping could list them. A
+        # row 0 would be read as false.
+        return UNKNOWN if "0" in known and words & POINTERS else "deleted"
+    if words & COMPLAINTS and not all(value in TRUE | FALSE or _is_score(value) for value in known):
+        # With an empty cell, nobody complained.
+        return f"{{{_complaints(sorted(known), has_pairs)}}}" if few else "deleted"
     if looks == ENDED:
         return _ended(sorted(known)) if few else "ignore"
     readable = any(value in POSITIVE | NEGATIVE | TRUE | FALSE or _is_score(value) for value in known)
@@ -146,7 +166,7 @@ def propose_meaning(
         scored = any(map(_is_score, known)) and (flags or not known <= TRUE | FALSE)
         return "verdict" if has_pairs else "ignore" if scored else "review"
     # A word among numbers is a row with an error.
-    odd = known & (REMOVED | DRAFTS | UNSURE)
+    odd = known & (REMOVED | DRAFTS | UNSURE) | set(filter(says_to_do, known))
     if has_pairs and few and not odd and 2 * sum(map(_is_score, known)) > len(known):
         return "verdict"
     if few:
@@ -169,13 +189,28 @@ def _ended(values: list[str]) -> str:
     return f"{{{', '.join(said)}}}"
 
 
+def _mask_mapping(values: Collection[str], understood: bool) -> str:
+    """Return a mapping of a mask's values, also of 0 and 1 if other rows have them."""
+    flags = {"0": "ignore", "1": "accept"} if understood else {}
+    said = {value: "accept" if value in TRUE else "ignore" if value in FALSE else UNKNOWN for value in values}
+    return f"{{{', '.join(f'{yaml_scalar(v)}: {what}' for v, what in sorted({**flags, **said}.items()))}}}"
+
+
+def _complaints(values: list[str], has_pairs: bool) -> str:
+    """Return a mapping that leaves out the answers with a complaint; of pairs, it makes bad examples."""
+    bad = "reject" if has_pairs else "ignore"
+    said = (f"{yaml_scalar(v)}: {'accept' if says_nothing_wrong(v) else bad}" for v in values)
+    return ", ".join((*said, '"": accept'))
+
+
 def _mapping(values: list[str]) -> str:
-    removed = set(values) & (REMOVED | DRAFTS | UNSURE)
+    doubts = REMOVED | DRAFTS | UNSURE | {value for value in values if says_to_do(value)} | TIES
+    removed = set(values) & doubts
     said = []
     for value in values:
         # A key that marks removed rows accepts all others. Otherwise only a person can say what a word means.
         unclear = "accept" if removed else UNKNOWN
-        meaning = "ignore" if value in REMOVED | DRAFTS | UNSURE else unclear
+        meaning = "ignore" if value in removed else unclear
         meaning = "accept" if value in POSITIVE | ACCEPT else meaning
         meaning = "reject" if value in NEGATIVE | REJECT else meaning
         said.append(f"{yaml_scalar(value)}: {meaning}")

@@ -33,8 +33,13 @@ def describe_choice(path: str, where: str, sample: str, meaning: str) -> str:
     return f"{what}map each value to a, b, tie or ignore in the source's fields, as in {fields}"
 
 
-def format_example(looks: str) -> str:
+def format_example(looks: str, meaning: str = "") -> str:
     """Return the other meanings that are right for a key, in words that follow the proposal."""
+    if looks == MASK and meaning == UNKNOWN:
+        return (
+            "; a mask is 0 or 1 for the row, for each turn, or in a list with one item for each turn; write "
+            "it so, or ignore, which skips it (an answer is learned whole, and its prompt never is)"
+        )
     if looks == LITERAL:
         return " if it is meant literally; or write only the text to the file"
     if looks == CORRECTION:

@@ -6,15 +6,17 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from tasks.data.parsing.base import ParseOptions
-from tasks.data.parsing.choices import is_undecided, paired_columns, plain_choice
+from tasks.data.parsing.choices import TIES, is_undecided, paired_columns, plain_choice
 from tasks.data.parsing.field_meanings import (
     SIDES,
     flatten_name,
     is_empty,
     mapped_value,
     maps_empty,
+    plain_word,
     word_set,
 )
+from tasks.data.parsing.label_checks import is_margin
 from tasks.data.parsing.row_verdicts import side_votes
 from tasks.data.parsing.score_values import as_score
 from tasks.data.parsing.side_columns import named_sides
@@ -29,6 +31,8 @@ _COMPARED = word_set(
     politer preferred safer safest simpler smarter stronger truer warmer winner worse worst
     """
 )
+# Names of what a comparison is about, as `topic: draw`.
+_TOPICS = word_set("category class domain genre kind prompt source subject tag tags task theme topic type")
 _MODELS = word_set("agent author bot checkpoint engine generator llm model policy provider system vendor")
 
 
@@ -88,6 +92,8 @@ def note_other_choices(
 ) -> None:
     """Count the keys beside a choice whose values name a side too: a choice by another person or question."""
     key, a, b = (reading.column(name) for name in ("choice", "a", "b"))
+    if {"chosen", "rejected"} <= own or ({key, a, b} <= own & values.keys() and values[key] in ("a", "b")):
+        _note_doubts(values, own, reading, values.get(key), tally)
     if not {key, a, b} <= own & values.keys():
         return
     asked = _COMPARED | set(flatten_name(key).split("_"))
@@ -108,6 +114,22 @@ def note_other_choices(
             )
         if side and (as_score(value) is None or asked & words):
             tally.note_side(name, side)
+
+
+def _note_doubts(
+    values: Mapping[str, Any], own: frozenset[str], reading: ParseOptions, choice: Any, tally: SkipCounts
+) -> None:
+    """Count the keys beside a choice that call the comparison a tie, and margins with another sign."""
+    for name, value in values.items():
+        if name in own or name in reading.fields or isinstance(value, bool):
+            continue
+        words = set(flatten_name(name).split("_"))
+        if isinstance(value, str) and not words & _TOPICS and plain_word(value) in TIES:
+            tally.ties.add(name)
+        margin = as_score(value) if is_margin(name) else None
+        # Beside `chosen` and `rejected`, `check_side_scores` reads the margin.
+        if margin is not None and choice in ("a", "b"):
+            tally.note_margin(name, margin, choice)
 
 
 def _mapped_side(value: str | int | float, reading: ParseOptions, key: str) -> str:

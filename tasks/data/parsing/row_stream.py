@@ -30,7 +30,7 @@ from tasks.data.parsing.row_choices import note_other_choices, read_choice
 from tasks.data.parsing.row_verdicts import SourceRow, read_verdicts
 from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.parsing.unread_keys import count_unread, leaves_of
-from tasks.data.parsing.walked_turns import MASKED, walk_turns
+from tasks.data.parsing.walked_turns import MASKED, spread_masks, walk_turns
 from tasks.data.records import Comparison, Fault, ParsedRow, Rating, as_tie, describe_number
 
 Row = Callable[[Mapping[str, Any], ParseOptions, str], Iterator[ParsedRow]]
@@ -122,6 +122,8 @@ def _records(
         if isinstance(values[key], str) and reading.fields.get(key) != "text" and holds_literal(values[key]):
             tally.note_literal(key, values[key], where)
     values = {key: value if key in own else _opened(value) for key, value in values.items()}
+    if known.turns:
+        values = spread_masks(values, reading.column(known.turns), reading, where, tally)
     said, values = read_verdicts(values, own, reading, where, tally)
     values, unchosen = read_choice(values, own, reading, where, tally)
     note_other_choices(values, own, reading, tally)

@@ -38,7 +38,9 @@ from tasks.data.parsing.scale_direction import scale_direction
 from tasks.data.parsing.score_values import as_score
 from tasks.data.parsing.several_scores import find_counts
 from tasks.data.parsing.verdict_pairs import look_like_approval, look_opposite
+from tasks.data.parsing.verdict_phrases import look_like_complaints, look_unfinished
 from tasks.data.parsing.verdict_values import (
+    LONG,
     MOST_VALUES,
     describe_votes,
     find_more_votes,
@@ -49,6 +51,8 @@ from tasks.data.parsing.verdict_values import (
 
 MOST_KEYS = 500  # different keys that are counted separately
 VERDICT = "a verdict"
+# The differences that a margin may be. One that is none of them contradicts the choices.
+MARGINS = frozenset(("winner - loser", "a - b", "b - a"))
 # Kinds in KNOWN that are the verdict on an answer.
 RATED = ("thumb", "thumb_down", "word", "number")
 _ODD = 0.1  # the share of choices that name no answer, above which their meaning is asked for
@@ -96,6 +100,8 @@ class SkipCounts:
         understood: The number of values that were read by the name of their key, by key.
         used: Keys of the source's `fields` that were found.
         sides: Values of unread keys that name one of two answers, beside a choice: their number by side.
+        ties: Unread keys that call a comparison with a choice a tie.
+        margins: What the numbers under a key such as `margin` are not: see MARGINS.
         rejected: The ids of texts and labels that a reviewer rejected. Equal rows are left out too.
         companions: Keys without which a row would be learned as something else, which stop the run.
         inside: Keys in lists of objects that are no turns, such as `reactions[].name`. Only ignore is right.
@@ -119,6 +125,8 @@ class SkipCounts:
     companions: dict[str, Seen] = field(default_factory=dict)
     inside: set[str] = field(default_factory=set)
     sides: dict[str, Counter[str]] = field(default_factory=dict)
+    ties: set[str] = field(default_factory=set)
+    margins: dict[str, frozenset[str]] = field(default_factory=dict)
     rejected: set[str] = field(default_factory=set)
 
     def fault(self, says: str) -> None:
@@ -136,6 +144,10 @@ class SkipCounts:
     def note_values(self, path: str, value: Any) -> None:
         """Record a value of an unread key, as all its values together may reveal its meaning."""
         self._note_values(path, short_values(value))
+
+    def note_long(self, path: str) -> None:
+        """Record that a key has a value which no list of values can name, such as a list."""
+        self._note_values(path, [LONG])
 
     def _note_values(self, path: str, values: Iterable[str]) -> None:
         held = self.values.get(path)
@@ -192,6 +204,13 @@ class SkipCounts:
         if key in self.sides or len(self.sides) < MOST_KEYS:
             self.sides.setdefault(key, Counter())[side] += 1
 
+    def note_margin(self, key: str, margin: float, choice: str) -> None:
+        """Record what a margin beside a choice is not, as a minus may mean that b is better."""
+        is_a = choice == "a"
+        against = (("winner - loser", True), ("a - b", is_a), ("b - a", not is_a))
+        wrong = {what for what, positive in against if margin and (margin > 0) is not positive}
+        self.margins[key] = self.margins.get(key, frozenset()) | wrong
+
     def note_word(self, key: str, word: str, where: str) -> None:
         """Count a cell with a word for a missing value."""
         _count_key(self.words, key, Seen(1, where, format_sample(word)))
@@ -217,6 +236,9 @@ class SkipCounts:
         self.used |= other.used
         self.inside |= other.inside
         self.rejected |= other.rejected
+        self.ties |= other.ties
+        for key, wrong in other.margins.items():
+            self.margins[key] = self.margins.get(key, frozenset()) | wrong
         for key, counts in other.sides.items():
             if key in self.sides or len(self.sides) < MOST_KEYS:
                 self.sides.setdefault(key, Counter()).update(counts)
@@ -276,9 +298,13 @@ class SkipCounts:
             if path not in found and sides.total() == seen.count and sides["a"] + sides["b"]:
                 found[path] = replace(seen, looks=OTHER_CHOICE)
             values = self.values.get(path, ())
-            told = look_like_verdicts(values) or look_opposite(path, values)
+            told = look_like_verdicts(values) or look_opposite(path, values) or path in self.ties
+            told = told or look_unfinished(path, values)
+            told = told or look_like_complaints(path, values, self.answers > 0)
             if path not in found and (told or look_like_approval(path, values)):
                 found[path] = replace(seen, looks=VERDICT)
+            if path not in found and self.margins.get(path) == MARGINS:
+                found[path] = replace(seen, looks=OTHER_CHOICE)
         return found
 
     def check(self, source: str, fields: Mapping[str, Any] | None = None) -> None:
@@ -317,8 +343,8 @@ class SkipCounts:
         if path in self.inside:
             return (
                 f"{seen.where}: the key {shown_key(path)} is {seen.sample} and looks "
-                f"like {seen.looks} in a list, which no format reads; write it as a key of its row, or "
-                f"read past it under the source's fields, as in {example}"
+                f"like {seen.looks} in a list, which no format reads; write it as a key of its row or "
+                f"turn, or read past it under the source's fields, as in {example}"
             )
         if direction := scale_direction(path, self.values.get(path, ())):
             example += f", as its name says that {direction}"
@@ -326,7 +352,7 @@ class SkipCounts:
             example += f", which quarantines rows with such a value ({others:,} rows have another)"
         if meaning == UNKNOWN != self.propose(path, seen.looks):
             example += " (an answer has one verdict, and another key is read as it)"
-        example += format_example(seen.looks)
+        example += format_example(seen.looks, meaning)
         return (
             f"{seen.where}: the key {shown_key(path)} is {seen.sample} and looks like {seen.looks}; "
             f"set its meaning in the source's fields, as in {example}"
@@ -367,7 +393,7 @@ class SkipCounts:
             if path in self.inside and fields[path] != "ignore":
                 yield (
                     f"fields gives {shown_key(path)} a meaning, and it is in a list, which "
-                    "no format reads; expected ignore, or write it as a key of its row"
+                    "no format reads; expected ignore, or write it as a key of its row or turn"
                 )
             elif path not in self.used and self.rows + self.faults:
                 yield f"fields has the key {shown_key(path)}, which no row has"

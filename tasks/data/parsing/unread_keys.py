@@ -8,9 +8,15 @@ from typing import Any
 from tasks.data.parsing.base import ParseOptions
 from tasks.data.parsing.field_meanings import is_empty
 from tasks.data.parsing.mark_columns import marks_removal
-from tasks.data.parsing.proposed_meanings import CORRECTION, ENDED
+from tasks.data.parsing.proposed_meanings import CORRECTION, ENDED, MASK
 from tasks.data.parsing.skip_counts import SkipCounts
-from tasks.data.parsing.verdict_names import looks_like_correction, looks_like_failure, looks_like_verdict
+from tasks.data.parsing.verdict_names import (
+    looks_like_correction,
+    looks_like_failure,
+    looks_like_verdict,
+    value_parts,
+)
+from tasks.data.parsing.verdict_phrases import asks_opinion
 from tasks.data.parsing.verdict_values import named_as_verdict
 
 _DEEPEST, MOST_LEAVES = 6, 200
@@ -36,19 +42,24 @@ def count_unread(
         if is_empty(held):
             continue
         # A meaning of such a key would be dropped silently, as only `turn` says whose verdict it is.
-        if "[]" in leaf and leaf != turn:
+        if "[]" in (leaf.removeprefix(turn) if turn else leaf):
             tally.inside.add(leaf)
         if _told_of(leaf, reading, tally):
             continue
         looks = looks_like_verdict(leaf, held) or (ENDED if looks_like_failure(leaf, held) else "")
         if not looks and (
-            any(named_as_verdict(part, held) for part in leaf.split(".")) or marks_removal(leaf, held)
+            any(named_as_verdict(part, held) for part in leaf.split("."))
+            or marks_removal(leaf, held)
+            or asks_opinion(leaf, held)
         ):
             looks = "a verdict"
         if not looks and looks_like_correction(leaf, held):
             looks = CORRECTION
         tally.note_unread(leaf, held, where, looks)
         tally.note_values(leaf, held)
+        if looks == MASK and len(value_parts(held)) > 1:
+            # One of its items alone masks nothing.
+            tally.note_long(leaf)
 
 
 def _told_of(path: str, reading: ParseOptions, tally: SkipCounts) -> bool:

@@ -10,6 +10,8 @@ from tasks.data.parsing.choices import is_choice
 from tasks.data.parsing.field_meanings import (
     ERRORS,
     FALSE,
+    POINTERS,
+    REFUSALS,
     TICKS,
     TRUE,
     as_flag,
@@ -56,18 +58,27 @@ GOOD_WORDS = word_set(
 # The same for true and false only: a draft may have a number, and a permission a name.
 BAD_FLAGS = word_set(
     """
-    ambiguous archive blacklisted broken confidential conflicting contaminated contested delete disagreement
-    disputed draft dup dupe duplicate duplicated erased erasure expired flipped forget garbage incomplete
-    inconclusive inverted irrelevant needs nsfw pii private remove sensitive suspicious swapped tie tied
-    truncated uncertain undecided unsure unverified
+    ambiguous angry annoyed appealed archive biased blacklisted broken complained complaint complaints
+    confidential conflicting contaminated contested copied dangerous defect defective defects delete
+    deletion disagreement disputed draft dup dupe duplicate duplicated erased erasure escalate escalated
+    escalation exclusion expired explicit fabricated fake flawed flipped forget frustrated garbage hate
+    illegal incomplete inconclusive insult insulting inverted irrelevant issue issues leaked mistake
+    mistakes needs nsfw obscene pii plagiarised plagiarized preliminary private problem problems profane
+    profanity provisional racist rejection removal remove reopened reported sensitive sexist sexual stale
+    suspicious swapped threat tie tied truncated unapproved uncertain unchecked unconfirmed undecided
+    unfinished unhappy unresolved unreviewed unsolved unsupported unsure untested untrusted unverified
+    violation violations violence violent
     """
 )
 GOOD_FLAGS = word_set(
     """
-    active allow allowed confirmed enabled happy include included permission permitted published relevant
-    resolved satisfied solved trusted visible
+    active allow allowed appropriate checked complete completed confirmed done eligible enabled final
+    finalised finalized finished happy include included latest permission permitted proofread public published
+    ready relevant resolved satisfied solved suitable supported tested trusted visible
     """
 )
+# Beside `by` or `into`.
+_REPLACED = word_set("merged replaced")
 _NEGATIONS = word_set("dont free no non not without")
 MASK_WORDS = word_set(
     """
@@ -151,7 +162,9 @@ def looks_like_failure(path: str, value: Any) -> bool:
     """Return whether an unread key says that its answer is cut, or that the request for it failed."""
     name, last, _ = _name_words(path)
     words = set(flatten_name(path.replace(".", "_")).split("_"))
-    if last <= ERRORS | {"message"} and words & ERRORS and as_flag(value) is None:
+    # A model's refusal is written as a text of any length.
+    failed = (last <= ERRORS | {"message"} and words & ERRORS) or last <= REFUSALS
+    if failed and as_flag(value) is None:
         return isinstance(value, str)
     ended = name in _HTTP or (name == "status" and as_score(value) is not None)
     ended = ended or bool(words & _STOPS and words & _WHY)
@@ -221,6 +234,11 @@ def _says_unusable(words: frozenset[str], value: Any) -> bool:
     """Return whether a key with these words in its name excludes its row."""
     ticked = isinstance(value, str) and value.strip().lower() in TICKS
     flag, negated = ticked or as_flag(value), bool(words & _NEGATIONS)
+    # The row that replaces this one, or why it was removed.
+    if flag is None and words & POINTERS and words & (BAD_FLAGS | _REPLACED):
+        return True
+    if flag is None and words == {"rejected", "by"}:
+        return True
     bad, good = words & (BAD_WORDS | BAD_FLAGS), words & (GOOD_WORDS | GOOD_FLAGS)
     if not bad and not good:
         return False

@@ -19,13 +19,13 @@ def _plain(words: str) -> frozenset[str]:
 
 _MOST = 4  # different values of a verdict that has a positive word and an unknown one
 _OKAY = _plain("ok okay oké okey o.k i.o")
-_YES = TRUE | _OKAY | _plain(
+YES = TRUE | _OKAY | _plain(
     """
     j ja jo o oui s si sí sim da d tak kyllä evet e igen ano hai はい 是
     네 예 да д так نعم כן हाँ x ✓ ✔ ☑ ✅ success successful succeeded
     """
 )  # fmt: skip
-_NO = FALSE | _plain(
+NO = FALSE | _plain(
     """
     failure nein nee nej nei non não nao nie ei hayır h nem ne いいえ 否 不 아니요 아니오
     нет н ні لا לא नहीं ✗ ✘ ☐ ❌ unsuccessful
@@ -106,7 +106,7 @@ def look_opposite(name: str, values: Collection[str]) -> bool:
         bare = value[negation.end() :].removeprefix("for_") if negation else ""
         if bare in found and bare not in _DESCRIBED and as_score(bare) is None:
             return True
-    others = {value for value in found - _YES - _NO - _NEUTRAL if as_score(value.replace("_", " ")) is None}
+    others = {value for value in found - YES - NO - _NEUTRAL if as_score(value.replace("_", " ")) is None}
     if len(found) > _MOST:
         return False
     if found & _NOT_OKAY:
@@ -115,7 +115,7 @@ def look_opposite(name: str, values: Collection[str]) -> bool:
         return bool(found & _SHORT_BAD) or any(len(value) > 2 for value in others)
     # Without a no, the other word is the opposite of the yes. Short ones are codes, as of languages.
     told = all(len(value) > 3 and not _CODE.fullmatch(value) for value in others)
-    return bool(found & _SURE and others) and not found & _NO and told
+    return bool(found & _SURE and others) and not found & NO and told
 
 
 def look_like_approval(name: str, values: Collection[str]) -> bool:
@@ -123,7 +123,7 @@ def look_like_approval(name: str, values: Collection[str]) -> bool:
     words = _words(name)
     if not values or len(values) > MOST_VALUES or LONG in values:
         return False
-    if all(value in _YES | _NO for value in values):
+    if all(value in YES | NO for value in values):
         # A yes under `checked_by_legal` is a decision. A 1 under `review_count` is none.
         counts = words & _BESIDE and any(as_score(value) is not None for value in values)
         return bool(words & (_APPROVALS | _DECISIONS)) and not counts

@@ -178,10 +178,25 @@ _NO_PERSON = _SIDES | _NOBODY | _QUANTITIES | VERDICT_WORDS | _plain(
 )  # fmt: skip
 
 
+# The scale of a question, as in `How was it? (0-10)`.
+_RANGE = re.compile(r"[(\[]\s*([01])\s*(?:-|–|—|/|to|bis|à|a|\.\.+|…)\s*([3-9]|10|100)\s*[)\]]", re.I)
+
+
 def named_as_verdict(name: str, value: Any) -> bool:
-    """Return whether a key's name means a verdict or a score in a language other than English."""
+    """Return whether a key's name means a verdict or a score in a language other than English.
+
+    A name with the scale of a question in brackets does so too.
+    """
     verdict, grade = _names_verdict(name)
-    return verdict or ((grade or tells_direction(name)) and as_score(value) is not None)
+    if verdict:
+        return True
+    score = as_score(value)
+    if score is None:
+        return False
+    scale = _RANGE.search(name)
+    inside = scale is not None and float(scale[1]) <= score <= float(scale[2])
+    words = set(re.findall(r"[^\W\d_]+", plain_word(name)))
+    return grade or tells_direction(name) or (inside and not words & (_QUANTITIES | _NOBODY))
 
 
 @lru_cache(maxsize=4096)
@@ -266,7 +281,7 @@ def find_vote_columns(columns: Mapping[str, Collection[str]]) -> tuple[str, ...]
 @lru_cache(maxsize=4096)
 def _without_direction(name: str) -> str:
     """Return a column's name without what it says about its scale, as `Anna` for `Anna (1 = best)`."""
-    if not tells_direction(name):
+    if not tells_direction(name) and not _RANGE.search(name):
         return name
     return re.split(r"\s*(?:[(\[,;:]|\s[-–]\s|\s\d)", name, maxsplit=1)[0].strip() or name
 

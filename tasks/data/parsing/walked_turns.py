@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from model.errors import UserError
@@ -20,6 +20,7 @@ from tasks.data.parsing.field_meanings import (
     scale_of,
 )
 from tasks.data.parsing.judged_rows import CORRECTED
+from tasks.data.parsing.list_literals import list_items
 from tasks.data.parsing.preference_fields import row_aspect
 from tasks.data.parsing.roles import ROLE_KEYS, role_of
 from tasks.data.parsing.several_scores import COUNTS
@@ -60,21 +61,79 @@ def walk_turns(
     ]
 
 
+def spread_masks(
+    values: Mapping[str, Any], key: str, reading: ParseOptions, where: str, tally: SkipCounts
+) -> dict[str, Any]:
+    """Return a row in whose turns stand the items of its masks, of which a list has one for each turn.
+
+    Args:
+        values: The row.
+        key: The key of its turns.
+        reading: The options of the parser.
+        where: The row's place, for messages.
+        tally: Records the keys of `fields` that are found.
+
+    Raises:
+        UserError: `fields` makes a key a mask, and its list has another length or other items.
+    """
+    turns = values.get(key)
+    if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
+        return dict(values)
+    found = dict(values)
+    for name, value in values.items():
+        meaning = reading.fields.get(name)
+        known = meaning or KNOWN.get(flatten_name(name))
+        flags = list_items(value) if known in MASKS and name != key else None
+        if flags is None or len(flags) < 2:
+            continue
+        read = [read_meaning(name, meaning, flag) for flag in flags]
+        tally.used |= {name} if meaning else set()
+        if len(flags) != len(turns) or None in read:
+            if meaning is None:
+                continue
+            raise UserError(
+                f"{where}: {name} is a list of {len(flags)}, and there are {len(turns)} turns; expected 0 or "
+                "1 for each turn, or ignore in the source's fields"
+            )
+        del found[name]
+        learned = [one is None or bool(one[1]) for one in read]
+        turns = [turn if learn else {**turn, "weight": 0} for turn, learn in zip(turns, learned, strict=True)]
+        found[key] = turns
+    return found
+
+
+def _turn_keys(path: str, turn: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    """Yield the path, the name and the value of each key of a turn."""
+    yield from ((f"{path}[].{name}", name, held) for name, held in turn.items())
+
+
+def _inner_keys(path: str, turn: Mapping[str, Any], reading: ParseOptions) -> Iterator[tuple[str, str, Any]]:
+    """Yield the keys of objects in a turn to which `fields` gives a meaning, as `feedback.rating`."""
+    for inside in reading.fields:
+        name = inside.removeprefix(f"{path}[].")
+        if name == inside or "[]" in name or name in turn:
+            continue
+        held: Any = turn
+        for part in name.split("."):
+            held = held.get(part) if isinstance(held, Mapping) else None
+        if held is not None:
+            yield inside, name, held
+
+
 def _walk_turn(
     path: str, turn: Mapping[str, Any], reading: ParseOptions, where: str, tally: SkipCounts, rated: bool
 ) -> dict[str, Any]:
     kept: dict[str, Any] = {}
     learned, judged, right = True, True, ""
     verdicts: dict[str, TurnVerdict] = {}
-    for name, held in turn.items():
-        inside = f"{path}[].{name}"
+    for inside, name, held in (*_inner_keys(path, turn, reading), *_turn_keys(path, turn)):
         meaning = reading.fields.get(inside)
         if meaning is not None:
             tally.used.add(inside)
         # A name such as `content` is no mask unless the preset says so.
         if is_empty(held) and not maps_empty(meaning):
             judged = judged and meaning not in _JUDGEMENTS and not isinstance(meaning, Mapping)
-            kept[name] = held
+            kept |= {name: held} if name in turn else {}
             continue
         if name in ROLE_KEYS and isinstance(meaning, Mapping):
             kept[name] = mapped_value(held, meaning) or held

@@ -345,15 +345,6 @@ def test_skip_counts_check_verdict_inside_list_takes_ignore_alone(row: dict[str,
     assert [type(one.row) for one in found] == [Pair]
 
 
-def test_skip_counts_check_verdict_in_object_of_turn_is_kept() -> None:
-    turns = [{"role": "user", "content": "A bird?"}]
-    turns.append({"role": "assistant", "content": "A robin.", "meta": {"quality": "bad"}})  # type: ignore[dict-item]
-    fields: dict[str, Any] = {"messages[].meta.quality": "verdict"}
-    _, tally = read({"messages": turns}, fields=fields)
-    with pytest.raises(UserError, match=r"messages\[\]\.meta\.quality a meaning"):
-        tally.check("mine", fields)
-
-
 @pytest.mark.parametrize(
     "people, votes",
     [

@@ -182,3 +182,76 @@ def test_roles_tool_is_refused_as_before() -> None:
 )
 def test_check_fields_roles(fields: Any, wrong: int) -> None:
     assert len(list(check_fields(fields))) == wrong
+
+
+@pytest.mark.parametrize(
+    ("inner", "path", "meaning", "scores"),
+    [
+        (({"rating": "good"}, {"rating": "bad"}), "feedback.rating", "verdict", (1, -1)),
+        (({"ana": {"stars": 4}}, {"ana": {"stars": "2 stars"}}), "feedback.ana.stars", "verdict", (4, 2)),
+        (({"rank": 1}, {"rank": 3}), "feedback.rank", "penalty", (-1, -3)),
+        (({"said": "fine"}, {"said": "meh"}), "feedback.said", {"fine": 2, "meh": 0}, (2, 0)),
+    ],
+)
+@pytest.mark.parametrize("sharegpt", [False, True])
+def test_verdict_in_object_of_turn_rates_its_answer(
+    inner: tuple[Any, Any], path: str, meaning: Any, scores: tuple[float, float], sharegpt: bool
+) -> None:
+    row = chat({"feedback": inner[0]}, {"feedback": inner[1]}, sharegpt=sharegpt)
+    fields = {f"{'conversations' if sharegpt else 'messages'}[].{path}": meaning}
+    assert records(row, fields=fields) == [
+        ("Rating", "Answer 0.", scores[0]),
+        ("Rating", "Answer 1.", scores[1]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("meaning", "inner"),
+    [("weight", {"use": False}), ("deleted", {"use": True}), ("review", {"use": "skip"})],
+)
+def test_mask_in_object_of_turn_masks_its_answer(meaning: str, inner: dict[str, Any]) -> None:
+    row = chat({"meta": inner}, {"meta": None})
+    assert records(row, fields={"messages[].meta.use": meaning}) == [("Pair", "Answer 1.", None)]
+
+
+def test_verdict_in_list_of_turn_can_only_be_ignored() -> None:
+    fields: dict[str, Any] = {"messages[].feedback[].rating": "verdict"}
+    _, tally = read(chat({"feedback": [{"rating": "bad"}]}), fields=fields)
+    with pytest.raises(UserError, match="expected ignore, or write it as a key of its row or turn"):
+        tally.check("mine", fields)
+
+
+@pytest.mark.parametrize("name", ["loss_mask", "train_mask", "weight"])
+@pytest.mark.parametrize("mask", [[0, 1, 0, 0], "[0, 1, 0, 0]", [False, True, False, False], "(1, 1, 1, 0)"])
+@pytest.mark.parametrize("sharegpt", [False, True])
+def test_mask_with_an_item_for_each_turn_masks_answers(name: str, mask: Any, sharegpt: bool) -> None:
+    row = chat({}, {}, sharegpt=sharegpt, **{name: mask})
+    assert records(row, fields={}) == [("Pair", "Answer 0.", None)]
+
+
+@pytest.mark.parametrize(
+    ("meaning", "mask"),
+    [("weight", [0, 0, 1, 1]), ("mask", [1, 1, 0, 0]), ("mask", "[true, true, false, false]")],
+)
+def test_mask_with_an_item_for_each_turn_has_meaning_of_fields(meaning: str, mask: Any) -> None:
+    assert records(chat({}, {}, mine=mask), fields={"mine": meaning}) == [("Pair", "Answer 1.", None)]
+
+
+@pytest.mark.parametrize("mask", [[1, 0, 1], [1, 0.5, 1, 1], ["yes", "maybe", "no", "no"]])
+def test_mask_of_another_length_or_with_other_items_cannot_be_read(mask: list[Any]) -> None:
+    found, tally = read(chat({}, {}, mine=mask), fields={"mine": "weight"})
+    tally.check("mine", {"mine": "weight"})
+    assert "expected 0 or 1 for each turn" in found[0].row.fault
+    _, tally = read(chat({}, {}, loss_mask=mask))
+    with pytest.raises(UserError, match=r"the key loss_mask is .* looks like a training mask"):
+        tally.check("mine")
+
+
+@pytest.mark.parametrize(
+    "says", ["No.", "I am sorry, but I cannot help with that, as my rules forbid it. " * 3, True]
+)
+def test_refusal_of_turn_is_proposed_as_deleted(says: Any) -> None:
+    rows = [chat({"refusal": says}, {"refusal": None})]
+    _, tally = read(*rows)
+    assert tally.propose_all(tally.asks()) == {"messages[].refusal": "deleted"}
+    assert records(*rows, fields={"messages[].refusal": "deleted"}) == [("Pair", "Answer 1.", None)]
