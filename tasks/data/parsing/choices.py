@@ -120,3 +120,13 @@ def is_undecided(text: str) -> bool:
 def is_choice(value: object) -> bool:
     """Return whether a value names one of two sides or a tie in a usual way."""
     return plain_choice(value, {}) in SIDES
+
+
+# The differences that a margin may be. One that is none of them contradicts the choices.
+MARGINS = frozenset(("winner - loser", "a - b", "b - a"))
+
+
+def margin_conflicts(margin: float, choice: str) -> frozenset[str]:
+    """Return which of MARGINS a margin beside a choice is not, as a minus may mean that b is better."""
+    positive = {"winner - loser": True, "a - b": choice == "a", "b - a": choice == "b"}
+    return frozenset(what for what in MARGINS if margin and (margin > 0) is not positive[what])

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from model.errors import UserError
+from tasks.data.parsing.choices import MARGINS, margin_conflicts
 from tasks.data.parsing.field_meanings import (
     ACCEPT,
     KNOWN,
@@ -51,8 +52,6 @@ from tasks.data.parsing.verdict_values import (
 
 MOST_KEYS = 500  # different keys that are counted separately
 VERDICT = "a verdict"
-# The differences that a margin may be. One that is none of them contradicts the choices.
-MARGINS = frozenset(("winner - loser", "a - b", "b - a"))
 # Kinds in KNOWN that are the verdict on an answer.
 RATED = ("thumb", "thumb_down", "word", "number")
 _ODD = 0.1  # the share of choices that name no answer, above which their meaning is asked for
@@ -205,11 +204,8 @@ class SkipCounts:
             self.sides.setdefault(key, Counter())[side] += 1
 
     def note_margin(self, key: str, margin: float, choice: str) -> None:
-        """Record what a margin beside a choice is not, as a minus may mean that b is better."""
-        is_a = choice == "a"
-        against = (("winner - loser", True), ("a - b", is_a), ("b - a", not is_a))
-        wrong = {what for what, positive in against if margin and (margin > 0) is not positive}
-        self.margins[key] = self.margins.get(key, frozenset()) | wrong
+        """Record what a margin beside a choice is not."""
+        self.margins[key] = self.margins.get(key, frozenset()) | margin_conflicts(margin, choice)
 
     def note_word(self, key: str, word: str, where: str) -> None:
         """Count a cell with a word for a missing value."""
