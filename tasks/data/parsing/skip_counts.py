@@ -39,7 +39,7 @@ from tasks.data.parsing.scale_direction import scale_direction
 from tasks.data.parsing.score_values import as_score
 from tasks.data.parsing.several_scores import find_counts
 from tasks.data.parsing.verdict_pairs import look_like_approval, look_opposite
-from tasks.data.parsing.verdict_phrases import look_like_complaints, look_unfinished
+from tasks.data.parsing.verdict_phrases import look_like_phrases
 from tasks.data.parsing.verdict_values import (
     LONG,
     MOST_VALUES,
@@ -294,9 +294,8 @@ class SkipCounts:
             if path not in found and sides.total() == seen.count and sides["a"] + sides["b"]:
                 found[path] = replace(seen, looks=OTHER_CHOICE)
             values = self.values.get(path, ())
-            told = look_like_verdicts(values) or look_opposite(path, values) or path in self.ties
-            told = told or look_unfinished(path, values)
-            told = told or look_like_complaints(path, values, self.answers > 0)
+            told = path in self.ties or look_like_phrases(path, values, self.answers > 0)
+            told = told or look_like_verdicts(values) or look_opposite(path, values)
             if path not in found and (told or look_like_approval(path, values)):
                 found[path] = replace(seen, looks=VERDICT)
             if path not in found and self.margins.get(path) == MARGINS:

@@ -80,14 +80,19 @@ def says_to_do(value: str) -> bool:
     return _TO_DO.fullmatch(value) is not None
 
 
-def look_unfinished(name: str, values: Collection[str]) -> bool:
+def look_like_phrases(name: str, values: Collection[str], has_answers: bool) -> bool:
+    """Return whether the values of a key say that a row is unfinished, or what is wrong with its answer."""
+    return _look_unfinished(name, values) or _look_like_complaints(name, values, has_answers)
+
+
+def _look_unfinished(name: str, values: Collection[str]) -> bool:
     """Return whether a few short values include one such as `to be checked` or `factual error`."""
     if not values or len(values) > MOST_VALUES or LONG in values or _words(name) & _ABOUT:
         return False
     return any(says_to_do(value) or _FLAW.fullmatch(value) for value in values)
 
 
-def look_like_complaints(name: str, values: Collection[str], has_answers: bool) -> bool:
+def _look_like_complaints(name: str, values: Collection[str], has_answers: bool) -> bool:
     """Return whether the values under a name such as `issues` say what is wrong with answers.
 
     Args:
