@@ -41,7 +41,6 @@ from tasks.data.parsing.several_scores import find_counts
 from tasks.data.parsing.verdict_pairs import look_like_approval, look_opposite
 from tasks.data.parsing.verdict_phrases import look_like_phrases
 from tasks.data.parsing.verdict_values import (
-    LONG,
     MOST_VALUES,
     describe_votes,
     find_more_votes,
@@ -143,10 +142,6 @@ class SkipCounts:
     def note_values(self, path: str, value: Any) -> None:
         """Record a value of an unread key, as all its values together may reveal its meaning."""
         self._note_values(path, short_values(value))
-
-    def note_long(self, path: str) -> None:
-        """Record that a key has a value which no list of values can name, such as a list."""
-        self._note_values(path, [LONG])
 
     def _note_values(self, path: str, values: Iterable[str]) -> None:
         held = self.values.get(path)

@@ -58,8 +58,8 @@ def count_unread(
         tally.note_unread(leaf, held, where, looks)
         tally.note_values(leaf, held)
         if looks == MASK and len(value_parts(held)) > 1:
-            # One of its items alone masks nothing.
-            tally.note_long(leaf)
+            # One of its items alone masks nothing, so the list counts as a value that cannot be named.
+            tally.note_values(leaf, [[]])
 
 
 def _told_of(path: str, reading: ParseOptions, tally: SkipCounts) -> bool:
