@@ -34,17 +34,24 @@ from flows.config_sections import (
     checked_name,
 )
 from flows.config_types import check_values, said_value
-from model.data.hf_checkpoint import check_model, load_architecture
+from model.data.checkpoint_check import check_model
+from model.data.hf_config import load_architecture
 from model.errors import UserError
 from model.evaluation.evaluate_config import REWARD_MODEL, EvaluateParameters
-from model.nn.transformer import ModelConfig, Shape
+from model.nn.model_config import ModelConfig, Shape
 from model.parameter_bounds import check_bounds
-from model.training.devices import DEVICES, check_memory, check_processes, count_processes, find_device
+from model.training.devices import (
+    DEVICES,
+    check_memory,
+    check_processes,
+    count_processes,
+    find_device,
+    too_few_units,
+)
 from model.training.ppo_config import PPOConfig
-from model.training.pretrain import PretrainParameters
-from model.training.process_group import too_few_units
-from model.training.reward import RewardParameters
-from model.training.sft import SFTParameters
+from model.training.pretrain_config import PretrainParameters
+from model.training.reward_config import RewardParameters
+from model.training.sft_config import SFTParameters
 from tasks.common import url_secrets
 from tasks.common.old_keys import rename_old_keys
 from tasks.data.base_model import base_folder

@@ -22,10 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from model.data.dataloader import read_rows
-from model.evaluation.answer_scores import gain_metrics
-from model.evaluation.confidence_intervals import mean_metrics, wilson_interval, with_interval
-from model.evaluation.evaluate import PARTS
-from model.evaluation.evaluate import evaluate as measure
+from model.evaluation.confidence_intervals import gain_metrics, mean_metrics, wilson_interval, with_interval
 from model.evaluation.evaluate_config import LEXICON, NONE, REWARD_MODEL, EvaluateParameters
 from model.events import EventCallback, Message
 from model.training.devices import count_processes
@@ -84,6 +81,9 @@ def evaluate(
     processes: int,
 ) -> dict[str, Any]:
     """Write metrics.json, held_out.json and the files of `model.evaluation.evaluate`."""
+    from model.evaluation.evaluate import PARTS
+    from model.evaluation.evaluate import evaluate as measure
+
     embeddings = pretrain / "embeddings.safetensors"
     judging = read_judge(judge)
     # The judge is given as a folder, and a lexicon is no concern of model/.

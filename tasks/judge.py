@@ -18,8 +18,7 @@ from model.data.dataloader import each_row
 from model.errors import UserError
 from model.evaluation.evaluate_config import LEXICON, NONE, REWARD_MODEL
 from model.events import EventCallback, Message
-from model.training import reward as training
-from model.training.reward import RewardParameters
+from model.training.reward_config import RewardParameters
 from tasks.common.names import stratum_key
 from tasks.data.ratings import LEAST_JUDGE_TEXTS
 from tasks.data.records import LABEL_KINDS
@@ -82,6 +81,8 @@ def judge(
 
     Too few labels for a second reward model are no error: there is no judge then, and the reason is kept.
     """
+    from model.training.reward import train_reward
+
     if parameters.kind != REWARD_MODEL:
         digest = digest_lexicon() if parameters.kind == LEXICON else ""
         why = "evaluate.judge is none" if parameters.kind == NONE else ""
@@ -93,7 +94,7 @@ def judge(
     try:
         settings = fit_to_labels(parameters.reward, labels, kept)
         start = TrainingLauncher(out, on_event, seed, device, processes)
-        figures = start(training.train_reward, settings, base=sft / "model", labels=kept)
+        figures = start(train_reward, settings, base=sft / "model", labels=kept)
     # The labels may fail the training's own checks, such as holding one class.
     except UserError as error:
         on_event(Message(f"no judge was trained: {error}"))

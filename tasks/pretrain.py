@@ -7,13 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from model.data.dataloader import TokenFile
-from model.data.hf_checkpoint import load_model, save_model
 from model.data.tokenizer import Tokenizer
 from model.events import EventCallback
-from model.nn.transformer import ModelConfig, Shape
-from model.training import pretrain as training
-from model.training.pretrain import PretrainParameters
-from model.training.process_group import ProcessGroup
+from model.nn.model_config import ModelConfig, Shape
+from model.training.pretrain_config import PretrainParameters
 from tasks.data.base_model import base_folder
 from tasks.engine.cache_key import folder_digest
 from tasks.engine.declaration import Tolerance, named_metrics
@@ -62,6 +59,8 @@ def pretrain(
     processes: int,
 ) -> dict[str, Any]:
     """Write the base model to out/model, with its curves, samples and embeddings beside it."""
+    from model.training.pretrain import train_base
+
     if parameters.base_model:
         return _adopt_base(
             base_folder(parameters.base_model, root), tokenizer, out, parameters.training, device
@@ -70,15 +69,19 @@ def pretrain(
     vocabulary = Tokenizer.load(tokenizer).vocab_size
     shape = asdict(ModelConfig(vocab_size=vocabulary, **asdict(parameters.architecture)))
     start = TrainingLauncher(out, on_event, seed, device, processes)
-    return start(training.train_base, parameters.training, architecture=shape, tokenizer=tokenizer)
+    return start(train_base, parameters.training, architecture=shape, tokenizer=tokenizer)
 
 
 def _adopt_base(
     folder: Path, tokenizer: Path, out: Path, parameters: PretrainParameters, device: str
 ) -> dict[str, Any]:
+    from model.data.hf_checkpoint import load_model, save_model
+    from model.training.pretrain import bits_per_byte, token_lengths
+    from model.training.process_group import ProcessGroup
+
     model, encoder = load_model(folder, device=device)
     # Written again rather than linked: later stages find the chat's tokens in it.
     save_model(model, encoder, out / "model")
-    held_out = TokenFile(tokenizer, "valid", training.token_lengths(encoder))
-    bits = training.bits_per_byte(model, held_out, ProcessGroup(device=device), parameters.max_eval_tokens)
+    held_out = TokenFile(tokenizer, "valid", token_lengths(encoder))
+    bits = bits_per_byte(model, held_out, ProcessGroup(device=device), parameters.max_eval_tokens)
     return {"bits_per_byte": bits, "parameters": model.architecture.num_parameters}

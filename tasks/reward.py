@@ -6,10 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from model.data.preference_dataset import headline_accuracy
 from model.events import EventCallback
-from model.training import reward as training
-from model.training.reward import RewardParameters
+from model.training.reward_config import RewardParameters
 from tasks.data.records import LABEL_KINDS
 from tasks.engine.declaration import Tolerance, named_metrics
 from tasks.engine.stage import stage
@@ -44,8 +42,11 @@ def reward(
     processes: int,
 ) -> dict[str, Any]:
     """Write the reward model to out/model, with accuracy.json and yardstick.json by aspect and source."""
+    from model.data.preference_dataset import headline_accuracy
+    from model.training.reward import train_reward
+
     start = TrainingLauncher(out, on_event, seed, device, processes)
-    figures = start(training.train_reward, parameters, base=sft / "model", labels=labels)
+    figures = start(train_reward, parameters, base=sft / "model", labels=labels)
     # A linear model on words shows how much of the accuracy needs no transformer.
     yardstick = linear_accuracy(labels)
     (out / "yardstick.json").write_text(json.dumps(yardstick, indent=1))

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from model.events import EventCallback
-from model.training import ppo as training
 from model.training.ppo_config import PPOConfig
 from tasks.engine.declaration import Tolerance, named_metrics
 from tasks.engine.stage import stage
@@ -48,6 +47,8 @@ def rlhf(
     processes: int,
 ) -> dict[str, Any]:
     """Write the aligned assistant to out/model, with its curves beside it."""
+    from model.training.ppo import train_ppo
+
     # A process of its own: the device's memory is free again when it ends.
     start = TrainingLauncher(out, on_event, seed, device, processes)
-    return start(training.train_ppo, parameters, policy=sft / "model", reward=reward, prompts=split)
+    return start(train_ppo, parameters, policy=sft / "model", reward=reward, prompts=split)

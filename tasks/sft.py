@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from model.events import EventCallback
-from model.training import sft as training
-from model.training.sft import SFTParameters
+from model.training.sft_config import SFTParameters
 from tasks.engine.declaration import Tolerance, named_metrics
 from tasks.engine.stage import stage
 from tasks.engine.training_launcher import TrainingLauncher
@@ -35,5 +34,7 @@ def sft(
     processes: int,
 ) -> dict[str, Any]:
     """Write the assistant to out/model, with its curves beside it."""
+    from model.training.sft import train_sft
+
     start = TrainingLauncher(out, on_event, seed, device, processes)
-    return start(training.train_sft, parameters, base=pretrain / "model", pairs=split)
+    return start(train_sft, parameters, base=pretrain / "model", pairs=split)

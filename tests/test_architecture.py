@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -52,6 +53,13 @@ def test_model_imports_only_listed_packages() -> None:
         if name not in allowed
     ]
     assert not breaches
+
+
+@pytest.mark.parametrize("module", ["flows.pipeline", "flows.config", "tasks.reproduction.reproduce"])
+def test_import_of_pipeline_does_not_import_torch(module: str) -> None:
+    # PyTorch takes more than a second to import, and a run that reuses all outputs needs none of it.
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
 @pytest.mark.parametrize("room", ROOMS)

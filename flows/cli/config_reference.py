@@ -21,7 +21,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from flows.config import Preset
-from model.training.trainer import LoopParameters
+from model.training.loop_config import LoopParameters
 
 PAGE = Path("docs/configuration.md")
 # The tables of the run's own keys, and of the keys that every training has.

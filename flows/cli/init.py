@@ -15,7 +15,7 @@ from model.events import ignore_event
 
 if TYPE_CHECKING:
     from flows.config import Preset
-    from model.nn.transformer import ModelConfig
+    from model.nn.model_config import ModelConfig
     from tasks.onboarding.folder_scan import FolderScan
     from tasks.onboarding.model_sizing import Machine
     from tasks.validation.summary import Findings

@@ -14,12 +14,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from model.errors import UserError
+
+# The checks before a run read rows and tokens but make no tensors, and PyTorch takes more than a second to
+# import.
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # The value that torch's cross-entropy ignores.
 IGNORED = -100
@@ -69,6 +73,8 @@ class TokenFile:
 
     def read_windows(self, starts: np.ndarray, context: int) -> tuple[Tensor, Tensor]:
         """Return the windows that start at the given tokens: inputs and targets, [B, context] int64 each."""
+        import torch
+
         # int64, as torch's embedding takes no unsigned 16-bit ids.
         rows = np.stack([self.tokens[start : start + context + 1] for start in starts]).astype(np.int64)
         whole = torch.from_numpy(rows)
@@ -215,6 +221,8 @@ class PackedBatch:
             context: The length of a row in tokens.
             padding: The token that fills the rest of a row.
         """
+        import torch
+
         shape = (len(rows), context)
         tokens = np.full(shape, padding, dtype=np.int64)
         targets = np.full(shape, IGNORED, dtype=np.int64)
@@ -242,6 +250,8 @@ def pad_rows(rows: Sequence[Sequence[int]], padding: int, width: int = 0) -> tup
 
     T is `width`, or the longest row rounded up to a multiple of 8.
     """
+    import torch
+
     lengths = [len(row) for row in rows]
     width = width or math.ceil(max(lengths, default=0) / 8) * 8
     tokens = np.full((len(rows), width), padding, dtype=np.int64)

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from model.atomic_file import atomic_path, fixed_part
 from model.data.hf_config import load_architecture
-from model.data.tokenizer import SPECIAL, Tokenizer
-from model.data.tokenizer_probe import probe_tokenizer
+from model.data.tokenizer import Tokenizer
 from model.data.weights_header import WEIGHTS, check_shapes, weight_files
 from model.errors import UserError
-from model.nn.transformer import ModelConfig, Transformer
+from model.nn.model_config import ModelConfig
+from model.nn.transformer import Transformer
 
 
 def save_model(
@@ -77,25 +77,6 @@ def _save_weights(state: dict[str, Tensor], path: Path) -> None:
             code = int(match[1])
             raise OSError(code, os.strerror(code), str(path)) from error
         raise
-
-
-def check_model(folder: Path) -> ModelConfig:
-    """Check a foreign model folder: its configuration, the shapes of its weights, its tokenizer.
-
-    No part of the model is built, and the tokenizer is tried in a process of its own.
-
-    Raises:
-        UserError: A file is wrong; the sentence names it and the fault.
-    """
-    architecture = load_architecture(folder)
-    # Before the tokenizer: the headers are read in milliseconds, the trial takes a process.
-    shapes = check_shapes(folder, architecture)
-    rows, ids = shapes["model.embed_tokens.weight"][0], probe_tokenizer(folder)
-    if ids > rows + len(SPECIAL):
-        raise UserError(
-            f"{folder}: tokenizer.json has tokens up to number {ids - 1}, and the weights have {rows} of them"
-        )
-    return architecture
 
 
 def load_model(

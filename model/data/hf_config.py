@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from model.errors import UserError, file_error
-from model.nn.transformer import ModelConfig
+from model.nn.model_config import ModelConfig
 
 CONFIG = "config.json"
 LARGEST_CONFIG = 4 << 20

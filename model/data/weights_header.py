@@ -7,7 +7,7 @@ from pathlib import Path
 
 from model.data.hf_config import check_model_file, read_json_file
 from model.errors import UserError, file_error
-from model.nn.transformer import ModelConfig
+from model.nn.model_config import ModelConfig
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"

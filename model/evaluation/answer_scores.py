@@ -17,7 +17,6 @@ from model.data.chat_template import Row
 from model.data.hf_checkpoint import load_model
 from model.data.preference_dataset import HeldOutPairs
 from model.errors import UserError
-from model.evaluation.confidence_intervals import mean_metrics
 from model.inference.prompting import Chat
 from model.inference.scoring import Answer, Generator
 from model.training.devices import compute_dtype
@@ -122,8 +121,3 @@ def score_held_out_pairs(
     context = scorer.body.architecture.context_length
     pairs = HeldOutPairs(labels / "pairs.test.jsonl", scorer.tokenizer, context)
     return pairs, scorer.raw_scores(pairs.rows, world.map_chunks).cpu()
-
-
-def gain_metrics(name: str, after: Sequence[float], before: Sequence[float], seed: int) -> dict[str, float]:
-    """Return the mean difference of two models' scores, prompt by prompt, with its interval."""
-    return mean_metrics(name, [a - b for a, b in zip(after, before, strict=True)], seed)

@@ -77,3 +77,8 @@ def with_interval(name: str, value: float, interval: tuple[float, float], n: int
     """Return a metric, the ends of its interval and its n as NAME, NAME_low, NAME_high and NAME_n."""
     low, high = interval
     return {name: value, f"{name}_low": low, f"{name}_high": high, f"{name}_n": float(n)}
+
+
+def gain_metrics(name: str, after: Sequence[float], before: Sequence[float], seed: int) -> dict[str, float]:
+    """Return the mean difference of two models' scores, prompt by prompt, with its interval."""
+    return mean_metrics(name, [a - b for a, b in zip(after, before, strict=True)], seed)

@@ -20,7 +20,6 @@ from model.data.tokenizer import Tokenizer
 from model.errors import UserError
 from model.evaluation.answer_scores import (
     digest_of_rows,
-    gain_metrics,
     load_opponent,
     score_held_out_pairs,
     score_models,
@@ -28,6 +27,7 @@ from model.evaluation.answer_scores import (
 from model.evaluation.confidence_intervals import (
     bootstrap_mean_of_means,
     bootstrap_ratio,
+    gain_metrics,
     mean_metrics,
     share_metrics,
     with_interval,

@@ -1,16 +1,25 @@
-"""The device of a training process, its memory, and its arithmetic."""
+"""The device of a training process, its memory, and its arithmetic.
+
+Commands that train nothing read presets too, and PyTorch takes more than a second to import, so the functions
+that need it import it.
+"""
 
 from __future__ import annotations
 
 import os
 import platform
+import sys
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from model.errors import UserError
 
+if TYPE_CHECKING:
+    import torch
+
 DEVICES = ("auto", "cpu", "cuda")
+# Device files of GPU drivers on Linux: NVIDIA's, those of its embedded boards, Windows' for WSL, and AMD's.
+_GPU_FILES = ("nvidia*", "nvhost-gpu", "nvgpu", "nvmap", "dxg", "kfd")
 # Weights, gradients and two moments of the optimizer in float32: the least memory of a training.
 _BYTES_A_WEIGHT = 16
 
@@ -21,14 +30,24 @@ def find_device(wanted: str = "auto") -> str:
     Raises:
         UserError: This machine does not have the device in `wanted`.
     """
-    available = torch.cuda.is_available()
-    if wanted == "auto":
-        return "cuda" if available else "cpu"
     if wanted not in DEVICES:
         raise UserError(f"device: {wanted!r} is not valid; expected auto, cpu or cuda")
-    if wanted == "cuda" and not available:
+    if wanted == "cpu":
+        return "cpu"
+    available = _cuda_is_available()
+    if wanted == "auto":
+        return "cuda" if available else "cpu"
+    if not available:
         raise UserError("device: cuda was asked for, but torch finds no CUDA device; set it to auto or cpu")
     return wanted
+
+
+def _cuda_is_available() -> bool:
+    if sys.platform == "linux" and not any(any(Path("/dev").glob(name)) for name in _GPU_FILES):
+        return False
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def count_processes(device: str, wanted: int, parts: int) -> int:
@@ -50,6 +69,8 @@ def check_processes(device: str, processes: int) -> None:
     """Raise UserError if there are more training processes than GPUs for them."""
     if device != "cuda":
         return
+    import torch
+
     count = torch.cuda.device_count()
     if processes > count:
         raise UserError(
@@ -59,9 +80,19 @@ def check_processes(device: str, processes: int) -> None:
         )
 
 
+def too_few_units(name: str, count: int, processes: int) -> str:
+    """Return the error message for `count` units of the key `name` that are fewer than the processes."""
+    return (
+        f"{name} is {count}, and num_processes is {processes}; each process needs one: raise {name}, "
+        "or lower num_processes"
+    )
+
+
 def check_memory(weights: int, device: str) -> None:
     """Raise UserError if this machine has less memory than a training of so many weights needs."""
     if device == "cuda":
+        import torch
+
         there = torch.cuda.get_device_properties(0).total_memory
     else:
         there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -75,7 +106,11 @@ def check_memory(weights: int, device: str) -> None:
 
 def describe_device(kind: str) -> str:
     """Return the kind of device for a cache key: results are comparable within one kind."""
-    return f"cuda {torch.cuda.get_device_name(0)}" if kind == "cuda" else "cpu"
+    if kind != "cuda":
+        return "cpu"
+    import torch
+
+    return f"cuda {torch.cuda.get_device_name(0)}"
 
 
 def describe_processor() -> str:
@@ -84,8 +119,28 @@ def describe_processor() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
+    names, flags = (
+        [line.partition(":")[2].strip() for line in lines if line.startswith(key)]
+        for key in ("model name", "flags")
+    )
+    instructions = _instruction_set(set(flags[0].split())) if flags else ""
+    if not instructions:
+        import torch
+
+        instructions = torch.backends.cpu.get_cpu_capability()
+    return f"{names[0] if names else platform.machine()}, {instructions}"
+
+
+def _instruction_set(flags: set[str]) -> str:
+    """Return what `torch.backends.cpu.get_cpu_capability` returns on an x86 CPU with these flags.
+
+    The rule is that of `compute_cpu_capability` in ATen's DispatchStub.cpp. Empty: the rule does not say.
+    """
+    if os.environ.get("ATEN_CPU_CAPABILITY"):
+        return ""
+    if {"avx512f", "avx512vl", "avx512bw", "avx512dq", "fma"} <= flags:
+        return "AVX512"
+    return "AVX2" if {"avx2", "fma"} <= flags else ""
 
 
 def compute_dtype(device: str) -> torch.dtype:
@@ -93,6 +148,8 @@ def compute_dtype(device: str) -> torch.dtype:
 
     On a CPU without avx512_bf16 or amx_bf16, bfloat16 products are emulated and slower than float32.
     """
+    import torch
+
     if device == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
@@ -105,6 +162,8 @@ def compute_repeatably() -> None:
 
     An operation that cannot raises RuntimeError. Call it before the CUDA libraries are first used.
     """
+    import torch
+
     # cuBLAS: with several workspaces a sum depends on what else is computed at the time.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     # Inductor: kernels chosen by measured time may sum in another order the next time.

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from model.data.hf_checkpoint import save_model
 from model.data.tokenizer import Tokenizer
-from model.nn.transformer import ModelConfig, Transformer
+from model.nn.model_config import ModelConfig
+from model.nn.transformer import Transformer
 from model.training.optimizer import MixedPrecisionOptimizer
 
 

@@ -7,7 +7,9 @@ from typing import Any, ClassVar, Self
 
 from model.errors import UserError
 from model.parameter_bounds import MOST_EPOCHS, MOST_SAMPLES, check_bounds
-from model.training.kl_controller import (
+from model.training.loop_config import LoopParameters
+from model.training.optimizer_config import OptimizerParameters
+from model.training.ppo_derivation import (
     EVALUATIONS,
     derive_horizon,
     derive_learning_rate,
@@ -15,8 +17,6 @@ from model.training.kl_controller import (
     derive_max_step_kl,
     derive_steps,
 )
-from model.training.optimizer import OptimizerParameters
-from model.training.trainer import LoopParameters
 
 
 @dataclass(frozen=True)

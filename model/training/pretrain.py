@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,33 +19,15 @@ from model.errors import UserError
 from model.events import EventCallback
 from model.inference.generate import generate_tokens
 from model.nn.losses import linear_next_token_loss
-from model.nn.transformer import ModelConfig, Transformer
-from model.parameter_bounds import MOST_TOKENS, check_bounds
+from model.nn.model_config import ModelConfig
+from model.nn.transformer import Transformer
 from model.training.devices import compute_dtype
 from model.training.export import export_model
 from model.training.optimizer import MixedPrecisionOptimizer
+from model.training.pretrain_config import PretrainParameters
 from model.training.process_group import ProcessGroup
 from model.training.supervised import supervised_update
-from model.training.trainer import LoopParameters, Trainer, TrainingTask
-
-
-@dataclass(frozen=True)
-class PretrainParameters(LoopParameters):
-    """The parameters of pretraining; `batch_size` counts windows of the architecture's context."""
-
-    max_eval_tokens: int = 0
-    """Largest number of held-out tokens in one evaluation; 0: all."""
-
-    prompts: tuple[str, ...] = ("The ", "In the beginning", "This film")
-    """Prompts that the model continues at the first, the middle and the last step, for the report."""
-
-    sample_tokens: int = 40
-    """Length of these continuations in tokens, 1 or more."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_bounds(self, 0, math.inf, "max_eval_tokens")
-        check_bounds(self, 1, MOST_TOKENS, "sample_tokens")
+from model.training.trainer import Trainer, TrainingTask
 
 
 class PretrainTrainer(TrainingTask):

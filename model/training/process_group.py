@@ -16,15 +16,7 @@ from torch import Tensor
 
 from model.data.chunks import chunk_slices
 from model.errors import UserError
-from model.training.devices import check_processes, compute_repeatably
-
-
-def too_few_units(name: str, count: int, processes: int) -> str:
-    """Return the error message for `count` units of the key `name` that are fewer than the processes."""
-    return (
-        f"{name} is {count}, and num_processes is {processes}; each process needs one: raise {name}, "
-        "or lower num_processes"
-    )
+from model.training.devices import check_processes, compute_repeatably, too_few_units
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,49 +24,16 @@ from model.events import EventCallback
 from model.inference.generate import generate_in_parts
 from model.nn.losses import bradley_terry_loss
 from model.nn.transformer import Transformer
-from model.parameter_bounds import MOST_SAMPLES, check_bounds
 from model.training.devices import compute_dtype
 from model.training.export import export_model
 from model.training.optimizer import MixedPrecisionOptimizer
 from model.training.process_group import ProcessGroup
+from model.training.reward_config import RewardParameters
 from model.training.supervised import supervised_update
-from model.training.trainer import LoopParameters, Trainer, TrainingTask
+from model.training.trainer import Trainer, TrainingTask
 
 # Rows of similar length in one pass: fewer leave a CPU idle, more need more padding.
 PASS_ROWS = 16
-
-
-@dataclass(frozen=True)
-class RewardParameters(LoopParameters):
-    """The parameters of the reward model; `batch_size` counts groups of `group_size` texts."""
-
-    group_size: int = 8
-    """Number of texts of one aspect and source that are compared with each other: an even number, 2 or
-    more."""
-
-    margin: float = 1.0
-    """Smallest difference between the mean scores of two texts that form a pair, above 0."""
-
-    num_reference_samples: int = 256
-    """Number of the SFT model's answers, 2 or more, that normalise scores to mean 0 and deviation 1."""
-
-    reference_tokens: int = 64
-    """Largest length of these answers in tokens, 1 or more."""
-
-    headline_sources: tuple[str, ...] = ()
-    """Sources over which `pair_accuracy` is averaged; empty: all."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.group_size < 2 or self.group_size % 2:
-            raise ValueError(
-                f"group_size is {self.group_size}; it must be an even number of texts, 2 or more"
-            )
-        if self.margin <= 0:
-            raise ValueError(f"margin is {self.margin}; it must be above 0")
-        if self.num_reference_samples < 2 or self.reference_tokens < 1:
-            raise ValueError("num_reference_samples must be at least 2, and reference_tokens at least 1")
-        check_bounds(self, 2, MOST_SAMPLES, "num_reference_samples", "group_size")
 
 
 class RewardModel(nn.Module):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,8 @@ from torch import Tensor
 
 from model.data.chat_template import examples_of, say_what_is_left_out
 from model.data.dataloader import Examples, PackedBatch, Packing, batch_order, each_row
-from model.data.hf_checkpoint import load_architecture, load_model
+from model.data.hf_checkpoint import load_model
+from model.data.hf_config import load_architecture
 from model.errors import UserError
 from model.events import EventCallback
 from model.nn.losses import linear_next_token_loss
@@ -21,17 +21,9 @@ from model.training.devices import compute_dtype
 from model.training.export import export_model
 from model.training.optimizer import MixedPrecisionOptimizer
 from model.training.process_group import ProcessGroup
+from model.training.sft_config import SFTParameters
 from model.training.supervised import supervised_update
-from model.training.trainer import LoopParameters, Trainer, TrainingTask
-
-
-@dataclass(frozen=True)
-class SFTParameters(LoopParameters):
-    """The parameters of fine-tuning; `batch_size` counts rows of the context, each packed with
-    several pairs."""
-
-    from_random: bool = False
-    """Whether to start from random weights instead of the base model, to measure what pretraining gives."""
+from model.training.trainer import Trainer, TrainingTask
 
 
 class SFTTrainer(TrainingTask):

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from model.data.chunks import chunk_slices
+from model.training.loop_config import LoopParameters
 from model.training.optimizer import MixedPrecisionOptimizer
-from model.training.trainer import LoopParameters
 
 
 def supervised_update(

@@ -14,13 +14,15 @@ import torch
 from model.data.dataloader import seeded_rng
 from model.events import EventCallback
 from model.nn.losses import linear_next_token_loss
-from model.nn.transformer import ModelConfig, Transformer
+from model.nn.model_config import ModelConfig
+from model.nn.transformer import Transformer
 from model.training.devices import compute_dtype, count_processes
 from model.training.launcher import launch_training
-from model.training.optimizer import MixedPrecisionOptimizer, OptimizerParameters
+from model.training.loop_config import LoopParameters
+from model.training.optimizer import MixedPrecisionOptimizer
+from model.training.optimizer_config import OptimizerParameters
 from model.training.process_group import ProcessGroup
 from model.training.supervised import supervised_update
-from model.training.trainer import LoopParameters
 
 # The first steps allocate memory and choose kernels.
 WARM = 2

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from model.data.tokenizer import Tokenizer
-from model.evaluation.perplexity import measure_losses
 from tasks.drift_detection.distances import Distance, jensen_shannon, kolmogorov_smirnov, laid_out
 from tasks.drift_detection.profile import (
     IDS_IN_ALL,
@@ -253,6 +252,8 @@ def measure_loss_drift(
         rows: The smallest number of new rows of a kind.
         tokens: The number of tokens to measure at most.
     """
+    from model.evaluation.perplexity import measure_losses
+
     enough = {kind for kind, each in new.items() if len(each.ids) >= rows}
     if not enough & {"text", "pairs"}:
         return

@@ -10,7 +10,7 @@ from typing import Any
 from model.events import EventCallback
 from model.training.devices import count_processes
 from model.training.launcher import launch_training
-from model.training.trainer import LoopParameters
+from model.training.loop_config import LoopParameters
 
 
 @dataclass(frozen=True)

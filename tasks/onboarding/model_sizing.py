@@ -9,9 +9,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from model.nn.transformer import ModelConfig
-from model.training.kl_controller import derive_learning_rate, derive_max_kl
+from model.nn.model_config import ModelConfig
 from model.training.ppo_config import PPOConfig
+from model.training.ppo_derivation import derive_learning_rate, derive_max_kl
 from tasks.engine.catalog import load_stages
 
 # Hoffmann et al., Training compute-optimal large language models, 2022, arXiv:2203.15556: about 20 tokens for

@@ -11,7 +11,8 @@ from queue import SimpleQueue
 from threading import Thread
 
 from model.data.chat_template import Turn, truncate_history
-from model.data.hf_checkpoint import check_model, load_model
+from model.data.checkpoint_check import check_model
+from model.data.hf_checkpoint import load_model
 from model.data.tokenizer import Tokenizer
 from model.errors import UserError
 from model.inference.generate import generate_tokens

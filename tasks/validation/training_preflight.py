@@ -18,9 +18,9 @@ from model.errors import UserError
 from model.evaluation.evaluate_config import EvaluateParameters
 from model.inference.prompting import Chat
 from model.training.ppo_config import PPOConfig
-from model.training.pretrain import PretrainParameters
-from model.training.reward import RewardParameters
-from model.training.sft import SFTParameters
+from model.training.pretrain_config import PretrainParameters
+from model.training.reward_config import RewardParameters
+from model.training.sft_config import SFTParameters
 from tasks.common.names import stratum_key
 from tasks.data.annotator_agreement import Agreement
 from tasks.data.groups import describe_few_groups

@@ -29,9 +29,11 @@ from model.data.tokenizer import Tokenizer, train_tokenizer
 from model.errors import UserError
 from model.inference.generate import generate_tokens
 from model.nn.losses import linear_next_token_loss
-from model.nn.transformer import ModelConfig, Transformer
+from model.nn.model_config import ModelConfig
+from model.nn.transformer import Transformer
 from model.training.devices import compute_dtype
-from model.training.optimizer import MixedPrecisionOptimizer, OptimizerParameters
+from model.training.optimizer import MixedPrecisionOptimizer
+from model.training.optimizer_config import OptimizerParameters
 from model.training.process_group import ProcessGroup
 from tasks.data.records import read_shards
 from tests.benchmarks.pairing import Ratio, pair

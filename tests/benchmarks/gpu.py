@@ -18,15 +18,17 @@ from typing import Any
 import torch
 
 from model.inference.generate import generate_tokens
-from model.nn.transformer import ModelConfig, Transformer
+from model.nn.model_config import ModelConfig
+from model.nn.transformer import Transformer
 from model.training.devices import compute_dtype, compute_repeatably
-from model.training.optimizer import MixedPrecisionOptimizer, OptimizerParameters
+from model.training.loop_config import LoopParameters
+from model.training.optimizer import MixedPrecisionOptimizer
+from model.training.optimizer_config import OptimizerParameters
 from model.training.ppo import PPOConfig, PPOTrainer
 from model.training.pretrain import PretrainTrainer
 from model.training.process_group import ProcessGroup
 from model.training.sft import SFTTrainer
 from model.training.supervised import supervised_update
-from model.training.trainer import LoopParameters
 
 PEAK = 989e12  # dense bfloat16 FLOP/s of an H100 SXM and of an H200
 MUON = OptimizerParameters(muon_learning_rate=0.02)

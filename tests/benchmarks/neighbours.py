@@ -25,13 +25,15 @@ from torch import Tensor, nn
 
 from model.events import EventCallback
 from model.nn.losses import linear_next_token_loss
-from model.nn.transformer import ModelConfig, Transformer
+from model.nn.model_config import ModelConfig
+from model.nn.transformer import Transformer
 from model.training.devices import compute_dtype, describe_processor
 from model.training.launcher import launch_training
-from model.training.optimizer import MixedPrecisionOptimizer, OptimizerParameters
+from model.training.loop_config import LoopParameters
+from model.training.optimizer import MixedPrecisionOptimizer
+from model.training.optimizer_config import OptimizerParameters
 from model.training.process_group import ProcessGroup
 from model.training.supervised import supervised_update
-from model.training.trainer import LoopParameters
 
 DEMO = ModelConfig(vocab_size=2048, num_layers=4, hidden_size=128, num_heads=4, context_length=128)
 ROWS = 16

@@ -11,7 +11,8 @@ import pytest
 
 from flows.config import dump_preset, load_preset, read_preset
 from model.errors import UserError
-from model.nn.transformer import ModelConfig, Transformer
+from model.nn.model_config import ModelConfig
+from model.nn.transformer import Transformer
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SMALLEST = "name: mine\ndata: {sources: [{name: tales, files: '*.txt', format: plain}]}\n"

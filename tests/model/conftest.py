@@ -15,7 +15,8 @@ import torch
 from model.data.hf_checkpoint import save_model
 from model.data.tokenizer import Tokenizer, train_tokenizer
 from model.events import Event, EventCallback, Step
-from model.nn.transformer import ModelConfig, Transformer
+from model.nn.model_config import ModelConfig
+from model.nn.transformer import Transformer
 
 SUBJECTS = ("the film", "the story", "this camera", "the actor", "a quiet scene", "the ending", "the music")
 GOOD = ("wonderful", "warm and funny", "a great joy", "lovely", "excellent", "moving")

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from model.evaluation.perplexity import measure_losses
-from model.nn.transformer import Shape
-from model.training.pretrain import PretrainParameters, train_base
+from model.nn.model_config import Shape
+from model.training.pretrain import train_base
+from model.training.pretrain_config import PretrainParameters
 from tasks.data.records import TYPES, Comparison, Rating, Record, Text, text_row
 from tasks.data.splits import SPLITS, SplitParameters, split_of
 from tasks.drift import DriftParameters, drift, read_drift

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from model.data.dataloader import read_rows
-from model.training.reward import RewardParameters, load_reward
+from model.training.reward import load_reward
+from model.training.reward_config import RewardParameters
 from tasks.judge import JudgeParameters, Scorer, describe_reward_model, fit_to_labels, judge, read_judge
 from tests.model.conftest import Language, language, write_rows
 

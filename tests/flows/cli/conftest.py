@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from model.nn.transformer import ModelConfig
+from model.nn.model_config import ModelConfig
 from model.training import throughput
 from tests.example_project import write_project
 

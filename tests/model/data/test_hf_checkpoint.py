@@ -12,10 +12,13 @@ from typing import Any
 import pytest
 import torch
 
-from model.data.hf_checkpoint import check_model, load_architecture, load_model, save_model
+from model.data.checkpoint_check import check_model
+from model.data.hf_checkpoint import load_model, save_model
+from model.data.hf_config import load_architecture
 from model.data.tokenizer import Tokenizer
 from model.errors import UserError
-from model.nn.transformer import ModelConfig, Transformer
+from model.nn.model_config import ModelConfig
+from model.nn.transformer import Transformer
 from tests.model.conftest import Language
 
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from model.data.token_layout import lay_out_rows
-from model.nn.transformer import ModelConfig, Transformer
+from model.nn.model_config import ModelConfig
+from model.nn.transformer import Transformer
 
 SHAPE = ModelConfig(num_layers=2, hidden_size=32, num_heads=4, context_length=160, vocab_size=50)
 

@@ -10,7 +10,8 @@ import torch
 from model.data.hf_checkpoint import load_model, save_model
 from model.data.tokenizer import Tokenizer
 from model.nn.losses import next_token_loss
-from model.nn.transformer import ModelConfig, Transformer
+from model.nn.model_config import ModelConfig
+from model.nn.transformer import Transformer
 from tests.model.conftest import Language
 
 SHAPES = {

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +14,7 @@ import torch
 from flows.config import read_preset
 from model.errors import UserError
 from model.training import pretrain
-from model.training.devices import check_memory, check_processes
+from model.training.devices import check_memory, check_processes, find_device
 from model.training.launcher import launch_training
 from tests.model.conftest import Language
 from tests.model.training.test_training_tasks import pretraining
@@ -64,3 +68,25 @@ def test_check_memory_model_beyond_machine_is_refused() -> None:
     for weights in (10**12, 10**15, 10**30):
         with pytest.raises(UserError, match=r"architecture: a model of .* weights needs .* GB .* lower"):
             check_memory(weights, "cpu")
+
+
+@pytest.mark.parametrize("setting", ["", "avx2", "default"])
+def test_describe_processor_instruction_set_is_torchs(setting: str) -> None:
+    code = (
+        "from model.training.devices import describe_processor; text = describe_processor(); import torch; "
+        "print([text.rpartition(', ')[2], torch.backends.cpu.get_cpu_capability()])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=SMOKE.parents[1], capture_output=True, text=True, check=True,
+        env={**os.environ, "ATEN_CPU_CAPABILITY": setting},
+    )  # fmt: skip
+    mine, torchs = json.loads(done.stdout.replace("'", '"'))
+    assert mine == torchs
+
+
+def test_find_device_is_torchs() -> None:
+    assert find_device("auto") == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert find_device("cpu") == "cpu"
+    for wanted in ("gpu", "cuda:0", ""):
+        with pytest.raises(UserError, match="expected auto, cpu or cuda"):
+            find_device(wanted)

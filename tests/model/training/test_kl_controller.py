@@ -7,15 +7,9 @@ import math
 import pytest
 import torch
 
-from model.training.kl_controller import (
-    BestStep,
-    StepLimit,
-    derive_learning_rate,
-    derive_steps,
-    describe_increase,
-    estimate_kl,
-)
+from model.training.kl_controller import BestStep, StepLimit, describe_increase, estimate_kl
 from model.training.ppo_config import PolicyOptimizerParameters, PPOConfig
+from model.training.ppo_derivation import derive_learning_rate, derive_steps
 
 
 @pytest.mark.parametrize(

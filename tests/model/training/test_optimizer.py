@@ -11,12 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from model.training.optimizer import (
-    AdamW,
-    MixedPrecisionOptimizer,
-    OptimizerParameters,
-    orthogonalize_matrices,
-)
+from model.training.optimizer import AdamW, MixedPrecisionOptimizer, orthogonalize_matrices
+from model.training.optimizer_config import OptimizerParameters
 from model.training.process_group import ProcessGroup
 
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from model.data.hf_checkpoint import load_model
-from model.training.optimizer import OptimizerParameters
+from model.training.optimizer_config import OptimizerParameters
 from model.training.ppo import MOST_TRIES, PPOTrainer
 from model.training.ppo_config import PPOConfig
 from model.training.process_group import ProcessGroup
@@ -50,9 +50,13 @@ def ppo_trainer(language: Language, folder: Path, **settings: float) -> PPOTrain
     )  # fmt: skip
 
 
+# No step is passed over for its divergence, which differs between kinds of CPUs.
+UNBOUNDED = {"max_kl": 1000.0, "max_step_kl": 1.5}
+
+
 @dataclass(frozen=True)
 class FreeTraining:
-    """A training of 25 steps without a price on divergence or a bound on the loss, and what it wrote."""
+    """A training of 25 steps without a price or a bound on divergence and loss, and what it wrote."""
 
     figures: dict[str, Any]
     best: dict[str, Any]
@@ -69,7 +73,7 @@ class FreeTraining:
 def free_training(language: Language, tmp_path_factory: pytest.TempPathFactory) -> FreeTraining:
     """Train once for all tests that compare with such a training."""
     folder = tmp_path_factory.mktemp("free")
-    made = ppo_trainer(language, folder / "model", eval_every=5)
+    made = ppo_trainer(language, folder / "model", eval_every=5, **UNBOUNDED)
     figures = Trainer(made, made.parameters, folder, 3, lambda event: None).run_training()
     best = made.take_best()
     weights = {name: value.clone() for name, value in made.learner.master_state().items()}
@@ -172,7 +176,8 @@ def test_optimizer_step_too_far_is_repeated_at_lower_rate(language: Language, tm
     assert figures["learning_rate"] == 0.05 * made.limit.rate
     for step in range(1, 8):
         assert made.optimizer_step(step)["step_kl"] <= 0.5
-    assert 0 < made.evaluate_policy()["valid_kl"] < 6
+    # An estimate from a few sampled answers may be a little below 0.
+    assert -0.5 < made.evaluate_policy()["valid_kl"] < 6
 
 
 def test_optimizer_step_undone_restores_moments(language: Language, tmp_path: Path) -> None:
@@ -205,7 +210,7 @@ def test_take_best_skips_steps_that_lost_right_answers(
     increases = {step: line["valid_completion_loss"] / first - 1 for step, line in found.items()}
     assert increases[0] == 0 and max(increases.values()) > 0, "a reward of low ids costs right answers"
     bound = share * max(increases.values()) + 1e-9
-    held = ppo_trainer(language, tmp_path / "model", eval_every=5, max_loss_increase=bound)
+    held = ppo_trainer(language, tmp_path / "model", eval_every=5, max_loss_increase=bound, **UNBOUNDED)
     said: list[str] = []
     held.on_event = lambda event: said.append(event.text)
     Trainer(held, held.parameters, tmp_path / "held", 3, lambda event: None).run_training()

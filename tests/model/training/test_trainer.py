@@ -15,10 +15,12 @@ from torch import nn
 from model.data.dataloader import seeded_rng
 from model.errors import UserError
 from model.events import Event, Message
-from model.training.optimizer import MixedPrecisionOptimizer, OptimizerParameters
+from model.training.loop_config import LoopParameters
+from model.training.optimizer import MixedPrecisionOptimizer
+from model.training.optimizer_config import OptimizerParameters
 from model.training.process_group import ProcessGroup
 from model.training.supervised import supervised_update
-from model.training.trainer import Interrupted, LoopParameters, Trainer, TrainingTask
+from model.training.trainer import Interrupted, Trainer, TrainingTask
 
 
 class Line(TrainingTask):

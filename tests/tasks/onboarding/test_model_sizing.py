@@ -9,11 +9,11 @@ from dataclasses import replace
 import pytest
 
 from model.data.tokenizer import train_tokenizer
-from model.nn.transformer import ModelConfig
+from model.nn.model_config import ModelConfig
 from model.training.ppo_config import PPOConfig
-from model.training.pretrain import PretrainParameters
-from model.training.reward import RewardParameters
-from model.training.sft import SFTParameters
+from model.training.pretrain_config import PretrainParameters
+from model.training.reward_config import RewardParameters
+from model.training.sft_config import SFTParameters
 from tasks.onboarding.model_sizing import (
     LADDER,
     TOKENS_A_WEIGHT,

@@ -15,9 +15,9 @@ import pytest
 from model.errors import UserError
 from model.evaluation.evaluate_config import EvaluateParameters
 from model.training.ppo_config import PPOConfig
-from model.training.pretrain import PretrainParameters
-from model.training.reward import RewardParameters
-from model.training.sft import SFTParameters
+from model.training.pretrain_config import PretrainParameters
+from model.training.reward_config import RewardParameters
+from model.training.sft_config import SFTParameters
 from tasks.data.records import TYPES, Record, comparison_row, pair_row, rating_row, text_digest, text_row
 from tasks.data.sources import DataParameters, Source
 from tasks.data.splits import SplitParameters, split_of
