@@ -119,9 +119,10 @@ def propose_preset(
             f"{terminal_text('; '.join(allowed.reasons))}[/yellow]",
             soft_wrap=True,
         )
-    if checked and found.size > CHECKED:
+    if checked and not whole:
+        part = "" if found.whole else f"{_describe_part(found)}. "
         console.print(
-            f"To check the rows: `chatmill ingest --config configs/{path.name} --dry-run`",
+            f"{part}To check all rows: `chatmill ingest --config configs/{path.name} --dry-run`",
             soft_wrap=True,
         )
     if stop:
@@ -174,6 +175,17 @@ def _print_scan(found: FolderScan, console: Console, notes: bool) -> None:
         broken = other in found.unreadable
         said = f"{'cannot be' if broken else 'not'} read: {terminal_text(other)}: {terminal_text(reason)}"
         console.print(f"[{'yellow' if broken else 'dim'}]{said}[/]", soft_wrap=True)
+
+
+def _describe_part(found: FolderScan) -> str:
+    """Return a sentence that init read a part of the files, and that the rest may stop a run."""
+    read = sum(source.share * source.size for source in found.sources)
+    cut = [source.name for source in found.sources if source.share < 1]
+    more = f" and {len(cut) - _NAMED} more sources" if len(cut) > _NAMED else ""
+    return (
+        f"init read {read / 2**20:,.1f} of {found.size / 2**20:,.1f} MB, and not all of "
+        f"{', '.join(cut[:_NAMED])}{more}: a key or a row in the rest may still stop a run"
+    )
 
 
 def _describe_nothing(folder: Path, found: FolderScan) -> str:

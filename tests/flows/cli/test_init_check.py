@@ -16,6 +16,9 @@ from flows.cli import init
 from flows.cli.ingest_preview import print_preview
 from flows.config import read_preset
 from model.errors import UserError
+from model.events import ignore_event
+from tasks.ingest import ingest
+from tasks.onboarding import folder_scan
 from tests.example_project import write_jsonl, write_texts
 from tests.flows.cli.test_init import propose
 
@@ -42,6 +45,41 @@ def test_propose_preset_doubtful_labels_raise_quarantine_and_are_named(
     assert preset.validation.max_bad_fraction == 0.13
     print_preview(preset, sample, Console(file=StringIO()), whole=True)
     assert not list(sample.glob("data*")) and not (sample / "var").exists()
+
+
+LATE_ROWS = {
+    "a verdict": (
+        {"prompt": "What is it?", "completion": "A mill.", "reply_quality": "rejected"},
+        "reply_quality",
+    ),
+    "a passage": ({"prompt": "What?", "completion": "A mill.", "passage": "The mill is old."}, "passage"),
+    "a text of turns": ({"text": "### Human: What is it?### Assistant: A mill."}, "a conversation that was"),
+}
+
+
+@pytest.mark.parametrize("kind", LATE_ROWS)
+def test_propose_preset_key_beyond_the_read_part_stops_the_dry_run_and_ingestion(
+    sample: Path,
+    steady_pace: None,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+) -> None:
+    row, says = LATE_ROWS[kind]
+    many = [{"prompt": f"What is mill {n}?", "completion": f"A mill of {n} stones."} for n in range(3000)]
+    write_jsonl(sample / "mine" / "press" / "late.jsonl", *many, row)
+    size = (sample / "mine" / "press" / "late.jsonl").stat().st_size
+    monkeypatch.setattr(folder_scan, "READ", size // 2)
+    monkeypatch.setattr(init, "CHECKED", size // 2)
+    path = propose(checked=True)
+    said = " ".join(capsys.readouterr().out.split())
+    assert re.search(r"init read 0\.\d of 0\.\d MB, and not all of press: a key or a row in the rest", said)
+    preset = read_preset(path)
+    with pytest.raises(UserError, match=says) as previewed:
+        print_preview(preset, sample, Console(file=StringIO()))
+    with pytest.raises(UserError) as ingested:
+        ingest(preset.data, out=sample / "out", on_event=ignore_event, root=sample)
+    assert str(ingested.value) == str(previewed.value)
 
 
 def test_propose_preset_mostly_bad_rows_writes_preset_and_reports_refusal(
