@@ -31,7 +31,7 @@ def match_files(pattern: str, root: Path, is_wanted: Callable[[str], bool]) -> l
         is_wanted: Returns whether a file of a folder is wanted, by its name.
 
     Raises:
-        UserError: A match is a pipe, a socket, a device, or a broken link.
+        UserError: A match is a pipe, a socket, a device, or a broken link, or a folder cannot be listed.
     """
     # An existing file of this name is meant, even if the name is also a glob, as in data[1].txt.
     path = root / pattern
@@ -42,6 +42,7 @@ def match_files(pattern: str, root: Path, is_wanted: Callable[[str], bool]) -> l
     elif "**" in PurePosixPath(pattern).parts:
         names = list(_match_recursive(pattern, root))
     else:
+        _check_listed(pattern, root)
         names = glob.glob(pattern, root_dir=root)
     found: dict[str, Path] = {}
     for name in sorted(names):
@@ -54,6 +55,9 @@ def match_files(pattern: str, root: Path, is_wanted: Callable[[str], bool]) -> l
 
 def check_file(path: Path, name: str) -> None:
     """Raise UserError for anything but a regular file: reading a pipe or a device might never end."""
+    # The name stands in messages and in the rows' origins, where the rest of it would look like a line.
+    if len(name.splitlines()) > 1:
+        raise UserError(f"{name!r} has a line break in its name; rename it")
     try:
         mode = path.stat().st_mode
     except OSError as error:
@@ -70,6 +74,7 @@ def _match_recursive(pattern: str, root: Path) -> Iterator[str]:
     parts = PurePosixPath(pattern).parts
     place = parts.index("**")
     base, rest = os.path.join(*parts[:place]) if place else "", parts[place:]
+    _check_listed(base, root)
     folders = glob.glob(base, root_dir=root) if base else [""]
     for folder in sorted(folders):
         if (root / folder).is_dir():
@@ -89,14 +94,54 @@ def _matches_parts(names: tuple[str, ...], parts: tuple[str, ...]) -> bool:
 
 def _walk_names(folder: Path) -> Iterator[str]:
     """Yield the names of files below a folder, relative to it, without hidden ones."""
+    for place, _, files in walk_folders(folder):
+        for name in files:
+            yield Path(os.path.relpath(place / name, folder)).as_posix()
+
+
+def walk_folders(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """Yield a folder and the folders below it, each with its folders' and files' names, without hidden ones.
+
+    Links to folders are followed, but no folder is entered twice, so a loop of links ends. A folder that
+    another program removes meanwhile is skipped.
+
+    Raises:
+        UserError: A folder cannot be listed. Its files would otherwise be left out in silence.
+    """
     entered: set[tuple[int, int]] = set()
-    for place, folders, files in os.walk(folder, followlinks=True):
-        state = os.stat(place)
+    for place, folders, files in os.walk(folder, followlinks=True, onerror=_refuse_unlisted):
+        try:
+            state = os.stat(place)
+        except FileNotFoundError:
+            folders.clear()
+            continue
+        # A path cannot tell whether a folder was entered: a loop of links gives it ever longer ones.
         if (state.st_dev, state.st_ino) in entered:
             folders.clear()
             continue
         entered.add((state.st_dev, state.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in files:
-            if not name.startswith("."):
-                yield Path(os.path.relpath(os.path.join(place, name), folder)).as_posix()
+        # A file system has its own lost+found, which only root may list.
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "lost+found")
+        yield Path(place), folders, [name for name in files if not name.startswith(".")]
+
+
+def _refuse_unlisted(error: OSError, folder: object = None) -> None:
+    # Between the listing of its parent and its own, a folder may vanish or become a file.
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        what = f"the folder {folder or error.filename}"
+        raise file_error(what, "cannot be listed", error, "make it readable, or move it elsewhere") from error
+
+
+def _check_listed(pattern: str, root: Path) -> None:
+    """Raise UserError if a folder on the way of a glob cannot be listed or entered: `glob` would skip it."""
+    parts = PurePosixPath(pattern).parts
+    for place, part in enumerate(parts):
+        above = os.path.join(*parts[:place]) if place else ""
+        for folder in glob.glob(above, root_dir=root) if above else [""]:
+            try:
+                if glob.has_magic(part):
+                    os.scandir(root / folder).close()
+                else:
+                    os.stat(root / folder / part)
+            except OSError as error:
+                _refuse_unlisted(error, root / folder)

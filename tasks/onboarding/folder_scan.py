@@ -30,6 +30,7 @@ from tasks.data.parsing.guessed_rows import add_passage, guess_rows
 from tasks.data.parsing.reader import no_rows, read_rows
 from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.records import TYPES, ParsedRow, Record, Text
+from tasks.data.source_files import check_file, walk_folders
 from tasks.data.sources import ENDINGS
 from tasks.data.withdrawals import Withdrawn, read_withdrawn
 from tasks.ingestion.repeated_labels import keep_each_once
@@ -151,6 +152,13 @@ def scan_folder(folder: Path, root: Path) -> FolderScan:
         if not _is_unicode(name):
             others.append((name, "its name is not UTF-8; rename it"))
             continue
+        # A run stops at a pipe, a device or a broken link, so the preset must not match it.
+        try:
+            check_file(path, name)
+        except UserError as error:
+            others.append((name, str(error).removeprefix(f"{name} ")))
+            unreadable += [name] if _file_ending(path) in ENDINGS else []
+            continue
         if _file_ending(path) not in (*ENDINGS, CONFIGURATION):
             others.append((name, f"not one of {', '.join(ENDINGS)} (or these with .gz, .zst)"))
             continue
@@ -212,27 +220,18 @@ def _error_reason(name: str, error: UserError) -> str:
 
 
 def _list_files(folder: Path, root: Path) -> list[Path]:
-    """Return the files below a folder in the order of their paths, without hidden ones.
+    """Return what is no folder below a folder, in the order of the paths, without hidden ones.
 
     Links to folders are followed, but no folder is entered twice, so a loop of links ends. Raises UserError
-    for a link into a folder that chatmill writes to.
+    for a link into a folder that chatmill writes to, and for a folder that cannot be listed.
     """
     found: list[Path] = []
-    entered: set[tuple[int, int]] = set()
-    for place, folders, names in os.walk(folder, followlinks=True):
-        here = Path(place)
-        state = here.stat()
-        # A path cannot tell whether a folder was entered: a loop of links gives it ever longer ones.
-        if (state.st_dev, state.st_ino) in entered:
-            folders.clear()
-            continue
-        entered.add((state.st_dev, state.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    for here, folders, names in walk_folders(folder):
         for name in (*folders, *names):
             # A link into data/ would make chatmill's own rows a source of themselves.
             if (here / name).is_symlink():
                 check_place(here / name, root)
-        found += [here / name for name in names if not name.startswith(".") and (here / name).is_file()]
+        found += [here / name for name in names]
     return sorted(found)
 
 
@@ -333,9 +332,9 @@ def _find_globs(place: tuple[str, str], paths: Sequence[Path], folder: Path, roo
     deep = any(len(path.relative_to(base).parts) > 1 for path in paths)
     pattern = f"{glob.escape(_display_path(base, root))}/{'**/' if deep else ''}*{glob.escape(ending)}"
     matched = [root / name for name in glob.glob(pattern, root_dir=root, recursive=True)]
-    if len(paths) > 1 and sorted(_display_path(path, root) for path in matched if path.is_file()) == sorted(
-        _display_path(path, root) for path in paths
-    ):
+    if len(paths) > 1 and sorted(
+        _display_path(path, root) for path in matched if not path.is_dir()
+    ) == sorted(_display_path(path, root) for path in paths):
         return (pattern,)
     return tuple(_display_path(path, root) for path in paths)
 

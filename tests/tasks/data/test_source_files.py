@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from model.errors import UserError
+from tasks.data.source_files import walk_folders
 from tasks.data.sources import Source, own_files
+from tests.any_user import as_any_user
 
 
 @pytest.fixture
@@ -75,3 +78,51 @@ def test_own_files_pipe_device_or_dangling_link_is_refused(root: Path, files: st
     pipe.symlink_to("/nowhere.txt")
     with pytest.raises(UserError, match=r"pipe\.txt leads nowhere"):
         names(root, files)
+
+
+@pytest.mark.parametrize(
+    "files", ["texts", "texts/*/b.txt", "texts/**/*.txt", "t*/s*/*.txt", "*/sub/**/c.txt"]
+)
+def test_own_files_folder_that_cannot_be_listed_is_refused(root: Path, files: str) -> None:
+    (root / "texts" / "sub").chmod(0 if files.endswith("/b.txt") else 0o311)
+    with (
+        as_any_user(),
+        pytest.raises(UserError, match=r"source s: the folder .*texts/sub cannot be listed \(Permission"),
+    ):
+        names(root, files)
+    (root / "texts" / "sub").chmod(0o755)
+    assert "texts/sub/b.txt" in names(root, "texts")
+
+
+@pytest.mark.parametrize("folder", [".cache", "lost+found"])
+def test_own_files_folders_that_are_no_source_may_be_unlisted(root: Path, folder: str) -> None:
+    (root / "texts" / folder).mkdir()
+    (root / "texts" / folder).chmod(0)
+    with as_any_user():
+        assert names(root, "texts") == names(root, "texts/**/*.txt") == ALL
+
+
+@pytest.mark.parametrize("name", ["a\nb.txt", "error: done\r.txt", "x\u2028y.txt"])
+@pytest.mark.parametrize("files", ["texts", "texts/*", "texts/**/*.txt"])
+def test_own_files_line_break_in_a_name_is_refused(root: Path, name: str, files: str) -> None:
+    (root / "texts" / name).write_text("a text")
+    with pytest.raises(UserError, match="has a line break in its name; rename it") as refused:
+        names(root, files)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("gone", "left"),
+    [("sub", ["a.txt"]), ("sub/deep", ["a.txt", "b.txt", "notes.pdf"]), ("", [])],
+)
+def test_walk_folders_folder_that_vanishes_meanwhile_is_skipped(
+    root: Path, gone: str, left: list[str]
+) -> None:
+    found: list[str] = []
+    if not gone:
+        shutil.rmtree(root / "texts")
+    for place, _, files in walk_folders(root / "texts"):
+        if place == (root / "texts" / gone).parent:
+            shutil.rmtree(root / "texts" / gone)
+        found += files
+    assert sorted(found) == left

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import gzip
+import os
 import random
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from model.errors import UserError
+from tasks.data.sources import Source, own_files
 from tasks.onboarding.folder_scan import scan_folder
+from tests.any_user import as_any_user
 from tests.example_project import write_jsonl, write_project, write_texts
 
 EXPORTS = Path(__file__).parents[2] / "fixtures" / "exports"
@@ -126,3 +131,34 @@ def test_scan_folder_leaves_out_text_that_a_later_file_rejects(
     write_jsonl(folder / "b" / "b.jsonl", rejecting, {"text": "The hill is green."})
     found = scan_folder(folder, project)
     assert sum(source.count("text") for source in found.sources) == left + 1
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (os.mkfifo, "is a named pipe; expected a file: remove it, or list other files"),
+        (
+            lambda path: path.symlink_to("/dev/zero"),
+            "is a device; expected a file: remove it, or list other files",
+        ),
+        (lambda path: path.symlink_to("gone.txt"), "leads nowhere; fix or remove it"),
+    ],
+)
+def test_scan_folder_special_file_is_reported_and_no_source_matches_it(
+    project: Path, make: Callable[[Path], None], reason: str
+) -> None:
+    make(project / "mine" / "texts" / "7b.txt")
+    found = scan_folder(project / "mine" / "texts", project)
+    assert found.others == [("mine/texts/7b.txt", reason)]
+    assert found.unreadable == ["mine/texts/7b.txt"]
+    (source,) = found.sources
+    assert len(own_files(Source("s", files=source.files), project)) == 60
+
+
+@pytest.mark.parametrize("folder", ["texts", "texts/deep", "texts/a/b"])
+def test_scan_folder_folder_that_cannot_be_listed_is_refused(project: Path, folder: str) -> None:
+    place = project / "mine" / folder
+    write_texts(place, random.Random(3), 2)
+    place.chmod(0o311)
+    with as_any_user(), pytest.raises(UserError, match=f"the folder .*{folder} cannot be listed"):
+        scan_folder(project / "mine", project)
