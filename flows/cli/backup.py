@@ -25,7 +25,7 @@ def backup(
         Path,
         typer.Argument(metavar="FILE|DIR", help="A file, as records.tar or records.tar.gz, or a folder."),
     ],
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing backup.")] = False,
 ) -> None:
     """Copy the records to one file: the registry, rollbacks, approvals, costs, runs and registered models.
 

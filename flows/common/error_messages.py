@@ -76,6 +76,11 @@ _HALF_MADE = (
     "its creation was interrupted, as by a full disk. If it has no runs yet, move the file away and run "
     "again; else `chatmill restore` restores a backup"
 )
+# The dynamic loader's texts if the memory does not suffice for a library.
+_UNLOADED = (
+    "failed to map segment from shared object", "cannot map zero-fill pages",
+    "cannot allocate memory in static tls block", "cannot create shared object descriptor",
+)  # fmt: skip
 _SCRIPT = re.compile(r"^\s*\[Errno (\d+)\]")
 
 
@@ -120,6 +125,11 @@ def _dangling_link(name: object) -> str:
     return str(found) if found else ""
 
 
+def _is_unloaded(error: BaseException) -> bool:
+    """Return whether the memory did not suffice to load a library."""
+    return any(text in str(error).lower() for text in _UNLOADED)
+
+
 def _explain_system(error: BaseException) -> str:
     if isinstance(error, FileNotFoundError):
         # Python's own text, with the folders that it tried.
@@ -128,7 +138,8 @@ def _explain_system(error: BaseException) -> str:
         for name in filter(None, (error.filename, error.filename2)):
             if link := _dangling_link(name):
                 return f"{link} is a link to {os.readlink(link)}, which is missing; {_MISSING}"
-    if isinstance(error, MemoryError):
+    # The dynamic loader gives no error number, and begins with the library's name.
+    if isinstance(error, MemoryError) or (isinstance(error, ImportError | OSError) and _is_unloaded(error)):
         return f"out of memory; {_ADVICE[errno.ENOMEM]}"
     code, path = 0, ""
     if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list) and error.args[0]:

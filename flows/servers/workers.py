@@ -26,6 +26,8 @@ POOLS = {
 }
 # A training that is asked to end writes a checkpoint first, which takes time.
 _GRACE_SECONDS = 75.0
+# What Prefect prints after the traceback of an error that it did not expect.
+_NO_REASON = "An exception occurred."
 
 
 def visible_devices() -> list[str]:
@@ -157,9 +159,15 @@ def deploy_flows(settings: Settings, api: str, file: Path | None = None) -> str:
         )  # fmt: skip
     if done.returncode == 0:
         return ""
-    # COLUMNS above keeps rich from wrapping the message, so its last line is the whole reason.
-    said = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return f"{said[-1] if said else f'code {done.returncode}'} ({log})"
+    return f"{deploy_failure(log.read_text(errors='replace')) or f'code {done.returncode}'} ({log})"
+
+
+def deploy_failure(log: str) -> str:
+    """Return the reason at the end of a log of `prefect deploy`; empty if there is none."""
+    # COLUMNS above keeps rich from wrapping the message, so its last line is the whole reason. After an
+    # unexpected error that line gives no reason, and the end of the traceback before it does.
+    said = [line.strip() for line in log.splitlines() if line.strip() not in ("", _NO_REASON)]
+    return said[-1] if said else ""
 
 
 def deployment_names(root: Path) -> list[str]:

@@ -92,7 +92,7 @@ def load_model(
         device: The device of the returned weights.
 
     Raises:
-        UserError: A file is missing, truncated, or does not fit config.json.
+        UserError: A file is missing, truncated, or does not fit config.json, or a weight is not finite.
     """
     folder = Path(folder)
     architecture = load_architecture(folder)
@@ -112,6 +112,12 @@ def load_model(
     if "model.embed_tokens.weight" in state:
         rows = len(state["model.embed_tokens.weight"])
         architecture = ModelConfig(**{**vars(architecture), "vocab_size": rows})
+    for name, value in state.items():
+        # One such weight makes every answer and every loss NaN, far from here.
+        if not torch.isfinite(value).all():
+            raise UserError(
+                f"{folder}: {name} has a weight that is not finite (NaN or infinite); copy or create it again"
+            )
     model = Transformer(architecture)
     try:
         model.load_state_dict(state)

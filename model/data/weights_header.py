@@ -107,8 +107,9 @@ def check_shapes(folder: Path, architecture: ModelConfig) -> Shapes:
             raise UserError(f"{folder}: the weights do not fit config.json: Missing key {name}")
         rows_free = name in ("model.embed_tokens.weight", "lm_head.weight")
         if found[rows_free:] != wanted[rows_free:] or len(found) != len(wanted) or not found[0]:
+            shown = str(list(found))[:_SHOWN]
             raise UserError(
-                f"{folder}: the weights do not fit config.json: {name} has the shape {list(found)}, and "
+                f"{folder}: the weights do not fit config.json: {name} has the shape {shown}, and "
                 f"{list(wanted)} is needed"
             )
     return shapes

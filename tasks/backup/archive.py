@@ -76,17 +76,24 @@ def write_backup(root: Path, target: Path, force: bool = False) -> Backup:
     Args:
         root: The project's folder.
         target: The file or the folder.
-        force: Replace an existing file.
+        force: Replace an existing backup.
 
     Raises:
-        UserError: There are no records, the database is damaged, or the file exists and `force` is not set.
+        UserError: There are no records, the database is damaged, the file exists and `force` is not set or
+            it is no backup, or the place is a folder that chatmill empties.
     """
     if target.is_dir():
         target = target / f"chatmill-{time.strftime('%Y%m%d-%H%M%S')}.tar"
+    for folder in (root / "data", root / RECORDS):
+        # A backup in data/ would stop the next run, and one in var/ would be lost with the records.
+        if target.parent.resolve().is_relative_to(folder.resolve()):
+            raise UserError(f"{target} is in {folder.name}/, which chatmill writes to; name a file elsewhere")
     if os.path.lexists(target) and not target.is_symlink() and not target.is_file():
         raise UserError(f"{target} is not a regular file and is not replaced; name another file")
     if os.path.lexists(target) and not force:
         raise UserError(f"{target} exists; name another file, or replace it with --force")
+    if target.exists() and not _begins_as_backup(target):
+        raise UserError(f"{target} is not a backup and is not replaced; name another file, or remove it")
     if not target.parent.is_dir():
         raise UserError(f"{target.parent} is not a folder; create it first")
     if not any((root / RECORDS / name).exists() for name in _KEPT):
@@ -116,6 +123,18 @@ def write_backup(root: Path, target: Path, force: bool = False) -> Backup:
         with suppress(FileNotFoundError):
             part.unlink()
     return Backup(target, len(sums), sum(size for _, size in sums.values()), tuple(damaged), tuple(left_out))
+
+
+def _begins_as_backup(path: Path) -> bool:
+    """Return whether a file begins as a backup does, or is empty. A truncated backup begins so too."""
+    if not path.stat().st_size:
+        return True
+    try:
+        with tarfile.open(path, mode="r|*") as archive:
+            first = archive.next()
+    except (tarfile.TarError, EOFError, ValueError, zlib.error, gzip.BadGzipFile):
+        return False
+    return first is not None and _is_record(first.name)
 
 
 def _write_archive(

@@ -131,3 +131,21 @@ def test_explain_error_link_to_nothing_is_named(tmp_path, monkeypatch, place):
     assert said.startswith(f"{place} is a link to /media/gone, which is missing; ")
     # A missing file where no link leads may be a fault of the program.
     assert not explain_error(caught(lambda: (tmp_path / "nothing").open()))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+        OSError("libopenblas.so.0: failed to map segment from shared object: Cannot allocate memory"),
+        ImportError("/usr/lib/x.so: cannot map zero-fill pages"),
+        ImportError("libgomp.so.1: cannot allocate memory in static TLS block"),
+    ],
+)
+def test_explain_error_library_without_memory_is_out_of_memory(error):
+    assert explain_error(error).startswith("out of memory; close other programs")
+
+
+@pytest.mark.parametrize("error", [ImportError("No module named 'x'"), OSError("libx.so: wrong ELF class")])
+def test_explain_error_other_library_errors_are_not_explained(error):
+    assert explain_error(error) == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from model.data.checkpoint_check import check_model
 from model.data.hf_checkpoint import load_model, save_model
@@ -215,3 +217,19 @@ def test_check_model_accepts_links_and_shards(folder: Path, tmp_path: Path) -> N
     assert check_model(tmp_path / "linked") == whole
     index({"weight_map": {"model.norm.weight": "part.safetensors"}})(folder)
     assert check_model(folder) == whole and load_model(folder)[0].architecture == whole
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("model.embed_tokens.weight", math.nan),
+        ("model.norm.weight", math.inf),
+        ("model.layers.1.mlp.up_proj.weight", -math.inf),
+    ],
+)
+def test_load_model_weight_that_is_not_finite_is_named(folder: Path, name: str, value: float) -> None:
+    state = load_file(folder / "model.safetensors")
+    state[name].view(-1)[-1] = value
+    save_file(state, folder / "model.safetensors")
+    with pytest.raises(UserError, match=f"{name} has a weight that is not finite"):
+        load_model(folder)

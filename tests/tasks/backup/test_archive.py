@@ -1,6 +1,7 @@
 """Test backup and restore: consistent, checked, complete, and nothing replaced silently."""
 
 import fcntl
+import gzip
 import io
 import json
 import os
@@ -239,3 +240,48 @@ def test_backup_missing_or_damaged_registry_is_refused(project, tmp_path, monkey
     with pytest.raises(UserError, match=r"var/mlflow\.db, which contain.*(missing|empty|damaged).*restore"):
         backup(tmp_path / "a.tar")
     assert not (tmp_path / "a.tar").exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"name: mine\n",
+        b"PK\x03\x04" + b"\0" * 600,
+        gzip.compress(b"rows " * 900),
+        b"\0" * 2048,
+        "tar of rows",
+    ],
+)
+def test_write_backup_other_file_is_kept_even_with_force(project, tmp_path, content):
+    target = tmp_path / "smoke.yaml"
+    if isinstance(content, str):
+        with tarfile.open(target, "w") as archive:
+            archive.addfile(tarfile.TarInfo("rows/a.jsonl"))
+        content = target.read_bytes()
+    target.write_bytes(content)
+    with pytest.raises(UserError, match="is not a backup and is not replaced"):
+        write_backup(project, target, force=True)
+    assert target.read_bytes() == content and [path.name for path in tmp_path.glob("*.part")] == []
+
+
+@pytest.mark.parametrize("name", ["records.tar", "records.tar.gz", "x.tgz"])
+@pytest.mark.parametrize("keeps", [1.0, 0.5, 0.0])
+def test_write_backup_force_replaces_whole_truncated_or_empty_backup(project, tmp_path, name, keeps):
+    target = tmp_path / name
+    write_backup(project, target)
+    content = target.read_bytes()
+    target.write_bytes(content[: int(len(content) * keeps)])
+    with pytest.raises(UserError, match="exists; name another file"):
+        write_backup(project, target)
+    assert write_backup(project, target, force=True).files == 7
+
+
+@pytest.mark.parametrize("place", ["var/x.tar", "var/mlflow/x.tar", "data", "data/new.tar", "link/x.tar"])
+def test_write_backup_into_folder_that_chatmill_empties_is_refused(project, place):
+    (project / "data").mkdir()
+    (project / "link").symlink_to("data")
+    with pytest.raises(
+        UserError, match=r"is in (var|data)/, which chatmill writes to; name a file elsewhere"
+    ):
+        write_backup(project, project / place)
+    assert list((project / "data").iterdir()) == []

@@ -102,15 +102,6 @@ def test_own_files_folders_that_are_no_source_may_be_unlisted(root: Path, folder
         assert names(root, "texts") == names(root, "texts/**/*.txt") == ALL
 
 
-@pytest.mark.parametrize("name", ["a\nb.txt", "error: done\r.txt", "x\u2028y.txt"])
-@pytest.mark.parametrize("files", ["texts", "texts/*", "texts/**/*.txt"])
-def test_own_files_line_break_in_a_name_is_refused(root: Path, name: str, files: str) -> None:
-    (root / "texts" / name).write_text("a text")
-    with pytest.raises(UserError, match="has a line break in its name; rename it") as refused:
-        names(root, files)
-    assert len(str(refused.value).splitlines()) == 1
-
-
 @pytest.mark.parametrize(
     ("gone", "left"),
     [("sub", ["a.txt"]), ("sub/deep", ["a.txt", "b.txt", "notes.pdf"]), ("", [])],
