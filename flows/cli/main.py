@@ -35,6 +35,7 @@ from flows.cli.up import dashboards, down, up
 from flows.cli.withdraw import withdraw
 from flows.common.disk_space import is_disk_full
 from flows.common.error_messages import explain_error
+from flows.common.garbage_collection import collect_rarely
 from flows.common.project_folder import (
     check_records,
     current_folder,
@@ -77,7 +78,6 @@ Changes = Annotated[
 _DEMO = Path("configs/demo.yaml")
 # The code that a shell reports for a program killed by SIGPIPE.
 BROKEN_PIPE = 128 + signal.SIGPIPE
-FEW_COLLECTIONS = (100_000, 50, 50)
 
 
 # Commands that use the records of a project, so that one must be there.
@@ -286,9 +286,7 @@ def main() -> None:
     # stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     end_on_hangup()
-    # MLflow's import makes 300,000 objects that are never freed. Searching them for cycles again and again,
-    # and once more at the end, takes a third of the time of a command that only reads.
-    gc.set_threshold(*FEW_COLLECTIONS)
+    collect_rarely()
     register_commands()
     code = _run_guarded(_run_privately)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from flows.common.garbage_collection import collect_rarely
 from flows.servers.environment import guard_environment
 from flows.servers.login_links import LoginLinks
 from flows.servers.request_guard import App, GuardSettings, RequestGuard
@@ -12,6 +13,7 @@ from model.file_guard import refuse_special_files
 
 def prefect_app() -> App:
     """Return Prefect's server and its pages. It asks for the password in PREFECT_SERVER_API_AUTH_STRING."""
+    collect_rarely()
     from prefect.server.api.server import create_app
 
     return _wrap_app(create_app(final=True))
