@@ -21,7 +21,14 @@ from prefect.states import Completed, State
 from flows.config import Preset, dump_preset
 from flows.orchestration.crash_recovery import recover_crashed_runs, without_run_tag
 from flows.orchestration.dask_runner import DaskRunner
-from flows.orchestration.events import DATA, DRIFT, GATE_REFUSED, LABELS_INGESTED, emit_run_event
+from flows.orchestration.events import (
+    DATA,
+    DRIFT,
+    GATE_REFUSED,
+    LABELS_INGESTED,
+    emit_run_event,
+    limit_arrivals,
+)
 from flows.orchestration.progress import ProgressDisplay, keep_table
 from flows.orchestration.remote_stage import RemoteStageRunner, open_remote_cache
 from flows.orchestration.run_links import (
@@ -35,6 +42,7 @@ from flows.orchestration.slow_stage_alert import alert_when_slow
 from flows.servers.environment import prepare_environment
 from flows.servers.process_settings import thread_count
 from model.atomic_file import replace_text
+from model.errors import UserError
 from model.events import Event, MarkdownTable
 from model.training.devices import describe_processor
 from tasks.common.git_checkout import UNKNOWN, code_state
@@ -42,6 +50,7 @@ from tasks.common.stage_status import status_of
 from tasks.data.new_labels import known_labels
 from tasks.drift import DriftParameters, read_drift
 from tasks.engine.cache_key import lock_digest
+from tasks.engine.catalog import read_declaration
 from tasks.engine.output import StageOutput, check_output
 from tasks.engine.parallel import ProcessPool, process_pool
 from tasks.engine.source_snapshot import current_snapshot
@@ -52,13 +61,10 @@ from tasks.reporting.template import add_run_links
 from tasks.reproduction.known_code import remember_code
 from tasks.tracking.approval import ApprovalRequest
 from tasks.validate import ValidationFailed
-from tasks.validation.training_preflight import check_trainings
+from tasks.validation.training_preflight import check_trainings, describe_end
 
 if TYPE_CHECKING:
     from tasks.tracking.registry import Registered
-
-# The bytes of people's names in an event; see `_limit_arrivals`.
-EVENT_BYTES = 100_000
 
 
 @dataclass(frozen=True)
@@ -328,6 +334,14 @@ class PipelineRun:
         for sentence in check_trainings(asked, Path(parts.path), Path(tokens.path)):
             self.display.show_note(sentence)
 
+    def end_without(self, kind: str, parts: StageOutput, made: StageOutput) -> None:
+        """Raise UserError if the later stages have no pairs, or no labels; it names the model that is ready."""
+        model = read_declaration(made.stage, None).model
+        if ends := describe_end(Path(parts.path), kind, model):
+            # `chatmill chat` must answer from this run, and not from an earlier one that was complete.
+            self._write_summary(self.collect_outcome())
+            raise UserError(ends)
+
     def register_model(self, aligned: StageOutput, verdict: StageOutput) -> Registered:
         """Register the aligned model; make it champion if it passed and beats the current champion."""
         from tasks.tracking.model_card import write_model_card
@@ -376,7 +390,7 @@ class PipelineRun:
             says = f"{told} by {len(came.annotators):,} people were accepted"
             then = "`chatmill data diff` shows them"
             self.display.show_note(says)
-            holds = {"data_hash": data, "config": self._preset_path(), **_limit_arrivals(asdict(came))}
+            holds = {"data_hash": data, "config": self._preset_path(), **limit_arrivals(asdict(came))}
             if not emit_run_event(LABELS_INGESTED, self.preset.name, says, then, **holds):
                 self.display.show_note("Prefect's server is unreachable; the next run sends it these labels")
                 return
@@ -410,8 +424,11 @@ class PipelineRun:
         show_outcome_links(self.preset.name, links, shown, self.model_says)
         whole = self.collect_outcome()
         self.tracker.mark_complete(whole.data_hash)
-        replace_text(self.settings.root / SUMMARY, json.dumps(asdict(whole), indent=1))
+        self._write_summary(whole)
         return whole
+
+    def _write_summary(self, outcome: Outcome) -> None:
+        replace_text(self.settings.root / SUMMARY, json.dumps(asdict(outcome), indent=1))
 
     @property
     def _tracked_page(self) -> str:
@@ -424,19 +441,3 @@ class PipelineRun:
         if self.version:
             links[f"Model version {self.version} in MLflow"] = self.pages.model_version(model, self.version)
         return links
-
-
-def _limit_arrivals(arrivals: dict[str, Any]) -> dict[str, Any]:
-    """Return arrived labels as an event holds them: those who gave the most, and the number of people.
-
-    Prefect's server drops an event of more than 1.5 MB without an error.
-    """
-    people: dict[str, int] = arrivals["annotators"]
-    named: dict[str, int] = {}
-    room = EVENT_BYTES
-    for annotator in sorted(people, key=lambda each: (-people[each], each)):
-        room -= len(json.dumps(annotator)) + 16
-        if room < 0:
-            break
-        named[annotator] = people[annotator]
-    return {**arrivals, "annotators": dict(sorted(named.items())), "people": len(people)}

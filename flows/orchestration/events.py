@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from typing import Any
@@ -10,6 +11,8 @@ LABELS_INGESTED = "labels.ingested"
 GATE_REFUSED, DATA, DRIFT = "chatmill.gate.refused", "chatmill.data.refused", "chatmill.drift"
 SLOW, ASKS = "chatmill.run.slow", "chatmill.approval.asked"
 _LONGEST = 2000
+# The bytes of people's names in an event; see `limit_arrivals`.
+_EVENT_BYTES = 100_000
 EVENT_PATIENCE_SECONDS, _ANSWER_SECONDS = 20.0, 10.0
 
 
@@ -55,3 +58,19 @@ def emit_run_event(event: str, preset: str, says: str, then: str, **payload: Any
             if time.monotonic() > deadline:
                 return False
             time.sleep(1)
+
+
+def limit_arrivals(arrivals: dict[str, Any]) -> dict[str, Any]:
+    """Return arrived labels as an event holds them: those who gave the most, and the number of people.
+
+    Prefect's server drops an event of more than 1.5 MB without an error.
+    """
+    people: dict[str, int] = arrivals["annotators"]
+    named: dict[str, int] = {}
+    room = _EVENT_BYTES
+    for annotator in sorted(people, key=lambda each: (-people[each], each)):
+        room -= len(json.dumps(annotator)) + 16
+        if room < 0:
+            break
+        named[annotator] = people[annotator]
+    return {**arrivals, "annotators": dict(sorted(named.items())), "people": len(people)}

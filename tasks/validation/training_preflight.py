@@ -102,13 +102,35 @@ def check_trainings(asked: Trainings, split: Path, tokenizer: Path) -> tuple[str
     return (*([missing] if missing else []), *uneven, *few)
 
 
+_ENDS = {
+    "pairs": "there are no pairs: the run makes the base model and ends at sft; add pairs",
+    "labels": "there are no labels: the run ends after sft; add ratings or comparisons",
+}
+
+
 def missing_rows(split: Path) -> str:
     """Return why a run ends before its last stage for lack of a kind of rows; empty if it does not."""
+    return _ENDS.get(_missing_kind(split), "")
+
+
+def describe_end(split: Path, kind: str, model: str) -> str:
+    """Return the last sentence of a run that ends for lack of a kind of rows; empty if it has them.
+
+    Args:
+        split: The output of the stage split.
+        kind: What the next stage learns from: pairs or labels.
+        model: The name of the model that is ready.
+    """
+    if _missing_kind(split) != kind:
+        return ""
+    return f"{_ENDS[kind]}. The {model} model is ready: `.venv/bin/chatmill chat --model {model}`"
+
+
+def _missing_kind(split: Path) -> str:
+    """Return the kind of rows for lack of which a run ends early; empty for none."""
     if not _rows_by_split(split, "pairs"):
-        return "there are no pairs: the run makes the base model and ends at sft; add pairs"
-    if not any(_rows_by_split(split, kind) for kind in LABEL_KINDS):
-        return "there are no labels: the run ends after sft; add ratings or comparisons"
-    return ""
+        return "pairs"
+    return "" if any(_rows_by_split(split, kind) for kind in LABEL_KINDS) else "labels"
 
 
 _FRACTIONS = {"valid": "validation_fraction", "test": "test_fraction"}

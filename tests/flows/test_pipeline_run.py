@@ -10,7 +10,8 @@ from prefect import flow
 
 from flows.config import read_preset
 from flows.orchestration import events
-from flows.pipeline_run import PipelineRun, _limit_arrivals
+from flows.orchestration.events import limit_arrivals
+from flows.pipeline_run import PipelineRun
 from tasks.data.new_labels import known_labels
 from tasks.data.records import rating_row
 from tasks.engine.output import StageOutput
@@ -44,8 +45,8 @@ def test_announce_labels_unreachable_server_is_repeated_later(
 
 def test_limit_arrivals_many_people_keeps_most_active_and_counts() -> None:
     many = {f"person {number:06}": 1 + (number == 59_999) for number in range(60_000)}
-    found = _limit_arrivals({"rows": {"ratings": 60_000}, "annotators": many})
+    found = limit_arrivals({"rows": {"ratings": 60_000}, "annotators": many})
     assert found["people"] == 60_000 and found["rows"] == {"ratings": 60_000}
     assert found["annotators"]["person 059999"] == 2 and len(json.dumps(found)) < 200_000
     few = {"ann": 2, "bob": 3}
-    assert _limit_arrivals({"rows": {}, "annotators": few}) == {"rows": {}, "annotators": few, "people": 2}
+    assert limit_arrivals({"rows": {}, "annotators": few}) == {"rows": {}, "annotators": few, "people": 2}

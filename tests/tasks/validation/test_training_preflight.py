@@ -27,7 +27,7 @@ from tasks.onboarding.source_preview import check_later_stages, dry_run
 from tasks.split import split
 from tasks.tokenizer import TokenizerParameters, tokenizer
 from tasks.validate import ValidateParameters
-from tasks.validation.training_preflight import Trainings, _describe_empty, check_trainings
+from tasks.validation.training_preflight import Trainings, _describe_empty, check_trainings, describe_end
 from tests.tasks.event_sink import ignore_event
 from tests.tasks.record_files import write_rows
 
@@ -138,6 +138,24 @@ def test_check_trainings_missing_kind_is_noted(tmp_path: Path) -> None:
         ("c", [*texts(), *comparisons()], "there are no pairs"),
     ):
         assert says in check(tmp_path / name, rows)[0]
+
+
+@pytest.mark.parametrize(
+    ("rows", "pairs_say", "labels_say"),
+    [
+        (texts(), "ends at sft", ""),
+        ([*texts(), *comparisons()], "ends at sft", ""),
+        ([*texts(), *pairs()], "", "ends after sft"),
+        ([*texts(), *pairs(), *ratings()], "", ""),
+    ],
+)  # fmt: skip
+def test_describe_end_missing_kind_names_the_finished_model(
+    tmp_path: Path, rows: list[Record], pairs_say: str, labels_say: str
+) -> None:
+    check(tmp_path, rows)
+    for kind, model, says in (("pairs", "base", pairs_say), ("labels", "sft", labels_say)):
+        found = describe_end(tmp_path / "split", kind, model)
+        assert (says in found and f"chat --model {model}" in found) if says else found == ""
 
 
 @pytest.mark.parametrize(
