@@ -21,10 +21,17 @@ if TYPE_CHECKING:
 
 _DIGEST, _SHOWN, _LONGEST = 40, 12, 100
 _MOST = 40
+_PREVIOUS = "previous run: "
 
 
 def explain(
-    stage: Annotated[str, typer.Argument(help="A stage's name, as in pretrain.")],
+    stage: Annotated[
+        str,
+        typer.Argument(
+            metavar="STAGE",
+            help="A stage's name, as in pretrain. Default: all stages of the newest run, a line for each.",
+        ),
+    ] = "",
     run: Annotated[
         str,
         typer.Argument(
@@ -39,12 +46,34 @@ def explain(
     """
     client = open_tracker().client
     # MLflow reads its settings when it is imported, so the environment must be set first.
-    from tasks.tracking.queries import find_stage, stage_before
+    from tasks.tracking.queries import find_newest_stages, find_stage, stage_before
 
-    found = find_stage(client, stage, run)
+    if stage:
+        found = find_stage(client, stage, run)
+        lines = _explain_stage(client, found, stage_before(client, found))
+    else:
+        lines = _explain_run(client, find_newest_stages(client))
     console = Console(highlight=False)
-    for line in _explain_stage(client, found, stage_before(client, found)):
+    for line in lines:
         console.print(line, soft_wrap=True)
+
+
+def _explain_run(client: MlflowClient, stages: list[StageRun]) -> list[str]:
+    """Return a line for each stage of a run: computed or cached, and the first reason."""
+    from tasks.tracking.queries import stage_before
+
+    width = max(len(found.stage) for found in stages)
+    lines = [_name_run(stages[0])]
+    for found in stages:
+        said = _explain_stage(client, found, stage_before(client, found))[1:]
+        why = [line.strip() for line in said if not line.startswith(_PREVIOUS)]
+        differences = sum(line.startswith("  ") and "  [bold]" in line for line in said)
+        # The last sentence of a cached stage says why the differences did not matter.
+        reason = why[-1] if found.status == CACHED else why[0]
+        more = f", and {differences - 1} more" if found.status != CACHED and differences > 1 else ""
+        status = found.status or found.state.lower()
+        lines.append(f"[bold]{found.stage:<{width}}[/bold]  {status:<8}  {reason}{more}")
+    return [*lines, "[dim]`chatmill explain STAGE` shows everything that differs in a stage[/dim]"]
 
 
 def _explain_stage(client: MlflowClient, found: StageRun, before: StageRun | None) -> list[str]:
@@ -61,7 +90,7 @@ def _explain_stage(client: MlflowClient, found: StageRun, before: StageRun | Non
             *lines,
             f"no earlier run of preset {escape(found.preset)} finished this stage",
         ]
-    lines.append(f"previous run: {_name_run(before)}, where it was {before.status}")
+    lines.append(f"{_PREVIOUS}{_name_run(before)}, where it was {before.status}")
     # Equal keys need no manifests, which `gc` may have removed.
     if before.key == found.key:
         return [*lines, _explain_reuse(found)]

@@ -88,6 +88,19 @@ def find_stage(client: MlflowClient, stage: str, run: str = "") -> StageRun:
     return _stage_run(pipeline, stages[stage])
 
 
+def find_newest_stages(client: MlflowClient) -> list[StageRun]:
+    """Return all stages of the newest pipeline run, in the order in which they began.
+
+    Raises:
+        UserError: There is no pipeline run, or the newest one began no stage.
+    """
+    pipeline = _find_pipeline(client, "")
+    found = [_stage_run(pipeline, child) for name, child in _stages_of(client, pipeline).items() if name]
+    if not found:
+        raise UserError(f"run {pipeline.info.run_id[:12]} ({pipeline.info.status}) has no stage")
+    return found
+
+
 def _stages_of(client: MlflowClient, pipeline: Run) -> dict[str, Run]:
     """Return the runs of a pipeline run's stages by name; the newest run of a stage wins."""
     children = search_runs(client, f"tags.`mlflow.parentRunId` = '{pipeline.info.run_id}'")

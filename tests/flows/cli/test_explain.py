@@ -136,3 +136,25 @@ def test_explain_unknown_stage_or_run_is_refused_with_one_sentence(root):
     for run in ("zzz", "'"):
         with pytest.raises(UserError, match="no pipeline run whose id begins with"):
             say("write", run)
+
+
+def test_explain_without_stage_shows_a_line_for_each_of_newest_run(root: Path) -> None:
+    with pytest.raises(UserError, match="no pipeline run yet"):
+        say()
+    pipeline(root, "a")
+    assert "write  computed  no earlier run of preset demo finished this stage" in say()
+    pipeline(root, "b")
+    assert "write  computed  parameter  words  a → b" in say()
+    pipeline(root, "b")
+    assert "write  cached    nothing that it depends on differs" in say()
+    pipeline(root, "a")
+    said = say()
+    assert "write  cached    it was cached anyway" in said
+    assert "`chatmill explain STAGE` shows everything" in said
+
+
+def test_explain_without_stage_shows_failed_stage(root: Path) -> None:
+    pipeline(root, "a")
+    with pytest.raises(UserError, match="words are wrong"):
+        pipeline(root, "fail")
+    assert "write  failed    the stage did not finish" in say()
