@@ -34,6 +34,8 @@ NAMES: dict[str, tuple[str, ...]] = {
                   "reviewer_id", "evaluator", "evaluator_id", "annotated_by", "labeled_by", "labelled_by",
                   "rated_by", "voted_by", "reviewed_by", "user_id", "user", "username", "user_name"),
 }  # fmt: skip
+# Beside a question and its answer these name the person who rated it. A user may be who asked.
+_RATERS = tuple(name for name in NAMES["annotator"] if not name.startswith(("user", "judge")))
 # The columns of each kind of row. The first kind whose columns a file has completely is used.
 _KINDS = (
     ("rows", ("prompt", "a", "b", "choice")),
@@ -119,9 +121,9 @@ def guess_columns(keys: Iterable[str]) -> Guess | None:
             answers = {own.get(known) for known in ("answer", "response", "completion", "output", "reply")}
             if found["completion"] not in answers:
                 continue
-        if "choice" in found or "chosen" in found:
-            who = next((own[known] for known in NAMES["annotator"] if known in own), "")
-            found |= {"annotator": who} if who else {}
+        people = NAMES["annotator"] if "choice" in found or "chosen" in found else _RATERS
+        if who := next((own[known] for known in people if known in own and "prompt" in names), ""):
+            found["annotator"] = who
         ordered = {name: found[name] for name in (*names, "annotator") if name in found}
         return Guess(format, {name: key for name, key in ordered.items() if name != key})
     return None

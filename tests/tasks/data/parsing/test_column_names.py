@@ -37,6 +37,14 @@ def rows(file: SourceFile, wanted: str = "auto", **columns: str) -> list[Any]:
         ("input output split", "rows", "columns: {prompt: input, completion: output}"),
         ("request reply", "rows", "columns: {prompt: request, completion: reply}"),
         ("User Query|Solution", "rows", 'columns: {prompt: "User Query", completion: Solution}'),
+        ("Question|Answer|Rating|Rated by", "rows",
+         'columns: {prompt: Question, completion: Answer, annotator: "Rated by"}'),
+        ("prompt|completion|score|Rater", "rows", "columns: {annotator: Rater}"),
+        ("query|reply|stars|LabeledBy", "rows",
+         "columns: {prompt: query, completion: reply, annotator: LabeledBy}"),
+        # The user beside a question may be who asked it.
+        ("question|answer|user", "rows", "columns: {prompt: question, completion: answer}"),
+        ("text|reviewer", "rows", ""),
         ("title body", "rows", "columns: {text: body}"),
         ("title answer", "rows", "columns: {prompt: title, completion: answer}"),
         ("url article", "rows", "columns: {text: article}"),
@@ -52,7 +60,10 @@ def rows(file: SourceFile, wanted: str = "auto", **columns: str) -> list[Any]:
 )  # fmt: skip
 def test_guess_columns_common_names_are_recognized(keys: str, format: str, columns: str) -> None:
     found = guess_columns(keys.split("|") if "|" in keys else keys.split())
-    assert found is not None and (found.format, format_columns(found.columns)) == (format, columns)
+    assert found is not None and (found.format, format_columns(found.columns)) == (
+        format,
+        columns or "columns: {}",
+    )
 
 
 @pytest.mark.parametrize(
