@@ -89,7 +89,8 @@ def _cost_table(by: str, sums: list[Sum], whole: Sum, presets: dict[str, str]) -
         "saved",
     ]
     for column in (*columns, "tokens", "memory", *(["GPU memory"] if gpu else [])):
-        table.add_column(column, justify="right", no_wrap=True)
+        # In a narrow terminal headers and units take a second line: a number that is cut says nothing.
+        table.add_column(column.replace(" ", "\n"), justify="right", overflow="fold")
     for row in (*sums, whole):
         name = row.name
         if by == "run" and name in presets:
