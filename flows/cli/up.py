@@ -40,6 +40,7 @@ from flows.servers.workers import (
     POOLS,
     build_workers,
     deploy_flows,
+    deployed_presets,
     deployment_names,
     make_pools,
     read_deployments,
@@ -283,7 +284,7 @@ class _Watch:
         self._write_state()
         if not self.asked.detached:
             print_login_link(self.root, self.served, self.console)
-        self.console.print("[dim]Ctrl-C or `chatmill down` stops everything. New runs are shown here.[/dim]")
+        self.console.print("[dim]Ctrl-C or `chatmill down` stops everything. Both pages show new runs.[/dim]")
 
     def _listen_address(self, name: str, elsewhere: str, port: int) -> ListenAddress | None:
         """Return where a server is to listen; None if the environment names another server.
@@ -330,6 +331,11 @@ class _Watch:
             self._log_note(f"the deployments of prefect.yaml were not created: {failed}")
         else:
             self.console.print(f"[bold]deployed[/bold] {', '.join(names)}")
+            if run := ", ".join(deployed_presets(self.root, file)):
+                self._say(
+                    f"nightly, and when data or labels arrive, {run} runs by itself; `{self.asked.command} "
+                    "--config FILE` takes another preset, --no-deploy none"
+                )
 
     def _write_state(self) -> None:
         self.served = replace(self.served, processes=tuple(one.describe_process() for one in self.kept))

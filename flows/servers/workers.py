@@ -177,6 +177,16 @@ def deployment_names(root: Path) -> list[str]:
     return [str(one["name"]) for one in read_deployments(root)["deployments"]]
 
 
+def deployed_presets(root: Path, file: Path | None = None) -> list[str]:
+    """Return the presets that the deployments of a file (None: prefect.yaml) run, each once."""
+    found = read_yaml_file(file) if file else read_deployments(root)
+    named: list[str] = []
+    for one in found["deployments"]:
+        given = one.get("parameters") or {}
+        named += [given["config"]] if given.get("config") else []
+    return list(dict.fromkeys(named))
+
+
 def read_deployments(root: Path) -> dict[str, Any]:
     """Return the content of prefect.yaml. Raise UserError if it is missing or not right."""
     path = root / DEPLOYMENT_FILE

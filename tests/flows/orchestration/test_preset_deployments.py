@@ -59,6 +59,9 @@ def test_write_deployments_follows_named_presets_and_removes_others(
         f"{kind}-{name}-préset" for kind in ("labels", "nightly") for name in ("second", "third")
     ]
     assert there["nightly"] == {"config": files[2]} and there["align"]["presets"] == [files[0]]
+    made, _ = write_deployments(server_root, (presets[2], presets[0]))
+    assert workers.deployed_presets(server_root, made) == [files[2], files[0]]
+    assert workers.deployed_presets(server_root) == [deployments.DEMO_PRESET]
     # `up` without --config deploys the demo preset.
     assert workers.deploy_flows(settings, os.environ["PREFECT_API_URL"]) == ""
     removed = remove_former(workers.deployment_names(server_root))
