@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.server
 import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -240,3 +242,15 @@ def test_prepare_environment_mlflow_store_in_any_folder(
     default = tracker.client.get_experiment("0")
     assert default.artifact_location == "mlflow-artifacts:/0"
     assert (root / "var" / "mlflow.db").is_file()
+
+
+@pytest.mark.parametrize("logger", ["concurrency", "schemas", "retries"])
+def test_prepare_environment_internal_errors_of_prefect_are_not_printed(tmp_path: Path, logger: str) -> None:
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom flows.servers.environment import prepare_environment\n"
+        "prepare_environment(Path(sys.argv[1]))\nfrom prefect.logging import get_logger\n"
+        "get_logger(sys.argv[2]).error('a screenful')\nprint('done')"
+    )
+    words = [sys.executable, "-c", code, str(tmp_path), f"prefect._internal.{logger}"]
+    done = subprocess.run(words, env=dict(os.environ), capture_output=True, text=True, check=True)
+    assert done.stdout == "done\n" and "a screenful" not in done.stderr
