@@ -228,8 +228,9 @@ def chat(
     notes = Console(stderr=True, highlight=False)
     if sys.stdin.isatty() and not prompt:
         notes.print(
-            f"[dim]{model} from {folder}. The demo's was trained on single prompts like: Finish this review: "
-            "The film. /new starts a new conversation.[/dim]"
+            f"[dim]{_plain_text(f'{model} from {folder}')}. /new starts a new conversation; an empty line or "
+            "Ctrl-D ends it.[/dim]",
+            soft_wrap=True,
         )
     run_chat(
         conversation,
@@ -246,9 +247,14 @@ def _read_lines() -> Iterator[str]:
         yield from sys.stdin
         return
     console = Console(highlight=False)
-    with suppress(EOFError):
+    try:
         while True:
             yield console.input("[bold]> [/bold]")
+    except (EOFError, KeyboardInterrupt) as end:
+        # The shell's prompt must not follow on the line of ours.
+        console.print()
+        if isinstance(end, KeyboardInterrupt):
+            raise
 
 
 def register_commands() -> None:

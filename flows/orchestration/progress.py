@@ -188,7 +188,7 @@ def show_outcome(outcome: Any, console: Console | None = None) -> None:
     if "report" in folders:
         console.print(f"Report: [bold]{REPORT}[/bold]")
         # One command a line: a command that wraps over two lines cannot be copied.
-        console.print("Chat with it: [bold]chatmill chat[/bold]")
+        console.print("Chat with it: [bold].venv/bin/chatmill chat[/bold]")
         console.print("Watch the runs: [bold]make dashboards[/bold]")
     if outcome.pending_version:
         console.print(

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
+import os
+import pty
 import signal
 import subprocess
 import sys
+import termios
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -170,3 +175,28 @@ def test_main_without_reader_exits_as_sigpipe(tmp_path: Path) -> None:
         text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.stderr == "141\n"
+
+
+@pytest.mark.parametrize("typed", [b"\x03", b"\x04", b"hello\n\x04", b"hello\n\x03"])
+def test_read_lines_end_key_leaves_cursor_on_new_line(typed: bytes) -> None:
+    code = (
+        "import sys\nfrom flows.cli.main import _read_lines\n"
+        "try:\n    list(_read_lines())\nexcept KeyboardInterrupt:\n    pass\nprint('shell')"
+    )
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+        env={**os.environ, "TERM": "dumb"}, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509
+    ) as child:  # fmt: skip
+        os.close(theirs)
+        said = b""
+        while b"> " not in said:
+            said += os.read(ours, 1000)
+        os.write(ours, typed)
+        with suppress(OSError):
+            while part := os.read(ours, 1000):
+                said += part
+        assert child.wait(timeout=60) == 0
+    os.close(ours)
+    lines = said.decode().splitlines()
+    assert lines[-1] == "shell" and lines[-2].startswith(">"), lines

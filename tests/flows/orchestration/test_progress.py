@@ -176,7 +176,7 @@ def test_show_outcome_lists_stages_answers_and_next_commands(tmp_path: Path) -> 
     text = written(console)
     for part in ("pretrain", "computed", "61.0", "1.983 bits per byte", "cached", "film.", "joy.", "[bold]"):
         assert part in text
-    assert "make dashboards" in text and "chatmill chat" in text
+    assert "make dashboards" in text and ".venv/bin/chatmill chat" in text
 
 
 def test_progress_display_shard_event_shows_rows_and_megabytes() -> None:
