@@ -335,7 +335,7 @@ class PipelineRun:
             self.display.show_note(sentence)
 
     def end_without(self, kind: str, parts: StageOutput, made: StageOutput) -> None:
-        """Raise UserError if the later stages have no pairs, or no labels; it names the model that is ready."""
+        """Raise UserError if the later stages have no pairs or no labels, with the model that is ready."""
         model = read_declaration(made.stage, None).model
         if ends := describe_end(Path(parts.path), kind, model):
             # `chatmill chat` must answer from this run, and not from an earlier one that was complete.
