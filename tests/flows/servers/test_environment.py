@@ -249,6 +249,7 @@ def test_prepare_environment_internal_errors_of_prefect_are_not_printed(tmp_path
     code = (
         "import sys\nfrom pathlib import Path\nfrom flows.servers.environment import prepare_environment\n"
         "prepare_environment(Path(sys.argv[1]))\nfrom prefect.logging import get_logger\n"
+        "from prefect.logging.configuration import setup_logging\nsetup_logging()\n"
         "get_logger(sys.argv[2]).error('a screenful')\nprint('done')"
     )
     words = [sys.executable, "-c", code, str(tmp_path), f"prefect._internal.{logger}"]
