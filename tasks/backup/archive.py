@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import sqlite3
 import tarfile
@@ -46,6 +47,9 @@ _KEPT = tuple(
     for path in (MLFLOW_DATABASE, MLFLOW_FOLDER / "artifacts", LABELS, KNOWN_CODE, SUMMARY, REPORT, STORES)
 )
 PAGES = "compare-*.html"
+# The folder of the database's copy, and the names of archives in a folder that the user names.
+_SCRATCH = "chatmill-backup-"
+_DATED = r"chatmill-[0-9]{8}-[0-9]{6}\.tar"
 CONTENTS = "backup.json"
 FORMAT = 1
 # SQLite's files beside the former database. They would damage a restored one, so they are moved with the
@@ -103,9 +107,12 @@ def write_backup(root: Path, target: Path, force: bool = False) -> Backup:
         raise UserError(f"{MLFLOW_DATABASE} is damaged ({fault}), so a backup would be unusable")
     # An interrupted backup must not replace the former one; the process number keeps two backups apart.
     part = target.with_name(f"{target.name}.{os.getpid()}.part")
+    _remove_killed(root, target)
     try:
         # Records hold people's names and texts, so nobody else may read them.
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            # The system releases the lock when the process ends: `_remove_killed` goes by it.
+            _lock_alone(file.fileno())
             compressed = target.name.endswith((".gz", ".tgz"))
             left_out: list[str] = []
             sums, damaged = _write_archive(file, root, target.parent, compressed, left_out)
@@ -123,6 +130,39 @@ def write_backup(root: Path, target: Path, force: bool = False) -> Backup:
         with suppress(FileNotFoundError):
             part.unlink()
     return Backup(target, len(sums), sum(size for _, size in sums.values()), tuple(damaged), tuple(left_out))
+
+
+def _lock_alone(descriptor: int) -> bool:
+    """Lock a file or folder for this process; return whether no other process has it locked."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def _locked_folder(folder: str | Path) -> Iterator[bool]:
+    """Lock a folder while the context lasts; its value says whether no other process has it locked."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        yield _lock_alone(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove_killed(root: Path, target: Path) -> None:
+    """Remove what killed backups left: their part of this archive, and their copies of the database."""
+    parts = re.compile(rf"(?:{re.escape(target.name)}|{_DATED})\.[0-9]+\.part")
+    for path in target.parent.iterdir():
+        if parts.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+            with suppress(OSError), path.open("rb") as file:
+                if _lock_alone(file.fileno()) and _begins_as_backup(path):
+                    path.unlink()
+    for path in {*(root / RECORDS).glob(f"{_SCRATCH}*"), *target.parent.glob(f"{_SCRATCH}*")}:
+        with suppress(OSError), _locked_folder(path) as alone:
+            if alone and {entry.name for entry in path.iterdir()} <= {"database", "database-journal"}:
+                shutil.rmtree(path)
 
 
 def _begins_as_backup(path: Path) -> bool:
@@ -149,7 +189,8 @@ def _write_archive(
     sums: dict[str, tuple[str, int]] = {}
     damaged: list[str] = []
     with (
-        tempfile.TemporaryDirectory(prefix="chatmill-backup-", dir=_scratch_place(root, beside)) as scratch,
+        tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=_scratch_place(root, beside)) as scratch,
+        _locked_folder(scratch),
         gzip.GzipFile(fileobj=file, mode="wb", compresslevel=1, filename="")
         if compressed
         else _as_it_is(file) as stream,

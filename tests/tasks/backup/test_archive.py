@@ -242,14 +242,15 @@ def test_backup_missing_or_damaged_registry_is_refused(project, tmp_path, monkey
     assert not (tmp_path / "a.tar").exists()
 
 
+# The ids are fixed: gzip's bytes hold the time, and each worker must collect the same names.
 @pytest.mark.parametrize(
     "content",
     [
-        b"name: mine\n",
-        b"PK\x03\x04" + b"\0" * 600,
-        gzip.compress(b"rows " * 900),
-        b"\0" * 2048,
-        "tar of rows",
+        pytest.param(b"name: mine\n", id="preset"),
+        pytest.param(b"PK\x03\x04" + b"\0" * 600, id="zip"),
+        pytest.param(gzip.compress(b"rows " * 900), id="gzip"),
+        pytest.param(b"\0" * 2048, id="zeros"),
+        pytest.param("tar of rows", id="tar"),
     ],
 )
 def test_write_backup_other_file_is_kept_even_with_force(project, tmp_path, content):
@@ -285,3 +286,44 @@ def test_write_backup_into_folder_that_chatmill_empties_is_refused(project, plac
     ):
         write_backup(project, project / place)
     assert list((project / "data").iterdir()) == []
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from tasks.backup import archive
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+setattr(*((archive, "_record_files") if sys.argv[3] == "database" else (os, "fsync")), die)
+archive.write_backup(Path(sys.argv[1]), Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize("moment", ["database", "end"])
+@pytest.mark.parametrize("name", ["records.tar", "records.tar.gz", "backups"])
+def test_write_backup_removes_what_a_killed_one_left(project, tmp_path, moment, name):
+    (tmp_path / "backups").mkdir()
+    target = tmp_path / name
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(project), str(target), moment],
+        env=checkout_environment(REPOSITORY), check=False,
+    )  # fmt: skip
+    left = [*tmp_path.rglob("*.part"), *(project / "var").glob("chatmill-backup-*")]
+    assert done.returncode == -9 and len(left) == (2 if moment == "database" else 1)
+    mine = tmp_path / "records.tar.9.part"
+    mine.write_text("not a backup")
+    write_backup(project, target)
+    assert [*tmp_path.rglob("*.part"), *(project / "var").glob("chatmill-backup-*")] == [mine]
+
+
+def test_write_backup_keeps_the_parts_of_a_living_one(project, tmp_path):
+    part, scratch = tmp_path / "records.tar.9.part", project / "var" / "chatmill-backup-x"
+    write_backup(project, part)
+    scratch.mkdir()
+    with part.open("rb") as file:
+        held = os.open(scratch, os.O_RDONLY)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        fcntl.flock(held, fcntl.LOCK_EX)
+        write_backup(project, tmp_path / "records.tar")
+        assert part.exists() and scratch.exists()
+        os.close(held)
