@@ -14,6 +14,7 @@ from typing import Literal
 
 from model.errors import UserError
 from tasks.common.names import slugify_name, unused_name, yaml_text
+from tasks.data.file_io.decoding import HEAD
 from tasks.data.file_io.files import SourceFile
 from tasks.data.formats.detect import describe_empty, list_mismatches, rename_keys, sample_file, why_unknown
 from tasks.data.formats.registry import find_format, formats
@@ -160,7 +161,7 @@ def scan_folder(folder: Path, root: Path) -> FolderScan:
             unreadable += [name] if _file_ending(path) in ENDINGS else []
             continue
         if _file_ending(path) not in (*ENDINGS, CONFIGURATION):
-            others.append((name, f"not one of {', '.join(ENDINGS)} (or these with .gz, .zst)"))
+            others.append((name, _describe_other(path, name)))
             continue
         try:
             known[path] = _guess_format(path, name)
@@ -189,6 +190,18 @@ def scan_folder(folder: Path, root: Path) -> FolderScan:
     if not known and not others:
         raise UserError(f"{folder} contains no files; put your text, pairs and labels there")
     return FolderScan(_without_rejected(sources), others, unreadable)
+
+
+def _describe_other(path: Path, name: str) -> str:
+    """Return why a file with another suffix is not read, with advice for archives and documents."""
+    try:
+        # This unpacks, as an archive may be packed once more: .tar.gz is.
+        with SourceFile(name, path=path).characters() as stream:
+            stream.read(HEAD)
+    except (UserError, OSError) as error:
+        if isinstance(error, UserError) and "not text" in (said := _error_reason(name, error)):
+            return said
+    return f"not one of {', '.join(ENDINGS)} (or these with .gz, .zst)"
 
 
 def _without_rejected(sources: list[Proposal]) -> list[Proposal]:

@@ -79,6 +79,10 @@ def read_object(text: str, where: str) -> dict[str, Any]:
     try:
         found = _DECODER.decode(text)
     except (ValueError, RecursionError) as error:
+        if text.rstrip().endswith(",") and text.rstrip(", \t\r\n").endswith("}"):
+            raise UserError(
+                f"{where}: a comma follows the object; remove it, as each line is one object"
+            ) from error
         raise UserError(f"{where}: broken JSON ({json_problem(error)}); each line is one object") from error
     if said := _DECODER.taken():
         raise UserError(f"{where}: {said}")

@@ -109,7 +109,8 @@ def sample_file(file: SourceFile) -> FileSample | None:
             # Of a file with an unknown suffix an error only means that it contains no objects.
             if ending in CONTAINERS:
                 raise
-        if not items and ending in TABLES:
+        # An array without an item is an empty file too.
+        if not items and (ending in TABLES or text.split() in (["[]"], ["[", "]"])):
             return None
     return FileSample(file.origin, text, tuple(items))
 
@@ -198,8 +199,9 @@ def _inner_texts(values: Mapping[str, object]) -> list[str]:
 
 def describe_empty(file: SourceFile) -> str:
     """Return why a file without a sample has no rows, in words that follow its name."""
-    if unpacked_suffix(file.origin) == ".parquet" or _sample_text(file).strip():
-        return "is empty (it has a header and no row)"
+    ending = unpacked_suffix(file.origin)
+    if ending == ".parquet" or _sample_text(file).strip():
+        return f"is empty (it has {'a header and ' if ending in TABLES else ''}no row)"
     with file.characters() as stream:
         return "contains only white space" if stream.read(1) else "is empty"
 

@@ -35,6 +35,9 @@ _HEADINGS = frozenset((
     *(name for names in NAMES.values() for name in names), *KNOWN, "id", "aspect", "a", "b", "response_a",
     "response_b", "answer_a", "answer_b", "response_1", "response_2", "answer_1", "answer_2",
 ))  # fmt: skip
+_PAGE = re.compile(
+    r"\s*(?:(?P<xml><\?xml\s(?!.*<html))|(?:<\?xml\s.*?)?<!doctype\s+html|<html[\s>])", re.I | re.S
+)
 TURNS = ("messages", "conversations", "conversation", "contents", "turns")
 
 
@@ -97,8 +100,11 @@ def _rows_in_text(sample: FileSample) -> str:
     """Return what rows a text file contains, whose verdicts would be learned as text."""
     if unpacked_suffix(sample.name) not in (".txt", ".md", ".markdown"):
         return ""
-    lines = [line.strip() for line in sample.text.splitlines() if line.strip()][:2]
     instead = "to read it as text, add format: plain to the source"
+    if page := _PAGE.match(sample.text[:2000]):
+        what = "an XML file" if page["xml"] else "an HTML page"
+        return f"it is {what}, whose tags would be learned; save its text alone, or {instead}"
+    lines = [line.strip() for line in sample.text.splitlines() if line.strip()][:2]
     if re.match(r"\[\s*\{\s*\"", sample.text.lstrip()[:200]):
         return f"it is a JSON array of objects; end its name in .json to read its rows, or {instead}"
     if lines and all(map(_is_object, lines)):

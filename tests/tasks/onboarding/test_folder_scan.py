@@ -49,6 +49,30 @@ def test_scan_folder_export_with_wrong_configuration_is_refused_together(project
     assert "give the project's labelling configuration" not in why
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("a.zip", b"PK\x03\x04...", "it is a zip archive, as .xlsx and .docx are, not text; unpack it"),
+        ("a.xlsx", b"PK\x03\x04...", "or save a sheet as CSV"),
+        (
+            "a.tar.gz",
+            gzip.compress(b"a.jsonl".ljust(257, b"\0") + b"ustar" + b"\0" * 300),
+            "it is a tar archive",
+        ),
+        ("a.pdf", b"%PDF-1.7", "it is a PDF, not text; save its text"),
+        ("a.html", b"<html></html>", "not one of .txt"),
+        ("a.log", b"words", "not one of .txt"),
+        ("a.gz", b"\x1f\x8b\x08cut", "not one of .txt"),
+    ],
+)
+def test_scan_folder_other_suffix_is_named_with_advice(
+    project: Path, name: str, content: bytes, says: str
+) -> None:
+    (project / "mine" / name).write_bytes(content)
+    found = scan_folder(project / "mine", project)
+    assert says in dict(found.others)[f"mine/{name}"] and not found.unreadable
+
+
 def test_scan_folder_globs_match_scanned_files(project: Path) -> None:
     drawn = random.Random(5)
     write_texts(project / "mine" / "texts" / "deep", drawn, 3)

@@ -452,3 +452,9 @@ def test_items_json_lines_may_end_in_carriage_returns(text: str, lines: list[int
     items = list(SourceFile("a.jsonl", text.encode()).items())
     assert [item.where for item in items] == [f"a.jsonl, line {number}" for number in lines]
     assert all("a" in item.values for item in items)
+
+
+@pytest.mark.parametrize("content", ['{"a": 1},\n{"a": 2},\n', '{"a": {"b": 1}} ,\n', '{"a": "x"},\r\n'])
+def test_source_file_items_comma_after_object_is_explained(content: str) -> None:
+    with pytest.raises(UserError, match="line 1: a comma follows the object; remove it"):
+        values(SourceFile("a.jsonl", content.encode()))

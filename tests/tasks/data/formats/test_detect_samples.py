@@ -19,6 +19,9 @@ from tasks.data.formats.detect import describe_empty, sample_file
         ("a.jsonl", b" \n\t\n" * 9000, "contains only white space"),
         ("a.csv.gz", gzip.compress(b"\n" * 100_000, mtime=0), "contains only white space"),
         ("a.csv", b"prompt,completion\n", "has a header and no row"),
+        ("a.json", b"[]", "is empty (it has no row)"),
+        ("a.json", b"[\n ]\n", "is empty (it has no row)"),
+        ("a.json.gz", gzip.compress(b"[ ]", mtime=0), "is empty (it has no row)"),
     ],
 )
 def test_describe_empty_names_why_file_has_no_rows(

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
+from tasks.data.file_io.files import SourceFile
+from tasks.data.formats.detect import detect_format
 from tests.tasks.data.parsing.row_reader import read
 
 OPTIONS = ["Here.", "There.", "Nowhere."]
@@ -90,3 +92,24 @@ def test_detect_format_list_of_questions_is_explained(row: dict[str, Any]) -> No
 def test_detect_format_several_answers_are_explained(row: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="is a list of several answers; write one row per answer"):
         read(row, row)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what"),
+    [
+        ("a.txt", "<!DOCTYPE html>\n<html><body>Words.</body></html>", "an HTML page"),
+        ("a.md", "\n  <html lang='en'><body>Words.</body></html>", "an HTML page"),
+        ("a.txt", "<?xml version='1.0'?>\n<!DOCTYPE html PUBLIC 'x'><html>Words.</html>", "an HTML page"),
+        ("a.txt", "<?xml version='1.0'?>\n<rows><row>Words.</row></rows>", "an XML file"),
+    ],
+)
+def test_detect_format_page_of_tags_is_refused(name: str, content: str, what: str) -> None:
+    with pytest.raises(UserError, match=f"it is {what}, whose tags .*; save its text .*format: plain"):
+        detect_format([SourceFile(name, content.encode())], "mine", "auto")
+
+
+@pytest.mark.parametrize(
+    "text", ["A page begins with <html>.", "<p align='center'>Words.</p>", "<htmlish words"]
+)
+def test_detect_format_text_about_tags_is_text(text: str) -> None:
+    assert detect_format([SourceFile("a.txt", text.encode())], "mine", "auto").name == "plain"
