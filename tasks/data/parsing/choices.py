@@ -9,21 +9,37 @@ from tasks.data.parsing.column_names import plain_name
 from tasks.data.parsing.field_meanings import SIDES, flatten_name, word_set
 from tasks.data.parsing.score_values import as_score
 
-_SIDES = "response|answer|model|output|option|candidate|completion|assistant|reply|text|side|choice"
-_DEGREES = "much|slightly|somewhat|clearly|significantly|far|a_bit|a_little|a_lot"
+_SIDES = (
+    "response|answer|model|output|option|candidate|completion|assistant|reply|text|side|choice|"
+    "antwort|modell|réponse|reponse|modèle|respuesta|modelo|opción|opcion|resposta|opção|risposta|modello|"
+    "opzione|antwoord|optie"
+)
+_DEGREES = (
+    "much|slightly|somewhat|clearly|significantly|far|a_bit|a_little|a_lot|viel|etwas|deutlich|"
+    "beaucoup|légèrement|mucho|muito|molto|veel"
+)
+_BETTER = "better|besser|meilleure?|mejor|melhor|migliore|beter"
 # A number alone may count from 0 or from 1, so it is no side. After a word it counts from 1.
 _SIDE = re.compile(
     rf"(?:(?:{_SIDES})_?(?=[ab12]))?((?<![a-z])[ab]|(?<=[a-z_])[ab12])"
-    rf"(?:_(?:wins|(?:is_)?(?:(?:{_DEGREES})_)?better))?"
+    rf"(?:_(?:wins|(?:(?:is|ist|est|es|é|è)_)?(?:(?:{_DEGREES})_)?(?:{_BETTER})))?"
 )
 # Words beside the part of a column's name that names a side, as in "response 0 is much better".
 _BESIDE = frozenset(
-    f"{_SIDES}|{_DEGREES}|the|is|wins|better|best|preferred|column".replace("|", "_").split("_")
+    f"{_SIDES}|{_DEGREES}|{_BETTER}|the|die|is|ist|est|wins|best|preferred|column".replace("|", "_").split(
+        "_"
+    )
 )
 _ORDER = re.compile(r"\[{0,2}([AB])\s*([<>=])\2{0,2}\s*([AB])\]{0,2}", re.I)
 _LONGEST = 60  # characters; a longer text is a remark
 # A statement with such a word, and without a side, is about both answers.
-_EQUAL = word_set("tie ties tied draw equal equally same both neither bothgood bothbad")
+_EQUAL = word_set(
+    """
+    tie ties tied draw equal equally same both neither bothgood bothbad unentschieden gleichstand gleich beide
+    égalité egalité égal égales empate empatadas iguales iguais ambas ambos ninguna nenhuma pareggio pari
+    uguali entrambe nessuna gelijk gelijkspel
+    """
+)
 # Values that are nothing but a tie between two answers, in the spelling of `plain_word`.
 TIES = word_set(
     """
@@ -32,7 +48,7 @@ TIES = word_set(
     """
 )
 _NONE = word_set("preference difference winner")
-_NAMED_SIDE = word_set("a b 1 2 0 left right first second")
+_NAMED_SIDE = word_set("a b 1 2 0 left right first second links rechts")
 _SKIPPED = word_set(
     """
     abstain abstained idk ignore ignored incomparable pass pending skip skipped uncertain unclear undecided

@@ -12,12 +12,15 @@ from tasks.data.parsing.field_meanings import flatten_name, word_set
 # Common names in order of likelihood. Names are compared in lower case with one underscore between words.
 NAMES: dict[str, tuple[str, ...]] = {
     "prompt": ("prompt", "question", "query", "instruction", "user_prompt", "user_query", "request", "title",
-               "input", "user", "ask", "problem", "post", "frage", "inputs_pretokenized", "inputs", "human",
+               "input", "user", "ask", "problem", "post", "frage", "anfrage", "aufgabe", "eingabe", "demande",
+               "consigne", "pregunta", "consulta", "pergunta", "domanda", "richiesta", "vraag", "opdracht",
+               "inputs_pretokenized", "inputs", "human",
                "question_stem"),
     "completion": ("completion", "answer", "response", "output", "reply", "solution", "target", "assistant",
                    "bot", "targets_pretokenized", "targets", "canonical_solution", "correct_answer",
                    "best_answer",
-               "body", "content", "text", "antwort"),
+               "body", "content", "text", "antwort", "ausgabe", "réponse", "reponse", "respuesta",
+                   "resposta", "risposta", "antwoord"),
     "choice": ("choice", "preferred", "preference", "winner", "better", "vote", "label", "labels", "selected",
                "pick", "chosen", "best", "verdict"),
     "chosen": ("chosen", "chosen_response", "preferred_response", "preferred_answer", "accepted",
@@ -55,21 +58,37 @@ YAML_WORDS = ("y", "n", "yes", "no", "on", "off", "true", "false", "null")
 # Words that tell two columns of answers apart, and those of further columns, which make them more than two.
 _PAIRS = (
     ("a", "b", "c"), ("1", "2", "0 3"), ("0", "1", "2"), ("left", "right", ""), ("first", "second", "third"),
-    ("one", "two", "three"),
+    ("one", "two", "three"), ("links", "rechts", ""), ("erste", "zweite", "dritte"), ("gauche", "droite", ""),
+    ("izquierda", "derecha", ""), ("esquerda", "direita", ""), ("sinistra", "destra", ""),
 )  # fmt: skip
 SIDE_WORDS = tuple((one, other) for one, other, _ in _PAIRS)
 # The last word of such a column's name without its side, in order of likelihood.
 _ANSWERS = ("response", "answer", "completion", "output", "reply", "candidate", "generation", "summary",
-            "text", "conversation", "messages", "chat", "assistant", "option", "ref", "",
-            "model")  # fmt: skip
+            "text", "conversation", "messages", "chat", "assistant", "option", "ref",
+            "antwort", "ausgabe", "réponse", "reponse", "respuesta", "resposta", "risposta", "antwoord", "",
+            "model", "modell", "modelo", "modello", "modèle")  # fmt: skip
 # Of these the whole conversation is the answer's column, so the prompt is what two of them share.
 CONVERSATIONS = frozenset(("conversation", "messages", "chat"))
 _PROMPTS = ("context", "history", "conversation", "messages", "dialogue")
 # Words of a column that holds the choice between two answers, and of columns about it.
 _CHOICES = word_set(
-    "best better choice chosen judgement judgment pick preference preferred verdict vote winner"
+    """
+    best better choice chosen judgement judgment pick preference preferred verdict vote winner
+    besser beste bessere bevorzugt gewinner sieger wahl auswahl präferenz urteil
+    meilleur meilleure préféré préférée preferee préférence gagnant gagnante choix
+    mejor preferido preferida preferencia ganador ganadora elección eleccion elegida
+    melhor preferência vencedor vencedora escolha escolhida
+    migliore preferito preferita preferenza vincitore vincitrice scelta
+    beter voorkeur winnaar keuze
+    """
 )
-_ABOUT = word_set("comment explanation justification note rationale reason reasoning remark text time why")
+_ABOUT = word_set(
+    """
+    comment explanation justification note rationale reason reasoning remark text time why begründung grund
+    kommentar warum commentaire explication raison comentario motivo razón comentário razão commento
+    spiegazione opmerking reden uitleg
+    """
+)
 _OVERALL = word_set("final human majority overall")
 
 

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from tasks.data.parsing.guessed_rows import guess_rows
+from tasks.data.records import Comparison
+from tests.tasks.data.parsing.row_reader import read
 
 MILL = "The mill stands near the river, and it is old."
 BARN = "The barn is red, and nobody remembers who built it."
@@ -86,3 +88,33 @@ def test_guess_rows_document_with_summary_is_a_pair(document: str, summary: str)
 )
 def test_guess_rows_text_with_questions_or_answers_is_no_text_alone(row: dict[str, Any]) -> None:
     assert guess_rows(table("unlike", **row)) is None
+
+
+@pytest.mark.parametrize(
+    ("names", "values", "choices"),
+    [
+        (("Frage", "Antwort A", "Antwort B", "Besser"), ("A", "Antwort B", "unentschieden"), "abt"),
+        (("Question", "Réponse A", "Réponse B", "Meilleure"), ("B", "Réponse A", "égalité"), "bat"),
+        (("Pregunta", "Respuesta 1", "Respuesta 2", "Mejor"), ("1", "Respuesta 2", "empate"), "abt"),
+        (("Pergunta", "Resposta A", "Resposta B", "Preferida"), ("A", "Resposta B", "ambas"), "abt"),
+        (("Domanda", "Risposta A", "Risposta B", "Migliore"), ("B", "A è migliore", "pareggio"), "bat"),
+        (("Vraag", "Antwoord A", "Antwoord B", "Beste antwoord"), ("A", "B is beter", "gelijk"), "abt"),
+        (("Aufgabe", "Antwort links", "Antwort rechts", "Gewinner"), ("links", "rechts", "beide"), "abt"),
+        (("Domanda", "risposta_sinistra", "risposta_destra", "scelta"),
+         ("destra", "sinistra", "pari"), "bat"),
+        (("Frage", "Modell A", "Modell B", "Sieger"), ("Modell B", "A ist viel besser", "gleich"), "bat"),
+    ],
+)  # fmt: skip
+def test_guess_rows_comparison_in_other_languages_is_read(
+    names: tuple[str, ...], values: tuple[str, ...], choices: str
+) -> None:
+    rows = [
+        dict(zip(names, (f"Was ist {number}?", "Ein Wort.", "Zwei Worte.", value), strict=True))
+        for number, value in enumerate(values)
+    ]
+    guess = guess_rows(rows)
+    assert guess is not None and set(guess.columns) == {"prompt", "a", "b", "choice"}
+    found, tally = read(*rows, format=guess.format, columns=guess.columns)
+    tally.check("mine")
+    said = [one.row.choice for one in found if isinstance(one.row, Comparison)]
+    assert said == [{"a": "a", "b": "b", "t": "tie"}[choice] for choice in choices]
