@@ -45,6 +45,7 @@ from model.atomic_file import replace_text
 from model.errors import UserError
 from model.events import Event, MarkdownTable
 from model.training.devices import describe_processor
+from tasks.common.counts import counted
 from tasks.common.git_checkout import UNKNOWN, code_state
 from tasks.common.stage_status import status_of
 from tasks.data.new_labels import known_labels
@@ -387,7 +388,7 @@ class PipelineRun:
         rows, data = Path(good.path) / "rows", str(self.references["ingest"].metrics["data_hash"])
         if came := known.find_new_labels(rows, good.digest):
             told = " and ".join(f"{count:,} new {kind}" for kind, count in came.rows.items() if count)
-            says = f"{told} by {len(came.annotators):,} people were accepted"
+            says = f"{told} by {counted(len(came.annotators), 'people')} were accepted"
             then = "`chatmill data diff` shows them"
             self.display.show_note(says)
             holds = {"data_hash": data, "config": self._preset_path(), **limit_arrivals(asdict(came))}

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from model.errors import UserError
 from model.events import EventCallback, Message
+from tasks.common.counts import counted
 from tasks.common.file_lock import exclusive_lock
 from tasks.data.external_sort import (
     CLAIMS,
@@ -243,7 +244,7 @@ def _from_version(
             "from its sources"
         )
     if withdrawn and (found := count_withdrawn(root / "data", withdrawn)):
-        counts = " and ".join(f"{count:,} {kind}" for kind, count in found.items())
+        counts = " and ".join(counted(count, kind) for kind, count in found.items())
         raise UserError(
             f"data.pinned_version is {parameters.pinned_version}, which holds {counts} that "
             f"{WITHDRAWN} withdraws; take "
@@ -377,12 +378,12 @@ def make_rows(
 
 
 def _counted(rows: Mapping[str, int]) -> str:
-    return ", ".join(f"{count:,} {kind}" for kind, count in rows.items() if count)
+    return ", ".join(counted(count, kind) for kind, count in rows.items() if count)
 
 
 def _left_out(gone: Mapping[str, int], reduced: int) -> str:
-    parts = [f"{count:,} {kind}" for kind, count in gone.items()]
-    parts += [f"scores of {reduced:,} ratings"] if reduced else []
+    parts = [counted(count, kind) for kind, count in gone.items()]
+    parts += [f"scores of {counted(reduced, 'ratings')}"] if reduced else []
     return f"left out: {', '.join(parts)}" if parts else ""
 
 

@@ -107,6 +107,5 @@ def _refuse_empty(counts: Mapping[str, int], validate: Path) -> None:
             if name == "train"
             else f"raise split.{_FRACTIONS[name]}"
         )
-        raise UserError(
-            f"none of the {texts:,} texts falls into the {name} split; {few or f'add texts, or {advice}'}"
-        )
+        none = "the only text does not fall" if texts == 1 else f"none of the {texts:,} texts falls"
+        raise UserError(f"{none} into the {name} split; {few or f'add texts, or {advice}'}")

@@ -13,6 +13,7 @@ from flows.common.terminal import Console
 from flows.servers.database import DATABASE_SETTING
 from tasks.backup.archive import restore_backup, write_backup
 from tasks.cleanup.output_gc import show_size
+from tasks.common.counts import counted
 from tasks.project.database_check import check_mlflow_database
 from tasks.project.paths import CACHE, RECORDS
 
@@ -44,7 +45,8 @@ def backup(
     found = write_backup(Path.cwd(), target, force)
     console = Console(highlight=False)
     console.print(
-        f"{found.files:,} files, {show_size(found.size)}, are in [bold]{escape(str(found.path))}[/bold]",
+        f"backed up: {counted(found.files, 'files')}, {show_size(found.size)}, in "
+        f"[bold]{escape(str(found.path))}[/bold]",
         soft_wrap=True,
     )
     # A damaged model is reported, not refused: the other records are worth a backup anyway.
@@ -83,7 +85,8 @@ def restore(
     """
     found, replaced = restore_backup(Path.cwd(), source, force)
     console = Console(highlight=False)
-    console.print(f"{found.files:,} files, {show_size(found.size)}, are back in {RECORDS}/", soft_wrap=True)
+    files = counted(found.files, "files")
+    console.print(f"restored: {files}, {show_size(found.size)}, in {RECORDS}/", soft_wrap=True)
     if replaced is not None:
         # The replaced records are never deleted by chatmill: they may be the only copy.
         kept = replaced.relative_to(Path.cwd())

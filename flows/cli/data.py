@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 
 from flows.common.terminal import Console, one_line
+from tasks.common.counts import counted
 from tasks.data.records import TYPES
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def log(
         commit = version.commit[:10] or unknown
         said = f"[bold]{version.hash[:12]}[/bold]  {date}  {commit}  {one_line(version.subject)}"
         console.print(said.rstrip(), soft_wrap=True)
-        rows = ", ".join(f"{version.rows[kind]:,} {kind}" for kind in TYPES if version.rows.get(kind))
+        rows = ", ".join(counted(version.rows[kind], kind) for kind in TYPES if version.rows.get(kind))
         console.print(f"              {rows or 'rows not counted'}; {sources}", soft_wrap=True)
     if limit and len(found) > limit:
         console.print(f"{len(found) - limit:,} more: `--limit 0` shows all")

@@ -11,6 +11,7 @@ from flows.config import Preset
 from flows.orchestration.progress import progress_text, terminal_text
 from model.errors import UserError
 from model.events import Event, EventCallback, Message, Step
+from tasks.common.counts import counted
 from tasks.data.records import TYPES, canonical_line
 from tasks.data.withdrawals import WITHDRAWN
 from tasks.engine.declaration import format_number
@@ -123,7 +124,7 @@ def describe_source(source: SourcePreview, found: DryRun) -> Sequence[str]:
 
 def describe_rows(counts: Mapping[str, int], faults: int) -> str:
     """Return how many rows of each kind a source has, and how many cannot be read, in words."""
-    held = [f"{format_number(counts[kind])} {kind}" for kind in TYPES if counts.get(kind)]
+    held = [counted(counts[kind], kind) for kind in TYPES if counts.get(kind)]
     held += (
         [f"{format_number(faults)} {'row' if faults == 1 else 'rows'} that cannot be read"] if faults else []
     )
@@ -135,7 +136,7 @@ def summarize_rows(found: DryRun) -> Iterator[str]:
     if found.rows is None:
         return
     if withdrawn := {kind: n for kind, n in found.rows.withdrawn.items() if n}:
-        counts = ", ".join(f"{format_number(count)} {kind}" for kind, count in withdrawn.items())
+        counts = ", ".join(counted(count, kind) for kind, count in withdrawn.items())
         yield f"would be left out as withdrawn: {counts} ({WITHDRAWN})"
     for row in found.findings.table():
         if row.count:
@@ -146,7 +147,7 @@ def summarize_rows(found: DryRun) -> Iterator[str]:
             yield f"would be quarantined: {total}: {terminal_text(row.rule)}{terminal_text(first)}"
     if not found.findings.rules:
         totals = [(kind, rows_of(found.findings, kind)) for kind in TYPES]
-        held = ", ".join(f"{format_number(count)} {kind}" for kind, count in totals if count)
+        held = ", ".join(counted(count, kind) for kind, count in totals if count)
         if held:
             yield f"would be quarantined: none of {held}"
 

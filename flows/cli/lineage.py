@@ -14,6 +14,7 @@ from rich.markup import escape
 from flows.common.terminal import Console, escape_controls, one_line
 from flows.orchestration.tracker import open_tracker
 from model.errors import UserError
+from tasks.common.counts import counted
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -199,7 +200,7 @@ def show_learned(console: Console, found: Sequence[RunUsage], gone: Sequence[str
     for each in found:
         named = f"version {one_line(', '.join(each.versions))}" if each.versions else "no version"
         crown = " (champion)" if each.champion else ""
-        counts = ", ".join(f"{count:,} {kind} in {part}" for (kind, part), count in each.rows.items())
+        counts = ", ".join(f"{counted(count, kind)} in {part}" for (kind, part), count in each.rows.items())
         lines.append(f"[bold]{named}{crown}[/bold]  run {each.run[:12]}: {counts}")
         for word, stages in (
             ("learned", each.learned),

@@ -19,6 +19,7 @@ from rich.text import Text
 
 from flows.common.terminal import Console, escape_controls
 from model.events import Event, MarkdownTable, Message, Step
+from tasks.common.counts import counted
 from tasks.common.stage_status import CACHED, status_of
 from tasks.engine.catalog import read_declaration
 from tasks.engine.output import StageOutput
@@ -55,7 +56,7 @@ def progress_text(event: Step) -> str:
     if event.tokens_per_second:
         parts.append(f"{event.tokens_per_second:,.0f} tokens/s")
     if event.megabytes_per_second:
-        parts.append(f"{event.rows:,} rows")
+        parts.append(counted(event.rows, "rows"))
         parts.append(byte_rate(event.megabytes_per_second))
     if parts and event.seconds_left is not None:
         parts.append(f"{format_duration(event.seconds_left)} left")

@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 from model.errors import UserError
 from tasks.common.merge_conflict import conflict_line
+from tasks.common.value_kinds import kind_of
 
 Choice = Literal["a", "b", "tie"]
 Turn = dict[str, str]  # {"role": "system" | "user" | "assistant", "content": what was said}
@@ -317,7 +318,7 @@ def parse_lines(lines: Iterable[bytes], origin: str) -> Iterator[dict[str, Any]]
                 f"{origin}, line {number}: broken JSON ({json_fault(error)}); each line is one object"
             ) from error
         if not isinstance(found, dict):
-            raise UserError(f"{origin}, line {number}: {type(found).__name__}, expected an object")
+            raise UserError(f"{origin}, line {number}: {kind_of(found)}, expected an object")
         yield found
 
 

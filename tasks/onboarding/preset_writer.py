@@ -11,6 +11,7 @@ from typing import Any
 
 from model.data.tokenizer import Tokenizer, train_tokenizer
 from model.errors import UserError
+from tasks.common.counts import counted
 from tasks.common.names import stratum_key, yaml_comment, yaml_text
 from tasks.data.parsing.column_names import format_columns, format_fields
 from tasks.data.parsing.key_text import yaml_key
@@ -56,7 +57,9 @@ def measure_folder(found: FolderScan) -> Measured:
     """
     texts = [row for row in found.of("text") if isinstance(row, Text)]
     if not texts:
-        there = ", ".join(f"{found.count(kind)} {kind}" for kind in TYPES if found.count(kind)) or "nothing"
+        there = (
+            ", ".join(counted(found.count(kind), kind) for kind in TYPES if found.count(kind)) or "nothing"
+        )
         raise UserError(
             f"there is no text to learn language from ({there} in {len(found.sources)} sources); "
             "add .txt or "
@@ -225,7 +228,7 @@ def write_preset(
     """Return the preset as YAML, with `notes` at the top and the reasons of numbers as comments."""
     amount, shape = measured.amount, plan.architecture
     about = "" if found.whole else "about "
-    counted = ", ".join(f"{about}{found.count(kind):,} {kind}" for kind in TYPES)
+    counted = ", ".join(f"{about}{counted(found.count(kind), kind)}" for kind in TYPES)
     stages = ", ".join(f"{stage} {describe_duration(value)}" for stage, value in plan.seconds.items())
     lines = [
         *_yaml_comment(
@@ -297,7 +300,7 @@ def _yaml_comment(text: str) -> list[str]:
 
 def _source_section(source: Any) -> list[str]:
     holds = (
-        ", ".join(f"{source.count(kind):,} {kind}" for kind in TYPES if source.count(kind)) or "no new row"
+        ", ".join(counted(source.count(kind), kind) for kind in TYPES if source.count(kind)) or "no new row"
     )
     names = [yaml_text(name) for name in source.files]
     files = names[0] if len(names) == 1 else f"[{', '.join(names)}]"
@@ -356,7 +359,7 @@ def allowed_share(findings: Findings) -> Allowed | None:
         return None
     # A margin, as the next rows may be a little worse.
     rounded = math.ceil(share * 1.25 * 100) / 100
-    reasons = (f"{row.count:,} {row.kind}: {row.rule}" for row in findings.table() if row.count)
+    reasons = (f"{counted(row.count, row.kind)}: {row.rule}" for row in findings.table() if row.count)
     return Allowed(max(rounded, 0.02), tuple(reasons))
 
 

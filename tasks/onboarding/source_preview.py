@@ -13,6 +13,7 @@ from typing import Any
 from model.data.tokenizer import train_tokenizer
 from model.errors import UserError
 from model.events import EventCallback, ignore_event
+from tasks.common.counts import counted
 from tasks.data import huggingface
 from tasks.data.download import InterruptedDownload, ask_server, find_download
 from tasks.data.file_io.files import SourceFile
@@ -220,7 +221,7 @@ def _check_version(
         return replace(found, sources=(missing,))
     withdrawn = read_withdrawn(root)
     if withdrawn and (still := count_withdrawn(root / "data", withdrawn)):
-        counts = " and ".join(f"{count:,} {kind}" for kind, count in still.items())
+        counts = " and ".join(counted(count, kind) for kind, count in still.items())
         stop = UserError(
             f"data.pinned_version is {parameters.pinned_version}, which holds {counts} that "
             f"{WITHDRAWN} withdraws"

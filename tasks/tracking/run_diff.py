@@ -11,6 +11,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from model.errors import UserError
+from tasks.common.counts import counted
 from tasks.common.names import plain_keys
 from tasks.common.old_keys import rename_stage_parameters
 from tasks.data.records import LABEL_KINDS
@@ -82,7 +83,9 @@ class HeldOut:
     digest: str
 
     def __str__(self) -> str:
-        return f"{self.n:,} rows, {self.digest[:8]}" if self.digest else f"{self.n:,} rows"
+        return (
+            f"{counted(self.n, 'rows')}, {self.digest[:8]}" if self.digest else f"{counted(self.n, 'rows')}"
+        )
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from model.events import EventCallback, MarkdownTable
+from tasks.common.counts import counted
 from tasks.common.file_lock import exclusive_lock
 from tasks.data.records import TYPES
 from tasks.project.data_folder import is_quarantine
@@ -132,7 +133,7 @@ def publish_findings(
         named = ", ".join(f"{count} by {name}" for name, count in sorted(authors.items()))
         markdown += f"\n\nReleased by hand: {named}."
     metrics = findings.metrics()
-    counts = ", ".join(f"{metrics[kind]} {kind}" for kind in TYPES)
+    counts = ", ".join(counted(metrics[kind], kind) for kind in TYPES)
     (out / "report.md").write_text(f"# What validation found\n\nGood rows: {counts}.\n\n{markdown}\n")
     (out / "report.json").write_text(json.dumps({"metrics": metrics, "broken": cells}, indent=1))
     kept = root / "data" / "quarantine"

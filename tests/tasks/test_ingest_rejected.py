@@ -34,7 +34,7 @@ def test_ingest_answer_rejected_in_other_row_is_left_out(tmp_path: Path, rows: l
     assert figures["pairs"] == 1 and figures["ratings"] == 1
     [pair] = read_rows(tmp_path / "out" / "rows" / "pairs", "pairs")
     assert pair.completion == "The wheel."
-    assert any("left out: 1 pairs that another row rejects" in text for text in said)
+    assert any("left out: 1 pair that another row rejects" in text for text in said)
     assert not any("duplicates" in text for text in said)
 
 
@@ -61,8 +61,8 @@ def test_ingest_rejected_row_is_left_out_of_other_sources(
     assert figures["text"] == 1 and figures["pairs"] == 1 and figures["comparisons"] == 0
     [text] = read_rows(tmp_path / "out" / "rows" / "text", "text")
     assert text.text == BROOK["text"]
-    assert any("left out: 1 rows that a reviewer rejected" in text for text in said)
-    assert any(f"left out: 1 {kind} that another row rejects" in text for text in said)
+    assert any("left out: 1 row that a reviewer rejected" in text for text in said)
+    assert any(f"left out: 1 {kind.removesuffix('s')} that another row rejects" in text for text in said)
 
 
 def test_ingest_equal_votes_of_unknown_people_are_rejected_singly(tmp_path: Path) -> None:

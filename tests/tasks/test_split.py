@@ -51,7 +51,7 @@ def test_split_without_train_text_is_refused(tmp_path: Path) -> None:
     for kind in TYPES:
         rows = [text_row("alone", "film")] if kind == "text" else []
         write_rows(tmp_path / "rows" / kind / "00000.jsonl", rows)
-    with pytest.raises(UserError, match="none of the 1 texts falls into the"):
+    with pytest.raises(UserError, match="the only text does not fall into the"):
         split(SplitParameters(), validate=tmp_path, out=tmp_path / "out", on_event=ignore_event)
 
 

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from model.errors import UserError
+from tasks.common.value_kinds import kind_of
 from tasks.data.file_io.files import BrokenItem, SourceFile, SourceRecord
 from tasks.data.parsing.annotators import UNKNOWN_ANNOTATOR, normalize_annotator
 from tasks.data.parsing.base import FileSample, Format, ParseOptions
@@ -193,7 +194,7 @@ def _trace_rows(
     if labels:
         shown = {"prompt": inputs} if isinstance(inputs, str | list) else inputs
         if not isinstance(shown, dict):
-            raise UserError(f"{where}: its request is {type(inputs).__name__}; expected a text or messages")
+            raise UserError(f"{where}: its request is {kind_of(inputs)}; expected a text or messages")
         key = "messages" if "messages" in shown else label_prompt_key(shown, (), (), reading, where)
         yield from labelled_rows(asked_of(key, shown, reading, where), labels, reading, where)
 
@@ -311,7 +312,7 @@ def _find_answer(outputs: Any, reading: ParseOptions, where: str) -> str:
         named = named or [key for key in texts if key.lower() in ANSWERS] or list(texts)
         if len(named) == 1:
             return texts[named[0]]
-    kind = f"keys {', '.join(outputs)}" if isinstance(outputs, dict) else type(outputs).__name__
+    kind = f"keys {', '.join(outputs)}" if isinstance(outputs, dict) else kind_of(outputs)
     raise UserError(
         f"{where}: unknown which part of its response ({kind}) is the answer; set it in columns, as in "
         "{completion: answer}"

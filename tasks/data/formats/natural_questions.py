@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from model.errors import UserError
+from tasks.common.value_kinds import kind_of
 from tasks.data.file_io.files import SourceFile
 from tasks.data.parsing.base import FileSample, Format, ParseOptions
 from tasks.data.parsing.column_names import plain_name
@@ -64,7 +65,7 @@ def stream_rows(files: Sequence[SourceFile], reading: ParseOptions, tally: SkipC
 def _judged_answers(row: dict[str, Any], key: str, where: str) -> list[str]:
     found = row.get(key, [])
     if not isinstance(found, list):
-        raise UserError(f"{where}: {key} is {type(found).__name__}; expected a list of answers")
+        raise UserError(f"{where}: {key} is {kind_of(found)}; expected a list of answers")
     return [str(text) for text in found]
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from model.errors import UserError
+from tasks.common.value_kinds import kind_of
 from tasks.data.parsing.base import FileSample, Format, ParseOptions
 from tasks.data.parsing.conversations import (
     SYSTEM,
@@ -35,7 +36,7 @@ def read_row(values: Mapping[str, Any], reading: ParseOptions, where: str) -> It
     """
     given, *outputs = (require_value(values, reading.column(key), where) for key in KEYS)
     if not isinstance(given, dict):
-        raise UserError(f"{where}: input is {type(given).__name__}; expected an object with messages")
+        raise UserError(f"{where}: input is {kind_of(given)}; expected an object with messages")
     messages = read_turns(require_value(given, "messages", f"{where}, input"), f"{where}, input")
     # The system prompt and tools may be in the input or beside it.
     before = turns_before_answer(messages, {**values, **given}, reading, where)

@@ -12,6 +12,7 @@ from itertools import takewhile
 from typing import Any
 
 from model.errors import UserError
+from tasks.common.value_kinds import kind_of
 from tasks.data.parsing.base import FileSample, Format, ParseOptions
 from tasks.data.parsing.conversations import (  # fmt: skip
     MEDIA,
@@ -81,7 +82,7 @@ def _split_answers(
             return _shared_words(texts, names, where)
         return prompt, texts[0], texts[1]
     if texts or None in given:
-        kinds = " and ".join(f"{n} is {type(s).__name__}" for n, s in zip(names, given, strict=True))
+        kinds = " and ".join(f"{n} is {kind_of(s)}" for n, s in zip(names, given, strict=True))
         raise UserError(f"{where}: {kinds}; expected both as texts, or both as lists of messages")
     chosen, rejected = (read_turns(s, f"{where}, {n}") for n, s in zip(names, given, strict=True))
     shared = shared_turns(chosen, rejected)

@@ -14,6 +14,7 @@ from datetime import date
 from typing import Any
 
 from model.errors import UserError
+from tasks.common.value_kinds import kind_of
 from tasks.data.formats.unpaired import fits_unpaired
 from tasks.data.parsing.annotators import UNKNOWN_ANNOTATOR, normalize_annotator
 from tasks.data.parsing.base import FileSample, Format, ParseOptions
@@ -25,7 +26,6 @@ from tasks.data.parsing.conversations import (
     SourceTurn,
     history_turns,
     holds_turns,
-    kind_of,
     only_answer,
     read_exchange,
     read_history,
@@ -241,7 +241,7 @@ def _text_value(row: Mapping[str, Any], key: str, where: str) -> str:
     """Return a name or a number as text; empty if it is missing."""
     value = row.get(key)
     if value is not None and not isinstance(value, str | int | float):
-        raise UserError(f"{where}: {key} is {type(value).__name__}; expected a name")
+        raise UserError(f"{where}: {key} is {kind_of(value)}; expected a name")
     return "" if value is None else str(value)
 
 

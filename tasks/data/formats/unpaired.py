@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from model.errors import UserError
+from tasks.common.value_kinds import kind_of
 from tasks.data.parsing.annotators import UNKNOWN_ANNOTATOR
 from tasks.data.parsing.base import FileSample, Format, ParseOptions
 from tasks.data.parsing.conversations import (
@@ -47,7 +48,7 @@ def read_row(values: Mapping[str, Any], reading: ParseOptions, where: str) -> It
     flag = as_flag(label)
     score = as_verdict(label) if flag is None else 1.0 if flag else -1.0
     if score is None and label not in (1, -1):
-        what = repr(label) if isinstance(label, str | int | float) else type(label).__name__
+        what = repr(label) if isinstance(label, str | int | float) else kind_of(label)
         raise UserError(f"{where}: label is {what:.40}; expected true or false")
     score = float(label) if score is None else score
     before = read_history(reading.optional(values, "history"), where)

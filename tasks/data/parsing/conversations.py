@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from model.errors import UserError
 from tasks.common.names import yaml_text
+from tasks.common.value_kinds import kind_of
 from tasks.data.file_io.decoding import unify_line_ends
 from tasks.data.parsing.base import FileSample, ParseOptions
 from tasks.data.parsing.field_meanings import KNOWN, MASKS, flatten_name, group_name, is_empty, read_meaning
@@ -345,14 +346,6 @@ def require_value(values: Mapping[str, Any], name: str, where: str) -> Any:
     if name not in values:
         raise UserError(f"{where}: no {name}; its keys are {', '.join(values) or '(none)'}")
     return values[name]
-
-
-def kind_of(value: object) -> str:
-    """Return the type of a value in JSON's terms."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    names = {str: "a text", int: "a number", float: "a number", list: "a list", dict: "an object"}
-    return names.get(type(value), type(value).__name__)
 
 
 def read_text(values: Mapping[str, Any], name: str, where: str) -> str:

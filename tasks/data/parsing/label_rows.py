@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from model.errors import UserError
+from tasks.common.value_kinds import kind_of
 from tasks.data.file_io.tables import is_unnamed
 from tasks.data.parsing.base import ParseOptions
 from tasks.data.parsing.choices import is_tie
@@ -144,7 +145,7 @@ def text_at(values: Mapping[str, Any], key: str, where: str) -> str:
     """Return the text of a task under a key. Raise UserError if it is none."""
     if not isinstance(values.get(key), str):
         raise UserError(
-            f"{where}: {key} is {type(values.get(key)).__name__ if key in values else 'missing'}; "
+            f"{where}: {key} is {kind_of(values[key]) if key in values else 'missing'}; "
             f"expected a text; keys: {', '.join(values) or 'none'}"
         )
     return str(values[key])

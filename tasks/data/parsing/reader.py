@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from model.errors import UserError
+from tasks.common.counts import counted
 from tasks.data.file_io.files import SourceFile
 from tasks.data.parsing.base import Format, ParseOptions
 from tasks.data.parsing.skip_counts import SkipCounts
@@ -66,7 +67,7 @@ def read_rows(
 def no_rows(source: str, names: str, tally: SkipCounts) -> str:
     """Return why a source has no rows: it is empty, or none of its rows can be read."""
     if tally.faults:
-        none = f"none of {tally.faults:,} rows in {names} can be read"
+        none = f"none of {counted(tally.faults, 'rows')} in {names} can be read"
         return f"source {source}: {none}; the first: {tally.first_fault}"
     left_out = "; ".join(line for line in tally.lines() if line.startswith("left out"))
     return f"source {source}: no rows in {names}" + (f" ({left_out})" if left_out else "")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from model.errors import UserError
+from tasks.common.counts import counted
 from tasks.data.parsing.choices import MARGINS, margin_conflicts
 from tasks.data.parsing.field_meanings import (
     ACCEPT,
@@ -339,7 +340,7 @@ class SkipCounts:
         if direction := scale_direction(path, self.values.get(path, ())):
             example += f", as its name says that {direction}"
         if others := self.understood[path]:
-            example += f", which quarantines rows with such a value ({others:,} rows have another)"
+            example += f", which quarantines rows with such a value ({counted(others, 'rows')} with another)"
         if meaning == UNKNOWN != self.propose(path, seen.looks):
             example += " (an answer has one verdict, and another key is read as it)"
         example += format_example(seen.looks, meaning)
@@ -423,7 +424,7 @@ class SkipCounts:
                 f"annotator, add columns: {{annotator: {key}}} to the source"
             )
         for reason, count in sorted(self.left_out.items(), key=lambda item: (-item[1], item[0])):
-            yield f"left out: {count:,} {reason}"
+            yield f"left out: {counted(count, reason)}"
         for key, seen in list(self.words.items())[:_NAMED]:
             what = (
                 f"{seen.count:,} under {shown_key(key)}, as {seen.sample}, first {format_sample(seen.where)}"
@@ -435,7 +436,8 @@ class SkipCounts:
                 yield f"texts that are a list or an object: {what}"
         if self.faults:
             first = ascii_controls(self.first_fault)
-            yield f"cannot be read: {self.faults:,} rows, quarantined by validation; the first: {first}"
+            rows = counted(self.faults, "rows")
+            yield f"cannot be read: {rows}, quarantined by validation; the first: {first}"
 
 
 def _count_key(counts: dict[str, Seen], path: str, seen: Seen) -> None:

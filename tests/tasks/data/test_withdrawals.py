@@ -212,7 +212,7 @@ def test_ingest_pinned_version_with_withdrawn_rows_is_refused(root: Path) -> Non
     pinned = read_pointer(root)
     withdraw(root, ["ann"], [])
     assert pinned and count_withdrawn(root / "data", read_withdrawn(root)) == {"comparisons": 1, "ratings": 1}
-    with pytest.raises(UserError, match=r"holds 1 comparisons and 1 ratings that configs/withdrawn\.jsonl"):
+    with pytest.raises(UserError, match=r"holds 1 comparison and 1 rating that configs/withdrawn\.jsonl"):
         make(root, DataParameters((OWN,), pinned_version=pinned["md5"]))
     now = make(root).metrics["data_hash"]
     assert make(root, DataParameters((OWN,), pinned_version=now)).metrics["data_hash"] == now

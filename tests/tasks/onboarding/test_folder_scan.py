@@ -136,7 +136,7 @@ def test_scan_folder_doccano_list_of_one_answer_is_the_completion(project: Path)
     (source,) = scan_folder(folder, project).sources
     assert source.columns == {"prompt": "text", "completion": "label"}
     assert [row.completion for row in source.of("pairs")] == answers
-    assert source.notes[-1] == "left out: 1 rows without an answer or a vote"
+    assert source.notes[-1] == "left out: 1 row without an answer or a vote"
 
 
 @pytest.mark.parametrize(

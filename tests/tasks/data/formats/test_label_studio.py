@@ -228,7 +228,7 @@ def test_label_studio_rating_on_prompt_rates_answer() -> None:
             r"unknown which of one, left, right, two is the prompt; set it in columns",
         ),
         (task([result("pairwise")]), r"task 5: control says None, which is invalid for pairwise"),
-        (task([], {"prompt": "a", "left": 3, "right": "c"}), r"task 5: left is int; expected a text"),
+        (task([], {"prompt": "a", "left": 3, "right": "c"}), r"task 5: left is a number; expected a text"),
     ],
 )  # fmt: skip
 def test_label_studio_invalid_task_is_named(given: dict[str, Any], said: str) -> None:

@@ -120,7 +120,7 @@ def test_mlflow_feedback_latest_assessment_of_person_counts() -> None:
             trace(assessment(1), outputs={"x": "a", "y": "b"}),
             r"unknown which part of its response \(keys x, y\) is the answer",
         ),
-        (trace(assessment(1), inputs=3), r"its request is int; expected a text or messages"),
+        (trace(assessment(1), inputs=3), r"its request is a number; expected a text or messages"),
         (trace(assessment(1), inputs={"x": "a", "y": "b"}), r"unknown which of x, y is the prompt"),
     ],
 )

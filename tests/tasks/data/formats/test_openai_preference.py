@@ -23,7 +23,7 @@ def test_openai_preference_rows_become_comparisons() -> None:
         ({"input": {}}, "line 1: no preferred_output; its keys are input"),
         (
             {"input": "a", "preferred_output": [], "non_preferred_output": []},
-            "line 1: input is str; expected an object with messages",
+            "line 1: input is a text; expected an object with messages",
         ),
         (
             {"input": {"messages": [], "tools": [{}]}, "preferred_output": [], "non_preferred_output": []},

@@ -90,7 +90,7 @@ def test_preferences_and_unpaired_empty_prompt_is_kept(prompt: str) -> None:
         ({"prompt": "a", "chosen": "b"}, "line 1: no rejected; its keys are prompt, chosen"),
         (
             {"prompt": "a", "chosen": "b", "rejected": None},
-            "line 1: chosen is str and rejected is NoneType; expected both as texts, or both as lists",
+            "line 1: chosen is a text and rejected is null; expected both as texts, or both as lists",
         ),
         ({"chosen": "blue", "rejected": "green"}, "line 1: no prompt, and chosen and rejected"),
         ({"chosen": "The sea", "rejected": "The sea"}, "do not begin alike and end otherwise"),

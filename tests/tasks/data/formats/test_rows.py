@@ -121,7 +121,7 @@ def test_rows_parquet_time_becomes_iso_text() -> None:
         ('"score": 1, "time": "yesterday"', "'yesterday' is not a valid time; expected ISO 8601"),
         ('"references": "Grain."', "references are texts in a list, and this is 'Grain.'"),
         ('"history": "before"', "history is 'before'; expected a list of turns, or of"),
-        ('"group": ["a"]', "group is list; expected a name"),
+        ('"group": ["a"]', "group is a list; expected a name"),
     ],
 )
 def test_rows_invalid_value_is_refused_with_line(more: str, said: str) -> None:

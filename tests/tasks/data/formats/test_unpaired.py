@@ -37,7 +37,7 @@ def test_unpaired_label_spellings_are_read(label: object, score: float) -> None:
             {"prompt": "a", "completion": "b", "label": "so so"},
             "line 1: label is 'so so'; expected true or false",
         ),
-        ({"prompt": "a", "completion": "b", "label": [1]}, "label is list; expected true or false"),
+        ({"prompt": "a", "completion": "b", "label": [1]}, "label is a list; expected true or false"),
         ({"prompt": "a", "completion": "b", "label": 2}, "label is 2; expected true or false"),
     ],
 )
