@@ -61,7 +61,7 @@ def measure_folder(found: FolderScan) -> Measured:
             ", ".join(counted(found.count(kind), kind) for kind in TYPES if found.count(kind)) or "nothing"
         )
         raise UserError(
-            f"there is no text to learn language from ({there} in {len(found.sources)} sources); "
+            f"there is no text to learn language from ({there} in {counted(len(found.sources), 'sources')}); "
             "add .txt or "
             ".md files, or rows with the key text"
         )

@@ -109,7 +109,7 @@ def test_read_rows_date_as_score_costs_its_row_with_line_and_value(key: str, dat
 def test_propose_meaning_word_among_numbers_names_line_value_and_others() -> None:
     said = asked({"stars": 4}, {"stars": 5}, {"stars": "see the note"})
     assert "a.jsonl, line 3: the key stars is 'see the note'" in said
-    assert "fields: {stars: verdict}, which quarantines rows with such a value (2 rows have another)" in said
+    assert "fields: {stars: verdict}, which quarantines rows with such a value (2 rows with another)" in said
     assert "fields: {Bewertung: verdict}" in asked(*({"Bewertung": n} for n in ("1", "2", "3. Mai")))
 
 
