@@ -16,6 +16,7 @@ from tasks.common.names import is_blank
 from tasks.data.parsing.field_meanings import is_invisible
 from tasks.data.records import ASPECTS, STRINGS
 from tasks.validation import pii, unicode_scripts
+from tasks.validation.unlearnable_answers import is_new, is_removed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,6 +56,9 @@ class Limits:
 
     aspects: tuple[str, ...] = ASPECTS
     """Aspects that labels may have."""
+
+    repeated_prompts: bool = False
+    """Whether an answer may repeat its prompt word for word, as in pairs of corrections."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.min_chars <= self.max_chars:
@@ -238,7 +242,10 @@ def build_expectations(kind: str, rules: Rules) -> list[Any]:
             named(f"{column} has a fit length", column, lengths, column=f"{column}:length", **bounds),
             true(f"{column} is printable", column, f"{column}:printable"),
         ]
+    if kind == "pairs" and not limits.repeated_prompts:
+        suite.append(true("completion does not repeat the prompt", "completion", "completion:new"))
     for column in written_columns(kind):
+        suite.append(true(f"{column} was not removed", column, f"{column}:left"))
         if rules.allowed_scripts:
             suite.append(
                 true(f"{column} is in {' or '.join(rules.allowed_scripts)}", column, f"{column}:script")
@@ -368,8 +375,7 @@ def derived_columns(kind: str, table: pd.DataFrame, rules: Rules) -> pd.DataFram
     for column in (*COMMON, *STRINGS[kind]):
         values = table[column].tolist() if column in table else [None] * len(table)
         found[f"{column}:string"] = [isinstance(value, str) or _is_missing(value) for value in values]
-        # Other types become null, as rules on strings cannot be evaluated on them. The column `:string`
-        # reports them.
+        # Rules on strings cannot be evaluated on other types, which the column `:string` reports.
         found[column] = [value if isinstance(value, str) else None for value in values]
     for column in STRINGS[kind]:
         texts = [value or "" for value in found[column]]
@@ -380,6 +386,7 @@ def derived_columns(kind: str, table: pd.DataFrame, rules: Rules) -> pd.DataFram
         found[f"{column}:printable"] = [is_printable(text) for text in texts]
         if column in _NAMES:
             continue
+        found[f"{column}:left"] = [not is_removed(text) for text in texts]
         if rules.allowed_scripts:
             found[f"{column}:script"] = [
                 unicode_scripts.share_in(t, rules.allowed_scripts) >= IN_SCRIPT for t in texts
@@ -392,6 +399,8 @@ def derived_columns(kind: str, table: pd.DataFrame, rules: Rules) -> pd.DataFram
             found[f"{column}:personal"] = [
                 not pii.find_pii("\n".join(column_texts(value))) for value in values
             ]
+    if kind == "pairs":
+        found["completion:new"] = list(map(is_new, found["prompt"], found["completion"]))
     if kind == "comparisons":
         found["choice"] = table["choice"].tolist() if "choice" in table else [None] * len(table)
     if kind == "ratings":

@@ -50,6 +50,15 @@ BROKEN = [
     ("ratings", {"scores": [1.0, math.nan]}, "each score has its annotator"),
     ("ratings", {"scores": [-11.0, 1.0]}, "lowest score in range"),
     ("ratings", {"scores": [1.0, 11.0]}, "highest score in range"),
+    ("text", {"text": "[deleted]"}, "text was not removed"),
+    ("pairs", {"completion": " [ Removed by Reddit ]"}, "completion was not removed"),
+    ("pairs", {"completion": "This message was deleted."}, "completion was not removed"),
+    ("pairs", {"prompt": "<Kommentar gelöscht>"}, "prompt was not removed"),
+    ("comparisons", {"b": "[removed]"}, "b was not removed"),
+    ("ratings", {"completion": "[supprimé]"}, "completion was not removed"),
+    ("pairs", {"completion": "Another one stands here."}, "completion does not repeat the prompt"),
+    ("pairs", {"completion": " another ONE\nstands here. "}, "completion does not repeat the prompt"),
+    ("pairs", {"prompt": "Why so?", "completion": "Why so?"}, "completion does not repeat the prompt"),
     ("text", {"id": "1", "text": "Another text."}, "id is unique"),
 ]
 RULES = Rules(Limits(max_chars=50))
@@ -69,6 +78,24 @@ def test_check_table_each_rule_is_broken_by_its_row(kind: str, changes: dict[str
     table = pd.DataFrame([GOOD[kind], second(kind, changes)])
     failures = {failure.rule: failure.rows for failure in check_table(kind, table, RULES)}
     assert failures.get(rule) == (1,)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"prompt": "Hello!", "completion": "Hello!"}, {"completion": "deleted"}, {"completion": "[deleted scenes]"},
+        {"completion": "The [removed] one."}, {"completion": "It was removed by the miller."},
+        {"prompt": "Say one two.", "completion": "One two."}, {"completion": "[see the removed part below]"},
+    ],
+)  # fmt: skip
+def test_check_table_answer_of_its_own_breaks_none(changes: dict[str, Any]) -> None:
+    assert check_table("pairs", pd.DataFrame([GOOD["pairs"], second("pairs", changes)]), RULES) == []
+
+
+def test_check_table_repeated_prompts_are_allowed_by_limits() -> None:
+    rules = Rules(Limits(max_chars=50, repeated_prompts=True))
+    again = second("pairs", {"completion": "Another one stands here."})
+    assert check_table("pairs", pd.DataFrame([GOOD["pairs"], again]), rules) == []
 
 
 @pytest.mark.parametrize("kind", TYPES)
