@@ -9,9 +9,8 @@ _REMOVED = (
     r"borrad[oa]|removid[oa]|apagad[oa]|excluíd[oa]|eliminat[oa]|rimoss[oa]|verwijderd|удалено|已删除|削除済み|削除)"
 )
 # As forums and chat programs write it: [deleted], [ Removed by Reddit ], <message deleted>.
-_MARK = re.compile(
-    rf"[\[(<{{*]\s*(?:[^\W\d]+\s+){{0,3}}{_REMOVED}(?:\s+[^\W\d]+){{0,4}}\s*[\])>}}*]\.?", re.I
-)
+_BY = r"(?:\s+(?:by|von|par|por|da|door)(?:\s+\w+){1,3})?"
+_MARK = re.compile(rf"[\[(<{{*]\s*(?:[^\W\d]+\s+){{0,2}}{_REMOVED}{_BY}\s*[\])>}}*]\.?", re.I)
 _SENTENCE = re.compile(
     r"(?:this|the)\s+(?:message|comment|post|answer|content|reply)\s+(?:was|has\s+been)\s+(?:deleted|removed)"
     r"(?:\s+by\s+[\w\s]{1,30})?\.?|you\s+deleted\s+this\s+message\.?|<media\s+omitted>|"

@@ -83,7 +83,8 @@ def test_check_table_each_rule_is_broken_by_its_row(kind: str, changes: dict[str
 @pytest.mark.parametrize(
     "changes",
     [
-        {"prompt": "Hello!", "completion": "Hello!"}, {"completion": "deleted"}, {"completion": "[deleted scenes]"},
+        {"prompt": "Hello!", "completion": "Hello!"}, {"completion": "deleted"},
+        {"completion": "[deleted scenes]"},
         {"completion": "The [removed] one."}, {"completion": "It was removed by the miller."},
         {"prompt": "Say one two.", "completion": "One two."}, {"completion": "[see the removed part below]"},
     ],
