@@ -22,7 +22,7 @@ from tasks.data.file_io.files import BrokenItem, SourceFile, SourceRecord
 from tasks.data.parsing.annotators import UNKNOWN_ANNOTATOR, normalize_annotator
 from tasks.data.parsing.base import FileSample, Format, ParseOptions
 from tasks.data.parsing.conversations import read_turns
-from tasks.data.parsing.field_meanings import ZERO_THUMBS, is_empty, read_meaning, scale_of
+from tasks.data.parsing.field_meanings import ZERO_THUMBS, is_empty, mapped_value, read_meaning, scale_of
 from tasks.data.parsing.label_rows import (
     ANSWERS,
     Label,
@@ -184,11 +184,9 @@ def _trace_rows(
             normalize_annotator(one["source"].get("source_id")) or UNKNOWN_ANNOTATOR,
         )
         time = _time_of(one, where)
-        told = list(_assessment_values(name, one, outputs, reading, where)) or list(
-            _by_fields(name, one, outputs, reading, where, tally)
-        )
+        told, scale = _read_assessment(name, one, outputs, reading, where, tally)
         if any(isinstance(value, float) for _, value in told):
-            tally.note_scale(name, _scale(one["feedback"]["value"], reading.fields.get(name)), name, where)
+            tally.note_scale(name, scale, name, where)
         for texts, value in told:
             labels.append(Label(name, person, time, texts, value))
     if labels:
@@ -262,11 +260,36 @@ def _assessment_values(
         yield (_find_answer(outputs, reading, where),), score
 
 
-def _scale(value: Any, meaning: Any) -> str:
-    """Return the scale of a score; yes and no are 1 and 0 here. Empty if `fields` maps each value."""
-    if isinstance(meaning, Mapping):
-        return ""
-    return ZERO_THUMBS if value in (0, 1, "0", "1") else scale_of(value, "number")
+def _read_assessment(
+    name: str, one: Mapping[str, Any], outputs: Any, reading: ParseOptions, where: str, tally: SkipCounts
+) -> tuple[list[tuple[tuple[str, ...], Any]], str]:
+    """Return the answers and values of an assessment, and the scale of a score.
+
+    What `fields` says has precedence. A value that its mapping does not list is read as without it.
+    """
+    feedback = one.get("feedback")
+    value = feedback.get("value") if isinstance(feedback, dict) else None
+    meaning = reading.fields.get(name)
+    if meaning is not None:
+        tally.used.add(name)
+    if meaning == "ignore" and feedback is not None:
+        return [], ""
+    listed = isinstance(meaning, Mapping) and not is_empty(value) and mapped_value(value, meaning) is not None
+    if listed or (meaning is not None and not isinstance(meaning, Mapping) and not is_empty(value)):
+        scale = "" if listed else scale_of(value, str(meaning))
+        return list(_by_fields(name, one, outputs, reading, where, tally)), scale
+    told = list(_assessment_values(name, one, outputs, reading, where))
+    if not told:
+        return list(_by_fields(name, one, outputs, reading, where, tally)), ""
+    if isinstance(value, bool) or (isinstance(value, str) and value.casefold() in _WORDS):
+        # The question about two scales lists yes and no, which `fields` can map to numbers.
+        tally.note_values(name, value)
+    return told, _scale(value)
+
+
+def _scale(value: Any) -> str:
+    """Return the scale of a score; true and false are 1 and 0 here."""
+    return ZERO_THUMBS if isinstance(value, bool) or value in (0, "0") else scale_of(value, "number")
 
 
 def _by_fields(
@@ -281,6 +304,7 @@ def _by_fields(
     if meaning is None:
         short = not isinstance(value, str) or len(value) <= _SHORT
         tally.note_unread(name, value, where, "a verdict" if short else "")
+        tally.note_values(name, value)
         return
     tally.used.add(name)
     read = read_meaning(name, meaning, value)

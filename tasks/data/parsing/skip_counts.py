@@ -35,6 +35,7 @@ from tasks.data.parsing.question_text import (
     describe_companion,
     describe_unclear_side,
     format_example,
+    format_values,
 )
 from tasks.data.parsing.scale_direction import scale_direction
 from tasks.data.parsing.score_values import as_score
@@ -372,10 +373,11 @@ class SkipCounts:
             if two := find_two_scales(scales):
                 (key, first), (other, second) = (scales[scale] for scale in two)
                 keys = shown_key(key) if key == other else f"{shown_key(key)} and {shown_key(other)}"
+                known = self.values.get(key, ()) if key == other and key not in self.understood else ()
                 yield (
                     f"the scores under {keys} are on two scales, {two[0]} ({first}) and "
                     f"{two[1]} ({second}); convert them to one scale, or set a meaning for each "
-                    "value (or ignore) in the source's fields"
+                    f"value (or ignore) in the source's fields{format_values(key, known)}"
                 )
 
     def _field_questions(self, fields: Mapping[str, Any]) -> Iterator[str]:

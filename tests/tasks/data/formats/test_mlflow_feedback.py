@@ -194,3 +194,54 @@ def test_mlflow_feedback_other_traces_are_kept_skipped_ones_counted() -> None:
         "assessments by judges and code": 1, "traces that no person judged": 1,
         "assessments of a part of a trace": 1,
     }  # fmt: skip
+
+
+def two_questions(*values: Any, fields: Any) -> tuple[list[float], SkipCounts]:
+    """Return the scores of one key's values, each of another person, and the counts."""
+    given = [assessment(value, by=f"person{number}") for number, value in enumerate(values)]
+    tally = SkipCounts()
+    file = SourceFile("a.jsonl", json.dumps(trace(*given)).encode())
+    found = list(FORMAT.stream([file], ParseOptions("mine", fields=fields), tally))
+    scores = [
+        s
+        for one in found
+        if isinstance(one, ParsedRow) and isinstance(one.row, Rating)
+        for s in one.row.scores
+    ]
+    return scores, tally
+
+
+@pytest.mark.parametrize(
+    ("values", "fields", "scores"),
+    [
+        ((4, "👍", True), {"👍": 5, "true": 5}, [4, 5, 5]),
+        ((2.5, "thumbs_up", False), {"thumbs_up": 5, "false": 1}, [2.5, 5, 1]),
+        ((1, "3 stars", "yes", "meh"), {"yes": 4, "meh": 2}, [1, 3, 4, 2]),
+    ],
+)
+def test_mlflow_feedback_two_questions_under_one_key_are_asked_then_read(
+    values: tuple[Any, ...], fields: dict[str, Any], scores: list[float]
+) -> None:
+    _, tally = two_questions(*values, fields={})
+    with pytest.raises(UserError) as error:
+        tally.check("mine")
+    assert all(f"{word}" in str(error.value) for word in ("helpfulness", "set"))
+    told = {"helpfulness": fields}
+    found, tally = two_questions(*values, fields=told)
+    tally.check("mine", told)
+    assert found == scores
+
+
+@pytest.mark.parametrize("values", [(4, 2), (True, "thumbs_down"), ("yes", "good", 5)])
+def test_mlflow_feedback_ignored_key_is_not_read(values: tuple[Any, ...]) -> None:
+    found, tally = two_questions(*values, fields={"helpfulness": "ignore"})
+    tally.check("mine", {"helpfulness": "ignore"})
+    assert found == []
+
+
+def test_mlflow_feedback_two_scales_propose_a_meaning_for_each_word() -> None:
+    _, tally = two_questions(4, True, False, fields={})
+    with pytest.raises(
+        UserError, match=r'as in fields: \{helpfulness: \{"false": \.\.\., "true": \.\.\.\}\}'
+    ):
+        tally.check("mine")
