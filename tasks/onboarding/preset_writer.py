@@ -228,12 +228,12 @@ def write_preset(
     """Return the preset as YAML, with `notes` at the top and the reasons of numbers as comments."""
     amount, shape = measured.amount, plan.architecture
     about = "" if found.whole else "about "
-    counted = ", ".join(f"{about}{counted(found.count(kind), kind)}" for kind in TYPES)
+    counts = ", ".join(f"{about}{counted(found.count(kind), kind)}" for kind in TYPES)
     stages = ", ".join(f"{stage} {describe_duration(value)}" for stage, value in plan.seconds.items())
     lines = [
         *_yaml_comment(
             "Written by `chatmill init` from a look at the files; every number may be changed. It found "
-            f"{counted}; {about}{found.text_bytes():,} bytes of text."
+            f"{counts}; {about}{found.text_bytes():,} bytes of text."
         ),
         *_yaml_comment(
             f"A run takes about {describe_duration(sum(plan.seconds.values()))} here ({machine}): {stages}."
