@@ -218,12 +218,20 @@ def chat(
     The line `/new` starts a new conversation; an empty one, or Ctrl-D, ends it.
     """
     from flows.cli.chat import run_chat
-    from tasks.serving.chat import ChatModel, Conversation, SamplingParams, is_champion, resolve_model
+    from tasks.serving.chat import (
+        ChatModel,
+        Conversation,
+        SamplingParams,
+        continues_text,
+        is_champion,
+        resolve_model,
+    )
 
     with tempfile.TemporaryDirectory(prefix="chatmill-champion-") as scratch:
         champion = open_tracker().champion_folder(scratch, model) if is_champion(model) else None
         folder = resolve_model(model, Path.cwd(), champion)
-        conversation = Conversation(ChatModel(folder), system)
+        continues = continues_text(model)
+        conversation = Conversation(ChatModel(folder, continues=continues), system)
     manner = SamplingParams(max_new_tokens, temperature, top_k, top_p, seed)
     notes = Console(stderr=True, highlight=False)
     if sys.stdin.isatty() and not prompt:
@@ -231,6 +239,10 @@ def chat(
             f"[dim]{_plain_text(f'{model} from {folder}')}. /new starts a new conversation; an empty line or "
             "Ctrl-D ends it.[/dim]",
             soft_wrap=True,
+        )
+    if continues:
+        notes.print(
+            "[dim]the base model continues a text; it has not learned to answer[/dim]", soft_wrap=True
         )
     run_chat(
         conversation,

@@ -10,7 +10,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
 
-from model.data.chat_template import Turn, truncate_history
+from model.data.chat_template import Turn, running_text, truncate_history
 from model.data.checkpoint_check import check_model
 from model.data.hf_checkpoint import load_model
 from model.data.tokenizer import Tokenizer
@@ -22,6 +22,8 @@ from tasks.engine.declaration import sort_stages
 from tasks.engine.output import DamagedOutput, verify_output
 from tasks.project.paths import ARTIFACTS, SUMMARY
 from tasks.tracking.products import CHAMPION, split_address
+
+BASE = "base"
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,11 @@ class SamplingParams:
 def is_champion(name: str) -> bool:
     """Return whether a name means a champion (champion or NAME/champion) and is no model folder here."""
     return split_address(name)[1] == CHAMPION and not (Path(name) / "config.json").exists()
+
+
+def continues_text(name: str) -> bool:
+    """Return whether a name means the base model, which has not learned the chat's tokens."""
+    return name == BASE and name in _model_stages()
 
 
 def _model_stages() -> dict[str, str]:
@@ -95,12 +102,20 @@ def resolve_model(name: str, root: Path, champion: Path | None = None) -> Path:
 
 
 class ChatModel:
-    """A model that answers one prompt at a time."""
+    """A model that answers one prompt at a time, or continues it."""
 
-    def __init__(self, folder: Path, device: str = "cpu") -> None:
+    def __init__(self, folder: Path, device: str = "cpu", continues: bool = False) -> None:
+        """Load a model.
+
+        Args:
+            folder: The model's folder.
+            device: The device of its weights.
+            continues: Whether prompts are plain text to continue, in place of the format of a chat.
+        """
         self.model: Transformer
         self.tokenizer: Tokenizer
         self.model, self.tokenizer = load_model(folder, device=device)
+        self.continues = continues
 
     def answer(self, prompt: str, manner: SamplingParams, history: Sequence[Turn] = ()) -> Iterator[str]:
         """Yield pieces of the answer as they are generated.
@@ -115,12 +130,16 @@ class ChatModel:
         """
         # `generate_tokens` reports tokens by a callback. The queue and the thread turn it into an iterator.
         pieces: SimpleQueue[int | BaseException | None] = SimpleQueue()
+        asked = (
+            self.tokenizer.encode(running_text(prompt, history))
+            if self.continues
+            else self.tokenizer.encode_prompt(prompt, history)
+        )
 
         def draw() -> None:
             try:
                 generate_tokens(
-                    self.model, [self.tokenizer.encode_prompt(prompt, history)], manner.new_tokens,
-                    self.tokenizer.end,
+                    self.model, [asked], manner.new_tokens, self.tokenizer.end,
                     temperature=manner.temperature, top_k=manner.top_k, top_p=manner.top_p, seed=manner.seed,
                     on_token=lambda tokens: pieces.put(tokens[0]),
                 )  # fmt: skip

@@ -317,6 +317,9 @@ class Keys:
     def check_base(self) -> None:
         """Do nothing: nothing is trained here."""
 
+    def end_without(self, kind: str, parts: StageOutput, made: StageOutput) -> None:
+        """Do nothing: the data has every kind of rows."""
+
     def check_trainings(self, parts: StageOutput, tokens: StageOutput) -> None:
         """Do nothing: the tokenizer is not made here."""
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from model.errors import UserError
+from model.inference.generate import generate_tokens
 from tasks.engine.output import write_manifest
 from tasks.project.paths import ARTIFACTS
-from tasks.serving.chat import ChatModel, SamplingParams, resolve_model
+from tasks.serving.chat import ChatModel, SamplingParams, continues_text, resolve_model
 from tests.model.conftest import Language, language
 
 __all__ = ["language"]
@@ -51,3 +52,23 @@ def test_chat_model_answer_streams_and_repeats(language: Language, tmp_path: Pat
     assert pieces == list(talker.answer("the film", manner))
     with pytest.raises(UserError, match="no room for an answer"):
         list(talker.answer("the film " * 60, manner))
+
+
+def test_chat_model_base_continues_plain_text(language: Language, tmp_path: Path) -> None:
+    folder = language.model(tmp_path)
+    talker, manner = ChatModel(folder, continues=True), SamplingParams(new_tokens=12, temperature=0)
+    history = [{"role": "user", "content": "the"}, {"role": "assistant", "content": "film"}]
+    for prompt, earlier, text in (("the film", [], "the film"), ("was", history, "the film\n\nwas")):
+        made = generate_tokens(
+            talker.model, [talker.tokenizer.encode(text)], 12, talker.tokenizer.end, temperature=0
+        )
+        kept = made.tokens[0, : int(made.lengths[0])].tolist()
+        wanted = talker.tokenizer.decode([token for token in kept if token != talker.tokenizer.end])
+        assert "".join(talker.answer(prompt, manner, earlier)) == wanted
+
+
+def test_continues_text_is_true_of_base_alone() -> None:
+    assert continues_text("base")
+    assert not any(
+        continues_text(name) for name in ("sft", "aligned", "champion", "base/champion", "models/base")
+    )
