@@ -13,8 +13,15 @@ from typing import Any, BinaryIO, Literal, NamedTuple
 from model.errors import UserError, file_error
 from tasks.data.file_io import decoding
 from tasks.data.file_io.decoding import LARGEST
-from tasks.data.file_io.json_stream import read_json, read_object, read_objects
-from tasks.data.file_io.tables import DelimiterError, explain_both, on_disk, read_parquet, read_table
+from tasks.data.file_io.json_stream import has_more_keys, read_json, read_object, read_objects
+from tasks.data.file_io.tables import (
+    MOST_COLUMNS,
+    DelimiterError,
+    explain_both,
+    on_disk,
+    read_parquet,
+    read_table,
+)
 
 Container = Literal["lines", "json", "csv", "tsv", "parquet"]
 CONTAINERS: dict[str, Container] = {
@@ -52,6 +59,17 @@ class BrokenItem(NamedTuple):
 
 def _make_item(values: dict[str, Any], where: str, fault: str) -> SourceRecord | BrokenItem:
     return BrokenItem(where, fault) if fault else SourceRecord(values, where)
+
+
+def _refuse_wide(item: SourceRecord) -> SourceRecord | BrokenItem:
+    """Return an object, or why it is not read if it has more keys than a table may have columns."""
+    if not has_more_keys(item.values, MOST_COLUMNS):
+        return item
+    fault = (
+        f"{item.where}: more than {MOST_COLUMNS:,} keys, but at most {MOST_COLUMNS:,} are read in an object; "
+        "remove unneeded keys, or set the key that holds them to `ignore` under `fields`"
+    )
+    return BrokenItem(item.where, fault)
 
 
 @dataclass(frozen=True)
@@ -180,10 +198,14 @@ class SourceFile:
         Raises:
             UserError: The file is damaged so that the objects after the damage cannot be found.
         """
+        # The reader of a table counts its columns once.
+        json = self.container in ("lines", "json")
         for item in self._all_items():
             if self.ignored and isinstance(item, SourceRecord):
                 kept = {name: value for name, value in item.values.items() if name not in self.ignored}
                 item = SourceRecord(kept, item.where)
+            if json and isinstance(item, SourceRecord):
+                item = _refuse_wide(item)
             yield item
 
     def _all_items(self) -> Iterator[SourceRecord | BrokenItem]:

@@ -91,6 +91,37 @@ def read_object(text: str, where: str) -> dict[str, Any]:
     return found
 
 
+def has_more_keys(value: Any, most: int) -> bool:
+    """Return whether an object has more than `most` keys, those of nested objects included.
+
+    The items of a list share their keys, as the rows of a table share its columns.
+    """
+    # Most objects have few keys in total. Distinct ones are counted only for the others, as that is slower.
+    total, waiting = 0, [value]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, dict):
+            total += len(each)
+            waiting += each.values()
+        elif isinstance(each, list):
+            waiting += each
+    if total <= most:
+        return False
+    # A place has a number, and each key below it the number of its own place.
+    places: dict[tuple[int, str], int] = {}
+    found: list[tuple[int, Any]] = [(0, value)]
+    while found:
+        place, each = found.pop()
+        if isinstance(each, list):
+            found += [(place, item) for item in each]
+        elif isinstance(each, dict):
+            for name, held in each.items():
+                found.append((places.setdefault((place, name), len(places) + 1), held))
+            if len(places) > most:
+                return True
+    return False
+
+
 def _no_object(text: str) -> str:
     """Return what a row is that is no object, by its beginning, and what is expected."""
     begins = text.lstrip()[:1]
