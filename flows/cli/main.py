@@ -47,6 +47,7 @@ from flows.common.standard_streams import (
     end_on_hangup,
     ignore_output,
     is_terminal_gone,
+    keep_colorama_silent,
     open_standard_streams,
     use_utf8,
 )
@@ -312,6 +313,7 @@ def main() -> None:
     except OSError as error:
         ignore_output()
         code = BROKEN_PIPE if isinstance(error, BrokenPipeError) else 2
+    keep_colorama_silent()
     # The collection at exit would search all of MLflow's objects once more.
     gc.freeze()
     sys.exit(code)

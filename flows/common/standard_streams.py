@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import codecs
 import errno
 import locale
@@ -85,3 +86,13 @@ def ignore_output() -> None:
     empty = os.open(os.devnull, os.O_WRONLY)
     os.dup2(empty, 1)
     os.close(empty)
+
+
+def keep_colorama_silent() -> None:
+    """Keep colorama from writing a reset code when Python exits.
+
+    Libraries import it while a run's display stands in for the standard output. The code would be written to
+    that display, which shows control characters as text.
+    """
+    if colorama := sys.modules.get("colorama.initialise"):
+        atexit.unregister(colorama.reset_all)

@@ -88,3 +88,27 @@ def test_end_on_hangup_closed_terminal_ends_as_interrupted(tmp_path: Path, print
         assert time.monotonic() < deadline
         time.sleep(0.02)
     assert os.waitstatus_to_exitcode(ended[1]) == 130 and (tmp_path / "ended").exists()
+
+
+@pytest.mark.parametrize("library", ["tqdm.utils", "prettytable", "colorama"])
+def test_keep_colorama_silent_import_in_display_prints_nothing_at_exit(library: str) -> None:
+    """The display is one that escapes what is written to it, as that of a run does."""
+    code = (
+        "import importlib, sys\n"
+        "class Display:\n"
+        "    closed = False\n"
+        "    def write(self, text): sys.__stdout__.write(ascii(text))\n"
+        "    def flush(self): pass\n"
+        "    def isatty(self): return True\n"
+        f"sys.stdout = Display(); importlib.import_module('{library}')\n"
+        "import colorama; colorama.init(strip=False)\n"
+        "sys.stdout = sys.__stdout__\n"
+    )
+    silent = "from flows.common.standard_streams import keep_colorama_silent; keep_colorama_silent()"
+    printed = [
+        subprocess.run(
+            [sys.executable, "-c", code + end], cwd=REPOSITORY, capture_output=True, text=True, check=True
+        ).stdout
+        for end in ("", silent)
+    ]
+    assert "x1b[0m" in printed[0] and printed[1] == ""
