@@ -205,7 +205,9 @@ def _describe_unreadable(found: FolderScan) -> str:
         return ""
     named = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
     what = "it cannot" if len(names) == 1 else "they cannot"
-    return f"Not in the preset, as {what} be read: {named}. A run ignores them."
+    listed = any(len(source.files) > 1 for source in found.sources)
+    later = " A file that you add later may not be read until you run init again." if listed else ""
+    return f"Not in the preset, as {what} be read: {named}. A run ignores them.{later}"
 
 
 def _parse_preset(text: str) -> Preset:

@@ -6,7 +6,7 @@ import glob
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -19,7 +19,7 @@ from tasks.data.file_io.files import SourceFile
 from tasks.data.formats.detect import describe_empty, list_mismatches, rename_keys, sample_file, why_unknown
 from tasks.data.formats.registry import find_format, formats
 from tasks.data.formats.unsupported_shapes import unreadable_shape
-from tasks.data.parsing.base import Format, ParseOptions
+from tasks.data.parsing.base import FileSample, Format, ParseOptions
 from tasks.data.parsing.column_names import (
     Guess,
     format_columns,
@@ -140,6 +140,7 @@ def scan_folder(folder: Path, root: Path) -> FolderScan:
     others: list[tuple[str, str]] = []
     unreadable: list[str] = []
     known: dict[Path, Guess] = {}
+    empty: dict[Path, str] = {}
     seen: set[str] = set()
     withdrawn = read_withdrawn(root)
     paths = _list_files(folder, root)
@@ -164,11 +165,20 @@ def scan_folder(folder: Path, root: Path) -> FolderScan:
             others.append((name, _describe_other(path, name)))
             continue
         try:
-            known[path] = _guess_format(path, name)
+            sample = sample_file(file := SourceFile(name, path=path))
+            if sample is None:
+                empty[path] = f"it {describe_empty(file)}"
+                continue
+            known[path] = _guess_format(sample, name)
         except UserError as error:
             others.append((name, _error_reason(name, error)))
             # Other tools use .xml too, so such a file is not reported as unreadable data.
             unreadable += [name] if _file_ending(path) != CONFIGURATION else []
+    known = _with_empty(folder, known, empty)
+    for path, why in empty.items():
+        if path not in known:
+            others.append((_display_path(path, root), why))
+            unreadable += [_display_path(path, root)] if _file_ending(path) != CONFIGURATION else []
     sources: list[Proposal] = []
     for place, paths in _group_files(folder, known):
         # A source of one file is named after it, so that messages and reports name what the user knows.
@@ -270,15 +280,11 @@ def _file_ending(path: Path) -> str:
     return Path(_plain_name(path)).suffix.lower()
 
 
-def _guess_format(path: Path, name: str) -> Guess:
-    """Return the only format that fits a file, with its own columns if these have common names.
+def _guess_format(sample: FileSample, name: str) -> Guess:
+    """Return the only format that fits a file's sample, with its own columns if these have common names.
 
     Raises UserError with the candidates, or with the file's keys.
     """
-    file = SourceFile(name, path=path)
-    sample = sample_file(file)
-    if sample is None:
-        raise UserError(f"{name}: it {describe_empty(file)}")
     if sample.items and (labelled := labelled_columns([item.values for item in sample.items])):
         return Guess("rows", labelled)
     if said := unreadable_shape(sample):
@@ -319,15 +325,33 @@ def _find_dataset(name: str) -> str:
     )
 
 
+def _file_place(path: Path, folder: Path) -> tuple[str, str]:
+    """Return the subfolder (or none) and the whole suffix of a file, by which files form a source."""
+    inner = path.relative_to(folder).parts
+    # With the suffix of the compression, because a glob must match it.
+    return inner[0] if len(inner) > 1 else "", path.name[len(Path(_plain_name(path)).stem) :]
+
+
+def _with_empty(folder: Path, known: dict[Path, Guess], empty: Iterable[Path]) -> dict[Path, Guess]:
+    """Return the formats with those of empty files: each belongs to the only source of its place."""
+    sources: dict[tuple[str, str], dict[str, Guess]] = defaultdict(dict)
+    for path, found in known.items():
+        sources[_file_place(path, folder)][str(found)] = found
+    joined = dict(known)
+    for path in empty:
+        fitting = list(sources[_file_place(path, folder)].values())
+        # A format that reads a whole source may not allow a file without content.
+        if len(fitting) == 1 and find_format(fitting[0].format).unit != "source":
+            joined[path] = fitting[0]
+    return dict(sorted(joined.items()))
+
+
 def _group_files(folder: Path, known: dict[Path, Guess]) -> list[tuple[tuple[str, str], list[Path]]]:
     """Group files into sources: those of one subfolder (or none), one suffix and one format."""
     groups: dict[tuple[str, str, str], list[Path]] = defaultdict(list)
     for path, found in known.items():
         name = f"{found.format} {format_columns(found.columns)}{format_fields(found.fields)}"
-        inner = path.relative_to(folder).parts
-        # The whole suffix with that of the compression, because a glob must match it.
-        ending = path.name[len(Path(_plain_name(path)).stem) :]
-        groups[inner[0] if len(inner) > 1 else "", ending, name].append(path)
+        groups[*_file_place(path, folder), name].append(path)
     for top, ending, name in list(groups):
         # A labelling configuration is read together with the exports that it describes.
         exports = [key for key in groups if (key[0], key[2]) == (top, name) and key[1] != CONFIGURATION]

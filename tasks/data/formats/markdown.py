@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from tasks.data.file_io.decoding import LONGEST, unify_line_ends
+from tasks.data.file_io.decoding import LONGEST, EncodingError, unify_line_ends
 from tasks.data.file_io.files import SourceFile, unpacked_suffix
-from tasks.data.parsing.base import FileSample, Format, ParseOptions
+from tasks.data.parsing.base import EMPTY_FILES, FileSample, Format, ParseOptions
 from tasks.data.parsing.skip_counts import SkipCounts
-from tasks.data.records import ParsedRow, text_row
+from tasks.data.records import Fault, ParsedRow, text_row
 
 # YAML between lines of ---, or TOML between lines of +++. A first line of --- that is followed by anything
 # but a key or a comment is a horizontal rule, and text follows.
@@ -24,12 +24,23 @@ _FRONT = re.compile(
 )
 
 
-def stream_rows(files: Sequence[SourceFile], reading: ParseOptions, tally: SkipCounts) -> Iterator[ParsedRow]:
-    """Yield a Text for each file with more than front matter. Raise UserError for one of more than 64 MB."""
+def stream_rows(
+    files: Sequence[SourceFile], reading: ParseOptions, tally: SkipCounts
+) -> Iterator[ParsedRow | Fault]:
+    """Yield a Text for each file with more than front matter, and a Fault for one that is not UTF-8.
+
+    Raises UserError for a document of more than 64 MB.
+    """
     for file in files:
-        text = without_front_matter(unify_line_ends(file.text(LONGEST))).strip()
-        if text:
+        try:
+            whole = file.text(LONGEST)
+        except EncodingError as error:
+            yield Fault(file.origin, str(error), "text")
+            continue
+        if text := without_front_matter(unify_line_ends(whole)).strip():
             yield ParsedRow(text_row(text, reading.source), file.origin)
+        else:
+            tally.left_out[EMPTY_FILES] += 1
 
 
 def without_front_matter(text: str) -> str:

@@ -5,27 +5,43 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from model.errors import UserError
-from tasks.data.file_io.decoding import LONGEST, split_at_returns, unify_line_ends
+from tasks.data.file_io.decoding import LONGEST, EncodingError, split_at_returns, unify_line_ends
 from tasks.data.file_io.files import SourceFile, unpacked_suffix
-from tasks.data.parsing.base import FileSample, Format, ParseOptions
+from tasks.data.parsing.base import EMPTY_FILES, FileSample, Format, ParseOptions
 from tasks.data.parsing.skip_counts import SkipCounts
-from tasks.data.records import ParsedRow, text_row
+from tasks.data.records import Fault, ParsedRow, text_row
 
 
-def stream_rows(files: Sequence[SourceFile], reading: ParseOptions, tally: SkipCounts) -> Iterator[ParsedRow]:
+def stream_rows(
+    files: Sequence[SourceFile], reading: ParseOptions, tally: SkipCounts
+) -> Iterator[ParsedRow | Fault]:
     """Yield a Text for each file, or for each paragraph with `document_unit: paragraph`, that is not blank.
+
+    A file that is not UTF-8 becomes a Fault. Of its paragraphs, those before the wrong byte are read.
 
     Raises UserError for a document of more than 64 MB.
     """
     for file in files:
-        if reading.document_unit == "paragraph":
-            found = _read_paragraphs(file)
-        else:
-            whole = file.text(LONGEST, "document_unit: paragraph makes a document of every paragraph")
-            found = iter([(unify_line_ends(whole).strip(), file.origin)])
-        for text, where in found:
-            if text:
-                yield ParsedRow(text_row(text, reading.source), where)
+        empty = True
+        try:
+            for text, where in _read_documents(file, reading):
+                if text:
+                    empty = False
+                    yield ParsedRow(text_row(text, reading.source), where)
+        except EncodingError as error:
+            empty = False
+            rest = "; the file is read up to there" if reading.document_unit == "paragraph" else ""
+            yield Fault(file.origin, f"{error}{rest}", "text")
+        if empty:
+            tally.left_out[EMPTY_FILES] += 1
+
+
+def _read_documents(file: SourceFile, reading: ParseOptions) -> Iterator[tuple[str, str]]:
+    if reading.document_unit == "paragraph":
+        yield from _read_paragraphs(file)
+    else:
+        whole = file.text(LONGEST, "document_unit: paragraph makes a document of every paragraph")
+        yield unify_line_ends(whole).strip(), file.origin
 
 
 def _read_paragraphs(file: SourceFile) -> Iterator[tuple[str, str]]:

@@ -12,6 +12,8 @@ from tasks.data.parsing.field_meanings import Meaning
 from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.records import Fault, ParsedRow
 
+EMPTY_FILES = "empty files"  # the reason under which files without a row are counted
+
 
 @dataclass(frozen=True)
 class ParseOptions:

@@ -13,7 +13,7 @@ from typing import Any
 
 from model.errors import UserError
 from tasks.data.file_io.files import BrokenItem, SourceFile, SourceRecord
-from tasks.data.parsing.base import ParseOptions, Parser
+from tasks.data.parsing.base import EMPTY_FILES, ParseOptions, Parser
 from tasks.data.parsing.companion_keys import companions_of
 from tasks.data.parsing.conversations import MaskedAnswer, is_turn_list
 from tasks.data.parsing.empty_turns import count_empty_turns
@@ -83,7 +83,10 @@ def row_stream(row: Row, known: Keys, kind: str = "", nothing: str = EMPTY) -> P
         files: Sequence[SourceFile], reading: ParseOptions, tally: SkipCounts
     ) -> Iterator[ParsedRow | Fault]:
         for file in files:
+            # A part of a file may have no item, and its file is not empty.
+            empty = file.stop is None
             for item in file.all_items():
+                empty = False
                 if isinstance(item, BrokenItem):
                     yield Fault(item.where, item.fault, kind)
                     continue
@@ -99,6 +102,8 @@ def row_stream(row: Row, known: Keys, kind: str = "", nothing: str = EMPTY) -> P
                     yield Fault(item.where, f"{item.where}: nested too deeply", kind)
                 else:
                     yield from found
+            if empty:
+                tally.left_out[EMPTY_FILES] += 1
 
     return stream
 

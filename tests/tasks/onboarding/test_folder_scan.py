@@ -97,6 +97,52 @@ def test_scan_folder_mixed_formats_are_listed_by_file_name(project: Path) -> Non
     assert found["alpaca"] == ("mixed/c.jsonl",)
 
 
+@pytest.mark.parametrize(
+    ("ending", "whole", "empty"),
+    [
+        ("md", b"A text about bread.", b""), ("md", b"A text about bread.", b"\n \n"),
+        ("txt", b"A text about bread.", b"\xef\xbb\xbf"), ("jsonl", b'{"text": "one"}\n', b""),
+        ("csv", b"prompt,completion\nWhy?,So.\n", b"prompt,completion\n"),
+        ("json", b'[{"text": "a"}]', b"[]"), ("json", b'[{"text": "a"}]', b""),
+    ],
+)  # fmt: skip
+def test_scan_folder_empty_file_is_counted_and_glob_stays(
+    project: Path, ending: str, whole: bytes, empty: bytes
+) -> None:
+    folder = project / "some"
+    folder.mkdir()
+    for name, content in (("a", empty), ("b", whole), ("c", whole.replace(b"a", b"A"))):
+        (folder / f"{name}.{ending}").write_bytes(content)
+    found = scan_folder(folder, project)
+    (source,) = found.sources
+    assert source.files == (f"some/*.{ending}",) and not found.others and not found.unreadable
+    assert source.notes == ("left out: 1 empty file",)
+
+
+def test_scan_folder_empty_file_of_no_source_is_unreadable(project: Path) -> None:
+    folder = project / "some"
+    write_jsonl(folder / "a.jsonl", {"text": "one"})
+    for name in ("labels.csv", "b.md", "c.jsonl.gz"):
+        (folder / name).write_bytes(gzip.compress(b"") if name.endswith(".gz") else b"")
+    found = scan_folder(folder, project)
+    assert sorted(found.unreadable) == ["some/b.md", "some/c.jsonl.gz", "some/labels.csv"]
+    assert set(dict(found.others).values()) == {"it is empty"}
+
+
+@pytest.mark.parametrize("content", [b"caf\xe9", b"\x80\x81 no text", b"na\xefve and more\n" * 9])
+@pytest.mark.parametrize("ending", ["md", "txt"])
+def test_scan_folder_file_that_is_not_utf8_is_counted_and_glob_stays(
+    project: Path, content: bytes, ending: str
+) -> None:
+    folder = project / "some"
+    folder.mkdir()
+    for name, held in (("a", content), ("b", b"A text."), ("c", b"Another.")):
+        (folder / f"{name}.{ending}").write_bytes(held)
+    (source,) = scan_folder(folder, project).sources
+    assert source.files == (f"some/*.{ending}",) and source.faults == 1 and source.count("text") == 2
+    assert f"some/a.{ending}" in source.notes[0] and "not UTF-8 at byte" in source.notes[0]
+
+
 def test_scan_folder_one_broken_file_is_left_out_alone(project: Path) -> None:
     for number in range(3):
         write_jsonl(project / "many" / f"{number}.json", {"text": f"number {number}"})

@@ -7,6 +7,10 @@ import pytest
 from model.errors import UserError
 from tasks.data.file_io.files import SourceFile
 from tasks.data.formats import plain
+from tasks.data.formats.registry import find_format
+from tasks.data.parsing.base import ParseOptions
+from tasks.data.parsing.reader import read_rows
+from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.records import Text, text_digest
 from tests.tasks.data.formats.export_reader import parse_by_kind, read, sample
 
@@ -44,6 +48,46 @@ def test_plain_oversized_document_is_refused(monkeypatch: pytest.MonkeyPatch) ->
         read("plain", file, document_unit="paragraph")
     with pytest.raises(UserError, match=r"a\.txt: above .* too large .*; document_unit: paragraph makes"):
         read("plain", file)
+
+
+@pytest.mark.parametrize(
+    ("format", "name", "content"),
+    [
+        ("plain", "a.txt", b""), ("plain", "a.txt", b" \n\n"), ("plain", "a.txt", b"\xef\xbb\xbf"),
+        ("markdown", "a.md", b""), ("markdown", "a.md", b"---\ntitle: x\n---\n"), ("rows", "a.csv", b""),
+        ("rows", "a.csv", b"text\n"), ("rows", "a.json", b""), ("rows", "a.json", b"[]"),
+        ("rows", "a.jsonl", b"\n\n"), ("hh_rlhf", "a.jsonl", b""),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("unit", ["file", "paragraph"])
+def test_read_rows_empty_file_is_counted(format: str, name: str, content: bytes, unit: str) -> None:
+    tally = SkipCounts()
+    reading = ParseOptions("mine", document_unit="paragraph" if unit == "paragraph" else "file")
+    assert not list(read_rows(find_format(format), [SourceFile(name, content)], reading, tally))
+    assert list(tally.lines()) == ["left out: 1 empty file"]
+
+
+@pytest.mark.parametrize("content", [b"caf\xe9 au lait", b"\x93Oh\x94", b"good\n\nna\xefve\n\nlast"])
+@pytest.mark.parametrize(("format", "name"), [("plain", "a.txt"), ("markdown", "a.md")])
+def test_read_rows_invalid_utf8_file_is_one_fault(content: bytes, format: str, name: str) -> None:
+    tally = SkipCounts()
+    files = [SourceFile(name, content), SourceFile("b.txt", b"A good text.")]
+    broken, good = read_rows(find_format(format), files, ParseOptions("mine"), tally)
+    assert broken.row.fault.startswith(f"{name}: not UTF-8 at byte ") and isinstance(broken.row, Text)
+    assert isinstance(good.row, Text) and good.row.text == "A good text." and tally.faults == 1
+    with pytest.raises(UserError, match=r"is strict: .* not UTF-8"):
+        list(read_rows(find_format(format), files, ParseOptions("mine"), SkipCounts(), strict=True))
+
+
+def test_read_rows_invalid_utf8_in_paragraph_keeps_those_before() -> None:
+    file = SourceFile("a.txt", b"one\n\ntw\xe9\n\nthree")
+    found = list(
+        read_rows(find_format("plain"), [file], ParseOptions("mine", document_unit="paragraph"), SkipCounts())
+    )
+    assert [one.row.text for one in found if isinstance(one.row, Text)] == ["one", ""]
+    assert found[1].row.fault == (
+        "a.txt, line 3: not UTF-8 at byte 7; save it as UTF-8; the file is read up to there"
+    )
 
 
 def test_plain_invalid_utf8_in_paragraph_is_refused_with_line() -> None:
