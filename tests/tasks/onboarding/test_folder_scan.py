@@ -56,7 +56,7 @@ def test_scan_folder_export_with_wrong_configuration_is_refused_together(project
         ("a.xlsx", b"PK\x03\x04...", "or save a sheet as CSV"),
         (
             "a.tar.gz",
-            gzip.compress(b"a.jsonl".ljust(257, b"\0") + b"ustar" + b"\0" * 300),
+            gzip.compress(b"a.jsonl".ljust(257, b"\0") + b"ustar" + b"\0" * 300, mtime=0),
             "it is a tar archive",
         ),
         ("a.pdf", b"%PDF-1.7", "it is a PDF, not text; save its text"),
