@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
+
+# Control characters and line separators: a file name with one could forge a line of the output.
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class UserError(Exception):
@@ -20,6 +24,11 @@ def error_reason(error: OSError) -> str:
     return os.strerror(error.errno) if error.errno else str(error) or type(error).__name__
 
 
+def one_line_path(path: Path | str) -> str:
+    r"""Return a path for a message, on one line: control characters are written as escapes, such as \n."""
+    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), str(path))
+
+
 def file_error(path: Path | str, what: str, error: OSError, advice: str = "") -> UserError:
     """Return the UserError for a system error at a path: what could not be done, why, and what to do.
 
@@ -29,4 +38,4 @@ def file_error(path: Path | str, what: str, error: OSError, advice: str = "") ->
         error: The system's error.
         advice: What the user can do.
     """
-    return UserError(f"{path} {what} ({error_reason(error)}){f'; {advice}' if advice else ''}")
+    return UserError(f"{one_line_path(path)} {what} ({error_reason(error)}){f'; {advice}' if advice else ''}")

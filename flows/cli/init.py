@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.common.terminal import Console
-from model.errors import UserError
+from model.errors import UserError, one_line_path
 from model.events import ignore_event
 
 if TYPE_CHECKING:
@@ -134,8 +134,8 @@ def propose_preset(
         more = f"; {count - 1:,} more cannot be read either" if count > 1 else ""
         raise UserError(
             f"configs/{path.name} is written without {name}, which cannot be read: {dict(found.others)[name]}"
-            f"{more}; fix the file or move it out of {folder}, and run init again with --force. "
-            f"`chatmill run --config configs/{path.name}` runs without it"
+            f"{more}; fix the file or move it out of {one_line_path(folder)}, and run init again with "
+            f"--force. `chatmill run --config configs/{path.name}` runs without it"
         )
     runs = f"`chatmill run --config configs/{path.name}` runs it"
     console.print(f"written: configs/{path.name}; {runs}", soft_wrap=True)
@@ -191,11 +191,12 @@ def _describe_part(found: FolderScan) -> str:
 def _describe_nothing(folder: Path, found: FolderScan) -> str:
     """Return a sentence that no file of a folder can be read, with the reason of the first."""
     names = found.unreadable or [name for name, _ in found.others]
+    place = one_line_path(folder)
     reason = dict(found.others)[names[0]]
     if len(names) > 1:
-        none = f"none of the {len(names)} files in {folder} can be read"
+        none = f"none of the {len(names)} files in {place} can be read"
         return f"{none}, so no preset is written; the first: {names[0]}: {reason}"
-    return f"the only file in {folder} cannot be read, so no preset is written: {names[0]}: {reason}"
+    return f"the only file in {place} cannot be read, so no preset is written: {names[0]}: {reason}"
 
 
 def _describe_unreadable(found: FolderScan) -> str:

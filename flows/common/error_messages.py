@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from model.errors import one_line_path
 from model.events import FULL
 from tasks.project.paths import MLFLOW_DATABASE, PREFECT_HOME
 
@@ -137,7 +138,8 @@ def _explain_system(error: BaseException) -> str:
             return f"{said}; set TMPDIR to a folder that you can write to, on a disk with free space"
         for name in filter(None, (error.filename, error.filename2)):
             if link := _dangling_link(name):
-                return f"{link} is a link to {os.readlink(link)}, which is missing; {_MISSING}"
+                target = one_line_path(os.readlink(link))
+                return f"{one_line_path(link)} is a link to {target}, which is missing; {_MISSING}"
     # The dynamic loader gives no error number, and begins with the library's name.
     if isinstance(error, MemoryError) or (isinstance(error, ImportError | OSError) and _is_unloaded(error)):
         return f"out of memory; {_ADVICE[errno.ENOMEM]}"
@@ -155,7 +157,7 @@ def _explain_system(error: BaseException) -> str:
     if code not in _ADVICE:
         return ""
     reason = os.strerror(code)
-    return f"{path}: {reason}; {_ADVICE[code]}" if path else f"{reason}; {_ADVICE[code]}"
+    return f"{one_line_path(path)}: {reason}; {_ADVICE[code]}" if path else f"{reason}; {_ADVICE[code]}"
 
 
 def _display_path(name: object) -> str:

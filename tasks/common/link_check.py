@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from model.errors import UserError
+from model.errors import UserError, one_line_path
 
 
 def is_present(path: Path, name: str) -> bool:
@@ -24,7 +24,7 @@ def is_present(path: Path, name: str) -> bool:
         return True
     if path.is_symlink():
         raise UserError(
-            f"{name} is a link to {os.readlink(path)}, which is missing or leads back to itself; mount its "
-            "disk, or repair the link, and run again"
+            f"{one_line_path(name)} is a link to {one_line_path(os.readlink(path))}, which is missing or "
+            "leads back to itself; mount its disk, or repair the link, and run again"
         )
     return False

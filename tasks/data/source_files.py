@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
-from model.errors import UserError, file_error
+from model.errors import UserError, file_error, one_line_path
 
 _KINDS = {
     stat.S_IFIFO: "a named pipe",
@@ -59,11 +59,11 @@ def check_file(path: Path, name: str) -> None:
         mode = path.stat().st_mode
     except OSError as error:
         if path.is_symlink():
-            raise UserError(f"{name} leads nowhere; fix or remove it") from error
+            raise UserError(f"{one_line_path(name)} leads nowhere; fix or remove it") from error
         raise file_error(name, "cannot be read", error, "fix or remove it") from error
     if not stat.S_ISREG(mode):
         kind = _KINDS.get(stat.S_IFMT(mode), "no file")
-        raise UserError(f"{name} is {kind}; expected a file: remove it, or list other files")
+        raise UserError(f"{one_line_path(name)} is {kind}; expected a file: remove it, or list other files")
 
 
 def _match_recursive(pattern: str, root: Path) -> Iterator[str]:

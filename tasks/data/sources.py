@@ -12,7 +12,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from model.errors import UserError
+from model.errors import UserError, one_line_path
 from model.events import EventCallback
 from tasks.common.checksums import file_sums
 from tasks.common.names import is_blank, name_fault
@@ -396,7 +396,7 @@ def own_files(source: Source, root: Path) -> list[Path]:
         # Ingestion empties data/ before it writes, so it would delete its own source.
         if inside := [path for path in paths if lies_in_data(path, root)]:
             raise UserError(
-                f"source {source.name}: {_display_path(inside[0], root)} is in data/, which "
+                f"source {source.name}: {one_line_path(_display_path(inside[0], root))} is in data/, which "
                 "chatmill replaces; move it to another folder"
             )
         if not paths:

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-from model.errors import UserError
+from model.errors import UserError, one_line_path
 from tasks.common.names import slugify_name, unused_name, yaml_text
 from tasks.data.file_io.decoding import HEAD
 from tasks.data.file_io.files import SourceFile
@@ -145,9 +145,9 @@ def scan_folder(folder: Path, root: Path) -> FolderScan:
     withdrawn = read_withdrawn(root)
     paths = _list_files(folder, root)
     saved = _saved_sets(paths)
-    others += [(_display_path(place, root), _find_dataset(_display_path(place, root))) for place in saved]
+    others += [_describe_dataset(_display_path(place, root)) for place in saved]
     for path in paths:
-        name = _display_path(path, root)
+        name = one_line_path(_display_path(path, root))
         if any(path.is_relative_to(place) for place in saved):
             continue
         # A preset is UTF-8, so it cannot contain such a name.
@@ -184,21 +184,21 @@ def scan_folder(folder: Path, root: Path) -> FolderScan:
         # A source of one file is named after it, so that messages and reports name what the user knows.
         own = Path(_plain_name(paths[0])).stem if len(paths) == 1 else known[paths[0]].format
         name = unused_name(slugify_name(place[0] or own), [source.name for source in sources])
+        globs = _find_globs(place, paths, folder, root)
         try:
-            globs = _find_globs(place, paths, folder, root)
             sources.append(_read_rows(name, known[paths[0]], globs, paths, root, seen, withdrawn))
         except UserError as error:
             together = find_format(known[paths[0]].format).unit == "source"
             # Files that make sense together only are not tried alone: each would lack the others.
             whole, broken = ([], []) if together else _sorted_out(paths, known[paths[0]], root)
-            failed = broken or [(", ".join(_find_globs(place, paths, folder, root)), str(error))]
+            failed = broken or [(one_line_path(", ".join(globs)), str(error))]
             others += failed
             unreadable += [name for name, _ in failed]
             if broken and whole:
                 globs = _find_globs(place, whole, folder, root)
                 sources.append(_read_rows(name, known[whole[0]], globs, whole, root, seen, withdrawn))
     if not known and not others:
-        raise UserError(f"{folder} contains no files; put your text, pairs and labels there")
+        raise UserError(f"{one_line_path(folder)} contains no files; put your text, pairs and labels there")
     return FolderScan(_without_rejected(sources), others, unreadable)
 
 
@@ -227,7 +227,7 @@ def _sorted_out(paths: Sequence[Path], found: Guess, root: Path) -> tuple[list[P
     """Try files that cannot be read together one by one; return those that can be read, and the others."""
     whole, broken = [], []
     for path in paths:
-        name = _display_path(path, root)
+        name = one_line_path(_display_path(path, root))
         try:
             _read_rows(slugify_name(path.stem), found, (name,), [path], root, set(), Withdrawn())
             whole.append(path)
@@ -318,8 +318,8 @@ def _saved_sets(paths: Sequence[Path]) -> list[Path]:
     return [place for place in sorted(marks) if not any(other in marks for other in place.parents)]
 
 
-def _find_dataset(name: str) -> str:
-    return (
+def _describe_dataset(name: str) -> tuple[str, str]:
+    return one_line_path(name), (
         "a data set of save_to_disk; add it to data.sources, as in "
         f"{{name: {yaml_text(slugify_name(Path(name).name))}, dataset: {yaml_text(name)}}}"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from model.errors import UserError
+from model.errors import UserError, one_line_path
 from tasks.project.paths import RECORDS
 
 OWN_FOLDERS = ("data", "data.part", str(RECORDS), ".dvc")  # chatmill replaces and deletes files there
@@ -30,8 +30,8 @@ def check_place(folder: Path, root: Path) -> None:
             continue
         there = f"{name}/ of this project"
         raise UserError(
-            f"{folder} {relation} {there}, which chatmill writes to and empties; put your files "
-            "into another folder, such as texts/, and run `chatmill init texts`"
+            f"{one_line_path(folder)} {relation} {there}, which chatmill writes to and empties; put your "
+            "files into another folder, such as texts/, and run `chatmill init texts`"
         )
 
 

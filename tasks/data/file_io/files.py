@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple
 
-from model.errors import UserError, file_error
+from model.errors import UserError, file_error, one_line_path
 from tasks.data.file_io import decoding
 from tasks.data.file_io.decoding import LARGEST
 from tasks.data.file_io.json_stream import has_more_keys, read_json, read_object, read_objects
@@ -89,6 +89,10 @@ class SourceFile:
     stop: int | None = None
     first: int = 1
     ignored: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Write control characters of the name as escapes, as each message names the file by it."""
+        object.__setattr__(self, "origin", one_line_path(self.origin))
 
     @property
     def packing(self) -> str:
