@@ -25,6 +25,7 @@ from tasks.data.external_sort import (
     sort_part,
 )
 from tasks.data.file_io.files import SourceFile, unpacked_suffix
+from tasks.data.file_io.tables import DELIMITERS
 from tasks.data.formats.detect import choose_reading
 from tasks.data.parsing.reader import no_rows
 from tasks.data.parsing.skip_counts import SkipCounts
@@ -398,6 +399,12 @@ def plan_parsing(
     """Yield the parse tasks: every source's files, cut or combined to parts that one process reads."""
     for number, source in enumerate(parameters.sources):
         files = without_ignored(read(source, parameters, root, on_event), source)
+        others = {file.origin: other for file in files if (other := file.other_delimiter())}
+        files = [replace(file, delimiter=others.get(file.origin, "")) for file in files]
+        for delimiter in sorted(set(others.values())):
+            names = _name_origins([name for name, other in others.items() if other == delimiter])
+            said = f"{names} read with {DELIMITERS[delimiter]} between columns"
+            on_event(Message(f"source {source.name}: {said}, as all rows have it"))
         found, reading = choose_reading(files, source.name, source.format, reading_of(source, root))
         if marked := [file.origin for file in files if _is_utf16(file)]:
             text = f"source {source.name}: {_name_origins(marked)} read as UTF-16, as the mark in front says"

@@ -18,6 +18,7 @@ from tasks.data.file_io.tables import (
     MOST_COLUMNS,
     DelimiterError,
     explain_both,
+    find_delimiter,
     on_disk,
     read_parquet,
     read_table,
@@ -79,7 +80,7 @@ class SourceFile:
     A part has the lines that begin in [start, stop) bytes, and `first` is the number of the first one.
     `origin` is the file's name in messages. Its suffixes give the container: .jsonl, .json, .csv, .tsv or
     .parquet, each also with .gz or .zst. The object can be sent to another process. Keys in `ignored` are
-    left out of its objects.
+    left out of its objects. `delimiter` is that of a table if it is known; empty: by the suffix and the text.
     """
 
     origin: str
@@ -89,6 +90,7 @@ class SourceFile:
     stop: int | None = None
     first: int = 1
     ignored: tuple[str, ...] = ()
+    delimiter: str = ""
 
     def __post_init__(self) -> None:
         """Write control characters of the name as escapes, as each message names the file by it."""
@@ -224,13 +226,35 @@ class SourceFile:
             with self.stream() as file, on_disk(file) if self.packing else nullcontext(file) as table:
                 yield from (SourceRecord(*found) for found in read_parquet(table, self.origin))
         else:
-            delimiter = "\t" if container == "tsv" else ","
-            rows = read_table(self.text_lines(), delimiter, self.origin)
+            delimiter = self._expected_delimiter()
+            rows = read_table(
+                self.text_lines(), self.delimiter or self.other_delimiter() or delimiter, self.origin
+            )
             try:
                 yield from (_make_item(*found) for found in rows)
             except (DelimiterError, decoding.EncodingError) as error:
                 with self.characters() as file:
                     raise UserError(explain_both(error, file.read(decoding.BLOCK), delimiter)) from error
+
+    def _expected_delimiter(self) -> str:
+        return "\t" if self.container == "tsv" else ","
+
+    def other_delimiter(self) -> str:
+        """Return the delimiter of a table if it is clearly another than its name says; else empty.
+
+        The whole file is read if its header has one column with another delimiter in it.
+        """
+        if self.container not in ("csv", "tsv"):
+            return ""
+        expected = self._expected_delimiter()
+        try:
+            next(read_table(self.text_lines(), expected, self.origin), None)
+        except DelimiterError:
+            return find_delimiter(self.text_lines, expected, self.origin)
+        except UserError:
+            # Reading raises the same error where it is reported.
+            return ""
+        return ""
 
     def _line_items(self) -> Iterator[SourceRecord | BrokenItem]:
         offset = self.start + (0 if self.start else self._mark())

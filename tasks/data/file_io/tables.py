@@ -7,7 +7,7 @@ import csv
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from typing import Any, BinaryIO, NoReturn
@@ -199,6 +199,38 @@ def explain_delimiter(header: list[str], delimiter: str) -> str:
                 f"{DELIMITERS[delimiter]} between its columns{suffix}"
             )
     return ""
+
+
+def find_delimiter(lines: Callable[[], Iterable[tuple[int, str]]], expected: str, origin: str) -> str:
+    """Return the only delimiter that splits the header and every row into the same columns, two or more.
+
+    It is a semicolon, a tab or a bar. If none of them does, or several do, it is empty.
+
+    Args:
+        lines: Returns the number and the text of each line, from the first one on.
+        expected: The delimiter by the file's name, which does not split the header.
+        origin: The name of the file, for messages.
+    """
+    fitting = [one for one in ";\t|" if one != expected and _splits_evenly(lines(), one, origin)]
+    return fitting[0] if len(fitting) == 1 else ""
+
+
+def _splits_evenly(lines: Iterable[tuple[int, str]], delimiter: str, origin: str) -> bool:
+    """Return whether a header and at least one row have two or more cells, and all of them as many."""
+    text = _Lines(lines, origin)
+    columns = rows = 0
+    try:
+        for cells in csv.reader(text, delimiter=delimiter, strict=True):
+            text.begin()
+            if not any(cell.strip() for cell in cells):
+                continue
+            if len(cells) < 2 or len(cells) != (columns or len(cells)):
+                return False
+            rows += bool(columns)
+            columns = len(cells)
+    except (csv.Error, UserError):
+        return False
+    return rows > 0
 
 
 def explain_both(error: UserError, head: bytes, delimiter: str) -> str:

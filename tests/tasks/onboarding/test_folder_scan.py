@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 
 from model.errors import UserError
-from tasks.data.sources import Source, own_files
+from model.events import Event, Message
+from tasks.data.sources import DataParameters, Source, own_files
+from tasks.engine.parallel import serial_map
+from tasks.ingest import make_rows
 from tasks.onboarding.folder_scan import scan_folder
 from tests.any_user import as_any_user
 from tests.example_project import write_jsonl, write_project, write_texts
@@ -141,6 +144,21 @@ def test_scan_folder_file_that_is_not_utf8_is_counted_and_glob_stays(
     (source,) = scan_folder(folder, project).sources
     assert source.files == (f"some/*.{ending}",) and source.faults == 1 and source.count("text") == 2
     assert f"some/a.{ending}" in source.notes[0] and "not UTF-8 at byte" in source.notes[0]
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
+def test_scan_folder_table_with_other_delimiter_is_read(project: Path, delimiter: str) -> None:
+    rows = "".join(f"What is {n}, please?{delimiter}It is {n},5.\n" for n in range(30))
+    (project / "some").mkdir()
+    (project / "some" / "qa.csv").write_text(f"Question{delimiter}Answer\n{rows}")
+    (source,) = scan_folder(project / "some", project).sources
+    assert source.columns == {"prompt": "Question", "completion": "Answer"} and source.count("pairs") == 30
+    mine = Source("qa", files="some/qa.csv", columns=source.columns)
+    said: list[Event] = []
+    made = make_rows(DataParameters((mine,)), project, project / "out", said.append, serial_map)
+    assert made.counts["pairs"] == 30
+    notices = [one.text for one in said if isinstance(one, Message) and "between columns" in one.text]
+    assert len(notices) == 1 and notices[0].startswith("source qa: some/qa.csv read with a ")
 
 
 def test_scan_folder_one_broken_file_is_left_out_alone(project: Path) -> None:

@@ -234,7 +234,7 @@ def test_source_file_items_endless_value_is_refused(monkeypatch: pytest.MonkeyPa
     ("name", "content", "said"),
     [
         (
-            "a.csv", "prompt;completion\na;b\n",
+            "a.csv", "prompt;completion\na;b\nc;d;e\n",
             "line 1: one column, with a semicolon in its name: the delimiter seems to be a semicolon; write "
             "the file with a comma between its columns, or put the line `sep=;` above the header$",
         ),

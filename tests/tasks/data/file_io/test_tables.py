@@ -58,7 +58,7 @@ def test_table_wrong_delimiter_and_encoding_are_one_message(name: str, content: 
     ("name", "content", "says"),
     [
         ("a.csv", umlauts("Frage,Antwort", ",", "cp1252"), "not UTF-8 at byte 20; save it as UTF-8"),
-        ("a.csv", umlauts("Frage;Antwort", ";", "utf-8"), "above the header"),
+        ("a.csv", umlauts("Frage;Antwort", ";", "utf-8") + b"Wer?\n", "above the header"),
         ("a.csv", b"sep=;\n" + umlauts("Frage;Antwort", ";", "cp1252"), "save it as UTF-8"),
     ],
 )
@@ -67,6 +67,46 @@ def test_table_with_one_fault_names_only_that(name: str, content: bytes, says: s
         list(SourceFile(name, content).items())
     said = str(refused.value)
     assert said.endswith(says) and ("UTF-8" in said) is not ("delimiter seems" in said)
+
+
+@pytest.mark.parametrize(
+    ("content", "rows"),
+    [
+        ("prompt;completion\nWhy?;So.\n", [("Why?", "So.")]),
+        (
+            '\ufeffprompt;completion\r\n"Why; how?";"So, 3,5\nmore"\r\n;;\r\n',
+            [("Why; how?", "So, 3,5\nmore"), ("", "")],
+        ),
+        ("prompt\tcompletion\nWhy, so?\tIt, is; so.\n", [("Why, so?", "It, is; so.")]),
+        ("prompt|completion\n\na;b|c\nd|e;f\n", [("a;b", "c"), ("d", "e;f")]),
+        ("prompt;completion\rWhy?;So.\r", [("Why?", "So.")]),
+        ("prompt;completion\n", None), ("prompt;completion\na;b;c\n", None),
+        ("a;b|c\nd;e|f\n", None), ('"prompt;completion"\n"a;b"\n', None),
+        ("sep=,\nprompt;completion\na;b\n", None), ('prompt;completion\n"a;b\n', None),
+        ("prompt;completion\nonly one\n", None),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_table_only_even_delimiter_is_read_and_others_are_refused(
+    content: str, rows: list[tuple[str, str]] | None, encoding: str
+) -> None:
+    file = SourceFile("a.csv", content.encode(encoding))
+    if rows is None:
+        assert file.other_delimiter() == ""
+        with pytest.raises(UserError, match="the delimiter seems to be"):
+            list(file.items())
+    else:
+        found = [(item.values["prompt"], item.values["completion"]) for item in file.items()]
+        assert found == rows and file.other_delimiter() in ("|", "\t", ";")
+
+
+@pytest.mark.parametrize("ending", ["tsv", "tab"])
+def test_table_named_tsv_with_semicolons_is_read_and_with_commas_is_refused(ending: str) -> None:
+    read = SourceFile(f"a.{ending}", b"prompt;completion\nWhy?;So.\n")
+    assert [item.values for item in read.items()] == [{"prompt": "Why?", "completion": "So."}]
+    with pytest.raises(UserError, match="the delimiter seems to be a comma"):
+        list(SourceFile(f"a.{ending}", b"prompt,completion\nWhy?,So.\n").items())
+    assert SourceFile(f"a.{ending}", b"prompt\tcompletion\nWhy?\tSo.\n").other_delimiter() == ""
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
