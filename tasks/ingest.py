@@ -52,7 +52,7 @@ from tasks.ingestion.repeated_labels import drop_repeated_labels
 from tasks.ingestion.row_origins import find_origins, write_places
 from tasks.project import data_folder
 from tasks.project.owned_folder import copy_folder
-from tasks.project.paths import DATA_LOCK
+from tasks.project.paths import DATA_LOCK, is_reproduction
 
 _SHOWN = 3
 WAITS = "another run is writing data/; waiting for it"
@@ -183,8 +183,10 @@ def _from_sources(
         else:
             meta = describe_version(parameters, external, made, withdrawn)
             found = versions.add_version(root, parameters.remote, meta, parameters.endpoint)
-            text = f"data.dvc has a new version, {found[:12]}: `git add data.dvc` and commit it"
-            on_event(Message(text))
+            # A reproduction's data.dvc is removed with its checkout, so there is nothing to commit.
+            if not is_reproduction(root):
+                text = f"data.dvc has a new version, {found[:12]}: `git add data.dvc` and commit it"
+                on_event(Message(text))
     if followed:
         versions.keep_data(root)
         versions.push_data(root, parameters.remote, parameters.endpoint, doubted=not restored)

@@ -45,3 +45,10 @@ DATABASE_CHECKS = CACHE / "database_checks.json"
 DIGESTS = CACHE / "digests.json"
 # Separate from the digests of the sources, which may be many more: each file is rewritten as a whole.
 OUTPUT_DIGESTS = CACHE / "output-digests.json"
+
+
+def is_reproduction(root: Path) -> bool:
+    """Return whether a project's folder is the checkout of a run that `chatmill reproduce` makes again."""
+    names, length = root.resolve().parts, len(REPRODUCTIONS.parts)
+    # The project may be a subfolder of the repository, and so of the checkout.
+    return any(names[at : at + length] == REPRODUCTIONS.parts for at in range(len(names) - length))

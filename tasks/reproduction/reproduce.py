@@ -28,6 +28,7 @@ from tasks.common.old_keys import recorded_key
 from tasks.engine.output import MANIFEST, read_manifest
 from tasks.project.owned_folder import check_folder, claim_folder, remove_folder
 from tasks.project.paths import ARTIFACTS, CACHE, DOWNLOADS, RECORDS, REPRODUCTIONS
+from tasks.project.private_folder import make_private_folder
 from tasks.reproduction.data import PlacedData, place_data, standalone_preset
 from tasks.reproduction.known_code import check_plain, check_trusted
 from tasks.reproduction.verdict import StageResult
@@ -230,7 +231,9 @@ def _prepare_checkout(root: Path, original: RecordedRun, folder: Path) -> Checko
 
 def _link_former_layout(project: Path) -> None:
     """Link var/ to var/cache/ for code of earlier versions, which keeps outputs directly in var/."""
-    (project / CACHE).mkdir(parents=True, exist_ok=True)
+    # Otherwise the run would say that it has closed the folder to other users.
+    make_private_folder(project / RECORDS)
+    (project / CACHE).mkdir(exist_ok=True)
     for path in (ARTIFACTS, DOWNLOADS):
         link = project / RECORDS / path.name
         if not link.exists():

@@ -44,6 +44,15 @@ def test_ingest_rows_are_canonical_and_versioned(root: Path) -> None:
     assert any("data.dvc has a new version" in text and "commit" in text for text in said)
 
 
+@pytest.mark.parametrize("place", ["12ab/tree", "12ab/tree/project", "34cd/tree"])
+def test_ingest_in_reproduction_names_no_next_step(tmp_path: Path, place: str) -> None:
+    inner = tmp_path / "var" / "cache" / "reproduce" / place
+    write(inner, {"text": "one"})
+    said: list[str] = []
+    assert run(inner, said=said)["text"] == 1
+    assert (inner / "data.dvc").exists() and not any("git add" in text for text in said)
+
+
 def test_ingest_utf_16_file_is_read_with_notice(root: Path) -> None:
     (root / "texts" / "b.jsonl").write_bytes('{"text": "mühle"}\n'.encode("utf-16"))
     said: list[str] = []

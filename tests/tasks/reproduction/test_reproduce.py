@@ -19,6 +19,7 @@ from tasks.data.sources import DataParameters, Source
 from tasks.engine.output import read_manifest
 from tasks.engine.stage import StageContext
 from tasks.ingest import ingest
+from tasks.project.private_folder import make_private_folder
 from tasks.reproduction.known_code import remember_code
 from tasks.reproduction.reproduce import RecordedRun, ReproductionFailed, checked_out, make_anew
 from tasks.reproduction.verdict import StageResult
@@ -104,6 +105,8 @@ def test_checked_out_leaves_only_kept_checkout(root: Path, original: RecordedRun
     with checked_out(root, original, True, said.append) as kept:
         pass
     assert kept.project.exists() and "stay in var/cache/reproduce/" in said[-1]
+    # The run closes a folder that others may enter, and says so.
+    assert not make_private_folder(kept.project / "var")
     # A kept checkout is finished: the next reproduction starts with a new one.
     (kept.project / "left").touch()
     with checked_out(root, original, False, said.append) as checkout:
