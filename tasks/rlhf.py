@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from model.events import EventCallback
 from model.training.ppo_config import PPOConfig
+from tasks.common.counts import counted
 from tasks.engine.declaration import Tolerance, named_metrics
 from tasks.engine.stage import stage
 from tasks.engine.training_launcher import TrainingLauncher
+
+
+def _describe_step(metrics: Mapping[str, Any]) -> str:
+    """Return which step's weights the result has, and what they reach on held-out prompts."""
+    step, prompts = metrics.get("best_step"), metrics.get("valid_prompts")
+    if step is None:
+        return ""
+    if prompts is None:
+        return f"step {step:,.0f}, the last: no held-out prompts to choose a step by"
+    asked = counted(int(prompts), "held-out prompts")
+    if step == 0:
+        return f"no step was better than SFT on {asked}, so SFT's weights were kept"
+    reached = named_metrics(
+        ("valid_gain", "above SFT's score"),
+        ("valid_kl", "nats from SFT"),
+        ("valid_loss_increase", "more loss on right answers"),
+    )
+    return f"step {step:,.0f} is the best on {asked}: {reached(metrics)}"
 
 
 @stage(
@@ -19,13 +39,7 @@ from tasks.engine.training_launcher import TrainingLauncher
     learns_from=("pairs",),
     measures_on={"valid": ("pairs",)},
     model="aligned",
-    headline=named_metrics(
-        ("valid_gain", "above SFT's held-out score"),
-        ("valid_kl", "nats from SFT"),
-        ("valid_loss_increase", "more loss on right answers"),
-        ("valid_prompts", "prompts"),
-        ("best_step", "is the best step"),
-    ),
+    headline=_describe_step,
     tolerances=(
         Tolerance(("loss",), relative=0.02),
         Tolerance(("ends_by_itself", "distinct", "score", "loss_increase"), absolute=0.05),

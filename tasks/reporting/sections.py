@@ -237,7 +237,7 @@ def reward_section(
     for name, share in sorted(accuracy.items()):
         dots = [("reward model", "train", share)]
         if name in yardstick:
-            dots.append(("linear yardstick", "quiet", yardstick[name]))
+            dots.append(("linear model on words", "quiet", yardstick[name]))
         rows.append((" · ".join(split_stratum(name)[::-1]), dots))
     if not drawn and not rows:
         return None

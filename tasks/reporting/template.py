@@ -201,7 +201,7 @@ is {{ tokens.train }} tokens long{% if tokens.per %}, {{ tokens.per }} bytes eac
 {% if pretrain.charts %}<p>The model starts as random numbers. At each step it reads a batch of text, guesses every next token from
 those before it, and is corrected a little towards what stood there. The <em>loss</em> says how surprised
 it was: lower is better. <em>Bits per byte</em> is the same on text it never trained on: how many bits it
-would need, on average, to store one character. Plain storage takes 8.</p>
+would need, on average, to store one byte. Plain storage takes 8.</p>
 <div class="pair">
 {% for chart in pretrain.charts %}<figure><h3>{{ chart.title }}</h3>{{ chart.svg }}<figcaption>{{ chart.caption }}</figcaption></figure>
 {% endfor %}</div>{% else %}<p>The base model was not trained here but brought along.</p>{% endif %}
@@ -253,7 +253,7 @@ and moved to give the higher number to the one that people preferred.</p>
 {% endfor %}</div>
 {% if reward.accuracy %}<h3>How often it agrees with people on texts it has not seen</h3>
 <figure>{{ reward.accuracy }}<figcaption>Pairs of held-out texts that people clearly told apart: how often the
-reward model puts them in the same order.{% if reward.yardstick %} The yardstick is a simple linear model over words
+reward model puts them in the same order.{% if reward.yardstick %} Beside it is a linear model on words
 and word pairs, trained on the same ratings.{% endif %} Half is what guessing gives.</figcaption></figure>{% endif %}
 {% endif %}
 

@@ -259,7 +259,9 @@ def test_report_all_stages_are_on_page(tmp_path: Path) -> None:
         "Bosnia",
         "layer 3, head 2",
         "Learning to answer",
+        "to store one byte. Plain storage takes 8",
         "Learning what people prefer",
+        ">linear model on words<",
         "212,100",
         "is version 7. 25.0% of the text",
         "Practising against the reward model",
@@ -275,6 +277,7 @@ def test_report_all_stages_are_on_page(tmp_path: Path) -> None:
         "nothing",
     ):
         assert words in page, words
+    assert "yardstick" not in page
     assert page.count("<svg") == 15
 
 

@@ -119,6 +119,30 @@ def test_key_figures_leaves_out_missing_metrics() -> None:
     assert key_figures("nothing", {}) == ""
 
 
+def test_key_figures_of_reward_name_the_linear_model() -> None:
+    says = "0.812 of held-out pairs right, 0.750 by a linear model on words"
+    assert key_figures("reward", {"pair_accuracy": 0.8125, "linear_pair_accuracy": 0.75}) == says
+
+
+@pytest.mark.parametrize(
+    ("metrics", "says"),
+    [
+        (
+            {"best_step": 0.0, "valid_prompts": 12.0, "valid_gain": 0.0, "valid_kl": 0.0},
+            "no step was better than SFT on 12 held-out prompts, so SFT's weights were kept",
+        ),
+        (
+            {"best_step": 1200.0, "valid_prompts": 1.0, "valid_gain": 0.25, "valid_kl": 1.5},
+            "step 1,200 is the best on 1 held-out prompt: 0.250 above SFT's score, 1.500 nats from SFT",
+        ),
+        ({"best_step": 3.0}, "step 3, the last: no held-out prompts to choose a step by"),
+        ({}, ""),
+    ],
+)
+def test_key_figures_of_rlhf_say_whose_weights_were_kept(metrics: dict[str, Any], says: str) -> None:
+    assert key_figures("rlhf", metrics) == says
+
+
 @pytest.mark.parametrize(
     ("stage", "metrics", "says"),
     [
