@@ -139,6 +139,13 @@ def yaml_text(value: str) -> str:
     )
 
 
+def yaml_quoted(text: str) -> str:
+    """Return a text as a quoted YAML scalar, without escapes where that is possible."""
+    if ('"' in text or "\\" in text) and text.isprintable():
+        return "'" + text.replace("'", "''") + "'"
+    return yaml_text(text)
+
+
 def yaml_comment(text: str) -> str:
     """Return a text for one line of a YAML comment; unprintable characters are escaped."""
     return "".join(

@@ -319,9 +319,7 @@ def _fields_comment(source: Any) -> list[str]:
     if not source.asked:
         return []
     asked = [*source.fields.items(), *source.asked.items()]
-    shown = ", ".join(
-        f"{yaml_comment(yaml_key(path))}: {yaml_comment(meaning)}" for path, meaning in asked[:_ASKED]
-    )
+    shown = ", ".join(f"{yaml_key(path)}: {meaning}" for path, meaning in asked[:_ASKED])
     more = f" ({len(asked) - _ASKED} more keys)" if len(asked) > _ASKED else ""
     return [
         "    # A run stops until this source says what these keys mean, as in the next line. Right are",

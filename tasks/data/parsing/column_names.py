@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from tasks.common.names import yaml_text
+from tasks.common.names import yaml_quoted
 from tasks.data.parsing.field_meanings import flatten_name, word_set
+from tasks.data.parsing.key_text import YAML_WORDS
 
 # Common names in order of likelihood. Names are compared in lower case with one underscore between words.
 NAMES: dict[str, tuple[str, ...]] = {
@@ -54,7 +55,6 @@ _KNOWN = (
     "instruction", "output", "score", "scores", "label", "annotator", "aspect",
 )  # fmt: skip
 WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-YAML_WORDS = ("y", "n", "yes", "no", "on", "off", "true", "false", "null")
 # Words that tell two columns of answers apart, and those of further columns, which make them more than two.
 _PAIRS = (
     ("a", "b", "c"), ("1", "2", "0 3"), ("0", "1", "2"), ("left", "right", ""), ("first", "second", "third"),
@@ -255,4 +255,11 @@ def format_fields(fields: Mapping[str, str]) -> str:
 
 def yaml_scalar(text: str) -> str:
     """Return a word as YAML, in quotes if YAML would otherwise read it as something else."""
-    return text if WORD.fullmatch(text) and text.lower() not in YAML_WORDS else yaml_text(text)
+    return text if WORD.fullmatch(text) and text.lower() not in YAML_WORDS else yaml_quoted(text)
+
+
+def yaml_value(word: str) -> str:
+    """Return a value from `plain_word` as YAML; in quotes, it has spaces instead of underscores."""
+    found = yaml_scalar(word)
+    # A mapping matches values by `plain_word`, which reads spaces and underscores alike.
+    return found if found == word else yaml_scalar(word.replace("_", " "))

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+from tasks.common.names import yaml_quoted
+
+YAML_WORDS = ("y", "n", "yes", "no", "on", "off", "true", "false", "null")
+_LONGEST = 200  # characters of a key in a proposal, which must be the whole key
 _SHOWN = 48  # characters of a key or a value
 
 
 def yaml_key(path: str) -> str:
-    """Return a key as YAML, in quotes if it has brackets and the like."""
-    key = shown_key(path)
-    return key if key.replace(".", "").replace("_", "").isalnum() else f'"{key}"'
+    """Return a key as YAML that is read back as the same key, in quotes if it has brackets and the like."""
+    path = path if len(path) <= _LONGEST else shown_key(path)
+    bare = path.replace(".", "").replace("_", "")
+    # A key of digits or a word such as `no` would be read as a number or as false.
+    plain = bare.isalnum() and not path[0].isdigit() and path.lower() not in YAML_WORDS
+    return path if plain else yaml_quoted(path)
 
 
 def format_sample(value: Any) -> str:

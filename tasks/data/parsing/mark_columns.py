@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection
 from functools import lru_cache
 
-from tasks.data.parsing.column_names import yaml_scalar
+from tasks.data.parsing.column_names import yaml_value
 from tasks.data.parsing.field_meanings import FALSE, NEGATIVE, POSITIVE, TICKS, TRUE, flatten_name, plain_word
 
 
@@ -111,11 +111,11 @@ def propose_mark(name: str, value: str, removes: bool, against: bool, keeps: boo
         # `nicht verwenden` and `not good` are against the row. `do not delete` keeps it.
         removes, against, keeps = keeps, False, removes or against
     if removes + against + keeps != 1:
-        return f'{{{yaml_scalar(value)}: ..., "": ...}}'
+        return f'{{{yaml_value(value)}: ..., "": ...}}'
     if removes and value not in _CROSSES:
         return "deleted"
     if keeps and value in _CROSSES:
         # A cross under `good` may be a mark or a no.
-        return f'{{{yaml_scalar(value)}: ..., "": ...}}'
+        return f'{{{yaml_value(value)}: ..., "": ...}}'
     marked, others = ("accept", "ignore") if keeps else ("ignore" if removes else "reject", "accept")
-    return f'{{{yaml_scalar(value)}: {marked}, "": {others}}}'
+    return f'{{{yaml_value(value)}: {marked}, "": {others}}}'

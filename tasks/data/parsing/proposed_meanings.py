@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection
 
 from tasks.data.parsing.choices import TIES
-from tasks.data.parsing.column_names import yaml_scalar
+from tasks.data.parsing.column_names import yaml_value
 from tasks.data.parsing.field_meanings import (
     ACCEPT,
     COMPLAINTS,
@@ -185,7 +185,7 @@ def _are_grades(values: Collection[str]) -> bool:
 
 def _ended(values: list[str]) -> str:
     """Return a mapping that leaves out the answers of requests that failed or were cut."""
-    said = (f"{yaml_scalar(value)}: {'ignore' if is_failure(value) else 'accept'}" for value in values)
+    said = (f"{yaml_value(value)}: {'ignore' if is_failure(value) else 'accept'}" for value in values)
     return f"{{{', '.join(said)}}}"
 
 
@@ -193,13 +193,13 @@ def _mask_mapping(values: Collection[str], understood: bool) -> str:
     """Return a mapping of a mask's values, also of 0 and 1 if other rows have them."""
     flags = {"0": "ignore", "1": "accept"} if understood else {}
     said = {value: "accept" if value in TRUE else "ignore" if value in FALSE else UNKNOWN for value in values}
-    return f"{{{', '.join(f'{yaml_scalar(v)}: {what}' for v, what in sorted({**flags, **said}.items()))}}}"
+    return f"{{{', '.join(f'{yaml_value(v)}: {what}' for v, what in sorted({**flags, **said}.items()))}}}"
 
 
 def _complaints(values: list[str], has_pairs: bool) -> str:
     """Return a mapping that leaves out the answers with a complaint; of pairs, it makes bad examples."""
     bad = "reject" if has_pairs else "ignore"
-    said = (f"{yaml_scalar(v)}: {'accept' if says_nothing_wrong(v) else bad}" for v in values)
+    said = (f"{yaml_value(v)}: {'accept' if says_nothing_wrong(v) else bad}" for v in values)
     return ", ".join((*said, '"": accept'))
 
 
@@ -213,7 +213,7 @@ def _mapping(values: list[str]) -> str:
         meaning = "ignore" if value in removed else unclear
         meaning = "accept" if value in POSITIVE | ACCEPT else meaning
         meaning = "reject" if value in NEGATIVE | REJECT else meaning
-        said.append(f"{yaml_scalar(value)}: {meaning}")
+        said.append(f"{yaml_value(value)}: {meaning}")
     return f"{{{', '.join(said)}}}"
 
 
@@ -227,4 +227,4 @@ def _choice_mapping(values: Collection[str]) -> str:
         if {one, other} == set(values):
             sides = {one: "a", other: "b"}
     ordered = sorted(values, key=lambda value: (as_score(value) or 0, value))
-    return f"{{{', '.join(f'{yaml_scalar(value)}: {sides.get(value, UNKNOWN)}' for value in ordered)}}}"
+    return f"{{{', '.join(f'{yaml_value(value)}: {sides.get(value, UNKNOWN)}' for value in ordered)}}}"

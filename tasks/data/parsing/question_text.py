@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from tasks.data.parsing.column_names import yaml_scalar
+from tasks.data.parsing.column_names import yaml_value
 from tasks.data.parsing.key_text import shown_key, yaml_key
 from tasks.data.parsing.proposed_meanings import CORRECTION, LITERAL, MASK, OTHER_CHOICE, UNKNOWN
 
@@ -62,7 +62,7 @@ def format_example(looks: str, meaning: str = "") -> str:
 
 def format_values(path: str, values: Collection[str]) -> str:
     """Return a mapping of a key's values to fill in, in words that follow a question; empty for none."""
-    each = ", ".join(f"{yaml_scalar(value)}: {UNKNOWN}" for value in sorted(values))
+    each = ", ".join(f"{yaml_value(value)}: {UNKNOWN}" for value in sorted(values))
     return f", as in fields: {{{yaml_key(path)}: {{{each}}}}}" if each else ""
 
 
