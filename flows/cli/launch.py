@@ -66,11 +66,12 @@ def launch_flow(
         settings = prepare_mlflow(settings, preset.tracking.mlflow)
         flow = load_flow()
         from flows.orchestration.crash_recovery import mark_process_alive
+        from flows.servers.interruption import short_waits_after_interrupt
         from tasks.tracking.tracker import Tracker
 
         Tracker(settings.mlflow, preset.tracking.experiment, settings.root / MLFLOW_FOLDER)
         server.wait_until_ready()
-        with mark_process_alive(settings):
+        with mark_process_alive(settings), short_waits_after_interrupt():
             outcome: Outcome = flow(preset, **options)
         # The server must not end before it has recorded the tasks' last states.
         server.wait_for_tasks(outcome.prefect_run_id, len(outcome.stages))
