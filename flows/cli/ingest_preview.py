@@ -124,7 +124,7 @@ def describe_source(source: SourcePreview, found: DryRun) -> Sequence[str]:
 
 def describe_rows(counts: Mapping[str, int], faults: int) -> str:
     """Return how many rows of each kind a source has, and how many cannot be read, in words."""
-    held = [counted(counts[kind], kind) for kind in TYPES if counts.get(kind)]
+    held = [counted(counts[kind], "texts" if kind == "text" else kind) for kind in TYPES if counts.get(kind)]
     held += (
         [f"{format_number(faults)} {'row' if faults == 1 else 'rows'} that cannot be read"] if faults else []
     )

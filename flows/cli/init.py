@@ -161,7 +161,8 @@ def _print_scan(found: FolderScan, console: Console, notes: bool) -> None:
             {kind: source.count(kind) for kind in TYPES}, round(source.faults / source.share)
         )
         about = "" if source.share == 1 else "about "
-        line = f"[bold]{terminal_text(source.name)}[/bold] {source.format}: {about}{holds}"
+        format = "" if source.name == source.format else f" {source.format}"
+        line = f"[bold]{terminal_text(source.name)}[/bold]{format}: {about}{holds}"
         console.print(line, soft_wrap=True)
         scores = [(meaning, own) for own, meaning in source.fields.items()]
         if source.columns or scores:
@@ -228,6 +229,7 @@ def _check_rows(preset: Preset, root: Path, console: Console) -> tuple[str, Any,
     from flows.cli.ingest_preview import show_progress
     from tasks.engine.parallel import process_pool
     from tasks.onboarding.source_preview import check_later_stages, dry_run
+    from tasks.validation.training_preflight import missing_rows
 
     with (
         process_pool(preset.parallel.workers) as parallel_map,
@@ -241,7 +243,7 @@ def _check_rows(preset: Preset, root: Path, console: Console) -> tuple[str, Any,
         if not stop:
             asked = preset.training_requirements(root)
             try:
-                later += check_later_stages(
+                notes = check_later_stages(
                     found,
                     preset.split,
                     preset.tokenizer_parameters(),
@@ -250,6 +252,9 @@ def _check_rows(preset: Preset, root: Path, console: Console) -> tuple[str, Any,
                     ignore_event,
                     parallel_map,
                 )
+                # `preset_writer.missing_parts` says the same with an example of a row.
+                missing = missing_rows(found.folder / "split")
+                later += [note for note in notes if note != missing]
             except UserError as error:
                 later.append(f"`chatmill run` would stop: {error}")
     return stop, allowed, later

@@ -264,7 +264,7 @@ def write_preset(
             f"al. (2023, arXiv:2305.16264): {model_sizing.PASSES} passes over a text are worth "
             f"nearly as much as "
             f"fresh text. Here are {about}{amount.text_tokens:,} tokens to train on, and "
-            f"{plan.trained_tokens:,} are taken in."
+            f"the run reads {plan.trained_tokens:,}."
         ),
         "architecture:",
         f"  num_layers: {shape.num_layers}",

@@ -19,7 +19,8 @@ def bounded_by(plan: Plan, amount: Amount) -> str:
     if plan.trained_tokens >= wanted * 0.8:
         return "bounded by the time"
     return (
-        f"bounded by the time: {plan.trained_tokens:,} tokens are taken in, where {wanted:,} would be right"
+        f"bounded by the time: the run reads {plan.trained_tokens:,} tokens; a model of this size learns "
+        f"best from {wanted:,}"
     )
 
 
@@ -39,7 +40,7 @@ def time_notes(plan: Plan, minutes: float) -> list[str]:
             "The time is too short for whole sentences: from about "
             f"{describe_duration(plan.sensible_minutes * 60)} on, as in --minutes "
             f"{math.ceil(plan.sensible_minutes)}, "
-            "answers end and make sense."
+            "the model writes sentences that make sense."
         )
     return notes
 

@@ -129,7 +129,9 @@ def test_propose_preset_missing_kind_is_noted_on_screen_and_in_preset(
 ) -> None:
     (sample / "mine" / gone).unlink()
     path = propose()
-    assert says in capsys.readouterr().out and f"# {says}" in path.read_text()
+    said = capsys.readouterr().out
+    assert said.lower().count(says.lower()) == 1 and f"# {says}" in path.read_text()
+    assert "60 texts" in said and "rows rows" not in said
     assert "rlhf:" not in path.read_text()
     read_preset(path)
 

@@ -219,7 +219,7 @@ def test_print_preview_writes_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
     text = shown(preset, root)
     assert tree(root) == before and not list(scratch.iterdir())
     assert "rows, 1 file, 18 bytes" in text and "would be fetched: file://" in text
-    assert "2 text" in text and "Nothing was written." in text
+    assert "2 texts" in text and "Nothing was written." in text
     assert "Remote files are not checked yet" in text and "stops a run" not in text
 
 
