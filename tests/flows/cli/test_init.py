@@ -177,7 +177,7 @@ def test_propose_preset_own_scores_and_aspects_widen_limits(sample: Path, steady
     [
         (1, 2e10, r"--minutes 1 cannot be kept: .* takes about .* for what is not training"),
         (3, 2e8, r"--minutes 3 cannot be kept"),
-        (3, 1e9, r"too short for whole sentences: from about \d+ .* --minutes \d+, the model writes sentences"),
+        (3, 1e9, r"too short for whole sentences: from about \d+ .* --minutes \d+, the model writes"),
     ],
 )
 def test_propose_preset_too_few_minutes_are_reported(

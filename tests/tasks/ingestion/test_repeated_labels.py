@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from model.events import Event, Message
+from tasks.common.counts import counted
 from tasks.data.ratings import whole_ratings
 from tasks.data.records import TYPES, rating_row, read_shards
 from tasks.data.sources import DataParameters, Source
@@ -68,7 +69,7 @@ def test_dry_run_repeated_rating_of_person_counts_once(
     rows, said = ingested(tmp_path, labels)
     assert sorted(row["scores"][0] for row in rows) == scores
     dropped = len(labels) - len(scores)
-    told = f"by the same person, of which the newest or first is kept: {dropped} ratings"
+    told = f"by the same person, of which the newest or first is kept: {counted(dropped, 'ratings')}"
     assert any(told in line for line in said) == bool(dropped)
 
 
