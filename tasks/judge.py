@@ -81,8 +81,6 @@ def judge(
 
     Too few labels for a second reward model are no error: there is no judge then, and the reason is kept.
     """
-    from model.training.reward import train_reward
-
     if parameters.kind != REWARD_MODEL:
         digest = digest_lexicon() if parameters.kind == LEXICON else ""
         why = "evaluate.judge is none" if parameters.kind == NONE else ""
@@ -91,6 +89,8 @@ def judge(
     if not kept.exists():
         why = f"fewer than {LEAST_JUDGE_TEXTS} labelled texts are available for a judge"
         return _keep_scorer(out, Scorer(NONE, why=why))
+    from model.training.reward import train_reward
+
     try:
         settings = fit_to_labels(parameters.reward, labels, kept)
         start = TrainingLauncher(out, on_event, seed, device, processes)

@@ -59,12 +59,12 @@ def pretrain(
     processes: int,
 ) -> dict[str, Any]:
     """Write the base model to out/model, with its curves, samples and embeddings beside it."""
-    from model.training.pretrain import train_base
-
     if parameters.base_model:
         return _adopt_base(
             base_folder(parameters.base_model, root), tokenizer, out, parameters.training, device
         )
+    from model.training.pretrain import train_base
+
     # The tokenizer decides: a trained one has the vocabulary of the preset, a base model's its own.
     vocabulary = Tokenizer.load(tokenizer).vocab_size
     shape = asdict(ModelConfig(vocab_size=vocabulary, **asdict(parameters.architecture)))

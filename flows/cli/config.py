@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from flows.common.terminal import Console
 from model.errors import UserError
+from tasks.common.counts import counted
 
 config = typer.Typer(help="Presets: rename the keys of an older version.", no_args_is_help=True)
 
@@ -63,5 +64,4 @@ def migrate(
     for change in changes:
         note = " (commented out)" if change.commented else ""
         console.print(f"line {change.line}: {change.old} is now {change.new}{note}", soft_wrap=True)
-    count = f"{len(changes)} key{'s' if len(changes) > 1 else ''}"
-    console.print(f"{escape(str(file))}: {count} renamed", soft_wrap=True)
+    console.print(f"{escape(str(file))}: {counted(len(changes), 'keys')} renamed", soft_wrap=True)

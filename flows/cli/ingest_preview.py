@@ -109,7 +109,7 @@ def describe_source(source: SourcePreview, found: DryRun) -> Sequence[str]:
     if source.lacking:
         return [*lines, *(f"  would be fetched: {terminal_text(what)}" for what in source.lacking), ""]
     if source.files:
-        files = "1 file" if source.files == 1 else f"{format_number(source.files)} files"
+        files = counted(source.files, "files")
         lines.append(f"  {source.format or 'no format'}, {files}, {format_number(source.bytes)} bytes")
     if source.fault:
         return [*lines, f"  [red]stops:[/red] {terminal_text(source.fault)}", ""]
@@ -125,9 +125,7 @@ def describe_source(source: SourcePreview, found: DryRun) -> Sequence[str]:
 def describe_rows(counts: Mapping[str, int], faults: int) -> str:
     """Return how many rows of each kind a source has, and how many cannot be read, in words."""
     held = [counted(counts[kind], "texts" if kind == "text" else kind) for kind in TYPES if counts.get(kind)]
-    held += (
-        [f"{format_number(faults)} {'row' if faults == 1 else 'rows'} that cannot be read"] if faults else []
-    )
+    held += [counted(faults, "rows that cannot be read")] if faults else []
     return ", ".join(held) or "no row"
 
 

@@ -252,11 +252,11 @@ def measure_loss_drift(
         rows: The smallest number of new rows of a kind.
         tokens: The number of tokens to measure at most.
     """
-    from model.evaluation.perplexity import measure_losses
-
     enough = {kind for kind, each in new.items() if len(each.ids) >= rows}
     if not enough & {"text", "pairs"}:
         return
+    from model.evaluation.perplexity import measure_losses
+
     chosen: dict[str, Iterator[dict[str, Any]]] = {
         kind: _choose_rows(split, kind, new[kind]) if kind in enough else iter(())
         for kind in ("text", "pairs")

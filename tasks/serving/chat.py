@@ -44,7 +44,7 @@ def is_champion(name: str) -> bool:
 
 def continues_text(name: str) -> bool:
     """Return whether a name means the base model, which has not learned the chat's tokens."""
-    return name == BASE and name in _model_stages()
+    return name == BASE
 
 
 def _model_stages() -> dict[str, str]:

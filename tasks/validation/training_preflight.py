@@ -21,6 +21,7 @@ from model.training.ppo_config import PPOConfig
 from model.training.pretrain_config import PretrainParameters
 from model.training.reward_config import RewardParameters
 from model.training.sft_config import SFTParameters
+from tasks.common.counts import counted
 from tasks.common.names import stratum_key
 from tasks.data.annotator_agreement import Agreement
 from tasks.data.groups import describe_few_groups
@@ -284,7 +285,7 @@ def _few_prompts(asked: Trainings, split: Path, tokenizer: Tokenizer) -> str:
             prompts.add(prompt_key(row))
         if len(prompts) >= _FEW:
             return ""
-    count = f"{len(prompts)} test prompt{'' if len(prompts) == 1 else 's'}"
+    count = counted(len(prompts), "test prompts")
     labels = sum(_count(split / "train" / kind) for kind in LABEL_KINDS)
     return (
         f"The models are judged on {count} alone, and learn from {labels:,} labels: the prompts are those of "
@@ -300,7 +301,7 @@ def _few_choices(split: Path) -> str:
     trained, ratings = (_count(split / "train" / kind) for kind in LABEL_KINDS)
     if not 0 < trained + held_out <= ratings:
         return ""
-    figure = f"{held_out} held-out comparison{'' if held_out == 1 else 's'}"
+    figure = counted(held_out, "held-out comparisons")
     return (
         f"The reward model learns from {trained:,} comparisons beside {ratings:,} ratings, and its figure on "
         f"comparisons is of {figure}, which is unreliable. Add comparisons"
