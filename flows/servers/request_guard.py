@@ -7,7 +7,6 @@ comes from, and the browser's own headers about both. The first check prevents D
 
 from __future__ import annotations
 
-import binascii
 import json
 from base64 import b64decode
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -78,11 +77,21 @@ class RequestGuard:
             await _send_refusal(scope, receive, send, reason)
             return
         if scope["type"] == "http":
+            # A proxy before the server may read another end of the body, and so another next request.
+            if _header_values(headers, b"content-length") and _header_values(headers, b"transfer-encoding"):
+                detail = "a request has either Content-Length or Transfer-Encoding, not both"
+                await _send_error(send, 400, detail, [(b"connection", b"close")])
+                return
             if scope["path"] == LOGIN_PAGE:
                 await self._log_in(scope, receive, send, headers)
                 return
             if scope["path"] == SESSION_PATH:
                 await self._confirm_session(send, headers)
+                return
+            if not self._is_readable_login(headers):
+                # Prefect's page asks for the password itself; a dialog of the browser would come before it.
+                asks = [] if self.settings.stores_login else [(b"www-authenticate", b'Basic realm="mlflow"')]
+                await _send_error(send, 401, "expected one header Authorization: Basic USER:PASSWORD", asks)
                 return
             # Not every page of the servers forbids frames itself.
             send = _deny_framing(send)
@@ -135,15 +144,18 @@ class RequestGuard:
 
     def _has_session(self, headers: Headers) -> bool:
         """Return whether a request belongs to an open session."""
-        found = _header_values(headers, b"authorization")
-        if len(found) != 1:
-            return False
-        scheme, _, text = found[0].partition(" ")
-        try:
-            user, _, password = b64decode(text, validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
-            return False
-        return scheme.lower() == "basic" and user == SESSION_USER and self.links.is_session(password)
+        found = _read_login(headers)
+        return found is not None and found[0] == SESSION_USER and self.links.is_session(found[1])
+
+    def _is_readable_login(self, headers: Headers) -> bool:
+        """Return whether a request has no login, or one that the server can compare with its own.
+
+        MLflow answers status 500 to another scheme than Basic, and Prefect to a login that is not ASCII.
+        """
+        if not _header_values(headers, b"authorization"):
+            return True
+        found = _read_login(headers)
+        return found is not None and ("".join(found).isascii() or not self.settings.stores_login)
 
     async def _log_in(self, scope: ASGIMessage, receive: Receive, send: Send, headers: Headers) -> None:
         if scope["method"] == "GET":
@@ -193,6 +205,19 @@ class RequestGuard:
 
 def _header_values(headers: Headers, name: bytes) -> list[str]:
     return [value.decode("latin-1") for found, value in headers if found.lower() == name]
+
+
+def _read_login(headers: Headers) -> tuple[str, str] | None:
+    """Return the user and password of a request; None unless it has one header with both."""
+    found = _header_values(headers, b"authorization")
+    if len(found) != 1:
+        return None
+    scheme, _, text = found[0].partition(" ")
+    try:
+        user, colon, password = b64decode(text, validate=True).decode().partition(":")
+    except ValueError:  # not ASCII, not base64, or not UTF-8
+        return None
+    return (user, password) if scheme.lower() == "basic" and colon else None
 
 
 def _host_name(host: str) -> str:
@@ -254,7 +279,11 @@ async def _send_refusal(scope: ASGIMessage, receive: Receive, send: Send, reason
         # A websocket that is closed before it is accepted gives the browser status 403.
         await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": reason})
         return
-    await _send_response(send, 403, json.dumps({"detail": reason}).encode(), JSON)
+    await _send_error(send, 403, reason)
+
+
+async def _send_error(send: Send, status: int, detail: str, more: Headers | None = None) -> None:
+    await _send_response(send, status, json.dumps({"detail": detail}).encode(), JSON, more)
 
 
 def _deny_framing(send: Send) -> Send:
