@@ -160,7 +160,7 @@ def flatten_name(name: str) -> str:
 
 def _split_words(name: str) -> list[str]:
     # Words of other scripts, or with accents, are kept whole, so that no English word is found inside them.
-    return re.findall(r"[A-Z]+(?![^\W\dA-Z_])|[A-Z]?[^\W\dA-Z_]+|\d+", _plain_letters(str(name)))
+    return _NAME_WORD.findall(_plain_letters(str(name)))
 
 
 THUMBS = {"👍": "thumbs_up", "👎": "thumbs_down"}
@@ -168,6 +168,9 @@ THUMBS = {"👍": "thumbs_up", "👎": "thumbs_down"}
 _TINTS = re.compile("[\U0001f3fb-\U0001f3ff\ufe0e\ufe0f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 SHORTCODE = re.compile(r":([\w+-]{1,40}):(?::skin-tone-\d:)?")
 _SIGNED = re.compile(r"[-+]\d+(?:[.,]\d+)?")
+_GAPS = re.compile(r"[\s_-]+")
+_NAME_WORD = re.compile(r"[A-Z]+(?![^\W\dA-Z_])|[A-Z]?[^\W\dA-Z_]+|\d+")
+_ZEROS = re.compile(r"^([01])[.,]0+$")
 
 
 def plain_picture(text: str) -> str:
@@ -191,7 +194,7 @@ def normalize_value(value: Any) -> str:
         value = _plain_spelling(value)
         if _SIGNED.fullmatch(value):
             return value
-    return re.sub(r"[\s_-]+", "_", value.strip().lower()) if isinstance(value, str) else str(value).lower()
+    return _GAPS.sub("_", value.strip().lower()) if isinstance(value, str) else str(value).lower()
 
 
 def plain_word(text: str) -> str:
@@ -205,7 +208,7 @@ def plain_word(text: str) -> str:
     if not text.isascii():
         marked = unicodedata.normalize("NFKD", text)
         text = "".join(c for c in marked if unicodedata.category(c) != "Mn")
-    return re.sub(r"[\s_-]+", "_", text.casefold()).strip("_.!")
+    return _GAPS.sub("_", text.casefold()).strip("_.!")
 
 
 def is_empty(value: Any) -> bool:
@@ -254,7 +257,7 @@ def as_flag(value: Any) -> bool | None:
         return bool(value) if value in (0, 1) else None
     word = value.strip().lower() if isinstance(value, str) else ""
     # Tables also write 1,0 and 1.00.
-    word = re.sub(r"^([01])[.,]0+$", r"\1", word)
+    word = _ZEROS.sub(r"\1", word)
     return True if word in TRUE else False if word in FALSE else None
 
 

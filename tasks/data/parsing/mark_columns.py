@@ -14,6 +14,7 @@ def _plain(words: str) -> frozenset[str]:
     return frozenset(map(plain_word, words.split()))
 
 
+_SIGNS, _WORD = re.compile(r"[?!:.()]"), re.compile(r"[^\W_]+")
 # A cross may mean yes in a column of crosses alone, and no beside a tick.
 _CROSSES = _plain("✗ ✘ ❌ ✖ × ☒ *")
 _MARKS = frozenset(map(plain_word, TICKS)) | _CROSSES
@@ -27,6 +28,10 @@ _REMOVALS = _plain(
     poista usuń usunąć удалить исключить убрать видалити smazat odstranit șterge törlés sil
     删除 刪除 移除 削除 除外 삭제 제외
     """
+)
+# Scripts without spaces between words: such a term anywhere in the name is enough.
+_TERMS = tuple(
+    term for term in _REMOVALS if len(term) > 1 and not term.isascii() and not re.match(r"[a-zà-ÿа-я]", term)
 )
 _KEPT = _plain(
     """
@@ -43,33 +48,35 @@ _REFUSED = _plain(
 )
 _APPROVED = _plain("gut brauchbar bon bien bueno bom buono goed richtig korrekt")
 _MARKED = _REMOVALS | _REFUSED | _KEPT | _APPROVED
+NAME_WORDS = _MARKED  # without one of them, no name marks a row
 _FILLERS = _plain("a bitte da de is ist it me please row rows this to zeile zu à")
 _YES = _plain("ja j oui si sí sim tak да 是")
+_SAID = _MARKS | TRUE | FALSE | _YES
+_LONGEST_MARK = 60  # characters, with the invisible ones around a mark
 _NEGATED = _plain("nicht not no non ne pas dont don t do niet nie не kein keine")
 
 
 def marks_removal(name: str, value: object) -> bool:
     """Return whether a value marks its row for removal by a name in any language, as `löschen`."""
-    if not _names_of(name) & _MARKED:
+    # The value comes first: most are no marks, and the words of a new name take longer.
+    if isinstance(value, list | dict):
         return False
-    said = plain_word(str(value))
-    return any(said in words for words in (_MARKS, TRUE, FALSE, _YES))
+    said = str(value).strip()
+    if len(said) > _LONGEST_MARK or plain_word(said) not in _SAID:
+        return False
+    return bool(_names_of(name) & _MARKED)
 
 
 # Asked for each unread key of each row; names repeat.
 @lru_cache(maxsize=4096)
 def _names_of(name: str) -> frozenset[str]:
     """Return the words of a name, if it says nothing else; else those that mark a removal."""
-    bare = plain_word(re.sub(r"[?!:.()]", " ", name))
-    words = frozenset(re.findall(r"[^\W_]+", bare))
+    bare = plain_word(_SIGNS.sub(" ", name))
+    words = frozenset(_WORD.findall(bare))
     removal = (
         words & _REMOVALS
         | ({bare} & _REMOVALS)
-        | {
-            term
-            for term in _REMOVALS
-            if len(term) > 1 and not term.isascii() and term in bare and not re.match(r"[a-zà-ÿа-я]", term)
-        }
+        | (set() if bare.isascii() else {term for term in _TERMS if term in bare})
     )
     rest = words - _FILLERS - _NEGATED
     return removal | (rest if rest <= _KEPT | _REFUSED | _APPROVED else frozenset())
@@ -80,7 +87,7 @@ def flag_meaning(name: str) -> str:
 
     Empty for any other name.
     """
-    named, words = _names_of(name), frozenset(re.findall(r"[^\W_]+", plain_word(name)))
+    named, words = _names_of(name), frozenset(_WORD.findall(plain_word(name)))
     removes, keeps = bool(named & _REMOVALS), bool(named & _KEPT)
     if removes is keeps:
         return ""
@@ -102,7 +109,7 @@ def propose_mark(name: str, value: str, removes: bool, against: bool, keeps: boo
         against: Whether it is one for a bad answer.
         keeps: Whether it is one for a row to keep.
     """
-    words = frozenset(flatten_name(name).split("_")) | frozenset(re.findall(r"[^\W_]+", plain_word(name)))
+    words = frozenset(flatten_name(name).split("_")) | frozenset(_WORD.findall(plain_word(name)))
     named = _names_of(name)
     removes = removes or bool(named & _REMOVALS)
     against = against or bool(words & (_REFUSED | NEGATIVE))

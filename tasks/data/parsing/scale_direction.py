@@ -36,6 +36,8 @@ _BAD = _plain(
     najgorszy zły плохо плохой хуже худший 最差 最低 很差 差 悪い 최악 나쁨
     """
 )
+# Without one of them, no name says which end of its scale is good.
+NAME_WORDS = _GOOD | _BAD | frozenset(("besser", "better", "good", "gut", "schlecht", "schlechter", "worse"))
 _LOW = r"(?:lower|smaller|less|fewer|low|lowest|niedriger|kleiner|weniger|niedrig)"
 _HIGH = r"(?:higher|larger|bigger|greater|more|high|highest|höher|hoher|größer|mehr|hoch)"
 _IS = r"[\s_]*(?:is|are|=|ist|:|means|number|values?|scores?|the)*[\s_]*(?:the[\s_]+)?"

@@ -39,6 +39,7 @@ from tasks.data.parsing.question_text import (
 )
 from tasks.data.parsing.scale_direction import scale_direction
 from tasks.data.parsing.score_values import as_score
+from tasks.data.parsing.seen_keys import MOST_KEYS, Seen, count_key, counted_again
 from tasks.data.parsing.several_scores import find_counts
 from tasks.data.parsing.verdict_pairs import look_like_approval, look_opposite
 from tasks.data.parsing.verdict_phrases import look_like_phrases
@@ -51,7 +52,6 @@ from tasks.data.parsing.verdict_values import (
     short_values,
 )
 
-MOST_KEYS = 500  # different keys that are counted separately
 VERDICT = "a verdict"
 # Kinds in KNOWN that are the verdict on an answer.
 RATED = ("thumb", "thumb_down", "word", "number")
@@ -63,20 +63,6 @@ PEOPLE = frozenset((
 ))  # fmt: skip
 _NAMED = 12  # keys that a message lists
 _PROPOSED = 40  # keys for which a message proposes a meaning
-
-
-@dataclass(frozen=True)
-class Seen:
-    """The occurrences of a key, its first place and value, and what it looks like if that is asked."""
-
-    count: int
-    where: str
-    sample: str
-    looks: str = ""
-
-    def plus(self, other: Seen) -> Seen:
-        """Return the sum with another count of the same key. The first place and sample stay."""
-        return replace(self, count=self.count + other.count)
 
 
 @dataclass
@@ -136,10 +122,12 @@ class SkipCounts:
 
     def note_unread(self, path: str, value: Any, where: str, looks: str = "") -> None:
         """Count a key that nothing reads. `looks` says what it looks like if that must be asked."""
+        if not looks and counted_again(self.unread, path):
+            return
         seen = Seen(1, where, format_sample(value), looks)
-        _count_key(self.unread, path, seen)
+        count_key(self.unread, path, seen)
         if looks:
-            _count_key(self.asked, path, seen)
+            count_key(self.asked, path, seen)
 
     def note_values(self, path: str, value: Any) -> None:
         """Record a value of an unread key, as all its values together may reveal its meaning."""
@@ -163,11 +151,11 @@ class SkipCounts:
 
     def note_literal(self, key: str, value: str, where: str) -> None:
         """Count a text that is a printed list or object, which may be a mistake, so it is asked about."""
-        _count_key(self.asked, key, Seen(1, where, format_sample(value), LITERAL))
+        count_key(self.asked, key, Seen(1, where, format_sample(value), LITERAL))
 
     def note_companion(self, key: str, value: Any, where: str, kind: str) -> None:
         """Count a key without which its row would be learned as something else."""
-        _count_key(self.companions, key, Seen(1, where, format_sample(value), kind))
+        count_key(self.companions, key, Seen(1, where, format_sample(value), kind))
 
     def note_choice(self, key: str, value: Any, where: str) -> None:
         """Count a choice that names neither answer.
@@ -176,13 +164,13 @@ class SkipCounts:
         """
         number = self.note_choice_number(key, value)
         seen = Seen(1, where, format_sample(value), CHOICE)
-        _count_key(self.asked if number else self.choices, key, seen)
+        count_key(self.asked if number else self.choices, key, seen)
         if not number:
             self._note_values(key, [plain_word(str(value))])
 
     def note_unclear_side(self, key: str, value: str, where: str) -> None:
         """Ask about a choice that names one answer as a side, and the other one as a model of that name."""
-        _count_key(self.asked, key, Seen(1, where, format_sample(value), SIDE_OR_MODEL))
+        count_key(self.asked, key, Seen(1, where, format_sample(value), SIDE_OR_MODEL))
         self._note_values(key, [plain_word(value)])
 
     def note_choice_number(self, key: str, value: Any) -> bool:
@@ -206,7 +194,7 @@ class SkipCounts:
 
     def note_word(self, key: str, word: str, where: str) -> None:
         """Count a cell with a word for a missing value."""
-        _count_key(self.words, key, Seen(1, where, format_sample(word)))
+        count_key(self.words, key, Seen(1, where, format_sample(word)))
 
     def add(self, other: SkipCounts) -> None:
         """Add the counts of the part that follows."""
@@ -218,7 +206,7 @@ class SkipCounts:
         self.first_fault = self.first_fault or other.first_fault
         for name in ("unread", "asked", "words", "choices", "companions"):
             for path, seen in getattr(other, name).items():
-                _count_key(getattr(self, name), path, seen)
+                count_key(getattr(self, name), path, seen)
         for path, values in other.values.items():
             self._note_values(path, sorted(values))
         for aspect, scales in other.scales.items():
@@ -440,11 +428,3 @@ class SkipCounts:
             first = ascii_controls(self.first_fault)
             rows = counted(self.faults, "rows")
             yield f"cannot be read: {rows}, quarantined by validation; the first: {first}"
-
-
-def _count_key(counts: dict[str, Seen], path: str, seen: Seen) -> None:
-    # Data keyed by user ids has as many different keys as users.
-    if path not in counts and len(counts) >= MOST_KEYS:
-        path = "(other keys)"
-    before = counts.get(path)
-    counts[path] = before.plus(seen) if before else seen

@@ -8,9 +8,11 @@ from typing import Any
 from tasks.data.parsing.base import ParseOptions
 from tasks.data.parsing.field_meanings import is_empty
 from tasks.data.parsing.mark_columns import marks_removal
+from tasks.data.parsing.ordinary_names import is_ordinary_name
 from tasks.data.parsing.proposed_meanings import CORRECTION, ENDED, MASK
-from tasks.data.parsing.skip_counts import SkipCounts
+from tasks.data.parsing.skip_counts import VERDICT, SkipCounts
 from tasks.data.parsing.verdict_names import (
+    holds_verdict,
     looks_like_correction,
     looks_like_failure,
     looks_like_verdict,
@@ -46,20 +48,28 @@ def count_unread(
             tally.inside.add(leaf)
         if _told_of(leaf, reading, tally):
             continue
-        looks = looks_like_verdict(leaf, held) or (ENDED if looks_like_failure(leaf, held) else "")
-        if not looks and (
-            any(named_as_verdict(part, held) for part in leaf.split("."))
-            or marks_removal(leaf, held)
-            or asks_opinion(leaf, held)
-        ):
-            looks = "a verdict"
-        if not looks and looks_like_correction(leaf, held):
-            looks = CORRECTION
+        looks = _looks_like(leaf, held)
         tally.note_unread(leaf, held, where, looks)
         tally.note_values(leaf, held)
         if looks == MASK and len(value_parts(held)) > 1:
             # One of its items alone masks nothing, so the list counts as a value that cannot be named.
             tally.note_values(leaf, [[]])
+
+
+def _looks_like(path: str, value: Any) -> str:
+    """Return what a key looks like by its name, or by a value that is always a verdict; else empty."""
+    if is_ordinary_name(path):
+        return VERDICT if holds_verdict(value) else ""
+    looks = looks_like_verdict(path, value) or (ENDED if looks_like_failure(path, value) else "")
+    if looks:
+        return looks
+    if (
+        any(named_as_verdict(part, value) for part in path.split("."))
+        or marks_removal(path, value)
+        or asks_opinion(path, value)
+    ):
+        return VERDICT
+    return CORRECTION if looks_like_correction(path, value) else ""
 
 
 def _told_of(path: str, reading: ParseOptions, tally: SkipCounts) -> bool:

@@ -104,6 +104,7 @@ _ALWAYS = word_set(
     ne_pas_utiliser nicht_benutzen nicht_verwenden no_usar non_usare not_for_training remove
     """
 )
+_ALWAYS_ANSWER = _ALWAYS | TRUE | FALSE
 # Words for a doubt, beside a key such as `confidence`. A number there says how sure a person or a program is.
 UNSURE = word_set(
     """
@@ -111,6 +112,8 @@ UNSURE = word_set(
     """
 )
 _REACTIONS = word_set("emoji emojis reaction reactions")
+_REACTED = ("emoji", "reaction")  # what these words begin with
+_NO_LETTERS, _SEPARATORS = re.compile(r"[\W_]+"), re.compile(r"[,;|\n]+")
 _DOUBTED = word_set("certainty confidence confident sure")
 
 
@@ -132,9 +135,11 @@ def looks_like_correction(path: str, value: Any) -> bool:
     words = _name_words(path)[1]
     # `corrected_by` says who, but `answer edited by an expert` says what.
     about = _REMARKS if words & _ANSWERS else _REMARKS | _ABOUT
-    if not isinstance(value, str) or not re.search(r"[^\W\d_]\s+\S", value) or words & about:
+    if not isinstance(value, str) or words & about or not words & (_CORRECTED | _RIGHT):
         return False
-    return bool(words & _CORRECTED) or bool(words & _RIGHT and words & _ANSWERS)
+    if not re.search(r"[^\W\d_]\s+\S", value):
+        return False
+    return bool(words & _CORRECTED) or bool(words & _ANSWERS)
 
 
 # Words by which programs say why a model stopped, of answers that are cut or failed.
@@ -161,7 +166,7 @@ def is_failure(value: Any) -> bool:
 def looks_like_failure(path: str, value: Any) -> bool:
     """Return whether an unread key says that its answer is cut, or that the request for it failed."""
     name, last, _ = _name_words(path)
-    words = set(flatten_name(path.replace(".", "_")).split("_"))
+    words = set(flatten_name(path.replace(".", "_") if "." in path else path).split("_"))
     # A model's refusal is written as a text of any length.
     failed = (last <= ERRORS | {"message"} and words & ERRORS) or last <= REFUSALS
     if failed and as_flag(value) is None:
@@ -181,8 +186,8 @@ def value_parts(value: Any) -> list[Any]:
             except ValueError:
                 return [value]
         # A decimal comma separates nothing.
-        elif re.search(r"[,;|\n]", bare) and not re.fullmatch(r"[-+]?\d+(?:\.\d{3})*,\d+(?:\.\d+)?", bare):
-            return [part.strip() for part in re.split(r"[,;|\n]+", bare) if part.strip()]
+        elif _SEPARATORS.search(bare) and not re.fullmatch(r"[-+]?\d+(?:\.\d{3})*,\d+(?:\.\d+)?", bare):
+            return [part.strip() for part in _SEPARATORS.split(bare) if part.strip()]
     return value if isinstance(value, list) else [value]
 
 
@@ -210,11 +215,29 @@ def looks_like_verdict(path: str, value: Any) -> str:
             return "a verdict"
         if words & _SIDES and last - _FILLERS <= _SIDES and any(as_flag(one) is not None for one in short):
             return "a verdict"
-    told = _ALWAYS | TRUE | FALSE if last == {"answer"} else _ALWAYS
+    told = _ALWAYS_ANSWER if last == {"answer"} else _ALWAYS
     # Chat programs write a thumb as `+1` or `-1`, which elsewhere is a number.
-    told = told | {"+1", "-1"} if _REACTIONS & set(re.split(r"[\W_]+", path.lower())) else told
-    parts = value_parts(value)
-    return "a verdict" if any(plain_word(str(one)) in told for one in parts if _is_short(one)) else ""
+    if any(word in path.lower() for word in _REACTED) and _REACTIONS & set(_NO_LETTERS.split(path.lower())):
+        told = told | {"+1", "-1"}
+    return "a verdict" if _holds_word(value, told) else ""
+
+
+def holds_verdict(value: Any) -> bool:
+    """Return whether a value is a verdict under any name, such as `reject`, also in a list of tags."""
+    listed = isinstance(value, list) and any(isinstance(one, dict | list) for one in value)
+    return not isinstance(value, dict) and not listed and _holds_word(value, _ALWAYS)
+
+
+def _holds_word(value: Any, words: frozenset[str]) -> bool:
+    return any(plain_word(str(one)) in words for one in value_parts(value) if _is_short(one))
+
+
+# Without one of them, no name means anything to `looks_like_verdict` and the like.
+NAME_WORDS = frozenset().union(
+    BAD_FLAGS, BAD_WORDS, GOOD_FLAGS, GOOD_WORDS, MASK_WORDS, VERDICT_WORDS,
+    ERRORS, POINTERS, REFUSALS, _CHOICES, _CORRECTED, _DOUBTED, _REACTIONS, _RIGHT, _SIDES, _STOPS, _HTTP,
+    ("answer", "opt", "rejected", "status"),
+)  # fmt: skip
 
 
 @lru_cache(maxsize=4096)

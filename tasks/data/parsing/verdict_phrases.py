@@ -15,7 +15,7 @@ from tasks.data.parsing.field_meanings import (
     says_nothing_wrong,
     word_set,
 )
-from tasks.data.parsing.score_values import as_score
+from tasks.data.parsing.score_values import SHORT, as_score
 from tasks.data.parsing.verdict_pairs import NO, YES
 from tasks.data.parsing.verdict_values import LONG, MOST_VALUES
 
@@ -71,6 +71,7 @@ _OPINIONS = word_set(
     satisfeito raccomandare consiglieresti soddisfatto aanbevelen aanraden tevreden
     """
 )
+NAME_WORDS = _OPINIONS  # without one of them, no name asks for an opinion
 # A question has at least so many words.
 _QUESTION = 3
 
@@ -116,12 +117,14 @@ def _look_like_complaints(name: str, values: Collection[str], has_answers: bool)
 
 def asks_opinion(name: str, value: Any) -> bool:
     """Return whether a key is a question to a user about an answer, and its value a number or yes or no."""
-    words = _words(name)
-    if not words & _OPINIONS or not (len(words) >= _QUESTION or "?" in name):
-        return False
+    # The value comes first: few are answers, and the words of a new name take longer.
     number = as_score(value)
-    said = plain_word(value) if isinstance(value, str) else ""
-    return as_flag(value) is not None or said in YES | NO or (number is not None and 0 <= number <= 100)
+    said = plain_word(value) if isinstance(value, str) and len(value) < SHORT else ""
+    answers = said in YES or said in NO or (number is not None and 0 <= number <= 100)
+    if not answers and as_flag(value) is None:
+        return False
+    words = _words(name)
+    return bool(words & _OPINIONS) and (len(words) >= _QUESTION or "?" in name)
 
 
 @lru_cache(maxsize=4096)

@@ -18,6 +18,7 @@ from tasks.data.parsing.verdict_names import VERDICT_WORDS, looks_like_verdict, 
 MOST_VALUES = 12  # different values of a key that is an enumeration
 _LONGEST = 40  # characters of such a value
 MOST_POINTS = 10  # larger numbers are no person's score
+_WORD, _HUMP = re.compile(r"[^\W\d_]+"), re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 LONG = "\0"  # replaces a value that is no short word or number
 
 
@@ -145,6 +146,8 @@ _GRADES = _plain(
     "баллы балл 점 分 分数 点 点数 得分"
 )
 
+NAME_WORDS = _NAMES | _GRADES  # without one of them, no name means a verdict by `named_as_verdict`
+
 # Columns of numbers that are not votes.
 _QUANTITIES = _plain(
     """
@@ -195,16 +198,17 @@ def named_as_verdict(name: str, value: Any) -> bool:
         return False
     scale = _RANGE.search(name)
     inside = scale is not None and float(scale[1]) <= score <= float(scale[2])
-    words = set(re.findall(r"[^\W\d_]+", plain_word(name)))
+    words = set(_WORD.findall(plain_word(name)))
     return grade or tells_direction(name) or (inside and not words & (_QUANTITIES | _NOBODY))
 
 
 @lru_cache(maxsize=4096)
 def _names_verdict(name: str) -> tuple[bool, bool]:
     """Return whether a name means a verdict, and whether it means a grade beside a number."""
-    word = plain_word(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name))
-    words = set(re.findall(r"[^\W\d_]+", word))
-    named = bool(words & _NAMES) or word in _NAMES or any(term in word for term in _TERMS)
+    word = plain_word(_HUMP.sub("_", name))
+    words = set(_WORD.findall(word))
+    named = bool(words & _NAMES) or word in _NAMES
+    named = named or (not word.isascii() and any(term in word for term in _TERMS))
     return named, bool(words & _GRADES)
 
 
@@ -260,7 +264,7 @@ def find_vote_columns(columns: Mapping[str, Collection[str]]) -> tuple[str, ...]
             continue
         # Several names with one and the same scale in brackets are people, or questions.
         person = bool(_PEOPLE.fullmatch(bare)) or stem != name
-        words = set(re.findall(r"[^\W\d_]+", bare))
+        words = set(_WORD.findall(bare))
         if not person and (words & _NOBODY or named_as_verdict(stem, "4") or looks_like_verdict(stem, "4")):
             continue
         told = any(value in _SIDES or _is_judgement(value) for value in values)
