@@ -92,8 +92,9 @@ class Preset(BaseModel):
     GPU, or one process per core of the CPU. Not part of any cache key."""
 
     base_model: str = ""
-    """Model folder in Llama layout, relative to the project's folder. SFT starts from it instead of from
-    pretraining, and its tokenizer is used. Empty: a base model is trained."""
+    """Folder of an open model, relative to the project's folder: Llama, SmolLM, Mistral, Qwen 2.5 and 3,
+    OLMo 2, or Gemma 3. SFT starts from it instead of from pretraining, and its tokenizer is used. Empty: a
+    base model is trained."""
 
     validation: ValidateParameters = Field(default_factory=ValidateParameters, alias="validate")
     split: SplitParameters = Field(default_factory=SplitParameters)

@@ -29,7 +29,7 @@ class BaseParameters:
     """Parameters of the training."""
 
     base_model: str = ""
-    """Model folder in Llama layout that replaces the training; empty: the model is trained."""
+    """Model folder that replaces the training; empty: the model is trained."""
 
 
 def _base_digest(parameters: BaseParameters, root: Path) -> str:

@@ -1,10 +1,11 @@
-"""Model folders in Hugging Face's Llama layout: config.json, model.safetensors, two tokenizer files."""
+"""Model folders in Hugging Face's layout: config.json, model.safetensors, two tokenizer files."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -14,10 +15,10 @@ from torch import Tensor
 
 from model.atomic_file import atomic_path, fixed_part
 from model.data.hf_config import load_architecture
+from model.data.hf_families import format_config
 from model.data.tokenizer import Tokenizer
 from model.data.weights_header import WEIGHTS, check_shapes, weight_files
 from model.errors import UserError
-from model.nn.model_config import ModelConfig
 from model.nn.transformer import Transformer
 
 
@@ -37,26 +38,8 @@ def save_model(
     # The weights first, the configuration after them: a folder with config.json has its weights.
     with atomic_path(folder / WEIGHTS, fixed_part(folder / WEIGHTS)) as part:
         _save_weights(state, part)
-    a = model.architecture
     config = {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "vocab_size": a.vocab_size,
-        "hidden_size": a.hidden_size,
-        "intermediate_size": a.intermediate_size,
-        "num_hidden_layers": a.num_layers,
-        "num_attention_heads": a.num_heads,
-        "num_key_value_heads": a.num_kv_heads,
-        "head_dim": a.head_size,
-        "max_position_embeddings": a.context_length,
-        "rms_norm_eps": a.rms_norm_eps,
-        # Under both keys: older versions of transformers read rope_theta, newer ones rope_parameters.
-        "rope_theta": a.rope_theta,
-        "rope_parameters": {"rope_type": "default", "rope_theta": a.rope_theta},
-        "tie_word_embeddings": a.tie_embeddings,
-        "hidden_act": "silu",
-        "attention_bias": False,
-        "mlp_bias": False,
+        **format_config(model.architecture),
         "bos_token_id": None,
         "eos_token_id": tokenizer.end,
         "pad_token_id": tokenizer.end,
@@ -82,7 +65,7 @@ def _save_weights(state: dict[str, Tensor], path: Path) -> None:
 def load_model(
     folder: Path, dtype: torch.dtype = torch.float32, device: str = "cpu"
 ) -> tuple[Transformer, Tokenizer]:
-    """Return a model and its tokenizer from a Llama-layout folder, with weights in one file or in shards.
+    """Return a model and its tokenizer from a model folder, with weights in one file or in shards.
 
     If the tokenizer lacks the chat's tokens they are added, and their embeddings start at the mean.
 
@@ -111,7 +94,7 @@ def load_model(
             state[name] = torch.cat([table, mean.expand(tokenizer.vocab_size - len(table), -1)])
     if "model.embed_tokens.weight" in state:
         rows = len(state["model.embed_tokens.weight"])
-        architecture = ModelConfig(**{**vars(architecture), "vocab_size": rows})
+        architecture = replace(architecture, vocab_size=rows)
     for name, value in state.items():
         # One such weight makes every answer and every loss NaN, far from here.
         if not torch.isfinite(value).all():

@@ -1,4 +1,4 @@
-"""The configuration of a Llama-layout folder, checked before a model is built."""
+"""The configuration of a model folder, checked before a model is built."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import stat
 from pathlib import Path
 from typing import Any
 
+from model.data.hf_families import ACTIVATIONS, FAMILIES, FULL, SLIDING
 from model.errors import UserError, file_error
-from model.nn.model_config import ModelConfig
+from model.nn.model_config import ModelConfig, RopeScaling
 
 CONFIG = "config.json"
 LARGEST_CONFIG = 4 << 20
@@ -26,6 +27,16 @@ _SIZES = {
     "head_dim": 1 << 16,
 }
 _OPTIONAL = ("num_key_value_heads", "head_dim")
+_LARGEST_COUNT = 1 << 20
+# Features of the supported families that change the logits, with the value that stands for their absence.
+_UNSUPPORTED = {
+    "mlp_bias": False,
+    "partial_rotary_factor": 1.0,
+    "attn_logit_softcapping": None,
+    "final_logit_softcapping": None,
+    "use_bidirectional_attention": False,
+    "quantization_config": None,
+}
 
 
 def load_architecture(folder: Path) -> ModelConfig:
@@ -36,41 +47,126 @@ def load_architecture(folder: Path) -> ModelConfig:
     """
     path = Path(folder) / CONFIG
     config = read_json_file(path, LARGEST_CONFIG)
-    if config.get("model_type") != "llama":
-        raise UserError(f"{path} has model_type {_format_value(config.get('model_type'))}; it must be llama")
-    theta = _rope_theta(config, path)
-    if config.get("hidden_act", "silu") != "silu":
+    name = config.get("model_type")
+    if not isinstance(name, str) or name not in FAMILIES:
         raise UserError(
-            f"{path} has hidden_act {_format_value(config['hidden_act'])}; only silu is supported"
+            f"{path} has model_type {_format_value(name)}; it must be one of {', '.join(FAMILIES)}"
         )
-    if config.get("attention_bias") or config.get("mlp_bias"):
-        raise UserError(f"{path} has biases; only layers without them are supported")
-    if config.get("sliding_window") is not None:
-        raise UserError(f"{path} has a sliding_window; only full attention is supported")
-    if not isinstance(config.get("tie_word_embeddings", False), bool):
-        raise UserError(f"{path}: tie_word_embeddings must be true or false")
-    sizes = {name: _positive_size(config, name, path) for name in _SIZES}
+    family = FAMILIES[name]
+    config = {**family.defaults, **config}
+    _refuse_features(config, path)
+    activation = config.get(family.activation_key) or "silu"
+    if activation not in ACTIVATIONS:
+        raise UserError(
+            f"{path} has {family.activation_key} {_format_value(activation)}; "
+            f"it must be one of {', '.join(ACTIVATIONS)}"
+        )
+    tied = config.get("tie_word_embeddings", False)
+    biased = config.get("attention_bias") or False
+    for key, value in (("tie_word_embeddings", tied), ("attention_bias", biased)):
+        if not isinstance(value, bool):
+            raise UserError(f"{path}: {key} must be true or false")
+    sizes = {size: _positive_size(config, size, path) for size in _SIZES}
+    layers, longest = sizes["num_hidden_layers"], sizes["max_position_embeddings"]
+    theta, scaling, local_theta = _read_rope(config, path)
+    window, sliding = _read_windows(name, config, layers, path)
+    context = config.get("context_length", longest)
+    if not isinstance(context, int) or isinstance(context, bool) or not 1 <= context <= longest:
+        raise UserError(
+            f"{path}: context_length is {_format_value(context)}; "
+            f"a whole number from 1 to {longest:,} is needed"
+        )
+    values: dict[str, Any] = {
+        "family": name,
+        "head_dim": sizes["head_dim"],
+        "max_context_length": longest if context < longest else 0,
+        "qkv_bias": biased,
+        "output_bias": biased,
+        "activation": ACTIVATIONS[activation],
+        "rope_scaling": scaling,
+        "local_rope_theta": local_theta if sliding else 0.0,
+        "sliding_window": window if sliding else 0,
+        "sliding_layers": sliding,
+        "unrotated_layers": _read_unrotated(name, config, layers, path),
+        **family.switches,
+    }
+    if name == "gemma3_text":
+        # Gemma scales its embeddings by the root of their width.
+        values["embedding_scale"] = math.sqrt(sizes["hidden_size"])
+        values["query_scalar"] = _positive_size(config, "query_pre_attn_scalar", path)
     try:
-        architecture = ModelConfig(
+        return ModelConfig(
             vocab_size=sizes["vocab_size"],
-            num_layers=sizes["num_hidden_layers"],
+            num_layers=layers,
             hidden_size=sizes["hidden_size"],
             num_heads=sizes["num_attention_heads"],
             num_kv_heads=sizes["num_key_value_heads"],
             intermediate_size=sizes["intermediate_size"],
-            context_length=sizes["max_position_embeddings"],
+            context_length=context,
             rope_theta=theta,
             rms_norm_eps=_require_positive(config.get("rms_norm_eps", 1e-6), "rms_norm_eps", path),
-            tie_embeddings=config.get("tie_word_embeddings", False),
+            tie_embeddings=tied,
+            **values,
         )
     except ValueError as error:
         raise UserError(f"{path}: {error}") from error
-    # Some Llama models have heads that do not divide the width, which this transformer does not support.
-    if sizes["head_dim"] not in (0, architecture.head_size):
-        raise UserError(
-            f"{path} has head_dim {sizes['head_dim']}; only {architecture.head_size} is supported here"
-        )
-    return architecture
+
+
+def _refuse_features(config: dict[str, Any], path: Path) -> None:
+    """Raise UserError for a feature that changes the logits and that the transformer does not have."""
+    for key, needed in _UNSUPPORTED.items():
+        if config.get(key, needed) not in (None, needed):
+            raise UserError(
+                f"{path} has {key} {_format_value(config[key])}, which is not supported; "
+                "choose a model without it"
+            )
+
+
+def _read_windows(
+    family: str, config: dict[str, Any], layers: int, path: Path
+) -> tuple[int, tuple[int, ...]]:
+    """Return the number of tokens that a layer with a window sees, and the numbers of these layers."""
+    window = config.get("sliding_window")
+    if family in ("llama", "olmo2"):
+        # transformers ignores it here, so nobody can say what the weights were trained with.
+        if window is not None:
+            raise UserError(f"{path} has a sliding_window, which {family} models do not have; remove the key")
+        return 0, ()
+    if window is None or config.get("use_sliding_window") is False:
+        return 0, ()
+    window = _positive_size(config, "sliding_window", path)
+    kinds = config.get("layer_types")
+    if kinds is None:
+        kinds = [SLIDING if _slides(family, config, layer, path) else FULL for layer in range(layers)]
+    if not isinstance(kinds, list) or len(kinds) != layers or set(map(str, kinds)) - {FULL, SLIDING}:
+        raise UserError(f"{path}: layer_types must name {FULL} or {SLIDING} for each of the {layers} layers")
+    return window, tuple(layer for layer, kind in enumerate(kinds) if kind == SLIDING)
+
+
+def _slides(family: str, config: dict[str, Any], layer: int, path: Path) -> bool:
+    """Return whether a layer has a window if the configuration does not name the layers."""
+    if family == "gemma3_text":
+        return (layer + 1) % _positive_size(config, "sliding_window_pattern", path) != 0
+    if family == "smollm3":
+        return layer in _read_unrotated(family, config, layer + 1, path)
+    first = config.get("max_window_layers", 0)
+    if not isinstance(first, int):
+        raise UserError(f"{path}: max_window_layers is {_format_value(first)}; a whole number is needed")
+    return layer >= first
+
+
+def _read_unrotated(family: str, config: dict[str, Any], layers: int, path: Path) -> tuple[int, ...]:
+    """Return the numbers of the layers without rotary positions."""
+    if family != "smollm3":
+        return ()
+    rotated = config.get("no_rope_layers")
+    if rotated is None:
+        every = _positive_size(config, "no_rope_layer_interval", path)
+        rotated = [(layer + 1) % every for layer in range(layers)]
+    if not isinstance(rotated, list) or len(rotated) < layers:
+        raise UserError(f"{path}: no_rope_layers must have a number for each of the {layers} layers")
+    # The key's name says the opposite: 1 stands for a layer with rotary positions.
+    return tuple(layer for layer in range(layers) if not rotated[layer])
 
 
 def read_json_file(path: Path, largest: int) -> dict[str, Any]:
@@ -98,39 +194,67 @@ def check_model_file(path: Path) -> None:
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{path} is missing; a Llama-layout folder has it") from None
+        raise UserError(f"{path} is missing; a model folder has it") from None
     except OSError as error:
         raise file_error(path, "cannot be read", error) from error
     if not stat.S_ISREG(mode):
         raise UserError(f"{path} is not a regular file")
 
 
-def _rope_theta(config: dict[str, Any], path: Path) -> float:
-    """Return the base of the rotary positions. Raise UserError for scaled ones, under either key."""
-    theta = config.get("rope_theta")
-    # Older and newer versions of transformers write different keys.
-    for key in ("rope_scaling", "rope_parameters"):
-        rope = config.get(key)
-        if rope is None:
-            continue
-        if not isinstance(rope, dict):
-            raise UserError(f"{path}: {key} must be an object, not {_format_value(rope)}")
-        kind = rope.get("rope_type", rope.get("type", "default"))
-        if kind != "default":
-            raise UserError(f"{path} has rope_type {_format_value(kind)}; only default is supported")
-        theta = rope.get("rope_theta") or theta
-    return _require_positive(theta or 10000.0, "rope_theta", path)
+def _read_rope(config: dict[str, Any], path: Path) -> tuple[float, RopeScaling | None, float]:
+    """Return the base of the rotary positions, their stretch, and the base in layers with a window."""
+    key = "rope_scaling" if config.get("rope_scaling") else "rope_parameters"
+    rope = config.get(key) or {}
+    if not isinstance(rope, dict):
+        raise UserError(f"{path}: {key} must be an object, not {_format_value(rope)}")
+    local = {"rope_theta": config.get("rope_local_base_freq")}
+    if FULL in rope or SLIDING in rope:
+        rope, local = rope.get(FULL) or {}, {**local, **(rope.get(SLIDING) or {})}
+        if _read_scaling(local, config, path):
+            raise UserError(f"{path}: {key} stretches {SLIDING}; only {FULL} can be stretched")
+    theta = rope.get("rope_theta") or config.get("rope_theta") or 10000.0
+    local_theta = local["rope_theta"] or 0.0
+    return (
+        _require_positive(theta, "rope_theta", path),
+        _read_scaling(rope, config, path),
+        _require_positive(local_theta, "rope_theta", path) if local_theta else 0.0,
+    )
+
+
+def _read_scaling(rope: dict[str, Any], config: dict[str, Any], path: Path) -> RopeScaling | None:
+    kind = rope.get("rope_type", rope.get("type")) or "default"
+    if rope.get("partial_rotary_factor", 1.0) != 1:
+        raise UserError(f"{path} has partial_rotary_factor, which is not supported; choose another model")
+    if kind == "default":
+        return None
+    if kind not in ("linear", "llama3"):
+        raise UserError(
+            f"{path} has rope_type {_format_value(kind)}; it must be one of default, linear, llama3"
+        )
+    factor = _require_positive(rope.get("factor"), "factor of the rotary positions", path)
+    if kind == "linear":
+        return RopeScaling("linear", factor)
+    low, high = (
+        _require_positive(rope.get(f"{part}_freq_factor"), f"{part}_freq_factor", path)
+        for part in ("low", "high")
+    )
+    if low >= high:
+        raise UserError(f"{path}: low_freq_factor is {low}; it must be below high_freq_factor, {high}")
+    before = rope.get("original_max_position_embeddings") or config.get("max_position_embeddings")
+    return RopeScaling(
+        "llama3", factor, low, high, int(_require_positive(before, "original_max_position_embeddings", path))
+    )
 
 
 def _positive_size(config: dict[str, Any], name: str, path: Path) -> int:
-    value = config.get(name)
+    value, largest = config.get(name), _SIZES.get(name, _LARGEST_COUNT)
     if value is None and name in _OPTIONAL:
         return 0
     if name not in config:
-        raise UserError(f"{path} lacks the key {name!r}, which a Llama's configuration has")
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _SIZES[name]:
+        raise UserError(f"{path} lacks the key {name!r}, which a model's configuration has")
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= largest:
         raise UserError(
-            f"{path}: {name} is {_format_value(value)}; a whole number from 1 to {_SIZES[name]:,} is needed"
+            f"{path}: {name} is {_format_value(value)}; a whole number from 1 to {largest:,} is needed"
         )
     return value
 

@@ -42,7 +42,7 @@ def weight_files(folder: Path) -> list[Path]:
         if path.parent != folder or name in ("", ".", ".."):
             raise UserError(f"{folder / INDEX} names {name[:_SHOWN]!r}, which is not a file of this folder")
         if not path.exists():
-            raise UserError(f"{path} is missing; a Llama-layout folder holds its weights in safetensors")
+            raise UserError(f"{path} is missing; a model folder holds its weights in safetensors")
         check_model_file(path)
     return [folder / name for name in names]
 
@@ -95,7 +95,7 @@ def check_shapes(folder: Path, architecture: ModelConfig) -> Shapes:
             f"{folder}: config.json has num_hidden_layers {architecture.num_layers}, but the "
             f"weights have {layers} layers; use the files of one model"
         )
-    expected = expected_shapes(architecture)
+    expected = architecture.weight_shapes()
     for name in shapes:
         ignored = name.endswith("rotary_emb.inv_freq") or name == "lm_head.weight"
         # The first wrong name is enough for the message; a foreign model can have thousands.
@@ -112,31 +112,6 @@ def check_shapes(folder: Path, architecture: ModelConfig) -> Shapes:
                 f"{folder}: the weights do not fit config.json: {name} has the shape {shown}, and "
                 f"{list(wanted)} is needed"
             )
-    return shapes
-
-
-def expected_shapes(architecture: ModelConfig) -> Shapes:
-    """Return the shape of each tensor of a model of this architecture."""
-    a = architecture
-    shapes: Shapes = {
-        "model.embed_tokens.weight": (a.vocab_size, a.hidden_size),
-        "model.norm.weight": (a.hidden_size,),
-    }
-    if not a.tie_embeddings:
-        shapes["lm_head.weight"] = (a.vocab_size, a.hidden_size)
-    for number in range(a.num_layers):
-        prefix = f"model.layers.{number}"
-        shapes |= {
-            f"{prefix}.self_attn.q_proj.weight": (a.num_heads * a.head_size, a.hidden_size),
-            f"{prefix}.self_attn.k_proj.weight": (a.num_kv_heads * a.head_size, a.hidden_size),
-            f"{prefix}.self_attn.v_proj.weight": (a.num_kv_heads * a.head_size, a.hidden_size),
-            f"{prefix}.self_attn.o_proj.weight": (a.hidden_size, a.num_heads * a.head_size),
-            f"{prefix}.mlp.gate_proj.weight": (a.intermediate_size, a.hidden_size),
-            f"{prefix}.mlp.up_proj.weight": (a.intermediate_size, a.hidden_size),
-            f"{prefix}.mlp.down_proj.weight": (a.hidden_size, a.intermediate_size),
-            f"{prefix}.input_layernorm.weight": (a.hidden_size,),
-            f"{prefix}.post_attention_layernorm.weight": (a.hidden_size,),
-        }
     return shapes
 
 

@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.data.tokenizer import Tokenizer
-from model.nn.ops import apply_rotary
 from model.nn.transformer import Attention, Transformer
 
 
@@ -60,14 +59,14 @@ def attention_weights(model: Transformer, tokens: Sequence[int]) -> Tensor:
     maps: list[Tensor] = []
 
     def look(module: Attention, inputs: tuple) -> None:
-        shape, (x, angles) = module.architecture, inputs[:2]
-        queries, keys = (
-            apply_rotary(part.view(len(tokens), -1, shape.head_size).transpose(0, 1)[None], *angles)[0]
-            for part in (module.q_proj(x), module.k_proj(x))
-        )
+        shape, (x, angles, mask) = module.architecture, inputs[:3]
+        turned, _ = module.turn_heads(F.linear(x, *module.joined_weights()), angles)
+        queries, keys = turned[0].split([shape.num_heads, shape.num_kv_heads])
         keys = keys.repeat_interleave(shape.num_heads // shape.num_kv_heads, 0)
         # In float32: rows of a softmax in bfloat16 do not sum to 1.
-        scores = (queries @ keys.transpose(-1, -2)).float() / math.sqrt(shape.head_size)
+        scores = (queries @ keys.transpose(-1, -2)).float() * shape.score_scale
+        # A mask also says how far back a layer with a window sees.
+        scores = scores if mask is None else scores + mask[0, 0]
         later = torch.ones(len(tokens), len(tokens), dtype=torch.bool, device=x.device).triu(1)
         maps.append(scores.masked_fill(later, -math.inf).softmax(-1).cpu())
 

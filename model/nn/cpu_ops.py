@@ -8,7 +8,6 @@ Shapes: B rows, T tokens, D width, H query heads, K key heads, N positions, V vo
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -50,7 +49,7 @@ class AttentionFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, projected: Tensor, cosines: Tensor, sines: Tensor, mask: Tensor, heads: int
+        ctx: Any, projected: Tensor, cosines: Tensor, sines: Tensor, mask: Tensor, heads: int, scale: float
     ) -> Tensor:
         """Return the heads' outputs, [B, T, H · head].
 
@@ -60,6 +59,7 @@ class AttentionFunction(torch.autograd.Function):
             sines: As `cosines`.
             mask: Added to the scores, [1 or B, 1, T, T].
             heads: H.
+            scale: The factor of the scores.
         """
         rows, length, width = projected.shape
         size = 2 * cosines.shape[1]
@@ -75,19 +75,19 @@ class AttentionFunction(torch.autograd.Function):
             _repeat_heads(part, heads).reshape(-1, length, size) for part in (by_head[heads:], values)
         )
         # Two explicit products: torch's fused attention is slower on a CPU at these lengths.
-        shares = _scaled_product(queries, keys.mT, 1 / math.sqrt(size))
+        shares = _scaled_product(queries, keys.mT, scale)
         shares.view(heads, rows, length, length).add_(mask.transpose(0, 1))
         torch.softmax(shares, -1, out=shares)
         ctx.save_for_backward(queries, keys, values, shares, *tables)
-        ctx.heads, ctx.kv_heads, ctx.rows = heads, kv_heads, rows
+        ctx.heads, ctx.kv_heads, ctx.rows, ctx.scale = heads, kv_heads, rows, scale
         mixed = torch.bmm(shares, values).view(heads, rows, length, size)
         return mixed.permute(1, 2, 0, 3).reshape(rows, length, heads * size)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None, None]:
         """Return the gradient of the joined projections."""
         queries, keys, values, shares, cosines, sines = ctx.saved_tensors
-        heads, kv_heads, rows = ctx.heads, ctx.kv_heads, ctx.rows
+        heads, kv_heads, rows, scale = ctx.heads, ctx.kv_heads, ctx.rows, ctx.scale
         _, length, size = queries.shape
         mixed = gradients[0].view(rows, length, heads, size).permute(2, 0, 1, 3).reshape(-1, length, size)
         for_scores = torch.bmm(mixed, values.mT)
@@ -95,7 +95,6 @@ class AttentionFunction(torch.autograd.Function):
         turning = (heads + kv_heads) * size
         result = mixed.new_empty(rows, length, turning + kv_heads * size)
         turned = mixed.new_empty(rows, length, heads + kv_heads, size)
-        scale = 1 / math.sqrt(size)
         places = (
             (turned[:, :, :heads], _scaled_product(for_scores, keys, scale)),
             (turned[:, :, heads:], _scaled_product(for_scores.mT, queries, scale)),
@@ -108,7 +107,7 @@ class AttentionFunction(torch.autograd.Function):
             place.copy_(one.permute(1, 2, 0, 3))
         # The derivative of a rotation is the rotation back.
         _rotate(turned.view(rows, length, turning), cosines, -sines, size, out=result[..., :turning])
-        return result, None, None, None, None
+        return result, None, None, None, None, None
 
 
 def _rotation_tables(cosines: Tensor, sines: Tensor, heads: int) -> tuple[Tensor, Tensor]:

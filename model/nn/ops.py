@@ -40,13 +40,15 @@ def attends_by_products(like: Tensor, length: int) -> bool:
     return like.device.type == "cpu" and (like.dtype == torch.bfloat16 or length <= SHORT_ROW)
 
 
-def cpu_attention(projected: Tensor, cosines: Tensor, sines: Tensor, mask: Tensor, heads: int) -> Tensor:
+def cpu_attention(
+    projected: Tensor, cosines: Tensor, sines: Tensor, mask: Tensor, heads: int, scale: float
+) -> Tensor:
     """Return the joined heads' outputs with rotary positions; arguments as in `AttentionFunction`."""
-    mixed: Tensor = AttentionFunction.apply(projected, cosines, sines, mask, heads)
+    mixed: Tensor = AttentionFunction.apply(projected, cosines, sines, mask, heads, scale)
     return mixed
 
 
-def causal_mask(length: int, documents: Tensor | None, like: Tensor) -> Tensor | None:
+def causal_mask(length: int, documents: Tensor | None, like: Tensor, window: int = 0) -> Tensor | None:
     """Return the additive attention mask, [1 or B, 1, T, T]: 0 where attention is allowed, -inf elsewhere.
 
     None if `scaled_attention` is causal by itself. Every token may attend to itself, so no row is empty.
@@ -55,10 +57,14 @@ def causal_mask(length: int, documents: Tensor | None, like: Tensor) -> Tensor |
         length: T.
         documents: [B, T], the document of each token; attention stays inside a document. None: one document.
         like: A tensor with the dtype and device of the mask.
+        window: The number of tokens that a token sees, itself included; 0: no limit.
     """
-    if documents is None and not attends_by_products(like, length):
+    limited = 0 < window < length
+    if documents is None and not limited and not attends_by_products(like, length):
         return None
     allowed = torch.ones(length, length, dtype=torch.bool, device=like.device).tril()
+    if limited:
+        allowed = allowed.triu(1 - window)
     if documents is not None:
         allowed = allowed & (documents.unsqueeze(2) == documents.unsqueeze(1)).unsqueeze(1)
     else:
@@ -82,17 +88,22 @@ def prefix_sums(shares: Tensor) -> Tensor:
     return (shares.double() * 2**40).long().cumsum(-1) / 2**40
 
 
-def scaled_attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+def scaled_attention(
+    queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, scale: float
+) -> Tensor:
     """Return the attention of queries on keys and values, [B, H, T, head].
 
     Args:
         queries: [B, H, T, head].
         keys, values: [B, H, S, head].
         mask: Added to the scores, of a shape that broadcasts to [B, H, T, S]; None: causal attention.
+        scale: The factor of the scores.
     """
     products = queries.dtype == torch.bfloat16 or queries.shape[2] == 1
     if mask is None or queries.device.type != "cpu" or not products:
-        return F.scaled_dot_product_attention(queries, keys, values, mask, is_causal=mask is None)
+        return F.scaled_dot_product_attention(
+            queries, keys, values, mask, is_causal=mask is None, scale=scale
+        )
     rows, heads, length, head = queries.shape
     flat = rows * heads
     queries, keys, values = (part.reshape(flat, -1, head) for part in (queries, keys, values))
@@ -101,5 +112,5 @@ def scaled_attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor
     else:
         mask = mask[0]
     # Two explicit products: on a CPU torch's fused attention is slower in bfloat16, and for a single query.
-    scores = torch.baddbmm(mask, queries, keys.transpose(1, 2), alpha=1 / math.sqrt(head))
+    scores = torch.baddbmm(mask, queries, keys.transpose(1, 2), alpha=scale)
     return torch.bmm(scores.softmax(-1), values).view(rows, heads, length, head)

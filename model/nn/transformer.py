@@ -1,7 +1,7 @@
-"""The transformer, in the Llama layout: RMSNorm, RoPE, SwiGLU, grouped-query attention, no biases.
+"""The transformer, in the Llama layout: RMSNorm, RoPE, SwiGLU, grouped-query attention.
 
-Vaswani et al., 2017, arXiv:1706.03762; Touvron et al., Llama, 2023, arXiv:2302.13971. Modules are named so
-that `state_dict` holds Hugging Face's parameter names.
+Vaswani et al., 2017, arXiv:1706.03762; Touvron et al., Llama, 2023, arXiv:2302.13971. Other families differ
+by the switches of `ModelConfig`. Modules are named so that `state_dict` holds Hugging Face's parameter names.
 
 Shapes: B rows, T tokens, D width, H query heads, K key heads, S cached tokens, V vocabulary.
 """
@@ -9,6 +9,7 @@ Shapes: B rows, T tokens, D width, H query heads, K key heads, S cached tokens, 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +25,10 @@ from model.nn.ops import (
     rms_norm,
     scaled_attention,
 )
+from model.nn.rope import rotary_tables
+
+Angles = tuple[Tensor, Tensor]
+Weights = tuple[Tensor, Tensor | None]
 
 
 class KVCache:
@@ -35,7 +40,7 @@ class KVCache:
 
     def __init__(self, model: Transformer, rows: int, capacity: int) -> None:
         a, like = model.architecture, model.model.embed_tokens.weight
-        shape = (rows, a.num_kv_heads, capacity, a.head_size)
+        shape = (rows, a.num_kv_heads, capacity, a.head_dim)
         self.keys, self.values = (
             [torch.zeros(shape, dtype=like.dtype, device=like.device) for _ in range(a.num_layers)]
             for _ in range(2)
@@ -72,13 +77,17 @@ class KVCache:
 class RMSNorm(nn.Module):
     """Root-mean-square norm with a gain (Zhang & Sennrich, 2019, arXiv:1910.07467)."""
 
-    def __init__(self, width: int, eps: float) -> None:
+    def __init__(self, width: int, architecture: ModelConfig) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.ones(width))
-        self.eps = eps
+        self.offset, self.eps = architecture.gain_offset, architecture.rms_norm_eps
+        self.weight = nn.Parameter(torch.full((width,), 1 - self.offset))
 
     def forward(self, x: Tensor) -> Tensor:
-        return rms_norm(x, self.weight, self.eps)
+        gain: Tensor = self.weight
+        if self.offset:
+            # In float32: small stored gains lose their bits beside the offset in bfloat16.
+            gain = (gain.float() + self.offset).to(x.dtype)
+        return rms_norm(x, gain, self.eps)
 
 
 class Attention(nn.Module):
@@ -88,24 +97,26 @@ class Attention(nn.Module):
         super().__init__()
         a = self.architecture = architecture
         self.layer = layer
-        self.q_proj = nn.Linear(a.hidden_size, a.num_heads * a.head_size, bias=False)
-        self.k_proj = nn.Linear(a.hidden_size, a.num_kv_heads * a.head_size, bias=False)
-        self.v_proj = nn.Linear(a.hidden_size, a.num_kv_heads * a.head_size, bias=False)
-        self.o_proj = nn.Linear(a.num_heads * a.head_size, a.hidden_size, bias=False)
+        self.rotates = layer not in a.unrotated_layers
+        queries, keys = a.num_heads * a.head_dim, a.num_kv_heads * a.head_dim
+        self.q_proj = nn.Linear(a.hidden_size, queries, bias=a.qkv_bias)
+        self.k_proj = nn.Linear(a.hidden_size, keys, bias=a.qkv_bias)
+        self.v_proj = nn.Linear(a.hidden_size, keys, bias=a.qkv_bias)
+        self.o_proj = nn.Linear(queries, a.hidden_size, bias=a.output_bias)
+        if a.qk_norm:
+            wide = a.qk_norm == "projection"
+            self.q_norm = RMSNorm(queries if wide else a.head_dim, a)
+            self.k_norm = RMSNorm(keys if wide else a.head_dim, a)
 
-    def forward(
-        self, x: Tensor, angles: tuple[Tensor, Tensor], mask: Tensor | None, cache: KVCache | None
-    ) -> Tensor:
+    def forward(self, x: Tensor, angles: Angles, mask: Tensor | None, cache: KVCache | None) -> Tensor:
         a, (rows, length, _) = self.architecture, x.shape
-        # One product for three projections; rotating queries and keys together halves the number of small
-        # operations.
-        fused = F.linear(x, self.joined_weights() if cache is None else cache.attention[self.layer])
-        if cache is None and mask is not None and attends_by_products(x, length):
-            return self.o_proj(cpu_attention(fused, *angles, mask, a.num_heads))
-        heads = fused.view(rows, length, a.num_heads + 2 * a.num_kv_heads, a.head_size).transpose(1, 2)
-        turned = apply_rotary(heads[:, : a.num_heads + a.num_kv_heads], *angles)
+        # One product for three projections.
+        fused = F.linear(x, *(self.joined_weights() if cache is None else cache.attention[self.layer]))
+        plain = self.rotates and not a.qk_norm
+        if plain and cache is None and mask is not None and attends_by_products(x, length):
+            return self.o_proj(cpu_attention(fused, *angles, mask, a.num_heads, a.score_scale))
+        turned, values = self.turn_heads(fused, angles)
         queries, keys = turned.split([a.num_heads, a.num_kv_heads], dim=1)
-        values = heads[:, a.num_heads + a.num_kv_heads :]
         if cache is not None and not cache.filled:
             cache.write_prompts(self.layer, keys, values)
         elif cache is not None:
@@ -114,23 +125,49 @@ class Attention(nn.Module):
             keys, values = (
                 part.repeat_interleave(a.num_heads // a.num_kv_heads, 1) for part in (keys, values)
             )
-        mixed = scaled_attention(queries, keys, values, mask)
-        return self.o_proj(mixed.transpose(1, 2).reshape(rows, length, a.num_heads * a.head_size))
+        mixed = scaled_attention(queries, keys, values, mask, a.score_scale)
+        return self.o_proj(mixed.transpose(1, 2).reshape(rows, length, a.num_heads * a.head_dim))
 
-    def joined_weights(self) -> Tensor:
-        """Return the weights of queries, keys and values, concatenated by rows."""
-        return torch.cat([self.q_proj.weight, self.k_proj.weight, self.v_proj.weight])
+    def turn_heads(self, fused: Tensor, angles: Angles) -> tuple[Tensor, Tensor]:
+        """Return queries and keys, normed and rotated, and values.
+
+        Args:
+            fused: Queries, keys and values of each token, [B, T, (H + 2K) · head].
+            angles: The cosines and sines of the tokens' positions.
+
+        Returns:
+            Queries and keys, [B, H + K, T, head], and values, [B, K, T, head].
+        """
+        a = self.architecture
+        if a.qk_norm == "projection":
+            sizes = [a.num_heads * a.head_dim, *[a.num_kv_heads * a.head_dim] * 2]
+            queries, keys, rest = fused.split(sizes, dim=-1)
+            fused = torch.cat([self.q_norm(queries), self.k_norm(keys), rest], dim=-1)
+        heads = fused.unflatten(-1, (-1, a.head_dim)).transpose(1, 2)
+        turning, values = heads.split([a.num_heads + a.num_kv_heads, a.num_kv_heads], dim=1)
+        if a.qk_norm == "head":
+            queries, keys = turning.split([a.num_heads, a.num_kv_heads], dim=1)
+            turning = torch.cat([self.q_norm(queries), self.k_norm(keys)], dim=1)
+        # Rotating queries and keys together halves the number of small operations.
+        return (apply_rotary(turning, *angles) if self.rotates else turning), values
+
+    def joined_weights(self) -> Weights:
+        """Return the weights of queries, keys and values, concatenated by rows, and so their biases."""
+        parts = (self.q_proj, self.k_proj, self.v_proj)
+        biases: list[Tensor] = [part.bias for part in parts if part.bias is not None]
+        return torch.cat(tuple(part.weight for part in parts)), torch.cat(biases) if biases else None
 
     def extra_repr(self) -> str:
         return f"layer={self.layer}"
 
 
 class FeedForward(nn.Module):
-    """A SwiGLU feed-forward layer (Shazeer, 2020, arXiv:2002.05202)."""
+    """A gated feed-forward layer: SwiGLU or GEGLU (Shazeer, 2020, arXiv:2002.05202)."""
 
     def __init__(self, architecture: ModelConfig, layer: int) -> None:
         super().__init__()
         a, self.layer = architecture, layer
+        self.activate = _ACTIVATIONS[a.activation]
         self.gate_proj = nn.Linear(a.hidden_size, a.intermediate_size, bias=False)
         self.up_proj = nn.Linear(a.hidden_size, a.intermediate_size, bias=False)
         self.down_proj = nn.Linear(a.intermediate_size, a.hidden_size, bias=False)
@@ -138,30 +175,50 @@ class FeedForward(nn.Module):
     def forward(self, x: Tensor, cache: KVCache | None) -> Tensor:
         if cache is None:
             # Two products in training: joining the weights at each step costs more than one product saves.
-            return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+            return self.down_proj(self.activate(self.gate_proj(x)) * self.up_proj(x))
         gate, up = F.linear(x, cache.feed_forward[self.layer]).chunk(2, dim=-1)
-        return self.down_proj(F.silu(gate) * up)
+        return self.down_proj(self.activate(gate) * up)
 
     def joined_weights(self) -> Tensor:
         """Return the weights of the gate and of the gated projection, concatenated by rows."""
         return torch.cat([self.gate_proj.weight, self.up_proj.weight])
 
 
+def _gelu_tanh(x: Tensor) -> Tensor:
+    return F.gelu(x, approximate="tanh")
+
+
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"silu": F.silu, "gelu_tanh": _gelu_tanh}
+
+
 class Block(nn.Module):
-    """Attention and feed-forward, each on the normed residual stream and added to it."""
+    """Attention and feed-forward, each added to the residual stream, with norms before or after it."""
 
     def __init__(self, architecture: ModelConfig, layer: int) -> None:
         super().__init__()
-        self.input_layernorm = RMSNorm(architecture.hidden_size, architecture.rms_norm_eps)
+        self.norm_names = architecture.norm_names
+        before_attention, after_attention, before_mlp, after_mlp = self.norm_names
+        # Parameters are listed in this order, and sums over all of them depend on it.
+        self._add_norm(before_attention, architecture)
         self.self_attn = Attention(architecture, layer)
-        self.post_attention_layernorm = RMSNorm(architecture.hidden_size, architecture.rms_norm_eps)
+        self._add_norm(after_attention, architecture)
+        self._add_norm(before_mlp, architecture)
         self.mlp = FeedForward(architecture, layer)
+        self._add_norm(after_mlp, architecture)
 
-    def forward(
-        self, x: Tensor, angles: tuple[Tensor, Tensor], mask: Tensor | None, cache: KVCache | None
-    ) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), angles, mask, cache)
-        return x + self.mlp(self.post_attention_layernorm(x), cache)
+    def _add_norm(self, name: str, architecture: ModelConfig) -> None:
+        if name:
+            self.add_module(name, RMSNorm(architecture.hidden_size, architecture))
+
+    def forward(self, x: Tensor, angles: Angles, mask: Tensor | None, cache: KVCache | None) -> Tensor:
+        before_attention, after_attention, before_mlp, after_mlp = self.norm_names
+        mixed = self.self_attn(self._normed(before_attention, x), angles, mask, cache)
+        x = x + self._normed(after_attention, mixed)
+        return x + self._normed(after_mlp, self.mlp(self._normed(before_mlp, x), cache))
+
+    def _normed(self, name: str, x: Tensor) -> Tensor:
+        normed: Tensor = self.get_submodule(name)(x) if name else x
+        return normed
 
 
 class Trunk(nn.Module):
@@ -171,7 +228,7 @@ class Trunk(nn.Module):
         super().__init__()
         self.embed_tokens = nn.Embedding(architecture.vocab_size, architecture.hidden_size)
         self.layers = nn.ModuleList([Block(architecture, layer) for layer in range(architecture.num_layers)])
-        self.norm = RMSNorm(architecture.hidden_size, architecture.rms_norm_eps)
+        self.norm = RMSNorm(architecture.hidden_size, architecture)
 
 
 class Transformer(nn.Module):
@@ -179,6 +236,8 @@ class Transformer(nn.Module):
 
     cosines: Tensor
     sines: Tensor
+    local_cosines: Tensor
+    local_sines: Tensor
 
     def __init__(self, architecture: ModelConfig) -> None:
         super().__init__()
@@ -187,20 +246,22 @@ class Transformer(nn.Module):
         # A tied model has no table of its own here, as in Hugging Face's folders.
         if not architecture.tie_embeddings:
             self.lm_head = nn.Linear(architecture.hidden_size, architecture.vocab_size, bias=False)
-        half = architecture.head_size // 2
-        # In float64: float32 angles lose precision at late positions.
-        frequencies = architecture.rope_theta ** (-torch.arange(half, dtype=torch.float64) / half)
-        turns = torch.arange(architecture.context_length, dtype=torch.float64).unsqueeze(1) * frequencies
+        a = architecture
+        self._add_tables("", rotary_tables(a.head_dim, a.rope_theta, a.rope_scaling, a.context_length))
+        if a.local_rope_theta:
+            self._add_tables("local_", rotary_tables(a.head_dim, a.local_rope_theta, None, a.context_length))
+
+    def _add_tables(self, prefix: str, tables: Angles) -> None:
         # Not persistent: they follow from the architecture, and Hugging Face's folders lack them.
-        self.register_buffer("cosines", turns.cos().float(), persistent=False)
-        self.register_buffer("sines", turns.sin().float(), persistent=False)
+        for name, table in zip(("cosines", "sines"), tables, strict=True):
+            self.register_buffer(prefix + name, table, persistent=False)
 
     @torch.no_grad()
     def init_weights(self, seed: int) -> Transformer:
         """Set fresh weights, the same on every device; return the model.
 
         Matrices are normal with mean 0 and standard deviation 0.02. It is 0.02/√(2L) if their output is added
-        to the residual stream. Gains are 1.
+        to the residual stream. Gains are 1, and biases 0.
 
         Radford et al., Language models are unsupervised multitask learners, 2019.
         """
@@ -208,7 +269,7 @@ class Transformer(nn.Module):
         random = torch.Generator().manual_seed(seed)
         for name, parameter in self.named_parameters():
             if parameter.ndim < 2:
-                parameter.fill_(1.0)
+                parameter.fill_(0.0 if name.endswith(".bias") else 1 - self.architecture.gain_offset)
                 continue
             # Two additions a layer: without the smaller scale the stream's variance grows with the depth.
             added = name.endswith(("o_proj.weight", "down_proj.weight"))
@@ -230,21 +291,42 @@ class Transformer(nn.Module):
                 None: one document.
             cache: The cache of a generation.
         """
-        length = tokens.shape[1]
-        x = self.model.embed_tokens(tokens)
-        mask: Tensor | None
+        a, x = self.architecture, self.model.embed_tokens(tokens)
+        if a.embedding_scale != 1:
+            # Rounded to the weights' type, as in the model's own code.
+            x = x * x.new_tensor(a.embedding_scale)
+        everywhere = self._angles("", tokens, x, cache), self._mask(0, documents, x, cache)
+        nearby = everywhere
+        if a.sliding_layers:
+            prefix = "local_" if a.local_rope_theta else ""
+            nearby = (
+                self._angles(prefix, tokens, x, cache),
+                self._mask(a.sliding_window, documents, x, cache),
+            )
+        for layer, block in enumerate(self.model.layers):
+            x = block(x, *(nearby if layer in a.sliding_layers else everywhere), cache)
+        return self.model.norm(x)
+
+    def _angles(self, prefix: str, tokens: Tensor, x: Tensor, cache: KVCache | None) -> Angles:
+        """Return cosines and sines of the tokens' positions, as `apply_rotary` takes them."""
+        cosines, sines = self.get_buffer(f"{prefix}cosines"), self.get_buffer(f"{prefix}sines")
         if cache is not None and cache.filled:
             at = cache.lengths
-            cosines, sines = (part[at][:, None, None].to(x.dtype) for part in (self.cosines, self.sines))
-            # Rows have different lengths, so each sees its own part of the cache.
-            seen = torch.arange(cache.capacity, device=x.device) <= at.unsqueeze(1)
-            mask = additive_mask(seen[:, None, None], x)
-        else:
-            cosines, sines = (part[:length].to(x.dtype) for part in (self.cosines, self.sines))
-            mask = causal_mask(length, documents, x)
-        for block in self.model.layers:
-            x = block(x, (cosines, sines), mask, cache)
-        return self.model.norm(x)
+            return cosines[at][:, None, None].to(x.dtype), sines[at][:, None, None].to(x.dtype)
+        length = tokens.shape[1]
+        return cosines[:length].to(x.dtype), sines[:length].to(x.dtype)
+
+    @staticmethod
+    def _mask(window: int, documents: Tensor | None, x: Tensor, cache: KVCache | None) -> Tensor | None:
+        """Return the mask of layers that see `window` tokens; 0: all tokens before."""
+        if cache is None or not cache.filled:
+            return causal_mask(x.shape[1], documents, x, window)
+        # Rows have different lengths, so each sees its own part of the cache.
+        places, ends = torch.arange(cache.capacity, device=x.device), cache.lengths.unsqueeze(1)
+        seen = places <= ends
+        if window:
+            seen &= places > ends - window
+        return additive_mask(seen[:, None, None], x)
 
     def compute_logits(self, hidden: Tensor) -> Tensor:
         """Return logits of the next token: [..., D] -> [..., V] in the model's dtype."""

@@ -18,7 +18,7 @@ def export_model(
     folder: Path,
     inside: str = "",
 ) -> None:
-    """Write the master weights as a Llama-layout folder, on the first process only.
+    """Write the master weights as a model folder, on the first process only.
 
     Args:
         learner: The optimizer that holds the weights.

@@ -237,7 +237,7 @@ class RewardTrainer(TrainingTask):
         self.model.mean, self.model.deviation = scores.mean().item(), max(scores.std().item(), 1e-6)
 
     def export_model(self, folder: Path) -> None:
-        """Write the body in Llama layout, with the head and the normalisation beside it."""
+        """Write the body as a model folder, with the head and the normalisation beside it."""
         export_model(self.learner, self.model.body.architecture, self.tokenizer, folder, inside="body.")
         state = self.learner.master_state()
         head = {name: state[f"head.{name}"].cpu().contiguous() for name in ("weight", "bias")}

@@ -135,7 +135,7 @@ def train_sft(
 
     Args:
         parameters: As in SFTParameters.
-        base: Any Llama-layout model folder.
+        base: Any model folder.
         pairs: The folder of the stage split.
         folder: The output; a checkpoint in it is resumed.
         seed: The seed.

@@ -61,7 +61,7 @@ def test_attention_weights_equal_those_of_model(tokenizer: Tokenizer, kv_heads: 
         hook.remove()
     for module in (m for m in model.modules() if isinstance(m, Attention)):
         x, output = seen[module.layer]
-        values = module.v_proj(x).view(len(tokens), kv_heads, shape.head_size).transpose(0, 1)
+        values = module.v_proj(x).view(len(tokens), kv_heads, shape.head_dim).transpose(0, 1)
         mixed = maps[module.layer] @ values.repeat_interleave(4 // kv_heads, 0)
         assert torch.allclose(
             module.o_proj(mixed.transpose(0, 1).reshape(1, len(tokens), -1)), output, atol=1e-4
