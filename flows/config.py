@@ -49,6 +49,7 @@ from model.training.devices import (
     too_few_units,
 )
 from model.training.ppo_config import PPOConfig
+from model.training.ppo_derivation import derive_max_kl
 from model.training.pretrain_config import PretrainParameters
 from model.training.reward_config import RewardParameters
 from model.training.sft_config import SFTParameters
@@ -59,7 +60,7 @@ from tasks.data.ratings import LabelsParameters
 from tasks.data.sources import DataParameters
 from tasks.data.splits import SplitParameters
 from tasks.drift import DriftParameters
-from tasks.gate import GateParameters
+from tasks.gate import GateParameters, effective_thresholds
 from tasks.judge import JudgeParameters
 from tasks.report import ReportParameters
 from tasks.tokenizer import TokenizerParameters
@@ -230,6 +231,25 @@ class Preset(BaseModel):
             "a context of "
             f"{context:,} tokens"
         )
+
+    def explain_loose_bounds(self) -> str:
+        """Return a sentence if RLHF may choose a step that the gate refuses; empty if it cannot.
+
+        No sentence is returned for a pair of bounds that the preset sets itself, both of them.
+        """
+        largest = effective_thresholds(self.gate, {})[1]
+        max_kl = self.rlhf.max_kl or derive_max_kl(self.rlhf.kl_target)
+        found = [
+            f"{key} is {bound:g}, and gate.max.{name} {largest[name]:g}"
+            for key, bound, name, own in (
+                ("rlhf.max_kl", max_kl, "kl", bool(self.rlhf.max_kl)),
+                ("rlhf.max_loss_increase", self.rlhf.max_loss_increase, "loss_increase", True),
+            )
+            if name in largest and bound > largest[name] and not (own and name in self.gate.max)
+        ]
+        if not found:
+            return ""
+        return f"RLHF may choose a step that the gate then refuses: {'; '.join(found)}"
 
     def validation_parameters(self) -> ValidateParameters:
         """Return validation's parameters with the share of bad rows that single sources allow."""

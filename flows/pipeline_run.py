@@ -334,6 +334,8 @@ class PipelineRun:
         asked = self.preset.training_requirements(self.settings.root)
         for sentence in check_trainings(asked, Path(parts.path), Path(tokens.path)):
             self.display.show_note(sentence)
+        if loose := self.preset.explain_loose_bounds():
+            self.display.show_note(loose)
 
     def end_without(self, kind: str, parts: StageOutput, made: StageOutput) -> None:
         """Raise UserError if the later stages have no pairs or no labels, with the model that is ready."""

@@ -4,9 +4,9 @@ It leaves for the gate and the registry:
 
 - metrics.json: every metric. A name begins with its model: `sft_ends_by_itself`, `aligned_completion_loss`,
   `champion_judge`. NAME_low and NAME_high are its 95% interval, NAME_n is its n.
-- held_out.json: the digests of the rows that were used (`prompts`, `questions`, `completions`). The judge
-  (`judge`) and the reward model (`reward`) have the digests of their weights and labels. `champion` says
-  whether the champion was measured in this run, or why not.
+- held_out.json: the digests of the rows that were used (`prompts`, `questions`, `completions`, `text`). The
+  judge (`judge`) and the reward model (`reward`) have the digests of their weights and labels. `champion`
+  says whether the champion was measured in this run, or why not.
 
 The champion's model is the optional input `champion`, a folder with champion.json and model/, from
 `tasks/tracking/champion_input.py`. All metrics `champion_…` come from the same prompts, random numbers and

@@ -23,10 +23,16 @@ from tasks.evaluation.scores import Score, ScoreComparison
 
 # What a model must keep of SFT's, and gain over it. Chosen by trial: the demo loses 7% on right answers, a
 # run whose answers became garbage lost 137%. Rewards are in deviations of SFT's answers.
-DEFAULT_LEAST = {"reward_gain": 0.01, "ends_by_itself_change": -0.15}
+DEFAULT_LEAST = {
+    "reward_gain": 0.01,
+    "ends_by_itself_change": -0.15,
+    # On fewer, a model that lost what SFT had passes by chance.
+    "prompts": 5.0,
+}
 DEFAULT_MOST = {"loss_increase": 0.15, "kl": 15.0}
 # The further default if the judge is reliable.
 DEFAULT_JUDGED = {"win_rate": 0.5}
+_EVERY_LEAST = {**DEFAULT_LEAST, **DEFAULT_JUDGED}
 # Names from before metrics named their model. The old `ends_by_itself` was SFT's.
 OLD_NAMES = {"ends_by_itself": "aligned_ends_by_itself", "distinct": "aligned_distinct"}
 OLD_SCORES = {"judge_gain": "judge", "win_rate": "judge", "reward_gain": "reward"}
@@ -60,13 +66,23 @@ _COMPARISON_METRICS = (
     "questions", "completions",
 )  # fmt: skip
 _ENDS = ("", "_low", "_high", "_n")
+# The values that a metric can have, by the end of its name; the metrics that are not listed have no bounds.
+_SHARE = (0.0, 1.0)
+_RANGES = {
+    "kl": (0.0, math.inf), "ends_by_itself_change": (-1.0, 1.0), "loss_increase": (-1.0, math.inf),
+    "win_rate": _SHARE, "pair_accuracy": _SHARE, "exact_match": _SHARE, "f1": _SHARE,
+    "ends_by_itself": _SHARE, "distinct": _SHARE, "judge_reliable": _SHARE,
+    "_n": (0.0, math.inf), "length": (0.0, math.inf), "length_ratio": (0.0, math.inf),
+    "completion_loss": (0.0, math.inf), "bits_per_byte": (0.0, math.inf), "prompts": (0.0, math.inf),
+    "questions": (0.0, math.inf), "completions": (0.0, math.inf),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class GateParameters:
     """The thresholds on evaluate's metrics, and the metric that ranks models.
 
-    The defaults of this module hold for metrics that neither `min` nor `max` names.
+    A default of this module holds unless its own section, `min` or `max`, names the metric.
     """
 
     min: dict[str, float | None] = field(default_factory=dict)
@@ -89,6 +105,8 @@ class GateParameters:
                     raise ValueError(
                         f"{section}.{name} is not a metric of evaluate{_nearest_names(name, KNOWN)}"
                     )
+        for section, name, bar in self._thresholds():
+            self._check_threshold(section, name, bar)
         if self.ranking_metric and _measure_of(self.ranking_metric) not in _MEASURES:
             scores = [f"aligned_{name}" for name in _MEASURES]
             raise ValueError(
@@ -96,6 +114,32 @@ class GateParameters:
                 "must be one of "
                 f"{', '.join(scores)}"
             )
+
+    def _thresholds(self) -> list[tuple[str, str, float | None]]:
+        return [(side, name, bar) for side in ("min", "max") for name, bar in getattr(self, side).items()]
+
+    def _check_threshold(self, section: str, name: str, bar: float | None) -> None:
+        """Raise ValueError for a threshold that no model, or every model, passes."""
+        least = self.min.get(name, _EVERY_LEAST.get(name))
+        most = self.max.get(name, DEFAULT_MOST.get(name))
+        other, default = ("max", DEFAULT_MOST) if section == "min" else ("min", _EVERY_LEAST)
+        if bar is None:
+            if name in default and name not in getattr(self, other):
+                raise ValueError(
+                    f"{section}.{name} has no effect, as the default threshold of {name} is in {other}; "
+                    f"`{other}: {{{name}: null}}` removes it"
+                )
+            return
+        if least is not None and most is not None and least > most:
+            raise ValueError(
+                f"{section}.{name} is {bar:g}, and no model passes: min.{name} is {least:g} and max.{name} "
+                f"{most:g}"
+            )
+        low, high = _range_of(name)
+        if not low <= bar <= high:
+            passes = "every model passes" if (bar < low) == (section == "min") else "no model passes"
+            bounds = f"at least {low:g}" if math.isinf(high) else f"from {low:g} to {high:g}"
+            raise ValueError(f"{section}.{name} is {bar:g}, and {passes}: the metric is {bounds}")
 
 
 KNOWN = frozenset(
@@ -107,6 +151,14 @@ KNOWN = frozenset(
     )
     for end in _ENDS
 )
+
+
+def _range_of(name: str) -> tuple[float, float]:
+    """Return the least and the largest value that a metric can have."""
+    bare = name.removesuffix("_low").removesuffix("_high")
+    # The longest name that fits: length_ratio is a length too.
+    fits = [end for end in _RANGES if bare.endswith(end)]
+    return _RANGES[max(fits, key=len)] if fits else (-math.inf, math.inf)
 
 
 def _nearest_names(name: str, known: frozenset[str]) -> str:
@@ -164,14 +216,19 @@ def check_thresholds(parameters: GateParameters, figures: Mapping[str, Any]) -> 
 def effective_thresholds(
     parameters: GateParameters, figures: Mapping[str, Any]
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Return the thresholds, least and most, with defaults for metrics that the preset does not name."""
-    named = {_new_name(name) for name in (*parameters.min, *parameters.max)}
+    """Return the thresholds, least and most, with defaults for metrics that the preset does not name.
+
+    A default is replaced only in its own section: `min: {kl: 1}` must not remove the bound above.
+    """
+    least_named, most_named = (
+        {_new_name(name) for name in side} for side in (parameters.min, parameters.max)
+    )
     least = {_new_name(name): bar for name, bar in parameters.min.items() if bar is not None}
     most = {_new_name(name): bar for name, bar in parameters.max.items() if bar is not None}
     defaults = {**DEFAULT_LEAST, **(DEFAULT_JUDGED if figures.get("judge_reliable") else {})}
     return (
-        {**least, **{name: bar for name, bar in defaults.items() if name not in named}},
-        {**most, **{name: bar for name, bar in DEFAULT_MOST.items() if name not in named}},
+        {**least, **{name: bar for name, bar in defaults.items() if name not in least_named}},
+        {**most, **{name: bar for name, bar in DEFAULT_MOST.items() if name not in most_named}},
     )
 
 
@@ -191,8 +248,8 @@ def _describe_success(checks: Sequence[Mapping[str, Any]]) -> str:
 def _check_threshold(name: str, bar: float, figures: Mapping[str, Any], least: bool) -> dict[str, Any]:
     side = "at least" if least else "at most"
     value = figures.get(name)
-    # A NaN fails both comparisons, as it should.
-    passed = value is not None and (value >= bar if least else value <= bar)
+    # A broken model may have a divergence of -inf or a reward of inf, which would pass the comparison.
+    passed = value is not None and math.isfinite(value) and (value >= bar if least else value <= bar)
     low, high, n = (figures.get(f"{name}{end}") for end in _ENDS[1:])
     interval = None if low is None or high is None else [low, high]
     shown = f" [{low:.4g}, {high:.4g}]" if interval else ""

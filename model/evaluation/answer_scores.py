@@ -73,10 +73,17 @@ def load_opponent(
     return Opponent(Generator(model, tokenizer, chat, world.parts, world.map_chunks), "", same)
 
 
-def digest_of_rows(rows: Sequence[Row]) -> str:
-    """Return the SHA-256 of held-out rows in their order: prompts, histories and right answers."""
+def digest_of_rows(rows: Sequence[Row], new_tokens: int = 0) -> str:
+    """Return the SHA-256 of held-out rows in their order: prompts, histories and right answers.
+
+    Args:
+        rows: The rows.
+        new_tokens: The longest answer to them; 0: they are not answered. Answers that end at another length
+            have another reward, and end by themselves more or less often.
+    """
     asked = [[row.get("history") or [], row["prompt"], row["completion"]] for row in rows]
-    return hashlib.sha256(json.dumps(asked, ensure_ascii=False).encode("utf-8", "replace")).hexdigest()
+    values = [new_tokens, asked] if new_tokens else asked
+    return hashlib.sha256(json.dumps(values, ensure_ascii=False).encode("utf-8", "replace")).hexdigest()
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -57,10 +58,11 @@ class HeldOutText(TokenFile):
     def __init__(self, texts: Iterable[str], tokenizer: Tokenizer, tokens: int = 0) -> None:
         """Encode documents until there are `tokens` tokens (0: all); no more are read."""
         parts = [np.zeros(0, tokenizer.dtype)]
-        held, documents = 0, iter(texts)
+        held, documents, self.hash = 0, iter(texts), hashlib.sha256()
         while (not tokens or held < tokens) and (some := list(islice(documents, DOCUMENTS))):
             parts.append(tokenizer.encode_documents(some))
             held += len(parts[-1])
+            self.hash.update(json.dumps(some).encode())
         # An array in memory in place of a TokenFile's mapped file; both are indexed in the same way.
         self.tokens = np.concatenate(parts)  # type: ignore[assignment]
         self.lengths = token_lengths(tokenizer)
@@ -155,7 +157,7 @@ def evaluate(
             metrics |= _loss_metrics(f"{name}_completion_loss", *losses[name], seed)
     answers = [answer for each in (said, replies) for some in each.values() for answer in some]
     on_event(Usage(tokens=sum(len(answer.tokens) for answer in answers)))
-    metrics |= _bits_per_byte(settings, Path(split), models, world)
+    bits, text_digest = _bits_per_byte(settings, Path(split), models, world)
     assistants: dict[str, list[Answer]] = {name: said[name] for name in ASSISTANTS if name in said}
     as_text = () if opponent.same_tokens else ("champion",)
     critic = load_reward(Path(reward), device, compute_dtype(device))
@@ -170,7 +172,7 @@ def evaluate(
     for scorer, by_model in scores.items():
         for name, values in by_model.items():
             metrics |= mean_metrics(f"{name}_{scorer}", values, seed)
-    metrics |= gain_metrics("reward_gain", scores["reward"]["aligned"], scores["reward"]["sft"], seed)
+    metrics |= bits | gain_metrics("reward_gain", scores["reward"]["aligned"], scores["reward"]["sft"], seed)
     ended = {name: [float(answer.ended) for answer in said[name]] for name in ("aligned", "sft")}
     metrics |= gain_metrics("ends_by_itself_change", ended["aligned"], ended["sft"], seed)
     ratios = _log_ratios(speakers["aligned"], speakers["sft"], asked.prompts, said["aligned"])
@@ -187,15 +189,16 @@ def evaluate(
     shown = _side_by_side(asked.prompts, said, settings.num_shown)
     shown += _side_by_side(asked.questions, replies, settings.num_shown // 2)
     held_out = {
-        "prompts": digest_of_rows(asked.prompts),
-        "questions": digest_of_rows(asked.questions),
+        "prompts": digest_of_rows(asked.prompts, settings.max_new_tokens),
+        "questions": digest_of_rows(asked.questions, settings.max_new_tokens),
         "completions": digest_of_rows(asked.completions),
+        "text": text_digest,
         "champion": {"measured": opponent.speaker is not None, "why": opponent.why},
     }
-    _write_json(out / "held_out.json", held_out)
-    _write_json(out / "answers.json", shown)
-    _write_json(out / "accuracy.json", accuracy)
-    _write_json(out / "probes.json", _probe_model(*models["base"], embeddings, settings))
+    probes = _probe_model(*models["base"], embeddings, settings)
+    files = {"held_out": held_out, "answers": shown, "accuracy": accuracy, "probes": probes}
+    for name, values in files.items():
+        _write_json(out / f"{name}.json", values)
     return {
         # A gate may refuse a model whose answers to the same prompts became much shorter.
         "length_ratio": metrics["aligned_length"] / max(metrics["sft_length"], 1e-9),
@@ -285,8 +288,9 @@ def _load_generators(
 
 def _bits_per_byte(
     settings: EvaluateParameters, split: Path, models: Models, world: ProcessGroup
-) -> dict[str, float]:
-    wanted = settings.text_sources
+) -> tuple[dict[str, float], str]:
+    """Return the bits per byte of each model, and a digest of the text that the aligned model read."""
+    wanted, digest = settings.text_sources, ""
     metrics = {}
     for name, (model, tokenizer) in models.items():
         context = model.architecture.context_length
@@ -295,10 +299,11 @@ def _bits_per_byte(
         # A window is read with its following token, and at least one window is read.
         tokens = max(settings.text_tokens, context) + 1 if settings.text_tokens else 0
         text = HeldOutText(texts, tokenizer, tokens)
+        if name == "aligned":
+            digest = f"{text.hash.hexdigest()}:{context}:{settings.text_tokens}"
         if text.num_windows(context):
-            value = bits_per_byte(model, text, world, settings.text_tokens)
-            metrics[f"{name}_bits_per_byte"] = value
-    return metrics
+            metrics[f"{name}_bits_per_byte"] = bits_per_byte(model, text, world, settings.text_tokens)
+    return metrics, digest
 
 
 def _measure_answers(questions: Sequence[Row], replies: Sequence[Answer]) -> dict[str, float]:

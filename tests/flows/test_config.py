@@ -179,3 +179,35 @@ def test_check_preset_invalid_spread_is_refused(values: dict[str, Any], said: st
     sources = {"name": "x", "data": {"sources": [{"name": "a", "format": "rows", "files": "a.jsonl"}]}}
     with pytest.raises(UserError, match=said):
         load_preset({**sources, "parallel": values})
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ([], ""),
+        (["rlhf.kl_target=10"], "rlhf.max_kl is 20, and gate.max.kl 15"),
+        (["rlhf.max_kl=1e9"], "rlhf.max_kl is 1e+09, and gate.max.kl 15"),
+        (["rlhf.max_loss_increase=3"], "rlhf.max_loss_increase is 3, and gate.max.loss_increase 0.15"),
+        (["rlhf.kl_target=10", "gate.max={kl: 12}"], "rlhf.max_kl is 20, and gate.max.kl 12"),
+        (["rlhf.kl_target=10", "gate.max={kl: null}"], ""),
+        # Both are set, so both are meant.
+        (["rlhf.max_kl=20", "gate.max={kl: 12}"], ""),
+    ],
+)
+def test_explain_loose_bounds_names_step_that_gate_refuses(changes: list[str], says: str) -> None:
+    preset = read_preset(Path("configs/smoke.yaml"), ["gate={}", *changes])
+    found = preset.explain_loose_bounds()
+    assert found.endswith(says) and bool(found) == bool(says)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("gate.min={win_rate: 60}", "gate.min.win_rate is 60, and no model passes"),
+        ("gate.max={kl: -1}", "gate.max.kl is -1, and no model passes"),
+        ("gate={min: {kl: null}}", "gate.min.kl has no effect"),
+    ],
+)
+def test_read_preset_pointless_threshold_is_named(change: str, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        read_preset(Path("configs/smoke.yaml"), [change])

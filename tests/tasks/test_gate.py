@@ -26,7 +26,7 @@ BARS = GateParameters(min={"judge_gain": 0.4, "win_rate": 0.8}, max={"kl": 12.0}
 GOOD = {
     "judge_gain": 0.5, "win_rate": 0.85, "kl": 9.0, "reward_gain": 0.5, "loss_increase": 0.05,
     "ends_by_itself_change": 0.0, "aligned_judge": 0.6, "aligned_reward": 0.5, "judge_reliable": 1.0,
-    "reward_gain_low": 0.2, "reward_gain_high": 0.8, "reward_gain_n": 11.0,
+    "reward_gain_low": 0.2, "reward_gain_high": 0.8, "reward_gain_n": 11.0, "prompts": 11.0,
 }  # fmt: skip
 HELD_OUT = {
     "prompts": "p", "questions": "q", "completions": "c", "champion": {"measured": False, "why": ""},
@@ -37,7 +37,7 @@ HELD_OUT = {
 
 def test_judge_figures_all_thresholds_met_passes() -> None:
     found = check_thresholds(BARS, GOOD)
-    assert found["passed"] and "all 6 thresholds" in found["reason"]
+    assert found["passed"] and "all 7 thresholds" in found["reason"]
 
 
 @pytest.mark.parametrize(("name", "value"), [("judge_gain", 0.39), ("win_rate", 0.5), ("kl", 12.1)])
@@ -48,7 +48,7 @@ def test_judge_figures_missed_threshold_is_named(name: str, value: float) -> Non
     assert [check["name"] for check in found["checks"] if not check["passed"]] == [name]
 
 
-@pytest.mark.parametrize("value", [None, float("nan")])
+@pytest.mark.parametrize("value", [None, float("nan"), float("inf"), float("-inf")])
 def test_judge_figures_missing_metric_fails(value: float | None) -> None:
     figures = {**GOOD, "kl": value} if value is not None else {k: v for k, v in GOOD.items() if k != "kl"}
     assert not check_thresholds(BARS, figures)["passed"]
@@ -64,6 +64,10 @@ def test_judge_figures_missing_metric_fails(value: float | None) -> None:
         ("kl", 23.0),
         ("win_rate", 0.4),
         ("ends_by_itself_change", -0.5),
+        ("prompts", 1.0),
+        ("prompts", 4.0),
+        ("reward_gain", float("inf")),
+        ("loss_increase", float("-inf")),
     ],
 )
 def test_judge_figures_default_thresholds_refuse_lost_quality(name: str, value: float) -> None:
@@ -77,6 +81,48 @@ def test_judge_figures_preset_replaces_or_removes_default() -> None:
     looser = GateParameters(min={"reward_gain": None}, max={"loss_increase": 0.5})
     assert not check_thresholds(GateParameters(), bad)["passed"] and check_thresholds(looser, bad)["passed"]
     assert not check_thresholds(looser, {**bad, "loss_increase": 0.6})["passed"]
+
+
+@pytest.mark.parametrize(
+    ("least", "most", "lost"),
+    [
+        ({"kl": 1.0}, {}, {"kl": 30.0}),
+        ({"loss_increase": -0.5}, {}, {"loss_increase": 2.0}),
+        ({}, {"reward_gain": 3.0}, {"reward_gain": -1.0}),
+        ({}, {"ends_by_itself_change": 0.5}, {"ends_by_itself_change": -0.9}),
+        ({}, {"win_rate": 0.99}, {"win_rate": 0.1}),
+    ],
+)
+def test_judge_figures_threshold_of_other_side_keeps_default(
+    least: dict[str, float | None], most: dict[str, float | None], lost: dict[str, float]
+) -> None:
+    settings = GateParameters(min=least, max=most)
+    assert check_thresholds(settings, GOOD)["passed"]
+    assert not check_thresholds(settings, {**GOOD, **lost})["passed"]
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "bar", "says"),
+    [
+        ("min", "kl", 20.0, "no model passes: min.kl is 20 and max.kl 15"),
+        ("max", "reward_gain", -0.5, "no model passes: min.reward_gain is 0.01 and max.reward_gain -0.5"),
+        ("max", "kl", -5.0, "no model passes: the metric is at least 0"),
+        ("min", "win_rate", 60.0, "no model passes: the metric is from 0 to 1"),
+        ("min", "ends_by_itself_change", -15.0, "every model passes: the metric is from -1 to 1"),
+        ("max", "aligned_ends_by_itself", 80.0, "every model passes"),
+        ("min", "judge_test_pair_accuracy_low", 51.0, "no model passes"),
+        ("min", "champion_f1", -1.0, "every model passes"),
+        ("min", "kl", None, "has no effect.*`max: {kl: null}` removes it"),
+        ("max", "reward_gain", None, "has no effect.*`min: {reward_gain: null}` removes it"),
+        ("max", "win_rate", None, "has no effect"),
+    ],
+)
+def test_gate_parameters_pointless_threshold_is_refused(
+    section: str, name: str, bar: float | None, says: str
+) -> None:
+    with pytest.raises(ValueError, match=says) as raised:
+        GateParameters(**{section: {name: bar}})
+    assert str(raised.value).startswith(f"{section}.{name} ")
 
 
 def test_judge_figures_unreliable_judge_decides_nothing() -> None:
@@ -97,7 +143,8 @@ def test_judge_figures_check_has_interval_and_count() -> None:
 )
 def test_judge_figures_reason_is_in_words(name: str) -> None:
     for figures in ({}, {name: 0.5}, {name: 0.5, f"{name}_low": 0.1, f"{name}_high": 0.9, f"{name}_n": 8.0}):
-        reason = check_thresholds(GateParameters(min={name: 2.0}), {**GOOD, name: None, **figures})["reason"]
+        settings = GateParameters(min={name: 0.6}, max={name: None})
+        reason = check_thresholds(settings, {**GOOD, name: None, **figures})["reason"]
         assert metric_words(name) in reason and "_" not in reason
 
 
@@ -132,6 +179,27 @@ def test_gate_parameters_incomparable_score_is_refused(score: str) -> None:
         ValueError, match=f"ranking_metric is {score}, by which two models cannot be compared"
     ):
         GateParameters(ranking_metric=score)
+
+
+@pytest.mark.parametrize(
+    ("score", "rows"),
+    [
+        ("aligned_bits_per_byte", "text"),
+        ("aligned_f1", "questions"),
+        ("aligned_completion_loss", "completions"),
+    ],
+)
+def test_compare_with_champion_score_names_its_rows(score: str, rows: str) -> None:
+    """Without the rows' digest, values of other rows would be compared where the champion is not measured."""
+    figures = {**GOOD, score: 0.5}
+    one, other = (
+        compare_with_champion(
+            GateParameters(ranking_metric=score), figures, {**HELD_OUT, rows: digest}
+        ).candidate
+        for digest in ("x", "y")
+    )
+    assert (one.prompts, other.prompts) == ("x", "y")
+    assert "held-out prompts" in explain_incomparable(one, other)
 
 
 def write_evaluation(folder: Path, figures: dict[str, Any], held_out: dict[str, Any] = HELD_OUT) -> None:

@@ -118,7 +118,7 @@ def lay_evaluation(score: float) -> StageOutput:
     """Write the output of `evaluate` with this score."""
     folder = Path("figures") / str(score)
     folder.mkdir(parents=True, exist_ok=True)
-    figures = {"aligned_judge": score, "judge_gain": score, "judge_reliable": 1.0, "kl": 1.0}
+    figures = {"aligned_judge": score, "judge_gain": score, "judge_reliable": 1.0, "kl": 1.0, "prompts": 9}
     (folder / "metrics.json").write_text(json.dumps(figures))
     held_out = {"prompts": "p", "champion": {"measured": False, "why": ""}, "judge": {"digest": "j"}}
     (folder / "held_out.json").write_text(json.dumps(held_out))

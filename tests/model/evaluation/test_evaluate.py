@@ -314,8 +314,23 @@ def test_evaluate_champion_answers_same_prompts(world: dict[str, Any], tmp_path:
         assert figures[f"champion_{measure}"] == pytest.approx(figures[f"aligned_{measure}"])
     assert all(figures[name] == value for name, value in alone.items()), "the candidate's figures are its own"
     held_out = [json.loads((tmp_path / name / "held_out.json").read_text()) for name in ("alone", "both")]
-    assert held_out[0]["prompts"] == held_out[1]["prompts"]
+    for rows in ("prompts", "questions", "completions", "text"):
+        assert held_out[0][rows] == held_out[1][rows]
     assert [found["champion"]["measured"] for found in held_out] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("change", "changed"),
+    [({"max_new_tokens": NEW - 1}, {"prompts", "questions"}), ({"text_tokens": 1}, {"text"})],
+)
+def test_evaluate_digests_tell_how_rows_are_used(
+    world: dict[str, Any], tmp_path: Path, change: dict[str, Any], changed: set[str]
+) -> None:
+    run(world, tmp_path / "one")
+    run(world, tmp_path / "other", **change)
+    one, other = (json.loads((tmp_path / name / "held_out.json").read_text()) for name in ("one", "other"))
+    rows = ("prompts", "questions", "completions", "text")
+    assert {name for name in rows if one[name] != other[name]} >= changed
 
 
 def test_evaluate_champion_with_other_tokenizer_is_scored_as_text(
