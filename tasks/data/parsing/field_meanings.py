@@ -31,8 +31,20 @@ def word_set(words: str) -> frozenset[str]:
 # True and false as spreadsheets write them in other languages.
 _TRUE_CELLS = word_set("wahr vrai verdadero verdadeiro vero waar sant sand prawda pravda истина igaz doğru")
 _FALSE_CELLS = word_set("falsch faux falso onwaar falskt falsk fałsz nepravda ложь hamis yanlış")
-TRUE = frozenset(("true", "t", "yes", "y", "on", "1", "1.0", *_TRUE_CELLS))
-FALSE = frozenset(("false", "f", "no", "n", "off", "0", "0.0", *_FALSE_CELLS))
+# Yes and no in other languages, without words of one letter.
+YES_WORDS = word_set(
+    """
+    ja jo oui sí si sì sim da tak kyllä kylla evet igen ano hai はい 네 예 да так نعم כן हाँ हां 是 ναι vâng ใช่
+    """
+)
+NO_WORDS = word_set(
+    """
+    nein nee nej nei non não nao nie ei hayır hayir nem ne いいえ нет ні لا לא नहीं 否 아니요 아니오 όχι οχι
+    không ไม่ tidak
+    """
+)
+TRUE = frozenset(("true", "t", "yes", "y", "on", "1", "1.0", *_TRUE_CELLS, *YES_WORDS))
+FALSE = frozenset(("false", "f", "no", "n", "off", "0", "0.0", *_FALSE_CELLS, *NO_WORDS))
 TICKS = word_set("x ✓ ✔ ☑ ✅ •")
 POSITIVE = (
     word_set(
@@ -43,6 +55,7 @@ POSITIVE = (
     """
     )
     | _TRUE_CELLS
+    | YES_WORDS
 )
 NEGATIVE = (
     word_set(
@@ -53,9 +66,10 @@ NEGATIVE = (
     """
     )
     | _FALSE_CELLS
+    | NO_WORDS
 )
-ACCEPT = frozenset(("accept", "accepted", "approve", "approved", "true", "yes", "1"))
-REJECT = frozenset(("reject", "rejected", "disapprove", "disapproved", "false", "no", "0"))
+ACCEPT = frozenset(("accept", "accepted", "approve", "approved", "true", "yes", "1", *YES_WORDS))
+REJECT = frozenset(("reject", "rejected", "disapprove", "disapproved", "false", "no", "0", *NO_WORDS))
 IGNORE = frozenset(("ignore", "ignored", "skip", "skipped", "pending", "draft"))
 
 # Names of scores for which higher is better, unlike ranks, lengths and losses.
@@ -258,6 +272,9 @@ def as_flag(value: Any) -> bool | None:
     word = value.strip().lower() if isinstance(value, str) else ""
     # Tables also write 1,0 and 1.00.
     word = _ZEROS.sub(r"\1", word)
+    if not word.isascii() and word not in TRUE | FALSE:
+        # An accent may be a character of its own, as in decomposed Unicode.
+        word = plain_word(word)
     return True if word in TRUE else False if word in FALSE else None
 
 

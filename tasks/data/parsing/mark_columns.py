@@ -39,7 +39,7 @@ _KEPT = _plain(
     usar tenere usare bewaren gebruiken keep kept use usable
     """
 )
-_REFUSED = _plain(
+REFUSED = _plain(
     """
     falsch schlecht unbrauchbar mauvais faux malo mal incorrecto ruim errado sbagliato fout
     fehler fehlerhaft erreur erreurs errore errori erro erros errores fouten fel feil fejl virhe błąd ошибка
@@ -47,7 +47,7 @@ _REFUSED = _plain(
     """
 )
 _APPROVED = _plain("gut brauchbar bon bien bueno bom buono goed richtig korrekt")
-_MARKED = _REMOVALS | _REFUSED | _KEPT | _APPROVED
+_MARKED = _REMOVALS | REFUSED | _KEPT | _APPROVED
 NAME_WORDS = _MARKED  # without one of them, no name marks a row
 _FILLERS = _plain("a bitte da de is ist it me please row rows this to zeile zu à")
 _YES = _plain("ja j oui si sí sim tak да 是")
@@ -79,7 +79,7 @@ def _names_of(name: str) -> frozenset[str]:
         | (set() if bare.isascii() else {term for term in _TERMS if term in bare})
     )
     rest = words - _FILLERS - _NEGATED
-    return removal | (rest if rest <= _KEPT | _REFUSED | _APPROVED else frozenset())
+    return removal | (rest if rest <= _KEPT | REFUSED | _APPROVED else frozenset())
 
 
 def flag_meaning(name: str) -> str:
@@ -112,7 +112,7 @@ def propose_mark(name: str, value: str, removes: bool, against: bool, keeps: boo
     words = frozenset(flatten_name(name).split("_")) | frozenset(_WORD.findall(plain_word(name)))
     named = _names_of(name)
     removes = removes or bool(named & _REMOVALS)
-    against = against or bool(words & (_REFUSED | NEGATIVE))
+    against = against or bool(words & (REFUSED | NEGATIVE))
     keeps = keeps or bool(words & (_KEPT | _APPROVED | POSITIVE))
     if words & _NEGATED:
         # `nicht verwenden` and `not good` are against the row. `do not delete` keeps it.

@@ -7,6 +7,7 @@ from collections.abc import Collection
 
 from tasks.data.parsing.choices import TIES
 from tasks.data.parsing.column_names import yaml_value
+from tasks.data.parsing.decision_states import answers_unknown_question, is_held
 from tasks.data.parsing.field_meanings import (
     ACCEPT,
     COMPLAINTS,
@@ -25,12 +26,21 @@ from tasks.data.parsing.field_meanings import (
     flatten_name,
     says_nothing_wrong,
 )
-from tasks.data.parsing.mark_columns import flag_meaning, is_mark_column, propose_mark
+from tasks.data.parsing.mark_columns import REFUSED, flag_meaning, is_mark_column, propose_mark
 from tasks.data.parsing.scale_direction import LOWER, scale_direction
 from tasks.data.parsing.score_values import as_score
-from tasks.data.parsing.verdict_names import BAD_FLAGS, BAD_WORDS, GOOD_FLAGS, GOOD_WORDS, UNSURE, is_failure
-from tasks.data.parsing.verdict_phrases import says_to_do
-from tasks.data.parsing.verdict_values import DRAFTS, LONG, MOST_VALUES, REMOVED
+from tasks.data.parsing.verdict_names import (
+    BAD_FLAGS,
+    BAD_WORDS,
+    GOOD_FLAGS,
+    GOOD_WORDS,
+    UNSURE,
+    VERDICT_WORDS,
+    is_failure,
+)
+from tasks.data.parsing.verdict_pairs import look_like_approval
+from tasks.data.parsing.verdict_phrases import asks_opinion, says_to_do
+from tasks.data.parsing.verdict_values import DRAFTS, LONG, MOST_VALUES, REMOVED, named_as_verdict
 
 LITERAL = "a list or an object that was written as text"
 VOTE_COLUMN = "a column of one person's votes"
@@ -52,7 +62,7 @@ _LEFT_OUT = BAD_FLAGS | BAD_WORDS | frozenset((
     "flagged", "harmful", "hidden", "opt", "out", "removed", "skip", "skipped", "spam", "toxic", "unsafe",
 ))  # fmt: skip
 # Names of judgements against an answer: true is bad, and more is worse.
-_AGAINST = LOWER_IS_BETTER | frozenset((
+_AGAINST = LOWER_IS_BETTER | REFUSED | frozenset((
     "bad", "declined", "dislike", "disliked", "downvote", "downvoted", "fail", "failed", "incorrect",
     "invalid", "loser", "reject", "rejected", "thumbsdown", "unhelpful", "wrong",
 ))  # fmt: skip
@@ -143,6 +153,8 @@ def propose_meaning(
         return f"{{{_complaints(sorted(known), has_pairs)}}}" if few else "deleted"
     if looks == ENDED:
         return _ended(sorted(known)) if few else "ignore"
+    if answers_unknown_question(path, known) and not _approves(path, words, known):
+        return f"{{{', '.join(f'{yaml_value(value)}: {UNKNOWN}' for value in sorted(known))}}}"
     readable = any(value in POSITIVE | NEGATIVE | TRUE | FALSE or _is_score(value) for value in known)
     if known and not few and not readable and not understood and has_pairs:
         return UNKNOWN
@@ -166,7 +178,7 @@ def propose_meaning(
         scored = any(map(_is_score, known)) and (flags or not known <= TRUE | FALSE)
         return "verdict" if has_pairs else "ignore" if scored else "review"
     # A word among numbers is a row with an error.
-    odd = known & (REMOVED | DRAFTS | UNSURE) | set(filter(says_to_do, known))
+    odd = known & (REMOVED | DRAFTS | UNSURE) | set(filter(_is_to_leave, known))
     if has_pairs and few and not odd and 2 * sum(map(_is_score, known)) > len(known):
         return "verdict"
     if few:
@@ -176,6 +188,22 @@ def propose_meaning(
 
 def _is_score(value: str) -> bool:
     return as_score(value.replace("_", " ")) is not None
+
+
+def _approves(path: str, words: Collection[str], values: Collection[str]) -> bool:
+    """Return whether yes under a name speaks for the row, or against it in a known word."""
+    known = VERDICT_WORDS | _AGAINST | _LEFT_OUT | _KEPT
+    return (
+        not known.isdisjoint(words)
+        or named_as_verdict(path, "")
+        or asks_opinion(path, next(iter(values)))
+        or look_like_approval(path, values)
+    )
+
+
+def _is_to_leave(value: str) -> bool:
+    """Return whether a value says that its row is not to be used, or not yet."""
+    return says_to_do(value) or is_held(value)
 
 
 def _are_grades(values: Collection[str]) -> bool:
@@ -204,7 +232,7 @@ def _complaints(values: list[str], has_pairs: bool) -> str:
 
 
 def _mapping(values: list[str]) -> str:
-    doubts = REMOVED | DRAFTS | UNSURE | {value for value in values if says_to_do(value)} | TIES
+    doubts = REMOVED | DRAFTS | UNSURE | set(filter(_is_to_leave, values)) | TIES
     removed = set(values) & doubts
     said = []
     for value in values:

@@ -10,6 +10,7 @@ from typing import Any
 from model.errors import UserError
 from tasks.common.counts import counted
 from tasks.data.parsing.choices import MARGINS, margin_conflicts
+from tasks.data.parsing.decision_states import look_decided
 from tasks.data.parsing.field_meanings import (
     ACCEPT,
     KNOWN,
@@ -281,7 +282,8 @@ class SkipCounts:
             values = self.values.get(path, ())
             told = path in self.ties or look_like_phrases(path, values, self.answers > 0)
             told = told or look_like_verdicts(values) or look_opposite(path, values)
-            if path not in found and (told or look_like_approval(path, values)):
+            told = told or look_like_approval(path, values) or look_decided(path, values)
+            if path not in found and told:
                 found[path] = replace(seen, looks=VERDICT)
             if path not in found and self.margins.get(path) == MARGINS:
                 found[path] = replace(seen, looks=OTHER_CHOICE)

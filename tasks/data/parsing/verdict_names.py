@@ -69,12 +69,33 @@ BAD_FLAGS = word_set(
     unfinished unhappy unresolved unreviewed unsolved unsupported unsure untested untrusted unverified
     violation violations violence violent
     """
+) | word_set(
+    """
+    held hold overruled overturned reversed suspended voided
+    abgebrochen anstößig beleidigend beschwerde defekt doppelt entwurf eskaliert fehlerhaft gekürzt gesperrt
+    privat sensibel strittig toxisch ungeklärt unvollständig veraltet versteckt vertraulich
+    bloqué brouillon confidentiel doublon erroné incomplet masqué obsolète plainte toxique
+    bloqueado borrador confidencial duplicado erróneo incompleto obsoleto oculto queja tóxico
+    bloccato bozza duplicato incompleto nascosto reclamo riservato tossico
+    rascunho reclamação dubbel geblokkeerd klacht onvolledig verborgen verouderd vertrouwelijk
+    черновик устарело 草稿 重复 重複 下書き 초안
+    """
 )
 GOOD_FLAGS = word_set(
     """
     active allow allowed appropriate checked complete completed confirmed done eligible enabled final
     finalised finalized finished happy include included latest permission permitted proofread public published
     ready relevant resolved satisfied solved suitable supported tested trusted visible
+    """
+) | word_set(
+    """
+    abgeschlossen aktiv einverstanden endfassung endgültig endgültige endgueltig endversion erlaubt erledigt
+    fertig geeignet gelöst gültig veröffentlicht vollständig zufrieden
+    actif adapté autorisé complet complète définitif définitive finale publié publiée résolu terminé valide
+    satisfait activo apto completo definitiva definitivo permitido publicado resuelto satisfecho terminado
+    válido attivo adatto consentito pubblicato risolto soddisfatto valido ativo concluído definitief
+    definitieve eindversie geldig gepubliceerd geschikt opgelost resolvido slutversion toegestaan volledig
+    окончательно 最終版 完成 公开 公開 완료
     """
 )
 # Beside `by` or `into`.
@@ -104,6 +125,20 @@ _ALWAYS = word_set(
     ne_pas_utiliser nicht_benutzen nicht_verwenden no_usar non_usare not_for_training remove
     """
 )
+# An order not to use a row, in the spelling of `plain_word`.
+_FORBIDDEN = re.compile(
+    r"(?:(?:please|bitte|por_favor|merci_de)_)*"
+    r"(?:(?:do_not|don['’]?t|dont|never|must_not|should_not|not_to|cannot|can['’]?t|not)_(?:be_)?"
+    r"(?:use|used|train|trained|learn|learned|publish|published|release|released|include|included|ship|trust|"
+    r"keep)|"
+    r"(?:nicht|keinesfalls|niemals)_(?:mehr_)?(?:nutzen|benutzen|verwenden|lernen|trainieren|veroffentlichen|"
+    r"freigeben|ubernehmen)|"
+    r"ne_(?:pas|plus|jamais)_(?:utiliser|employer|publier|apprendre|garder)|a_ne_pas_utiliser|"
+    r"no_(?:usar|utilizar|publicar|incluir)|non_(?:usare|utilizzare|pubblicare|includere)|"
+    r"nao_(?:usar|utilizar|publicar|incluir)|niet_(?:gebruiken|publiceren|opnemen)|"
+    r"не_(?:использовать|публиковать)|请勿使用|不要使用|勿用|使用不可|使用禁止|사용_금지)"
+)
+_END = re.compile(r"$|[_:;,.!(\[/–—-]")
 _ALWAYS_ANSWER = _ALWAYS | TRUE | FALSE
 # Words for a doubt, beside a key such as `confidence`. A number there says how sure a person or a program is.
 UNSURE = word_set(
@@ -229,7 +264,14 @@ def holds_verdict(value: Any) -> bool:
 
 
 def _holds_word(value: Any, words: frozenset[str]) -> bool:
-    return any(plain_word(str(one)) in words for one in value_parts(value) if _is_short(one))
+    said = (plain_word(str(one)) for one in value_parts(value) if _is_short(one))
+    return any(one in words or forbids_use(one) for one in said)
+
+
+def forbids_use(value: str) -> bool:
+    """Return whether a value, in the spelling of `plain_word`, forbids the use of its row."""
+    found = _FORBIDDEN.match(value) if "_" in value or not value.isascii() else None
+    return found is not None and _END.match(value, found.end()) is not None
 
 
 # Without one of them, no name means anything to `looks_like_verdict` and the like.
