@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
 from tasks.common.names import INVISIBLE
-from tasks.data.parsing.score_values import SCALE, SECONDS, SHORT, as_score, is_date
+from tasks.data.parsing.score_values import SECONDS, as_score, is_date
 
 Meaning = str | Mapping[str, float | str]
 REVIEWS = ("accept", "reject", "ignore")
@@ -276,70 +276,6 @@ def as_flag(value: Any) -> bool | None:
         # An accent may be a character of its own, as in decomposed Unicode.
         word = plain_word(word)
     return True if word in TRUE else False if word in FALSE else None
-
-
-_WORDS, NUMBERS, _FEW, ONES, PICTURES = "words", "plain numbers", "plain numbers to 5", "1 and -1", "stars"
-ZERO_THUMBS, MINUS_THUMBS = "0 and 1", "-1 and 1"
-PENALTIES = "penalties, of which fewer are better"
-# A cell of `3,2` beside `3,2,4` may hold two numbers or one.
-COMMA_LIST, COMMA_DECIMAL = "several numbers with commas between", "numbers with a decimal comma"
-
-
-def scale_of(value: Any, kind: str) -> str:
-    """Return the scale of a verdict: `of 5` for "4/5", `%` for "80%", or one of the names above.
-
-    Args:
-        value: The verdict.
-        kind: The kind of its key, as in KNOWN. Among thumbs and labels, -1 and 0 are on different scales: if
-            both occur, 0 may mean no thumb at all.
-
-    Returns:
-        The scale; empty for a value that is no verdict.
-    """
-    if kind in ("penalty", "penalty_vote"):
-        return PENALTIES
-    if kind in ("thumb", "thumb_down", "word") and not isinstance(value, bool):
-        number = as_score(value)
-        if number in (0, -1):
-            return ZERO_THUMBS if number == 0 else MINUS_THUMBS
-        return _WORDS
-    if isinstance(value, bool) or (
-        isinstance(value, str) and normalize_value(value).strip("_") in POSITIVE | NEGATIVE
-    ):
-        return _WORDS
-    found = SCALE.fullmatch(value.strip()) if isinstance(value, str) and len(value) < SHORT else None
-    if found:
-        return f"of {found[1]}" if found[1] else "%"
-    number = as_score(value)
-    if number is None:
-        return ""
-    if isinstance(value, str) and not any(c.isdigit() for c in value):
-        return PICTURES
-    return ONES if number in (1, -1) else _FEW if 0 <= number <= 5 else NUMBERS
-
-
-def find_two_scales(scales: Collection[str]) -> tuple[str, ...]:
-    """Return two scales that cannot be mixed; empty if all may be one.
-
-    Words and thumbs stand for 1 and -1. Stars are numbers up to 5.
-    """
-    if {ZERO_THUMBS, MINUS_THUMBS} <= set(scales):
-        return ZERO_THUMBS, MINUS_THUMBS
-    if {COMMA_LIST, COMMA_DECIMAL} <= set(scales):
-        return COMMA_LIST, COMMA_DECIMAL
-    scales = [scale for scale in scales if scale not in (COMMA_LIST, COMMA_DECIMAL)]
-    signs = [scale for scale in scales if scale in (_WORDS, ZERO_THUMBS, MINUS_THUMBS)]
-    others = [scale for scale in scales if scale not in (*signs, ONES)]
-    numbers = [scale for scale in others if scale in (_FEW, NUMBERS)]
-    if PICTURES in others and NUMBERS in others:
-        return PICTURES, NUMBERS
-    if PICTURES in others:
-        numbers.append(PICTURES)
-    named = [scale for scale in others if scale not in numbers]
-    # A bare 1 or -1 may be a word or a plain number. Beside another scale it is a scale of its own.
-    alone = [ONES] if ONES in scales and not signs and not numbers else []
-    kinds = [*signs[:1], *numbers[:1], *named, *alone]
-    return (kinds[0], kinds[1]) if len(kinds) > 1 else ()
 
 
 def as_verdict(value: Any) -> float | None:

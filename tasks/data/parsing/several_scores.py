@@ -6,9 +6,10 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from tasks.data.parsing.field_meanings import COMMA_DECIMAL, COMMA_LIST, flatten_name, word_set
+from tasks.data.parsing.field_meanings import flatten_name, word_set
 from tasks.data.parsing.list_literals import read_literal
 from tasks.data.parsing.score_values import as_score
+from tasks.data.parsing.verdict_scales import COMMA_DECIMAL, COMMA_LIST
 
 UPVOTES, DOWNVOTES = "upvotes", "downvotes"
 COUNTS = (UPVOTES, DOWNVOTES)

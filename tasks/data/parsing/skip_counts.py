@@ -11,15 +11,7 @@ from model.errors import UserError
 from tasks.common.counts import counted
 from tasks.data.parsing.choices import MARGINS, margin_conflicts
 from tasks.data.parsing.decision_states import look_decided
-from tasks.data.parsing.field_meanings import (
-    ACCEPT,
-    KNOWN,
-    REJECT,
-    VOTES,
-    find_two_scales,
-    flatten_name,
-    plain_word,
-)
+from tasks.data.parsing.field_meanings import ACCEPT, KNOWN, REJECT, VOTES, flatten_name, plain_word
 from tasks.data.parsing.key_text import ascii_controls, format_sample, shown_key, yaml_key
 from tasks.data.parsing.proposed_meanings import (
     CHOICE,
@@ -44,6 +36,7 @@ from tasks.data.parsing.seen_keys import MOST_KEYS, Seen, count_key, counted_aga
 from tasks.data.parsing.several_scores import find_counts
 from tasks.data.parsing.verdict_pairs import look_like_approval, look_opposite
 from tasks.data.parsing.verdict_phrases import look_like_phrases
+from tasks.data.parsing.verdict_scales import find_two_scales
 from tasks.data.parsing.verdict_values import (
     MOST_VALUES,
     describe_votes,

@@ -17,7 +17,6 @@ from tasks.data.parsing.field_meanings import (
     mapped_value,
     maps_empty,
     read_meaning,
-    scale_of,
 )
 from tasks.data.parsing.judged_rows import CORRECTED
 from tasks.data.parsing.list_literals import list_items
@@ -26,6 +25,7 @@ from tasks.data.parsing.roles import ROLE_KEYS, role_of
 from tasks.data.parsing.several_scores import COUNTS
 from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.parsing.unread_keys import count_unread
+from tasks.data.parsing.verdict_scales import scale_of
 from tasks.data.records import TurnVerdict
 
 MASKED = "answers marked as not to be learned"

@@ -8,9 +8,10 @@ import pytest
 
 from model.errors import UserError
 from tasks.data.parsing.field_checks import check_fields
-from tasks.data.parsing.field_meanings import as_flag, as_review, as_verdict, flatten_name, scale_of
+from tasks.data.parsing.field_meanings import as_flag, as_review, as_verdict, flatten_name
 from tasks.data.parsing.score_values import as_score, is_date, separator_advice
 from tasks.data.parsing.verdict_names import looks_like_verdict
+from tasks.data.parsing.verdict_scales import scale_of
 from tasks.data.records import Comparison, Pair, Rating, Text
 from tests.tasks.data.parsing.row_reader import read
 
