@@ -60,10 +60,14 @@ def format_example(looks: str, meaning: str = "") -> str:
     )
 
 
-def format_values(path: str, values: Collection[str]) -> str:
-    """Return a mapping of a key's values to fill in, in words that follow a question; empty for none."""
-    each = ", ".join(f"{yaml_value(value)}: {UNKNOWN}" for value in sorted(values))
-    return f", as in fields: {{{yaml_key(path)}: {{{each}}}}}" if each else ""
+def values_mapping(values: Collection[str]) -> str:
+    """Return a mapping of values to fill in, as YAML."""
+    return f"{{{', '.join(f'{yaml_value(value)}: {UNKNOWN}' for value in sorted(values))}}}"
+
+
+def format_mapping(path: str, mapping: str) -> str:
+    """Return the mapping of a key's values in words that follow a question; empty for no mapping."""
+    return f", as in fields: {{{yaml_key(path)}: {mapping}}}" if mapping else ""
 
 
 def describe_companion(path: str, where: str, sample: str, kind: str) -> str:

@@ -28,7 +28,8 @@ from tasks.data.parsing.question_text import (
     describe_companion,
     describe_unclear_side,
     format_example,
-    format_values,
+    format_mapping,
+    values_mapping,
 )
 from tasks.data.parsing.scale_direction import scale_direction
 from tasks.data.parsing.score_values import as_score
@@ -242,7 +243,8 @@ class SkipCounts:
         An answer has one verdict. Where several keys could be it, flags are reviews, and a person must say
         which of the others counts.
         """
-        found = {path: self.propose(path, seen.looks) for path, seen in asks.items()}
+        mixed = self._mixed_keys()
+        found = {path: mixed.get(path) or self.propose(path, seen.looks) for path, seen in asks.items()}
         rated = [path for path, said in found.items() if said in ("verdict", "penalty") and "[]" not in path]
         read = [path for path in self.understood if KNOWN.get(flatten_name(path)) in RATED]
         taken = bool({*VOTES, "upvotes"} & set(found.values())) or any(path not in found for path in read)
@@ -291,6 +293,9 @@ class SkipCounts:
         """
         told = [path for path, meaning in (fields or {}).items() if meaning in VOTES]
         asks = self.asks(told)
+        # The question about the scales of a key asks for the meaning of all its values.
+        mixed = self._mixed_keys()
+        asks = {path: seen for path, seen in asks.items() if path not in mixed}
         votes = [path for path, seen in asks.items() if seen.looks == VOTE_COLUMN]
         questions = []
         if votes:
@@ -350,17 +355,27 @@ class SkipCounts:
             "; an answer has one verdict, so ignore all scores but one" if unclear else ""
         )
 
+    def _mixed_keys(self) -> dict[str, str]:
+        """Return the keys whose own values are on two scales, each with a mapping to fill in."""
+        found = {}
+        for scales in self.scales.values():
+            keys = {scales[scale][0] for scale in find_two_scales(scales)}
+            key = keys.pop() if len(keys) == 1 else ""
+            if key in self.values and key not in self.understood:
+                found[key] = values_mapping(self.values[key])
+        return found
+
     def _scale_questions(self) -> Iterator[str]:
+        mixed = self._mixed_keys()
         # Scores of "4/5" and "80%" under one aspect would be compared as 4 and 80.
         for scales in self.scales.values():
             if two := find_two_scales(scales):
                 (key, first), (other, second) = (scales[scale] for scale in two)
                 keys = shown_key(key) if key == other else f"{shown_key(key)} and {shown_key(other)}"
-                known = self.values.get(key, ()) if key == other and key not in self.understood else ()
                 yield (
                     f"the scores under {keys} are on two scales, {two[0]} ({first}) and "
                     f"{two[1]} ({second}); convert them to one scale, or set a meaning for each "
-                    f"value (or ignore) in the source's fields{format_values(key, known)}"
+                    f"value (or ignore) in the source's fields{format_mapping(key, mixed.get(key, ''))}"
                 )
 
     def _field_questions(self, fields: Mapping[str, Any]) -> Iterator[str]:

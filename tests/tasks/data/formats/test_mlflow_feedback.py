@@ -245,3 +245,21 @@ def test_mlflow_feedback_two_scales_propose_a_meaning_for_each_word() -> None:
         UserError, match=r'as in fields: \{helpfulness: \{"false": \.\.\., "true": \.\.\.\}\}'
     ):
         tally.check("mine")
+
+
+@pytest.mark.parametrize(
+    ("values", "mapping"),
+    [
+        ((4, True, "thumbs_up"), '{thumbs_up: ..., "true": ...}'),
+        ((5, 0, "meh"), "{meh: ...}"),
+        ((2, False, "👎", "fine"), '{"false": ..., fine: ..., "👎": ...}'),
+    ],
+)
+def test_mlflow_feedback_key_on_two_scales_gets_one_proposal(values: tuple[Any, ...], mapping: str) -> None:
+    _, tally = two_questions(*values, fields={})
+    with pytest.raises(UserError) as error:
+        tally.check("mine")
+    assert str(error.value).count("\n") == 0
+    assert str(error.value).count("as in fields: ") == 1
+    assert "the scores under helpfulness are on two scales" in str(error.value)
+    assert tally.propose_all(tally.asks()) == {"helpfulness": mapping}
