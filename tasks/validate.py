@@ -296,7 +296,7 @@ def stop_reasons(
         for stop in _stop_reasons_of(kind, parameters, findings, failures)
     ]
     if not sum(findings.kept[kind] for kind in ("text", "pairs")):
-        stops.append("there are no rows of text or pairs")
+        stops.append("there are no rows of text or pairs; add texts, and pairs of prompt and completion")
     return stops
 
 
@@ -309,10 +309,9 @@ def refusal_error(stops: Sequence[str], findings: Findings, kept: bool = True) -
         kept: Whether the quarantined rows are in data/quarantine; a dry run keeps none.
     """
     where = "The rows are in data/quarantine (`chatmill quarantine list`); fix" if kept else "Fix"
-    return ValidationFailed(
-        f"the data was rejected before any training: {'; '.join(stops)}. {where} the sources, "
-        f"release rows, or raise validate.max_bad_fraction.\n{findings.lines()}"
-    )
+    advice = f" {where} the sources, release rows, or raise validate.max_bad_fraction.\n{findings.lines()}"
+    said = f"the data was rejected before any training: {'; '.join(stops)}."
+    return ValidationFailed(said + (advice if any(findings.broken.values()) else ""))
 
 
 @dataclass(frozen=True)

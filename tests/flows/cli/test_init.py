@@ -109,9 +109,28 @@ def test_propose_preset_name_with_path_or_space_is_refused(sample: Path, name: s
         propose(name=name)
 
 
-def test_propose_preset_without_text_writes_nothing(sample: Path, steady_pace: None) -> None:
-    with pytest.raises(UserError, match=r"there is no text to learn language from \(200 ratings in 1 source"):
-        propose("mine/labels", name="labels")
+@pytest.mark.parametrize(
+    ("row", "kind"),
+    [
+        ({"prompt": "Name bird {n}?", "completion": "Bird {n} is a robin."}, "pairs"),
+        (
+            {"messages": [{"role": "user", "content": "{n}?"}, {"role": "assistant", "content": "{n}."}]},
+            "pairs",
+        ),
+        ({"prompt": "Name bird {n}?", "chosen": "A robin, {n}.", "rejected": "No."}, "comparisons"),
+        ({"prompt": "Name bird {n}?", "completion": "A robin, {n}.", "score": 4}, "ratings"),
+    ],
+)
+def test_propose_preset_without_text_says_what_to_add(sample: Path, row: dict[str, Any], kind: str) -> None:
+    rows = [json.loads(json.dumps(row).replace("{n}", str(n))) for n in range(100)]
+    write_jsonl(sample / "one" / "rows.jsonl", *rows)
+    with pytest.raises(UserError) as error:
+        propose("one")
+    said = str(error.value)
+    assert said.startswith(f"there is no text to learn language from (100 {kind} in 1 source)")
+    assert "add .txt or .md files, or rows with the key text" in said
+    assert said.endswith("and pairs of prompt and completion") is (kind != "pairs")
+    assert "\n" not in said
     assert not (sample / "configs").exists()
 
 
