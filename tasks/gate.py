@@ -32,7 +32,9 @@ DEFAULT_LEAST = {
 DEFAULT_MOST = {"loss_increase": 0.15, "kl": 15.0}
 # The further default if the judge is reliable.
 DEFAULT_JUDGED = {"win_rate": 0.5}
-_EVERY_LEAST = {**DEFAULT_LEAST, **DEFAULT_JUDGED}
+# The further default if there are test pairs. By a reward model that guesses, every gain is noise.
+DEFAULT_PAIRED = {"test_pair_accuracy": 0.5}
+_EVERY_LEAST = {**DEFAULT_LEAST, **DEFAULT_JUDGED, **DEFAULT_PAIRED}
 # Names from before metrics named their model. The old `ends_by_itself` was SFT's.
 OLD_NAMES = {"ends_by_itself": "aligned_ends_by_itself", "distinct": "aligned_distinct"}
 OLD_SCORES = {"judge_gain": "judge", "win_rate": "judge", "reward_gain": "reward"}
@@ -225,7 +227,11 @@ def effective_thresholds(
     )
     least = {_new_name(name): bar for name, bar in parameters.min.items() if bar is not None}
     most = {_new_name(name): bar for name, bar in parameters.max.items() if bar is not None}
-    defaults = {**DEFAULT_LEAST, **(DEFAULT_JUDGED if figures.get("judge_reliable") else {})}
+    defaults = {
+        **DEFAULT_LEAST,
+        **(DEFAULT_JUDGED if figures.get("judge_reliable") else {}),
+        **(DEFAULT_PAIRED if figures.get("test_pair_accuracy_n") else {}),
+    }
     return (
         {**least, **{name: bar for name, bar in defaults.items() if name not in least_named}},
         {**most, **{name: bar for name, bar in DEFAULT_MOST.items() if name not in most_named}},

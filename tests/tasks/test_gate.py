@@ -125,6 +125,15 @@ def test_gate_parameters_pointless_threshold_is_refused(
     assert str(raised.value).startswith(f"{section}.{name} ")
 
 
+@pytest.mark.parametrize(
+    ("accuracy", "passes"), [(0.49, False), (0.0, False), (float("nan"), False), (0.5, True), (0.9, True)]
+)
+def test_judge_figures_guessing_reward_model_is_refused(accuracy: float, passes: bool) -> None:
+    figures = {**GOOD, "test_pair_accuracy": accuracy, "test_pair_accuracy_n": 40.0}
+    assert check_thresholds(GateParameters(), figures)["passed"] is passes
+    assert check_thresholds(GateParameters(min={"test_pair_accuracy": None}), figures)["passed"]
+
+
 def test_judge_figures_unreliable_judge_decides_nothing() -> None:
     assert check_thresholds(GateParameters(), {**GOOD, "win_rate": 0.1, "judge_reliable": 0.0})["passed"]
 
