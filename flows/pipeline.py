@@ -8,8 +8,10 @@ from __future__ import annotations
 from prefect import flow
 
 from flows.config import Preset
+from flows.pipeline_plan import PipelinePlan
 from flows.pipeline_run import Outcome, PipelineRun
 from tasks.drift import drift
+from tasks.engine.output import StageOutput
 from tasks.evaluate import evaluate
 from tasks.gate import gate
 from tasks.ingest import ingest
@@ -28,32 +30,37 @@ from tasks.validate import validate
 @flow(name="chatmill", validate_parameters=True, persist_result=False)
 def pipeline(preset: Preset) -> Outcome:
     """Make what changed, reuse the rest; the outcome is also written to var/summary.json."""
-    base = BaseParameters(preset.architecture, preset.pretrain, preset.base_model)
     with PipelineRun(preset) as run:
-        run.check_base()
-        rows = run(ingest, preset.data)
-        valid_rows = run(validate, preset.validation_parameters(), rows)
-        splits = run(split, preset.split, valid_rows)
-        tokens = run(tokenizer, preset.tokenizer_parameters(), splits)
-        # Before the first training: a lack of data for RLHF must not show after hours of pretraining.
-        run.check_trainings(splits, tokens)
-        drift_result = run.run_drift(drift, preset.drift, splits, tokens)
-        base_model = run(pretrain, base, tokens)
-        run.end_without("pairs", splits, base_model)
-        sft_model = run(sft, preset.sft, splits, base_model)
-        run.end_without("labels", splits, sft_model)
-        preferences = run(labels, preset.label_parts(), splits)
-        reward_model = run(reward, preset.reward, sft_model, preferences)
-        judge_model = run(judge, preset.judge_parameters(), sft_model, preferences)
-        aligned_model = run(rlhf, preset.rlhf, splits, sft_model, reward_model)
-        models = (base_model, sft_model, preferences, reward_model, judge_model, aligned_model)
-        metrics = run(evaluate, preset.evaluate, splits, *models, *run.fetch_champion_model(aligned_model))
-        verdict = run(gate, preset.gate, metrics)
-        # Before the report, which links to the registered version.
-        run.register_model(aligned_model, verdict)
-        results = (drift_result, *models, metrics, verdict)
-        page = run(report, preset.report, valid_rows, splits, tokens, *results)
+        page = run_stages(preset, run)
         return run.publish_report(page)
+
+
+def run_stages(preset: Preset, run: PipelineRun | PipelinePlan) -> StageOutput:
+    """Carry out the stages in their order, or only plan them; return the report's output."""
+    base = BaseParameters(preset.architecture, preset.pretrain, preset.base_model)
+    run.check_base()
+    rows = run(ingest, preset.data)
+    valid_rows = run(validate, preset.validation_parameters(), rows)
+    splits = run(split, preset.split, valid_rows)
+    tokens = run(tokenizer, preset.tokenizer_parameters(), splits)
+    # Before the first training: a lack of data for RLHF must not show after hours of pretraining.
+    run.check_trainings(splits, tokens)
+    drift_result = run.run_drift(drift, preset.drift, splits, tokens)
+    base_model = run(pretrain, base, tokens)
+    run.end_without("pairs", splits, base_model)
+    sft_model = run(sft, preset.sft, splits, base_model)
+    run.end_without("labels", splits, sft_model)
+    preferences = run(labels, preset.label_parts(), splits)
+    reward_model = run(reward, preset.reward, sft_model, preferences)
+    judge_model = run(judge, preset.judge_parameters(), sft_model, preferences)
+    aligned_model = run(rlhf, preset.rlhf, splits, sft_model, reward_model)
+    models = (base_model, sft_model, preferences, reward_model, judge_model, aligned_model)
+    metrics = run(evaluate, preset.evaluate, splits, *models, *run.fetch_champion_model(aligned_model))
+    verdict = run(gate, preset.gate, metrics)
+    # Before the report, which links to the registered version.
+    run.register_model(aligned_model, verdict)
+    results = (drift_result, *models, metrics, verdict)
+    return run(report, preset.report, valid_rows, splits, tokens, *results)
 
 
 @flow(name="ingest", validate_parameters=True, persist_result=False)

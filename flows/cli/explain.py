@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
 from flows.common.terminal import Console
+from flows.orchestration.progress import terminal_text
 from flows.orchestration.tracker import open_tracker
 from tasks.common.stage_status import CACHED
 
@@ -20,8 +22,12 @@ if TYPE_CHECKING:
     from tasks.tracking.queries import StageRun
 
 _DIGEST, _SHOWN, _LONGEST = 40, 12, 100
+_CHANGES = ("added", "gone", "changed")
 _MOST = 40
-_PREVIOUS = "previous run: "
+_CACHED_ANYWAY = "it was cached anyway: an earlier run had computed it with the same inputs"
+# Names of differences in the inputs that no stage makes: the digest of all sources, and one local file.
+_SOURCES_DIGEST = "outside.digest"
+_SOURCE_FILE = re.compile(r"outside\.sources\.\d+\.files\.(?P<path>.+)")
 
 
 def explain(
@@ -59,53 +65,62 @@ def explain(
 
 
 def _explain_run(client: MlflowClient, stages: list[StageRun]) -> list[str]:
-    """Return a line for each stage of a run: computed or cached, and the first reason."""
+    """Return a line for each stage of a run: computed or cached, and why."""
     from tasks.tracking.queries import stage_before
 
     width = max(len(found.stage) for found in stages)
     lines = [_name_run(stages[0])]
     for found in stages:
-        said = _explain_stage(client, found, stage_before(client, found))[1:]
-        why = [line.strip() for line in said if not line.startswith(_PREVIOUS)]
-        differences = sum(line.startswith("  ") and "  [bold]" in line for line in said)
-        # The last sentence of a cached stage says why the differences did not matter.
-        reason = why[-1] if found.status == CACHED else why[0]
-        more = f", and {differences - 1} more" if found.status != CACHED and differences > 1 else ""
+        before = stage_before(client, found)
+        differ, reason = _find_reason(client, found, before)
+        if found.status == CACHED and differ:
+            reason = _CACHED_ANYWAY
         status = found.status or found.state.lower()
-        lines.append(f"[bold]{found.stage:<{width}}[/bold]  {status:<8}  {reason}{more}")
+        lines.append(
+            f"[bold]{found.stage:<{width}}[/bold]  {status:<8}  {reason or summarize_differences(differ)}"
+        )
     return [*lines, "[dim]`chatmill explain STAGE` shows everything that differs in a stage[/dim]"]
 
 
 def _explain_stage(client: MlflowClient, found: StageRun, before: StageRun | None) -> list[str]:
     """Return the explanation line by line, as rich markup."""
+    what = found.status or f"not finished ({found.state.lower()})"
+    lines = [f"[bold]{found.stage}[/bold] was [bold]{what}[/bold] in {_name_run(found)}"]
+    if found.key and before is not None:
+        lines.append(f"previous run: {_name_run(before)}, where it was {before.status}")
+    differ, reason = _find_reason(client, found, before)
+    if reason or before is None:
+        return [*lines, reason]
+    return [*lines, *_list_differences(differ, before, found)]
+
+
+def _find_reason(
+    client: MlflowClient, found: StageRun, before: StageRun | None
+) -> tuple[list[InputDifference], str]:
+    """Return what differs from the run before, or else the reason in words, as rich markup."""
     from tasks.tracking.cache_explanation import explain_differences
     from tasks.tracking.queries import read_past_manifest
 
-    what = found.status or f"not finished ({found.state.lower()})"
-    lines = [f"[bold]{found.stage}[/bold] was [bold]{what}[/bold] in {_name_run(found)}"]
     if not found.key:
-        return [*lines, "the stage did not finish and left no manifest, so there is nothing to compare"]
+        return [], "the stage did not finish and left no manifest, so there is nothing to compare"
     if before is None:
-        return [
-            *lines,
-            f"no earlier run of preset {escape(found.preset)} finished this stage",
-        ]
-    lines.append(f"{_PREVIOUS}{_name_run(before)}, where it was {before.status}")
+        return [], f"no earlier run of preset {escape(found.preset)} finished this stage"
     # Equal keys need no manifests, which `gc` may have removed.
     if before.key == found.key:
-        return [*lines, _explain_reuse(found)]
+        return [], _explain_reuse(found)
     manifests = {each.pipeline: read_past_manifest(client, each) for each in (before, found)}
-    gone = [each for each in (before, found) if manifests[each.pipeline] is None]
-    if gone:
+    keys = f"the keys differ ({before.key} → {found.key})"
+    if gone := [each for each in (before, found) if manifests[each.pipeline] is None]:
         whose = " and ".join(f"of {_name_run(each)}" for each in gone)
-        return [
-            *lines,
-            f"the keys differ ({before.key} → {found.key}), but the difference is unknown: "
-            f"the manifest {whose} is missing in MLflow",
-        ]
+        return [], f"{keys}, but the difference is unknown: the manifest {whose} is missing in MLflow"
     old, new = manifests[before.pipeline], manifests[found.pipeline]
     assert old is not None and new is not None
-    return [*lines, *_list_differences(explain_differences(old, new), before, found)]
+    if differ := explain_differences(old, new):
+        return differ, ""
+    return [], (
+        f"{keys}, but not in what both manifests record: an older version of chatmill wrote one of them and "
+        "did not record external inputs"
+    )
 
 
 def _explain_reuse(found: StageRun) -> str:
@@ -118,16 +133,7 @@ def _explain_reuse(found: StageRun) -> str:
 
 
 def _list_differences(differ: list[InputDifference], before: StageRun, found: StageRun) -> list[str]:
-    if not differ:
-        return [
-            f"the keys differ ({before.key} → {found.key}), but not in what both manifests record: an "
-            "older version of chatmill wrote one of them and did not record external inputs"
-        ]
-    lines = [
-        f"  {each.kind}  [bold]{escape(each.name)}[/bold]  {_shorten_value(each.before)} → "
-        f"{_shorten_value(each.now)}"
-        for each in differ[:_MOST]
-    ]
+    lines = [f"  {describe_difference(each)}" for each in differ[:_MOST]]
     if len(differ) > _MOST:
         lines.append(f"  and {len(differ) - _MOST} more")
     kinds = {each.kind for each in differ}
@@ -141,13 +147,47 @@ def _list_differences(differ: list[InputDifference], before: StageRun, found: St
         )
         lines.append(f"  to explain an input: {escape(names)}")
     if found.status == CACHED:
-        lines.append("it was cached anyway: an earlier run had computed it with the same inputs")
+        lines.append(_CACHED_ANYWAY)
     return lines
 
 
 def _name_run(found: StageRun) -> str:
     began = time.strftime("%Y-%m-%d %H:%M", time.localtime(found.started / 1000))
     return f"run {found.pipeline[:_SHOWN]} ({escape(found.preset)}, {began})"
+
+
+def describe_difference(found: InputDifference) -> str:
+    """Return one difference of a cache key as rich markup: its kind, its name and both values."""
+    values = f"{_shorten_value(found.before)} → {_shorten_value(found.now)}"
+    if file := _SOURCE_FILE.fullmatch(found.name):
+        return f"source file  [bold]{terminal_text(file['path'])}[/bold]  {_change_of(found)}  {values}"
+    name = found.name.removeprefix(f"{found.kind}.") if found.kind == "outside" else found.name
+    return f"{found.kind}  [bold]{terminal_text(name)}[/bold]  {values}"
+
+
+def summarize_differences(differ: Sequence[InputDifference]) -> str:
+    """Return the differences of a cache key in one line of rich markup."""
+    files = [each for each in differ if _SOURCE_FILE.fullmatch(each.name)]
+    # The digest of all sources says nothing that their files do not say.
+    others = [each for each in differ if each not in files and not (files and each.name == _SOURCES_DIGEST)]
+    parts = []
+    if files:
+        changes = [_change_of(each) for each in files]
+        counts = (f"{changes.count(how):,} {how}" for how in _CHANGES if how in changes)
+        parts.append(f"source files: {', '.join(counts)}")
+    if inputs := [each.name for each in others if each.kind == "input"]:
+        parts.append(f"other output of {escape(', '.join(inputs))}")
+    if rest := [each for each in others if each.kind != "input"]:
+        more = f", and {len(rest) - 1:,} more" if len(rest) > 1 else ""
+        parts.append(f"{describe_difference(rest[0])}{more}")
+    return "; ".join(parts)
+
+
+def _change_of(found: InputDifference) -> str:
+    from tasks.tracking.cache_explanation import NONE
+
+    added, gone, changed = _CHANGES
+    return added if found.before == NONE else gone if found.now == NONE else changed
 
 
 def _shorten_value(value: str) -> str:

@@ -1,4 +1,7 @@
-"""`chatmill ingest --dry-run`: show what each source holds and whether a run would stop. Write nothing."""
+"""`chatmill ingest --dry-run`: show what each source holds and whether a run would stop. Write nothing.
+
+`chatmill run --dry-run` also shows which stages the run would compute.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from flows.cli.plan_output import plan_run
 from flows.common.terminal import Console
 from flows.config import Preset
 from flows.orchestration.progress import progress_text, terminal_text
@@ -41,6 +45,7 @@ def print_preview(preset: Preset, root: Path, console: Console | None = None, wh
         preset.find_device()
         preset.check_base(root)
     notes: tuple[str, ...] = ()
+    plan: Sequence[str] = ()
     later = ""
     with (
         process_pool(preset.parallel.workers) as parallel_map,
@@ -69,14 +74,17 @@ def print_preview(preset: Preset, root: Path, console: Console | None = None, wh
                 later = missing_rows(found.folder / "split")
             except UserError as error:
                 later = str(error)
-            if whole and later:
-                stop = UserError(later)
+            if whole:
+                stop = UserError(later) if later else None
+                plan = plan_run(preset, root, found.folder)
     # Printed after the temporary folder is removed, so that it is true.
     console.print("Nothing was written.")
     for sentence in notes:
         # The sentence that stops a run is printed once, at the end.
         if sentence != later:
             console.print(f"[yellow]{terminal_text(sentence)}[/yellow]", soft_wrap=True)
+    for line in plan:
+        console.print(line, soft_wrap=True)
     if stop is not None:
         raise stop
     if later:

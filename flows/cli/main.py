@@ -109,7 +109,12 @@ def run(
     config: Config = _DEMO,
     changes: Changes = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check whether the data would stop the run; write nothing.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Show which stages would be computed and why, and whether the data would stop the run; "
+            "write nothing.",
+        ),
     ] = False,
 ) -> None:
     """Run the pipeline of a preset. Unchanged stages come from the cache.

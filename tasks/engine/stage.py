@@ -155,6 +155,28 @@ class Stage:
             asked["outside"] = self.declaration.external_inputs(parameters, context.root)
         return asked
 
+    def describe_key(
+        self, parameters: Any, inputs: Mapping[str, StageOutput], context: StageContext
+    ) -> dict[str, Any]:
+        """Return the part of a manifest that explains the cache key, without computing the stage.
+
+        Args:
+            parameters: The stage's parameters.
+            inputs: The outputs of the input stages. One without a digest is not computed yet: it is left out,
+                and `key` is then empty.
+            context: The run's settings.
+        """
+        asked = self._requested_context(parameters, context)
+        known = {name: found for name, found in inputs.items() if self._is_digest_known(found)}
+        key = self._digest_key(parameters, known, asked) if len(known) == len(inputs) else ""
+        return {"stage": self.name, "key": key, **self._describe_inputs(parameters, known, context, asked)}
+
+    def _is_digest_known(self, reference: StageOutput) -> bool:
+        # The folders that the stage reads may be known although the rest of the output is not.
+        return bool(
+            reference.digest or (reference.path and reference.stage in self.declaration.input_patterns)
+        )
+
     def find_output(
         self,
         parameters: Any,

@@ -254,12 +254,15 @@ def check_later_stages(
     Raises:
         UserError: A run would stop before its first training.
     """
-    parts, encoder = found.folder / "split", found.folder / "tokenizer"
-    for folder in (parts, encoder):
-        folder.mkdir()
+    parts = found.folder / "split"
+    parts.mkdir()
     split(parameters, validate=found.good_rows, out=parts, on_event=on_event, parallel_map=parallel_map)
     size = sum(path.stat().st_size for path in list_shards(parts / "train" / "text"))
-    if size > LARGE and not tokens.base_model:
+    sampled = size > LARGE and not tokens.base_model
+    # Another name: this tokenizer is not the one that the stage would make.
+    encoder = found.folder / ("sampled_tokenizer" if sampled else "tokenizer")
+    encoder.mkdir()
+    if sampled:
         learned = [path for kind in ("text", "pairs") for path in list_shards(parts / "train" / kind)]
         train_tokenizer(sample_texts(learned, _SAMPLE), tokens.vocab_size).save(encoder)
     else:

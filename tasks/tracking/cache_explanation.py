@@ -9,7 +9,8 @@ from typing import Any
 from tasks.common.old_keys import rename_stage_parameters
 from tasks.engine.cache_key import flatten_values
 
-_NONE = "none"
+# The value of a component that one of the two manifests lacks.
+NONE = "none"
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def _flat_values(values: Any) -> dict[str, str]:
 
 def _value_differences(kind: str, before: Mapping[str, str], now: Mapping[str, str]) -> list[InputDifference]:
     return [
-        InputDifference(kind, name, before.get(name, _NONE), now.get(name, _NONE))
+        InputDifference(kind, name, before.get(name, NONE), now.get(name, NONE))
         for name in sorted({*before, *now})
         if before.get(name) != now.get(name)
     ]

@@ -156,6 +156,18 @@ def test_run_again_reuses_all_stages_and_registers_nothing(root: Path) -> None:
     assert states == [("Cached",)] * len(STAGES)
 
 
+def test_run_dry_run_plans_what_the_next_run_computes(root: Path) -> None:
+    said = chatmill(root, "run", "--config", str(SMOKE), "--dry-run")
+    assert "Of 14 stages, a run would compute 0, reuse 14:" in said
+    assert said.count("nothing that it depends on differs") == len(STAGES)
+    # A changed parameter: its stage is computed, and those after it wait for its output.
+    said = chatmill(root, "run", "--config", str(SMOKE), "--dry-run", "--set", "rlhf.steps=9")
+    assert "a run would compute 1, reuse 10, decide on 3 while it runs:" in said
+    assert re.search(r"rlhf +computed  parameter  steps  8 → 9", said)
+    assert re.search(r"evaluate +open +depends on rlhf, not computed yet", said)
+    assert set(statuses(root).values()) == {"cached"}
+
+
 def test_run_is_named_tagged_and_linked_on_every_page(root: Path) -> None:
     found, database = summary(root), root / "var" / "prefect" / "prefect.db"
     run, tracked = found["prefect_run_id"], found["mlflow_run_id"]

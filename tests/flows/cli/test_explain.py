@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 import typer
+from rich.text import Text
 from typer.testing import CliRunner
 
-from flows.cli.explain import explain
+from flows.cli.explain import describe_difference, explain, summarize_differences
 from model.errors import UserError
 from tasks.engine.stage import StageContext, stage
+from tasks.tracking.cache_explanation import InputDifference
 from tasks.tracking.tracker import Tracker
 
 app = typer.Typer()
@@ -158,3 +160,47 @@ def test_explain_without_stage_shows_failed_stage(root: Path) -> None:
     with pytest.raises(UserError, match="words are wrong"):
         pipeline(root, "fail")
     assert "write  failed    the stage did not finish" in say()
+
+
+def difference(kind: str, name: str, before: str, now: str) -> InputDifference:
+    return InputDifference(kind, name, before, now)
+
+
+@pytest.mark.parametrize(
+    ("differ", "summary"),
+    [
+        (
+            [
+                difference("outside", "outside.digest", "a1", "b2"),
+                difference("outside", "outside.sources.0.files.texts/new.jsonl", "none", "c3"),
+                difference("outside", "outside.sources.0.files.texts/old.jsonl", "d4", "e5"),
+                difference("outside", "outside.sources.1.files.texts/gone.txt", "f6", "none"),
+            ],
+            "source files: 1 added, 1 gone, 1 changed",
+        ),
+        ([difference("outside", "outside.digest", "a1", "b2")], "outside  [bold]digest[/bold]  a1 → b2"),
+        (
+            [difference("input", "split", "a1", "b2"), difference("input", "labels", "a1", "b2")],
+            "other output of split, labels",
+        ),
+        (
+            [
+                difference("code", "model.ppo.train", "a1", "b2"),
+                difference("parameter", "steps", "12", "40"),
+                difference("input", "sft", "a1", "b2"),
+            ],
+            "other output of sft; code  [bold]model.ppo.train[/bold]  a1 → b2, and 1 more",
+        ),
+    ],
+)
+def test_summarize_differences_counts_files_and_names_inputs(
+    differ: list[InputDifference], summary: str
+) -> None:
+    assert summarize_differences(differ) == summary
+
+
+@pytest.mark.parametrize("name", ["a\x1b[31m.txt", "b\x07.txt", "c[bold].txt"])
+def test_describe_difference_shows_control_characters_of_a_file_as_escapes(name: str) -> None:
+    said = describe_difference(difference("outside", f"outside.sources.0.files.{name}", "none", "a1"))
+    shown = Text.from_markup(said).plain
+    assert shown.isprintable() and shown.startswith(f"source file  {name[0]}") and "added" in shown
