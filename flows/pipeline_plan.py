@@ -24,6 +24,7 @@ from tasks.engine.output import (
     write_manifest,
 )
 from tasks.engine.stage import Stage, StageContext
+from tasks.evaluate import CHAMPION
 from tasks.project.paths import ARTIFACTS
 from tasks.validation.training_preflight import describe_end
 
@@ -98,7 +99,12 @@ class PipelinePlan:
         now = stage.describe_key(parameters, {each.stage: each for each in inputs}, self.context)
         before, differences = self._compare(now, [each.stage for each in inputs])
         if not now["key"]:
-            waits = [each.stage for each in inputs if each.stage not in now["inputs"]]
+            # Which champion drift compares with follows from the version of the data that ingest makes.
+            waits = [
+                "ingest" if each.stage == CHAMPION else each.stage
+                for each in inputs
+                if each.stage not in now["inputs"]
+            ]
             reason = f"depends on {', '.join(waits)}, not computed yet"
             self.stages.append(PlannedStage(stage.name, OPEN, "", reason, before, tuple(differences)))
             return unknown

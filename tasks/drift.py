@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from model.events import EventCallback, MarkdownTable, Message
+from tasks.common.counts import counted
 from tasks.common.names import name_fault
 from tasks.drift_detection import profile
 from tasks.drift_detection.metrics import (
@@ -25,7 +26,6 @@ from tasks.drift_detection.metrics import (
     tokens_apart,
 )
 from tasks.drift_detection.profile import ABOUT, MODEL
-from tasks.engine.declaration import named_metrics
 from tasks.engine.stage import stage
 from tasks.reporting.charts import against_bars, standalone_svg
 from tasks.reporting.template import STYLE
@@ -64,11 +64,18 @@ class DriftParameters(DriftThresholds):
             )
 
 
+def _describe_distances(metrics: Mapping[str, Any]) -> str:
+    if metrics.get("drift.measures") is None:
+        return "nothing to compare with"
+    past, measures = (int(metrics.get(f"drift.{name}", 0)) for name in ("past", "measures"))
+    return f"{past:,} of {counted(measures, 'metrics')} above their threshold"
+
+
 @stage(
     inputs=("split", "tokenizer", "champion"),
     # The profile for comparisons with later versions, and this comparison.
     artifacts=("profile.json", "rows.txt", "drift.json", "drift.md", "drift.csv", "drift.svg"),
-    headline=named_metrics(("drift.past", "metrics above their threshold"), ("drift.measures", "in all")),
+    headline=_describe_distances,
 )
 def drift(
     parameters: DriftParameters,

@@ -50,7 +50,8 @@ GUESSING = 0.5
         ("reward_gain", "reward above SFT's"),
         ("loss_increase", "more loss on right answers"),
         ("kl", "nats from SFT"),
-        ("win_rate", "of prompts won by the judge"),
+        ("win_rate", "of prompts won by the judge's scores"),
+        shares=("win_rate",),
     ),
     tolerances=(
         Tolerance(("loss", "bits_per_byte"), relative=0.02),

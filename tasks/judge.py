@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from model.training.reward_config import RewardParameters
 from tasks.common.names import stratum_key
 from tasks.data.ratings import LEAST_JUDGE_TEXTS
 from tasks.data.records import LABEL_KINDS
-from tasks.engine.declaration import Tolerance, named_metrics
+from tasks.engine.declaration import Tolerance
 from tasks.engine.stage import stage
 from tasks.engine.training_launcher import TrainingLauncher
 from tasks.evaluation.lexicon import digest_lexicon
@@ -56,11 +56,18 @@ class Scorer:
     why: str = ""
 
 
+def _describe_judge(metrics: Mapping[str, Any]) -> str:
+    kind, why = str(metrics.get("judge", "")), metrics.get("why")
+    if kind == NONE:
+        return f"no judge: {why}" if why else "no judge"
+    return {REWARD_MODEL: "a second reward model", LEXICON: "a lexicon of tone"}.get(kind, kind)
+
+
 @stage(
     inputs=("sft", "labels"),
     resumable=True,
     learns_from=LABEL_KINDS,
-    headline=named_metrics(("judge", "judges"), ("why", "is why")),
+    headline=_describe_judge,
     tolerances=(
         Tolerance(("loss",), relative=0.02),
         Tolerance(("accuracy", "judge"), absolute=0.05),

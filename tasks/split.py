@@ -93,11 +93,22 @@ def split(
     return counts
 
 
+# A second source that reads the answers of pairs as texts.
+ANSWERS_AS_TEXT = (
+    ", or read the answers of a file of pairs as texts too: - {name: answers, files: PAIRS.jsonl, "
+    "format: rows, columns: {text: completion}, fields: {prompt: ignore}}"
+)
+
+
 def _refuse_empty(counts: Mapping[str, int], validate: Path) -> None:
     """Raise UserError, with the reason, if a split has no text."""
     texts = sum(counts[f"{name}_text"] for name in SPLITS)
     if not texts:
-        raise UserError("there is no text to learn language from; add a source of texts to data.sources")
+        pairs = any(counts[f"{name}_pairs"] for name in SPLITS)
+        raise UserError(
+            "there is no text to learn language from; add a source of texts (.txt, .md, or rows with the key "
+            f"text) to data.sources{ANSWERS_AS_TEXT if pairs else ''}"
+        )
     for name in SPLITS:
         if counts[f"{name}_text"]:
             continue

@@ -16,6 +16,7 @@ import numpy as np
 from model.errors import UserError
 from model.events import EventCallback, Message
 from tasks.common.checksums import file_sums
+from tasks.common.counts import counted
 from tasks.common.git_checkout import run_git
 from tasks.data.records import TYPES, list_shards
 from tasks.dvc.pointer_file import POINTER, parse_pointer, read_pointer
@@ -415,7 +416,7 @@ def _stop_reasons_of(
         total = sum(findings.total[kind, name] for name in names)
         # Compared as a product, so that a table without rows needs no division.
         if broken > share * total:
-            yield f"{broken} of {total} {kind}{whose} break a rule, above {share:.1%}"
+            yield f"{broken:,} of {counted(total, kind)}{whose} break a rule, above {share:.1%}"
     for rule, says in findings.faults.get(kind, {}).items():
         yield f"{kind}: {rule} could not be checked ({says})"
 

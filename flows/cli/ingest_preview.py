@@ -72,11 +72,12 @@ def print_preview(preset: Preset, root: Path, console: Console | None = None, wh
                     parallel_map,
                 )
                 later = missing_rows(found.folder / "split")
+                if whole:
+                    plan = plan_run(preset, root, found.folder)
             except UserError as error:
                 later = str(error)
             if whole:
                 stop = UserError(later) if later else None
-                plan = plan_run(preset, root, found.folder)
     # Printed after the temporary folder is removed, so that it is true.
     console.print("Nothing was written.")
     for sentence in notes:
@@ -132,7 +133,7 @@ def describe_source(source: SourcePreview, found: DryRun) -> Sequence[str]:
 
 def describe_rows(counts: Mapping[str, int], faults: int) -> str:
     """Return how many rows of each kind a source has, and how many cannot be read, in words."""
-    held = [counted(counts[kind], "texts" if kind == "text" else kind) for kind in TYPES if counts.get(kind)]
+    held = [counted(counts[kind], kind) for kind in TYPES if counts.get(kind)]
     held += [counted(faults, "rows that cannot be read")] if faults else []
     return ", ".join(held) or "no row"
 
@@ -147,9 +148,7 @@ def summarize_rows(found: DryRun) -> Iterator[str]:
     for row in found.findings.table():
         if row.count:
             first = f", first {row.examples[0]}" if row.examples else ""
-            total = (
-                f"{format_number(row.count)} of {format_number(rows_of(found.findings, row.kind))} {row.kind}"
-            )
+            total = f"{format_number(row.count)} of {counted(rows_of(found.findings, row.kind), row.kind)}"
             yield f"would be quarantined: {total}: {terminal_text(row.rule)}{terminal_text(first)}"
     if not found.findings.rules:
         totals = [(kind, rows_of(found.findings, kind)) for kind in TYPES]

@@ -9,8 +9,8 @@ _SINGULAR = {
         f"{noun}s": noun
         for noun in (
             "answer", "annotation", "assessment", "choice", "comparison", "conversation", "group", "key",
-            "label", "model", "pair", "prompt", "rating", "record", "row", "run", "task", "text", "token",
-            "turn", "verdict", "version", "vote",
+            "label", "metric", "model", "pair", "prompt", "rating", "record", "row", "run", "task", "text",
+            "token", "turn", "verdict", "version", "vote",
         )
     },
 }  # fmt: skip
@@ -24,7 +24,8 @@ def counted(count: float, what: str) -> str:
         count: The count.
         what: A phrase with the noun in the plural among its first words.
     """
-    words = what.split(" ")
+    # Kinds of rows are named as their folders are: `text` stands beside `pairs`.
+    words = ("texts" if what == "text" else what).split(" ")
     place = next((n for n, word in enumerate(words[:_FIRST]) if word.rstrip(",") in _SINGULAR), None)
     if count == 1 and place is not None:
         bare = words[place].rstrip(",")

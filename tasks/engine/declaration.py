@@ -6,7 +6,7 @@ The summary, MLflow, lineage, the comparison of runs, `gc`, reproduction and rem
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -183,21 +183,37 @@ def named_counts(*counts: tuple[str, str, str], none: str) -> Callable[[Mapping[
     return headline
 
 
-def named_metrics(*metrics: tuple[str, str]) -> Callable[[Mapping[str, Any]], str]:
+def named_metrics(
+    *metrics: tuple[str, str], shares: Collection[str] = (), none: str = ""
+) -> Callable[[Mapping[str, Any]], str]:
     """Return a function for `headline` that shows metrics with their intervals.
 
     Args:
         metrics: For each metric its name and the words that follow the value.
+        shares: Names of metrics that are shown in percent.
+        none: Text for the case that there is none of the metrics.
     """
 
     def headline(values: Mapping[str, Any]) -> str:
-        return ", ".join(
-            f"{format_number(values[name])}{format_interval(name, values)} {words}"
-            for name, words in metrics
-            if values.get(name) is not None
+        return (
+            ", ".join(
+                f"{_format_metric(name, values, format_share if name in shares else format_number)} {words}"
+                for name, words in metrics
+                if values.get(name) is not None
+            )
+            or none
         )
 
     return headline
+
+
+def _format_metric(name: str, values: Mapping[str, Any], form: Callable[[Any], str]) -> str:
+    return f"{form(values[name])}{format_interval(name, values, form)}"
+
+
+def format_share(value: float) -> str:
+    """Return a share from 0 to 1 in percent."""
+    return f"{value:.1%}".replace(".0%", "%")
 
 
 def format_number(value: Any) -> str:
@@ -207,12 +223,12 @@ def format_number(value: Any) -> str:
     return f"{int(value):,}" if isinstance(value, int | float) else str(value)
 
 
-def format_interval(name: str, metrics: Mapping[str, Any]) -> str:
+def format_interval(name: str, metrics: Mapping[str, Any], form: Callable[[Any], str] = format_number) -> str:
     """Return the interval of a metric and its n as text; empty if the metric has none."""
     low, high, n = (metrics.get(f"{name}_{end}") for end in ("low", "high", "n"))
     if low is None or high is None or n is None:
         return ""
-    return f" [{format_number(low)} to {format_number(high)}, n = {format_number(n)}]"
+    return f" [{form(low)} to {form(high)}, n = {format_number(n)}]"
 
 
 def find_tolerance(tolerances: Iterable[Tolerance], metric: str) -> Tolerance | None:

@@ -399,7 +399,7 @@ def test_ingest_repeated_rows_are_counted(
     else:
         with process_pool(2) as over:
             figures = run(tmp_path, said=said, parallel_map=over)
-    assert "duplicates of earlier rows, kept once: 3 text, 2 pairs, 1 comparison, 1 rating" in said
+    assert "duplicates of earlier rows, kept once: 3 texts, 2 pairs, 1 comparison, 1 rating" in said
     assert [figures.get(f"repeated_{kind}") for kind in TYPES] == [3, 2, 1, 1]
     assert figures["comparisons"] == 3
     # A pinned version keeps its metrics although no source is read.

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from model.errors import UserError
 from tasks.data.records import TYPES, text_row
+from tasks.data.sources import DataParameters, Source
 from tasks.data.splits import SPLITS, SplitParameters
-from tasks.split import split
+from tasks.engine.parallel import serial_map
+from tasks.ingest import make_rows
+from tasks.split import ANSWERS_AS_TEXT, split
 from tests.tasks.event_sink import ignore_event
 from tests.tasks.record_files import read_rows, write_rows
 from tests.tasks.smoke_data import smoke_rows
@@ -66,3 +71,14 @@ def test_split_shards_keep_their_numbers(parts: Path) -> None:
             divided += [line for path in (parts / name / kind).iterdir() for line in path.open()]
         assert sorted(divided) == lines
     assert len(list((before / "ratings").iterdir())) > 1
+
+
+def test_advised_source_reads_the_answers_of_pairs_as_texts(tmp_path: Path) -> None:
+    """The source that the refusal of a project without text names is read as it says."""
+    line = ANSWERS_AS_TEXT.partition(": - ")[2]
+    source = yaml.safe_load(line) | {"files": "pairs.jsonl"}
+    pairs = ({"prompt": f"What {n}?", "completion": f"The wheel number {n} turns."} for n in range(3))
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs))
+    parameters = DataParameters((Source(**source),))
+    rows = make_rows(parameters, tmp_path, tmp_path / "out", ignore_event, serial_map)
+    assert rows.counts == {"text": 3, "pairs": 0, "comparisons": 0, "ratings": 0}

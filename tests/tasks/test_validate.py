@@ -77,7 +77,7 @@ def test_validate_too_many_broken_rows_stop_with_table(tmp_path: Path) -> None:
     bad = [{**row, "text": "\x01\x02"} for row in rows(10)[5:]]
     events: list[Any] = []
     with pytest.raises(
-        UserError, match=r"rejected before any training: 5 of 10 text break a rule, above 2\.0%"
+        UserError, match=r"rejected before any training: 5 of 10 texts break a rule, above 2\.0%"
     ) as caught:
         run(tmp_path, [*rows(5), *bad], events)
     assert "text is printable" in str(caught.value)
@@ -293,13 +293,13 @@ def test_validate_admitted_rows_are_kept_or_replaced(tmp_path: Path) -> None:
 def test_validate_source_may_have_its_own_share(tmp_path: Path) -> None:
     good = [text(f"{i:03}", f"Text number {i}.", source="clean") for i in range(96)]
     bad = [text(f"{i}", f"\x01 {i}", source="dirty") for i in range(4)]
-    with pytest.raises(UserError, match=r"4 of 100 text break a rule, above 2\.0%"):
+    with pytest.raises(UserError, match=r"4 of 100 texts break a rule, above 2\.0%"):
         sifted(tmp_path, "text", [[*good, *bad]], max_bad_fraction=0.02)
     aside, _ = sifted(
         tmp_path, "text", [[*good, *bad]], max_bad_fraction=0.02, max_bad_fraction_by_source={"dirty": 1.0}
     )
     assert len(aside) == 4
-    with pytest.raises(UserError, match=r"4 of 4 text of dirty break a rule, above 50\.0%"):
+    with pytest.raises(UserError, match=r"4 of 4 texts of dirty break a rule, above 50\.0%"):
         sifted(
             tmp_path, "text", [[*good, *bad]], max_bad_fraction=1.0, max_bad_fraction_by_source={"dirty": 0.5}
         )

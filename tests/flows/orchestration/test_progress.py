@@ -115,12 +115,12 @@ def test_format_duration_uses_seconds_and_minutes() -> None:
 
 
 def test_key_figures_leaves_out_missing_metrics() -> None:
-    assert key_figures("reward", {"pair_accuracy": 0.8125}) == "0.812 of held-out pairs right"
+    assert key_figures("reward", {"pair_accuracy": 0.8125}) == "81.2% of held-out pairs right"
     assert key_figures("nothing", {}) == ""
 
 
 def test_key_figures_of_reward_name_the_linear_model() -> None:
-    says = "0.812 of held-out pairs right, 0.750 by a linear model on words"
+    says = "81.2% of held-out pairs right, 75% by a linear model on words"
     assert key_figures("reward", {"pair_accuracy": 0.8125, "linear_pair_accuracy": 0.75}) == says
 
 
@@ -252,3 +252,23 @@ def test_show_answers_escapes_control_characters_and_keeps_columns(control: str)
 )
 def test_key_figures_of_gate_are_verdict_and_reason(metrics: dict[str, Any], says: str) -> None:
     assert key_figures("gate", metrics) == says
+
+
+@pytest.mark.parametrize(
+    ("stage", "metrics", "says"),
+    [
+        ("judge", {"judge": "none", "why": "evaluate.judge is none"}, "no judge: evaluate.judge is none"),
+        ("judge", {"judge": "reward_model"}, "a second reward model"),
+        ("judge", {"judge": "lexicon"}, "a lexicon of tone"),
+        ("drift", {"rows/text": 300}, "nothing to compare with"),
+        ("drift", {"drift.past": 0.0, "drift.measures": 21.0}, "0 of 21 metrics above their threshold"),
+        ("drift", {"drift.past": 1.0, "drift.measures": 1.0}, "1 of 1 metric above their threshold"),
+        (
+            "evaluate",
+            {"win_rate": 0.845, "win_rate_low": 0.8, "win_rate_high": 0.9, "win_rate_n": 200.0},
+            "84.5% [80% to 90%, n = 200] of prompts won by the judge's scores",
+        ),
+    ],
+)
+def test_key_figures_are_words_a_person_reads(stage: str, metrics: dict[str, Any], says: str) -> None:
+    assert key_figures(stage, metrics) == says

@@ -15,7 +15,7 @@ from tests.tasks.data.parsing.row_reader import read
 @pytest.mark.parametrize(
     ("what", "one"),
     [
-        ("pairs", "1 pair"), ("people", "1 person"), ("empty rows", "1 empty row"), ("text", "1 text"),
+        ("pairs", "1 pair"), ("people", "1 person"), ("empty rows", "1 empty row"), ("texts", "1 text"),
         ("choices between answers with equal scores", "1 choice between answers with equal scores"),
         ("earlier answers of conversations", "1 earlier answer of conversations"),
         ("rows, quarantined", "1 row, quarantined"), ("kinds of stones", "1 kinds of stones"),
@@ -51,3 +51,10 @@ def test_read_rows_message_names_no_python_type(row: dict[str, Any], says: str) 
     found, _ = read(row)
     assert says in found[0].row.fault
     assert not any(name in found[0].row.fault for name in ("NoneType", "str ", "dict", "is list", "int;"))
+
+
+@pytest.mark.parametrize(
+    ("count", "says"), [(0, "0 texts"), (1, "1 text"), (2, "2 texts"), (1234, "1,234 texts")]
+)
+def test_counted_kind_text_has_the_noun_of_its_count(count: int, says: str) -> None:
+    assert counted(count, "text") == says

@@ -214,13 +214,20 @@ def test_check_trainings_single_group_is_named(tmp_path: Path, group: str, says:
 
 def test_split_texts_of_few_groups_are_refused(tmp_path: Path) -> None:
     rows = [text_row(say(n, 30), "books", f"shelf {n % 2}") for n in range(60)]
-    with pytest.raises(UserError, match=r"none of the 60 texts falls .*60 text are of 2 groups, 30 of them"):
+    with pytest.raises(UserError, match=r"none of the 60 texts falls .*60 texts are of 2 groups, 30 of them"):
         check(tmp_path, rows)
 
 
-def test_split_without_text_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="there is no text to learn language from; add a source of texts"):
-        check(tmp_path, pairs())
+@pytest.mark.parametrize(
+    ("rows", "advised"), [(pairs(), True), (comparisons(), False), ([*pairs(), *comparisons()], True)]
+)
+def test_split_without_text_is_refused_with_what_to_do(
+    tmp_path: Path, rows: list[Any], advised: bool
+) -> None:
+    says = "there is no text to learn language from; add a source of texts"
+    with pytest.raises(UserError, match=says) as refused:
+        check(tmp_path, rows)
+    assert ("columns: {text: completion}, fields: {prompt: ignore}" in str(refused.value)) is advised
 
 
 @pytest.mark.parametrize("format", ["csv", "jsonl"])
