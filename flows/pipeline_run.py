@@ -389,7 +389,7 @@ class PipelineRun:
         known = known_labels(self.settings.root, self.preset.name)
         rows, data = Path(good.path) / "rows", str(self.references["ingest"].metrics["data_hash"])
         if came := known.find_new_labels(rows, good.digest):
-            told = " and ".join(f"{count:,} new {kind}" for kind, count in came.rows.items() if count)
+            told = " and ".join(counted(count, f"new {kind}") for kind, count in came.rows.items() if count)
             says = f"{told} by {counted(len(came.annotators), 'people')} were accepted"
             then = "`chatmill data diff` shows them"
             self.display.show_note(says)

@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from tasks.common.counts import counted
+
 _FEW = 20  # groups; a split by digests of fewer is likely to leave one of the splits empty
 _SHARED = 2  # rows in a group on average; below it, groups are hardly shared
 _DIGEST = re.compile(r"[0-9a-f]{16}")
@@ -43,9 +45,9 @@ def describe_few_groups(kind: str, paths: Iterable[Path]) -> str:
         return ""
     group, most = counts.most_common(1)[0]
     said = (
-        f"all {rows:,} {kind} are of one group"
+        f"all {counted(rows, kind)} are of one group"
         if len(counts) == 1
-        else f"the {rows:,} {kind} are of {len(counts)} groups, {most:,} of them of one"
+        else f"the {counted(rows, kind)} are of {len(counts)} groups, {most:,} of them of one"
     )
     if _DIGEST.fullmatch(group):
         return f"{said}, as they share a prompt; add rows about other prompts"
