@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from tasks.tracking.run_diff import Difference
 
 _LONGEST = 40
+_VALUE = 12  # characters of a value that fit on any terminal
+_DIGEST = re.compile(r"[0-9a-f]{32,}(\.dir)?")
 
 
 def compare(
@@ -59,7 +62,11 @@ def compare(
 def _diff_table(rows: list[Difference], names: list[str]) -> Table:
     table = Table(box=None, pad_edge=False)
     for column in ("", "stage", "what", *names, "change"):
-        table.add_column(column, justify="right" if column == "change" else "left")
+        # A name that was cut would be that of several metrics, so it is folded on a narrow terminal.
+        table.add_column(
+            column, justify="right" if column == "change" else "left", overflow="fold",
+            min_width=_VALUE if column in names else None, no_wrap=column in ("", "stage", "change"),
+        )  # fmt: skip
     for row in rows:
         change = "" if row.change is None else f"{row.change:+.4g}{' *' if row.unlike else ''}"
         table.add_row(
@@ -77,4 +84,6 @@ def _format_value(value: Any) -> str:
     if value is None:
         return "[dim]none[/dim]"
     text = f"{value:.5g}" if isinstance(value, float) else str(value)
-    return escape(text if len(text) <= _LONGEST else f"{text[:12]}…")
+    if _DIGEST.fullmatch(text):
+        return text[:_VALUE]
+    return escape(text if len(text) <= _LONGEST else f"{text[:_VALUE]}…")

@@ -6,14 +6,17 @@ import json
 import re
 import shutil
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
-from flows.cli.compare import compare
+from flows.cli.compare import _diff_table, compare
 from model.errors import UserError
 from tasks.engine.stage import StageContext, stage
+from tasks.tracking.run_diff import Difference
 from tasks.tracking.tracker import Tracker
 from tests.flows.cli_runner import call, of
 
@@ -166,3 +169,19 @@ def test_compare_ambiguous_run_prefix_is_refused(root: Path, runs: dict[str, str
         firsts.append(tracker.client.create_run(tracker.experiment).info.run_id[0])
     with pytest.raises(UserError, match="matches several runs: give more characters"):
         say(twice[0], runs["first"])
+
+
+@pytest.mark.parametrize("columns", [80, 100, 120])
+def test_diff_table_names_of_metrics_are_whole_on_a_narrow_terminal(columns: int) -> None:
+    names = [f"few_shot_completion_loss{end}" for end in ("", "_low", "_high")]
+    rows = [Difference("figure", "evaluate", name, 1.23456, -0.00012345, -1.2) for name in names]
+    rows.append(Difference("run", "", "git commit", "a" * 40, "b" * 40, None))
+    text = StringIO()
+    Console(width=columns, file=text).print(_diff_table(rows, ["799cec2e", "210d82f5"]))
+    lines = text.getvalue().splitlines()
+    assert max(map(len, lines)) <= columns
+    # The column of the names, with what was folded joined again.
+    start, end = lines[0].index("what"), lines[0].index("799cec2e")
+    joined = "".join(line[start:end].strip() for line in lines)
+    assert all(name in joined for name in names)
+    assert "…" not in text.getvalue() and "aaaaaaaaaaaa " in text.getvalue()
