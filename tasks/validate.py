@@ -403,10 +403,7 @@ def _stop_reasons_of(
     for failure in failures:
         findings.tables.append(RuleSummary(kind, failure.rule, 0, (failure.says,)))
         yield f"{kind}: {failure.rule} ({failure.says})"
-    own = {
-        name: parameters.max_bad_fraction_by_source[name]
-        for name in sorted(parameters.max_bad_fraction_by_source)
-    }
+    own = dict(sorted(parameters.max_bad_fraction_by_source.items()))
     groups = [([name], share, f" of {name}") for name, share in own.items()]
     groups.append(
         ([name for name in findings.sources(kind) if name not in own], parameters.max_bad_fraction, "")

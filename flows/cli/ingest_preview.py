@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from flows.cli.plan_output import plan_run
+from flows.cli.plan_output import preview_stages
 from flows.common.terminal import Console
 from flows.config import Preset
 from flows.orchestration.progress import progress_text, terminal_text
@@ -73,7 +73,7 @@ def print_preview(preset: Preset, root: Path, console: Console | None = None, wh
                 )
                 later = missing_rows(found.folder / "split")
                 if whole:
-                    plan = plan_run(preset, root, found.folder)
+                    plan = preview_stages(preset, root, found.folder)
             except UserError as error:
                 later = str(error)
             if whole:

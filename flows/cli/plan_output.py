@@ -22,7 +22,7 @@ _SHARED = "[dim]an output that is at data.remote already is fetched, and not com
 _COLOURS = {CACHED: "cyan", COMPUTED: "green"}
 
 
-def plan_run(preset: Preset, root: Path, folder: Path) -> list[str]:
+def preview_stages(preset: Preset, root: Path, folder: Path) -> list[str]:
     """Return the lines about the stages of a run, as rich markup.
 
     Args:

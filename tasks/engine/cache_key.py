@@ -26,6 +26,7 @@ _KEYED_PACKAGES = ("tasks", "model")
 _EXCLUDED_MODULES = (
     "tasks.engine.stage",
     "tasks.engine.declaration",
+    "tasks.engine.input_view",
     "tasks.engine.output",
     "tasks.engine.cache_key",
     "tasks.engine.digest_cache",

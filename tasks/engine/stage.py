@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model.errors import UserError, file_error
@@ -34,6 +34,7 @@ from tasks.engine.cache_key import (
     sums_digest,
 )
 from tasks.engine.declaration import StageDeclaration
+from tasks.engine.input_view import make_view, matches_patterns
 from tasks.engine.output import (
     LOCK,
     MANIFEST,
@@ -138,7 +139,7 @@ class Stage:
         # valid.
         sums = manifest.get("sums") or folder_sums(Path(reference.path), without=(MANIFEST,))
         patterns = self.declaration.input_patterns[reference.stage]
-        return sums_digest({name: found for name, found in sums.items() if _matches_patterns(name, patterns)})
+        return sums_digest({name: found for name, found in sums.items() if matches_patterns(name, patterns)})
 
     def _requested_context(self, parameters: Any, context: StageContext) -> dict[str, Any]:
         """Return the settings of the context that enter the cache key."""
@@ -357,7 +358,7 @@ class Stage:
         try:
             for name, patterns in self.declaration.input_patterns.items():
                 if given[name] is not None:
-                    given[name] = _make_view(given[name], patterns, view / name)
+                    given[name] = make_view(given[name], patterns, view / name)
             yield given
         finally:
             _remove_paths([view])
@@ -427,27 +428,6 @@ def _fetch_to_folder(
     stage: str, key: str, folder: Path, context: StageContext, on_event: EventCallback
 ) -> dict[str, Any] | None:
     return context.store.fetch_output(stage, key, folder, on_event) if context.store else None
-
-
-def _matches_patterns(file: str, patterns: tuple[str, ...]) -> bool:
-    """Return whether a file's path leads through a folder that `Path.glob` would find by a pattern."""
-    parts = PurePosixPath(file).parts[:-1]
-    return any(
-        PurePosixPath(*parts[:depth]).match(pattern)
-        for pattern in patterns
-        if 0 < (depth := len(PurePosixPath(pattern).parts)) <= len(parts)
-    )
-
-
-def _make_view(folder: Path, patterns: tuple[str, ...], place: Path) -> Path:
-    """Create `place` with links to the matches in `folder`: a stage reads only what its key includes."""
-    place.mkdir(parents=True)
-    for pattern in patterns:
-        for found in sorted(folder.glob(pattern)):
-            link = place / found.relative_to(folder)
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(found.resolve())
-    return place
 
 
 def _remove_paths(paths: Iterable[Path]) -> None:

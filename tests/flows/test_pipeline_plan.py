@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flows.cli.plan_output import describe_plan, plan_run
+from flows.cli.plan_output import describe_plan, preview_stages
 from flows.config import Preset, load_preset
 from flows.pipeline import run_stages
 from flows.pipeline_plan import EndOfPlan, PipelinePlan, PlannedStage
@@ -170,8 +170,8 @@ def test_plan_without_labels_ends_after_sft(root: Path) -> None:
     assert [stage.name for stage in planned.stages][-1] == "sft"
 
 
-def test_plan_run_without_earlier_output_names_that_and_makes_no_folder(root: Path) -> None:
-    [line] = plan_run(preset_of(), root, root)
+def test_preview_stages_without_earlier_output_names_that_and_makes_no_folder(root: Path) -> None:
+    [line] = preview_stages(preset_of(), root, root)
     assert line == "A run would compute every stage: there is no earlier output here"
     assert not (root / "var").exists()
 
