@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tasks.tracking.tracker import Tracker
 
 # The status of a stage whose key depends on an output that is not computed yet.
-UNDECIDED = "open"
+OPEN_KEY = "open"
 # The outputs that a dry run computes whole. It leaves out parts of those of ingest and validate.
 _WHOLE = ("split", "tokenizer")
 
@@ -95,7 +95,7 @@ class PipelinePlan:
         unknown = self.known.get(stage.name, StageOutput(stage.name, "", "", "", False, 0.0, {}))
         if pool and stage.has_parameter("device"):
             self.stages.append(
-                PlannedStage(stage.name, UNDECIDED, "", f"a host of the work pool {pool} decides")
+                PlannedStage(stage.name, OPEN_KEY, "", f"a host of the work pool {pool} decides")
             )
             return unknown
         now = stage.describe_key(parameters, {each.stage: each for each in inputs}, self.context)
@@ -108,7 +108,7 @@ class PipelinePlan:
                 if each.stage not in now["inputs"]
             ]
             reason = f"depends on {', '.join(waits)}, not computed yet"
-            self.stages.append(PlannedStage(stage.name, UNDECIDED, "", reason, before, tuple(differences)))
+            self.stages.append(PlannedStage(stage.name, OPEN_KEY, "", reason, before, tuple(differences)))
             return unknown
         folder = self.context.root / ARTIFACTS / stage.name / now["key"]
         manifest = read_manifest(folder) if is_undamaged(folder, self.context.root) else None
