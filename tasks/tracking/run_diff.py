@@ -50,8 +50,8 @@ APART = {
     MACHINE: "speed and cost, which depend on the machine and its load",
 }
 UNLIKE = (
-    "* measured on other held-out rows: these metrics cannot be compared. `held-out rows` "
-    "above lists the rows with their number and digest."
+    "* measured on other held-out rows: these metrics cannot be compared. The part about "
+    "held-out rows above has their number and digest."
 )
 # Metrics of cost rather than result: they differ from run to run.
 SPEED = ("seconds", "tokens_per_second", "peak_memory", "memory")

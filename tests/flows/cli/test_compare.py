@@ -99,7 +99,7 @@ def test_compare_lists_differences_and_separates_speed(root: Path, runs: dict[st
     told, speed = said.split("speed and cost, which depend on the machine")
     assert ["parameter", "sft", "steps", "4", "8"] in rows(told)
     assert ["figure", "sft", "kl", "1", "0.5", "-0.5"] in rows(told)
-    assert ["run", "git commit", "a" * 40, "b" * 40] in rows(told)
+    assert ["run", "git commit", "a" * 12, "b" * 12] in rows(told)
     assert ["run", "data", "0123.dir", "4567.dir"] in rows(told)
     assert "ingest" not in told and "tokens_per_second" not in told
     assert ["figure", "sft", "tokens_per_second", "36", "72", "+36"] in rows(speed)
