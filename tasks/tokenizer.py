@@ -57,7 +57,8 @@ def _base_digest(parameters: TokenizerParameters, root: Path) -> list[str]:
     if not parameters.base_model:
         return []
     # The tokenizer's files alone: other weights with the same tokenizer need no new encoding.
-    files = sorted(base_folder(parameters.base_model, root).glob("*token*.json"))
+    folder = base_folder(parameters.base_model, root)
+    files = sorted([*folder.glob("*token*.json"), *folder.glob("chat_template.jinja")])
     return [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
 
 

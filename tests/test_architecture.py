@@ -16,7 +16,7 @@ from tasks.project.data_folder import KINDS
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = {"model": {"model"}, "tasks": {"model", "tasks"}, "flows": {"model", "tasks", "flows"}}
-MODEL_PACKAGES = {"torch", "numpy", "tokenizers", "tiktoken", "safetensors"}
+MODEL_PACKAGES = {"torch", "jinja2", "numpy", "tokenizers", "tiktoken", "safetensors"}
 
 
 def imported(file: Path) -> Iterator[tuple[int, str]]:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from model.data.chat_format import TemplateFormat, Turn
 from model.data.dataloader import Example, Examples, each_row
 from model.data.tokenizer import Tokenizer
 from model.events import EventCallback, Message
 
-Turn = Mapping[str, str]
 Row = dict[str, Any]
+# Pairs whose tokens are compared with those of the chat template.
+COMPARED_PAIRS = 64
 
 
 def truncate_turns(
@@ -69,11 +72,11 @@ def example_of(row: Row, tokenizer: Tokenizer, longest: int | None = None, besid
         beside: An answer that this one is compared with. Room is kept for the longer of the two, so that both
             follow the same turns.
     """
-    completion = [*tokenizer.encode(row["completion"]), tokenizer.end]
+    completion = tokenizer.encode_answer(row["completion"])
     room = None
     # Without a history nothing can be left out, so nothing needs to be measured.
     if longest is not None and row.get("history"):
-        room = longest - max(len(completion), len(tokenizer.encode(beside)) + 1)
+        room = longest - max(len(completion), len(tokenizer.encode_answer(beside)))
     prompt, left_out = chat_prompt(row, tokenizer, room)
     return Example(prompt, completion, left_out)
 
@@ -81,6 +84,37 @@ def example_of(row: Row, tokenizer: Tokenizer, longest: int | None = None, besid
 def examples_of(rows: Iterable[Row], tokenizer: Tokenizer, longest: int | None = None) -> Examples:
     """Return `example_of` each row."""
     return Examples(example_of(row, tokenizer, longest) for row in rows)
+
+
+def check_chat_template(rows: Iterable[Row], tokenizer: Tokenizer, on_event: EventCallback) -> None:
+    """Report whether a base's chat template writes whole conversations as training sees them.
+
+    A template may write an answer in another way after another question. At most `COMPARED_PAIRS`
+    rows are compared.
+
+    Args:
+        rows: Rows with `prompt`, `completion` and any `history`.
+        tokenizer: The tokenizer.
+        on_event: The event callback.
+    """
+    if not isinstance(tokenizer.format, TemplateFormat):
+        return
+    checked = different = 0
+    for row in islice(rows, COMPARED_PAIRS):
+        turns = [
+            *(row.get("history") or []),
+            {"role": "user", "content": row["prompt"]},
+            {"role": "assistant", "content": row["completion"]},
+        ]
+        checked += 1
+        different += tokenizer.format.encode_conversation(turns) != example_of(row, tokenizer).tokens
+    if different:
+        on_event(
+            Message(
+                f"{different} of the first {checked} training pairs become other tokens than the chat "
+                "template of the base model gives; the template changes how their answers begin or end"
+            )
+        )
 
 
 def say_what_is_left_out(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from model.data.chat_format import MARKERS
 from model.data.hf_config import load_architecture
-from model.data.tokenizer import SPECIAL
 from model.data.tokenizer_probe import probe_tokenizer
 from model.data.weights_header import check_shapes
 from model.errors import UserError
@@ -24,7 +24,7 @@ def check_model(folder: Path) -> ModelConfig:
     # Before the tokenizer: the headers are read in milliseconds, the trial takes a process.
     shapes = check_shapes(folder, architecture)
     rows, ids = shapes["model.embed_tokens.weight"][0], probe_tokenizer(folder)
-    if ids > rows + len(SPECIAL):
+    if ids > rows + len(MARKERS):
         raise UserError(
             f"{folder}: tokenizer.json has tokens up to number {ids - 1}, and the weights have {rows} of them"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from dataclasses import replace
@@ -38,15 +39,21 @@ def save_model(
     # The weights first, the configuration after them: a folder with config.json has its weights.
     with atomic_path(folder / WEIGHTS, fixed_part(folder / WEIGHTS)) as part:
         _save_weights(state, part)
+    # Generation stops at the end of an answer and at the end of a text, which may be the same token.
+    stops = sorted({tokenizer.end, tokenizer.document_end})
+    ends = {
+        "bos_token_id": tokenizer.begin[0] if tokenizer.begin else None,
+        "eos_token_id": stops[0] if len(stops) == 1 else stops,
+        "pad_token_id": tokenizer.document_end,
+    }
     config = {
         **format_config(model.architecture),
-        "bos_token_id": None,
-        "eos_token_id": tokenizer.end,
-        "pad_token_id": tokenizer.end,
+        **ends,
         "torch_dtype": str(dtype).removeprefix("torch."),
     }
-    with atomic_path(folder / "config.json", fixed_part(folder / "config.json")) as part:
-        part.write_text(json.dumps(config, indent=2))
+    for name, content in (("generation_config.json", ends), ("config.json", config)):
+        with atomic_path(folder / name, fixed_part(folder / name)) as part:
+            part.write_text(json.dumps(content, indent=2))
     tokenizer.save(folder)
 
 
@@ -88,10 +95,8 @@ def load_model(
     if architecture.tie_embeddings:
         state.pop("lm_head.weight", None)
     for name in ("model.embed_tokens.weight", "lm_head.weight"):
-        if name in state and len(state[name]) < tokenizer.vocab_size:
-            table = state[name]
-            mean = table.float().mean(0, keepdim=True).to(table.dtype)
-            state[name] = torch.cat([table, mean.expand(tokenizer.vocab_size - len(table), -1)])
+        if name in state:
+            state[name] = _add_token_rows(state[name], tokenizer)
     if "model.embed_tokens.weight" in state:
         rows = len(state["model.embed_tokens.weight"])
         architecture = replace(architecture, vocab_size=rows)
@@ -108,6 +113,24 @@ def load_model(
         first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
         raise UserError(f"{folder}: the weights do not fit config.json: {first}") from error
     return model.to(device, dtype).eval(), tokenizer
+
+
+def _add_token_rows(table: Tensor, tokenizer: Tokenizer) -> Tensor:
+    """Return an embedding or output table in which the rows of new tokens are the mean of the others.
+
+    The number of rows becomes a multiple of 128 if it grows: a GPU's matrix products need one.
+    """
+    new = {*tokenizer.added, *range(len(table), tokenizer.vocab_size)}
+    if not new:
+        return table
+    known = [number for number in range(len(table)) if number not in new]
+    mean = table[known].float().mean(0, keepdim=True).to(table.dtype)
+    if len(table) < tokenizer.vocab_size:
+        rows = math.ceil(tokenizer.vocab_size / 128) * 128
+        table = torch.cat([table, mean.expand(rows - len(table), -1)])
+    # A table with spare rows has weights there that nothing has trained.
+    table[sorted(new)] = mean
+    return table
 
 
 def _read_weights(folder: Path) -> dict[str, Tensor]:

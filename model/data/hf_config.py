@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from model.data.hf_families import ACTIVATIONS, FAMILIES, FULL, SLIDING
+from model.data.hf_families import ACTIVATIONS, FAMILIES, FULL_LAYER, SLIDING_LAYER
 from model.errors import UserError, file_error
 from model.nn.model_config import ModelConfig, RopeScaling
 
@@ -137,10 +137,18 @@ def _read_windows(
     window = _positive_size(config, "sliding_window", path)
     kinds = config.get("layer_types")
     if kinds is None:
-        kinds = [SLIDING if _slides(family, config, layer, path) else FULL for layer in range(layers)]
-    if not isinstance(kinds, list) or len(kinds) != layers or set(map(str, kinds)) - {FULL, SLIDING}:
-        raise UserError(f"{path}: layer_types must name {FULL} or {SLIDING} for each of the {layers} layers")
-    return window, tuple(layer for layer, kind in enumerate(kinds) if kind == SLIDING)
+        kinds = [
+            SLIDING_LAYER if _slides(family, config, layer, path) else FULL_LAYER for layer in range(layers)
+        ]
+    if (
+        not isinstance(kinds, list)
+        or len(kinds) != layers
+        or set(map(str, kinds)) - {FULL_LAYER, SLIDING_LAYER}
+    ):
+        raise UserError(
+            f"{path}: layer_types must name {FULL_LAYER} or {SLIDING_LAYER} for each of the {layers} layers"
+        )
+    return window, tuple(layer for layer, kind in enumerate(kinds) if kind == SLIDING_LAYER)
 
 
 def _slides(family: str, config: dict[str, Any], layer: int, path: Path) -> bool:
@@ -208,10 +216,10 @@ def _read_rope(config: dict[str, Any], path: Path) -> tuple[float, RopeScaling |
     if not isinstance(rope, dict):
         raise UserError(f"{path}: {key} must be an object, not {_format_value(rope)}")
     local = {"rope_theta": config.get("rope_local_base_freq")}
-    if FULL in rope or SLIDING in rope:
-        rope, local = rope.get(FULL) or {}, {**local, **(rope.get(SLIDING) or {})}
+    if FULL_LAYER in rope or SLIDING_LAYER in rope:
+        rope, local = rope.get(FULL_LAYER) or {}, {**local, **(rope.get(SLIDING_LAYER) or {})}
         if _read_scaling(local, config, path):
-            raise UserError(f"{path}: {key} stretches {SLIDING}; only {FULL} can be stretched")
+            raise UserError(f"{path}: {key} stretches {SLIDING_LAYER}; only {FULL_LAYER} can be stretched")
     theta = rope.get("rope_theta") or config.get("rope_theta") or 10000.0
     local_theta = local["rope_theta"] or 0.0
     return (

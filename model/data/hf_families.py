@@ -11,7 +11,7 @@ from typing import Any
 
 from model.nn.model_config import ModelConfig
 
-FULL, SLIDING = "full_attention", "sliding_attention"
+FULL_LAYER, SLIDING_LAYER = "full_attention", "sliding_attention"
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def format_config(a: ModelConfig) -> dict[str, Any]:
         "rms_norm_eps": a.rms_norm_eps,
         # Under both keys: older versions of transformers read rope_theta, newer ones rope_parameters.
         "rope_theta": a.rope_theta,
-        "rope_parameters": {FULL: rope, SLIDING: local} if a.local_rope_theta else rope,
+        "rope_parameters": {FULL_LAYER: rope, SLIDING_LAYER: local} if a.local_rope_theta else rope,
         "tie_word_embeddings": a.tie_embeddings,
         family.activation_key: {ours: theirs for theirs, ours in ACTIVATIONS.items()}[a.activation],
         "attention_bias": a.output_bias,
@@ -106,7 +106,7 @@ def format_config(a: ModelConfig) -> dict[str, Any]:
 
 def _format_layers(a: ModelConfig) -> dict[str, Any]:
     """Return the keys of layers that differ from each other."""
-    kinds = [SLIDING if layer in a.sliding_layers else FULL for layer in range(a.num_layers)]
+    kinds = [SLIDING_LAYER if layer in a.sliding_layers else FULL_LAYER for layer in range(a.num_layers)]
     window = a.sliding_window or None
     if a.family == "mistral":
         return {"sliding_window": window}

@@ -1,6 +1,7 @@
-"""Byte-level byte-pair encoding: trained with `tokenizers`, encoded with `tiktoken`, with identical ids.
+"""Tokenizers: byte-level byte-pair encoding that is trained here, and those of open models.
 
-Sennrich et al., 2016, arXiv:1508.07909; Radford et al., 2019, for bytes and the split into words.
+A new one is trained with `tokenizers` and encoded with `tiktoken`, with identical ids. Sennrich et al., 2016,
+arXiv:1508.07909; Radford et al., 2019, for bytes and the split into words.
 """
 
 from __future__ import annotations
@@ -11,53 +12,106 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tiktoken
 from tokenizers import AddedToken, decoders, models, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Rules
 
 from model.atomic_file import atomic_path
+from model.data.chat_format import (
+    ASSISTANT,
+    END,
+    MARKERS,
+    USER,
+    ChatFormat,
+    MarkerFormat,
+    TemplateFormat,
+    Turn,
+    marker_template,
+)
+from model.data.fast_encoding import WordCache, fast_encoding, piece_decoder
+from model.data.hf_config import check_model_file, read_json_file
 from model.errors import UserError
 
-END, _USER, ASSISTANT = "<|end|>", "<|user|>", "<|assistant|>"
-SPECIAL = (END, _USER, ASSISTANT)
-SPLIT = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-# The largest number of words in the cache; they take about 100 MB of memory.
-MOST_WORDS = 1 << 19
-# The longest cached word in characters: longer ones rarely repeat and would fill the cache.
-LONGEST_WORD = 40
-# A system line has no token of its own; it is put before the text of the following user's turn.
-TEMPLATE = (
-    "{% set said = namespace(system='') %}{% for message in messages %}"
-    "{% if message['role'] == 'system' %}{% set said.system = said.system + message['content'] + '\\n\\n' %}"
-    "{% elif message['role'] == 'user' %}<|user|>{{ said.system + message['content'] }}"
-    "{% set said.system = '' %}"
-    "{% elif message['role'] == 'assistant' %}<|assistant|>{{ message['content'] }}<|end|>{% endif %}"
-    "{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
-)
+# The limits of tokenizer_config.json and its companions; a chat template has a few thousand characters.
+_LARGEST = 16 << 20
+TOKENIZER_CONFIG, SPECIAL_MAP = "tokenizer_config.json", "special_tokens_map.json"
+TEMPLATE_FILE = "chat_template.jinja"
+_TOKEN_KEYS = ("bos_token", "eos_token", "unk_token", "pad_token")
 
 
 class Tokenizer:
-    """A converter of text to token ids and back.
+    """A converter of text and conversations to token ids and back.
 
     Special tokens inside a text are encoded as ordinary text.
     """
 
-    def __init__(self, rules: Rules) -> None:
-        self.rules = rules
+    def __init__(self, rules: Rules, config: Mapping[str, Any] | None = None) -> None:
+        """Complete a tokenizer for conversations.
+
+        Args:
+            rules: The tokenizer of the library. If there is no chat template, the tokens of `MarkerFormat`
+                that are missing are added to it.
+            config: The content of tokenizer_config.json, the chat template included; None: a new tokenizer.
+
+        Raises:
+            UserError: The chat template cannot be used.
+        """
+        self.rules, self.config = rules, dict(config or {})
         # Without this, "<|end|>" written by a user would end the conversation.
         rules.encode_special_tokens = True
-        missing = [token for token in SPECIAL if rules.token_to_id(token) is None]
-        if missing:
-            rules.add_special_tokens([AddedToken(token, special=True) for token in missing])
-        ids = rules.get_vocab()
-        self.end, self.user, self.assistant = (ids[token] for token in SPECIAL)
-        self.vocab_size = len(ids)
+        # Some foreign files ask for both, which would cut long texts without a word.
+        rules.no_truncation()
+        rules.no_padding()
+        names: dict[str, str] = {
+            key: name for key in _TOKEN_KEYS
+            if (name := _token_text(self.config.get(key))) and rules.token_to_id(name) is not None
+        }  # fmt: skip
+        # As plain text: transformers does not read every form that a folder may have.
+        self.config = {key: value for key, value in self.config.items() if key not in _TOKEN_KEYS} | names
+        self.begin = _begin_tokens(rules, names.get("bos_token", ""))
+        template = marker_template(names["bos_token"] if self.begin else "", names.get("eos_token", END))
+        given = self.config.get("chat_template") or template
+        self.added: tuple[int, ...] = ()
+        """Ids of the tokens that were added here, which the weights of the model do not know yet."""
+        if given == template:
+            self._add_markers(names, template)
+        self.vocab_size = 1 + max(rules.get_vocab().values())
         # Little-endian explicitly: token files are read on other machines.
         self.dtype = np.dtype("<u2" if self.vocab_size <= 1 << 16 else "<u4")
         # Filled at first use: only evaluation and the report need the bytes of tokens.
         self._pieces: dict[int, bytes] = {}
-        fast = _fast_encoding(rules)
-        self._words = _Words(fast, self.dtype) if fast else None
+        fast = fast_encoding(rules)
+        self._words = WordCache(fast, self.dtype) if fast else None
+        self.format: ChatFormat
+        ids = rules.get_vocab()
+        if fast and given == template:
+            end = ids[names.get("eos_token", END)]
+            self.format = MarkerFormat(self.encode, self.begin, ids[USER], ids[ASSISTANT], end)
+        else:
+            # Also for markers if pieces depend on their place in a text, as those of SentencePiece do.
+            self.format = TemplateFormat(rules, given, names)
+        self.end = self.format.end
+        self.document_end = ids[names["eos_token"]] if "eos_token" in names else self.end
+        self.special = frozenset(
+            number for number, token in rules.get_added_tokens_decoder().items() if token.special
+        )
+
+    def _add_markers(self, names: Mapping[str, str], template: str) -> None:
+        """Add the tokens of `MarkerFormat` that are missing, and describe the format."""
+        end = names.get("eos_token", END)
+        missing = [token for token in (end, USER, ASSISTANT) if self.rules.token_to_id(token) is None]
+        self.rules.add_special_tokens([AddedToken(token, special=True) for token in missing])
+        ids = self.rules.get_vocab()
+        self.added = tuple(ids[token] for token in missing)
+        # The first three are those of a new tokenizer.
+        self.config = {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "eos_token": end,
+            "pad_token": names.get("pad_token", end),
+            **self.config,
+            "additional_special_tokens": [USER, ASSISTANT],
+            "chat_template": template,
+            "clean_up_tokenization_spaces": False,
+        }
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of a text, without any special token."""
@@ -65,14 +119,21 @@ class Tokenizer:
             return self.rules.encode(text, add_special_tokens=False).ids
         return np.frombuffer(self._words.encode(text), self.dtype).tolist()
 
+    def encode_opening(self, text: str) -> list[int]:
+        """Return the ids of a text that begins a document, with the tokens that stand at its beginning."""
+        return [*self.begin, *self.encode(text)]
+
     def encode_documents(self, texts: Iterable[str]) -> np.ndarray:
-        """Return the ids of texts one after another, [tokens] in `dtype`, with the end token after each."""
-        end = self._token_bytes([self.end])
+        """Return the ids of texts one after another, [tokens] in `dtype`, each as a document of its own.
+
+        A document begins with the tokens that the tokenizer begins a text with, and ends with its end token.
+        """
+        begin, end = self._token_bytes(self.begin), self._token_bytes([self.document_end])
         if self._words is None:
-            parts = (self._token_bytes([*self.encode(text), self.end]) for text in texts)
+            parts = (begin + self._token_bytes([*self.encode(text), self.document_end]) for text in texts)
         else:
             words = self._words
-            parts = (words.encode(text) + end for text in texts)
+            parts = (begin + words.encode(text) + end for text in texts)
         return np.frombuffer(b"".join(parts), self.dtype)
 
     def _token_bytes(self, ids: Sequence[int]) -> bytes:
@@ -83,65 +144,56 @@ class Tokenizer:
         return self.rules.decode(list(ids), skip_special_tokens=True)
 
     def piece_bytes(self, token: int) -> bytes:
-        """Return the bytes that an id stands for; for a special token, those of its name."""
-        if not self._pieces:
-            table = _byte_of_character()
-            for piece, number in self.rules.get_vocab().items():
-                whole = piece not in SPECIAL and all(character in table for character in piece)
-                self._pieces[number] = (
-                    bytes(table[character] for character in piece) if whole else piece.encode()
-                )
-        return self._pieces[token]
+        """Return the bytes that an id stands for; for a special token, those of its name.
 
-    def encode_prompt(self, text: str, history: Sequence[Mapping[str, str]] = ()) -> list[int]:
-        """Return the tokens that an answer follows, as in TEMPLATE: <|user|>text<|assistant|>.
+        An id without a token, which is a spare row of a model's table, stands for none.
+        """
+        if not self._pieces:
+            as_bytes = piece_decoder(self.rules)
+            self._pieces = {
+                number: piece.encode() if number in self.special else as_bytes(piece)
+                for piece, number in self.rules.get_vocab().items()
+            }
+        return self._pieces.get(token, b"")
+
+    def encode_prompt(self, text: str, history: Sequence[Turn] = ()) -> list[int]:
+        """Return the tokens that an answer follows.
 
         Args:
             text: The user's text.
-            history: The turns before it, as {"role", "content"}. Each becomes <|user|>… or
-                <|assistant|>…<|end|>; a system line and an empty line go before the text of the user's next
-                turn.
+            history: The turns before it, as {"role", "content"}; a role is user, assistant or system.
         """
-        ids: list[int] = []
-        system = ""
-        for turn in (*history, {"role": "user", "content": text}):
-            if turn["role"] == "system":
-                system += turn["content"] + "\n\n"
-            elif turn["role"] == "user":
-                ids += [self.user, *self.encode(system + turn["content"])]
-                system = ""
-            elif turn["role"] == "assistant":
-                ids += [self.assistant, *self.encode(turn["content"]), self.end]
-        return [*ids, self.assistant]
+        return self.format.encode_prompt(text, history)
+
+    def encode_answer(self, text: str) -> list[int]:
+        """Return the tokens of an answer, with the token that ends it."""
+        return self.format.encode_answer(text)
 
     def save(self, folder: Path) -> None:
         """Write tokenizer.json and tokenizer_config.json with the chat template."""
         folder.mkdir(parents=True, exist_ok=True)
-        config = {
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "eos_token": END,
-            "pad_token": END,
-            "additional_special_tokens": [_USER, ASSISTANT],
-            "chat_template": TEMPLATE,
-            "clean_up_tokenization_spaces": False,
-        }
+        # The class that reads tokenizer.json as it is; those of single families build parts of it anew.
+        config = {**self.config, "tokenizer_class": "PreTrainedTokenizerFast"}
         _write_json(folder / "tokenizer.json", self.rules.to_str(pretty=True))
-        _write_json(folder / "tokenizer_config.json", json.dumps(config, indent=2))
+        _write_json(folder / TOKENIZER_CONFIG, json.dumps(config, indent=2))
 
     @staticmethod
     def load(folder: Path) -> Tokenizer:
-        """Return the tokenizer of a folder; the chat's tokens are added to a foreign one, after its own.
+        """Return the tokenizer of a folder.
+
+        The tokens of chatmill's chat are added, after its own, to a foreign one without a chat template.
 
         Raises:
-            UserError: tokenizer.json is missing or broken.
+            UserError: A file is missing or broken, or the chat template cannot be used.
         """
         path = Path(folder) / "tokenizer.json"
         if not path.exists():
             raise UserError(f"{path} is missing; a model folder has it beside config.json")
+        config = _read_config(Path(folder))
         try:
-            return Tokenizer(Rules.from_file(str(path)))
-        except UserError:
-            raise
+            return Tokenizer(Rules.from_file(str(path)), config)
+        except UserError as error:
+            raise UserError(f"{folder}: {error}") from error
         except BaseException as error:
             # The library raises bare Exception, and for its own bugs PanicException, which is not a subclass
             # of it.
@@ -150,49 +202,37 @@ class Tokenizer:
             raise UserError(f"{path} cannot be read as a tokenizer: {error}") from error
 
 
-class _Words:
-    """A cache of the ids of whole words: natural text repeats its words.
-
-    A space between two characters that are not white space always begins a piece of SPLIT. The ids of a text
-    are therefore those of its words one after another. Texts with other white space at a word's edge, or with
-    repeated spaces, are left to the encoder.
-    """
-
-    def __init__(self, encoding: tiktoken.Encoding, dtype: np.dtype[Any]) -> None:
-        self.encoding, self.dtype = encoding, dtype
-        self.first, self.later = _Known(self, ""), _Known(self, " ")
-
-    def encode(self, text: str) -> bytes:
-        """Return the ids of a text, as the bytes of `dtype`."""
-        words = text.split(" ")
-        try:
-            return self.first[words[0]] + b"".join(map(self.later.__getitem__, words[1:]))
-        # Raised at the first such word, so a text that needs the encoder costs little before it.
-        except _EdgeError:
-            return self.encode_afresh(text)
-
-    def encode_afresh(self, text: str) -> bytes:
-        """Return the ids of a text without the cache."""
-        return np.array(self.encoding.encode_ordinary(text), self.dtype).tobytes()
+def _read_config(folder: Path) -> dict[str, Any]:
+    """Return tokenizer_config.json with what other files of a folder add to it; {} if there is none."""
+    config: dict[str, Any] = {}
+    for name in (SPECIAL_MAP, TOKENIZER_CONFIG):
+        if (folder / name).exists():
+            config |= read_json_file(folder / name, _LARGEST)
+    path = folder / TEMPLATE_FILE
+    if path.exists():
+        check_model_file(path)
+        config["chat_template"] = path.read_text(encoding="utf-8")
+    template = config.get("chat_template")
+    if isinstance(template, list):
+        # Several templates by name; transformers takes this one unless asked for another.
+        named = {entry.get("name"): entry.get("template") for entry in template if isinstance(entry, dict)}
+        template = config["chat_template"] = named.get("default")
+    if template is not None and not isinstance(template, str):
+        raise UserError(f"{folder / TOKENIZER_CONFIG}: chat_template must be a text")
+    return config
 
 
-class _EdgeError(Exception):
-    """A word begins or ends with white space, or is empty."""
+def _token_text(entry: Any) -> str:
+    """Return the text of a token that a configuration names, alone or in an object."""
+    if isinstance(entry, dict):
+        entry = entry.get("content")
+    return entry if isinstance(entry, str) else ""
 
 
-class _Known(dict[str, bytes]):
-    """At most MOST_WORDS words with their ids. A missing word is encoded with `before` in front."""
-
-    def __init__(self, words: _Words, before: str) -> None:
-        self.words, self.before = words, before
-
-    def __missing__(self, word: str) -> bytes:
-        if not word or word[0].isspace() or word[-1].isspace():
-            raise _EdgeError
-        ids = self.words.encode_afresh(self.before + word)
-        if len(self) < MOST_WORDS and len(word) <= LONGEST_WORD:
-            self[word] = ids
-        return ids
+def _begin_tokens(rules: Rules, name: str) -> list[int]:
+    """Return the token that the tokenizer puts before a text by itself, if it is the named one."""
+    ids = rules.encode("a", add_special_tokens=True).ids
+    return ids[:1] if name and ids and ids[0] == rules.token_to_id(name) else []
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
@@ -205,7 +245,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
     Raises:
         UserError: The texts do not hold that many repeated pieces.
     """
-    least = 256 + len(SPECIAL)
+    least = 256 + len(MARKERS)
     if vocabulary < least:
         raise UserError(
             f"tokenizer.vocab_size is {vocabulary}; every byte and the chat need {least} at least"
@@ -215,7 +255,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
     rules.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
-        special_tokens=list(SPECIAL),
+        special_tokens=list(MARKERS),
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
@@ -227,50 +267,6 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
             f"{rules.get_vocab_size()}; lower it, or add text"
         )
     return Tokenizer(rules)
-
-
-def _fast_encoding(rules: Rules) -> tiktoken.Encoding | None:
-    """Return the same merges in tiktoken, or None for rules that are not plain byte-level pairs.
-
-    tiktoken ranks a pair by the id of its result. Training gives ids in the order of the merges and makes
-    each piece by one merge only, so both encoders choose alike.
-    """
-    described = json.loads(rules.to_str())
-    model, before = described["model"], described["pre_tokenizer"]
-    plain = (
-        model["type"] == "BPE"
-        and described["normalizer"] is None
-        and before
-        == {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
-        and not model.get("ignore_merges")
-        and not model.get("byte_fallback")
-    )
-    if not plain:
-        return None
-    table, vocabulary = _byte_of_character(), model["vocab"]
-    pairs = [merge if isinstance(merge, list) else merge.split(" ") for merge in model["merges"]]
-    made = [vocabulary[first + second] for first, second in pairs]
-    # tiktoken merges by rank alone; ids in another order than the merges would give other tokens.
-    if made != sorted(set(made)):
-        return None
-    ranks = {
-        bytes(table[character] for character in piece): number
-        for piece, number in vocabulary.items()
-        if piece not in SPECIAL
-    }
-    if any(ranks.get(bytes([byte]), made[0] if made else 0) >= (made or [1 << 30])[0] for byte in range(256)):
-        return None
-    return tiktoken.Encoding("chatmill", pat_str=SPLIT, mergeable_ranks=ranks, special_tokens={})
-
-
-def _byte_of_character() -> dict[str, int]:
-    """Return the byte of each character of a byte-level vocabulary (Radford et al., 2019)."""
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    rest = [byte for byte in range(256) if byte not in printable]
-    return {
-        **{chr(byte): byte for byte in printable},
-        **{chr(256 + index): byte for index, byte in enumerate(rest)},
-    }
 
 
 def _write_json(path: Path, text: str) -> None:

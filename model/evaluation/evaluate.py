@@ -197,8 +197,8 @@ def evaluate(
     }
     probes = _probe_model(*models["base"], embeddings, settings)
     files = {"held_out": held_out, "answers": shown, "accuracy": accuracy, "probes": probes}
-    for name, values in files.items():
-        _write_json(out / f"{name}.json", values)
+    for name, content in files.items():
+        _write_json(out / f"{name}.json", content)
     return {
         # A gate may refuse a model whose answers to the same prompts became much shorter.
         "length_ratio": metrics["aligned_length"] / max(metrics["sft_length"], 1e-9),

@@ -28,7 +28,7 @@ class PromptFormat(Protocol):
 
 @dataclass(frozen=True)
 class Chat:
-    """The format that the assistant learned: `<|user|>prompt<|assistant|>completion<|end|>`.
+    """The format that the assistant learned, as in `<|user|>prompt<|assistant|>completion<|end|>`.
 
     A history comes before it. The oldest turns are left out of a prompt that is longer than `room` tokens.
     """
@@ -42,8 +42,7 @@ class Chat:
 
     def encode_example(self, row: Row) -> Example:
         prompt, left_out = chat_prompt(row, self.tokenizer, self.room)
-        completion = self.tokenizer.encode(row["completion"])
-        return Example(prompt, [*completion, self.tokenizer.end], left_out)
+        return Example(prompt, self.tokenizer.encode_answer(row["completion"]), left_out)
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ class Plain:
         )
 
     def _plain_prompt(self, row: Row, turns: Sequence[Turn]) -> list[int]:
-        return self.tokenizer.encode(running_text(row["prompt"], turns))
+        return self.tokenizer.encode_opening(running_text(row["prompt"], turns))
 
 
 class FewShot:

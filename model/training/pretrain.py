@@ -105,7 +105,7 @@ class PretrainTrainer(TrainingTask):
         # One process writes the samples; the others would write the same.
         if self.world.rank:
             return
-        prompts = [self.tokenizer.encode(prompt) for prompt in self.parameters.prompts]
+        prompts = [self.tokenizer.encode_opening(prompt) for prompt in self.parameters.prompts]
         if prompts:
             completions = generate_tokens(
                 self.model, prompts, self.parameters.sample_tokens, self.tokenizer.end,
@@ -160,9 +160,8 @@ def bits_per_byte(
 
 def token_lengths(tokenizer: Tokenizer) -> np.ndarray:
     """Return the number of text bytes of each token, [vocabulary]; 0 for special tokens."""
-    special = {tokenizer.end, tokenizer.user, tokenizer.assistant}
     return np.array(
-        [0 if i in special else len(tokenizer.piece_bytes(i)) for i in range(tokenizer.vocab_size)]
+        [0 if i in tokenizer.special else len(tokenizer.piece_bytes(i)) for i in range(tokenizer.vocab_size)]
     )
 
 

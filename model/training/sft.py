@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.data.chat_template import examples_of, say_what_is_left_out
+from model.data.chat_template import check_chat_template, examples_of, say_what_is_left_out
 from model.data.dataloader import Examples, PackedBatch, Packing, batch_order, each_row
 from model.data.hf_checkpoint import load_model
 from model.data.hf_config import load_architecture
@@ -60,6 +60,7 @@ class SFTTrainer(TrainingTask):
             examples_of(each_row(pairs / split / "pairs"), self.tokenizer, longest)
             for split in ("train", "valid")
         )
+        check_chat_template(each_row(pairs / "train" / "pairs"), self.tokenizer, on_event)
         self.packing = self._pack_examples(self.train)
         self.valid_packing = self._pack_examples(self.valid)
         if len(self.packing.rows) < parameters.batch_size:

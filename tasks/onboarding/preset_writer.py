@@ -60,10 +60,10 @@ def measure_folder(found: FolderScan) -> Measured:
         there = (
             ", ".join(counted(found.count(kind), kind) for kind in TYPES if found.count(kind)) or "nothing"
         )
-        pairs = "" if found.count("pairs") else ", and pairs of prompt and completion"
+        also = "" if found.count("pairs") else ", and pairs of prompt and completion"
         raise UserError(
             f"there is no text to learn language from ({there} in {counted(len(found.sources), 'sources')}), "
-            f"which any run needs; add .txt or .md files, or rows with the key text{pairs}"
+            f"which any run needs; add .txt or .md files, or rows with the key text{also}"
         )
     split = choose_split(found)
     train = {kind: _rows_in_split(found.of(kind), "train", split) for kind in TYPES}

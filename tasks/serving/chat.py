@@ -131,7 +131,7 @@ class ChatModel:
         # `generate_tokens` reports tokens by a callback. The queue and the thread turn it into an iterator.
         pieces: SimpleQueue[int | BaseException | None] = SimpleQueue()
         asked = (
-            self.tokenizer.encode(running_text(prompt, history))
+            self.tokenizer.encode_opening(running_text(prompt, history))
             if self.continues
             else self.tokenizer.encode_prompt(prompt, history)
         )

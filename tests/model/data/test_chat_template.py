@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from model.data.chat_format import ASSISTANT, USER
 from model.data.chat_template import (
     Row,
     Turn,
@@ -85,7 +86,8 @@ def test_encode_prompt_puts_system_line_before_first_user_text(language: Languag
     first, answer, asked = (
         tokenizer.encode(text) for text in ("sys: be warm\n\nthe film", " is good", "the story")
     )
-    user, assistant = tokenizer.user, tokenizer.assistant
+    ids = tokenizer.rules.get_vocab()
+    user, assistant = ids[USER], ids[ASSISTANT]
     assert tokenizer.encode_prompt("the story", TALK[:3]) == [
         user, *first, assistant, *answer, tokenizer.end, user, *asked, assistant,
     ]  # fmt: skip
@@ -137,7 +139,8 @@ def test_example_of_too_long_history_loses_oldest_turns(language: Language) -> N
 
 def test_chat_prompt_without_history_has_plain_layout(language: Language) -> None:
     tokenizer = language.tokenizer
-    expected = [tokenizer.user, *tokenizer.encode("the film"), tokenizer.assistant]
+    ids = tokenizer.rules.get_vocab()
+    expected = [ids[USER], *tokenizer.encode("the film"), ids[ASSISTANT]]
     for row in ({"prompt": "the film"}, {"prompt": "the film", "history": []}):
         assert chat_prompt(row, tokenizer) == chat_prompt(row, tokenizer, 1) == (expected, 0)
 

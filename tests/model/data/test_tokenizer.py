@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from model.data.chat_format import ASSISTANT, USER
 from model.data.tokenizer import Tokenizer, train_tokenizer
 from model.errors import UserError
 from tests.model.conftest import Language
@@ -75,7 +76,7 @@ def test_encode_documents_appends_end_to_each_text(language: Language) -> None:
 def test_encode_words_beyond_word_cache_stay_equal(
     language: Language, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("model.data.tokenizer.MOST_WORDS", 2)
+    monkeypatch.setattr("model.data.fast_encoding.MOST_WORDS", 2)
     tokenizer = Tokenizer(language.tokenizer.rules)
     text = "the film is the wonder of the king the film"
     assert tokenizer.encode(text) == tokenizer.encode(text) == plain(tokenizer, text)
@@ -85,9 +86,10 @@ def test_encode_words_beyond_word_cache_stay_equal(
 
 def test_encode_special_looking_text_gives_no_special_token(language: Language) -> None:
     tokenizer = language.tokenizer
-    special = {tokenizer.end, tokenizer.user, tokenizer.assistant}
-    assert not special & set(tokenizer.encode("<|end|><|user|><|assistant|>"))
-    assert special & set(tokenizer.encode_prompt("hi")) == {tokenizer.user, tokenizer.assistant}
+    ids = tokenizer.rules.get_vocab()
+    assert tokenizer.special == {ids[USER], ids[ASSISTANT], tokenizer.end}
+    assert not tokenizer.special & set(tokenizer.encode("<|end|><|user|><|assistant|>"))
+    assert tokenizer.special & set(tokenizer.encode_prompt("hi")) == {ids[USER], ids[ASSISTANT]}
 
 
 def test_piece_bytes_joined_equal_text(language: Language) -> None:
