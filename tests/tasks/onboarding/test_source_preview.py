@@ -167,8 +167,8 @@ def test_print_preview_rejected_rows_say_why_and_where(tmp_path: Path) -> None:
     lines(tmp_path / "a.jsonl", *rows)
     preset = preset_of({"name": "mine", "files": "a.jsonl"}, validate={"max_bad_fraction": 1.0})
     text = shown(preset, tmp_path)
-    assert "would be quarantined: 1 of 3 text: text is printable, first a.jsonl, line 2: " in text
-    assert "would be quarantined: 1 of 3 text: text has a fit length, first a.jsonl, line 4: 'x'" in text
+    assert "would be quarantined: 1 of 3 texts: text is printable, first a.jsonl, line 2: " in text
+    assert "would be quarantined: 1 of 3 texts: text has a fit length, first a.jsonl, line 4: 'x'" in text
     assert "`chatmill run` would stop: the only text does not fall into the" in text
     with pytest.raises(UserError, match="the only text does not fall into the train split"):
         print_preview(preset, tmp_path, Console(file=StringIO()), whole=True)
@@ -227,9 +227,9 @@ def test_print_preview_follows_validation_rules(tmp_path: Path) -> None:
     lines(tmp_path / "a.jsonl", {"text": "Words."}, {"text": "Слова."})
     own = {"name": "own", "files": "a.jsonl"}
     preset = preset_of(own, validate={"allowed_scripts": ["Latin"], "max_bad_fraction": 0.5})
-    assert "would be quarantined: 1 of 2 text: " in shown(preset, tmp_path)
+    assert "would be quarantined: 1 of 2 texts: " in shown(preset, tmp_path)
     allowed = preset_of({**own, "max_bad_fraction": 0.6}, validate={"allowed_scripts": ["Latin"]})
-    assert "would be quarantined: 1 of 2 text: " in shown(allowed, tmp_path)
+    assert "would be quarantined: 1 of 2 texts: " in shown(allowed, tmp_path)
 
 
 def test_print_preview_control_characters_are_escaped(tmp_path: Path) -> None:
