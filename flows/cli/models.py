@@ -71,10 +71,13 @@ def _show_versions(tracker: Tracker, registry: Registry, console: Console) -> No
         made = time.strftime("%Y-%m-%d %H:%M", time.localtime(version.creation_timestamp / 1000))
         name, stands = str(version.version), approval_state(version.tags)
         holds = "[green]champion[/green]" if name == champion else STATES.get(stands, "")
-        asked = stands and name != champion
-        reason = escape(told_person(version) if asked else reason_words(version.tags.get("reason", "")))
+        if stands and name != champion:
+            reason = told_person(version)
+        else:
+            # The gate's reason is that of the day when the version was registered.
+            reason = _describe_last_move(name, moves) or reason_words(version.tags.get("reason", ""))
         whose = (escape(registry.product.name), name, escape(presets.get(name, "not known")))
-        table.add_row(*whose, made, holds, reason)
+        table.add_row(*whose, made, holds, escape(reason))
     console.print(table)
     # The metrics in words do not fit into a column of an 80-character terminal.
     for version in versions:
@@ -147,6 +150,16 @@ def _moves_table(registry: Registry, moves: list[AliasChange]) -> Table:
             escape(registry.product.name), _local_time(move.time), *names, escape(describe_change(move))
         )
     return table
+
+
+def _describe_last_move(version: str, moves: list[AliasChange]) -> str:
+    """Return why a version is champion, or no longer is; empty if it never was."""
+    from tasks.tracking.alias_changes import describe_change
+
+    if moves and moves[-1].now == version:
+        return describe_change(moves[-1])
+    left = next((move for move in reversed(moves) if move.before == version), None)
+    return f"replaced by version {left.now or 'none'} ({describe_change(left)})" if left else ""
 
 
 def _describe_champion(registry: Registry, move: AliasChange) -> str:

@@ -53,3 +53,36 @@ def test_models_and_rollback_show_versions_champion_and_history(project):
     when, *moves = say("models", "--history").splitlines()
     assert when.split() == ["product", "when", "was", "now", "reason"] and len(moves) == 3
     assert "rude [b]" in moves[2] and moves[0].split()[3:5] == ["none", "1"]
+
+
+@pytest.mark.parametrize(
+    ("back", "champion", "former"),
+    [
+        ([], "the gate: all [4] thresholds are met", "replaced by version 2 (the gate: all [4]"),
+        (["too rude"], "{who}: too rude", "replaced by version 1 ({who}: too rude)"),
+        (
+            ["too rude", "[it] was fine"],
+            "{who}: [it] was fine",
+            "replaced by version 2 ({who}: [it] was fine)",
+        ),
+    ],
+)
+def test_models_reason_of_champion_and_former_champion_is_that_of_the_last_move(
+    project: Path, back: list[str], champion: str, former: str
+) -> None:
+    """After a rollback the champion's row does not say that another version stays champion."""
+    tracker = open_tracker()
+    for digest, score in (("a", 0.1), ("b", 0.2)):
+        run = tracker.client.create_run(tracker.experiment).info.run_id
+        tracker.client.log_text(run, digest, "model/config.json")
+        aligned = StageOutput("rlhf", digest, "", digest, False, 1.0, {}, run)
+        metrics = {"passed": 1, "reason": "all [4] thresholds are met", "score": score}
+        tracker.register(aligned, StageOutput("gate", digest, "", digest, False, 0.1, metrics))
+    for number, reason in enumerate(back):
+        say("rollback", str(1 + number % 2), "--reason", reason)
+    rows = [line for line in say("models").splitlines() if line.startswith("chatmill ")]
+    [now] = [row for row in rows if " champion " in row]
+    [before] = [row for row in rows if row is not now]
+    who = models.current_user()
+    assert champion.format(who=who) in now
+    assert former.format(who=who) in before
