@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 # The status of a stage whose key depends on an output that is not computed yet.
 OPEN_KEY = "open"
+_NAMED = 2  # inputs that a reason names
 # The outputs that a dry run computes whole. It leaves out parts of those of ingest and validate.
 _WHOLE = ("split", "tokenizer")
 
@@ -107,7 +108,9 @@ class PipelinePlan:
                 for each in inputs
                 if each.stage not in now["inputs"]
             ]
-            reason = f"depends on {', '.join(waits)}, not computed yet"
+            # The last ones are the nearest in the pipeline.
+            more = f" and {len(waits) - _NAMED} more" if len(waits) > _NAMED else ""
+            reason = f"depends on {', '.join(waits[-_NAMED:])}{more}, not computed yet"
             self.stages.append(PlannedStage(stage.name, OPEN_KEY, "", reason, before, tuple(differences)))
             return unknown
         folder = self.context.root / ARTIFACTS / stage.name / now["key"]

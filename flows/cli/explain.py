@@ -13,6 +13,7 @@ from rich.markup import escape
 from flows.common.terminal import Console
 from flows.orchestration.progress import terminal_text
 from flows.orchestration.tracker import open_tracker
+from tasks.common.counts import counted
 from tasks.common.stage_status import CACHED
 
 if TYPE_CHECKING:
@@ -177,7 +178,11 @@ def summarize_differences(differ: Sequence[InputDifference]) -> str:
         parts.append(f"source files: {', '.join(counts)}")
     if inputs := [each.name for each in others if each.kind == "input"]:
         parts.append(f"other output of {escape(', '.join(inputs))}")
-    if rest := [each for each in others if each.kind != "input"]:
+    # Digests of code tell a reader nothing.
+    if code := [each.name for each in others if each.kind == "code"]:
+        more = f" and {counted(len(code) - 1, 'more definitions')}" if len(code) > 1 else ""
+        parts.append(f"code of {terminal_text(code[0])}{more}")
+    if rest := [each for each in others if each.kind not in ("input", "code")]:
         more = f", and {len(rest) - 1:,} more" if len(rest) > 1 else ""
         parts.append(f"{describe_difference(rest[0])}{more}")
     return "; ".join(parts)

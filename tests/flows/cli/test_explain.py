@@ -189,7 +189,15 @@ def difference(kind: str, name: str, before: str, now: str) -> InputDifference:
                 difference("parameter", "steps", "12", "40"),
                 difference("input", "sft", "a1", "b2"),
             ],
-            "other output of sft; code  [bold]model.ppo.train[/bold]  a1 → b2, and 1 more",
+            "other output of sft; code of model.ppo.train; parameter  [bold]steps[/bold]  12 → 40",
+        ),
+        (
+            [difference("code", f"model.ppo.{name}", "a1", "b2") for name in ("train", "clip")],
+            "code of model.ppo.train and 1 more definition",
+        ),
+        (
+            [difference("code", f"model.ppo.{name}", "a1", "b2") for name in ("train", "clip", "loss")],
+            "code of model.ppo.train and 2 more definitions",
         ),
     ],
 )
