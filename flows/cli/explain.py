@@ -36,7 +36,7 @@ def explain(
         str,
         typer.Argument(
             metavar="STAGE",
-            help="A stage's name, as in pretrain. Default: all stages of the newest run, a line for each.",
+            help="A stage's name, as in pretrain. Default: the stages of the newest run that trained.",
         ),
     ] = "",
     run: Annotated[
@@ -59,7 +59,8 @@ def explain(
         found = find_stage(client, stage, run)
         lines = _explain_stage(client, found, stage_before(client, found))
     else:
-        lines = _explain_run(client, find_newest_stages(client))
+        stages, newer = find_newest_stages(client)
+        lines = [*_explain_run(client, stages), *([f"[dim]{newer}[/dim]"] if newer else [])]
     console = Console(highlight=False)
     for line in lines:
         console.print(line, soft_wrap=True)

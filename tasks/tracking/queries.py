@@ -32,6 +32,8 @@ COST_TAG = "chatmill.cost."
 PRESET = "chatmill.preset"
 # The stage whose model a pipeline run registers.
 REGISTERED_STAGE = "rlhf"
+# The stages of a run that only makes a version of the data, as the flow `ingest` and its schedule do.
+INGESTION_STAGES = ("ingest", "validate")
 _NEWEST = ("attributes.start_time DESC",)
 # Runs in a page: many if all are wanted, few if the search usually ends at the first.
 _PAGE, _FEW = 5000, 20
@@ -88,17 +90,29 @@ def find_stage(client: MlflowClient, stage: str, run: str = "") -> StageRun:
     return _stage_run(pipeline, stages[stage])
 
 
-def find_newest_stages(client: MlflowClient) -> list[StageRun]:
-    """Return all stages of the newest pipeline run, in the order in which they began.
+def find_newest_stages(client: MlflowClient) -> tuple[list[StageRun], str]:
+    """Return the stages, in their order, of the newest pipeline run that did more than ingest.
+
+    Returns:
+        The stages, and a sentence about a newer run that only ingested; empty if there is none.
 
     Raises:
         UserError: There is no pipeline run, or the newest one began no stage.
     """
-    pipeline = _find_pipeline(client, "")
-    found = [_stage_run(pipeline, child) for name, child in _stages_of(client, pipeline).items() if name]
-    if not found:
+    pipeline, said = _find_pipeline(client, ""), ""
+    stages = {name: child for name, child in _stages_of(client, pipeline).items() if name}
+    # A schedule ingests every few minutes, and nobody asks about such a run.
+    if stages.keys() <= {*INGESTION_STAGES}:
+        past = " and ".join(f"tags.`chatmill.stage` != '{name}'" for name in INGESTION_STAGES)
+        condition = f"{past} and tags.`{PARENT}` LIKE '%'{begun_by_now()}"
+        if further := search_runs(client, condition, most=1):
+            only = " and ".join(stages) or "no stage"
+            said = f"a newer run, {pipeline.info.run_id[:12]}, has {only} alone"
+            pipeline = client.get_run(further[0].data.tags[PARENT])
+            stages = {name: child for name, child in _stages_of(client, pipeline).items() if name}
+    if not stages:
         raise UserError(f"run {pipeline.info.run_id[:12]} ({pipeline.info.status}) has no stage")
-    return found
+    return [_stage_run(pipeline, child) for child in stages.values()], said
 
 
 def _stages_of(client: MlflowClient, pipeline: Run) -> dict[str, Run]:

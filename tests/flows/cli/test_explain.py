@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from flows.cli.explain import describe_difference, explain, summarize_differences
 from model.errors import UserError
-from tasks.engine.stage import StageContext, stage
+from tasks.engine.stage import Stage, StageContext, stage
 from tasks.tracking.cache_explanation import InputDifference
 from tasks.tracking.tracker import Tracker
 
@@ -160,6 +160,24 @@ def test_explain_without_stage_shows_failed_stage(root: Path) -> None:
     with pytest.raises(UserError, match="words are wrong"):
         pipeline(root, "fail")
     assert "write  failed    the stage did not finish" in say()
+
+
+@pytest.mark.parametrize("names", [("ingest",), ("ingest", "validate"), ()])
+def test_explain_without_stage_passes_over_newer_ingestions(root: Path, names: tuple[str, ...]) -> None:
+    """A schedule ingests every few minutes; the run that trained is the one that is asked about."""
+    trained = pipeline(root, "a")
+    for _ in range(2):
+        time.sleep(0.005)
+        tracker = Tracker(f"sqlite:///{root / 'var' / 'mlflow.db'}", "here", root / "var" / "mlflow")
+        with tracker.open_run("demo", {}, {"prefect.flow_run_id": "flow"}, "note"):
+            for name in names:
+                again = Stage(name, write.function, write.declaration)
+                with tracker.open_stage(name, Words("a"), []) as run:
+                    made = again.run(Words("a"), {}, StageContext(root), quiet, run=run)
+                    tracker.close_stage(made, "")
+    said = say()
+    assert said.startswith(f"run {trained[:12]}") and "write  computed" in said
+    assert f"a newer run, {tracker.run[:12]}, has {' and '.join(names) or 'no stage'} alone" in said
 
 
 def difference(kind: str, name: str, before: str, now: str) -> InputDifference:
