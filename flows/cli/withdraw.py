@@ -79,8 +79,9 @@ def withdraw(
     found = plan_deletion(root, asked, preset.validation.overrides_file)
     if dry_run:
         _show_plan(console, found, "would leave")
-    elif not _take_out(console, preset, root, found):
-        return
+    else:
+        _take_out(console, preset, root, found)
+    # Also of a repeated withdrawal: the first one may have been killed before it said this.
     _show_models(console, preset, root, found)
     if dry_run:
         console.print("Nothing was written.")
@@ -93,8 +94,8 @@ def withdraw(
     console.print(f"next: `{escape(command)}` recomputes what depends on them", soft_wrap=True)
 
 
-def _take_out(console: Console, preset: Preset, root: Path, found: DeletionPlan) -> bool:
-    """Record the withdrawal and make a data version without it; return whether there was anything to do."""
+def _take_out(console: Console, preset: Preset, root: Path, found: DeletionPlan) -> None:
+    """Record the withdrawal and make a data version without it, unless both were done before."""
     from flows.cli.launch import launch_flow, load_ingestion
     from flows.servers.environment import prepare_environment
     from tasks.dvc.versions import check_data
@@ -105,7 +106,7 @@ def _take_out(console: Console, preset: Preset, root: Path, found: DeletionPlan)
         for each in found.known:
             console.print(_describe_withdrawal(each), soft_wrap=True)
         console.print("nothing to do: already withdrawn, and the data does not contain it", soft_wrap=True)
-        return False
+        return
     # The same for a damaged data.dvc and for files in data/ that are not chatmill's.
     check_data(root)
     # Before the ingestion: if that is interrupted, the next run makes the data without these rows.
@@ -113,7 +114,6 @@ def _take_out(console: Console, preset: Preset, root: Path, found: DeletionPlan)
     # New labels are announced by the deployment that looks for them, not by this command.
     launch_flow(load_ingestion, lambda: preset, announce=False)
     _show_plan(console, found, "left")
-    return True
 
 
 def _is_out(root: Path) -> bool:

@@ -77,3 +77,19 @@ def test_withdraw_dry_run_names_files_of_reused_ingest(root: Path) -> None:
     shutil.rmtree(root / ARTIFACTS)
     said = say(*asked)
     assert "source mine  comparisons" in said and "data/" not in said
+
+
+@pytest.mark.parametrize("names", [("ann",), ("ben",), ("ann", "ben")])
+def test_withdraw_repeated_after_kill_says_what_the_first_would(root: Path, names: tuple[str, ...]) -> None:
+    """The data is already without the labels, as after a kill once `data.dvc` was written."""
+    label = {"prompt": "p", "a": "x", "b": "y", "choice": "a"}
+    lines = [json.dumps({**label, "annotator": name}) for name in ("ann", "ben", "cem")]
+    (root / "labels.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    (root / "mine.yaml").write_text(PRESET)
+    write_withdrawals(root, [Withdrawal("max", **SIGNED, annotator=name) for name in names])
+    ingest.run(DataParameters((Source("mine", files="labels.jsonl"),)), {}, StageContext(root), print)
+    asked = [word for name in names for word in ("--annotator", name)]
+    said = say(*asked, "--author", "max", "--reason", "asked", "--config", "mine.yaml")
+    assert said.count("withdrawn by max") == len(names) and "nothing to do: already withdrawn" in said
+    assert "no model used them" in said and f"`git add {WITHDRAWN} data.dvc`" in said
+    assert "next: `chatmill run --config mine.yaml`" in said
