@@ -6,7 +6,10 @@ ARGS ?=
 .PHONY: install develop run test lint reference up dashboards bench postgres hosts chaos overhead past
 .DEFAULT_GOAL := run
 
+# The programs in .venv name their interpreter by its whole path, so they do not survive a move of the folder.
 install: .venv/installed
+	@python=$$(sed -n '1s/^#!//p' $(BIN)/chatmill); test -x "$$python" || \
+	{ echo "error: .venv was made in another folder ($$python is missing): remove .venv and type the same again" >&2; exit 2; }
 
 # torch by itself and by its exact version first: pip then takes the build that is at hand for this machine.
 .venv/installed: requirements.txt pyproject.toml
