@@ -6,7 +6,7 @@ import glob
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -19,7 +19,7 @@ from tasks.data.file_io.files import SourceFile
 from tasks.data.formats.detect import describe_empty, list_mismatches, rename_keys, sample_file, why_unknown
 from tasks.data.formats.registry import find_format, formats
 from tasks.data.formats.unsupported_shapes import unreadable_shape
-from tasks.data.parsing.base import FileSample, Format, ParseOptions
+from tasks.data.parsing.base import FileSample, ParseOptions
 from tasks.data.parsing.column_names import (
     Guess,
     format_columns,
@@ -35,10 +35,10 @@ from tasks.data.source_files import check_file, walk_folders
 from tasks.data.sources import ENDINGS
 from tasks.data.withdrawals import Withdrawn, read_withdrawn
 from tasks.ingestion.repeated_labels import keep_each_once
+from tasks.onboarding.file_heads import file_batches
 from tasks.onboarding.own_folders import check_place
 
 PACKED = (".gz", ".zst")
-_WHOLE = {".json", ".parquet"}  # cannot be cut after a line
 CONFIGURATION = ".xml"  # a labelling tool's configuration, beside its exports
 READ = 8 << 20  # bytes of a source that are read; the rest is taken to be alike
 _ROWS = 50_000
@@ -180,10 +180,12 @@ def scan_folder(folder: Path, root: Path) -> FolderScan:
             others.append((_display_path(path, root), why))
             unreadable += [_display_path(path, root)] if _file_ending(path) != CONFIGURATION else []
     sources: list[Proposal] = []
+    taken: set[str] = set()
     for place, paths in _group_files(folder, known):
         # A source of one file is named after it, so that messages and reports name what the user knows.
         own = Path(_plain_name(paths[0])).stem if len(paths) == 1 else known[paths[0]].format
-        name = unused_name(slugify_name(place[0] or own), [source.name for source in sources])
+        name = unused_name(slugify_name(place[0] or own), taken)
+        taken.add(name)
         globs = _find_globs(place, paths, folder, root)
         try:
             sources.append(_read_rows(name, known[paths[0]], globs, paths, root, seen, withdrawn))
@@ -352,10 +354,10 @@ def _group_files(folder: Path, known: dict[Path, Guess]) -> list[tuple[tuple[str
     for path, found in known.items():
         name = f"{found.format} {format_columns(found.columns)}{format_fields(found.fields)}"
         groups[*_file_place(path, folder), name].append(path)
-    for top, ending, name in list(groups):
+    for top, ending, name in [key for key in groups if key[1] == CONFIGURATION]:
         # A labelling configuration is read together with the exports that it describes.
         exports = [key for key in groups if (key[0], key[2]) == (top, name) and key[1] != CONFIGURATION]
-        if ending == CONFIGURATION and exports:
+        if exports:
             configurations = groups.pop((top, ending, name))
             for key in exports:
                 groups[key] += configurations
@@ -400,7 +402,8 @@ def _read_rows(
     size = sum(path.stat().st_size for path in paths)
     every: list[ParsedRow] = []
     read, tally = 0, SkipCounts()
-    for files, covered in _file_batches(known, paths, root):
+    sources = [SourceFile(_display_path(path, root), path=path) for path in paths]
+    for files, covered in file_batches(known, sources, prose and documents == "file", READ):
         found = islice(read_rows(known, files, reading, tally), _ROWS - len(every))
         every += [one for one in found if not one.row.fault]
         read += covered
@@ -426,24 +429,6 @@ def _read_rows(
         name, guessed.format, globs, guessed.columns, documents, size, share, tuple(rows),
         tuple(tally.lines()), meanings, stop, tally.faults, rejected, guessed.fields,
     )  # fmt: skip
-
-
-def _file_batches(known: Format, paths: Sequence[Path], root: Path) -> Iterator[tuple[list[SourceFile], int]]:
-    """Yield the files one by one with their sizes, or all at once if the format reads a source as a whole."""
-    files = [SourceFile(_display_path(path, root), path=path) for path in paths]
-    if known.unit == "source":
-        yield files, sum(path.stat().st_size for path in paths)
-        return
-    for file, path in zip(files, paths, strict=True):
-        size = path.stat().st_size
-        if size > READ and not file.packing and _file_ending(path) not in _WHOLE:
-            with path.open("rb") as stream:
-                head = stream.read(READ)
-            # Half a line would count as a row that cannot be read.
-            cut = head[: head.rfind(b"\n") + 1] or head
-            yield [SourceFile(file.origin, content=cut)], len(cut)
-        else:
-            yield [file], size
 
 
 def _rows_size(rows: Sequence[Record]) -> int:

@@ -50,7 +50,7 @@ _BINARY = (
 
 
 class EncodingError(UserError):
-    """Bytes that are not UTF-8."""
+    """Bytes that are neither UTF-8 nor marked UTF-16."""
 
 
 class _Unpacked(io.RawIOBase):
@@ -113,7 +113,7 @@ class _Recoded(io.RawIOBase):
                 text = self.decode.decode(block, self.ended)
             except UnicodeDecodeError as error:
                 place = self.count - len(error.object) + error.start
-                raise UserError(f"{self.origin}: not UTF-16 at byte {place}; save it as UTF-8") from error
+                raise EncodingError(f"{self.origin}: not UTF-16 at byte {place}; save it as UTF-8") from error
             # `text` is whole characters: the incremental decoder keeps half a character for the next block.
             self.left = text.encode()
         found, self.left = self.left[: len(target)], self.left[len(target) :]
@@ -146,7 +146,7 @@ def detect_encoding(head: bytes, origin: str) -> tuple[str, int]:
     # the start is an ASCII character in UTF-16.
     wide = head[:4] in (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
     if wide or (len(head) > 1 and 0 in head[:2] and head[:2].strip(b"\0")):
-        raise UserError(f"{origin}: {'UTF-32' if wide else 'UTF-16 without a mark'}; save it as UTF-8")
+        raise EncodingError(f"{origin}: {'UTF-32' if wide else 'UTF-16 without a mark'}; save it as UTF-8")
     for mark, name in MARKS.items():
         if head.startswith(mark):
             return name, len(mark)

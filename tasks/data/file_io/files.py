@@ -64,13 +64,18 @@ def _make_item(values: dict[str, Any], where: str, fault: str) -> SourceRecord |
 
 def _refuse_wide(item: SourceRecord) -> SourceRecord | BrokenItem:
     """Return an object, or why it is not read if it has more keys than a table may have columns."""
-    if not has_more_keys(item.values, MOST_COLUMNS):
-        return item
-    fault = (
-        f"{item.where}: more than {MOST_COLUMNS:,} keys, but at most {MOST_COLUMNS:,} are read in an object; "
+    fault = explain_wide(item.values, item.where)
+    return BrokenItem(item.where, fault) if fault else item
+
+
+def explain_wide(values: dict[str, Any], where: str) -> str:
+    """Return why an object is not read if it has more keys than a table may have columns; else empty."""
+    if not has_more_keys(values, MOST_COLUMNS):
+        return ""
+    return (
+        f"{where}: more than {MOST_COLUMNS:,} keys, but at most {MOST_COLUMNS:,} are read in an object; "
         "remove unneeded keys, or set the key that holds them to `ignore` under `fields`"
     )
-    return BrokenItem(item.where, fault)
 
 
 @dataclass(frozen=True)

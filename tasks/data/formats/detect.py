@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import islice
 
 from model.errors import UserError
-from tasks.data.file_io.decoding import BLOCK, LARGEST
+from tasks.data.file_io.decoding import BLOCK, LARGEST, EncodingError
 from tasks.data.file_io.files import CONTAINERS, SourceFile, SourceRecord, unpacked_suffix
 from tasks.data.formats.registry import find_format, formats
 from tasks.data.formats.unsupported_shapes import describe_shape, unreadable_shape
@@ -89,7 +89,13 @@ def detect_format(
 def sample_file(file: SourceFile) -> FileSample | None:
     """Return the first text and objects of a file; None for a file or a table that is empty."""
     ending = unpacked_suffix(file.origin)
-    text = "" if ending == ".parquet" else _sample_text(file)
+    try:
+        text = "" if ending == ".parquet" else _sample_text(file)
+    except EncodingError:
+        # A document in another encoding is one row that cannot be read, like one that is not UTF-8.
+        if ending not in READ_AS_TEXT:
+            raise
+        return FileSample(file.origin, "\ufffd")
     if not text.strip() and ending != ".parquet":
         return None
     items: list[SourceRecord] = []

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from model.errors import UserError
-from tasks.data.file_io.files import BrokenItem, SourceFile, SourceRecord
+from tasks.data.file_io.files import BrokenItem, SourceFile, SourceRecord, explain_wide
 from tasks.data.parsing.base import EMPTY_FILES, ParseOptions, Parser
 from tasks.data.parsing.companion_keys import companions_of
 from tasks.data.parsing.conversations import MaskedAnswer, is_turn_list
@@ -126,7 +126,13 @@ def _records(
     for key in sorted((own - _OPTIONAL - NO_TEXTS) & values.keys()):
         if isinstance(values[key], str) and reading.fields.get(key) != "text" and holds_literal(values[key]):
             tally.note_literal(key, values[key], where)
-    values = {key: value if key in own else _opened(value) for key, value in values.items()}
+    opened = {key: value if key in own else _opened(value) for key, value in values.items()}
+    # A table has few columns, but a cell may hold an object with any number of keys.
+    kept = {key: value for key, value in opened.items() if reading.fields.get(key) != "ignore"}
+    unpacked = any(value is not item.values.get(key) for key, value in kept.items())
+    if unpacked and (fault := explain_wide(kept, where)):
+        raise UserError(fault)
+    values = opened
     if known.turns:
         values = spread_masks(values, reading.column(known.turns), reading, where, tally)
     said, values = read_verdicts(values, own, reading, where, tally)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
+import csv
 import gzip
+import io
+import json
 import os
 import random
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,10 +18,11 @@ import pytest
 
 from model.errors import UserError
 from model.events import Event, Message
+from tasks.data.records import Text
 from tasks.data.sources import DataParameters, Source, own_files
 from tasks.engine.parallel import serial_map
 from tasks.ingest import make_rows
-from tasks.onboarding.folder_scan import scan_folder
+from tasks.onboarding.folder_scan import Proposal, scan_folder
 from tests.any_user import as_any_user
 from tests.example_project import write_jsonl, write_project, write_texts
 
@@ -250,3 +256,104 @@ def test_scan_folder_folder_that_cannot_be_listed_is_refused(project: Path, fold
     place.chmod(0o311)
     with as_any_user(), pytest.raises(UserError, match=f"the folder .*{folder} cannot be listed"):
         scan_folder(project / "mine", project)
+
+
+def _scanned(project: Path, name: str, content: bytes, monkeypatch: pytest.MonkeyPatch) -> Proposal:
+    monkeypatch.setattr("tasks.onboarding.folder_scan.READ", 4000)
+    folder = project / "large"
+    folder.mkdir()
+    (folder / name).write_bytes(content)
+    found = scan_folder(folder, project)
+    assert not found.others
+    return found.sources[0]
+
+
+@pytest.mark.parametrize("cell", ["a line\nand one more", 'a "quoted"\nline, then\n\n"more"', "x\n" * 40])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_scan_folder_cut_table_ends_after_a_whole_row(
+    project: Path, monkeypatch: pytest.MonkeyPatch, cell: str, end: str
+) -> None:
+    rows = [["prompt", "completion"], *([f"Question {n}?", f"{n} {cell}"] for n in range(200))]
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator=end).writerows(rows)
+    source = _scanned(project, "pairs.csv", text.getvalue().encode(), monkeypatch)
+    assert source.faults == 0 and source.share < 1
+    assert {row.completion.split()[0] for row in source.of("pairs")} >= {"0", "1", "2"}
+    assert all(row.completion.strip().endswith(cell.strip()[-3:]) for row in source.of("pairs"))
+    assert abs(source.count("pairs") - 200) <= 8
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "rest"),
+    [
+        ("a.jsonl", json.dumps({"text": "word " * 4000}) + "\n", '{"text": "Short %d."}\n'),
+        ("a.csv", "text,n\n" + '"' + "long, " * 4000 + '",1\n', "Short %d,2\n"),
+        ("a.jsonl", json.dumps({"prompt": "q " * 9000, "completion": "a"}) + "\n",
+         '{"prompt": "q%d", "completion": "b"}\n'),
+    ],
+)  # fmt: skip
+def test_scan_folder_line_above_the_limit_is_read_to_its_end(
+    project: Path, monkeypatch: pytest.MonkeyPatch, name: str, first: str, rest: str
+) -> None:
+    content = first + "".join(rest % n for n in range(400))
+    source = _scanned(project, name, content.encode(), monkeypatch)
+    assert source.faults == 0
+    assert len(source.rows) >= 1
+    assert len(source.rows[0].text if isinstance(source.rows[0], Text) else source.rows[0].prompt) > 4000
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
+def test_scan_folder_utf_16_above_the_limit_is_not_cut(
+    project: Path, monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    mark = codecs.BOM_UTF16_BE if encoding == "utf-16-be" else b""
+    text = "".join(f'{{"text": "Words {n} \u4e16."}}\n' for n in range(300))
+    source = _scanned(project, "a.jsonl", mark + text.encode(encoding), monkeypatch)
+    assert source.faults == 0 and source.count("text") == 300
+
+
+@pytest.mark.parametrize("count", [50, 60])
+def test_scan_folder_large_documents_are_counted_by_files(
+    project: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    monkeypatch.setattr("tasks.onboarding.folder_scan.READ", 4000)
+    (project / "books").mkdir()
+    for n in range(count):
+        (project / "books" / f"b{n}.txt").write_text(f"Book {n}. " * 1000)
+    (source,) = scan_folder(project / "books", project).sources
+    assert abs(source.count("text") - count) <= count / 8
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xff\xfea",
+        "Some words".encode("utf-16") + b"\x00\xd8",
+        b"S\x00o\x00m\x00e\x00",
+        b"\xff\xfe\x00\x00A",
+    ],
+)
+def test_scan_folder_damaged_utf_16_among_texts_is_quarantined_as_one_row(
+    project: Path, content: bytes
+) -> None:
+    (project / "notes").mkdir()
+    for n in range(4):
+        (project / "notes" / f"n{n}.md").write_text(f"Note {n} about birds.")
+    (project / "notes" / "bad.md").write_bytes(content)
+    found = scan_folder(project / "notes", project)
+    assert not found.unreadable
+    (source,) = found.sources
+    assert source.files == ("notes/*.md",)
+    assert source.faults == 1 and source.count("text") == 4
+
+
+def test_scan_folder_many_subfolders_are_scanned_in_linear_time(project: Path) -> None:
+    """Twice as many sources take about twice as long, not four times."""
+    took = []
+    for count in (150, 600):
+        for n in range(count):
+            write_jsonl(project / f"many{count}" / f"s{n}" / "a.jsonl", {"text": f"Words {n}."})
+        begins = time.process_time()
+        assert len(scan_folder(project / f"many{count}", project).sources) == count
+        took.append(time.process_time() - begins)
+    assert took[1] < 10 * took[0] + 1

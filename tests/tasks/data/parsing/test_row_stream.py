@@ -1,0 +1,55 @@
+"""Test the limit of keys of an object inside a cell of a table."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import Any
+
+import pytest
+
+from tasks.data.file_io.files import SourceFile
+from tasks.data.file_io.tables import MOST_COLUMNS
+from tests.tasks.data.parsing.row_reader import read, read_file
+
+FLAT = {f"k{n}": n for n in range(MOST_COLUMNS + 1)}
+NESTED = {f"a{n}": {f"b{k}": k for k in range(99)} for n in range(60)}
+LISTED = [{f"c{n}_{k}": k for k in range(2100)} for n in range(2)]
+
+
+def _table(*rows: dict[str, Any]) -> SourceFile:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, rows[0].keys())
+    writer.writeheader()
+    writer.writerows(rows)
+    return SourceFile("a.csv", text.getvalue().encode())
+
+
+@pytest.mark.parametrize("wide", [FLAT, NESTED, LISTED])
+@pytest.mark.parametrize(
+    "row", [{"text": "Some words."}, {"prompt": "Name a bird.", "completion": "A robin."}]
+)
+def test_row_stream_cell_with_too_many_keys_is_a_fault(row: dict[str, Any], wide: Any) -> None:
+    file = _table({**row, "meta": json.dumps({"a": 1})}, {**row, "meta": json.dumps(wide)})
+    found, tally = read_file(file)
+    faults = [one.row.fault for one in found if one.row.fault]
+    assert len(found) == 2 and len(faults) == 1
+    assert "a.csv, line 3: more than 4,096 keys, but at most 4,096 are read in an object" in faults[0]
+    assert tally.faults == 1
+    found, tally = read_file(file, fields={"meta": "ignore"})
+    assert not tally.faults
+
+
+@pytest.mark.parametrize("wide", [FLAT, NESTED])
+def test_row_stream_json_text_in_json_lines_counts_its_keys(wide: Any) -> None:
+    found, tally = read({"text": "Some words.", "meta": json.dumps(wide)}, {"text": "Other words."})
+    assert tally.faults == 1 and len(found) == 2
+
+
+@pytest.mark.parametrize(
+    "cell", [{f"k{n}": n for n in range(MOST_COLUMNS - 10)}, [{"name": "x", "n": n} for n in range(6000)]]
+)
+def test_row_stream_cell_below_the_limit_is_read(cell: Any) -> None:
+    found, tally = read_file(_table({"text": "Some words.", "meta": json.dumps(cell)}))
+    assert len(found) == 1 and not tally.faults
