@@ -24,6 +24,7 @@ from tasks.data.external_sort import (
     shard_count,
     sort_part,
 )
+from tasks.data.file_io.decoding import EncodingError
 from tasks.data.file_io.files import SourceFile, unpacked_suffix
 from tasks.data.file_io.tables import DELIMITERS
 from tasks.data.formats.detect import choose_reading
@@ -417,7 +418,11 @@ def plan_parsing(
 
 
 def _is_utf16(file: SourceFile) -> bool:
-    return unpacked_suffix(file.origin) != ".parquet" and file.encoding() != "utf-8"
+    try:
+        return unpacked_suffix(file.origin) != ".parquet" and file.encoding() != "utf-8"
+    except EncodingError:
+        # The reader says what is wrong; of a document it is one row that cannot be read.
+        return False
 
 
 def _name_origins(origins: Sequence[str]) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tasks.data.file_io.decoding import LONGEST
-from tasks.data.file_io.files import SourceFile
+from tasks.data.file_io.decoding import LONGEST, EncodingError
+from tasks.data.file_io.files import SourceFile, unpacked_suffix
 from tasks.data.parsing.base import Format
 
-_TABLES = ("csv", "tsv")
-_WHOLE = ("json", "parquet")  # cannot be cut after a line
+_TABLES = (".csv", ".tsv", ".tab")
+_WHOLE = (".json", ".parquet")  # cannot be cut after a line
 
 
 def file_batches(
@@ -30,7 +30,12 @@ def file_batches(
         yield list(files), sum(sizes)
         return
     for file, size in zip(files, sizes, strict=True):
-        cut = size > most and not file.packing and not whole_documents and file.container not in _WHOLE
+        cut = (
+            size > most
+            and not file.packing
+            and not whole_documents
+            and unpacked_suffix(file.origin) not in _WHOLE
+        )
         head = _read_head(file, most) if cut else None
         yield ([file], size) if head is None else ([SourceFile(file.origin, content=head)], len(head))
 
@@ -41,7 +46,11 @@ def _read_head(file: SourceFile, most: int) -> bytes | None:
     None if no row ends in them: a longer row is read as it is, and so is UTF-16, whose characters could be
     cut in half.
     """
-    if file.encoding() != "utf-8":
+    try:
+        if file.encoding() != "utf-8":
+            return None
+    except EncodingError:
+        # The reader says what is wrong.
         return None
     with file.stream() as stream:
         head = stream.read(most)
@@ -49,7 +58,7 @@ def _read_head(file: SourceFile, most: int) -> bytes | None:
             # A row is read to its end, up to the size that a run accepts.
             head += stream.readline(LONGEST)
     end = head.rfind(b"\n") + 1
-    if file.container in _TABLES:
+    if unpacked_suffix(file.origin) in _TABLES:
         end = _row_end(head, end)
         # The header alone is no row.
         end = end if head.count(b"\n", 0, end) > 1 else 0

@@ -115,9 +115,13 @@ class SourceFile:
         """
         if (told := CONTAINERS.get(unpacked_suffix(self.origin))) is not None:
             return told
-        with self.characters() as file:
-            while (found := file.read(1)).isspace():
-                pass
+        try:
+            with self.characters() as file:
+                while (found := file.read(1)).isspace():
+                    pass
+        except decoding.EncodingError:
+            # The reader says what is wrong.
+            return "lines"
         return "json" if found == b"[" else "lines"
 
     def stream(self) -> BinaryIO:
