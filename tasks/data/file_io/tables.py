@@ -276,6 +276,7 @@ def read_parquet(file: BinaryIO, origin: str) -> Iterator[tuple[dict[str, Any], 
 
     faults = (
         pyarrow.ArrowException, OSError, ValueError, OverflowError, MemoryError, EOFError, RecursionError,
+        KeyError,
     )  # fmt: skip
     size = file.seek(0, 2)
     file.seek(0)
@@ -299,7 +300,8 @@ def read_parquet(file: BinaryIO, origin: str) -> Iterator[tuple[dict[str, Any], 
                     f"{origin}: unpacks to more than {unpacked} bytes, over {RATIO} times its size; "
                     "if it is valid, write it without dictionaries, or as JSON Lines"
                 )
-            rows = [] if batch is None else batch.to_pylist()
+            # As pairs of key and value, the keys of a map would be read by nobody.
+            rows = [] if batch is None else batch.to_pylist(maps_as_pydicts="strict")
         except faults as error:
             _refuse(error, f"{origin}, row {number + 1} or one after it")
         if batch is None:

@@ -7,7 +7,9 @@ import io
 import json
 from typing import Any
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from tasks.data.file_io.files import SourceFile
 from tasks.data.file_io.tables import MOST_COLUMNS
@@ -53,3 +55,15 @@ def test_row_stream_json_text_in_json_lines_counts_its_keys(wide: Any) -> None:
 def test_row_stream_cell_below_the_limit_is_read(cell: Any) -> None:
     found, tally = read_file(_table({"text": "Some words.", "meta": json.dumps(cell)}))
     assert len(found) == 1 and not tally.faults
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("status", "rejected"), ("review", "do not use"), ("kto_label", "bad")]
+)
+def test_row_stream_verdict_in_a_parquet_map_is_asked(key: str, value: str) -> None:
+    kind = pyarrow.map_(pyarrow.string(), pyarrow.string())
+    maps = pyarrow.array([[(key, "fine")], [(key, value)]], kind)
+    held = io.BytesIO()
+    parquet.write_table(pyarrow.table({"text": ["Some words.", "Other words."], "meta": maps}), held)
+    _, tally = read_file(SourceFile("a.parquet", held.getvalue()))
+    assert f"meta.{key}" in tally.asks()
