@@ -55,7 +55,7 @@ from model.training.reward_config import RewardParameters
 from model.training.sft_config import SFTParameters
 from tasks.common import url_secrets
 from tasks.common.old_keys import rename_old_keys
-from tasks.data.base_model import base_folder
+from tasks.data.base_model import base_folder, pin_base
 from tasks.data.ratings import LabelsParameters
 from tasks.data.sources import DataParameters
 from tasks.data.splits import SplitParameters
@@ -93,9 +93,9 @@ class Preset(BaseModel):
     GPU, or one process per core of the CPU. Not part of any cache key."""
 
     base_model: str = ""
-    """Folder of an open model, relative to the project's folder: Llama, SmolLM, Mistral, Qwen 2.5 and 3,
-    OLMo 2, or Gemma 3. SFT starts from it instead of from pretraining, and its tokenizer is used. Empty: a
-    base model is trained."""
+    """Open model: a folder or a GGUF file, relative to the project's folder, or `ARCHIVE!FILE`, a GGUF file
+    of one of `data.archives`. Families: Llama, SmolLM, Mistral, Qwen 2.5 and 3, OLMo 2, Gemma 3. SFT starts
+    from it instead of from pretraining, and its tokenizer is used. Empty: a base model is trained."""
 
     validation: ValidateParameters = Field(default_factory=ValidateParameters, alias="validate")
     split: SplitParameters = Field(default_factory=SplitParameters)
@@ -207,6 +207,11 @@ class Preset(BaseModel):
             check_memory(shape.num_parameters, device)
         return device
 
+    @property
+    def pinned_base(self) -> str:
+        """Return the base model with all that is needed to fetch it; empty if there is none."""
+        return pin_base(self.base_model, self.data.archives)
+
     def check_base(self, root: Path) -> str:
         """Check the model folder that `base_model` names, before anything is computed for it.
 
@@ -223,7 +228,7 @@ class Preset(BaseModel):
             return ""
         # As a command's first step: a base model that cannot be used must not be found after hours of
         # ingestion.
-        context = check_model(base_folder(self.base_model, root)).context_length
+        context = check_model(base_folder(self.pinned_base, root)).context_length
         if "architecture" not in self.model_fields_set:
             return ""
         return (
@@ -273,7 +278,7 @@ class Preset(BaseModel):
     def training_requirements(self, root: Path) -> Trainings:
         """Return the trainings' requirements on the data, for the check before the first of them."""
         context = (
-            load_architecture(base_folder(self.base_model, root)).context_length if self.base_model else None
+            load_architecture(base_folder(self.pinned_base, root)).context_length if self.base_model else None
         )
         return Trainings(
             context or self.architecture.context_length, bool(self.base_model), self.pretrain, self.sft,
@@ -282,7 +287,7 @@ class Preset(BaseModel):
 
     def tokenizer_parameters(self) -> TokenizerParameters:
         """Return the tokenizer's parameters. A base model has its own tokenizer, so `base` is passed on."""
-        return replace(self.tokenizer, base_model=self.base_model) if self.base_model else self.tokenizer
+        return replace(self.tokenizer, base_model=self.pinned_base) if self.base_model else self.tokenizer
 
 
 def read_preset(path: Path, changes: Sequence[str] = ()) -> Preset:

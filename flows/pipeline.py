@@ -37,7 +37,7 @@ def pipeline(preset: Preset) -> Outcome:
 
 def run_stages(preset: Preset, run: PipelineRun | PipelinePlan) -> StageOutput:
     """Carry out the stages in their order, or only plan them; return the report's output."""
-    base = BaseParameters(preset.architecture, preset.pretrain, preset.base_model)
+    base = BaseParameters(preset.architecture, preset.pretrain, preset.pinned_base)
     run.check_base()
     rows = run(ingest, preset.data)
     valid_rows = run(validate, preset.validation_parameters(), rows)

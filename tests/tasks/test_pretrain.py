@@ -56,7 +56,7 @@ def test_pretrain_key_content_of_base_changes_it(tmp_path: Path, language: Langu
 
 def test_stage_key_missing_base_is_refused(tmp_path: Path) -> None:
     context = StageContext(tmp_path)
-    with pytest.raises(UserError, match="nowhere is not a folder"):
+    with pytest.raises(UserError, match="nowhere is neither a model folder nor"):
         tokenizer.key(replace(TokenizerParameters(), base_model="nowhere"), {}, context)
-    with pytest.raises(UserError, match="nowhere is not a folder"):
+    with pytest.raises(UserError, match="nowhere is neither a model folder nor"):
         pretrain.key(BaseParameters(base_model="nowhere"), {}, context)

@@ -1,0 +1,204 @@
+"""Conversion of a GGUF file to a model folder: weights without quantisation, configuration and tokenizer.
+
+The layout is described in ggml's documentation of GGUF. Names of tensors are llama.cpp's.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+from safetensors.numpy import save_file
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
+
+from model.errors import UserError
+
+# Architectures whose tensors are read, with the `model_type` of Hugging Face's configuration.
+_FAMILIES = {"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
+_TOP = {
+    "token_embd.weight": "model.embed_tokens.weight",
+    "output_norm.weight": "model.norm.weight",
+    "output.weight": "lm_head.weight",
+}
+_IN_BLOCK = {
+    "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj", "attn_q_norm": "self_attn.q_norm", "attn_k_norm": "self_attn.k_norm",
+    "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj",
+    "attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm",
+}  # fmt: skip
+_WORD = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
+_REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+# How a text is split into words, by the name of the tokenizer in the file.
+_SPLITS = {"llama-bpe": _WORD + r"\p{N}{1,3}" + _REST, "qwen2": _WORD + r"\p{N}" + _REST}
+_PLAIN = ("default", "gpt-2", "smollm")
+# Types of tokens in the file: special ones, and ordinary ones that are added to the vocabulary.
+_CONTROL, _USER_DEFINED = 3, 4
+# Bytes of the weights that are in memory at once.
+_SHARD = 2 << 30
+
+
+def convert_gguf(path: Path, folder: Path) -> None:
+    """Write a GGUF file as a model folder.
+
+    Args:
+        path: The GGUF file.
+        folder: The folder to create; it is created completely or not at all.
+
+    Raises:
+        UserError: The file is damaged, or has a feature that is not supported.
+    """
+    try:
+        reader = gguf.GGUFReader(path)
+        fields = {name: field.contents() for name, field in reader.fields.items()}
+    # The library checks little: what a damaged file raises depends on the place of the damage.
+    except Exception as error:
+        raise UserError(f"{path} cannot be read as a GGUF file ({error}); copy it again") from error
+    try:
+        # On the same file system as the target, so that the folder is moved by a rename.
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix="part-") as temporary:
+            part = Path(temporary) / "model"
+            part.mkdir()
+            tied = "output.weight" not in {tensor.name for tensor in reader.tensors}
+            config = _read_config(path, fields, tied)
+            _write_tokenizer(path, fields, part)
+            _write_weights(path, reader, config, part)
+            (part / "config.json").write_text(json.dumps(config, indent=2))
+            try:
+                part.rename(folder)
+            except OSError:
+                # Another process was faster; its folder has the same content.
+                if not (folder / "config.json").exists():
+                    raise
+    except KeyError as error:
+        raise UserError(f"{path} lacks the key {error}; convert the model to GGUF again") from error
+
+
+def _read_config(path: Path, fields: dict[str, Any], tied: bool) -> dict[str, Any]:
+    """Return the content of config.json."""
+    name = fields["general.architecture"]
+    if name not in _FAMILIES:
+        raise UserError(
+            f"{path} has the architecture {name!r}; as GGUF, {', '.join(_FAMILIES)} are supported. "
+            "Name the model's folder with safetensors files instead"
+        )
+    kind = fields.get(f"{name}.rope.scaling.type", "none")
+    if kind not in ("none", "linear"):
+        raise UserError(f"{path} has rope scaling {kind!r}; name the model's folder with safetensors files")
+
+    def value(key: str) -> Any:
+        return fields[f"{name}.{key}"]
+
+    heads = value("attention.head_count")
+    rope: dict[str, Any] = {"rope_type": "default", "rope_theta": value("rope.freq_base")}
+    if kind == "linear":
+        rope |= {"rope_type": "linear", "factor": value("rope.scaling.factor")}
+    return {
+        "model_type": _FAMILIES[name],
+        "vocab_size": len(fields["tokenizer.ggml.tokens"]),
+        "hidden_size": value("embedding_length"),
+        "intermediate_size": value("feed_forward_length"),
+        "num_hidden_layers": value("block_count"),
+        "num_attention_heads": heads,
+        "num_key_value_heads": fields.get(f"{name}.attention.head_count_kv", heads),
+        "head_dim": fields.get(f"{name}.attention.key_length", value("embedding_length") // heads),
+        "max_position_embeddings": value("context_length"),
+        # Stored in float32; the shortest number that rounds to it is the one that was meant.
+        "rms_norm_eps": float(str(np.float32(value("attention.layer_norm_rms_epsilon")))),
+        "rope_parameters": rope,
+        "tie_word_embeddings": tied,
+        "hidden_act": "silu",
+    }
+
+
+def _write_tokenizer(path: Path, fields: dict[str, Any], folder: Path) -> None:
+    """Write tokenizer.json and tokenizer_config.json."""
+    kind, split = fields["tokenizer.ggml.model"], fields.get("tokenizer.ggml.pre", "default")
+    if kind != "gpt2" or split not in (*_PLAIN, *_SPLITS):
+        raise UserError(
+            f"{path} has the tokenizer {kind!r} with the rule {split!r}, which is not supported as GGUF; "
+            "name the model's folder with tokenizer.json instead"
+        )
+    tokens, types = fields["tokenizer.ggml.tokens"], fields["tokenizer.ggml.token_type"]
+    merges = [tuple(merge.split(" ", 1)) for merge in fields["tokenizer.ggml.merges"]]
+    rules = Tokenizer(models.BPE({token: number for number, token in enumerate(tokens)}, merges))
+    parts: list[Any] = []
+    if split == "smollm":
+        parts.append(pre_tokenizers.Digits(individual_digits=True))
+    if split in _SPLITS:
+        parts.append(pre_tokenizers.Split(Regex(_SPLITS[split]), "isolated"))
+    parts.append(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=split in _PLAIN))
+    rules.pre_tokenizer = pre_tokenizers.Sequence(parts)
+    rules.decoder = decoders.ByteLevel()
+    for number, token in enumerate(tokens):
+        if types[number] in (_CONTROL, _USER_DEFINED):
+            special = types[number] == _CONTROL
+            rules.add_tokens([AddedToken(token, special=special, normalized=False)])
+    rules.save(str(folder / "tokenizer.json"))
+    config: dict[str, Any] = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "clean_up_tokenization_spaces": False,
+    }
+    names = {"bos": "bos_token", "eos": "eos_token", "unknown": "unk_token", "padding": "pad_token"}
+    for short, name in names.items():
+        named = fields.get(f"tokenizer.ggml.{short}_token_id")
+        if named is not None:
+            config[name] = tokens[named]
+    if template := fields.get("tokenizer.chat_template"):
+        config["chat_template"] = template
+    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2))
+
+
+def _write_weights(path: Path, reader: gguf.GGUFReader, config: dict[str, Any], folder: Path) -> None:
+    """Write the weights in shards of at most `_SHARD` bytes, with their index."""
+    shards: dict[str, str] = {}
+    batch: dict[str, np.ndarray] = {}
+
+    def write_batch() -> None:
+        name = f"model-{len(set(shards.values())) + 1:05}.safetensors"
+        save_file(batch, folder / name, metadata={"format": "pt"})
+        shards.update(dict.fromkeys(batch, name))
+        batch.clear()
+
+    for name, weights in _read_weights(path, reader, config):
+        if batch and sum(part.nbytes for part in batch.values()) + weights.nbytes > _SHARD:
+            write_batch()
+        batch[name] = weights
+    write_batch()
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}, indent=1))
+
+
+def _read_weights(
+    path: Path, reader: gguf.GGUFReader, config: dict[str, Any]
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the weights by Hugging Face's names, in float32."""
+    heads = {"attn_q": config["num_attention_heads"], "attn_k": config["num_key_value_heads"]}
+    for tensor in reader.tensors:
+        found = re.fullmatch(r"blk\.(\d+)\.(\w+)\.(weight|bias)", tensor.name)
+        if tensor.name in _TOP:
+            name, part = _TOP[tensor.name], ""
+        elif found and found[2] in _IN_BLOCK:
+            name, part = f"model.layers.{found[1]}.{_IN_BLOCK[found[2]]}.{found[3]}", found[2]
+        else:
+            raise UserError(
+                f"{path} has the tensor {tensor.name!r}, which is not supported as GGUF; "
+                "name the model's folder with safetensors files instead"
+            )
+        weights = gguf.dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
+        if config["model_type"] == "llama" and part in heads:
+            weights = _separate_halves(weights, heads[part])
+        yield name, np.ascontiguousarray(weights)
+
+
+def _separate_halves(weights: np.ndarray, heads: int) -> np.ndarray:
+    """Return a projection whose heads have the two numbers of each rotation half a head apart.
+
+    llama.cpp keeps them side by side.
+    """
+    paired = weights.reshape(heads, -1, 2, *weights.shape[1:])
+    return paired.swapaxes(1, 2).reshape(weights.shape)
