@@ -62,6 +62,7 @@ from tasks.data.splits import SplitParameters
 from tasks.drift import DriftParameters
 from tasks.gate import GateParameters, effective_thresholds
 from tasks.judge import JudgeParameters
+from tasks.pretrain import BaseParameters
 from tasks.report import ReportParameters
 from tasks.tokenizer import TokenizerParameters
 from tasks.tracking.products import product_named
@@ -96,6 +97,10 @@ class Preset(BaseModel):
     """Open model: a folder or a GGUF file, relative to the project's folder, or `ARCHIVE!FILE`, a GGUF file
     of one of `data.archives`. Families: Llama, SmolLM, Mistral, Qwen 2.5 and 3, OLMo 2, Gemma 3. SFT starts
     from it instead of from pretraining, and its tokenizer is used. Empty: a base model is trained."""
+
+    base_context_length: int = Field(default=1024, ge=0, le=1 << 20)
+    """Longest context in which an open model is trained and answers here, in tokens; 0: its own. Memory and
+    time grow with it. An export names the model's own context."""
 
     validation: ValidateParameters = Field(default_factory=ValidateParameters, alias="validate")
     split: SplitParameters = Field(default_factory=SplitParameters)
@@ -229,6 +234,7 @@ class Preset(BaseModel):
         # As a command's first step: a base model that cannot be used must not be found after hours of
         # ingestion.
         context = check_model(base_folder(self.pinned_base, root)).context_length
+        context = min(context, self.base_context_length or context)
         if "architecture" not in self.model_fields_set:
             return ""
         return (
@@ -277,13 +283,24 @@ class Preset(BaseModel):
 
     def training_requirements(self, root: Path) -> Trainings:
         """Return the trainings' requirements on the data, for the check before the first of them."""
-        context = (
-            load_architecture(base_folder(self.pinned_base, root)).context_length if self.base_model else None
-        )
+        shape: Shape = self.architecture
+        if self.base_model:
+            shape = load_architecture(base_folder(self.pinned_base, root), self.base_context_length)
         return Trainings(
-            context or self.architecture.context_length, bool(self.base_model), self.pretrain, self.sft,
+            shape.context_length, bool(self.base_model), self.pretrain, self.sft,
             self.label_parts(), self.reward, self.rlhf, self.evaluate,
         )  # fmt: skip
+
+    def base_parameters(self) -> BaseParameters:
+        """Return the parameters of the base model: those of its training, or of the open model."""
+        return BaseParameters(
+            self.architecture, self.pretrain, self.pinned_base,
+            self.base_context_length if self.base_model else 0,
+        )  # fmt: skip
+
+    def split_parameters(self) -> SplitParameters:
+        """Return the parameters of the split; an open model needs no text."""
+        return replace(self.split, text_required=False) if self.base_model else self.split
 
     def tokenizer_parameters(self) -> TokenizerParameters:
         """Return the tokenizer's parameters. A base model has its own tokenizer, so `base` is passed on."""

@@ -17,7 +17,7 @@ from tasks.gate import gate
 from tasks.ingest import ingest
 from tasks.judge import judge
 from tasks.labels import labels
-from tasks.pretrain import BaseParameters, pretrain
+from tasks.pretrain import pretrain
 from tasks.report import report
 from tasks.reward import reward
 from tasks.rlhf import rlhf
@@ -37,16 +37,15 @@ def pipeline(preset: Preset) -> Outcome:
 
 def run_stages(preset: Preset, run: PipelineRun | PipelinePlan) -> StageOutput:
     """Carry out the stages in their order, or only plan them; return the report's output."""
-    base = BaseParameters(preset.architecture, preset.pretrain, preset.pinned_base)
     run.check_base()
     rows = run(ingest, preset.data)
     valid_rows = run(validate, preset.validation_parameters(), rows)
-    splits = run(split, preset.split, valid_rows)
+    splits = run(split, preset.split_parameters(), valid_rows)
     tokens = run(tokenizer, preset.tokenizer_parameters(), splits)
     # Before the first training: a lack of data for RLHF must not show after hours of pretraining.
     run.check_trainings(splits, tokens)
     drift_result = run.run_drift(drift, preset.drift, splits, tokens)
-    base_model = run(pretrain, base, tokens)
+    base_model = run(pretrain, preset.base_parameters(), tokens)
     run.end_without("pairs", splits, base_model)
     sft_model = run(sft, preset.sft, splits, base_model)
     run.end_without("labels", splits, sft_model)

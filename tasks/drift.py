@@ -158,7 +158,7 @@ def _by_model(
         )
         on_event(Message(text))
         return
-    yield from tokens_apart(champion / MODEL, before, split, samples["text"].share, parameters)
+    yield from tokens_apart(champion / MODEL, before, split, profile.text_share(samples), parameters)
     yield from measure_loss_drift(
         champion / MODEL,
         about["held_out"],

@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from model.data.dataloader import TokenFile
 from model.data.tokenizer import Tokenizer
 from model.events import EventCallback
 from model.nn.model_config import ModelConfig, Shape
@@ -29,7 +28,10 @@ class BaseParameters:
     """Parameters of the training."""
 
     base_model: str = ""
-    """Model folder that replaces the training; empty: the model is trained."""
+    """Model that replaces the training; empty: the model is trained."""
+
+    context_length: int = 0
+    """Longest context of such a model in the trainings that follow, in tokens; 0: the model's own."""
 
 
 def _base_digest(parameters: BaseParameters, root: Path) -> str:
@@ -44,7 +46,7 @@ def _base_digest(parameters: BaseParameters, root: Path) -> str:
     measures_on={"valid": ("text",)},
     model="base",
     artifacts=("samples.json",),
-    headline=named_metrics(("bits_per_byte", "bits per byte")),
+    headline=named_metrics(("bits_per_byte", "bits per byte"), ("context_length", "tokens of context")),
     tolerances=(Tolerance(("loss", "bits_per_byte"), relative=0.02),),
     time_share=0.45,
 )
@@ -59,29 +61,17 @@ def pretrain(
     processes: int,
 ) -> dict[str, Any]:
     """Write the base model to out/model, with its curves, samples and embeddings beside it."""
+    start = TrainingLauncher(out, on_event, seed, device, processes)
     if parameters.base_model:
-        return _adopt_base(
-            base_folder(parameters.base_model, root), tokenizer, out, parameters.training, device
-        )
+        from model.training.base_model import adopt_base
+
+        return start(
+            adopt_base, parameters.training, base=base_folder(parameters.base_model, root),
+            tokenizer=tokenizer, context_length=parameters.context_length,
+        )  # fmt: skip
     from model.training.pretrain import train_base
 
     # The tokenizer decides: a trained one has the vocabulary of the preset, a base model's its own.
     vocabulary = Tokenizer.load(tokenizer).vocab_size
     shape = asdict(ModelConfig(vocab_size=vocabulary, **asdict(parameters.architecture)))
-    start = TrainingLauncher(out, on_event, seed, device, processes)
     return start(train_base, parameters.training, architecture=shape, tokenizer=tokenizer)
-
-
-def _adopt_base(
-    folder: Path, tokenizer: Path, out: Path, parameters: PretrainParameters, device: str
-) -> dict[str, Any]:
-    from model.data.hf_checkpoint import load_model, save_model
-    from model.training.pretrain import bits_per_byte, token_lengths
-    from model.training.process_group import ProcessGroup
-
-    model, encoder = load_model(folder, device=device)
-    # Written again rather than linked: later stages find the chat's tokens in it.
-    save_model(model, encoder, out / "model")
-    held_out = TokenFile(tokenizer, "valid", token_lengths(encoder))
-    bits = bits_per_byte(model, held_out, ProcessGroup(device=device), parameters.max_eval_tokens)
-    return {"bits_per_byte": bits, "parameters": model.architecture.num_parameters}

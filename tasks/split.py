@@ -71,7 +71,7 @@ def split(
     """Write out/{train,valid,test}/KIND/, a shard for each of validate's.
 
     Raises:
-        UserError: There is no text, or a split has none.
+        UserError: There is no text, or a split has none, and text is required.
     """
     counts = {f"{name}_{kind}": 0 for kind in TYPES for name in SPLITS}
     for kind in TYPES:
@@ -89,7 +89,8 @@ def split(
     ):
         for name, rows in divided.rows.items():
             counts[f"{name}_{divided.kind}"] += rows
-    _refuse_empty(counts, validate)
+    if parameters.text_required:
+        _refuse_empty(counts, validate)
     return counts
 
 

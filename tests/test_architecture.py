@@ -218,3 +218,25 @@ def test_test_names_are_short() -> None:
         if len(node.name) > LONGEST_TEST_NAME
     ]
     assert wrong == [], "name a test test_<unit>_<condition>_<result>, without a sentence"
+
+
+def test_import_of_commands_leaves_modules_of_a_run_to_its_snapshot() -> None:
+    """Import the program, then a run's modules: what both need must hold no class of tasks/ or model/.
+
+    A run imports from a snapshot of the sources. A module of flows/ that was imported before would still
+    hold the former classes, so it would neither know a stage nor show a step.
+    """
+    code = """
+import sys
+import {first}
+print(*(name for name in sys.modules if name.startswith("flows.")))
+"""
+
+    def modules(first: str) -> set[str]:
+        words = [sys.executable, "-c", code.format(first=first)]
+        return set(subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split())
+
+    both = modules("flows.cli.main") & modules("flows.pipeline")
+    assert {name for name in both if not name.startswith(("flows.common", "flows.servers"))} == {
+        "flows.orchestration"
+    }

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from flows.common.terminal import Console
-from flows.orchestration.progress import terminal_text
+from flows.common.terminal import Console, terminal_text
 from flows.orchestration.tracker import open_tracker
 from tasks.common.counts import counted
 from tasks.common.stage_status import CACHED

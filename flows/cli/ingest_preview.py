@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from flows.cli.plan_output import preview_stages
-from flows.common.terminal import Console
+from flows.common.terminal import Console, terminal_text
 from flows.config import Preset
-from flows.orchestration.progress import progress_text, terminal_text
+from flows.orchestration.progress import progress_text
 from model.errors import UserError
 from model.events import Event, EventCallback, Message, Step
 from tasks.common.counts import counted
@@ -64,7 +64,7 @@ def print_preview(preset: Preset, root: Path, console: Console | None = None, wh
             try:
                 notes = check_later_stages(
                     found,
-                    preset.split,
+                    preset.split_parameters(),
                     preset.tokenizer_parameters(),
                     asked,
                     root,

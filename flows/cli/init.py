@@ -61,7 +61,7 @@ def propose_preset(
     if os.path.lexists(path) and not force:
         raise UserError(f"configs/{path.name} exists; choose another --name, or overwrite it with --force")
 
-    from flows.orchestration.progress import terminal_text
+    from flows.common.terminal import terminal_text
     from model.training.devices import find_device
     from tasks.onboarding import model_sizing, preset_writer, size_notes
 
@@ -143,7 +143,7 @@ def propose_preset(
 
 
 def _show_notes(found: FolderScan, console: Console) -> None:
-    from flows.orchestration.progress import terminal_text
+    from flows.common.terminal import terminal_text
 
     for source in found.sources:
         for note in source.notes:
@@ -153,7 +153,7 @@ def _show_notes(found: FolderScan, console: Console) -> None:
 
 def _print_scan(found: FolderScan, console: Console, notes: bool) -> None:
     from flows.cli.ingest_preview import describe_rows
-    from flows.orchestration.progress import terminal_text
+    from flows.common.terminal import terminal_text
     from tasks.data.records import TYPES
 
     for source in found.sources:
@@ -245,7 +245,7 @@ def _check_rows(preset: Preset, root: Path, console: Console) -> tuple[str, Any,
             try:
                 notes = check_later_stages(
                     found,
-                    preset.split,
+                    preset.split_parameters(),
                     preset.tokenizer_parameters(),
                     asked,
                     root,

@@ -236,8 +236,8 @@ def chat(
     with tempfile.TemporaryDirectory(prefix="chatmill-champion-") as scratch:
         champion = open_tracker().champion_folder(scratch, model) if is_champion(model) else None
         folder = resolve_model(model, Path.cwd(), champion)
-        continues = continues_text(model)
-        conversation = Conversation(ChatModel(folder, continues=continues), system)
+        talker = ChatModel(folder, continues=continues_text(model))
+        conversation = Conversation(talker, system)
     manner = SamplingParams(max_new_tokens, temperature, top_k, top_p, seed)
     notes = Console(stderr=True, highlight=False)
     if sys.stdin.isatty() and not prompt:
@@ -246,7 +246,7 @@ def chat(
             "Ctrl-D ends it.[/dim]",
             soft_wrap=True,
         )
-    if continues:
+    if talker.continues:
         notes.print(
             "[dim]the base model continues a text; it has not learned to answer[/dim]", soft_wrap=True
         )

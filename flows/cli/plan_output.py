@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.cli.explain import summarize_differences
-from flows.orchestration.progress import terminal_text
+from flows.common.terminal import terminal_text
 from flows.orchestration.tracker import open_tracker
 from tasks.common.counts import counted
 from tasks.common.stage_status import CACHED, COMPUTED

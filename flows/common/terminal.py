@@ -31,6 +31,11 @@ def escape_controls(text: str) -> str:
     return UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
+def terminal_text(text: str) -> str:
+    """Return a user's text as rich markup, with control characters as escapes."""
+    return escape(escape_controls(text))
+
+
 def one_line(text: str) -> str:
     """Return a user's text, such as a name or a reason, as rich markup that stays on one line."""
     return escape(escape_controls(text).replace("\n", "\\n").replace("\t", "\\t"))

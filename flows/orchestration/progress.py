@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
-from flows.common.terminal import Console, escape_controls
+from flows.common.terminal import Console, escape_controls, terminal_text
 from model.events import Event, MarkdownTable, Message, Step
 from tasks.common.counts import counted
 from tasks.common.stage_status import CACHED, status_of
@@ -38,11 +38,6 @@ def key_figures(stage: str, metrics: dict[str, Any]) -> str:
     """Return a stage's result in the words that it declares; empty for a stage without any."""
     headline = read_declaration(stage, None).headline
     return headline(metrics) if headline else ""
-
-
-def terminal_text(text: str) -> str:
-    """Return a user's text as rich markup, with control characters as escapes."""
-    return escape(escape_controls(text))
 
 
 def format_duration(value: float) -> str:

@@ -58,13 +58,21 @@ def batch_order(seed: int, step: int, batch: int, units: int) -> np.ndarray:
     return np.array([_epoch_order(seed, int(place // units), units)[place % units] for place in places])
 
 
+def map_tokens(folder: Path, split: str) -> np.ndarray:
+    """Return the tokens of one split, [tokens], from the output of the stage tokenizer."""
+    path, dtype = folder / f"{split}.bin", json.loads((folder / "tokens.json").read_text())["dtype"]
+    if not path.stat().st_size:
+        # An empty file cannot be mapped.
+        return np.zeros(0, dtype)
+    # Mapped: the tokens of a large corpus do not fit into memory, and processes share the pages.
+    return np.memmap(path, dtype=dtype, mode="r")
+
+
 class TokenFile:
     """The memory-mapped tokens of one split; `lengths` [V] is the number of text bytes of each token."""
 
     def __init__(self, folder: Path, split: str, lengths: np.ndarray) -> None:
-        described = json.loads((folder / "tokens.json").read_text())
-        # Mapped: the tokens of a large corpus do not fit into memory, and processes share the pages.
-        self.tokens = np.memmap(folder / f"{split}.bin", dtype=described["dtype"], mode="r")
+        self.tokens = map_tokens(folder, split)
         self.lengths = lengths
 
     def num_windows(self, context: int) -> int:

@@ -70,7 +70,7 @@ def _save_weights(state: dict[str, Tensor], path: Path) -> None:
 
 
 def load_model(
-    folder: Path, dtype: torch.dtype = torch.float32, device: str = "cpu"
+    folder: Path, dtype: torch.dtype = torch.float32, device: str = "cpu", context_length: int = 0
 ) -> tuple[Transformer, Tokenizer]:
     """Return a model and its tokenizer from a model folder, with weights in one file or in shards.
 
@@ -80,12 +80,13 @@ def load_model(
         folder: The model folder.
         dtype: The type of the returned weights.
         device: The device of the returned weights.
+        context_length: The longest context, in tokens; 0: the model's own.
 
     Raises:
         UserError: A file is missing, truncated, or does not fit config.json, or a weight is not finite.
     """
     folder = Path(folder)
-    architecture = load_architecture(folder)
+    architecture = load_architecture(folder, context_length)
     check_shapes(folder, architecture)
     tokenizer = Tokenizer.load(folder)
     state = _read_weights(folder)

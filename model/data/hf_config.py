@@ -39,8 +39,12 @@ _UNSUPPORTED = {
 }
 
 
-def load_architecture(folder: Path) -> ModelConfig:
+def load_architecture(folder: Path, context_length: int = 0) -> ModelConfig:
     """Return the architecture that config.json describes.
+
+    Args:
+        folder: The model folder.
+        context_length: The longest context, in tokens; 0: the model's own.
 
     Raises:
         UserError: The file is missing or broken, or asks for what this transformer does not have.
@@ -76,8 +80,10 @@ def load_architecture(folder: Path) -> ModelConfig:
             f"{path}: context_length is {_format_value(context)}; "
             f"a whole number from 1 to {longest:,} is needed"
         )
+    context = min(context, context_length or context)
     values: dict[str, Any] = {
         "family": name,
+        "open_model": config.get("open_model") is True,
         "head_dim": sizes["head_dim"],
         "max_context_length": longest if context < longest else 0,
         "qkv_bias": biased,

@@ -99,8 +99,11 @@ def format_config(a: ModelConfig) -> dict[str, Any]:
     }
     if a.rope_scaling:
         config["rope_scaling"] = {name: value for name, value in rope.items() if name != "rope_theta"}
+    # Keys of our own; other readers ignore them.
     if a.max_context_length:
         config["context_length"] = a.context_length
+    if a.open_model:
+        config["open_model"] = True
     return config | _format_layers(a)
 
 

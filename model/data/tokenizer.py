@@ -70,9 +70,11 @@ class Tokenizer:
         self.begin = _begin_tokens(rules, names.get("bos_token", ""))
         template = marker_template(names["bos_token"] if self.begin else "", names.get("eos_token", END))
         given = self.config.get("chat_template") or template
+        self.keeps_template = given != template
+        """Whether the chat template is that of an open model, which can answer before any training here."""
         self.added: tuple[int, ...] = ()
         """Ids of the tokens that were added here, which the weights of the model do not know yet."""
-        if given == template:
+        if not self.keeps_template:
             self._add_markers(names, template)
         self.vocab_size = 1 + max(rules.get_vocab().values())
         # Little-endian explicitly: token files are read on other machines.
@@ -83,7 +85,7 @@ class Tokenizer:
         self._words = WordCache(fast, self.dtype) if fast else None
         self.format: ChatFormat
         ids = rules.get_vocab()
-        if fast and given == template:
+        if fast and not self.keeps_template:
             end = ids[names.get("eos_token", END)]
             self.format = MarkerFormat(self.encode, self.begin, ids[USER], ids[ASSISTANT], end)
         else:

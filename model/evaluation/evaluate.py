@@ -278,7 +278,9 @@ def _load_generators(
     room = _shortest_context(models) - settings.max_new_tokens
     # Examples from the training split: the test split's would be answers to its own questions.
     shots = FewShot(tokenizer, each_row(split / "train" / "pairs"), settings.num_few_shot, room)
-    formats: dict[str, PromptFormat] = {"base": Plain(tokenizer, room), "few_shot": shots}
+    # An open model with a chat template of its own can already be asked.
+    asking = Chat(tokenizer, room) if tokenizer.keeps_template else Plain(tokenizer, room)
+    formats: dict[str, PromptFormat] = {"base": asking, "few_shot": shots}
     formats |= {name: Chat(models[name][1], room) for name in ("sft", "aligned")}
     return {
         name: Generator(*models.get(name, models["base"]), asking, world.parts, world.map_chunks)

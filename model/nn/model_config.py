@@ -99,6 +99,9 @@ class ModelConfig(Shape):
     family: str = "llama"
     """`model_type` of Hugging Face's configuration."""
 
+    open_model: bool = False
+    """Whether the weights come from an open model, rather than from a training here."""
+
     head_dim: int = 0
     """Width of a head; 0: `hidden_size` / `num_heads`."""
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import Self
+
+from model.nn.model_config import ModelConfig
+
+# AdamW's rate for a model that is trained from random weights here.
+_OWN_RATE = 3e-3
+# AdamW's rate for an open model, times its width: 2e-5 for a width of 4096.
+_OPEN_RATE = 0.08
 
 
 @dataclass(frozen=True)
 class OptimizerParameters:
     """Parameters of the optimizers and of the learning-rate schedule: warm-up, constant, linear decay."""
 
-    learning_rate: float = 3e-3
-    """Learning rate of AdamW, above 0."""
+    learning_rate: float = 0.0
+    """Learning rate of AdamW; 0: 0.003, or 0.08 / `hidden_size` for an open model (`base_model`)."""
 
     muon_learning_rate: float = 0.0
     """Learning rate of Muon for the weight matrices of the blocks; 0: AdamW for all weights."""
@@ -37,16 +44,12 @@ class OptimizerParameters:
     final_lr_ratio: float = 0.0
     """Learning rate after the last step, as a share of the highest one, from 0 to 1."""
 
-    # Whether a learning rate of 0 means a derived one.
-    derives_rate: ClassVar[bool] = False
-
     def __post_init__(self) -> None:
-        for name in ("learning_rate", "max_grad_norm"):
-            value = getattr(self, name)
-            if value < 0 or (value == 0 and not (self.derives_rate and name == "learning_rate")):
-                raise ValueError(f"{name} is {value}; it must be above 0")
-        for name in ("muon_learning_rate", "weight_decay"):
-            if getattr(self, name) < 0:
+        # Written so that a NaN fails too.
+        if not self.max_grad_norm > 0:
+            raise ValueError(f"max_grad_norm is {self.max_grad_norm}; it must be above 0")
+        for name in ("learning_rate", "muon_learning_rate", "weight_decay"):
+            if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 or more")
         for name in ("warmup_ratio", "decay_ratio", "final_lr_ratio"):
             if not 0 <= getattr(self, name) <= 1:
@@ -58,6 +61,19 @@ class OptimizerParameters:
             raise ValueError(
                 "warmup_ratio and decay_ratio are shares of the steps; together they must not exceed 1"
             )
+
+    def for_model(self, architecture: ModelConfig) -> Self:
+        """Return these parameters with the learning rate that suits a model, if it is left open.
+
+        The rate of an open model falls with its width, as a step of Adam changes a wider layer's output by
+        more.
+
+        Yang et al., Tensor programs V, 2022, arXiv:2203.03466.
+        """
+        if self.learning_rate:
+            return self
+        rate = _OPEN_RATE / architecture.hidden_size if architecture.open_model else _OWN_RATE
+        return replace(self, learning_rate=float(f"{rate:.2g}"))
 
     def lr_scale(self, step: int, steps: int) -> float:
         """Return the factor on the learning rates at a step: linear warm-up, hold, linear decay.

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Self
+from typing import ClassVar
 
-from model.errors import UserError
 from model.parameter_bounds import MOST_EPOCHS, MOST_SAMPLES, check_bounds
 from model.training.loop_config import LoopParameters
 from model.training.optimizer_config import OptimizerParameters
@@ -17,14 +16,6 @@ from model.training.ppo_derivation import (
     derive_max_step_kl,
     derive_steps,
 )
-
-
-@dataclass(frozen=True)
-class PolicyOptimizerParameters(OptimizerParameters):
-    """The policy's optimizer parameters; a `learning_rate` of 0 is derived from the model and the run."""
-
-    learning_rate: float = 0.0
-    derives_rate: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)
@@ -44,7 +35,7 @@ class PPOConfig(LoopParameters):
     steps: int = 0
     """Number of steps; 0: derived from the number of prompts."""
 
-    optimizer: PolicyOptimizerParameters = field(default_factory=PolicyOptimizerParameters)
+    optimizer: OptimizerParameters = field(default_factory=OptimizerParameters)
     """The policy's optimizer; a `learning_rate` of 0 is derived from the model's width and the batch."""
 
     least_steps: ClassVar[int] = 0
@@ -146,15 +137,6 @@ class PPOConfig(LoopParameters):
             raise ValueError(
                 f"num_mini_batches is {self.num_mini_batches}; it must divide batch_size, {self.batch_size}"
             )
-
-    @classmethod
-    def read(cls, values: dict[str, Any]) -> Self:
-        """Return the parameters of plain values. Raise UserError naming the key."""
-        try:
-            optimizer = PolicyOptimizerParameters(**values.get("optimizer", {}))
-            return cls(**{**values, "optimizer": optimizer})
-        except (TypeError, ValueError) as error:
-            raise UserError(str(error)) from error
 
     @property
     def batch_parts(self) -> int:

@@ -52,7 +52,10 @@ class PretrainTrainer(TrainingTask):
         self.world = world
         self.model = Transformer(architecture).init_weights(seed)
         self.learner = MixedPrecisionOptimizer(
-            self.model, parameters.optimizer, compute_dtype(world.device), world
+            self.model,
+            parameters.optimizer.for_model(architecture),
+            compute_dtype(world.device),
+            world,
         )
         lengths = token_lengths(self.tokenizer)
         context = architecture.context_length

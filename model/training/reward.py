@@ -130,7 +130,10 @@ class RewardTrainer(TrainingTask):
         context = body.architecture.context_length
         self.model = RewardModel(body, self.tokenizer, seed)
         self.learner = MixedPrecisionOptimizer(
-            self.model, parameters.optimizer, compute_dtype(world.device), world
+            self.model,
+            parameters.optimizer.for_model(body.architecture),
+            compute_dtype(world.device),
+            world,
         )
         self.labels = PreferenceDataset(
             labels, self.tokenizer, context, parameters.group_size, parameters.margin, on_event

@@ -52,7 +52,10 @@ class SFTTrainer(TrainingTask):
             self.model = Transformer(load_architecture(base)).init_weights(seed)
         self.architecture = self.model.architecture
         self.learner = MixedPrecisionOptimizer(
-            self.model, parameters.optimizer, compute_dtype(world.device), world
+            self.model,
+            parameters.optimizer.for_model(self.architecture),
+            compute_dtype(world.device),
+            world,
         )
         # An example's last token is a target only, so it may be one token longer than the context.
         longest = self.architecture.context_length + 1

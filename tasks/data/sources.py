@@ -318,17 +318,21 @@ def source_identities(parameters: DataParameters, root: Path) -> list[dict[str, 
     if parameters.pinned_version:
         return []
     found: list[dict[str, Any]] = []
-    for source in parameters.sources:
+    files = [own_files(source, root) for source in parameters.sources]
+    labelling = [
+        [_read_labelling_config(source, root)] if source.label_config else [] for source in parameters.sources
+    ]
+    # All at once: each call reads and writes the file of known checksums.
+    sums = _file_sums([path for some in (*files, *labelling) for path in some], root)
+    for number, source in enumerate(parameters.sources):
         urls = [
             {"url": given.display_text, "version": content_version(given, root)} for given in source.addresses
         ]
         identity = {
             "name": source.name,
             "pin": asdict(parameters.archives[source.archive]) if source.archive else None,
-            "files": _file_sums(own_files(source, root), root),
-            "labelling": _file_sums(
-                [_read_labelling_config(source, root)] if source.label_config else [], root
-            ),
+            "files": {name: sums[name] for name in _display_paths(files[number], root)},
+            "labelling": {name: sums[name] for name in _display_paths(labelling[number], root)},
             "urls": urls,
             "dataset": huggingface.dataset_identity(source.wanted, root) if source.dataset else None,
         }
@@ -341,10 +345,9 @@ def check_still(parameters: DataParameters, root: Path, found: Sequence[Mapping[
 
     New files are not considered; the next ingestion reads them.
     """
-    for source, each in zip(parameters.sources, found, strict=True):
-        before = {**each.get("files", {}), **each.get("labelling", {})}
-        there = [root / name for name in before if (root / name).is_file()]
-        now = _file_sums(there, root)
+    sums = [{**each.get("files", {}), **each.get("labelling", {})} for each in found]
+    now = _file_sums([root / name for before in sums for name in before if (root / name).is_file()], root)
+    for source, before in zip(parameters.sources, sums, strict=True):
         for name in before:
             # A file that was read while it was written gives rows of neither version, under the checksum of
             # one of them.
@@ -359,7 +362,11 @@ def _file_sums(paths: Sequence[Path], root: Path) -> dict[str, str]:
     """Return the SHA-256 of files by their names relative to the project's folder."""
     if not paths:
         return {}
-    return dict(zip((_display_path(path, root) for path in paths), file_sums(list(paths), root), strict=True))
+    return dict(zip(_display_paths(paths, root), file_sums(list(paths), root), strict=True))
+
+
+def _display_paths(paths: Sequence[Path], root: Path) -> list[str]:
+    return [_display_path(path, root) for path in paths]
 
 
 def identities_digest(parameters: DataParameters, found: Sequence[Mapping[str, Any]]) -> str:

@@ -24,6 +24,9 @@ class SplitParameters:
     salt: str = ""
     """Text that enters the draw; another text gives another random split."""
 
+    text_required: bool = True
+    """Whether a run without texts, or without one in a split, is refused. With `base_model` it is not."""
+
     def __post_init__(self) -> None:
         for name in ("validation_fraction", "test_fraction"):
             if not 0 < getattr(self, name) < 0.5:

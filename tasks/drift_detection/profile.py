@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from model.data.dataloader import map_tokens
 from model.data.tokenizer import Tokenizer
 from tasks.common.names import stratum_key
 from tasks.data.annotator_agreement import Agreement
@@ -211,7 +212,7 @@ def make_profile(split: Path, tokenizer: Path, samples: Mapping[str, Sample]) ->
         samples: The samples from `take_samples`.
     """
     encoder = Tokenizer.load(tokenizer)
-    counts, size = count_tokens(encoder, split, samples["text"].share)
+    counts, size = count_tokens(encoder, split, text_share(samples))
     met = np.packbits(_met_tokens(tokenizer, encoder.vocab_size)).tobytes().hex()
     scores, agreed = _profile_ratings(split)
     choices, compared = _profile_comparisons(split)
@@ -224,6 +225,11 @@ def make_profile(split: Path, tokenizer: Path, samples: Mapping[str, Sample]) ->
     )
 
 
+def text_share(samples: Mapping[str, Sample]) -> float:
+    """Return the share of the text that is sampled; 1 without text."""
+    return samples["text"].share if "text" in samples else 1.0
+
+
 def count_tokens(encoder: Tokenizer, split: Path, share: float) -> tuple[np.ndarray, int]:
     """Return the count of each token in the sampled text, [vocabulary], and the size of the text in bytes."""
     counts = np.zeros(encoder.vocab_size, np.int64)
@@ -231,15 +237,14 @@ def count_tokens(encoder: Tokenizer, split: Path, share: float) -> tuple[np.ndar
     for row in sample_rows(split, "text", share):
         counts += np.bincount(encoder.encode_documents([row["text"]]), minlength=encoder.vocab_size)
         size += len(row["text"].encode())
-    # The end token after each text is not part of the text.
-    counts[encoder.end] = 0
+    # The tokens at the beginning and the end of each text are not part of it.
+    counts[[*encoder.begin, encoder.document_end]] = 0
     return counts, size
 
 
 def _met_tokens(tokenizer: Path, vocabulary: int) -> np.ndarray:
     """Return whether each token occurs in the training text, [vocabulary]."""
-    described = json.loads((tokenizer / "tokens.json").read_text())
-    tokens = np.memmap(tokenizer / "train.bin", described["dtype"], mode="r")
+    tokens = map_tokens(tokenizer, "train")
     met = np.zeros(vocabulary, bool)
     # In chunks, because the training text may be larger than the memory.
     for start in range(0, len(tokens), CHUNK):

@@ -95,12 +95,15 @@ def judge_stages(
         left_out: Stages that are not judged, with the reason.
     """
     no = left_out or {}
-    return [
+    judged = [
         StageVerdict(made.stage, _LEFT_OUT, no[made.stage])
         if made.stage in no
         else _judge_stage(made, now.get(made.stage), repetitions.get(made.stage, ()), environments)
         for made in before
     ]
+    # A deleted record would otherwise pass for a stage that the run did not have.
+    lost = [stage for stage in now if stage not in {made.stage for made in before}]
+    return judged + [StageVerdict(stage, _LEFT_OUT, "MLflow has no record of it") for stage in lost]
 
 
 def overall_verdict(verdicts: Sequence[StageVerdict]) -> str:

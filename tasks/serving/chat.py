@@ -110,12 +110,13 @@ class ChatModel:
         Args:
             folder: The model's folder.
             device: The device of its weights.
-            continues: Whether prompts are plain text to continue, in place of the format of a chat.
+            continues: Whether prompts are plain text to continue, in place of the format of a chat. An open
+                model that has a chat template answers all the same.
         """
         self.model: Transformer
         self.tokenizer: Tokenizer
         self.model, self.tokenizer = load_model(folder, device=device)
-        self.continues = continues
+        self.continues = continues and not self.tokenizer.keeps_template
 
     def answer(self, prompt: str, manner: SamplingParams, history: Sequence[Turn] = ()) -> Iterator[str]:
         """Yield pieces of the answer as they are generated.

@@ -243,7 +243,8 @@ def test_drift_changed_labels_are_reported_once_against_champion(root: Path, tmp
     # The second run reuses the result and emits no second event.
     (key, reused), again = found["made"]
     assert not reused and again == [key, True]
-    notes = [text for text in done.stdout.splitlines() if "1 of 21 metrics above their threshold" in text]
+    told_of = "1 of 21 metrics above their threshold, compared"
+    notes = [text for text in done.stdout.splitlines() if told_of in text]
     assert len([text for text in notes if not text.startswith("compared ")]) == 2
     [told] = found["told"]
     assert told["past"] == ["labels/helpfulness/chat"] and [(told["champion"],)] == mlflow(

@@ -13,8 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from model.data.hf_checkpoint import save_model
+from model.data.tokenizer import train_tokenizer
 from model.evaluation.perplexity import measure_losses
-from model.nn.model_config import Shape
+from model.nn.model_config import ModelConfig, Shape
+from model.nn.transformer import Transformer
 from model.training.pretrain import train_base
 from model.training.pretrain_config import PretrainParameters
 from tasks.data.records import TYPES, Comparison, Rating, Record, Text, text_row
@@ -222,3 +225,24 @@ def test_drift_parameters_invalid_threshold_is_refused(name: str) -> None:
     if name not in ("min_rows", "sample_bytes"):
         with pytest.raises(ValueError, match="nan"):
             DriftParameters(**{name: float("nan")})
+
+
+@pytest.mark.parametrize("kinds", [(), ("comparisons",), ("pairs", "ratings")])
+def test_drift_without_text_is_compared_in_other_rows(
+    kinds: tuple[str, ...], rows: list[Record], champion: Path, language_model: Path, tmp_path: Path
+) -> None:
+    chosen = [row for row in rows if isinstance(row, tuple(TYPES[kind] for kind in kinds))]
+    version = Version(tmp_path, chosen, str(language_model))
+    metrics = version.drift(tmp_path / "out", champion)
+    assert {f"rows/{kind}" for kind in kinds} <= set(metrics) and "rows/text" not in metrics
+    assert not any(name.endswith("/text") for name in metrics)
+    assert Profile.read(tmp_path / "out").pieces.tokens == 0
+
+
+@pytest.fixture(scope="module")
+def language_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Save a small open model, whose tokenizer needs no text."""
+    folder = tmp_path_factory.mktemp("open") / "model"
+    encoder = train_tokenizer(["some words of a language"] * 9, 270)
+    save_model(Transformer(ModelConfig(vocab_size=270, hidden_size=32, num_layers=1)), encoder, folder)
+    return folder

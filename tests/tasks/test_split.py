@@ -60,6 +60,16 @@ def test_split_without_train_text_is_refused(tmp_path: Path) -> None:
         split(SplitParameters(), validate=tmp_path, out=tmp_path / "out", on_event=ignore_event)
 
 
+def test_split_without_text_is_accepted_where_none_is_required(tmp_path: Path) -> None:
+    write_rows(tmp_path / "rows" / "text" / "00000.jsonl", [])
+    rows = [row for row in smoke_rows() if isinstance(row, TYPES["pairs"])]
+    write_rows(tmp_path / "rows" / "pairs" / "00000.jsonl", rows)
+    parameters = SplitParameters(0.1, 0.1, text_required=False)
+    counts = split(parameters, validate=tmp_path, out=tmp_path / "out", on_event=ignore_event)
+    assert counts["train_text"] == 0 and counts["train_pairs"] > 100
+    assert all((tmp_path / "out" / name / "text").is_dir() for name in SPLITS)
+
+
 def test_split_shards_keep_their_numbers(parts: Path) -> None:
     before = parts.parent / "in" / "rows"
     for kind in TYPES:

@@ -48,8 +48,8 @@ def test_data_log_shows_rows_and_source_changes(root: Path) -> None:
     no_git, newest, same, _, other, _, rows = say("log").splitlines()
     assert "is not in a git repository" in no_git
     assert last[:12] in newest and "not committed" in newest
-    assert same.strip() == "12,345 text, 1 pair; the same sources"
-    assert other.strip().endswith("other sources") and rows.strip() == "2 text, 1 pair; the first"
+    assert same.strip() == "12,345 texts, 1 pair; the same sources"
+    assert other.strip().endswith("other sources") and rows.strip() == "2 texts, 1 pair; the first"
     assert "2 more: `--limit 0`" in say("log", "--limit", "1")
     assert len(say("log", "--limit", "0").splitlines()) == 7
 

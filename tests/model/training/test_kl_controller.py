@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from model.training.kl_controller import BestStep, StepLimit, describe_increase, estimate_kl
-from model.training.ppo_config import PolicyOptimizerParameters, PPOConfig
+from model.training.optimizer_config import OptimizerParameters
+from model.training.ppo_config import PPOConfig
 from model.training.ppo_derivation import derive_learning_rate, derive_steps
 
 
@@ -43,7 +44,7 @@ def test_with_derived_values_fills_open_settings(batch: int, prompts: int) -> No
 def test_with_derived_values_keeps_given_settings() -> None:
     given = PPOConfig(
         steps=7, eval_every=3, kl_horizon=5.0, max_kl=4.0, max_step_kl=2.0,
-        optimizer=PolicyOptimizerParameters(learning_rate=0.01),
+        optimizer=OptimizerParameters(learning_rate=0.01),
     )  # fmt: skip
     assert given.with_derived_values(96, 100) == given
 

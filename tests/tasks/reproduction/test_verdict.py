@@ -117,3 +117,12 @@ def test_judge_stages_equal_inputs_or_missing_stage_are_explained():
     assert "this stage is not deterministic here" in verdict_sentence([found])
     gone = verdict(made(), None)
     assert gone.says == "diverged" and "was not computed" in gone.reason
+
+
+def test_judge_stages_stage_without_record_is_named():
+    now = {"sft": made("sft", "one"), "rlhf": made("rlhf", "two")}
+    verdicts = judge_stages([made("sft", "one")], now, {}, ({}, {}))
+    assert overall_verdict(verdicts) == "identical"
+    assert verdict_sentence(verdicts) == (
+        "identical: the one stage has identical bits; rlhf is left out: MLflow has no record of it"
+    )

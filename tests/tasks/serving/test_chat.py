@@ -67,6 +67,18 @@ def test_chat_model_base_continues_plain_text(language: Language, tmp_path: Path
         assert "".join(talker.answer(prompt, manner, earlier)) == wanted
 
 
+@pytest.mark.parametrize("answers", [False, True])
+def test_chat_model_base_with_template_of_its_own_answers(
+    answers: bool, language: Language, tmp_path: Path
+) -> None:
+    folder = language.model(tmp_path)
+    template = "{% for m in messages %}<|user|>{{ m.content }}<|end|>{% endfor %}" if answers else ""
+    if template:
+        (folder / "chat_template.jinja").write_text(template)
+    talker = ChatModel(folder, continues=True)
+    assert talker.continues != answers
+
+
 def test_continues_text_is_true_of_base_alone() -> None:
     assert continues_text("base")
     assert not any(

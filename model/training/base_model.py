@@ -1,0 +1,65 @@
+"""The base model from elsewhere: an open model in place of pretraining."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from model.data.dataloader import TokenFile
+from model.data.hf_checkpoint import load_model, save_model
+from model.events import EventCallback, Message
+from model.training.devices import compute_dtype
+from model.training.pretrain import bits_per_byte, token_lengths
+from model.training.pretrain_config import PretrainParameters
+from model.training.process_group import ProcessGroup
+
+
+def adopt_base(
+    parameters: dict[str, Any],
+    base: str,
+    tokenizer: str,
+    context_length: int,
+    folder: str,
+    seed: int,
+    device: str,
+    on_event: EventCallback,
+) -> dict[str, float]:
+    """Write an open model, with any tokens that the chat needs, to `folder`/model, and measure it.
+
+    Args:
+        parameters: As in PretrainParameters; nothing is trained.
+        base: The model's folder.
+        tokenizer: The folder with tokenizer.json and the token files.
+        context_length: The longest context of the trainings that follow; 0: the model's own.
+        folder: The output.
+        seed: The seed; nothing is drawn.
+        device: cpu or cuda.
+        on_event: The event callback.
+
+    Returns:
+        The numbers of weights and of tokens of the context. If the held-out text fills a context, also the
+        bits per byte of that text.
+    """
+    settings = PretrainParameters.read(parameters)
+    world = ProcessGroup.join_group(device, settings.batch_parts)
+    model, encoder = load_model(Path(base), context_length=context_length)
+    shape = model.architecture = replace(model.architecture, open_model=True)
+    if world.rank == 0:
+        # Written again rather than linked: later stages find the chat's tokens and the context in it.
+        save_model(model, encoder, Path(folder) / "model")
+    if shape.max_context_length:
+        on_event(
+            Message(
+                f"the context is {shape.context_length:,} of the base model's {shape.max_context_length:,} "
+                "tokens (base_context_length)"
+            )
+        )
+    metrics = {"parameters": float(shape.num_parameters), "context_length": float(shape.context_length)}
+    held_out = TokenFile(Path(tokenizer), "valid", token_lengths(encoder))
+    if held_out.num_windows(shape.context_length):
+        model = model.to(world.device, compute_dtype(world.device))
+        metrics["bits_per_byte"] = bits_per_byte(model, held_out, world, settings.max_eval_tokens)
+    else:
+        on_event(Message("the held-out text does not fill a context, so its bits per byte are not measured"))
+    return metrics
