@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -14,7 +13,7 @@ import numpy as np
 from safetensors.torch import load_file
 
 from model.data.chat_template import Row, prompt_key
-from model.data.dataloader import Example, TokenFile, each_row
+from model.data.dataloader import Example, each_row
 from model.data.hf_checkpoint import load_model
 from model.data.preference_dataset import headline_accuracy, headline_strata
 from model.data.tokenizer import Tokenizer
@@ -35,12 +34,13 @@ from model.evaluation.confidence_intervals import (
 )
 from model.evaluation.evaluate_config import EvaluateParameters
 from model.evaluation.interpret import find_attention_map, nearest_words
+from model.evaluation.perplexity import HeldOutText
 from model.events import EventCallback, Message, Step, Usage
 from model.inference.prompting import Chat, FewShot, Plain, PromptFormat
 from model.inference.scoring import Answer, Generator, best_f1, completion_logprobs, exact_match
 from model.nn.transformer import Transformer
 from model.training.devices import compute_dtype
-from model.training.pretrain import bits_per_byte, token_lengths
+from model.training.pretrain import bits_per_byte
 from model.training.process_group import ProcessGroup
 from model.training.reward import RewardModel, load_reward
 
@@ -48,24 +48,6 @@ ASSISTANTS: tuple[str, ...] = ("sft", "aligned", "champion")
 # The parts of the prompts on a CPU, which as many processes can share. A part's last bits depend on its rows,
 # so the number does not depend on the processes.
 PARTS = 2
-# The number of test documents that are encoded at a time.
-DOCUMENTS = 64
-
-
-class HeldOutText(TokenFile):
-    """Documents in a model's own tokens, with end tokens: models with any tokenizer can be measured."""
-
-    def __init__(self, texts: Iterable[str], tokenizer: Tokenizer, tokens: int = 0) -> None:
-        """Encode documents until there are `tokens` tokens (0: all); no more are read."""
-        parts = [np.zeros(0, tokenizer.dtype)]
-        held, documents, self.hash = 0, iter(texts), hashlib.sha256()
-        while (not tokens or held < tokens) and (some := list(islice(documents, DOCUMENTS))):
-            parts.append(tokenizer.encode_documents(some))
-            held += len(parts[-1])
-            self.hash.update(json.dumps(some).encode())
-        # An array in memory in place of a TokenFile's mapped file; both are indexed in the same way.
-        self.tokens = np.concatenate(parts)  # type: ignore[assignment]
-        self.lengths = token_lengths(tokenizer)
 
 
 def choose_rows(rows: Iterable[Row], sources: Sequence[str], count: int) -> list[Row]:

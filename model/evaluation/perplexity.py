@@ -2,19 +2,43 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from model.data.chat_template import Row
+from model.data.dataloader import TokenFile
 from model.data.hf_checkpoint import load_model
-from model.evaluation.evaluate import HeldOutText
+from model.data.tokenizer import Tokenizer
 from model.inference.prompting import Chat
 from model.inference.scoring import Generator
 from model.training.devices import compute_dtype
-from model.training.pretrain import bits_per_byte
+from model.training.pretrain import bits_per_byte, token_lengths
 from model.training.process_group import ProcessGroup
+
+# The number of test documents that are encoded at a time.
+DOCUMENTS = 64
+
+
+class HeldOutText(TokenFile):
+    """Documents in a model's own tokens, with end tokens: models with any tokenizer can be measured."""
+
+    def __init__(self, texts: Iterable[str], tokenizer: Tokenizer, tokens: int = 0) -> None:
+        """Encode documents until there are `tokens` tokens (0: all); no more are read."""
+        parts = [np.zeros(0, tokenizer.dtype)]
+        held, documents, self.hash = 0, iter(texts), hashlib.sha256()
+        while (not tokens or held < tokens) and (some := list(islice(documents, DOCUMENTS))):
+            parts.append(tokenizer.encode_documents(some))
+            held += len(parts[-1])
+            self.hash.update(json.dumps(some).encode())
+        # An array in memory in place of a TokenFile's mapped file; both are indexed in the same way.
+        self.tokens = np.concatenate(parts)  # type: ignore[assignment]
+        self.lengths = token_lengths(tokenizer)
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -324,6 +325,7 @@ def source_identities(parameters: DataParameters, root: Path) -> list[dict[str, 
     ]
     # All at once: each call reads and writes the file of known checksums.
     sums = _file_sums([path for some in (*files, *labelling) for path in some], root)
+    named = partial(_display_path, root=root)
     for number, source in enumerate(parameters.sources):
         urls = [
             {"url": given.display_text, "version": content_version(given, root)} for given in source.addresses
@@ -331,8 +333,8 @@ def source_identities(parameters: DataParameters, root: Path) -> list[dict[str, 
         identity = {
             "name": source.name,
             "pin": asdict(parameters.archives[source.archive]) if source.archive else None,
-            "files": {name: sums[name] for name in _display_paths(files[number], root)},
-            "labelling": {name: sums[name] for name in _display_paths(labelling[number], root)},
+            "files": {name: sums[name] for name in map(named, files[number])},
+            "labelling": {name: sums[name] for name in map(named, labelling[number])},
             "urls": urls,
             "dataset": huggingface.dataset_identity(source.wanted, root) if source.dataset else None,
         }
@@ -362,11 +364,7 @@ def _file_sums(paths: Sequence[Path], root: Path) -> dict[str, str]:
     """Return the SHA-256 of files by their names relative to the project's folder."""
     if not paths:
         return {}
-    return dict(zip(_display_paths(paths, root), file_sums(list(paths), root), strict=True))
-
-
-def _display_paths(paths: Sequence[Path], root: Path) -> list[str]:
-    return [_display_path(path, root) for path in paths]
+    return dict(zip((_display_path(path, root) for path in paths), file_sums(list(paths), root), strict=True))
 
 
 def identities_digest(parameters: DataParameters, found: Sequence[Mapping[str, Any]]) -> str:

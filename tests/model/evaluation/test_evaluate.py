@@ -15,8 +15,9 @@ from model.data.dataloader import Example
 from model.data.hf_checkpoint import load_model, save_model
 from model.data.tokenizer import Tokenizer, train_tokenizer
 from model.errors import UserError
-from model.evaluation.evaluate import HeldOutText, choose_rows, evaluate
+from model.evaluation.evaluate import choose_rows, evaluate
 from model.evaluation.evaluate_config import EvaluateParameters
+from model.evaluation.perplexity import HeldOutText
 from model.events import Event, Message
 from model.inference.generate import generate_tokens
 from model.inference.prompting import Chat, FewShot, Plain
