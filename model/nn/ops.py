@@ -95,15 +95,22 @@ def scaled_attention(
 
     Args:
         queries: [B, H, T, head].
-        keys, values: [B, H, S, head].
+        keys, values: [B, K, S, head]; each is shared by H / K heads.
         mask: Added to the scores, of a shape that broadcasts to [B, H, T, S]; None: causal attention.
         scale: The factor of the scores.
     """
+    grouped = keys.shape[1] < queries.shape[1]
+    if grouped and queries.device.type == "cpu":
+        keys, values = (
+            part.repeat_interleave(queries.shape[1] // part.shape[1], 1) for part in (keys, values)
+        )
     products = queries.dtype == torch.bfloat16 or queries.shape[2] == 1
     if mask is None or queries.device.type != "cpu" or not products:
         return F.scaled_dot_product_attention(
-            queries, keys, values, mask, is_causal=mask is None, scale=scale
-        )
+            queries, keys, values, mask, is_causal=mask is None, scale=scale,
+            # A GPU's kernels share keys by themselves: copies of them would cost memory and time.
+            enable_gqa=grouped and queries.device.type != "cpu",
+        )  # fmt: skip
     rows, heads, length, head = queries.shape
     flat = rows * heads
     queries, keys, values = (part.reshape(flat, -1, head) for part in (queries, keys, values))

@@ -121,10 +121,6 @@ class Attention(nn.Module):
             cache.write_prompts(self.layer, keys, values)
         elif cache is not None:
             keys, values = cache.append_tokens(self.layer, keys, values)
-        if a.num_kv_heads < a.num_heads:
-            keys, values = (
-                part.repeat_interleave(a.num_heads // a.num_kv_heads, 1) for part in (keys, values)
-            )
         mixed = scaled_attention(queries, keys, values, mask, a.score_scale)
         return self.o_proj(mixed.transpose(1, 2).reshape(rows, length, a.num_heads * a.head_dim))
 

@@ -28,6 +28,7 @@ from model.training.pretrain_config import PretrainParameters
 from model.training.process_group import ProcessGroup
 from model.training.supervised import supervised_update
 from model.training.trainer import Trainer, TrainingTask
+from model.training.utilization import flops_per_token
 
 
 class PretrainTrainer(TrainingTask):
@@ -50,6 +51,7 @@ class PretrainTrainer(TrainingTask):
         self.folder = folder
         self.seed = seed
         self.world = world
+        self.flops_per_token = flops_per_token(architecture)
         self.model = Transformer(architecture).init_weights(seed)
         self.learner = MixedPrecisionOptimizer(
             self.model,

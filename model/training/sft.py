@@ -24,6 +24,7 @@ from model.training.process_group import ProcessGroup
 from model.training.sft_config import SFTParameters
 from model.training.supervised import supervised_update
 from model.training.trainer import Trainer, TrainingTask
+from model.training.utilization import flops_per_token
 
 
 class SFTTrainer(TrainingTask):
@@ -51,6 +52,7 @@ class SFTTrainer(TrainingTask):
             # The tokenizer stays the base's.
             self.model = Transformer(load_architecture(base)).init_weights(seed)
         self.architecture = self.model.architecture
+        self.flops_per_token = flops_per_token(self.architecture)
         self.learner = MixedPrecisionOptimizer(
             self.model,
             parameters.optimizer.for_model(self.architecture),

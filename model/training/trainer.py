@@ -32,6 +32,7 @@ from model.training.checkpoint import (
 from model.training.loop_config import LoopParameters
 from model.training.optimizer import MixedPrecisionOptimizer
 from model.training.step_pace import StepPace
+from model.training.utilization import flops_utilization
 
 # Points of a curve, however long the training: the report draws each of them.
 CURVE_POINTS = 400
@@ -48,6 +49,8 @@ class TrainingTask(ABC):
 
     learner: MixedPrecisionOptimizer
     tokens_per_step: float = 0.0
+    # Of a task whose rows fill the model's context, where the pace says how well a GPU is used; 0: unknown.
+    flops_per_token: int = 0
     # The metric that `early_stopping_patience` watches; lower is better.
     best_by: str = ""
 
@@ -224,12 +227,17 @@ class Trainer:
             self.evaluated = -1
         self.world.wait_for_all()
         self.on_event(Usage(tokens=round(self.task.tokens_per_step * self.taken)))
-        seconds = max(self.seconds, 1e-9)
-        return {
+        pace = self.task.tokens_per_step * self.taken / max(self.seconds, 1e-9)
+        metrics = {
             "steps": float(self.step),
-            "tokens_per_second": self.task.tokens_per_step * self.taken / seconds,
+            "tokens_per_second": pace,
             "skipped_batches": float(len(self.skipped)),
         }
+        if self.task.flops_per_token and self.world.device == "cuda":
+            speed = pace * self.task.flops_per_token / self.world.size
+            used = flops_utilization(speed, torch.cuda.get_device_name())
+            metrics |= {"flops_utilization": used} if used is not None else {}
+        return metrics
 
     def _load_best(self) -> None:
         """Load the weights of the best evaluation. Raise UserError if their file is lost."""

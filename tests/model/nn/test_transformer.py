@@ -153,3 +153,15 @@ def test_num_parameters_equals_weight_count(shape: str) -> None:
 def test_model_config_impossible_shape_is_refused_by_name(key: str, values: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=key):
         ModelConfig(vocab_size=300, **values)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_forward_off_the_cpu_shares_keys_without_copies(shape: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def copied(*_: object) -> None:
+        raise AssertionError("keys are copied for each head")
+
+    monkeypatch.setattr(torch.Tensor, "repeat_interleave", copied)
+    # The meta device takes the way of a GPU and computes nothing.
+    with torch.device("meta"):
+        hidden = Transformer(SHAPES[shape])(torch.zeros(2, 32, dtype=torch.int64))
+    assert hidden.shape == (2, 32, SHAPES[shape].hidden_size)
