@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -238,6 +240,34 @@ def test_train_ppo_answers_as_long_as_context_are_refused(
 ) -> None:
     with pytest.raises(UserError, match=r"rlhf\.max_new_tokens"):
         stage("rlhf", language, trained, max_new_tokens=CONTEXT)(tmp_path, quiet)
+
+
+@pytest.mark.parametrize(
+    ("sources", "others", "counted"),
+    [
+        ([], 3, "all"),
+        (["unknown"], 3, "all"),
+        (["chat"], 3, 3),
+        (["film", "chat"], 2, "all"),
+        (["chat"], 1, 1),
+    ],
+)
+def test_train_reward_counts_held_out_pairs_behind_its_accuracy(
+    trained: dict[str, Path],
+    language: Language,
+    tmp_path: Path,
+    sources: list[str],
+    others: int,
+    counted: str | int,
+) -> None:
+    shutil.copytree(language.labels, tmp_path / "labels")
+    pairs = read_rows(language.labels / "pairs.valid.jsonl")
+    changed = [{**pair, "source": "chat"} if i < others else pair for i, pair in enumerate(pairs)]
+    write_rows(tmp_path / "labels" / "pairs.valid.jsonl", changed)
+    other = copy(language)
+    other.labels = tmp_path / "labels"
+    made = stage("reward", other, trained, steps=1, headline_sources=sources)(tmp_path / "out", quiet)
+    assert made["pair_accuracy_n"] == (len(pairs) if counted == "all" else counted)
 
 
 def test_train_reward_prompts_without_room_are_refused_before_training(
