@@ -6,26 +6,23 @@ was trained with.
 
 from __future__ import annotations
 
-import datetime
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from jinja2.exceptions import TemplateError
-from jinja2.ext import loopcontrols
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer as Rules
 
+from model.data.template_environment import template_environment
 from model.errors import UserError
 
 END, USER, ASSISTANT = MARKERS = "<|end|>", "<|user|>", "<|assistant|>"
 Turn = Mapping[str, str]
-# Some templates state the day. A wall clock would give other tokens tomorrow; Llama 3.1 defaults to this day.
-_DAY = datetime.datetime(2024, 7, 26)
 # Texts that stand for turns while a template is examined. No template trims or changes them.
 _QUESTION, _ANSWER = "Question", "Answer"
 # Characters for private use, one of which marks special tokens inside a turn while a template is rendered.
 _GUARDS = range(0xE000, 0xF900)
+# Characters of a template's error in a message: a template may raise any text.
+_MAX_REASON_CHARS = 160
 
 
 class ChatFormat(Protocol):
@@ -115,14 +112,11 @@ class TemplateFormat:
         # The longest first: one special token may begin with another.
         parts = sorted(map(re.escape, self.special), key=len, reverse=True)
         self._find_special = re.compile(f"({'|'.join(parts)})") if parts else None
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
-        )
-        environment.globals |= {"raise_exception": _raise_exception, "strftime_now": _DAY.strftime}
         try:
-            self.template = environment.from_string(template)
-        except (TemplateError, RecursionError) as error:
-            raise UserError(f"the chat template is not valid Jinja: {error}") from error
+            self.template = template_environment().from_string(template)
+        # The compiler raises more than its own errors, such as MemoryError for a number.
+        except Exception as error:
+            raise UserError(f"the chat template is not valid Jinja: {_format_reason(error)}") from error
         question: Turn = {"role": "user", "content": _QUESTION}
         self._asked = self._render([question], answer_follows=True)
         self._asked_ids = self._encode(self._asked)
@@ -174,15 +168,23 @@ class TemplateFormat:
         """Return the text of a conversation; turns that a template refuses are joined to the next ones."""
         for tried in (turns, _alternate_roles(turns)):
             try:
-                return self.template.render(
+                text = self.template.render(
                     messages=[dict(turn) for turn in tried],
                     add_generation_prompt=answer_follows,
+                    # Templates tell a missing name from none.
+                    tools=None,
+                    documents=None,
                     **self.names,
                 )
+                # Half of a surrogate pair, which no tokenizer takes, is an error here.
+                text.encode()
+                return text
             # Templates are programs of strangers: any error may come out of them.
             except Exception as error:
                 reason = error
-        raise UserError(f"the chat template cannot write a conversation: {reason}") from reason
+        raise UserError(
+            f"the chat template cannot write a conversation: {_format_reason(reason)}"
+        ) from reason
 
     def _encode(self, text: str, guard: str = "") -> list[int]:
         """Return the ids of a rendered conversation, in which the template's special tokens are tokens."""
@@ -234,5 +236,7 @@ def _alternate_roles(turns: Sequence[Turn]) -> list[Turn]:
     return list(result)
 
 
-def _raise_exception(message: str) -> None:
-    raise TemplateError(message)
+def _format_reason(error: Exception) -> str:
+    """Return an error as one short line; one without a text by its name."""
+    said = " ".join(str(error).split()) or type(error).__name__
+    return said if len(said) <= _MAX_REASON_CHARS else f"{said[: _MAX_REASON_CHARS - 3]}..."

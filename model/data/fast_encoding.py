@@ -78,6 +78,8 @@ def fast_encoding(rules: Rules) -> tiktoken.Encoding | None:
         == {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
         and not model.get("ignore_merges")
         and not model.get("byte_fallback")
+        # An added token that is not special is found before the text is split into words.
+        and all(token["special"] for token in described["added_tokens"])
     )
     if not plain:
         return None

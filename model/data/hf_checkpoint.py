@@ -92,9 +92,12 @@ def load_model(
     state = _read_weights(folder)
     # Old exports store these; this model computes them.
     state = {name: value for name, value in state.items() if not name.endswith("rotary_emb.inv_freq")}
-    # A tied model may store the table twice; the output uses the embedding.
-    if architecture.tie_embeddings:
-        state.pop("lm_head.weight", None)
+    # A tied model may store the table twice. Two different tables are not tied, whatever config.json says.
+    if architecture.tie_embeddings and (output := state.get("lm_head.weight")) is not None:
+        if torch.equal(output, state["model.embed_tokens.weight"]):
+            del state["lm_head.weight"]
+        else:
+            architecture = replace(architecture, tie_embeddings=False)
     for name in ("model.embed_tokens.weight", "lm_head.weight"):
         if name in state:
             state[name] = _add_token_rows(state[name], tokenizer)

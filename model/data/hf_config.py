@@ -60,7 +60,8 @@ def load_architecture(folder: Path, context_length: int = 0) -> ModelConfig:
     config = {**family.defaults, **config}
     _refuse_features(config, path)
     activation = config.get(family.activation_key) or "silu"
-    if activation not in ACTIVATIONS:
+    # A list or an object cannot be looked up.
+    if not isinstance(activation, str) or activation not in ACTIVATIONS:
         raise UserError(
             f"{path} has {family.activation_key} {_format_value(activation)}; "
             f"it must be one of {', '.join(ACTIVATIONS)}"
@@ -223,7 +224,10 @@ def _read_rope(config: dict[str, Any], path: Path) -> tuple[float, RopeScaling |
         raise UserError(f"{path}: {key} must be an object, not {_format_value(rope)}")
     local = {"rope_theta": config.get("rope_local_base_freq")}
     if FULL_LAYER in rope or SLIDING_LAYER in rope:
-        rope, local = rope.get(FULL_LAYER) or {}, {**local, **(rope.get(SLIDING_LAYER) or {})}
+        kinds = [rope.get(layer) or {} for layer in (FULL_LAYER, SLIDING_LAYER)]
+        if not all(isinstance(kind, dict) for kind in kinds):
+            raise UserError(f"{path}: {key} must have an object for each kind of layer")
+        rope, local = kinds[0], {**local, **kinds[1]}
         if _read_scaling(local, config, path):
             raise UserError(f"{path}: {key} stretches {SLIDING_LAYER}; only {FULL_LAYER} can be stretched")
     theta = rope.get("rope_theta") or config.get("rope_theta") or 10000.0
@@ -237,7 +241,7 @@ def _read_rope(config: dict[str, Any], path: Path) -> tuple[float, RopeScaling |
 
 def _read_scaling(rope: dict[str, Any], config: dict[str, Any], path: Path) -> RopeScaling | None:
     kind = rope.get("rope_type", rope.get("type")) or "default"
-    if rope.get("partial_rotary_factor", 1.0) != 1:
+    if rope.get("partial_rotary_factor") not in (None, 1):
         raise UserError(f"{path} has partial_rotary_factor, which is not supported; choose another model")
     if kind == "default":
         return None

@@ -31,6 +31,12 @@ PROBE = " ".join(
     ]
 )
 
+_TALK = (
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "A question\n\n"},
+    {"role": "assistant", "content": " An answer <|end|></s>"},
+)
+
 
 def probe_tokenizer(folder: Path) -> int:
     """Load a model folder's tokenizer and encode a text with it; return its highest id plus 1.
@@ -52,7 +58,8 @@ def probe_tokenizer(folder: Path) -> int:
         said = json.loads(done.stdout or b"{}")
     except subprocess.TimeoutExpired:
         raise UserError(
-            f"{path} cannot be used: it takes more than {_SECONDS} s for a page of text"
+            f"{folder}: the tokenizer or its chat template cannot be used: a page of text takes more than "
+            f"{_SECONDS} s"
         ) from None
     except ValueError:
         said = {}
@@ -60,8 +67,8 @@ def probe_tokenizer(folder: Path) -> int:
         raise UserError(said["error"])
     if done.returncode or "ids" not in said:
         raise UserError(
-            f"{path} cannot be used: the tokenizer crashed, or needs more than {CPU_SECONDS} s or "
-            f"{_MEMORY >> 30} GB for a page of text"
+            f"{folder}: the tokenizer or its chat template cannot be used: it crashed, or needs more than "
+            f"{CPU_SECONDS} s or {_MEMORY >> 30} GB for a page of text"
         )
     return int(said["ids"])
 
@@ -80,6 +87,10 @@ def _probe_folder(folder: str) -> None:
             raise UserError(
                 f"{folder}/tokenizer.json cannot be used: it produces far more tokens than characters"
             )
+        # A template may do something else in a longer conversation than in the trial of its constructor.
+        for history in (_TALK[:1], _TALK[1:], _TALK):
+            tokenizer.encode_prompt(PROBE, history)
+        tokenizer.encode_answer(PROBE)
         print(json.dumps({"ids": 1 + max(tokenizer.rules.get_vocab().values())}))
     except UserError as error:
         print(json.dumps({"error": str(error)}))

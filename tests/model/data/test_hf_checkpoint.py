@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
 
 from model.data.checkpoint_check import check_model
 from model.data.hf_checkpoint import load_model, save_model
@@ -159,6 +160,13 @@ def far_token(folder: Path) -> None:
     path.write_text(json.dumps(rules))
 
 
+def template(before: str) -> Callable[[Path], None]:
+    """Return a function that gives a folder a chat template with these statements before the turns."""
+    turns = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}"
+    asked = "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+    return text("chat_template.jinja", before + turns + asked)
+
+
 DOUBLED = {"type": "Replace", "pattern": {"String": "e"}, "content": "ee"}
 ODD: dict[str, tuple[Callable[[Path], None], str]] = {
     "size as text": (config(hidden_size="32"), "hidden_size is '32'"),
@@ -175,6 +183,14 @@ ODD: dict[str, tuple[Callable[[Path], None], str]] = {
     "rope as a list": (config(rope_parameters=["default"]), "rope_parameters must be an object"),
     "rope as a text": (config(rope_scaling="linear"), "rope_scaling must be an object"),
     "one of two ropes": (config(rope_scaling={"rope_type": "llama3"}), "positions is None"),
+    "layer kinds as a number": (config(rope_parameters={"full_attention": 3}), "an object for each kind"),
+    "layer kinds as texts": (
+        config(rope_parameters={"full_attention": {}, "sliding_attention": "a"}), "an object for each kind"
+    ),
+    "layer kinds as lists": (config(rope_scaling={"full_attention": [1]}), "an object for each kind"),
+    "activation as a list": (config(hidden_act=["silu"]), "hidden_act"),
+    "activation as an object": (config(hidden_act={"a": 1}), "hidden_act"),
+    "activation as a number": (config(hidden_act=3), "hidden_act is 3|hidden_act 3"),
     "theta": (config(rope_parameters={"rope_theta": "many"}), "rope_theta is 'many'"),
     "norm": (config(rms_norm_eps=float("nan")), "rms_norm_eps is nan"),
     "window": (config(sliding_window=16), "sliding_window"),
@@ -204,6 +220,17 @@ ODD: dict[str, tuple[Callable[[Path], None], str]] = {
         normalizer({"type": "Sequence", "normalizers": [DOUBLED] * 40}), "cannot be used"
     ),
     "tokenizer: pads": (normalizer({"type": "Prepend", "prepend": "x" * 10**6}), "far more tokens"),
+    "template: counts": (template("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}"
+                                  "{% endfor %}"), "chat template cannot be used"),
+    "template: counts in a longer talk": (
+        template("{% if messages|length > 2 %}{% for a in range(99999) %}{% for b in range(99999) %}"
+                 "{% endfor %}{% endfor %}{% endif %}"), "chat template cannot be used"
+    ),
+    "template: fills memory": (template("{{ 'a'.ljust(10 ** 11) }}"), "MemoryError"),
+    "template: raises lines": (template("{{ raise_exception('no\n' ~ 'never ' * 5000) }}"), "no never"),
+    "template: half a pair": (template("{{ '\\ud800' }}"), "surrogates"),
+    "template: leaves the sandbox": (template("{{ ''.__class__.__mro__ }}"), "unsafe"),
+    "template: names a class": (template("{{ namespace(__class__=1) }}"), "begins with an underscore"),
     "tokenizer: far token": (far_token, "cannot be used|tokens up to number"),
 }  # fmt: skip
 
@@ -226,6 +253,21 @@ def test_check_model_accepts_links_and_shards(folder: Path, tmp_path: Path) -> N
     assert check_model(tmp_path / "linked") == whole
     index({"weight_map": {"model.norm.weight": "part.safetensors"}})(folder)
     assert check_model(folder) == whole and load_model(folder)[0].architecture == whole
+
+
+@pytest.mark.parametrize("stored", [torch.float32, torch.float16, torch.bfloat16])
+def test_load_model_two_tables_of_tied_model_are_kept(folder: Path, stored: torch.dtype) -> None:
+    state = {name: value.to(stored) for name, value in load_file(folder / "model.safetensors").items()}
+    embedding = state["model.embed_tokens.weight"]
+    config(tie_word_embeddings=True)(folder)
+    for output, tied in ((embedding.clone(), True), (embedding + 1, False)):
+        save_file({**state, "lm_head.weight": output}, folder / "model.safetensors", {"format": "pt"})
+        theirs = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        ours, _ = load_model(folder)
+        x = torch.arange(12).unsqueeze(0)
+        with torch.no_grad():
+            torch.testing.assert_close(ours.compute_logits(ours(x)), theirs(x).logits, atol=1e-4, rtol=0)
+        assert ours.architecture.tie_embeddings is tied
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tokenizers import AddedToken
+from transformers import PreTrainedTokenizerFast
 
 from model.data.chat_format import ASSISTANT, USER
 from model.data.tokenizer import Tokenizer, train_tokenizer
@@ -130,3 +132,22 @@ def test_load_broken_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{")
     with pytest.raises(UserError, match=r"tokenizer\.json cannot be read"):
         Tokenizer.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        AddedToken("<tool>", special=False),
+        AddedToken("film", special=False, single_word=True),
+        AddedToken("[X]", special=False, lstrip=True, rstrip=True),
+    ],
+)
+def test_encode_finds_added_token_that_is_not_special(token: AddedToken, tmp_path: Path) -> None:
+    rules = train_tokenizer(["the film is a <tool> [X] wonder"] * 9, 270).rules
+    rules.add_tokens([token])
+    rules.save(str(tmp_path / "tokenizer.json"))
+    text = f"the film {token.content} {token.content}s is"
+    theirs = PreTrainedTokenizerFast(tokenizer_file=str(tmp_path / "tokenizer.json"))
+    ids = Tokenizer.load(tmp_path).encode(text)
+    assert ids == theirs(text, add_special_tokens=False)["input_ids"]
+    assert rules.token_to_id(token.content) in ids

