@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.markup import escape
@@ -19,10 +20,7 @@ def current_preset(root: Path) -> Path:
     Raises:
         UserError: No preset has these sources, or several have them.
     """
-    from tasks.dvc.pointer_file import read_pointer
-
-    pointer = read_pointer(root)
-    names = sorted((pointer or {}).get("meta", {}).get("names") or ())
+    names = _names_in_data(root)
     if not names:
         return DEMO
     fitting = [path for path in sorted((root / "configs").glob("*.yaml")) if _source_names(path) == names]
@@ -53,6 +51,39 @@ def choose_preset(config: Path | None, root: Path, console: Console) -> Path:
             soft_wrap=True,
         )
     return found
+
+
+def preset_to_run(
+    config: Path | None, root: Path, console: Console, usual: Sequence[Path] = (DEMO,)
+) -> Path | None:
+    """Return the preset to run: `config`, or None if a usual one may run, or else that of data/.
+
+    A usual preset may run if data/ was not made yet, or of a source that it has too: a preset keeps its data
+    when sources are added to it. Another one would replace data/ with other sources that nobody named.
+
+    Args:
+        config: The preset that the user named.
+        root: The project's folder.
+        console: Gets a note that names the preset of data/.
+        usual: The presets that run if none is named.
+
+    Raises:
+        UserError: No preset has the sources of data/, or several have them.
+    """
+    if config is not None:
+        return config
+    names = _names_in_data(root)
+    if not names or any({*names} & {*_source_names(root / path)} for path in usual):
+        return None
+    return choose_preset(None, root, console)
+
+
+def _names_in_data(root: Path) -> list[str]:
+    """Return the sorted names of the sources that data/ was made of."""
+    from tasks.dvc.pointer_file import read_pointer
+
+    names = (read_pointer(root) or {}).get("meta", {}).get("names")
+    return sorted(map(str, names)) if isinstance(names, list) else []
 
 
 def _source_names(path: Path) -> list[str]:

@@ -21,6 +21,7 @@ from flows.cli.backup import backup, restore
 from flows.cli.compare import compare
 from flows.cli.config import config
 from flows.cli.cost import cost
+from flows.cli.current_preset import DEMO, preset_to_run
 from flows.cli.data import data
 from flows.cli.explain import explain
 from flows.cli.gc import collect_garbage
@@ -71,12 +72,18 @@ HELP = """Train a chat model from your own text and your team's judgements, repr
 app = typer.Typer(
     cls=OldNamesGroup, help=HELP, no_args_is_help=True, add_completion=False, rich_markup_mode="markdown"
 )
-Config = Annotated[Path, typer.Option("--config", "-c", help="The preset: a YAML file.")]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        "-c",
+        help="The preset: a YAML file. Default: the demo's, or the one that made data/ if it was another.",
+    ),
+]
 Changes = Annotated[
     list[str] | None,
     typer.Option("--set", "-s", help="Override a preset key, as in rlhf.steps=60. Repeatable."),
 ]
-_DEMO = Path("configs/demo.yaml")
 # The code that a shell reports for a program killed by SIGPIPE.
 BROKEN_PIPE = 128 + signal.SIGPIPE
 
@@ -106,7 +113,7 @@ def prepare_project(context: typer.Context) -> None:
 
 @app.command()
 def run(
-    config: Config = _DEMO,
+    config: Config = None,
     changes: Changes = None,
     dry_run: Annotated[
         bool,
@@ -121,15 +128,16 @@ def run(
 
     Interrupted at any moment, the same command resumes from the last checkpoint.
     """
+    preset = _preset_to_run(config)
     if dry_run:
-        _dry_run(config, changes, whole=True)
+        _dry_run(preset, changes, whole=True)
         return
-    _launch_flow(load_pipeline, config, changes)
+    _launch_flow(load_pipeline, preset, changes)
 
 
 @app.command()
 def ingest(
-    config: Config = _DEMO,
+    config: Config = None,
     changes: Changes = None,
     dry_run: Annotated[
         bool,
@@ -139,10 +147,15 @@ def ingest(
     ] = False,
 ) -> None:
     """Read the sources, check the rows, and create a new data version if they changed."""
+    preset = _preset_to_run(config)
     if dry_run:
-        _dry_run(config, changes, whole=False)
+        _dry_run(preset, changes, whole=False)
         return
-    _launch_flow(load_ingestion, config, changes)
+    _launch_flow(load_ingestion, preset, changes)
+
+
+def _preset_to_run(config: Path | None) -> Path:
+    return preset_to_run(config, Path.cwd(), Console(highlight=False)) or DEMO
 
 
 def _dry_run(config: Path, changes: list[str] | None, whole: bool) -> None:

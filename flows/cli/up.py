@@ -16,6 +16,7 @@ import typer
 from rich.markup import escape
 
 from flows.cli.background import DETACHED, start_in_background
+from flows.cli.current_preset import preset_to_run
 from flows.cli.up_output import print_login_link, print_running, service_line
 from flows.common.terminal import Console
 from flows.orchestration.preset_deployments import (
@@ -108,8 +109,9 @@ def up(
     config: Annotated[
         list[Path] | None,
         typer.Option(
-            help="The preset of the deployments nightly, labels and align; default: the one in prefect.yaml. "
-            "Repeatable: each further preset gets deployments of its own."
+            help="The preset of the deployments nightly, labels and align; default: the one in prefect.yaml, "
+            "or the one that made data/ if it was another. Repeatable: each further preset gets deployments "
+            "of its own."
         ),
     ] = None,
     detach: Annotated[
@@ -131,8 +133,12 @@ def up(
         # Errors in the presets are reported before any service starts.
         name_presets(Path.cwd(), presets)
         read_deployments(Path.cwd())
-    elif deploys:
-        deployment_names(Path.cwd())
+    elif deploys and deployment_names(Path.cwd()) and read_served(Path.cwd()) is None:
+        usual = [Path(one) for one in deployed_presets(Path.cwd())]
+        # The labels' deployment runs within five minutes, and would replace data/ with the demo's.
+        if usual and (found := preset_to_run(None, Path.cwd(), Console(highlight=False), usual)):
+            presets = (found,)
+            name_presets(Path.cwd(), presets)
     if detach:
         start_in_background(Path.cwd(), sys.argv[1:])
         return

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 from rich.console import Console
 
-from flows.cli.current_preset import DEMO, choose_preset, current_preset
+from flows.cli.current_preset import DEMO, choose_preset, current_preset, preset_to_run
+from flows.servers.environment import checkout_environment
 from model.errors import UserError
 from tasks.reproduction.known_code import _own_remotes
+from tests.benchmarks.smoke import REPOSITORY
 
 
 def lay(root: Path, *names: str, **presets: list[str]) -> None:
@@ -79,3 +84,55 @@ def test_current_preset_skips_special_files_without_blocking(tmp_path: Path) -> 
     (configs / "list.yaml").write_text("- data\n")
     assert current_preset(tmp_path) == Path("configs/press.yaml")
     assert _own_remotes(tmp_path) == {("", "")}
+
+
+@pytest.mark.parametrize(
+    ("sources", "presets", "usual", "found"),
+    [
+        # Without data, and while the usual preset has a source of data/, the usual one runs.
+        ([], {"demo": ["film"], "press": ["qa"]}, ["demo"], None),
+        (["film"], {"demo": ["film", "added"]}, ["demo"], None),
+        (["film", "removed"], {"demo": ["film"]}, ["demo"], None),
+        (["qa"], {"demo": ["film"], "press": ["qa", "added"]}, ["demo", "press"], None),
+        (["qa"], {"demo": ["film"], "press": ["qa"]}, ["demo"], "configs/press.yaml"),
+        (["qa"], {"press": ["qa"]}, ["demo"], "configs/press.yaml"),
+        (["film"], {"demo": ["film"], "press": ["qa"]}, ["press"], "configs/demo.yaml"),
+    ],
+)
+def test_preset_to_run_is_the_usual_one_or_that_of_data(
+    tmp_path: Path, sources: list[str], presets: dict[str, list[str]], usual: list[str], found: str | None
+) -> None:
+    lay(tmp_path, *sources, **presets)
+    console = Console(width=200, record=True, file=io.StringIO())
+    files = [Path(f"configs/{name}.yaml") for name in usual]
+    assert preset_to_run(None, tmp_path, console, files) == (Path(found) if found else None)
+    assert preset_to_run(Path("x.yaml"), tmp_path, console, files) == Path("x.yaml")
+
+
+@pytest.mark.parametrize(
+    "command", [["run"], ["run", "--dry-run"], ["ingest"], ["up", "--host", "300.1.1.1"]]
+)
+@pytest.mark.parametrize(
+    ("presets", "says"),
+    [
+        ({"demo": ["film"]}, "and no preset in configs/ lists them; name the preset with --config"),
+        ({"demo": ["film"], "press": ["qa"]}, "preset configs/press.yaml, chosen because"),
+        ({"demo": ["film"], "one": ["qa"], "two": ["qa"]}, "several presets list them"),
+    ],
+)
+def test_command_without_config_never_replaces_data_with_the_demos(
+    command: list[str], presets: dict[str, list[str]], says: str, tmp_path: Path
+) -> None:
+    lay(tmp_path, "qa", **presets)
+    before = (tmp_path / "data.dvc").read_bytes()
+    shutil.copy(REPOSITORY / "prefect.yaml", tmp_path)
+    # The only source is missing, and the address is none: no command gets further than the choice.
+    (tmp_path / "a").symlink_to("missing")
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli.main", *command],
+        cwd=tmp_path, env={**checkout_environment(REPOSITORY), "COLUMNS": "200"}, capture_output=True,
+        text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 2 and says in " ".join((done.stdout + done.stderr).split())
+    assert "film" not in done.stdout + done.stderr
+    assert (tmp_path / "data.dvc").read_bytes() == before and not (tmp_path / "data").exists()
