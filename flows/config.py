@@ -48,10 +48,10 @@ from model.training.devices import (
     find_device,
     too_few_units,
 )
-from model.training.ppo_config import PPOConfig
 from model.training.ppo_derivation import derive_max_kl
 from model.training.pretrain_config import PretrainParameters
 from model.training.reward_config import RewardParameters
+from model.training.rlhf_config import RLHFConfig
 from model.training.sft_config import SFTParameters
 from tasks.common import url_secrets
 from tasks.common.old_keys import rename_old_keys
@@ -111,7 +111,7 @@ class Preset(BaseModel):
     sft: SFTParameters = Field(default_factory=SFTParameters)
     labels: LabelsParameters = Field(default_factory=LabelsParameters)
     reward: RewardParameters = Field(default_factory=RewardParameters)
-    rlhf: PPOConfig = Field(default_factory=PPOConfig)
+    rlhf: RLHFConfig = Field(default_factory=RLHFConfig)
     evaluate: EvaluateParameters = Field(default_factory=EvaluateParameters)
     gate: GateParameters = Field(default_factory=GateParameters)
     promote: PromoteSection = Field(default_factory=PromoteSection)
@@ -180,10 +180,15 @@ class Preset(BaseModel):
             "pretrain.batch_size": self.pretrain.batch_size if not self.base_model else self.num_processes,
             "sft.batch_size": self.sft.batch_size,
             "reward.batch_size": self.reward.batch_size,
-            "rlhf.batch_size": self.rlhf.batch_size,
-            "rlhf.batch_size / rlhf.num_mini_batches": minibatch,
-            "rlhf.num_eval_prompts": self.rlhf.num_eval_prompts or self.num_processes,
         }
+        if self.rlhf.method == "dpo":
+            counts["rlhf.dpo.batch_size"] = self.rlhf.dpo.batch_size
+        else:
+            counts |= {
+                "rlhf.batch_size": self.rlhf.batch_size,
+                "rlhf.batch_size / rlhf.num_mini_batches": minibatch,
+                "rlhf.num_eval_prompts": self.rlhf.num_eval_prompts or self.num_processes,
+            }
         for name, count in counts.items():
             if count < self.num_processes:
                 raise ValueError(too_few_units(name, count, self.num_processes))
@@ -191,7 +196,7 @@ class Preset(BaseModel):
 
     def training_processes(self, device: str) -> int:
         """Return the number of processes of a training on a device of this host."""
-        sections = (self.pretrain, self.sft, self.reward, self.rlhf)
+        sections = (self.pretrain, self.sft, self.reward, self.rlhf, self.rlhf.dpo)
         return count_processes(device, self.num_processes, max(one.gradient_parts for one in sections))
 
     def find_device(self) -> str:
@@ -250,12 +255,15 @@ class Preset(BaseModel):
         """
         largest = effective_thresholds(self.gate, {})[1]
         max_kl = self.rlhf.max_kl or derive_max_kl(self.rlhf.kl_target)
+        bounds: tuple[tuple[str, float, str, bool], ...] = (
+            ("rlhf.max_kl", max_kl, "kl", bool(self.rlhf.max_kl)),
+            ("rlhf.max_loss_increase", self.rlhf.max_loss_increase, "loss_increase", True),
+        )
+        if self.rlhf.method == "dpo":
+            bounds = (("rlhf.dpo.max_loss_increase", self.rlhf.dpo.max_loss_increase, "loss_increase", True),)
         found = [
             f"{key} is {bound:g}, and gate.max.{name} {largest[name]:g}"
-            for key, bound, name, own in (
-                ("rlhf.max_kl", max_kl, "kl", bool(self.rlhf.max_kl)),
-                ("rlhf.max_loss_increase", self.rlhf.max_loss_increase, "loss_increase", True),
-            )
+            for key, bound, name, own in bounds
             if name in largest and bound > largest[name] and not (own and name in self.gate.max)
         ]
         if not found:

@@ -52,7 +52,7 @@ def run_stages(preset: Preset, run: PipelineRun | PipelinePlan) -> StageOutput:
     preferences = run(labels, preset.label_parts(), splits)
     reward_model = run(reward, preset.reward, sft_model, preferences)
     judge_model = run(judge, preset.judge_parameters(), sft_model, preferences)
-    aligned_model = run(rlhf, preset.rlhf, splits, sft_model, reward_model)
+    aligned_model = run(rlhf, preset.rlhf, splits, sft_model, preferences, reward_model)
     models = (base_model, sft_model, preferences, reward_model, judge_model, aligned_model)
     metrics = run(evaluate, preset.evaluate, splits, *models, *run.fetch_champion_model(aligned_model))
     verdict = run(gate, preset.gate, metrics)

@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from model.events import EventCallback
 from model.training.reward_config import RewardParameters
 from tasks.data.records import LABEL_KINDS
-from tasks.engine.declaration import Tolerance, format_number, format_share
+from tasks.engine.declaration import Tolerance, named_metrics
 from tasks.engine.stage import stage
 from tasks.engine.training_launcher import TrainingLauncher
 from tasks.evaluation.linear_baseline import linear_accuracy
-
-
-def _accuracy_headline(metrics: Mapping[str, Any]) -> str:
-    own, linear = (metrics.get(name) for name in ("pair_accuracy", "linear_pair_accuracy"))
-    found = []
-    if own is not None:
-        # A share of few pairs says little. Runs of earlier versions recorded no number.
-        n = metrics.get("pair_accuracy_n")
-        shown = f" (n = {format_number(n)})" if n is not None else ""
-        found.append(f"{format_share(own)} of held-out pairs right{shown}")
-    if linear is not None:
-        found.append(f"{format_share(linear)} by a linear model on words")
-    return ", ".join(found)
 
 
 @stage(
@@ -35,7 +21,11 @@ def _accuracy_headline(metrics: Mapping[str, Any]) -> str:
     learns_from=LABEL_KINDS,
     measures_on={"valid": LABEL_KINDS},
     artifacts=("accuracy.json", "yardstick.json"),
-    headline=_accuracy_headline,
+    headline=named_metrics(
+        ("pair_accuracy", "of held-out pairs right"),
+        ("linear_pair_accuracy", "by a linear model on words"),
+        shares=("pair_accuracy", "linear_pair_accuracy"),
+    ),
     tolerances=(
         Tolerance(("loss",), relative=0.02),
         Tolerance(("accuracy",), absolute=0.05),

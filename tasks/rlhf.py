@@ -1,4 +1,4 @@
-"""RLHF: aligns the assistant with the reward model by reinforcement learning."""
+"""RLHF: aligns the assistant with people's preferences, by PPO or by DPO."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from model.events import EventCallback
-from model.training.ppo_config import PPOConfig
+from model.training.rlhf_config import RLHFConfig
 from tasks.common.counts import counted
-from tasks.engine.declaration import Tolerance, named_metrics
+from tasks.data.records import LABEL_KINDS
+from tasks.engine.declaration import Tolerance, format_share, named_metrics
 from tasks.engine.stage import stage
 from tasks.engine.training_launcher import TrainingLauncher
 
@@ -19,6 +20,12 @@ def _describe_step(metrics: Mapping[str, Any]) -> str:
     step, prompts = metrics.get("best_step"), metrics.get("valid_prompts")
     if step is None:
         return ""
+    if (pairs := metrics.get("valid_pairs")) is not None:
+        asked = counted(int(pairs), "held-out pairs")
+        if step == 0:
+            return f"no step was better than SFT on {asked}, so SFT's weights were kept"
+        right = f"{format_share(metrics['valid_accuracy'])} of them in the order of people"
+        return f"step {step:,.0f} is the best on {asked}: {right}"
     if prompts is None:
         return f"step {step:,.0f}, the last: no held-out prompts to choose a step by"
     asked = counted(int(prompts), "held-out prompts")
@@ -33,26 +40,27 @@ def _describe_step(metrics: Mapping[str, Any]) -> str:
 
 
 @stage(
-    inputs=("split", "sft", "reward"),
-    input_patterns={"split": ("*/pairs",)},
+    inputs=("split", "sft", "labels", "reward"),
+    input_patterns={"split": ("*/pairs",), "labels": ("*.jsonl",)},
     resumable=True,
-    learns_from=("pairs",),
-    measures_on={"valid": ("pairs",)},
+    learns_from=("pairs", *LABEL_KINDS),
+    measures_on={"valid": ("pairs", *LABEL_KINDS)},
     model="aligned",
     headline=_describe_step,
     tolerances=(
         Tolerance(("loss",), relative=0.02),
-        Tolerance(("ends_by_itself", "distinct", "score", "loss_increase"), absolute=0.05),
+        Tolerance(("ends_by_itself", "distinct", "score", "loss_increase", "accuracy"), absolute=0.05),
         Tolerance(("kl",), relative=0.2),
-        Tolerance(("reward", "gain"), absolute=0.1),
+        Tolerance(("reward", "gain", "margin"), absolute=0.1),
         Tolerance(("length", "length_ratio"), relative=0.1),
     ),
     time_share=0.2,
 )
 def rlhf(
-    parameters: PPOConfig,
+    parameters: RLHFConfig,
     split: Path,
     sft: Path,
+    labels: Path,
     reward: Path,
     out: Path,
     on_event: EventCallback,
@@ -61,8 +69,12 @@ def rlhf(
     processes: int,
 ) -> dict[str, Any]:
     """Write the aligned assistant to out/model, with its curves beside it."""
-    from model.training.ppo import train_ppo
-
     # A process of its own: the device's memory is free again when it ends.
     start = TrainingLauncher(out, on_event, seed, device, processes)
-    return start(train_ppo, parameters, policy=sft / "model", reward=reward, prompts=split)
+    if parameters.method == "dpo":
+        from model.training.dpo import train_dpo
+
+        return start(train_dpo, parameters.dpo, policy=sft / "model", labels=labels, pairs=split)
+    from model.training.ppo import train_ppo
+
+    return start(train_ppo, parameters.ppo, policy=sft / "model", reward=reward, prompts=split)

@@ -120,23 +120,33 @@ def completion_logprobs(
         size: The rows of one pass.
         map_chunks: Shares the passes among processes.
     """
-    context, device = model.architecture.context_length, str(model.output_weight.device)
-
-    def sum_logprobs(chosen: list[int]) -> Tensor:
-        some = [examples[i] for i in chosen]
-        # The last token is only predicted.
-        layout = lay_out_rows([example.tokens[:-1] for example in some], padding, context, device)
-        hidden = model(layout.tokens, documents=layout.documents).flatten(0, 1)
-        counts = torch.tensor([len(example.completion) for example in some], device=device)
-        places = (layout.ends - counts + 1).repeat_interleave(counts)
-        places += torch.cat([torch.arange(count, device=device) for count in counts.tolist()])
-        answers = torch.tensor([token for example in some for token in example.completion], device=device)
-        logprobs = linear_logprobs(hidden[places], model.output_weight, answers).cpu()
-        return torch.stack([part.sum() for part in logprobs.split(counts.tolist())])
-
     lengths = [len(example.tokens) for example in examples]
-    sums: list[float] = map_by_length(lengths, sum_logprobs, size, map_chunks).tolist()
+
+    def sum_chosen(chosen: list[int]) -> Tensor:
+        return sum_logprobs(model, [examples[i] for i in chosen], padding).cpu()
+
+    sums: list[float] = map_by_length(lengths, sum_chosen, size, map_chunks).tolist()
     return sums
+
+
+def sum_logprobs(model: Transformer, examples: Sequence[Example], padding: int) -> Tensor:
+    """Return the log-probability of each example's completion after its prompt, [B], with its derivative.
+
+    Args:
+        model: The model.
+        examples: The examples of one pass, none longer than the context and a token.
+        padding: The token that fills shorter rows.
+    """
+    context, device = model.architecture.context_length, str(model.output_weight.device)
+    # The last token is only predicted.
+    layout = lay_out_rows([example.tokens[:-1] for example in examples], padding, context, device)
+    hidden = model(layout.tokens, documents=layout.documents).flatten(0, 1)
+    counts = torch.tensor([len(example.completion) for example in examples], device=device)
+    places = (layout.ends - counts + 1).repeat_interleave(counts)
+    places += torch.cat([torch.arange(count, device=device) for count in counts.tolist()])
+    answers = torch.tensor([token for example in examples for token in example.completion], device=device)
+    logprobs = linear_logprobs(hidden[places], model.output_weight, answers)
+    return torch.stack([part.sum() for part in logprobs.split(counts.tolist())])
 
 
 def normalise_answer(text: str) -> str:

@@ -52,6 +52,24 @@ def token_logprobs(logits: Tensor, tokens: Tensor) -> Tensor:
     return logits.gather(-1, tokens.unsqueeze(-1)).squeeze(-1) - logits.logsumexp(-1)
 
 
+def preference_loss(margins: Tensor, beta: float, kind: str, smoothing: float) -> Tensor:
+    """Return the summed loss of direct preference optimization: margins [P] -> scalar.
+
+    Args:
+        margins: The log-probability of the chosen answer less that of the rejected one, less the same
+            difference under the reference.
+        beta: The strength of the tie to the reference.
+        kind: `sigmoid` (Rafailov et al., 2023, arXiv:2305.18290) or `ipo` (Azar et al., 2023,
+            arXiv:2310.12036).
+        smoothing: The share of wrong labels (Mitchell, A note on DPO with noisy preferences, 2023).
+    """
+    margins = margins if margins.dtype == torch.float64 else margins.float()
+    if kind == "ipo":
+        return (margins - 1 / (2 * beta)).square().sum()
+    right, wrong = F.logsigmoid(beta * margins), F.logsigmoid(-beta * margins)
+    return -((1 - smoothing) * right + smoothing * wrong).sum()
+
+
 def bradley_terry_loss(chosen: Tensor, rejected: Tensor) -> Tensor:
     """Return the summed negative log-likelihood of preferences: scores [P], [P] -> scalar.
 

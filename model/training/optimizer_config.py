@@ -18,7 +18,8 @@ class OptimizerParameters:
     """Parameters of the optimizers and of the learning-rate schedule: warm-up, constant, linear decay."""
 
     learning_rate: float = 0.0
-    """Learning rate of AdamW; 0: 0.003, or 0.08 / `hidden_size` for an open model (`base_model`)."""
+    """Learning rate of AdamW; 0: 0.003, or 0.08 / `hidden_size` for an open model (`base_model`),
+    and in DPO a tenth of that."""
 
     muon_learning_rate: float = 0.0
     """Learning rate of Muon for the weight matrices of the blocks; 0: AdamW for all weights."""

@@ -16,13 +16,7 @@ from model.data.chat_template import chat_prompt
 from model.data.chunks import MapChunks, map_by_length, map_in_turn
 from model.data.dataloader import seeded_rng
 from model.data.hf_checkpoint import load_model
-from model.data.preference_dataset import (
-    Group,
-    HeldOutPairs,
-    PreferenceDataset,
-    headline_accuracy,
-    headline_strata,
-)
+from model.data.preference_dataset import Group, HeldOutPairs, PreferenceDataset, headline_accuracy
 from model.data.token_layout import TokenLayout, lay_out_rows
 from model.data.tokenizer import Tokenizer
 from model.errors import UserError
@@ -228,12 +222,6 @@ class RewardTrainer(TrainingTask):
             **{f"pair_accuracy/{name}": value for name, value in accuracy.items()},
         }
 
-    def count_headline_pairs(self) -> dict[str, float]:
-        """Return the number of held-out pairs behind `pair_accuracy`, as a metric; nothing without pairs."""
-        strata = self.valid.strata
-        chosen = headline_strata(strata, self.parameters.headline_sources)
-        return {"pair_accuracy_n": float(sum(len(strata[name]) for name in chosen))} if strata else {}
-
     @torch.no_grad()
     def fit_normalization(self, base: Path) -> None:
         """Set mean and deviation from the assistant's own samples on the labels' prompts."""
@@ -302,10 +290,4 @@ def train_reward(
     if world.rank == 0:
         task.export_model(out / "model")
         (out / "accuracy.json").write_text(json.dumps(accuracy, indent=1))
-    return {
-        **held_out,
-        **task.count_headline_pairs(),
-        "mean": task.model.mean,
-        "deviation": task.model.deviation,
-        **metrics,
-    }
+    return {**held_out, "mean": task.model.mean, "deviation": task.model.deviation, **metrics}

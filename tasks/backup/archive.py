@@ -28,7 +28,7 @@ from typing import IO, Any
 from model.atomic_file import replace_text
 from model.errors import UserError, file_error
 from model.events import FULL
-from tasks.project.database_check import fault_in, holds_no_records
+from tasks.project.database_check import fault_in
 from tasks.project.paths import (
     KNOWN_CODE,
     LABELS,
@@ -287,8 +287,7 @@ def restore_backup(root: Path, source: Path, force: bool = False) -> tuple[Backu
         What was restored, and the folder with the former records, if there were any.
 
     Raises:
-        UserError: The file is not a complete backup, a run or a server is alive, or there are records. A
-            store without any run or version is no record.
+        UserError: The file is not a complete backup, a run or a server is alive, or there are records.
     """
     finish_restore(root)
     if not source.is_file():
@@ -296,10 +295,7 @@ def restore_backup(root: Path, source: Path, force: bool = False) -> tuple[Backu
     (root / RECORDS).mkdir(mode=0o700, exist_ok=True)
     with _nothing_alive(root):
         there = [name for name in _record_entries(root / RECORDS) if _holds_something(root / RECORDS / name)]
-        # The list of stores only names what the store holds: beside an empty one it is no record.
-        new = {MLFLOW_DATABASE.name, STORES.name}
-        unused = new >= set(there) and holds_no_records(root / MLFLOW_DATABASE)
-        if there and not force and not unused:
+        if there and not force:
             raise UserError(
                 f"{RECORDS}/{there[0]} exists; --force replaces it and keeps the old records in "
                 f"{RECORDS}/replaced-DATE"

@@ -21,9 +21,6 @@ LOCK_SECONDS = 20.0
 # A check that takes longer is abandoned: it must not delay a run.
 CHECK_SECONDS = 10.0
 _OWN = "sqlite"
-# Tables that every MLflow store has, and those that have rows in a new one: names of experiments, no runs.
-_STORE_TABLES = frozenset({"alembic_version", "experiments", "runs", "registered_models", "model_versions"})
-_FIRST_ROWS = frozenset({"alembic_version", "experiments", "workspaces"})
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _ADVICE = (
     "put it back, or restore a backup with `chatmill restore BACKUP`; to start with an empty "
@@ -76,34 +73,6 @@ def fault_in(path: Path, wait: float = LOCK_SECONDS) -> str:
         return f"SQLite says: {error}"
     except sqlite3.DatabaseError as error:
         return f"SQLite says: {error}"
-
-
-def holds_no_records(path: Path) -> bool:
-    """Return whether a database is an MLflow store without any run, version, trace or note.
-
-    Every command that looks at records creates such a store in a new project.
-    """
-    # A journal may hold rows that the tables do not have yet.
-    if any(beside.exists() and beside.stat().st_size for beside in _beside(path)):
-        return False
-    try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1)) as store:
-            tables = {
-                name
-                for (name,) in store.execute("select name from sqlite_master where type = 'table'")
-                if not name.startswith("sqlite_")
-            }
-            # The tables are not listed: one that a later MLflow adds must count as records too.
-            return tables >= _STORE_TABLES and not any(
-                store.execute(f'select 1 from "{name.replace(chr(34), chr(34) * 2)}" limit 1').fetchone()
-                for name in tables - _FIRST_ROWS
-            )
-    except sqlite3.DatabaseError:
-        return False
-
-
-def _beside(path: Path) -> list[Path]:
-    return [path.with_name(f"{path.name}-{end}") for end in ("journal", "wal", "shm")]
 
 
 def check_mlflow_database(root: Path) -> None:

@@ -272,6 +272,20 @@ def rlhf_section(points: Curve) -> dict[str, Any] | None:
             line_chart([ChartLine("price", points.of("kl_coefficient"), "aligned")], "step", "coefficient"),
         ),
     )
+    if not drawn:
+        # Of DPO, which generates no answers while it learns.
+        drawn = chart_section(
+            (
+                "Pairs in the order of people",
+                "Share of held-out pairs whose better answer gained more, by step.",
+                line_chart([ChartLine("held out", points.of("valid_accuracy"), "held")], "step", "share"),
+            ),
+            (
+                "Loss on pairs",
+                "Loss a pair, by step; faint: each batch, strong: moving average.",
+                line_chart([ChartLine("loss", points.of("loss"), "train", noisy=True)], "step", "loss"),
+            ),
+        )
     # A step may have one metric without the other, so both are joined by step.
     rewards = dict(points.of("reward"))
     path = [(kl, rewards[step]) for step, kl in points.of("kl") if step in rewards]

@@ -17,9 +17,9 @@ from model.data.tokenizer import Tokenizer
 from model.errors import UserError
 from model.evaluation.evaluate_config import EvaluateParameters
 from model.inference.prompting import Chat
-from model.training.ppo_config import PPOConfig
 from model.training.pretrain_config import PretrainParameters
 from model.training.reward_config import RewardParameters
+from model.training.rlhf_config import RLHFConfig
 from model.training.sft_config import SFTParameters
 from tasks.common.counts import counted
 from tasks.common.names import stratum_key
@@ -60,7 +60,7 @@ class Trainings:
     sft: SFTParameters = field(default_factory=SFTParameters)
     labels: LabelsParameters = field(default_factory=LabelsParameters)
     reward: RewardParameters = field(default_factory=RewardParameters)
-    rlhf: PPOConfig = field(default_factory=PPOConfig)
+    rlhf: RLHFConfig = field(default_factory=RLHFConfig)
     evaluate: EvaluateParameters = field(default_factory=EvaluateParameters)
 
 
@@ -92,7 +92,10 @@ def check_trainings(asked: Trainings, split: Path, tokenizer: Path) -> tuple[str
         faults.note("sft", lambda: _check_pairs(asked, split, encoder))
     if not missing:
         faults.note("reward", lambda: _check_labels(asked, split, encoder))
-        faults.note("rlhf", lambda: _check_prompts(asked, split, encoder))
+        if asked.rlhf.method == "dpo":
+            faults.note("rlhf", lambda: _check_answer_pairs(asked, split))
+        else:
+            faults.note("rlhf", lambda: _check_prompts(asked, split, encoder))
         faults.note("evaluate", lambda: _check_test_pairs(asked, split, encoder))
     uneven = tuple(filter(None, (_describe_empty(split, kind) for kind in ("pairs", *LABEL_KINDS))))
     if faults.found:
@@ -272,6 +275,28 @@ def _check_prompts(asked: Trainings, split: Path, tokenizer: Tokenizer) -> None:
         raise UserError(
             f"{count} prompts fit rlhf.sources and the context of {asked.context} tokens, fewer than one "
             f"batch of {settings.batch_size}; add pairs, or lower rlhf.batch_size or rlhf.max_new_tokens"
+        )
+
+
+def _check_answer_pairs(asked: Trainings, split: Path) -> None:
+    """Raise UserError where the training labels have fewer pairs of answers to one prompt than a batch."""
+    settings = asked.rlhf.dpo
+    kept = Kept(find_judge_share(split / "train", asked.labels))
+    comparisons = Comparisons(split / "train", asked.labels, kept)
+    count = sum(1 for _ in islice(comparisons.decided(), settings.batch_size))
+    if count >= settings.batch_size:
+        return
+    scores: dict[tuple[str, ...], list[float]] = defaultdict(list)
+    for rating in Ratings(split / "train", asked.labels, kept).read(defaultdict(Agreement)):
+        key = prompt_key({"prompt": rating.prompt, "history": rating.history})
+        scores[(stratum_key(rating.aspect, rating.source), *key)].append(rating.score)
+    for values in scores.values():
+        values.sort()
+        count += sum(high - low >= settings.margin for low, high in zip(values, values[::-1], strict=True))
+    if count < settings.batch_size:
+        raise UserError(
+            f"the training labels have {count} pairs of answers to one prompt, fewer than one batch of "
+            f"{settings.batch_size}; add comparisons, lower rlhf.dpo.batch_size, or set rlhf.method: ppo"
         )
 
 

@@ -11,6 +11,7 @@ from model.nn.losses import (
     generalized_advantages,
     next_token_loss,
     policy_loss,
+    preference_loss,
     token_logprobs,
     value_loss,
     whiten_values,
@@ -95,3 +96,24 @@ def test_value_loss_takes_larger_of_clipped_and_plain() -> None:
         torch.tensor([[1.0]]), torch.tensor([[0.0]]), torch.tensor([[1.0]]), torch.ones(1, 1), 0.2
     )
     assert loss.item() == pytest.approx(0.5 * 0.8**2)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.4])
+def test_preference_loss_sigmoid_equals_formula(smoothing: float) -> None:
+    margins = torch.tensor([-30.0, -1.0, 0.0, 2.0, 40.0], dtype=torch.float64, requires_grad=True)
+    found = preference_loss(margins, 0.3, "sigmoid", smoothing)
+    right = torch.sigmoid(0.3 * margins)
+    wanted = -((1 - smoothing) * right.log() + smoothing * (1 - right).log()).sum()
+    torch.testing.assert_close(found, wanted)
+    assert torch.autograd.gradcheck(lambda x: preference_loss(x, 0.3, "sigmoid", smoothing), (margins,))
+
+
+def test_preference_loss_ipo_is_least_at_its_margin() -> None:
+    margins = torch.linspace(0, 20, 201, dtype=torch.float64)
+    losses = torch.stack([preference_loss(margin[None], 0.1, "ipo", 0.0) for margin in margins])
+    assert margins[losses.argmin()].item() == pytest.approx(5.0) and losses.min().item() == pytest.approx(0)
+
+
+def test_preference_loss_of_extreme_margins_is_finite() -> None:
+    for margin in (-1e4, 1e4):
+        assert preference_loss(torch.tensor([margin]), 0.1, "sigmoid", 0.0).isfinite()

@@ -14,7 +14,7 @@ from model.training.process_group import ProcessGroup, add_in_order
 from tests.model.conftest import Killed, Language
 from tests.model.training.test_training_tasks import Train, digest, quiet, stage
 
-STEPS = {"pretrain": 5, "sft": 5, "reward": 5, "rlhf": 3}
+STEPS = {"pretrain": 5, "sft": 5, "reward": 5, "rlhf": 3, "dpo": 4}
 
 
 def few_steps(name: str, root: Path, language: Language, parts: int) -> Train:

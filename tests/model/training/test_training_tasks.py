@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable
-from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ import pytest
 from model.data.dataloader import read_rows
 from model.errors import UserError
 from model.events import Event, EventCallback, Message
-from model.training import ppo, pretrain, reward, sft
+from model.training import dpo, ppo, pretrain, reward, sft
 from model.training.launcher import launch_training
 from model.training.reward import load_reward
 from model.training.trainer import RESUME_FILES
@@ -56,7 +54,7 @@ def pretraining(language: Language, **settings: Any) -> dict[str, Any]:
 def trained(language: Language, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Train each stage from the one before, and return the folders."""
     root = tmp_path_factory.mktemp("chain")
-    folders = {name: root / name for name in ("pretrain", "sft", "reward", "rlhf")}
+    folders = {name: root / name for name in ("pretrain", "sft", "reward", "rlhf", "dpo")}
     for name in folders:
         stage(name, language, folders)(folders[name], quiet)
     return folders
@@ -83,6 +81,16 @@ def stage(name: str, language: Language, made: dict[str, Path], **settings: Any)
                 **settings,
             }
             return reward.train_reward(parameters, str(made["sft"] / "model"), str(language.labels), **common)
+        if name == "dpo":
+            parameters = {
+                **loop,
+                "steps": 20,
+                "batch_size": 8,
+                "optimizer": {"learning_rate": 2e-3},
+                **settings,
+            }
+            places = (str(made["sft"] / "model"), str(language.labels), str(language.split))
+            return dpo.train_dpo(parameters, *places, **common)
         parameters = {
             **loop, "steps": 6, "batch_size": 16, "max_new_tokens": 16, "save_every": 2, "eval_every": 3,
             "num_eval_prompts": 8, "optimizer": {"learning_rate": 1e-3}, **settings,
@@ -95,7 +103,8 @@ def stage(name: str, language: Language, made: dict[str, Path], **settings: Any)
 
 
 @pytest.mark.parametrize(
-    ("name", "kills"), [("pretrain", (3, 20)), ("sft", (1, 45)), ("reward", (15,)), ("rlhf", (1, 5))]
+    ("name", "kills"),
+    [("pretrain", (3, 20)), ("sft", (1, 45)), ("reward", (15,)), ("rlhf", (1, 5)), ("dpo", (2, 13))],
 )
 def test_training_killed_and_resumed_ends_in_same_bits(
     name: str,
@@ -240,34 +249,6 @@ def test_train_ppo_answers_as_long_as_context_are_refused(
 ) -> None:
     with pytest.raises(UserError, match=r"rlhf\.max_new_tokens"):
         stage("rlhf", language, trained, max_new_tokens=CONTEXT)(tmp_path, quiet)
-
-
-@pytest.mark.parametrize(
-    ("sources", "others", "counted"),
-    [
-        ([], 3, "all"),
-        (["unknown"], 3, "all"),
-        (["chat"], 3, 3),
-        (["film", "chat"], 2, "all"),
-        (["chat"], 1, 1),
-    ],
-)
-def test_train_reward_counts_held_out_pairs_behind_its_accuracy(
-    trained: dict[str, Path],
-    language: Language,
-    tmp_path: Path,
-    sources: list[str],
-    others: int,
-    counted: str | int,
-) -> None:
-    shutil.copytree(language.labels, tmp_path / "labels")
-    pairs = read_rows(language.labels / "pairs.valid.jsonl")
-    changed = [{**pair, "source": "chat"} if i < others else pair for i, pair in enumerate(pairs)]
-    write_rows(tmp_path / "labels" / "pairs.valid.jsonl", changed)
-    other = copy(language)
-    other.labels = tmp_path / "labels"
-    made = stage("reward", other, trained, steps=1, headline_sources=sources)(tmp_path / "out", quiet)
-    assert made["pair_accuracy_n"] == (len(pairs) if counted == "all" else counted)
 
 
 def test_train_reward_prompts_without_room_are_refused_before_training(

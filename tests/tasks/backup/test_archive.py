@@ -19,7 +19,6 @@ from flows.cli.backup import backup
 from flows.servers.environment import checkout_environment
 from model.errors import UserError
 from tasks.backup.archive import INTENTION, finish_restore, restore_backup, write_backup
-from tasks.project.database_check import holds_no_records
 from tests.benchmarks.smoke import REPOSITORY
 
 
@@ -328,59 +327,3 @@ def test_write_backup_keeps_the_parts_of_a_living_one(project, tmp_path):
         write_backup(project, tmp_path / "records.tar")
         assert part.exists() and scratch.exists()
         os.close(held)
-
-
-def make_store(project, change=""):
-    """Let a command that only reads create MLflow's store, and change it by MLflow's client or by SQL."""
-    code = (
-        "from flows.orchestration.tracker import open_tracker\n"
-        "tracker = open_tracker(); client = tracker.client\n" + change
-    )
-    made = subprocess.run(
-        [sys.executable, "-c", code], cwd=project, env=checkout_environment(REPOSITORY), capture_output=True
-    )
-    assert made.returncode == 0, made.stderr.decode()
-
-
-def test_restore_backup_store_that_a_reading_command_made_is_replaced(project, tmp_path):
-    write_backup(project, tmp_path / "a.tar")
-    new = tmp_path / "new"
-    new.mkdir()
-    make_store(new)
-    assert (new / "var" / "mlflow.db").stat().st_size and (new / "var" / "stores.json").is_file()
-    found, aside = restore_backup(new, tmp_path / "a.tar")
-    assert found.files == 7 and word_of(new) == "first"
-    # Even a store without runs is kept: it may have experiments with names of the user's.
-    assert aside is not None and (aside / "mlflow.db").stat().st_size
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        "client.create_run(tracker.experiment)",
-        "client.create_registered_model('mine')",
-        "client.set_experiment_tag(tracker.experiment, 'mlflow.note.content', 'a note')",
-        "import sqlite3; s = sqlite3.connect('var/mlflow.db'); s.execute('create table \"a \"\"b\" (c)');"
-        's.execute(\'insert into "a ""b" values (1)\'); s.commit()',
-        "open('var/mlflow.db-wal', 'w').write('x')",
-        "open('var/report.html', 'w').write('x')",
-        "open('var/mlflow.db', 'w').write('no database')",
-    ],
-)
-def test_restore_backup_store_with_any_record_is_refused(project, tmp_path, change):
-    write_backup(project, tmp_path / "a.tar")
-    new = tmp_path / "new"
-    new.mkdir()
-    make_store(new, change)
-    before = {path: path.read_bytes() for path in (new / "var").iterdir() if path.is_file()}
-    with pytest.raises(UserError, match=r"var/.* exists; --force"):
-        restore_backup(new, tmp_path / "a.tar")
-    after = {path: path.read_bytes() for path in (new / "var").iterdir() if path.is_file()}
-    assert after == before
-
-
-def test_holds_no_records_other_database_holds_some(project, tmp_path):
-    assert not holds_no_records(project / "var" / "mlflow.db"), "tables of another program"
-    assert not holds_no_records(tmp_path / "missing.db") and not (tmp_path / "missing.db").exists()
-    (tmp_path / "empty.db").touch()
-    assert not holds_no_records(tmp_path / "empty.db")

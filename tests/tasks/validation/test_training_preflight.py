@@ -14,9 +14,10 @@ import pytest
 
 from model.errors import UserError
 from model.evaluation.evaluate_config import EvaluateParameters
-from model.training.ppo_config import PPOConfig
+from model.training.dpo_config import DPOConfig
 from model.training.pretrain_config import PretrainParameters
 from model.training.reward_config import RewardParameters
+from model.training.rlhf_config import RLHFConfig
 from model.training.sft_config import SFTParameters
 from tasks.data.records import TYPES, Record, comparison_row, pair_row, rating_row, text_digest, text_row
 from tasks.data.sources import DataParameters, Source
@@ -40,9 +41,11 @@ ASKED = Trainings(
     pretrain=PretrainParameters(batch_size=4),
     sft=SFTParameters(batch_size=4),
     reward=RewardParameters(batch_size=2, group_size=4, reference_tokens=8),
-    rlhf=PPOConfig(batch_size=8, num_mini_batches=2, max_new_tokens=12),
+    rlhf=RLHFConfig(batch_size=8, num_mini_batches=2, max_new_tokens=12),
     evaluate=EvaluateParameters(max_new_tokens=12),
 )
+
+BY_PAIRS = RLHFConfig(method="dpo", dpo=DPOConfig(batch_size=32))
 
 
 def say(number: int, words: int = 4) -> str:
@@ -169,8 +172,10 @@ def test_describe_end_missing_kind_names_the_finished_model(
         (comparisons(choice="tie"), {}, r"reward: all \d+ labels are of one class"),
         (ratings(score=3), {}, r"reward: all \d+ labels are of one class"),
         (comparisons(words=60), {}, "reward: reward.reference_tokens: 8 tokens of answer leave room for 0"),
-        (pairs(), {"rlhf": PPOConfig(batch_size=64, max_new_tokens=12)}, "rlhf: .*one batch of 64"),
-        (pairs(), {"rlhf": PPOConfig(batch_size=8, max_new_tokens=32)}, "new_tokens is 32 and the"),
+        (pairs(), {"rlhf": RLHFConfig(batch_size=64, max_new_tokens=12)}, "rlhf: .*one batch of 64"),
+        (pairs(), {"rlhf": RLHFConfig(batch_size=8, max_new_tokens=32)}, "new_tokens is 32 and the"),
+        (comparisons(20), {"rlhf": BY_PAIRS}, r"rlhf: .* have \d+ pairs of answers to one prompt"),
+        (ratings(), {"rlhf": BY_PAIRS}, "rlhf: the training labels have 0 pairs of answers to one prompt"),
         (pairs(), {"evaluate": EvaluateParameters(max_new_tokens=1)}, "no test prompt of any source"),
         (pairs(), {"evaluate": EvaluateParameters(sources=("film",))}, "no test prompt of film"),
     ],
@@ -285,3 +290,25 @@ def test_describe_empty_names_the_keys_of_the_shares(
         shard.parent.mkdir(parents=True)
         shard.write_text("".join(json.dumps(vars(row)) + "\n" for row in rows))
     assert _describe_empty(tmp_path, "pairs").endswith(says)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_check_trainings_dpo_counts_rated_answers_to_one_prompt(tmp_path: Path, shared: bool) -> None:
+    rated: list[Record] = [
+        rating_row(
+            f"the mill {n % 2}" if shared else say(n),
+            say(n, 2),
+            [n % 5],
+            ["ana"],
+            "tone",
+            "film",
+            text_digest("r", n),
+        )
+        for n in range(160)
+    ]
+    asked = replace(ASKED, rlhf=BY_PAIRS)
+    if shared:
+        check(tmp_path, [*texts(), *pairs(), *rated], asked)
+    else:
+        with pytest.raises(UserError, match="have 0 pairs of answers to one prompt"):
+            check(tmp_path, [*texts(), *pairs(), *rated], asked)

@@ -1,0 +1,214 @@
+"""Alignment by direct preference optimization: the policy learns from pairs of answers.
+
+Rafailov et al., Direct preference optimization, 2023, arXiv:2305.18290; with the loss `ipo`, Azar et al., A
+general theoretical paradigm to understand learning from human preferences, 2023, arXiv:2310.12036.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from model.data.answer_pairs import AnswerPair, read_answer_pairs
+from model.data.dataloader import Example, batch_order, each_row
+from model.data.hf_checkpoint import load_model
+from model.data.tokenizer import Tokenizer
+from model.errors import UserError
+from model.events import EventCallback, Message
+from model.inference.scoring import completion_logprobs, sum_logprobs
+from model.nn.losses import preference_loss
+from model.nn.transformer import Transformer
+from model.training.devices import compute_dtype
+from model.training.dpo_config import DPOConfig
+from model.training.export import export_model
+from model.training.kl_controller import BestStep, describe_increase
+from model.training.optimizer import MixedPrecisionOptimizer
+from model.training.process_group import ProcessGroup
+from model.training.right_answers import mean_completion_loss, read_right_answers
+from model.training.supervised import supervised_update
+from model.training.trainer import Trainer, TrainingTask
+
+
+class DPOTrainer(TrainingTask):
+    """The task of DPO.
+
+    The margin of a pair is the log-probability of the chosen answer less that of the rejected one. The
+    reference is the margin under the SFT model, computed once before the first step, so that no second model
+    is kept.
+    """
+
+    def __init__(
+        self,
+        parameters: DPOConfig,
+        policy: Transformer,
+        tokenizer: Tokenizer,
+        train: Sequence[AnswerPair],
+        valid: Sequence[AnswerPair],
+        right_answers: Sequence[Example],
+        seed: int,
+        world: ProcessGroup,
+    ) -> None:
+        self.parameters = parameters.with_derived_values(policy.architecture, len(train))
+        self.policy, self.tokenizer, self.seed, self.world = policy, tokenizer, seed, world
+        self.train, self.valid, self.right_answers = train, valid, right_answers
+        self.context = policy.architecture.context_length
+        self.learner = MixedPrecisionOptimizer(
+            policy, self.parameters.optimizer, compute_dtype(world.device), world
+        )
+        self.reference, self.valid_reference = (self._measure_margins(pairs) for pairs in (train, valid))
+        tokens = sum(len(pair.chosen.tokens) + len(pair.rejected.tokens) for pair in train)
+        self.tokens_per_step = tokens * self.parameters.batch_size / len(train)
+        self.taken = 0
+        # A divergence needs answers of the policy; the gate measures it.
+        self.best = BestStep(math.inf, self.parameters.max_loss_increase)
+
+    @torch.no_grad()
+    def _measure_margins(self, pairs: Sequence[AnswerPair]) -> Tensor:
+        """Return the margins under the present weights, [P] float64 on the CPU."""
+        examples = [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]
+        found = completion_logprobs(
+            self.policy, examples, self.tokenizer.end, map_chunks=self.world.map_chunks
+        )
+        chosen, rejected = torch.tensor(found, dtype=torch.float64).view(2, -1)
+        return chosen - rejected
+
+    def optimizer_step(self, step: int) -> dict[str, float]:
+        chosen = batch_order(self.seed, step, self.parameters.batch_size, len(self.train))
+        metrics = supervised_update(
+            self.learner, self.parameters, step, len(chosen), len(chosen),
+            lambda part: self._pair_loss(chosen[part].tolist()),
+        )  # fmt: skip
+        self.taken = step + 1
+        return metrics
+
+    def _pair_loss(self, chosen: list[int]) -> Tensor:
+        pairs = [self.train[i] for i in chosen]
+        examples = [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]
+        better, worse = sum_logprobs(self.policy, examples, self.tokenizer.end).view(2, -1)
+        reference = self.reference[chosen].to(better.device, better.dtype)
+        return self._loss(better - worse - reference)
+
+    def _loss(self, margins: Tensor) -> Tensor:
+        settings = self.parameters
+        return preference_loss(margins, settings.beta, settings.loss, settings.label_smoothing)
+
+    def describe_batch(self, step: int) -> str:
+        chosen = batch_order(self.seed, step, self.parameters.batch_size, len(self.train))
+        first = self.tokenizer.decode(self.train[int(chosen[0])].chosen.prompt)
+        return f"the answers to {first[:60]!r} and {len(chosen) - 1} more pairs"
+
+    def evaluate_model(self) -> dict[str, float]:
+        """Measure the policy on held-out pairs, and keep it if it is the best until now."""
+        metrics = self.measure_policy()
+        if metrics:
+            loss = metrics.get("valid_completion_loss", math.nan)
+            weights = self.learner.master_state()
+            self.best.keep_if_best(self.taken, -metrics["valid_loss"], 0.0, weights, loss)
+        return metrics
+
+    def measure_policy(self) -> dict[str, float]:
+        """Return metrics on the held-out pairs and right answers; empty without pairs."""
+        if not self.valid:
+            return {}
+        margins = self._measure_margins(self.valid) - self.valid_reference
+        metrics = {
+            "valid_loss": self._loss(margins).item() / len(margins),
+            # DPO's reward of an answer is its log-probability over the reference's, so this is the share of
+            # pairs whose chosen answer has the higher reward.
+            "valid_accuracy": ((margins > 0).double() + 0.5 * (margins == 0).double()).mean().item(),
+            "valid_margin": margins.mean().item(),
+        }
+        if self.right_answers:
+            metrics["valid_completion_loss"] = mean_completion_loss(
+                self.policy, self.right_answers, self.tokenizer.end, self.world
+            )
+        return metrics
+
+    def take_best(self, on_event: EventCallback) -> dict[str, float]:
+        """Load the best step's weights into the policy and report which it is; return its metrics."""
+        best = self.best
+        if best.weights is None:
+            on_event(Message("there are no held-out pairs to choose a step by, so the last one is kept"))
+            return {"best_step": float(self.taken)}
+        self.learner.load_masters({name: value.to(self.world.device) for name, value in best.weights.items()})
+        metrics = self.measure_policy()
+        if best.first_loss > 0:
+            metrics["valid_loss_increase"] = metrics["valid_completion_loss"] / best.first_loss - 1
+        if best.passed_over:
+            on_event(
+                Message(
+                    f"{best.passed_over} steps with a lower loss were skipped, as their loss on "
+                    f"{len(self.right_answers)} held-out right answers is more than "
+                    f"{describe_increase(best.max_loss_increase)} SFT's (rlhf.dpo.max_loss_increase)"
+                )
+            )
+        return {**metrics, "best_step": float(best.step), "valid_pairs": float(len(self.valid))}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"taken": self.taken, "best": self.best.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.taken = int(state["taken"])
+        self.best.load_state_dict(state["best"])
+
+
+def train_dpo(
+    parameters: dict[str, Any],
+    policy: str,
+    labels: str,
+    pairs: str,
+    folder: str,
+    seed: int,
+    device: str,
+    on_event: EventCallback,
+) -> dict[str, float]:
+    """Align the assistant in `policy` with the labels' pairs of answers; write it to `folder`/model.
+
+    Args:
+        parameters: As in DPOConfig.
+        policy: The assistant's model folder.
+        labels: The folder of the stage labels.
+        pairs: The folder of the stage split, for held-out right answers.
+        folder: The output; a checkpoint in it is resumed.
+        seed: The seed.
+        device: cpu or cuda.
+        on_event: The event callback.
+
+    Raises:
+        UserError: There are fewer pairs of answers than a batch.
+    """
+    settings = DPOConfig.read(parameters)
+    world = ProcessGroup.join_group(device, settings.batch_parts)
+    out = Path(folder)
+    out.mkdir(parents=True, exist_ok=True)
+    assistant, tokenizer = load_model(Path(policy))
+    context = assistant.architecture.context_length
+    train, valid = (
+        read_answer_pairs(Path(labels), split, tokenizer, context, settings.margin, on_event)
+        for split in ("train", "valid")
+    )
+    if len(train) < settings.batch_size:
+        raise UserError(
+            f"the labels have {len(train)} pairs of answers to one prompt that fit the context, fewer than "
+            f"one batch of {settings.batch_size}; add comparisons, lower rlhf.dpo.batch_size, or set "
+            "rlhf.method: ppo, which needs no two answers to one prompt"
+        )
+    world.check_units(settings.batch_size, "rlhf.dpo.batch_size")
+    right_answers = read_right_answers(each_row(Path(pairs) / "valid" / "pairs"), tokenizer, context)
+    task = DPOTrainer(settings, assistant, tokenizer, train, valid, right_answers, seed, world)
+    chosen = task.parameters
+    on_event(
+        Message(
+            f"{chosen.steps} steps of {chosen.batch_size} of {len(train)} pairs at a learning rate of "
+            f"{chosen.optimizer.learning_rate:.2g}"
+        )
+    )
+    metrics = Trainer(task, chosen, out, seed, on_event).run_training()
+    held_out = task.take_best(on_event)
+    export_model(task.learner, assistant.architecture, tokenizer, out / "model")
+    return {**metrics, **held_out}
