@@ -34,8 +34,10 @@ class BaseParameters:
     """Longest context of such a model in the trainings that follow, in tokens; 0: the model's own."""
 
 
-def _base_digest(parameters: BaseParameters, root: Path) -> str:
-    return folder_digest(base_folder(parameters.base_model, root)) if parameters.base_model else ""
+def _base_digest(parameters: BaseParameters, root: Path) -> dict[str, str] | str:
+    if not parameters.base_model:
+        return ""
+    return {"base_model": folder_digest(base_folder(parameters.base_model, root))}
 
 
 @stage(

@@ -108,7 +108,8 @@ def _refuse_empty(counts: Mapping[str, int], validate: Path) -> None:
         pairs = any(counts[f"{name}_pairs"] for name in SPLITS)
         raise UserError(
             "there is no text to learn language from; add a source of texts (.txt, .md, or rows with the key "
-            f"text) to data.sources{ANSWERS_AS_TEXT if pairs else ''}"
+            "text) to data.sources, or name an open model as base_model, which needs no text"
+            f"{ANSWERS_AS_TEXT if pairs else ''}"
         )
     for name in SPLITS:
         if counts[f"{name}_text"]:

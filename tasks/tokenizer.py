@@ -53,13 +53,14 @@ class TokenizerParameters:
             raise ValueError(f"sample_bytes is {self.sample_bytes}; it must be 1 at least")
 
 
-def _base_digest(parameters: TokenizerParameters, root: Path) -> list[str]:
+def _base_digest(parameters: TokenizerParameters, root: Path) -> dict[str, str] | list[str]:
     if not parameters.base_model:
+        # A list as in outputs of earlier runs, whose keys it entered.
         return []
     # The tokenizer's files alone: other weights with the same tokenizer need no new encoding.
     folder = base_folder(parameters.base_model, root)
     files = sorted([*folder.glob("*token*.json"), *folder.glob("chat_template.jinja")])
-    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
+    return {f"base_model/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 @stage(

@@ -62,8 +62,9 @@ def measure_folder(found: FolderScan) -> Measured:
         )
         also = "" if found.count("pairs") else ", and pairs of prompt and completion"
         raise UserError(
-            f"there is no text to learn language from ({there} in {counted(len(found.sources), 'sources')}), "
-            f"which any run needs; add .txt or .md files, or rows with the key text{also}"
+            f"there is no text to learn language from ({there} in {counted(len(found.sources), 'sources')}); "
+            "write a preset whose base_model names an open model, which needs no text, or add .txt or .md "
+            f"files, or rows with the key text{also}"
         )
     split = choose_split(found)
     train = {kind: _rows_in_split(found.of(kind), "train", split) for kind in TYPES}

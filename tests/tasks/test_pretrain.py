@@ -54,6 +54,27 @@ def test_pretrain_key_content_of_base_changes_it(tmp_path: Path, language: Langu
     assert key() != before
 
 
+@pytest.mark.parametrize(
+    "file", ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json"]
+)
+def test_tokenizer_external_inputs_name_the_changed_file_of_base(
+    tmp_path: Path, language: Language, file: str
+) -> None:
+    language.model(tmp_path / "base")
+    path = tmp_path / "base" / file
+    if not path.exists():
+        path.write_text("{}")
+    digests = tokenizer.declaration.external_inputs
+    assert digests is not None
+    asked = TokenizerParameters(base_model="base")
+    before = digests(asked, tmp_path)
+    path.write_bytes(path.read_bytes() + b" ")
+    weights = tmp_path / "base" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes() + b" ")
+    after = digests(asked, tmp_path)
+    assert {name for name in after if after[name] != before.get(name)} == {f"base_model/{file}"}
+
+
 def test_stage_key_missing_base_is_refused(tmp_path: Path) -> None:
     context = StageContext(tmp_path)
     with pytest.raises(UserError, match="nowhere is neither a model folder nor"):

@@ -232,6 +232,7 @@ def test_split_without_text_is_refused_with_what_to_do(
     says = "there is no text to learn language from; add a source of texts"
     with pytest.raises(UserError, match=says) as refused:
         check(tmp_path, rows)
+    assert "name an open model as base_model, which needs no text" in str(refused.value)
     assert ("columns: {text: completion}, fields: {prompt: ignore}" in str(refused.value)) is advised
 
 
