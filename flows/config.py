@@ -60,7 +60,7 @@ from tasks.data.ratings import LabelsParameters
 from tasks.data.sources import DataParameters
 from tasks.data.splits import SplitParameters
 from tasks.drift import DriftParameters
-from tasks.gate import GateParameters, effective_thresholds
+from tasks.gate import GateParameters, effective_thresholds, explain_unmeasured
 from tasks.judge import JudgeParameters
 from tasks.pretrain import BaseParameters
 from tasks.report import ReportParameters
@@ -153,6 +153,13 @@ class Preset(BaseModel):
     @model_validator(mode="after")
     def _registered(self) -> Preset:
         product_named(self.product)
+        return self
+
+    @model_validator(mode="after")
+    def _passable(self) -> Preset:
+        # Otherwise every model would be refused, after all trainings.
+        if said := explain_unmeasured(self.gate, self.evaluate):
+            raise ValueError(said)
         return self
 
     @model_validator(mode="after")

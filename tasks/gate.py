@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from model.evaluation.evaluate_config import NONE, EvaluateParameters
 from model.events import EventCallback, Message
 from tasks.common.metric_labels import metric_words
 from tasks.engine.declaration import Tolerance
@@ -236,6 +237,53 @@ def effective_thresholds(
         {**least, **{name: bar for name, bar in defaults.items() if name not in least_named}},
         {**most, **{name: bar for name, bar in DEFAULT_MOST.items() if name not in most_named}},
     )
+
+
+def explain_unmeasured(parameters: GateParameters, evaluate: EvaluateParameters) -> str:
+    """Return why no model can pass, as evaluate does not measure what a threshold needs; else empty.
+
+    The defaults that apply only to measured metrics are left out.
+    """
+    questions = evaluate.num_questions if evaluate.question_sources else 0
+    asked = (
+        "evaluate.num_questions is 0" if evaluate.question_sources else "evaluate.question_sources is empty"
+    )
+    # For each count: its key, its value, why it is 0, and the metrics that are taken on these rows.
+    counts = {
+        "prompts": ("num_prompts", evaluate.num_prompts, "", ()),
+        "questions": ("num_questions", questions, asked, ("exact_match", "f1")),
+        "completions": (
+            "num_completions", evaluate.num_completions, "evaluate.num_completions is 0",
+            ("completion_loss", "loss_increase"),
+        ),
+    }  # fmt: skip
+    least, most = effective_thresholds(parameters, {})
+    used = [("min", name, bar) for name, bar in least.items()]
+    used += [("max", name, bar) for name, bar in most.items()]
+    for side, name, bar in used:
+        removed = f"`gate.{side}: {{{name}: null}}` removes it"
+        for count, (key, value, reason, metrics) in counts.items():
+            if name == count and side == "min" and bar > value:
+                why = (not value and reason) or f"evaluate.{key} is {value}"
+                return f"gate.min.{name} is {bar:g} and {why}, so no model passes; {removed}"
+            if not value and _bare(name).endswith(metrics):
+                return f"gate.{side}.{name} is {bar:g} and {reason}, so no model passes; {removed}"
+        if evaluate.judge == NONE and _needs_judge(_bare(name)):
+            return f"gate.{side}.{name} is {bar:g} and evaluate.judge is none, so no model passes; {removed}"
+    by = _measure_of(parameters.ranking_metric)
+    reasons = [why for _, value, why, metrics in counts.values() if not value and by in metrics]
+    reasons += ["evaluate.judge is none"] if evaluate.judge == NONE and by == "judge" else []
+    if reasons:
+        return f"gate.ranking_metric is {parameters.ranking_metric} and {reasons[0]}; name another metric"
+    return ""
+
+
+def _bare(name: str) -> str:
+    return name.removesuffix("_low").removesuffix("_high").removesuffix("_n")
+
+
+def _needs_judge(name: str) -> bool:
+    return name in ("judge_gain", "win_rate", "champion_win_rate") or name.endswith("_judge")
 
 
 def _new_name(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -211,3 +212,44 @@ def test_explain_loose_bounds_names_step_that_gate_refuses(changes: list[str], s
 def test_read_preset_pointless_threshold_is_named(change: str, says: str) -> None:
     with pytest.raises(UserError, match=says):
         read_preset(Path("configs/smoke.yaml"), [change])
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (["evaluate.num_completions=0"], "gate.max.loss_increase is 0.15 and evaluate.num_completions is 0"),
+        (["evaluate.num_prompts=4"], "gate.min.prompts is 5 and evaluate.num_prompts is 4"),
+        (["gate.min={completions: 200}"], "completions is 200 and evaluate.num_completions is 64"),
+        (["gate.min={aligned_f1: 0.1}", "evaluate.num_questions=0"], "aligned_f1 is 0.1 and evaluate."),
+        (
+            ["gate.min={sft_exact_match_low: 0.1}", "evaluate.question_sources=[]"],
+            "gate.min.sft_exact_match_low is 0.1 and evaluate.question_sources is empty",
+        ),
+        (["gate.min={win_rate: 0.5}", "evaluate.judge=none"], "win_rate is 0.5 and evaluate.judge is none"),
+        (
+            ["gate.max={aligned_completion_loss: 3, loss_increase: null}", "evaluate.num_completions=0"],
+            "gate.max.aligned_completion_loss is 3 and evaluate.num_completions is 0",
+        ),
+        (["gate.ranking_metric=aligned_judge", "evaluate.judge=none"], "evaluate.judge is none; name"),
+        (["gate.ranking_metric=aligned_f1", "evaluate.question_sources=[]"], "is empty; name another"),
+    ],
+)  # fmt: skip
+def test_read_preset_threshold_on_what_is_not_measured_is_refused(changes: list[str], says: str) -> None:
+    base = ["gate={}", "evaluate.question_sources=[x]"]
+    with pytest.raises(UserError, match=re.escape(says)):
+        read_preset(CONFIGS / "smoke.yaml", [*base, *changes])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ["evaluate.num_completions=0", "gate.max={loss_increase: null}"],
+        ["evaluate.num_prompts=4", "gate.min={prompts: 4}"],
+        ["evaluate.num_prompts=1", "gate.min={prompts: null}"],
+        ["evaluate.num_questions=0", "evaluate.judge=none"],
+        ["evaluate.judge=lexicon", "gate.min={win_rate: 0.5}"],
+        ["gate.min={questions: 0, completions: 64}", "evaluate.question_sources=[]"],
+    ],
+)
+def test_read_preset_thresholds_on_what_is_measured_are_read(changes: list[str]) -> None:
+    assert read_preset(CONFIGS / "smoke.yaml", ["gate={}", *changes]).gate is not None
