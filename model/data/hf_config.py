@@ -216,6 +216,20 @@ def check_model_file(path: Path) -> None:
         raise UserError(f"{path} is not a regular file")
 
 
+def check_tokenizer_file(folder: Path) -> Path:
+    """Return the path of a model folder's tokenizer.json. Raise UserError if it is no regular file."""
+    path = folder / "tokenizer.json"
+    # These hold the same tokenizer in layouts that the library `tokenizers` does not read.
+    others = [name for name in ("tokenizer.model", "vocab.json", "tekken.json") if (folder / name).exists()]
+    if others and not path.exists():
+        raise UserError(
+            f"{path} is missing, and {others[0]} alone is not read; write the file with transformers: "
+            "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
+        )
+    check_model_file(path)
+    return path
+
+
 def _read_rope(config: dict[str, Any], path: Path) -> tuple[float, RopeScaling | None, float]:
     """Return the base of the rotary positions, their stretch, and the base in layers with a window."""
     key = "rope_scaling" if config.get("rope_scaling") else "rope_parameters"

@@ -28,11 +28,12 @@ from model.data.chat_format import (
     marker_template,
 )
 from model.data.fast_encoding import WordCache, fast_encoding, piece_decoder
-from model.data.hf_config import check_model_file, read_json_file
+from model.data.hf_config import check_model_file, check_tokenizer_file, read_json_file
 from model.errors import UserError
 
 # The limits of tokenizer_config.json and its companions; a chat template has a few thousand characters.
 _LARGEST = 16 << 20
+_LARGEST_TEMPLATE = 1 << 20
 TOKENIZER_CONFIG, SPECIAL_MAP = "tokenizer_config.json", "special_tokens_map.json"
 TEMPLATE_FILE = "chat_template.jinja"
 _TOKEN_KEYS = ("bos_token", "eos_token", "unk_token", "pad_token")
@@ -188,9 +189,7 @@ class Tokenizer:
         Raises:
             UserError: A file is missing or broken, or the chat template cannot be used.
         """
-        path = Path(folder) / "tokenizer.json"
-        if not path.exists():
-            raise UserError(f"{path} is missing; a model folder has it beside config.json")
+        path = check_tokenizer_file(Path(folder))
         config = _read_config(Path(folder))
         try:
             return Tokenizer(Rules.from_file(str(path)), config)
@@ -212,16 +211,43 @@ def _read_config(folder: Path) -> dict[str, Any]:
             config |= read_json_file(folder / name, _LARGEST)
     path = folder / TEMPLATE_FILE
     if path.exists():
-        check_model_file(path)
-        config["chat_template"] = path.read_text(encoding="utf-8")
+        config["chat_template"] = _read_template(path)
     template = config.get("chat_template")
-    if isinstance(template, list):
+    if isinstance(template, list) and template:
         # Several templates by name; transformers takes this one unless asked for another.
-        named = {entry.get("name"): entry.get("template") for entry in template if isinstance(entry, dict)}
-        template = config["chat_template"] = named.get("default")
-    if template is not None and not isinstance(template, str):
+        default = [
+            entry.get("template")
+            for entry in template
+            if isinstance(entry, dict) and entry.get("name") == "default"
+        ]
+        if not default:
+            raise UserError(
+                f"{folder / TOKENIZER_CONFIG}: chat_template is a list without an entry named default; "
+                f"write the template to use into {TEMPLATE_FILE}"
+            )
+        template = config["chat_template"] = default[0]
+    # An empty list is no template.
+    if template not in (None, []) and not isinstance(template, str):
         raise UserError(f"{folder / TOKENIZER_CONFIG}: chat_template must be a text")
+    if len(template or "") > _LARGEST_TEMPLATE:
+        raise UserError(
+            f"{folder / TOKENIZER_CONFIG}: chat_template has more than {_LARGEST_TEMPLATE:,} characters; "
+            "a chat template is smaller"
+        )
     return config
+
+
+def _read_template(path: Path) -> str:
+    """Return the chat template of a file of its own. Raise UserError if it is too large or no UTF-8."""
+    check_model_file(path)
+    with path.open("rb") as file:
+        content = file.read(_LARGEST_TEMPLATE + 1)
+    if len(content) > _LARGEST_TEMPLATE:
+        raise UserError(f"{path} has more than {_LARGEST_TEMPLATE:,} bytes; a chat template is smaller")
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text (byte {error.start}); copy it again") from None
 
 
 def _token_text(entry: Any) -> str:

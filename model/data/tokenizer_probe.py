@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from model.data.hf_config import check_model_file
+from model.data.hf_config import check_tokenizer_file
 from model.errors import UserError
 from model.processes import child_environment
 
@@ -45,8 +45,7 @@ def probe_tokenizer(folder: Path) -> int:
         UserError: It cannot be loaded, or exceeds a limit for a page of text: 10 seconds of CPU time, 30
             seconds in all, 4 GB, 8 tokens for each byte.
     """
-    path = folder / "tokenizer.json"
-    check_model_file(path)
+    path = check_tokenizer_file(folder)
     if path.stat().st_size > _LARGEST:
         raise UserError(f"{path} is larger than {_LARGEST:,} bytes, the limit for this file")
     # Thread pools reserve address space for each thread, which would count against the limit below.

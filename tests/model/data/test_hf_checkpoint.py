@@ -167,6 +167,18 @@ def template(before: str) -> Callable[[Path], None]:
     return text("chat_template.jinja", before + turns + asked)
 
 
+def bytes_of(name: str, content: bytes) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).write_bytes(content) and None
+
+
+def named_templates(templates: Any) -> Callable[[Path], None]:
+    return text("tokenizer_config.json", json.dumps({"chat_template": templates}))
+
+
+def renamed(name: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / "tokenizer.json").rename(folder / name) and None
+
+
 DOUBLED = {"type": "Replace", "pattern": {"String": "e"}, "content": "ee"}
 ODD: dict[str, tuple[Callable[[Path], None], str]] = {
     "size as text": (config(hidden_size="32"), "hidden_size is '32'"),
@@ -220,6 +232,18 @@ ODD: dict[str, tuple[Callable[[Path], None], str]] = {
         normalizer({"type": "Sequence", "normalizers": [DOUBLED] * 40}), "cannot be used"
     ),
     "tokenizer: pads": (normalizer({"type": "Prepend", "prepend": "x" * 10**6}), "far more tokens"),
+    "template: no UTF-8": (bytes_of("chat_template.jinja", b"\xff\xfe"), "is not UTF-8 text"),
+    "template: large": (bytes_of("chat_template.jinja", b"x" * (2 << 20)), "more than 1,048,576 bytes"),
+    "template: large in JSON": (named_templates("x" * (2 << 20)), "more than 1,048,576 characters"),
+    "template: a name of lists": (named_templates([{"name": ["x"], "template": "a"}]), "named default"),
+    "template: another name": (named_templates([{"name": "tool_use", "template": "a"}]), "named default"),
+    "template: a list of numbers": (named_templates([1]), "named default"),
+    "template: default is a number": (
+        named_templates([{"name": "default", "template": 3}]), "chat_template must be a text"
+    ),
+    "tokenizer: SentencePiece alone": (renamed("tokenizer.model"), "tokenizer.model alone is not read"),
+    "tokenizer: vocab.json alone": (renamed("vocab.json"), "vocab.json alone is not read"),
+    "tokenizer: Tekken alone": (renamed("tekken.json"), "tekken.json alone is not read"),
     "template: counts": (template("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}"
                                   "{% endfor %}"), "chat template cannot be used"),
     "template: counts in a longer talk": (
