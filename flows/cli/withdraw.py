@@ -78,7 +78,7 @@ def withdraw(
     asked = DeletionRequest(annotators or [], named, author, reason, now)
     found = plan_deletion(root, asked, preset.validation.overrides_file)
     if dry_run:
-        _show_plan(console, found, "would leave")
+        _show_plan(console, found, "would be removed")
     else:
         _take_out(console, preset, root, found)
     # Also of a repeated withdrawal: the first one may have been killed before it said this.
@@ -113,7 +113,7 @@ def _take_out(console: Console, preset: Preset, root: Path, found: DeletionPlan)
     write_withdrawals(root, found.new)
     # New labels are announced by the deployment that looks for them, not by this command.
     launch_flow(load_ingestion, lambda: preset, announce=False)
-    _show_plan(console, found, "left")
+    _show_plan(console, found, "removed")
 
 
 def _is_out(root: Path) -> bool:

@@ -58,7 +58,7 @@ def test_withdraw_dry_run_lists_rows_and_writes_nothing(root: Path) -> None:
     source = Source("mine", files="labels.jsonl")
     ingest.run(DataParameters((source,)), {}, StageContext(root), lambda event: None)
     said = say("--annotator", "ann", "--dry-run", "--config", "mine.yaml")
-    assert "labels.jsonl  comparisons            1" in said
+    assert "labels.jsonl  comparisons                 1" in said and "would be removed" in said
     assert "no model used them" in said and "Nothing was written" in said
     assert not (root / WITHDRAWN).exists()
     with pytest.raises(UserError, match="--reason and --author missing"):
@@ -73,7 +73,7 @@ def test_withdraw_dry_run_names_files_of_reused_ingest(root: Path) -> None:
     for given in (parameters, replace(parameters, strict=True)):
         ingest.run(given, {}, StageContext(root), lambda event: None)
     asked = ("--annotator", "ann", "--dry-run", "--config", "mine.yaml")
-    assert "labels.jsonl  comparisons            1" in say(*asked)
+    assert "labels.jsonl  comparisons                 1" in say(*asked)
     shutil.rmtree(root / ARTIFACTS)
     said = say(*asked)
     assert "source mine  comparisons" in said and "data/" not in said
