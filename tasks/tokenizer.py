@@ -106,11 +106,9 @@ def tokenizer(
         _join_files([part.tokens for part in work if part.split == name], out / f"{name}.bin")
     (out / "tokens.json").write_text(json.dumps(described, indent=1))
     train = described["train"]
-    return {
-        "vocabulary": encoder.vocab_size,
-        "train_tokens": train["tokens"],
-        "bytes_per_token": train["bytes"] / max(1, train["tokens"]),
-    }
+    metrics = {"vocabulary": encoder.vocab_size, "train_tokens": train["tokens"]}
+    # A run on an open model may have no text.
+    return {**metrics, "bytes_per_token": train["bytes"] / train["tokens"]} if train["tokens"] else metrics
 
 
 def sample_texts(paths: Sequence[Path], most: int) -> Iterator[str]:

@@ -332,9 +332,9 @@ def _pair_accuracy(
 
 
 def _loss_metrics(name: str, sums: Sequence[float], tokens: Sequence[int], seed: int) -> dict[str, float]:
-    """Return the mean loss a token as a metric; 0 for no rows."""
+    """Return the mean loss a token as a metric; empty for no rows."""
     if not sums:
-        return {name: 0.0, f"{name}_n": 0.0}
+        return {}
     interval = bootstrap_ratio(np.array(sums), np.array(tokens, float), seed)
     return with_interval(name, sum(sums) / sum(tokens), interval, len(sums))
 

@@ -15,6 +15,7 @@ from tasks.cleanup.removal import Removal
 from tasks.project.layout_migration import DUPLICATES
 from tasks.project.owned_folder import leads_elsewhere
 from tasks.project.paths import (
+    BASE_MODELS,
     DATA_DOCS,
     LABELS,
     LOGS,
@@ -85,6 +86,15 @@ def find_remains(root: Path, age: float, now: float, prefect_idle: bool) -> list
             len(temporary), size_of(temporary), tuple(temporary),
         ),
     ]  # fmt: skip
+    if not leads_elsewhere(root, BASE_MODELS):
+        # Whole conversions: without one of its files a model folder is damaged.
+        models = [
+            path for path in sorted((root / BASE_MODELS).glob("*"))
+            if now - path.lstat().st_mtime > max(age, DAY)
+        ]  # fmt: skip
+        size = sum(size_of([path, *path.rglob("*")]) for path in models)
+        what = f"base models in {BASE_MODELS}, which are unpacked or converted again when a run needs them"
+        found.append(Remains(what, len(models), size, tuple(models)))
     if (root / DUPLICATES).is_dir() and not leads_elsewhere(root, DUPLICATES):
         files = list(_record_files(root / DUPLICATES))
         found.append(Remains(f"duplicates in {DUPLICATES}", len(files), size_of(files), (root / DUPLICATES,)))

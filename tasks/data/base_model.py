@@ -34,7 +34,7 @@ def pin_base(base: str, archives: Mapping[str, Archive]) -> str:
     name, mark, member = base.partition("!")
     if not mark or name not in archives:
         return base
-    if leads_outside(member) or not member.endswith(GGUF):
+    if leads_outside(member) or not member.lower().endswith(GGUF):
         raise ValueError(f"base_model: {member!r} must be a {GGUF} file of the archive {name}")
     return json.dumps({**asdict(archives[name]), "member": member})
 
@@ -54,7 +54,7 @@ def base_folder(base: str, root: Path) -> Path:
         member = fields.pop("member")
         return _convert_once(_extract_member(Archive(**fields), member, root), root)
     path = root / base
-    if path.is_file() and path.suffix == GGUF:
+    if path.is_file() and path.suffix.lower() == GGUF:
         return _convert_once(path, root)
     if not path.is_dir():
         raise UserError(

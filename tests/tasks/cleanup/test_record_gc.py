@@ -46,6 +46,25 @@ def test_find_remains_recent_dvc_temporary_file_is_kept_at_any_age(tmp_path):
     assert find_remains(tmp_path, 0.0, time.time(), prefect_idle=True) == []
 
 
+def test_find_remains_old_base_models_are_removed_whole(tmp_path):
+    names = (
+        "one-model/config.json",
+        "one-model/model.safetensors",
+        "two.gguf",
+        "part-x/model/config.json",
+        "new/a",
+    )
+    paths = [lay(tmp_path, f"var/cache/base_models/{name}", 400) for name in names]
+    for path in paths[:-1]:
+        for folder in (path.parent, path.parent.parent):
+            if folder.name != "base_models" and "base_models" in str(folder):
+                os.utime(folder, (path.stat().st_mtime, path.stat().st_mtime))
+    (found,) = find_remains(tmp_path, 300 * HOUR, time.time(), prefect_idle=True)
+    assert found.count == 3 and "base models" in found.what
+    remove_remains(tmp_path, [found], Removal())
+    assert [path.exists() for path in paths] == [False, False, False, False, True]
+
+
 def test_find_remains_linked_folders_are_named_and_kept(tmp_path):
     files = [lay(tmp_path, f"elsewhere/{name}/a.log", 400) for name in ("logs", "duplicates")]
     for name, link in (("logs", LOGS), ("duplicates", DUPLICATES)):
