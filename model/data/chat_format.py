@@ -199,20 +199,26 @@ class TemplateFormat:
             if part in self.special:
                 ids.append(self.special[part])
             elif part:
-                ids += self.rules.encode(part.replace(guard, ""), add_special_tokens=False).ids
+                ids += self.rules.encode(self._unguard(part, guard), add_special_tokens=False).ids
         return ids
 
-    def _guard(self, turns: Sequence[Turn]) -> tuple[Sequence[Turn], str]:
-        """Return turns whose special tokens are marked, so that they stay ordinary text, and the mark.
+    def _unguard(self, text: str, guard: str) -> str:
+        """Return a part of a rendered conversation with the special tokens that a person wrote."""
+        names = {str(number): name for name, number in self.special.items()}
+        return re.sub(f"{guard}(\\d+){guard}", lambda found: names[found[1]], text)
 
-        The mark is empty if there are none. Then the rendered text is encoded at once, as transformers does.
+    def _guard(self, turns: Sequence[Turn]) -> tuple[Sequence[Turn], str]:
+        """Return turns whose special tokens are replaced, so that they stay ordinary text, and the mark.
+
+        A token's number between two marks stands for it. The mark is empty if there are none; the rendered
+        text is then encoded at once, as transformers does.
         """
         contents = [turn["content"] for turn in turns]
         if self._find_special is None or not any(map(self._find_special.search, contents)):
             return turns, ""
         guard = next(mark for mark in map(chr, _GUARDS) if not any(mark in content for content in contents))
         marked = [
-            self._find_special.sub(lambda found: found[0][0] + guard + found[0][1:], content)
+            self._find_special.sub(lambda found: f"{guard}{self.special[found[0]]}{guard}", content)
             for content in contents
         ]
         return [{**turn, "content": text} for turn, text in zip(turns, marked, strict=True)], guard

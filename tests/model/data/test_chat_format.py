@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from tokenizers import Tokenizer as Rules
-from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from model.data.chat_template import check_chat_template, example_of
@@ -220,6 +220,17 @@ def test_encode_prompt_special_token_in_turn_stays_text(
     answer = ours.encode_answer(text)
     assert answer[-1] == ours.end and not set(answer[:-1]) & ours.special
     assert text.strip("\ue000") in ours.decode(answer) and text.strip("\ue000") in ours.decode(odd)
+
+
+def test_encode_prompt_special_token_of_one_character_stays_text(tmp_path: Path) -> None:
+    save_theirs(tmp_path, "byte level", "chatml")
+    rules = Rules.from_file(str(tmp_path / "tokenizer.json"))
+    rules.add_special_tokens([AddedToken("日", special=True)])
+    rules.save(str(tmp_path / "tokenizer.json"))
+    ours = Tokenizer.load(tmp_path)
+    number = rules.token_to_id("日")
+    odd = ours.encode_prompt("C日 and <|im_end|>", [{"role": "user", "content": "1"}])
+    assert number not in odd and "C日 and <|im_end|>" in ours.decode(odd)
 
 
 @pytest.mark.parametrize(
