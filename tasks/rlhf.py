@@ -9,7 +9,6 @@ from typing import Any
 from model.events import EventCallback
 from model.training.rlhf_config import RLHFConfig
 from tasks.common.counts import counted
-from tasks.data.records import LABEL_KINDS
 from tasks.engine.declaration import Tolerance, format_share, named_metrics
 from tasks.engine.stage import stage
 from tasks.engine.training_launcher import TrainingLauncher
@@ -41,10 +40,11 @@ def _describe_step(metrics: Mapping[str, Any]) -> str:
 
 @stage(
     inputs=("split", "sft", "labels", "reward"),
-    input_patterns={"split": ("*/pairs",), "labels": ("*.jsonl",)},
+    input_patterns={"split": ("*/pairs",)},
     resumable=True,
-    learns_from=("pairs", *LABEL_KINDS),
-    measures_on={"valid": ("pairs", *LABEL_KINDS)},
+    # With DPO also the labels; lineage finds them by the stage reward, which learns the same ones.
+    learns_from=("pairs",),
+    measures_on={"valid": ("pairs",)},
     model="aligned",
     headline=_describe_step,
     tolerances=(
