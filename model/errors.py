@@ -8,6 +8,8 @@ from pathlib import Path
 
 # Control characters and line separators: a file name with one could forge a line of the output.
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+# Characters of a library's error in a message.
+_MAX_REASON_CHARS = 160
 
 
 class UserError(Exception):
@@ -22,6 +24,12 @@ def error_reason(error: OSError) -> str:
     """Return the system's reason for an error, as in "Permission denied"."""
     # `strerror` is missing or another text where a library raised the error.
     return os.strerror(error.errno) if error.errno else str(error) or type(error).__name__
+
+
+def library_reason(error: Exception) -> str:
+    """Return the text of a library's error as one short line; that of an error without a text is its name."""
+    said = " ".join(str(error).split()) or type(error).__name__
+    return said if len(said) <= _MAX_REASON_CHARS else f"{said[: _MAX_REASON_CHARS - 3]}..."
 
 
 def one_line_path(path: Path | str) -> str:

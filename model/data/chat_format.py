@@ -13,7 +13,7 @@ from typing import Protocol
 from tokenizers import Tokenizer as Rules
 
 from model.data.template_environment import template_environment
-from model.errors import UserError
+from model.errors import UserError, library_reason
 
 END, USER, ASSISTANT = MARKERS = "<|end|>", "<|user|>", "<|assistant|>"
 Turn = Mapping[str, str]
@@ -21,8 +21,6 @@ Turn = Mapping[str, str]
 _QUESTION, _ANSWER = "Question", "Answer"
 # Characters for private use, one of which marks special tokens inside a turn while a template is rendered.
 _GUARDS = range(0xE000, 0xF900)
-# Characters of a template's error in a message: a template may raise any text.
-_MAX_REASON_CHARS = 160
 
 
 class ChatFormat(Protocol):
@@ -116,7 +114,7 @@ class TemplateFormat:
             self.template = template_environment().from_string(template)
         # The compiler raises more than its own errors, such as MemoryError for a number.
         except Exception as error:
-            raise UserError(f"the chat template is not valid Jinja: {_format_reason(error)}") from error
+            raise UserError(f"the chat template is not valid Jinja: {library_reason(error)}") from error
         question: Turn = {"role": "user", "content": _QUESTION}
         self._asked = self._render([question], answer_follows=True)
         self._asked_ids = self._encode(self._asked)
@@ -183,7 +181,7 @@ class TemplateFormat:
             except Exception as error:
                 reason = error
         raise UserError(
-            f"the chat template cannot write a conversation: {_format_reason(reason)}"
+            f"the chat template cannot write a conversation: {library_reason(reason)}"
         ) from reason
 
     def _encode(self, text: str, guard: str = "") -> list[int]:
@@ -240,9 +238,3 @@ def _alternate_roles(turns: Sequence[Turn]) -> list[Turn]:
         else:
             result.append({"role": role, "content": turn["content"]})
     return list(result)
-
-
-def _format_reason(error: Exception) -> str:
-    """Return an error as one short line; one without a text by its name."""
-    said = " ".join(str(error).split()) or type(error).__name__
-    return said if len(said) <= _MAX_REASON_CHARS else f"{said[: _MAX_REASON_CHARS - 3]}..."

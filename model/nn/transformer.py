@@ -213,7 +213,7 @@ class Block(nn.Module):
         return x + self._normed(after_mlp, self.mlp(self._normed(before_mlp, x), cache))
 
     def _normed(self, name: str, x: Tensor) -> Tensor:
-        normed: Tensor = self.get_submodule(name)(x) if name else x
+        normed: Tensor = getattr(self, name)(x) if name else x
         return normed
 
 

@@ -56,7 +56,6 @@ class DPOTrainer(TrainingTask):
         self.parameters = parameters.with_derived_values(policy.architecture, len(train))
         self.policy, self.tokenizer, self.seed, self.world = policy, tokenizer, seed, world
         self.train, self.valid, self.right_answers = train, valid, right_answers
-        self.context = policy.architecture.context_length
         self.learner = MixedPrecisionOptimizer(
             policy, self.parameters.optimizer, compute_dtype(world.device), world
         )

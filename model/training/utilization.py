@@ -33,7 +33,7 @@ def flops_per_token(architecture: ModelConfig) -> int:
     products count over the whole context, although half of them are masked.
     """
     a = architecture
-    shapes = {**a.weight_shapes()}
+    shapes = a.weight_shapes()
     if not a.tie_embeddings:
         del shapes["model.embed_tokens.weight"]
     weights = sum(math.prod(shape) for shape in shapes.values() if len(shape) == 2)

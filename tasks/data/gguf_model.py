@@ -19,7 +19,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 
 from model.data.hf_config import load_architecture
 from model.data.weights_header import check_shapes
-from model.errors import UserError
+from model.errors import UserError, library_reason
 
 # Architectures whose tensors are read, with the `model_type` of Hugging Face's configuration.
 _FAMILIES = {"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
@@ -41,8 +41,6 @@ _SPLITS = {"llama-bpe": _WORD + r"\p{N}{1,3}" + _REST, "qwen2": _WORD + r"\p{N}"
 _PLAIN = ("default", "gpt-2", "smollm")
 # Types of tokens in the file: special ones, and ordinary ones that are added to the vocabulary.
 _CONTROL, _USER_DEFINED = 3, 4
-# Characters of a library's error in a message.
-_MAX_REASON_CHARS = 160
 # Bytes of the weights that are in memory at once.
 _SHARD = 2 << 30
 
@@ -62,8 +60,9 @@ def convert_gguf(path: Path, folder: Path) -> None:
         fields = {name: field.contents() for name, field in reader.fields.items()}
     # The library checks little: what a damaged file raises depends on the place of the damage.
     except Exception as error:
-        said = " ".join(str(error).split())[:_MAX_REASON_CHARS] or type(error).__name__
-        raise UserError(f"{path} cannot be read as a GGUF file ({said}); copy it again") from error
+        raise UserError(
+            f"{path} cannot be read as a GGUF file ({library_reason(error)}); copy it again"
+        ) from error
     if fields.get("split.count", 1) != 1:
         raise UserError(
             f"{path} is one of several parts of a model; join them with llama-gguf-split --merge, or name "
@@ -98,9 +97,8 @@ def convert_gguf(path: Path, folder: Path) -> None:
         raise
     # Values of other types than the format's, and numbers that do not fit each other.
     except Exception as error:
-        said = " ".join(str(error).split())[:_MAX_REASON_CHARS]
         raise UserError(
-            f"{path} has values that do not fit each other ({said or type(error).__name__}); "
+            f"{path} has values that do not fit each other ({library_reason(error)}); "
             "copy or convert it again"
         ) from error
 

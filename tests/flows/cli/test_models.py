@@ -24,9 +24,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_models_and_rollback_show_versions_champion_and_history(project):
-    assert "No model is registered yet" in say("models")
-    assert "No model has been champion yet" in say("models", "--history")
+def register_two_versions() -> None:
+    """Register two models that passed the gate, the second better than the first."""
     tracker = open_tracker()
     for digest, score in (("a", 0.1), ("b", 0.2)):
         run = tracker.client.create_run(tracker.experiment).info.run_id
@@ -34,6 +33,12 @@ def test_models_and_rollback_show_versions_champion_and_history(project):
         aligned = StageOutput("rlhf", digest, "", digest, False, 1.0, {}, run)
         metrics = {"passed": 1, "reason": "all [4] thresholds are met", "score": score}
         tracker.register(aligned, StageOutput("gate", digest, "", digest, False, 0.1, metrics))
+
+
+def test_models_and_rollback_show_versions_champion_and_history(project):
+    assert "No model is registered yet" in say("models")
+    assert "No model has been champion yet" in say("models", "--history")
+    register_two_versions()
     shown = say("models").splitlines()
     assert shown[1].split()[:3] == ["chatmill", "2", "chatmill"]
     assert "champion" in shown[1]
@@ -71,13 +76,7 @@ def test_models_reason_of_champion_and_former_champion_is_that_of_the_last_move(
     project: Path, back: list[str], champion: str, former: str
 ) -> None:
     """After a rollback the champion's row does not say that another version stays champion."""
-    tracker = open_tracker()
-    for digest, score in (("a", 0.1), ("b", 0.2)):
-        run = tracker.client.create_run(tracker.experiment).info.run_id
-        tracker.client.log_text(run, digest, "model/config.json")
-        aligned = StageOutput("rlhf", digest, "", digest, False, 1.0, {}, run)
-        metrics = {"passed": 1, "reason": "all [4] thresholds are met", "score": score}
-        tracker.register(aligned, StageOutput("gate", digest, "", digest, False, 0.1, metrics))
+    register_two_versions()
     for number, reason in enumerate(back):
         say("rollback", str(1 + number % 2), "--reason", reason)
     rows = [line for line in say("models").splitlines() if line.startswith("chatmill ")]
