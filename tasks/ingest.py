@@ -45,6 +45,7 @@ from tasks.data.sources import (
 from tasks.data.withdrawals import WITHDRAWN, Withdrawn, count_withdrawn, read_withdrawn
 from tasks.dvc import versions
 from tasks.dvc.pointer_file import explain_mismatch, read_pointer
+from tasks.dvc.version_list import is_kept
 from tasks.engine.declaration import named_counts
 from tasks.engine.output import MANIFEST
 from tasks.engine.parallel import ParallelMap, report_pace, serial_map
@@ -91,7 +92,7 @@ def _output_is_current(folder: Path, root: Path) -> bool:
             publish_rows(folder / "rows", root)
         stands = versions.folder_hash(root) == wanted
         # The note is kept beside DVC's cache, so only where DVC is set up.
-        if stands and versions.is_kept(root):
+        if stands and is_kept(root):
             note_withdrawn(root, read_withdrawn(root))
             versions.keep_data(root)
         return stands

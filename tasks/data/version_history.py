@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 from model.errors import UserError
 from tasks.common.git_checkout import git_problem, is_empty, run_git
 from tasks.dvc.pointer_file import POINTER, parse_pointer, read_pointer
-from tasks.dvc.versions import remembered_versions
+from tasks.dvc.version_list import complete_list, remembered_versions
 
 WORKING = "working"
 _SHORTEST = 4
@@ -48,6 +49,9 @@ def version_log(root: Path) -> list[Version]:
     A version that was restored later is listed twice. First is data.dvc if it is not committed. Then come
     git's history of data.dvc and, by date, the versions made in this folder that were never committed.
     """
+    # A project that may not be written to, or a full disk, must not hinder the listing.
+    with suppress(OSError):
+        complete_list(root)
     committed = _committed_versions(root)
     hashes = {version.hash for version in committed}
     now = read_pointer(root)

@@ -70,6 +70,12 @@ def _broken(path: Path, said: str) -> str:
     return f"{path.name} is broken ({said}); restore it with `git checkout {POINTER}`"
 
 
+def is_own(pointer: dict[str, Any]) -> bool:
+    """Return whether chatmill wrote a data.dvc: one of DVC's own has no `meta` with rows and sources."""
+    meta = pointer["meta"]
+    return isinstance(meta, dict) and isinstance(meta.get("rows"), dict) and "sources" in meta
+
+
 def is_former_layout(pointer: dict[str, Any]) -> bool:
     """Return whether a version has one file for each kind. Its hash can never equal that of shards."""
     return int(pointer["meta"].get("layout", 1)) < LAYOUT

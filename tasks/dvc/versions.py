@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterable
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -17,8 +16,16 @@ from tasks.common.checksums import file_sums
 from tasks.common.file_lock import exclusive_lock
 from tasks.common.git_checkout import run_git
 from tasks.dvc import remote as remotes
-from tasks.dvc.pointer_file import POINTER, is_former_layout, parse_pointer, read_pointer, write_pointer
+from tasks.dvc.pointer_file import (
+    POINTER,
+    is_former_layout,
+    is_own,
+    parse_pointer,
+    read_pointer,
+    write_pointer,
+)
 from tasks.dvc.settings_files import IGNORED, explain_config, read_ignored
+from tasks.dvc.version_list import complete_list, is_kept, remember_versions, remembered_versions
 from tasks.project import data_folder
 from tasks.project.paths import DVC_LOCK, DVC_NOTES, RECORDS
 from tasks.project.private_folder import make_private_folder
@@ -26,7 +33,6 @@ from tasks.project.private_folder import make_private_folder
 _IGNORED = tuple(
     f"/data/{name}" for name in (data_folder.QUARANTINE, data_folder.STATE, *data_folder.TOLERATED)
 )
-KNOWN = Path(".dvc") / "cache" / "versions.jsonl"
 
 
 @contextmanager
@@ -108,30 +114,17 @@ def _write_ignored(root: Path) -> None:
         replace_text(root / IGNORED, "\n".join(lines), fixed_part(root / IGNORED))
 
 
-def is_own(pointer: dict[str, Any]) -> bool:
-    """Return whether chatmill wrote a data.dvc: one of DVC's own has no `meta` with rows and sources."""
-    meta = pointer["meta"]
-    return isinstance(meta, dict) and isinstance(meta.get("rows"), dict) and "sources" in meta
-
-
 def claim_data(root: Path) -> None:
     """Check that data/ may be replaced, list its files, and complete an interrupted replacement.
 
     Raises UserError as `check_data` does; nothing is changed then.
     """
-    pointer, unlisted = check_data(root)
+    _pointer, unlisted = check_data(root)
     data = root / "data"
     data_folder.finish_replacement(data)
     if unlisted:
         data_folder.list_files(data, data_folder.data_files(data))
-    if pointer is not None and is_kept(root):
-        # A process killed after it renamed data.dvc left the version out of the list.
-        _remember_versions(root, [(pointer, "")])
-
-
-def is_kept(root: Path) -> bool:
-    """Return whether DVC is set up in this folder; chatmill's notes lie beside its cache."""
-    return (root / ".dvc" / "config").is_file()
+    complete_list(root)
 
 
 def check_data(root: Path) -> tuple[dict[str, Any] | None, bool]:
@@ -387,15 +380,13 @@ def add_version(root: Path, remote: str, meta: dict[str, Any], endpoint: str = "
     Raises UserError if the remote cannot be reached or opened: the version then exists on this machine, and
     `push_data` copies it later.
     """
-    before = read_pointer(root)
 
     def action() -> str:
         with open_repository(root) as repo, repo.lock:
             found = _hash_data(root)
             content = _listing_of(found)
             _keep_version(root, repo.cache.local, found, content)
-            if before is not None:
-                _remember_versions(root, [(before, "")])
+            complete_list(root)
             size = sum(path.stat().st_size for path in data_folder.data_files(root / "data").values())
             write_pointer(root, _hash_of(content), meta, size, len(found))
             if repo.config["core"].get("no_scm") is not True and (root / ".git").exists():
@@ -405,37 +396,6 @@ def add_version(root: Path, remote: str, meta: dict[str, Any], endpoint: str = "
     version = remotes.retry_action(action)
     now = read_pointer(root)
     assert now is not None
-    _remember_versions(root, [(now, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))])
+    remember_versions(root, [(now, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))])
     push_data(root, remote, endpoint)
     return version
-
-
-def _remember_versions(root: Path, versions: Iterable[tuple[dict[str, Any], str]]) -> None:
-    """Add versions to the list beside the cache: without a commit, data.dvc keeps no former version."""
-    path = root / KNOWN
-    entries = remembered_versions(root)
-    known = {entry["md5"] for entry in entries}
-    new = [{**pointer, "made": made} for pointer, made in versions if pointer["md5"] not in known]
-    if new:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_text(path, "".join(json.dumps(entry) + "\n" for entry in [*entries, *new]), fixed_part(path))
-
-
-def remembered_versions(root: Path) -> list[dict[str, Any]]:
-    """Return `md5`, `meta` and `made` of the versions that were made in this folder, the oldest first.
-
-    `made` is empty for a version that is older than this list.
-    """
-    path = root / KNOWN
-    if not path.exists():
-        return []
-    entries = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            entry = json.loads(line)
-            entries.append(
-                {"md5": str(entry["md5"]), "meta": dict(entry["meta"]), "made": str(entry["made"])}
-            )
-        except (ValueError, KeyError, TypeError, RecursionError):
-            continue  # a line that a crash cut short
-    return entries

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from tasks.data.sources import Archive, DataParameters, Source, as_list, own_fil
 from tasks.data.withdrawals import WITHDRAWN, Withdrawal, Withdrawn, read_withdrawn
 from tasks.dvc import versions
 from tasks.dvc.pointer_file import POINTER, write_pointer
+from tasks.dvc.version_list import complete_list
 from tasks.project.paths import DOWNLOADS
 
 _SHOWN = 12
@@ -61,6 +63,9 @@ def place_data(
     Raises:
         UserError: Neither the sources nor the version can be had.
     """
+    # A damaged data.dvc, or a disk without space, says nothing about a past run.
+    with suppress(OSError, UserError):
+        complete_list(root)
     given = _absolute_paths(copy.deepcopy(dict(preset)), root)
     data = given["data"]
     remote, endpoint = str(data.get("remote") or ""), str(data.get("endpoint") or "")

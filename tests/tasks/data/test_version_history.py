@@ -9,7 +9,7 @@ import pytest
 
 from model.errors import UserError
 from tasks.data import version_history
-from tasks.dvc import versions
+from tasks.dvc import version_list, versions
 from tests.tasks.dvc_project import git, lay, meta, texts, three_texts
 
 
@@ -56,7 +56,7 @@ def test_add_version_repeated_version_is_remembered_once(root: Path) -> None:
     versions.add_version(root, "", meta("b", text=2))
     lay(root, *texts("one", "two", "three"))
     assert versions.add_version(root, "", meta("a", text=3)) == first
-    assert len(versions.remembered_versions(root)) == 2
+    assert len(version_list.remembered_versions(root)) == 2
 
 
 @pytest.mark.parametrize("damage", [".git/HEAD", ".git/objects", ".git/refs"])
@@ -104,7 +104,7 @@ def test_find_version_hash_unknown_name_is_refused(root: Path, name: str) -> Non
 
 def test_find_version_hash_ambiguous_prefix_names_both(root: Path) -> None:
     entries = [{"md5": f"abcd{n}{'0' * 27}.dir", "meta": {}, "made": ""} for n in (1, 2)]
-    path = root / versions.KNOWN
+    path = root / version_list.KNOWN
     path.parent.mkdir(parents=True)
     path.write_text("".join(json.dumps(entry) + "\n" for entry in entries) + '{"md5": "tor')
     with pytest.raises(UserError, match=r"abcd matches abcd2\d+ and abcd1\d+; give more"):

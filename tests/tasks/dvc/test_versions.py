@@ -13,7 +13,7 @@ import pytest
 
 from model.errors import UserError
 from tasks.dvc import remote as remotes
-from tasks.dvc import versions
+from tasks.dvc import version_list, versions
 from tasks.dvc.pointer_file import explain_mismatch, is_former_layout, parse_pointer, read_pointer
 from tests.tasks.dvc_project import bare_clone, contents, lay, meta, texts, three_texts
 
@@ -259,9 +259,9 @@ def test_read_pointer_damaged_meta_is_refused(tmp_path: Path, damage: str) -> No
 
 def test_remembered_versions_damaged_lines_are_left_out(root: Path) -> None:
     version = versions.add_version(root, "", meta("a", text=3))
-    with (root / versions.KNOWN).open("ab") as file:
+    with (root / version_list.KNOWN).open("ab") as file:
         file.write(b'\xff\xfe\x00\n[]\n{"md5": 5}\n')
-    assert [entry["md5"] for entry in versions.remembered_versions(root)] == [version]
+    assert [entry["md5"] for entry in version_list.remembered_versions(root)] == [version]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from tasks.cleanup.crash_cleanup import clean_up_crashes
 from tasks.common import checksums
 from tasks.data import version_history
 from tasks.data.sources import DataParameters
-from tasks.dvc import versions
+from tasks.dvc import version_list, versions
 from tasks.dvc.pointer_file import read_pointer
 from tasks.engine.stage import StageContext
 from tasks.ingest import ingest
@@ -132,8 +132,8 @@ def test_ingest_killed_after_pointer_rename_is_completed(root: Path) -> None:
     write(root, {"text": "three"}, name="b")
     make_killed_at(root, "versions.jsonl")
     other = make(root)[1]
-    assert [entry["md5"] for entry in versions.remembered_versions(root)] == [named, other]
-    assert {entry["meta"]["rows"]["text"] for entry in versions.remembered_versions(root)} == {2, 3}
+    assert [entry["md5"] for entry in version_list.remembered_versions(root)] == [named, other]
+    assert {entry["meta"]["rows"]["text"] for entry in version_list.remembered_versions(root)} == {2, 3}
     assert [version.rows["text"] for version in version_history.version_log(root)] == [3, 2]
 
 

@@ -14,7 +14,7 @@ from dvc.repo import Repo
 from model.errors import UserError
 from tasks.data.records import TYPES
 from tasks.data.sources import DataParameters, Source
-from tasks.dvc import versions
+from tasks.dvc import version_list, versions
 from tasks.dvc.pointer_file import read_pointer
 from tasks.ingest import publish_rows
 from tasks.onboarding.source_preview import dry_run
@@ -128,7 +128,7 @@ def test_claim_data_version_of_another_commit_is_accepted(root: Path) -> None:
     git(root, "add", "data.dvc", ".gitignore")
     git(root, "commit", "-qm", "one")
     (root / "data" / data_folder.STATE / data_folder.LIST).unlink()
-    (root / versions.KNOWN).unlink()
+    (root / version_list.KNOWN).unlink()
     pointer = yaml.safe_load((root / "data.dvc").read_text())
     pointer["outs"][0]["md5"] = "1" * 32 + ".dir"  # a pointer that `git pull` brought from another person
     put(root, "data.dvc", yaml.safe_dump(pointer))

@@ -1,0 +1,115 @@
+"""Test that the list of versions is complete again after a kill, whichever command comes next."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from model.errors import UserError
+from tasks.common.file_lock import exclusive_lock
+from tasks.data.sources import DataParameters
+from tasks.data.version_history import find_version_hash, last_accepted, version_log
+from tasks.dvc.pointer_file import read_pointer
+from tasks.dvc.version_list import KNOWN, complete_list, remembered_versions
+from tasks.engine.stage import StageContext
+from tasks.ingest import ingest
+from tasks.project.paths import VERSIONS_LOCK
+from tasks.reproduction.data import place_data
+from tests.any_user import as_any_user
+from tests.tasks.ingest_project import OWN, write
+
+INGEST = """
+from pathlib import Path
+from tests.tasks.ingest_project import run
+run(Path("."))
+"""
+REPOSITORY = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    project = tmp_path / "project"
+    write(project, {"text": "one"}, {"text": "two"})
+    return project
+
+
+def ingest_killed_after_pointer(root: Path) -> str:
+    """Ingest in another process, kill it once it has written data.dvc; return the hash of that version."""
+    before = read_pointer(root)
+    (root / "var").mkdir(exist_ok=True)
+    # The process waits for this lock between data.dvc and the list, so the kill comes at the right moment.
+    with exclusive_lock(root / VERSIONS_LOCK, lambda event: None, ""):
+        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+        other = subprocess.Popen([sys.executable, "-c", INGEST], cwd=root, env=environment)
+        try:
+            until = time.monotonic() + 120
+            while (now := read_pointer(root)) == before:
+                assert time.monotonic() < until and other.poll() is None
+                time.sleep(0.01)
+        finally:
+            other.send_signal(signal.SIGKILL)
+            other.wait()
+    assert now is not None and now["md5"] not in {entry["md5"] for entry in remembered_versions(root)}
+    return str(now["md5"])
+
+
+def reproduce(root: Path) -> None:
+    (root.parent / "checkout").mkdir()
+    preset = {"name": "mine", "data": {"sources": [{"name": "mine", "files": "none/*.jsonl"}]}}
+    with pytest.raises(UserError, match="not in DVC's cache"):
+        place_data(root, root.parent / "checkout", preset, "0.dir", None)
+
+
+def reuse(root: Path) -> None:
+    ingest.run(DataParameters((OWN,)), {}, StageContext(root), lambda event: None)
+
+
+@pytest.mark.parametrize("follow", [version_log, last_accepted, reproduce, reuse])
+def test_complete_list_killed_ingestion_is_completed(root: Path, follow: Callable[[Path], object]) -> None:
+    reuse(root)
+    first = str((read_pointer(root) or {})["md5"])
+    write(root, {"text": "three"}, name="b")
+    second = ingest_killed_after_pointer(root)
+    follow(root)
+    entries = remembered_versions(root)
+    assert [entry["md5"] for entry in entries] == [first, second]
+    assert entries[1]["meta"]["rows"]["text"] == 3 and entries[1]["made"] >= entries[0]["made"] > ""
+
+
+def test_version_log_killed_first_ingestion_has_time_and_is_found(root: Path) -> None:
+    killed = ingest_killed_after_pointer(root)
+    assert [version.hash for version in version_log(root)] == [killed] and version_log(root)[0].date
+    assert find_version_hash(root, killed[:8]) == killed
+    assert [entry["md5"] for entry in remembered_versions(root)] == [killed]
+
+
+@pytest.mark.parametrize("meta", [None, "{}", "{rows: {}}"])
+def test_complete_list_pointer_of_another_owner_adds_nothing(root: Path, meta: str | None) -> None:
+    reuse(root)
+    before = (root / KNOWN).read_bytes()
+    (root / "data.dvc").unlink()
+    if meta:
+        (root / "data.dvc").write_text(f"outs: [{{md5: 1.dir}}]\nmeta: {meta}\n")
+    complete_list(root)
+    assert (root / KNOWN).read_bytes() == before
+
+
+def test_version_log_project_closed_to_writing_is_listed(root: Path) -> None:
+    killed = ingest_killed_after_pointer(root)
+    for folder in (root / "var", root / KNOWN.parent):
+        folder.chmod(0o500)
+    (root / VERSIONS_LOCK).chmod(0o400)
+    try:
+        with as_any_user():
+            assert [version.hash for version in version_log(root)] == [killed]
+        assert not (root / KNOWN).exists()
+    finally:
+        for folder in (root / "var", root / KNOWN.parent):
+            folder.chmod(0o700)
