@@ -110,7 +110,12 @@ def _take_out(console: Console, preset: Preset, root: Path, found: DeletionPlan)
     # The same for a damaged data.dvc and for files in data/ that are not chatmill's.
     check_data(root)
     # Before the ingestion: if that is interrupted, the next run makes the data without these rows.
-    write_withdrawals(root, found.new)
+    written = write_withdrawals(root, found.new)
+    if len(written) < len(found.new):
+        # Another process has withdrawn the rest since the plan was made.
+        rest = {(each.id, each.annotator) for each in found.new if each not in written}
+        found.known += [each for each in read_withdrawals(root) if (each.id, each.annotator) in rest]
+        found.new = written
     # New labels are announced by the deployment that looks for them, not by this command.
     launch_flow(load_ingestion, lambda: preset, announce=False)
     _show_plan(console, found, "removed")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from model.atomic_file import atomic_path, fixed_part
 from model.errors import UserError, file_error
@@ -17,6 +18,8 @@ from tasks.project.paths import RECORDS
 # The keys of these files for the person who signs a line and for their reason. The files are committed, so
 # the keys of version 0.1 stay.
 AUTHOR_KEY, REASON_KEY = "by", "why"
+
+Content = TypeVar("Content")
 
 
 def read_numbered(file: Path, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -54,33 +57,39 @@ def check_signed(values: Mapping[str, Any], place: str, names: Iterable[str] = (
         ) from error
 
 
-def append_lines(root: Path, path: Path | str, lines: Iterable[str], read: Callable[[], object]) -> None:
+def append_lines(
+    root: Path, path: Path | str, lines: Callable[[Content], Iterable[str]], read: Callable[[], Content]
+) -> None:
     """Append lines to a file, all or none.
 
     Args:
         root: The project's folder.
         path: The file, relative to `root`.
-        lines: The lines, without line ends.
-        read: Raises UserError if the existing file is damaged.
+        lines: Returns the lines, without line ends, from what `read` returned. A process that waited for
+            another one thus sees what that one wrote.
+        read: Returns the content of the file. Raises UserError if it is damaged.
     """
     file = (root / path).resolve()
-    added = "".join(f"{line}\n" for line in lines)
     # The file lock is in var/, as the file's own folder is committed.
     with exclusive_lock(
         root / RECORDS / f"{file.stem}.lock", lambda event: None, "another process is writing it"
     ):
-        # Validated under the lock, as another process may have changed the file while this one waited.
-        read()
+        # Read under the lock, as another process may have changed the file while this one waited.
+        added = "".join(f"{line}\n" for line in lines(read()))
+        if not added:
+            return
         before = file.read_bytes() if file.exists() else b""
         # An editor may have saved the file without a line end.
         ended = before if before.endswith(b"\n") or not before else before + b"\n"
         part = fixed_part(file)
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_path(file, part):
-                # Written beside the file and renamed: a full disk or a crash must not truncate decisions of
-                # people.
-                part.write_bytes(ended + added.encode("utf-8", "replace"))
+            # Written beside the file and renamed: a full disk or a crash must not truncate decisions of
+            # people.
+            with atomic_path(file, part), part.open("wb") as written:
+                written.write(ended + added.encode("utf-8", "replace"))
+                written.flush()
+                os.fsync(written.fileno())
         except OSError as error:
             raise file_error(path, "could not be written", error, "it is unchanged") from error
 

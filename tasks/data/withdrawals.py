@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -166,9 +166,26 @@ def merge_withdrawals(withdrawals: Iterable[Withdrawal]) -> Withdrawn:
     return Withdrawn(ids, people, rated)
 
 
-def write_withdrawals(root: Path, withdrawals: Iterable[Withdrawal]) -> None:
-    """Append withdrawals to the project's file, all or none. Raise UserError if it cannot be written."""
-    append_lines(root, WITHDRAWN, (each.line for each in withdrawals), lambda: read_withdrawals(root))
+def write_withdrawals(root: Path, withdrawals: Iterable[Withdrawal]) -> list[Withdrawal]:
+    """Append withdrawals to the project's file, all or none, except those of what it already withdraws.
+
+    Returns:
+        The withdrawals that were written. Another process may have written the others meanwhile.
+
+    Raises:
+        UserError: The file is damaged or cannot be written.
+    """
+    given, written = list(withdrawals), list[Withdrawal]()
+
+    def new_lines(known: list[Withdrawal]) -> Iterator[str]:
+        withdrawn = merge_withdrawals(known)
+        for each in given:
+            if each.annotator not in withdrawn.annotators and each.id not in withdrawn.ids:
+                written.append(each)
+                yield each.line
+
+    append_lines(root, WITHDRAWN, new_lines, lambda: read_withdrawals(root))
+    return written
 
 
 def count_withdrawn(data: Path, withdrawn: Withdrawn) -> Counter[str]:

@@ -186,7 +186,16 @@ def release_rows(
         )
     releases = [Release(number, author.strip(), reason.strip(), time, rows.get(number)) for number in kinds]
     # All checks come before this: an invalid release in the file would stop every later run.
-    append_lines(root, path, map(_release_line, releases), lambda: read_releases(root, path))
+
+    def new_lines(known: Mapping[str, Release]) -> Iterator[str]:
+        # Another time alone makes no other decision, as where a command ran twice at once.
+        return (
+            _release_line(each)
+            for each in releases
+            if (last := known.get(each.id)) is None or replace(last, time=each.time) != each
+        )
+
+    append_lines(root, path, new_lines, lambda: read_releases(root, path))
     return releases
 
 

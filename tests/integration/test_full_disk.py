@@ -44,7 +44,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "text": lambda file: replace_text(file, "x" * 9000),
     "fixed part": lambda file: replace_text(file, "x" * 9000, fixed_part(file)),
     "state": lambda file: write_state(file, {"w": torch.zeros(5000)}),
-    "ledger": lambda file: append_lines(file.parent, file.name, ["x" * 9000], lambda: None),
+    "ledger": lambda file: append_lines(file.parent, file.name, lambda read: ["x" * 9000], lambda: None),
     "without": lambda file: _write_without([file], set()),
 }
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from multiprocessing import get_context
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -406,3 +407,36 @@ def test_read_withdrawals_merge_conflict_is_named(tmp_path: Path, before: str, l
     file.write_text(f"{before}<<<<<<< Updated upstream\n=======\n>>>>>>> other\n")
     with pytest.raises(UserError, match=rf"withdrawn\.jsonl, line {line}: a merge conflict; resolve it"):
         read_withdrawn(tmp_path)
+
+
+def _withdraw_at_once(root: Path, people: list[str], rows: list[str], ready: Any) -> None:
+    found = plan_deletion(root, DeletionRequest(people, dict.fromkeys(rows, ""), *SIGNATURE))
+    ready.wait()
+    write_withdrawals(root, found.new)
+
+
+@pytest.mark.parametrize(("people", "kinds"), [(["ann"], []), (["ann", "ben"], []), (["ben"], ["text"])])
+def test_write_withdrawals_two_processes_record_each_once(
+    root: Path, people: list[str], kinds: list[str]
+) -> None:
+    rows = [number for kind in kinds for number in ids(root, kind)]
+    start = get_context("spawn")
+    ready = start.Barrier(2)
+    processes = [start.Process(target=_withdraw_at_once, args=(root, people, rows, ready)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    lines = [json.loads(line) for line in (root / WITHDRAWN).read_text().splitlines()]
+    assert sorted(each.get("annotator") or each["id"] for each in lines) == sorted([*people, *rows])
+
+
+def test_write_withdrawals_known_one_is_not_written_again(root: Path) -> None:
+    ann, ben = (Withdrawal(*SIGNATURE, annotator=name) for name in ("ann", "ben"))
+    assert write_withdrawals(root, [ann]) == [ann]
+    before = (root / WITHDRAWN).stat().st_ino
+    assert write_withdrawals(root, [Withdrawal("eve", "again", NOW, annotator="ann")]) == []
+    # Nothing to add replaces nothing.
+    assert (root / WITHDRAWN).stat().st_ino == before
+    assert write_withdrawals(root, [ann, ben]) == [ben]

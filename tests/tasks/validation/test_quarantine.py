@@ -277,3 +277,20 @@ def test_release_rows_two_processes_lose_nothing(tmp_path: Path) -> None:
     assert [process.exitcode for process in processes] == [0, 0]
     assert read_releases(tmp_path, PATH).keys() == set(ids)
     assert [path.name for path in (tmp_path / "configs").iterdir()] == ["admitted.jsonl"]
+
+
+def test_release_rows_same_decision_twice_is_recorded_once(tmp_path: Path) -> None:
+    many = texts(3)
+    lay(tmp_path, "text", [broken(row) for row in many])
+    ids = [row["id"] for row in many]
+    context = get_context("spawn")
+    processes = [context.Process(target=_take_each, args=(tmp_path, ids)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert len((tmp_path / PATH).read_text().splitlines()) == 3
+    # Another person, reason or row is a decision of its own.
+    take(tmp_path, ids[:1], author="Someone else")
+    assert len((tmp_path / PATH).read_text().splitlines()) == 4
