@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: install develop run test lint reference up dashboards bench postgres hosts chaos overhead past
+.PHONY: install develop run test lint reference up dashboards bench gpu-check postgres hosts chaos overhead past
 .DEFAULT_GOAL := run
 
 # The programs in .venv name their interpreter by its whole path, so they do not survive a move of the folder.
@@ -59,6 +59,11 @@ chaos: develop
 
 bench: develop
 	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+# One GPU in at most 8 minutes: right against the CPU, and how fast? On a machine with torch, tokenizers, safetensors and
+# transformers alone: `python -m tests.benchmarks.gpu_check`. ARGS="--device cpu --small" tries it without a GPU.
+gpu-check: develop
+	$(BIN)/python -m tests.benchmarks.gpu_check $(ARGS)
 
 # A thousand tasks on a real PostgreSQL of its own; Debian's package postgresql must be there.
 postgres: develop

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tiktoken
 from tokenizers import Tokenizer as Rules
+
+if TYPE_CHECKING:
+    import tiktoken
 
 SPLIT = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 # The largest number of words in the cache; they take about 100 MB of memory.
@@ -65,9 +67,15 @@ class _Known(dict[str, bytes]):
 def fast_encoding(rules: Rules) -> tiktoken.Encoding | None:
     """Return the same merges in tiktoken, or None for rules that are not plain byte-level pairs.
 
+    Also None where tiktoken is not installed: `rules` give the same ids, only later.
+
     tiktoken ranks a pair by the id of its result. Training gives ids in the order of the merges and makes
     each piece by one merge only, so both encoders choose alike.
     """
+    try:
+        import tiktoken
+    except ModuleNotFoundError:
+        return None
     described = json.loads(rules.to_str())
     added = {token["content"] for token in described["added_tokens"]}
     model, before = described["model"], described["pre_tokenizer"]
