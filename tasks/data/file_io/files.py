@@ -16,12 +16,14 @@ from tasks.data.file_io.decoding import LARGEST
 from tasks.data.file_io.json_stream import has_more_keys, read_json, read_object, read_objects
 from tasks.data.file_io.tables import (
     MOST_COLUMNS,
+    REPEATED_HEADER,
     DelimiterError,
     explain_both,
     find_delimiter,
     on_disk,
     read_parquet,
     read_table,
+    repeats_header,
 )
 
 Container = Literal["lines", "json", "csv", "tsv", "parquet"]
@@ -216,6 +218,9 @@ class SourceFile:
         # The reader of a table counts its columns once.
         json = self.container in ("lines", "json")
         for item in self._all_items():
+            # Also in JSON and Parquet, into which a joined table may have been converted.
+            if isinstance(item, SourceRecord) and repeats_header(item.values):
+                item = BrokenItem(item.where, f"{item.where}: {REPEATED_HEADER}")
             if self.ignored and isinstance(item, SourceRecord):
                 kept = {name: value for name, value in item.values.items() if name not in self.ignored}
                 item = SourceRecord(kept, item.where)

@@ -19,6 +19,7 @@ from tasks.data.file_io.decoding import BLOCK, LONGEST, RATIO, UNSUSPECTED, Enco
 
 DELIMITERS = {",": "a comma", "\t": "a tab", ";": "a semicolon", "|": "a bar"}
 LONGEST_NAME = 200
+REPEATED_HEADER = "each cell is the name of its column: a header line again, as where files were joined"
 TABLE_BATCH = 128  # rows of a Parquet file in memory at once
 MOST_COLUMNS = 4096
 MOST_DICTIONARY = 4 << 20  # bytes of a compressed dictionary; writers end a page at 1 MB
@@ -35,7 +36,8 @@ def read_table(
 ) -> Iterator[tuple[dict[str, Any], str, str]]:
     """Yield the rows of a CSV or TSV file by the names in its header, each with its first line.
 
-    The third part says what is wrong with a row that has more or fewer cells than columns, else it is empty.
+    The third part says what is wrong with a row that has more or fewer cells than columns, or that repeats
+    the header; else it is empty.
     Cells are texts, and empty lines are skipped. A row of empty cells is kept, so that the reader counts it.
     A column without a name, such as pandas' index, gets one (`unnamed_column`).
 
@@ -54,6 +56,7 @@ def read_table(
     delimiter = text.delimiter() or delimiter
     rows = csv.reader(text, delimiter=delimiter, strict=True)
     header: list[str] = []
+    written: list[str] = []
     rows_read = False
     while True:
         text.begin()
@@ -81,6 +84,7 @@ def read_table(
         if not header:
             header = [cell.strip().strip("\ufeff").strip() for cell in cells]
             _check_header(header, delimiter, text.where)
+            written = header
             # pandas writes its index as a first column without a name.
             header = [name or unnamed_column(number) for number, name in enumerate(header, 1)]
             continue
@@ -93,8 +97,38 @@ def read_table(
                 )
             yield {}, text.where, f"{text.where}: {len(cells)} cells under {len(header)} columns"
             continue
+        if cells[0].strip('\ufeff" \t\r\n') in written and (
+            fault := _header_again(cells, written, text.where)
+        ):
+            yield {}, text.where, fault
+            continue
         rows_read = True
         yield dict(zip(header, cells, strict=True)), text.where, ""
+
+
+def _header_again(cells: list[str], header: list[str], where: str) -> str:
+    """Return why a row is not read that repeats the header, as where files were joined; empty for others.
+
+    Raises UserError if the names are in another order: all cells below would be under wrong names.
+    """
+    # Quotes behind the byte order mark of a joined file belong to the cell.
+    names = [cell.strip().strip("\ufeff").strip().strip('"') for cell in cells]
+    if names == header:
+        return f"{where}: {REPEATED_HEADER}"
+    if sorted(names) == sorted(header) and len(set(names)) > 1:
+        raise UserError(
+            f"{where}: the header again, with its columns in another order ({', '.join(names)}): files were "
+            "joined here; split the file before this line"
+        )
+    return ""
+
+
+def repeats_header(values: dict[str, Any]) -> bool:
+    """Return whether every value of a row with two or more columns is the name of its column."""
+    return len(values) > 1 and all(
+        isinstance(value, str) and (value.strip() == name or (is_unnamed(name) and not value.strip()))
+        for name, value in values.items()
+    )
 
 
 def unnamed_column(number: int) -> str:
