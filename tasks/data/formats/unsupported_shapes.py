@@ -26,6 +26,7 @@ from tasks.data.parsing.column_names import (
 )
 from tasks.data.parsing.companion_keys import RIGHT_OPTIONS, is_option_letter, option_keys
 from tasks.data.parsing.field_meanings import KNOWN, as_flag, is_empty
+from tasks.data.parsing.list_literals import holds_bytes
 from tasks.data.parsing.right_answers import is_span
 from tasks.data.parsing.roles import role_of
 from tasks.data.parsing.side_columns import propose_scores
@@ -104,6 +105,8 @@ def _rows_in_text(sample: FileSample) -> str:
     if page := _PAGE.match(sample.text[:2000]):
         what = "an XML file" if page["xml"] else "an HTML page"
         return f"it is {what}, whose tags would be learned; save its text alone, or {instead}"
+    if holds_bytes(sample.text):
+        return f"it is bytes as Python prints them (b'…'); decode them where it is written, or {instead}"
     lines = [line.strip() for line in sample.text.splitlines() if line.strip()][:2]
     if re.match(r"\[\s*\{\s*\"", sample.text.lstrip()[:200]):
         return f"it is a JSON array of objects; end its name in .json to read its rows, or {instead}"

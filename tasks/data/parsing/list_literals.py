@@ -167,6 +167,15 @@ def holds_literal(text: str) -> bool:
     return isinstance(found, list) and bool(found) and all(isinstance(one, str) for one in found)
 
 
+def holds_bytes(text: str) -> bool:
+    """Return whether a text as a whole is bytes as Python prints them, such as `b'Hello'`."""
+    bare = text.strip()
+    if bare[:2] not in ("b'", 'b"') or len(bare) < 3 or bare[-1] != bare[1] or len(bare) > _LONGEST:
+        return False
+    found = _TOKEN.fullmatch(bare)
+    return found is not None and found.lastgroup == "text"
+
+
 def turns_of(text: str) -> Any:
     """Return the turns in a text, or its object with `messages`.
 

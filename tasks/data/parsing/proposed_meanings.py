@@ -43,6 +43,7 @@ from tasks.data.parsing.verdict_phrases import asks_opinion, says_to_do
 from tasks.data.parsing.verdict_values import DRAFTS, LONG, MOST_VALUES, REMOVED, named_as_verdict
 
 LITERAL = "a list or an object that was written as text"
+BYTES = "Python bytes that were written as text"
 VOTE_COLUMN = "a column of one person's votes"
 MASK = "a training mask"
 CORRECTION = "a correction of the answer"
@@ -98,7 +99,7 @@ def propose_meaning(
     if looks == CORRECTION:
         return "correction" if has_pairs else "ignore"
     # A list as text may be meant as it is; votes need pairs that they can rate.
-    if looks == LITERAL:
+    if looks in (LITERAL, BYTES):
         return "text"
     if looks == VOTE_COLUMN:
         lower = scale_direction(path, [value for value in values if value]) == LOWER

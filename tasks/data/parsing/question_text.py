@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from tasks.common.counts import counted
 from tasks.data.parsing.column_names import yaml_value
-from tasks.data.parsing.key_text import shown_key, yaml_key
-from tasks.data.parsing.proposed_meanings import CORRECTION, LITERAL, MASK, OTHER_CHOICE, UNKNOWN
+from tasks.data.parsing.key_text import format_sample, shown_key, yaml_key
+from tasks.data.parsing.proposed_meanings import BYTES, CORRECTION, LITERAL, MASK, OTHER_CHOICE, UNKNOWN
+from tasks.data.parsing.seen_keys import Seen
 
 # What a key beside a record may be, without which the record would be learned as something else.
 PASSAGE = "a passage"
@@ -16,6 +18,25 @@ ANSWER = "an answer"
 DIALOGUE = "a conversation"
 REJECTED = "an answer that was not chosen"
 BESIDE = " beside "  # between a question or an answer and the column of its text
+
+
+def describe_literal(path: str, seen: Seen) -> str:
+    """Return a line about the texts under a key that are printed lists, objects or bytes; else empty."""
+    what = f"{seen.count:,} under {shown_key(path)}, as {seen.sample}"
+    if seen.looks == LITERAL:
+        return f"texts that are a list or an object: {what}"
+    if seen.looks == BYTES:
+        return f"texts that are bytes as Python prints them: {what}, first {format_sample(seen.where)}"
+    return ""
+
+
+def describe_bytes(path: str, seen: Seen) -> str:
+    """Return the question about texts that are bytes as Python prints them."""
+    return (
+        f"{seen.where}: {shown_key(path)} is {seen.sample}, bytes as Python prints them "
+        f"({counted(seen.count, 'texts')}); decode them where the file is written, as by .decode(); if they "
+        f"are meant literally, set that in the source's fields, as in fields: {{{yaml_key(path)}: text}}"
+    )
 
 
 def describe_unclear_side(path: str, where: str, sample: str) -> str:

@@ -23,8 +23,15 @@ from tasks.data.parsing.field_meanings import (
 )
 from tasks.data.parsing.judged_rows import MASKED_VERDICT, corrected_rows, rated_turns
 from tasks.data.parsing.label_checks import check_annotators, check_side_scores
-from tasks.data.parsing.list_literals import holds_literal, holds_turns_text, read_literal, turns_of
+from tasks.data.parsing.list_literals import (
+    holds_bytes,
+    holds_literal,
+    holds_turns_text,
+    read_literal,
+    turns_of,
+)
 from tasks.data.parsing.preference_fields import ANNOTATORS, TIMES
+from tasks.data.parsing.proposed_meanings import BYTES, LITERAL
 from tasks.data.parsing.right_answers import write_right_answers
 from tasks.data.parsing.row_choices import note_other_choices, read_choice
 from tasks.data.parsing.row_verdicts import SourceRow, read_verdicts
@@ -123,9 +130,14 @@ def _records(
     own = known.own(values, reading)
     if "references" in own:
         values = write_right_answers(values, reading)
-    for key in sorted((own - _OPTIONAL - NO_TEXTS) & values.keys()):
-        if isinstance(values[key], str) and reading.fields.get(key) != "text" and holds_literal(values[key]):
-            tally.note_literal(key, values[key], where)
+    for key in sorted((own - NO_TEXTS) & values.keys()):
+        value = values[key]
+        if not isinstance(value, str) or reading.fields.get(key) == "text":
+            continue
+        if holds_bytes(value):
+            tally.note_literal(key, value, where, BYTES)
+        elif key not in _OPTIONAL and holds_literal(value):
+            tally.note_literal(key, value, where, LITERAL)
     opened = {key: value if key in own else _opened(value) for key, value in values.items()}
     # A table has few columns, but a cell may hold an object with any number of keys.
     kept = {key: value for key, value in opened.items() if reading.fields.get(key) != "ignore"}

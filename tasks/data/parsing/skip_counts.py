@@ -14,9 +14,9 @@ from tasks.data.parsing.decision_states import look_decided
 from tasks.data.parsing.field_meanings import ACCEPT, KNOWN, REJECT, VOTES, flatten_name, plain_word
 from tasks.data.parsing.key_text import ascii_controls, format_sample, shown_key, yaml_key
 from tasks.data.parsing.proposed_meanings import (
+    BYTES,
     CHOICE,
     CORRECTION,
-    LITERAL,
     OTHER_CHOICE,
     SIDE_OR_MODEL,
     UNKNOWN,
@@ -24,8 +24,10 @@ from tasks.data.parsing.proposed_meanings import (
     propose_meaning,
 )
 from tasks.data.parsing.question_text import (
+    describe_bytes,
     describe_choice,
     describe_companion,
+    describe_literal,
     describe_unclear_side,
     format_example,
     format_mapping,
@@ -144,9 +146,9 @@ class SkipCounts:
         if scale:
             self.scales.setdefault(aspect, {}).setdefault(scale, (key, where))
 
-    def note_literal(self, key: str, value: str, where: str) -> None:
-        """Count a text that is a printed list or object, which may be a mistake, so it is asked about."""
-        count_key(self.asked, key, Seen(1, where, format_sample(value), LITERAL))
+    def note_literal(self, key: str, value: str, where: str, looks: str) -> None:
+        """Count a text that is a printed list, object or bytes. It may be a mistake, so it is asked about."""
+        count_key(self.asked, key, Seen(1, where, format_sample(value), looks))
 
     def note_companion(self, key: str, value: Any, where: str, kind: str) -> None:
         """Count a key without which its row would be learned as something else."""
@@ -319,6 +321,8 @@ class SkipCounts:
             return describe_choice(path, seen.where, seen.sample, meaning)
         if seen.looks == SIDE_OR_MODEL:
             return describe_unclear_side(path, seen.where, seen.sample)
+        if seen.looks == BYTES:
+            return describe_bytes(path, seen)
         example = f"fields: {{{yaml_key(path)}: {meaning}}}"
         if path in self.inside:
             return (
@@ -430,10 +434,7 @@ class SkipCounts:
                 f"{seen.count:,} under {shown_key(key)}, as {seen.sample}, first {format_sample(seen.where)}"
             )
             yield f"words for a missing value: {what}"
-        for key, seen in self.asked.items():
-            if seen.looks == LITERAL:
-                what = f"{seen.count:,} under {shown_key(key)}, as {seen.sample}"
-                yield f"texts that are a list or an object: {what}"
+        yield from filter(None, (describe_literal(key, seen) for key, seen in self.asked.items()))
         if self.faults:
             first = ascii_controls(self.first_fault)
             rows = counted(self.faults, "rows")

@@ -7,7 +7,7 @@ from typing import Any
 
 from model.errors import UserError
 from tasks.data.parsing.base import ParseOptions
-from tasks.data.parsing.conversations import TURN_KEYS, VERDICT, is_turn_list
+from tasks.data.parsing.conversations import TEXTS, TURN_KEYS, VERDICT, is_turn_list
 from tasks.data.parsing.field_meanings import (
     KNOWN,
     MASKS,
@@ -19,8 +19,9 @@ from tasks.data.parsing.field_meanings import (
     read_meaning,
 )
 from tasks.data.parsing.judged_rows import CORRECTED
-from tasks.data.parsing.list_literals import list_items
+from tasks.data.parsing.list_literals import holds_bytes, list_items
 from tasks.data.parsing.preference_fields import row_aspect
+from tasks.data.parsing.proposed_meanings import BYTES
 from tasks.data.parsing.roles import ROLE_KEYS, role_of
 from tasks.data.parsing.several_scores import COUNTS
 from tasks.data.parsing.skip_counts import SkipCounts
@@ -138,7 +139,9 @@ def _walk_turn(
         if name in ROLE_KEYS and isinstance(meaning, Mapping):
             kept[name] = mapped_value(held, meaning) or held
             continue
-        if name in TURN_KEYS and meaning is None:
+        if name in TURN_KEYS and meaning in (None, "text"):
+            if name in TEXTS and meaning is None and isinstance(held, str) and holds_bytes(held):
+                tally.note_literal(inside, held, where, BYTES)
             kept[name] = held
             continue
         if meaning == "correction":
