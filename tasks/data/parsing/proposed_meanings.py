@@ -26,6 +26,7 @@ from tasks.data.parsing.field_meanings import (
     flatten_name,
     says_nothing_wrong,
 )
+from tasks.data.parsing.judgement_words import judgement_of
 from tasks.data.parsing.mark_columns import REFUSED, flag_meaning, is_mark_column, propose_mark
 from tasks.data.parsing.scale_direction import LOWER, scale_direction
 from tasks.data.parsing.score_values import as_score
@@ -178,6 +179,9 @@ def propose_meaning(
     if all(value in POSITIVE | NEGATIVE | TRUE | FALSE or _is_score(value) for value in known):
         scored = any(map(_is_score, known)) and (flags or not known <= TRUE | FALSE)
         return "verdict" if has_pairs else "ignore" if scored else "review"
+    judged = {value: judgement_of(value) for value in known}
+    if has_pairs and few and set(judged.values()) == {1, -1}:
+        return f"{{{', '.join(f'{yaml_value(value)}: {judged[value]}' for value in sorted(judged))}}}"
     # A word among numbers is a row with an error.
     odd = known & (REMOVED | DRAFTS | UNSURE) | set(filter(_is_to_leave, known))
     if has_pairs and few and not odd and 2 * sum(map(_is_score, known)) > len(known):
@@ -240,8 +244,7 @@ def _mapping(values: list[str]) -> str:
         # A key that marks removed rows accepts all others. Otherwise only a person can say what a word means.
         unclear = "accept" if removed else UNKNOWN
         meaning = "ignore" if value in removed else unclear
-        meaning = "accept" if value in POSITIVE | ACCEPT else meaning
-        meaning = "reject" if value in NEGATIVE | REJECT else meaning
+        meaning = {1: "accept", -1: "reject"}.get(judgement_of(value), meaning)
         said.append(f"{yaml_value(value)}: {meaning}")
     return f"{{{', '.join(said)}}}"
 

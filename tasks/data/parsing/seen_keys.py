@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-MOST_KEYS = 500  # different keys that are counted separately
+MOST_KEYS = 10_000  # different keys that are counted separately
 OTHERS = "(other keys)"
 
 

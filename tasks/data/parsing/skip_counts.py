@@ -35,7 +35,7 @@ from tasks.data.parsing.question_text import (
 )
 from tasks.data.parsing.scale_direction import scale_direction
 from tasks.data.parsing.score_values import as_score
-from tasks.data.parsing.seen_keys import MOST_KEYS, Seen, count_key, counted_again
+from tasks.data.parsing.seen_keys import MOST_KEYS, OTHERS, Seen, count_key, counted_again
 from tasks.data.parsing.several_scores import find_counts
 from tasks.data.parsing.verdict_pairs import look_like_approval, look_opposite
 from tasks.data.parsing.verdict_phrases import look_like_phrases
@@ -221,21 +221,24 @@ class SkipCounts:
             if key in self.sides or len(self.sides) < MOST_KEYS:
                 self.sides.setdefault(key, Counter()).update(counts)
 
-    def propose(self, path: str, looks: str) -> str:
-        """Return a proposal for the meaning of a key that is asked about."""
-        if path in self.inside:
+    def _read_columns(self) -> tuple[dict[str, str], frozenset[str]]:
+        """Return the columns that count votes, with their meanings, and the values of all vote columns."""
+        people = find_vote_columns({name: self.values[name] for name in self.unread if name in self.values})
+        votes = frozenset[str]().union(*(self.values[name] for name in people))
+        return find_counts(self.values) if self.pairs else {}, votes
+
+    def propose(
+        self, path: str, looks: str, columns: tuple[dict[str, str], frozenset[str]] | None = None
+    ) -> str:
+        """Return a proposal for the meaning of a key. `columns` is what `_read_columns` returns."""
+        if path in self.inside or looks == OTHER_CHOICE:
             return "ignore"
-        if looks == OTHER_CHOICE:
-            return "ignore"
-        if self.pairs and path in (counted := find_counts(self.values)):
-            return counted[path]
+        counts, votes = columns or self._read_columns()
+        if path in counts:
+            return counts[path]
         if looks == VOTE_COLUMN:
             # Somebody may have given one number only, so the scale is that of all people.
-            people = find_vote_columns(
-                {name: self.values[name] for name in self.unread if name in self.values}
-            )
-            every = frozenset().union(*(self.values[name] for name in (*people, path) if name in self.values))
-            return propose_meaning(path, looks, every, self.pairs > 0)
+            return propose_meaning(path, looks, votes | self.values.get(path, set()), self.pairs > 0)
         able = self.answers if looks == CORRECTION else self.pairs
         return propose_meaning(path, looks, self.values.get(path, ()), able > 0, path in self.understood)
 
@@ -245,8 +248,10 @@ class SkipCounts:
         An answer has one verdict. Where several keys could be it, flags are reviews, and a person must say
         which of the others counts.
         """
-        mixed = self._mixed_keys()
-        found = {path: mixed.get(path) or self.propose(path, seen.looks) for path, seen in asks.items()}
+        mixed, columns = self._mixed_keys(), self._read_columns()
+        found = {
+            path: mixed.get(path) or self.propose(path, seen.looks, columns) for path, seen in asks.items()
+        }
         rated = [path for path, said in found.items() if said in ("verdict", "penalty") and "[]" not in path]
         read = [path for path in self.understood if KNOWN.get(flatten_name(path)) in RATED]
         taken = bool({*VOTES, "upvotes"} & set(found.values())) or any(path not in found for path in read)
@@ -351,10 +356,10 @@ class SkipCounts:
             f"{shown_key(path)} ({seen.sample})" for path, seen in list(others.items())[:_NAMED]
         )
         more = ", …" if len(others) > _NAMED else ""
-        pairs = list(self.propose_all(asks).items())
+        pairs, told = list(self.propose_all(asks).items()), self._read_columns()
         fields = ", ".join(f"{yaml_key(path)}: {said}" for path, said in pairs[:_PROPOSED])
         fields += ", …" if len(asks) > _PROPOSED else ""
-        unclear = any(said == UNKNOWN != self.propose(path, asks[path].looks) for path, said in pairs)
+        unclear = any(said == UNKNOWN != self.propose(path, asks[path].looks, told) for path, said in pairs)
         return f" ({len(others)} more such keys: {named}{more}). All of them, as in fields: {{{fields}}}" + (
             "; an answer has one verdict, so ignore all scores but one" if unclear else ""
         )
@@ -394,6 +399,7 @@ class SkipCounts:
                 yield f"fields has the key {shown_key(path)}, which no row has"
 
     def _describe_votes(self, votes: Sequence[str], asks: Mapping[str, Seen], told: bool) -> str:
+        columns = self._read_columns()
         named = ", ".join(map(shown_key, votes[:_NAMED])) + (", …" if len(votes) > _NAMED else "")
         # Pairs with votes in columns that the preset names are ratings already.
         if not self.pairs and not told:
@@ -404,7 +410,8 @@ class SkipCounts:
                 "with the person under annotator, or ignore them in the source's fields, as in fields: "
                 f"{{{fields}}}"
             )
-        fields = ", ".join(f"{yaml_key(path)}: {self.propose(path, VOTE_COLUMN)}" for path in votes[:_NAMED])
+        meant = {path: self.propose(path, VOTE_COLUMN, columns) for path in votes[:_NAMED]}
+        fields = ", ".join(f"{yaml_key(path)}: {meaning}" for path, meaning in meant.items())
         return (
             f"{asks[votes[0]].where}: the columns {named} look like one per person or per question, with a "
             f"vote in each ({describe_votes(votes, self.values)}). If each is a person, set that in "
@@ -420,6 +427,8 @@ class SkipCounts:
             said = "; ".join(f"{shown_key(path)} ({s.count:,}, as {s.sample})" for path, s in named[:_NAMED])
             more = f"; and {len(named) - _NAMED} more keys" if len(named) > _NAMED else ""
             yield f"unused keys: {said}{more}"
+        if rest := self.unread.get(OTHERS):
+            yield f"more than {MOST_KEYS:,} different keys: {rest.count:,} values not searched for verdicts"
         people = [path for path in self.unread if flatten_name(path) in PEOPLE]
         if self.nameless and people:
             key = yaml_key(people[0])

@@ -37,10 +37,12 @@ def count_unread(
         tally: Counts the leaves.
         turn: The path, if it is a key of a turn.
     """
-    for index, (leaf, held) in enumerate(leaves_of(path, value, 0)):
-        # A row may hold a whole document of metadata; the first leaves are enough to ask about.
-        if index >= MOST_LEAVES:
-            return
+    listed = 0
+    for leaf, held in leaves_of(path, value, 0):
+        # A list may have any number of items with equal keys; the first ones are enough to ask about.
+        listed += "[]" in leaf
+        if "[]" in leaf and listed > MOST_LEAVES:
+            continue
         if is_empty(held):
             continue
         # A meaning of such a key would be dropped silently, as only `turn` says whose verdict it is.
