@@ -22,7 +22,8 @@ from pydantic import (
 from rich.markup import escape
 
 from flows.common.terminal import Console
-from flows.common.yaml_reader import parse_yaml, read_yaml_file
+from flows.common.yaml_reader import read_yaml_file
+from flows.config_changes import apply_changes
 from flows.config_sections import (
     MOST_PROCESSES,
     ExecutionSection,
@@ -48,6 +49,7 @@ from model.training.devices import (
     find_device,
     too_few_units,
 )
+from model.training.lora_config import LoRAParameters
 from model.training.ppo_derivation import derive_max_kl
 from model.training.pretrain_config import PretrainParameters
 from model.training.reward_config import RewardParameters
@@ -108,6 +110,7 @@ class Preset(BaseModel):
     drift: DriftParameters = Field(default_factory=DriftParameters)
     architecture: Shape = Field(default_factory=Shape)
     pretrain: PretrainParameters = Field(default_factory=PretrainParameters)
+    lora: LoRAParameters = Field(default_factory=LoRAParameters)
     sft: SFTParameters = Field(default_factory=SFTParameters)
     labels: LabelsParameters = Field(default_factory=LabelsParameters)
     reward: RewardParameters = Field(default_factory=RewardParameters)
@@ -126,6 +129,19 @@ class Preset(BaseModel):
     def product(self) -> str:
         """Return the name of the product. Each product has its own registered model in MLflow."""
         return self.registration.model or self.name
+
+    @model_validator(mode="before")
+    @classmethod
+    def _adapted(cls, values: Any) -> Any:
+        """Pass the keys of `lora` on to the trainings that do not set them."""
+        if not isinstance(values, Mapping) or not isinstance(lora := values.get("lora"), Mapping):
+            return values
+        passed = dict(values)
+        for name in ("sft", "reward", "rlhf"):
+            passed[name] = _with_adapter(passed.get(name, {}), lora)
+        if isinstance(rlhf := passed["rlhf"], dict):
+            rlhf["dpo"] = _with_adapter(rlhf.get("dpo", {}), lora)
+        return passed
 
     @field_validator("name")
     @classmethod
@@ -322,6 +338,13 @@ class Preset(BaseModel):
         return replace(self.tokenizer, base_model=self.pinned_base) if self.base_model else self.tokenizer
 
 
+def _with_adapter(section: Any, lora: Mapping[str, Any]) -> Any:
+    """Return a training's section with the keys of `lora` that it does not set itself."""
+    if not isinstance(section, Mapping) or not isinstance(own := section.get("lora", {}), Mapping):
+        return section
+    return {**section, "lora": {**lora, **own}}
+
+
 def read_preset(path: Path, changes: Sequence[str] = ()) -> Preset:
     """Return the preset of a file with changes applied.
 
@@ -344,7 +367,7 @@ def read_preset(path: Path, changes: Sequence[str] = ()) -> Preset:
         values, old = rename_old_keys(values)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-    changed = _apply_changes(values, changes)
+    changed = apply_changes(values, changes)
     _tell_old_keys(path, old, changed)
     return load_preset(values)
 
@@ -385,46 +408,6 @@ def load_preset(values: Mapping[str, Any]) -> Preset:
             section = where.removesuffix(own[0]).removesuffix(".")
             raise UserError(f"{section}.{said}" if section else said) from error
         raise UserError(f"{where}{': ' if where else ''}{said}{given}") from error
-
-
-def _apply_changes(values: dict[str, Any], changes: Sequence[str]) -> dict[str, str]:
-    """Apply changes of single keys to a preset, and return the old keys among them with their present names.
-
-    Raises:
-        UserError: A change is not right, or two changes name one key by its old and its present name.
-    """
-    old: dict[str, str] = {}
-    given: dict[str, str] = {}
-    for change in changes:
-        name, equals, text = change.partition("=")
-        if not equals or not name:
-            raise UserError(f"--set {change}: expected KEY=VALUE, as in rlhf.steps=60")
-        inner = parse_yaml(text, f"--set {name}")
-        key, value, found = _rename_change(name, inner)
-        if given.setdefault(key, name) != name:
-            raise UserError(f"--set {given[key]} and --set {name} change one key, {key}; leave one out")
-        old |= found
-        *sections, last = key.split(".")
-        place = values
-        for section in sections:
-            place = place.setdefault(section, {})
-            if not isinstance(place, dict):
-                raise UserError(f"--set {change}: {section} has no keys inside")
-        place[last] = value
-    return old
-
-
-def _rename_change(name: str, value: Any) -> tuple[str, Any, dict[str, str]]:
-    """Return the present name of a changed key, its value in present keys, and the old keys found."""
-    inner = value
-    for segment in reversed(name.split(".")):
-        inner = {segment: inner}
-    renamed, old = rename_old_keys(inner)
-    key, found = [], renamed
-    for _ in name.split("."):
-        [(segment, found)] = found.items()
-        key.append(segment)
-    return ".".join(key), found, old
 
 
 def _tell_old_keys(path: Path, old: Mapping[str, str], changed: Mapping[str, str]) -> None:

@@ -22,6 +22,7 @@ from pydantic_core import PydanticUndefined
 
 from flows.config import Preset
 from model.training.loop_config import LoopParameters
+from model.training.lora_config import AdaptableParameters
 
 PAGE = Path("docs/configuration.md")
 # The tables of the run's own keys, and of the keys that every training has.
@@ -47,7 +48,8 @@ def update_page(page: str) -> str:
 def key_tables() -> dict[str, list[KeyEntry]]:
     """Return the entries of every table by its name: the section's, or RUN or TRAINING."""
     tables = {RUN: [], TRAINING: list(_entries(LoopParameters, ""))}
-    shared = {entry.key for entry in tables[TRAINING]}
+    # The adapters of single trainings have the keys of the section `lora`.
+    shared = {entry.key for entry in _entries(AdaptableParameters, "")}
     for name, kind in _field_types(Preset).items():
         if not _is_section(kind):
             tables[RUN] += _field_entries(Preset, name, kind, "")

@@ -103,7 +103,8 @@ def load_model(
             state[name] = _add_token_rows(state[name], tokenizer)
     if "model.embed_tokens.weight" in state:
         rows = len(state["model.embed_tokens.weight"])
-        architecture = replace(architecture, vocab_size=rows)
+        new = tuple(sorted({*architecture.new_tokens, *tokenizer.added}))
+        architecture = replace(architecture, vocab_size=rows, new_tokens=new)
     for name, value in state.items():
         # One such weight makes every answer and every loss NaN, far from here.
         if not torch.isfinite(value).all():

@@ -85,6 +85,7 @@ def load_architecture(folder: Path, context_length: int = 0) -> ModelConfig:
     values: dict[str, Any] = {
         "family": name,
         "open_model": config.get("open_model") is True,
+        "new_tokens": _read_new_tokens(config, sizes["vocab_size"], path),
         "head_dim": sizes["head_dim"],
         "max_context_length": longest if context < longest else 0,
         "qkv_bias": biased,
@@ -168,6 +169,15 @@ def _slides(family: str, config: dict[str, Any], layer: int, path: Path) -> bool
     if not isinstance(first, int):
         raise UserError(f"{path}: max_window_layers is {_format_value(first)}; a whole number is needed")
     return layer >= first
+
+
+def _read_new_tokens(config: dict[str, Any], rows: int, path: Path) -> tuple[int, ...]:
+    """Return the numbers of tokens that `load_model` added to an open model."""
+    numbers = config.get("new_tokens", [])
+    whole = isinstance(numbers, list) and all(type(number) is int for number in numbers)
+    if not whole or not all(0 <= number < rows for number in numbers):
+        raise UserError(f"{path}: new_tokens must be a list of token numbers below vocab_size, {rows:,}")
+    return tuple(sorted(set(numbers)))
 
 
 def _read_unrotated(family: str, config: dict[str, Any], layers: int, path: Path) -> tuple[int, ...]:

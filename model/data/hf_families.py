@@ -104,6 +104,8 @@ def format_config(a: ModelConfig) -> dict[str, Any]:
         config["context_length"] = a.context_length
     if a.open_model:
         config["open_model"] = True
+    if a.new_tokens:
+        config["new_tokens"] = list(a.new_tokens)
     return config | _format_layers(a)
 
 

@@ -33,14 +33,14 @@ class RMSNormFunction(torch.autograd.Function):
         return normed * gain
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, None]:
         """Return the gradients of x and of the gain."""
         normed, gain, scale = ctx.saved_tensors
         (gradient,) = gradients
         weighted = gradient * gain
         along = torch.mul(weighted, normed).mean(-1, keepdim=True)
         width = gain.shape[0]
-        for_gain = (gradient * normed).view(-1, width).sum(0)
+        for_gain = (gradient * normed).view(-1, width).sum(0) if ctx.needs_input_grad[1] else None
         return weighted.sub_(normed * along).mul_(scale), for_gain, None
 
 
@@ -147,7 +147,7 @@ class NextTokenLoss(torch.autograd.Function):
         """Return the loss in nats, a float32 scalar: hidden [N, D], output layer [V, D], targets [N]."""
         learns = any(ctx.needs_input_grad)
         nats = torch.zeros(())
-        gradients = _OutputGradients(hidden, weight) if learns else None
+        gradients = _OutputGradients(hidden, weight, ctx.needs_input_grad[1]) if learns else None
         for part in _logit_chunks(len(hidden)):
             logprobs = _log_softmax(hidden[part], weight, 1.0)
             nats -= logprobs.gather(1, targets[part, None]).sum()
@@ -160,11 +160,12 @@ class NextTokenLoss(torch.autograd.Function):
         return nats
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, None]:
         """Return the gradients of the hidden states and of the output layer."""
         for_hidden, for_weight = ctx.saved_tensors
         scale = gradients[0]
-        return for_hidden * scale, (for_weight * scale).to(for_hidden.dtype), None
+        changed = None if for_weight is None else (for_weight * scale).to(for_hidden.dtype)
+        return for_hidden * scale, changed, None
 
 
 class TokenLogprobs(torch.autograd.Function):
@@ -192,32 +193,34 @@ class TokenLogprobs(torch.autograd.Function):
         return found
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
         """Return the gradients of the hidden states and of the output layer."""
         hidden, weight, tokens = ctx.saved_tensors
         scaled = gradients[0] / ctx.temperature
-        result = _OutputGradients(hidden, weight)
+        result = _OutputGradients(hidden, weight, ctx.needs_input_grad[1])
         for part in _logit_chunks(len(hidden)):
             shares = _log_softmax(hidden[part], weight, ctx.temperature).exp_()
             shares.mul_(-scaled[part, None])
             shares[torch.arange(len(shares)), tokens[part]] += scaled[part]
             result.add(part, shares)
-        return result.for_hidden, result.for_weight.to(weight.dtype), None, None
+        changed = None if result.for_weight is None else result.for_weight.to(weight.dtype)
+        return result.for_hidden, changed, None, None
 
 
 class _OutputGradients:
     """The gradients of hidden states and of the output layer, from those of the logits of each part."""
 
-    def __init__(self, hidden: Tensor, weight: Tensor) -> None:
+    def __init__(self, hidden: Tensor, weight: Tensor, learns_weight: bool) -> None:
         self.hidden, self.weight = hidden, weight
         self.for_hidden = torch.empty_like(hidden)
-        # In float32: the parts' sums would lose bits in bfloat16.
-        self.for_weight = torch.zeros(weight.shape)
+        # In float32: the parts' sums would lose bits in bfloat16. None: the output layer is frozen.
+        self.for_weight = torch.zeros(weight.shape) if learns_weight else None
 
     def add(self, part: slice, for_logits: Tensor) -> None:
         for_logits = for_logits.to(self.weight.dtype)
         torch.mm(for_logits, self.weight, out=self.for_hidden[part])
-        self.for_weight += for_logits.mT @ self.hidden[part]
+        if self.for_weight is not None:
+            self.for_weight += for_logits.mT @ self.hidden[part]
 
 
 def _logit_chunks(count: int) -> list[slice]:

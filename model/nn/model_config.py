@@ -102,6 +102,9 @@ class ModelConfig(Shape):
     open_model: bool = False
     """Whether the weights come from an open model, rather than from a training here."""
 
+    new_tokens: tuple[int, ...] = ()
+    """Numbers of the tokens that were added to an open model, whose rows nothing has trained yet."""
+
     head_dim: int = 0
     """Width of a head; 0: `hidden_size` / `num_heads`."""
 

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model.nn.lora import TrainedRows, add_adapters, effective_weight
 from model.nn.model_config import ModelConfig
 from model.nn.ops import (
     additive_mask,
@@ -35,7 +36,7 @@ class KVCache:
     """Keys and values of the tokens so far: [B, K, capacity, head] for each layer, and `lengths` [B].
 
     They are written in place. The cache also holds copies of the model's weights, joined where they read the
-    same input. The weights must therefore not change while the cache is used.
+    same input, with the active adapter added. The weights must therefore not change while the cache is used.
     """
 
     def __init__(self, model: Transformer, rows: int, capacity: int) -> None:
@@ -46,7 +47,7 @@ class KVCache:
             for _ in range(2)
         )
         blocks = [block for block in model.model.layers if isinstance(block, Block)]
-        self.attention = [block.self_attn.joined_weights() for block in blocks]
+        self.attention = [block.self_attn.joined_weights(adapted=True) for block in blocks]
         self.feed_forward = [block.mlp.joined_weights() for block in blocks]
         self.capacity = capacity
         self.lengths = torch.zeros(rows, dtype=torch.int64, device=like.device)
@@ -111,7 +112,10 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, angles: Angles, mask: Tensor | None, cache: KVCache | None) -> Tensor:
         a, (rows, length, _) = self.architecture, x.shape
         # One product for three projections.
-        fused = F.linear(x, *(self.joined_weights() if cache is None else cache.attention[self.layer]))
+        if cache is None:
+            fused = add_adapters(F.linear(x, *self.joined_weights()), x, self.projections)
+        else:
+            fused = F.linear(x, *cache.attention[self.layer])
         plain = self.rotates and not a.qk_norm
         if plain and cache is None and mask is not None and attends_by_products(x, length):
             return self.o_proj(cpu_attention(fused, *angles, mask, a.num_heads, a.score_scale))
@@ -147,11 +151,21 @@ class Attention(nn.Module):
         # Rotating queries and keys together halves the number of small operations.
         return (apply_rotary(turning, *angles) if self.rotates else turning), values
 
-    def joined_weights(self) -> Weights:
-        """Return the weights of queries, keys and values, concatenated by rows, and so their biases."""
-        parts = (self.q_proj, self.k_proj, self.v_proj)
+    @property
+    def projections(self) -> tuple[nn.Linear, nn.Linear, nn.Linear]:
+        """Return the layers of queries, keys and values."""
+        return self.q_proj, self.k_proj, self.v_proj
+
+    def joined_weights(self, adapted: bool = False) -> Weights:
+        """Return the weights of queries, keys and values, concatenated by rows, and so their biases.
+
+        Args:
+            adapted: Whether the active adapter is added to the weights.
+        """
+        parts = self.projections
         biases: list[Tensor] = [part.bias for part in parts if part.bias is not None]
-        return torch.cat(tuple(part.weight for part in parts)), torch.cat(biases) if biases else None
+        weights = tuple(effective_weight(part) if adapted else part.weight for part in parts)
+        return torch.cat(weights), torch.cat(biases) if biases else None
 
     def extra_repr(self) -> str:
         return f"layer={self.layer}"
@@ -176,8 +190,8 @@ class FeedForward(nn.Module):
         return self.down_proj(self.activate(gate) * up)
 
     def joined_weights(self) -> Tensor:
-        """Return the weights of the gate and of the gated projection, concatenated by rows."""
-        return torch.cat([self.gate_proj.weight, self.up_proj.weight])
+        """Return the weights of the gate and of the gated projection, with the active adapter, by rows."""
+        return torch.cat([effective_weight(self.gate_proj), effective_weight(self.up_proj)])
 
 
 def _gelu_tanh(x: Tensor) -> Tensor:
@@ -242,6 +256,8 @@ class Transformer(nn.Module):
         # A tied model has no table of its own here, as in Hugging Face's folders.
         if not architecture.tie_embeddings:
             self.lm_head = nn.Linear(architecture.hidden_size, architecture.vocab_size, bias=False)
+        # Learned rows of frozen tables, by the table's name; see `train_new_rows`.
+        self.new_rows = nn.ModuleDict()
         a = architecture
         self._add_tables("", rotary_tables(a.head_dim, a.rope_theta, a.rope_scaling, a.context_length))
         if a.local_rope_theta:
@@ -287,7 +303,7 @@ class Transformer(nn.Module):
                 None: one document.
             cache: The cache of a generation.
         """
-        a, x = self.architecture, self.model.embed_tokens(tokens)
+        a, x = self.architecture, F.embedding(tokens, self._table("embed_tokens"))
         if a.embedding_scale != 1:
             # Rounded to the weights' type, as in the model's own code.
             x = x * x.new_tensor(a.embedding_scale)
@@ -331,4 +347,21 @@ class Transformer(nn.Module):
     @property
     def output_weight(self) -> Tensor:
         """Return the weight of the output layer, [V, D]."""
-        return self.model.embed_tokens.weight if self.architecture.tie_embeddings else self.lm_head.weight
+        return self._table("embed_tokens" if self.architecture.tie_embeddings else "lm_head")
+
+    def train_new_rows(self) -> None:
+        """Let the rows of tokens that were added to an open model be learned beside an adapter.
+
+        They hold the mean of the other rows, and an adapter does not change them.
+        """
+        if numbers := self.architecture.new_tokens:
+            self.new_rows["embed_tokens"] = TrainedRows(self.model.embed_tokens.weight, numbers)
+            if not self.architecture.tie_embeddings:
+                self.new_rows["lm_head"] = TrainedRows(self.lm_head.weight, numbers)
+
+    def _table(self, name: str) -> Tensor:
+        weight = self.model.embed_tokens.weight if name == "embed_tokens" else self.lm_head.weight
+        if name not in self.new_rows:
+            return weight
+        table: Tensor = self.new_rows[name](weight)
+        return table

@@ -23,9 +23,9 @@ from model.events import EventCallback, Message
 from model.inference.scoring import completion_logprobs, sum_logprobs
 from model.nn.losses import preference_loss
 from model.nn.transformer import Transformer
+from model.training.adapters import adapt_model, export_trained
 from model.training.devices import compute_dtype
 from model.training.dpo_config import DPOConfig
-from model.training.export import export_model
 from model.training.kl_controller import BestStep, describe_increase
 from model.training.optimizer import MixedPrecisionOptimizer
 from model.training.process_group import ProcessGroup
@@ -55,6 +55,7 @@ class DPOTrainer(TrainingTask):
     ) -> None:
         self.parameters = parameters.with_derived_values(policy.architecture, len(train))
         self.policy, self.tokenizer, self.seed, self.world = policy, tokenizer, seed, world
+        adapt_model(policy, parameters.lora, seed)
         self.train, self.valid, self.right_answers = train, valid, right_answers
         self.learner = MixedPrecisionOptimizer(
             policy, self.parameters.optimizer, compute_dtype(world.device), world
@@ -209,5 +210,5 @@ def train_dpo(
     )
     metrics = Trainer(task, chosen, out, seed, on_event).run_training()
     held_out = task.take_best(on_event)
-    export_model(task.learner, assistant.architecture, tokenizer, out / "model")
+    export_trained(task.learner, settings.lora, assistant, tokenizer, Path(policy), out)
     return {**metrics, **held_out}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, Self
 
 from model.nn.model_config import ModelConfig
-from model.training.loop_config import LoopParameters
+from model.training.lora_config import AdaptableParameters
 
 _PASSES = 2  # over the pairs, where the number of steps is derived
 _LEAST_STEPS, _MOST_STEPS = 10, 1000
@@ -17,7 +17,7 @@ _EVALUATIONS = 5
 
 
 @dataclass(frozen=True)
-class DPOConfig(LoopParameters):
+class DPOConfig(AdaptableParameters):
     """The parameters of alignment by DPO; `batch_size` counts pairs of answers to one prompt.
 
     The result is the evaluated step with the lowest held-out loss within `max_loss_increase`. The SFT model
@@ -75,7 +75,8 @@ class DPOConfig(LoopParameters):
         steps = self.steps or max(_LEAST_STEPS, min(_MOST_STEPS, wanted))
         rate = self.optimizer.learning_rate
         if not rate:
-            rate = float(f"{_RATE_SHARE * self.optimizer.for_model(architecture).learning_rate:.2g}")
+            usual = self.optimizer.for_model(architecture, self.lora.rank > 0).learning_rate
+            rate = float(f"{_RATE_SHARE * usual:.2g}")
         return replace(
             self,
             steps=steps,

@@ -135,7 +135,7 @@ class MixedPrecisionOptimizer:
 
     `module` computes in `dtype`. If that is float32, its own parameters are the masters. Otherwise the
     masters are float32 copies that are updated and written back, and gradients of micro-batches are summed in
-    float32.
+    float32. Frozen parameters have no masters.
     """
 
     def __init__(
@@ -144,18 +144,23 @@ class MixedPrecisionOptimizer:
         self.module = module.to(world.device)
         self.parameters = parameters
         self.world = world
-        self.names = [name for name, _ in module.named_parameters()]
+        learned = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+        self.names = [name for name, _ in learned]
         shared = dtype == torch.float32
-        self.masters = [p if shared else p.detach().clone().requires_grad_() for p in module.parameters()]
+        self.masters = [p if shared else p.detach().float().clone().requires_grad_() for _, p in learned]
         self.module.to(dtype)
-        self.weights = list(self.module.parameters())
+        self.weights = [p for p in self.module.parameters() if p.requires_grad]
         self.copies = not shared
         self.gradient_sum = GradientSum(world)
         self._learning: list[Tensor] = []
         matrices = [
             master
             for name, master in zip(self.names, self.masters, strict=True)
-            if parameters.muon_learning_rate > 0 and ".layers." in name and master.ndim == 2
+            if parameters.muon_learning_rate > 0
+            and ".layers." in name
+            and master.ndim == 2
+            # The factors of a low-rank matrix are not the matrix that Muon would orthogonalise.
+            and ".adapters." not in name
         ]
         chosen = {id(matrix) for matrix in matrices}
         rest = [master for master in self.masters if id(master) not in chosen]

@@ -11,6 +11,8 @@ from model.nn.model_config import ModelConfig
 _OWN_RATE = 3e-3
 # AdamW's rate for an open model, times its width: 2e-5 for a width of 4096.
 _OPEN_RATE = 0.08
+# The rate of a low-rank adapter over that of all weights (Schulman et al., LoRA without regret, 2025).
+ADAPTER_RATE = 10
 
 
 @dataclass(frozen=True)
@@ -18,11 +20,12 @@ class OptimizerParameters:
     """Parameters of the optimizers and of the learning-rate schedule: warm-up, constant, linear decay."""
 
     learning_rate: float = 0.0
-    """Learning rate of AdamW; 0: 0.003, or 0.08 / `hidden_size` for an open model (`base_model`),
-    and in DPO a tenth of that."""
+    """Learning rate of AdamW; 0: 0.003, or 0.08 / `hidden_size` for an open model (`base_model`), ten times
+    that for its adapters (`lora`), and in DPO a tenth."""
 
     muon_learning_rate: float = 0.0
-    """Learning rate of Muon for the weight matrices of the blocks; 0: AdamW for all weights."""
+    """Learning rate of Muon for the weight matrices of the blocks; 0: AdamW for all weights. Adapters
+    (`lora`) always learn by AdamW."""
 
     weight_decay: float = 0.1
     """Decoupled weight decay, 0 or more."""
@@ -63,8 +66,12 @@ class OptimizerParameters:
                 "warmup_ratio and decay_ratio are shares of the steps; together they must not exceed 1"
             )
 
-    def for_model(self, architecture: ModelConfig) -> Self:
+    def for_model(self, architecture: ModelConfig, adapter: bool = False) -> Self:
         """Return these parameters with the learning rate that suits a model, if it is left open.
+
+        Args:
+            architecture: The model's.
+            adapter: Whether a low-rank adapter is trained.
 
         The rate of an open model falls with its width, as a step of Adam changes a wider layer's output by
         more.
@@ -73,7 +80,9 @@ class OptimizerParameters:
         """
         if self.learning_rate:
             return self
-        rate = _OPEN_RATE / architecture.hidden_size if architecture.open_model else _OWN_RATE
+        rate = _OWN_RATE
+        if architecture.open_model:
+            rate = _OPEN_RATE / architecture.hidden_size * (ADAPTER_RATE if adapter else 1)
         return replace(self, learning_rate=float(f"{rate:.2g}"))
 
     def lr_scale(self, step: int, steps: int) -> float:

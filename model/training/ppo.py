@@ -23,6 +23,7 @@ from model.data.hf_checkpoint import load_model
 from model.data.tokenizer import Tokenizer
 from model.errors import UserError
 from model.events import EventCallback, Message
+from model.nn.adapter_view import AdapterView, Body
 from model.nn.losses import (
     generalized_advantages,
     policy_loss,
@@ -30,13 +31,13 @@ from model.nn.losses import (
     whiten_values,
 )
 from model.nn.transformer import Transformer
+from model.training.adapters import adapt_model, export_trained
 from model.training.devices import compute_dtype
-from model.training.export import export_model
 from model.training.kl_controller import BestStep, StepLimit, describe_increase, estimate_kl
 from model.training.optimizer import MixedPrecisionOptimizer
 from model.training.ppo_config import PPOConfig
 from model.training.process_group import ProcessGroup
-from model.training.reward import load_reward
+from model.training.reward import load_reward, shares_backbone
 from model.training.right_answers import mean_completion_loss, read_right_answers
 from model.training.rollouts import ActorCritic, RolloutCollector, Rollouts, ScoreFunction
 from model.training.trainer import Trainer, TrainingTask
@@ -53,7 +54,7 @@ class PPOTrainer(TrainingTask):
         self,
         parameters: PPOConfig,
         policy: Transformer,
-        reference: Transformer,
+        reference: Body,
         tokenizer: Tokenizer,
         score: ScoreFunction,
         prompts: list[list[int]],
@@ -417,10 +418,15 @@ def train_ppo(
         settings.batch_size // settings.num_mini_batches, "rlhf.batch_size / rlhf.num_mini_batches"
     )
     held_out = held_out[: settings.num_eval_prompts]
-    reward_model = load_reward(Path(reward), world.device, compute_dtype(world.device))
+    dtype = compute_dtype(world.device)
+    # With adapters, one copy of the weights serves as policy, reference and reward model.
+    shared = settings.lora.rank > 0 and shares_backbone(Path(reward), Path(policy))
+    reward_model = load_reward(Path(reward), world.device, dtype, body=assistant if shared else None)
     if reward_model.tokenizer.vocab_size != tokenizer.vocab_size:
         raise UserError(f"{reward} was trained with another tokenizer than {policy}; retrain it")
-    reference, _ = load_model(Path(policy))
+    reference = AdapterView(assistant) if settings.lora.rank else load_model(Path(policy))[0]
+    # After the reward model's adapter, which is not trained.
+    adapt_model(assistant, settings.lora, seed)
     right_answers = read_right_answers(each_row(Path(prompts) / "valid" / "pairs"), tokenizer, context)
     task = PPOTrainer(
         settings, assistant, reference, tokenizer, reward_model.score_rows, train_prompts,
@@ -436,5 +442,5 @@ def train_ppo(
     )
     metrics = Trainer(task, chosen, out, seed, on_event).run_training()
     held_out_metrics = task.take_best()
-    export_model(task.learner, assistant.architecture, tokenizer, out / "model", inside="body.")
+    export_trained(task.learner, settings.lora, assistant, tokenizer, Path(policy), out, inside="body.")
     return {**metrics, **held_out_metrics}

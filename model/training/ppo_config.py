@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from model.parameter_bounds import MOST_EPOCHS, MOST_SAMPLES, check_bounds
-from model.training.loop_config import LoopParameters
-from model.training.optimizer_config import OptimizerParameters
+from model.training.lora_config import AdaptableParameters
+from model.training.optimizer_config import ADAPTER_RATE, OptimizerParameters
 from model.training.ppo_derivation import (
     EVALUATIONS,
     derive_horizon,
@@ -19,7 +19,7 @@ from model.training.ppo_derivation import (
 
 
 @dataclass(frozen=True)
-class PPOConfig(LoopParameters):
+class PPOConfig(AdaptableParameters):
     """The parameters of RLHF by PPO; `batch_size` counts the prompts that are answered in one step.
 
     The reward of an answer is the reward model's score at the end token, less three penalties. They are for a
@@ -36,7 +36,8 @@ class PPOConfig(LoopParameters):
     """Number of steps; 0: derived from the number of prompts."""
 
     optimizer: OptimizerParameters = field(default_factory=OptimizerParameters)
-    """The policy's optimizer; a `learning_rate` of 0 is derived from the model's width and the batch."""
+    """The policy's optimizer; a `learning_rate` of 0 is derived from the model's width and the
+    batch."""
 
     least_steps: ClassVar[int] = 0
 
@@ -151,9 +152,10 @@ class PPOConfig(LoopParameters):
         """
         steps = self.steps or derive_steps(prompts, self.batch_size)
         max_kl = self.max_kl or derive_max_kl(self.kl_target)
-        rate = self.optimizer.learning_rate or derive_learning_rate(
-            width, self.batch_size / self.num_mini_batches
-        )
+        rate = self.optimizer.learning_rate
+        if not rate:
+            answers = self.batch_size / self.num_mini_batches
+            rate = derive_learning_rate(width, answers) * (ADAPTER_RATE if self.lora.rank else 1)
         return replace(
             self,
             steps=steps,

@@ -16,14 +16,18 @@ from model.data.chat_template import chat_prompt
 from model.data.chunks import MapChunks, map_by_length, map_in_turn
 from model.data.dataloader import seeded_rng
 from model.data.hf_checkpoint import load_model
+from model.data.peft_adapter import load_adapter, save_adapter
 from model.data.preference_dataset import Group, HeldOutPairs, PreferenceDataset, headline_accuracy
 from model.data.token_layout import TokenLayout, lay_out_rows
 from model.data.tokenizer import Tokenizer
 from model.errors import UserError
 from model.events import EventCallback
 from model.inference.generate import generate_in_parts
+from model.nn.adapter_view import AdapterView, Body
+from model.nn.lora import active_adapter
 from model.nn.losses import bradley_terry_loss
 from model.nn.transformer import Transformer
+from model.training.adapters import ADAPTER, adapt_model, learned_adapter, link_model, same_weights
 from model.training.devices import compute_dtype
 from model.training.export import export_model
 from model.training.optimizer import MixedPrecisionOptimizer
@@ -34,6 +38,8 @@ from model.training.trainer import Trainer, TrainingTask
 
 # Rows of similar length in one pass: fewer leave a CPU idle, more need more padding.
 PASS_ROWS = 16
+# The name of a reward model's adapter.
+_REWARD = "reward"
 
 
 class RewardModel(nn.Module):
@@ -43,7 +49,7 @@ class RewardModel(nn.Module):
     arXiv:2009.01325). `mean` and `deviation` normalise its scores.
     """
 
-    def __init__(self, body: Transformer, tokenizer: Tokenizer, seed: int = 0) -> None:
+    def __init__(self, body: Body, tokenizer: Tokenizer, seed: int = 0) -> None:
         super().__init__()
         self.body = body
         self.tokenizer = tokenizer
@@ -87,15 +93,31 @@ class RewardModel(nn.Module):
         return (scores.cpu() - self.mean) / self.deviation
 
 
-def load_reward(folder: Path, device: str, dtype: torch.dtype = torch.float32) -> RewardModel:
+def load_reward(
+    folder: Path, device: str, dtype: torch.dtype = torch.float32, body: Transformer | None = None
+) -> RewardModel:
     """Return the reward model that `train_reward` wrote to `folder`.
+
+    Args:
+        folder: The folder.
+        device: The device of the returned weights.
+        dtype: Their type.
+        body: A model with the same weights, which the reward model's adapter joins; see `shares_backbone`.
+            None: the weights are loaded.
 
     Raises:
         UserError: A file is missing or broken.
     """
-    # In float32; the caller's type is set at the end, after the head is loaded.
-    body, tokenizer = load_model(folder / "model")
-    reward = RewardModel(body, tokenizer)
+    if body is None:
+        # In float32; the caller's type is set at the end, after the head is loaded.
+        body, tokenizer = load_model(folder / "model")
+    else:
+        tokenizer = Tokenizer.load(folder / "model")
+    scorer: Body = body
+    if (folder / ADAPTER).is_dir():
+        load_adapter(folder / ADAPTER).attach_to(body, _REWARD)
+        scorer = AdapterView(body, _REWARD)
+    reward = RewardModel(scorer, tokenizer)
     try:
         head = load_file(folder / "model" / "reward_head.safetensors")
         metrics = json.loads((folder / "model" / "reward.json").read_text())
@@ -104,6 +126,11 @@ def load_reward(folder: Path, device: str, dtype: torch.dtype = torch.float32) -
     except (OSError, KeyError, ValueError, RuntimeError) as error:
         raise UserError(f"{folder} does not contain a complete reward model ({error}); retrain it") from error
     return reward.to(device, dtype).eval()
+
+
+def shares_backbone(reward: Path, model: Path) -> bool:
+    """Return whether a reward model is an adapter of the model in another folder."""
+    return (reward / ADAPTER).is_dir() and same_weights(reward / "model", model)
 
 
 class RewardTrainer(TrainingTask):
@@ -127,11 +154,13 @@ class RewardTrainer(TrainingTask):
         self.seed = seed
         self.world = world
         body, self.tokenizer = load_model(base)
+        self.body = body
         context = body.architecture.context_length
+        adapt_model(body, parameters.lora, seed)
         self.model = RewardModel(body, self.tokenizer, seed)
         self.learner = MixedPrecisionOptimizer(
             self.model,
-            parameters.optimizer.for_model(body.architecture),
+            parameters.optimizer.for_model(body.architecture, parameters.lora.rank > 0),
             compute_dtype(world.device),
             world,
         )
@@ -225,23 +254,38 @@ class RewardTrainer(TrainingTask):
     @torch.no_grad()
     def fit_normalization(self, base: Path) -> None:
         """Set mean and deviation from the assistant's own samples on the labels' prompts."""
-        assistant, tokenizer = load_model(
-            base, dtype=compute_dtype(self.world.device), device=self.world.device
-        )
         settings, prompts = self.parameters, self.prompts
+        if settings.lora.rank:
+            # Without its adapter, the reward model is the assistant.
+            assistant = self.body
+        else:
+            assistant, _ = load_model(base, dtype=compute_dtype(self.world.device), device=self.world.device)
         chosen = seeded_rng(self.seed, 3).permutation(len(prompts))[: settings.num_reference_samples]
         # Scores have no zero of their own; the assistant's samples give RLHF's reward a scale.
-        samples = generate_in_parts(
-            assistant, [prompts[i] for i in chosen], settings.reference_tokens, tokenizer.end,
-            seed=self.seed, parts=self.world.parts, map_chunks=self.world.map_chunks,
-        )  # fmt: skip
+        with active_adapter(assistant, ""):
+            samples = generate_in_parts(
+                assistant, [prompts[i] for i in chosen], settings.reference_tokens, self.tokenizer.end,
+                seed=self.seed, parts=self.world.parts, map_chunks=self.world.map_chunks,
+            )  # fmt: skip
         rows = [[*prompts[i], *answer] for i, answer in zip(chosen, samples, strict=True)]
         scores = self.model.raw_scores(rows, self.world.map_chunks).cpu()
         self.model.mean, self.model.deviation = scores.mean().item(), max(scores.std().item(), 1e-6)
 
-    def export_model(self, folder: Path) -> None:
-        """Write the body as a model folder, with the head and the normalisation beside it."""
-        export_model(self.learner, self.model.body.architecture, self.tokenizer, folder, inside="body.")
+    def export_model(self, base: Path, out: Path) -> None:
+        """Write the body as a model folder, with the head and the normalisation beside it.
+
+        An adapter is written to its own folder, and the model folder then has the base's files.
+
+        Args:
+            base: The assistant's model folder.
+            out: The output.
+        """
+        lora, folder = self.parameters.lora, out / "model"
+        if lora.rank:
+            link_model(base, folder)
+            save_adapter(learned_adapter(self.learner, lora, inside="body."), out / ADAPTER)
+        else:
+            export_model(self.learner, self.model.body.architecture, self.tokenizer, folder, inside="body.")
         state = self.learner.master_state()
         head = {name: state[f"head.{name}"].cpu().contiguous() for name in ("weight", "bias")}
         save_file(head, folder / "reward_head.safetensors")
@@ -288,6 +332,6 @@ def train_reward(
     }
     task.fit_normalization(Path(base))
     if world.rank == 0:
-        task.export_model(out / "model")
+        task.export_model(Path(base), out)
         (out / "accuracy.json").write_text(json.dumps(accuracy, indent=1))
     return {**held_out, "mean": task.model.mean, "deviation": task.model.deviation, **metrics}

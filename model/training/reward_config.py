@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from model.parameter_bounds import MOST_SAMPLES, check_bounds
-from model.training.loop_config import LoopParameters
+from model.training.lora_config import AdaptableParameters
 
 
 @dataclass(frozen=True)
-class RewardParameters(LoopParameters):
+class RewardParameters(AdaptableParameters):
     """The parameters of the reward model; `batch_size` counts groups of `group_size` texts."""
 
     group_size: int = 8

@@ -12,6 +12,7 @@ from model.data.chunks import chunk_slices
 from model.data.dataloader import pad_rows
 from model.data.token_layout import TokenLayout, lay_out_rows
 from model.inference.generate import generate_tokens
+from model.nn.adapter_view import Body
 from model.nn.losses import linear_logprobs, masked_mean
 from model.nn.transformer import Transformer
 from model.training.ppo_config import PPOConfig
@@ -53,7 +54,7 @@ class LaidOutAnswers:
     predicting: Tensor
     targets: Tensor
 
-    def predicting_states(self, body: Transformer) -> Tensor:
+    def predicting_states(self, body: Body) -> Tensor:
         """Return the hidden states that predict the answers' tokens, [M, D]."""
         hidden: Tensor = body(self.layout.tokens, documents=self.layout.documents)
         return hidden.flatten(0, 1)[self.predicting]
@@ -108,7 +109,7 @@ class RolloutCollector:
         self,
         parameters: PPOConfig,
         policy: ActorCritic,
-        reference: Transformer,
+        reference: Body,
         score: ScoreFunction,
         end: int,
         width: int,

@@ -17,8 +17,8 @@ from model.errors import UserError
 from model.events import EventCallback
 from model.nn.losses import linear_next_token_loss
 from model.nn.transformer import Transformer
+from model.training.adapters import adapt_model, export_trained
 from model.training.devices import compute_dtype
-from model.training.export import export_model
 from model.training.optimizer import MixedPrecisionOptimizer
 from model.training.process_group import ProcessGroup
 from model.training.sft_config import SFTParameters
@@ -51,11 +51,14 @@ class SFTTrainer(TrainingTask):
         if parameters.from_random:
             # The tokenizer stays the base's.
             self.model = Transformer(load_architecture(base)).init_weights(seed)
+        adapt_model(self.model, parameters.lora, seed)
+        if parameters.lora.rank:
+            self.model.train_new_rows()
         self.architecture = self.model.architecture
         self.flops_per_token = flops_per_token(self.architecture)
         self.learner = MixedPrecisionOptimizer(
             self.model,
-            parameters.optimizer.for_model(self.architecture),
+            parameters.optimizer.for_model(self.architecture, parameters.lora.rank > 0),
             compute_dtype(world.device),
             world,
         )
@@ -159,7 +162,7 @@ def train_sft(
     trainer = Trainer(task, settings, out, seed, on_event)
     metrics = trainer.run_training()
     held_out = trainer.final_evaluation()
-    export_model(task.learner, task.architecture, task.tokenizer, out / "model")
+    export_trained(task.learner, settings.lora, task.model, task.tokenizer, Path(base), out)
     return {
         **held_out,
         "pairs": float(len(task.train) - task.packing.dropped),

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from model.training.loop_config import LoopParameters
+from model.training.lora_config import AdaptableParameters
 
 
 @dataclass(frozen=True)
-class SFTParameters(LoopParameters):
+class SFTParameters(AdaptableParameters):
     """The parameters of fine-tuning; `batch_size` counts rows of the context, each packed with
     several pairs."""
 
     from_random: bool = False
     """Whether to start from random weights instead of the base model, to measure what pretraining gives."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.from_random and self.lora.rank:
+            raise ValueError(
+                f"lora.rank is {self.lora.rank}; it must be 0 with from_random, as random weights need "
+                "a training of all of them"
+            )

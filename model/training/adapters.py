@@ -1,0 +1,120 @@
+"""Adapters of a training: attached before the first step, and exported after the last."""
+
+from __future__ import annotations
+
+import filecmp
+import os
+import shutil
+from pathlib import Path
+
+from model.data.hf_checkpoint import load_model, save_model
+from model.data.peft_adapter import SavedAdapter, load_adapter, save_adapter
+from model.data.tokenizer import Tokenizer
+from model.data.weights_header import weight_files
+from model.nn.lora import attach_adapter
+from model.nn.transformer import Transformer
+from model.training.export import export_model
+from model.training.lora_config import LoRAParameters
+from model.training.optimizer import MixedPrecisionOptimizer
+
+# The adapter's folder beside the model's, in the output of a stage.
+ADAPTER = "adapter"
+# The name of the adapter that a training learns.
+LEARNED = "learned"
+_A, _B = f".adapters.{LEARNED}.lora_A.weight", f".adapters.{LEARNED}.lora_B.weight"
+
+
+def adapt_model(model: Transformer, lora: LoRAParameters, seed: int) -> None:
+    """Attach a new adapter to a model and freeze its weights; with rank 0 the model stays as it is."""
+    if lora.rank:
+        attach_adapter(model, LEARNED, lora.rank, lora.alpha, lora.target_modules, seed)
+
+
+def learned_adapter(
+    learner: MixedPrecisionOptimizer, lora: LoRAParameters, new_tokens: tuple[int, ...] = (), inside: str = ""
+) -> SavedAdapter:
+    """Return the adapter that a learner holds, from its float32 masters.
+
+    Args:
+        learner: The optimizer.
+        lora: The adapter's parameters.
+        new_tokens: The tokens whose rows were learned, if any were.
+        inside: The prefix of the transformer's names if it is a part of the learner's module.
+    """
+    state = {
+        name.removeprefix(inside): value.detach().cpu() for name, value in learner.master_state().items()
+    }
+    layers = [name.removesuffix(_A) for name in state if name.endswith(_A)]
+    rows = {name.split(".")[1]: value for name, value in state.items() if name.startswith("new_rows.")}
+    matrices = {name: (state[name + _A], state[name + _B]) for name in layers}
+    return SavedAdapter(lora.rank, lora.alpha, matrices, new_tokens if rows else (), rows)
+
+
+def export_trained(
+    learner: MixedPrecisionOptimizer,
+    lora: LoRAParameters,
+    model: Transformer,
+    tokenizer: Tokenizer,
+    base: Path,
+    folder: Path,
+    inside: str = "",
+) -> None:
+    """Write what was learned to `folder`/model, and an adapter also to `folder`/adapter.
+
+    Args:
+        learner: The optimizer that holds the weights.
+        lora: The adapter's parameters; with rank 0 all weights were trained.
+        model: The transformer.
+        tokenizer: Its tokenizer.
+        base: The model folder that the training started from.
+        folder: The output.
+        inside: The prefix of the transformer's names if it is a part of the learner's module.
+    """
+    if not lora.rank:
+        export_model(learner, model.architecture, tokenizer, folder / "model", inside)
+    elif learner.world.rank == 0:
+        export_adapter(learned_adapter(learner, lora, model.architecture.new_tokens, inside), base, folder)
+
+
+def export_adapter(adapter: SavedAdapter, base: Path, folder: Path) -> None:
+    """Write `folder`/model, the base with the adapter added to its weights, and `folder`/adapter.
+
+    If the base was made by an adapter too, the written adapter adds what both add. It then belongs to the
+    model that the first one belongs to.
+
+    Args:
+        adapter: The adapter.
+        base: The model folder that the adapter belongs to.
+        folder: The output.
+    """
+    model, tokenizer = load_model(base)
+    adapter.merge_into(model)
+    save_model(model, tokenizer, folder / "model")
+    earlier = base.parent / ADAPTER
+    save_adapter(adapter.stacked_on(load_adapter(earlier)) if earlier.is_dir() else adapter, folder / ADAPTER)
+
+
+def link_model(source: Path, target: Path) -> None:
+    """Give a folder the files of a model folder, as hard links where the disk allows them."""
+    target.mkdir(parents=True, exist_ok=True)
+    for path in sorted(source.iterdir()):
+        if not path.is_file():
+            continue
+        linked = target / path.name
+        linked.unlink(missing_ok=True)
+        try:
+            # The resolved path: a link to a symbolic link would be one itself.
+            os.link(path.resolve(), linked)
+        except OSError:
+            shutil.copyfile(path, linked)
+
+
+def same_weights(first: Path, second: Path) -> bool:
+    """Return whether two model folders have the same weight files."""
+    ours, theirs = (weight_files(folder) for folder in (first, second))
+    if [path.name for path in ours] != [path.name for path in theirs]:
+        return False
+    return all(
+        our.samefile(their) or filecmp.cmp(our, their, shallow=False)
+        for our, their in zip(ours, theirs, strict=True)
+    )

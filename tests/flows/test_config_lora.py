@@ -1,0 +1,78 @@
+"""The section `lora` of a preset: trainings that do not set its keys take them from it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from flows.config import Preset, dump_preset, load_preset, read_preset
+from model.errors import UserError
+from model.training.lora_config import LoRAParameters
+
+SMALLEST = "name: mine\ndata: {sources: [{name: tales, files: '*.txt', format: plain}]}\n"
+
+
+def preset(folder: Path, *changes: str) -> Preset:
+    path = folder / "mine.yaml"
+    path.write_text(SMALLEST)
+    return read_preset(path, changes)
+
+
+def adapters(found: Preset) -> dict[str, LoRAParameters]:
+    trainings = {"sft": found.sft, "reward": found.reward, "rlhf": found.rlhf, "dpo": found.rlhf.dpo}
+    return {name: parameters.lora for name, parameters in trainings.items()}
+
+
+def test_read_preset_without_lora_trains_all_weights(tmp_path: Path) -> None:
+    assert {each.rank for each in adapters(preset(tmp_path)).values()} == {0}
+
+
+def test_read_preset_lora_is_passed_on_to_each_training(tmp_path: Path) -> None:
+    found = preset(tmp_path, "lora.rank=16", "sft.steps=7", "lora.target_modules=[v_proj, q_proj]")
+    # In the order of the model, whatever the order in the preset.
+    wanted = LoRAParameters(rank=16, alpha=32.0, target_modules=("q_proj", "v_proj"))
+    assert set(map(str, adapters(found).values())) == {str(wanted)} and found.sft.steps == 7
+    assert found.rlhf.ppo.lora == wanted
+
+
+@pytest.mark.parametrize("name", ["sft", "reward", "rlhf", "rlhf.dpo"])
+@pytest.mark.parametrize(("key", "value"), [("rank", 0), ("rank", 4), ("alpha", 5.0)])
+def test_read_preset_own_key_of_training_goes_before_lora(
+    tmp_path: Path, name: str, key: str, value: float
+) -> None:
+    found = adapters(preset(tmp_path, "lora={rank: 16, alpha: 20}", f"{name}.lora.{key}={value}"))
+    own = found.pop(name.rpartition(".")[2])
+    assert own == LoRAParameters(**{"rank": 16, "alpha": 20.0, key: value})
+    assert set(map(str, found.values())) == {str(LoRAParameters(rank=16, alpha=20.0))}
+
+
+@pytest.mark.parametrize(
+    "changes", [["lora.rank=16"], ["lora.rank=16", "reward.lora.rank=0"], ["rlhf.dpo.lora.rank=3"]]
+)
+def test_load_preset_of_dumped_preset_with_lora_is_equal(tmp_path: Path, changes: list[str]) -> None:
+    found = preset(tmp_path, *changes)
+    assert load_preset(json.loads(json.dumps(dump_preset(found)))) == found
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("lora.rank=-1", "lora.rank is -1; it must be at least 0"),
+        ("lora.rank=5000", "lora.rank is 5000; it must be at most 4096"),
+        ("lora.rank=8.5", "lora.rank is 8.5; expected a whole number"),
+        ("lora.alpha=-2", "lora.alpha is -2.0; it must be 0 or more and finite"),
+        ("lora.target_modules=[]", "lora.target_modules is empty; name at least one layer"),
+        ("lora.target_modules=[qkv]", "lora.target_modules has 'qkv'; expected some of q_proj, k_proj"),
+        ("lora=16", "lora is 16; expected a mapping of keys to values"),
+        ("lora.r=16", "lora.r: unknown key; expected one of rank, alpha, target_modules"),
+        ("sft.lora.rank=-1", "sft.lora.rank is -1; it must be at least 0"),
+        ("rlhf.dpo.lora.rank=-1", "rlhf.dpo.lora.rank is -1; it must be at least 0"),
+        ("sft={from_random: true, lora: {rank: 4}}", "sft.lora.rank is 4; it must be 0 with from_random"),
+    ],
+)
+def test_read_preset_wrong_lora_is_named(tmp_path: Path, change: str, says: str) -> None:
+    with pytest.raises(UserError, match=f"^{re.escape(says)}"):
+        preset(tmp_path, change)
