@@ -21,9 +21,9 @@ from pydantic import (
 )
 from rich.markup import escape
 
+from flows.common.key_changes import apply_changes
 from flows.common.terminal import Console
 from flows.common.yaml_reader import read_yaml_file
-from flows.config_changes import apply_changes
 from flows.config_sections import (
     MOST_PROCESSES,
     ExecutionSection,
