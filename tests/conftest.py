@@ -12,23 +12,26 @@ from flows.servers.environment import QUIET
 
 # The longest files run first, so that no core is idle at the end.
 FIRST = (
-    "test_pipeline.py", "test_reproduction.py", "test_up.py", "test_two_hosts.py", "test_notifications.py",
+    "test_reproduction.py", "test_pipeline.py", "test_up.py", "test_two_hosts.py", "test_notifications.py",
     "test_new_stage.py", "test_training_tasks.py", "test_process_group.py",
 )  # fmt: skip
-# These files share a Prefect server, which each worker would have to start for itself.
-ON_ONE_SERVER = (
-    "flows/orchestration/test_notifications.py", "flows/orchestration/test_preset_deployments.py",
-    "flows/orchestration/test_dask_runner.py", "flows/servers/test_commands.py",
-    "flows/test_deployments.py", "flows/test_pipeline_run.py",
+# The files of a group share what each worker would have to make for itself: a Prefect server, or a first run.
+GROUPS = (
+    (
+        "flows/orchestration/test_notifications.py", "flows/orchestration/test_preset_deployments.py",
+        "flows/orchestration/test_dask_runner.py", "flows/servers/test_commands.py",
+        "flows/test_deployments.py", "flows/test_pipeline_run.py",
+    ),
+    ("integration/test_reproduction.py", "integration/test_pipeline.py"),
 )  # fmt: skip
 
 
 class FileScheduling(LoadFileScheduling):
-    """Each file of tests goes to one worker, and so do all files that share a server."""
+    """Each file of tests goes to one worker, and so do all files of a group."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = super()._split_scope(nodeid)
-        return ON_ONE_SERVER[0] if file.endswith(ON_ONE_SERVER) else file
+        return next((group[0] for group in GROUPS if file.endswith(group)), file)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FileScheduling | None:

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import psutil
 
+from tests.benchmarks.smoke import REPOSITORY
 from tests.chaos.chain import Chain, Kill
 from tests.chaos.failures import remove_faultless, show_failure
 from tests.chaos.outcome import differences, left_over, read_outcome, repeated
@@ -42,8 +43,11 @@ def plan(kills: int, seed: int) -> Iterator[Kill]:
         yield Kill(order[number % len(VICTIMS)], draw.uniform(0, LONGEST_AFTER), draw.random())
 
 
-def survive(folder: Path, kills: int, seed: int, unbroken: Path) -> list[str]:
-    """Run and kill chains under `folder`; return each difference from the `unbroken` outcome."""
+def survive(folder: Path, kills: int, seed: int, unbroken: Path, code: Path = REPOSITORY) -> list[str]:
+    """Run and kill chains under `folder`; return each difference from the `unbroken` outcome.
+
+    `code` is the folder of the checkout with which the unbroken outcome was made.
+    """
     expected = read_outcome(unbroken)
     planned = list(plan(kills, seed))
     faults: list[str] = []
@@ -52,7 +56,7 @@ def survive(folder: Path, kills: int, seed: int, unbroken: Path) -> list[str]:
     while planned:
         rounds += 1
         left = len(planned)
-        chain = Chain(folder / f"round-{rounds}")
+        chain = Chain(folder / f"round-{rounds}", code=code)
         chain.root.mkdir(exist_ok=True)
         try:
             with chain.servers():

@@ -36,11 +36,14 @@ class Kill:
 
 
 class Chain:
-    """Runs the smoke chain in `root` until it is complete; it is started again after each kill."""
+    """Runs the smoke chain in `root` until it is complete; it is started again after each kill.
 
-    def __init__(self, root: Path, *words: str, log: str = "chain.log") -> None:
+    Its code is that of this repository, or of another checkout in the folder `code`.
+    """
+
+    def __init__(self, root: Path, *words: str, log: str = "chain.log", code: Path = REPOSITORY) -> None:
         self.root, self.words, self.log = root, words, root / log
-        self.environment = {**checkout_environment(REPOSITORY), "COLUMNS": "110"}
+        self.environment = {**checkout_environment(code), "COLUMNS": "110"}
         self.flow: psutil.Popen | None = None
         root.mkdir(parents=True, exist_ok=True)
 

@@ -5,100 +5,34 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import sqlite3
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from flows.servers.environment import checkout_environment
-from tests.benchmarks.smoke import REPOSITORY, SMOKE, lay
 from tests.chaos.__main__ import survive
-
-STAGES = [
-    "ingest", "validate", "split", "tokenizer", "drift", "pretrain", "sft",
-    "labels", "reward", "judge", "rlhf", "evaluate", "gate", "report",
-]  # fmt: skip
-
-
-def command(*words: str) -> list[str]:
-    return [sys.executable, "-m", "flows.cli.main", *words]
-
-
-def environment() -> dict[str, str]:
-    # Settings of Prefect and MLflow for tests are left out.
-    return {**checkout_environment(REPOSITORY), "COLUMNS": "120"}
-
-
-def chatmill(root: Path, *words: str, code: int = 0) -> str:
-    done = subprocess.run(
-        command(*words), cwd=root, env=environment(), capture_output=True, text=True, check=False
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
-    return done.stdout + done.stderr
-
-
-# Run command lines one after the other in one process, which imports the libraries only once.
-SEVERAL = """
-import io, json, sys
-from contextlib import redirect_stderr, redirect_stdout
-from flows.cli.main import main
-
-said = []
-for words in json.loads(sys.argv[1]):
-    sys.argv = ["chatmill", *words]
-    text = io.StringIO()
-    with redirect_stdout(text), redirect_stderr(text):
-        try:
-            main()
-        except SystemExit as ended:
-            said.append((ended.code, text.getvalue()))
-print(json.dumps(said))
-"""
-
-
-def chatmill_each(root: Path, *commands: tuple[str, ...]) -> list[str]:
-    """Run command lines in one process, and return what each one prints."""
-    words = [sys.executable, "-c", SEVERAL, json.dumps(commands)]
-    done = subprocess.run(words, cwd=root, env=environment(), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    said = json.loads(done.stdout)
-    assert len(said) == len(commands)
-    for code, text in said:
-        assert code == 0 and "Traceback" not in text, text
-    return [text for _, text in said]
-
-
-def summary(root: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((root / "var" / "summary.json").read_text())
-    return found
+from tests.integration.clones import (
+    SMOKE,
+    STAGES,
+    Clones,
+    asked,
+    call,
+    chatmill,
+    chatmill_each,
+    mlflow,
+    summary,
+)
 
 
 def statuses(root: Path) -> dict[str, str]:
     return {entry["name"]: entry["status"] for entry in summary(root)["stages"]}
 
 
-def asked(store: Path, query: str) -> list[Any]:
-    with sqlite3.connect(store) as opened:
-        return opened.execute(query).fetchall()
-
-
-def mlflow(root: Path, query: str) -> list[Any]:
-    return asked(root / "var" / "mlflow.db", query)
-
-
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def root(clones: Clones) -> Path:
     """Return a folder in which the pipeline has run once."""
-    place = tmp_path_factory.mktemp("project")
-    lay(place)
-    said = chatmill(place, "run", "--config", str(SMOKE))
-    assert "the same prompts, answered by all three models" in said
-    assert "var/report.html" in said
-    return place
+    assert "the same prompts, answered by all three models" in clones.said
+    assert "var/report.html" in clones.said
+    return clones.first
 
 
 def test_run_first_time_makes_every_stage_with_metrics_and_report(root: Path) -> None:
@@ -158,14 +92,14 @@ def test_run_again_reuses_all_stages_and_registers_nothing(root: Path) -> None:
 
 def test_run_dry_run_plans_what_the_next_run_computes(root: Path) -> None:
     before = statuses(root)
-    said = chatmill(root, "run", "--config", str(SMOKE), "--dry-run")
+    words = ("run", "--config", str(SMOKE), "--dry-run")
+    said, changed = chatmill_each(root, words, (*words, "--set", "rlhf.steps=9"))
     assert "Of 14 stages, a run would compute 0, reuse 14:" in said
     assert said.count("nothing that it depends on differs") == len(STAGES)
     # A changed parameter: its stage is computed, and those after it wait for its output.
-    said = chatmill(root, "run", "--config", str(SMOKE), "--dry-run", "--set", "rlhf.steps=9")
-    assert "a run would compute 1, reuse 10, decide on 3 while it runs:" in said
-    assert re.search(r"rlhf +computed  parameter  steps  8 → 9", said)
-    assert re.search(r"evaluate +open +depends on rlhf, not computed yet", said)
+    assert "a run would compute 1, reuse 10, decide on 3 while it runs:" in changed
+    assert re.search(r"rlhf +computed  parameter  steps  8 → 9", changed)
+    assert re.search(r"evaluate +open +depends on rlhf, not computed yet", changed)
     # The plan is no run.
     assert statuses(root) == before
 
@@ -185,7 +119,7 @@ def test_run_is_named_tagged_and_linked_on_every_page(root: Path) -> None:
 
 
 def test_run_killed_several_times_ends_like_unbroken_run(root: Path, tmp_path: Path) -> None:
-    assert survive(tmp_path, kills=3, seed=1, unbroken=root) == []
+    assert survive(tmp_path, kills=3, seed=1, unbroken=root, code=root) == []
 
 
 # Run the pipeline up to drift twice, and print the drift events of Prefect's server.
@@ -237,8 +171,7 @@ def test_drift_changed_labels_are_reported_once_against_champion(root: Path, tmp
     config = root / "other.yaml"
     files = "tests/fixtures/exports/smoke/comparisons.jsonl"
     config.write_text(SMOKE.read_text().replace(files, labels.name))
-    words = [sys.executable, "-c", COMPARED, str(config)]
-    done = subprocess.run(words, cwd=root, env=environment(), capture_output=True, text=True, check=False)
+    done = call(root, "-c", COMPARED, str(config))
     assert done.returncode == 0, done.stdout + done.stderr
     [line] = [line for line in done.stdout.splitlines() if line.startswith("compared ")]
     found = json.loads(line.partition(" ")[2])
@@ -273,11 +206,11 @@ def test_models_and_chat_use_every_trained_model(root: Path) -> None:
 def test_withdraw_person_changes_data_version_and_repeats_cleanly(root: Path) -> None:
     words = ("--annotator", "person-3", "--reason", "asked to", "--author", "max", "--config", str(SMOKE))
     before = (root / "data.dvc").read_text()
-    said = chatmill(root, "withdraw", *words)
+    said, again = chatmill_each(root, ("withdraw", *words), ("withdraw", *words))
     assert "(champion)" in said and "learned in reward" in said
     assert re.search(r"smoke/comparisons\.jsonl +comparisons +100", said) and "were accepted" not in said
     assert (root / "data.dvc").read_text() != before
-    assert "nothing to do" in chatmill(root, "withdraw", *words)
+    assert "nothing to do" in again
 
 
 @pytest.mark.parametrize(
@@ -308,7 +241,8 @@ def test_gc_then_lost_cache_keeps_records_and_data_version(root: Path, tmp_path:
     assert re.findall(r"\d+ Prefect's runs", would) == re.findall(r"\d+ Prefect's runs", gone)
     assert asked(root / "var" / "prefect" / "prefect.db", "select count(*) from task_run") == [(0,)]
     shutil.rmtree(root / "var" / "cache")
-    assert chatmill_each(root, *commands, answer) == before
-    chatmill(root, "ingest", "--config", str(SMOKE))
+    ingest = ("ingest", "--config", str(SMOKE))
+    *after, _, history = chatmill_each(root, *commands, answer, ingest, ("models", "--history"))
+    assert after == before
     assert (root / "data.dvc").read_text() == data
-    assert chatmill(root, "models", "--history") == before[1]
+    assert history == before[1]
