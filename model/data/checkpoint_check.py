@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from model.data.chat_format import MARKERS
-from model.data.hf_config import load_architecture
 from model.data.tokenizer_probe import probe_tokenizer
-from model.data.weights_header import check_shapes
+from model.data.weights_header import inspect_model
 from model.errors import UserError
 from model.nn.model_config import ModelConfig
 
@@ -20,10 +19,9 @@ def check_model(folder: Path) -> ModelConfig:
     Raises:
         UserError: A file is wrong; the sentence names it and the fault.
     """
-    architecture = load_architecture(folder)
     # Before the tokenizer: the headers are read in milliseconds, the trial takes a process.
-    shapes = check_shapes(folder, architecture)
-    rows, ids = shapes["model.embed_tokens.weight"][0], probe_tokenizer(folder)
+    architecture, headers = inspect_model(folder)
+    rows, ids = headers["model.embed_tokens.weight"].shape[0], probe_tokenizer(folder)
     if ids > rows + len(MARKERS):
         raise UserError(
             f"{folder}: tokenizer.json has tokens up to number {ids - 1}, and the weights have {rows} of them"

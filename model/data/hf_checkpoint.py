@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,16 +16,19 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from model.atomic_file import atomic_path, fixed_part
-from model.data.hf_config import load_architecture
 from model.data.hf_families import format_config
 from model.data.tokenizer import Tokenizer
-from model.data.weights_header import WEIGHTS, check_shapes, weight_files
+from model.data.weights_header import INDEX, WEIGHTS, inspect_model, read_headers, weight_files
 from model.errors import UserError
+from model.nn.model_config import ModelConfig
 from model.nn.transformer import Transformer
+
+_TABLES = ("model.embed_tokens.weight", "lm_head.weight")
+_LARGEST_FLOAT16 = torch.finfo(torch.float16).max
 
 
 def save_model(
-    model: Transformer, tokenizer: Tokenizer, folder: Path, dtype: torch.dtype = torch.float32
+    model: Transformer, tokenizer: Tokenizer, folder: Path, dtype: torch.dtype | None = None
 ) -> None:
     """Write a model and its tokenizer to a folder; each file is written completely or not at all.
 
@@ -32,13 +36,68 @@ def save_model(
         model: The model.
         tokenizer: Its tokenizer.
         folder: The folder, which is created.
-        dtype: The type of the stored weights.
+        dtype: The type of the stored weights; None: that of the architecture.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    state = {name: value.detach().to("cpu", dtype).contiguous() for name, value in model.state_dict().items()}
+    named = str(dtype).removeprefix("torch.") if dtype else model.architecture.weight_dtype
+    state = {name: value.detach().cpu() for name, value in model.state_dict().items()}
+    # A weight that a training moved beyond the largest number of float16 would become infinite.
+    if named == "float16" and max(value.abs().max().item() for value in state.values()) > _LARGEST_FLOAT16:
+        named = "float32"
+    state = {name: value.to(getattr(torch, named)).contiguous() for name, value in state.items()}
     # The weights first, the configuration after them: a folder with config.json has its weights.
     with atomic_path(folder / WEIGHTS, fixed_part(folder / WEIGHTS)) as part:
         _save_weights(state, part)
+    _describe_model(model.architecture, named, tokenizer, folder)
+
+
+def copy_model(source: Path, model: Transformer, tokenizer: Tokenizer, folder: Path) -> None:
+    """Write an open model to another folder, with its weights as they are and its files as `save_model` does.
+
+    A file of weights becomes a hard link, or a copy on another disk, unless it holds a table that needs rows
+    for new tokens. Such a file is written again, in the same type.
+
+    Args:
+        source: The model folder.
+        model: Its model, as `load_model` returns it.
+        tokenizer: Its tokenizer, as `load_model` returns it.
+        folder: The new folder, which is created.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    files, shards, size = weight_files(source), {}, 0
+    for path in files:
+        headers = read_headers(path)
+        target = folder / path.name
+        grown = [name for name in _TABLES if name in headers and _new_rows(headers[name].shape[0], tokenizer)]
+        with atomic_path(target, fixed_part(target)) as part:
+            # A killed attempt may have left a link, through which the original would be overwritten.
+            part.unlink(missing_ok=True)
+            if grown:
+                state = load_file(path)
+                state |= {name: _add_token_rows(state[name], tokenizer) for name in grown}
+                _save_weights(state, part)
+            else:
+                _link_file(path, part)
+        shards.update(dict.fromkeys(headers, path.name))
+        size += target.stat().st_size
+    if files[0].name != WEIGHTS:
+        index = {"metadata": {"total_size": size}, "weight_map": shards}
+        with atomic_path(folder / INDEX, fixed_part(folder / INDEX)) as part:
+            part.write_text(json.dumps(index, indent=1))
+    _describe_model(model.architecture, model.architecture.weight_dtype, tokenizer, folder)
+
+
+def _link_file(source: Path, target: Path) -> None:
+    """Make a hard link to a file, or a copy of it where links are impossible."""
+    try:
+        # Of the file itself: a folder of Hugging Face's cache has symbolic links.
+        os.link(source.resolve(), target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _describe_model(architecture: ModelConfig, dtype: str, tokenizer: Tokenizer, folder: Path) -> None:
+    """Write the configurations of a model and its tokenizer."""
     # Generation stops at the end of an answer and at the end of a text, which may be the same token.
     stops = sorted({tokenizer.end, tokenizer.document_end})
     ends = {
@@ -47,9 +106,9 @@ def save_model(
         "pad_token_id": tokenizer.document_end,
     }
     config = {
-        **format_config(model.architecture),
+        **format_config(architecture),
         **ends,
-        "torch_dtype": str(dtype).removeprefix("torch."),
+        "torch_dtype": dtype,
     }
     for name, content in (("generation_config.json", ends), ("config.json", config)):
         with atomic_path(folder / name, fixed_part(folder / name)) as part:
@@ -86,8 +145,7 @@ def load_model(
         UserError: A file is missing, truncated, or does not fit config.json, or a weight is not finite.
     """
     folder = Path(folder)
-    architecture = load_architecture(folder, context_length)
-    check_shapes(folder, architecture)
+    architecture, _ = inspect_model(folder, context_length)
     tokenizer = Tokenizer.load(folder)
     state = _read_weights(folder)
     # Old exports store these; this model computes them.
@@ -98,7 +156,7 @@ def load_model(
             del state["lm_head.weight"]
         else:
             architecture = replace(architecture, tie_embeddings=False)
-    for name in ("model.embed_tokens.weight", "lm_head.weight"):
+    for name in _TABLES:
         if name in state:
             state[name] = _add_token_rows(state[name], tokenizer)
     if "model.embed_tokens.weight" in state:
@@ -120,12 +178,17 @@ def load_model(
     return model.to(device, dtype).eval(), tokenizer
 
 
+def _new_rows(rows: int, tokenizer: Tokenizer) -> set[int]:
+    """Return the numbers of the tokens that a table of so many rows has no trained weights for."""
+    return {*tokenizer.added, *range(rows, tokenizer.vocab_size)}
+
+
 def _add_token_rows(table: Tensor, tokenizer: Tokenizer) -> Tensor:
     """Return an embedding or output table in which the rows of new tokens are the mean of the others.
 
     The number of rows becomes a multiple of 128 if it grows: a GPU's matrix products need one.
     """
-    new = {*tokenizer.added, *range(len(table), tokenizer.vocab_size)}
+    new = _new_rows(len(table), tokenizer)
     if not new:
         return table
     known = [number for number in range(len(table)) if number not in new]

@@ -39,12 +39,13 @@ _UNSUPPORTED = {
 }
 
 
-def load_architecture(folder: Path, context_length: int = 0) -> ModelConfig:
+def load_architecture(folder: Path, context_length: int = 0, tied: bool = False) -> ModelConfig:
     """Return the architecture that config.json describes.
 
     Args:
         folder: The model folder.
         context_length: The longest context, in tokens; 0: the model's own.
+        tied: Whether the embedding is also the output layer if neither the file nor the family says it.
 
     Raises:
         UserError: The file is missing or broken, or asks for what this transformer does not have.
@@ -66,7 +67,7 @@ def load_architecture(folder: Path, context_length: int = 0) -> ModelConfig:
             f"{path} has {family.activation_key} {_format_value(activation)}; "
             f"it must be one of {', '.join(ACTIVATIONS)}"
         )
-    tied = config.get("tie_word_embeddings", False)
+    tied = config.get("tie_word_embeddings", tied)
     biased = config.get("attention_bias") or False
     for key, value in (("tie_word_embeddings", tied), ("attention_bias", biased)):
         if not isinstance(value, bool):
@@ -86,6 +87,7 @@ def load_architecture(folder: Path, context_length: int = 0) -> ModelConfig:
         "family": name,
         "open_model": config.get("open_model") is True,
         "new_tokens": _read_new_tokens(config, sizes["vocab_size"], path),
+        "weight_dtype": _read_dtype(config),
         "head_dim": sizes["head_dim"],
         "max_context_length": longest if context < longest else 0,
         "qkv_bias": biased,
@@ -118,6 +120,13 @@ def load_architecture(folder: Path, context_length: int = 0) -> ModelConfig:
         )
     except ValueError as error:
         raise UserError(f"{path}: {error}") from error
+
+
+def _read_dtype(config: dict[str, Any]) -> str:
+    """Return the type of the weights; newer versions of transformers write another key."""
+    named = config.get("dtype") or config.get("torch_dtype")
+    # Any other value is no fault: the headers of the weights decide.
+    return named if named in ("bfloat16", "float16") else "float32"
 
 
 def _refuse_features(config: dict[str, Any], path: Path) -> None:

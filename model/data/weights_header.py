@@ -1,22 +1,36 @@
-"""Headers of safetensors files: names and shapes of tensors, read without the tensors."""
+"""Headers of safetensors files: names, shapes and types of tensors, read without the tensors."""
 
 from __future__ import annotations
 
 import json
+import math
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
-from model.data.hf_config import check_model_file, read_json_file
+from model.data.hf_config import check_model_file, load_architecture, read_json_file
 from model.errors import UserError, file_error
-from model.nn.model_config import ModelConfig
+from model.nn.model_config import ModelConfig, WeightDtype
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 LARGEST_INDEX = 64 << 20
 # The limit of the format itself.
 LARGEST_HEADER = 100_000_000
-DTYPES = ("F64", "F32", "F16", "BF16")
+# Types of tensors that are read, with their names in a configuration. Float64 becomes float32 in a training.
+DTYPES: dict[str, WeightDtype] = {"F64": "float32", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _SHOWN = 60
-Shapes = dict[str, tuple[int, ...]]
+
+
+class TensorHeader(NamedTuple):
+    """The shape of a tensor, and the type in which its file stores it, as in `DTYPES`."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+Headers = dict[str, TensorHeader]
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -47,8 +61,8 @@ def weight_files(folder: Path) -> list[Path]:
     return [folder / name for name in names]
 
 
-def read_shapes(path: Path) -> Shapes:
-    """Return the shape of each tensor in a safetensors file. Raise UserError if the file is incomplete."""
+def read_headers(path: Path) -> Headers:
+    """Return the headers of a safetensors file's tensors. Raise UserError if the file is incomplete."""
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -57,7 +71,7 @@ def read_shapes(path: Path) -> Shapes:
             if size < 8 or length > min(LARGEST_HEADER, size - 8):
                 raise UserError(f"{path} is incomplete (its header is truncated); copy or create it again")
             header = json.loads(file.read(length))
-        shapes: Shapes = {}
+        headers: Headers = {}
         for name, entry in header.items():
             if name == "__metadata__":
                 continue
@@ -66,7 +80,7 @@ def read_shapes(path: Path) -> Shapes:
                     f"{path}: {name[:_SHOWN]} is of type {str(entry['dtype'])[:_SHOWN]}; "
                     f"one of {', '.join(DTYPES)} is needed"
                 )
-            shapes[name] = tuple(int(part) for part in entry["shape"])
+            headers[name] = TensorHeader(tuple(int(part) for part in entry["shape"]), entry["dtype"])
             if int(entry["data_offsets"][1]) > size - 8 - length:
                 raise UserError(
                     f"{path} is incomplete ({name[:_SHOWN]} extends past its end); copy or create it again"
@@ -75,36 +89,59 @@ def read_shapes(path: Path) -> Shapes:
         raise file_error(path, "cannot be read", error) from error
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
         raise UserError(f"{path} is damaged (its header is invalid); copy or create it again") from error
-    return shapes
+    return headers
 
 
-def check_shapes(folder: Path, architecture: ModelConfig) -> Shapes:
-    """Compare a folder's weights with the architecture of its config.json; return their shapes.
+def inspect_model(folder: Path, context_length: int = 0) -> tuple[ModelConfig, Headers]:
+    """Return a model folder's architecture and the headers of its weights, which fit each other.
+
+    The headers decide what config.json leaves out: whether the tables are tied, and the type of the weights.
+
+    Args:
+        folder: The model folder.
+        context_length: The longest context, in tokens; 0: the model's own.
+
+    Raises:
+        UserError: A file is missing or broken, or the files do not fit each other.
+    """
+    architecture = load_architecture(folder, context_length)
+    headers: Headers = {}
+    for path in weight_files(folder):
+        headers.update(read_headers(path))
+    if "lm_head.weight" not in headers:
+        architecture = load_architecture(folder, context_length, tied=True)
+    check_shapes(folder, architecture, headers)
+    sizes: Counter[WeightDtype] = Counter()
+    for header in headers.values():
+        sizes[DTYPES[header.dtype]] += math.prod(header.shape)
+    # Norms are often stored in float32 beside matrices in bfloat16.
+    return replace(architecture, weight_dtype=sizes.most_common(1)[0][0]), headers
+
+
+def check_shapes(folder: Path, architecture: ModelConfig, headers: Headers) -> None:
+    """Compare the headers of a folder's weights with the architecture of its config.json.
 
     The embedding and the output table may have another number of rows than the configuration says.
 
     Raises:
         UserError: A tensor is missing or has another shape. Only headers have been read then.
     """
-    shapes: Shapes = {}
-    for path in weight_files(folder):
-        shapes.update(read_shapes(path))
-    layers = 1 + max((_layer_number(name) for name in shapes), default=-1)
+    layers = 1 + max((_layer_number(name) for name in headers), default=-1)
     if layers != architecture.num_layers:
         raise UserError(
             f"{folder}: config.json has num_hidden_layers {architecture.num_layers}, but the "
             f"weights have {layers} layers; use the files of one model"
         )
     expected = architecture.weight_shapes()
-    for name in shapes:
+    for name in headers:
         ignored = name.endswith("rotary_emb.inv_freq") or name == "lm_head.weight"
         # The first wrong name is enough for the message; a foreign model can have thousands.
         if name not in expected and not ignored:
             raise UserError(f"{folder}: the weights do not fit config.json: Unexpected key {name[:_SHOWN]}")
     for name, wanted in expected.items():
-        found = shapes.get(name)
-        if found is None:
+        if name not in headers:
             raise UserError(f"{folder}: the weights do not fit config.json: Missing key {name}")
+        found = headers[name].shape
         rows_free = name in ("model.embed_tokens.weight", "lm_head.weight")
         if found[rows_free:] != wanted[rows_free:] or len(found) != len(wanted) or not found[0]:
             shown = str(list(found))[:_SHOWN]
@@ -112,7 +149,6 @@ def check_shapes(folder: Path, architecture: ModelConfig) -> Shapes:
                 f"{folder}: the weights do not fit config.json: {name} has the shape {shown}, and "
                 f"{list(wanted)} is needed"
             )
-    return shapes
 
 
 def _layer_number(name: str) -> int:

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+WeightDtype = Literal["float32", "bfloat16", "float16"]
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -104,6 +106,9 @@ class ModelConfig(Shape):
 
     new_tokens: tuple[int, ...] = ()
     """Numbers of the tokens that were added to an open model, whose rows nothing has trained yet."""
+
+    weight_dtype: WeightDtype = "float32"
+    """Type in which files store the weights. Trainings keep float32 weights until they write the result."""
 
     head_dim: int = 0
     """Width of a head; 0: `hidden_size` / `num_heads`."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from model.data.dataloader import TokenFile
-from model.data.hf_checkpoint import load_model, save_model
+from model.data.hf_checkpoint import copy_model, load_model
 from model.events import EventCallback, Message
 from model.training.devices import compute_dtype
 from model.training.pretrain import bits_per_byte, token_lengths
@@ -46,8 +46,8 @@ def adopt_base(
     model, encoder = load_model(Path(base), context_length=context_length)
     shape = model.architecture = replace(model.architecture, open_model=True)
     if world.rank == 0:
-        # Written again rather than linked: later stages find the chat's tokens and the context in it.
-        save_model(model, encoder, Path(folder) / "model")
+        # Its configuration is written again: later stages find the chat's tokens and the context in it.
+        copy_model(Path(base), model, encoder, Path(folder) / "model")
     if shape.max_context_length:
         on_event(
             Message(

@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
 from model.data.hf_config import load_architecture
-from model.data.weights_header import check_shapes
+from model.data.weights_header import INDEX, inspect_model
 from model.errors import UserError, library_reason
 
 # Architectures whose tensors are read, with the `model_type` of Hugging Face's configuration.
@@ -77,11 +77,11 @@ def convert_gguf(path: Path, folder: Path) -> None:
             config = _read_config(path, fields, tied)
             (part / "config.json").write_text(json.dumps(config, indent=2))
             # Before the tables of gigabytes: a false number would ask for other ones.
-            architecture = load_architecture(part)
+            load_architecture(part)
             _write_tokenizer(path, fields, part)
             _write_weights(path, reader, config, part)
             # The converted folder must be as good as any other, or it would be found again and again.
-            check_shapes(part, architecture)
+            inspect_model(part)
             try:
                 part.rename(folder)
             except OSError:
@@ -194,7 +194,9 @@ def _write_weights(path: Path, reader: gguf.GGUFReader, config: dict[str, Any], 
             write_batch()
         batch[name] = weights
     write_batch()
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}, indent=1))
+    size = sum(path.stat().st_size for path in folder.glob("model-*.safetensors"))
+    index = {"metadata": {"total_size": size}, "weight_map": shards}
+    (folder / INDEX).write_text(json.dumps(index, indent=1))
 
 
 def _read_weights(

@@ -308,3 +308,31 @@ def test_load_model_weight_that_is_not_finite_is_named(folder: Path, name: str, 
     save_file(state, folder / "model.safetensors")
     with pytest.raises(UserError, match=f"{name} has a weight that is not finite"):
         load_model(folder)
+
+
+@pytest.mark.parametrize("stored", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("named", [True, False])
+def test_inspect_model_headers_decide_what_configuration_leaves_out(
+    folder: Path, stored: torch.dtype, named: bool
+) -> None:
+    state = {name: value.to(stored) for name, value in load_file(folder / "model.safetensors").items()}
+    # A norm in another type does not decide.
+    state["model.norm.weight"] = state["model.norm.weight"].float()
+    path = folder / "config.json"
+    given = json.loads(path.read_text())
+    given = {key: value for key, value in given.items() if key not in ("tie_word_embeddings", "torch_dtype")}
+    path.write_text(json.dumps(given if named else {**given, "torch_dtype": "float64", "dtype": 7}))
+    save_file(state, folder / "model.safetensors", {"format": "pt"})
+    architecture = check_model(folder)
+    assert architecture.weight_dtype == str(stored).removeprefix("torch.") and architecture.tie_embeddings
+    model, _ = load_model(folder)
+    assert model.architecture == architecture
+    # With a table of its own, or an explicit statement, nothing is tied.
+    save_file(
+        {**state, "lm_head.weight": state["model.embed_tokens.weight"] + 1}, folder / "model.safetensors"
+    )
+    assert not check_model(folder).tie_embeddings and not load_model(folder)[0].architecture.tie_embeddings
+    save_file(state, folder / "model.safetensors", {"format": "pt"})
+    path.write_text(json.dumps({**given, "tie_word_embeddings": False}))
+    with pytest.raises(UserError, match=r"Missing key lm_head\.weight"):
+        check_model(folder)
