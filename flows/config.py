@@ -39,6 +39,7 @@ from model.data.checkpoint_check import check_model
 from model.data.hf_config import load_architecture
 from model.errors import UserError
 from model.evaluation.evaluate_config import REWARD_MODEL, EvaluateParameters
+from model.events import EventCallback, ignore_event
 from model.nn.model_config import ModelConfig, Shape
 from model.parameter_bounds import check_bounds
 from model.training.devices import (
@@ -96,9 +97,10 @@ class Preset(BaseModel):
     GPU, or one process per core of the CPU. Not part of any cache key."""
 
     base_model: str = ""
-    """Open model: a folder or a GGUF file, relative to the project's folder, or `ARCHIVE!FILE`, a GGUF file
-    of one of `data.archives`. Families: Llama, SmolLM, Mistral, Qwen 2.5 and 3, OLMo 2, Gemma 3. SFT starts
-    from it instead of from pretraining, and its tokenizer is used. Empty: a base model is trained."""
+    """Open model: a folder or a GGUF file, relative to the project's folder; `ARCHIVE!FILE`, a GGUF file of
+    one of `data.archives`; or `hub:ORG/NAME@COMMIT`, a model of the Hugging Face hub. Families: Llama,
+    SmolLM, Mistral, Qwen 2.5 and 3, OLMo 2, Gemma 3. SFT starts from it instead of from pretraining, and its
+    tokenizer is used. Empty: a base model is trained."""
 
     base_context_length: int = Field(default=1024, ge=0, le=1 << 20)
     """Longest context in which an open model is trained and answers here, in tokens; 0: its own. Memory and
@@ -245,11 +247,12 @@ class Preset(BaseModel):
         """Return the base model with all that is needed to fetch it; empty if there is none."""
         return pin_base(self.base_model, self.data.archives)
 
-    def check_base(self, root: Path) -> str:
+    def check_base(self, root: Path, on_event: EventCallback = ignore_event) -> str:
         """Check the model folder that `base_model` names, before anything is computed for it.
 
         Args:
             root: The project's folder, which a relative path starts from.
+            on_event: Receives what is fetched for it.
 
         Returns:
             A sentence about the part of the preset that the base model overrides; empty if there is none.
@@ -261,7 +264,7 @@ class Preset(BaseModel):
             return ""
         # As a command's first step: a base model that cannot be used must not be found after hours of
         # ingestion.
-        context = check_model(base_folder(self.pinned_base, root)).context_length
+        context = check_model(base_folder(self.pinned_base, root, on_event)).context_length
         context = min(context, self.base_context_length or context)
         if "architecture" not in self.model_fields_set:
             return ""

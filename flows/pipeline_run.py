@@ -322,7 +322,7 @@ class PipelineRun:
 
     def check_base(self) -> None:
         """Raise UserError if the preset's base model cannot be used."""
-        if unused := self.preset.check_base(self.settings.root):
+        if unused := self.preset.check_base(self.settings.root, self.display.show_event):
             self.display.show_note(unused)
 
     def check_trainings(self, parts: StageOutput, tokens: StageOutput) -> None:

@@ -43,7 +43,9 @@ def print_preview(preset: Preset, root: Path, console: Console | None = None, wh
     # The device and the base model are checked first: they fail within a second, the rows take minutes.
     if whole:
         preset.find_device()
-        preset.check_base(root)
+        if preset.base_model:
+            with show_progress(console, "checking the base model") as on_event:
+                preset.check_base(root, on_event)
     notes: tuple[str, ...] = ()
     plan: Sequence[str] = ()
     later = ""

@@ -93,7 +93,7 @@ def find_remains(root: Path, age: float, now: float, prefect_idle: bool) -> list
             if now - path.lstat().st_mtime > max(age, DAY)
         ]  # fmt: skip
         size = sum(size_of([path, *path.rglob("*")]) for path in models)
-        what = f"base models in {BASE_MODELS}, which are unpacked or converted again when a run needs them"
+        what = f"base models in {BASE_MODELS}, which are fetched or converted again when a run needs them"
         found.append(Remains(what, len(models), size, tuple(models)))
     if (root / DUPLICATES).is_dir() and not leads_elsewhere(root, DUPLICATES):
         files = list(_record_files(root / DUPLICATES))

@@ -46,6 +46,11 @@ def use_environment(environment: Mapping[str, str]) -> None:
     _environment["of"] = environment
 
 
+def read_variable(name: str) -> str:
+    """Return a variable of the environment that `use_environment` set; empty if it is missing."""
+    return _environment.get("of", {}).get(name, "")
+
+
 def conceal_secrets(url: str) -> str:
     """Return a URL in the form that may be recorded; `reveal_secrets` reverses it, in this process only.
 

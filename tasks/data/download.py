@@ -8,11 +8,11 @@ import os
 import re
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from http.client import HTTPException
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, TypeVar
 from urllib.error import HTTPError
 from urllib.parse import quote, unquote, urlsplit
 
@@ -23,11 +23,14 @@ from tasks.common.checksums import file_sums
 from tasks.data.records import text_digest
 from tasks.project.paths import DOWNLOADS
 
+T = TypeVar("T")
 _SUM = "#sha256="
 _PIECE = 1 << 20
 PATIENCE = 30.0  # seconds without a byte before an attempt fails
 TRIES = 5
 PAUSE = 0.5  # seconds before the second attempt; the pause doubles with each further one
+# A compressed transfer would make sizes and ranges those of the compressed bytes.
+HEADERS = {"Accept-Encoding": "identity", "User-Agent": "chatmill"}
 AGAIN = (408, 425, 429)  # request timeout, too early, too many requests: may pass, as 5xx may
 
 
@@ -87,6 +90,14 @@ class Opened(NamedTuple):
 
 class InterruptedDownload(Exception):
     """An error that may pass, so that another attempt is worthwhile."""
+
+
+class RefusedDownload(UserError):
+    """An answer of a server that another attempt would get too, with its status."""
+
+    def __init__(self, text: str, status: int) -> None:
+        super().__init__(text)
+        self.status = status
 
 
 def parse_address(text: str) -> Address:
@@ -169,25 +180,41 @@ def download_file(given: Address, root: Path, on_event: EventCallback) -> Path:
                 return kept
             if now.exists():
                 return now
-        return _fetch_with_retries(given, root, on_event)
+        return retry_download(
+            lambda: _try_download(given, root, on_event),
+            lambda: _partial_bytes(given, root),
+            given.display_text,
+        )
 
 
-def _fetch_with_retries(given: Address, root: Path, on_event: EventCallback) -> Path:
-    """Retry until the file is complete. Only attempts that made no progress count towards TRIES."""
+def retry_download(attempt: Callable[[], T], count_bytes: Callable[[], int], shown: str) -> T:
+    """Retry until a download is complete. Only attempts that made no progress count towards TRIES.
+
+    Args:
+        attempt: One attempt; it raises InterruptedDownload if another may succeed.
+        count_bytes: Returns the number of bytes that have come.
+        shown: The name of what is fetched, for messages.
+
+    Raises:
+        UserError: Nothing came in TRIES attempts.
+    """
     failed, farthest = 0, 0
     while True:
         try:
-            return _try_download(given, root, on_event)
+            return attempt()
         except InterruptedDownload as error:
-            come = max(
-                (part.stat().st_size for part in (root / given.cache_folder).rglob("*.part")), default=0
-            )
+            come = count_bytes()
             # A slow connection that breaks often still completes, as long as each attempt adds bytes.
             failed, farthest = (0, come) if come > farthest else (failed + 1, farthest)
             if failed == TRIES:
                 kept = f"; the {come} bytes that came are kept, and the same command resumes" if come else ""
-                raise UserError(f"{given.display_text} cannot be fetched ({error}){kept}") from error
+                raise UserError(f"{shown} cannot be fetched ({error}){kept}") from error
             time.sleep(PAUSE * 2**failed)
+
+
+def _partial_bytes(given: Address, root: Path) -> int:
+    """Return the number of bytes of an unfinished download."""
+    return max((part.stat().st_size for part in (root / given.cache_folder).rglob("*.part")), default=0)
 
 
 def _try_download(given: Address, root: Path, on_event: EventCallback) -> Path:
@@ -211,19 +238,25 @@ def _try_download(given: Address, root: Path, on_event: EventCallback) -> Path:
         goes_on = 0 < begun <= (state.size or 0) and bool(state.mark or given.sha256)
         if not goes_on:
             _report_progress(given, state, 0, on_event)
-            _copy_stream(opened, part)
+            copy_stream(opened, part)
     if goes_on and begun < (state.size or 0):
         _report_progress(given, state, begun, on_event)
         with _open_request(given, begun, state) as rest:
             # The file may have been replaced between the two requests.
             if rest.state != state:
                 raise InterruptedDownload("it changed during the download")
-            _copy_stream(rest, part)
+            copy_stream(rest, part)
     _finish_download(given, part, path, state, goes_on, root)
     return path
 
 
-def _copy_stream(opened: Opened, part: Path) -> None:
+def copy_stream(opened: Opened, part: Path) -> None:
+    """Write the bytes of an opened file to a partial one, from their place on.
+
+    Raises:
+        InterruptedDownload: The connection broke; what came is kept.
+        UserError: The disk is full.
+    """
     part.parent.mkdir(parents=True, exist_ok=True)
     try:
         with part.open("ab" if opened.start else "wb") as file:
@@ -244,7 +277,7 @@ def _read_block(stream: IO[bytes]) -> bytes:
     try:
         return stream.read(_PIECE)
     except Exception as error:  # Each file system has exceptions of its own.
-        raise InterruptedDownload(_error_text(error)) from error
+        raise InterruptedDownload(error_text(error)) from error
 
 
 def _finish_download(given: Address, part: Path, path: Path, state: State, went_on: bool, root: Path) -> None:
@@ -306,23 +339,45 @@ def _open_request(
 
 @contextmanager
 def _open_web(given: Address, start: int, state: State | None) -> Iterator[Opened]:
-    # A compressed transfer would make sizes and ranges those of the compressed bytes.
-    asked = {"Accept-Encoding": "identity", "User-Agent": "chatmill"}
+    asked = dict(HEADERS)
     if start:
         asked["Range"] = f"bytes={start}-"
         if state and state.mark:
             # With If-Range a server sends the whole file instead of a range if the file has changed.
             asked["If-Range"] = state.mark
     request = urllib.request.Request(quote(given.full_url, safe="%/:=&?~#+!$,;'@()*[]"), headers=asked)
+    with open_response(request, given.display_text, start) as opened:
+        yield opened
+
+
+@contextmanager
+def open_response(
+    request: urllib.request.Request,
+    shown: str,
+    start: int,
+    opener: urllib.request.OpenerDirector | None = None,
+) -> Iterator[Opened]:
+    """Send a request and yield its answer.
+
+    Args:
+        request: The request.
+        shown: The address for messages.
+        start: The first byte that the request asks for.
+        opener: The opener that follows redirects; None: urllib's own.
+
+    Raises:
+        InterruptedDownload: Another attempt may succeed.
+        RefusedDownload: The server refuses the request.
+    """
     try:
-        response = urllib.request.urlopen(request, timeout=PATIENCE)
+        response = (opener.open if opener else urllib.request.urlopen)(request, timeout=PATIENCE)
     except HTTPError as error:
         says = f"the server answers {error.code} {error.reason}"
         if error.code >= 500 or error.code in AGAIN:
             raise InterruptedDownload(says) from error
-        raise UserError(f"{given.display_text}: {says}") from error
+        raise RefusedDownload(f"{shown}: {says}", error.code) from error
     except (OSError, HTTPException) as error:
-        raise InterruptedDownload(_error_text(error)) from error
+        raise InterruptedDownload(error_text(error)) from error
     with response:
         length, begins, whole = response.headers.get("Content-Length"), 0, None
         if response.status == 206:
@@ -356,7 +411,7 @@ def _open_other(given: Address, start: int) -> Iterator[Opened]:
     except (UserError, FileNotFoundError, PermissionError, ImportError, ValueError) as error:
         raise UserError(f"{given.display_text}: {_refusal_reason(given, error)}") from error
     except Exception as error:  # Each file system has exceptions of its own.
-        raise InterruptedDownload(_error_text(error)) from error
+        raise InterruptedDownload(error_text(error)) from error
     # Each file system has its own name for a mark: S3, HTTP, Google Cloud, Azure, local files.
     names = ("ETag", "etag", "md5Hash", "LastModified", "last_modified", "updated", "mtime")
     mark = next((str(told[name]) for name in names if told.get(name)), "")
@@ -369,10 +424,11 @@ def _refusal_reason(given: Address, error: Exception) -> str:
         return "there is no such file"
     if isinstance(error, ImportError) and given.url.startswith("s3"):
         return "reading S3 needs a package that is not installed: pip install 'chatmill[s3]'"
-    return _error_text(error)
+    return error_text(error)
 
 
-def _error_text(error: Exception) -> str:
+def error_text(error: Exception) -> str:
+    """Return the first line of an error, without secrets."""
     with suppress(AttributeError):
         error = error.reason if isinstance(error.reason, Exception) else error  # type: ignore[attr-defined]
     return url_secrets.hide_secrets((str(error).strip() or type(error).__name__).splitlines()[0])

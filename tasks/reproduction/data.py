@@ -20,7 +20,7 @@ from tasks.data.withdrawals import WITHDRAWN, Withdrawal, Withdrawn, read_withdr
 from tasks.dvc import versions
 from tasks.dvc.pointer_file import POINTER, write_pointer
 from tasks.dvc.version_list import complete_list
-from tasks.project.paths import DOWNLOADS
+from tasks.project.paths import BASE_MODELS, DOWNLOADS
 
 _SHOWN = 12
 # Sections that do not change the result: where a run is recorded, shared and placed. A reproduction keeps to
@@ -222,7 +222,8 @@ def _link_downloads(root: Path, project: Path, preset: Mapping[str, Any]) -> Non
     validate = preset.get("validate") or {}
     names = [preset.get(name) or "" for name in _BASE_MODEL]
     names += [validate.get(name) or "" for name in _OVERRIDES]
-    names.append(str(DOWNLOADS))
+    # A fetched model of gigabytes is not fetched once more.
+    names += [str(DOWNLOADS), str(BASE_MODELS)]
     names += [
         path.relative_to(root).as_posix()
         for name in _BENCHMARKS

@@ -167,7 +167,7 @@ def test_copy_stream_full_disk_is_refused(served: Served, tmp_path: Path) -> Non
     if not Path("/dev/full").exists():
         pytest.skip("no device that is always full")
     with pytest.raises(UserError, match="the disk is full; free space"):
-        download._copy_stream(
+        download.copy_stream(
             download.Opened(io.BytesIO(b"words" * 9), download.State("", 45), 0), Path("/dev/full")
         )
 
