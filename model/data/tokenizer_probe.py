@@ -51,7 +51,7 @@ def probe_tokenizer(folder: Path) -> int:
     # Thread pools reserve address space for each thread, which would count against the limit below.
     few = {"RAYON_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     environment = {**child_environment(), **few, "RUST_BACKTRACE": "0"}
-    command = [sys.executable, "-m", __name__, str(folder)]
+    command = [sys.executable, "-m", __name__, str(folder), str(CPU_SECONDS)]
     try:
         done = subprocess.run(command, env=environment, capture_output=True, timeout=_SECONDS, check=False)
         said = json.loads(done.stdout or b"{}")
@@ -72,10 +72,10 @@ def probe_tokenizer(folder: Path) -> int:
     return int(said["ids"])
 
 
-def _probe_folder(folder: str) -> None:
+def _probe_folder(folder: str, seconds: int) -> None:
     # Set before the library is imported, so that loading it is bounded too.
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
-    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     # A crash must not leave a core dump of gigabytes.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     from model.data.tokenizer import Tokenizer
@@ -96,4 +96,4 @@ def _probe_folder(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    _probe_folder(sys.argv[1])
+    _probe_folder(sys.argv[1], int(sys.argv[2]))

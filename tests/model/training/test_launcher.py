@@ -18,32 +18,8 @@ from model.errors import UserError
 from model.events import EventCallback, ImportedSources, Step
 from model.training.launcher import TrainingFailed, launch_training
 from model.training.process_group import ProcessGroup
-
-
-def counting(steps: int, on_event: EventCallback) -> dict[str, Any]:
-    for step in range(steps):
-        on_event(Step(step, steps))
-    print("a library's chatter")
-    return {"steps": steps, "rank": os.environ.get("RANK", "alone")}
-
-
-def refusing(on_event: EventCallback) -> dict[str, Any]:
-    raise UserError("rlhf.steps is wrong; 3 would be right")
-
-
-def crashing(on_event: EventCallback) -> dict[str, Any]:
-    raise ZeroDivisionError("by nothing")
-
-
-def dying(on_event: EventCallback) -> dict[str, Any]:
-    os.kill(os.getpid(), signal.SIGKILL)
-    return {}
-
-
-def sleeping(path: str, on_event: EventCallback) -> dict[str, Any]:
-    Path(path).write_text(str(os.getpid()))
-    time.sleep(120)
-    return {}
+from tests.model.training.launched_functions import counting, crashing, dying, looking, refusing
+from tests.waiting import PATIENCE
 
 
 def joined(fault: str, on_event: EventCallback) -> dict[str, Any]:
@@ -67,16 +43,6 @@ def stopped(path: str, on_event: EventCallback) -> dict[str, Any]:
     finally:
         Path(path, f"{rank}.saved").touch()
     return {}
-
-
-def looking(prompts: list[str], on_event: EventCallback) -> dict[str, Any]:
-    """Return what other users of the machine see of this process and its parents."""
-    pid, seen = os.getpid(), []
-    for _ in range(3):
-        seen.append(Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0"))
-        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    order = Path(seen[0][-2])
-    return {"prompts": len(prompts), "seen": seen[:2], "order": str(order), "mode": oct(order.stat().st_mode)}
 
 
 def test_launch_training_large_job_is_invisible_to_other_users(tmp_path: Path) -> None:
@@ -145,12 +111,12 @@ def test_launch_training_sigterm_to_first_process_stops_the_group(tmp_path: Path
 def test_launch_training_killed_parent_ends_group(tmp_path: Path) -> None:
     code = (
         "from pathlib import Path; from model.training.launcher import launch_training; "
-        "from tests.model.training.test_launcher import sleeping; "
+        "from tests.model.training.launched_functions import sleeping; "
         f"launch_training(sleeping, {{'path': {str(tmp_path / 'pid')!r}}}, "
         f"log=Path({str(tmp_path / 'log')!r}))"
     )
     parent = subprocess.Popen([sys.executable, "-c", code])
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
         assert time.monotonic() < deadline and parent.poll() is None
         time.sleep(0.1)
