@@ -23,11 +23,10 @@ from flows.servers.supervisor import SupervisedProcess
 from tests.benchmarks.events import call, lay
 from tests.chaos.chain import Chain
 from tests.chaos.outcome import differences, left_over, read_outcome
-from tests.integration.two_hosts import until
+from tests.waiting import until
 
 AWAY_SECONDS = 60.0
 LOGIN = read_login("chaos:kills-at-any-moment")
-WAIT_SECONDS = 300.0
 CLOCK = Path(__file__).parent / "clock.c"
 # The chain's outputs take 20 MB, those up to the first training three.
 SMALL, LARGE = "4m", "200m"
@@ -51,7 +50,7 @@ def mlflow_away(chain: Chain) -> Iterator[list[str]]:
     try:
         server.wait_until_ready()
         chain.start()
-        until(lambda: "  pretrain" in chain.said(), WAIT_SECONDS, "the first training")
+        until(lambda: "  pretrain" in chain.said(), "the first training")
         os.killpg(server.process.pid, signal.SIGKILL)
         server.process.wait()
         time.sleep(AWAY_SECONDS)
@@ -104,7 +103,7 @@ def clock_jumps(chain: Chain) -> Iterator[list[str]]:
     chain.environment |= {"LD_PRELOAD": str(library), "CHAOS_CLOCK": str(clock)}
     chain.start()
     for stage, shift in (("  pretrain", -2 * 3600), ("  rlhf", 3 * 86400)):
-        until(lambda stage=stage: stage in chain.said(), WAIT_SECONDS, stage.strip())
+        until(lambda stage=stage: stage in chain.said(), stage.strip())
         # In place: who runs has mapped the file.
         with clock.open("r+b") as file:
             file.write(shift.to_bytes(8, sys.byteorder, signed=True))
@@ -146,7 +145,7 @@ def worker_killed(chain: Chain) -> Iterator[list[str]]:
         nightly = ("-m", "prefect", "deployment", "run", "chatmill-nightly/nightly")
         asks = {"PREFECT_API_URL": served.prefect, **stored_login(chain.root).client_environment}
         call(chain.root, *nightly, **asks)
-        until(chain.trainings, WAIT_SECONDS, "a training")
+        until(chain.trainings, "a training")
         [worker] = [one.pid for one in served.processes if one.name == "gpu"]
         os.kill(worker, signal.SIGKILL)
         call(chain.root, *nightly, "--watch", **asks)

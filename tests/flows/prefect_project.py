@@ -19,7 +19,7 @@ from prefect.utilities.asyncutils import run_coro_as_sync
 from flows.servers.commands import ListenAddress, prefect_server
 from flows.servers.credentials import Credentials, stored_login
 from flows.servers.environment import Settings, checkout_environment, free_port, health_problem
-from tests.integration.two_hosts import until
+from tests.waiting import until
 
 REPOSITORY = Path(__file__).parents[2]
 SMOKE = REPOSITORY / "configs" / "smoke.yaml"
@@ -48,7 +48,7 @@ def run_server(root: Path) -> Iterator[PrefectProject]:
         server = subprocess.Popen(service.command, cwd=root, env=environment, stdout=log, stderr=log)
     project = PrefectProject(root, f"http://127.0.0.1:{port}/api", login, server)
     try:
-        until(lambda: not health_problem(project.api), 90, "the server's start")
+        until(lambda: not health_problem(project.api), "the server's start", server, root / "server.log")
         yield project
     finally:
         # SIGTERM would wait for requests in progress, without a limit. Nobody reads the folder afterwards.

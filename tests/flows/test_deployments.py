@@ -22,7 +22,7 @@ from flows.orchestration.events import LABELS_INGESTED, emit_run_event
 from flows.orchestration.flow_run_pruning import KEPT_CHECKS
 from flows.servers.workers import make_pools
 from tests.flows.prefect_project import SMOKE, lay_deployments
-from tests.integration.two_hosts import until
+from tests.waiting import until
 
 
 @flow(persist_result=False)
@@ -110,7 +110,7 @@ def test_prune_looks_deletes_only_old_looks_without_news(client: SyncPrefectClie
         there |= {found.id for found in client.read_flow_runs(limit=200, offset=start)}
     assert there >= {*kept, *recent, run.id} and there.isdisjoint(old)
     of = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[old[0]]))
-    until(lambda: not client.read_logs(of), 30, "the deletion of the logs")
+    until(lambda: not client.read_logs(of), "the deletion of the logs")
 
 
 def test_align_ignores_preset_and_changes_of_event(server_root: Path, client: SyncPrefectClient) -> None:
@@ -137,7 +137,7 @@ def test_align_ignores_preset_and_changes_of_event(server_root: Path, client: Sy
         found[:] = [run for run in runs if run.parameters.get("data_hash") == "d4"]
         return len(found) == 2
 
-    until(started, 30, "two runs of align")
+    until(started, "two runs of align")
     told = {"data_hash": "d4", "config": deployments.DEMO_PRESET}
     announced = sorted((run.parameters for run in found), key=lambda one: one["announced"])
     assert announced == [

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,15 +112,6 @@ def _copy(target: Path) -> None:
         one.pop("schedules", None)
         one["work_pool"]["name"] = "gpu" if one["name"] == "stage" else "cpu"
     (target / "prefect.yaml").write_text(yaml.safe_dump(deployments))
-
-
-def until(holds: Callable[[], object], seconds: float, what: str) -> None:
-    """Wait. Raises RuntimeError where it does not come to hold."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"{what} did not happen within {seconds:.0f} s")
-        time.sleep(0.2)
 
 
 @contextmanager

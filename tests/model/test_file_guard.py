@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks.smoke import REPOSITORY
+from tests.waiting import PATIENCE
 
 GUARDED = "import os, sys\nfrom model.file_guard import refuse_special_files\nrefuse_special_files()\n"
 PROBE = f"""{GUARDED}
@@ -29,7 +30,7 @@ ACTIONS = [
 def probe(action: str, path: object) -> str:
     done = subprocess.run(
         [sys.executable, "-c", PROBE.format(action=action), str(path)],
-        cwd=REPOSITORY, capture_output=True, text=True, timeout=30, check=True,
+        cwd=REPOSITORY, capture_output=True, text=True, timeout=PATIENCE, check=True,
     )  # fmt: skip
     return done.stdout.strip()
 

@@ -18,6 +18,7 @@ from flows.servers.environment import checkout_environment
 from model.errors import UserError
 from tasks.reproduction.known_code import _own_remotes
 from tests.benchmarks.smoke import REPOSITORY
+from tests.waiting import PATIENCE
 
 
 def lay(root: Path, *names: str, **presets: list[str]) -> None:
@@ -72,7 +73,7 @@ def test_current_preset_skips_invalid_presets(tmp_path: Path) -> None:
     assert current_preset(tmp_path) == Path("configs/press.yaml")
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(PATIENCE)
 def test_current_preset_skips_special_files_without_blocking(tmp_path: Path) -> None:
     lay(tmp_path, "qa", press=["qa"])
     configs = tmp_path / "configs"
@@ -131,7 +132,7 @@ def test_command_without_config_never_replaces_data_with_the_demos(
     done = subprocess.run(
         [sys.executable, "-m", "flows.cli.main", *command],
         cwd=tmp_path, env={**checkout_environment(REPOSITORY), "COLUMNS": "200"}, capture_output=True,
-        text=True, timeout=120,
+        text=True, timeout=PATIENCE,
     )  # fmt: skip
     assert done.returncode == 2 and says in " ".join((done.stdout + done.stderr).split())
     assert "film" not in done.stdout + done.stderr

@@ -24,6 +24,7 @@ from tasks.engine.stage import StageContext, stage
 from tasks.tracking.tracker import Tracker
 from tests.benchmarks.smoke import REPOSITORY
 from tests.flows.cli_runner import call, of
+from tests.waiting import PATIENCE
 
 MODEL = "chatmill"
 HOLD = """
@@ -199,8 +200,9 @@ def say_as_user(root: Path, *words: str) -> tuple[int, str]:
     """Run `chatmill gc` without root's capabilities, so that the modes of files count."""
     taken = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
     done = subprocess.run(
-        [*taken, sys.executable, "-m", "flows.cli.main", "gc", *words], cwd=root, timeout=120, check=False,
+        [*taken, sys.executable, "-m", "flows.cli.main", "gc", *words], cwd=root, timeout=PATIENCE,
         env=checkout_environment(REPOSITORY), capture_output=True, text=True, stdin=subprocess.DEVNULL,
+        check=False,
     )  # fmt: skip
     assert "Traceback" not in done.stderr
     return done.returncode, done.stdout + done.stderr

@@ -19,6 +19,7 @@ import pytest
 from flows.cli.main import _run_guarded, app
 from flows.servers.environment import checkout_environment
 from model.errors import UserError
+from tests.waiting import PATIENCE
 
 REPOSITORY = Path(__file__).parents[3]
 HEAVY = ("torch", "mlflow", "prefect", "pandas", "dvc", "great_expectations")
@@ -163,7 +164,7 @@ def test_main_signal_interrupts_command(tmp_path: Path, sent: signal.Signals, be
         assert process.stdout is not None
         assert process.stdout.readline() == "waits\n"
         process.send_signal(sent)
-        assert process.wait(30) == code
+        assert process.wait(PATIENCE) == code
 
 
 def test_main_without_reader_exits_as_sigpipe(tmp_path: Path) -> None:
@@ -172,7 +173,7 @@ def test_main_without_reader_exits_as_sigpipe(tmp_path: Path) -> None:
     said = f"{{ echo; sleep 1; {sys.executable} -m flows.cli.main models; echo $? >&2; }} | head -1"
     done = subprocess.run(
         ["bash", "-c", said], cwd=tmp_path, env=checkout_environment(REPOSITORY), capture_output=True,
-        text=True, timeout=60, check=False,
+        text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
     assert done.stderr == "141\n"
 
@@ -198,7 +199,7 @@ def test_read_lines_end_key_leaves_cursor_on_new_line(typed: bytes) -> None:
         with suppress(OSError):
             while part := os.read(ours, 1000):
                 said += part
-        assert child.wait(timeout=60) == 0
+        assert child.wait(timeout=PATIENCE) == 0
     os.close(ours)
     lines = said.decode().splitlines()
     assert lines[-1] == "shell" and lines[-2].startswith(">"), lines

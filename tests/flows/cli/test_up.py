@@ -36,7 +36,8 @@ from flows.servers.environment import (
 from flows.servers.state_file import Served, read_served
 from flows.servers.supervisor import MARK
 from model.errors import UserError
-from tests.integration.two_hosts import own_address, until
+from tests.integration.two_hosts import own_address
+from tests.waiting import PATIENCE, until
 
 REPOSITORY = Path(__file__).parents[3]
 PASSWORD = "nobody-guesses-this"
@@ -46,7 +47,9 @@ HOST = own_address()
 def chatmill(root: Path, *words: str, code: int = 0, **settings: str) -> str:
     command = [sys.executable, "-m", "flows.cli.main", *words]
     environment = {**checkout_environment(REPOSITORY), "COLUMNS": "120", **settings}
-    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=180)
+    done = subprocess.run(
+        command, cwd=root, env=environment, capture_output=True, text=True, timeout=PATIENCE
+    )
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -107,7 +110,7 @@ def files_of_runs(root: Path, mlflow: str, login: Credentials) -> None:
 def status(address: str, body: bytes | None, **headers: str) -> int:
     """Return the HTTP status of a request. A body has no content type unless a header gives one."""
     parts = urlsplit(address)
-    connection = HTTPConnection(parts.netloc, timeout=30)
+    connection = HTTPConnection(parts.netloc, timeout=PATIENCE)
     connection.request("POST" if body else "GET", parts.path, body, headers)
     return connection.getresponse().status
 
@@ -117,7 +120,7 @@ def talk(address: str, token: str, **headers: str) -> str:
     try:
         with connect(address, subprotocols=[Subprotocol("prefect")], additional_headers=headers) as socket:
             socket.send(json.dumps({"type": "auth", "token": token}))
-            return str(json.loads(socket.recv(30))["type"])
+            return str(json.loads(socket.recv(PATIENCE))["type"])
     except (InvalidStatus, ConnectionClosed) as refused:
         return type(refused).__name__
 
@@ -217,7 +220,7 @@ def begun_run(root: Path) -> Iterator[list[str]]:
         words, cwd=root, env=checkout_environment(REPOSITORY), stdout=PIPE, stderr=PIPE, text=True
     ) as run:
         yield found
-        said, failed = run.communicate(timeout=180)
+        said, failed = run.communicate(timeout=PATIENCE)
     assert run.returncode == 0 and "Traceback" not in failed, failed
     found += said.split()
 
@@ -257,13 +260,13 @@ def test_up_starts_all_servers_and_down_stops_them(root: Path) -> None:
 
     # A killed server is started again on its port, and `up.json` has the new process.
     os.kill(served.processes[1].pid, signal.SIGKILL)
-    until(lambda: running(root).processes[1].pid != served.processes[1].pid, 60, "another start")
-    until(lambda: health_problem(served.processes[1].address) == "", 60, "an answer")
+    until(lambda: running(root).processes[1].pid != served.processes[1].pid, "another start")
+    until(lambda: health_problem(served.processes[1].address) == "", "an answer")
     assert "MLflow was killed (signal 9)" in (root / "var" / "logs" / "up.log").read_text()
 
     # If `up` is killed, its processes end too.
     os.kill(served.pid, signal.SIGKILL)
-    until(lambda: not of(root), 60, "their end")
+    until(lambda: not of(root), "their end")
     assert read_served(root) is None
     assert "nothing is running here" in chatmill(root, "down")
 
@@ -305,7 +308,7 @@ def test_down_removes_processes_left_by_killed_up(tmp_path: Path) -> None:
         parent = threading.Thread(target=left.wait)
         parent.start()
         assert "of a killed `chatmill up`: MLflow" in chatmill(tmp_path, "down")
-        parent.join(5)
+        parent.join(PATIENCE)
         assert left.poll() == -signal.SIGTERM
         # A recorded process id may now belong to another program.
         assert other.poll() is None

@@ -25,6 +25,7 @@ from flows.common.project_folder import (
 )
 from flows.servers.environment import checkout_environment
 from model.errors import UserError
+from tests.waiting import PATIENCE
 
 REPOSITORY = Path(__file__).parents[3]
 # Root can read and write everything unless these capabilities are dropped.
@@ -84,7 +85,7 @@ def chatmill(root: Path, *words: str) -> tuple[int, str]:
     done = subprocess.run(
         [*taken, sys.executable, "-m", "flows.cli.main", *words], cwd=root,
         env=checkout_environment(REPOSITORY),
-        capture_output=True, text=True, timeout=120, check=False, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=PATIENCE, check=False, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     return done.returncode, (done.stdout + done.stderr).strip()
 
@@ -239,7 +240,7 @@ def test_command_in_removed_folder_is_refused(tmp_path: Path) -> None:
     )
     done = subprocess.run(
         [sys.executable, "-c", script, "models"], cwd=tmp_path, env=checkout_environment(REPOSITORY),
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
     assert done.returncode == 2 and done.stderr.startswith("error: the current folder was removed;")
 

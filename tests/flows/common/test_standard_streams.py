@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from flows.servers.environment import checkout_environment
+from tests.waiting import PATIENCE
 
 REPOSITORY = Path(__file__).parents[3]
 START = "from flows.common import standard_streams as s; s.use_utf8(); s.open_standard_streams(); "
@@ -83,7 +84,7 @@ def test_end_on_hangup_closed_terminal_ends_as_interrupted(tmp_path: Path, print
         said += os.read(terminal, 4096)
     time.sleep(0.1)
     os.close(terminal)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while not (ended := os.waitpid(child, os.WNOHANG))[0]:
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -40,7 +40,7 @@ from tasks.ingest import ingest
 from tasks.tracking.queries import made_seconds
 from tasks.validate import validate
 from tests.flows.prefect_project import SMOKE, unreachable_server
-from tests.integration.two_hosts import until
+from tests.waiting import until
 
 
 def say(*words: str, code: int = 0) -> str:
@@ -82,10 +82,10 @@ def webhook(server_root: Path) -> Iterator[None]:
         server.shutdown()
 
 
-def came(what: str, seconds: float = 90) -> str:
+def came(what: str) -> str:
     """Wait for the message that begins with this subject, and return it."""
     start = f"/secret-letters chatmill: {what}"
-    until(lambda: any(one.startswith(start) for one in Receiver.came), seconds, f"{what} in {Receiver.came}")
+    until(lambda: any(one.startswith(start) for one in Receiver.came), f"{what} in {Receiver.came}")
     return next(one for one in Receiver.came if one.startswith(start))
 
 
@@ -277,7 +277,7 @@ def test_notifications_each_event_reaches_webhook_once(
     # The address is secret, also in the log of a server that fails to reach it.
     emit_run_event(DRIFT, "other", "more than before", "`chatmill data log`")
     came("the data of other drifts")
-    until(lambda: "404" in (server_root / "server.log").read_text(), 10, "the server's complaint")
+    until(lambda: "404" in (server_root / "server.log").read_text(), "the server's complaint")
     shown = json.dumps(
         client.read_block_document_by_name("chatmill", "custom-webhook", include_secrets=False).model_dump(
             mode="json"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from flows.servers.interruption import short_waits_after_interrupt
+from tests.waiting import PATIENCE
 
 REPOSITORY = Path(__file__).parents[3]
 # A server that does not answer: nothing listens on port 9.
@@ -37,7 +38,7 @@ except KeyboardInterrupt:
 def test_short_waits_after_interrupt_stopped_server_ends_soon(sign: str) -> None:
     code = CODE.replace("{sign}", sign)
     began = time.monotonic()
-    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, timeout=100)
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, timeout=PATIENCE)
     assert done.returncode == 130, done.stderr.decode()
     # Without it, the second request alone waits for four minutes.
     assert time.monotonic() - began < 60

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from flows.servers.supervisor import Service, SupervisedProcess, stop_processes
-from tests.integration.two_hosts import until
+from tests.waiting import until
 
 # Like Prefect's worker, it kills its run when it is asked to end.
 WORKER = """
@@ -41,6 +41,6 @@ def test_stop_processes_ends_worker_runs_before_worker(tmp_path: Path) -> None:
     worker = SupervisedProcess(
         Service("cpu", command, tmp_path / "log", lambda: "", "runs", grace=20), tmp_path
     )
-    until((tmp_path / "running").exists, 60, "its start")
+    until((tmp_path / "running").exists, "its start")
     stop_processes([worker], pytest.fail)
     assert (tmp_path / "saved").exists() and worker.process.poll() == 0

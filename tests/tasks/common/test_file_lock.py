@@ -10,6 +10,7 @@ import pytest
 
 from tasks.cleanup.crash_cleanup import hold_if_free
 from tasks.common.file_lock import exclusive_lock
+from tests.waiting import PATIENCE
 
 
 def test_exclusive_lock_file_removed_meanwhile_still_excludes(tmp_path: Path) -> None:
@@ -19,14 +20,14 @@ def test_exclusive_lock_file_removed_meanwhile_still_excludes(tmp_path: Path) ->
     def wait_for_lock() -> None:
         with exclusive_lock(path, lambda event: waits.set(), "waiting"):
             holds.set()
-            release.wait(10)
+            release.wait(PATIENCE)
 
     waiter = threading.Thread(target=wait_for_lock)
     with exclusive_lock(path, lambda event: None, ""):
         waiter.start()
-        assert waits.wait(10)
+        assert waits.wait(PATIENCE)
         path.unlink()
-    assert holds.wait(10)
+    assert holds.wait(PATIENCE)
     with hold_if_free(path) as mine:
         assert not mine
     release.set()

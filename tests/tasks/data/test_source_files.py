@@ -12,6 +12,7 @@ from model.errors import UserError
 from tasks.data.source_files import walk_folders
 from tasks.data.sources import Source, own_files
 from tests.any_user import as_any_user
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def names(root: Path, *files: str) -> list[str]:
 ALL = ["texts/a.txt", "texts/sub/b.txt", "texts/sub/deep/c.txt"]
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(PATIENCE)
 @pytest.mark.parametrize("links", [["."], [".", "."], ["..", "sub"], ["sub", "sub/deep", ".", "../texts"]])
 @pytest.mark.parametrize("pattern", ["texts", "texts/**/*.txt", "t*/**/*.txt"])
 def test_own_files_link_loops_count_each_file_once(root: Path, links: list[str], pattern: str) -> None:
@@ -62,7 +63,7 @@ def test_own_files_glob_patterns_match_as_in_python(root: Path, pattern: str, fo
     assert names(root, pattern) == found
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(PATIENCE)
 @pytest.mark.parametrize("files", ["texts", "texts/*", "texts/**/*.txt", "texts/sub/pipe.txt"])
 def test_own_files_pipe_device_or_dangling_link_is_refused(root: Path, files: str) -> None:
     deep = files != "texts/*"

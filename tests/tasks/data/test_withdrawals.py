@@ -57,6 +57,7 @@ from tests.tasks.data.withdrawal_project import (
 )
 from tests.tasks.ingest_project import write
 from tests.tasks.record_files import read_rows
+from tests.waiting import PATIENCE
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -295,8 +296,8 @@ def test_ingest_two_at_once_take_turns(root: Path) -> None:
     with exclusive_lock(root / DATA_LOCK, lambda event: None, ""):
         other = Thread(target=ingest, args=(DataParameters((OWN,)),), kwargs=work)
         other.start()
-        assert waits.wait(30) and (root / "data.dvc").read_bytes() == before
-    other.join(60)
+        assert waits.wait(PATIENCE) and (root / "data.dvc").read_bytes() == before
+    other.join(PATIENCE)
     assert len(ids(root, "text")) == 2 and (root / "data.dvc").read_bytes() != before
 
 

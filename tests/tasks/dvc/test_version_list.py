@@ -24,6 +24,7 @@ from tasks.project.paths import VERSIONS_LOCK
 from tasks.reproduction.data import place_data
 from tests.any_user import as_any_user
 from tests.tasks.ingest_project import OWN, write
+from tests.waiting import PATIENCE
 
 INGEST = """
 from pathlib import Path
@@ -49,7 +50,7 @@ def ingest_killed_after_pointer(root: Path) -> str:
         environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
         other = subprocess.Popen([sys.executable, "-c", INGEST], cwd=root, env=environment)
         try:
-            until = time.monotonic() + 120
+            until = time.monotonic() + PATIENCE
             while (now := read_pointer(root)) == before:
                 assert time.monotonic() < until and other.poll() is None
                 time.sleep(0.01)

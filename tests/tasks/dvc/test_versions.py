@@ -16,6 +16,7 @@ from tasks.dvc import remote as remotes
 from tasks.dvc import version_list, versions
 from tasks.dvc.pointer_file import explain_mismatch, is_former_layout, parse_pointer, read_pointer
 from tests.tasks.dvc_project import bare_clone, contents, lay, meta, texts, three_texts
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -115,7 +116,7 @@ def test_add_version_held_lock_is_waited_for(root: Path, monkeypatch: pytest.Mon
     held = start.Event()
     other = start.Process(target=hold_lock, args=(str(root), 6.0, held))
     other.start()
-    assert held.wait(60)
+    assert held.wait(PATIENCE)
     versions.add_version(root, "", meta("b", text=2))
     other.join()
     assert read_pointer(root)["meta"]["rows"] == {"text": 2}
@@ -140,7 +141,7 @@ def test_open_repository_several_at_once_in_new_project_succeed(tmp_path: Path) 
     others = [start.Process(target=open_at, args=(str(tmp_path), moment, errors)) for _ in range(3)]
     for other in others:
         other.start()
-    assert [errors.get(timeout=120) for _ in others] == ["", "", ""]
+    assert [errors.get(timeout=PATIENCE) for _ in others] == ["", "", ""]
     for other in others:
         other.join()
     assert (tmp_path / ".dvc/config").is_file() and "/data/quarantine" in (

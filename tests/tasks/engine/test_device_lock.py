@@ -12,12 +12,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
 
 from model.errors import UserError
 from model.events import EventCallback, Message
 from tasks.engine.device_lock import WAITS, device_locks
 from tasks.engine.stage import StageContext, stage
+from tests.waiting import PATIENCE
 
 
 @dataclass(frozen=True)
@@ -66,13 +66,13 @@ def test_stage_run_two_trainings_take_turns_on_device(tmp_path: Path) -> None:
     said = multiprocessing.get_context("spawn").Queue()
     first = training(tmp_path, said)
     second = start("train", Steps(2), tmp_path, said)
-    assert said.get(timeout=90) == Message(WAITS)
+    assert said.get(timeout=PATIENCE) == Message(WAITS)
     # A stage that needs no device does not wait.
     began = time.monotonic()
     count.run(Steps(), {}, StageContext(tmp_path), said.put)
     assert time.monotonic() - began < 5 and first.is_alive()
     (tmp_path / "enough").touch()
-    first.join(90), second.join(90)
+    first.join(PATIENCE), second.join(PATIENCE)
     assert (first.exitcode, second.exitcode) == (0, 0)
     assert (tmp_path / "told").read_text().split("\n")[:4] == ["1 begins", "1 ends", "2 begins", "2 ends"]
 
@@ -81,23 +81,23 @@ def test_stage_run_device_wait_is_interruptible_and_kill_frees_device(tmp_path: 
     said = multiprocessing.get_context("spawn").Queue()
     first = training(tmp_path, said)
     second = start("train", Steps(2), tmp_path, said)
-    assert said.get(timeout=90).text == WAITS
+    assert said.get(timeout=PATIENCE).text == WAITS
     time.sleep(0.2)
     os.kill(second.pid, signal.SIGINT)
-    second.join(30)
+    second.join(PATIENCE)
     assert second.exitcode == 1 and first.is_alive()
     os.kill(first.pid, signal.SIGKILL)
-    first.join(5)
+    first.join(PATIENCE)
     third = start("train", Steps(3), tmp_path, said)
-    third.join(90)
+    third.join(PATIENCE)
     assert third.exitcode == 0
 
 
 def test_device_locks_gpu_is_shared_by_all_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     monkeypatch.setattr(
-        torch.cuda, "get_device_properties", lambda place: SimpleNamespace(uuid=("b", "a")[place])
+        "torch.cuda.get_device_properties", lambda place: SimpleNamespace(uuid=("b", "a")[place])
     )
     folder = tmp_path / f"chatmill-devices-{os.getuid()}"
     assert device_locks("cuda", 1, tmp_path / "one") == [folder / "b.lock"]

@@ -17,6 +17,7 @@ import pytest
 
 from model.errors import UserError
 from tasks.engine.parallel import AHEAD, ParallelMap, process_pool, report_pace, serial_map
+from tests.waiting import PATIENCE, until
 
 HERE = Path(__file__).resolve().parents[3]
 
@@ -162,19 +163,12 @@ def test_process_pool_workers_die_with_parent(tmp_path: Path) -> None:
         f"    list(process_pool(2, patience=0.0)(wait, [Path({str(tmp_path)!r}) / n for n in 'ab']))\n"
     )
     with subprocess.Popen([sys.executable, str(program)], env={**os.environ, "PYTHONPATH": str(HERE)}) as run:
-        until(lambda: all((tmp_path / name).exists() for name in "ab"))
+        until(lambda: all((tmp_path / name).exists() for name in "ab"), "the start of two workers", run)
         children = psutil.Process(run.pid).children(recursive=True)
         assert len(children) >= 2
         run.kill()
-    _, alive = psutil.wait_procs(children, timeout=20)
+    _, alive = psutil.wait_procs(children, timeout=PATIENCE)
     assert not alive
-
-
-def until(true: Any, seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_report_pace_gives_rows_and_megabytes() -> None:

@@ -18,6 +18,7 @@ from tasks.engine.output import MANIFEST, publish_output, read_manifest
 from tasks.engine.parallel import process_pool
 from tasks.engine.stage import StageContext, stage
 from tests.tasks.event_sink import ignore_event
+from tests.waiting import PATIENCE
 
 
 @dataclass(frozen=True)
@@ -240,16 +241,16 @@ def start(stage_made, *arguments):
 
 def test_stage_run_second_process_waits_and_reuses(tmp_path):
     said = FRESH.Queue()
-    slow = Words(seconds=60.0)
+    slow = Words(seconds=PATIENCE)
     first = start(write, slow, tmp_path, said)
     while not (tmp_path / "made").exists():
         time.sleep(0.01)
     second = start(write, slow, tmp_path, said)
-    assert said.get(timeout=60).text == "another run is computing this stage; waiting for it"
+    assert said.get(timeout=PATIENCE).text == "another run is computing this stage; waiting for it"
     (tmp_path / "go").touch()
-    first.join(60), second.join(60)
+    first.join(PATIENCE), second.join(PATIENCE)
     assert (first.exitcode, second.exitcode) == (0, 0)
-    assert made(tmp_path) == 1 and said.get(timeout=5).text == "written"
+    assert made(tmp_path) == 1 and said.get(timeout=PATIENCE).text == "written"
 
 
 def test_stage_run_killed_run_is_resumed(tmp_path):
@@ -259,7 +260,7 @@ def test_stage_run_killed_run_is_resumed(tmp_path):
     while not list(folder.glob("*.part/step-1")):
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
-    process.join(20)
+    process.join(PATIENCE)
     assert not [path for path in folder.iterdir() if path.is_dir() and path.suffix != ".part"]
     began = time.monotonic()
     [part] = folder.glob("*.part")

@@ -19,6 +19,7 @@ from tasks.common.url_secrets import conceal_secrets, reveal_secrets
 from tasks.data.download import parse_address
 from tasks.tracking.artifact_hosts import check_artifact_host, trust_servers
 from tests.tasks.tracking.mlflow_store import open_tracker
+from tests.waiting import PATIENCE
 
 OWN = "http://mill.example:5000"
 
@@ -157,7 +158,7 @@ def test_clients_redirection_gets_no_password(
         "PREFECT_API_URL": f"http://127.0.0.1:{first}/to/{second}/api", "PREFECT_CLIENT_MAX_RETRIES": "0",
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE)
     asked = {port: [says for at, _, says in Listener.came if at == port] for port in ports}
     assert asked[first], done.stdout + done.stderr
     assert not any(asked[second]), Listener.came

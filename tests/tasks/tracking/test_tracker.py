@@ -17,6 +17,7 @@ from tasks.tracking.products import CHAMPION, MODEL
 from tasks.tracking.queries import made_seconds
 from tasks.tracking.tracker import Tracker
 from tests.tasks.tracking.mlflow_store import open_tracker
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -122,7 +123,7 @@ def test_close_abandoned_runs_of_killed_process_are_closed(tracker, tmp_path):
     runs = context.Queue()
     process = context.Process(target=linger, args=(tmp_path, runs))
     process.start()
-    left = runs.get(timeout=60)
+    left = runs.get(timeout=PATIENCE)
     assert list(tracker.close_abandoned_runs()) == []
     os.kill(process.pid, signal.SIGKILL)
     process.join()
