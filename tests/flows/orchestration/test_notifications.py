@@ -40,7 +40,7 @@ from tasks.ingest import ingest
 from tasks.tracking.queries import made_seconds
 from tasks.validate import validate
 from tests.flows.prefect_project import SMOKE, unreachable_server
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 
 
 def say(*words: str, code: int = 0) -> str:
@@ -252,10 +252,10 @@ def test_notifications_each_event_reaches_webhook_once(
             judging(0.3, untold)
     assert emit_run_event(DRIFT, "smoke", "unknown pieces are 4%", "`chatmill data log` lists them")
     past = made_seconds(open_tracker().client, "smoke", "gate")
-    assert past and all(0 < seconds < 30 for seconds in past)
+    assert past and all(0 < seconds < PATIENCE for seconds in past)
     with alert_when_slow("gate", "smoke", lambda: [*past, 0.1, 0.1, 0.1, 0.1, 0.1], least=0.1):
         slow = came("a run of smoke is slow")
-    assert re.search(r"gate of smoke has taken 0.[1-5] s so far; its median is 0.[01] s \(computed", slow)
+    assert re.search(r"gate of smoke has taken [0-9.]+ s so far; its median is 0.[01] s \(computed", slow)
     rejected = came("the data of smoke was rejected")
     assert "rejected before any training" in rejected and "`chatmill quarantine list`" in rejected
     failed = came("refusing ended Failed")

@@ -41,7 +41,7 @@ def test_short_waits_after_interrupt_stopped_server_ends_soon(sign: str) -> None
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, timeout=PATIENCE)
     assert done.returncode == 130, done.stderr.decode()
     # Without it, the second request alone waits for four minutes.
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < 180
 
 
 def test_short_waits_after_interrupt_other_errors_pass() -> None:

@@ -63,7 +63,7 @@ def mark(path: Path) -> Path:
 
 def wait(path: Path) -> None:
     path.touch()
-    time.sleep(60)
+    time.sleep(600)
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +139,7 @@ def test_process_pool_interrupted_work_ends(tmp_path: Path) -> None:
             next(results)
         del results
         began = time.monotonic()
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < PATIENCE
     assert set(multiprocessing.active_children()) <= before
 
 

@@ -76,7 +76,8 @@ def test_put_metrics_while_server_is_away_are_held_and_sent(
     began = time.monotonic()
     for step in range(600, 700):
         sender.put_metrics(run, figures(step, step + 1))
-    assert time.monotonic() - began < 0.5
+    # Each would wait AGAIN_SECONDS if it waited for the server: 20 seconds.
+    assert time.monotonic() - began < 10
     while not said:
         said += filter(None, [sender.status_message()])
         time.sleep(0.1)
