@@ -59,7 +59,7 @@ GUESSING = 0.5
             ("accuracy", "ends_by_itself", "ends_by_itself_change", "distinct", "win_rate"), absolute=0.05
         ),
         Tolerance(("kl",), relative=0.2),
-        Tolerance(("judge", "judge_gain", "loss_increase"), absolute=0.05),
+        Tolerance(("judge", "judge_gain", "loss_increase", "base_answer_loss_change"), absolute=0.05),
         Tolerance(("reward", "reward_gain"), absolute=0.1),
         Tolerance(("length", "length_ratio"), relative=0.1),
     ),

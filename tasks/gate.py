@@ -65,14 +65,15 @@ MODELS = ("base", "few_shot", "sft", "aligned", "champion")
 # Listed rather than taken from evaluate: a preset is checked before anything is measured.
 _COMPARISON_METRICS = (
     "reward_gain", "loss_increase", "kl", "ends_by_itself_change", "length_ratio", "judge_gain", "win_rate",
-    "champion_win_rate", "test_pair_accuracy", "judge_test_pair_accuracy", "judge_reliable", "prompts",
-    "questions", "completions",
+    "base_answer_loss_change", "champion_win_rate", "test_pair_accuracy", "judge_test_pair_accuracy",
+    "judge_reliable", "prompts", "questions", "completions",
 )  # fmt: skip
 _ENDS = ("", "_low", "_high", "_n")
 # The values that a metric can have, by the end of its name; the metrics that are not listed have no bounds.
 _SHARE = (0.0, 1.0)
 _RANGES = {
     "kl": (0.0, math.inf), "ends_by_itself_change": (-1.0, 1.0), "loss_increase": (-1.0, math.inf),
+    "base_answer_loss_change": (-1.0, math.inf),
     "win_rate": _SHARE, "pair_accuracy": _SHARE, "exact_match": _SHARE, "f1": _SHARE,
     "ends_by_itself": _SHARE, "distinct": _SHARE, "judge_reliable": _SHARE,
     "_n": (0.0, math.inf), "length": (0.0, math.inf), "length_ratio": (0.0, math.inf),
@@ -251,7 +252,7 @@ def explain_unmeasured(parameters: GateParameters, evaluate: EvaluateParameters)
     # For each count: its key, its value, why it is 0, and the metrics that are taken on these rows.
     counts = {
         "prompts": ("num_prompts", evaluate.num_prompts, "", ()),
-        "questions": ("num_questions", questions, asked, ("exact_match", "f1")),
+        "questions": ("num_questions", questions, asked, ("exact_match", "f1", "base_answer_loss_change")),
         "completions": (
             "num_completions", evaluate.num_completions, "evaluate.num_completions is 0",
             ("completion_loss", "loss_increase"),

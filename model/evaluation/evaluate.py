@@ -34,10 +34,11 @@ from model.evaluation.confidence_intervals import (
 )
 from model.evaluation.evaluate_config import EvaluateParameters
 from model.evaluation.interpret import find_attention_map, nearest_words
+from model.evaluation.loss_changes import base_answer_loss_changes, log_ratios, loss_increase
 from model.evaluation.perplexity import HeldOutText
 from model.events import EventCallback, Message, Step, Usage
 from model.inference.prompting import Chat, FewShot, Plain, PromptFormat
-from model.inference.scoring import Answer, Generator, best_f1, completion_logprobs, exact_match
+from model.inference.scoring import Answer, Generator, best_f1, exact_match
 from model.nn.transformer import Transformer
 from model.training.devices import compute_dtype
 from model.training.pretrain import bits_per_byte
@@ -157,9 +158,11 @@ def evaluate(
     metrics |= bits | gain_metrics("reward_gain", scores["reward"]["aligned"], scores["reward"]["sft"], seed)
     ended = {name: [float(answer.ended) for answer in said[name]] for name in ("aligned", "sft")}
     metrics |= gain_metrics("ends_by_itself_change", ended["aligned"], ended["sft"], seed)
-    ratios = _log_ratios(speakers["aligned"], speakers["sft"], asked.prompts, said["aligned"])
+    ratios = log_ratios(speakers["aligned"], speakers["sft"], asked.prompts, said["aligned"])
     metrics |= mean_metrics("kl", ratios, seed)
-    metrics |= _loss_increase(losses["aligned"], losses["sft"], seed)
+    metrics |= loss_increase("loss_increase", losses["aligned"][0], losses["sft"][0], seed)
+    if models["base"][1].keeps_template:
+        metrics |= base_answer_loss_changes(speakers, asked.questions, replies["base"], seed)
     # Every process has all metrics; one writes them.
     if world.rank > 0:
         return metrics
@@ -337,36 +340,6 @@ def _loss_metrics(name: str, sums: Sequence[float], tokens: Sequence[int], seed:
         return {}
     interval = bootstrap_ratio(np.array(sums), np.array(tokens, float), seed)
     return with_interval(name, sum(sums) / sum(tokens), interval, len(sums))
-
-
-def _loss_increase(
-    aligned: tuple[list[float], list[int]], sft: tuple[list[float], list[int]], seed: int
-) -> dict[str, float]:
-    """Return the relative increase of the loss on right answers over SFT's, on the same rows."""
-    after, before = np.array(aligned[0]), np.array(sft[0])
-    if not len(after) or not before.sum() > 0:
-        return {}
-    low, high = bootstrap_ratio(after, before, seed)
-    value = float(after.sum() / before.sum()) - 1
-    return with_interval("loss_increase", value, (low - 1, high - 1), len(after))
-
-
-def _log_ratios(
-    aligned: Generator, sft: Generator, prompts: Sequence[Row], answers: Sequence[Answer]
-) -> list[float]:
-    """Return log p(answer) under the aligned model less that under the assistant, a row, in nats.
-
-    The mean over the aligned model's own answers estimates KL(aligned ‖ SFT) of a whole completion.
-    """
-    examples = []
-    for row, answer in zip(prompts, answers, strict=True):
-        prompt = aligned.asking.encode_example(row).prompt
-        examples.append(Example(prompt, answer.row[len(prompt) :]))
-    both = [
-        completion_logprobs(s.model, examples, s.tokenizer.end, map_chunks=s.map_chunks)
-        for s in (aligned, sft)
-    ]
-    return [mine - theirs for mine, theirs in zip(*both, strict=True)]
 
 
 def _sample_rows(

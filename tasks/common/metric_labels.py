@@ -25,6 +25,7 @@ _METRIC_WORDS = {
     "ends_by_itself_change": "share of answers that end by themselves, aligned less assistant",
     "reward_gain": "mean reward, aligned less assistant",
     "loss_increase": "loss on right answers, share by which it rose over the assistant’s",
+    "base_answer_loss_change": "loss on the open model’s own answers, share by which it rose over its own",
     "judge_gain": "judge’s mean score, aligned less assistant",
     "win_rate": "prompts that the aligned assistant wins",
     "length_ratio": "length of the aligned answers, against the assistant’s",

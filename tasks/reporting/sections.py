@@ -50,6 +50,11 @@ def figure_tiles(figures: dict[str, float]) -> list[dict[str, str]]:
         ("test_pair_accuracy", "{:.0%}", "of text pairs the reward model orders as people did"),
         ("reward_gain", "{:+.2f}", "reward, aligned against assistant"),
         ("loss_increase", "{:+.0%}", "loss on right answers, aligned against assistant"),
+        (
+            "base_answer_loss_change",
+            "{:+.0%}",
+            "loss on the open model’s own answers",
+        ),
         ("judge_gain", "{:+.2f}", "judge’s score, aligned against assistant"),
         ("win_rate", "{:.0%}", "of prompts won by the aligned assistant"),
         ("kl", "{:.1f}", "nats of divergence paid for it, an answer"),

@@ -1,8 +1,8 @@
 """Measure an optimizer step of SFT with low-rank adapters beside the library PEFT with transformers.
 
 The model has the shape of SmolLM2-135M and random weights. Both sides learn the same completions, in one
-process, in turn and in the same dtype. PEFT gets the batch as its usual collator makes it: padded on the right
-to the longest pair, with the loss on completions only.
+process, in turn and in the same dtype. PEFT gets the batch as its usual collator makes it: padded to the
+longest pair, with the loss on completions only.
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ def measure_step(folder: Path, dtype: torch.dtype, rounds: int) -> Ratio:
     attach_adapter(model, "learned", RANK, 2.0 * RANK, TARGET_MODULES, seed=0)
     learner = MixedPrecisionOptimizer(model, OptimizerParameters(learning_rate=1e-3), dtype, ProcessGroup())
     packing = Packing.pack_examples([len(pair.tokens) - 1 for pair in pairs], SMOLLM2.context_length)
-    batch = PackedBatch.from_rows([[pairs[i] for i in row] for row in packing.rows], SMOLLM2.context_length, 0)
+    batch = PackedBatch.from_rows(
+        [[pairs[i] for i in row] for row in packing.rows], SMOLLM2.context_length, 0
+    )
     theirs = get_peft_model(
         LlamaForCausalLM.from_pretrained(folder, dtype=dtype),
         LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules=list(TARGET_MODULES)),
