@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import filecmp
-import os
-import shutil
 from pathlib import Path
 
 from model.data.hf_checkpoint import load_model, save_model
@@ -92,21 +90,6 @@ def export_adapter(adapter: SavedAdapter, base: Path, folder: Path) -> None:
     save_model(model, tokenizer, folder / "model")
     earlier = base.parent / ADAPTER
     save_adapter(adapter.stacked_on(load_adapter(earlier)) if earlier.is_dir() else adapter, folder / ADAPTER)
-
-
-def link_model(source: Path, target: Path) -> None:
-    """Give a folder the files of a model folder, as hard links where the disk allows them."""
-    target.mkdir(parents=True, exist_ok=True)
-    for path in sorted(source.iterdir()):
-        if not path.is_file():
-            continue
-        linked = target / path.name
-        linked.unlink(missing_ok=True)
-        try:
-            # The resolved path: a link to a symbolic link would be one itself.
-            os.link(path.resolve(), linked)
-        except OSError:
-            shutil.copyfile(path, linked)
 
 
 def same_weights(first: Path, second: Path) -> bool:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from model.data.chat_template import chat_prompt
 from model.data.chunks import MapChunks, map_by_length, map_in_turn
 from model.data.dataloader import seeded_rng
-from model.data.hf_checkpoint import load_model
+from model.data.hf_checkpoint import copy_model, load_model
 from model.data.peft_adapter import load_adapter, save_adapter
 from model.data.preference_dataset import Group, HeldOutPairs, PreferenceDataset, headline_accuracy
 from model.data.token_layout import TokenLayout, lay_out_rows
@@ -27,7 +27,7 @@ from model.nn.adapter_view import AdapterView, Body
 from model.nn.lora import active_adapter
 from model.nn.losses import bradley_terry_loss
 from model.nn.transformer import Transformer
-from model.training.adapters import ADAPTER, adapt_model, learned_adapter, link_model, same_weights
+from model.training.adapters import ADAPTER, adapt_model, learned_adapter, same_weights
 from model.training.devices import compute_dtype
 from model.training.export import export_model
 from model.training.optimizer import MixedPrecisionOptimizer
@@ -282,7 +282,7 @@ class RewardTrainer(TrainingTask):
         """
         lora, folder = self.parameters.lora, out / "model"
         if lora.rank:
-            link_model(base, folder)
+            copy_model(base, self.body, self.tokenizer, folder)
             save_adapter(learned_adapter(self.learner, lora, inside="body."), out / ADAPTER)
         else:
             export_model(self.learner, self.model.body.architecture, self.tokenizer, folder, inside="body.")
