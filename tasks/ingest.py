@@ -329,7 +329,7 @@ def make_rows(
         for kind, count in part.written.items():
             whole[kind] += count
     for number, source in enumerate(parameters.sources):
-        for line in tallies[number].lines():
+        for line in tallies[number].lines(source.fields):
             on_event(Message(f"source {source.name}: {line}"))
     questions: list[str] = []
     for number, source in enumerate(parameters.sources):

@@ -427,7 +427,7 @@ def _read_rows(
     meanings = tally.propose_all(tally.asks())
     return Proposal(
         name, guessed.format, globs, guessed.columns, documents, size, share, tuple(rows),
-        tuple(tally.lines()), meanings, stop, tally.faults, rejected, guessed.fields,
+        tuple(tally.lines(guessed.fields)), meanings, stop, tally.faults, rejected, guessed.fields,
     )  # fmt: skip
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 
 from tasks.common.counts import counted
 from tasks.data.parsing.column_names import yaml_value
 from tasks.data.parsing.key_text import format_sample, shown_key, yaml_key
 from tasks.data.parsing.proposed_meanings import BYTES, CORRECTION, LITERAL, MASK, OTHER_CHOICE, UNKNOWN
-from tasks.data.parsing.seen_keys import Seen
+from tasks.data.parsing.seen_keys import MOST_KEYS, OTHERS, Seen
 
 # What a key beside a record may be, without which the record would be learned as something else.
 PASSAGE = "a passage"
@@ -17,7 +17,28 @@ QUESTION = "a question"
 ANSWER = "an answer"
 DIALOGUE = "a conversation"
 REJECTED = "an answer that was not chosen"
+_NAMED = 12  # keys that a line lists
 BESIDE = " beside "  # between a question or an answer and the column of its text
+
+
+def describe_unread(unread: Mapping[str, Seen], stops: Mapping[str, Seen]) -> Iterator[str]:
+    """Yield a line about the keys that stop a run, one about those that it does not use, and what follows.
+
+    Args:
+        unread: The keys that nothing reads.
+        stops: Those among them, and others, whose meaning must be set before a run.
+    """
+    unused = {path: seen for path, seen in unread.items() if path not in stops}
+    stopping = {path: seen for path, seen in unread.items() if path in stops}
+    for what, keys in (("keys whose meaning must be set", stopping), ("unused keys", unused)):
+        if keys:
+            # The most frequent keys first: a rare key may be a typo of one row.
+            named = sorted(keys.items(), key=lambda item: -item[1].count)
+            said = "; ".join(f"{shown_key(path)} ({s.count:,}, as {s.sample})" for path, s in named[:_NAMED])
+            more = f"; and {len(named) - _NAMED} more keys" if len(named) > _NAMED else ""
+            yield f"{what}: {said}{more}"
+    if rest := unread.get(OTHERS):
+        yield f"more than {MOST_KEYS:,} different keys: {rest.count:,} values not searched for verdicts"
 
 
 def describe_literal(path: str, seen: Seen) -> str:
@@ -28,6 +49,12 @@ def describe_literal(path: str, seen: Seen) -> str:
     if seen.looks == BYTES:
         return f"texts that are bytes as Python prints them: {what}, first {format_sample(seen.where)}"
     return ""
+
+
+def describe_word(path: str, seen: Seen) -> str:
+    """Return a line about the words for a missing value under a key."""
+    what = f"{seen.count:,} under {shown_key(path)}, as {seen.sample}"
+    return f"words for a missing value: {what}, first {format_sample(seen.where)}"
 
 
 def describe_bytes(path: str, seen: Seen) -> str:

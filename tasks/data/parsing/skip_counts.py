@@ -29,13 +29,15 @@ from tasks.data.parsing.question_text import (
     describe_companion,
     describe_literal,
     describe_unclear_side,
+    describe_unread,
+    describe_word,
     format_example,
     format_mapping,
     values_mapping,
 )
 from tasks.data.parsing.scale_direction import scale_direction
 from tasks.data.parsing.score_values import as_score
-from tasks.data.parsing.seen_keys import MOST_KEYS, OTHERS, Seen, count_key, counted_again
+from tasks.data.parsing.seen_keys import MOST_KEYS, Seen, count_key, counted_again
 from tasks.data.parsing.several_scores import find_counts
 from tasks.data.parsing.verdict_pairs import look_like_approval, look_opposite
 from tasks.data.parsing.verdict_phrases import look_like_phrases
@@ -60,6 +62,11 @@ PEOPLE = frozenset((
 ))  # fmt: skip
 _NAMED = 12  # keys that a message lists
 _PROPOSED = 40  # keys for which a message proposes a meaning
+
+
+def _votes_in(fields: Mapping[str, Any] | None) -> list[str]:
+    """Return the columns that a source's fields call one person's votes."""
+    return [path for path, meaning in (fields or {}).items() if meaning in VOTES]
 
 
 @dataclass
@@ -298,7 +305,7 @@ class SkipCounts:
             UserError: A key looks like a verdict or a training mask and nothing reads it; or verdicts are on
                 two scales; or `fields`, the source's own, names a key that no row has.
         """
-        told = [path for path, meaning in (fields or {}).items() if meaning in VOTES]
+        told = _votes_in(fields)
         asks = self.asks(told)
         # The question about the scales of a key asks for the meaning of all its values.
         mixed = self._mixed_keys()
@@ -419,16 +426,12 @@ class SkipCounts:
             "annotator, the question under aspect, the vote under rating. ignore skips a column"
         )
 
-    def lines(self) -> Iterator[str]:
-        """Yield a line for each thing that was skipped, as plain text for a terminal."""
-        if self.unread:
-            # The most frequent keys first: a rare key may be a typo of one row.
-            named = sorted(self.unread.items(), key=lambda item: -item[1].count)
-            said = "; ".join(f"{shown_key(path)} ({s.count:,}, as {s.sample})" for path, s in named[:_NAMED])
-            more = f"; and {len(named) - _NAMED} more keys" if len(named) > _NAMED else ""
-            yield f"unused keys: {said}{more}"
-        if rest := self.unread.get(OTHERS):
-            yield f"more than {MOST_KEYS:,} different keys: {rest.count:,} values not searched for verdicts"
+    def lines(self, fields: Mapping[str, Any] | None = None) -> Iterator[str]:
+        """Yield a line for each thing that was skipped, as plain text for a terminal.
+
+        `fields` is that of `check`: a key that stops the run there is not called unused here.
+        """
+        yield from describe_unread(self.unread, {**self.companions, **self.asks(_votes_in(fields))})
         people = [path for path in self.unread if flatten_name(path) in PEOPLE]
         if self.nameless and people:
             key = yaml_key(people[0])
@@ -439,10 +442,7 @@ class SkipCounts:
         for reason, count in sorted(self.left_out.items(), key=lambda item: (-item[1], item[0])):
             yield f"left out: {counted(count, reason)}"
         for key, seen in list(self.words.items())[:_NAMED]:
-            what = (
-                f"{seen.count:,} under {shown_key(key)}, as {seen.sample}, first {format_sample(seen.where)}"
-            )
-            yield f"words for a missing value: {what}"
+            yield describe_word(key, seen)
         yield from filter(None, (describe_literal(key, seen) for key, seen in self.asked.items()))
         if self.faults:
             first = ascii_controls(self.first_fault)

@@ -158,7 +158,7 @@ def test_propose_preset_unchecked_stops_at_unexplained_key(
     write_texts(sample / "own" / "texts", random.Random(3))
     with pytest.raises(UserError, match=r"the key spam_votes is .* and looks like a verdict"):
         init.propose_preset(sample / "own", "mine", 5, "cpu", False, checked=False)
-    assert "source a: unused keys: spam_votes (40, as 0)" in capsys.readouterr().out
+    assert "source a: keys whose meaning must be set: spam_votes (40, as 0)" in capsys.readouterr().out
     assert (sample / "configs" / "mine.yaml").exists()
 
 

@@ -221,3 +221,33 @@ def test_skip_counts_check_asks_about_keys_scales_and_unknown_fields_at_once() -
     lines = str(asked.value).split("\n")
     assert len(lines) == 3 and all(line.startswith("source mine: ") for line in lines)
     assert "two scales" in lines[1] and "stat, which no row has" in lines[2]
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "fields"),
+    [
+        ("oy", ["evet", "hayır"], {}),
+        ("sign_off", ["yes", "no"], {}),
+        ("note", ["gut", "schlecht"], {}),
+        ("rating_ida", [1, 3], {"rating_uwe": "vote"}),
+        ("text_about", ["A passage about mills. " * 12, "A passage about grain. " * 12], {}),
+    ],
+)
+def test_lines_key_that_stops_a_run_is_not_called_unused(
+    key: str, values: list[Any], fields: dict[str, Any]
+) -> None:
+    rows = [{**PAIR, **dict.fromkeys(fields, 2), key: value, "page": n} for n, value in enumerate(values)]
+    _, tally = read(*rows, fields=fields)
+    stop = ""
+    try:
+        tally.check("mine", fields)
+    except UserError as error:
+        stop = str(error)
+    lines = list(tally.lines(fields))
+    unused = next(line for line in lines if line.startswith("unused keys: "))
+    assert "page (2, as 0)" in unused
+    # What a run stops at, and what the lines before it say, is the same.
+    assert (key in stop) is (key not in unused)
+    assert (key in stop) is any(
+        line.startswith(f"keys whose meaning must be set: {key} (2") for line in lines
+    )
