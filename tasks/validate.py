@@ -17,9 +17,7 @@ from model.errors import UserError
 from model.events import EventCallback, Message
 from tasks.common.checksums import file_sums
 from tasks.common.counts import counted
-from tasks.common.git_checkout import run_git
 from tasks.data.records import TYPES, list_shards
-from tasks.dvc.pointer_file import POINTER, parse_pointer, read_pointer
 from tasks.engine.declaration import named_counts
 from tasks.engine.parallel import ParallelMap, report_pace, serial_map
 from tasks.engine.stage import stage
@@ -35,6 +33,7 @@ from tasks.validation.expectations import (
     own_expectations,
 )
 from tasks.validation.quarantine import RELEASES_FILE, read_releases
+from tasks.validation.row_loss import accepted_rows, least_rows, lost_rows
 from tasks.validation.shard_validation import (
     ShardCheckResult,
     ShardCheckTask,
@@ -129,54 +128,11 @@ class ValidationFailed(UserError):
     """Too many rows broke a rule, or a table broke one; nothing is trained on this data."""
 
 
-def accepted_rows(
-    parameters: ValidateParameters, root: Path, now: Mapping[str, Any] | None = None
-) -> dict[str, int]:
-    """Return the row counts of the last accepted version if it differs from the present one; else empty.
-
-    It is also empty if most of that version's sources are gone: then this is other data, not less of it. Rows
-    that were withdrawn since are not counted.
-
-    Args:
-        parameters: The rules.
-        root: The project's folder.
-        now: The present version's pointer; None: that of data.dvc.
-    """
-    # Without git, or without a commit, nothing was accepted yet, and no row can be missing.
-    done = run_git(root, "show", f"HEAD:./{POINTER}")
-    now = now or read_pointer(root)
-    if done.returncode or now is None:
-        return {}
-    try:
-        # The committed version counts as accepted: a person has looked at it.
-        committed = parse_pointer(done.stdout.decode("utf-8", "replace"), root / POINTER)
-    except UserError:
-        # A damaged one says nothing of its rows.
-        return {}
-    if committed["md5"] == now["md5"]:
-        return {}
-    meta = committed["meta"]
-    names, here = (frozenset(found.get("names") or ()) for found in (meta, now["meta"]))
-    # Another preset's data in the same project is not a loss of rows.
-    if names and 2 * len(names & here) < len(names):
-        return {}
-    before, after = (_withdrawn_rows(found) for found in (meta, now["meta"]))
-    return {
-        kind: max(0, count - max(0, after.get(kind, 0) - before.get(kind, 0)))
-        for kind, count in (meta.get("rows") or {}).items()
-    }
-
-
-def _withdrawn_rows(meta: Mapping[str, Any]) -> dict[str, int]:
-    """Return the number of rows, by kind, that a version leaves out as withdrawn."""
-    return (meta.get("withdrawn") or {}).get("rows") or {}
-
-
 def _external_inputs(parameters: ValidateParameters, root: Path) -> list[Any]:
-    """Return what a verdict depends on besides the rows: accepted version, releases, benchmarks."""
+    """Return what a verdict depends on besides the rows: rows that are lost, releases, benchmarks."""
     released = [release.to_json() for release in read_releases(root, parameters.overrides_file).values()]
     return [
-        accepted_rows(parameters, root),
+        lost_rows(root, parameters.max_row_drop),
         released,
         file_sums(_read_benchmarks(parameters, root), root),
     ]
@@ -225,7 +181,7 @@ def validate(
     # Said first: Great Expectations takes seconds before the first shard is done.
     on_event(Message("checking the rows against every rule"))
     # Read once, and passed on: the dry run gives its own.
-    before = accepted_rows(parameters, root)
+    before = accepted_rows(root)
     findings, stops = check_rows(parameters, ingest, out, on_event, root, parallel_map, before)
     pages = [_page_task(kind, parameters, findings, out) for kind in TYPES]
     # In the processes that checked the rows: they have imported Great Expectations, which takes seconds.
@@ -433,7 +389,7 @@ def _totals_of(kind: str, parameters: ValidateParameters, findings: Findings, be
         return _Totals(kind, {}, {})
     totals: dict[str, float] = {"count of rows": rows}
     bounds: dict[str, tuple[float, float]] = {
-        "count of rows": (int(before * (1 - parameters.max_row_drop)), math.inf)
+        "count of rows": (least_rows(before, parameters.max_row_drop), math.inf)
     }
     for name, most in parameters.max_label_share.items():
         counts: Counter[str] = findings.shares[kind, name]

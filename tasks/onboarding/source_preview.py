@@ -32,7 +32,8 @@ from tasks.ingest import Rows, describe_version, make_rows
 from tasks.project.paths import DOWNLOADS
 from tasks.split import split
 from tasks.tokenizer import TokenizerParameters, sample_texts, tokenizer
-from tasks.validate import ValidateParameters, accepted_rows, check_rows, refusal_error
+from tasks.validate import ValidateParameters, check_rows, refusal_error
+from tasks.validation.row_loss import accepted_rows
 from tasks.validation.summary import Findings
 from tasks.validation.training_preflight import Trainings, check_trainings
 
@@ -168,7 +169,7 @@ def _check_rows(
     parallel_map: ParallelMap,
 ) -> DryRun:
     # Counts of a part of the sources cannot be compared with those of the last version.
-    before = accepted_rows(checks, root, now) if found.whole else {}
+    before = accepted_rows(root, now) if found.whole else {}
     try:
         findings, stops = check_rows(
             checks, found.folder / "ingest", found.good_rows, on_event, root, parallel_map, before

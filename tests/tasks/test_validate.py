@@ -15,8 +15,9 @@ from model.errors import UserError
 from model.events import MarkdownTable
 from tasks.data.records import TYPES, fault_row, read_shards, text_digest
 from tasks.engine.parallel import process_pool, serial_map
-from tasks.validate import ValidateParameters, accepted_rows, validate
+from tasks.validate import ValidateParameters, validate
 from tasks.validation.expectations import ACROSS
+from tasks.validation.row_loss import accepted_rows
 from tests.tasks.validation.test_expectations import GOOD
 
 
@@ -104,9 +105,9 @@ def test_validate_shrunken_table_is_refused(tmp_path: Path) -> None:
     point("a.dir", 100)
     git("add", "data.dvc")
     git("commit", "-m", "accepted")
-    assert accepted_rows(ValidateParameters(), tmp_path) == {}
+    assert accepted_rows(tmp_path) == {}
     point("b.dir", 10)
-    assert accepted_rows(ValidateParameters(), tmp_path) == {"text": 100}
+    assert accepted_rows(tmp_path) == {"text": 100}
     with pytest.raises(UserError, match=r"count of rows \(10; at least 50 is wanted\)"):
         run(tmp_path, rows(10), [])
     assert run(tmp_path, rows(60), [])["text"] == 60

@@ -42,7 +42,8 @@ from tasks.ingest import WAITS, ingest
 from tasks.onboarding.source_preview import dry_run
 from tasks.project.paths import DATA_LOCK
 from tasks.reproduction.data import place_data
-from tasks.validate import ValidateParameters, accepted_rows
+from tasks.validate import ValidateParameters
+from tasks.validation.row_loss import accepted_rows
 from tests.tasks.data.withdrawal_project import (
     LABEL,
     NOW,
@@ -230,7 +231,7 @@ def test_accepted_rows_withdrawal_is_no_shrinkage_other_loss_is(root: Path) -> N
     git("commit", "-m", "accepted")
     withdraw(root, ["ann", "ben"], [])
     make(root)
-    assert accepted_rows(ValidateParameters(), root) == {
+    assert accepted_rows(root) == {
         "text": 2,
         "pairs": 0,
         "comparisons": 0,
@@ -241,7 +242,7 @@ def test_accepted_rows_withdrawal_is_no_shrinkage_other_loss_is(root: Path) -> N
     write(root, {"text": "two"})
     write(root, RATED, name="b")
     make(root)
-    assert accepted_rows(ValidateParameters(), root)["text"] == 2
+    assert accepted_rows(root)["text"] == 2
 
 
 def test_dry_run_withdrawn_rows_are_left_out(root: Path) -> None:
