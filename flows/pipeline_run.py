@@ -29,6 +29,7 @@ from flows.orchestration.events import (
     emit_run_event,
     limit_arrivals,
 )
+from flows.orchestration.new_product import describe_new_product
 from flows.orchestration.progress import ProgressDisplay, keep_table
 from flows.orchestration.remote_stage import RemoteStageRunner, open_remote_cache
 from flows.orchestration.run_links import (
@@ -158,6 +159,8 @@ class PipelineRun:
         if self.code.problem:
             says = "the code of this run could not be recorded, so the run cannot be reproduced"
             self.display.show_note(f"{says}: {self.code.problem}")
+        if said := describe_new_product(self.tracker, self.preset, self.settings.root):
+            self.display.show_note(said)
         for note in notes:
             self.display.show_note(note)
         if notes:
