@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from flows.common.terminal import Console
+from flows.common.terminal import Console, one_line
 from flows.orchestration.tracker import open_store
 from model.atomic_file import replace_text
 from tasks.project.paths import RECORDS
@@ -35,16 +35,28 @@ def compare(
     A page with the curves of both goes to var/compare-A-B.html.
     """
     client, root = open_store()
-    from tasks.tracking.run_diff import APART, UNLIKE, find_run, is_apart, run_differences, run_facts
+    from tasks.tracking.run_diff import (
+        APART,
+        RUN_ID_CHARS,
+        UNLIKE,
+        describe_run,
+        find_run,
+        is_apart,
+        run_differences,
+        run_facts,
+        run_labels,
+    )
     from tasks.tracking.run_diff_page import diff_page
 
     first, second = find_run(client, before), find_run(client, now)
     found = run_differences(run_facts(client, first), run_facts(client, second))
     console = Console(highlight=False)
-    names = [each.info.run_id[:8] for each in (first, second)]
-    path = root / RECORDS / f"compare-{'-'.join(names)}.html"
-    replace_text(path, diff_page(client, (first, second), found))
-    console.print(f"[dim]{' → '.join(names)}[/dim]")
+    ids = [each.info.run_id[:RUN_ID_CHARS] for each in (first, second)]
+    names = run_labels(client, (first, second), (before, now))
+    path = root / RECORDS / f"compare-{'-'.join(ids)}.html"
+    replace_text(path, diff_page(client, (first, second), found, names))
+    for name, run in zip(names, (first, second), strict=True):
+        console.print(f"[dim]{one_line(f'{name}: {describe_run(run)}')}[/dim]", soft_wrap=True)
     # Differences that say little about the models are listed in tables of their own, below.
     apart = {what: [row for row in found if is_apart(row, what)] for what in APART}
     told = [row for row in found if not any(row in rows for rows in apart.values())]
@@ -61,7 +73,7 @@ def compare(
 
 def _diff_table(rows: list[Difference], names: list[str]) -> Table:
     table = Table(box=None, pad_edge=False)
-    for column in ("", "stage", "what", *names, "change"):
+    for column in ("", "stage", "what", *map(one_line, names), "change"):
         # A name that was cut would be that of several metrics, so it is folded on a narrow terminal.
         table.add_column(
             column, justify="right" if column == "change" else "left", overflow="fold",
@@ -72,7 +84,7 @@ def _diff_table(rows: list[Difference], names: list[str]) -> Table:
         table.add_row(
             row.kind,
             escape(row.stage),
-            escape(row.name),
+            escape(row.label or row.name),
             _format_value(row.before),
             _format_value(row.now),
             change,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,15 +12,17 @@ from mlflow.entities import Run
 
 from model.errors import UserError
 from tasks.common.counts import counted
+from tasks.common.metric_labels import metric_words
 from tasks.common.names import plain_keys
 from tasks.common.old_keys import rename_stage_parameters
 from tasks.data.records import LABEL_KINDS
 from tasks.engine.catalog import read_declaration
 from tasks.engine.declaration import StageDeclaration, measured_rows, sort_stages
 from tasks.tracking.lineage import model_run
-from tasks.tracking.products import is_version
+from tasks.tracking.products import find_version, is_version
 from tasks.tracking.queries import (
     PARENT,
+    REGISTERED_STAGE,
     child_runs,
     data_hash,
     holder_run_id,
@@ -31,6 +33,7 @@ from tasks.tracking.queries import (
 )
 
 _GONE = "gone"
+RUN_ID_CHARS = 8  # characters of a run id that are shown
 _ENVIRONMENT_TAGS = {
     "git commit": "git.commit",
     "git diff": "git.dirty",
@@ -112,6 +115,7 @@ class Difference:
         before: The value in the first run; None if that run has none.
         now: The value in the second run; None if that run has none.
         change: For a metric, the second value less the first.
+        label: A metric's name in words; empty for other properties.
         unlike: The metric was measured on other held-out rows, so `change` means little.
         about: What a metric depends on: `MODEL`, `LAST` or `MACHINE`.
     """
@@ -124,6 +128,35 @@ class Difference:
     change: float | None = None
     unlike: bool = False
     about: str = MODEL
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class IntervalMetric:
+    """A metric with its 95% interval, which are three metrics in MLflow."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}]"
+
+
+def join_intervals(figures: Mapping[str, float]) -> dict[str, float | IntervalMetric]:
+    """Return metrics by name, those with both ends of an interval as one value each."""
+    ends = {name: (f"{name}_low", f"{name}_high") for name in figures}
+    whole = {name: pair for name, pair in ends.items() if all(end in figures for end in pair)}
+    joined = {end for pair in whole.values() for end in pair}
+    return {
+        name: IntervalMetric(value, *(figures[end] for end in whole[name])) if name in whole else value
+        for name, value in figures.items()
+        if name not in joined
+    }
+
+
+def _number(value: float | IntervalMetric) -> float:
+    return value.value if isinstance(value, IntervalMetric) else value
 
 
 def find_run(client: MlflowClient, name: str) -> Run:
@@ -151,6 +184,40 @@ def find_run(client: MlflowClient, name: str) -> Run:
     if above is None:
         raise UserError(f"the pipeline run {parent} of {name!r} is missing in MLflow: compare another")
     return above
+
+
+def run_labels(client: MlflowClient, runs: Sequence[Run], names: Sequence[str]) -> list[str]:
+    """Return a short label for each pipeline run: its model's version, or else the name of the run.
+
+    Args:
+        client: A client of the MLflow store.
+        runs: The pipeline runs.
+        names: What the user typed for each. A version is taken as it is, since runs may share a model.
+    """
+    labels = [_run_label(client, run, name) for run, name in zip(runs, names, strict=True)]
+    ids = [run.info.run_id[:RUN_ID_CHARS] for run in runs]
+    # Two runs of one name can only be told apart by their ids.
+    return [
+        f"{label} ({each})" if labels.count(label) > 1 else label
+        for label, each in zip(labels, ids, strict=True)
+    ]
+
+
+def _run_label(client: MlflowClient, run: Run, name: str) -> str:
+    if is_version(name):
+        version = find_version(client, name)
+        return f"{version.name}/{version.version}"
+    stages = {each.data.tags.get("chatmill.stage", ""): each for each in child_runs(client, run)}
+    holder = holder_run_id(stages[REGISTERED_STAGE]) if REGISTERED_STAGE in stages else ""
+    found = client.search_model_versions(f"run_id='{holder}'") if holder else []
+    if len(found) == 1:
+        return f"{found[0].name}/{found[0].version}"
+    return run.info.run_name or run.info.run_id[:RUN_ID_CHARS]
+
+
+def describe_run(run: Run) -> str:
+    """Return the name of a pipeline run, which has its preset and time, and the beginning of its id."""
+    return f"{run.info.run_name or 'unnamed'}, run {run.info.run_id[:RUN_ID_CHARS]}"
 
 
 def run_facts(client: MlflowClient, parent: Run) -> Facts:
@@ -217,11 +284,15 @@ def run_differences(before: Facts, now: Facts) -> list[Difference]:
     declared = {**before.declared, **now.declared}
     for stage, one, two in _stage_differences(before.figures, now.figures):
         other = _unlike_held_out(declared, stage, exams)
-        for name, old, new in _differing_values(one, two):
-            change = new - old if old is not None and new is not None else None
-            about = tells_of(declared.get(stage, StageDeclaration()), name)
+        evaluates = bool(measured_rows(declared, stage)) and not declared[stage].resumable
+        declaration = declared.get(stage, StageDeclaration())
+        for name, old, new in _differing_values(join_intervals(one), join_intervals(two)):
+            change = _number(new) - _number(old) if old is not None and new is not None else None
+            about = tells_of(declaration, name)
             unlike = other and about == MODEL
-            figures.append(Difference("figure", stage, name, old, new, change, unlike, about))
+            # A training's own metrics have short names that mean something else in an evaluation.
+            label = metric_words(name) if evaluates else name.replace("_", " ")
+            figures.append(Difference("figure", stage, name, old, new, change, unlike, about, label))
     # The decisive metrics come first: those on held-out rows, the last stage before the others.
     first = [stage for stage in reversed(sort_stages(declared)) if measured_rows(declared, stage)]
     return found + sorted(

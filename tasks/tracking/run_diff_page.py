@@ -15,7 +15,16 @@ from mlflow.entities import Run
 from tasks.reporting.charts import ChartLine, line_chart
 from tasks.reporting.template import STYLE
 from tasks.tracking.queries import artifact_text, child_runs, holder_run_id, maker_runs
-from tasks.tracking.run_diff import APART, LAST, MACHINE, UNLIKE, Difference, is_apart, is_speed
+from tasks.tracking.run_diff import (
+    APART,
+    LAST,
+    MACHINE,
+    UNLIKE,
+    Difference,
+    describe_run,
+    is_apart,
+    is_speed,
+)
 
 _CURVES = "curves.jsonl"
 # The color class of each run's curves.
@@ -63,15 +72,19 @@ _PAGE = """<!doctype html>
 """  # noqa: E501
 
 
-def diff_page(client: MlflowClient, runs: tuple[Run, Run], found: Sequence[Difference]) -> str:
-    """Return the page of two pipeline runs, from their differences and the curves that MLflow keeps."""
-    names = [run.info.run_id[:8] for run in runs]
+def diff_page(
+    client: MlflowClient, runs: tuple[Run, Run], found: Sequence[Difference], names: Sequence[str]
+) -> str:
+    """Return the page of two pipeline runs, from their differences and the curves that MLflow keeps.
+
+    `names` are the labels of the runs.
+    """
     # Names of runs, presets and parameters come from users, so everything is escaped.
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     return environment.from_string(_PAGE).render(
         style=Markup(STYLE + _OWN),
         names=names,
-        titles=[run.info.run_name or "" for run in runs],
+        titles=[describe_run(run) for run in runs],
         tones=TONES,
         sections=list(_page_sections(found)),
         stages=_training_charts(client, runs, names),
@@ -98,7 +111,7 @@ def _page_section(title: str, rows: Sequence[Difference], note: str = "") -> dic
         "rows": [
             {
                 "stage": row.stage,
-                "name": row.name.replace("_", " ") if row.kind == "figure" else row.name,
+                "name": row.label or row.name,
                 "shown": [_format_value(row.before), _format_value(row.now)],
                 "change": "" if row.change is None else f"{row.change:+.4g}{' *' if row.unlike else ''}",
             }

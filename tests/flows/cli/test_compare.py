@@ -15,8 +15,9 @@ from rich.console import Console
 
 from flows.cli.compare import _diff_table, compare
 from model.errors import UserError
+from tasks.engine.catalog import read_declaration
 from tasks.engine.stage import StageContext, stage
-from tasks.tracking.run_diff import Difference
+from tasks.tracking.run_diff import Difference, Facts, run_differences
 from tasks.tracking.tracker import Tracker
 from tests.flows.cli_runner import call, of
 
@@ -101,8 +102,8 @@ def test_compare_lists_differences_and_separates_speed(root: Path, runs: dict[st
     assert ["figure", "sft", "kl", "1", "0.5", "-0.5"] in rows(told)
     assert ["run", "git commit", "a" * 12, "b" * 12] in rows(told)
     assert ["run", "data", "0123.dir", "4567.dir"] in rows(told)
-    assert "ingest" not in told and "tokens_per_second" not in told
-    assert ["figure", "sft", "tokens_per_second", "36", "72", "+36"] in rows(speed)
+    assert "ingest" not in told and "tokens per second" not in told
+    assert ["figure", "sft", "tokens per second", "36", "72", "+36"] in rows(speed)
     assert f"var/compare-{runs['first'][:8]}-{runs['second'][:8]}.html" in said
 
 
@@ -185,3 +186,57 @@ def test_diff_table_names_of_metrics_are_whole_on_a_narrow_terminal(columns: int
     joined = "".join(line[start:end].strip() for line in lines)
     assert all(name in joined for name in names)
     assert "…" not in text.getvalue() and "aaaaaaaaaaaa " in text.getvalue()
+
+
+def test_compare_runs_are_named_by_version_or_run_name(root: Path, runs: dict[str, str]) -> None:
+    said = say("1", "champion")
+    assert re.search(r"stage +what +chatmill/1 +chatmill/2 +change", said)
+    assert f"chatmill/1: first, run {runs['first'][:8]}" in said
+    assert f"chatmill/2: second, run {runs['second'][:8]}" in said
+    # Of a run by its id, the version is found by its model; this one reused the model of the first.
+    said = say(runs["second"], runs["again"])
+    assert re.search(r"what +second +again +change", said)
+    said = say(runs["first"], runs["first"])
+    assert f"first ({runs['first'][:8]}): first, run" in said
+
+
+EVALUATED = {"aligned_reward": 0.5, "aligned_reward_low": 0.25, "aligned_reward_high": 0.75}
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "shown"),
+    [
+        (
+            EVALUATED,
+            {**EVALUATED, "aligned_reward": 0.625},
+            ("aligned assistant (RLHF): mean reward", "0.5 [0.25, 0.75]", "0.625 [0.25, 0.75]", 0.125),
+        ),
+        (
+            EVALUATED,
+            {**EVALUATED, "aligned_reward_high": 1.0},
+            ("aligned assistant (RLHF): mean reward", "0.5 [0.25, 0.75]", "0.5 [0.25, 1]", 0.0),
+        ),
+        ({}, EVALUATED, ("aligned assistant (RLHF): mean reward", "None", "0.5 [0.25, 0.75]", None)),
+        (
+            {"kl": 1.0, "kl_low": 0.5},
+            {"kl": 2.0, "kl_low": 0.5},
+            ("divergence from the assistant, nats an answer", "1.0", "2.0", 1.0),
+        ),
+    ],
+)
+def test_run_differences_interval_is_one_row_with_its_label(
+    one: dict[str, float], two: dict[str, float], shown: tuple[str, str, str, float | None]
+) -> None:
+    declared = {"evaluate": read_declaration("evaluate", None)}
+    facts = [
+        Facts(name, {}, figures={"evaluate": each}, declared=declared)
+        for name, each in (("a", one), ("b", two))
+    ]
+    (row,) = run_differences(*facts)
+    assert (row.label, str(row.before), str(row.now), row.change) == shown
+    assert not {"low", "high"} & set(row.label.split())
+
+
+def test_run_differences_same_interval_is_no_row() -> None:
+    facts = [Facts(name, {}, figures={"evaluate": dict(EVALUATED)}) for name in ("a", "b")]
+    assert run_differences(*facts) == []

@@ -124,9 +124,9 @@ def test_run_differences_lists_only_what_differs(store):
     }
     assert run_differences(one, one) == []
     runs = (find_run(client, first), find_run(client, second))
-    page = diff_page(client, runs, run_differences(one, two))
+    page = diff_page(client, runs, run_differences(one, two), ["1", "2"])
     assert re.search("<td[^>]*>steps<td[^>]*>4<td[^>]*>6", page.replace("\n", "")) and "+1" in page
-    assert "Nothing differs" in diff_page(client, (runs[0], runs[0]), [])
+    assert "Nothing differs" in diff_page(client, (runs[0], runs[0]), [], ["1", "1"])
     with pytest.raises(UserError, match="is not a run"):
         find_run(client, "nothing")
 
