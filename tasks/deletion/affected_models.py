@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mlflow import MlflowClient
+from mlflow.entities import Run
 
 from model.errors import UserError
 from model.evaluation.evaluate_config import REWARD_MODEL
@@ -44,6 +45,7 @@ from tasks.tracking.queries import (
     UNNAMED,
     data_hash,
     holder_run_id,
+    read_artifact,
     runs_by_id,
     search_runs,
 )
@@ -163,17 +165,27 @@ def learned_from(
 
 
 def _trained_judges(client: MlflowClient, runs: Mapping[str, Mapping[str, Finished]]) -> set[str]:
-    """Return the pipeline runs whose judge is a reward model; a lexicon learns from no label."""
+    """Return the pipeline runs that trained a judge; a lexicon learns from no label."""
     holders = {run: stages["judge"].holder for run, stages in runs.items() if "judge" in stages}
     # Many runs reuse one judge, and MLflow takes a millisecond to read a run, so each judge is read once.
     known = runs_by_id(client, sorted(set(holders.values())))
-    trained = {run for run, judge in known.items() if judge.data.params.get("kind") == REWARD_MODEL}
+    trained = {run for run, judge in known.items() if _is_trained(client, judge)}
     found = {run for run, judge in holders.items() if judge in trained}
     if known.keys() >= set(holders.values()):
         return found
     # The run of a judge is missing in MLflow; runs that reused the judge recorded the same parameters.
     reused = search_runs(client, f"tags.`chatmill.stage` = 'judge' and params.kind = '{REWARD_MODEL}'")
     return found | {run.data.tags.get(PARENT, "") for run in reused}
+
+
+def _is_trained(client: MlflowClient, judge: Run) -> bool:
+    """Return whether the run of a judge trained a model, or no record says that it did not.
+
+    Its parameters do not tell: where labels are too few, no model is trained although one was asked for.
+    """
+    kind = judge.data.params.get("kind", "")
+    metrics = (read_artifact(client, judge, "manifest.json") or {}).get("metrics") or {}
+    return bool(metrics.get("judge", kind) == REWARD_MODEL)
 
 
 def _by_number(address: str) -> tuple[str, int]:

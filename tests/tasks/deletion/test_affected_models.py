@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
+import pytest
+
 from tasks.deletion.affected_models import Finished, _trained_judges
 from tasks.tracking.tracker import Tracker
 
@@ -24,3 +29,30 @@ def test_trained_judges_finds_only_reward_models(tmp_path):
     gone = {run: {"judge": Finished("k", "0" * 32, "")} for run in runs}
     assert _trained_judges(tracker.client, gone) == {runs[0], runs[2]}
     assert _trained_judges(tracker.client, {runs[0]: {}}) == set()
+
+
+@pytest.mark.parametrize(
+    ("kind", "metrics", "trained"),
+    [
+        ("reward_model", {"judge": "reward_model", "loss": 0.4}, True),
+        ("reward_model", {"judge": "none", "why": "fewer than 100 texts"}, False),
+        ("none", {"judge": "none"}, False),
+        ("lexicon", {"judge": "lexicon"}, False),
+        # Without a record, a label must not be taken for unused.
+        ("reward_model", None, True),
+        ("reward_model", {}, True),
+    ],
+)
+def test_trained_judges_too_few_labels_train_none(
+    tmp_path: Path, empty_database: bytes, kind: str, metrics: dict[str, object] | None, trained: bool
+) -> None:
+    (tmp_path / "mlflow.db").write_bytes(empty_database)
+    tracker = Tracker(f"sqlite:///{tmp_path / 'mlflow.db'}", "chatmill", tmp_path / "mlflow")
+    with tracker.open_run("demo", {}, {"prefect.flow_run_id": "f"}, "note"):
+        with tracker.open_stage("judge", {"kind": kind}, []) as judge:
+            pass
+        run = tracker.run
+    if metrics is not None:
+        tracker.client.log_text(judge, json.dumps({"metrics": metrics}), "manifest.json")
+    noted = {run: {"judge": Finished("k", judge, "")}}
+    assert _trained_judges(tracker.client, noted) == ({run} if trained else set())
