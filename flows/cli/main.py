@@ -52,7 +52,7 @@ from flows.common.standard_streams import (
     open_standard_streams,
     use_utf8,
 )
-from flows.common.terminal import Console, escape_controls
+from flows.common.terminal import Console, escape_controls, note_typed_words
 from flows.orchestration.tracker import open_tracker
 from model.errors import UserError, error_reason
 from model.file_guard import refuse_special_files
@@ -325,6 +325,7 @@ def main() -> None:
     end_on_hangup()
     collect_rarely()
     register_commands()
+    note_typed_words(sys.argv[1:])
     code = _run_guarded(_run_privately)
     try:
         sys.stdout.flush()

@@ -41,6 +41,34 @@ def one_line(text: str) -> str:
     return escape(escape_controls(text).replace("\n", "\\n").replace("\t", "\\t"))
 
 
+# Words of the command line that span lines, as they are printed and as they are shown.
+_spanning: dict[str, str] = {}
+
+
+def note_typed_words(words: Iterable[str]) -> None:
+    """Show these words of the command line on one line, wherever a console prints them.
+
+    A line end in a path that somebody typed could forge a line of the output. In other texts line ends are
+    right, so only the typed ones are written as escapes.
+    """
+    _spanning.clear()
+    for word in words:
+        # A path is normalized between its slashes, and --set is split at its sign.
+        for part in re.split("[/=]", word):
+            if part.strip() and re.search(r"[\n\t]", part.strip()):
+                shown = escape_controls(part)
+                for text in (shown, escape(shown)):
+                    _spanning[text] = text.replace("\n", "\\n").replace("\t", "\\t")
+
+
+def _shown_text(text: str) -> str:
+    """Return a text for the terminal, with control characters and typed line ends as escapes."""
+    said = escape_controls(text)
+    for word, shown in _spanning.items():
+        said = said.replace(word, shown)
+    return said
+
+
 class Console(RichConsole):
     """A console that shows control characters as escapes in all that is printed.
 
@@ -53,7 +81,7 @@ class Console(RichConsole):
 
     def render_str(self, text: str, **options: Any) -> Text:  # type: ignore[override]
         """Return the rendered text of a string. It is escaped here, before its width is counted."""
-        return super().render_str(escape_controls(text), **options)
+        return super().render_str(_shown_text(text), **options)
 
     def _render_buffer(self, buffer: Iterable[Segment]) -> str:
         """Escape what was not printed as a string, such as a Text object."""
