@@ -15,6 +15,7 @@ from flows.config import Preset
 from flows.orchestration.progress import progress_text
 from model.errors import UserError
 from model.events import Event, EventCallback, Message, Step
+from tasks.common.checksums import without_kept_sums
 from tasks.common.counts import counted
 from tasks.data.records import TYPES, canonical_line
 from tasks.data.withdrawals import WITHDRAWN
@@ -27,6 +28,8 @@ from tasks.validation.training_preflight import missing_rows
 WIDTH = 110
 
 
+# Not even the checksums of files that it reads.
+@without_kept_sums()
 def print_preview(preset: Preset, root: Path, console: Console | None = None, whole: bool = False) -> None:
     """Run ingestion and validation in a temporary folder, and print the findings.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +13,7 @@ from rich.markup import escape
 from flows.cli.current_preset import DEMO, choose_preset
 from flows.common.terminal import Console
 from model.errors import UserError
+from tasks.common.checksums import without_kept_sums
 from tasks.data.withdrawals import (
     WITHDRAWN,
     Withdrawal,
@@ -76,13 +78,14 @@ def withdraw(
     # A dry run writes nothing, so it needs neither a name nor a reason.
     author, reason = (author, reason) if not dry_run else ("nobody", "only shown")
     asked = DeletionRequest(annotators or [], named, author, reason, now)
-    found = plan_deletion(root, asked, preset.validation.overrides_file)
-    if dry_run:
-        _show_plan(console, found, "would be removed")
-    else:
-        _take_out(console, preset, root, found)
-    # Also of a repeated withdrawal: the first one may have been killed before it said this.
-    _show_models(console, preset, root, found)
+    with without_kept_sums() if dry_run else nullcontext():
+        found = plan_deletion(root, asked, preset.validation.overrides_file)
+        if dry_run:
+            _show_plan(console, found, "would be removed")
+        else:
+            _take_out(console, preset, root, found)
+        # Also of a repeated withdrawal: the first one may have been killed before it said this.
+        _show_models(console, preset, root, found)
     if dry_run:
         console.print("Nothing was written.")
         return

@@ -103,7 +103,7 @@ class Tracker:
         with ExitStack() as held:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                lock = held.enter_context((self.folder / "lock").open("w"))
+                lock = held.enter_context((self.folder / "lock").open("a"))
             except OSError as error:
                 if error.errno not in READ_ONLY or not self.folder.is_dir():
                     raise

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from flows.cli.ingest_preview import print_preview
 from flows.cli.plan_output import describe_plan, preview_stages
 from flows.config import Preset, load_preset
 from flows.pipeline import run_stages
 from flows.pipeline_plan import EndOfPlan, PipelinePlan, PlannedStage
 from model.events import ignore_event
+from tasks.common import checksums
 from tasks.engine.output import StageOutput
 from tasks.engine.stage import StageContext
 from tasks.ingest import ingest
 from tasks.labels import labels
 from tasks.onboarding.source_preview import check_later_stages, dry_run
+from tasks.project.paths import CACHE
 from tasks.split import split
 from tasks.tokenizer import tokenizer
 from tasks.validate import validate
@@ -101,6 +106,25 @@ def test_plan_has_the_keys_of_the_run_that_follows(root: Path) -> None:
         (*NAMES, "labels"), "cached"
     )
     assert again["validate"].key == made["validate"].key
+
+
+@pytest.mark.parametrize("lost", ["", "digests.json", "output-digests.json"])
+def test_print_preview_after_a_run_writes_not_even_checksums(
+    root: Path, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    monkeypatch.setattr(checksums, "SETTLED_NS", -1)
+    preset = preset_of()
+    make_data(root, preset)
+    # Copies of the sources, whose checksums are not known yet.
+    for path in (root / "mine").rglob("*.*"):
+        path.write_bytes(path.read_bytes())
+    if lost:
+        (root / CACHE / lost).unlink()
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+    text = StringIO()
+    print_preview(preset, root, Console(file=text), whole=True)
+    assert "Of 14 stages" in text.getvalue() and "cached" in text.getvalue()
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
 
 
 def test_plan_of_new_labels_reuses_the_tokenizer(root: Path) -> None:

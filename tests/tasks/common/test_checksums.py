@@ -59,3 +59,24 @@ def test_file_sums_unwritable_record_is_computed_again(
     right = hashlib.sha256(b"text").hexdigest()
     assert checksums.file_sums([file], tmp_path) == [right] == checksums.file_sums([file], tmp_path)
     assert not list(tmp_path.rglob("*.part"))
+
+
+def test_without_kept_sums_reads_them_and_writes_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checksums, "SETTLED_NS", -1)
+    path, other = tmp_path / "file", tmp_path / "other"
+    path.write_text("aaaa")
+    other.write_text("bbbb")
+    with checksums.without_kept_sums():
+        found = checksums.file_sums([path, other], tmp_path)
+        assert not (tmp_path / DIGESTS).parent.exists()
+        with pytest.raises(ValueError), checksums.without_kept_sums():
+            raise ValueError
+        checksums.file_sums([path], tmp_path)
+        assert not (tmp_path / DIGESTS).exists()
+    assert checksums.file_sums([path], tmp_path) == found[:1]
+    before = (tmp_path / DIGESTS).stat().st_mtime_ns
+    with checksums.without_kept_sums():
+        assert checksums.file_sums([path, other], tmp_path) == found
+    assert (tmp_path / DIGESTS).stat().st_mtime_ns == before
