@@ -32,8 +32,14 @@ def prepare_interpreter(
         say: Receives a message before a long installation.
 
     Raises:
-        UserError: The packages cannot be installed. The unfinished environment is removed.
+        UserError: The commit has no lock file, or the packages cannot be installed. The unfinished
+            environment is removed.
     """
+    if not (project / LOCK).is_file():
+        raise UserError(
+            f"the commit of that run has no {LOCK}, so this repository does not hold the code of the run; "
+            "only runs in a clone of chatmill's repository can be made again"
+        )
     digest = lock_digest(project)
     if digest == lock_digest():
         return Path(sys.executable)

@@ -32,3 +32,16 @@ def test_prepare_interpreter_unavailable_package_leaves_nothing(tmp_path: Path) 
     with pytest.raises(UserError, match="no-such-package"):
         prepare_interpreter(tmp_path, project, {**os.environ, "PIP_NO_INDEX": "1"}, lambda text: None)
     assert not (tmp_path / "var" / "cache" / "environments" / lock_digest(project)).exists()
+
+
+@pytest.mark.parametrize("kind", ["missing", "folder", "dangling"])
+def test_prepare_interpreter_commit_without_lock_file_is_named(tmp_path: Path, kind: str) -> None:
+    project = tmp_path / "other"
+    project.mkdir()
+    if kind == "folder":
+        (project / LOCK).mkdir()
+    elif kind == "dangling":
+        (project / LOCK).symlink_to("nowhere")
+    with pytest.raises(UserError, match=rf"has no {LOCK}, so this repository does not hold the code"):
+        prepare_interpreter(tmp_path, project, os.environ, lambda text: None)
+    assert not (tmp_path / "var").exists()
