@@ -164,10 +164,30 @@ def checkout_code(root: Path, code: Code, tree: Path) -> Path:
 def remove_worktree(root: Path, tree: Path) -> None:
     """Remove a worktree with its files; do nothing if there is none."""
     # Git asks for --force twice before it removes a locked worktree.
-    run_git(root, "worktree", "remove", "--force", "--force", str(tree))
+    removed = run_git(root, "worktree", "remove", "--force", "--force", str(tree))
     shutil.rmtree(tree, ignore_errors=True)
+    if removed.returncode:
+        _forget_worktree(root, tree)
     # If only the files are removed, Git still lists the worktree and refuses to add one at the same path.
     run_git(root, "worktree", "prune")
+
+
+def _forget_worktree(root: Path, tree: Path) -> None:
+    """Remove Git's notes on a worktree that it cannot remove, as after a kill inside `git worktree add`.
+
+    Git locks a worktree while it adds it. It keeps the notes of a locked one, and fails to add another one
+    at the same path, or fails to read the unfinished notes at all.
+    """
+    common = _git_text(root, "rev-parse", "--path-format=absolute", "--git-common-dir").strip()
+    for notes in Path(common, "worktrees").glob("*") if common else ():
+        try:
+            place = (notes / "gitdir").read_text(encoding="utf-8", errors="surrogateescape").strip()
+        except OSError:
+            place = ""
+        # Before the place is written there is only the name, which Git makes from that of the folder.
+        begun = not place and notes.name.rstrip("0123456789") == tree.name
+        if begun or (place and Path(place) == tree.absolute() / ".git"):
+            shutil.rmtree(notes, ignore_errors=True)
 
 
 def _git_output(root: Path, *words: str, differ: bool = False) -> str:
@@ -228,7 +248,9 @@ def run_git(root: Path, *words: str, given: bytes = b"") -> subprocess.Completed
 
 def _last_line(done: subprocess.CompletedProcess[bytes]) -> str:
     lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
-    return lines[0].removeprefix("error: ").removeprefix("fatal: ") if lines else "no reason given"
+    # Git tells its progress before the error.
+    said = [line for line in lines if line.startswith(("fatal: ", "error: "))] or lines
+    return said[0].removeprefix("error: ").removeprefix("fatal: ") if said else "no reason given"
 
 
 def _short_commit(code: Code) -> str:

@@ -202,3 +202,38 @@ def test_data_log_unreadable_git_names_problem(repository: Path, monkeypatch: py
     said = call(data, "log").output
     assert "may be damaged" in said and "commit unknown" in said and "not committed" not in said
     assert not is_empty(git_problem(repository))
+
+
+PLACE = "gitdir", "{tree}/.git\n"
+LOCKED = "locked", "initializing\n"
+NONE = "HEAD", "0" * 40 + "\n"
+
+
+@pytest.mark.parametrize(
+    "notes",
+    [
+        [LOCKED],
+        [LOCKED, ("gitdir", "")],
+        [LOCKED, PLACE],
+        [LOCKED, PLACE, NONE],
+        [LOCKED, PLACE, NONE, ("commondir", "")],
+    ],
+)
+def test_checkout_code_killed_inside_git_worktree_add_is_made_anew(
+    repository: Path, notes: list[tuple[str, str]]
+) -> None:
+    tree, commit = repository / "var" / "tree", code_state(repository).commit
+    other = repository / "var" / "other"
+    checkout_code(repository, Code(commit, ""), other)
+    # What SIGKILL left at different moments of `git worktree add`.
+    folder = repository / ".git" / "worktrees" / "tree"
+    folder.mkdir()
+    for name, text in notes:
+        (folder / name).write_text(text.format(tree=tree))
+    assert checkout_code(repository, Code(commit, ""), tree) == tree
+    assert (tree / "tasks" / "one.py").read_text() == "a = 1\n"
+    remove_worktree(repository, tree)
+    assert not tree.exists() and not folder.exists()
+    # Worktrees of other places stay.
+    listed = git(repository, "worktree", "list")
+    assert str(other) in listed and (other / "tasks" / "one.py").exists()
