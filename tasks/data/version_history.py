@@ -13,7 +13,7 @@ from typing import Any
 from model.errors import UserError
 from tasks.common.git_checkout import git_problem, is_empty, run_git
 from tasks.dvc.pointer_file import POINTER, parse_pointer, read_pointer
-from tasks.dvc.version_list import complete_list, remembered_versions
+from tasks.dvc.version_list import complete_list, pointer_time, remembered_versions
 
 WORKING = "working"
 _SHORTEST = 4
@@ -65,7 +65,8 @@ def version_log(root: Path) -> list[Version]:
     # `sorted` is stable: commits of the same second stay in git's order.
     past = sorted([*committed, *loose], key=lambda version: version.date, reverse=True)
     if now is not None and not (committed and committed[0].hash == now["md5"]):
-        return [_parse_version(now, made.get(now["md5"], "")), *past]
+        # A disk without space may keep it out of the list.
+        return [_parse_version(now, made.get(now["md5"]) or pointer_time(root)), *past]
     return past
 
 

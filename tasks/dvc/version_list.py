@@ -34,9 +34,12 @@ def complete_list(root: Path) -> None:
     if pointer is None or not is_own(pointer) or not is_kept(root):
         return
     if all(entry["md5"] != pointer["md5"] for entry in remembered_versions(root)):
-        # data.dvc was written when its version was made, or when it was restored here.
-        written = time.gmtime((root / POINTER).stat().st_mtime)
-        remember_versions(root, [(pointer, time.strftime("%Y-%m-%dT%H:%M:%SZ", written))])
+        remember_versions(root, [(pointer, pointer_time(root))])
+
+
+def pointer_time(root: Path) -> str:
+    """Return the time when data.dvc was written: its version was made then, or restored here."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime((root / POINTER).stat().st_mtime))
 
 
 def remember_versions(root: Path, versions: Iterable[tuple[dict[str, Any], str]]) -> None:

@@ -109,7 +109,7 @@ def test_version_log_project_closed_to_writing_is_listed(root: Path) -> None:
     (root / VERSIONS_LOCK).chmod(0o400)
     try:
         with as_any_user():
-            assert [version.hash for version in version_log(root)] == [killed]
+            assert [(version.hash, bool(version.date)) for version in version_log(root)] == [(killed, True)]
         assert not (root / KNOWN).exists()
     finally:
         for folder in (root / "var", root / KNOWN.parent):
