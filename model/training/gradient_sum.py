@@ -22,6 +22,11 @@ class GradientSum:
         self._added = 0
         self._shared: SharedVectors | None = None
 
+    @property
+    def may_be_left(self) -> bool:
+        """Return whether a process may leave a sum unfinished: only if no other waits for its first part."""
+        return not self.world.shares_memory or self._shared is not None
+
     def add_part(self, gradients: list[Tensor]) -> None:
         """Add the gradients of this process's next part. The caller must not use the tensors afterwards."""
         if self.world.shares_memory:

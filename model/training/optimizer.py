@@ -11,6 +11,7 @@ from model.training.gradient_sum import GradientSum
 from model.training.optimizer_config import OptimizerParameters
 from model.training.process_group import ProcessGroup
 from model.training.shared_vectors import SharedVectors, split_like
+from model.training.stopping import StopRequest
 
 
 def orthogonalize_matrices(matrices: Tensor, iterations: int = 5) -> Tensor:
@@ -152,6 +153,7 @@ class MixedPrecisionOptimizer:
         self.weights = [p for p in self.module.parameters() if p.requires_grad]
         self.copies = not shared
         self.gradient_sum = GradientSum(world)
+        self.stop = StopRequest()
         self._learning: list[Tensor] = []
         matrices = [
             master

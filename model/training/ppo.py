@@ -40,6 +40,7 @@ from model.training.process_group import ProcessGroup
 from model.training.reward import load_reward, shares_backbone
 from model.training.right_answers import mean_completion_loss, read_right_answers
 from model.training.rollouts import ActorCritic, RolloutCollector, Rollouts, ScoreFunction
+from model.training.stopping import StepAbandoned
 from model.training.trainer import Trainer, TrainingTask
 
 MOST_TRIES = 6  # of one step, each at half the rate of the one before
@@ -135,6 +136,7 @@ class PPOTrainer(TrainingTask):
         settings = self.parameters
         chosen = batch_order(self.seed, step, settings.batch_size, len(self.prompts))
         rollouts = self.roll_out([self.prompts[i] for i in chosen], (step, 1))
+        unchanged = self.state_dict()
         self.reference_length = self.reference_length or rollouts.mask.sum(1).mean().item()
         rewards = whiten_values(self.token_rewards(rollouts), rollouts.mask, keep_mean=True)
         values = rollouts.values * rollouts.mask
@@ -144,10 +146,15 @@ class PPOTrainer(TrainingTask):
         advantages = whiten_values(advantages, rollouts.mask)
         before = copy.deepcopy(self.learner.state_dict())
         tries, undone = 0, True
-        while undone and tries < MOST_TRIES:
-            tries += 1
-            learned = self._learn_all(step, rollouts, advantages, returns, values)
-            moved, undone = self._undo_if_too_far(rollouts, before)
+        try:
+            while undone and tries < MOST_TRIES:
+                tries += 1
+                learned = self._learn_all(step, rollouts, advantages, returns, values)
+                moved, undone = self._undo_if_too_far(rollouts, before)
+        except StepAbandoned:
+            self.learner.load_state_dict(before)
+            self.load_state_dict(unchanged)
+            raise
         if tries > 1:
             self._say_undone(step, tries, undone, moved)
         metrics = {
@@ -176,6 +183,7 @@ class PPOTrainer(TrainingTask):
             mixed = torch.from_numpy(seeded_rng(self.seed, step, 2, epoch).permutation(settings.batch_size))
             for start in range(0, settings.batch_size, size):
                 rows = mixed[start : start + size].to(self.world.device)
+                self.learner.stop.abandon_step(self.world, together=True)
                 metrics = self._train_minibatch(rollouts, advantages, returns, values, rows)
                 if epoch == 0 and start == 0:
                     self._check_first_ratio(metrics["ratio_off"])
@@ -196,6 +204,7 @@ class PPOTrainer(TrainingTask):
         for share in self.world.shard_parts(len(rows)):
             sums = torch.zeros(4, device=self.world.device)
             for part in chunk_slices(share, settings.micro_batch_size):
+                self.learner.stop.abandon_step(self.world)
                 mine = rows[part]
                 laid_out = self.collector.lay_out(rollouts, mine)
                 drawn, advantage, value, goal = (

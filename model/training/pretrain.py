@@ -30,6 +30,9 @@ from model.training.supervised import supervised_update
 from model.training.trainer import Trainer, TrainingTask
 from model.training.utilization import flops_per_token
 
+# Metrics of the loop that are also those of the base model's training.
+KEPT_METRICS = ("steps", "tokens_per_second", "skipped_batches", "goodput", "flops_utilization")
+
 
 class PretrainTrainer(TrainingTask):
     """The task of pretraining: next-token loss on windows of the training text."""
@@ -213,7 +216,7 @@ def train_base(
         "loss": metrics["loss"],
         "tokens": metrics["steps"] * task.tokens_per_step,
         "parameters": float(sum(master.numel() for master in task.learner.masters)),
-        **{name: metrics[name] for name in ("steps", "tokens_per_second", "skipped_batches")},
+        **{name: metrics[name] for name in KEPT_METRICS if name in metrics},
     }
 
 

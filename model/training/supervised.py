@@ -37,22 +37,29 @@ def supervised_update(
 
     Raises:
         FloatingPointError: The loss or the gradient is not finite.
+        StepAbandoned: The training was asked to stop. Nothing has changed then.
     """
-    world = learner.world
+    world, stop = learner.world, learner.stop
     totals = []
     for part in world.shard_parts(units):
         total = torch.zeros((), device=world.device)
         for rows in chunk_slices(part, parameters.micro_batch_size):
+            if stop.asked and learner.gradient_sum.may_be_left:
+                # Not a number: all processes learn from the sum that this one has left the step.
+                total.fill_(math.nan)
+                break
             loss = loss_of(rows) / weight
             loss.backward()
             learner.accumulate_grads()
             total += loss.detach()
-        learner.finish_part()
+        else:
+            learner.finish_part()
         totals.append(total)
     # Reduced first, so that all processes see the same value and skip the same batch.
     value = world.sum_parts(totals, units).item()
     if not math.isfinite(value):
         learner.zero_grad()
+        stop.abandon_step(world, together=True)
         raise FloatingPointError("the loss")
     scale = parameters.optimizer.lr_scale(step, parameters.steps)
     norm = learner.step(scale)

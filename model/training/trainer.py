@@ -13,7 +13,7 @@ import signal
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,13 @@ from model.training.checkpoint import (
     DamagedFile,
     load_checkpoint,
     load_file,
-    save_checkpoint,
     write_synced,
 )
+from model.training.checkpoint_writer import CheckpointWriter
 from model.training.loop_config import LoopParameters
 from model.training.optimizer import MixedPrecisionOptimizer
 from model.training.step_pace import StepPace
+from model.training.stopping import StepAbandoned
 from model.training.utilization import flops_utilization
 
 # Points of a curve, however long the training: the report draws each of them.
@@ -60,6 +61,8 @@ class TrainingTask(ABC):
 
         Raises:
             FloatingPointError: The loss or the gradient is not finite.
+            StepAbandoned: The training was asked to stop. Nothing has changed then, and the step is taken
+                again when the training is resumed.
         """
 
     @abstractmethod
@@ -107,17 +110,22 @@ class Trainer:
         self.skipped: list[int] = []
         self.best = math.inf
         self.stale = 0
-        self.stopping = False
+        self.stop = task.learner.stop
         self.step_metrics: dict[str, float] = {}
         self.seconds = 0.0
         self.taken = 0
+        # Seconds of the training before it was resumed, until the checkpoint.
+        self.wall = self.restored_wall = 0.0
+        self.began = time.monotonic()
         self.pace = StepPace()
         self.evaluation_seconds, self.evaluations = 0.0, 0
         # The last evaluation, and the step whose weights it measured.
         self.held_out: dict[str, float] = {}
         self.evaluated = -1
+        self.writer = CheckpointWriter(folder / "checkpoints", self.world.device)
         self.saved = time.monotonic()
-        self.saving = 0.0
+        # What the newest checkpoint of this process is of; None: there is none.
+        self.saved_state: tuple[int, list[int]] | None = None
 
     @property
     def is_main_process(self) -> bool:
@@ -131,21 +139,28 @@ class Trainer:
             UserError: More than ten batches gave a loss that is not finite.
             Interrupted: A signal asked for the end.
         """
-        with self._lock_folder(), self._stop_on_signal():
+        with self._lock_folder(), self._stop_on_signal(), closing(self.writer):
+            self.began = time.monotonic()
             if self._restore_checkpoint():
+                self.wall = self.restored_wall
                 self.on_event(Resumed(step=self.step))
             else:
                 self.task.on_checkpoint_sample(0)
                 self._run_evaluation()
                 self._save_checkpoint()
             while self.step < self.parameters.steps and not self._is_stale():
-                self._take_step()
-                # The clock decides when a checkpoint is written, but not what is learned.
-                if self.world.any_process(self.stopping or self._is_checkpoint_due()):
+                # The clock decides when a checkpoint is written, but not what is learned. The request may
+                # come after the step has ended.
+                with suppress(StepAbandoned):
+                    self._take_step()
+                self.writer.raise_error()
+                if self.world.any_process(self.stop.asked or self._is_checkpoint_due()):
                     self._save_checkpoint()
-                    if self.world.any_process(self.stopping):
+                    if self.world.any_process(self.stop.asked):
+                        self._wait_for_checkpoint()
                         # 128 + SIGTERM, as a shell reports it.
                         raise Interrupted(143)
+            self._wait_for_checkpoint()
             return {**self.step_metrics, **self._finish_training()}
 
     def final_evaluation(self) -> dict[str, float]:
@@ -232,6 +247,8 @@ class Trainer:
             "steps": float(self.step),
             "tokens_per_second": pace,
             "skipped_batches": float(len(self.skipped)),
+            # The rest are evaluations, samples, checkpoints, and steps that were taken again.
+            "goodput": self.seconds / max(self._wall_seconds(), 1e-9),
         }
         if self.task.flops_per_token and self.world.device == "cuda":
             speed = pace * self.task.flops_per_token / self.world.size
@@ -285,12 +302,19 @@ class Trainer:
     def _send_message(self, text: str) -> None:
         self.on_event(Message(text))
 
+    def _wall_seconds(self) -> float:
+        return self.wall + time.monotonic() - self.began
+
     def _is_checkpoint_due(self) -> bool:
-        wanted = self.parameters.max_save_interval_seconds
-        return wanted > 0 and time.monotonic() - self.saved >= max(wanted, self.saving / SAVING_SHARE)
+        wanted, passed = self.parameters.max_save_interval_seconds, time.monotonic() - self.saved
+        return (
+            0 < wanted <= passed and not self.writer.is_busy and passed >= self.writer.seconds / SAVING_SHARE
+        )
 
     def _save_checkpoint(self) -> None:
-        began = time.monotonic()
+        if self.saved_state == (self.step, self.skipped):
+            return
+        self.saved_state = self.step, list(self.skipped)
         if self.is_main_process:
             state = {
                 "seed": self.seed,
@@ -298,16 +322,20 @@ class Trainer:
                 "task": self.task.state_dict(),
                 "loop": {"skipped": self.skipped, "best": self.best, "stale": self.stale},
                 "step_metrics": self.step_metrics,
-                "pace": [self.seconds, self.taken],
+                "pace": [self.seconds, self.taken, self._wall_seconds()],
                 "random": torch.get_rng_state(),
             }
-            save_checkpoint(self.folder / "checkpoints", self.step, state)
-        self.world.wait_for_all()
+            self.writer.save(self.step, state)
         self.saved = time.monotonic()
-        # The time of writing limits how often checkpoints are written; see `_is_checkpoint_due`.
-        self.saving = self.saved - began
+
+    def _wait_for_checkpoint(self) -> None:
+        """Return on every process once the last checkpoint is written."""
+        self.writer.wait()
+        self.world.wait_for_all()
 
     def _restore_checkpoint(self) -> bool:
+        self._wait_for_checkpoint()
+        self.saved_state = None
         state = load_checkpoint(self.folder / "checkpoints", self._send_message, self.world)
         self.step = int(state["step"]) if state else 0
         if self.is_main_process:
@@ -321,6 +349,8 @@ class Trainer:
         self.best, self.stale = float(state["loop"]["best"]), int(state["loop"]["stale"])
         self.step_metrics = dict(state["step_metrics"])
         self.seconds, self.taken = float(state["pace"][0]), int(state["pace"][1])
+        # Checkpoints of earlier versions have no third number.
+        self.restored_wall = float(state["pace"][2]) if len(state["pace"]) > 2 else self.seconds
         torch.set_rng_state(state["random"])
         if self.step:
             self._send_message(
@@ -338,13 +368,14 @@ class Trainer:
         # The training of a killed flow may still be writing its last checkpoint here.
         with (self.folder / TRAINING_LOCK).open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
+            self.writer.remove_unfinished()
             yield
 
     @contextmanager
     def _stop_on_signal(self) -> Iterator[None]:
         def stop(number: int, frame: object) -> None:
             # Only a flag: a checkpoint in the middle of a step would hold half of it.
-            self.stopping = True
+            self.stop.asked = True
 
         before = [(number, signal.signal(number, stop)) for number in (signal.SIGTERM, signal.SIGINT)]
         try:

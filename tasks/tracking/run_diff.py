@@ -57,7 +57,7 @@ UNLIKE = (
     "held-out rows above has their number and digest."
 )
 # Metrics of cost rather than result: they differ from run to run.
-SPEED = ("seconds", "tokens_per_second", "peak_memory", "memory")
+SPEED = ("seconds", "tokens_per_second", "goodput", "flops_utilization", "peak_memory", "memory")
 
 
 def is_speed(figure: str) -> bool:

@@ -9,7 +9,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 # What was measured by a clock, or differs with the run that said it.
-TIMED = ("tokens_per_second", "seconds", "cost/", "rows_per_second", "megabytes_per_second")
+TIMED = (
+    "tokens_per_second",
+    "goodput",
+    "flops_utilization",
+    "seconds",
+    "cost/",
+    "rows_per_second",
+    "megabytes_per_second",
+)
 GOING = ("RUNNING", "PENDING", "CANCELLING")
 REGISTERED = ("digest", "gate", "score", "passed", "promote", "reason", "figures")
 
