@@ -124,6 +124,38 @@ class BestStep:
         self.weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in weights.items()}
         return True
 
+    def describe_choice(self, prompts: int, kl: float, answers: int) -> list[str]:
+        """Return sentences that say which step is the best, and why others are not.
+
+        Args:
+            prompts: The number of held-out prompts.
+            kl: The divergence of the best step from the SFT model, in nats per answer.
+            answers: The number of held-out right answers.
+        """
+        said = []
+        if self.passed_over:
+            said.append(
+                f"{self.passed_over} steps with a higher score were skipped, as their loss on {answers} "
+                f"held-out right answers is more than {describe_increase(self.max_loss_increase)} SFT's "
+                "(rlhf.max_loss_increase)"
+            )
+        if self.step:
+            return [
+                *said,
+                f"the best is step {self.step}: its score is {self.score - self.first:.3g} above SFT's on "
+                f"{prompts} held-out prompts, at {kl:.3g} nats from SFT (at most {self.max_kl:.3g})",
+            ]
+        bound = (
+            f" and with a loss on right answers of at most {describe_increase(self.max_loss_increase)} SFT's"
+            if math.isfinite(self.max_loss_increase)
+            else ""
+        )
+        return [
+            *said,
+            f"no step has a higher score than SFT on {prompts} held-out prompts at {self.max_kl:.3g} "
+            f"nats or less{bound}: the result is the SFT model's own weights",
+        ]
+
     def state_dict(self) -> dict[str, Any]:
         """Return the values that a checkpoint stores."""
         names = ("step", "score", "first", "first_loss", "passed_over", "weights")

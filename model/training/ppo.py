@@ -33,7 +33,7 @@ from model.nn.losses import (
 from model.nn.transformer import Transformer
 from model.training.adapters import adapt_model, export_trained
 from model.training.devices import compute_dtype
-from model.training.kl_controller import BestStep, StepLimit, describe_increase, estimate_kl
+from model.training.kl_controller import BestStep, StepLimit, estimate_kl
 from model.training.optimizer import MixedPrecisionOptimizer
 from model.training.ppo_config import PPOConfig
 from model.training.process_group import ProcessGroup
@@ -321,28 +321,8 @@ class PPOTrainer(TrainingTask):
         metrics = self.evaluate_policy()
         if best.first_loss > 0:
             metrics["valid_loss_increase"] = metrics["valid_completion_loss"] / best.first_loss - 1
-        if best.passed_over:
-            self._send_message(
-                f"{best.passed_over} steps with a higher score were skipped, as their loss on "
-                f"{len(self.right_answers)} held-out right answers is more than "
-                f"{describe_increase(best.max_loss_increase)} SFT's (rlhf.max_loss_increase)"
-            )
-        bound = (
-            f" and with a loss on right answers of at most {describe_increase(best.max_loss_increase)} SFT's"
-            if math.isfinite(best.max_loss_increase)
-            else ""
-        )
-        if best.step:
-            self._send_message(
-                f"the best is step {best.step}: its score is {best.score - best.first:.3g} above SFT's on "
-                f"{prompts} held-out prompts, at {metrics['valid_kl']:.3g} nats from SFT (at most "
-                f"{best.max_kl:.3g})"
-            )
-        else:
-            self._send_message(
-                f"no step has a higher score than SFT on {prompts} held-out prompts at {best.max_kl:.3g} "
-                f"nats or less{bound}: the result is the SFT model's own weights"
-            )
+        for sentence in best.describe_choice(prompts, metrics["valid_kl"], len(self.right_answers)):
+            self._send_message(sentence)
         return {
             **metrics,
             "best_step": float(best.step),
