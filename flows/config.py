@@ -239,7 +239,8 @@ class Preset(BaseModel):
         check_processes(device, self.num_processes)
         if not self.base_model:
             shape = ModelConfig(vocab_size=self.tokenizer.vocab_size, **asdict(self.architecture))
-            check_memory(shape.num_parameters, device)
+            shares = max(1, self.num_processes) if self.pretrain.is_sharded else 1
+            check_memory(shape.num_parameters, device, shares)
         return device
 
     @property

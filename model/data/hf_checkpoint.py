@@ -23,7 +23,7 @@ from model.errors import UserError
 from model.nn.model_config import ModelConfig
 from model.nn.transformer import Transformer
 
-_TABLES = ("model.embed_tokens.weight", "lm_head.weight")
+TOKEN_TABLES = ("model.embed_tokens.weight", "lm_head.weight")
 _LARGEST_FLOAT16 = torch.finfo(torch.float16).max
 
 
@@ -68,13 +68,17 @@ def copy_model(source: Path, model: Transformer, tokenizer: Tokenizer, folder: P
     for path in files:
         headers = read_headers(path)
         target = folder / path.name
-        grown = [name for name in _TABLES if name in headers and _new_rows(headers[name].shape[0], tokenizer)]
+        grown = [
+            name
+            for name in TOKEN_TABLES
+            if name in headers and untrained_rows(headers[name].shape[0], tokenizer)
+        ]
         with atomic_path(target, fixed_part(target)) as part:
             # A killed attempt may have left a link, through which the original would be overwritten.
             part.unlink(missing_ok=True)
             if grown:
                 state = load_file(path)
-                state |= {name: _add_token_rows(state[name], tokenizer) for name in grown}
+                state |= {name: add_token_rows(state[name], tokenizer) for name in grown}
                 _save_weights(state, part)
             else:
                 _link_file(path, part)
@@ -156,9 +160,9 @@ def load_model(
             del state["lm_head.weight"]
         else:
             architecture = replace(architecture, tie_embeddings=False)
-    for name in _TABLES:
+    for name in TOKEN_TABLES:
         if name in state:
-            state[name] = _add_token_rows(state[name], tokenizer)
+            state[name] = add_token_rows(state[name], tokenizer)
     if "model.embed_tokens.weight" in state:
         rows = len(state["model.embed_tokens.weight"])
         new = tuple(sorted({*architecture.new_tokens, *tokenizer.added}))
@@ -178,23 +182,28 @@ def load_model(
     return model.to(device, dtype).eval(), tokenizer
 
 
-def _new_rows(rows: int, tokenizer: Tokenizer) -> set[int]:
+def untrained_rows(rows: int, tokenizer: Tokenizer) -> set[int]:
     """Return the numbers of the tokens that a table of so many rows has no trained weights for."""
     return {*tokenizer.added, *range(rows, tokenizer.vocab_size)}
 
 
-def _add_token_rows(table: Tensor, tokenizer: Tokenizer) -> Tensor:
+def padded_rows(tokens: int) -> int:
+    """Return the rows of a table that grows to so many tokens: a GPU's products need a multiple of 128."""
+    return math.ceil(tokens / 128) * 128
+
+
+def add_token_rows(table: Tensor, tokenizer: Tokenizer) -> Tensor:
     """Return an embedding or output table in which the rows of new tokens are the mean of the others.
 
-    The number of rows becomes a multiple of 128 if it grows: a GPU's matrix products need one.
+    The number of rows becomes that of `padded_rows` if it grows.
     """
-    new = _new_rows(len(table), tokenizer)
+    new = untrained_rows(len(table), tokenizer)
     if not new:
         return table
     known = [number for number in range(len(table)) if number not in new]
     mean = table[known].float().mean(0, keepdim=True).to(table.dtype)
     if len(table) < tokenizer.vocab_size:
-        rows = math.ceil(tokenizer.vocab_size / 128) * 128
+        rows = padded_rows(tokenizer.vocab_size)
         table = torch.cat([table, mean.expand(rows - len(table), -1)])
     # A table with spare rows has weights there that nothing has trained.
     table[sorted(new)] = mean

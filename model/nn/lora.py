@@ -33,9 +33,11 @@ class Adapter(nn.Module):
     def __init__(self, layer: nn.Linear, rank: int, alpha: float, random: torch.Generator) -> None:
         super().__init__()
         like = layer.weight
+        # A model without weights, whose adapters have some.
+        device = "cpu" if like.is_meta else like.device
         self.rank, self.alpha = rank, alpha
         self.lora_A, self.lora_B = (
-            nn.Linear(*shape, bias=False, device=like.device, dtype=like.dtype)
+            nn.Linear(*shape, bias=False, device=device, dtype=like.dtype)
             for shape in ((layer.in_features, rank), (rank, layer.out_features))
         )
         # As in PEFT: A is drawn as a linear layer's weight. B is zero, so that the model starts unchanged.
@@ -87,10 +89,11 @@ class AdaptedLinear(nn.Linear):
 class TrainedRows(nn.Module):
     """Some rows of a frozen table, which are learned: those of tokens that were added to an open model."""
 
-    def __init__(self, table: Tensor, numbers: Sequence[int]) -> None:
+    def __init__(self, rows: Tensor, numbers: Sequence[int]) -> None:
+        """Store the rows, [N, D], and their numbers in the table."""
         super().__init__()
-        self.numbers = torch.tensor(sorted(numbers), device=table.device)
-        self.rows = nn.Parameter(table.detach()[self.numbers].clone())
+        self.numbers = torch.tensor(numbers, device=rows.device)
+        self.rows = nn.Parameter(rows.clone())
 
     def forward(self, table: Tensor) -> Tensor:
         """Return the table with the learned rows in their places, [V, D]."""

@@ -9,7 +9,7 @@ Shapes: B rows, T tokens, D width, H query heads, K key heads, S cached tokens, 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +30,7 @@ from model.nn.rope import rotary_tables
 
 Angles = tuple[Tensor, Tensor]
 Weights = tuple[Tensor, Tensor | None]
+ReadRows = Callable[[str, slice], Tensor]
 
 
 class KVCache:
@@ -258,7 +259,27 @@ class Transformer(nn.Module):
             self.lm_head = nn.Linear(architecture.hidden_size, architecture.vocab_size, bias=False)
         # Learned rows of frozen tables, by the table's name; see `train_new_rows`.
         self.new_rows = nn.ModuleDict()
-        a = architecture
+        # Of a model without weights: it returns some rows of a weight, by name.
+        self.read_rows: ReadRows | None = None
+        self.compute_tables()
+
+    @classmethod
+    def without_weights(cls, architecture: ModelConfig, read_rows: ReadRows) -> Transformer:
+        """Return a model whose weights are on the meta device, so that they take no memory.
+
+        Args:
+            architecture: The shape.
+            read_rows: Returns rows of a weight by name. It is called for every weight, in order.
+        """
+        with torch.device("meta"):
+            model = cls(architecture)
+        model.compute_tables()
+        model.read_rows = read_rows
+        return model
+
+    def compute_tables(self) -> None:
+        """Compute the tables of the rotary positions, on the CPU."""
+        a = self.architecture
         self._add_tables("", rotary_tables(a.head_dim, a.rope_theta, a.rope_scaling, a.context_length))
         if a.local_rope_theta:
             self._add_tables("local_", rotary_tables(a.head_dim, a.local_rope_theta, None, a.context_length))
@@ -270,23 +291,11 @@ class Transformer(nn.Module):
 
     @torch.no_grad()
     def init_weights(self, seed: int) -> Transformer:
-        """Set fresh weights, the same on every device; return the model.
-
-        Matrices are normal with mean 0 and standard deviation 0.02. It is 0.02/√(2L) if their output is added
-        to the residual stream. Gains are 1, and biases 0.
-
-        Radford et al., Language models are unsupervised multitask learners, 2019.
-        """
+        """Set fresh weights, the same on every device; return the model. See `draw_weight`."""
         # A generator on the CPU, so that the weights do not depend on the device.
         random = torch.Generator().manual_seed(seed)
         for name, parameter in self.named_parameters():
-            if parameter.ndim < 2:
-                parameter.fill_(0.0 if name.endswith(".bias") else 1 - self.architecture.gain_offset)
-                continue
-            # Two additions a layer: without the smaller scale the stream's variance grows with the depth.
-            added = name.endswith(("o_proj.weight", "down_proj.weight"))
-            scale = 0.02 / math.sqrt(2 * self.architecture.num_layers) if added else 0.02
-            parameter.copy_(torch.randn(parameter.shape, generator=random) * scale)
+            parameter.copy_(draw_weight(self.architecture, name, parameter.shape, random))
         return self
 
     def forward(
@@ -354,10 +363,15 @@ class Transformer(nn.Module):
 
         They hold the mean of the other rows, and an adapter does not change them.
         """
-        if numbers := self.architecture.new_tokens:
-            self.new_rows["embed_tokens"] = TrainedRows(self.model.embed_tokens.weight, numbers)
-            if not self.architecture.tie_embeddings:
-                self.new_rows["lm_head"] = TrainedRows(self.lm_head.weight, numbers)
+        if numbers := sorted(self.architecture.new_tokens):
+            tables = {"embed_tokens": "model.embed_tokens.weight", "lm_head": "lm_head.weight"}
+            for name in ("embed_tokens",) if self.architecture.tie_embeddings else tables:
+                if self.read_rows is None:
+                    rows = self.get_parameter(tables[name]).detach()[numbers]
+                else:
+                    read = self.read_rows(tables[name], slice(numbers[0], numbers[-1] + 1)).float()
+                    rows = read[[number - numbers[0] for number in numbers]]
+                self.new_rows[name] = TrainedRows(rows, numbers)
 
     def _table(self, name: str) -> Tensor:
         weight = self.model.embed_tokens.weight if name == "embed_tokens" else self.lm_head.weight
@@ -365,3 +379,28 @@ class Transformer(nn.Module):
             return weight
         table: Tensor = self.new_rows[name](weight)
         return table
+
+
+def draw_weight(
+    architecture: ModelConfig, name: str, shape: Sequence[int], random: torch.Generator
+) -> Tensor:
+    """Return a fresh weight.
+
+    Matrices are normal with mean 0 and standard deviation 0.02. It is 0.02/√(2L) if their output is added
+    to the residual stream. Gains are 1, and biases 0.
+
+    Radford et al., Language models are unsupervised multitask learners, 2019.
+    """
+    if len(shape) < 2:
+        return torch.full(tuple(shape), 0.0 if name.endswith(".bias") else 1 - architecture.gain_offset)
+    # Two additions a layer: without the smaller scale the stream's variance grows with the depth.
+    added = name.endswith(("o_proj.weight", "down_proj.weight"))
+    scale = 0.02 / math.sqrt(2 * architecture.num_layers) if added else 0.02
+    return torch.randn(tuple(shape), generator=random) * scale
+
+
+def seeded_rows(architecture: ModelConfig, seed: int) -> ReadRows:
+    """Return a function that gives rows of the weights of `init_weights`, to be called in their order."""
+    random = torch.Generator().manual_seed(seed)
+    shapes = architecture.weight_shapes()
+    return lambda name, rows: draw_weight(architecture, name, shapes[name], random)[rows].clone()

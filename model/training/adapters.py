@@ -12,8 +12,8 @@ from model.data.weights_header import weight_files
 from model.nn.lora import attach_adapter
 from model.nn.transformer import Transformer
 from model.training.export import export_model
+from model.training.learner import Learner
 from model.training.lora_config import LoRAParameters
-from model.training.optimizer import MixedPrecisionOptimizer
 
 # The adapter's folder beside the model's, in the output of a stage.
 ADAPTER = "adapter"
@@ -29,9 +29,9 @@ def adapt_model(model: Transformer, lora: LoRAParameters, seed: int) -> None:
 
 
 def learned_adapter(
-    learner: MixedPrecisionOptimizer, lora: LoRAParameters, new_tokens: tuple[int, ...] = (), inside: str = ""
+    learner: Learner, lora: LoRAParameters, new_tokens: tuple[int, ...] = (), inside: str = ""
 ) -> SavedAdapter:
-    """Return the adapter that a learner holds, from its float32 masters.
+    """Return the adapter that a learner holds, from its float32 masters; all processes call it together.
 
     Args:
         learner: The optimizer.
@@ -39,9 +39,7 @@ def learned_adapter(
         new_tokens: The tokens whose rows were learned, if any were.
         inside: The prefix of the transformer's names if it is a part of the learner's module.
     """
-    state = {
-        name.removeprefix(inside): value.detach().cpu() for name, value in learner.master_state().items()
-    }
+    state = {name.removeprefix(inside): value.detach().cpu() for name, value in learner.gather_masters()}
     layers = [name.removesuffix(_A) for name in state if name.endswith(_A)]
     rows = {name.split(".")[1]: value for name, value in state.items() if name.startswith("new_rows.")}
     matrices = {name: (state[name + _A], state[name + _B]) for name in layers}
@@ -49,7 +47,7 @@ def learned_adapter(
 
 
 def export_trained(
-    learner: MixedPrecisionOptimizer,
+    learner: Learner,
     lora: LoRAParameters,
     model: Transformer,
     tokenizer: Tokenizer,
@@ -58,6 +56,8 @@ def export_trained(
     inside: str = "",
 ) -> None:
     """Write what was learned to `folder`/model, and an adapter also to `folder`/adapter.
+
+    The first process writes; all processes call it together.
 
     Args:
         learner: The optimizer that holds the weights.
@@ -70,8 +70,10 @@ def export_trained(
     """
     if not lora.rank:
         export_model(learner, model.architecture, tokenizer, folder / "model", inside)
-    elif learner.world.rank == 0:
-        export_adapter(learned_adapter(learner, lora, model.architecture.new_tokens, inside), base, folder)
+        return
+    adapter = learned_adapter(learner, lora, model.architecture.new_tokens, inside)
+    if learner.world.rank == 0:
+        export_adapter(adapter, base, folder)
 
 
 def export_adapter(adapter: SavedAdapter, base: Path, folder: Path) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from model.data.dataloader import TokenFile
-from model.data.hf_checkpoint import copy_model, load_model
+from model.data.hf_checkpoint import copy_model
 from model.events import EventCallback, Message
 from model.training.devices import compute_dtype
+from model.training.learner import freeze_module, load_for_training
 from model.training.pretrain import bits_per_byte, token_lengths
 from model.training.pretrain_config import PretrainParameters
 from model.training.process_group import ProcessGroup
@@ -42,8 +43,8 @@ def adopt_base(
         bits per byte of that text.
     """
     settings = PretrainParameters.read(parameters)
-    world = ProcessGroup.join_group(device, settings.batch_parts)
-    model, encoder = load_model(Path(base), context_length=context_length)
+    world = ProcessGroup.join_group(device, settings.batch_parts, settings.is_sharded)
+    model, encoder = load_for_training(Path(base), world, context_length)
     shape = model.architecture = replace(model.architecture, open_model=True)
     if world.rank == 0:
         # Its configuration is written again: later stages find the chat's tokens and the context in it.
@@ -58,8 +59,8 @@ def adopt_base(
     metrics = {"parameters": float(shape.num_parameters), "context_length": float(shape.context_length)}
     held_out = TokenFile(Path(tokenizer), "valid", token_lengths(encoder))
     if held_out.num_windows(shape.context_length):
-        model = model.to(world.device, compute_dtype(world.device))
-        metrics["bits_per_byte"] = bits_per_byte(model, held_out, world, settings.max_eval_tokens)
+        with freeze_module(model, compute_dtype(world.device), world).whole() as whole:
+            metrics["bits_per_byte"] = bits_per_byte(whole, held_out, world, settings.max_eval_tokens)
     else:
         on_event(Message("the held-out text does not fill a context, so its bits per byte are not measured"))
     return metrics

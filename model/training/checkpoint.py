@@ -16,7 +16,7 @@ from model.errors import UserError
 from model.training.process_group import ProcessGroup
 
 # Two, so that a damaged one leaves another to resume from.
-_KEPT = 2
+KEPT = 2
 DAMAGED = ".damaged"
 # The step that means "no checkpoint" between processes.
 _NONE = -1
@@ -34,7 +34,7 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_synced(_checkpoint_path(folder, step), {"step": step, **state})
     # Old files are removed only after the new one is complete.
-    for old in _newest_first(folder)[_KEPT:]:
+    for old in _newest_first(folder)[KEPT:]:
         old.unlink(missing_ok=True)
 
 
@@ -73,7 +73,7 @@ def load_checkpoint(
 def load_file(path: Path) -> dict[str, Any]:
     """Load a file of `write_synced` onto the CPU. Raise DamagedFile if its bytes are not as written."""
     # torch does not compare the checksums in the file, so a flipped bit would become a wrong weight.
-    _check_sums(path)
+    check_sums(path)
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
@@ -116,7 +116,7 @@ def _newest_checkpoint(folder: Path, note: Callable[[str], None]) -> dict[str, A
     return None
 
 
-def _check_sums(path: Path) -> None:
+def check_sums(path: Path) -> None:
     """Compare each part of the archive with its CRC-32. Raise DamagedFile, or the disk's OSError."""
     with path.open("rb") as file:
         try:

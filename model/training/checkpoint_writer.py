@@ -75,11 +75,14 @@ class CheckpointWriter:
 
     def _write(self, step: int, state: dict[str, Any], began: float) -> None:
         try:
-            save_checkpoint(self.folder, step, state)
+            self._save_copy(step, state)
         except BaseException as error:
             # Raised again in the thread of the training.
             self._error = error
         self.seconds = time.monotonic() - began
+
+    def _save_copy(self, step: int, state: dict[str, Any]) -> None:
+        save_checkpoint(self.folder, step, state)
 
     def _copy_aside(self, value: Any, path: tuple[str | int, ...]) -> Any:
         """Return a value with copies of its tensors on the host; `path` is its place in the state."""

@@ -88,15 +88,22 @@ def too_few_units(name: str, count: int, processes: int) -> str:
     )
 
 
-def check_memory(weights: int, device: str) -> None:
-    """Raise UserError if this machine has less memory than a training of so many weights needs."""
+def check_memory(weights: int, device: str, shares: int = 1) -> None:
+    """Raise UserError if this machine has less memory than a training of so many weights needs.
+
+    Args:
+        weights: The number of weights.
+        device: "cpu" or "cuda".
+        shares: The number of GPUs that share the weights. Processes on a CPU share its memory anyway.
+    """
     if device == "cuda":
         import torch
 
         there = torch.cuda.get_device_properties(0).total_memory
     else:
         there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if (needed := weights * _BYTES_A_WEIGHT) > there:
+    needed = weights * _BYTES_A_WEIGHT / (shares if device == "cuda" else 1)
+    if needed > there:
         raise UserError(
             f"architecture: a model of {weights:,} weights needs {needed / 1e9:,.1f} GB or more in training, "
             f"and the {'GPU' if device == 'cuda' else 'machine'} has {there / 1e9:,.1f} GB; lower "

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from model.data.answer_pairs import AnswerPair, read_answer_pairs
 from model.data.dataloader import Example, batch_order, each_row
-from model.data.hf_checkpoint import load_model
 from model.data.tokenizer import Tokenizer
 from model.errors import UserError
 from model.events import EventCallback, Message
@@ -27,7 +26,7 @@ from model.training.adapters import adapt_model, export_trained
 from model.training.devices import compute_dtype
 from model.training.dpo_config import DPOConfig
 from model.training.kl_controller import BestStep, describe_increase
-from model.training.optimizer import MixedPrecisionOptimizer
+from model.training.learner import load_for_training, make_learner
 from model.training.process_group import ProcessGroup
 from model.training.right_answers import mean_completion_loss, read_right_answers
 from model.training.supervised import supervised_update
@@ -57,9 +56,7 @@ class DPOTrainer(TrainingTask):
         self.policy, self.tokenizer, self.seed, self.world = policy, tokenizer, seed, world
         adapt_model(policy, parameters.lora, seed)
         self.train, self.valid, self.right_answers = train, valid, right_answers
-        self.learner = MixedPrecisionOptimizer(
-            policy, self.parameters.optimizer, compute_dtype(world.device), world
-        )
+        self.learner = make_learner(policy, self.parameters.optimizer, compute_dtype(world.device), world)
         self.reference, self.valid_reference = (self._measure_margins(pairs) for pairs in (train, valid))
         tokens = sum(len(pair.chosen.tokens) + len(pair.rejected.tokens) for pair in train)
         self.tokens_per_step = tokens * self.parameters.batch_size / len(train)
@@ -71,9 +68,10 @@ class DPOTrainer(TrainingTask):
     def _measure_margins(self, pairs: Sequence[AnswerPair]) -> Tensor:
         """Return the margins under the present weights, [P] float64 on the CPU."""
         examples = [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]
-        found = completion_logprobs(
-            self.policy, examples, self.tokenizer.end, map_chunks=self.world.map_chunks
-        )
+        with self.learner.whole() as policy:
+            found = completion_logprobs(
+                policy, examples, self.tokenizer.end, map_chunks=self.world.map_chunks
+            )
         chosen, rejected = torch.tensor(found, dtype=torch.float64).view(2, -1)
         return chosen - rejected
 
@@ -124,9 +122,10 @@ class DPOTrainer(TrainingTask):
             "valid_margin": margins.mean().item(),
         }
         if self.right_answers:
-            metrics["valid_completion_loss"] = mean_completion_loss(
-                self.policy, self.right_answers, self.tokenizer.end, self.world
-            )
+            with self.learner.whole() as policy:
+                metrics["valid_completion_loss"] = mean_completion_loss(
+                    policy, self.right_answers, self.tokenizer.end, self.world
+                )
         return metrics
 
     def take_best(self, on_event: EventCallback) -> dict[str, float]:
@@ -183,10 +182,10 @@ def train_dpo(
         UserError: There are fewer pairs of answers than a batch.
     """
     settings = DPOConfig.read(parameters)
-    world = ProcessGroup.join_group(device, settings.batch_parts)
+    world = ProcessGroup.join_group(device, settings.batch_parts, settings.is_sharded)
     out = Path(folder)
     out.mkdir(parents=True, exist_ok=True)
-    assistant, tokenizer = load_model(Path(policy))
+    assistant, tokenizer = load_for_training(Path(policy), world)
     context = assistant.architecture.context_length
     train, valid = (
         read_answer_pairs(Path(labels), split, tokenizer, context, settings.margin, on_event)

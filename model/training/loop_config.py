@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 from model.errors import UserError
 from model.parameter_bounds import MOST_STEPS, check_bounds
@@ -29,6 +29,10 @@ class LoopParameters:
     """Number of parts of a batch on a CPU, 1 or more; processes share them. Their gradients are added in a
     fixed order, so the number of processes does not change the result. No effect on a GPU."""
 
+    sharding: Literal["none", "full"] = "none"
+    """`full`: each process stores its own share of weights, gradients and optimizer state, for a model that
+    does not fit one device; layers are gathered while they are computed. `none`: each process stores all."""
+
     eval_every: int = 0
     """Steps between evaluations on the validation split; 0: only before the first step and after the
     last."""
@@ -53,11 +57,18 @@ class LoopParameters:
     def __post_init__(self) -> None:
         check_bounds(self, self.least_steps, MOST_STEPS, "steps")
         check_bounds(self, 1, MOST_STEPS, "batch_size", "gradient_parts")
+        if self.sharding not in ("none", "full"):
+            raise ValueError(f"sharding is {self.sharding!r}; expected none or full")
         check_bounds(
             self, 0, MOST_STEPS,
             "micro_batch_size", "eval_every", "save_every", "max_save_interval_seconds",
             "early_stopping_patience",
         )  # fmt: skip
+
+    @property
+    def is_sharded(self) -> bool:
+        """Return whether the processes share the weights."""
+        return self.sharding == "full"
 
     @property
     def batch_parts(self) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -231,6 +233,29 @@ class MixedPrecisionOptimizer:
         """Copy the masters into the module."""
         if self.copies:
             torch._foreach_copy_([*self.weights], self.masters)
+
+    @property
+    def num_parameters(self) -> int:
+        """Return the number of weights."""
+        return sum(master.numel() for master in self.masters)
+
+    @property
+    def may_leave_step(self) -> bool:
+        """Return whether this process may leave a step in its middle."""
+        return self.gradient_sum.may_be_left
+
+    @property
+    def row_counts(self) -> dict[str, int]:
+        """Return nothing: the states hold whole weights."""
+        return {}
+
+    def whole(self) -> AbstractContextManager[Any]:
+        """Return a context that yields the module, for passes without gradients."""
+        return nullcontext(self.module)
+
+    def gather_masters(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield each float32 parameter by name."""
+        yield from self.master_state().items()
 
     def master_state(self) -> dict[str, Tensor]:
         """Return the float32 parameters by name."""

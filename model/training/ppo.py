@@ -19,7 +19,6 @@ from torch import Tensor
 from model.data.chat_template import read_prompts
 from model.data.chunks import chunk_slices
 from model.data.dataloader import Example, batch_order, each_row, seeded_rng
-from model.data.hf_checkpoint import load_model
 from model.data.tokenizer import Tokenizer
 from model.errors import UserError
 from model.events import EventCallback, Message
@@ -34,10 +33,10 @@ from model.nn.transformer import Transformer
 from model.training.adapters import adapt_model, export_trained
 from model.training.devices import compute_dtype
 from model.training.kl_controller import BestStep, StepLimit, estimate_kl
-from model.training.optimizer import MixedPrecisionOptimizer
+from model.training.learner import freeze_module, load_for_training, make_learner
 from model.training.ppo_config import PPOConfig
 from model.training.process_group import ProcessGroup
-from model.training.reward import load_reward, shares_backbone
+from model.training.reward import load_scorer, shares_backbone
 from model.training.right_answers import mean_completion_loss, read_right_answers
 from model.training.rollouts import ActorCritic, RolloutCollector, Rollouts, ScoreFunction
 from model.training.stopping import StepAbandoned
@@ -76,15 +75,16 @@ class PPOTrainer(TrainingTask):
         self.world = world
         dtype = compute_dtype(world.device)
         self.policy = ActorCritic(policy)
-        self.learner = MixedPrecisionOptimizer(self.policy, parameters.optimizer, dtype, world)
+        self.learner = make_learner(self.policy, parameters.optimizer, dtype, world)
         width = max(len(prompt) for prompt in [*prompts, *held_out]) + parameters.max_new_tokens
         self.collector = RolloutCollector(
             parameters,
-            self.policy,
-            reference.to(world.device, dtype),
+            self.learner,
+            freeze_module(reference, dtype, world),
             score,
             tokenizer.end,
             width,
+            policy.architecture.context_length,
             world.device,
         )
         self.kl_coefficient = parameters.init_kl_coef
@@ -203,7 +203,7 @@ class PPOTrainer(TrainingTask):
         part_sums = []
         for share in self.world.shard_parts(len(rows)):
             sums = torch.zeros(4, device=self.world.device)
-            for part in chunk_slices(share, settings.micro_batch_size):
+            for part, factor in self.world.micro_batches(share, len(rows), settings.micro_batch_size):
                 self.learner.stop.abandon_step(self.world)
                 mine = rows[part]
                 laid_out = self.collector.lay_out(rollouts, mine)
@@ -214,11 +214,12 @@ class PPOTrainer(TrainingTask):
                 logprobs, predicted = self.policy(laid_out, settings.temperature)
                 gain, clipped = policy_loss(logprobs, drawn, advantage, every, settings.clip_range)
                 error = value_loss(predicted, value, goal, every, settings.value_clip_range)
-                ((gain + settings.vf_coef * error) / total).backward()
+                loss = (gain + settings.vf_coef * error) / total
+                (loss if factor == 1 else loss * factor).backward()
                 self.learner.accumulate_grads()
                 with torch.no_grad():
                     off = ((logprobs - drawn).exp() - 1).abs().sum()
-                    sums += torch.stack([gain, error, clipped, off]).detach()
+                    sums += factor * torch.stack([gain, error, clipped, off]).detach()
             self.learner.finish_part()
             part_sums.append(sums)
         sums = self.world.sum_parts(part_sums, len(rows))
@@ -270,10 +271,11 @@ class PPOTrainer(TrainingTask):
         count = len(rollouts.tokens)
         found = torch.zeros_like(rollouts.logprobs)
         size = self.parameters.micro_batch_size or self.parameters.batch_size
-        for share in self.world.shard_parts(count):
-            for part in chunk_slices(share, size):
-                laid_out = self.collector.lay_out(rollouts, part)
-                found[part][laid_out.real] = self.policy(laid_out, self.parameters.temperature)[0]
+        with self.learner.whole() as policy:
+            for share in self.world.shard_parts(count):
+                for part in chunk_slices(share, size):
+                    laid_out = self.collector.lay_out(rollouts, part)
+                    found[part][laid_out.real] = policy(laid_out, self.parameters.temperature)[0]
         return self.world.gather_rows(found[self.world.shard_rows(count)], count)
 
     def _send_message(self, text: str) -> None:
@@ -306,9 +308,10 @@ class PPOTrainer(TrainingTask):
         metrics["length_ratio"] = metrics["length"] / self.reference_length
         metrics["score"] = self.final_scores(rollouts).mean().item()
         if self.right_answers:
-            metrics["completion_loss"] = mean_completion_loss(
-                self.policy.body, self.right_answers, self.tokenizer.end, self.world
-            )
+            with self.learner.whole() as policy:
+                metrics["completion_loss"] = mean_completion_loss(
+                    policy.body, self.right_answers, self.tokenizer.end, self.world
+                )
         return {f"valid_{name}": value for name, value in metrics.items()}
 
     def take_best(self) -> dict[str, float]:
@@ -383,10 +386,10 @@ def train_ppo(
         UserError: Too few prompts fit the context, or the reward model has another tokenizer.
     """
     settings = PPOConfig.read(parameters)
-    world = ProcessGroup.join_group(device, settings.batch_parts)
+    world = ProcessGroup.join_group(device, settings.batch_parts, settings.is_sharded)
     out = Path(folder)
     out.mkdir(parents=True, exist_ok=True)
-    assistant, tokenizer = load_model(Path(policy))
+    assistant, tokenizer = load_for_training(Path(policy), world)
     context = assistant.architecture.context_length
     room = context - settings.max_new_tokens
     if room < 1:
@@ -407,18 +410,19 @@ def train_ppo(
         settings.batch_size // settings.num_mini_batches, "rlhf.batch_size / rlhf.num_mini_batches"
     )
     held_out = held_out[: settings.num_eval_prompts]
-    dtype = compute_dtype(world.device)
-    # With adapters, one copy of the weights serves as policy, reference and reward model.
-    shared = settings.lora.rank > 0 and shares_backbone(Path(reward), Path(policy))
-    reward_model = load_reward(Path(reward), world.device, dtype, body=assistant if shared else None)
-    if reward_model.tokenizer.vocab_size != tokenizer.vocab_size:
+    # With adapters, one copy of the weights serves as policy, reference and reward model. Shared weights are
+    # small enough for a copy of each.
+    adapted = settings.lora.rank > 0 and not world.sharded
+    body = assistant if adapted and shares_backbone(Path(reward), Path(policy)) else None
+    score, reward_tokenizer = load_scorer(Path(reward), world, body)
+    if reward_tokenizer.vocab_size != tokenizer.vocab_size:
         raise UserError(f"{reward} was trained with another tokenizer than {policy}; retrain it")
-    reference = AdapterView(assistant) if settings.lora.rank else load_model(Path(policy))[0]
+    reference = AdapterView(assistant) if adapted else load_for_training(Path(policy), world)[0]
     # After the reward model's adapter, which is not trained.
     adapt_model(assistant, settings.lora, seed)
     right_answers = read_right_answers(each_row(Path(prompts) / "valid" / "pairs"), tokenizer, context)
     task = PPOTrainer(
-        settings, assistant, reference, tokenizer, reward_model.score_rows, train_prompts,
+        settings, assistant, reference, tokenizer, score, train_prompts,
         held_out, seed, world, on_event, right_answers,
     )  # fmt: skip
     chosen = task.parameters

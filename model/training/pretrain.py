@@ -20,10 +20,10 @@ from model.events import EventCallback
 from model.inference.generate import generate_tokens
 from model.nn.losses import linear_next_token_loss
 from model.nn.model_config import ModelConfig
-from model.nn.transformer import Transformer
+from model.nn.transformer import Transformer, seeded_rows
 from model.training.devices import compute_dtype
 from model.training.export import export_model
-from model.training.optimizer import MixedPrecisionOptimizer
+from model.training.learner import make_learner, new_model
 from model.training.pretrain_config import PretrainParameters
 from model.training.process_group import ProcessGroup
 from model.training.supervised import supervised_update
@@ -55,12 +55,13 @@ class PretrainTrainer(TrainingTask):
         self.seed = seed
         self.world = world
         self.flops_per_token = flops_per_token(architecture)
-        self.model = Transformer(architecture).init_weights(seed)
-        self.learner = MixedPrecisionOptimizer(
+        self.model = new_model(architecture, seed, world)
+        self.learner = make_learner(
             self.model,
             parameters.optimizer.for_model(architecture),
             compute_dtype(world.device),
             world,
+            compiled=world.device == "cuda",
         )
         lengths = token_lengths(self.tokenizer)
         context = architecture.context_length
@@ -75,8 +76,10 @@ class PretrainTrainer(TrainingTask):
                 f"{context}; add text, or raise split.validation_fraction"
             )
         self.tokens_per_step = parameters.batch_size * context
-        # On a CPU compilation takes 28 to 47 s and gains about a tenth, too little for runs of minutes.
-        self.loss = torch.compile(self._window_loss) if world.device == "cuda" else self._window_loss
+        # On a CPU compilation takes 28 to 47 s and gains about a tenth, too little for runs of minutes. Of a
+        # model whose weights are shared, the blocks are compiled.
+        compiled = world.device == "cuda" and not world.sharded
+        self.loss = torch.compile(self._window_loss) if compiled else self._window_loss
 
     def _window_loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
         hidden = self.model(tokens).flatten(0, 1)
@@ -101,22 +104,22 @@ class PretrainTrainer(TrainingTask):
 
     def bits_per_byte(self, file: TokenFile) -> float:
         """Return the held-out loss in bits per byte of text, over windows from the first on."""
-        return bits_per_byte(
-            self.model,
-            file,
-            self.world,
-            self.parameters.max_eval_tokens,
-            self.parameters.micro_batch_size or 16,
-        )
+        with self.learner.whole() as model:
+            return bits_per_byte(
+                model, file, self.world, self.parameters.max_eval_tokens,
+                self.parameters.micro_batch_size or 16,
+            )  # fmt: skip
 
     def on_checkpoint_sample(self, step: int) -> None:
-        # One process writes the samples; the others would write the same.
-        if self.world.rank:
-            return
         prompts = [self.tokenizer.encode_opening(prompt) for prompt in self.parameters.prompts]
-        if prompts:
+        if not prompts:
+            return
+        with self.learner.whole() as model:
+            # One process writes the samples; the others would write the same.
+            if self.world.rank:
+                return
             completions = generate_tokens(
-                self.model, prompts, self.parameters.sample_tokens, self.tokenizer.end,
+                model, prompts, self.parameters.sample_tokens, self.tokenizer.end,
                 temperature=0.8, seed=self.seed,
             )  # fmt: skip
             samples = [
@@ -200,7 +203,7 @@ def train_base(
         UserError: The text is smaller than a batch.
     """
     settings = PretrainParameters.read(parameters)
-    world = ProcessGroup.join_group(device, settings.batch_parts)
+    world = ProcessGroup.join_group(device, settings.batch_parts, settings.is_sharded)
     out = Path(folder)
     shape = ModelConfig(**architecture)
     out.mkdir(parents=True, exist_ok=True)
@@ -209,20 +212,21 @@ def train_base(
     metrics = trainer.run_training()
     held_out = trainer.final_evaluation()["valid_bits_per_byte"]
     export_model(task.learner, shape, task.tokenizer, out / "model")
-    if world.rank == 0:
-        _keep_embeddings(task, out)
+    _keep_embeddings(task, out)
     return {
         "bits_per_byte": held_out,
         "loss": metrics["loss"],
         "tokens": metrics["steps"] * task.tokens_per_step,
-        "parameters": float(sum(master.numel() for master in task.learner.masters)),
+        "parameters": float(task.learner.num_parameters),
         **{name: metrics[name] for name in KEPT_METRICS if name in metrics},
     }
 
 
 def _keep_embeddings(task: PretrainTrainer, folder: Path) -> None:
     name = "model.embed_tokens.weight"
+    last = next(value for key, value in task.learner.gather_masters() if key == name)
+    if task.world.rank:
+        return
     # Made again from the seed rather than kept: a resumed training no longer has its first weights.
-    first = Transformer(task.architecture).init_weights(task.seed).state_dict()[name]
-    last = task.learner.master_state()[name].cpu()
-    save_file({"first": first.contiguous(), "last": last.contiguous()}, folder / "embeddings.safetensors")
+    first = seeded_rows(task.architecture, task.seed)(name, slice(None))
+    save_file({"first": first, "last": last.cpu().contiguous()}, folder / "embeddings.safetensors")

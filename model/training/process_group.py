@@ -6,6 +6,7 @@ the order of the parts. Any number of processes that share the parts therefore g
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,20 +29,23 @@ class ProcessGroup:
         size: The number of processes: one a GPU, or some on a CPU.
         device: "cpu" or "cuda".
         parts: The number of parts of a batch, at least `size`.
+        sharded: Whether each process stores its own rows of the weights only. Each has one part then.
     """
 
     rank: int = 0
     size: int = 1
     device: str = "cpu"
     parts: int = 1
+    sharded: bool = False
 
     @staticmethod
-    def join_group(device: str, parts: int = 1) -> ProcessGroup:
+    def join_group(device: str, parts: int = 1, sharded: bool = False) -> ProcessGroup:
         """Join the process group that the environment describes, as torchrun does.
 
         Args:
             device: "cpu" or "cuda".
             parts: The number of parts of a batch on a CPU. A GPU computes its share of a batch whole.
+            sharded: Whether each process stores its own rows of the weights only.
         """
         size = int(os.environ.get("WORLD_SIZE", "1"))
         rank = int(os.environ.get("RANK", "0"))
@@ -49,9 +53,14 @@ class ProcessGroup:
             check_processes(device, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
             compute_repeatably()
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        backend = "nccl" if device == "cuda" else "gloo"
         if size > 1 and not dist.is_initialized():
-            dist.init_process_group("nccl" if device == "cuda" else "gloo")
-        return ProcessGroup(rank, size, device, size if device == "cuda" else max(size, parts))
+            dist.init_process_group(backend)
+        elif sharded and not dist.is_initialized():
+            # Sharding needs a group, even of one process, so that a checkpoint fits any number of them.
+            dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+        whole = device == "cuda" or sharded
+        return ProcessGroup(rank, size, device, size if whole else max(size, parts), sharded)
 
     @property
     def shares_memory(self) -> bool:
@@ -76,6 +85,38 @@ class ProcessGroup:
         """Return this process's contiguous share of `rows` rows: the rows of its parts."""
         own = self.shard_parts(rows)
         return slice(own[0].start, own[-1].stop) if own else slice(0, 0)
+
+    def own_rows(self, count: int) -> slice:
+        """Return the rows of a weight that this process stores if the processes share the weights.
+
+        Rows are divided as `torch.distributed.fsdp` divides them: all processes but the last have equally
+        many, and the last ones may have none.
+        """
+        return self.rows_of(self.rank, count)
+
+    def rows_of(self, rank: int, count: int) -> slice:
+        """Return the rows of a weight that the process `rank` stores; see `own_rows`."""
+        each = -(-count // self.size)
+        return slice(min(rank * each, count), min((rank + 1) * each, count))
+
+    def micro_batches(self, part: slice, units: int, size: int) -> list[tuple[slice, float]]:
+        """Return the slices of a part that go through the model at once, each with the factor of its loss.
+
+        Processes that share the weights compute each layer together, so all need the same number of passes.
+        One with fewer slices repeats its last slice with the factor 0.
+
+        Args:
+            part: A part of this process, as in `shard_parts`.
+            units: The number of units over all processes.
+            size: The most units of a slice; 0: the whole part.
+        """
+        own = [(rows, 1.0) for rows in chunk_slices(part, size)]
+        if self.sharded and size:
+            # The largest part: parts differ by one unit at most.
+            largest = math.ceil(units / self.count_parts(units))
+            most = math.ceil(largest / size)
+            own += [(own[-1][0], 0.0)] * (most - len(own))
+        return own
 
     def check_units(self, count: int, name: str) -> None:
         """Raise UserError if some process would have none of `count` units; `name` is their preset key.
@@ -164,6 +205,32 @@ class ProcessGroup:
         dist.all_reduce(shared)
         return bool(shared.item() > 0)
 
+    def gather_weight(self, rows: Tensor, count: int) -> Tensor:
+        """Return a whole weight of `count` rows, on every process, from each one's `own_rows` of it."""
+        if self.size == 1:
+            return rows
+        each = -(-count // self.size)
+        padded = rows.new_zeros(each, *rows.shape[1:])
+        padded[: len(rows)] = rows
+        whole = rows.new_empty(self.size * each, *rows.shape[1:])
+        dist.all_gather_into_tensor(whole, padded)
+        return whole[:count]
+
+    def exchange_rows(self, given: list[Tensor], taken: list[int], like: Tensor) -> list[Tensor]:
+        """Send a tensor to each process, and return those that the processes sent to this one.
+
+        Args:
+            given: One tensor for each process.
+            taken: The number of numbers that each process sends here.
+            like: A tensor of the same type and device.
+        """
+        if self.size == 1:
+            return [given[0].reshape(-1)]
+        found = like.new_empty(sum(taken))
+        sent = torch.cat([tensor.reshape(-1) for tensor in given])
+        dist.all_to_all_single(found, sent, taken, [tensor.numel() for tensor in given])
+        return list(found.split(taken))
+
     def from_first(self, value: int) -> int:
         """Return the first process's value on every process."""
         if self.size == 1:
@@ -174,13 +241,25 @@ class ProcessGroup:
 
     def text_from_first(self, text: str) -> str:
         """Return the first process's text, of at most 4,096 bytes, on every process."""
+        return self._text_from(0, text)
+
+    def text_from_any(self, text: str) -> str:
+        """Return a text that is not empty on every process, if any process has one; cut at 4,096 bytes."""
+        if self.size == 1:
+            return text
+        source = torch.tensor(self.rank if text else -1, device=self.device)
+        dist.all_reduce(source, dist.ReduceOp.MAX)
+        chosen = int(source.item())
+        return self._text_from(chosen, text) if chosen >= 0 else ""
+
+    def _text_from(self, rank: int, text: str) -> str:
         if self.size == 1:
             return text
         shared = torch.zeros(4096, dtype=torch.uint8, device=self.device)
-        encoded = text.encode()
+        encoded = text.encode()[:4096] if self.rank == rank else b""
         shared[: len(encoded)] = torch.tensor(list(encoded), dtype=torch.uint8)
-        dist.broadcast(shared, 0)
-        return bytes(shared.tolist()).rstrip(b"\0").decode()
+        dist.broadcast(shared, rank)
+        return bytes(shared.tolist()).rstrip(b"\0").decode(errors="ignore")
 
     def wait_for_all(self) -> None:
         """Return once every process has reached this call."""

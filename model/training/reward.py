@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from model.nn.transformer import Transformer
 from model.training.adapters import ADAPTER, adapt_model, learned_adapter, same_weights
 from model.training.devices import compute_dtype
 from model.training.export import export_model
-from model.training.optimizer import MixedPrecisionOptimizer
+from model.training.learner import freeze_module, load_for_training, make_learner
 from model.training.process_group import ProcessGroup
 from model.training.reward_config import RewardParameters
 from model.training.supervised import supervised_update
@@ -66,12 +67,15 @@ class RewardModel(nn.Module):
         hidden = self.body(layout.tokens, documents=layout.documents).flatten(0, 1)
         return self.head(hidden[layout.ends]).squeeze(-1).float()
 
-    def raw_scores(self, rows: Sequence[Sequence[int]], map_chunks: MapChunks = map_in_turn) -> Tensor:
+    def raw_scores(
+        self, rows: Sequence[Sequence[int]], map_chunks: MapChunks = map_in_turn, size: int = PASS_ROWS
+    ) -> Tensor:
         """Return the raw scores of token rows, [B]; rows of similar length share a pass.
 
         Args:
             rows: The rows.
             map_chunks: Shares the passes among processes.
+            size: The rows of one pass; 0: all.
         """
         context, device = self.body.architecture.context_length, str(self.head.weight.device)
 
@@ -80,7 +84,7 @@ class RewardModel(nn.Module):
             scores: Tensor = self(layout)
             return scores
 
-        return map_by_length([len(row) for row in rows], score, PASS_ROWS, map_chunks)
+        return map_by_length([len(row) for row in rows], score, size, map_chunks)
 
     @torch.no_grad()
     def score_rows(self, rows: Sequence[Sequence[int]], map_chunks: MapChunks = map_in_turn) -> Tensor:
@@ -108,6 +112,39 @@ def load_reward(
     Raises:
         UserError: A file is missing or broken.
     """
+    return _join_head(folder, body).to(device, dtype).eval()
+
+
+def load_scorer(
+    folder: Path, world: ProcessGroup, body: Transformer | None = None
+) -> tuple[Callable[[Sequence[Sequence[int]]], Tensor], Tokenizer]:
+    """Return `RewardModel.score_rows` of the model of `train_reward`, and its tokenizer.
+
+    All processes call the function together. The arithmetic is in the device's type.
+
+    Args:
+        folder: The folder.
+        world: The processes.
+        body: As in `load_reward`.
+
+    Raises:
+        UserError: A file is missing or broken.
+    """
+    if body is None:
+        body, _ = load_for_training(folder / "model", world)
+    reward = _join_head(folder, body).eval()
+    frozen = freeze_module(reward, compute_dtype(world.device), world)
+
+    def score_rows(rows: Sequence[Sequence[int]]) -> Tensor:
+        with frozen.whole() as scorer:
+            rewards: Tensor = scorer.score_rows(rows)
+            return rewards
+
+    return score_rows, reward.tokenizer
+
+
+def _join_head(folder: Path, body: Transformer | None) -> RewardModel:
+    """Return a reward model of a body, with the adapter, the head and the normalisation in `folder`."""
     if body is None:
         # In float32; the caller's type is set at the end, after the head is loaded.
         body, tokenizer = load_model(folder / "model")
@@ -125,7 +162,7 @@ def load_reward(
         reward.mean, reward.deviation = float(metrics["mean"]), float(metrics["std"])
     except (OSError, KeyError, ValueError, RuntimeError) as error:
         raise UserError(f"{folder} does not contain a complete reward model ({error}); retrain it") from error
-    return reward.to(device, dtype).eval()
+    return reward
 
 
 def shares_backbone(reward: Path, model: Path) -> bool:
@@ -153,12 +190,12 @@ class RewardTrainer(TrainingTask):
         self.parameters = parameters
         self.seed = seed
         self.world = world
-        body, self.tokenizer = load_model(base)
+        body, self.tokenizer = load_for_training(base, world)
         self.body = body
         context = body.architecture.context_length
         adapt_model(body, parameters.lora, seed)
         self.model = RewardModel(body, self.tokenizer, seed)
-        self.learner = MixedPrecisionOptimizer(
+        self.learner = make_learner(
             self.model,
             parameters.optimizer.for_model(body.architecture, parameters.lora.rank > 0),
             compute_dtype(world.device),
@@ -217,7 +254,9 @@ class RewardTrainer(TrainingTask):
         )  # fmt: skip
 
     def _group_loss(self, groups: list[Group]) -> Tensor:
-        scores = self.model.raw_scores([row for group in groups for row in group.rows])
+        rows = [row for group in groups for row in group.rows]
+        # Processes that share the weights need equally many passes, so one for each micro-batch.
+        scores = self.model.raw_scores(rows, size=0 if self.world.sharded else PASS_ROWS)
         first = 0
         better, worse = [], []
         for group in groups:
@@ -239,7 +278,8 @@ class RewardTrainer(TrainingTask):
         rows = self.valid.rows
         if not rows:
             return self.valid.pair_accuracy(torch.zeros(0))
-        return self.valid.pair_accuracy(self.model.raw_scores(rows, self.world.map_chunks).cpu())
+        with self.learner.whole() as model:
+            return self.valid.pair_accuracy(model.raw_scores(rows, self.world.map_chunks).cpu())
 
     def evaluate_model(self) -> dict[str, float]:
         if not self.valid.rows:
@@ -255,26 +295,35 @@ class RewardTrainer(TrainingTask):
     def fit_normalization(self, base: Path) -> None:
         """Set mean and deviation from the assistant's own samples on the labels' prompts."""
         settings, prompts = self.parameters, self.prompts
-        if settings.lora.rank:
-            # Without its adapter, the reward model is the assistant.
-            assistant = self.body
-        else:
-            assistant, _ = load_model(base, dtype=compute_dtype(self.world.device), device=self.world.device)
         chosen = seeded_rng(self.seed, 3).permutation(len(prompts))[: settings.num_reference_samples]
         # Scores have no zero of their own; the assistant's samples give RLHF's reward a scale.
-        with active_adapter(assistant, ""):
+        with self._assistant(base) as assistant:
             samples = generate_in_parts(
                 assistant, [prompts[i] for i in chosen], settings.reference_tokens, self.tokenizer.end,
                 seed=self.seed, parts=self.world.parts, map_chunks=self.world.map_chunks,
             )  # fmt: skip
         rows = [[*prompts[i], *answer] for i, answer in zip(chosen, samples, strict=True)]
-        scores = self.model.raw_scores(rows, self.world.map_chunks).cpu()
+        with self.learner.whole() as model:
+            scores = model.raw_scores(rows, self.world.map_chunks).cpu()
         self.model.mean, self.model.deviation = scores.mean().item(), max(scores.std().item(), 1e-6)
+
+    @contextmanager
+    def _assistant(self, base: Path) -> Iterator[Transformer]:
+        """Yield the assistant with all its weights."""
+        if self.parameters.lora.rank:
+            # Without its adapter, the reward model is the assistant.
+            with self.learner.whole() as model, active_adapter(model.body, ""):
+                yield model.body
+        else:
+            assistant, _ = load_for_training(base, self.world)
+            with freeze_module(assistant, compute_dtype(self.world.device), self.world).whole() as whole:
+                yield whole
 
     def export_model(self, base: Path, out: Path) -> None:
         """Write the body as a model folder, with the head and the normalisation beside it.
 
-        An adapter is written to its own folder, and the model folder then has the base's files.
+        An adapter is written to its own folder, and the model folder then has the base's files. The first
+        process writes; all processes call it together.
 
         Args:
             base: The assistant's model folder.
@@ -282,12 +331,19 @@ class RewardTrainer(TrainingTask):
         """
         lora, folder = self.parameters.lora, out / "model"
         if lora.rank:
-            copy_model(base, self.body, self.tokenizer, folder)
-            save_adapter(learned_adapter(self.learner, lora, inside="body."), out / ADAPTER)
+            adapter = learned_adapter(self.learner, lora, inside="body.")
         else:
             export_model(self.learner, self.model.body.architecture, self.tokenizer, folder, inside="body.")
-        state = self.learner.master_state()
-        head = {name: state[f"head.{name}"].cpu().contiguous() for name in ("weight", "bias")}
+        head = {
+            name.removeprefix("head."): value.cpu().contiguous()
+            for name, value in self.learner.gather_masters()
+            if name.startswith("head.")
+        }
+        if self.world.rank:
+            return
+        if lora.rank:
+            copy_model(base, self.body, self.tokenizer, folder)
+            save_adapter(adapter, out / ADAPTER)
         save_file(head, folder / "reward_head.safetensors")
         metrics = {"mean": self.model.mean, "std": self.model.deviation}
         (folder / "reward.json").write_text(json.dumps(metrics))
@@ -319,7 +375,7 @@ def train_reward(
         UserError: The labels are fewer than a batch, or all of one class.
     """
     settings = RewardParameters.read(parameters)
-    world = ProcessGroup.join_group(device, settings.batch_parts)
+    world = ProcessGroup.join_group(device, settings.batch_parts, settings.is_sharded)
     out = Path(folder)
     out.mkdir(parents=True, exist_ok=True)
     task = RewardTrainer(settings, Path(base), Path(labels), seed, world, on_event)
@@ -331,7 +387,7 @@ def train_reward(
         name.removeprefix(by_source): value for name, value in held_out.items() if name.startswith(by_source)
     }
     task.fit_normalization(Path(base))
+    task.export_model(Path(base), out)
     if world.rank == 0:
-        task.export_model(Path(base), out)
         (out / "accuracy.json").write_text(json.dumps(accuracy, indent=1))
     return {**held_out, "mean": task.model.mean, "deviation": task.model.deviation, **metrics}

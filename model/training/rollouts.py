@@ -15,6 +15,7 @@ from model.inference.generate import generate_tokens
 from model.nn.adapter_view import Body
 from model.nn.losses import linear_logprobs, masked_mean
 from model.nn.transformer import Transformer
+from model.training.learner import Frozen
 from model.training.ppo_config import PPOConfig
 
 ScoreFunction = Callable[[Sequence[Sequence[int]]], Tensor]
@@ -108,26 +109,28 @@ class RolloutCollector:
     def __init__(
         self,
         parameters: PPOConfig,
-        policy: ActorCritic,
-        reference: Body,
+        policy: Frozen,
+        reference: Frozen,
         score: ScoreFunction,
         end: int,
         width: int,
+        context: int,
         device: str,
     ) -> None:
         """Store the models and the sampling settings.
 
         Args:
             parameters: The sampling settings and the rows of one pass.
-            policy: The policy with its value head.
+            policy: The policy with its value head, an ActorCritic.
             reference: The SFT model, as which the policy started.
             score: Returns the reward of each row of prompt and answer, [B].
             end: The end token.
             width: T, the longest prompt with its answer, in tokens.
+            context: The longest context of the models, in tokens.
             device: The device of the models.
         """
         self.parameters, self.policy, self.reference, self.score = parameters, policy, reference, score
-        self.end, self.width, self.device = end, width, device
+        self.end, self.width, self.context, self.device = end, width, context, device
 
     @torch.no_grad()
     def answer_prompts(self, prompts: list[list[int]], uniforms: Tensor) -> tuple[Tensor, ...]:
@@ -138,31 +141,39 @@ class RolloutCollector:
             uniforms: [B, N], the random numbers that decide each draw.
         """
         settings, end, device = self.parameters, self.end, self.device
-        answers = generate_tokens(
-            self.policy.body, prompts, settings.max_new_tokens, end,
-            temperature=settings.temperature, uniforms=uniforms,
-        )  # fmt: skip
-        lengths = answers.lengths.tolist()
-        rows = [
-            [*prompt, *row[:length]]
-            for prompt, row, length in zip(prompts, answers.tokens.tolist(), lengths, strict=True)
-        ]
-        tokens = pad_rows(rows, end, self.width)[0].to(device)
-        completions = answers.tokens.to(device)
-        prompt_lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
-        positions = completion_positions(prompt_lengths, settings.max_new_tokens, self.width)
-        steps = torch.arange(settings.max_new_tokens, device=device)
-        mask = (steps < answers.lengths.to(device).unsqueeze(1)).float()
-        logprobs, reference, values = (torch.zeros_like(mask) for _ in range(3))
-        # Computed again by a training pass: the sampler's cached pass rounds differently.
-        for part in chunk_slices(slice(0, len(rows)), settings.micro_batch_size or settings.batch_size):
-            laid_out = self._lay_out(tokens[part], positions[part], completions[part], mask[part])
-            real = laid_out.real
-            logprobs[part][real], values[part][real] = self.policy(laid_out, settings.temperature)
-            hidden = laid_out.predicting_states(self.reference)
-            reference[part][real] = linear_logprobs(
-                hidden, self.reference.output_weight, laid_out.targets, settings.temperature
-            )
+        # One model after the other: whole copies of them at once could exceed a device's memory.
+        with self.policy.whole() as policy:
+            answers = generate_tokens(
+                policy.body, prompts, settings.max_new_tokens, end,
+                temperature=settings.temperature, uniforms=uniforms,
+            )  # fmt: skip
+            lengths = answers.lengths.tolist()
+            rows = [
+                [*prompt, *row[:length]]
+                for prompt, row, length in zip(prompts, answers.tokens.tolist(), lengths, strict=True)
+            ]
+            tokens = pad_rows(rows, end, self.width)[0].to(device)
+            completions = answers.tokens.to(device)
+            prompt_lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
+            positions = completion_positions(prompt_lengths, settings.max_new_tokens, self.width)
+            steps = torch.arange(settings.max_new_tokens, device=device)
+            mask = (steps < answers.lengths.to(device).unsqueeze(1)).float()
+            logprobs, reference, values = (torch.zeros_like(mask) for _ in range(3))
+            size = settings.micro_batch_size or settings.batch_size
+            chunks = [
+                (part, self._lay_out(tokens[part], positions[part], completions[part], mask[part]))
+                for part in chunk_slices(slice(0, len(rows)), size)
+            ]
+            # Computed again by a training pass: the sampler's cached pass rounds differently.
+            for part, laid_out in chunks:
+                found = policy(laid_out, settings.temperature)
+                logprobs[part][laid_out.real], values[part][laid_out.real] = found
+        with self.reference.whole() as first:
+            for part, laid_out in chunks:
+                reference[part][laid_out.real] = linear_logprobs(
+                    laid_out.predicting_states(first), first.output_weight, laid_out.targets,
+                    settings.temperature,
+                )  # fmt: skip
         scores = self.score(rows).to(device)
         ended = answers.ended.float().to(device)
         return tokens, positions, completions, mask, logprobs, reference, values, scores, ended
@@ -180,7 +191,6 @@ class RolloutCollector:
         # An answer's last token is only predicted.
         sizes = (positions[:, 0] + real.sum(1)).tolist()
         rows = [row[:size] for row, size in zip(tokens.tolist(), sizes, strict=True)]
-        context = self.policy.body.architecture.context_length
-        layout = lay_out_rows(rows, self.end, context, self.device)
+        layout = lay_out_rows(rows, self.end, self.context, self.device)
         places = layout.starts.unsqueeze(1) + positions
         return LaidOutAnswers(layout, real, places[real], completions[real])

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from model.data.chat_template import check_chat_template, examples_of, say_what_is_left_out
 from model.data.dataloader import Examples, PackedBatch, Packing, batch_order, each_row
-from model.data.hf_checkpoint import load_model
 from model.data.hf_config import load_architecture
 from model.errors import UserError
 from model.events import EventCallback
@@ -19,7 +18,7 @@ from model.nn.losses import linear_next_token_loss
 from model.nn.transformer import Transformer
 from model.training.adapters import adapt_model, export_trained
 from model.training.devices import compute_dtype
-from model.training.optimizer import MixedPrecisionOptimizer
+from model.training.learner import load_for_training, make_learner, new_model
 from model.training.process_group import ProcessGroup
 from model.training.sft_config import SFTParameters
 from model.training.supervised import supervised_update
@@ -47,20 +46,21 @@ class SFTTrainer(TrainingTask):
         self.parameters = parameters
         self.seed = seed
         self.world = world
-        self.model, self.tokenizer = load_model(base)
+        self.model, self.tokenizer = load_for_training(base, world)
         if parameters.from_random:
             # The tokenizer stays the base's.
-            self.model = Transformer(load_architecture(base)).init_weights(seed)
+            self.model = new_model(load_architecture(base), seed, world)
         adapt_model(self.model, parameters.lora, seed)
         if parameters.lora.rank:
             self.model.train_new_rows()
         self.architecture = self.model.architecture
         self.flops_per_token = flops_per_token(self.architecture)
-        self.learner = MixedPrecisionOptimizer(
+        self.learner = make_learner(
             self.model,
             parameters.optimizer.for_model(self.architecture, parameters.lora.rank > 0),
             compute_dtype(world.device),
             world,
+            compiled=world.device == "cuda",
         )
         # An example's last token is a target only, so it may be one token longer than the context.
         longest = self.architecture.context_length + 1
@@ -82,17 +82,19 @@ class SFTTrainer(TrainingTask):
         lengths = self.train.lengths
         filled = sum(lengths[i] - 1 for row in self.packing.rows for i in row)
         self.tokens_per_step = parameters.batch_size * filled / len(self.packing.rows)
-        # On a CPU compilation takes longer than it saves in a run of minutes.
-        self.loss = torch.compile(self._batch_loss) if world.device == "cuda" else self._batch_loss
+        # On a CPU compilation takes longer than it saves in a run of minutes. Of a model whose weights are
+        # shared, the blocks are compiled.
+        compiled = world.device == "cuda" and not world.sharded
+        self.loss = torch.compile(self._batch_loss) if compiled else self._batch_loss
 
     def _pack_examples(self, examples: Examples) -> Packing:
         return Packing.pack_examples(
             [length - 1 for length in examples.lengths], self.architecture.context_length
         )
 
-    def _batch_loss(self, tokens: Tensor, targets: Tensor, documents: Tensor) -> Tensor:
-        hidden = self.model(tokens, documents=documents).flatten(0, 1)
-        return linear_next_token_loss(hidden, self.model.output_weight, targets.flatten())
+    def _batch_loss(self, model: Transformer, tokens: Tensor, targets: Tensor, documents: Tensor) -> Tensor:
+        hidden = model(tokens, documents=documents).flatten(0, 1)
+        return linear_next_token_loss(hidden, model.output_weight, targets.flatten())
 
     def _packed_batch(self, rows: Sequence[Sequence[int]], examples: Examples) -> PackedBatch:
         laid_out = PackedBatch.from_rows(
@@ -105,7 +107,9 @@ class SFTTrainer(TrainingTask):
         batch = self._packed_batch([self.packing.rows[i] for i in chosen], self.train)
         return supervised_update(
             self.learner, self.parameters, step, len(chosen), batch.num_targets,
-            lambda part: self.loss(batch.tokens[part], batch.targets[part], batch.documents[part]),
+            lambda part: self.loss(
+                self.model, batch.tokens[part], batch.targets[part], batch.documents[part]
+            ),
         )  # fmt: skip
 
     def describe_batch(self, step: int) -> str:
@@ -122,12 +126,13 @@ class SFTTrainer(TrainingTask):
 
         def chunk_sums(part: slice) -> Tensor:
             batch = self._packed_batch(rows[part], self.valid)
-            loss = self.loss(batch.tokens, batch.targets, batch.documents)
+            loss = self.loss(model, batch.tokens, batch.targets, batch.documents)
             # Summed by tokens: packed rows hold different numbers of targets.
             return torch.stack([loss.double(), torch.full_like(loss, batch.num_targets).double()])
 
         size = self.parameters.micro_batch_size or self.parameters.batch_size
-        sums = self.world.sum_chunks(len(rows), size, chunk_sums)
+        with self.learner.whole() as model:
+            sums = self.world.sum_chunks(len(rows), size, chunk_sums)
         return {"valid_loss": (sums[0] / sums[1]).item()}
 
 
@@ -155,7 +160,7 @@ def train_sft(
         UserError: The pairs fill less than a batch.
     """
     settings = SFTParameters.read(parameters)
-    world = ProcessGroup.join_group(device, settings.batch_parts)
+    world = ProcessGroup.join_group(device, settings.batch_parts, settings.is_sharded)
     out = Path(folder)
     out.mkdir(parents=True, exist_ok=True)
     task = SFTTrainer(settings, Path(base), Path(pairs), seed, world, on_event)

@@ -8,13 +8,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from model.data.chunks import chunk_slices
+from model.training.learner import Learner
 from model.training.loop_config import LoopParameters
-from model.training.optimizer import MixedPrecisionOptimizer
 
 
 def supervised_update(
-    learner: MixedPrecisionOptimizer,
+    learner: Learner,
     parameters: LoopParameters,
     step: int,
     units: int,
@@ -43,12 +42,14 @@ def supervised_update(
     totals = []
     for part in world.shard_parts(units):
         total = torch.zeros((), device=world.device)
-        for rows in chunk_slices(part, parameters.micro_batch_size):
-            if stop.asked and learner.gradient_sum.may_be_left:
+        for rows, factor in world.micro_batches(part, units, parameters.micro_batch_size):
+            if stop.asked and learner.may_leave_step:
                 # Not a number: all processes learn from the sum that this one has left the step.
                 total.fill_(math.nan)
                 break
             loss = loss_of(rows) / weight
+            if factor != 1:
+                loss = loss * factor
             loss.backward()
             learner.accumulate_grads()
             total += loss.detach()

@@ -29,8 +29,9 @@ from model.training.checkpoint import (
     write_synced,
 )
 from model.training.checkpoint_writer import CheckpointWriter
+from model.training.learner import Learner
 from model.training.loop_config import LoopParameters
-from model.training.optimizer import MixedPrecisionOptimizer
+from model.training.sharded_checkpoint import ShardedWriter, load_sharded_checkpoint, load_shards, save_shards
 from model.training.step_pace import StepPace
 from model.training.stopping import StepAbandoned
 from model.training.utilization import flops_utilization
@@ -40,6 +41,7 @@ CURVE_POINTS = 400
 SAVING_SHARE = 0.1
 TRAINING_LOCK = "training.lock"
 BEST = "best.pt"
+SHARDED_BEST = "checkpoints/best"
 # Files that only a resumption needs.
 RESUME_FILES = ("checkpoints", BEST, TRAINING_LOCK)
 SKIPS_ALLOWED = 10
@@ -48,7 +50,7 @@ SKIPS_ALLOWED = 10
 class TrainingTask(ABC):
     """The part of the loop that differs between kinds of training."""
 
-    learner: MixedPrecisionOptimizer
+    learner: Learner
     tokens_per_step: float = 0.0
     # Of a task whose rows fill the model's context, where the pace says how well a GPU is used; 0: unknown.
     flops_per_token: int = 0
@@ -122,7 +124,12 @@ class Trainer:
         # The last evaluation, and the step whose weights it measured.
         self.held_out: dict[str, float] = {}
         self.evaluated = -1
-        self.writer = CheckpointWriter(folder / "checkpoints", self.world.device)
+        checkpoints = folder / "checkpoints"
+        self.writer = (
+            ShardedWriter(checkpoints, task.learner.row_counts, self.world)
+            if self.world.sharded
+            else CheckpointWriter(checkpoints, self.world.device)
+        )
         self.saved = time.monotonic()
         # What the newest checkpoint of this process is of; None: there is none.
         self.saved_state: tuple[int, list[int]] | None = None
@@ -220,8 +227,8 @@ class Trainer:
         value = metrics.get(self.task.best_by, math.inf)
         if value < self.best:
             self.best, self.stale = value, 0
-            if self.parameters.early_stopping_patience and self.is_main_process:
-                write_synced(self.folder / BEST, dict(self.task.learner.master_state()))
+            if self.parameters.early_stopping_patience:
+                self._save_best()
         else:
             self.stale += 1
         self._report_metrics(metrics)
@@ -256,11 +263,19 @@ class Trainer:
             metrics |= {"flops_utilization": used} if used is not None else {}
         return metrics
 
+    def _save_best(self) -> None:
+        learner = self.task.learner
+        if self.world.sharded:
+            save_shards(self.folder / SHARDED_BEST, learner.master_state(), learner.row_counts, self.world)
+        elif self.is_main_process:
+            write_synced(self.folder / BEST, dict(learner.master_state()))
+
     def _load_best(self) -> None:
         """Load the weights of the best evaluation. Raise UserError if their file is lost."""
-        best = self.folder / BEST
+        sharded = self.world.sharded
+        best = self.folder / (SHARDED_BEST if sharded else BEST)
         try:
-            self.task.learner.load_masters(load_file(best))
+            self.task.learner.load_masters(load_shards(best, self.world) if sharded else load_file(best))
         except (FileNotFoundError, DamagedFile) as error:
             what = "is missing" if isinstance(error, FileNotFoundError) else f"is damaged ({error})"
             raise UserError(
@@ -315,7 +330,7 @@ class Trainer:
         if self.saved_state == (self.step, self.skipped):
             return
         self.saved_state = self.step, list(self.skipped)
-        if self.is_main_process:
+        if self.is_main_process or self.world.sharded:
             state = {
                 "seed": self.seed,
                 "learner": self.task.learner.state_dict(),
@@ -336,7 +351,8 @@ class Trainer:
     def _restore_checkpoint(self) -> bool:
         self._wait_for_checkpoint()
         self.saved_state = None
-        state = load_checkpoint(self.folder / "checkpoints", self._send_message, self.world)
+        load = load_sharded_checkpoint if self.world.sharded else load_checkpoint
+        state = load(self.folder / "checkpoints", self._send_message, self.world)
         self.step = int(state["step"]) if state else 0
         if self.is_main_process:
             # Points after the checkpoint belong to steps that are taken again.
