@@ -80,6 +80,7 @@ def test_environment_is_read_only_in_flows() -> None:
         for name in (
             "model/training/launcher.py",
             "model/training/job.py",
+            "model/training/nodes.py",
             "model/processes.py",
             "model/training/devices.py",
             "model/training/process_group.py",

@@ -25,6 +25,7 @@ from flows.cli.current_preset import DEMO, preset_to_run
 from flows.cli.data import data
 from flows.cli.explain import explain
 from flows.cli.gc import collect_garbage
+from flows.cli.join import join
 from flows.cli.launch import INTERRUPTED, launch_flow, load_ingestion, load_pipeline
 from flows.cli.lineage import lineage
 from flows.cli.models import models, rollback
@@ -308,6 +309,7 @@ def register_commands() -> None:
     app.add_typer(data, name="data")
     app.add_typer(config, name="config")
     app.command("gc")(collect_garbage)
+    app.command()(join)
     app.command()(backup)
     app.command()(restore)
     app.add_typer(quarantine, name="quarantine")

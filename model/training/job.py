@@ -13,9 +13,10 @@ import os
 import signal
 import socket
 import sys
+import time
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,17 +26,21 @@ from model.events import (
     Event,
     Failure,
     ImportedSources,
+    Message,
     Result,
     Usage,
     to_json,
 )
 from model.file_guard import refuse_special_files
 from model.processes import die_with_parent
+from model.training.nodes import FAILED, JOB, NUMBER, Nodes, describe_job
 
 if TYPE_CHECKING:
+    from torch.distributed import TCPStore
     from torch.multiprocessing import ProcessContext
 
 _HOST = "127.0.0.1"
+_LOOK_SECONDS, _TOLD_SECONDS = 0.5, 5.0
 # The time that the other processes of a group have after one of them failed.
 _GRACE_SECONDS = 10.0
 
@@ -45,39 +50,78 @@ def _run_group(parent: int, processes: int, order: Path) -> int:
     die_with_parent(parent)
     refuse_special_files()
     job = json.loads(order.read_text(encoding="utf-8"))
-    if processes == 1:
+    nodes, number = Nodes.from_environment(), int(os.environ.get(NUMBER, "0"))
+    if processes == 1 and nodes is None:
         return _run_job(job)
     with suppress(Exception):
         # Each fork has the modules from its start, and reports the error of a module that cannot be imported.
         _find_function(job)
     import torch.multiprocessing as multiprocessing
 
-    # The processes find each other at this address. The system chooses a free port.
-    with socket.create_server((_HOST, 0)) as listener:
-        port = listener.getsockname()[1]
+    count = nodes.count if nodes else 1
+    # The processes find each other at this address. The system chooses a free port of a single machine.
+    with _listen(nodes) if number == 0 else nullcontext() as listener:
+        address = (nodes.host, nodes.port) if nodes else (_HOST, listener.getsockname()[1] if listener else 0)
+        members = (os.getpid(), processes, number, count, address, job)
         group = multiprocessing.start_processes(
-            _run_member, (os.getpid(), processes, port, job), processes, join=False, start_method="fork"
+            _run_member, members, processes, join=False, start_method="fork"
         )
-        return _wait_for_members(group, listener)
+        return _wait_for_members(group, listener, nodes, describe_job(job, processes))
 
 
-def _run_member(rank: int, parent: int, processes: int, port: int, job: dict[str, Any]) -> None:
+def _listen(nodes: Nodes | None) -> socket.socket:
+    """Return the socket of the store. Raise OSError if another training uses the address."""
+    if nodes is None:
+        return socket.create_server((_HOST, 0))
+    family = socket.AF_INET6 if ":" in nodes.host else socket.AF_INET
+    return socket.create_server((nodes.host, nodes.port), family=family)
+
+
+def _run_member(
+    rank: int,
+    parent: int,
+    processes: int,
+    number: int,
+    count: int,
+    address: tuple[str, int],
+    job: dict[str, Any],
+) -> None:
+    """Run a job as one of a machine's processes.
+
+    Args:
+        rank: The number of the process on this machine.
+        parent: The process that started it.
+        processes: The number of processes of each machine.
+        number: The number of this machine.
+        count: The number of machines.
+        address: The host and the port of the store.
+        job: The job.
+    """
     die_with_parent(parent)
     # The variables that torchrun sets, too; the last one says that the store runs in another process.
     os.environ |= {
-        "RANK": str(rank),
+        "RANK": str(number * processes + rank),
         "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": str(processes),
+        "WORLD_SIZE": str(count * processes),
         "LOCAL_WORLD_SIZE": str(processes),
-        "MASTER_ADDR": _HOST,
-        "MASTER_PORT": str(port),
+        "MASTER_ADDR": address[0],
+        "MASTER_PORT": str(address[1]),
         "TORCHELASTIC_USE_AGENT_STORE": "True",
     }
     sys.exit(_run_job(job))
 
 
-def _wait_for_members(group: ProcessContext, listener: socket.socket) -> int:
-    """Serve the store in which the members find each other until all have ended; return the exit code."""
+def _wait_for_members(
+    group: ProcessContext, listener: socket.socket | None, nodes: Nodes | None, order: str
+) -> int:
+    """Serve the store in which the members find each other until all have ended; return the exit code.
+
+    Args:
+        group: The members on this machine.
+        listener: The socket of the store; None: the first machine serves it.
+        nodes: The machines that train together; None: this one alone.
+        order: The job, for the other machines.
+    """
     from torch.distributed import TCPStore
     from torch.multiprocessing import ProcessExitedException
 
@@ -88,21 +132,48 @@ def _wait_for_members(group: ProcessContext, listener: socket.socket) -> int:
 
     # The members save a checkpoint and end, and then this process ends too.
     signal.signal(signal.SIGTERM, forward)
-    host, port = listener.getsockname()
-    # Its thread starts after the forks: a fork copies locks but not the threads that hold them.
-    store = TCPStore(host, port, is_master=True, wait_for_workers=False, master_listen_fd=listener.detach())
+    store = None
+    if listener is not None:
+        host, port = listener.getsockname()[:2]
+        # Its thread starts after the forks: a fork copies locks but not the threads that hold them.
+        store = TCPStore(
+            host, port, is_master=True, wait_for_workers=False, master_listen_fd=listener.detach()
+        )
+    if store is not None and nodes is not None:
+        store.set(JOB, order)
+        missing, address = nodes.count - 1, f"{nodes.host}:{nodes.port}"
+        _print_event(Message(f"waiting for {missing} more of {nodes.count} machines to join at {address}"))
     try:
-        while not group.join(grace_period=_GRACE_SECONDS):
-            pass
+        while not group.join(_LOOK_SECONDS if nodes else None, _GRACE_SECONDS):
+            if store is not None and nodes is not None and _print_other_failure(store, 0.0):
+                # Theirs would wait for the machine that failed.
+                for process in group.processes:
+                    process.kill()
+                return 1
     except ProcessExitedException as ended:
         if ended.exit_code < 0:
             # The launcher learns from the way this process ends that a member was killed.
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             os.kill(os.getpid(), -ended.exit_code)
+        if store is not None and nodes is not None and ended.exit_code == 1:
+            # The connection to a machine that failed may end before that machine has told why.
+            _print_other_failure(store, _TOLD_SECONDS)
         return ended.exit_code
     finally:
         del store
     return 0
+
+
+def _print_other_failure(store: TCPStore, seconds: float) -> bool:
+    """Print the failure of another machine if it tells of one within some seconds; return whether it does."""
+    deadline = time.monotonic() + seconds
+    while not store.check([FAILED]):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.1)
+    sys.stdout.write(store.get(FAILED).decode())
+    sys.stdout.flush()
+    return True
 
 
 def _find_function(job: dict[str, Any]) -> Callable[..., dict[str, Any]]:

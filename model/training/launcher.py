@@ -113,8 +113,10 @@ def _read_events(group: subprocess.Popen[str], on_event: EventCallback, log: Pat
         elif isinstance(event, Result):
             result = event.value
         elif isinstance(event, Failure):
-            # The first failure is kept: those of other processes are usually its consequence.
-            failure = failure or event
+            # The first failure is kept: those of other processes are usually its consequence. A crash may be
+            # the lost connection to a process that tells later what the user can do.
+            if failure is None or (failure.kind == "crash" and event.kind != "crash"):
+                failure = event
         else:
             on_event(event)
     code = group.wait()

@@ -72,7 +72,7 @@ class Muon:
 
     def _orthogonalize(self, directions: list[Tensor]) -> list[Tensor]:
         """Return `orthogonalize_matrices` of each stack, in float32."""
-        if self.world.device != "cpu":
+        if self.world.device != "cpu" or self.world.machines > 1:
             return [orthogonalize_matrices(stack.to(self.dtype)).float() for stack in directions]
         if self._shared is None:
             self._shared = SharedVectors(self.world, 1, sum(stack.numel() for stack in directions))

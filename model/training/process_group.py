@@ -30,6 +30,7 @@ class ProcessGroup:
         device: "cpu" or "cuda".
         parts: The number of parts of a batch, at least `size`.
         sharded: Whether each process stores its own rows of the weights only. Each has one part then.
+        machines: The number of machines.
     """
 
     rank: int = 0
@@ -37,6 +38,7 @@ class ProcessGroup:
     device: str = "cpu"
     parts: int = 1
     sharded: bool = False
+    machines: int = 1
 
     @staticmethod
     def join_group(device: str, parts: int = 1, sharded: bool = False) -> ProcessGroup:
@@ -60,12 +62,13 @@ class ProcessGroup:
             # Sharding needs a group, even of one process, so that a checkpoint fits any number of them.
             dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
         whole = device == "cuda" or sharded
-        return ProcessGroup(rank, size, device, size if whole else max(size, parts), sharded)
+        machines = max(1, size // int(os.environ.get("LOCAL_WORLD_SIZE", str(size))))
+        return ProcessGroup(rank, size, device, size if whole else max(size, parts), sharded, machines)
 
     @property
     def shares_memory(self) -> bool:
         """Return whether there are several processes, all on the CPU of one machine."""
-        return self.size > 1 and self.device == "cpu"
+        return self.size > 1 and self.device == "cpu" and self.machines == 1
 
     def count_parts(self, rows: int) -> int:
         """Return the number of parts that `rows` rows make: none is empty."""
