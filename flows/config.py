@@ -98,9 +98,9 @@ class Preset(BaseModel):
 
     base_model: str = ""
     """Open model: a folder or a GGUF file, relative to the project's folder; `ARCHIVE!FILE`, a GGUF file of
-    one of `data.archives`; or `hub:ORG/NAME@COMMIT`, a model of the Hugging Face hub. Families: Llama,
-    SmolLM, Mistral, Qwen 2.5 and 3, OLMo 2, Gemma 3. SFT starts from it instead of from pretraining, and its
-    tokenizer is used. Empty: a base model is trained."""
+    one of `data.archives`; `hub:ORG/NAME@COMMIT`, a model of the Hugging Face hub; or
+    `model:PRODUCT@VERSION`, a registered model. [Families and places](base-models.md). SFT starts from it
+    instead of from pretraining, and its tokenizer is used. Empty: a base model is trained."""
 
     base_context_length: int = Field(default=1024, ge=0, le=1 << 20)
     """Longest context in which an open model is trained and answers here, in tokens; 0: its own. Memory and

@@ -31,7 +31,7 @@ from tasks.validate import validate
 def pipeline(preset: Preset) -> Outcome:
     """Make what changed, reuse the rest; the outcome is also written to var/summary.json."""
     with PipelineRun(preset) as run:
-        page = run_stages(preset, run)
+        page = run_stages(run.preset, run)
         return run.publish_report(page)
 
 
@@ -65,7 +65,7 @@ def run_stages(preset: Preset, run: PipelineRun | PipelinePlan) -> StageOutput:
 @flow(name="ingest", validate_parameters=True, persist_result=False)
 def ingestion(preset: Preset, announce: bool = True) -> Outcome:
     """Run the first two stages alone: make the data's new version, check it, and announce its new labels."""
-    with PipelineRun(preset) as run:
+    with PipelineRun(preset, trains=False) as run:
         rows = run(ingest, preset.data)
         valid_rows = run(validate, preset.validation_parameters(), rows)
         if announce:

@@ -19,6 +19,7 @@ from prefect.runtime import deployment, flow_run
 from prefect.states import Completed, State
 
 from flows.config import Preset, dump_preset
+from flows.orchestration.base_version import base_tags, pin_base_version
 from flows.orchestration.crash_recovery import recover_crashed_runs, without_run_tag
 from flows.orchestration.dask_runner import DaskRunner
 from flows.orchestration.events import (
@@ -89,8 +90,8 @@ class Outcome:
 class PipelineRun:
     """A callable that runs stages. Events go to the display and to MLflow, outputs to later stages."""
 
-    def __init__(self, preset: Preset) -> None:
-        self.preset = preset
+    def __init__(self, preset: Preset, trains: bool = True) -> None:
+        """Prepare a run of a preset; one that `trains` needs the base model."""
         self.settings = prepare_environment(Path.cwd(), preset.tracking.mlflow)
         # MLflow reads its settings when it is imported, so the environment must be set first.
         from tasks.tracking.tracker import Tracker
@@ -99,6 +100,7 @@ class PipelineRun:
         self.tracker = Tracker(self.settings.mlflow, preset.tracking.experiment, folder, preset.product)
         # A registry that cannot be used must fail the run at its start, not at its end.
         self.tracker.registry.check()
+        self.preset = pin_base_version(preset, self.tracker.client, self.settings.root) if trains else preset
         device = preset.find_device()
         self.parallel_map, self.store = (
             self._open_parallel_map(),
@@ -137,6 +139,7 @@ class PipelineRun:
             "threads": thread_count(self.context.processes),
             "processor": describe_processor(),
             "python": platform.python_version(),
+            **base_tags(self.preset),
         }
         values = dump_preset(self.preset)
         files = {"preset.json": json.dumps(values, indent=1)}

@@ -12,6 +12,7 @@ from pathlib import Path
 from flows.cli.plan_output import preview_stages
 from flows.common.terminal import Console, terminal_text
 from flows.config import Preset
+from flows.orchestration.base_version import preview_base_version
 from flows.orchestration.progress import progress_text
 from model.errors import UserError
 from model.events import Event, EventCallback, Message, Step
@@ -46,8 +47,10 @@ def print_preview(preset: Preset, root: Path, console: Console | None = None, wh
     # The device and the base model are checked first: they fail within a second, the rows take minutes.
     if whole:
         preset.find_device()
-        if preset.base_model:
-            with show_progress(console, "checking the base model") as on_event:
+    if preset.base_model:
+        with show_progress(console, "checking the base model") as on_event:
+            preset = preview_base_version(preset, root, on_event)
+            if whole:
                 preset.check_base(root, on_event)
     notes: tuple[str, ...] = ()
     plan: Sequence[str] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -104,6 +105,10 @@ def lineage_tree(found: dict[str, Any]) -> Tree:
         reused = "" if stage["status"] == "computed" else f"{stage['status']}, "
         maker_run = f"computed by run {stage['run'][:8]} {whose}{commit}{dirty}"
         stages.add(one_line(f"{stage['stage']} {stage['key']}  {reused}{maker_run}"))
+    if base := found.get("base_model"):
+        branch = tree.add(one_line(f"base model {base['name']}"))
+        if version := base.get("version"):
+            branch.add(one_line(f"`chatmill lineage {shlex.quote(version)}` shows what it learned from"))
     data = tree.add(f"data, DVC hash {found['data_hash'] or 'unknown'}")
     digest = found["sources_digest"]
     sources = data.add(f"sources, digest {digest}" if digest else "sources (no digest recorded)")
@@ -154,7 +159,7 @@ def _show_affected_models(tracker: Tracker, root: Path, row: str, annotator: str
                 "data_hash": each.data_hash,
                 "rows": {f"{part}/{kind}": count for (kind, part), count in each.rows.items()},
                 "learned": each.learned, "carried": each.carried, "judged": each.judged,
-                "certain": each.certain,
+                "certain": each.certain, "base_models": each.bases,
             }
             for each in found
         ]  # fmt: skip
@@ -182,16 +187,19 @@ def _show_withdrawals(
         yield f"withdrawn on {each.time[:10]} by {one_line(each.author)}: {one_line(each.reason)}"
     if not given:
         return
-    had = {version for each in found for version in each.versions}
+    had = {version: each.bases for each in found for version in each.versions}
     for registry in tracker.registries():
         newest = next((f"{registry.model}/{version.version}" for version in registry.versions()), "")
         if newest and newest not in had:
             yield f"version {one_line(newest)}, the newest, does not contain it"
         elif newest:
-            yield (
-                f"version {one_line(newest)}, the newest, still contains it; the next run trains "
-                "a model without it"
+            # The rows of the next run lack it, but not its base model.
+            then = (
+                f"name another base_model than {one_line(had[newest][0])}, or the next model contains it too"
+                if had[newest]
+                else "the next run trains a model without it"
             )
+            yield f"version {one_line(newest)}, the newest, still contains it; {then}"
 
 
 def show_learned(console: Console, found: Sequence[RunUsage], gone: Sequence[str]) -> None:
@@ -200,7 +208,9 @@ def show_learned(console: Console, found: Sequence[RunUsage], gone: Sequence[str
     for each in found:
         named = f"version {one_line(', '.join(each.versions))}" if each.versions else "no version"
         crown = " (champion)" if each.champion else ""
-        counts = ", ".join(f"{counted(count, kind)} in {part}" for (kind, part), count in each.rows.items())
+        ways = [f"{counted(count, kind)} in {part}" for (kind, part), count in each.rows.items()]
+        ways += [f"through its base model {one_line(base)}" for base in each.bases]
+        counts = ", ".join(ways)
         lines.append(f"[bold]{named}{crown}[/bold]  run {each.run[:12]}: {counts}")
         for word, stages in (
             ("learned", each.learned),

@@ -26,6 +26,7 @@ from model.errors import UserError
 from model.events import Event, MarkdownTable, Message, Step, to_json
 from model.training.devices import check_processes, describe_device, find_device
 from tasks.common.stage_status import status_of
+from tasks.data.base_model import parse_registered
 from tasks.engine.cache_key import code_digest, lock_digest
 from tasks.engine.catalog import load_stages
 from tasks.engine.output import StageOutput
@@ -63,6 +64,11 @@ def make_stage(root: Path, request: StageRequest) -> None:
             kind = get_type_hints(wanted.function)["parameters"]
             # Parameters arrive as JSON; the stage's annotation gives their dataclass.
             asked = TypeAdapter(kind).validate_python(request.parameters)
+            if base := parse_registered(str(getattr(asked, "base_model", ""))):
+                # Fetched on the flow's host so far; this host has a folder of its own.
+                from tasks.tracking.registered_base import pin_registered_base
+
+                pin_registered_base(base, tracker.client, root, telling)
             output = wanted.run(asked, found, context, telling, run=request.run)
             assert store is not None
             store.send_output(output, telling)

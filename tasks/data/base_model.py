@@ -1,12 +1,14 @@
-"""Find the folder of a base model that a preset names: a folder, a GGUF file, an archive's, or the hub's."""
+"""Find the folder of a base model that a preset names, wherever it comes from."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import NamedTuple
 
 from model.atomic_file import atomic_path
 from model.errors import UserError
@@ -16,8 +18,52 @@ from tasks.data.package_archive import Archive, fetch_archive, leads_outside, re
 from tasks.project.paths import BASE_MODELS, DOWNLOADS
 
 GGUF = ".gguf"
+REGISTERED = "model:"
+_REGISTERED = re.compile(r"model:(.*[^@/])[@/](champion|[0-9]{1,5})(?:#sha256=([0-9a-f]{64}))?", re.DOTALL)
 # Number of the conversion's rules; another one converts each file again.
 _CONVERSION = 2
+
+
+class RegisteredBase(NamedTuple):
+    """A registered model: product, version's number or `champion`, and its digest once it is known."""
+
+    product: str
+    version: str
+    digest: str = ""
+
+    @property
+    def address(self) -> str:
+        """The version for the commands, as NAME/3."""
+        return f"{self.product}/{self.version}"
+
+    @property
+    def text(self) -> str:
+        """The value of `base_model`."""
+        pin = f"#sha256={self.digest}" if self.digest else ""
+        return f"{REGISTERED}{self.product}@{self.version}{pin}"
+
+
+def parse_registered(base: str) -> RegisteredBase | None:
+    """Return the registered model that `base_model` names; None if it names something else.
+
+    Raises:
+        UserError: The text begins as such a name does, and is none.
+    """
+    if not base.startswith(REGISTERED):
+        return None
+    found = _REGISTERED.fullmatch(base)
+    if not found:
+        raise UserError(
+            f"base_model: {base!a} is not a registered model; expected {REGISTERED}PRODUCT@NUMBER or "
+            f"{REGISTERED}PRODUCT@champion, as `chatmill models` lists them"
+        )
+    return RegisteredBase(found[1], found[2], found[3] or "")
+
+
+def registered_folder(base: RegisteredBase, root: Path) -> Path:
+    """Return the place of a registered model's files; it exists once they were fetched."""
+    # By the digest alone: the same model under another number has the same files.
+    return root / BASE_MODELS / f"registered-{base.digest[:32]}"
 
 
 def pin_base(base: str, archives: Mapping[str, Archive]) -> str:
@@ -56,6 +102,14 @@ def base_folder(base: str, root: Path, on_event: EventCallback = ignore_event) -
         fields = json.loads(base)
         member = fields.pop("member")
         return _convert_once(_extract_member(Archive(**fields), member, root), root)
+    if (registered := parse_registered(base)) is not None:
+        folder = registered_folder(registered, root)
+        if not registered.digest or not folder.is_dir():
+            raise UserError(
+                f"base_model: the files of {registered.address} are not in {BASE_MODELS}; `chatmill run` "
+                "fetches them"
+            )
+        return folder
     if base.startswith(HUB):
         return fetch_hub_model(base, root, on_event)
     path = root / base

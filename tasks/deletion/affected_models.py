@@ -8,7 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +28,7 @@ from tasks.dvc import remote, versions
 from tasks.engine.catalog import load_stages, read_declaration
 from tasks.engine.declaration import (
     StageDeclaration,
+    descending_stages,
     inheriting_stages,
     learning_stages,
     measuring_stages,
@@ -49,8 +50,12 @@ from tasks.tracking.queries import (
     runs_by_id,
     search_runs,
 )
+from tasks.tracking.registered_base import BASE_TAG
 from tasks.tracking.registry import Registry
 from tasks.tracking.tag_records import read_record
+
+# The stage whose output is the base model.
+_BASE_STAGE = "pretrain"
 
 
 class SearchTarget(NamedTuple):
@@ -73,6 +78,7 @@ class RunUsage:
         rows: The number of rows by kind and part.
         stages: The declarations of its stages by name.
         certain: Whether the counts are exact; they may include rows that validation quarantined.
+        bases: The registered version that the run began from, if that learned from the rows, as NAME/NUMBER.
     """
 
     run: str
@@ -82,6 +88,7 @@ class RunUsage:
     rows: dict[tuple[str, str], int]
     stages: Mapping[str, StageDeclaration]
     certain: bool
+    bases: tuple[str, ...] = ()
 
     @property
     def learned(self) -> list[str]:
@@ -92,8 +99,15 @@ class RunUsage:
     def carried(self) -> list[str]:
         """The stages that started from, or were guided by, a model that was trained on these rows."""
         direct = self.learned
-        found = self._of({name for kind in self._trained for name in inheriting_stages(self.stages, kind)})
-        return [name for name in found if name not in direct]
+        found = {name for kind in self._trained for name in inheriting_stages(self.stages, kind)}
+        if self.bases:
+            found |= descending_stages(self.stages, _BASE_STAGE)
+        return [name for name in self._of(found) if name not in direct]
+
+    @property
+    def passes_on(self) -> bool:
+        """Whether a model that begins from this run's has learned from the rows."""
+        return REGISTERED_STAGE in (*self.learned, *self.carried)
 
     @property
     def judged(self) -> list[str]:
@@ -142,9 +156,14 @@ def learned_from(
         if counted is not None and counted[0]:
             took[run] = counted
     judges = _trained_judges(client, {run: runs[run] for run in took}) if took else set()
-    found = []
-    for run, (rows, certain) in took.items():
+    found, tainted = [], set[str]()
+    bases = base_versions(client)
+    # The oldest run first: a base model was registered before the run that began from it.
+    for run in reversed(runs):
+        rows, certain = took.get(run, (Counter[tuple[str, str]](), True))
         stages = runs[run]
+        if "split" not in stages or (run not in took and bases.get(run) not in tainted):
+            continue
         made = stages[REGISTERED_STAGE].holder if REGISTERED_STAGE in stages else ""
         mine = tuple(sorted(named.get(made, ()), key=_by_number))
         declared = {
@@ -153,7 +172,13 @@ def learned_from(
             if name != "judge" or run in judges
         }
         holds = bool(champions & set(mine))
-        found.append(RunUsage(run, mine, holds, stages["split"].data, dict(rows), declared, certain))
+        usage = RunUsage(run, mine, holds, stages["split"].data, dict(rows), declared, certain)
+        if bases.get(run) in tainted:
+            usage = replace(usage, bases=(bases[run],))
+        if usage.passes_on:
+            tainted |= set(mine)
+        found.append(usage)
+    found.reverse()
     if len(ids) > 1:
         raise UserError(
             f"{sought.row} matches several ids ({', '.join(sorted(ids)[:3])}); give more characters"
@@ -162,6 +187,12 @@ def learned_from(
     if not found and not gone and not sought.withdrawn:
         raise UserError(_explain_unknown(sought, people))
     return found, gone
+
+
+def base_versions(client: MlflowClient) -> dict[str, str]:
+    """Return the registered version that each pipeline run began from, as NAME/NUMBER, by the run's id."""
+    wanted = f"{PIPELINES} and tags.`{BASE_TAG}` LIKE '%'"
+    return {run.info.run_id: run.data.tags[BASE_TAG] for run in search_runs(client, wanted)}
 
 
 def _trained_judges(client: MlflowClient, runs: Mapping[str, Mapping[str, Finished]]) -> set[str]:

@@ -142,16 +142,21 @@ def learning_stages(declared: Mapping[str, StageDeclaration], kind: str) -> set[
 def inheriting_stages(declared: Mapping[str, StageDeclaration], kind: str) -> set[str]:
     """Return the trainings that start from, or are guided by, a model that was fitted to rows of a kind."""
     learned = learning_stages(declared, kind)
+    return descending_stages(declared, *learned) - learned
+
+
+def descending_stages(declared: Mapping[str, StageDeclaration], *first: str) -> set[str]:
+    """Return the trainings among some stages, and all that start from, or are guided by, their models."""
     # Trainings are the stages that resume from checkpoints; the other stages leave no model.
     trainings = {name: found for name, found in declared.items() if found.resumable}
     reached: set[str] = set()
-    further = learned & trainings.keys()
+    further = trainings.keys() & set(first)
     while further:
         reached |= further
         further = {
             name for name, found in trainings.items() if not reached.isdisjoint(found.inputs)
         } - reached
-    return reached - learned
+    return reached
 
 
 def measuring_stages(declared: Mapping[str, StageDeclaration], kind: str, part: str) -> set[str]:

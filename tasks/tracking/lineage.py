@@ -18,6 +18,7 @@ from mlflow.entities import Run
 from model.errors import UserError
 from tasks.common.git_checkout import UNKNOWN
 from tasks.common.stage_status import read_status
+from tasks.data.base_model import parse_registered
 from tasks.data.records import annotators_of, naming_row
 from tasks.engine.output import is_undamaged
 from tasks.project.paths import ARTIFACTS
@@ -130,6 +131,18 @@ def described_sources(
     return described
 
 
+def described_base(preset: Mapping[str, Any] | None) -> dict[str, str] | None:
+    """Return the base model of a pipeline run; None if the model was trained from random weights.
+
+    The key `version` is there for a registered model: its lineage says what that model learned from.
+    """
+    name = str((preset or {}).get("base_model") or "")
+    if not name:
+        return None
+    base = parse_registered(name)
+    return {"name": name} if base is None else {"name": name, "version": base.address, "digest": base.digest}
+
+
 def recorded_diffs(client: MlflowClient, found: Mapping[str, Any]) -> str:
     """Return the differences from the commits that made a model's stages, as `git apply` takes them.
 
@@ -208,6 +221,7 @@ def trace_model(client: MlflowClient, name: str, root: Path) -> dict[str, Any]:
         "git_problem": tags.get("git.problem"),
         "data_hash": data_hash(made),
         "stages": stages,
+        "base_model": described_base(preset),
         "sources": described_sources(preset, made_of.get("sources", ())),
         "sources_digest": made_of.get("digest"),
         "labels": labels,
