@@ -15,11 +15,11 @@ from typing import Any
 import gguf
 import numpy as np
 from safetensors.numpy import save_file
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
 from model.data.hf_config import load_architecture
 from model.data.weights_header import INDEX, inspect_model
 from model.errors import UserError, library_reason
+from tasks.data.gguf_tokenizer import write_tokenizer
 
 # Architectures whose tensors are read, with the `model_type` of Hugging Face's configuration.
 _FAMILIES = {"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
@@ -34,13 +34,6 @@ _IN_BLOCK = {
     "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj",
     "attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm",
 }  # fmt: skip
-_WORD = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
-_REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-# How a text is split into words, by the name of the tokenizer in the file.
-_SPLITS = {"llama-bpe": _WORD + r"\p{N}{1,3}" + _REST, "qwen2": _WORD + r"\p{N}" + _REST}
-_PLAIN = ("default", "gpt-2", "smollm")
-# Types of tokens in the file: special ones, and ordinary ones that are added to the vocabulary.
-_CONTROL, _USER_DEFINED = 3, 4
 # Bytes of the weights that are in memory at once.
 _SHARD = 2 << 30
 
@@ -78,7 +71,7 @@ def convert_gguf(path: Path, folder: Path) -> None:
             (part / "config.json").write_text(json.dumps(config, indent=2))
             # Before the tables of gigabytes: a false number would ask for other ones.
             load_architecture(part)
-            _write_tokenizer(path, fields, part)
+            write_tokenizer(path, fields, part)
             _write_weights(path, reader, config, part)
             # The converted folder must be as good as any other, or it would be found again and again.
             inspect_model(part)
@@ -138,44 +131,6 @@ def _read_config(path: Path, fields: dict[str, Any], tied: bool) -> dict[str, An
         "tie_word_embeddings": tied,
         "hidden_act": "silu",
     }
-
-
-def _write_tokenizer(path: Path, fields: dict[str, Any], folder: Path) -> None:
-    """Write tokenizer.json and tokenizer_config.json."""
-    kind, split = fields["tokenizer.ggml.model"], fields.get("tokenizer.ggml.pre", "default")
-    if kind != "gpt2" or split not in (*_PLAIN, *_SPLITS):
-        raise UserError(
-            f"{path} has the tokenizer {kind!r} with the rule {split!r}, which is not supported as GGUF; "
-            "name the model's folder with tokenizer.json instead"
-        )
-    tokens, types = fields["tokenizer.ggml.tokens"], fields["tokenizer.ggml.token_type"]
-    merges = [tuple(merge.split(" ", 1)) for merge in fields["tokenizer.ggml.merges"]]
-    rules = Tokenizer(models.BPE({token: number for number, token in enumerate(tokens)}, merges))
-    parts: list[Any] = []
-    if split == "smollm":
-        parts.append(pre_tokenizers.Digits(individual_digits=True))
-    if split in _SPLITS:
-        parts.append(pre_tokenizers.Split(Regex(_SPLITS[split]), "isolated"))
-    parts.append(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=split in _PLAIN))
-    rules.pre_tokenizer = pre_tokenizers.Sequence(parts)
-    rules.decoder = decoders.ByteLevel()
-    for number, token in enumerate(tokens):
-        if types[number] in (_CONTROL, _USER_DEFINED):
-            special = types[number] == _CONTROL
-            rules.add_tokens([AddedToken(token, special=special, normalized=False)])
-    rules.save(str(folder / "tokenizer.json"))
-    config: dict[str, Any] = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "clean_up_tokenization_spaces": False,
-    }
-    names = {"bos": "bos_token", "eos": "eos_token", "unknown": "unk_token", "padding": "pad_token"}
-    for short, name in names.items():
-        named = fields.get(f"tokenizer.ggml.{short}_token_id")
-        if named is not None:
-            config[name] = tokens[named]
-    if template := fields.get("tokenizer.chat_template"):
-        config["chat_template"] = template
-    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2))
 
 
 def _write_weights(path: Path, reader: gguf.GGUFReader, config: dict[str, Any], folder: Path) -> None:

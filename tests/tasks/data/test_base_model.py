@@ -31,6 +31,7 @@ CHAT = (
     "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
+VOCABULARY = 300
 KINDS = {
     "llama": {"num_key_value_heads": 2, "tie_word_embeddings": True},
     "qwen2": {"num_key_value_heads": 4, "tie_word_embeddings": False},
@@ -48,7 +49,7 @@ def write_gguf(path: Path, kind: str, stored: gguf.GGMLQuantizationType, split: 
     """Write a small random model of transformers as a GGUF file."""
     rules = train_tokenizer(TEXTS, 300).rules
     config = AutoConfig.for_model(
-        kind, vocab_size=300, hidden_size=64, intermediate_size=96, num_hidden_layers=2,
+        kind, vocab_size=VOCABULARY, hidden_size=64, intermediate_size=96, num_hidden_layers=2,
         num_attention_heads=4, max_position_embeddings=64, rms_norm_eps=1e-5, **KINDS[kind],
     )  # fmt: skip
     torch.manual_seed(0)
