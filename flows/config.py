@@ -197,12 +197,23 @@ class Preset(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _continued(self) -> Preset:
+        if self.pretrain.continue_steps and not self.base_model:
+            raise ValueError("pretrain.continue_steps is set, but there is no base_model to train further")
+        known = [source.name for source in self.data.sources]
+        for name in set(self.pretrain.replay_sources) - set(known):
+            raise ValueError(
+                f"pretrain.replay_sources has {name!a}, which is no source; there are {', '.join(known)}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _shared(self) -> Preset:
         """Refuse batches smaller than the number of processes: each process needs a part of every batch."""
         # RLHF learns from minibatches, so these must be shared among the processes too.
         minibatch = self.rlhf.batch_size // self.rlhf.num_mini_batches
         counts = {
-            "pretrain.batch_size": self.pretrain.batch_size if not self.base_model else self.num_processes,
+            "pretrain.batch_size": self.pretrain.batch_size if self.pretrains else self.num_processes,
             "sft.batch_size": self.sft.batch_size,
             "reward.batch_size": self.reward.batch_size,
         }
@@ -218,6 +229,11 @@ class Preset(BaseModel):
             if count < self.num_processes:
                 raise ValueError(too_few_units(name, count, self.num_processes))
         return self
+
+    @property
+    def pretrains(self) -> bool:
+        """Return whether text is learned from before SFT: by a new model, or by an open one."""
+        return not self.base_model or bool(self.pretrain.continue_steps)
 
     def training_processes(self, device: str) -> int:
         """Return the number of processes of a training on a device of this host."""
@@ -322,7 +338,7 @@ class Preset(BaseModel):
         if self.base_model:
             shape = load_architecture(base_folder(self.pinned_base, root), self.base_context_length)
         return Trainings(
-            shape.context_length, bool(self.base_model), self.pretrain, self.sft,
+            shape.context_length, not self.pretrains, self.pretrain, self.sft,
             self.label_parts(), self.reward, self.rlhf, self.evaluate,
         )  # fmt: skip
 
@@ -334,12 +350,15 @@ class Preset(BaseModel):
         )  # fmt: skip
 
     def split_parameters(self) -> SplitParameters:
-        """Return the parameters of the split; an open model needs no text."""
-        return replace(self.split, text_required=False) if self.base_model else self.split
+        """Return the parameters of the split; an open model that is not trained on text needs none."""
+        return self.split if self.pretrains else replace(self.split, text_required=False)
 
     def tokenizer_parameters(self) -> TokenizerParameters:
         """Return the tokenizer's parameters. A base model has its own tokenizer, so `base` is passed on."""
-        return replace(self.tokenizer, base_model=self.pinned_base) if self.base_model else self.tokenizer
+        if not self.base_model:
+            return self.tokenizer
+        replayed = self.pretrain.replay_sources
+        return replace(self.tokenizer, base_model=self.pinned_base, replay_sources=replayed)
 
 
 def _with_adapter(section: Any, lora: Mapping[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""Pretraining: makes a base model from random weights, or takes one from elsewhere."""
+"""Pretraining: makes a base model from random weights, or takes one from elsewhere and trains it further."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class BaseParameters:
     """Parameters of the training."""
 
     base_model: str = ""
-    """Model that replaces the training; empty: the model is trained."""
+    """Model in place of random weights; empty: none. It is trained for `training.continue_steps`."""
 
     context_length: int = 0
     """Longest context of such a model in the trainings that follow, in tokens; 0: the model's own."""
@@ -48,8 +48,14 @@ def _base_digest(parameters: BaseParameters, root: Path) -> dict[str, str] | str
     measures_on={"valid": ("text",)},
     model="base",
     artifacts=("samples.json",),
-    headline=named_metrics(("bits_per_byte", "bits per byte"), ("context_length", "tokens of context")),
-    tolerances=(Tolerance(("loss", "bits_per_byte"), relative=0.02),),
+    headline=named_metrics(
+        ("bits_per_byte", "bits per byte"),
+        ("bits_per_byte_before", "before"),
+        ("replay_bits_per_byte", "on general text"),
+        ("replay_bits_per_byte_before", "before"),
+        ("context_length", "tokens of context"),
+    ),
+    tolerances=(Tolerance(("loss", "bits_per_byte", "replay_bits_per_byte"), relative=0.02),),
     time_share=0.45,
 )
 def pretrain(

@@ -106,7 +106,12 @@ def report(
         tokens=token_counts(_read_json(tokenizer, "tokens.json", {})),
         drift=drift_section(_read_json(drift, "drift.json", {})),
         pieces=(probes.get("attention") or {}).get("pieces", []),
-        pretrain=pretraining_section(read_curve(pretrain), _read_json(pretrain, "samples.json", []), probes),
+        pretrain=pretraining_section(
+            read_curve(pretrain),
+            _read_json(pretrain, "samples.json", []),
+            probes,
+            bool(_read_json(pretrain, "model/config.json", {}).get("open_model")),
+        ),
         sft=sft_section(read_curve(sft), figures),
         agreement=agreement_section(_read_json(labels, "agreement.json", {})),
         reward=reward_section(

@@ -25,6 +25,8 @@ from tasks.engine.stage import stage
 BATCH_CHARACTERS = 1 << 22
 
 
+# The ending of the files with text of `replay_sources`.
+REPLAYED = ".replay"
 # The library reserves memory for all tokens at once, and ends the process if there is not enough.
 LARGEST_VOCABULARY = 10_000_000
 
@@ -43,6 +45,10 @@ class TokenizerParameters:
 
     base_model: str = ""
     """Model folder whose tokenizer is used instead of a new one; empty: a new one is learned."""
+
+    replay_sources: tuple[str, ...] = ()
+    """Sources whose text goes to files of its own, `SPLIT.replay.bin`, from which continued pretraining takes
+    general text."""
 
     def __post_init__(self) -> None:
         if self.vocab_size < 259:
@@ -82,7 +88,7 @@ def tokenizer(
     """Write tokenizer.json, {train,valid,test}.bin and tokens.json.
 
     Raises:
-        UserError: The training text cannot fill the vocabulary.
+        UserError: The training text cannot fill the vocabulary, or a source to replay has no text.
     """
     if parameters.base_model:
         encoder = Encoder.load(base_folder(parameters.base_model, root))
@@ -91,10 +97,14 @@ def tokenizer(
         encoder = train_tokenizer(sample_texts(learned, parameters.sample_bytes), parameters.vocab_size)
     encoder.save(out)
     described: dict[str, Any] = {"dtype": encoder.dtype.str, "vocabulary": encoder.vocab_size}
-    described |= {name: {"tokens": 0, "bytes": 0, "documents": 0} for name in SPLITS}
+    replayed = parameters.replay_sources
+    files = [name + ending for ending in ("", *([REPLAYED] if replayed else [])) for name in SPLITS]
+    described |= {name: {"tokens": 0, "bytes": 0, "documents": 0} for name in files}
     whose = hashlib.sha256((out / "tokenizer.json").read_bytes()).hexdigest()
     work = [
-        Encoding(name, path, out, whose) for name in SPLITS for path in list_shards(split / name / "text")
+        Encoding(name, path, out, whose, replayed)
+        for name in files
+        for path in list_shards(split / name.removesuffix(REPLAYED) / "text")
     ]
     encoded = parallel_map(encode_shard, work)
     for done in report_pace(encoded, len(work), on_event, lambda done: (done.documents, done.size)):
@@ -102,7 +112,7 @@ def tokenizer(
         counts["tokens"] += done.tokens
         counts["bytes"] += done.size
         counts["documents"] += done.documents
-    for name in SPLITS:
+    for name in files:
         _join_files([part.tokens for part in work if part.split == name], out / f"{name}.bin")
     (out / "tokens.json").write_text(json.dumps(described, indent=1))
     train = described["train"]
@@ -131,12 +141,16 @@ def sample_texts(paths: Sequence[Path], most: int) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Encoding:
-    """A shard of texts to encode, and the tokenizer's folder. `whose` is the digest of tokenizer.json."""
+    """A shard of texts to encode, and the tokenizer's folder. `whose` is the digest of tokenizer.json.
+
+    `split` is the name of the file; with the ending `REPLAYED`, the texts of `replayed` sources are meant.
+    """
 
     split: str
     path: Path
     folder: Path
     whose: str
+    replayed: tuple[str, ...] = ()
 
     @property
     def tokens(self) -> Path:
@@ -158,8 +172,11 @@ def encode_shard(work: Encoding) -> Encoded:
     """Write the tokens of a shard's texts, with the end token after each."""
     encoder = _load_encoder(work.folder, work.whose)
     documents = size = tokens = 0
+    wanted = work.split.endswith(REPLAYED)
     with work.path.open("rb") as lines, work.tokens.open("wb") as file:
-        for texts in _text_batches(json.loads(line)["text"] for line in lines):
+        rows = (json.loads(line) for line in lines)
+        chosen = (row["text"] for row in rows if (row["source"] in work.replayed) == wanted)
+        for texts in _text_batches(chosen):
             ids = encoder.encode_documents(texts)
             ids.tofile(file)
             documents += len(texts)

@@ -100,13 +100,34 @@ class WindowOrder:
     tokens at the two ends of the file are in no window.
     """
 
-    def __init__(self, file: TokenFile, context: int, batch: int, seed: int) -> None:
+    def __init__(
+        self,
+        file: TokenFile,
+        context: int,
+        batch: int,
+        seed: int,
+        what: str = "training text",
+        keys: str = "pretrain.batch_size or architecture.context_length",
+    ) -> None:
+        """Prepare the windows.
+
+        Args:
+            file: The tokens.
+            context: The length of a window in tokens.
+            batch: The windows of a step.
+            seed: The seed of the order.
+            what: The name of the text for the message.
+            keys: The keys of the preset that the message proposes to lower.
+
+        Raises:
+            UserError: The text fills less than one batch.
+        """
         # One window less than fits, so that every offset has the same number of windows.
         self.windows = file.num_windows(context) - 1
         if self.windows < batch:
             raise UserError(
-                f"the training text fills {max(self.windows, 0)} windows of {context} tokens, fewer than one "
-                f"batch of {batch}; add text, or lower pretrain.batch_size or architecture.context_length"
+                f"the {what} fills {max(self.windows, 0)} windows of {context} tokens, fewer than one "
+                f"batch of {batch}; add text, or lower {keys}"
             )
         self.file, self.context, self.batch, self.seed = file, context, batch, seed
 

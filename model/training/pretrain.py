@@ -47,7 +47,22 @@ class PretrainTrainer(TrainingTask):
         folder: Path,
         seed: int,
         world: ProcessGroup,
+        model: Transformer | None = None,
     ) -> None:
+        """Prepare the model, the batches and the held-out text.
+
+        Args:
+            parameters: The parameters of the training.
+            architecture: The model's.
+            tokenizer_folder: The folder with tokenizer.json and the token files.
+            folder: The output.
+            seed: The seed.
+            world: The processes.
+            model: The model that the training starts from; None: random weights.
+
+        Raises:
+            UserError: The text is too small.
+        """
         self.parameters = parameters
         self.architecture = architecture
         self.tokenizer = Tokenizer.load(tokenizer_folder)
@@ -55,7 +70,7 @@ class PretrainTrainer(TrainingTask):
         self.seed = seed
         self.world = world
         self.flops_per_token = flops_per_token(architecture)
-        self.model = new_model(architecture, seed, world)
+        self.model = model or new_model(architecture, seed, world)
         self.learner = make_learner(
             self.model,
             parameters.optimizer.for_model(architecture),
@@ -65,9 +80,11 @@ class PretrainTrainer(TrainingTask):
         )
         lengths = token_lengths(self.tokenizer)
         context = architecture.context_length
+        keys = f"pretrain.batch_size or {'base_context_length' if model else 'architecture.context_length'}"
         self.windows = WindowOrder(
-            TokenFile(tokenizer_folder, "train", lengths), context, parameters.batch_size, seed
-        )
+            TokenFile(tokenizer_folder, "train", lengths), context,
+            parameters.batch_size - parameters.replayed_windows, seed, keys=keys,
+        )  # fmt: skip
         self.valid = TokenFile(tokenizer_folder, "valid", lengths)
         # Refused here rather than after the training, when the held-out loss is measured.
         if not self.valid.num_windows(context):
@@ -86,14 +103,15 @@ class PretrainTrainer(TrainingTask):
         return linear_next_token_loss(hidden, self.model.output_weight, targets.flatten())
 
     def optimizer_step(self, step: int) -> dict[str, float]:
-        tokens, targets = (
-            part.to(self.world.device)
-            for part in self.windows.file.read_windows(self.windows.window_starts(step), self.windows.context)
-        )
+        tokens, targets = (part.to(self.world.device) for part in self.read_batch(step))
         return supervised_update(
             self.learner, self.parameters, step, len(tokens), tokens.numel(),
             lambda part: self.loss(tokens[part], targets[part]),
         )  # fmt: skip
+
+    def read_batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """Return the inputs and the targets of a step, [batch, context] each."""
+        return self.windows.file.read_windows(self.windows.window_starts(step), self.windows.context)
 
     def describe_batch(self, step: int) -> str:
         starts = ", ".join(str(start) for start in self.windows.window_starts(step)[:8])

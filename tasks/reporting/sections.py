@@ -113,9 +113,15 @@ def _truncate_text(text: str, length: int = 320) -> str:
 
 
 def pretraining_section(
-    points: Curve, samples: Sequence[dict[str, Any]], probes: dict[str, Any]
+    points: Curve, samples: Sequence[dict[str, Any]], probes: dict[str, Any], continued: bool = False
 ) -> dict[str, Any] | None:
-    """Return the curves, the samples of the same prompts, the neighbors and a map of attention."""
+    """Return the curves, the samples of the same prompts, the neighbors and a map of attention.
+
+    `continued` says that the training began from an open model.
+    """
+    held_out = [ChartLine("held out", points.of("valid_bits_per_byte"), "held")]
+    if replayed := points.of("replay_bits_per_byte"):
+        held_out.append(ChartLine("general text", replayed, "train"))
     drawn = chart_section(
         (
             "Training text",
@@ -125,9 +131,7 @@ def pretraining_section(
         (
             "Held-out text",
             "Bits per byte, by step.",
-            line_chart(
-                [ChartLine("held out", points.of("valid_bits_per_byte"), "held")], "step", "bits per byte"
-            ),
+            line_chart(held_out, "step", "bits per byte"),
         ),
     )
     seen = probes.get("attention")
@@ -140,6 +144,7 @@ def pretraining_section(
         return None
     return {
         "charts": drawn,
+        "continued": continued,
         "samples": [
             {"title": f"After {moment['step']:,} steps" if moment["step"] else "Before the first step",
              "samples": moment["samples"]}

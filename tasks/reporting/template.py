@@ -198,7 +198,8 @@ is {{ tokens.train }} tokens long{% if tokens.per %}, {{ tokens.per }} bytes eac
 
 {% if pretrain %}
 <h2><span class="step">Step 1 · pretraining</span>Learning to guess the next word</h2>
-{% if pretrain.charts %}<p>The model starts as random numbers. At each step it reads a batch of text, guesses every next token from
+{% if pretrain.charts %}<p>{% if pretrain.continued %}The model starts as an open model, which was not trained here.
+{% else %}The model starts as random numbers. {% endif %}At each step it reads a batch of text, guesses every next token from
 those before it, and is corrected a little towards what stood there. The <em>loss</em> says how surprised
 it was: lower is better. <em>Bits per byte</em> is the same on text it never trained on: how many bits it
 would need, on average, to store one byte. Plain storage takes 8.</p>

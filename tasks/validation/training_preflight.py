@@ -177,13 +177,20 @@ def _check_text(asked: Trainings, tokenizer: Path) -> None:
     vocabulary = int(json.loads((tokenizer / "tokens.json").read_text())["vocabulary"])
     # Only the number of windows matters here, for which no token needs a length.
     lengths = np.zeros(vocabulary, np.int64)
-    WindowOrder(TokenFile(tokenizer, "train", lengths), asked.context, asked.pretrain.batch_size, 0)
-    held_out = TokenFile(tokenizer, "valid", lengths)
-    if not held_out.num_windows(asked.context):
-        raise UserError(
-            f"the validation text has {len(held_out.tokens)} tokens, fewer than one window of "
-            f"{asked.context}; add text, or raise split.validation_fraction"
-        )
+    batch, general = asked.pretrain.batch_size, asked.pretrain.replayed_windows
+    parts = [("", "training text", batch - general)]
+    if general:
+        parts.append((".replay", "text of pretrain.replay_sources", general))
+    keys = "base_context_length" if asked.pretrain.continue_steps else "architecture.context_length"
+    for ending, what, windows in parts:
+        train = TokenFile(tokenizer, f"train{ending}", lengths)
+        WindowOrder(train, asked.context, windows, 0, what, f"pretrain.batch_size or {keys}")
+        held_out = TokenFile(tokenizer, f"valid{ending}", lengths)
+        if not held_out.num_windows(asked.context):
+            raise UserError(
+                f"the validation {what.removeprefix('training ')} has {len(held_out.tokens)} tokens, fewer "
+                f"than one window of {asked.context}; add text, or raise split.validation_fraction"
+            )
 
 
 def _check_pairs(asked: Trainings, split: Path, tokenizer: Tokenizer) -> None:

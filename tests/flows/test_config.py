@@ -253,3 +253,39 @@ def test_read_preset_threshold_on_what_is_not_measured_is_refused(changes: list[
 )
 def test_read_preset_thresholds_on_what_is_measured_are_read(changes: list[str]) -> None:
     assert read_preset(CONFIGS / "smoke.yaml", ["gate={}", *changes]).gate is not None
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (["pretrain.continue_steps=5"], "continue_steps is set, but there is no base_model"),
+        (
+            ["pretrain.continue_steps=5", "pretrain.replay_sources=[nowhere]"],
+            "no base_model|'nowhere', which",
+        ),
+        (
+            ["base_model=x", "pretrain.continue_steps=5", "pretrain.replay_sources=[nowhere]"],
+            "replay_sources has 'nowhere', which is no source; there are",
+        ),
+        (["base_model=x", "pretrain.replay_sources=[nowhere]"], "set without continue_steps"),
+        (
+            ["base_model=x", "pretrain.continue_steps=5", "pretrain.batch_size=1", "num_processes=2"],
+            "batch_size",
+        ),
+    ],
+)
+def test_read_preset_continued_pretraining_is_checked(preset: Path, changes: list[str], says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        read_preset(preset, changes)
+
+
+def test_preset_continued_pretraining_needs_text_and_replays_sources(preset: Path) -> None:
+    adopted = read_preset(preset, ["base_model=x"])
+    assert not adopted.pretrains and not adopted.split_parameters().text_required
+    name = adopted.data.sources[0].name
+    changes = ["base_model=x", "pretrain.continue_steps=5", f"pretrain.replay_sources=[{name}]"]
+    continued = read_preset(preset, changes)
+    assert continued.pretrains and continued.split_parameters().text_required
+    assert continued.tokenizer_parameters().replay_sources == (name,)
+    assert continued.base_parameters().training.continued().steps == 5
+    assert load_preset(dump_preset(continued)) == continued

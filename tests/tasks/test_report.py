@@ -390,3 +390,20 @@ def test_first_examples_empty_shard_is_skipped(tmp_path: Path) -> None:
     (found,) = first_examples(tmp_path)
     assert found == {"kind": "text", "source": "books", "parts": [("", "here")]}
     assert source_table(tmp_path)["sources"][0]["counts"] == [["3", ""]]
+
+
+@pytest.mark.parametrize("replayed", [False, True])
+def test_report_continued_pretraining_names_open_model(tmp_path: Path, replayed: bool) -> None:
+    at = leave_stages(tmp_path / "stages")
+    before = make(at, tmp_path / "before")
+    (at["pretrain"] / "model").mkdir()
+    (at["pretrain"] / "model" / "config.json").write_text(json.dumps({"open_model": True}))
+    if replayed:
+        with (at["pretrain"] / "curves.jsonl").open("a") as file:
+            file.writelines(
+                json.dumps({"step": n, "replay_bits_per_byte": 1.5 - n / 99}) + "\n" for n in (0, 9)
+            )
+    page = make(at, tmp_path / "after")
+    check_markup(page)
+    assert "starts as random numbers" in before and "starts as random numbers" not in page
+    assert "starts as an open model" in page and ("general text" in page) == replayed

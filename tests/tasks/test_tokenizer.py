@@ -132,3 +132,30 @@ def test_tokenizer_tokens_of_each_split_are_its_text(tmp_path: Path, split: Path
 def test_tokenizer_unfillable_vocabulary_is_refused(tmp_path: Path, split: Path) -> None:
     with pytest.raises(UserError, match="vocab_size"):
         tokenizer(TokenizerParameters(4000), split=split, out=tmp_path, on_event=ignore_event, root=tmp_path)
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+@pytest.mark.parametrize("replayed", [("wiki",), ("wiki", "news"), ("film",)])
+def test_tokenizer_replayed_sources_have_files_of_their_own(
+    tmp_path: Path, shards: int, replayed: tuple[str, ...]
+) -> None:
+    split = divided(tmp_path / "split", shards)
+    for name in SPLITS:
+        more = [
+            text_row(f"{source} says {n} in {name}", source) for source in ("wiki", "news") for n in range(9)
+        ]
+        with (split / name / "text" / "00000.jsonl").open("a") as file:
+            file.writelines(canonical_line(row) + "\n" for row in more)
+    made(tmp_path, split, replay_sources=replayed)
+    encoder = Tokenizer.load(tmp_path / "tokens")
+    counts = json.loads((tmp_path / "tokens" / "tokens.json").read_text())
+    for name in SPLITS:
+        rows = [
+            json.loads(line) for path in sorted((split / name / "text").iterdir()) for line in path.open()
+        ]
+        for ending, wanted in (("", False), (".replay", True)):
+            texts = [row["text"] for row in rows if (row["source"] in replayed) == wanted]
+            found = np.fromfile(tmp_path / "tokens" / f"{name}{ending}.bin", encoder.dtype)
+            assert found.tolist() == encoder.encode_documents(texts).tolist()
+            assert counts[f"{name}{ending}"]["tokens"] == len(found)
+            assert counts[f"{name}{ending}"]["documents"] == len(texts)

@@ -313,3 +313,30 @@ def test_check_trainings_dpo_counts_rated_answers_to_one_prompt(tmp_path: Path, 
     else:
         with pytest.raises(UserError, match="have 0 pairs of answers to one prompt"):
             check(tmp_path, [*texts(), *pairs(), *rated], asked)
+
+
+@pytest.mark.parametrize(
+    ("own", "general", "says"),
+    [
+        (60, 60, ""),
+        (3, 60, "the validation text has 0 tokens"),
+        (60, 2, "the text of pretrain.replay_sources fills .* pretrain.batch_size or base_context_length"),
+        (60, 0, "the text of pretrain.replay_sources fills 0 windows"),
+    ],
+)
+def test_check_trainings_continued_pretraining_needs_both_texts(
+    tmp_path: Path, own: int, general: int, says: str
+) -> None:
+    rows = [*texts(own), *(text_row(f"wiki {say(n, 30)}", "wiki") for n in range(general))]
+    parts, _ = prepared(tmp_path, [*rows, *pairs(), *ratings()])
+    # The tokenizer of an open model; which one does not matter here.
+    open_model = replace(TOKENS, base_model="tokenizer", replay_sources=("wiki",))
+    (tmp_path / "again").mkdir()
+    tokenizer(open_model, split=parts, out=tmp_path / "again", on_event=ignore_event, root=tmp_path)
+    continued = PretrainParameters(batch_size=8, continue_steps=5, replay_sources=("wiki",), replay_share=0.5)
+    asked = replace(ASKED, pretrain=continued)
+    if says:
+        with pytest.raises(UserError, match=says):
+            check_trainings(asked, parts, tmp_path / "again")
+    else:
+        assert check_trainings(asked, parts, tmp_path / "again") == ()
