@@ -106,13 +106,9 @@ class PipelineRun:
             self._open_parallel_map(),
             open_remote_cache(preset, self.settings.root),
         )
+        processes = preset.training_processes(device)
         self.context = StageContext(
-            self.settings.root,
-            preset.seed,
-            device,
-            preset.training_processes(device),
-            self.parallel_map,
-            self.store,
+            self.settings.root, preset.seed, device, processes, self.parallel_map, self.store
         )
         self.display = ProgressDisplay(preset.name, device, get_run_logger().info)
         snapshot = current_snapshot()
