@@ -80,7 +80,7 @@ class Result:
 class Failure:
     """The failure of a training process, raised by the launcher.
 
-    `kind` is `user`, `full` (disk) or `crash`.
+    `kind` is `user`, `full` (disk), `memory` (too little) or `crash`.
     """
 
     kind: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -26,6 +27,8 @@ POOLS = {
 }
 # A training that is asked to end writes a checkpoint first, which takes time.
 _GRACE_SECONDS = 75.0
+# The id at the end of a line of `nvidia-smi -L`.
+_UUID = re.compile(r"\(UUID: ([\w/-]+)\)")
 # What Prefect prints after the traceback of an error that it did not expect.
 _NO_REASON = "An exception occurred."
 
@@ -37,8 +40,25 @@ def visible_devices() -> list[str]:
     if not shutil.which("nvidia-smi"):
         return []
     said = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
-    lines = [line for line in said.stdout.splitlines() if line.startswith("GPU ")]
-    return [str(number) for number in range(len(lines))]
+    return read_device_list(said.stdout)
+
+
+def read_device_list(listed: str) -> list[str]:
+    """Return the devices of the output of `nvidia-smi -L`, as named in CUDA_VISIBLE_DEVICES.
+
+    A GPU that is divided by MIG is not a device, but each of its slices is.
+    """
+    gpus: list[tuple[str, list[str]]] = []
+    for line in listed.splitlines():
+        found = _UUID.search(line)
+        if line.startswith("GPU "):
+            gpus.append((found[1] if found else "", []))
+        elif found and line.lstrip().startswith("MIG ") and gpus:
+            gpus[-1][1].append(found[1])
+    if not any(slices for _, slices in gpus):
+        return [str(number) for number in range(len(gpus))]
+    # By id: CUDA does not number whole GPUs beside slices.
+    return [name for gpu, slices in gpus for name in slices or [gpu]]
 
 
 def build_workers(
@@ -69,6 +89,10 @@ def build_workers(
         # Devices are dealt out in turn, so that each worker has at least one if there are enough.
         shared = found[number::count] if found else None
         on = f" on device {','.join(shared)}" if shared else ""
+        if shared and shared[0].startswith("MIG-") and len(shared) > 1:
+            # CUDA gives a process one slice.
+            on = f" on device {shared[0]}, the first of {len(shared)}; --gpu-workers 0 uses all"
+            shared = shared[:1]
         made.append(
             _build_worker(settings, reached, name, "gpu", 1, f"runs that train, one at a time{on}", shared)
         )

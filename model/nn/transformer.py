@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from model.nn.lora import TrainedRows, add_adapters, effective_weight
 from model.nn.model_config import ModelConfig
@@ -257,6 +258,8 @@ class Transformer(nn.Module):
         # A tied model has no table of its own here, as in Hugging Face's folders.
         if not architecture.tie_embeddings:
             self.lm_head = nn.Linear(architecture.hidden_size, architecture.vocab_size, bias=False)
+        # Whether training computes each block again in the backward pass, rather than keep what it needs.
+        self.recomputes = False
         # Learned rows of frozen tables, by the table's name; see `train_new_rows`.
         self.new_rows = nn.ModuleDict()
         # Of a model without weights: it returns some rows of a weight, by name.
@@ -325,7 +328,12 @@ class Transformer(nn.Module):
                 self._mask(a.sliding_window, documents, x, cache),
             )
         for layer, block in enumerate(self.model.layers):
-            x = block(x, *(nearby if layer in a.sliding_layers else everywhere), cache)
+            inputs = x, *(nearby if layer in a.sliding_layers else everywhere), cache
+            if self.recomputes and torch.is_grad_enabled():
+                # Nothing random is computed, so no state of a generator needs to be kept.
+                x = checkpoint(block, *inputs, use_reentrant=False, preserve_rng_state=False)
+            else:
+                x = block(*inputs)
         return self.model.norm(x)
 
     def _angles(self, prefix: str, tokens: Tensor, x: Tensor, cache: KVCache | None) -> Angles:

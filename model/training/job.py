@@ -33,6 +33,7 @@ from model.events import (
 )
 from model.file_guard import refuse_special_files
 from model.processes import die_with_parent
+from model.training.memory_errors import describe_lack_of_memory
 from model.training.nodes import FAILED, JOB, NUMBER, Nodes, describe_job
 
 if TYPE_CHECKING:
@@ -206,9 +207,11 @@ def _run_job(job: dict[str, Any]) -> int:
         report_error("user", str(error))
         return 1
     except Exception as error:
-        full = _full_disk(error)
+        full, memory = _full_disk(error), describe_lack_of_memory(error, job)
         if full is not None:
             report_error("full", str(full.filename or ""))
+        elif memory:
+            report_error("memory", memory)
         else:
             report_error("crash", f"{type(error).__name__}: {error}")
         return 1

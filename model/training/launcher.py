@@ -66,7 +66,7 @@ def launch_training(
         log: The file for all other output of the group.
 
     Raises:
-        UserError: The function raised it.
+        UserError: The function raised it, or had too little memory.
         OSError: The group's disk was full.
         TrainingFailed: The group died.
     """
@@ -124,6 +124,10 @@ def _read_events(group: subprocess.Popen[str], on_event: EventCallback, log: Pat
         raise UserError(failure.text)
     if failure and failure.kind == "full":
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), failure.text or str(log.parent))
+    if failure and failure.kind == "memory":
+        with log.open("a") as notes:
+            notes.write(failure.traceback)
+        raise UserError(f"{failure.text} (full error: {log})")
     # If one process was killed, the others fail for lack of it.
     if failure and code >= 0:
         with log.open("a") as notes:

@@ -25,6 +25,10 @@ class LoopParameters:
     """Units that go through the model at once on one device; 0: all. It changes the memory; the result
     changes only by rounding."""
 
+    activation_checkpointing: bool = False
+    """Whether each block is computed again in the backward pass, rather than kept. A block then stores only
+    its input. At a context of 1,024, 64 rows of a 124M model take 30 GB less, for a third more work."""
+
     gradient_parts: int = 2
     """Number of parts of a batch on a CPU, 1 or more; processes share them. Their gradients are added in a
     fixed order, so the number of processes does not change the result. No effect on a GPU."""

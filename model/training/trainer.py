@@ -22,6 +22,7 @@ import torch
 from model.atomic_file import atomic_path
 from model.errors import UserError
 from model.events import Evaluation, EventCallback, Message, Resumed, Step, Usage
+from model.nn.transformer import Transformer
 from model.training.checkpoint import (
     DamagedFile,
     load_checkpoint,
@@ -108,6 +109,9 @@ class Trainer:
         self.on_event = on_event
         self.world = task.learner.world
         self.world.check_units(parameters.batch_size, "batch_size")
+        for module in task.learner.module.modules():
+            if isinstance(module, Transformer):
+                module.recomputes = parameters.activation_checkpointing
         self.step = 0
         self.skipped: list[int] = []
         self.best = math.inf
