@@ -179,6 +179,10 @@ class Examples:
     def __iter__(self) -> Iterator[Example]:
         return (self[index] for index in range(len(self)))
 
+    def num_targets(self, index: int) -> int:
+        """Return the number of tokens of an example's completion."""
+        return self._stops[index + 1] - self._stops[index] - self._prompts[index]
+
     @property
     def lengths(self) -> list[int]:
         """Return the number of tokens of each example."""
@@ -234,9 +238,10 @@ class PackedBatch:
         """Return the number of targets that are learned."""
         return int((self.targets != IGNORED).sum())
 
-    def to(self, device: str) -> PackedBatch:
-        """Return the batch on a device."""
-        return PackedBatch(*(part.to(device) for part in (self.tokens, self.targets, self.documents)))
+    @property
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return tokens, targets and documents."""
+        return self.tokens, self.targets, self.documents
 
     @staticmethod
     def from_rows(rows: Sequence[Sequence[Example]], context: int, padding: int) -> PackedBatch:

@@ -21,6 +21,7 @@ from model.inference.generate import generate_tokens
 from model.nn.losses import linear_next_token_loss
 from model.nn.model_config import ModelConfig
 from model.nn.transformer import Transformer, seeded_rows
+from model.training.batch_loader import BatchLoader, own_slice
 from model.training.devices import compute_dtype
 from model.training.export import export_model
 from model.training.learner import make_learner, new_model
@@ -85,6 +86,8 @@ class PretrainTrainer(TrainingTask):
             TokenFile(tokenizer_folder, "train", lengths), context,
             parameters.batch_size - parameters.replayed_windows, seed, keys=keys,
         )  # fmt: skip
+        self.own = world.shard_rows(parameters.batch_size)
+        self.batches = BatchLoader(self._make_batch, world.device)
         self.valid = TokenFile(tokenizer_folder, "valid", lengths)
         # Refused here rather than after the training, when the held-out loss is measured.
         if not self.valid.num_windows(context):
@@ -102,12 +105,22 @@ class PretrainTrainer(TrainingTask):
         hidden = self.model(tokens).flatten(0, 1)
         return linear_next_token_loss(hidden, self.model.output_weight, targets.flatten())
 
+    def _make_batch(self, step: int) -> tuple[Tensor, ...]:
+        """Return this process's windows of a step: inputs and targets."""
+        return tuple(part[self.own] for part in self.read_batch(step))
+
     def optimizer_step(self, step: int) -> dict[str, float]:
-        tokens, targets = (part.to(self.world.device) for part in self.read_batch(step))
+        tokens, targets = self.batches.load_batch(step)
+        rows = self.parameters.batch_size
+
+        def loss_of(part: slice) -> Tensor:
+            part = own_slice(part, self.own)
+            loss: Tensor = self.loss(tokens[part], targets[part])
+            return loss
+
         return supervised_update(
-            self.learner, self.parameters, step, len(tokens), tokens.numel(),
-            lambda part: self.loss(tokens[part], targets[part]),
-        )  # fmt: skip
+            self.learner, self.parameters, step, rows, rows * self.windows.context, loss_of
+        )
 
     def read_batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Return the inputs and the targets of a step, [batch, context] each."""

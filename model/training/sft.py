@@ -17,6 +17,7 @@ from model.events import EventCallback
 from model.nn.losses import linear_next_token_loss
 from model.nn.transformer import Transformer
 from model.training.adapters import adapt_model, export_trained
+from model.training.batch_loader import BatchLoader, own_slice
 from model.training.devices import compute_dtype
 from model.training.learner import load_for_training, make_learner, new_model
 from model.training.process_group import ProcessGroup
@@ -77,6 +78,8 @@ class SFTTrainer(TrainingTask):
                 f"{self.architecture.context_length} "
                 f"tokens, fewer than one batch of {parameters.batch_size}; add pairs, or lower sft.batch_size"
             )
+        self.own = world.shard_rows(parameters.batch_size)
+        self.batches = BatchLoader(self._make_batch, world.device)
         for name, examples in (("training", self.train), ("validation", self.valid)):
             say_what_is_left_out(examples, f"{name} pairs", longest, "are left out", on_event)
         lengths = self.train.lengths
@@ -97,20 +100,32 @@ class SFTTrainer(TrainingTask):
         return linear_next_token_loss(hidden, model.output_weight, targets.flatten())
 
     def _packed_batch(self, rows: Sequence[Sequence[int]], examples: Examples) -> PackedBatch:
-        laid_out = PackedBatch.from_rows(
+        return PackedBatch.from_rows(
             [[examples[i] for i in row] for row in rows], self.architecture.context_length, self.tokenizer.end
         )
-        return laid_out.to(self.world.device)
+
+    def _chosen_rows(self, step: int) -> list[list[int]]:
+        """Return the pairs of each packed row that a step learns from."""
+        chosen = batch_order(self.seed, step, self.parameters.batch_size, len(self.packing.rows))
+        return [self.packing.rows[i] for i in chosen]
+
+    def _make_batch(self, step: int) -> tuple[Tensor, ...]:
+        """Return this process's rows of a step: tokens, targets and documents."""
+        return self._packed_batch(self._chosen_rows(step)[self.own], self.train).tensors
 
     def optimizer_step(self, step: int) -> dict[str, float]:
-        chosen = batch_order(self.seed, step, self.parameters.batch_size, len(self.packing.rows))
-        batch = self._packed_batch([self.packing.rows[i] for i in chosen], self.train)
+        tensors = self.batches.load_batch(step)
+        # Counted on the host, for all processes: a count on a GPU would wait for it.
+        targets = sum(self.train.num_targets(i) for row in self._chosen_rows(step) for i in row)
+
+        def loss_of(part: slice) -> Tensor:
+            part = own_slice(part, self.own)
+            loss: Tensor = self.loss(self.model, *(tensor[part] for tensor in tensors))
+            return loss
+
         return supervised_update(
-            self.learner, self.parameters, step, len(chosen), batch.num_targets,
-            lambda part: self.loss(
-                self.model, batch.tokens[part], batch.targets[part], batch.documents[part]
-            ),
-        )  # fmt: skip
+            self.learner, self.parameters, step, self.parameters.batch_size, targets, loss_of
+        )
 
     def describe_batch(self, step: int) -> str:
         chosen = batch_order(self.seed, step, self.parameters.batch_size, len(self.packing.rows))
@@ -126,7 +141,7 @@ class SFTTrainer(TrainingTask):
 
         def chunk_sums(part: slice) -> Tensor:
             batch = self._packed_batch(rows[part], self.valid)
-            loss = self.loss(model, batch.tokens, batch.targets, batch.documents)
+            loss = self.loss(model, *(tensor.to(self.world.device) for tensor in batch.tensors))
             # Summed by tokens: packed rows hold different numbers of targets.
             return torch.stack([loss.double(), torch.full_like(loss, batch.num_targets).double()])
 

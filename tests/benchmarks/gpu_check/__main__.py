@@ -54,6 +54,7 @@ PARTS = (
     Part("curve", correctness.check_curve, 60, 10),
     Part("transformers", correctness.check_transformers, 60, 10),
     Part("products", speed.measure_products, 30, 10),
+    Part("batches", speed.measure_batches, 40, 15),
     Part("compiled", speed.measure_compiled, 150, 40),
     Part("eager", speed.measure_eager, 60, 20),
     Part("ppo", speed.measure_ppo, 90, 30),

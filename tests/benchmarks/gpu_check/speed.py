@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import math
+import statistics
+import tempfile
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
+from model.data.dataloader import TokenFile, WindowOrder
 from model.inference.generate import generate_tokens
+from model.nn.losses import linear_next_token_loss
 from model.nn.transformer import Transformer
+from model.training.batch_loader import BatchLoader
 from model.training.devices import compute_dtype, compute_repeatably
 from model.training.loop_config import LoopParameters
 from model.training.optimizer import MixedPrecisionOptimizer
 from model.training.optimizer_config import OptimizerParameters
 from model.training.ppo import RATIO_NOISE_BFLOAT16, PPOConfig, PPOTrainer
-from model.training.pretrain import PretrainTrainer
 from model.training.process_group import ProcessGroup
-from model.training.sft import SFTTrainer
 from model.training.supervised import supervised_update
 from model.training.utilization import flops_per_token, flops_utilization
 from tests.benchmarks.gpu_check.rows import Row, Size, finish, peak_memory, seconds_of
@@ -44,6 +51,30 @@ def measure_eager(size: Size, device: str) -> Iterator[Row]:
 def measure_compiled(size: Size, device: str) -> Iterator[Row]:
     """Measure a pretraining step as trainings on a GPU run it."""
     yield from measure_step(size, device, "compiled", compiled=True)
+
+
+def measure_batches(size: Size, device: str) -> Iterator[Row]:
+    """Measure the host's time from the begin of a step to its first kernel: that of getting the batch."""
+    context, rows = size.trained.context_length, 8 * size.rows
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "tokens.json").write_text('{"dtype": "<u2"}')
+        count = 4 * rows * context
+        drawn = np.random.default_rng(0).integers(0, size.trained.vocab_size, count, dtype=np.uint16)
+        drawn.tofile(Path(folder) / "train.bin")
+        file = TokenFile(Path(folder), "train", np.ones(size.trained.vocab_size))
+        order = WindowOrder(file, context, rows, 1)
+        loader = BatchLoader(
+            lambda step: file.read_windows(order.window_starts(step), context), device, ahead=True
+        )
+        took = []
+        for step in range(2 + 2 * size.rounds):
+            # The processor's time of this thread: the step before has left the batch ready.
+            began = time.thread_time()
+            loader.load_batch(step)
+            took.append(1000 * (time.thread_time() - began))
+            finish(device)
+            time.sleep(0.3)
+    yield Row(f"host before the first kernel, {rows} rows", statistics.median(took[2:]), "ms", most=1.0)
 
 
 def measure_packed(size: Size, device: str) -> Iterator[Row]:
@@ -84,13 +115,12 @@ def measure_step(
     y = x.roll(-1, 1)
     places = torch.arange(shape.context_length, device=device)
     documents = (places * DOCUMENTS // shape.context_length).expand(2 * rows, -1).contiguous()
-    holder: Any = SimpleNamespace(model=model)
-    if packed:
-        plain: Any = lambda *parts: SFTTrainer._batch_loss(holder, *parts)  # noqa: E731
-        inputs = (x, y, documents)
-    else:
-        plain = lambda *parts: PretrainTrainer._window_loss(holder, *parts)  # noqa: E731
-        inputs = (x, y)
+    inputs = (x, y, documents) if packed else (x, y)
+
+    def plain(tokens: Tensor, targets: Tensor, documents: Tensor | None = None) -> Tensor:
+        hidden = model(tokens, documents=documents).flatten(0, 1)
+        return linear_next_token_loss(hidden, model.output_weight, targets.flatten())
+
     # On a CPU only the graph is made, as generating code for it takes minutes.
     backend = "inductor" if device == "cuda" else "aot_eager"
     loss = torch.compile(plain, backend=backend) if compiled else plain

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,10 @@ import pytest
 import torch
 
 from model.events import Event, EventCallback, Step
-from model.training import ppo, sft
+from model.training import pretrain, sft
 from model.training.launcher import launch_training
 from model.training.ppo import PPOTrainer
-from model.training.pretrain import PretrainTrainer, train_base
+from model.training.pretrain import train_base
 from model.training.process_group import ProcessGroup
 from model.training.stopping import StepAbandoned, StopRequest
 from model.training.trainer import Interrupted
@@ -29,19 +28,6 @@ def newest(folder: Path) -> int:
     return max(int(path.stem) for path in (folder / "checkpoints").glob("*.pt"))
 
 
-class SignalAt:
-    """A wrapper of a method that sends SIGTERM to this process at its call number `at`, and counts calls."""
-
-    def __init__(self, method: Callable[..., Any], at: int) -> None:
-        self.method, self.at, self.calls = method, at, 0
-
-    def __call__(self, *arguments: Any) -> Any:
-        self.calls += 1
-        if self.calls == self.at:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return self.method(*arguments)
-
-
 # A step of pretraining has 8 windows in two parts of 4 micro-batches: 8 calls a step, besides those of the
 # evaluations.
 @pytest.mark.parametrize("at", [2, 5, 8, 27])
@@ -51,15 +37,15 @@ def test_pretraining_stopped_between_micro_batches_resumes_with_same_bits(
     inputs = pretraining(language, micro_batch_size=1, steps=6, prompts=[], save_every=0)
     train_base(**inputs, folder=str(tmp_path / "whole"), on_event=quiet)
     calls = []
-    original = PretrainTrainer._window_loss
+    original = pretrain.linear_next_token_loss
 
-    def loss(self: PretrainTrainer, tokens: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        calls.append(tokens.requires_grad or torch.is_grad_enabled())
+    def loss(*arguments: Any) -> torch.Tensor:
+        calls.append(torch.is_grad_enabled())
         if sum(calls) == at:
             os.kill(os.getpid(), signal.SIGTERM)
-        return original(self, tokens, targets)
+        return original(*arguments)
 
-    monkeypatch.setattr(PretrainTrainer, "_window_loss", loss)
+    monkeypatch.setattr(pretrain, "linear_next_token_loss", loss)
     with pytest.raises(Interrupted):
         train_base(**inputs, folder=str(tmp_path / "stopped"), on_event=quiet)
     # The micro-batch that was under way is finished, and no other one of the step begins.
@@ -71,10 +57,10 @@ def test_pretraining_stopped_between_micro_batches_resumes_with_same_bits(
     assert digest(tmp_path / "stopped") == digest(tmp_path / "whole")
 
 
-@pytest.mark.parametrize(("name", "module"), [("rlhf", ppo), ("sft", sft)])
+@pytest.mark.parametrize("name", ["rlhf", "sft"])
 @pytest.mark.parametrize("at", [3, 9])
 def test_training_stopped_within_a_step_resumes_with_same_bits(
-    name: str, module: Any, at: int, language: Language, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, at: int, language: Language, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = {"pretrain": tmp_path / "pretrain", "sft": tmp_path / "sft", "reward": tmp_path / "reward"}
     for before in ("pretrain", "sft", "reward"):
@@ -82,18 +68,16 @@ def test_training_stopped_within_a_step_resumes_with_same_bits(
     train = stage(name, language, made, steps=3, micro_batch_size=1)
     train(tmp_path / "whole", quiet)
     # In PPO the calls are those of the learning passes: the weights have changed when the stop comes.
-    target, method = (
-        (PPOTrainer, "_train_minibatch") if name == "rlhf" else (module.SFTTrainer, "_batch_loss")
-    )
+    target, method = (PPOTrainer, "_train_minibatch") if name == "rlhf" else (sft, "linear_next_token_loss")
     original = getattr(target, method)
     calls = []
 
-    def counted(self: Any, *arguments: Any) -> Any:
+    def counted(*arguments: Any) -> Any:
         if torch.is_grad_enabled():
             calls.append(1)
             if len(calls) == at:
                 os.kill(os.getpid(), signal.SIGTERM)
-        return original(self, *arguments)
+        return original(*arguments)
 
     monkeypatch.setattr(target, method, counted)
     with pytest.raises(Interrupted):
@@ -135,14 +119,14 @@ def test_two_processes_stopped_within_a_step_resume_with_same_bits(
 
 def train_slowly(on_event: EventCallback, **inputs: Any) -> dict[str, float]:
     """Train as `train_base` does, with micro-batches of a fifth of a second."""
-    original = PretrainTrainer._window_loss
+    original = pretrain.linear_next_token_loss
 
-    def slow(self: PretrainTrainer, tokens: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def slow(*arguments: Any) -> torch.Tensor:
         if torch.is_grad_enabled():
             time.sleep(0.2)
-        return original(self, tokens, targets)
+        return original(*arguments)
 
-    PretrainTrainer._window_loss = slow  # type: ignore[method-assign]
+    pretrain.linear_next_token_loss = slow
     return train_base(**inputs, on_event=on_event)
 
 
