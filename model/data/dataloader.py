@@ -227,24 +227,26 @@ class Packing:
 
 @dataclass(frozen=True)
 class PackedBatch:
-    """A batch of packed rows: tokens, targets (-100 where not learned) and documents, [B, T] int64 each."""
+    """A batch of packed rows.
+
+    `tokens`, `targets` (-100 where not learned) and `documents` are [B, T] int64 each. `stops` [B, M] int64
+    has the end of each document in its row, the padding being the last; after it, all are T.
+    """
 
     tokens: Tensor
     targets: Tensor
     documents: Tensor
+    stops: Tensor
 
     @property
     def num_targets(self) -> int:
         """Return the number of targets that are learned."""
         return int((self.targets != IGNORED).sum())
 
-    @property
-    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return tokens, targets and documents."""
-        return self.tokens, self.targets, self.documents
-
     @staticmethod
-    def from_rows(rows: Sequence[Sequence[Example]], context: int, padding: int) -> PackedBatch:
+    def from_rows(
+        rows: Sequence[Sequence[Example]], context: int, padding: int, most: int = 0
+    ) -> PackedBatch:
         """Lay out rows of examples: each example is one document, and only its completion is a target.
 
         Inputs and targets are shifted by one token. An example of n tokens therefore takes n - 1 places, and
@@ -254,11 +256,14 @@ class PackedBatch:
             rows: The examples of each row.
             context: The length of a row in tokens.
             padding: The token that fills the rest of a row.
+            most: The number of documents for which `stops` has room in a row, with the padding; 0: as many as
+                are needed.
         """
         import torch
 
         shape = (len(rows), context)
         tokens = np.full(shape, padding, dtype=np.int64)
+        stops = np.full((len(rows), most or max(map(len, rows), default=0) + 1), context, dtype=np.int64)
         targets = np.full(shape, IGNORED, dtype=np.int64)
         # Padding is a document of its own, which no example attends to.
         documents = np.full(shape, -1, dtype=np.int64)
@@ -270,8 +275,9 @@ class PackedBatch:
                 tokens[b, at:stop] = sequence[:-1]
                 targets[b, at + len(example.prompt) - 1 : stop] = example.completion
                 documents[b, at:stop] = number
+                stops[b, number] = stop
                 at = stop
-        return PackedBatch(*(torch.from_numpy(part) for part in (tokens, targets, documents)))
+        return PackedBatch(*(torch.from_numpy(part) for part in (tokens, targets, documents, stops)))
 
 
 def length_order(lengths: Sequence[int]) -> list[int]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +15,26 @@ from model.nn.cpu_ops import AttentionFunction, RMSNormFunction
 
 # Rows up to this length attend by two products in float32 too; longer ones would need too much memory.
 SHORT_ROW = 256
+
+# torch's kernel for documents that share rows; None: not looked for, or this torch has none.
+_DOCUMENT_KERNEL: Callable[..., Any] | None = None
+
+
+class PackedRows(NamedTuple):
+    """The documents of packed rows, for a kernel that attends inside each of them.
+
+    Attributes:
+        offsets: [N + 1] int32, the documents' first tokens among all rows' tokens, and the end of the last.
+        longest: The most tokens of a document.
+        window: The number of tokens that a token sees, itself included; 0: no limit.
+    """
+
+    offsets: Tensor
+    longest: int
+    window: int
+
+
+Mask = Tensor | PackedRows | None
 
 
 def rms_norm(x: Tensor, gain: Tensor, eps: float) -> Tensor:
@@ -72,6 +95,61 @@ def causal_mask(length: int, documents: Tensor | None, like: Tensor, window: int
     return additive_mask(allowed, like)
 
 
+def find_document_kernel(device: str, dtype: torch.dtype, head: int) -> bool:
+    """Return whether `PackedRows` can stand for the mask of packed rows on a device.
+
+    Dense masks exclude FlashAttention. The kernel takes bfloat16 on GPUs from Ampere (compute capability 8).
+
+    Args:
+        device: "cpu" or "cuda".
+        dtype: The type in which the model computes.
+        head: The width of a head.
+    """
+    global _DOCUMENT_KERNEL
+    if device != "cuda" or dtype != torch.bfloat16 or head % 8 or head > 256:
+        return False
+    if torch.cuda.get_device_capability() < (8, 0):
+        return False
+    # Imported only here, as it imports torch's compiler; it is there since torch 2.10.
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return False
+    # Earlier versions lack some arguments.
+    if not {"scale", "window_size", "enable_gqa"} <= set(inspect.signature(varlen_attn).parameters):
+        return False
+    _DOCUMENT_KERNEL = varlen_attn
+    return True
+
+
+def pack_rows(stops: Tensor, length: int, window: int = 0) -> PackedRows:
+    """Return the documents of packed rows of `length` tokens.
+
+    Args:
+        stops: [B, M], the ends of each row's documents in the row. The last is `length`, and further ones are
+            too: these documents are empty, so that every batch has a tensor of the same shape.
+        length: T.
+        window: As in `PackedRows`.
+    """
+    firsts = torch.arange(len(stops), device=stops.device).unsqueeze(1) * length
+    ends = (stops + firsts).flatten()
+    return PackedRows(torch.cat([ends.new_zeros(1), ends]).int(), length, window)
+
+
+def _document_attention(
+    queries: Tensor, keys: Tensor, values: Tensor, rows: PackedRows, scale: float
+) -> Tensor:
+    assert _DOCUMENT_KERNEL is not None
+    flat = [part.transpose(1, 2).flatten(0, 1) for part in (queries, keys, values)]
+    mixed = _DOCUMENT_KERNEL(
+        *flat, rows.offsets, rows.offsets, rows.longest, rows.longest, scale=scale,
+        # The kernel counts the tokens before; -1: all of them.
+        window_size=(rows.window - 1, 0), enable_gqa=keys.shape[1] < queries.shape[1],
+    )  # fmt: skip
+    by_row: Tensor = mixed.unflatten(0, (queries.shape[0], queries.shape[2])).transpose(1, 2)
+    return by_row
+
+
 def additive_mask(allowed: Tensor, like: Tensor) -> Tensor:
     """Return 0 where allowed and -inf elsewhere, in the dtype of `like`."""
     return torch.zeros(allowed.shape, dtype=like.dtype, device=like.device).masked_fill_(~allowed, -math.inf)
@@ -88,17 +166,18 @@ def prefix_sums(shares: Tensor) -> Tensor:
     return (shares.double() * 2**40).long().cumsum(-1) / 2**40
 
 
-def scaled_attention(
-    queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, scale: float
-) -> Tensor:
+def scaled_attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Mask, scale: float) -> Tensor:
     """Return the attention of queries on keys and values, [B, H, T, head].
 
     Args:
         queries: [B, H, T, head].
         keys, values: [B, K, S, head]; each is shared by H / K heads.
-        mask: Added to the scores, of a shape that broadcasts to [B, H, T, S]; None: causal attention.
+        mask: Added to the scores, of a shape that broadcasts to [B, H, T, S], or the documents of packed
+            rows; None: causal attention.
         scale: The factor of the scores.
     """
+    if isinstance(mask, PackedRows):
+        return _document_attention(queries, keys, values, mask, scale)
     grouped = keys.shape[1] < queries.shape[1]
     if grouped and queries.device.type == "cpu":
         keys, values = (

@@ -19,11 +19,13 @@ from torch.utils.checkpoint import checkpoint
 from model.nn.lora import TrainedRows, add_adapters, effective_weight
 from model.nn.model_config import ModelConfig
 from model.nn.ops import (
+    Mask,
     additive_mask,
     apply_rotary,
     attends_by_products,
     causal_mask,
     cpu_attention,
+    pack_rows,
     rms_norm,
     scaled_attention,
 )
@@ -111,7 +113,7 @@ class Attention(nn.Module):
             self.q_norm = RMSNorm(queries if wide else a.head_dim, a)
             self.k_norm = RMSNorm(keys if wide else a.head_dim, a)
 
-    def forward(self, x: Tensor, angles: Angles, mask: Tensor | None, cache: KVCache | None) -> Tensor:
+    def forward(self, x: Tensor, angles: Angles, mask: Mask, cache: KVCache | None) -> Tensor:
         a, (rows, length, _) = self.architecture, x.shape
         # One product for three projections.
         if cache is None:
@@ -119,7 +121,7 @@ class Attention(nn.Module):
         else:
             fused = F.linear(x, *cache.attention[self.layer])
         plain = self.rotates and not a.qk_norm
-        if plain and cache is None and mask is not None and attends_by_products(x, length):
+        if plain and cache is None and isinstance(mask, Tensor) and attends_by_products(x, length):
             return self.o_proj(cpu_attention(fused, *angles, mask, a.num_heads, a.score_scale))
         turned, values = self.turn_heads(fused, angles)
         queries, keys = turned.split([a.num_heads, a.num_kv_heads], dim=1)
@@ -222,7 +224,7 @@ class Block(nn.Module):
         if name:
             self.add_module(name, RMSNorm(architecture.hidden_size, architecture))
 
-    def forward(self, x: Tensor, angles: Angles, mask: Tensor | None, cache: KVCache | None) -> Tensor:
+    def forward(self, x: Tensor, angles: Angles, mask: Mask, cache: KVCache | None) -> Tensor:
         before_attention, after_attention, before_mlp, after_mlp = self.norm_names
         mixed = self.self_attn(self._normed(before_attention, x), angles, mask, cache)
         x = x + self._normed(after_attention, mixed)
@@ -302,7 +304,11 @@ class Transformer(nn.Module):
         return self
 
     def forward(
-        self, tokens: Tensor, documents: Tensor | None = None, cache: KVCache | None = None
+        self,
+        tokens: Tensor,
+        documents: Tensor | None = None,
+        cache: KVCache | None = None,
+        stops: Tensor | None = None,
     ) -> Tensor:
         """Return the hidden states after the final norm, [B, T, D].
 
@@ -314,18 +320,20 @@ class Transformer(nn.Module):
             documents: [B, T], the document of each token. Attention is causal and stays inside a document.
                 None: one document.
             cache: The cache of a generation.
+            stops: [B, M], the ends of each row's documents, as in `pack_rows`. It takes the place of
+                `documents` where `find_document_kernel` found a kernel.
         """
         a, x = self.architecture, F.embedding(tokens, self._table("embed_tokens"))
         if a.embedding_scale != 1:
             # Rounded to the weights' type, as in the model's own code.
             x = x * x.new_tensor(a.embedding_scale)
-        everywhere = self._angles("", tokens, x, cache), self._mask(0, documents, x, cache)
+        everywhere = self._angles("", tokens, x, cache), self._mask(0, documents, x, cache, stops)
         nearby = everywhere
         if a.sliding_layers:
             prefix = "local_" if a.local_rope_theta else ""
             nearby = (
                 self._angles(prefix, tokens, x, cache),
-                self._mask(a.sliding_window, documents, x, cache),
+                self._mask(a.sliding_window, documents, x, cache, stops),
             )
         for layer, block in enumerate(self.model.layers):
             inputs = x, *(nearby if layer in a.sliding_layers else everywhere), cache
@@ -346,8 +354,12 @@ class Transformer(nn.Module):
         return cosines[:length].to(x.dtype), sines[:length].to(x.dtype)
 
     @staticmethod
-    def _mask(window: int, documents: Tensor | None, x: Tensor, cache: KVCache | None) -> Tensor | None:
+    def _mask(
+        window: int, documents: Tensor | None, x: Tensor, cache: KVCache | None, stops: Tensor | None
+    ) -> Mask:
         """Return the mask of layers that see `window` tokens; 0: all tokens before."""
+        if stops is not None:
+            return pack_rows(stops, x.shape[1], window)
         if cache is None or not cache.filled:
             return causal_mask(x.shape[1], documents, x, window)
         # Rows have different lengths, so each sees its own part of the cache.

@@ -15,6 +15,7 @@ from model.data.hf_config import load_architecture
 from model.errors import UserError
 from model.events import EventCallback
 from model.nn.losses import linear_next_token_loss
+from model.nn.ops import find_document_kernel
 from model.nn.transformer import Transformer
 from model.training.adapters import adapt_model, export_trained
 from model.training.batch_loader import BatchLoader, own_slice
@@ -78,6 +79,11 @@ class SFTTrainer(TrainingTask):
                 f"{self.architecture.context_length} "
                 f"tokens, fewer than one batch of {parameters.batch_size}; add pairs, or lower sft.batch_size"
             )
+        # Equally many in every batch, so that one graph fits all.
+        self.most_documents = 1 + max(map(len, [*self.packing.rows, *self.valid_packing.rows]))
+        self.by_kernel = find_document_kernel(
+            world.device, compute_dtype(world.device), self.architecture.head_dim
+        )
         self.own = world.shard_rows(parameters.batch_size)
         self.batches = BatchLoader(self._make_batch, world.device)
         for name, examples in (("training", self.train), ("validation", self.valid)):
@@ -95,14 +101,19 @@ class SFTTrainer(TrainingTask):
             [length - 1 for length in examples.lengths], self.architecture.context_length
         )
 
-    def _batch_loss(self, model: Transformer, tokens: Tensor, targets: Tensor, documents: Tensor) -> Tensor:
-        hidden = model(tokens, documents=documents).flatten(0, 1)
+    def _batch_loss(self, model: Transformer, tokens: Tensor, targets: Tensor, bounds: Tensor) -> Tensor:
+        """Return the summed loss; `bounds` are the documents' ends if a kernel takes them, or documents."""
+        hidden = model(tokens, **{"stops" if self.by_kernel else "documents": bounds}).flatten(0, 1)
         return linear_next_token_loss(hidden, model.output_weight, targets.flatten())
 
     def _packed_batch(self, rows: Sequence[Sequence[int]], examples: Examples) -> PackedBatch:
         return PackedBatch.from_rows(
-            [[examples[i] for i in row] for row in rows], self.architecture.context_length, self.tokenizer.end
-        )
+            [[examples[i] for i in row] for row in rows], self.architecture.context_length,
+            self.tokenizer.end, self.most_documents,
+        )  # fmt: skip
+
+    def _loss_inputs(self, batch: PackedBatch) -> tuple[Tensor, Tensor, Tensor]:
+        return batch.tokens, batch.targets, batch.stops if self.by_kernel else batch.documents
 
     def _chosen_rows(self, step: int) -> list[list[int]]:
         """Return the pairs of each packed row that a step learns from."""
@@ -110,8 +121,8 @@ class SFTTrainer(TrainingTask):
         return [self.packing.rows[i] for i in chosen]
 
     def _make_batch(self, step: int) -> tuple[Tensor, ...]:
-        """Return this process's rows of a step: tokens, targets and documents."""
-        return self._packed_batch(self._chosen_rows(step)[self.own], self.train).tensors
+        """Return this process's rows of a step, as `_batch_loss` takes them."""
+        return self._loss_inputs(self._packed_batch(self._chosen_rows(step)[self.own], self.train))
 
     def optimizer_step(self, step: int) -> dict[str, float]:
         tensors = self.batches.load_batch(step)
@@ -141,7 +152,7 @@ class SFTTrainer(TrainingTask):
 
         def chunk_sums(part: slice) -> Tensor:
             batch = self._packed_batch(rows[part], self.valid)
-            loss = self.loss(model, *(tensor.to(self.world.device) for tensor in batch.tensors))
+            loss = self.loss(model, *(tensor.to(self.world.device) for tensor in self._loss_inputs(batch)))
             # Summed by tokens: packed rows hold different numbers of targets.
             return torch.stack([loss.double(), torch.full_like(loss, batch.num_targets).double()])
 

@@ -16,6 +16,7 @@ from model.data.hf_checkpoint import save_model
 from model.data.tokenizer import train_tokenizer
 from model.inference.generate import generate_tokens
 from model.nn.losses import linear_logprobs, linear_next_token_loss
+from model.nn.ops import find_document_kernel
 from model.nn.transformer import Transformer
 from model.training.devices import compute_dtype, compute_repeatably
 from model.training.loop_config import LoopParameters
@@ -29,6 +30,7 @@ from tests.benchmarks.gpu_check.rows import Row, Size, peak_memory
 # The most that a figure may differ from the CPU's in float32, as a share of the largest one.
 NOISE = {torch.float32: 1e-3, torch.bfloat16: 0.12}
 ROWS = 4
+DOCUMENTS = 3
 CURVE_STEPS = 20
 
 
@@ -48,7 +50,7 @@ def draw_batch(size: Size) -> tuple[Tensor, Tensor]:
     random = torch.Generator().manual_seed(0)
     shape = (ROWS, size.compared.context_length)
     tokens = torch.randint(3, size.compared.vocab_size, shape, generator=random)
-    return tokens, torch.sort(torch.randint(3, shape, generator=random), 1).values
+    return tokens, torch.sort(torch.randint(DOCUMENTS, shape, generator=random), 1).values
 
 
 def put(model: torch.nn.Module, device: str, dtype: torch.dtype) -> Any:
@@ -89,13 +91,25 @@ def check_logits(size: Size, device: str) -> Iterator[Row]:
                 )
 
 
+def packed_inputs(model: Transformer, documents: Tensor | None) -> dict[str, Tensor]:
+    """Return the argument that keeps attention inside documents, as trainings on this device choose it."""
+    if documents is None:
+        return {}
+    like = model.output_weight
+    if not find_document_kernel(like.device.type, like.dtype, model.architecture.head_dim):
+        return {"documents": documents}
+    counts = torch.stack([(documents == number).sum(1) for number in range(DOCUMENTS)], 1)
+    return {"stops": counts.cumsum(1)}
+
+
 def logits_and_gradients(
     model: Transformer, tokens: Tensor, documents: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Return the logits of tokens, and all gradients of their loss one after the other."""
     # A copy has the gradients of its original.
     model.zero_grad()
-    hidden = model(tokens[:, :-1], documents=None if documents is None else documents[:, :-1])
+    bounds = packed_inputs(model, None if documents is None else documents[:, :-1])
+    hidden = model(tokens[:, :-1], **bounds)
     flat = hidden.flatten(0, 1)
     loss = linear_next_token_loss(flat, model.output_weight, tokens[:, 1:].flatten())
     (loss / tokens[:, 1:].numel()).backward()
@@ -109,12 +123,12 @@ def check_packed_rows(size: Size, device: str) -> Iterator[Row]:
     for dtype in dtypes(device):
         model = put(make_model(size), device, dtype)
         with torch.no_grad():
-            packed = model(tokens, documents=documents)
+            packed = model(tokens, **packed_inputs(model, documents))
             # Positions count only by their distances, so a document alone has the same states.
             worst = max(
                 difference(packed[row][own], model(tokens[row][own][None])[0])
                 for row in range(ROWS)
-                for own in (documents[row] == number for number in range(3))
+                for own in (documents[row] == number for number in range(DOCUMENTS))
                 if own.any()
             )
         yield Row(

@@ -18,6 +18,7 @@ from torch import Tensor
 from model.data.dataloader import TokenFile, WindowOrder
 from model.inference.generate import generate_tokens
 from model.nn.losses import linear_next_token_loss
+from model.nn.ops import find_document_kernel
 from model.nn.transformer import Transformer
 from model.training.batch_loader import BatchLoader
 from model.training.devices import compute_dtype, compute_repeatably
@@ -115,10 +116,15 @@ def measure_step(
     y = x.roll(-1, 1)
     places = torch.arange(shape.context_length, device=device)
     documents = (places * DOCUMENTS // shape.context_length).expand(2 * rows, -1).contiguous()
-    inputs = (x, y, documents) if packed else (x, y)
+    by_kernel = find_document_kernel(device, compute_dtype(device), shape.head_dim)
+    numbers = torch.arange(1, DOCUMENTS + 1, device=device)
+    # The first place whose document is the next one.
+    stops = -(-numbers * shape.context_length // DOCUMENTS)
+    bounds = stops.expand(2 * rows, -1) if by_kernel else documents
+    inputs = (x, y, bounds) if packed else (x, y)
 
-    def plain(tokens: Tensor, targets: Tensor, documents: Tensor | None = None) -> Tensor:
-        hidden = model(tokens, documents=documents).flatten(0, 1)
+    def plain(tokens: Tensor, targets: Tensor, bounds: Tensor | None = None) -> Tensor:
+        hidden = model(tokens, **{"stops" if packed and by_kernel else "documents": bounds}).flatten(0, 1)
         return linear_next_token_loss(hidden, model.output_weight, targets.flatten())
 
     # On a CPU only the graph is made, as generating code for it takes minutes.
