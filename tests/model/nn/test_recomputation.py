@@ -2,43 +2,18 @@
 
 from __future__ import annotations
 
-import weakref
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from model.nn import transformer
 from model.nn.losses import linear_next_token_loss
 from model.nn.model_config import ModelConfig
 from model.nn.transformer import Transformer
 from tests.model.conftest import small_shape
-
-
-class PeakMemory(TorchDispatchMode):
-    """The most bytes that tensors made in this context hold at once."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.live = self.peak = 0
-        self.sizes: dict[int, int] = {}
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        made = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(made):
-            if isinstance(tensor, Tensor) and (key := tensor.untyped_storage()._cdata) not in self.sizes:
-                storage = tensor.untyped_storage()
-                self.sizes[key] = storage.nbytes()
-                self.live += storage.nbytes()
-                self.peak = max(self.peak, self.live)
-                weakref.finalize(storage, self._drop, key)
-        return made
-
-    def _drop(self, key: int) -> None:
-        self.live -= self.sizes.pop(key)
+from tests.model.nn.peak_memory import PeakMemory, attend_as_a_gpu
 
 
 def gradients(model: Transformer, tokens: Tensor, documents: Tensor | None) -> list[Tensor]:
@@ -101,15 +76,7 @@ def test_forward_that_recomputes_is_plain_without_gradients() -> None:
 def test_forward_that_recomputes_takes_a_fraction_of_the_memory(
     shape: ModelConfig, rows: int, kept: float, again: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The kernel that a GPU takes; meta tensors would take the products of whole matrices.
-    def flash(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, scale: float) -> Tensor:
-        shares = queries.shape[1] // keys.shape[1]
-        if shares > 1:
-            keys, values = (part.repeat_interleave(shares, 1) for part in (keys, values))
-        attend = torch.ops.aten._scaled_dot_product_flash_attention
-        return attend(queries, keys, values, 0.0, True, scale=scale)[0]
-
-    monkeypatch.setattr(transformer, "scaled_attention", flash)
+    monkeypatch.setattr(transformer, "scaled_attention", attend_as_a_gpu)
     found = []
     for recomputes in (False, True):
         with torch.device("meta"):
