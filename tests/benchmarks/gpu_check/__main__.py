@@ -59,6 +59,7 @@ PARTS = (
     Part("eager", speed.measure_eager, 60, 20),
     Part("ppo", speed.measure_ppo, 90, 30),
     Part("packed", speed.measure_packed, 150, 40),
+    Part("lora", speed.measure_adapters, 120, 40),
     Part("sampling", speed.measure_sampling, 90, 30),
     Part("resuming", resuming.check_resuming, 150, 40),
 )

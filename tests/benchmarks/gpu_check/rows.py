@@ -56,6 +56,7 @@ class Size:
     Attributes:
         trained: The shape whose speed is measured.
         compared: The shape that is compared with the CPU.
+        adapted: The shape of which adapters are learned.
         rows: Rows of one pass in training.
         prompts: Prompts of a PPO step.
         prompt_tokens, new_tokens: Tokens of its prompts, and the most of its answers.
@@ -66,6 +67,7 @@ class Size:
 
     trained: ModelConfig
     compared: ModelConfig
+    adapted: ModelConfig
     rows: int
     prompts: int
     prompt_tokens: int
@@ -88,6 +90,16 @@ WHOLE = Size(
     compared=ModelConfig(
         num_layers=4, hidden_size=256, num_heads=8, num_kv_heads=2, context_length=256, vocab_size=1024
     ),
+    # 1.2 billion weights.
+    adapted=ModelConfig(
+        num_layers=16,
+        hidden_size=2048,
+        num_heads=32,
+        num_kv_heads=8,
+        intermediate_size=8192,
+        context_length=1024,
+        vocab_size=128256,
+    ),
     rows=64,
     prompts=256,
     prompt_tokens=64,
@@ -102,6 +114,7 @@ _TINY = ModelConfig(
 SMALL = Size(
     trained=_TINY,
     compared=_TINY,
+    adapted=_TINY,
     rows=4,
     prompts=8,
     prompt_tokens=8,

@@ -17,12 +17,15 @@ from torch import Tensor
 
 from model.data.dataloader import TokenFile, WindowOrder
 from model.inference.generate import generate_tokens
+from model.nn.lora import attach_adapter
 from model.nn.losses import linear_next_token_loss
+from model.nn.model_config import ModelConfig
 from model.nn.ops import find_document_kernel
 from model.nn.transformer import Transformer
 from model.training.batch_loader import BatchLoader
 from model.training.devices import compute_dtype, compute_repeatably
 from model.training.loop_config import LoopParameters
+from model.training.lora_config import TARGET_MODULES
 from model.training.optimizer import MixedPrecisionOptimizer
 from model.training.optimizer_config import OptimizerParameters
 from model.training.ppo import RATIO_NOISE_BFLOAT16, PPOConfig, PPOTrainer
@@ -90,8 +93,22 @@ def measure_packed(size: Size, device: str) -> Iterator[Row]:
     yield Row("packed tokens/s over causal tokens/s", rates[1] / rates[0])
 
 
+def measure_adapters(size: Size, device: str) -> Iterator[Row]:
+    """Measure a step that learns adapters of a larger model, whose blocks are computed again."""
+    compiled = device == "cuda"
+    rows = max(1, size.rows // 8)
+    yield from measure_step(size, device, "LoRA", compiled, rows=rows, shape=size.adapted, rank=16)
+
+
 def measure_step(
-    size: Size, device: str, kind: str, compiled: bool, packed: bool = False, rows: int = 0
+    size: Size,
+    device: str,
+    kind: str,
+    compiled: bool,
+    packed: bool = False,
+    rows: int = 0,
+    shape: ModelConfig | None = None,
+    rank: int = 0,
 ) -> Iterator[Row]:
     """Measure a training step of two passes: tokens/s, utilization, first step and memory.
 
@@ -102,14 +119,21 @@ def measure_step(
         compiled: Whether the loss is compiled.
         packed: Whether each row has several documents.
         rows: The rows of a pass; 0: those of `size`.
+        shape: The shape of the model; None: the trained one of `size`.
+        rank: The rank of adapters, which are learned alone; 0: all weights are learned.
     """
     # As in trainings, so that the figures are those that a user gets.
     compute_repeatably()
     if device == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-    shape, rows = size.trained, rows or size.rows
-    model = Transformer(shape).init_weights(0)
+    shape, rows = shape or size.trained, rows or size.rows
+    # On the device: random numbers for a large model take minutes on a CPU.
+    with torch.device(device):
+        model = Transformer(shape)
+    if rank:
+        attach_adapter(model, "learned", rank, 2.0 * rank, TARGET_MODULES, 0)
+        model.recomputes = True
     learner = MixedPrecisionOptimizer(model, MUON, compute_dtype(device), ProcessGroup(device=device))
     random = torch.Generator().manual_seed(0)
     x = torch.randint(shape.vocab_size, (2 * rows, shape.context_length), generator=random).to(device)
@@ -148,8 +172,9 @@ def measure_step(
     rate = x.numel() / seconds_of(device, step, size.rounds, warm=2)
     yield Row(f"{kind}: training step", rate, "tokens/s")
     name = torch.cuda.get_device_name() if device == "cuda" else ""
-    used = flops_utilization(rate * flops_per_token(shape), name)
-    yield Row(f"{kind}: utilization (MFU)", used)
+    if not rank:
+        used = flops_utilization(rate * flops_per_token(shape), name)
+        yield Row(f"{kind}: utilization (MFU)", used)
     peak = peak_memory(device)
     yield Row(f"{kind}: {peak.what}", peak.value, peak.unit)
 
