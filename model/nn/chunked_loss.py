@@ -13,7 +13,7 @@ from torch import Tensor
 
 # Positions whose logits are computed at once: enough to fill a GPU. With a vocabulary of 50,304 they take
 # 0.8 GB in bfloat16; those of a pass of 64 rows of 1,024 tokens take 6.6 GB, and twice that in float32.
-CHUNK = 8192
+CHUNK_ROWS = 8192
 
 
 class ChunkedLoss(torch.autograd.Function):
@@ -38,7 +38,7 @@ class ChunkedLoss(torch.autograd.Function):
         # In float32: the sum over chunks would lose bits in bfloat16.
         for_weight = torch.zeros(weight.shape, device=weight.device) if for_weight_wanted else None
         places = torch.arange(weight.shape[0], device=weight.device)
-        for part, wanted in zip(hidden.split(CHUNK), targets.split(CHUNK), strict=True):
+        for part, wanted in zip(hidden.split(CHUNK_ROWS), targets.split(CHUNK_ROWS), strict=True):
             logprobs = F.linear(part, weight).float().log_softmax(-1)
             learned = (wanted >= 0).unsqueeze(1)
             chosen = wanted.clamp(min=0).unsqueeze(1)

@@ -37,7 +37,7 @@ def inputs(count: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
 def test_chunked_loss_equals_cross_entropy(
     count: int, dtype: torch.dtype, noise: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chunked_loss, "CHUNK", 8)
+    monkeypatch.setattr(chunked_loss, "CHUNK_ROWS", 8)
     found = []
     for loss_of in (ChunkedLoss.apply, lambda h, w, t: next_token_loss(F.linear(h, w), t)):
         hidden, weight, targets = inputs(count, dtype)
@@ -99,8 +99,8 @@ def test_training_pass_with_chunked_loss_takes_half_the_memory(monkeypatch: pyte
         vocab_size=50304,
     )
     found = []
-    for chunk in (1 << 30, chunked_loss.CHUNK):
-        monkeypatch.setattr(chunked_loss, "CHUNK", chunk)
+    for chunk in (1 << 30, chunked_loss.CHUNK_ROWS):
+        monkeypatch.setattr(chunked_loss, "CHUNK_ROWS", chunk)
         with torch.device("meta"):
             model = Transformer(shape).to(torch.bfloat16)
             tokens = torch.zeros(64, 1024, dtype=torch.int64)
