@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: install develop run test lint reference up dashboards bench gpu-check postgres hosts chaos overhead past
+.PHONY: install develop run adapt test lint reference up dashboards bench gpu-check postgres hosts chaos overhead past
 .DEFAULT_GOAL := run
 
 # The programs in .venv name their interpreter by its whole path, so they do not survive a move of the folder.
@@ -28,6 +28,10 @@ develop: .venv/developed
 
 run: install
 	$(BIN)/chatmill run --config configs/demo.yaml $(ARGS)
+
+# An open model, SmolLM2-135M, learns a tone from people's ratings.
+adapt: install
+	$(BIN)/chatmill run --config configs/adapt.yaml $(ARGS)
 
 lint: develop
 	$(BIN)/ruff check .
