@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from model.nn.lora import TrainedRows, add_adapters, effective_weight
+from model.nn.lora import TrainedRows, adapted_layers, add_adapters, effective_weight
 from model.nn.model_config import ModelConfig
 from model.nn.ops import (
     Mask,
@@ -41,6 +41,8 @@ class KVCache:
 
     They are written in place. The cache also holds copies of the model's weights, joined where they read the
     same input, with the active adapter added. The weights must therefore not change while the cache is used.
+
+    A model with adapters on a GPU has no such copies: they would take two thirds of its memory.
     """
 
     def __init__(self, model: Transformer, rows: int, capacity: int) -> None:
@@ -51,8 +53,12 @@ class KVCache:
             for _ in range(2)
         )
         blocks = [block for block in model.model.layers if isinstance(block, Block)]
-        self.attention = [block.self_attn.joined_weights(adapted=True) for block in blocks]
-        self.feed_forward = [block.mlp.joined_weights() for block in blocks]
+        self.attention: list[Weights] = []
+        self.feed_forward: list[Tensor] = []
+        self.joins_weights = _joins_weights(model)
+        if self.joins_weights:
+            self.attention = [block.self_attn.joined_weights(adapted=True) for block in blocks]
+            self.feed_forward = [block.mlp.joined_weights() for block in blocks]
         self.capacity = capacity
         self.lengths = torch.zeros(rows, dtype=torch.int64, device=like.device)
         self.filled = False
@@ -77,6 +83,12 @@ class KVCache:
         self.keys = [part[rows] for part in self.keys]
         self.values = [part[rows] for part in self.values]
         self.lengths = self.lengths[rows]
+
+
+def _joins_weights(model: Transformer) -> bool:
+    """Return whether a cache holds joined copies of the model's weights."""
+    on_cpu = model.model.embed_tokens.weight.device.type == "cpu"
+    return on_cpu or next(adapted_layers(model), None) is None
 
 
 class RMSNorm(nn.Module):
@@ -118,8 +130,10 @@ class Attention(nn.Module):
         # One product for three projections.
         if cache is None:
             fused = add_adapters(F.linear(x, *self.joined_weights()), x, self.projections)
-        else:
+        elif cache.joins_weights:
             fused = F.linear(x, *cache.attention[self.layer])
+        else:
+            fused = torch.cat([projection(x) for projection in self.projections], dim=-1)
         plain = self.rotates and not a.qk_norm
         if plain and cache is None and isinstance(mask, Tensor) and attends_by_products(x, length):
             return self.o_proj(cpu_attention(fused, *angles, mask, a.num_heads, a.score_scale))
@@ -187,7 +201,7 @@ class FeedForward(nn.Module):
         self.down_proj = nn.Linear(a.intermediate_size, a.hidden_size, bias=False)
 
     def forward(self, x: Tensor, cache: KVCache | None) -> Tensor:
-        if cache is None:
+        if cache is None or not cache.joins_weights:
             # Two products in training: joining the weights at each step costs more than one product saves.
             return self.down_proj(self.activate(self.gate_proj(x)) * self.up_proj(x))
         gate, up = F.linear(x, cache.feed_forward[self.layer]).chunk(2, dim=-1)

@@ -47,6 +47,10 @@ class PPOConfig(AdaptableParameters):
     max_new_tokens: int = 64
     """Largest length of an answer in tokens, 1 or more."""
 
+    sampling_batch_size: int = 0
+    """Number of prompts that one device answers at once; 0: its whole share of the batch. It bounds the
+    memory of keys and values; the result changes only by rounding."""
+
     temperature: float = 1.0
     """Temperature of the answers and of their log-probabilities, above 0."""
 
@@ -129,7 +133,7 @@ class PPOConfig(AdaptableParameters):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 or more")
         check_bounds(self, 1, MOST_EPOCHS, "ppo_epochs")
-        check_bounds(self, 0, MOST_SAMPLES, "num_eval_prompts")
+        check_bounds(self, 0, MOST_SAMPLES, "num_eval_prompts", "sampling_batch_size")
         for name in ("gamma", "gae_lambda"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be from 0 to 1")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from model.data.chunks import chunk_slices
 from model.data.dataloader import pad_rows
 from model.data.token_layout import TokenLayout, lay_out_rows
-from model.inference.generate import generate_tokens
+from model.inference.generate import Completions, generate_tokens
 from model.nn.adapter_view import Body
 from model.nn.losses import linear_logprobs, masked_mean
 from model.nn.transformer import Transformer
@@ -143,10 +143,7 @@ class RolloutCollector:
         settings, end, device = self.parameters, self.end, self.device
         # One model after the other: whole copies of them at once could exceed a device's memory.
         with self.policy.whole() as policy:
-            answers = generate_tokens(
-                policy.body, prompts, settings.max_new_tokens, end,
-                temperature=settings.temperature, uniforms=uniforms,
-            )  # fmt: skip
+            answers = self._sample_answers(policy.body, prompts, uniforms)
             lengths = answers.lengths.tolist()
             rows = [
                 [*prompt, *row[:length]]
@@ -177,6 +174,18 @@ class RolloutCollector:
         scores = self.score(rows).to(device)
         ended = answers.ended.float().to(device)
         return tokens, positions, completions, mask, logprobs, reference, values, scores, ended
+
+    def _sample_answers(self, model: Transformer, prompts: list[list[int]], uniforms: Tensor) -> Completions:
+        """Return answers to all prompts, of which `sampling_batch_size` are answered at once."""
+        settings = self.parameters
+        answered = [
+            generate_tokens(
+                model, prompts[part], settings.max_new_tokens, self.end,
+                temperature=settings.temperature, uniforms=uniforms[part],
+            )
+            for part in chunk_slices(slice(0, len(prompts)), settings.sampling_batch_size)
+        ]  # fmt: skip
+        return Completions(*(torch.cat(field) for field in zip(*map(astuple, answered), strict=True)))
 
     def lay_out(self, rollouts: Rollouts, rows: slice | Tensor) -> LaidOutAnswers:
         """Return some rows of rollouts as the input of a pass."""

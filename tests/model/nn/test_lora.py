@@ -15,7 +15,7 @@ from model.nn.adapter_view import AdapterView
 from model.nn.lora import active_adapter, adapted_layers, attach_adapter, effective_weight
 from model.nn.losses import linear_next_token_loss, next_token_loss
 from model.nn.model_config import ModelConfig
-from model.nn.transformer import Transformer
+from model.nn.transformer import KVCache, Transformer
 from tests.model.conftest import Language, small_shape
 
 EVERY = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -100,6 +100,21 @@ def test_generate_tokens_with_adapter_equal_model_with_merged_weights(
     merged.load_state_dict(state)
     prompts = [row[: 5 + 3 * i] for i, row in enumerate(random_tokens().tolist())]
     found, wanted = (generate_tokens(each, prompts, 12, end=0, seed=2) for each in (model, merged))
+    assert torch.equal(found.tokens, wanted.tokens)
+    torch.testing.assert_close(found.logprobs, wanted.logprobs, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("targets", TARGETS)
+def test_generate_tokens_without_copies_of_weights_equal_those_with(
+    targets: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = adapted_model(targets, qkv_bias=True)
+    prompts = [row[: 5 + 3 * i] for i, row in enumerate(random_tokens().tolist())]
+    wanted = generate_tokens(model, prompts, 12, end=0, seed=2)
+    # As on a GPU.
+    monkeypatch.setattr("model.nn.transformer._joins_weights", lambda model: False)
+    found = generate_tokens(model, prompts, 12, end=0, seed=2)
+    assert not KVCache(model, 1, 4).attention
     assert torch.equal(found.tokens, wanted.tokens)
     torch.testing.assert_close(found.logprobs, wanted.logprobs, atol=1e-4, rtol=0)
 

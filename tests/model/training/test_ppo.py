@@ -119,6 +119,21 @@ def test_roll_out_depends_only_on_step_and_seed(language: Language, tmp_path: Pa
     assert not torch.equal(one.completions, other.completions)
 
 
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_roll_out_in_small_batches_gives_same_answers(language: Language, tmp_path: Path, size: int) -> None:
+    whole, parts = (
+        ppo_trainer(language, tmp_path / str(n), sampling_batch_size=n).roll_out(prompts_of(language), (0, 1))
+        for n in (0, size)
+    )
+    assert torch.equal(whole.tokens, parts.tokens) and torch.equal(whole.mask, parts.mask)
+    torch.testing.assert_close(whole.logprobs, parts.logprobs, atol=0.05, rtol=0)
+
+
+def prompts_of(language: Language) -> list[list[int]]:
+    texts = ("the film", "a story", "the", "this camera", "it")
+    return [language.tokenizer.encode_prompt(text) for text in texts]
+
+
 def test_token_rewards_put_score_less_penalties_at_end(language: Language, tmp_path: Path) -> None:
     made = ppo_trainer(
         language, tmp_path, missing_eos_penalty=1.0, init_kl_coef=0.5, short_answer_penalty=2.0
