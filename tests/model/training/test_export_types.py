@@ -10,14 +10,15 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from model.data.chat_template import examples_of
+from model.data.dataloader import each_row
 from model.data.hf_checkpoint import load_model, save_model
 from model.data.hf_config import load_architecture
 from model.events import Event
+from model.inference.scoring import completion_logprobs
 from model.nn.transformer import Transformer
 from model.training import dpo, ppo, reward, sft
 from model.training.base_model import adopt_base
-from model.training.process_group import ProcessGroup
-from model.training.sft_config import SFTParameters
 from tests.model.conftest import DEVICE, Language, small_shape
 
 LOOP: dict[str, Any] = {"batch_size": 8, "optimizer": {"learning_rate": 0.002}}
@@ -71,11 +72,11 @@ def test_trainings_from_open_model_keep_its_type(language: Language, base: Path,
 
 def held_out_loss(folder: Path, language: Language) -> float:
     """Return the loss on held-out answers, computed in float32 wherever the test runs."""
-    parameters = SFTParameters.read(LOOP)
-    world = ProcessGroup.join_group(DEVICE, parameters.batch_parts)
-    task = sft.SFTTrainer(parameters, folder, language.split, 5, world, quiet)
-    task.model = load_model(folder, device=DEVICE)[0]
-    return task.evaluate_model()["valid_loss"]
+    model, tokenizer = load_model(folder, device=DEVICE)
+    context = model.architecture.context_length
+    examples = list(examples_of(each_row(language.split / "valid" / "pairs"), tokenizer, context))
+    sums = completion_logprobs(model, examples, tokenizer.end)
+    return -sum(sums) / sum(len(example.completion) for example in examples)
 
 
 def test_train_sft_held_out_loss_survives_rounding(language: Language, base: Path, tmp_path: Path) -> None:

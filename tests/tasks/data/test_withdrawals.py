@@ -308,6 +308,7 @@ class Keys:
     found: dict[str, StageOutput]
 
     def __init__(self, preset: Preset) -> None:
+        self.preset = preset
         self.context = StageContext(Path.cwd(), preset.seed)
         self.found = Keys.found = {}
 
