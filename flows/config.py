@@ -201,10 +201,11 @@ class Preset(BaseModel):
         if self.pretrain.continue_steps and not self.base_model:
             raise ValueError("pretrain.continue_steps is set, but there is no base_model to train further")
         known = [source.name for source in self.data.sources]
-        for name in set(self.pretrain.replay_sources) - set(known):
-            raise ValueError(
-                f"pretrain.replay_sources has {name!a}, which is no source; there are {', '.join(known)}"
-            )
+        for name in self.pretrain.replay_sources:
+            if name not in known:
+                raise ValueError(
+                    f"pretrain.replay_sources has {name!a}, which is no source; there are {', '.join(known)}"
+                )
         return self
 
     @model_validator(mode="after")
