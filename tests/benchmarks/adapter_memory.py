@@ -20,7 +20,7 @@ from model.nn.losses import linear_logprobs
 from model.nn.model_config import ModelConfig
 from model.nn.transformer import Transformer
 from model.training.lora_config import TARGET_MODULES
-from tests.benchmarks.sharded_memory import LiveBytes
+from tests.model.nn.peak_memory import PeakMemory
 
 LLAMA_7B = ModelConfig(
     vocab_size=32_000, hidden_size=4096, num_layers=32, num_heads=32, num_kv_heads=32,
@@ -76,9 +76,9 @@ def adapter_memory(architecture: ModelConfig, answers: int, rows: int = 1) -> Ad
     layers = [layer for _, layer in adapted_layers(model)]
     adapter = sum(weight.numel() for layer in layers for weight in layer.adapters.parameters())
     model.recomputes = True
-    live = LiveBytes()
-    live.ignore([*model.parameters(), *model.buffers(), tokens])
-    with live:
+    memory = PeakMemory()
+    memory.ignore([*model.parameters(), *model.buffers(), tokens])
+    with memory:
         hidden = model(tokens).flatten(0, 1)
         linear_logprobs(hidden, model.output_weight, tokens.flatten()).sum().backward()
     a = architecture
@@ -87,7 +87,7 @@ def adapter_memory(architecture: ModelConfig, answers: int, rows: int = 1) -> Ad
         weights=2 * weights,
         adapters=(LEARNED + 2) * adapter,
         keys_and_values=answers * a.context_length * per_token,
-        learning=live.peak,
+        learning=memory.peak,
     )
 
 

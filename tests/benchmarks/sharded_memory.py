@@ -12,22 +12,15 @@ with its whole matrix of scores, which a GPU's kernels do not store.
 from __future__ import annotations
 
 import sys
-import weakref
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
-from typing import Any
 
 import torch
-from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-from torch.utils.checkpoint import checkpoint
 
 from model.nn.losses import linear_next_token_loss
 from model.nn.model_config import ModelConfig, RopeScaling
 from model.nn.transformer import Transformer
 from model.training.process_group import ProcessGroup
+from tests.model.nn.peak_memory import PeakMemory
 
 # Llama 3.1 8B, at a context of 2,048.
 LLAMA_8B = ModelConfig(
@@ -64,41 +57,6 @@ class DeviceMemory:
         return sum(asdict(self).values())
 
 
-class LiveBytes(TorchDispatchMode):
-    """A count of the bytes of all tensors that operations have made and that are still in use."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = self.peak = 0
-        self._known: set[int] = set()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run an operation and count its results."""
-        result = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(result):
-            if isinstance(tensor, Tensor):
-                self._count(tensor)
-        return result
-
-    def ignore(self, tensors: Sequence[Tensor]) -> None:
-        """Leave these tensors out of the count."""
-        self._known |= {tensor.untyped_storage()._cdata for tensor in tensors}
-
-    def _count(self, tensor: Tensor) -> None:
-        storage = tensor.untyped_storage()
-        key, size = storage._cdata, storage.nbytes()
-        if key in self._known:
-            return
-        self._known.add(key)
-        self.now += size
-        self.peak = max(self.peak, self.now)
-        weakref.finalize(storage, self._free, key, size)
-
-    def _free(self, key: int, size: int) -> None:
-        self._known.discard(key)
-        self.now -= size
-
-
 def pass_bytes(architecture: ModelConfig, rows: int, recompute: bool) -> int:
     """Return the most bytes alive in a forward and a backward pass in bfloat16, without the weights.
 
@@ -107,19 +65,17 @@ def pass_bytes(architecture: ModelConfig, rows: int, recompute: bool) -> int:
     with torch.device("meta"):
         model = Transformer(architecture).to(torch.bfloat16)
         tokens = torch.zeros((rows, architecture.context_length), dtype=torch.int64)
-    if recompute:
-        for block in model.model.layers:
-            block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+    model.recomputes = recompute
     for weight in model.parameters():
         weight.register_post_accumulate_grad_hook(lambda one: setattr(one, "grad", None))
-    live = LiveBytes()
-    live.ignore([*model.parameters(), *model.buffers(), tokens])
-    with live:
+    memory = PeakMemory()
+    memory.ignore([*model.parameters(), *model.buffers(), tokens])
+    with memory:
         hidden = model(tokens).flatten(0, 1)
         loss = linear_next_token_loss(hidden, model.output_weight, tokens.flatten())
         del hidden
         loss.backward()
-    return live.peak
+    return memory.peak
 
 
 def device_memory(

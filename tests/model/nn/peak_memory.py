@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -18,6 +19,10 @@ class PeakMemory(TorchDispatchMode):
         super().__init__()
         self.live = self.peak = 0
         self.sizes: dict[int, int] = {}
+
+    def ignore(self, tensors: Iterable[Tensor]) -> None:
+        """Leave these tensors, and the views of them, out of the count."""
+        self.sizes |= {tensor.untyped_storage()._cdata: 0 for tensor in tensors}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         made = func(*args, **(kwargs or {}))

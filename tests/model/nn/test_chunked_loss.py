@@ -17,8 +17,8 @@ from model.nn.losses import (
     linear_next_token_loss,
     next_token_loss,
 )
-from model.nn.model_config import ModelConfig
 from model.nn.transformer import Transformer
+from tests.benchmarks.gpu_check.rows import WHOLE
 from tests.model.nn.peak_memory import PeakMemory, attend_as_a_gpu
 
 
@@ -90,19 +90,11 @@ def test_linear_next_token_loss_off_the_cpu_compiles_to_one_graph() -> None:
 
 def test_training_pass_with_chunked_loss_takes_half_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transformer, "scaled_attention", attend_as_a_gpu)
-    shape = ModelConfig(
-        num_layers=12,
-        hidden_size=768,
-        num_heads=12,
-        intermediate_size=2048,
-        context_length=1024,
-        vocab_size=50304,
-    )
     found = []
     for chunk in (1 << 30, chunked_loss.CHUNK_ROWS):
         monkeypatch.setattr(chunked_loss, "CHUNK_ROWS", chunk)
         with torch.device("meta"):
-            model = Transformer(shape).to(torch.bfloat16)
+            model = Transformer(WHOLE.trained).to(torch.bfloat16)
             tokens = torch.zeros(64, 1024, dtype=torch.int64)
         with PeakMemory() as memory:
             hidden = model(tokens).flatten(0, 1)

@@ -12,6 +12,7 @@ from model.nn import transformer
 from model.nn.losses import linear_next_token_loss
 from model.nn.model_config import ModelConfig
 from model.nn.transformer import Transformer
+from tests.benchmarks.gpu_check.rows import WHOLE
 from tests.model.conftest import small_shape
 from tests.model.nn.peak_memory import PeakMemory, attend_as_a_gpu
 
@@ -57,13 +58,7 @@ def test_forward_that_recomputes_is_plain_without_gradients() -> None:
 @pytest.mark.parametrize(
     ("shape", "rows", "kept", "again"),
     [
-        (
-            ModelConfig(
-                num_layers=12, hidden_size=768, num_heads=12, intermediate_size=2048, context_length=1024,
-                vocab_size=50304,
-            ),
-            64, 34.9, 4.9,
-        ),
+        (WHOLE.trained, 64, 34.9, 4.9),
         (
             ModelConfig(
                 num_layers=16, hidden_size=2048, num_heads=32, num_kv_heads=8, intermediate_size=8192,
