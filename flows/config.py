@@ -32,6 +32,7 @@ from flows.config_sections import (
     RegistrySection,
     RemoteCacheSection,
     TrackingSection,
+    check_source_names,
     checked_name,
 )
 from flows.config_types import check_values, said_value
@@ -200,12 +201,7 @@ class Preset(BaseModel):
     def _continued(self) -> Preset:
         if self.pretrain.continue_steps and not self.base_model:
             raise ValueError("pretrain.continue_steps is set, but there is no base_model to train further")
-        known = [source.name for source in self.data.sources]
-        for name in self.pretrain.replay_sources:
-            if name not in known:
-                raise ValueError(
-                    f"pretrain.replay_sources has {name!a}, which is no source; there are {', '.join(known)}"
-                )
+        check_source_names(self, [source.name for source in self.data.sources])
         return self
 
     @model_validator(mode="after")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from operator import attrgetter
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -13,6 +15,11 @@ from tasks.common.names import name_fault
 
 # An upper bound that no real machine or training reaches; larger values are typing errors.
 MOST_PROCESSES = 4096
+# The keys whose values are names of sources, in the order of a preset.
+_SOURCE_KEYS = (
+    "pretrain.replay_sources", "sft.sources", "labels.sources", "reward.headline_sources", "rlhf.sources",
+    "evaluate.sources", "evaluate.question_sources", "evaluate.text_sources", "evaluate.headline_sources",
+)  # fmt: skip
 
 
 def checked_name(key: str, name: str) -> str:
@@ -20,6 +27,14 @@ def checked_name(key: str, name: str) -> str:
     if fault := name_fault(name):
         raise ValueError(f"{key} is {name!a}, {fault}")
     return name
+
+
+def check_source_names(preset: object, known: Sequence[str]) -> None:
+    """Raise ValueError if a key that names sources names one that is not among the known ones."""
+    for key in _SOURCE_KEYS:
+        for name in attrgetter(key)(preset):
+            if name not in known:
+                raise ValueError(f"{key} has {name!a}, which is no source; there are {', '.join(known)}")
 
 
 class TrackingSection(BaseModel):

@@ -59,7 +59,10 @@ GUESSING = 0.5
             ("accuracy", "ends_by_itself", "ends_by_itself_change", "distinct", "win_rate"), absolute=0.05
         ),
         Tolerance(("kl",), relative=0.2),
-        Tolerance(("judge", "judge_gain", "loss_increase", "base_answer_loss_change"), absolute=0.05),
+        Tolerance(
+            ("judge", "judge_gain", "judge_gain_over_base", "loss_increase", "base_answer_loss_change"),
+            absolute=0.05,
+        ),
         Tolerance(("reward", "reward_gain"), absolute=0.1),
         Tolerance(("length", "length_ratio"), relative=0.1),
     ),
@@ -147,11 +150,12 @@ def _add_scores(completions: Path) -> None:
 def compare_by_judge(rows: Sequence[dict[str, Any]], seed: int) -> dict[str, float]:
     """Return the judge's metrics of the models' answers to the same prompts; empty if there is no judge.
 
-    `win_rate` compares the aligned model with SFT, `champion_win_rate` with the champion.
+    `win_rate` compares the aligned model with SFT, `champion_win_rate` with the champion, and
+    `judge_gain_over_base` with an open model that can be asked.
     """
     scores = {
         name: [row["judge"] for row in rows if row["model"] == name and "judge" in row]
-        for name in ("sft", "aligned", "champion")
+        for name in ("base", "sft", "aligned", "champion")
     }
     aligned = scores["aligned"]
     if not aligned:
@@ -160,6 +164,8 @@ def compare_by_judge(rows: Sequence[dict[str, Any]], seed: int) -> dict[str, flo
     for name, values in scores.items():
         figures |= mean_metrics(f"{name}_judge", values, seed)
     figures |= gain_metrics("judge_gain", aligned, scores["sft"], seed)
+    if scores["base"]:
+        figures |= gain_metrics("judge_gain_over_base", aligned, scores["base"], seed)
     figures |= win_figures("win_rate", aligned, scores["sft"])
     if scores["champion"]:
         figures |= win_figures("champion_win_rate", aligned, scores["champion"])

@@ -65,8 +65,8 @@ MODELS = ("base", "few_shot", "sft", "aligned", "champion")
 # Listed rather than taken from evaluate: a preset is checked before anything is measured.
 _COMPARISON_METRICS = (
     "reward_gain", "loss_increase", "kl", "ends_by_itself_change", "length_ratio", "judge_gain", "win_rate",
-    "base_answer_loss_change", "champion_win_rate", "test_pair_accuracy", "judge_test_pair_accuracy",
-    "judge_reliable", "prompts", "questions", "completions",
+    "judge_gain_over_base", "base_answer_loss_change", "champion_win_rate", "test_pair_accuracy",
+    "judge_test_pair_accuracy", "judge_reliable", "prompts", "questions", "completions",
 )  # fmt: skip
 _ENDS = ("", "_low", "_high", "_n")
 # The values that a metric can have, by the end of its name; the metrics that are not listed have no bounds.
@@ -284,7 +284,8 @@ def _bare(name: str) -> str:
 
 
 def _needs_judge(name: str) -> bool:
-    return name in ("judge_gain", "win_rate", "champion_win_rate") or name.endswith("_judge")
+    compared = ("judge_gain", "judge_gain_over_base", "win_rate", "champion_win_rate")
+    return name in compared or name.endswith("_judge")
 
 
 def _new_name(name: str) -> str:

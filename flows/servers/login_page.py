@@ -11,7 +11,6 @@ const code = location.hash.slice(1);
 history.replaceState(null, "", location.pathname);
 const say = text => { document.querySelector("#says").textContent = text; };
 const pages = PAGES;
-// MLflow's first page is about agents, which chatmill has none of.
 const shows = {Prefect: ["runs and logs", ""], MLflow: ["figures and models", "#/experiments"]};
 const address = port => location.protocol + "//" + location.hostname + ":" + port + "/";
 
@@ -38,6 +37,11 @@ const logIn = async () => {
     // Prefect's page reads the user and password that it was given from here.
     localStorage.setItem("prefect-password", btoa(session.user + ":" + session.password));
   } else {
+    // MLflow opens its pages about agents, with its assistant beside them, until a person chooses others.
+    for (const [key, value] of [
+      ["mlflow.workflowType_v1", '"machine_learning"'],
+      ["mlflow.assistant.fab.autoOpenedOnFirstLoad_v1", "true"],
+    ]) if (localStorage.getItem(key) === null) localStorage.setItem(key, value);
     await keep(session);
   }
   if (session.next) {

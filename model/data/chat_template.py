@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from model.data.chat_format import TemplateFormat, Turn
-from model.data.dataloader import Example, Examples, each_row
+from model.data.dataloader import Example, Examples, rows_by_source
 from model.data.tokenizer import Tokenizer
 from model.events import EventCallback, Message
 
@@ -174,8 +174,7 @@ def read_prompts(
             is still too long is left out.
         on_event: The event callback.
     """
-    rows = (row for row in each_row(path) if not sources or row["source"] in sources)
-    prompts = [chat_prompt(row, tokenizer, room) for row in rows]
+    prompts = [chat_prompt(row, tokenizer, room) for row in rows_by_source(path, sources)]
     fitting = [(prompt, left_out) for prompt, left_out in prompts if len(prompt) <= room]
     for count, said in (
         (sum(left_out > 0 for _, left_out in fitting), "lose their oldest turns to leave room for an answer"),

@@ -305,6 +305,11 @@ def read_rows(path: Path) -> list[dict]:
     return list(each_row(path))
 
 
+def rows_by_source(path: Path, sources: Sequence[str]) -> Iterator[dict]:
+    """Yield those rows of `each_row` whose source is named; all if none is."""
+    return (row for row in each_row(path) if not sources or row["source"] in sources)
+
+
 def each_row(path: Path) -> Iterator[dict]:
     """Yield the rows of a JSON Lines file, or of a folder's shards in the order of their names.
 

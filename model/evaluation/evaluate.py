@@ -13,7 +13,7 @@ import numpy as np
 from safetensors.torch import load_file
 
 from model.data.chat_template import Row, prompt_key
-from model.data.dataloader import Example, each_row
+from model.data.dataloader import Example, each_row, rows_by_source
 from model.data.hf_checkpoint import load_model
 from model.data.preference_dataset import headline_accuracy, headline_strata
 from model.data.tokenizer import Tokenizer
@@ -141,7 +141,9 @@ def evaluate(
     answers = [answer for each in (said, replies) for some in each.values() for answer in some]
     on_event(Usage(tokens=sum(len(answer.tokens) for answer in answers)))
     bits, text_digest = _bits_per_byte(settings, Path(split), models, world)
-    assistants: dict[str, list[Answer]] = {name: said[name] for name in ASSISTANTS if name in said}
+    # An open model with a chat template is an assistant already.
+    named = ("base", *ASSISTANTS) if models["base"][1].keeps_template else ASSISTANTS
+    assistants: dict[str, list[Answer]] = {name: said[name] for name in named if name in said}
     as_text = () if opponent.same_tokens else ("champion",)
     critic = load_reward(Path(reward), device, compute_dtype(device))
     scores = {"reward": score_models(critic, asked.prompts, assistants, as_text, world)}
@@ -281,8 +283,7 @@ def _bits_per_byte(
     metrics = {}
     for name, (model, tokenizer) in models.items():
         context = model.architecture.context_length
-        rows = each_row(split / "test" / "text")
-        texts = (row["text"] for row in rows if not wanted or row["source"] in wanted)
+        texts = (row["text"] for row in rows_by_source(split / "test" / "text", wanted))
         # A window is read with its following token, and at least one window is read.
         tokens = max(settings.text_tokens, context) + 1 if settings.text_tokens else 0
         text = HeldOutText(texts, tokenizer, tokens)

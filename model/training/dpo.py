@@ -106,7 +106,7 @@ class DPOTrainer(TrainingTask):
         if metrics:
             loss = metrics.get("valid_completion_loss", math.nan)
             weights = self.learner.master_state()
-            self.best.keep_if_best(self.taken, -metrics["valid_loss"], 0.0, weights, loss)
+            self.best.keep_if_best(self.taken, -metrics["valid_loss"], 0.0, weights, loss, metrics)
         return metrics
 
     def measure_policy(self) -> dict[str, float]:
@@ -135,7 +135,7 @@ class DPOTrainer(TrainingTask):
             on_event(Message("there are no held-out pairs to choose a step by, so the last one is kept"))
             return {"best_step": float(self.taken)}
         self.learner.load_masters({name: value.to(self.world.device) for name, value in best.weights.items()})
-        metrics = self.measure_policy()
+        metrics = dict(best.metrics)
         if best.first_loss > 0:
             metrics["valid_loss_increase"] = metrics["valid_completion_loss"] / best.first_loss - 1
         if best.passed_over:

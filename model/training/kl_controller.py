@@ -9,7 +9,8 @@ without bias and never below 0 (Schulman, Approximating KL divergence, 2020, jos
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -88,6 +89,7 @@ class BestStep:
         first_loss: The loss of step 0 on held-out right answers; NaN if there are none.
         passed_over: Steps with a higher score than all before that lost too much on right answers.
         weights: Its parameters by name, on the CPU.
+        metrics: Its held-out metrics.
     """
 
     max_kl: float
@@ -98,9 +100,16 @@ class BestStep:
     first_loss: float = math.nan
     passed_over: int = 0
     weights: dict[str, Tensor] | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
 
     def keep_if_best(
-        self, step: int, score: float, kl: float, weights: dict[str, Tensor], loss: float = math.nan
+        self,
+        step: int,
+        score: float,
+        kl: float,
+        weights: dict[str, Tensor],
+        loss: float = math.nan,
+        metrics: Mapping[str, float] | None = None,
     ) -> bool:
         """Keep the step if it is the best until now; return whether it is.
 
@@ -110,6 +119,7 @@ class BestStep:
             kl: The divergence from the SFT model in nats per answer.
             weights: The weights after the step, by name.
             loss: The loss on held-out right answers; NaN, if there are none, bounds nothing.
+            metrics: The step's held-out metrics.
         """
         if step == 0:
             self.first, self.first_loss = score, loss
@@ -119,7 +129,7 @@ class BestStep:
         if loss > self.first_loss * (1 + self.max_loss_increase):
             self.passed_over += 1
             return False
-        self.step, self.score = step, score
+        self.step, self.score, self.metrics = step, score, dict(metrics or {})
         # A copy on the CPU takes no memory of the device.
         self.weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in weights.items()}
         return True
@@ -158,11 +168,11 @@ class BestStep:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the values that a checkpoint stores."""
-        names = ("step", "score", "first", "first_loss", "passed_over", "weights")
+        names = ("step", "score", "first", "first_loss", "passed_over", "weights", "metrics")
         return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the values of `state_dict`."""
         self.step, self.score, self.first = int(state["step"]), float(state["score"]), float(state["first"])
         self.first_loss, self.passed_over = float(state["first_loss"]), int(state["passed_over"])
-        self.weights = state["weights"]
+        self.weights, self.metrics = state["weights"], dict(state["metrics"])

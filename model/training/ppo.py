@@ -294,7 +294,8 @@ class PPOTrainer(TrainingTask):
         if metrics:
             weights = self.learner.master_state()
             loss = metrics.get("valid_completion_loss", math.nan)
-            self.best.keep_if_best(self.taken, metrics["valid_score"], metrics["valid_kl"], weights, loss)
+            score, kl = metrics["valid_score"], metrics["valid_kl"]
+            self.best.keep_if_best(self.taken, score, kl, weights, loss, metrics)
         return metrics
 
     def evaluate_policy(self) -> dict[str, float]:
@@ -321,7 +322,7 @@ class PPOTrainer(TrainingTask):
             self._send_message("there are no held-out prompts to choose a step by, so the last one is kept")
             return {"best_step": float(self.taken), "undone_steps": float(self.limit.undone)}
         self.learner.load_masters({name: value.to(self.world.device) for name, value in best.weights.items()})
-        metrics = self.evaluate_policy()
+        metrics = dict(best.metrics)
         if best.first_loss > 0:
             metrics["valid_loss_increase"] = metrics["valid_completion_loss"] / best.first_loss - 1
         for sentence in best.describe_choice(prompts, metrics["valid_kl"], len(self.right_answers)):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from model.data.chat_template import check_chat_template, examples_of, say_what_is_left_out
-from model.data.dataloader import Examples, PackedBatch, Packing, batch_order, each_row
+from model.data.dataloader import Examples, PackedBatch, Packing, batch_order, rows_by_source
 from model.data.hf_config import load_architecture
 from model.errors import UserError
 from model.events import EventCallback
@@ -22,7 +22,7 @@ from model.training.batch_loader import BatchLoader, own_slice
 from model.training.devices import compute_dtype
 from model.training.learner import load_for_training, make_learner, new_model
 from model.training.process_group import ProcessGroup
-from model.training.sft_config import SFTParameters
+from model.training.sft_config import SFTParameters, named_pairs
 from model.training.supervised import supervised_update
 from model.training.trainer import Trainer, TrainingTask
 from model.training.utilization import flops_per_token
@@ -66,16 +66,17 @@ class SFTTrainer(TrainingTask):
         )
         # An example's last token is a target only, so it may be one token longer than the context.
         longest = self.architecture.context_length + 1
+        sources = parameters.sources
         self.train, self.valid = (
-            examples_of(each_row(pairs / split / "pairs"), self.tokenizer, longest)
+            examples_of(rows_by_source(pairs / split / "pairs", sources), self.tokenizer, longest)
             for split in ("train", "valid")
         )
-        check_chat_template(each_row(pairs / "train" / "pairs"), self.tokenizer, on_event)
+        check_chat_template(rows_by_source(pairs / "train" / "pairs", sources), self.tokenizer, on_event)
         self.packing = self._pack_examples(self.train)
         self.valid_packing = self._pack_examples(self.valid)
         if len(self.packing.rows) < parameters.batch_size:
             raise UserError(
-                f"the training pairs fill {len(self.packing.rows)} rows of "
+                f"{named_pairs(sources)} fill {len(self.packing.rows)} rows of "
                 f"{self.architecture.context_length} "
                 f"tokens, fewer than one batch of {parameters.batch_size}; add pairs, or lower sft.batch_size"
             )
@@ -142,7 +143,7 @@ class SFTTrainer(TrainingTask):
         chosen = batch_order(self.seed, step, self.parameters.batch_size, len(self.packing.rows))
         pairs = sorted(i for row in chosen for i in self.packing.rows[row])
         lines = ", ".join(str(i + 1) for i in pairs[:8])
-        return f"the training pairs on lines {lines}, …, counted over all shards"
+        return f"{named_pairs(self.parameters.sources)} number {lines}, …, counted over all shards"
 
     @torch.no_grad()
     def evaluate_model(self) -> dict[str, float]:

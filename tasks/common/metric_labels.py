@@ -27,6 +27,7 @@ _METRIC_WORDS = {
     "loss_increase": "loss on right answers, share by which it rose over the assistant’s",
     "base_answer_loss_change": "loss on the open model’s own answers, share by which it rose over its own",
     "judge_gain": "judge’s mean score, aligned less assistant",
+    "judge_gain_over_base": "judge’s mean score, aligned less the open model",
     "win_rate": "prompts that the aligned assistant wins",
     "length_ratio": "length of the aligned answers, against the assistant’s",
     "kl": "divergence from the assistant, nats an answer",

@@ -30,6 +30,9 @@ class LabelsParameters:
     aspects: tuple[str, ...] = ()
     """Aspects that are used; empty: all."""
 
+    sources: tuple[str, ...] = ()
+    """Sources whose labels are used; empty: all."""
+
     min_annotators: int = 1
     """Fewest scores per text, 1 or more. Texts with fewer are not used."""
 
@@ -56,6 +59,10 @@ class LabelsParameters:
             raise ValueError(f"margin is {self.margin}; it must be above 0")
         if not 0 <= self.judge_share <= 0.5:
             raise ValueError(f"judge_share is {self.judge_share}; it is a share, from 0 to 0.5")
+
+    def select(self, aspect: str, source: str) -> bool:
+        """Return whether labels of an aspect and a source are used."""
+        return (not self.aspects or aspect in self.aspects) and (not self.sources or source in self.sources)
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,7 @@ def find_judge_share(train: Path, parameters: LabelsParameters) -> float:
     kept, texts = Kept(parameters.judge_share, True), {True: 0, False: 0}
     for kind, size in (("comparisons", 2), ("ratings", 1)):
         for values in read_shards(train / kind):
-            if not parameters.aspects or values["aspect"] in parameters.aspects:
+            if parameters.select(values["aspect"], values["source"]):
                 texts[kept.holds(values)] += size if values.get("choice") != "tie" else 0
             # Large data is read only until there is enough. Twice as many for the reward model, whose part
             # must not be the smaller one.
@@ -109,7 +116,7 @@ class Ratings:
     def read(self, agreed: dict[str, Agreement]) -> Iterator[Rating]:
         """Yield each rating, and count the agreement of annotators in `agreed` by "aspect/source"."""
         for row in whole_ratings(self.folder, self.kept):
-            wanted = not self.parameters.aspects or row.aspect in self.parameters.aspects
+            wanted = self.parameters.select(row.aspect, row.source)
             if not wanted or len(row.scores) < self.parameters.min_annotators:
                 continue
             stratum = stratum_key(row.aspect, row.source)
@@ -196,7 +203,7 @@ class Comparisons:
         self.ties = self.choices = 0
         rows = (values for values in read_shards(self.folder) if self.kept.holds(values))
         for row in (Comparison(**values) for values in rows):
-            if self.parameters.aspects and row.aspect not in self.parameters.aspects:
+            if not self.parameters.select(row.aspect, row.source):
                 continue
             if row.choice == "tie":
                 self.ties += 1
@@ -209,8 +216,11 @@ def refuse_one_class(ratings: Ratings, comparisons: Comparisons, margin: float) 
     """Raise UserError if the labels express no preference: there are none, or all are of one class."""
     count = ratings.count + comparisons.ties + comparisons.choices
     if not count:
+        chosen = ratings.parameters
+        narrowed = [f"labels.{name}" for name in ("aspects", "sources") if getattr(chosen, name)]
         raise UserError(
             "there are no labels to learn preferences from; add ratings or comparisons to data.sources"
+            + (f", or change {' or '.join(narrowed)}" if narrowed else "")
         )
     # One decided comparison is a preference, whatever the scores are.
     if not comparisons.choices and all(high - low < margin for low, high in ratings.ends.values()):

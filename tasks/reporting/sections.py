@@ -56,6 +56,7 @@ def figure_tiles(figures: dict[str, float]) -> list[dict[str, str]]:
             "loss on the open model’s own answers",
         ),
         ("judge_gain", "{:+.2f}", "judge’s score, aligned against assistant"),
+        ("judge_gain_over_base", "{:+.2f}", "judge’s score, aligned against the open model"),
         ("win_rate", "{:.0%}", "of prompts won by the aligned assistant"),
         ("kl", "{:.1f}", "nats of divergence paid for it, an answer"),
     )

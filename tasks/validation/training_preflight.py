@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from model.data.chat_template import Row, chat_prompt, example_of, prompt_key
-from model.data.dataloader import Packing, TokenFile, WindowOrder, each_row
+from model.data.dataloader import Packing, TokenFile, WindowOrder, rows_by_source
 from model.data.tokenizer import Tokenizer
 from model.errors import UserError
 from model.evaluation.evaluate_config import EvaluateParameters
@@ -20,7 +20,7 @@ from model.inference.prompting import Chat
 from model.training.pretrain_config import PretrainParameters
 from model.training.reward_config import RewardParameters
 from model.training.rlhf_config import RLHFConfig
-from model.training.sft_config import SFTParameters
+from model.training.sft_config import SFTParameters, named_pairs
 from tasks.common.counts import counted
 from tasks.common.names import stratum_key
 from tasks.data.annotator_agreement import Agreement
@@ -198,7 +198,7 @@ def _check_pairs(asked: Trainings, split: Path, tokenizer: Tokenizer) -> None:
     context, batch = asked.context, asked.sft.batch_size
     lengths: list[int] = []
     filled = 0
-    for row in each_row(split / "train" / "pairs"):
+    for row in rows_by_source(split / "train" / "pairs", asked.sft.sources):
         length = len(example_of(row, tokenizer, context + 1).tokens) - 1
         # A row holds at most `context` tokens, so this many tokens fill at least `batch` rows.
         lengths.append(length)
@@ -208,8 +208,8 @@ def _check_pairs(asked: Trainings, split: Path, tokenizer: Tokenizer) -> None:
     rows = len(Packing.pack_examples(lengths, context).rows)
     if rows < batch:
         raise UserError(
-            f"the training pairs fill {rows} rows of {context} tokens, fewer than one batch of {batch}; add "
-            "pairs, or lower sft.batch_size"
+            f"{named_pairs(asked.sft.sources)} fill {rows} rows of {context} tokens, fewer than one batch of "
+            f"{batch}; add pairs, or lower sft.batch_size"
         )
 
 
@@ -275,7 +275,7 @@ def _check_prompts(asked: Trainings, split: Path, tokenizer: Tokenizer) -> None:
             "prompt fits "
             "before it"
         )
-    rows = _of_sources(each_row(split / "train" / "pairs"), settings.sources)
+    rows = rows_by_source(split / "train" / "pairs", settings.sources)
     fitting = (row for row in rows if len(chat_prompt(row, tokenizer, room)[0]) <= room)
     count = sum(1 for _ in islice(fitting, settings.batch_size))
     if count < settings.batch_size:
@@ -312,7 +312,7 @@ def _few_prompts(asked: Trainings, split: Path, tokenizer: Tokenizer) -> str:
     settings = asked.evaluate
     room = asked.context - settings.max_new_tokens
     prompts: set[tuple[str, str]] = set()
-    for row in _of_sources(each_row(split / "test" / "pairs"), settings.sources):
+    for row in rows_by_source(split / "test" / "pairs", settings.sources):
         if len(chat_prompt(row, tokenizer, room)[0]) <= room:
             prompts.add(prompt_key(row))
         if len(prompts) >= _FEW:
@@ -350,7 +350,7 @@ def _check_test_pairs(asked: Trainings, split: Path, tokenizer: Tokenizer) -> No
     settings = asked.evaluate
     # The same encoding as in evaluation, so that what fits here fits there.
     chat = Chat(tokenizer, asked.context - settings.max_new_tokens)
-    for row in _of_sources(each_row(split / "test" / "pairs"), settings.sources):
+    for row in rows_by_source(split / "test" / "pairs", settings.sources):
         example = chat.encode_example(row)
         fits = len(example.prompt) + settings.max_new_tokens <= asked.context
         if fits and len(example.completion) <= settings.max_new_tokens:
@@ -361,7 +361,3 @@ def _check_test_pairs(asked: Trainings, split: Path, tokenizer: Tokenizer) -> No
         "evaluate.max_new_tokens "
         f"({settings.max_new_tokens})"
     )
-
-
-def _of_sources(rows: Iterator[Row], sources: tuple[str, ...]) -> Iterator[Row]:
-    return (row for row in rows if not sources or row["source"] in sources)

@@ -45,11 +45,11 @@ def test_read_preset_gpu_has_124_million_parameters() -> None:
 
 
 def test_read_preset_changes_are_yaml_values(preset: Path) -> None:
-    changes = ["rlhf.steps=40", "reward.headline_sources=[film, tweets]", "gate.min={kl: 2}", "device=cpu"]
+    changes = ["rlhf.steps=40", "labels.aspects=[tone, truth]", "gate.min={kl: 2}", "device=cpu"]
     found = read_preset(preset, [*changes, "rlhf.optimizer.learning_rate=1.0e-4"])
     assert found.rlhf.steps == 40
     assert found.rlhf.optimizer.learning_rate == 1e-4
-    assert found.reward.headline_sources == ("film", "tweets")
+    assert found.labels.aspects == ("tone", "truth")
     assert found.gate.min == {"kl": 2.0}
     assert found.device == "cpu"
 
@@ -277,6 +277,18 @@ def test_read_preset_thresholds_on_what_is_measured_are_read(changes: list[str])
 def test_read_preset_continued_pretraining_is_checked(preset: Path, changes: list[str], says: str) -> None:
     with pytest.raises(UserError, match=says):
         read_preset(preset, changes)
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["sft.sources", "labels.sources", "reward.headline_sources", "rlhf.sources", "evaluate.sources",
+     "evaluate.question_sources", "evaluate.text_sources", "evaluate.headline_sources"],
+)  # fmt: skip
+def test_read_preset_key_that_names_no_source_is_refused(preset: Path, key: str) -> None:
+    known = read_preset(preset).data.sources[0].name
+    assert read_preset(preset, [f"{key}=[{known}]"])
+    with pytest.raises(UserError, match=f"{key} has 'flim', which is no source; there are .*{known}"):
+        read_preset(preset, [f"{key}=[{known}, flim]"])
 
 
 def test_preset_continued_pretraining_needs_text_and_replays_sources(preset: Path) -> None:

@@ -41,6 +41,16 @@ def test_compare_by_judge_lexicon_scores_answers_of_assistant(tmp_path: Path) ->
     assert rows[0]["completion"] == "is wonderful\u2028"
 
 
+def test_compare_by_judge_open_model_that_can_be_asked_is_compared() -> None:
+    scores = {"base": (0.5, 1.5), "sft": (0.0, 1.0), "aligned": (2.0, 4.0)}
+    rows = [{"model": model, "judge": score} for model, both in scores.items() for score in both]
+    figures = compare_by_judge(rows, 1)
+    assert figures["judge_gain_over_base"] == 2.0 and figures["judge_gain_over_base_n"] == 2
+    assert figures["base_judge"] == 1.0 and figures["judge_gain"] == 2.5
+    own = compare_by_judge([row for row in rows if row["model"] != "base"], 1)
+    assert not any("base" in name for name in own)
+
+
 def test_win_figures_ties_count_as_half() -> None:
     assert win_figures("win_rate", [0.4, 0.1, 0.2, 0.8], [0.0, 0.5, 0.2, 0.0])["win_rate"] == 2.5 / 4
     with pytest.raises(ValueError, match="argument 2"):

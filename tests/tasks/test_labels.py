@@ -149,6 +149,23 @@ def test_labels_unwanted_aspects_and_few_annotators_are_dropped(tmp_path: Path) 
     assert figures["train_ratings"] == 2
 
 
+def test_labels_other_sources_are_not_used(tmp_path: Path) -> None:
+    rows = [
+        *(rating_row("a", f"b{i}", [float(i)], ["x"], "tone", "films", str(i)) for i in range(4)),
+        rating_row("a", "c", [-2.0], ["x"], "tone", "tweets", "5"),
+        comparison_row("a", "d", "e", "b", "tone", "x", "tweets", "6"),
+        comparison_row("a", "f", "g", "a", "tone", "x", "films", "7"),
+        comparison_row("a", "h", "i", "a", "tone", "x", "letters", "8"),
+    ]
+    split, wanted = prepared(tmp_path, rows), LabelsParameters(sources=("films", "letters"))
+    figures = labels(wanted, split=split, out=tmp_path / "out", on_event=ignore_event, seed=1)
+    assert (figures["train_ratings"], figures["train_comparisons"]) == (4, 2)
+    assert {row["source"] for row in lines(tmp_path / "out" / FILE)} == {"films", "letters"}
+    nobody = LabelsParameters(sources=("posts",), aspects=("tone",))
+    with pytest.raises(UserError, match=r"no labels .* change labels\.aspects or labels\.sources"):
+        labels(nobody, split=split, out=tmp_path / "none", on_event=ignore_event, seed=1)
+
+
 def test_labels_history_is_kept(tmp_path: Path) -> None:
     history = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
     rows = [

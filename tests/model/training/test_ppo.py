@@ -76,6 +76,8 @@ def free_training(language: Language, tmp_path_factory: pytest.TempPathFactory) 
     made = ppo_trainer(language, folder / "model", eval_every=5, **UNBOUNDED)
     figures = Trainer(made, made.parameters, folder, 3, lambda event: None).run_training()
     best = made.take_best()
+    # The metrics were kept with the weights: to measure again gives the same.
+    assert made.evaluate_policy().items() <= best.items()
     weights = {name: value.clone() for name, value in made.learner.master_state().items()}
     lines = (folder / "curves.jsonl").read_text().splitlines()
     return FreeTraining(figures, best, weights, [json.loads(line) for line in lines])

@@ -293,6 +293,25 @@ def test_train_sft_pairs_beyond_context_are_dropped_and_reported(
     assert any("longer than the context" in text for text in said)
 
 
+def test_train_sft_learns_from_named_sources_alone(
+    language: Language, trained: dict[str, Path], tmp_path: Path
+) -> None:
+    other, alone = Language.__new__(Language), Language.__new__(Language)
+    for made, name, further in ((other, "mixed", 40), (alone, "alone", 0)):
+        for split in ("train", "valid"):
+            rows = read_rows(language.split / split / "pairs")
+            strange = [{"prompt": "who", "completion": " me", "source": "questions"}] * further
+            write_rows(tmp_path / name / split / "pairs" / "00000.jsonl", [*strange, *rows])
+        made.__dict__.update(language.__dict__, split=tmp_path / name)
+    source = read_rows(language.split / "train" / "pairs")[0]["source"]
+    figures = stage("sft", other, trained, steps=2, sources=[source])(tmp_path / "a", quiet)
+    stage("sft", alone, trained, steps=2)(tmp_path / "b", quiet)
+    assert figures["pairs"] == len(read_rows(language.split / "train" / "pairs"))
+    assert digest(tmp_path / "a") == digest(tmp_path / "b"), "pairs of other sources changed the weights"
+    with pytest.raises(UserError, match=r"of questions \(sft.sources\) fill .* rows"):
+        stage("sft", other, trained, batch_size=64, sources=["questions"])(tmp_path / "c", quiet)
+
+
 def test_train_sft_broken_line_is_named(language: Language, trained: dict[str, Path], tmp_path: Path) -> None:
     other = Language.__new__(Language)
     other.__dict__.update(language.__dict__, split=tmp_path / "split")
