@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
@@ -30,6 +31,17 @@ def write_private(path: Path, text: str) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with open(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
+
+
+def return_free_memory() -> None:
+    """Return memory that this process has freed to the system.
+
+    Trainings keep it, as each step asks for the same sizes again (`RUNTIME` in model/training/launcher.py).
+    What the loading of weights has freed is in other sizes, so later tensors would not fit there.
+    """
+    # Other C libraries than glibc have no such function.
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def die_with_parent(parent: int) -> None:

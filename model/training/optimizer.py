@@ -144,6 +144,10 @@ class MixedPrecisionOptimizer:
     def __init__(
         self, module: nn.Module, parameters: OptimizerParameters, dtype: torch.dtype, world: ProcessGroup
     ) -> None:
+        # Before they are on the device: frozen float32 weights would take twice their memory there.
+        for weight in module.parameters():
+            if not weight.requires_grad:
+                weight.data = weight.data.to(dtype)
         self.module = module.to(world.device)
         self.parameters = parameters
         self.world = world

@@ -23,6 +23,7 @@ from model.atomic_file import atomic_path
 from model.errors import UserError
 from model.events import Evaluation, EventCallback, Message, Resumed, Step, Usage
 from model.nn.transformer import Transformer
+from model.processes import return_free_memory
 from model.training.checkpoint import (
     DamagedFile,
     load_checkpoint,
@@ -108,6 +109,8 @@ class Trainer:
         self.seed = seed
         self.on_event = on_event
         self.world = task.learner.world
+        # Of the weights as they were read, in float32.
+        return_free_memory()
         self.world.check_units(parameters.batch_size, "batch_size")
         for module in task.learner.module.modules():
             if isinstance(module, Transformer):
@@ -247,6 +250,8 @@ class Trainer:
                 f"stopped after step {self.step}: no better {self.task.best_by} than {self.best:.4f} "
                 f"in {self.stale} evaluations"
             )
+        # The export reads the model that the training began with.
+        return_free_memory()
         if self.parameters.early_stopping_patience and self.best < math.inf:
             self._load_best()
             # Other weights than those of the last evaluation.
