@@ -11,6 +11,8 @@ from model.data.dataloader import length_order
 
 # Rows of one pass.
 PASS_ROWS = 32
+# The most tokens of a pass without gradients, where no key of a preset bounds its rows.
+PASS_TOKENS = 16_384
 # map_chunks(count, size, chunk_rows) returns one result a row of `count` rows. `chunk_rows` gets the slice of
 # a chunk and returns its results. `ProcessGroup.map_chunks` shares the chunks out.
 MapChunks = Callable[[int, int, Callable[[slice], Tensor]], Tensor]
@@ -21,6 +23,16 @@ def chunk_slices(share: slice, size: int) -> Iterator[slice]:
     size = size or max(1, share.stop - share.start)
     for start in range(share.start, share.stop, size):
         yield slice(start, min(start + size, share.stop))
+
+
+def rows_of_pass(rows: int, longest: int) -> int:
+    """Return how many of `rows` rows one pass without gradients takes, 1 or more.
+
+    Args:
+        rows: The most rows of a pass.
+        longest: The most tokens of a row.
+    """
+    return max(1, min(rows, PASS_TOKENS // max(1, longest)))
 
 
 def map_in_turn(count: int, size: int, chunk_rows: Callable[[slice], Tensor]) -> Tensor:

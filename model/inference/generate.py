@@ -12,9 +12,12 @@ from torch import Tensor
 from model.data.chunks import MapChunks, map_in_turn
 from model.data.dataloader import pad_rows
 from model.errors import UserError
+from model.nn.model_config import ModelConfig
 from model.nn.ops import prefix_sums
 from model.nn.transformer import KVCache, Transformer
 
+# Bytes of the keys and values of the rows that are answered at once, where no key of a preset bounds them.
+CACHE_BYTES = 3 << 30
 # Steps on a GPU between two checks of which rows have ended.
 LOOK_EVERY = 16
 # Steps on a GPU before one is recorded as a graph.
@@ -112,13 +115,14 @@ def generate_in_parts(
 
     Args:
         model, prompts, new_tokens, end, temperature, seed: As in `generate_tokens`.
-        parts: The number of batches; each has about as many prompts as the others. A row's last bits depend
-            on its batch.
+        parts: The least number of batches; each has about as many prompts as the others, and no more than
+            `rows_at_once`. A row's last bits depend on its batch.
         map_chunks: Shares the batches among processes.
     """
     if not prompts:
         return []
     uniforms = draw_uniforms(len(prompts), new_tokens, seed)
+    longest = max(len(prompt) for prompt in prompts) + new_tokens
 
     def answer_part(part: slice) -> Tensor:
         said = generate_tokens(
@@ -126,8 +130,21 @@ def generate_in_parts(
         )
         return torch.cat([said.tokens, said.lengths.unsqueeze(1)], 1)
 
-    answers = map_chunks(len(prompts), math.ceil(len(prompts) / parts), answer_part)
+    size = min(math.ceil(len(prompts) / parts), rows_at_once(model.architecture, longest))
+    answers = map_chunks(len(prompts), size, answer_part)
     return [row[:length] for *row, length in answers.tolist()]
+
+
+def rows_at_once(architecture: ModelConfig, tokens: int) -> int:
+    """Return the most rows whose keys and values take at most `CACHE_BYTES` in bfloat16, 1 or more.
+
+    Args:
+        architecture: The model.
+        tokens: The most tokens of a row.
+    """
+    a = architecture
+    a_token = 2 * 2 * a.num_layers * a.num_kv_heads * a.head_dim
+    return max(1, CACHE_BYTES // (a_token * min(tokens, a.context_length)))
 
 
 def draw_uniforms(rows: int, new_tokens: int, seed: int) -> Tensor:

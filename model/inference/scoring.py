@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from model.data.chat_template import Row
-from model.data.chunks import PASS_ROWS, MapChunks, map_by_length, map_in_turn
+from model.data.chunks import PASS_ROWS, MapChunks, map_by_length, map_in_turn, rows_of_pass
 from model.data.dataloader import Example
 from model.data.token_layout import lay_out_rows
 from model.data.tokenizer import Tokenizer
@@ -117,7 +117,7 @@ def completion_logprobs(
         model: The model.
         examples: The examples, none longer than the context.
         padding: The token that fills shorter rows.
-        size: The rows of one pass.
+        size: The most rows of one pass; long rows are fewer (`rows_of_pass`).
         map_chunks: Shares the passes among processes.
     """
     lengths = [len(example.tokens) for example in examples]
@@ -125,6 +125,7 @@ def completion_logprobs(
     def sum_chosen(chosen: list[int]) -> Tensor:
         return sum_logprobs(model, [examples[i] for i in chosen], padding).cpu()
 
+    size = rows_of_pass(size, max(lengths, default=1))
     sums: list[float] = map_by_length(lengths, sum_chosen, size, map_chunks).tolist()
     return sums
 

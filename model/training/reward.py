@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from model.data.chat_template import chat_prompt
-from model.data.chunks import MapChunks, map_by_length, map_in_turn
+from model.data.chunks import MapChunks, map_by_length, map_in_turn, rows_of_pass
 from model.data.dataloader import seeded_rng
 from model.data.hf_checkpoint import copy_model, load_model
 from model.data.peft_adapter import load_adapter, save_adapter
@@ -75,7 +75,7 @@ class RewardModel(nn.Module):
         Args:
             rows: The rows.
             map_chunks: Shares the passes among processes.
-            size: The rows of one pass; 0: all.
+            size: The rows of one pass; 0: all. Without gradients, long rows are fewer (`rows_of_pass`).
         """
         context, device = self.body.architecture.context_length, str(self.head.weight.device)
 
@@ -84,7 +84,10 @@ class RewardModel(nn.Module):
             scores: Tensor = self(layout)
             return scores
 
-        return map_by_length([len(row) for row in rows], score, size, map_chunks)
+        lengths = [len(row) for row in rows]
+        if not torch.is_grad_enabled():
+            size = rows_of_pass(size, max(lengths, default=1))
+        return map_by_length(lengths, score, size, map_chunks)
 
     @torch.no_grad()
     def score_rows(self, rows: Sequence[Sequence[int]], map_chunks: MapChunks = map_in_turn) -> Tensor:
