@@ -30,6 +30,7 @@ from flows.orchestration.events import (
     emit_run_event,
     limit_arrivals,
 )
+from flows.orchestration.memory_check import MemoryCheck
 from flows.orchestration.new_product import describe_new_product
 from flows.orchestration.progress import ProgressDisplay, keep_table
 from flows.orchestration.remote_stage import RemoteStageRunner, open_remote_cache
@@ -64,7 +65,7 @@ from tasks.reporting.template import add_run_links
 from tasks.reproduction.known_code import remember_code
 from tasks.tracking.approval import ApprovalRequest
 from tasks.validate import ValidationFailed
-from tasks.validation.training_preflight import check_trainings, describe_end
+from tasks.validation.training_preflight import check_trainings, describe_end, missing_rows
 
 if TYPE_CHECKING:
     from tasks.tracking.registry import Registered
@@ -116,8 +117,7 @@ class PipelineRun:
         self.stages: list[dict[str, Any]] = []
         self.references: dict[str, StageOutput] = {}
         self.states: dict[str, Any] = {}
-        self.pages = find_pages(self.settings)
-        self.flow_run, self.pending_version = str(flow_run.id), ""
+        self.pages, self.flow_run, self.pending_version = find_pages(self.settings), str(flow_run.id), ""
         self.version = self.model_says = self.champion_missing_reason = ""
         self.open = ExitStack()
 
@@ -158,10 +158,7 @@ class PipelineRun:
         if self.code.problem:
             says = "the code of this run could not be recorded, so the run cannot be reproduced"
             self.display.show_note(f"{says}: {self.code.problem}")
-        if said := describe_new_product(self.tracker, self.preset, self.settings.root):
-            self.display.show_note(said)
-        for note in notes:
-            self.display.show_note(note)
+        self._show_notes(describe_new_product(self.tracker, self.preset, self.settings.root), *notes)
         if notes:
             self.tracker.log_text("swept.txt", "".join(f"{note}\n" for note in notes))
         return self
@@ -323,9 +320,14 @@ class PipelineRun:
             return ()
 
     def check_base(self) -> None:
-        """Raise UserError if the preset's base model cannot be used."""
-        if unused := self.preset.check_base(self.settings.root, self.display.show_event):
-            self.display.show_note(unused)
+        """Raise UserError if the preset's base model cannot be used, or a training has too little memory."""
+        self._show_notes(self.preset.check_base(self.settings.root, self.display.show_event))
+        self.memory = MemoryCheck(self.preset, self.settings.root, self.context.device)
+        self._show_notes(self.memory.describe(), *self.memory.find_shortages(labels=False))
+
+    def _show_notes(self, *sentences: str) -> None:
+        for sentence in filter(None, sentences):
+            self.display.show_note(sentence)
 
     def check_trainings(self, parts: StageOutput, tokens: StageOutput) -> None:
         """Check that the data suffices for every training, before the first of them starts.
@@ -334,10 +336,10 @@ class PipelineRun:
             UserError: A later stage would stop.
         """
         asked = self.preset.training_requirements(self.settings.root)
-        for sentence in check_trainings(asked, Path(parts.path), Path(tokens.path)):
-            self.display.show_note(sentence)
-        if loose := self.preset.explain_loose_bounds():
-            self.display.show_note(loose)
+        self._show_notes(*check_trainings(asked, Path(parts.path), Path(tokens.path)))
+        if not missing_rows(Path(parts.path)):
+            self._show_notes(*self.memory.find_shortages(labels=True))
+        self._show_notes(self.preset.explain_loose_bounds())
 
     def end_without(self, kind: str, parts: StageOutput, made: StageOutput) -> None:
         """Raise UserError if the later stages have no pairs or no labels, with the model that is ready."""

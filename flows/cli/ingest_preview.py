@@ -13,6 +13,7 @@ from flows.cli.plan_output import preview_stages
 from flows.common.terminal import Console, terminal_text
 from flows.config import Preset
 from flows.orchestration.base_version import preview_base_version
+from flows.orchestration.memory_check import MemoryCheck
 from flows.orchestration.progress import progress_text
 from model.errors import UserError
 from model.events import Event, EventCallback, Message, Step
@@ -45,13 +46,17 @@ def print_preview(preset: Preset, root: Path, console: Console | None = None, wh
     """
     console = console or Console(highlight=False)
     # The device and the base model are checked first: they fail within a second, the rows take minutes.
-    if whole:
-        preset.find_device()
+    device = preset.find_device() if whole else ""
     if preset.base_model:
         with show_progress(console, "checking the base model") as on_event:
             preset = preview_base_version(preset, root, on_event)
             if whole:
                 preset.check_base(root, on_event)
+    memory = MemoryCheck(preset, root, device) if whole else None
+    if memory:
+        if line := memory.describe():
+            console.print(terminal_text(line), soft_wrap=True)
+        print_shortages(memory, console, labels=False)
     notes: tuple[str, ...] = ()
     plan: Sequence[str] = ()
     later = ""
@@ -80,6 +85,8 @@ def print_preview(preset: Preset, root: Path, console: Console | None = None, wh
                     parallel_map,
                 )
                 later = missing_rows(found.folder / "split")
+                if memory and not later:
+                    print_shortages(memory, console, labels=True)
                 if whole:
                     plan = preview_stages(preset, root, found.folder)
             except UserError as error:
@@ -102,6 +109,12 @@ def print_preview(preset: Preset, root: Path, console: Console | None = None, wh
         console.print("The data passes all checks that can stop a run.")
     else:
         console.print("Remote files are not checked yet; `chatmill ingest` fetches and checks them.")
+
+
+def print_shortages(memory: MemoryCheck, console: Console, labels: bool) -> None:
+    """Print the trainings that may have too little memory; `labels` as in `MemoryCheck.find_shortages`."""
+    for sentence in memory.find_shortages(labels):
+        console.print(f"[yellow]{terminal_text(sentence)}[/yellow]", soft_wrap=True)
 
 
 @contextmanager

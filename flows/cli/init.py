@@ -110,7 +110,10 @@ def propose_preset(
         f"{size_notes.describe_duration(plan.minutes * 60)} here",
         soft_wrap=True,
     )
-    for note in [*notes, *preset_writer.missing_parts(found, measured)]:
+    missing = preset_writer.missing_parts(found, measured)
+    too_large = _state_memory(preset, root, kind, console, labels=not missing)
+    stop = stop or too_large
+    for note in [*notes, *missing]:
         console.print(f"[yellow]{terminal_text(note)}[/yellow]", soft_wrap=True)
     if allowed:
         console.print(
@@ -140,6 +143,29 @@ def propose_preset(
     runs = f"`chatmill run --config configs/{path.name}` runs it"
     console.print(f"written: configs/{path.name}; {runs}", soft_wrap=True)
     return path
+
+
+def _state_memory(preset: Preset, root: Path, device: str, console: Console, labels: bool) -> str:
+    """Print the memory that the trainings need, and return why a run would stop; empty: it would not.
+
+    Args:
+        preset: The preset.
+        root: The project's folder.
+        device: The kind of device: cpu or cuda.
+        console: The console to print to.
+        labels: Whether the folder has all that the trainings learn from.
+    """
+    from flows.cli.ingest_preview import print_shortages
+    from flows.orchestration.memory_check import MemoryCheck
+
+    memory = MemoryCheck(preset, root, device)
+    console.print(memory.describe(), soft_wrap=True)
+    try:
+        for kind in (False, True)[: 1 + labels]:
+            print_shortages(memory, console, kind)
+    except UserError as error:
+        return str(error)
+    return ""
 
 
 def _show_notes(found: FolderScan, console: Console) -> None:
@@ -291,6 +317,7 @@ def _show_activity(console: Console, what: str) -> Iterator[None]:
 def _measure_machine(device: str, console: Console) -> Machine:
     """Return this machine. Its speed is measured each time a shape is tried, and printed."""
     from model.training import throughput
+    from model.training.available_memory import find_memory
 
     # Under another name: `Machine` above is for type checkers only.
     from tasks.onboarding.model_sizing import Machine as Tried
@@ -303,4 +330,6 @@ def _measure_machine(device: str, console: Console) -> Machine:
         )
         return found
 
-    return Tried(device, throughput.device_memory(device), measured)
+    memory = find_memory(device)
+    # Other programs leave the memory of a GPU before a run more often than that of a machine.
+    return Tried(device, memory.total if device == "cuda" else memory.free, measured)

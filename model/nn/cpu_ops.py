@@ -146,14 +146,14 @@ class NextTokenLoss(torch.autograd.Function):
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
         """Return the loss in nats, a float32 scalar: hidden [N, D], output layer [V, D], targets [N]."""
         learns = any(ctx.needs_input_grad)
-        nats = torch.zeros(())
+        nats = torch.zeros((), device=hidden.device)
         gradients = _OutputGradients(hidden, weight, ctx.needs_input_grad[1]) if learns else None
         for part in _logit_chunks(len(hidden)):
             logprobs = _log_softmax(hidden[part], weight, 1.0)
             nats -= logprobs.gather(1, targets[part, None]).sum()
             if gradients:
                 shares = logprobs.exp_()
-                shares[torch.arange(len(shares)), targets[part]] -= 1
+                shares[torch.arange(len(shares), device=shares.device), targets[part]] -= 1
                 gradients.add(part, shares)
         if gradients:
             ctx.save_for_backward(gradients.for_hidden, gradients.for_weight)
@@ -184,7 +184,7 @@ class TokenLogprobs(torch.autograd.Function):
             tokens: [N].
             temperature: The divisor of the logits.
         """
-        found = torch.empty(len(hidden))
+        found = torch.empty(len(hidden), device=hidden.device)
         for part in _logit_chunks(len(hidden)):
             logprobs = _log_softmax(hidden[part], weight, temperature)
             found[part] = logprobs.gather(1, tokens[part, None]).squeeze(1)
@@ -201,7 +201,7 @@ class TokenLogprobs(torch.autograd.Function):
         for part in _logit_chunks(len(hidden)):
             shares = _log_softmax(hidden[part], weight, ctx.temperature).exp_()
             shares.mul_(-scaled[part, None])
-            shares[torch.arange(len(shares)), tokens[part]] += scaled[part]
+            shares[torch.arange(len(shares), device=shares.device), tokens[part]] += scaled[part]
             result.add(part, shares)
         changed = None if result.for_weight is None else result.for_weight.to(weight.dtype)
         return result.for_hidden, changed, None, None
@@ -214,7 +214,7 @@ class _OutputGradients:
         self.hidden, self.weight = hidden, weight
         self.for_hidden = torch.empty_like(hidden)
         # In float32: the parts' sums would lose bits in bfloat16. None: the output layer is frozen.
-        self.for_weight = torch.zeros(weight.shape) if learns_weight else None
+        self.for_weight = torch.zeros(weight.shape, device=weight.device) if learns_weight else None
 
     def add(self, part: slice, for_logits: Tensor) -> None:
         for_logits = for_logits.to(self.weight.dtype)

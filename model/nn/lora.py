@@ -33,8 +33,8 @@ class Adapter(nn.Module):
     def __init__(self, layer: nn.Linear, rank: int, alpha: float, random: torch.Generator) -> None:
         super().__init__()
         like = layer.weight
-        # A model without weights, whose adapters have some.
-        device = "cpu" if like.is_meta else like.device
+        # Adapters of a model without weights have some, unless all new tensors are to have none.
+        device = torch.get_default_device() if like.is_meta else like.device
         self.rank, self.alpha = rank, alpha
         self.lora_A, self.lora_B = (
             nn.Linear(*shape, bias=False, device=device, dtype=like.dtype)

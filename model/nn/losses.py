@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.nn.chunked_loss import ChunkedLoss
+from model.nn.chunked_loss import CHUNK_ROWS, ChunkedLoss
 from model.nn.cpu_ops import NextTokenLoss, TokenLogprobs
+from model.nn.meta_device import is_on_cpu
 
 
 def next_token_loss(logits: Tensor, targets: Tensor) -> Tensor:
@@ -26,11 +27,12 @@ def linear_next_token_loss(hidden: Tensor, weight: Tensor, targets: Tensor) -> T
     if not torch.is_grad_enabled():
         # A function of our own is asked for gradients of any weight that has them, also in an evaluation.
         weight = weight.detach()
-    if hidden.device.type != "cpu":
+    if not is_on_cpu(hidden):
         chunked: Tensor = ChunkedLoss.apply(hidden, weight, targets)
         return chunked
     learned = targets >= 0
-    if not learned.all():
+    # Meta tensors have no values, so that all positions count.
+    if not targets.is_meta and not learned.all():
         hidden, targets = hidden[learned], targets[learned]
     loss: Tensor = NextTokenLoss.apply(hidden, weight, targets)
     return loss
@@ -45,8 +47,12 @@ def linear_logprobs(hidden: Tensor, weight: Tensor, tokens: Tensor, temperature:
         tokens: [N].
         temperature: The divisor of the logits.
     """
-    if hidden.device.type != "cpu":
-        return token_logprobs(F.linear(hidden, weight).float() / temperature, tokens)
+    if not is_on_cpu(hidden):
+        # Without gradients no logits are kept, so they are in memory for some positions at a time.
+        size = max(1, len(hidden)) if torch.is_grad_enabled() else CHUNK_ROWS
+        parts = zip(hidden.split(size), tokens.split(size), strict=True)
+        found = [token_logprobs(F.linear(part, weight).float() / temperature, own) for part, own in parts]
+        return torch.cat(found)
     logprobs: Tensor = TokenLogprobs.apply(hidden, weight, tokens, temperature)
     return logprobs
 
@@ -110,7 +116,7 @@ def generalized_advantages(
         gamma: The discount of later rewards.
         gae_lambda: The decay of the estimates' trace (lambda).
     """
-    if rewards.device.type != "cpu":
+    if not is_on_cpu(rewards):
         advantages = _summed_advantages(rewards, values, mask, gamma, gae_lambda)
         return advantages, (advantages + values) * mask
     following = torch.zeros_like(rewards[:, 0])

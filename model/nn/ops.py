@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.nn.cpu_ops import AttentionFunction, RMSNormFunction
+from model.nn.meta_device import attend_as_kernel, is_on_cpu
 
 # Rows up to this length attend by two products in float32 too; longer ones would need too much memory.
 SHORT_ROW = 256
@@ -39,7 +40,7 @@ Mask = Tensor | PackedRows | None
 
 def rms_norm(x: Tensor, gain: Tensor, eps: float) -> Tensor:
     """Return x / rms(x) · gain over the last dimension: [..., D] -> [..., D]."""
-    if x.device.type != "cpu":
+    if not is_on_cpu(x):
         return F.rms_norm(x, gain.shape, gain, eps)
     normed: Tensor = RMSNormFunction.apply(x, gain, eps)
     return normed
@@ -60,7 +61,7 @@ def apply_rotary(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
 
 def attends_by_products(like: Tensor, length: int) -> bool:
     """Return whether rows of `length` tokens attend by `cpu_attention`, on the device and dtype of `like`."""
-    return like.device.type == "cpu" and (like.dtype == torch.bfloat16 or length <= SHORT_ROW)
+    return is_on_cpu(like) and (like.dtype == torch.bfloat16 or length <= SHORT_ROW)
 
 
 def cpu_attention(
@@ -161,7 +162,7 @@ def prefix_sums(shares: Tensor) -> Tensor:
     On a GPU, shares are first rounded down to multiples of 2⁻⁴⁰ and added as integers. A sum of floats there
     depends on the order in which the GPU's blocks run.
     """
-    if shares.device.type == "cpu":
+    if is_on_cpu(shares):
         return shares.cumsum(-1)
     return (shares.double() * 2**40).long().cumsum(-1) / 2**40
 
@@ -178,17 +179,20 @@ def scaled_attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Mask, 
     """
     if isinstance(mask, PackedRows):
         return _document_attention(queries, keys, values, mask, scale)
+    on_cpu = is_on_cpu(queries)
     grouped = keys.shape[1] < queries.shape[1]
-    if grouped and queries.device.type == "cpu":
+    if grouped and on_cpu:
         keys, values = (
             part.repeat_interleave(queries.shape[1] // part.shape[1], 1) for part in (keys, values)
         )
     products = queries.dtype == torch.bfloat16 or queries.shape[2] == 1
-    if mask is None or queries.device.type != "cpu" or not products:
+    if queries.is_meta and queries.shape[2] > 1 and not (on_cpu and products):
+        return attend_as_kernel(queries, keys, values, scale)
+    if mask is None or not on_cpu or not products:
         return F.scaled_dot_product_attention(
             queries, keys, values, mask, is_causal=mask is None, scale=scale,
             # A GPU's kernels share keys by themselves: copies of them would cost memory and time.
-            enable_gqa=grouped and queries.device.type != "cpu",
+            enable_gqa=grouped and not on_cpu,
         )  # fmt: skip
     rows, heads, length, head = queries.shape
     flat = rows * heads

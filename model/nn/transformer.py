@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from model.nn.lora import TrainedRows, adapted_layers, add_adapters, effective_weight
+from model.nn.meta_device import is_on_cpu
 from model.nn.model_config import ModelConfig
 from model.nn.ops import (
     Mask,
@@ -80,14 +81,16 @@ class KVCache:
 
     def keep_rows(self, rows: Tensor) -> None:
         """Keep these rows only."""
-        self.keys = [part[rows] for part in self.keys]
-        self.values = [part[rows] for part in self.values]
+        for parts in (self.keys, self.values):
+            for layer, part in enumerate(parts):
+                # One after the other: both lists whole would take twice the memory for a while.
+                parts[layer] = part[rows]
         self.lengths = self.lengths[rows]
 
 
 def _joins_weights(model: Transformer) -> bool:
     """Return whether a cache holds joined copies of the model's weights."""
-    on_cpu = model.model.embed_tokens.weight.device.type == "cpu"
+    on_cpu = is_on_cpu(model.model.embed_tokens.weight)
     return on_cpu or next(adapted_layers(model), None) is None
 
 

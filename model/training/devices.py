@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model.errors import UserError
+from model.training.available_memory import find_memory
 
 if TYPE_CHECKING:
     import torch
@@ -96,14 +97,10 @@ def check_memory(weights: int, device: str, shares: int = 1) -> None:
         device: "cpu" or "cuda".
         shares: The number of GPUs that share the weights. Processes on a CPU share its memory anyway.
     """
-    if device == "cuda":
-        import torch
-
-        there = torch.cuda.get_device_properties(0).total_memory
-    else:
-        there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    memory = find_memory(device)
+    there = memory.total + memory.swap
     needed = weights * _BYTES_A_WEIGHT / (shares if device == "cuda" else 1)
-    if needed > there:
+    if there and needed > there:
         raise UserError(
             f"architecture: a model of {weights:,} weights needs {needed / 1e9:,.1f} GB or more in training, "
             f"and the {'GPU' if device == 'cuda' else 'machine'} has {there / 1e9:,.1f} GB; lower "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 # The section of a preset, by the module of its training.
@@ -33,16 +34,41 @@ def describe_lack_of_memory(error: BaseException | None, job: dict[str, Any]) ->
     section = _SECTIONS.get(job["function"].partition(":")[0])
     if section is None:
         return f"there is too little {where}{amount}; end other programs that use it"
-    settings = job["arguments"].get("parameters", {})
+    ways = ways_to_save(section, job["arguments"].get("parameters", {}))
+    return f"{section}: there is too little {where}{amount}: {'; '.join(ways)}"
+
+
+def ways_to_save(section: str, settings: Mapping[str, Any], of_weights: bool = False) -> list[str]:
+    """Return the changes of a preset that lower the memory of a training.
+
+    Args:
+        section: The section of the training, such as `sft` or `rlhf.dpo`.
+        settings: Its keys.
+        of_weights: Whether the weights with their optimizer are too large, and not the passes alone.
+    """
     units, batch = int(settings.get("micro_batch_size", 0)), int(settings.get("batch_size", 0))
     now = (
         f"now {units}" if units else f"now 0: the whole batch of {batch}" if batch else "now the whole batch"
     )
-    ways = [] if units == 1 else [f"lower {section}.micro_batch_size ({now}; the result stays)"]
+    ways = []
+    if of_weights:
+        if not settings.get("lora", {"rank": 1}).get("rank"):
+            ways.append("set lora.rank: 16, so that adapters learn in place of all weights")
+        if settings.get("sharding") == "none":
+            ways.append(f"set {section}.sharding: full and num_processes to the number of GPUs")
+        ways.append("take a smaller model (architecture, or base_model)")
+        return ways
+    if units != 1:
+        ways.append(f"lower {section}.micro_batch_size ({now}; the result stays)")
     if not settings.get("activation_checkpointing"):
         ways.append(f"set {section}.activation_checkpointing: true (the result stays)")
+    if "sampling_batch_size" in settings:
+        sampled = settings["sampling_batch_size"]
+        ways.append(
+            f"lower {section}.sampling_batch_size (now {sampled or '0: the whole share of the batch'})"
+        )
     ways.append("lower architecture.context_length, or base_context_length of an open model")
-    return f"{section}: there is too little {where}{amount}: {'; '.join(ways)}"
+    return ways
 
 
 def _describe_amount(text: str) -> str:

@@ -99,14 +99,3 @@ def time_steps(
         took.append(now - before)
     # The median: a step that another program delayed says nothing about the others.
     return {"tokens_per_second": batch * shape.context_length / max(median(took), 1e-9), "steps": len(took)}
-
-
-def device_memory(device: str) -> int:
-    """Return the bytes of memory that training may use, the GPU's or the machine's; 0 if not known."""
-    if device == "cuda":
-        return int(torch.cuda.get_device_properties(0).total_memory)
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            return int(next(line for line in file if line.startswith("MemAvailable")).split()[1]) * 1024
-    except (OSError, StopIteration, ValueError):
-        return 0

@@ -21,7 +21,6 @@ from model.data.hf_checkpoint import load_model, save_model
 from model.data.tokenizer import train_tokenizer
 from model.nn.lora import attach_adapter
 from model.nn.losses import linear_next_token_loss
-from model.nn.model_config import ModelConfig
 from model.nn.transformer import Transformer
 from model.training.devices import compute_dtype, describe_processor
 from model.training.lora_config import TARGET_MODULES
@@ -30,11 +29,8 @@ from model.training.optimizer_config import OptimizerParameters
 from model.training.process_group import ProcessGroup
 from tests.benchmarks.__main__ import dtype_name, generate_texts
 from tests.benchmarks.pairing import Ratio, pair
+from tests.benchmarks.shapes import SMOLLM2_135M as SMOLLM2
 
-SMOLLM2 = ModelConfig(
-    vocab_size=49152, num_layers=30, hidden_size=576, num_heads=9, num_kv_heads=3, intermediate_size=1536,
-    context_length=256, rope_theta=1e5,
-)  # fmt: skip
 PAIRS, RANK, BAR = 12, 16, 1.3
 
 

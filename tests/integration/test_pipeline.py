@@ -32,6 +32,7 @@ def root(clones: Clones) -> Path:
     """Return a folder in which the pipeline has run once."""
     assert "the same prompts, answered by all three models" in clones.said
     assert "var/report.html" in clones.said
+    assert clones.said.index("memory: ") < clones.said.index("pretrain")
     return clones.first
 
 
@@ -95,6 +96,7 @@ def test_run_dry_run_plans_what_the_next_run_computes(root: Path) -> None:
     words = ("run", "--config", str(SMOKE), "--dry-run")
     said, changed = chatmill_each(root, words, (*words, "--set", "rlhf.steps=9"))
     assert "Of 14 stages, a run would compute 0, reuse 14:" in said
+    assert re.search(r"memory: reward needs the most, up to [\d.]+ GB; [\d.]+ GB of ", said)
     assert said.count("nothing that it depends on differs") == len(STAGES)
     # A changed parameter: its stage is computed, and those after it wait for its output.
     assert "a run would compute 1, reuse 10, decide on 3 while it runs:" in changed

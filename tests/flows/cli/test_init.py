@@ -90,7 +90,9 @@ def test_propose_preset_measures_machine_within_a_minute(
     preset = read_preset(propose())
     assert time.monotonic() - began < 60  # beside other programs; alone it is under ten
     assert preset.pretrain.steps >= 20
-    assert "the whole run takes about" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "the whole run takes about" in said
+    assert re.search(r"memory: \w+ needs the most, (up to )?[\d.]+ GB; [\d.]+ GB of [\d.]+ GB on this", said)
 
 
 def test_propose_preset_existing_file_without_force_is_refused(sample: Path, steady_pace: None) -> None:

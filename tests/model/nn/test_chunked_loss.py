@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.nn import chunked_loss, cpu_ops, transformer
+from model.nn import chunked_loss, cpu_ops
 from model.nn.chunked_loss import ChunkedLoss
 from model.nn.losses import (
     _summed_advantages,
@@ -17,9 +17,9 @@ from model.nn.losses import (
     linear_next_token_loss,
     next_token_loss,
 )
+from model.nn.peak_memory import PeakMemory
 from model.nn.transformer import Transformer
 from tests.benchmarks.gpu_check.rows import WHOLE
-from tests.model.nn.peak_memory import PeakMemory, attend_as_a_gpu
 
 
 def inputs(count: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
@@ -89,7 +89,6 @@ def test_linear_next_token_loss_off_the_cpu_compiles_to_one_graph() -> None:
 
 
 def test_training_pass_with_chunked_loss_takes_half_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transformer, "scaled_attention", attend_as_a_gpu)
     found = []
     for chunk in (1 << 30, chunked_loss.CHUNK_ROWS):
         monkeypatch.setattr(chunked_loss, "CHUNK_ROWS", chunk)

@@ -8,13 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.nn import transformer
 from model.nn.losses import linear_next_token_loss
 from model.nn.model_config import ModelConfig
+from model.nn.peak_memory import PeakMemory
 from model.nn.transformer import Transformer
 from tests.benchmarks.gpu_check.rows import WHOLE
 from tests.model.conftest import small_shape
-from tests.model.nn.peak_memory import PeakMemory, attend_as_a_gpu
 
 
 def gradients(model: Transformer, tokens: Tensor, documents: Tensor | None) -> list[Tensor]:
@@ -69,9 +68,8 @@ def test_forward_that_recomputes_is_plain_without_gradients() -> None:
     ],
 )  # fmt: skip
 def test_forward_that_recomputes_takes_a_fraction_of_the_memory(
-    shape: ModelConfig, rows: int, kept: float, again: float, monkeypatch: pytest.MonkeyPatch
+    shape: ModelConfig, rows: int, kept: float, again: float
 ) -> None:
-    monkeypatch.setattr(transformer, "scaled_attention", attend_as_a_gpu)
     found = []
     for recomputes in (False, True):
         with torch.device("meta"):

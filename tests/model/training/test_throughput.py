@@ -11,4 +11,3 @@ def test_measure_pace_takes_real_steps() -> None:
     found = throughput.measure_pace(shape, 4, "cpu", 0.2)
     assert found.steps >= 1 and found.tokens_per_second > 0
     assert throughput.measure_pace(shape, 4, "cpu", 0.0).steps == 1
-    assert throughput.device_memory("cpu") > 0

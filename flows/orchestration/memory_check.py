@@ -1,0 +1,151 @@
+"""The check of the memory that a preset's trainings need, before anything is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from model.errors import UserError
+from model.nn.model_config import ModelConfig
+from model.training.available_memory import DeviceMemory, find_memory
+from model.training.memory_errors import ways_to_save
+from tasks.data.base_model import base_folder
+
+if TYPE_CHECKING:
+    from flows.config import Preset
+    from model.training.memory_estimate import Training
+
+# The trainings whose rows always fill the context. They need no labels.
+FULL_ROWS = ("pretrain", "sft")
+
+
+@dataclass(frozen=True)
+class StageMemory:
+    """The memory of one training on one device, or on the CPU by all of its processes.
+
+    Attributes:
+        section: The section of the preset.
+        needed: The bytes at the peak.
+        least: The bytes that no data can lower: those of the weights and their optimizer.
+    """
+
+    section: str
+    needed: int
+    least: int
+
+
+class MemoryCheck:
+    """The memory of a preset's trainings beside that of the device. It is empty if a work pool trains."""
+
+    def __init__(self, preset: Preset, root: Path, device: str, memory: DeviceMemory | None = None) -> None:
+        """Estimate the memory of each training.
+
+        Args:
+            preset: The preset.
+            root: The project's folder, with the base model if there is one.
+            device: "cpu" or "cuda".
+            memory: The memory of the device; None: that of this machine's.
+        """
+        self.preset, self.device = preset, device
+        # The hosts of a work pool have other devices.
+        elsewhere = bool(preset.execution.gpu_work_pool)
+        self.stages = [] if elsewhere else _measure_stages(preset, root, device)
+        processes = preset.training_processes(device)
+        self.memory = memory or (DeviceMemory(0, 0) if elsewhere else find_memory(device, processes))
+
+    def describe(self) -> str:
+        """Return one line: the training that needs the most memory, and what the device has."""
+        if not self.stages:
+            return ""
+        memory, largest = self.memory, max(self.stages, key=lambda stage: stage.needed)
+        up_to = "" if largest.section in FULL_ROWS else "up to "
+        where = "of each GPU" if self.device == "cuda" else "on this machine"
+        there = f"{_gigabytes(memory.total)} {where}" if memory.total else "an unknown amount is there"
+        if memory.free:
+            there = f"{_gigabytes(memory.free)} of {there} are free"
+        return f"memory: {largest.section} needs the most, {up_to}{_gigabytes(largest.needed)}; {there}"
+
+    def find_shortages(self, labels: bool) -> list[str]:
+        """Return a sentence for each training that may have too little memory, with the keys to lower.
+
+        Args:
+            labels: Whether to look at the trainings that need labels, or at those that need none.
+
+        Raises:
+            UserError: The whole device has less memory than a training needs.
+        """
+        chosen = [stage for stage in self.stages if (stage.section in FULL_ROWS) != labels]
+        return [said for stage in chosen if (said := self._describe_shortage(stage))]
+
+    def _describe_shortage(self, stage: StageMemory) -> str:
+        memory, settings = self.memory, _keys(self.preset, stage.section)
+        what = "the GPU" if self.device == "cuda" else "this machine"
+        # How long the other trainings' rows are, only the data says.
+        certain = stage.needed if stage.section in FULL_ROWS else stage.least
+        whole, limit = memory.total + memory.swap, memory.free or memory.total
+        if memory.total and certain > whole:
+            ways = ways_to_save(stage.section, settings, of_weights=stage.least > whole)
+            raise UserError(
+                f"{stage.section} needs {_gigabytes(certain)} of memory, and {what} has "
+                f"{_gigabytes(whole)}: {'; '.join(ways)}"
+            )
+        if not limit or stage.needed <= limit:
+            return ""
+        ways = ways_to_save(stage.section, settings, of_weights=stage.least > limit)
+        if memory.total >= stage.needed:
+            ways = ["end other programs", *ways]
+        needs = "needs" if certain == stage.needed else "may need, if its texts fill the context,"
+        there = f"{_gigabytes(limit)} are free now" if memory.free else f"{what} has {_gigabytes(limit)}"
+        return f"{stage.section} {needs} {_gigabytes(stage.needed)} of memory, and {there}: {'; '.join(ways)}"
+
+
+def _measure_stages(preset: Preset, root: Path, device: str) -> list[StageMemory]:
+    # PyTorch takes a second to import.
+    from model.training.memory_estimate import estimate_memory
+
+    found = []
+    for section, training in _trainings(preset, root, device).items():
+        estimate = estimate_memory(training)
+        needed, least = estimate.total, estimate.least
+        if device == "cpu":
+            needed = estimate.machine_total(training.processes)
+            least = needed - (estimate.total - estimate.least) * training.processes
+        found.append(StageMemory(section, needed, least))
+    return found
+
+
+def _trainings(preset: Preset, root: Path, device: str) -> dict[str, Training]:
+    from model.data.stored_weights import StoredWeights
+    from model.training.devices import compute_dtype
+    from model.training.memory_estimate import Training
+
+    if preset.base_model:
+        folder = base_folder(preset.pinned_base, root)
+        architecture = StoredWeights(folder, preset.base_context_length).architecture
+    else:
+        architecture = ModelConfig(vocab_size=preset.tokenizer.vocab_size, **asdict(preset.architecture))
+    rlhf = preset.rlhf
+    aligned = ("rlhf.dpo", rlhf.dpo) if rlhf.method == "dpo" else ("rlhf", rlhf.ppo)
+    sections = {"sft": preset.sft, "reward": preset.reward, aligned[0]: aligned[1]}
+    chosen = {"pretrain": preset.pretrain, **sections} if preset.pretrains else sections
+    shares = preset.reward.lora.rank > 0
+    return {
+        name: Training(
+            parameters, architecture, device, preset.training_processes(device), compute_dtype(device),
+            reads_model=name != "pretrain" or bool(preset.base_model), shares_scorer=shares,
+        )
+        for name, parameters in chosen.items()
+    }  # fmt: skip
+
+
+def _keys(preset: Preset, section: str) -> dict[str, Any]:
+    """Return the keys of a section such as `sft` or `rlhf.dpo`."""
+    name, _, inner = section.partition(".")
+    keys: dict[str, Any] = asdict(getattr(preset, name))
+    found: dict[str, Any] = keys[inner] if inner else keys
+    return found
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:,.1f} GB"
