@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
+from flows.common.dry_run import without_writes
 from flows.common.terminal import Console
 from flows.orchestration.tracker import open_tracker
 from flows.servers.state_file import read_served
@@ -72,6 +73,13 @@ def collect_garbage(
     """
     age = parse_age(older_than)
     size = parse_size(max_size) if max_size else None
+    with without_writes() if dry_run else nullcontext():
+        _collect_garbage(age, size, withdrawn, dry_run, config)
+
+
+def _collect_garbage(
+    age: float, size: int | None, withdrawn: bool, dry_run: bool, config: Path | None
+) -> None:
     root, console = Path.cwd(), Console(highlight=False)
     if not list_outputs(root / ARTIFACTS) and not (root / RECORDS).is_dir():
         console.print(f"Nothing to remove: {ARTIFACTS} is empty.")

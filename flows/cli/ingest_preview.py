@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from flows.cli.plan_output import preview_stages
+from flows.common.dry_run import without_writes
 from flows.common.terminal import Console, terminal_text
 from flows.config import Preset
 from flows.orchestration.base_version import preview_base_version
@@ -17,7 +18,6 @@ from flows.orchestration.memory_check import MemoryCheck
 from flows.orchestration.progress import progress_text
 from model.errors import UserError
 from model.events import Event, EventCallback, Message, Step
-from tasks.common.checksums import without_kept_sums
 from tasks.common.counts import counted
 from tasks.data.records import TYPES, canonical_line
 from tasks.data.withdrawals import WITHDRAWN
@@ -31,7 +31,7 @@ WIDTH = 110
 
 
 # Not even the checksums of files that it reads.
-@without_kept_sums()
+@without_writes()
 def print_preview(preset: Preset, root: Path, console: Console | None = None, whole: bool = False) -> None:
     """Run ingestion and validation in a temporary folder, and print the findings.
 

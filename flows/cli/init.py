@@ -61,6 +61,11 @@ def propose_preset(
     if os.path.lexists(path) and not force:
         raise UserError(f"configs/{path.name} exists; choose another --name, or overwrite it with --force")
 
+    # A scan and a check of all rows take minutes.
+    place = path if path.exists() else path.parent if path.parent.exists() else root
+    if not os.access(place, os.W_OK):
+        raise UserError(f"{place} cannot be written by your user; run chatmill in a folder that you own")
+
     from flows.common.terminal import terminal_text
     from model.training.devices import find_device
     from tasks.onboarding import model_sizing, preset_writer, size_notes

@@ -36,12 +36,14 @@ from flows.cli.reproduce import reproduce
 from flows.cli.up import dashboards, down, up
 from flows.cli.withdraw import withdraw
 from flows.common.disk_space import is_disk_full
+from flows.common.dry_run import without_writes
 from flows.common.error_messages import explain_error
 from flows.common.garbage_collection import collect_rarely
 from flows.common.project_folder import (
     check_records,
     current_folder,
     require_access,
+    require_place,
     require_project,
     secure_records,
 )
@@ -99,6 +101,8 @@ _WITH_PROJECT = frozenset((
 @app.callback()
 def prepare_project(context: typer.Context) -> None:
     """Move the project's folder to the present layout before any command reads it."""
+    if "--dry-run" in sys.argv:
+        context.with_resource(without_writes())
     records = is_present(Path.cwd() / RECORDS, f"{RECORDS}/")
     if context.invoked_subcommand in _WITH_PROJECT and not {"--help", "-h"} & {*sys.argv}:
         require_project(Path.cwd())
@@ -171,6 +175,7 @@ def _launch_flow(
 ) -> None:
     from tasks.engine.source_snapshot import take_snapshot
 
+    require_place(Path.cwd())
     # The snapshot is taken before the stages are imported: the run then uses one state of the code to its
     # end.
     snapshot = take_snapshot(Path.cwd())
@@ -381,7 +386,7 @@ def _run_guarded(action: Callable[[], object]) -> int:
         if not said and is_disk_full(LOGS / "probe"):
             said = f"the disk with {LOGS.parent}/ is full; free disk space and run again"
         if said:
-            if LOGS.parent.exists():
+            if os.path.exists(LOGS.parent) and "--dry-run" not in sys.argv:
                 _write_log(error)
             _print_error(f"[red]error:[/red] {_plain_text(said)}")
             return 2

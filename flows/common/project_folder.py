@@ -11,6 +11,7 @@ from pathlib import Path
 
 from model.errors import UserError, file_error
 from tasks.common.link_check import is_present
+from tasks.project.dry_run import may_write
 from tasks.project.paths import (
     ARTIFACTS,
     CACHE,
@@ -60,13 +61,25 @@ _KINDS = (
 
 
 def current_folder() -> Path:
-    """Return the current folder. Raise UserError if it is gone, or if the records could not lie in it."""
+    """Return the current folder. Raise UserError if it is gone, closed, or no place for the records."""
     try:
         folder = Path.cwd()
     except FileNotFoundError:
         raise UserError("the current folder was removed; change to the project's folder") from None
     check_path(folder)
+    # `sudo -u` and `su` stay in the folder of the first user.
+    if not os.access(folder, os.X_OK):
+        owner = _user_name(folder.stat().st_uid)
+        raise UserError(
+            f"{folder} belongs to {owner}, and your user may not enter it; run chatmill as {owner}"
+        )
     return folder
+
+
+def require_place(root: Path) -> None:
+    """Raise UserError if a command would create `var/` in a folder that this user may not write to."""
+    if not os.path.lexists(root / RECORDS) and not os.access(root, os.W_OK | os.X_OK):
+        raise UserError(f"{root} cannot be written by your user; run chatmill in a folder that you own")
 
 
 def check_path(root: Path) -> None:
@@ -171,7 +184,7 @@ def check_records(root: Path) -> None:
 def secure_records(root: Path) -> None:
     """Remove other users' access to the project's `var/`, and say so once."""
     var = root / RECORDS
-    if not _is_own(var):
+    if not _is_own(var) or not may_write():
         return
     try:
         tightened = make_private_folder(var)

@@ -27,6 +27,7 @@ from model.file_guard import refuse_special_files
 from tasks.backup.archive import finish_restore
 from tasks.common.file_lock import CLOSED
 from tasks.project.database_check import check_mlflow_database
+from tasks.project.dry_run import may_write, temporary_folder
 from tasks.project.layout_migration import move_to_cache, moved_notice
 from tasks.project.paths import MLFLOW_DATABASE, PREFECT_HOME, RECORDS
 
@@ -109,7 +110,11 @@ def prepare_prefect(root: Path) -> Settings:
     finish_restore(root)
     home = root / PREFECT_HOME
     try:
-        home.mkdir(parents=True, exist_ok=True)
+        if may_write():
+            home.mkdir(parents=True, exist_ok=True)
+        elif not home.is_dir():
+            # Prefect creates its folder when it is imported.
+            home = temporary_folder()
     except OSError as error:
         # A user who may only read looks at records; one who runs something gets the error at what cannot be
         # written.

@@ -29,6 +29,7 @@ from model.atomic_file import replace_text
 from model.errors import UserError, file_error
 from model.events import FULL
 from tasks.project.database_check import fault_in
+from tasks.project.dry_run import may_write
 from tasks.project.paths import (
     KNOWN_CODE,
     LABELS,
@@ -328,6 +329,11 @@ def finish_restore(root: Path) -> None:
         part, replaced = (root / RECORDS / PurePosixPath(str(found[name])).name for name in ("new", "old"))
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return
+    if not may_write():
+        raise UserError(
+            "`chatmill restore` was interrupted, and a dry run writes nothing; run `chatmill models`, which "
+            "completes the restoration, then repeat the dry run"
+        )
     if part.is_dir():
         replaced.mkdir(mode=0o700, exist_ok=True)
         moved = replaced / "moved"

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tasks.cleanup.removal import Removal
+from tasks.project.dry_run import may_write
 from tasks.project.layout_migration import DUPLICATES
 from tasks.project.owned_folder import leads_elsewhere
 from tasks.project.paths import (
@@ -163,12 +165,29 @@ def _record_files(place: Path) -> Iterator[Path]:
 
 
 def _count_runs(root: Path, before: str) -> int:
-    address = f"{(root / _PREFECT).absolute().as_uri()}?mode=ro"
     try:
-        with closing(sqlite3.connect(address, uri=True, timeout=5)) as store:
+        with _open_prefect(root) as store:
             return int(store.execute(f"select count(*) from ({RUNS})", (before,)).fetchone()[0])
     except sqlite3.Error:
         return 0
+
+
+@contextmanager
+def _open_prefect(root: Path) -> Iterator[sqlite3.Connection]:
+    """Open Prefect's database for reading; in a dry run a copy of it.
+
+    SQLite writes beside a database with a write-ahead log even where it only reads.
+    """
+    path = (root / _PREFECT).absolute()
+    with ExitStack() as opened:
+        if not may_write():
+            folder = Path(opened.enter_context(TemporaryDirectory()))
+            for each in (path, path.with_name(f"{path.name}-wal")):
+                if each.exists():
+                    shutil.copyfile(each, folder / each.name)
+            path = folder / path.name
+        address = f"{path.as_uri()}?mode=ro"
+        yield opened.enter_context(closing(sqlite3.connect(address, uri=True, timeout=5)))
 
 
 def _delete_runs(root: Path, before: str) -> int:
@@ -184,11 +203,7 @@ def _size_of_runs(root: Path, before: str) -> int:
     path = root / _PREFECT
     with TemporaryDirectory() as folder, suppress(sqlite3.Error, OSError):
         copy = Path(folder) / path.name
-        address = f"{path.absolute().as_uri()}?mode=ro"
-        with (
-            closing(sqlite3.connect(address, uri=True, timeout=5)) as store,
-            closing(sqlite3.connect(copy)) as other,
-        ):
+        with _open_prefect(root) as store, closing(sqlite3.connect(copy)) as other:
             store.backup(other)
             _prune_store(other, before)
         return max(0, _database_size(path) - _database_size(copy))

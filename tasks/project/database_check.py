@@ -14,12 +14,14 @@ from urllib.parse import urlsplit
 
 from model.atomic_file import replace_text
 from model.errors import UserError
+from tasks.project.dry_run import may_write
 from tasks.project.paths import DATABASE_CHECKS, MLFLOW_DATABASE, MLFLOW_FOLDER, PREFECT_HOME, STORES
 
 HEADER = b"SQLite format 3\0"
 LOCK_SECONDS = 20.0
 # A check that takes longer is abandoned: it must not delay a run.
 CHECK_SECONDS = 10.0
+_TRANSACTION_SECONDS = 3.0
 _OWN = "sqlite"
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _ADVICE = (
@@ -44,7 +46,8 @@ def fault_in(path: Path, wait: float = LOCK_SECONDS) -> str:
     deadline = time.monotonic() + wait + CHECK_SECONDS
     # A process that was killed during a write left a journal. The first process that opens the database for
     # writing rolls the unfinished write back; with mode "ro" that would fail.
-    mode = "rw" if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK) else "ro"
+    writable = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+    mode = "rw" if writable and may_write() else "ro"
     address = f"{path.absolute().as_uri()}?mode={mode}"
     try:
         with closing(sqlite3.connect(address, uri=True, timeout=wait)) as store:
@@ -92,6 +95,8 @@ def check_mlflow_database(root: Path) -> None:
                 f"{_ADVICE}"
             )
         return
+    if not may_write():
+        _check_finished(path)
     stamp = _database_stamp(path)
     if _read_state(root / DATABASE_CHECKS).get(str(MLFLOW_DATABASE)) == stamp:
         return
@@ -102,6 +107,20 @@ def check_mlflow_database(root: Path) -> None:
         )
     with suppress(OSError):
         _write_state(root / DATABASE_CHECKS, {str(MLFLOW_DATABASE): stamp})
+
+
+def _check_finished(path: Path) -> None:
+    """Raise UserError if a process was killed while writing a database: whoever opens it would repair it."""
+    journal = path.with_name(f"{path.name}-journal")
+    deadline = time.monotonic() + _TRANSACTION_SECONDS
+    # A live process leaves the file for the moments of a transaction.
+    while journal.exists() and journal.stat().st_size:
+        if time.monotonic() > deadline:
+            raise UserError(
+                f"a process was killed while writing {_display_path(path)}, and a dry run repairs nothing; "
+                "run `chatmill models`, which repairs it, then repeat the dry run"
+            )
+        time.sleep(0.1)
 
 
 def replace_prefect_database(root: Path) -> str:
@@ -194,6 +213,8 @@ def _read_state(path: Path) -> dict[str, Any]:
 
 
 def _write_state(path: Path, values: Mapping[str, Any]) -> None:
+    if not may_write():
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_text(path, json.dumps(values, indent=1))
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from model.errors import UserError
+from tasks.project.dry_run import may_write
 from tasks.project.owned_folder import ABOUT, MARKER
 from tasks.project.paths import (
     ARTIFACTS,
@@ -44,10 +45,15 @@ def move_to_cache(root: Path) -> list[str]:
         The names of the folders that were moved.
 
     Raises:
-        UserError: A run of the former version is still alive.
+        UserError: A run of the former version is still alive, or this is a dry run.
     """
-    if not list(_former_paths(root)):
+    if not (former := [there for there, _ in _former_paths(root)]):
         return []
+    if not may_write():
+        raise UserError(
+            f"{RECORDS}/{former[0].name} is where an earlier version of chatmill kept it, and a dry run "
+            "moves nothing; run `chatmill models`, which moves it, then repeat the dry run"
+        )
     try:
         with (root / LAYOUT_LOCK).open("a") as lock:
             # Two commands that start at once would move the same folder; the second finds nothing to do.

@@ -24,6 +24,7 @@ from tasks.engine.catalog import read_declaration
 from tasks.engine.declaration import StageDeclaration
 from tasks.engine.output import MANIFEST, StageOutput
 from tasks.project.database_check import check_experiment, store_key
+from tasks.project.dry_run import may_write
 from tasks.project.paths import STORES
 from tasks.tracking.approval import ApprovalRequest
 from tasks.tracking.curves import CURVES, complete_curves, curves_figure, make_metrics
@@ -77,10 +78,11 @@ class Tracker:
             check_experiment(record, key, experiment, experiment_identity(found))
             # A server chooses the location of the files itself.
             place = PLACE if local else None
-            if found is None:
+            if found is None and may_write():
                 found = self.client.create_missing_experiment(experiment, place)
                 check_experiment(record, key, experiment, experiment_identity(found))
-        self.experiment = str(found.experiment_id)
+        # A dry run creates no experiment, and no experiment has this number.
+        self.experiment = str(found.experiment_id) if found else "-1"
         self.registry = self.registry_of(product_named(product))
         self.run = self.stage = self.name = ""
         self.declaration = StageDeclaration()
@@ -102,10 +104,11 @@ class Tracker:
         """Exclude the other processes that share the folder; a user who may only read it needs no lock."""
         with ExitStack() as held:
             try:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                lock = held.enter_context((self.folder / "lock").open("a"))
+                if may_write():
+                    self.folder.mkdir(parents=True, exist_ok=True)
+                lock = held.enter_context((self.folder / "lock").open("a" if may_write() else "r"))
             except OSError as error:
-                if error.errno not in READ_ONLY or not self.folder.is_dir():
+                if may_write() and (error.errno not in READ_ONLY or not self.folder.is_dir()):
                     raise
             else:
                 fcntl.flock(lock, fcntl.LOCK_EX)
