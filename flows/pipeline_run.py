@@ -49,7 +49,7 @@ from model.errors import UserError
 from model.events import Event, MarkdownTable
 from model.training.devices import describe_processor
 from tasks.common.counts import counted
-from tasks.common.git_checkout import UNKNOWN, code_state
+from tasks.common.git_checkout import UNKNOWN
 from tasks.common.stage_status import status_of
 from tasks.data.new_labels import known_labels
 from tasks.drift import DriftParameters, read_drift
@@ -57,7 +57,7 @@ from tasks.engine.cache_key import lock_digest
 from tasks.engine.catalog import read_declaration
 from tasks.engine.output import StageOutput, check_output
 from tasks.engine.parallel import ProcessPool, process_pool
-from tasks.engine.source_snapshot import current_snapshot
+from tasks.engine.source_snapshot import current_snapshot, running_code
 from tasks.engine.stage import Stage, StageContext
 from tasks.evaluate import CHAMPION
 from tasks.project.paths import DASK, MLFLOW_FOLDER, REPORT, SUMMARY
@@ -113,7 +113,7 @@ class PipelineRun:
         )
         self.display = ProgressDisplay(preset.name, device, get_run_logger().info)
         snapshot = current_snapshot()
-        self.code = snapshot.code if snapshot else code_state(self.settings.root)
+        self.code = snapshot.code if snapshot else running_code(self.settings.root)
         self.stages: list[dict[str, Any]] = []
         self.references: dict[str, StageOutput] = {}
         self.states: dict[str, Any] = {}

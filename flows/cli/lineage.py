@@ -94,7 +94,13 @@ def lineage_tree(found: dict[str, Any]) -> Tree:
     changed = {True: ", with changes (`chatmill lineage --diff` shows them)", False: ", nothing changed"}
     reason = f" ({found['git_problem']})" if found.get("git_problem") else ""
     state = changed.get(found["git_diff"], f"; unknown whether the code was changed{reason}")
-    tree.add(escape(f"git commit {found['git_commit'] or 'unknown'}{state}"))
+    # Earlier versions recorded the commit of the project's repository, whatever that held.
+    whose = "code of chatmill: git commit" if found.get("code_digest") else "git commit of the repository:"
+    tree.add(escape(f"{whose} {found['git_commit'] or 'unknown'}{state}"))
+    if digest := found.get("code_digest"):
+        tree.add(escape(f"code of chatmill: version {found['code_version']}, sources {digest}"))
+    if commit := found.get("project_commit"):
+        tree.add(escape(f"project: git commit {commit}{', with changes' if found['project_dirty'] else ''}"))
     stages = tree.add("stages")
     for stage in found["stages"]:
         maker = stage["pipeline_run"]

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
 from model.errors import UserError
-from model.events import FULL
+from tasks.common.disk_space import is_folder_full
 
 _WORDS = (b"no space left on device", b"disk is full", b"disk quota exceeded")
-PROBE_BYTES = 1 << 16
 LOG_BYTES = 1 << 16
 
 
@@ -31,12 +28,7 @@ def is_disk_full(log: Path, since: int = 0) -> bool:
         said = b""
     if any(words in said for words in _WORDS):
         return True
-    try:
-        with tempfile.TemporaryFile(dir=log.parent, buffering=0) as file:
-            # A test write: the free space that a file system reports may not be available to a write.
-            return file.write(os.urandom(PROBE_BYTES)) < PROBE_BYTES
-    except OSError as error:
-        return error.errno in FULL
+    return is_folder_full(log.parent)
 
 
 def start_failure(name: str, log: Path, since: int = 0) -> Exception:

@@ -6,12 +6,14 @@ import errno
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from model.errors import one_line_path
 from model.events import FULL
-from tasks.project.paths import MLFLOW_DATABASE, PREFECT_HOME
+from tasks.common.disk_space import fullest_folder
+from tasks.project.paths import MLFLOW_DATABASE, PREFECT_HOME, RECORDS
 
 _ADVICE = {
     errno.ENOSPC: "free disk space and run again: finished outputs are kept",
@@ -156,6 +158,10 @@ def _explain_system(error: BaseException) -> str:
         code, path = error.errno, next((_display_path(name) for name in names if name is not None), "")
     if code not in _ADVICE:
         return ""
+    if not path and code in FULL:
+        # A failed write, unlike a failed open, does not name its file.
+        folders = (Path.cwd() / RECORDS, Path.cwd() / "data", Path.cwd(), Path(tempfile.gettempdir()))
+        path = f"the disk with {fullest_folder(folders)}"
     reason = os.strerror(code)
     return f"{one_line_path(path)}: {reason}; {_ADVICE[code]}" if path else f"{reason}; {_ADVICE[code]}"
 

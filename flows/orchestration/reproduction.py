@@ -48,7 +48,8 @@ def reproduce_run(
         trust: Whether a recorded diff may run that this host has no record of.
     """
     from flows.servers.environment import checkout_environment
-    from tasks.common.git_checkout import code_state
+    from tasks.common.git_checkout import program_state
+    from tasks.engine.source_snapshot import ORIGIN
     from tasks.reproduction.environment import prepare_interpreter
     from tasks.reproduction.history import past_reproductions, record_verdict
     from tasks.reproduction.reproduce import (
@@ -74,8 +75,9 @@ def reproduce_run(
         environments = (original.environment, describe_environment(environment))
         # Earlier reproductions show how far the metrics vary when nothing has changed.
         known = past_reproductions(client, original.run, original.stages)
+        by = program_state(ORIGIN).commit
         verdicts = judge_stages(original.stages, made, known, environments, left_out)
-        table, versions = record_verdict(client, original.run, verdicts, made, code_state(root).commit)
+        table, versions = record_verdict(client, original.run, verdicts, made, by)
     sentence = verdict_sentence(verdicts)
     return ReproductionResult(
         original.run, verdicts, overall_verdict(verdicts), sentence, table, versions, damaged

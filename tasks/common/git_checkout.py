@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
-from dataclasses import dataclass
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from importlib import metadata
 from pathlib import Path
 
 from model.errors import UserError
+from tasks.common.disk_space import check_room
 
 # Packages that a run imports; a file there counts although Git does not track it yet.
 _CODE_PACKAGES = ("flows", "tasks", "model")
 _LARGEST = 1 << 20
+# A file that each version of chatmill has.
+_SIGN = "flows/__init__.py"
+# The module of the command line, and its name in older versions.
+_COMMANDS = ("flows/cli/main.py", "flows/command.py")
 # The diff is applied on another machine, so a person's own Git settings must not shape it.
 _PLAIN = (
     "--binary", "--full-index", "--no-color", "--no-ext-diff", "--no-textconv", "--no-relative", "-U3",
@@ -22,6 +31,8 @@ _SHOWN = 12
 NOT_RUN, NOT_FOUND, TIMED_OUT = 126, 127, 124
 # A lock or a network folder could make git wait without an end.
 _GIT_SECONDS = 600
+# File systems give a file whole blocks; about one of them is the rest of the last and the file's own notes.
+_BLOCK = 4096
 
 
 UNKNOWN = "unknown"
@@ -48,12 +59,13 @@ class Code:
     """The state of the code: its commit, and its difference from that commit.
 
     If Git gave no answer, `problem` is the reason. An empty field is unknown then: it does not mean
-    "unchanged".
+    "unchanged". `about` has further tags, about code and project.
     """
 
     commit: str
     diff: str
     problem: str = ""
+    about: Mapping[str, str] = field(default_factory=dict)
 
     def tags(self) -> dict[str, str]:
         """Return the tags that a run records: the commit, and whether the code was changed.
@@ -62,29 +74,114 @@ class Code:
         """
         dirty = UNKNOWN if self.problem else str(bool(self.diff)).lower()
         problem = {"git.problem": self.problem} if self.problem else {}
-        return {"git.commit": self.commit or UNKNOWN, "git.dirty": dirty, **problem}
+        return {"git.commit": self.commit or UNKNOWN, "git.dirty": dirty, **problem, **self.about}
+
+
+def describe_code(root: Path, origin: Path, digest: str) -> Code:
+    """Return what a run records of its code: its state in Git, its version, and the project's own commit.
+
+    Args:
+        root: The project's folder.
+        origin: The folder of chatmill's packages.
+        digest: The digest of their sources.
+    """
+    about = {"code.version": _program_version(origin), "code.digest": digest}
+    return replace(program_state(origin), about={**about, **project_tags(root, origin)})
+
+
+def _program_version(origin: Path) -> str:
+    """Return the version of chatmill in a folder, which need not be the installed one."""
+    try:
+        project = tomllib.loads((origin / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        return str(project["version"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    try:
+        return metadata.version("chatmill")
+    except metadata.PackageNotFoundError:
+        return UNKNOWN
+
+
+def program_state(origin: Path) -> Code:
+    """Return the state of the repository that holds the code of chatmill.
+
+    A folder of installed packages may lie inside a repository that is not chatmill's and does not track it.
+
+    Args:
+        origin: The folder of chatmill's packages.
+    """
+    problem = git_problem(origin)
+    if _tracks_code(origin) or (problem and not is_empty(problem)):
+        return code_state(origin)
+    return Code("", "", f"chatmill runs from {origin}, which is not a clone of its repository")
+
+
+def project_tags(root: Path, origin: Path) -> dict[str, str]:
+    """Return what a run records of a project whose repository is not that of chatmill's code.
+
+    The commit is not there if the project is in no repository that Git reads.
+    """
+    top = _git_text(root, "rev-parse", "--show-toplevel").strip()
+    if top and top == _git_text(origin, "rev-parse", "--show-toplevel").strip() and _tracks_code(origin):
+        return {}
+    tags = {"code.folder": str(origin)}
+    if commit := _git_text(root, "rev-parse", "--verify", "--quiet", "HEAD").strip():
+        changed = run_git(root, "diff", "--quiet", "HEAD").returncode
+        tags |= {"project.commit": commit, "project.dirty": str(bool(changed)).lower()}
+    return tags
+
+
+def _tracks_code(origin: Path) -> bool:
+    return run_git(origin, "ls-files", "--error-unmatch", "--", _SIGN).returncode == 0
 
 
 def code_state(root: Path) -> Code:
-    """Return the state of the repository that holds the project.
+    """Return the state of the repository that holds a folder.
 
     The diff has the form that `git apply` takes. It covers tracked files, and untracked files of the packages
-    of at most `_LARGEST` bytes. Ignored files are left out.
+    of at most `_LARGEST` bytes. Ignored files are left out. If the code names a module that is left out, that
+    is the problem of the result.
     """
     commit = ""
     try:
         commit = _git_output(root, "rev-parse", "--verify", "HEAD").strip()
         top = Path(_git_output(root, "rev-parse", "--show-toplevel").rstrip("\n"))
-        words = ("ls-files", "--others", "--exclude-standard", "--full-name", "-z", "--", *_CODE_PACKAGES)
+        listed = ("ls-files", "--others", "--full-name", "-z")
+        found = {
+            how: sorted(filter(None, _git_output(root, *listed, *how, "--", *_CODE_PACKAGES).split("\0")))
+            for how in ((), ("--exclude-standard",))
+        }
+        files = [name for name in found["--exclude-standard",] if (top / name).is_file()]
+        # The diff is recorded with every run, so a large untracked file is left out.
+        large = [name for name in files if (top / name).stat().st_size > _LARGEST]
         added = [
             _git_output(top, "diff", "--no-index", *_PLAIN, "--", "/dev/null", name, differ=True)
-            for name in sorted(filter(None, _git_output(root, *words).split("\0")))
-            # The diff is recorded with every run, so a large untracked file is left out.
-            if (top / name).is_file() and (top / name).stat().st_size <= _LARGEST
+            for name in files
+            if name not in large
         ]
-        return Code(commit, "".join([_git_output(root, "diff", *_PLAIN, "HEAD"), *added]))
+        ignored = [name for name in found[()] if name not in found["--exclude-standard",]]
+        reasons = {name: "is ignored by git" for name in ignored}
+        reasons |= {name: f"is not committed and has more than {_LARGEST >> 20} MiB" for name in large}
+        problem = _explain_left_out(root, top, reasons)
+        return Code(commit, "".join([_git_output(root, "diff", *_PLAIN, "HEAD"), *added]), problem)
     except GitRefuses as error:
         return Code(commit, "", str(error))
+
+
+def _explain_left_out(root: Path, top: Path, reasons: Mapping[str, str]) -> str:
+    """Return the first module, with the reason, that the diff lacks and other code names; else ""."""
+    modules = [name for name in reasons if name.endswith(".py")]
+    if not modules:
+        return ""
+    sources = [path for package in _CODE_PACKAGES for path in (root / package).rglob("*.py")]
+    texts = {path.resolve(): path.read_text(encoding="utf-8", errors="replace") for path in sources}
+    for name in sorted(modules):
+        path = (top / name).resolve()
+        stem = path.parent.name if path.stem == "__init__" else path.stem
+        word = re.compile(rf"\b{re.escape(stem)}\b")
+        if any(word.search(text) for other, text in texts.items() if other != path):
+            return f"{name} {reasons[name]}, so git.diff lacks it"
+    return ""
 
 
 def git_problem(root: Path) -> str:
@@ -112,6 +209,14 @@ def is_on_branch(root: Path, commit: str) -> bool:
         return True
     listed = run_git(root, "for-each-ref", "--count=1", f"--contains={commit}", "refs/heads", "refs/tags")
     return listed.returncode == 0 and bool(listed.stdout.strip())
+
+
+def holds_program(root: Path, commit: str) -> bool:
+    """Return whether a commit has chatmill's code in the folder of the project."""
+    prefix = _git_text(root, "rev-parse", "--show-prefix").strip()
+    return any(
+        run_git(root, "cat-file", "-e", f"{commit}:{prefix}{name}").returncode == 0 for name in _COMMANDS
+    )
 
 
 def checkout_code(root: Path, code: Code, tree: Path) -> Path:
@@ -147,18 +252,31 @@ def checkout_code(root: Path, code: Code, tree: Path) -> Path:
     )
     if made.returncode:
         remove_worktree(root, tree)
+        # Git names the file that it could not write, but not the reason.
+        check_room(tree.parent, _decode(made.stderr), _tree_size(root, code.commit))
         raise UserError(
-            f"git could not create a worktree of commit {_short_commit(code)}: {_last_line(made)}"
+            f"git could not create a worktree of commit {_short_commit(code)} in {tree}: {_last_line(made)}"
         )
     if code.diff:
         fitted = run_git(tree, "apply", "--whitespace=nowarn", "-", given=code.diff.encode())
         if fitted.returncode:
-            remove_worktree(root, tree)
+            try:
+                check_room(tree, _decode(fitted.stderr))
+            finally:
+                remove_worktree(root, tree)
             raise UserError(
                 f"the run's git.diff does not apply to its commit {_short_commit(code)}: "
                 f"{_last_line(fitted)}; the recorded diff is incomplete"
             )
     return tree / top.splitlines()[0]
+
+
+def _tree_size(root: Path, commit: str) -> int:
+    """Return about the bytes that all files of a commit take on a disk."""
+    rows = _git_text(root, "ls-tree", "-r", "--long", "-z", commit).split("\0")
+    # MODE TYPE OBJECT SIZE, then the path behind a tab; a submodule has "-" for its size.
+    sizes = (row.partition("\t")[0].split()[-1] for row in rows if row)
+    return sum(int(size) + _BLOCK for size in sizes if size.isdecimal())
 
 
 def remove_worktree(root: Path, tree: Path) -> None:
@@ -246,8 +364,12 @@ def run_git(root: Path, *words: str, given: bytes = b"") -> subprocess.Completed
     return subprocess.CompletedProcess(words, done.returncode, done.stdout, said) if said else done
 
 
+def _decode(said: bytes) -> str:
+    return said.decode("utf-8", "replace")
+
+
 def _last_line(done: subprocess.CompletedProcess[bytes]) -> str:
-    lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
+    lines = _decode(done.stderr).strip().splitlines()
     # Git tells its progress before the error.
     said = [line for line in lines if line.startswith(("fatal: ", "error: "))] or lines
     return said[0].removeprefix("error: ").removeprefix("fatal: ") if said else "no reason given"

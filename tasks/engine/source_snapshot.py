@@ -90,18 +90,18 @@ def take_snapshot(root: Path) -> Snapshot | None:
     """
     if _taken or any(name in sys.modules for name in STAGES_LOADED):
         return current_snapshot()
-    from tasks.common.git_checkout import code_state
+    from tasks.common.git_checkout import describe_code
 
     for _ in range(ATTEMPTS):
         # Git's state is read between two readings of the sources. If both readings agree, all three describe
         # one state.
         files = read_sources(ORIGIN)
-        code = code_state(root)
+        digest = snapshot_digest(files)
+        code = describe_code(root, ORIGIN, digest)
         if read_sources(ORIGIN) == files:
             break
     else:
         raise UserError(f"the sources in {ORIGIN} changed while the run started; start it again")
-    digest = snapshot_digest(files)
     above = (root / SOURCE_SNAPSHOTS, *(root / SOURCE_SNAPSHOTS).parents)
     first = next((path.resolve() for path in reversed(above) if not path.exists()), None)
     if not (root / RECORDS).exists():
@@ -111,6 +111,13 @@ def take_snapshot(root: Path) -> Snapshot | None:
     import_from(folder)
     _taken.append(Snapshot(folder, digest, code, lock, first))
     return _taken[-1]
+
+
+def running_code(root: Path) -> Any:
+    """Return what a run without a snapshot records of its code."""
+    from tasks.common.git_checkout import describe_code
+
+    return describe_code(root, ORIGIN, snapshot_digest(read_sources(ORIGIN)))
 
 
 def use_snapshot(folder: Path) -> bool:

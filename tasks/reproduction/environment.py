@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from model.errors import UserError
+from tasks.common.disk_space import check_room
 from tasks.engine.cache_key import LOCK, lock_digest
 from tasks.project.owned_folder import claim_folder, remove_folder
 from tasks.project.paths import ENVIRONMENTS
@@ -83,6 +84,7 @@ def _make_environment(folder: Path, lock: Path, environment: Mapping[str, str]) 
     ):
         done = subprocess.run(words, capture_output=True, text=True, env=dict(environment), check=False)
         if done.returncode:
+            check_room(folder, f"{done.stdout}{done.stderr}")
             raise UserError(
                 f"the packages of that commit's {LOCK} could not be installed "
                 f"({_pip_error(done)}); provide them or a network connection; the same command then resumes"

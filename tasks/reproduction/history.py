@@ -65,7 +65,7 @@ def record_verdict(
         run: The id of the original run.
         verdicts: The verdicts on the stages.
         now: The results of the reproduction by stage.
-        by: The project's commit that made the reproduction.
+        by: The commit of the code that made the reproduction.
 
     Returns:
         The verdict as a table, and the versions of the model as NAME/NUMBER.

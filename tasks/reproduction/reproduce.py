@@ -22,7 +22,15 @@ from model.atomic_file import replace_text
 from model.errors import UserError
 from model.processes import die_with_parent
 from model.training.devices import describe_processor
-from tasks.common.git_checkout import UNKNOWN, Code, checkout_code, remove_worktree
+from tasks.common.disk_space import full_disk_error, is_folder_full, little_space
+from tasks.common.git_checkout import (
+    UNKNOWN,
+    Code,
+    checkout_code,
+    holds_program,
+    remove_worktree,
+    run_git,
+)
 from tasks.common.names import plain_keys
 from tasks.common.old_keys import recorded_key
 from tasks.engine.output import MANIFEST, read_manifest
@@ -58,7 +66,10 @@ class ReproductionFailed(Exception):
 
 @dataclass(frozen=True)
 class RecordedRun:
-    """A run as MLflow holds it: what must be restored, and the results."""
+    """A run as MLflow holds it: what must be restored, and the results.
+
+    `code_folder` is the folder of the code if it was apart from the project's repository.
+    """
 
     run: str
     name: str
@@ -67,6 +78,7 @@ class RecordedRun:
     data: str
     environment: dict[str, str]
     stages: list[StageResult]
+    code_folder: str = ""
 
     @property
     def command(self) -> str:
@@ -91,14 +103,13 @@ def read_original(client: MlflowClient, name: str) -> RecordedRun:
     if commit in ("", UNKNOWN):
         reason = tags.get("git.problem") or "it was made outside of git"
         raise UserError(
-            f"the code of run {run[:_SHOWN]} is unknown, so it cannot be restored ({reason}); runs in a "
-            "repository that git reads can be reproduced"
+            f"the code of run {run[:_SHOWN]} is in no commit, so it cannot be restored ({reason}); runs in a "
+            "clone of chatmill's repository that git reads can be reproduced"
         )
     if (dirty := tags.get("git.dirty")) not in ("true", "false"):
         reason = tags.get("git.problem") or f"git.dirty is {dirty}"
         raise UserError(
-            f"it is unknown whether the code of run {run[:_SHOWN]} was changed, so it cannot be "
-            f"restored ({reason})"
+            f"the code of run {run[:_SHOWN]} is not known whole, so it cannot be restored ({reason})"
         )
     preset = read_artifact(client, run, "preset.json")
     if preset is None:
@@ -121,6 +132,7 @@ def read_original(client: MlflowClient, name: str) -> RecordedRun:
         data,
         {name: _read_tag(tags, tag) for name, tag in _ENVIRONMENT_TAGS.items()},
         [_find_made(client, child) for child in found if "chatmill.digest" in child.data.tags],
+        tags.get("code.folder", ""),
     )
 
 
@@ -167,6 +179,7 @@ def checked_out(
     Raises:
         UserError: The run cannot be restored, or is not trusted. Nothing is left then.
     """
+    _check_code(root, original)
     if not trust:
         check_trusted(root, original.run[:_SHOWN], original.code, original.preset)
     folder = (root / REPRODUCTIONS / original.run[:_SHOWN]).resolve()
@@ -198,6 +211,23 @@ def checked_out(
         else:
             _remove_checkout(root, folder)
         folder.with_suffix(".lock").unlink()
+
+
+def _check_code(root: Path, original: RecordedRun) -> None:
+    """Raise UserError if the project's repository has the run's commit, but not as chatmill's code.
+
+    Earlier versions recorded the commit of the project's own repository. One without the commit is no
+    answer: `checkout_code` says how to fetch it.
+    """
+    code = original.code.commit
+    known = run_git(root, "cat-file", "-e", f"{code}^{{commit}}").returncode == 0
+    if (known or original.code_folder) and not holds_program(root, code):
+        commit = f"commit {code[:_SHOWN]} of this repository" if known else "this repository"
+        made = f"; the code of the run was in {original.code_folder}" if original.code_folder else ""
+        raise UserError(
+            f"{commit} does not hold the code of run {original.run[:_SHOWN]} in the project's folder{made}; "
+            "only runs in the folder of a clone of chatmill's repository can be made again"
+        )
 
 
 def _finished_result(folder: Path) -> Checkout | None:
@@ -376,10 +406,14 @@ def make_anew(
         raise
     made = read_made(checkout.project)
     if code:
+        # Code of earlier versions does not name the folder.
+        if is_folder_full(checkout.project):
+            raise full_disk_error(checkout.project)
         done = [each.stage for each in original.stages if each.stage in made]
         after = f"after {done[-1]}" if done else "before its first stage was done"
         raise ReproductionFailed(
             f"the run of that code ended {after} with exit code {code}; see its output above"
+            f"{little_space(checkout.project)}"
         )
     return made
 

@@ -50,6 +50,9 @@ def _card_tags(found: Mapping[str, Any]) -> dict[str, str]:
     values = {
         "git.commit": found["git_commit"] or UNKNOWN,
         "git.dirty": UNKNOWN if found["git_diff"] is None else str(found["git_diff"]).lower(),
+        "code.version": found["code_version"],
+        "code.digest": found["code_digest"],
+        "project.commit": found["project_commit"],
         "data.hash": found["data_hash"],
         "sources.digest": found["sources_digest"],
         "lock.digest": environment["lock"],
@@ -104,7 +107,13 @@ def _lineage_lines(found: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     changed = dirty.get(found["git_diff"], "; unknown whether it was changed")
     reason = f" ({as_markdown(found['git_problem'])})" if found.get("git_problem") else ""
-    yield f"- code: commit `{found['git_commit'] or 'unknown'}`{changed}{reason}"
+    # Earlier versions recorded the commit of the project's repository, whatever that held.
+    whose = "code" if found.get("code_digest") else "repository"
+    yield f"- {whose}: commit `{found['git_commit'] or 'unknown'}`{changed}{reason}"
+    if digest := found.get("code_digest"):
+        yield f"- code: version {as_markdown(found['code_version'])}, sources `{digest}`"
+    if commit := found.get("project_commit"):
+        yield f"- project: commit `{commit}`{', with changes' if found['project_dirty'] else ''}"
     yield f"- data: DVC hash `{found['data_hash'] or 'unknown'}`"
     environment = found["environment"]
     lock, device = environment["lock"] or "unknown", environment["device"] or "unknown"

@@ -37,6 +37,7 @@ RUN_ID_CHARS = 8  # characters of a run id that are shown
 _ENVIRONMENT_TAGS = {
     "git commit": "git.commit",
     "git diff": "git.dirty",
+    "project commit": "project.commit",
     "lock": "lock.digest",
     "device": "device",
 }

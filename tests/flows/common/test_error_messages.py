@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from flows.common.error_messages import explain_error
+from tests.small_disk import small_disk
 
 
 def caught(action):
@@ -149,3 +150,22 @@ def test_explain_error_library_without_memory_is_out_of_memory(error):
 @pytest.mark.parametrize("error", [ImportError("No module named 'x'"), OSError("libx.so: wrong ELF class")])
 def test_explain_error_other_library_errors_are_not_explained(error):
     assert explain_error(error) == ""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+        ExceptionGroup("of a queue", [ValueError(), OSError(errno.ENOSPC, "No space left on device")]),
+    ],
+)
+def test_explain_error_full_disk_without_path_names_folder_on_it(tmp_path, monkeypatch, error):
+    with small_disk(tmp_path / "disk", "1m") as disk:
+        (disk / "var").mkdir()
+        monkeypatch.chdir(disk)
+        assert explain_error(error).startswith(f"the disk with {disk / 'var'}: ")
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(tempfile, "tempdir", str(disk))
+        assert explain_error(error).startswith(f"the disk with {disk}: ")
+    assert "; free " in explain_error(error)
