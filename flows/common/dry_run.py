@@ -12,5 +12,5 @@ from tasks.project import dry_run
 @contextmanager
 def without_writes() -> Iterator[None]:
     """Let this process write nothing into the project, not even checksums of files that it reads."""
-    with dry_run.without_writes(), without_kept_sums():
+    with dry_run.forbid_writes(), without_kept_sums():
         yield

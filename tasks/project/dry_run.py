@@ -13,7 +13,7 @@ _writes = True
 
 
 @contextmanager
-def without_writes() -> Iterator[None]:
+def forbid_writes() -> Iterator[None]:
     """Let this process write nothing into the project while the context lasts."""
     global _writes
     before, _writes = _writes, False
