@@ -182,9 +182,15 @@ def _launch_flow(
 
     def load_preset() -> Preset:
         from flows.config import read_preset
+        from flows.orchestration.memory_check import MemoryCheck
 
         try:
-            return read_preset(config, changes or [])
+            preset = read_preset(config, changes or [])
+            # The shape of an open model is known once the run has fetched it.
+            if load_flow is load_pipeline and not preset.base_model:
+                # While the server starts: the run itself finds the estimates made.
+                MemoryCheck(preset, Path.cwd(), preset.find_device()).find_shortages(labels=False)
+            return preset
         except UserError:
             if snapshot:
                 snapshot.discard()

@@ -115,6 +115,18 @@ def test_find_shortages_of_a_gpu_name_it() -> None:
         found.find_shortages(labels=False)
 
 
+@pytest.mark.parametrize("section", ["pretrain", "sft"])
+def test_find_shortages_of_compiled_passes_are_warnings(section: str) -> None:
+    key = f"{section}.batch_size=2048"
+    preset = preset_with(key, "num_processes=1")
+    stage = needs(MemoryCheck(preset, Path(), "cuda", DeviceMemory(0, 0)))[section]
+    there = DeviceMemory(stage.needed - 1, stage.needed - 1)
+    [said] = MemoryCheck(preset, Path(), "cuda", there).find_shortages(labels=False)
+    assert said.startswith(f"{section} may need {stage.needed / 1e9:.1f} GB of memory, and ")
+    with pytest.raises(UserError, match=r"needs .*: .*take a smaller model"):
+        MemoryCheck(preset, Path(), "cuda", DeviceMemory(stage.least - 1, 1)).find_shortages(labels=False)
+
+
 def test_memory_check_of_a_work_pool_is_empty() -> None:
     found = check(
         DeviceMemory(1, 1), "execution.gpu_work_pool=gpus", "data.remote=/srv/data",
