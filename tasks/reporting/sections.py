@@ -304,7 +304,10 @@ def rlhf_section(points: Curve) -> dict[str, Any] | None:
 
 
 def evaluation_section(figures: dict[str, float]) -> dict[str, Any]:
-    """Return the table of all models, and the judge's comparison."""
+    """Return the table of all models, the judge's comparison, and whether the base model answers.
+
+    Only an open model with a chat template can be asked before SFT, and only its answers get a reward.
+    """
     rows = []
     for measure, words, form in MEASURES:
         values = [figures.get(f"{name}_{measure}") for name, _ in SPEAKERS]
@@ -334,7 +337,12 @@ def evaluation_section(figures: dict[str, float]) -> dict[str, Any]:
         if "length_ratio" in figures:
             ratio = f"{figures['length_ratio']:.0%}"
             note += f" The aligned assistant’s answers are {ratio} as long as the assistant’s."
-    return {"examination": rows, "examination_note": note, "judged": judged}
+    return {
+        "examination": rows,
+        "examination_note": note,
+        "judged": judged,
+        "base_answers": "base_reward" in figures,
+    }
 
 
 def _format_number(form: str, value: float | None) -> str:

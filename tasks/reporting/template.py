@@ -141,10 +141,10 @@ This page shows what happened in each of them.</p>
 
 {% if answers %}
 <h2><span class="step">The result</span>The same prompts, asked of each model</h2>
-<p>No model saw these prompts in training. The <b>base model</b> has only read: it goes on with the text
-rather than answer it. With a few worked examples before the prompt (<b>few-shot</b>) it can be made to answer, as far as it
-has learned enough. The
-<b>assistant</b> was shown how to answer; the <b>aligned assistant</b> was also told, by the reward model,
+<p>No model saw these prompts in training.{% if base_answers %} The <b>base model</b> is an open model, asked in its own
+chat format, and once more with a few worked examples before the prompt (<b>few-shot</b>).{% else %} The <b>base
+model</b> has only read: it goes on with the text rather than answer it. With a few worked examples before the prompt
+(<b>few-shot</b>) it can be made to answer, as far as it has learned enough.{% endif %} The <b>assistant</b> was shown how to answer; the <b>aligned assistant</b> was also told, by the reward model,
 which answers people like.</p>
 <div class="answers wide">
 {% for asked in answers %}<section class="asked">{% for name, words in asked.before %}<p class="before" dir="auto" lang=""><span class="small" lang="en" dir="ltr">{{ name }}</span> {{ words }}</p>

@@ -281,6 +281,16 @@ def test_report_all_stages_are_on_page(tmp_path: Path) -> None:
     assert page.count("<svg") == 15
 
 
+def test_report_says_whether_the_base_model_answers(tmp_path: Path) -> None:
+    at = leave_stages(tmp_path / "stages")
+    page = make(at, tmp_path / "own")
+    assert "has only read" in page and "asked in its own" not in page
+    figures = json.loads((at["evaluate"] / "metrics.json").read_text())
+    whole(at["evaluate"] / "metrics.json", {**figures, "base_reward": -0.2})
+    page = make(at, tmp_path / "open")
+    assert "has only read" not in page and "is an open model, asked in its own" in page
+
+
 def test_report_text_direction_and_dark_scheme_are_set(tmp_path: Path) -> None:
     page = make(leave_stages(tmp_path / "stages", "جميل"), tmp_path / "out")
     assert "color-scheme: light dark" in page and "prefers-color-scheme: dark" in page
