@@ -18,6 +18,7 @@ from tasks.ingest import ingest
 from tasks.judge import judge
 from tasks.labels import labels
 from tasks.pretrain import pretrain
+from tasks.reference import reference
 from tasks.report import report
 from tasks.reward import reward
 from tasks.rlhf import rlhf
@@ -52,7 +53,10 @@ def run_stages(preset: Preset, run: PipelineRun | PipelinePlan) -> StageOutput:
     preferences = run(labels, preset.label_parts(), splits)
     reward_model = run(reward, preset.reward, sft_model, preferences)
     judge_model = run(judge, preset.judge_parameters(), sft_model, preferences)
-    aligned_model = run(rlhf, preset.rlhf, splits, sft_model, preferences, reward_model)
+    margins = []
+    if preset.rlhf.method == "dpo":
+        margins.append(run(reference, preset.rlhf.dpo.reference_parameters, sft_model, preferences))
+    aligned_model = run(rlhf, preset.rlhf, splits, sft_model, preferences, reward_model, *margins)
     models = (base_model, sft_model, preferences, reward_model, judge_model, aligned_model)
     metrics = run(evaluate, preset.evaluate, splits, *models, *run.fetch_champion_model(aligned_model))
     verdict = run(gate, preset.gate, metrics)

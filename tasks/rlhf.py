@@ -39,7 +39,7 @@ def _describe_step(metrics: Mapping[str, Any]) -> str:
 
 
 @stage(
-    inputs=("split", "sft", "labels", "reward"),
+    inputs=("split", "sft", "labels", "reward", "reference"),
     input_patterns={"split": ("*/pairs",)},
     resumable=True,
     # With DPO also the labels; lineage finds them by the stage reward, which learns the same ones.
@@ -62,19 +62,21 @@ def rlhf(
     sft: Path,
     labels: Path,
     reward: Path,
+    reference: Path | None,
     out: Path,
     on_event: EventCallback,
     seed: int,
     device: str,
     processes: int,
 ) -> dict[str, Any]:
-    """Write the aligned assistant to out/model, with its curves beside it."""
+    """Write the aligned assistant to out/model, with its curves beside it; DPO needs the reference."""
     # A process of its own: the device's memory is free again when it ends.
     start = TrainingLauncher(out, on_event, seed, device, processes)
-    if parameters.method == "dpo":
+    if reference:
         from model.training.dpo import train_dpo
 
-        return start(train_dpo, parameters.dpo, policy=sft / "model", labels=labels, pairs=split)
+        places = {"policy": sft / "model", "labels": labels, "reference": reference, "pairs": split}
+        return start(train_dpo, parameters.dpo, **places)
     from model.training.ppo import train_ppo
 
     return start(train_ppo, parameters.ppo, policy=sft / "model", reward=reward, prompts=split)

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from model.data.answer_pairs import AnswerPair, read_answer_pairs
@@ -19,7 +18,7 @@ from model.data.dataloader import Example, batch_order, each_row
 from model.data.tokenizer import Tokenizer
 from model.errors import UserError
 from model.events import EventCallback, Message
-from model.inference.scoring import completion_logprobs, sum_logprobs
+from model.inference.scoring import sum_logprobs
 from model.nn.losses import preference_loss
 from model.nn.transformer import Transformer
 from model.training.adapters import adapt_model, export_trained
@@ -28,6 +27,7 @@ from model.training.dpo_config import DPOConfig
 from model.training.kl_controller import BestStep, describe_increase
 from model.training.learner import load_for_training, make_learner
 from model.training.process_group import ProcessGroup
+from model.training.reference_margins import measure_margins, read_margins
 from model.training.right_answers import mean_completion_loss, read_right_answers
 from model.training.supervised import supervised_update
 from model.training.trainer import Trainer, TrainingTask
@@ -36,9 +36,8 @@ from model.training.trainer import Trainer, TrainingTask
 class DPOTrainer(TrainingTask):
     """The task of DPO.
 
-    The margin of a pair is the log-probability of the chosen answer less that of the rejected one. The
-    reference is the margin under the SFT model, computed once before the first step, so that no second model
-    is kept.
+    The SFT model's margins on the same pairs are the reference. They are measured once, before this training,
+    so that no second model is kept.
     """
 
     def __init__(
@@ -48,6 +47,7 @@ class DPOTrainer(TrainingTask):
         tokenizer: Tokenizer,
         train: Sequence[AnswerPair],
         valid: Sequence[AnswerPair],
+        reference: Path,
         right_answers: Sequence[Example],
         seed: int,
         world: ProcessGroup,
@@ -57,23 +57,13 @@ class DPOTrainer(TrainingTask):
         adapt_model(policy, parameters.lora, seed)
         self.train, self.valid, self.right_answers = train, valid, right_answers
         self.learner = make_learner(policy, self.parameters.optimizer, compute_dtype(world.device), world)
-        self.reference, self.valid_reference = (self._measure_margins(pairs) for pairs in (train, valid))
+        self.reference = read_margins(reference, "train", train)
+        self.valid_reference = read_margins(reference, "valid", valid)
         tokens = sum(len(pair.chosen.tokens) + len(pair.rejected.tokens) for pair in train)
         self.tokens_per_step = tokens * self.parameters.batch_size / len(train)
         self.taken = 0
         # A divergence needs answers of the policy; the gate measures it.
         self.best = BestStep(math.inf, self.parameters.max_loss_increase)
-
-    @torch.no_grad()
-    def _measure_margins(self, pairs: Sequence[AnswerPair]) -> Tensor:
-        """Return the margins under the present weights, [P] float64 on the CPU."""
-        examples = [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]
-        with self.learner.whole() as policy:
-            found = completion_logprobs(
-                policy, examples, self.tokenizer.end, map_chunks=self.world.map_chunks
-            )
-        chosen, rejected = torch.tensor(found, dtype=torch.float64).view(2, -1)
-        return chosen - rejected
 
     def optimizer_step(self, step: int) -> dict[str, float]:
         chosen = batch_order(self.seed, step, self.parameters.batch_size, len(self.train))
@@ -113,7 +103,9 @@ class DPOTrainer(TrainingTask):
         """Return metrics on the held-out pairs and right answers; empty without pairs."""
         if not self.valid:
             return {}
-        margins = self._measure_margins(self.valid) - self.valid_reference
+        with self.learner.whole() as policy:
+            margins = measure_margins(policy, self.valid, self.tokenizer.end, self.world)
+        margins -= self.valid_reference
         metrics = {
             "valid_loss": self._loss(margins).item() / len(margins),
             # DPO's reward of an answer is its log-probability over the reference's, so this is the share of
@@ -160,6 +152,7 @@ def train_dpo(
     parameters: dict[str, Any],
     policy: str,
     labels: str,
+    reference: str,
     pairs: str,
     folder: str,
     seed: int,
@@ -172,6 +165,7 @@ def train_dpo(
         parameters: As in DPOConfig.
         policy: The assistant's model folder.
         labels: The folder of the stage labels.
+        reference: The folder of the stage reference.
         pairs: The folder of the stage split, for held-out right answers.
         folder: The output; a checkpoint in it is resumed.
         seed: The seed.
@@ -179,7 +173,7 @@ def train_dpo(
         on_event: The event callback.
 
     Raises:
-        UserError: There are fewer pairs of answers than a batch.
+        UserError: There are fewer pairs of answers than a batch, or the reference is of other pairs.
     """
     settings = DPOConfig.read(parameters)
     world = ProcessGroup.join_group(device, settings.batch_parts, settings.is_sharded)
@@ -199,7 +193,9 @@ def train_dpo(
         )
     world.check_units(settings.batch_size, "rlhf.dpo.batch_size")
     right_answers = read_right_answers(each_row(Path(pairs) / "valid" / "pairs"), tokenizer, context)
-    task = DPOTrainer(settings, assistant, tokenizer, train, valid, right_answers, seed, world)
+    task = DPOTrainer(
+        settings, assistant, tokenizer, train, valid, Path(reference), right_answers, seed, world
+    )
     chosen = task.parameters
     on_event(
         Message(

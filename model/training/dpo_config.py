@@ -17,6 +17,26 @@ _EVALUATIONS = 5
 
 
 @dataclass(frozen=True)
+class ReferenceParameters:
+    """The part of DPO's parameters that its reference depends on, so that other changes reuse it.
+
+    Attributes:
+        margin: As in DPOConfig.
+        gradient_parts: The most processes on a CPU.
+        sharding: As in DPOConfig.
+    """
+
+    margin: float
+    gradient_parts: int
+    sharding: str
+
+    @property
+    def is_sharded(self) -> bool:
+        """Return whether each process stores a part of the weights only."""
+        return self.sharding != "none"
+
+
+@dataclass(frozen=True)
 class DPOConfig(AdaptableParameters):
     """The parameters of alignment by DPO; `batch_size` counts pairs of answers to one prompt.
 
@@ -63,6 +83,11 @@ class DPOConfig(AdaptableParameters):
             raise ValueError(f"max_loss_increase is {self.max_loss_increase}; it must be 0 or more")
         if self.loss not in ("sigmoid", "ipo"):
             raise ValueError(f"loss is {self.loss!r}; it must be sigmoid or ipo")
+
+    @property
+    def reference_parameters(self) -> ReferenceParameters:
+        """Return the parameters of the reference."""
+        return ReferenceParameters(self.margin, self.batch_parts, self.sharding)
 
     def with_derived_values(self, architecture: ModelConfig, pairs: int) -> Self:
         """Return the parameters with every 0 that means a derived value replaced.

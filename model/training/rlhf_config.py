@@ -15,7 +15,8 @@ class RLHFConfig(PPOConfig):
 
     method: Literal["ppo", "dpo"] = "ppo"
     """`ppo` learns from the reward model's scores of the model's own answers. `dpo` learns from the labels
-    themselves: from comparisons, and from rated answers to the same prompt."""
+    themselves: from comparisons, and from rated answers to the same prompt. Its stage `reference` measures
+    the SFT model on them, which other values of `dpo.beta` reuse."""
 
     dpo: DPOConfig = field(default_factory=DPOConfig)
     """Parameters of DPO, for `method: dpo`."""

@@ -158,6 +158,23 @@ def test_plan_of_changed_parameters_computes_their_stage(root: Path) -> None:
     assert [stages[name].status for name in NAMES] == ["cached", "cached", "cached", "computed"]
 
 
+def test_plan_of_dpo_measures_its_reference_once(root: Path) -> None:
+    """Only DPO has a reference, and changes that do not concern it leave its parameters as they are."""
+    rows = [{"prompt": f"Number {i}?", "a": f"{i} mills", "b": "No.", "choice": "a"} for i in range(40)]
+    (root / "mine" / "labels" / "both.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert "reference" not in plan(root, preset_of())
+    preset = preset_of(rlhf={"method": "dpo", "dpo": {"batch_size": 2}})
+    names = list(plan(root, preset))
+    assert names.index("judge") < names.index("reference") < names.index("rlhf")
+    for changes, same in (
+        ({"beta": 0.3}, True),
+        ({"steps": 9, "loss": "ipo"}, True),
+        ({"margin": 2.0}, False),
+    ):
+        other = preset_of(rlhf={"method": "dpo", "dpo": {"batch_size": 2, **changes}})
+        assert (other.rlhf.dpo.reference_parameters == preset.rlhf.dpo.reference_parameters) == same, changes
+
+
 def test_plan_of_earlier_sources_brings_data_back(root: Path) -> None:
     """The output of the earlier sources is there, but data/ holds the later ones."""
     preset, film = preset_of(), root / "mine" / "labels" / "film.jsonl"

@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 
 from model.data.hf_checkpoint import save_model
 from model.data.tokenizer import Tokenizer, train_tokenizer
 from model.events import Event, EventCallback, Step
 from model.nn.model_config import ModelConfig
 from model.nn.transformer import Transformer
+from model.training.dpo_config import DPOConfig
+from model.training.reference_margins import measure_reference
 
 SUBJECTS = ("the film", "the story", "this camera", "the actor", "a quiet scene", "the ending", "the music")
 GOOD = ("wonderful", "warm and funny", "a great joy", "lovely", "excellent", "moving")
@@ -103,6 +107,15 @@ class Language:
         """Save a small model with random weights."""
         save_model(Transformer(small_shape()).init_weights(seed), self.tokenizer, folder)
         return folder
+
+
+def measured_reference(policy: Path, labels: Path, folder: Path, parameters: DPOConfig) -> Path:
+    """Measure DPO's reference; all processes of a group call it together, and return when it is written."""
+    plain = asdict(parameters.reference_parameters)
+    measure_reference(plain, str(policy), str(labels), str(folder), DEVICE, lambda event: None)
+    if dist.is_initialized():
+        dist.barrier()
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -11,12 +11,15 @@ from typing import Any
 import pytest
 import torch
 
+from model.data.answer_pairs import read_answer_pairs
 from model.data.hf_checkpoint import load_model
 from model.errors import UserError
 from model.events import Event
+from model.inference.scoring import completion_logprobs
 from model.training.dpo import train_dpo
 from model.training.dpo_config import DPOConfig
-from tests.model.conftest import DEVICE, Language, small_shape, write_rows
+from model.training.reference_margins import read_margins
+from tests.model.conftest import DEVICE, Language, measured_reference, small_shape, write_rows
 
 
 @pytest.fixture(scope="module")
@@ -28,12 +31,13 @@ def align(
     language: Language, policy: Path, folder: Path, labels: Path | None = None, **settings: Any
 ) -> tuple[dict[str, float], str]:
     said: list[Event] = []
-    parameters = asdict(DPOConfig(**{"steps": 25, "batch_size": 8, "max_loss_increase": 9.0, **settings}))
+    chosen = DPOConfig(**{"steps": 25, "batch_size": 8, "max_loss_increase": 9.0, **settings})
+    labels = labels or language.labels
+    reference = measured_reference(policy, labels, folder.with_name("reference"), chosen)
+    parameters = asdict(chosen)
     parameters["optimizer"]["learning_rate"] = 3e-3
-    metrics = train_dpo(
-        parameters, str(policy), str(labels or language.labels), str(language.split), str(folder), 3, DEVICE,
-        said.append,
-    )  # fmt: skip
+    places = (str(path) for path in (policy, labels, reference, language.split, folder))
+    metrics = train_dpo(parameters, *places, 3, DEVICE, said.append)
     return metrics, " ".join(getattr(event, "text", "") for event in said)
 
 
@@ -77,6 +81,41 @@ def test_train_dpo_fewer_pairs_than_batch_are_refused(
         write_rows(tmp_path / f"{split}.ratings.jsonl", [])
     with pytest.raises(UserError, match=f"have {count} pairs of answers .* one batch of {batch}"):
         align(language, policy, tmp_path / "out", tmp_path)
+
+
+def test_train_dpo_reference_of_other_pairs_is_refused(
+    language: Language, policy: Path, tmp_path: Path
+) -> None:
+    other = [{"prompt": "a", "chosen": "b", "rejected": "c", "aspect": "x", "source": "y"}]
+    for split in ("train", "valid"):
+        write_rows(tmp_path / f"{split}.comparisons.jsonl", other)
+        write_rows(tmp_path / f"{split}.ratings.jsonl", [])
+    few = measured_reference(policy, tmp_path, tmp_path / "few", DPOConfig())
+    broken, missing = tmp_path / "broken", tmp_path / "missing"
+    broken.mkdir()
+    (broken / "margins.safetensors").write_bytes(b"{")
+    for reference, said in ((few, "has 1 margins .train. for"), (broken, "broken"), (missing, "is missing")):
+        places = (
+            str(path) for path in (policy, language.labels, reference, language.split, tmp_path / "out")
+        )
+        with pytest.raises(UserError, match=f"{said}.*recompute the stage reference"):
+            train_dpo(asdict(DPOConfig()), *places, 3, DEVICE, lambda event: None)
+
+
+def test_measure_reference_is_the_models_own_margin(language: Language, policy: Path, tmp_path: Path) -> None:
+    model, tokenizer = load_model(policy)
+    context = model.architecture.context_length
+    folder = measured_reference(policy, language.labels, tmp_path, DPOConfig())
+    for split in ("train", "valid"):
+        pairs = read_answer_pairs(language.labels, split, tokenizer, context, 1.0, lambda event: None)
+        margins = read_margins(folder, split, pairs)
+        sums = [
+            completion_logprobs(model, [getattr(pair, side) for pair in pairs], tokenizer.end)
+            for side in ("chosen", "rejected")
+        ]
+        expected = torch.tensor(sums[0], dtype=torch.float64) - torch.tensor(sums[1], dtype=torch.float64)
+        assert len(margins) > 20 and torch.allclose(margins, expected, atol=0.2), "bfloat16 rounds"
+        assert margins.abs().max() > 0.05
 
 
 def test_train_dpo_without_held_out_pairs_keeps_last_step(

@@ -19,7 +19,8 @@ from model.inference.scoring import completion_logprobs
 from model.nn.transformer import Transformer
 from model.training import dpo, ppo, reward, sft
 from model.training.base_model import adopt_base
-from tests.model.conftest import DEVICE, Language, small_shape
+from model.training.dpo_config import DPOConfig
+from tests.model.conftest import DEVICE, Language, measured_reference, small_shape
 
 LOOP: dict[str, Any] = {"batch_size": 8, "optimizer": {"learning_rate": 0.002}}
 # Rounding to bfloat16 changes a weight by 0.4% at most, to float16 by 0.05%; the relative change of the loss.
@@ -60,9 +61,11 @@ def test_trainings_from_open_model_keep_its_type(language: Language, base: Path,
         {**LOOP, "steps": 2, "max_new_tokens": 8, "num_eval_prompts": 8},
         assistant, str(out["reward"]), str(language.split), str(out["ppo"]), **common,
     )  # fmt: skip
+    reference = measured_reference(Path(assistant), language.labels, tmp_path / "reference", DPOConfig())
     dpo.train_dpo(
-        {**LOOP, "steps": 4}, assistant, str(language.labels), str(language.split), str(out["dpo"]), **common
-    )
+        {**LOOP, "steps": 4}, assistant, str(language.labels), str(reference), str(language.split),
+        str(out["dpo"]), **common,
+    )  # fmt: skip
     for folder in out.values():
         assert types(folder / "model") == wanted
         theirs = AutoModelForCausalLM.from_pretrained(folder / "model", dtype="auto")

@@ -14,10 +14,11 @@ from model.data.dataloader import read_rows
 from model.errors import UserError
 from model.events import Event, EventCallback, Message
 from model.training import dpo, ppo, pretrain, reward, sft
+from model.training.dpo_config import DPOConfig
 from model.training.launcher import launch_training
 from model.training.reward import load_reward
 from model.training.trainer import RESUME_FILES
-from tests.model.conftest import CONTEXT, DEVICE, Killed, Language, write_rows
+from tests.model.conftest import CONTEXT, DEVICE, Killed, Language, measured_reference, write_rows
 
 Train = Callable[[Path, EventCallback], dict[str, Any]]
 FAST = {"learning_rate": 0.01}
@@ -89,7 +90,9 @@ def stage(name: str, language: Language, made: dict[str, Path], **settings: Any)
                 "optimizer": {"learning_rate": 2e-3},
                 **settings,
             }
-            places = (str(made["sft"] / "model"), str(language.labels), str(language.split))
+            policy, reference = made["sft"] / "model", folder.with_name(f"{folder.name}-reference")
+            measured_reference(policy, language.labels, reference, DPOConfig.read(parameters))
+            places = map(str, (policy, language.labels, reference, language.split))
             return dpo.train_dpo(parameters, *places, **common)
         parameters = {
             **loop, "steps": 6, "batch_size": 16, "max_new_tokens": 16, "save_every": 2, "eval_every": 3,
