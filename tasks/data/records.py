@@ -159,6 +159,11 @@ def compose_text(text: str) -> str:
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
+def group_digest(text: str) -> str:
+    """Return the group of rows that share a text: its digest, equal for texts that look equal."""
+    return text_digest(compose_text(text))
+
+
 def text_row(text: str, source: str, group: str = "") -> Text:
     """Return a Text with its id. Its group is its own digest unless one is given."""
     text = compose_text(text)

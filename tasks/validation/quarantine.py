@@ -12,6 +12,7 @@ from model.errors import UserError
 from tasks.common.link_check import is_present
 from tasks.data.audit_log import AUTHOR_KEY, REASON_KEY, append_lines, brief_json, check_signed, read_numbered
 from tasks.data.records import TYPES, json_line, read_shards
+from tasks.validation.corrected_rows import derive_again
 
 RELEASES_FILE = "configs/admitted.jsonl"
 _KEYS = ("id", AUTHOR_KEY, REASON_KEY, "time", "row")
@@ -156,7 +157,7 @@ def release_rows(
         reason: The person's reason.
         time: The time, ISO 8601.
         replacement: A JSON Lines file of corrected rows with the ids they came with. Corrected lines of
-            data/quarantine will do.
+            data/quarantine will do. Values that were derived from a corrected one are derived again.
 
     Returns:
         The releases that were written.
@@ -174,6 +175,10 @@ def release_rows(
     rows = {}
     if replacement:
         rows = {number: _edited_rows(number, kinds[number], corrected, replacement) for number in kinds}
+        # The person edited the quarantined row, which an earlier correction may have changed already.
+        for found in read_quarantine(root):
+            if found.id in rows and not explain_misfit(found.kind, rows[found.id]):
+                rows[found.id] = derive_again(found.row, rows[found.id])
     if spare := [number for number in corrected if number not in kinds]:
         raise UserError(
             f"{corrected[spare[0]][0]}: the row {spare[0]} is not among the given ids; add it, or give "

@@ -17,6 +17,7 @@ import numpy as np
 from tasks.common.names import shorten
 from tasks.data.records import json_line, parse_lines
 from tasks.validation import contamination, exact_dedup, near_dedup, pii
+from tasks.validation.corrected_rows import derive_again
 from tasks.validation.expectations import (
     ACROSS,
     BrokenRule,
@@ -74,8 +75,9 @@ class ShardCheckTask:
                 release = self.released.get(str(values.get("id")))
                 if release and release.row is not None:
                     # The row keeps the id of the source's row, so that the next run finds the release
-                    # again.
-                    values = {**release.row, "id": values["id"]}
+                    # again. Releases of older versions of chatmill, or written by hand, kept the values
+                    # that ingestion had derived from the former text.
+                    values = {**derive_again(values, release.row), "id": values["id"]}
                     line = _row_line(values)
                 yield line, values
 

@@ -22,7 +22,7 @@ from tasks.data.parsing.conversations import (
     read_text,
 )
 from tasks.data.parsing.row_stream import keys, row_stream
-from tasks.data.records import ParsedRow, pair_row, text_digest
+from tasks.data.records import ParsedRow, group_digest, pair_row
 
 ALONE = "Do what the instruction says.\n\n### Instruction:\n{instruction}\n\n### Response:\n"
 WITH_INPUT = (
@@ -43,7 +43,7 @@ def read_row(values: Mapping[str, Any], reading: ParseOptions, where: str) -> It
     instruction, output = (read_text(values, reading.column(key), where) for key in ("instruction", "output"))
     # Filling the template would hide the missing instruction from validation.
     if not instruction.strip():
-        yield ParsedRow(pair_row("", output, reading.source, text_digest(output)), where)
+        yield ParsedRow(pair_row("", output, reading.source, group_digest(output)), where)
         return
     given = context_of(values, reading, where)
     asked, answer = SourceTurn("user", prompt_of(instruction, given)), SourceTurn("assistant", output)

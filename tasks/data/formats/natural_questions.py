@@ -13,7 +13,7 @@ from tasks.data.parsing.column_names import plain_name
 from tasks.data.parsing.companion_keys import OPTION_LISTS, PASSAGES
 from tasks.data.parsing.field_meanings import is_empty
 from tasks.data.parsing.skip_counts import SkipCounts
-from tasks.data.records import Choice, ParsedRow, comparison_row, pair_row, text_digest
+from tasks.data.records import Choice, ParsedRow, comparison_row, group_digest, pair_row, text_digest
 
 _ASPECT, _JUDGES = "truthfulness", "nq-judges"
 _READ = frozenset((
@@ -42,7 +42,7 @@ def stream_rows(files: Sequence[SourceFile], reading: ParseOptions, tally: SkipC
                 tally.left_out[REPEATED] += 1
                 continue
             seen.add(question)
-            group, right = text_digest(question), str(answers[0])
+            group, right = group_digest(question), str(answers[0])
             references = list(dict.fromkeys(str(answer) for answer in answers))
             yield ParsedRow(pair_row(question, right, reading.source, group, references), where)
             correct, incorrect = (

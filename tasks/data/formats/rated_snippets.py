@@ -14,7 +14,7 @@ from model.errors import UserError
 from tasks.data.file_io.files import SourceFile
 from tasks.data.parsing.base import FileSample, Format, ParseOptions
 from tasks.data.parsing.skip_counts import SkipCounts
-from tasks.data.records import ParsedRow, pair_row, rating_row, text_digest, text_row
+from tasks.data.records import ParsedRow, group_digest, pair_row, rating_row, text_row
 
 _ASPECT = "tone"
 
@@ -47,7 +47,7 @@ def stream_rows(files: Sequence[SourceFile], reading: ParseOptions, tally: SkipC
         if text in seen:
             continue
         seen.add(text)
-        group = text_digest(text)
+        group = group_digest(text)
         yield ParsedRow(text_row(text, reading.source), where)
         words = text.split(" ")
         # By digest, so that the same snippet is always cut at the same word.

@@ -46,9 +46,9 @@ from tasks.data.records import (
     ParsedRow,
     comparison_row,
     describe_number,
+    group_digest,
     pair_row,
     rating_row,
-    text_digest,
     text_row,
 )
 
@@ -145,7 +145,7 @@ def _rename_columns(values: Mapping[str, Any], reading: ParseOptions, where: str
     row |= {name: values[own] for name, own in columns.items()}
     # Questions about one passage are a group, whose name would repeat the whole passage in each row.
     if "group" in columns and columns["group"] == columns.get("context"):
-        row["group"] = text_digest(str(row["group"]))
+        row["group"] = group_digest(str(row["group"]))
     if "text" in reading.columns:
         row = {key: row[key] for key in ("text", "group", "id") if key in row}
     return row
@@ -230,7 +230,7 @@ def _prompt_and_answers(
 def _row_group(row: Mapping[str, Any], turns: list[SourceTurn], where: str, alone: str) -> str:
     """Return the group that a row names, or else the digest of the user's first turn."""
     earlier = (turn.content for turn in turns[:-1] if turn.role == "user")
-    return _group_value(row, where) or text_digest(next(earlier, alone))
+    return _group_value(row, where) or group_digest(next(earlier, alone))
 
 
 def _row_annotator(row: Mapping[str, Any]) -> str:

@@ -21,7 +21,7 @@ from tasks.data.parsing.base import FileSample, ParseOptions
 from tasks.data.parsing.field_meanings import KNOWN, MASKS, flatten_name, group_name, is_empty, read_meaning
 from tasks.data.parsing.list_literals import holds_turns_text, read_literal, turns_of
 from tasks.data.parsing.roles import ROLE_KEYS, ROLES, is_tool, role_of, speaker_of
-from tasks.data.records import ParsedRow, Turn, TurnVerdict, pair_row, text_digest
+from tasks.data.records import ParsedRow, Turn, TurnVerdict, group_digest, pair_row
 
 TEXTS = ("content", "value", "text", "message", "utterance")
 TURN_KEYS = frozenset((*ROLE_KEYS, *TEXTS, "tool_calls", "function_call"))
@@ -87,7 +87,7 @@ def conversation_group(turns: Iterable[SourceTurn], values: Mapping[str, Any], r
     """
     if named := group_name(reading.optional(values, "group")):
         return named
-    return text_digest(next((turn.content for turn in turns if turn.role == "user"), ""))
+    return group_digest(next((turn.content for turn in turns if turn.role == "user"), ""))
 
 
 def history_turns(turns: Iterable[SourceTurn]) -> list[Turn]:

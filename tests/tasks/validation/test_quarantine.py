@@ -113,13 +113,15 @@ def test_read_releases_last_release_of_row_counts(tmp_path: Path, rows: list[dic
 
 
 def test_release_rows_corrected_rows_are_kept_whole(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
-    better = {**rows[0], "text": "corrected"}
-    # A corrected line may keep the keys that the quarantine added.
-    fixed = write(tmp_path / "fixed.jsonl", broken(better), {**rows[2], "text": "too"})
+    better, too = ({**plain(text_row(text, "tales")), "id": row["id"]} for text, row in zip(
+        ("corrected", "too"), (rows[0], rows[2]), strict=True
+    ))  # fmt: skip
+    # A corrected line may keep the keys that the quarantine added, and the group of the former text.
+    fixed = write(tmp_path / "fixed.jsonl", broken({**better, "group": rows[0]["group"]}), too)
     done = take(tmp_path, [], replacement=fixed)
     assert {found.id: found.row for found in done} == {
         rows[0]["id"]: better,
-        rows[2]["id"]: {**rows[2], "text": "too"},
+        rows[2]["id"]: too,
     }
     assert read_releases(tmp_path, PATH)[rows[0]["id"]].row == better
     assert take(tmp_path, [rows[0]["id"][:8], rows[2]["id"]], replacement=fixed) == done
