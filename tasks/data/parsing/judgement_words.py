@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tasks.data.parsing.field_meanings import ACCEPT, NEGATIVE, POSITIVE, REJECT, plain_word
+from tasks.data.parsing.field_meanings import ACCEPT, FALSE, NEGATIVE, POSITIVE, REJECT, TRUE, plain_word
 
 
 def _plain(words: str) -> frozenset[str]:
@@ -73,3 +73,31 @@ def judgement_of(value: str) -> int:
     denied = _NOT.sub("", value, count=1)
     # "Not bad" is no praise that everybody means.
     return -1 if denied != value and judgement_of(denied) > 0 else 0
+
+
+# In a phrase, these words say what is wrong with an answer: `wrong answer`, `contains a factual error`.
+_FAULTS = re.compile(
+    r"(?:errors?|mistakes?|false|inaccura\w+|hallucinat\w+|incomplete|irrelevant|off_topic|harmful|biased|"
+    r"offensive|outdated|misleading|made_up|fabricat\w+|truncated|unsupported|nonsens\w*|poor\w*|bad\w*|"
+    r"worse|worst|\w*fehler\w*|falsch\w*|schlecht\w*|erreurs?|fausse|errores|errori|erros?|fouten?|onjuist\w*)"
+)
+_BLAME = (_BAD | {"false"}) - (FALSE - {"false"}) - {"down", "neg", "0", "mal"}
+_DENIALS = _plain(
+    "no not non never none without nothing isnt dont doesnt free kein keine keinen nicht nie ohne nichts "
+    "pas sans aucun aucune sin nada ninguno ningún nenhum sem senza nessun niet geen zonder inte ikke utan "
+    "не нет без"
+)
+_PARTS = re.compile(r"[^\W_]+")
+
+
+def blames(value: str) -> bool:
+    """Return whether a value, in the spelling of `plain_word`, has a word of blame that nothing weakens.
+
+    `wrong answer` and `has errors` blame. `no errors` and `wrong but useful` leave it open.
+    """
+    if judgement_of(value) < 0:
+        return True
+    words = set(_PARTS.findall(value.replace("'", "").replace("\u2019", "")))
+    if words & _DENIALS or words & (_GOOD - TRUE):
+        return False
+    return bool(words & _BLAME) or any(map(_FAULTS.fullmatch, (*words, value)))

@@ -24,9 +24,10 @@ from tasks.data.parsing.field_meanings import (
     REJECT,
     TRUE,
     flatten_name,
+    plain_word,
     says_nothing_wrong,
 )
-from tasks.data.parsing.judgement_words import judgement_of
+from tasks.data.parsing.judgement_words import blames, judgement_of
 from tasks.data.parsing.mark_columns import REFUSED, flag_meaning, is_mark_column, propose_mark
 from tasks.data.parsing.scale_direction import LOWER, scale_direction
 from tasks.data.parsing.score_values import as_score
@@ -75,6 +76,16 @@ _NOT = frozenset(("no", "non", "not", "without", "free"))
 _KEPT = GOOD_FLAGS | GOOD_WORDS | frozenset((
     "audited", "checked", "inspected", "keep", "kept", "reviewed", "usable", "use", "valid", "validated",
     "verified", "vetted",
+))  # fmt: skip
+# Words that keep a row beside others that remove it, and reasons for which a whole answer ends.
+_CLEAR = _KEPT | {plain_word(word) for word in GOOD_FLAGS} | frozenset((
+    "certain", "confident", "current", "fatto", "feito", "fine", "intact", "klaar", "listo", "live", "none",
+    "okay", "pret", "pronto", "restored", "sure", "upheld",
+))  # fmt: skip
+_WHOLE = frozenset((
+    "complete", "completed", "done", "end", "end_of_text", "end_of_turn", "end_turn", "eos", "eos_token",
+    "finished", "function_call", "natural", "ok", "stop", "stop_sequence", "stop_string", "stopped",
+    "success", "succeeded", "tool_call", "tool_calls", "tool_use", "turn_end",
 ))  # fmt: skip
 # A date, or seconds or milliseconds since 1970, in the spelling of `plain_word`.
 _TIME = re.compile(
@@ -188,7 +199,8 @@ def propose_meaning(
         return "verdict"
     if few:
         return _mapping(sorted(known))
-    return "verdict" if has_pairs else "ignore"
+    # Beside texts, many different words cannot be listed, and some of them may reject their row.
+    return "verdict" if has_pairs else UNKNOWN if known else "ignore"
 
 
 def _is_score(value: str) -> bool:
@@ -218,8 +230,17 @@ def _are_grades(values: Collection[str]) -> bool:
 
 def _ended(values: list[str]) -> str:
     """Return a mapping that leaves out the answers of requests that failed or were cut."""
-    said = (f"{yaml_value(value)}: {'ignore' if is_failure(value) else 'accept'}" for value in values)
+    said = (
+        f"{yaml_value(value)}: {'ignore' if is_failure(value) else 'accept' if _is_whole(value) else UNKNOWN}"
+        for value in values
+    )
     return f"{{{', '.join(said)}}}"
+
+
+def _is_whole(value: str) -> bool:
+    """Return whether a request ended with this reason, or HTTP status, and a whole answer."""
+    number = as_score(value)
+    return 200 <= number < 300 if number is not None else value in _WHOLE
 
 
 def _mask_mapping(values: Collection[str], understood: bool) -> str:
@@ -237,14 +258,20 @@ def _complaints(values: list[str], has_pairs: bool) -> str:
 
 
 def _mapping(values: list[str]) -> str:
+    """Return a mapping of words to reviews. What neither accepts nor rejects is left to the person."""
     doubts = REMOVED | DRAFTS | UNSURE | set(filter(_is_to_leave, values)) | TIES
-    removed = set(values) & doubts
+    removes = not doubts.isdisjoint(values) or any(map(blames, values))
     said = []
     for value in values:
-        # A key that marks removed rows accepts all others. Otherwise only a person can say what a word means.
-        unclear = "accept" if removed else UNKNOWN
-        meaning = "ignore" if value in removed else unclear
-        meaning = {1: "accept", -1: "reject"}.get(judgement_of(value), meaning)
+        judged = judgement_of(value)
+        if judged > 0 or (removes and value in _CLEAR and value not in doubts):
+            meaning = "accept"
+        elif judged < 0:
+            meaning = "reject"
+        elif value in doubts:
+            meaning = "ignore"
+        else:
+            meaning = "reject" if blames(value) else UNKNOWN
         said.append(f"{yaml_value(value)}: {meaning}")
     return f"{{{', '.join(said)}}}"
 

@@ -105,6 +105,14 @@ _PHRASES = _plain(
     totalmente_en_desacuerdo very_likely very_unlikely
     """
 )
+# What a judgement of two words may be about, as in `incorrect answer`, `false statement`, `poor quality`.
+_THINGS = frozenset((
+    "answer", "answers", "assistant", "claim", "completion", "content", "example", "fact", "facts", "info",
+    "information", "output", "prompt", "quality", "question", "reply", "response", "row", "sample",
+    "statement", "translation", "antwort", "aussage", "qualitat", "reponse", "qualite", "respuesta",
+    "resposta", "risposta", "antwoord",
+))  # fmt: skip
+_ABOUT_THINGS = _OPINIONS | {"false", "true"}
 _STARS = frozenset("★☆⭐✩")
 # Stages of a text. A draft, among these or alone, is not meant to be learned yet.
 _STAGES = _plain(
@@ -243,6 +251,8 @@ def _is_judgement(value: str) -> bool:
     if not re.fullmatch(r"[^\W\d]+", bare):
         return False
     words = frozenset(bare.split("_")) - _DEGREES - {""}
+    if words & _THINGS:
+        return bool(words - _THINGS) and words - _THINGS <= _ABOUT_THINGS
     return bool(words) and words <= _OPINIONS
 
 

@@ -208,3 +208,53 @@ def test_mapping_of_tags_reads_each_tag_of_a_list(tags: Any) -> None:
     ]
     found, tally = read(*rows, fields=meaning)
     assert [type(one.row) for one in found] == [Rating, Pair] and not tally.faults
+
+
+@pytest.mark.parametrize("row", [PAIR, TEXT])
+@pytest.mark.parametrize(
+    ("key", "values", "proposal"),
+    [
+        (
+            "notes",
+            ["do not use this", "wrong answer", ""],
+            "{do_not_use_this: ignore, wrong_answer: reject}",
+        ),
+        ("notes", ["do not use", "bad answer", ""], "{bad_answer: reject, do_not_use: ignore}"),
+        ("remark", ["do not use", "Incorrect answer"], "{do_not_use: ignore, incorrect_answer: reject}"),
+        ("memo", ["do not use", "false statement"], "{do_not_use: ignore, false_statement: reject}"),
+        ("memo", ["do not use", "poor answer"], "{do_not_use: ignore, poor_answer: reject}"),
+        ("hint", ["nicht lernen", "falsche Antwort"], "{falsche_antwort: reject, nicht_lernen: ignore}"),
+        ("state", ["deleted", "see Ben", "live"], "{deleted: ignore, live: accept, see_ben: ...}"),
+        ("state", ["on hold", "has errors", "open"], "{has_errors: reject, on_hold: ignore, open: ...}"),
+        ("memo", ["do not use", "no errors", "wrong but useful"],
+         "{do_not_use: ignore, no_errors: ..., wrong_but_useful: ...}"),
+        ("finish_reason", ["length", "stop", "moderated"], "{length: ignore, moderated: ..., stop: accept}"),
+        ("http_status", [200, 302, 500], '{"200": accept, "302": ..., "500": ignore}'),
+    ],
+)  # fmt: skip
+def test_propose_meaning_accepts_only_clear_acceptances(
+    row: dict[str, Any], key: str, values: list[str], proposal: str
+) -> None:
+    rows = [{**row, next(iter(row)): f"Number {n}", key: value} for n, value in enumerate(values)]
+    _, tally = read(*rows)
+    assert tally.propose_all(tally.asks()) == {key: proposal}
+
+
+@pytest.mark.parametrize(
+    "value", ["incorrect answer", "False statement.", "very poor response", "bad example"]
+)
+def test_skip_counts_asks_judgement_of_a_thing_is_a_verdict(value: str) -> None:
+    _, tally = read({**PAIR, "memo": value}, {**PAIR, "prompt": "And you?", "memo": "see page 2"})
+    assert [*tally.asks()] == ["memo"]
+
+
+@pytest.mark.parametrize("values", [["open question", "answer key"], ["facts", "fiction"], ["first reply"]])
+def test_skip_counts_asks_thing_without_a_judgement_passes(values: list[str]) -> None:
+    _, tally = read(*({**PAIR, "memo": value} for value in values))
+    assert not tally.asks()
+
+
+def test_propose_meaning_many_words_beside_texts_are_left_to_the_person() -> None:
+    rows = [{**TEXT, "text": f"Text {n}", "notes": f"remark {n}"} for n in range(20)]
+    _, tally = read(*rows, {**TEXT, "notes": "do not use"})
+    assert tally.propose_all(tally.asks()) == {"notes": "..."}
