@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing, suppress
@@ -64,24 +65,41 @@ def download_model(version: Any, uri: str, scratch: str) -> Path:
     if not folder.is_dir():
         raise DamagedModel(f"{named}: {folder} does not contain the model's files; {_ADVICE}")
     if damaged := damaged_file(version, uri, model_sums(folder)):
-        raise DamagedModel(
-            f"{named}: {folder.parent / damaged} differs from the registered file, so the model is "
-            f"not used; {_ADVICE}"
-        )
+        path = folder.parent / damaged
+        raise DamagedModel(f"{named}: {path} {_describe_damage(path)}, so the model is not used; {_ADVICE}")
     return folder
+
+
+def _describe_damage(path: Path) -> str:
+    """Return how a file differs from the registered one, as a predicate."""
+    if not os.path.lexists(path):
+        return "is missing"
+    if path.is_dir() and path.name != MODEL:
+        return "is a folder in place of the registered file"
+    return "differs from the registered file"
 
 
 def model_sums(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of each file in a model's folder, by its path from the parent folder.
 
     Anything but a regular file has an empty text: reading a named pipe would never end.
+
+    Raises:
+        PermissionError: The folder, or one in it, may not be listed. Its files are not missing then.
     """
+    # rglob leaves out what it may not list.
+    for _ in os.walk(folder, onerror=_raise_error):
+        pass
     return {
         f"{MODEL}/{path.relative_to(folder).as_posix()}": file_sum(path) if path.is_file() else ""
         for path in sorted(folder.rglob("*"))
         # A link to a folder counts as a file, since its target may be anywhere.
         if path.is_symlink() or not path.is_dir()
     }
+
+
+def _raise_error(error: OSError) -> None:
+    raise error
 
 
 def damaged_file(version: Any, uri: str, sums: Mapping[str, str]) -> str:
@@ -186,7 +204,7 @@ def damaged_versions(database: Path, folder: str, sums: Mapping[str, str], root:
         damaged = differing_file(manifest, digest or "", here) or ("" if here else MODEL)
         if damaged:
             path = RECORDS / above / damaged
-            said.append(f"version {version} of {name}: {path} differs from the registered file")
+            said.append(f"version {version} of {name}: {path} {_describe_damage(root / path)}")
     return said
 
 

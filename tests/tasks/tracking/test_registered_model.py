@@ -17,6 +17,7 @@ from tasks.engine.output import MANIFEST, StageOutput, file_sizes, read_manifest
 from tasks.tracking.champion_input import fetch_champion_model
 from tasks.tracking.registered_model import DamagedModel, MissingModel, damaged_copies
 from tasks.tracking.tracker import Tracker
+from tests.any_user import as_any_user
 
 Damage = Callable[[Path], None]
 
@@ -142,7 +143,11 @@ def test_champion_folder_damaged_file_is_refused_by_name(project: Path, damage: 
     tracker, model = at(project), place(project, 2)
     assert tracker.champion_folder("") == model
     damage(model)
-    says = rf"version 2 of chatmill: {model.parent / name} differs from the registered file.*restore"
+    how = {
+        remove_nested: "is missing", remove_manifest: "is missing",
+        replace_by_folder: "is a folder in place of the registered file",
+    }.get(damage, "differs from the registered file")  # fmt: skip
+    says = rf"version 2 of chatmill: {model.parent / name} {how}, so the model is not used.*restore"
     with pytest.raises(DamagedModel, match=says):
         tracker.champion_folder("")
     [second, first] = tracker.registry.versions()
@@ -152,6 +157,18 @@ def test_champion_folder_damaged_file_is_refused_by_name(project: Path, damage: 
     assert fetch_champion_model(first, tracker.uri, project, lambda event: None)
     [said] = write_backup(project, project / "a.tar").damaged
     assert f"version 2 of chatmill: var/{(model.parent / name).relative_to(project / 'var')}" in said
+
+
+@pytest.mark.parametrize("closed", [".", "extra", "model.safetensors"])
+def test_champion_folder_closed_path_is_not_called_damaged(project: Path, closed: str) -> None:
+    tracker, model = at(project), place(project, 2)
+    path, mode = model / closed, (model / closed).stat().st_mode
+    path.chmod(0)
+    with as_any_user(), pytest.raises(PermissionError) as found:
+        tracker.champion_folder("")
+    assert os.path.realpath(found.value.filename) == os.path.realpath(path)
+    path.chmod(mode)
+    assert tracker.champion_folder("") == model
 
 
 def test_check_files_removed_model_is_refused(project: Path) -> None:
