@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows.common.shared_products import describe_shared_product
 from flows.common.terminal import Console
 from model.errors import UserError, one_line_path
 from model.events import ignore_event
@@ -120,6 +121,8 @@ def propose_preset(
     stop = stop or too_large
     for note in [*notes, *missing]:
         console.print(f"[yellow]{terminal_text(note)}[/yellow]", soft_wrap=True)
+    if said := describe_shared_product(root, name):
+        console.print(f"[yellow]{terminal_text(said)}[/yellow]", soft_wrap=True)
     if allowed:
         console.print(
             f"[yellow]validate.max_bad_fraction is {allowed.share:g}, so that a run continues "

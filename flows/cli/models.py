@@ -6,12 +6,14 @@ import os
 import pwd
 import time
 from calendar import timegm
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
+from flows.common.shared_products import describe_shared_product
 from flows.common.terminal import Console
 from flows.orchestration.tracker import open_tracker
 from model.errors import UserError
@@ -55,6 +57,8 @@ def models(
             console.print(_moves_table(registry, moves) if moves else escape(none))
         else:
             _show_versions(tracker, registry, console)
+            if said := describe_shared_product(Path.cwd(), registry.product.name):
+                console.print(f"[yellow]{escape(said)}[/yellow]", soft_wrap=True)
 
 
 def _show_versions(tracker: Tracker, registry: Registry, console: Console) -> None:
