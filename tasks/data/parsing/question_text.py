@@ -150,3 +150,28 @@ def describe_companion(path: str, where: str, sample: str, kind: str) -> str:
         f"{what}{kind} beside the text under {shown_key(text)}; to learn them as pairs, set columns: "
         f"{{{named}}} in the source; to learn the text alone, {skip}"
     )
+
+
+def describe_vote_columns(where: str, meanings: Mapping[str, str], values: str, rated: bool) -> str:
+    """Return the question about columns that hold one person's votes each.
+
+    Args:
+        where: The first place of such a column.
+        meanings: The proposal for each column. All are listed, as one left out would not be read.
+        values: Some of their values.
+        rated: Whether their rows have answers that votes can rate.
+    """
+    named = ", ".join(map(shown_key, meanings))
+    fields = ", ".join(f"{yaml_key(path)}: {meaning}" for path, meaning in meanings.items())
+    if not rated:
+        return (
+            f"{where}: the columns {named} hold a vote each ({values}) beside what their rows say. Write a "
+            "row per vote, with the person under annotator, or ignore them in the source's fields, as in "
+            f"fields: {{{fields}}}"
+        )
+    return (
+        f"{where}: the columns {named} look like one per person or per question, with a vote in each "
+        f"({values}). If each is a person, set that in the source's fields, as in fields: {{{fields}}}. Else "
+        "write a row per vote: the person under annotator, the question under aspect, the vote under rating. "
+        "ignore skips a column"
+    )

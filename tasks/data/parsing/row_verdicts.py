@@ -16,11 +16,13 @@ from tasks.data.parsing.several_scores import COUNTS, as_count, comma_scale, cou
 from tasks.data.parsing.side_columns import side_scores
 from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.parsing.verdict_names import value_parts
-from tasks.data.parsing.verdict_scales import scale_of
+from tasks.data.parsing.verdict_scales import WORDS, scale_of
+from tasks.data.parsing.vote_cells import is_no_vote, read_vote
 
 DELETED = "rows marked as deleted"
 UNLEARNED = "rows marked as not to be learned"
 SKIPPED = "rows that a reviewer skipped"
+NO_VOTE = "votes without a decision, such as skip or ?"
 UNCOUNTED = "pairs without a vote for or against them"
 # Kinds in KNOWN that are judgements, so an empty value means that the row is not judged yet.
 JUDGEMENTS = ("thumb", "thumb_down", "word", "number", "review")
@@ -148,6 +150,15 @@ def read_verdicts(
         if read is not None and read[0] == "verdict" and isinstance(meaning, str):
             tally.note_scale(row_aspect(values, reading), scale_of(value, meaning), path, where)
             tally.note_scale(row_aspect(values, reading), comma_scale(value), path, where)
+        if read is None and meaning == "vote":
+            voted = read_vote(value, [values.get(one) for one in reading.fields if one != path])
+            if voted is not None:
+                read = ("verdict", voted)
+                tally.note_scale(row_aspect(values, reading), WORDS, path, where)
+        if read is None and meaning in VOTES and is_no_vote(value):
+            tally.left_out[NO_VOTE] += 1
+            said = replace(said, unrated=path)
+            continue
         if read is None:
             raise UserError(
                 f"{where}: {path} is {str(value)!r:.60}, a value without a meaning in fields; add "

@@ -30,6 +30,7 @@ from tasks.data.parsing.question_text import (
     describe_literal,
     describe_unclear_side,
     describe_unread,
+    describe_vote_columns,
     describe_word,
     format_example,
     format_mapping,
@@ -44,12 +45,11 @@ from tasks.data.parsing.verdict_phrases import look_like_phrases
 from tasks.data.parsing.verdict_scales import find_two_scales
 from tasks.data.parsing.verdict_values import (
     MOST_VALUES,
-    describe_votes,
-    find_more_votes,
-    find_vote_columns,
     look_like_verdicts,
     short_values,
 )
+from tasks.data.parsing.vote_cells import VoteCells
+from tasks.data.parsing.vote_columns import describe_values, find_vote_columns
 
 VERDICT = "a verdict"
 # Kinds in KNOWN that are the verdict on an answer.
@@ -83,6 +83,7 @@ class SkipCounts:
         unread: Keys that nothing reads.
         asked: Those that look like a verdict or a training mask, which stops the run (`check`).
         values: A few different values of each unread key. They too may look like verdicts (`asks`).
+        cells: What all cells of each unread key are. Several columns of votes are found by them.
         scales: Scales of the verdicts on each aspect, each with its first key and place.
         left_out: Excluded rows and answers by reason.
         words: Cells with a null word such as `nan`, by key.
@@ -106,6 +107,7 @@ class SkipCounts:
     unread: dict[str, Seen] = field(default_factory=dict)
     asked: dict[str, Seen] = field(default_factory=dict)
     values: dict[str, set[str]] = field(default_factory=dict)
+    cells: dict[str, VoteCells] = field(default_factory=dict)
     scales: dict[str, dict[str, tuple[str, str]]] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
     words: dict[str, Seen] = field(default_factory=dict)
@@ -136,6 +138,9 @@ class SkipCounts:
     def note_values(self, path: str, value: Any) -> None:
         """Record a value of an unread key, as all its values together may reveal its meaning."""
         self._note_values(path, short_values(value))
+        # A person's column is no key in a list.
+        if "[]" not in path and path in self.values:
+            self.cells.setdefault(path, VoteCells()).note(value)
 
     def _note_values(self, path: str, values: Iterable[str]) -> None:
         held = self.values.get(path)
@@ -213,6 +218,8 @@ class SkipCounts:
                 count_key(getattr(self, name), path, seen)
         for path, values in other.values.items():
             self._note_values(path, sorted(values))
+        for path, cells in other.cells.items():
+            self.cells.setdefault(path, VoteCells()).add(cells)
         for aspect, scales in other.scales.items():
             for scale, (key, where) in scales.items():
                 self.note_scale(aspect, scale, key, where)
@@ -230,9 +237,12 @@ class SkipCounts:
 
     def _read_columns(self) -> tuple[dict[str, str], frozenset[str]]:
         """Return the columns that count votes, with their meanings, and the values of all vote columns."""
-        people = find_vote_columns({name: self.values[name] for name in self.unread if name in self.values})
+        people = find_vote_columns(self._unread_cells())
         votes = frozenset[str]().union(*(self.values[name] for name in people))
         return find_counts(self.values) if self.pairs else {}, votes
+
+    def _unread_cells(self) -> dict[str, VoteCells]:
+        return {name: self.cells[name] for name in self.unread if name in self.cells}
 
     def propose(
         self, path: str, looks: str, columns: tuple[dict[str, str], frozenset[str]] | None = None
@@ -276,7 +286,7 @@ class SkipCounts:
         """
         # Columns of votes are found first, as each of them alone would look like a verdict.
         unread = {path: self.values[path] for path in self.unread if path in self.values}
-        people = find_vote_columns(unread) + find_more_votes(votes, unread)
+        people = find_vote_columns(self._unread_cells(), votes)
         found = {path: replace(self.unread[path], looks=VOTE_COLUMN) for path in people}
         found |= {path: seen for path, seen in self.asked.items() if path not in found}
         counts = (path for path in find_counts(unread) if path not in found)
@@ -407,24 +417,11 @@ class SkipCounts:
 
     def _describe_votes(self, votes: Sequence[str], asks: Mapping[str, Seen], told: bool) -> str:
         columns = self._read_columns()
-        named = ", ".join(map(shown_key, votes[:_NAMED])) + (", …" if len(votes) > _NAMED else "")
         # Pairs with votes in columns that the preset names are ratings already.
-        if not self.pairs and not told:
-            fields = ", ".join(f"{yaml_key(path)}: ignore" for path in votes[:_NAMED])
-            return (
-                f"{asks[votes[0]].where}: the columns {named} hold a vote each "
-                f"({describe_votes(votes, self.values)}) beside what their rows say. Write a row per vote, "
-                "with the person under annotator, or ignore them in the source's fields, as in fields: "
-                f"{{{fields}}}"
-            )
-        meant = {path: self.propose(path, VOTE_COLUMN, columns) for path in votes[:_NAMED]}
-        fields = ", ".join(f"{yaml_key(path)}: {meaning}" for path, meaning in meant.items())
-        return (
-            f"{asks[votes[0]].where}: the columns {named} look like one per person or per question, with a "
-            f"vote in each ({describe_votes(votes, self.values)}). If each is a person, set that in "
-            f"the source's fields, as in fields: {{{fields}}}. Else write a row per vote: the person under "
-            "annotator, the question under aspect, the vote under rating. ignore skips a column"
-        )
+        rated = self.pairs > 0 or told
+        fields = {path: self.propose(path, VOTE_COLUMN, columns) if rated else "ignore" for path in votes}
+        values = describe_values(votes, self.values)
+        return describe_vote_columns(asks[votes[0]].where, fields, values, rated)
 
     def lines(self, fields: Mapping[str, Any] | None = None) -> Iterator[str]:
         """Yield a line for each thing that was skipped, as plain text for a terminal.

@@ -8,7 +8,7 @@ from typing import Any
 from tasks.data.parsing.field_meanings import NEGATIVE, POSITIVE, normalize_value
 from tasks.data.parsing.score_values import SCALE, SHORT, as_score
 
-_WORDS, NUMBERS, _FEW, ONES, PICTURES = "words", "plain numbers", "plain numbers to 5", "1 and -1", "stars"
+WORDS, NUMBERS, _FEW, ONES, PICTURES = "words", "plain numbers", "plain numbers to 5", "1 and -1", "stars"
 ZERO_THUMBS, MINUS_THUMBS = "0 and 1", "-1 and 1"
 PENALTIES = "penalties, of which fewer are better"
 # A cell of `3,2` beside `3,2,4` may hold two numbers or one.
@@ -32,11 +32,11 @@ def scale_of(value: Any, kind: str) -> str:
         number = as_score(value)
         if number in (0, -1):
             return ZERO_THUMBS if number == 0 else MINUS_THUMBS
-        return _WORDS
+        return WORDS
     if isinstance(value, bool) or (
         isinstance(value, str) and normalize_value(value).strip("_") in POSITIVE | NEGATIVE
     ):
-        return _WORDS
+        return WORDS
     found = SCALE.fullmatch(value.strip()) if isinstance(value, str) and len(value) < SHORT else None
     if found:
         return f"of {found[1]}" if found[1] else "%"
@@ -58,7 +58,7 @@ def find_two_scales(scales: Collection[str]) -> tuple[str, ...]:
     if {COMMA_LIST, COMMA_DECIMAL} <= set(scales):
         return COMMA_LIST, COMMA_DECIMAL
     scales = [scale for scale in scales if scale not in (COMMA_LIST, COMMA_DECIMAL)]
-    signs = [scale for scale in scales if scale in (_WORDS, ZERO_THUMBS, MINUS_THUMBS)]
+    signs = [scale for scale in scales if scale in (WORDS, ZERO_THUMBS, MINUS_THUMBS)]
     others = [scale for scale in scales if scale not in (*signs, ONES)]
     numbers = [scale for scale in others if scale in (_FEW, NUMBERS)]
     if PICTURES in others and NUMBERS in others:

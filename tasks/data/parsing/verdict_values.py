@@ -1,4 +1,4 @@
-"""Recognize verdicts by a key's values, names of verdicts in other languages, and columns of votes.
+"""Recognize verdicts by a key's values, and names of verdicts in other languages.
 
 One value says little: `no` may be a language. So all different values of a key are examined together.
 """
@@ -6,18 +6,17 @@ One value says little: `no` may be a language. So all different values of a key 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 from typing import Any
 
-from tasks.data.parsing.field_meanings import FALSE, NEGATIVE, POSITIVE, TRUE, flatten_name, plain_word
+from tasks.data.parsing.field_meanings import FALSE, NEGATIVE, POSITIVE, TRUE, plain_word
 from tasks.data.parsing.scale_direction import tells_direction
 from tasks.data.parsing.score_values import as_score
-from tasks.data.parsing.verdict_names import VERDICT_WORDS, looks_like_verdict, value_parts
+from tasks.data.parsing.verdict_names import value_parts
 
 MOST_VALUES = 12  # different values of a key that is an enumeration
 _LONGEST = 40  # characters of such a value
-MOST_POINTS = 10  # larger numbers are no person's score
 _WORD, _HUMP = re.compile(r"[^\W\d_]+"), re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 LONG = "\0"  # replaces a value that is no short word or number
 
@@ -27,7 +26,7 @@ def _plain(words: str) -> frozenset[str]:
 
 
 # Words that are nearly always judgements. `yes`, `up`, `right` or `pos` may mean something else.
-_WEAK = frozenset((
+WEAK = frozenset((
     *TRUE, *FALSE, "up", "down", "like", "right", "pos", "neg", "pass", "ok", "+1", "-1",
     "positive", "negative",
 ))  # fmt: skip
@@ -79,7 +78,7 @@ REMOVED = _plain(
     verwijderd удалено 已删除 已刪除 削除済み 삭제됨
     """
 )
-_STRONG = _JUDGEMENTS | REMOVED | (POSITIVE | NEGATIVE) - _WEAK
+_STRONG = _JUDGEMENTS | REMOVED | (POSITIVE | NEGATIVE) - WEAK
 # Answers to a survey's question, such as `very dissatisfied`: one of these words, and words for a degree.
 _OPINIONS = _plain(
     """
@@ -157,7 +156,7 @@ _GRADES = _plain(
 NAME_WORDS = _NAMES | _GRADES  # without one of them, no name means a verdict by `named_as_verdict`
 
 # Columns of numbers that are not votes.
-_QUANTITIES = _plain(
+QUANTITIES = _plain(
     """
     age amount batch chapter char chars characters code column cost count day depth difficulty duration
     edition epoch fold hour id ids idx index item items layer len length level line lines minute month n no
@@ -166,12 +165,8 @@ _QUANTITIES = _plain(
     total turn turns variant verse version volume week width word words x y year z
     """
 )
-_PEOPLE = re.compile(
-    r"(?:annotator|rater|judge|voter|labell?er|reviewer|evaluator|worker|user|person|expert|coder|r|a|u|p)_?\d+"
-)
-_SIDES = _plain("a b tie response_a response_b model_a model_b answer_a answer_b")
 # Columns that are not people, regardless of their values.
-_NOBODY = _plain(
+NOBODY = _plain(
     """
     action agent arm bot category check checked checkpoint comment decision engine group kind lang language
     llm model models mood opinion outcome provider result review section sentiment source state status system
@@ -179,18 +174,8 @@ _NOBODY = _plain(
     """
 )
 
-# Words for a vote before or after a person's name, and words that are no person's name there.
-_VOTES = _plain(
-    "feedback grade judgement judgment label lgtm ok okay quality rating score stars verdict vote"
-)
-_NO_PERSON = _SIDES | _NOBODY | _QUANTITIES | VERDICT_WORDS | _plain(
-    "average avg chosen clarity creativity final max mean median min overall rejected safety std style sum "
-    "truthfulness harmlessness usefulness"
-)  # fmt: skip
-
-
 # The scale of a question, as in `How was it? (0-10)`.
-_RANGE = re.compile(r"[(\[]\s*([01])\s*(?:-|–|—|/|to|bis|à|a|\.\.+|…)\s*([3-9]|10|100)\s*[)\]]", re.I)
+SCALE_RANGE = re.compile(r"[(\[]\s*([01])\s*(?:-|–|—|/|to|bis|à|a|\.\.+|…)\s*([3-9]|10|100)\s*[)\]]", re.I)
 
 
 def named_as_verdict(name: str, value: Any) -> bool:
@@ -204,10 +189,10 @@ def named_as_verdict(name: str, value: Any) -> bool:
     score = as_score(value)
     if score is None:
         return False
-    scale = _RANGE.search(name)
+    scale = SCALE_RANGE.search(name)
     inside = scale is not None and float(scale[1]) <= score <= float(scale[2])
     words = set(_WORD.findall(plain_word(name)))
-    return grade or tells_direction(name) or (inside and not words & (_QUANTITIES | _NOBODY))
+    return grade or tells_direction(name) or (inside and not words & (QUANTITIES | NOBODY))
 
 
 @lru_cache(maxsize=4096)
@@ -239,10 +224,10 @@ def look_like_verdicts(values: Collection[str]) -> bool:
         return True
     if set(values) <= _STAGES and set(values) & DRAFTS:
         return True
-    return any(map(_is_judgement, values))
+    return any(map(is_judgement, values))
 
 
-def _is_judgement(value: str) -> bool:
+def is_judgement(value: str) -> bool:
     """Return whether a value is nearly always a judgement, also with words for its degree around it."""
     if value in _STRONG or value in _PHRASES:
         return True
@@ -254,105 +239,3 @@ def _is_judgement(value: str) -> bool:
     if words & _THINGS:
         return bool(words - _THINGS) and words - _THINGS <= _ABOUT_THINGS
     return bool(words) and words <= _OPINIONS
-
-
-def find_vote_columns(columns: Mapping[str, Collection[str]]) -> tuple[str, ...]:
-    """Return the columns that contain one person's votes each; empty for none.
-
-    Args:
-        columns: The different values of each unread key.
-
-    Returns:
-        At least two columns of judgements, or three of small numbers. Columns for several questions that one
-        person answered look the same.
-    """
-    judged, scored = [], []
-    for name, values in columns.items():
-        stem = _without_direction(name)
-        bare = plain_word(stem)
-        if ("." in bare and "@" not in bare) or not values or len(values) > MOST_VALUES or LONG in values:
-            continue
-        # Several names with one and the same scale in brackets are people, or questions.
-        person = bool(_PEOPLE.fullmatch(bare)) or stem != name
-        words = set(_WORD.findall(bare))
-        if not person and (words & _NOBODY or named_as_verdict(stem, "4") or looks_like_verdict(stem, "4")):
-            continue
-        told = any(value in _SIDES or _is_judgement(value) for value in values)
-        if all(value in _WEAK | _SIDES or _is_judgement(value) for value in values) and (told or person):
-            judged.append(name)
-            # A person who only gave 1 is one of those whose columns hold numbers.
-            if not person:
-                continue
-        if all(map(_is_points, values)) and (person or not words & _QUANTITIES):
-            scored.append((name, person))
-    found = judged if len(judged) > 1 else []
-    found += _votes_by_person(columns)
-    if len(scored) > 2 or sum(person for _, person in scored) > 1:
-        found = [*found, *(name for name, _ in scored)]
-    return tuple(name for name in columns if name in found)
-
-
-@lru_cache(maxsize=4096)
-def _without_direction(name: str) -> str:
-    """Return a column's name without what it says about its scale, as `Anna` for `Anna (1 = best)`."""
-    if not tells_direction(name) and not _RANGE.search(name):
-        return name
-    return re.split(r"\s*(?:[(\[,;:]|\s[-–]\s|\s\d)", name, maxsplit=1)[0].strip() or name
-
-
-def find_more_votes(told: Collection[str], columns: Mapping[str, Collection[str]]) -> tuple[str, ...]:
-    """Return the columns that are named like columns of votes, as rater1 beside rater2.
-
-    Args:
-        told: The columns that the preset calls votes.
-        columns: The different values of each unread key.
-    """
-    people = {re.sub(r"\d+", "#", plain_word(name)) for name in told if _PEOPLE.fullmatch(plain_word(name))}
-    shared = {(word, place) for name in told for word, place, _ in _vote_words(name)}
-    found = []
-    for name in columns:
-        alike = any(
-            (word, place) in shared and other not in _NO_PERSON for word, place, other in _vote_words(name)
-        )
-        if alike or re.sub(r"\d+", "#", plain_word(name)) in people:
-            found.append(name)
-    return tuple(found)
-
-
-def _votes_by_person(columns: Mapping[str, Collection[str]]) -> list[str]:
-    """Return columns such as rating_ana and rating_ben: a word for a vote, and a person's name."""
-    groups: dict[tuple[str, int], list[str]] = {}
-    for name, values in columns.items():
-        short = 0 < len(values) <= MOST_VALUES and LONG not in values
-        if "." in name or not short:
-            continue
-        voted = all(map(_is_points, values)) or all(
-            value in _WEAK or _is_judgement(value) for value in values
-        )
-        for word, place, other in _vote_words(name):
-            if voted and other not in _NO_PERSON:
-                groups.setdefault((word, place), []).append(name)
-    return [name for names in groups.values() if len(names) > 1 for name in names]
-
-
-def _vote_words(name: str) -> list[tuple[str, int, str]]:
-    """Return each word for a vote in a name of two words, with its place and the other word."""
-    words = flatten_name(_without_direction(name)).split("_")
-    if len(words) != 2:
-        return []
-    return [
-        (word, place, words[1 - place])
-        for place, word in enumerate(words)
-        if word in _VOTES or named_as_verdict(word, "4")
-    ]
-
-
-def _is_points(value: str) -> bool:
-    score = as_score(value.replace("_", " "))
-    return score is not None and 0 <= score <= MOST_POINTS and (2 * score).is_integer()
-
-
-def describe_votes(names: Sequence[str], columns: Mapping[str, Collection[str]]) -> str:
-    """Return some of the different values of vote columns in a few words."""
-    values = sorted({value for name in names for value in columns[name]})
-    return ", ".join(map(repr, values[:4])) + (", …" if len(values) > 4 else "")

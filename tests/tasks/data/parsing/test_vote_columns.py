@@ -1,0 +1,118 @@
+"""Test which columns are taken for one person's votes each, and that the proposal reads all of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from model.errors import UserError
+from tasks.data.file_io.files import SourceFile
+from tasks.data.parsing.ordinary_columns import is_ordinary_flag, is_ordinary_number
+from tasks.data.parsing.skip_counts import SkipCounts
+from tasks.data.records import ParsedRow
+from tests.tasks.data.parsing.row_reader import read, read_file
+
+TURNS = [{"role": "user", "content": "Name a bird."}, {"role": "assistant", "content": "A robin."}]
+
+
+def table(
+    people: str, *votes: str, fields: dict[str, str] | None = None
+) -> tuple[list[ParsedRow], SkipCounts]:
+    rows = (f"Q{n}?,A{n}.,{vote}" for n, vote in enumerate(votes))
+    text = "\n".join([f"prompt,completion,{people}", *rows, ""])
+    return read_file(SourceFile("v.csv", text.encode()), fields=fields or {})
+
+
+@pytest.mark.parametrize(
+    ("people", "votes", "scores"),
+    [
+        ("anna,ben", ["1,5", "4,2"], [[1, 5], [4, 2]]), ("anna,ben", ["7,1", "2,6"], [[7, 1], [2, 6]]),
+        ("anna,ben", ["10,1", "3,8"], [[10, 1], [3, 8]]), ("anna,ben", ["0,1", "1,1"], [[0, 1], [1, 1]]),
+        ("anna,ben", ["85,20", "40,99"], [[85, 20], [40, 99]]),
+        ("anna,ben", ["4.5,3", "2.5,1"], [[4.5, 3], [2.5, 1]]),
+        ("anna,ben", ["80%,20%", "30%,90%"], [[80, 20], [30, 90]]),
+        ("anna,ben", ["-2,2", "0,1"], [[-2, 2], [0, 1]]),
+        ("anna,ben", ["yes,no", "no,yes"], [[1, -1], [-1, 1]]),
+        ("anna,ben", ["y,n", "n,n"], [[1, -1], [-1, -1]]), ("anna,ben", ["+,-", "-,"], [[1, -1], [-1]]),
+        ("anna,ben", ["true,false", "false,true"], [[1, -1], [-1, 1]]),
+        ("anna,ben", ["+1,-1", "-1,+1"], [[1, -1], [-1, 1]]),
+        ("anna,ben", ["4,", ",2", "5,"], [[4], [2], [5]]),
+        ("Anna Berg,Max", ["1,5", "4,2"], [[1, 5], [4, 2]]),
+        ("anna_k,ben_j", ["yes,no", "no,no"], [[1, -1], [-1, -1]]),
+        ("ana@x.org,ben@y.co.uk", ["1,5", "4,2"], [[1, 5], [4, 2]]),
+        ("gül,jörg", ["gut,schlecht", "schlecht,gut"], [[1, -1], [-1, 1]]),
+        ("anna,ben,eva", ["4,5,skip", "1,2,3", "2,2,2"], [[4, 5], [1, 2, 3], [2, 2, 2]]),
+        ("anna,ben,eva", ["4,5,-", "1,2,3", "2,?,2"], [[4, 5], [1, 2, 3], [2, 2]]),
+        ("anna,ben,eva,dan", ["4,5,1,skip", "1,2,3,4"], [[4, 5, 1], [1, 2, 3, 4]]),
+        ("anna,ben,eva,dan", ["4,5,skip,skip", "1,2,skip,4"], [[4, 5], [1, 2, 4]]),
+    ],
+)  # fmt: skip
+def test_find_vote_columns_all_are_proposed_and_read(
+    people: str, votes: list[str], scores: list[list[float]]
+) -> None:
+    _, tally = table(people, *votes)
+    proposal = tally.propose_all(tally.asks())
+    voters = [
+        name
+        for n, name in enumerate(people.split(","))
+        if any(vote.split(",")[n] not in ("skip", "") for vote in votes)
+    ]
+    assert proposal == dict.fromkeys(voters, "vote")
+    found, tally = table(people, *votes, fields=proposal)
+    tally.check("mine", proposal)
+    assert [one.row.scores for one in found] == scores  # type: ignore[union-attr]
+
+
+def test_read_rows_cell_without_a_vote_is_counted_and_leaves_no_pair() -> None:
+    told = {"anna": "vote", "ben": "vote"}
+    found, tally = table("anna,ben", "skip,?", "4,can't tell", fields=told)
+    assert [one.row.scores for one in found] == [[4.0]]  # type: ignore[union-attr]
+    assert tally.left_out["votes without a decision, such as skip or ?"] == 3
+    assert any("pairs that nobody rated" in reason for reason in tally.left_out)
+
+
+@pytest.mark.parametrize("row", [{"messages": TURNS}, {"text": "Some words."}])
+@pytest.mark.parametrize("votes", [(1, 5), ("yes", "no"), ("+", "-"), (True, False), (2.5, 4)])
+def test_skip_counts_check_votes_beside_other_rows_are_asked(row: dict, votes: tuple) -> None:  # type: ignore[type-arg]
+    _, tally = read({**row, "anna": votes[0], "ben": votes[1]}, {**row, "anna": votes[1]})
+    with pytest.raises(UserError, match="the columns anna, ben "):
+        tally.check("mine")
+
+
+@pytest.mark.parametrize("votes", ["4,5,see note,1", "maybe,4,5,2"])
+def test_find_vote_columns_odd_word_leaves_no_column_out(votes: str) -> None:
+    people = "anna,ben,eva,dan"
+    _, tally = table(people, votes, "1,2,3,4", "2,2,2,2")
+    assert [*tally.asks()] == people.split(",")
+    fields = dict.fromkeys(people.split(",")[1:3], "vote")
+    _, tally = table(people, votes, "1,2,3,4", "2,2,2,2", fields=fields)
+    with pytest.raises(UserError, match="the columns anna, dan "):
+        tally.check("mine", fields)
+
+
+@pytest.mark.parametrize(
+    ("names", "votes"),
+    [
+        ("page,chapter", ["1,2", "3,4"]), ("length,year", ["12,2001", "40,1999"]),
+        ("top_k,num_beams", ["40,4", "40,4"]), ("lat,lon", ["50.1,8.2", "3.1,9.5"]),
+        ("price,stock", ["4,5", "9,3"]), ("has_code,is_long", ["1,0", "0,1"]),
+        ("multilingual,translated", ["yes,no", "no,yes"]), ("stream,cached", ["true,false", "false,false"]),
+        ("urgent,newsletter", ["yes,no", "no,no"]), ("row_id,parent_id", ["1,0", "2,1"]),
+        ("n_tokens,n_chars", ["5,9", "7,3"]), ("timestamp,idx", ["1700000000,1", "1700000001,2"]),
+        ("level,difficulty", ["1,2", "3,4"]), ("answerable,synthetic", ["1,0", "1,1"]),
+        ("turns,hops", ["1,2", "2,3"]), ("Seite,Kapitel", ["1,2", "2,3"]),
+        ("cot,fewshot", ["yes,no", "no,no"]),
+        ("long_form,open_book", ["1,0", "1,1"]), ("src,tgt", ["1,2", "1,1"]), ("min,max", ["1,5", "2,4"]),
+        ("sim,ppl", ["0.83,4.21", "0.71,3.17"]), ("width,height", ["3,4", "5,6"]),
+        ("views,comments", ["3,1", "50,4"]), ("seed,shard", ["42,0", "42,1"]), ("alpha,beta", ["1,2", "2,1"]),
+        ("año,precio", ["3,4", "5,6"]), ("topic,lang", ["good,no", "bad,en"]),
+        ("note,remark", ["ok,?", "?,-"]),
+    ],
+)  # fmt: skip
+def test_skip_counts_asks_ordinary_columns_are_no_votes(names: str, votes: list[str]) -> None:
+    _, tally = table(names, *votes)
+    assert not any(seen.looks == "a column of one person's votes" for seen in tally.asks().values())
+
+
+@pytest.mark.parametrize("name", ["anna", "Max", "Will", "manfred", "ahmed", "jo", "王芳", "Müller"])
+def test_is_ordinary_name_of_a_person_is_none(name: str) -> None:
+    assert not is_ordinary_number(name) and not is_ordinary_flag(name)
