@@ -48,6 +48,7 @@ from model.atomic_file import replace_text
 from model.errors import UserError
 from model.events import Event, MarkdownTable
 from model.training.devices import describe_processor
+from tasks.common.annotators import describe_people
 from tasks.common.counts import counted
 from tasks.common.git_checkout import UNKNOWN
 from tasks.common.stage_status import status_of
@@ -394,7 +395,7 @@ class PipelineRun:
         rows, data = Path(good.path) / "rows", str(self.references["ingest"].metrics["data_hash"])
         if came := known.find_new_labels(rows, good.digest):
             told = " and ".join(counted(count, f"new {kind}") for kind, count in came.rows.items() if count)
-            says = f"{told} by {counted(len(came.annotators), 'people')} were accepted"
+            says = f"{told} by {describe_people(came.annotators)} were accepted"
             then = "`chatmill data diff` shows them"
             self.display.show_note(says)
             holds = {"data_hash": data, "config": self._preset_path(), **limit_arrivals(asdict(came))}

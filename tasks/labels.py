@@ -11,6 +11,7 @@ from typing import Any
 
 from model.data.dataloader import seeded_rng
 from model.events import EventCallback, Message
+from tasks.common.annotators import count_named, is_nobody
 from tasks.data.annotator_agreement import Agreement
 from tasks.data.ratings import (
     EVERY,
@@ -84,7 +85,8 @@ def labels(
     agreement = {
         stratum: {
             "items": found.items,
-            "annotators": len(found.annotators),
+            "annotators": count_named(found.annotators),
+            "unnamed": any(map(is_nobody, found.annotators)),
             "ratings": found.ratings,
             "alpha": found.krippendorff_alpha,
             "pair_agreement": found.of_pairs,

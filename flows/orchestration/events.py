@@ -7,6 +7,8 @@ import re
 import time
 from typing import Any
 
+from tasks.common.annotators import count_named
+
 LABELS_INGESTED = "labels.ingested"
 GATE_REFUSED, DATA, DRIFT = "chatmill.gate.refused", "chatmill.data.refused", "chatmill.drift"
 SLOW, ASKS = "chatmill.run.slow", "chatmill.approval.asked"
@@ -61,7 +63,7 @@ def emit_run_event(event: str, preset: str, says: str, then: str, **payload: Any
 
 
 def limit_arrivals(arrivals: dict[str, Any]) -> dict[str, Any]:
-    """Return arrived labels as an event holds them: those who gave the most, and the number of people.
+    """Return arrived labels as an event holds them: those who gave the most, and the number of named people.
 
     Prefect's server drops an event of more than 1.5 MB without an error.
     """
@@ -73,4 +75,4 @@ def limit_arrivals(arrivals: dict[str, Any]) -> dict[str, Any]:
         if room < 0:
             break
         named[annotator] = people[annotator]
-    return {**arrivals, "annotators": dict(sorted(named.items())), "people": len(people)}
+    return {**arrivals, "annotators": dict(sorted(named.items())), "people": count_named(people)}

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from model.errors import UserError
+from tasks.common.annotators import is_nobody
 from tasks.common.names import is_blank, stratum_key
 from tasks.data.annotator_agreement import Agreement
 from tasks.data.parsing.label_rows import time_seconds
-from tasks.data.records import Comparison, Rating, is_nobody, read_shards, text_digest
+from tasks.data.records import Comparison, Rating, read_shards, text_digest
 
 # chatmill's own bound: a reward model that learns from fewer texts is not reliable.
 LEAST_JUDGE_TEXTS = 100

@@ -375,11 +375,3 @@ STRINGS = {
     "comparisons": ("prompt", "a", "b", "aspect", "annotator"),
     "ratings": ("prompt", "completion", "aspect"),
 }
-
-
-NOBODY = "unknown"
-
-
-def is_nobody(annotator: object) -> bool:
-    """Return whether a label's annotator is unknown."""
-    return not isinstance(annotator, str) or not annotator or annotator.startswith(NOBODY)

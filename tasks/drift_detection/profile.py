@@ -19,6 +19,7 @@ import numpy as np
 
 from model.data.dataloader import map_tokens
 from model.data.tokenizer import Tokenizer
+from tasks.common.annotators import count_named
 from tasks.common.names import stratum_key
 from tasks.data.annotator_agreement import Agreement
 from tasks.data.ngrams import words_of
@@ -83,7 +84,10 @@ class Pieces:
 
 @dataclass(frozen=True)
 class Agreed:
-    """The agreement of annotators on `items` that several of them judged; alpha is Krippendorff's."""
+    """The agreement of annotators on `items` that several of them judged; alpha is Krippendorff's.
+
+    `annotators` counts those with a name.
+    """
 
     items: int
     annotators: int
@@ -302,7 +306,7 @@ def _agreement_values(found: Agreement) -> Agreed:
     # Without an item that several people judged, the agreement would be NaN, which JSON does not have.
     return Agreed(
         found.items,
-        len(found.annotators),
+        count_named(found.annotators),
         found.krippendorff_alpha if several else None,
         found.of_pairs if several else None,
     )

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from model.atomic_file import atomic_path
+from tasks.common.annotators import is_nobody
 from tasks.data.parsing.label_rows import time_seconds
-from tasks.data.records import Comparison, ParsedRow, Rating, Record, is_nobody, list_shards, parse_lines
+from tasks.data.records import Comparison, ParsedRow, Rating, Record, list_shards, parse_lines
 from tasks.data.withdrawals import Withdrawn
 from tasks.ingestion.row_origins import read_places
 from tasks.validation.exact_dedup import text_hash

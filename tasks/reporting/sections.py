@@ -9,6 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from tasks.common.annotators import describe_people
 from tasks.common.metric_labels import MEASURES, SPEAKERS, metric_words
 from tasks.common.names import split_stratum
 from tasks.reporting.charts import (
@@ -99,7 +100,8 @@ def in_words(kind: str, row: dict[str, Any]) -> list[tuple[str, str]]:
     given = ", ".join(_format_number("{:+g}", score) if score else "0" for score in scores[:25])
     # A text may have hundreds of ratings, which would fill the page.
     more = f" and {len(scores) - 25} more" if len(scores) > 25 else ""
-    people = "1 person" if len(scores) == 1 else f"{len(scores)} people"
+    named = row.get("annotators") or []
+    people = describe_people([*named, *[""] * (len(scores) - len(named))])
     return [*asked, answer, (f"its {row['aspect']}, by {people}", f"{given}{more}: {mean} on average")]
 
 
@@ -204,6 +206,8 @@ def agreement_section(found: dict[str, dict[str, float]]) -> list[dict[str, str]
         {
             **dict(zip(("aspect", "source"), split_stratum(name), strict=True)),
             **{key: _format_number(form, row.get(key)) for key, form in forms.items()},
+            # Nobody knows how many they are; a row of an older version does not say whether there are any.
+            "some_unnamed": "1" if row.get("unnamed") else "",
         }
         for name, row in sorted(found.items())
     ]

@@ -244,7 +244,7 @@ by themselves{% if sft.base_ends %}; of the base model’s, {{ sft.base_ends }}{
 <em>Alpha</em> (Krippendorff) is 1 where they always do and 0 where they answer as if by chance;
 <em>same side</em> is how often two people put a text on the same side: above, below or at zero.</p>
 <div class="scroll"><table><tr><th>aspect<th>source<th class="n">texts<th class="n">people<th class="n">ratings<th class="n">alpha<th class="n">same side</tr>
-{% for row in agreement %}<tr><td>{{ row.aspect }}<td data-name="source"><bdi lang="">{{ row.source }}</bdi><td class="n" data-name="texts">{{ row['items'] }}<td class="n" data-name="people">{{ row.annotators }}<td class="n" data-name="ratings">{{ row.ratings }}<td class="n" data-name="alpha">{{ row.alpha }}<td class="n" data-name="same side">{{ row.pair_agreement }}</tr>
+{% for row in agreement %}<tr><td>{{ row.aspect }}<td data-name="source"><bdi lang="">{{ row.source }}</bdi><td class="n" data-name="texts">{{ row['items'] }}<td class="n" data-name="people">{{ row.annotators }}{% if row.some_unnamed %} and some without a name{% endif %}<td class="n" data-name="ratings">{{ row.ratings }}<td class="n" data-name="alpha">{{ row.alpha }}<td class="n" data-name="same side">{{ row.pair_agreement }}</tr>
 {% endfor %}</table></div>
 {% endif %}
 {% if reward %}

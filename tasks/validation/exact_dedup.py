@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from tasks.data.records import STRINGS, is_nobody
+from tasks.common.annotators import is_nobody
+from tasks.data.records import STRINGS
 
 _RECORD = np.dtype([("key", "<u8"), ("group", "<u8"), ("shard", "<u4"), ("index", "<u4")])
 MARK = np.dtype([("shard", "<u4"), ("index", "<u4"), ("rule", "<u4")])

@@ -50,3 +50,5 @@ def test_limit_arrivals_many_people_keeps_most_active_and_counts() -> None:
     assert found["annotators"]["person 059999"] == 2 and len(json.dumps(found)) < 200_000
     few = {"ann": 2, "bob": 3}
     assert limit_arrivals({"rows": {}, "annotators": few}) == {"rows": {}, "annotators": few, "people": 2}
+    some = {"ann": 3, "unknown": 1, "unknown-0": 2, "": 4}
+    assert limit_arrivals({"rows": {}, "annotators": some})["people"] == 1

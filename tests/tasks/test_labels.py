@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -106,8 +108,19 @@ def test_labels_single_and_joined_ratings_are_equal(tmp_path: Path) -> None:
 def test_labels_agreement_is_by_aspect_and_source(parts: Path, tmp_path: Path) -> None:
     labels(LabelsParameters(), split=parts, out=tmp_path, on_event=ignore_event, seed=1)
     agreement = json.loads((tmp_path / "agreement.json").read_text())["tone/film"]
-    assert agreement["annotators"] == 5 and agreement["items"] == 700
+    assert agreement["annotators"] == 5 and agreement["items"] == 700 and not agreement["unnamed"]
     assert 0.8 < agreement["alpha"] < 1 and 0.7 < agreement["pair_agreement"] <= 1
+
+
+def test_labels_agreement_counts_no_unnamed_annotator(parts: Path, tmp_path: Path) -> None:
+    shutil.copytree(parts, tmp_path / "split")
+    for path in (tmp_path / "split").glob("*/ratings/*.jsonl"):
+        path.write_text(re.sub(r'"annotators":\["[^"]*"', '"annotators":["unknown-0"', path.read_text()))
+    out = tmp_path / "out"
+    out.mkdir()
+    labels(LabelsParameters(), split=tmp_path / "split", out=out, on_event=ignore_event, seed=1)
+    agreement = json.loads((out / "agreement.json").read_text())["tone/film"]
+    assert agreement["annotators"] == 4 and agreement["unnamed"]
 
 
 def prepared(root: Path, rows: Sequence[Record]) -> Path:

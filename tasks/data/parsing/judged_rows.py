@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from model.errors import UserError
+from tasks.common.annotators import is_nobody
 from tasks.data.parsing.annotators import UNKNOWN_ANNOTATOR, normalize_annotator
 from tasks.data.parsing.base import ParseOptions
 from tasks.data.parsing.field_meanings import is_empty
@@ -17,7 +18,7 @@ from tasks.data.parsing.row_verdicts import (
     told_keys,
 )
 from tasks.data.parsing.several_scores import split_values
-from tasks.data.records import Comparison, Pair, ParsedRow, Rating, Text, is_nobody, pair_row, rating_row
+from tasks.data.records import Comparison, Pair, ParsedRow, Rating, Text, pair_row, rating_row
 
 REJECTED = "rows that a reviewer rejected"
 EARLIER = "earlier answers of conversations with a verdict on the whole"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.reporting.sections import Curve, in_words, sft_section
+from tasks.reporting.sections import Curve, agreement_section, in_words, sft_section
 
 
 def test_in_words_row_of_each_kind_is_described() -> None:
@@ -13,10 +13,39 @@ def test_in_words_row_of_each_kind_is_described() -> None:
     assert in_words("pairs", pair) == [("prompt", "who?"), ("answer", "Ann")]
     compared = in_words("comparisons", {"prompt": "who?", "a": "Bob", "b": "Ann", "choice": "b"})
     assert compared[1:] == [("first answer", "Bob"), ("second answer", "Ann"), ("better", "the second")]
-    rated = in_words("ratings", {**pair, "aspect": "tone", "scores": [-1.5] + [0.0] * 29})
+    names = [f"person {number}" for number in range(30)]
+    many = {**pair, "aspect": "tone", "scores": [-1.5] + [0.0] * 29, "annotators": names}
+    rated = in_words("ratings", many)
     assert rated[-1][0] == "its tone, by 30 people"
     assert rated[-1][1].startswith("−1.5, 0, ") and rated[-1][1].endswith(" and 5 more: −0.05 on average")
-    assert in_words("ratings", {**pair, "aspect": "tone", "scores": [1]})[-1][0] == "its tone, by 1 person"
+    one = {**pair, "aspect": "tone", "scores": [1], "annotators": ["Ann"]}
+    assert in_words("ratings", one)[-1][0] == "its tone, by 1 person"
+
+
+@pytest.mark.parametrize(
+    ("annotators", "said"),
+    [
+        (["Ann", "Ben"], "2 people"),
+        (["Ann", "unknown-1"], "1 person and some without a name"),
+        (["unknown-0", "unknown-1"], "people without a name"),
+        ([], "people without a name"),
+    ],
+)
+def test_in_words_rating_counts_named_people(annotators: list[str], said: str) -> None:
+    row = {
+        "prompt": "who?",
+        "completion": "Ann",
+        "aspect": "tone",
+        "scores": [1, 2],
+        "annotators": annotators,
+    }
+    assert in_words("ratings", row)[-1][0] == f"its tone, by {said}"
+
+
+def test_agreement_section_unnamed_people_are_told_not_counted() -> None:
+    row = {"items": 3, "annotators": 2, "ratings": 9, "alpha": 0.5, "pair_agreement": 0.8}
+    found = agreement_section({"tone/a": row, "tone/b": {**row, "unnamed": True}})
+    assert [(each["annotators"], bool(each["some_unnamed"])) for each in found] == [("2", False), ("2", True)]
 
 
 @pytest.mark.parametrize(
