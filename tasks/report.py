@@ -92,9 +92,10 @@ def report(
     """Write report.html: the same bytes for the same inputs. Sections of missing outputs are left out."""
     figures = _read_json(evaluate, "metrics.json", {})
     probes = _read_json(evaluate, "probes.json", {})
+    aligned = rlhf_section(read_curve(rlhf), _read_json(rlhf, "best_step.json", {}))
     page = render_page(
         title=parameters.title,
-        tiles=figure_tiles(figures),
+        tiles=figure_tiles(figures, aligned["unchanged"] if aligned else ""),
         verdict=gate_section(_read_json(gate, "verdict.json", None)),
         answers=[
             {**asked, "before": said_before(asked)}
@@ -119,7 +120,7 @@ def report(
             _read_json(reward, "accuracy.json", {}),
             _read_json(reward, "yardstick.json", {}),
         ),
-        rlhf=rlhf_section(read_curve(rlhf)),
+        rlhf=aligned,
         **evaluation_section(figures),
     )
     (out / "report.html").write_text(page, encoding="utf-8")

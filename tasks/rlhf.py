@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from model.atomic_file import replace_text
 from model.events import EventCallback
 from model.training.rlhf_config import RLHFConfig
 from tasks.common.counts import counted
 from tasks.engine.declaration import Tolerance, format_share, named_metrics
 from tasks.engine.stage import stage
 from tasks.engine.training_launcher import TrainingLauncher
+
+# The metrics that tell the report which step was kept, and on what it was chosen.
+_CHOICE = ("best_step", "valid_prompts", "valid_pairs", "valid_accuracy", "valid_margin")
 
 
 def _describe_step(metrics: Mapping[str, Any]) -> str:
@@ -69,14 +74,18 @@ def rlhf(
     device: str,
     processes: int,
 ) -> dict[str, Any]:
-    """Write the aligned assistant to out/model, with its curves beside it; DPO needs the reference."""
+    """Write the aligned assistant to out/model, beside its curves and best step; DPO needs the reference."""
     # A process of its own: the device's memory is free again when it ends.
     start = TrainingLauncher(out, on_event, seed, device, processes)
     if reference:
         from model.training.dpo import train_dpo
 
         places = {"policy": sft / "model", "labels": labels, "reference": reference, "pairs": split}
-        return start(train_dpo, parameters.dpo, **places)
-    from model.training.ppo import train_ppo
+        metrics = start(train_dpo, parameters.dpo, **places)
+    else:
+        from model.training.ppo import train_ppo
 
-    return start(train_ppo, parameters.ppo, policy=sft / "model", reward=reward, prompts=split)
+        metrics = start(train_ppo, parameters.ppo, policy=sft / "model", reward=reward, prompts=split)
+    chosen = {name: metrics[name] for name in _CHOICE if name in metrics}
+    replace_text(out / "best_step.json", json.dumps({"method": parameters.method, **chosen}))
+    return metrics

@@ -10,6 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from tasks.common.annotators import describe_people
+from tasks.common.counts import counted
 from tasks.common.metric_labels import MEASURES, SPEAKERS, metric_words
 from tasks.common.names import split_stratum
 from tasks.reporting.charts import (
@@ -43,8 +44,11 @@ def chart_section(*wanted: tuple[str, str, Markup | None]) -> list[Chart]:
     return [{"title": title, "caption": caption, "svg": svg} for title, caption, svg in wanted if svg]
 
 
-def figure_tiles(figures: dict[str, float]) -> list[dict[str, str]]:
-    """Return the few metrics that summarize the run, in the order of the stages."""
+def figure_tiles(figures: dict[str, float], unchanged: str = "") -> list[dict[str, str]]:
+    """Return the few metrics that summarize the run, in the order of the stages.
+
+    `unchanged` says that RLHF kept SFT's weights, so that every difference between the two is chance.
+    """
     wanted = (
         ("base_bits_per_byte", "{:.2f}", "bits to store one byte of text the base model never saw"),
         ("aligned_ends_by_itself", "{:.0%}", "of the aligned assistant’s answers end by themselves"),
@@ -61,7 +65,8 @@ def figure_tiles(figures: dict[str, float]) -> list[dict[str, str]]:
         ("win_rate", "{:.0%}", "of prompts won by the aligned assistant"),
         ("kl", "{:.1f}", "nats of divergence paid for it, an answer"),
     )
-    return [
+    first = [{"figure": "none", "words": f"of RLHF’s steps was kept. {unchanged}"}] if unchanged else []
+    return first + [
         {
             "figure": _format_number(form, figures[name]),
             "words": words + _format_interval(form, name, figures),
@@ -263,8 +268,13 @@ def reward_section(
     }
 
 
-def rlhf_section(points: Curve) -> dict[str, Any] | None:
-    """Return reward, divergence and length by step, and reward against divergence."""
+def rlhf_section(points: Curve, chosen: dict[str, Any]) -> dict[str, Any] | None:
+    """Return reward, divergence and length by step, reward against divergence, and which step was kept.
+
+    Args:
+        points: The curves of PPO, or those of DPO on pairs of answers.
+        chosen: The method and the best step, as the stage rlhf wrote them; empty for older outputs.
+    """
     drawn = chart_section(
         (
             "Reward",
@@ -304,7 +314,49 @@ def rlhf_section(points: Curve) -> dict[str, Any] | None:
     # A step may have one metric without the other, so both are joined by step.
     rewards = dict(points.of("reward"))
     path = [(kl, rewards[step]) for step, kl in points.of("kl") if step in rewards]
-    return {"charts": drawn, "trail": trail_chart(path, "KL, nats an answer", "reward")} if drawn else None
+    if not drawn and not chosen:
+        return None
+    unchanged = _describe_unchanged(chosen)
+    return {
+        "charts": drawn,
+        "trail": trail_chart(path, "KL, nats an answer", "reward"),
+        "dpo": chosen.get("method") == "dpo" or bool(points.of("valid_accuracy") and not path),
+        "choice": unchanged or _describe_choice(chosen),
+        "unchanged": unchanged,
+    }
+
+
+def _held_out(chosen: dict[str, Any]) -> str:
+    """Return on what the steps were measured; empty if there was nothing to choose a step by."""
+    found = ((chosen.get(f"valid_{what}"), f"held-out {what}") for what in ("pairs", "prompts"))
+    return next((counted(int(count), what) for count, what in found if count is not None), "")
+
+
+def _describe_unchanged(chosen: dict[str, Any]) -> str:
+    """Return that SFT's weights were kept; empty if a step of RLHF was."""
+    asked = _held_out(chosen)
+    if not asked or chosen["best_step"]:
+        return ""
+    return (
+        f"No step was better than the assistant on {asked}, so the aligned assistant has the weights of "
+        "the assistant: the two are one model."
+    )
+
+
+def _describe_choice(chosen: dict[str, Any]) -> str:
+    if "best_step" not in chosen:
+        return ""
+    step, asked = f"{chosen['best_step']:,.0f}", _held_out(chosen)
+    if not asked:
+        return f"The aligned assistant is that of the last step, {step}: nothing was held out to choose by."
+    if "valid_accuracy" not in chosen:
+        return f"The aligned assistant is that of step {step}, the best on {asked}."
+    share = f"{chosen['valid_accuracy']:.0%}"
+    margin = _format_number("{:+.2f}", chosen["valid_margin"])
+    return (
+        f"The aligned assistant is that of step {step}, the best on {asked}. It puts {share} of them in the "
+        f"order of people, with a margin of {margin} nats on average."
+    )
 
 
 def evaluation_section(figures: dict[str, float]) -> dict[str, Any]:

@@ -128,14 +128,17 @@ PAGE = """<!doctype html>
 <h1>{{ title }}</h1>
 <p class="lede">A language model is made in steps. First it reads and learns to guess the next word
 (<em>pretraining</em>). Then it practises on examples of good answers (<em>supervised fine-tuning</em>, SFT).
-A second model learns from people’s judgements what they prefer (the <em>reward model</em>). Last, the
+A second model learns from people’s judgements what they prefer (the <em>reward model</em>). Last, {% if rlhf and rlhf.dpo %}the
+assistant itself learns from the judgements (<em>direct preference optimization</em>, DPO, a form of RLHF).
+{% else %}the
 assistant practises against that second model (<em>reinforcement learning from human feedback</em>, RLHF).
+{% endif %}
 This page shows what happened in each of them.</p>
 {{ run_links }}
 {% if tiles %}<div class="tiles">
 {% for tile in tiles %}<div class="tile"><b>{{ tile.figure }}</b>{{ tile.words }}</div>
 {% endfor %}</div>{% endif %}
-{% if verdict %}<p class="verdict{{ '' if verdict.passed else ' no' }}"><b>{{ verdict.title }}</b> {{ verdict.reason }}</p>{% endif %}
+{% if verdict %}<p class="verdict{{ '' if verdict.passed else ' no' }}"><b>{{ verdict.title }}</b> {{ verdict.reason }}{% if rlhf and rlhf.unchanged %}{{ '' if verdict.reason.endswith('.') else '.' }} RLHF achieved nothing: {{ rlhf.unchanged }}{% endif %}</p>{% endif %}
 </header>
 <main>
 
@@ -144,8 +147,9 @@ This page shows what happened in each of them.</p>
 <p>No model saw these prompts in training.{% if base_answers %} The <b>base model</b> is an open model, asked in its own
 chat format, and once more with a few worked examples before the prompt (<b>few-shot</b>).{% else %} The <b>base
 model</b> has only read: it goes on with the text rather than answer it. With a few worked examples before the prompt
-(<b>few-shot</b>) it can be made to answer, as far as it has learned enough.{% endif %} The <b>assistant</b> was shown how to answer; the <b>aligned assistant</b> was also told, by the reward model,
-which answers people like.</p>
+(<b>few-shot</b>) it can be made to answer, as far as it has learned enough.{% endif %} The <b>assistant</b> was shown how to answer; the <b>aligned assistant</b> was also {% if rlhf and rlhf.dpo %}moved towards
+the answers that people preferred.{% else %}told, by the reward model,
+which answers people like.{% endif %}{% if rlhf and rlhf.unchanged %} {{ rlhf.unchanged }}{% endif %}</p>
 <div class="answers wide">
 {% for asked in answers %}<section class="asked">{% for name, words in asked.before %}<p class="before" dir="auto" lang=""><span class="small" lang="en" dir="ltr">{{ name }}</span> {{ words }}</p>
 {% endfor %}<p dir="auto" lang="">{{ asked.prompt }}</p><div class="said">
@@ -222,8 +226,8 @@ neighbours of some words, with their closeness (1 is the same direction, 0 unrel
 {% endfor %}</table></div>{% endif %}
 {% if pretrain.attention %}<h3>Where it looks</h3>
 <p>To guess what follows a token the model looks back at earlier ones. Each row is a token of the sentence; the
-darker a square, the more one part of the model (layer {{ pretrain.layer }}, head {{ pretrain.head }}) looks
-from that row’s token at the token above. Nothing right of the diagonal: it cannot look ahead.</p>
+stronger the colour of a square, the more one part of the model (layer {{ pretrain.layer }}, head {{ pretrain.head }})
+looks from that row’s token at the token above. Nothing right of the diagonal: it cannot look ahead.</p>
 <figure style="max-width: {{ pretrain.attention_width }}px">{{ pretrain.attention }}</figure>{% endif %}
 {% endif %}
 
@@ -258,17 +262,26 @@ reward model puts them in the same order.{% if reward.yardstick %} Beside it is 
 and word pairs, trained on the same ratings.{% endif %} Half is what guessing gives.</figcaption></figure>{% endif %}
 {% endif %}
 
-{% if rlhf %}
+{% if rlhf and rlhf.dpo %}
+<h2><span class="step">Step 4 · RLHF</span>Learning from two answers at once</h2>
+<p>Now the assistant sees two answers to one prompt, of which people preferred one. It is moved to make that
+answer more likely and the other one less (by an algorithm called DPO). It writes no answers of its own while
+it learns, and the reward model has no part in it. Its likelihoods are compared with those of the assistant
+it was: the <em>margin</em>, in nats, says how much more it gained on the preferred answer than on the other.</p>
+{% elif rlhf %}
 <h2><span class="step">Step 4 · RLHF</span>Practising against the reward model</h2>
 <p>Now the assistant answers prompts, the reward model scores the answers, and the assistant is moved towards
 what scored above expectation (by an algorithm called PPO). Left alone it would soon find odd texts that the
 reward model likes and nobody else does. So it pays for every step away from the assistant it was: the
 <em>KL divergence</em>, in nats, says how differently it now speaks, for a whole answer.</p>
+{% endif %}
+{% if rlhf %}
+{% if rlhf.choice %}<p>{{ rlhf.choice }}</p>{% endif %}
 <div class="pair">{% for chart in rlhf.charts %}<figure><h3>{{ chart.title }}</h3>{{ chart.svg }}<figcaption>{{ chart.caption }}</figcaption></figure>
 {% endfor %}</div>
 {% if rlhf.trail %}<h3>What the reward costs</h3>
-<figure>{{ rlhf.trail }}<figcaption>Each dot is a step, averaged with its neighbours, from pale (first) to dark (last). A healthy training
-climbs: more reward for little divergence. Where the path runs to the right without climbing, divergence
+<figure>{{ rlhf.trail }}<figcaption>Each dot is a step, averaged with its neighbours, from faint (first) to strong (last). A healthy
+training climbs: more reward for little divergence. Where the path runs to the right without climbing, divergence
 is spent for nothing.</figcaption></figure>{% endif %}
 {% endif %}
 
@@ -281,7 +294,8 @@ is spent for nothing.</figcaption></figure>{% endif %}
 {% endif %}
 {% if judged %}
 <h3>Did it work? The judge’s word</h3>
-<p>The reward model cannot judge its own pupil. {% if judged.lexicon %}The judge is a fixed list of words with
+<p>{% if rlhf and rlhf.dpo %}The reward model learned from the same judgements as the aligned assistant, so it
+cannot judge it. {% else %}The reward model cannot judge its own pupil. {% endif %}{% if judged.lexicon %}The judge is a fixed list of words with
 their tone (VADER), which no model here has seen. It scores a text from −1 (negative) to 1 (positive).
 {% else %}The judge is a second reward model. It learned from judgements that the first one never saw, and orders
 {{ judged.accuracy }} of the held-out pairs as people did.{% if not judged.reliable %} That may be guessing, so
