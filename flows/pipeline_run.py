@@ -26,10 +26,9 @@ from flows.orchestration.events import (
     DATA,
     DRIFT,
     GATE_REFUSED,
-    LABELS_INGESTED,
     emit_run_event,
-    limit_arrivals,
 )
+from flows.orchestration.label_announcement import announce_labels
 from flows.orchestration.memory_check import MemoryCheck
 from flows.orchestration.new_product import describe_new_product
 from flows.orchestration.progress import ProgressDisplay, keep_table
@@ -48,11 +47,8 @@ from model.atomic_file import replace_text
 from model.errors import UserError
 from model.events import Event, MarkdownTable
 from model.training.devices import describe_processor
-from tasks.common.annotators import describe_people
-from tasks.common.counts import counted
 from tasks.common.git_checkout import UNKNOWN
 from tasks.common.stage_status import status_of
-from tasks.data.new_labels import known_labels
 from tasks.drift import DriftParameters, read_drift
 from tasks.engine.cache_key import lock_digest
 from tasks.engine.catalog import read_declaration
@@ -391,19 +387,11 @@ class PipelineRun:
 
     def announce_labels(self, good: StageOutput) -> None:
         """Send `labels.ingested` if accepted labels were not announced yet; the event starts `align`."""
-        known = known_labels(self.settings.root, self.preset.name)
-        rows, data = Path(good.path) / "rows", str(self.references["ingest"].metrics["data_hash"])
-        if came := known.find_new_labels(rows, good.digest):
-            told = " and ".join(counted(count, f"new {kind}") for kind, count in came.rows.items() if count)
-            says = f"{told} by {describe_people(came.annotators)} were accepted"
-            then = "`chatmill data diff` shows them"
-            self.display.show_note(says)
-            holds = {"data_hash": data, "config": self._preset_path(), **limit_arrivals(asdict(came))}
-            if not emit_run_event(LABELS_INGESTED, self.preset.name, says, then, **holds):
-                self.display.show_note("Prefect's server is unreachable; the next run sends it these labels")
-                return
-        # After the event has arrived: otherwise a server that is away would lose the announcement.
-        known.remember_labels(rows, good.digest, data)
+        data = str(self.references["ingest"].metrics["data_hash"])
+        announce_labels(
+            self.settings.root, self.preset.name, Path(good.path) / "rows", good.digest, data,
+            self._preset_path(), self.display.show_event,
+        )  # fmt: skip
 
     def _preset_path(self) -> str:
         """Return the preset's file as a deployment names it; a run from a terminal gets the preset itself."""

@@ -27,6 +27,7 @@ DATA_LOCK = RECORDS / "data.lock"
 LAYOUT_LOCK = RECORDS / "layout.lock"
 PAGES_LOCK = RECORDS / "pages.lock"
 DVC_LOCK = RECORDS / "dvc.lock"
+LABELS_LOCK = RECORDS / "labels.lock"
 VERSIONS_LOCK = RECORDS / "versions.lock"
 DEVICE_LOCKS = RECORDS / "devices"
 
