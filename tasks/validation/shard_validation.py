@@ -6,11 +6,12 @@ The two steps are separate because duplicates are only known once every shard wa
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,6 +32,9 @@ from tasks.validation.expectations import (
 from tasks.validation.quarantine import Release
 
 EXAMPLES = 3
+# A place in a file: its name, what is counted, and the number, as in `a.jsonl, line 9`.
+_PLACE = re.compile(r"(.*?), \w+ (\d[\d,]*)")
+_NUMBER = re.compile(r"\d[\d,]*")
 _SHOWN = 60
 SHOWN_FAULT = 240  # of the reason why a row cannot be read
 
@@ -169,13 +173,41 @@ class ShardFilterTask:
     out: Path
 
 
+class Example(NamedTuple):
+    """A quarantined row for people, with its place in the order of the sources."""
+
+    order: tuple[str, int, int]
+    shown: str
+
+
+def first_examples(examples: Iterable[Example]) -> tuple[Example, ...]:
+    """Return the few examples that come first in the sources. Shards are in the order of ids."""
+    return tuple(sorted(examples)[:EXAMPLES])
+
+
+def source_order(where: str) -> tuple[str, int, int]:
+    """Return a key that sorts places as a reader meets them: by file, then by line, item or row.
+
+    `a.jsonl, line 9` comes before `a.jsonl, line 10`. A place without a number is the whole file.
+    """
+    found = _PLACE.match(where)
+    if not found:
+        return where, 0, 0
+    inside = _NUMBER.search(where, found.end())
+    return found[1], _as_number(found[2]), _as_number(inside[0]) if inside else 0
+
+
+def _as_number(digits: str) -> int:
+    return int(digits.replace(",", ""))
+
+
 @dataclass(frozen=True)
 class ShardFilterResult:
     """The number of rows kept, and counts of quarantined rows by source and rule, with examples."""
 
     kept: int
     broken: Counter[tuple[str, str]]
-    examples: dict[str, tuple[str, ...]]
+    examples: dict[str, tuple[Example, ...]]
 
 
 def filter_shard(task: ShardFilterTask) -> ShardFilterResult:
@@ -183,7 +215,7 @@ def filter_shard(task: ShardFilterTask) -> ShardFilterResult:
     looking, looked = task.looking, task.looked
     first = _first_rules(task)
     kept, broken = 0, Counter[tuple[str, str]]()
-    examples: dict[str, tuple[str, ...]] = {}
+    examples: dict[str, tuple[Example, ...]] = {}
     name = looking.rows.name
     folders = [task.out / folder / looking.kind for folder in ("rows", "quarantine")]
     for folder in folders:
@@ -200,8 +232,10 @@ def filter_shard(task: ShardFilterTask) -> ShardFilterResult:
             value = values.get(column) if column else None
             quarantined.write(_row_line({**values, "rule": rule, "where": where, "value": value}))
             broken[str(values.get("source")), rule] += 1
-            if len(examples.get(rule, ())) < EXAMPLES:
-                examples[rule] = (*examples.get(rule, ()), _failure_example(values, column, where))
+            known, order = examples.get(rule, ()), source_order(where)
+            if len(known) < EXAMPLES or order < known[-1].order:
+                example = Example(order, _failure_example(values, column, where))
+                examples[rule] = first_examples((*known, example))
     return ShardFilterResult(kept, broken, examples)
 
 

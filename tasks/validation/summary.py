@@ -17,7 +17,7 @@ from tasks.project.owned_folder import replace_folder
 from tasks.project.paths import DATA_DOCS, PAGES_LOCK
 from tasks.validation.expectations import READABLE
 from tasks.validation.quarantine import Release
-from tasks.validation.shard_validation import EXAMPLES, ShardCheckResult, ShardFilterResult
+from tasks.validation.shard_validation import Example, ShardCheckResult, ShardFilterResult, first_examples
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Findings:
         broken: Quarantined rows by kind and source.
         unreadable: Rows that could not be read, by kind and source.
         rules: Quarantined rows by kind and rule.
-        examples: The first examples by kind and rule.
+        examples: The first examples by kind and rule, in the order of the sources.
         shares: Labels by kind and by `annotator` or `choice`, counted by its value.
         faults: The rules that could not be evaluated, by kind, each with the reason.
         tables: The rules that a table as a whole broke.
@@ -54,7 +54,7 @@ class Findings:
     broken: Counter[tuple[str, str]] = field(default_factory=Counter)
     unreadable: Counter[tuple[str, str]] = field(default_factory=Counter)
     rules: Counter[tuple[str, str]] = field(default_factory=Counter)
-    examples: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
+    examples: dict[tuple[str, str], tuple[Example, ...]] = field(default_factory=dict)
     shares: dict[tuple[str, str], Counter[str]] = field(default_factory=dict)
     faults: dict[str, dict[str, str]] = field(default_factory=dict)
     tables: list[RuleSummary] = field(default_factory=list)
@@ -73,9 +73,8 @@ class Findings:
             self.broken[kind, source] += count
             self.unreadable[kind, source] += count if rule == READABLE else 0
             self.rules[kind, rule] += count
-            # Shards are added in order, so the examples do not depend on which process finished first.
-            known = self.examples.get((kind, rule), ())
-            self.examples[kind, rule] = (*known, *sifted.examples.get(rule, ()))[:EXAMPLES]
+            known = set(self.examples.get((kind, rule), ()))
+            self.examples[kind, rule] = first_examples({*known, *sifted.examples.get(rule, ())})
         for name, counts in looked.shares.items():
             self.shares[kind, name].update(counts)
         for failure in looked.failures:
@@ -98,7 +97,7 @@ class Findings:
     def table(self) -> list[RuleSummary]:
         """Return the broken rules in the order of kinds, with the most broken first."""
         rows = [
-            RuleSummary(kind, rule, count, self.examples.get((kind, rule), ()))
+            RuleSummary(kind, rule, count, tuple(each.shown for each in self.examples.get((kind, rule), ())))
             for kind in TYPES
             for (found, rule), count in sorted(self.rules.items(), key=lambda item: (-item[1], item[0]))
             if found == kind
