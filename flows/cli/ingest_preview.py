@@ -32,7 +32,7 @@ WIDTH = 110
 
 # Not even the checksums of files that it reads.
 @without_writes()
-def print_preview(preset: Preset, root: Path, console: Console | None = None, whole: bool = False) -> None:
+def print_preview(preset: Preset, root: Path, console: Console | None = None, whole: bool = False) -> str:
     """Run ingestion and validation in a temporary folder, and print the findings.
 
     Args:
@@ -40,6 +40,9 @@ def print_preview(preset: Preset, root: Path, console: Console | None = None, wh
         root: The project's folder.
         console: The console to print to; None: a new one.
         whole: Whether a stop before the first training is an error too, as in `chatmill run --dry-run`.
+
+    Returns:
+        Why `chatmill run` would stop although ingestion would not; empty if it would not.
 
     Raises:
         UserError: Ingestion (or, with `whole`, a run) would stop; the message is the command's own.
@@ -104,11 +107,14 @@ def print_preview(preset: Preset, root: Path, console: Console | None = None, wh
     if stop is not None:
         raise stop
     if later:
-        console.print(f"[yellow]`chatmill run` would stop: {terminal_text(later)}[/yellow]", soft_wrap=True)
+        # Other text would look like a fault of the data: `chatmill ingest` makes a version of it.
+        said = f"`chatmill ingest` would succeed, but `chatmill run` would stop: {terminal_text(later)}"
+        console.print(f"[yellow]{said}[/yellow]", soft_wrap=True)
     elif found.whole:
         console.print("The data passes all checks that can stop a run.")
     else:
         console.print("Remote files are not checked yet; `chatmill ingest` fetches and checks them.")
+    return later
 
 
 def print_shortages(memory: MemoryCheck, console: Console, labels: bool) -> None:

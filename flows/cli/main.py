@@ -167,7 +167,10 @@ def _dry_run(config: Path, changes: list[str] | None, whole: bool) -> None:
     from flows.cli.ingest_preview import print_preview
     from flows.config import read_preset
 
-    print_preview(read_preset(config, changes or []), Path.cwd(), whole=whole)
+    # The exit status is that of `chatmill run`, also where ingestion alone would succeed: scripts ask by it
+    # whether a preset can run.
+    if print_preview(read_preset(config, changes or []), Path.cwd(), whole=whole):
+        raise typer.Exit(2)
 
 
 def _launch_flow(

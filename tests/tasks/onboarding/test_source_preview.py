@@ -169,7 +169,10 @@ def test_print_preview_rejected_rows_say_why_and_where(tmp_path: Path) -> None:
     text = shown(preset, tmp_path)
     assert "would be quarantined: 1 of 3 texts: text is printable, first a.jsonl, line 2: " in text
     assert "would be quarantined: 1 of 3 texts: text has a fit length, first a.jsonl, line 4: 'x'" in text
-    assert "`chatmill run` would stop: the only text does not fall into the" in text
+    assert (
+        "`chatmill ingest` would succeed, but `chatmill run` would stop: the only text does not fall into the"
+        in text
+    )
     with pytest.raises(UserError, match="the only text does not fall into the train split"):
         print_preview(preset, tmp_path, Console(file=StringIO()), whole=True)
 
