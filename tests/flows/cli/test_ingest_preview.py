@@ -19,8 +19,8 @@ RATINGS = [{**pair, "scores": [n % 3], "annotators": ["ann"]} for n, pair in enu
 @pytest.mark.parametrize(
     ("rows", "changes", "says"),
     [
-        (TEXTS, [], "there are no pairs"),
-        ([*TEXTS, *PAIRS], [], "there are no labels"),
+        (TEXTS, ["tokenizer.vocab_size=300"], "no pairs"),
+        ([*TEXTS, *PAIRS], ["tokenizer.vocab_size=300"], "no labels"),
         ([*TEXTS, *PAIRS, *RATINGS], ["tokenizer.vocab_size=60000"], "vocab_size"),
         ([*TEXTS[:1]], [], "the only text does not fall into the"),
     ],
