@@ -173,14 +173,14 @@ class ShardFilterTask:
     out: Path
 
 
-class Example(NamedTuple):
+class FailedRow(NamedTuple):
     """A quarantined row for people, with its place in the order of the sources."""
 
     order: tuple[str, int, int]
     shown: str
 
 
-def first_examples(examples: Iterable[Example]) -> tuple[Example, ...]:
+def earliest_examples(examples: Iterable[FailedRow]) -> tuple[FailedRow, ...]:
     """Return the few examples that come first in the sources. Shards are in the order of ids."""
     return tuple(sorted(examples)[:EXAMPLES])
 
@@ -207,7 +207,7 @@ class ShardFilterResult:
 
     kept: int
     broken: Counter[tuple[str, str]]
-    examples: dict[str, tuple[Example, ...]]
+    examples: dict[str, tuple[FailedRow, ...]]
 
 
 def filter_shard(task: ShardFilterTask) -> ShardFilterResult:
@@ -215,7 +215,7 @@ def filter_shard(task: ShardFilterTask) -> ShardFilterResult:
     looking, looked = task.looking, task.looked
     first = _first_rules(task)
     kept, broken = 0, Counter[tuple[str, str]]()
-    examples: dict[str, tuple[Example, ...]] = {}
+    examples: dict[str, tuple[FailedRow, ...]] = {}
     name = looking.rows.name
     folders = [task.out / folder / looking.kind for folder in ("rows", "quarantine")]
     for folder in folders:
@@ -234,8 +234,8 @@ def filter_shard(task: ShardFilterTask) -> ShardFilterResult:
             broken[str(values.get("source")), rule] += 1
             known, order = examples.get(rule, ()), source_order(where)
             if len(known) < EXAMPLES or order < known[-1].order:
-                example = Example(order, _failure_example(values, column, where))
-                examples[rule] = first_examples((*known, example))
+                example = FailedRow(order, _failure_example(values, column, where))
+                examples[rule] = earliest_examples((*known, example))
     return ShardFilterResult(kept, broken, examples)
 
 

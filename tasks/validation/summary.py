@@ -17,7 +17,12 @@ from tasks.project.owned_folder import replace_folder
 from tasks.project.paths import DATA_DOCS, PAGES_LOCK
 from tasks.validation.expectations import READABLE
 from tasks.validation.quarantine import Release
-from tasks.validation.shard_validation import Example, ShardCheckResult, ShardFilterResult, first_examples
+from tasks.validation.shard_validation import (
+    FailedRow,
+    ShardCheckResult,
+    ShardFilterResult,
+    earliest_examples,
+)
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ class Findings:
     broken: Counter[tuple[str, str]] = field(default_factory=Counter)
     unreadable: Counter[tuple[str, str]] = field(default_factory=Counter)
     rules: Counter[tuple[str, str]] = field(default_factory=Counter)
-    examples: dict[tuple[str, str], tuple[Example, ...]] = field(default_factory=dict)
+    examples: dict[tuple[str, str], tuple[FailedRow, ...]] = field(default_factory=dict)
     shares: dict[tuple[str, str], Counter[str]] = field(default_factory=dict)
     faults: dict[str, dict[str, str]] = field(default_factory=dict)
     tables: list[RuleSummary] = field(default_factory=list)
@@ -74,7 +79,7 @@ class Findings:
             self.unreadable[kind, source] += count if rule == READABLE else 0
             self.rules[kind, rule] += count
             known = set(self.examples.get((kind, rule), ()))
-            self.examples[kind, rule] = first_examples({*known, *sifted.examples.get(rule, ())})
+            self.examples[kind, rule] = earliest_examples({*known, *sifted.examples.get(rule, ())})
         for name, counts in looked.shares.items():
             self.shares[kind, name].update(counts)
         for failure in looked.failures:
