@@ -20,12 +20,13 @@ from tasks.data.file_io.decoding import unify_line_ends
 from tasks.data.parsing.base import FileSample, ParseOptions
 from tasks.data.parsing.field_meanings import KNOWN, MASKS, flatten_name, group_name, is_empty, read_meaning
 from tasks.data.parsing.list_literals import holds_turns_text, read_literal, turns_of
-from tasks.data.parsing.roles import ROLE_KEYS, ROLES, is_tool, role_of, speaker_of
+from tasks.data.parsing.roles import ROLE_KEYS, ROLES, is_tool, propose_roles, role_of, speaker_of
 from tasks.data.records import ParsedRow, Turn, TurnVerdict, group_digest, pair_row
 
 TEXTS = ("content", "value", "text", "message", "utterance")
 TURN_KEYS = frozenset((*ROLE_KEYS, *TEXTS, "tool_calls", "function_call"))
 VERDICT = "(verdict)"  # a turn's key for the verdict that walked_turns.py read
+ROLE_PATH = "(role key)"  # a turn's key for the path of an unknown role, as `messages[].from`
 SYSTEM = ("system", "system_prompt", "system_message")
 CONTEXT = ("input", "context")
 _NAMED = 8  # keys that a message lists
@@ -203,7 +204,7 @@ def read_turns(given: object, where: str) -> list[SourceTurn]:
     if not isinstance(turns, list):
         raise UserError(f"{where}: {kind_of(given)}, expected a list of turns")
     return join_turns(
-        (_parse_turn(turn, f"{where}, turn {number}") for number, turn in enumerate(turns, 1)), where
+        (_parse_turn(turn, f"{where}, turn {number}", turns) for number, turn in enumerate(turns, 1)), where
     )
 
 
@@ -393,7 +394,7 @@ def _unpack_turns(text: str, where: str) -> object:
         raise UserError(f"{where}: {text[:40]!r}, expected a list of turns") from error
 
 
-def _parse_turn(turn: object, where: str) -> SourceTurn:
+def _parse_turn(turn: object, where: str, turns: Sequence[object]) -> SourceTurn:
     if not isinstance(turn, dict):
         raise UserError(f"{where}: {kind_of(turn)}, expected an object with role and content")
     key, name = speaker_of(turn)
@@ -404,10 +405,10 @@ def _parse_turn(turn: object, where: str) -> SourceTurn:
         what = called or (f"role {name!r:.40}" if isinstance(name, str) else "a turn without a role")
         instead = "expected system, user and assistant, and conversations with tools are to be left out"
         if isinstance(name, str) and not called and not is_tool(name):
-            path = f"{'conversations' if key == 'from' else 'messages'}[].{key}"
+            path = turn.get(ROLE_PATH) or f"{'conversations' if key == 'from' else 'messages'}[].{key}"
             instead = (
                 "if it is a speaker, say which in the source's fields, as in fields: "
-                f"{{{yaml_text(path)}: {{{yaml_text(name.strip()[:40])}: user}}}} (or assistant, system)"
+                f"{{{yaml_text(path)}: {{{propose_roles(turns)}}}}} (or assistant, system)"
             )
         raise UserError(f"{where}: {what} cannot be learned; {instead}")
     said = next((turn[key] for key in TEXTS if turn.get(key) is not None), None)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tasks.common.names import yaml_text
 from tasks.data.parsing.field_meanings import plain_word, word_set
 
 ROLE_KEYS = ("role", "from", "speaker", "sender", "author")
@@ -65,3 +66,23 @@ def role_of(turn: Mapping[str, Any]) -> str | None:
 def is_tool(name: str) -> bool:
     """Return whether a role is that of a tool, whose turns cannot be learned."""
     return plain_word(name) in _TOOLS
+
+
+def propose_roles(turns: Sequence[object]) -> str:
+    """Return the roles of a conversation's unknown speakers for a preset, as `Ann: user, Bob: assistant`.
+
+    The first who speaks asks, the second answers. If the conversation names its user, they all answer.
+    """
+    known = {role_of(turn) for turn in turns if isinstance(turn, Mapping)}
+    names = list(dict.fromkeys(name for turn in turns if (name := _unknown_speaker(turn))))
+    roles = ["assistant"] * len(names)
+    if "user" not in known:
+        roles = ["assistant" if number == 1 else "user" for number in range(len(names))]
+    return ", ".join(f"{yaml_text(name)}: {role}" for name, role in zip(names, roles, strict=True))
+
+
+def _unknown_speaker(turn: object) -> str:
+    if not isinstance(turn, Mapping) or role_of(turn) is not None:
+        return ""
+    name = speaker_of(turn)[1]
+    return name.strip() if isinstance(name, str) and not is_tool(name) else ""

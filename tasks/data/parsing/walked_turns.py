@@ -7,7 +7,7 @@ from typing import Any
 
 from model.errors import UserError
 from tasks.data.parsing.base import ParseOptions
-from tasks.data.parsing.conversations import TEXTS, TURN_KEYS, VERDICT, is_turn_list
+from tasks.data.parsing.conversations import ROLE_PATH, TEXTS, TURN_KEYS, VERDICT, is_turn_list
 from tasks.data.parsing.field_meanings import (
     KNOWN,
     MASKS,
@@ -22,7 +22,7 @@ from tasks.data.parsing.judged_rows import CORRECTED
 from tasks.data.parsing.list_literals import holds_bytes, list_items
 from tasks.data.parsing.preference_fields import row_aspect
 from tasks.data.parsing.proposed_meanings import BYTES
-from tasks.data.parsing.roles import ROLE_KEYS, role_of
+from tasks.data.parsing.roles import ROLE_KEYS, role_of, speaker_of
 from tasks.data.parsing.several_scores import COUNTS
 from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.parsing.unread_keys import count_unread
@@ -167,7 +167,10 @@ def _walk_turn(
             verdicts[inside] = TurnVerdict(-1.0, rejected=True)
         else:
             learned = learned and (read[1] == "accept" if read[0] == "review" else read[1] > 0)
-    speaks = role_of({**turn, **kept}) in ("assistant", None)
+    role = role_of({**turn, **kept})
+    if role is None:
+        kept[ROLE_PATH] = f"{path}[].{speaker_of(turn)[0]}"
+    speaks = role in ("assistant", None)
     if len({verdict.score for verdict in verdicts.values()}) > 1:
         first, second = list(verdicts)[:2]
         raise UserError(f"{where}: {first} and {second} are two verdicts; ignore one of them in fields")

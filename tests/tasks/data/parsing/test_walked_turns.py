@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import yaml
 
 from model.errors import UserError
 from tasks.data.parsing.field_checks import check_fields
@@ -160,7 +161,7 @@ def test_roles_of_other_names_are_unknown(name: str) -> None:
 def test_roles_unknown_name_is_mapped_by_fields() -> None:
     turns = [{"role": "alice", "content": "What turns?"}, {"role": "hal", "content": "The mill."}]
     (one,), _ = read({"messages": turns})
-    assert 'fields: {"messages[].role": {"alice": user}}' in one.row.fault
+    assert 'fields: {"messages[].role": {"alice": user, "hal": assistant}}' in one.row.fault
     fields: dict[str, Any] = {"messages[].role": {"Alice": "user", "hal": "assistant"}}
     assert records({"messages": turns}, fields=fields) == [("Pair", "The mill.", None)]
 
@@ -255,3 +256,30 @@ def test_refusal_of_turn_is_proposed_as_deleted(says: Any) -> None:
     _, tally = read(*rows)
     assert tally.propose_all(tally.asks()) == {"messages[].refusal": "deleted"}
     assert records(*rows, fields={"messages[].refusal": "deleted"}) == [("Pair", "Answer 1.", None)]
+
+
+def talk(text: str, speaker: str, *names: str) -> list[dict[str, Any]]:
+    """Return turns in which the speakers alternate."""
+    return [{speaker: name, text: f"said {number}"} for number, name in enumerate(names * 3)]
+
+
+CHATS: list[dict[str, Any]] = [
+    {"name": "team", "type": "group", "id": 3, "messages": talk("text", "from", "Bob", "Ann")},
+    {"messages": talk("content", "role", "Bob: x", "Ann")},
+    {"messages": talk("content", "sender", "Bob", "Ann", "Cay")},
+    {"messages": talk("text", "author", "user", "Agent Smith")},
+    {"conversations": talk("value", "from", "O'Neil", "yes")},
+    {"conversations": talk("content", "role", "Bob", "Ann")},
+    {"conversations": talk("text", "speaker", "assistant", "Ann")},
+]
+
+
+@pytest.mark.parametrize("row", CHATS)
+def test_read_turns_advice_about_speakers_is_accepted_as_it_is_printed(row: dict[str, Any]) -> None:
+    found, tally = read(row)
+    said = found[0].row.fault or tally.first_fault
+    advice = said[said.index("fields: ") + len("fields: ") : said.rindex(" (or assistant")]
+    fields = yaml.safe_load(advice)
+    found, tally = read(row, fields=fields)
+    tally.check("mine", fields)
+    assert found and all(isinstance(one.row, Pair) and not one.row.fault for one in found)
