@@ -11,8 +11,8 @@ import pytest
 from flows.cli.main import app
 from tests.flows.cli_runner import call
 
-PAIRS = [{"prompt": f"Question {n}?", "completion": f"Answer {n} is here."} for n in range(40)]
-TEXTS = [{"text": f"The tale number {n} is short and about a mill."} for n in range(40)]
+PAIRS = [{"prompt": f"Question {n}?", "completion": f"Answer {n} is here."} for n in range(600)]
+TEXTS = [{"text": f"The tale number {n} is short and about a mill."} for n in range(600)]
 RATINGS = [{**pair, "scores": [n % 3], "annotators": ["ann"]} for n, pair in enumerate(PAIRS)]
 
 
