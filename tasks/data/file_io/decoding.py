@@ -8,6 +8,7 @@ import io
 import re
 import zlib
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from model.errors import UserError
@@ -25,6 +26,8 @@ MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_
 
 HEAD = 264  # bytes that show what a file is: the mark of a tar archive is at byte 257
 _UNPACK = "unpack it"
+# The advice about a compressed file without its suffix, by the suffix.
+_PACKED = {f"add {suffix} to its name": suffix for suffix in SUFFIXES}
 # Signatures of files that are no text: their offset, and what to do with each. Read as text, the first row
 # would be lost in the binary header, and the rest learned.
 _BINARY = (
@@ -141,6 +144,12 @@ def detect_encoding(head: bytes, origin: str) -> tuple[str, int]:
     """
     for signature, offset, what, instead in _BINARY:
         if head.startswith(signature, offset):
+            # The name of a file says how its outer layer is compressed.
+            if instead in _PACKED and Path(origin).suffix.lower() in SUFFIXES:
+                raise UserError(
+                    f"{origin}: it is compressed twice; unpack it once, and end the name of the result in "
+                    f"{_PACKED[instead]}"
+                )
             raise UserError(f"{origin}: it is {what}, not text; {instead}")
     # UTF-32's mark begins with that of UTF-16, so it is tested first. A zero byte beside a non-zero one at
     # the start is an ASCII character in UTF-16.
