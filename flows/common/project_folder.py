@@ -7,6 +7,7 @@ import os
 import pwd
 import stat
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from model.errors import UserError, file_error
@@ -120,6 +121,7 @@ def prepare_records(root: Path) -> None:
         require_access(root)
         check_records(root)
         secure_records(root)
+        _ignore_records(root)
         return
     try:
         make_private_folder(var)
@@ -128,6 +130,19 @@ def prepare_records(root: Path) -> None:
             advice = "run chatmill in a folder that you own"
             raise file_error(root, "cannot be written", error, advice) from None
         raise
+    _ignore_records(root)
+
+
+def _ignore_records(root: Path) -> None:
+    """Keep `var/`, with its password, out of git, by a file in it that ignores the folder and itself.
+
+    The user's own .gitignore stays as it is. An existing file in `var/` stays too.
+    """
+    path = root / RECORDS / ".gitignore"
+    # Older releases made `var/` without it. Who may only read the records cannot commit them either.
+    if may_write() and not os.path.lexists(path) and os.access(path.parent, os.W_OK | os.X_OK):
+        with suppress(FileExistsError), path.open("x", encoding="utf-8") as file:
+            file.write("# chatmill's records and the password of its servers\n*\n")
 
 
 def require_project(root: Path) -> None:

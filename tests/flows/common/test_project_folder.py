@@ -25,6 +25,7 @@ from flows.common.project_folder import (
 )
 from flows.servers.environment import checkout_environment
 from model.errors import UserError
+from tasks.project.dry_run import forbid_writes
 from tests.waiting import PATIENCE
 
 REPOSITORY = Path(__file__).parents[3]
@@ -256,3 +257,35 @@ def test_check_records_pipe_in_git_folder_is_refused(tmp_path: Path, name: str) 
 def test_check_records_git_worktree_is_accepted(tmp_path: Path) -> None:
     (tmp_path / ".git").write_text("gitdir: elsewhere")
     check_records(tmp_path)
+
+
+def _git(root: Path, *words: str) -> str:
+    return subprocess.run(["git", *words], cwd=root, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.mark.parametrize("own", ["", "/data\n", "# mine\n!var\n"])
+@pytest.mark.parametrize("before", [False, True])
+def test_prepare_records_keeps_var_out_of_git(tmp_path: Path, own: str, before: bool) -> None:
+    _git(tmp_path, "init", "-q")
+    if own:
+        (tmp_path / ".gitignore").write_text(own)
+    if before:
+        # As older releases left it.
+        (tmp_path / "var" / "prefect").mkdir(parents=True)
+    prepare_records(tmp_path)
+    (tmp_path / "var" / "secrets").mkdir()
+    (tmp_path / "var" / "secrets" / "password").write_text("hidden")
+    _git(tmp_path, "add", "-A")
+    assert "var" not in _git(tmp_path, "ls-files")
+    assert (tmp_path / ".gitignore").exists() == bool(own)
+    assert not own or (tmp_path / ".gitignore").read_text() == own
+
+
+def test_prepare_records_leaves_ignore_file_of_user_and_dry_run(tmp_path: Path) -> None:
+    (tmp_path / "var" / "prefect").mkdir(parents=True)
+    with forbid_writes():
+        prepare_records(tmp_path)
+    assert not (tmp_path / "var" / ".gitignore").exists()
+    (tmp_path / "var" / ".gitignore").write_text("!*\n")
+    prepare_records(tmp_path)
+    assert (tmp_path / "var" / ".gitignore").read_text() == "!*\n"
