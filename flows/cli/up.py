@@ -38,6 +38,7 @@ from flows.servers.environment import (
 from flows.servers.state_file import Served, StateFile, open_state_file, read_served, record_path, start_lock
 from flows.servers.supervisor import Service, SupervisedProcess, end_leftovers, stop_processes
 from flows.servers.workers import (
+    DEPLOYMENT_FILE,
     POOLS,
     build_workers,
     deploy_flows,
@@ -118,7 +119,7 @@ def up(
         bool, typer.Option("--detach", "-d", help="Run in the background; `chatmill down` stops it.")
     ] = False,
 ) -> None:
-    """Start Prefect's and MLflow's servers, a worker for each pool, and the deployments.
+    """Start Prefect's and MLflow's servers, a worker for each pool, and prefect.yaml's deployments, if any.
 
     Runs until Ctrl-C or `chatmill down`. A service that dies is started again. If it is already running,
     the command prints what runs.
@@ -327,6 +328,11 @@ class _Watch:
         if self.asked.presets:
             file, names = write_deployments(self.root, self.asked.presets)
         if not names:
+            without = "names none" if (self.root / DEPLOYMENT_FILE).exists() else "is not in this folder"
+            self._say(
+                f"no deployments, as {DEPLOYMENT_FILE} {without}: no run starts by itself; start one with "
+                "`chatmill run --config FILE`"
+            )
             return
         self._say("creating the deployments of prefect.yaml")
         failed = deploy_flows(settings, api, file)

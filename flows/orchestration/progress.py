@@ -20,6 +20,7 @@ from rich.text import Text
 from flows.common.terminal import Console, escape_controls, terminal_text
 from model.events import Event, MarkdownTable, Message, Step
 from tasks.common.counts import counted
+from tasks.common.program_call import program_call
 from tasks.common.stage_status import CACHED, status_of
 from tasks.engine.catalog import read_declaration
 from tasks.engine.output import StageOutput
@@ -184,8 +185,8 @@ def show_outcome(outcome: Any, console: Console | None = None) -> None:
     if "report" in folders:
         console.print(f"Report: [bold]{REPORT}[/bold]")
         # One command a line: a command that wraps over two lines cannot be copied.
-        console.print("Chat with it: [bold].venv/bin/chatmill chat[/bold]")
-        console.print("Watch the runs: [bold]make dashboards[/bold]")
+        console.print(f"Chat with it: [bold]{escape(program_call())} chat[/bold]", soft_wrap=True)
+        console.print(f"Watch the runs: [bold]{escape(program_call())} dashboards[/bold]", soft_wrap=True)
     if outcome.pending_version:
         console.print(
             f"Version {outcome.pending_version} waits for approval: [bold]chatmill approve "

@@ -23,6 +23,7 @@ from model.training.rlhf_config import RLHFConfig
 from model.training.sft_config import SFTParameters, named_pairs
 from tasks.common.counts import counted
 from tasks.common.names import stratum_key
+from tasks.common.program_call import program_call
 from tasks.data.annotator_agreement import Agreement
 from tasks.data.groups import describe_few_groups
 from tasks.data.ratings import (
@@ -127,7 +128,7 @@ def describe_end(split: Path, kind: str, model: str) -> str:
     """
     if _missing_kind(split) != kind:
         return ""
-    return f"{_ENDS[kind]}. The {model} model is ready: `.venv/bin/chatmill chat --model {model}`"
+    return f"{_ENDS[kind]}. The {model} model is ready: `{program_call()} chat --model {model}`"
 
 
 def _missing_kind(split: Path) -> str:

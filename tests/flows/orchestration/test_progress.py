@@ -21,6 +21,7 @@ from flows.orchestration.progress import (
 )
 from flows.pipeline_run import Outcome
 from model.events import Message, Step
+from tasks.common.program_call import program_call
 from tasks.engine.declaration import format_number
 from tasks.engine.output import StageOutput
 
@@ -200,7 +201,8 @@ def test_show_outcome_lists_stages_answers_and_next_commands(tmp_path: Path) -> 
     text = written(console)
     for part in ("pretrain", "computed", "61.0", "1.983 bits per byte", "cached", "film.", "joy.", "[bold]"):
         assert part in text
-    assert "make dashboards" in text and ".venv/bin/chatmill chat" in text
+    calls = [line.rpartition(": ")[2] for line in text.splitlines() if line.startswith(("Chat", "Watch"))]
+    assert calls == [f"{program_call()} chat", f"{program_call()} dashboards"]
 
 
 def test_progress_display_shard_event_shows_rows_and_megabytes() -> None:
