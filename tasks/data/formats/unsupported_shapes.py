@@ -12,7 +12,7 @@ from typing import Any
 
 from tasks.data.file_io.files import unpacked_suffix
 from tasks.data.parsing.base import FileSample
-from tasks.data.parsing.choices import is_choice
+from tasks.data.parsing.choices import is_choice, is_undecided
 from tasks.data.parsing.column_names import (
     NAMES,
     answer_columns,
@@ -27,9 +27,12 @@ from tasks.data.parsing.column_names import (
 from tasks.data.parsing.companion_keys import RIGHT_OPTIONS, is_option_letter, option_keys
 from tasks.data.parsing.field_meanings import KNOWN, as_flag, is_empty
 from tasks.data.parsing.list_literals import holds_bytes
+from tasks.data.parsing.ordinary_columns import is_ordinary_number
 from tasks.data.parsing.right_answers import is_span
 from tasks.data.parsing.roles import role_of
+from tasks.data.parsing.score_values import as_score
 from tasks.data.parsing.side_columns import propose_scores
+from tasks.data.parsing.vote_columns import MOST_OTHERS
 
 # Names of columns by which the first line of a text is the header of a table.
 _HEADINGS = frozenset((
@@ -285,10 +288,21 @@ def _votes(sample: FileSample) -> str:
             f"{format_columns({**named, 'choice': '...'})}"
         )
     columns = f", {format_columns(named)}" if named else ""
-    votes = ", ".join(f"{yaml_scalar(name)}: vote" for name in people)
+    # Beside columns of choices, another one with a few of them is a person's too.
+    more = [
+        key for key, values in columns_of.items() if key not in people and _holds_choices(values, some=True)
+    ]
+    numbered = [
+        key
+        for key, values in columns_of.items()
+        if key not in (*people, *more) and _counts_sides(values) and not is_ordinary_number(key)
+    ]
+    voters = [key for key in columns_of if key in (*people, *more, *numbered)]
+    votes = ", ".join(f"{yaml_scalar(name)}: vote" for name in voters)
+    write = f"; write a or b in place of the numbers under {', '.join(numbered)}" if numbered else ""
     return (
-        f"the columns {', '.join(people)} hold a choice each; where each is a person, add to the source "
-        f"format: rows{columns}, fields: {{{votes}}}"
+        f"the columns {', '.join(voters)} hold a choice each; where each is a person, add to the source "
+        f"format: rows{columns}, fields: {{{votes}}}{write}"
     )
 
 
@@ -304,12 +318,23 @@ def _one_hot(columns: Mapping[str, Sequence[Any]]) -> list[str]:
 
 
 def _holds_choices(values: Sequence[Any], some: bool = False) -> bool:
-    """Return whether all values name a side or a tie, or with `some` a few do and all are short texts."""
+    """Return whether most values name a side or a tie, or with `some` a few do and all are short texts.
+
+    A person may also skip a row, and a few words may be remarks.
+    """
     given = [value for value in values if not is_empty(value)]
     if not all(isinstance(value, str) and len(value) <= 40 for value in given):
         return False
-    found = [is_choice(value) for value in given]
-    return any(found) if some else bool(found) and all(found)
+    found = sum(map(is_choice, given))
+    others = sum(not is_choice(value) and not is_undecided(str(value)) for value in given)
+    few = others <= MOST_OTHERS * (found + others) or (others == 1 and found > 1)
+    return found > 0 and (some or few)
+
+
+def _counts_sides(values: Sequence[Any]) -> bool:
+    """Return whether all values are 1 and 2, as a person may number the answers."""
+    given = [value for value in values if not is_empty(value)]
+    return bool(given) and all(as_score(value) in (1, 2) or is_undecided(str(value)) for value in given)
 
 
 def _rows_inside(sample: FileSample) -> str:

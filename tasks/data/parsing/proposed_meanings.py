@@ -43,6 +43,7 @@ from tasks.data.parsing.verdict_names import (
 from tasks.data.parsing.verdict_pairs import look_like_approval
 from tasks.data.parsing.verdict_phrases import asks_opinion, says_to_do
 from tasks.data.parsing.verdict_values import DRAFTS, LONG, MOST_VALUES, REMOVED, named_as_verdict
+from tasks.data.parsing.vote_cells import VoteCells
 
 LITERAL = "a list or an object that was written as text"
 BYTES = "Python bytes that were written as text"
@@ -113,9 +114,6 @@ def propose_meaning(
     # A list as text may be meant as it is; votes need pairs that they can rate.
     if looks in (LITERAL, BYTES):
         return "text"
-    if looks == VOTE_COLUMN:
-        lower = scale_direction(path, [value for value in values if value]) == LOWER
-        return "ignore" if not has_pairs else "penalty_vote" if lower else "vote"
     words = set(flatten_name(path.rpartition(".")[2]).split("_"))
     words |= set(flatten_name(path).split("_")) & ERRORS
     known = {value for value in values if value}
@@ -201,6 +199,25 @@ def propose_meaning(
         return _mapping(sorted(known))
     # Beside texts, many different words cannot be listed, and some of them may reject their row.
     return "verdict" if has_pairs else UNKNOWN if known else "ignore"
+
+
+def propose_vote(
+    path: str, values: Collection[str], cells: VoteCells, has_pairs: bool, compares: bool
+) -> str:
+    """Return a proposal for a column of one person's votes, as YAML.
+
+    Args:
+        path: The key.
+        values: The different values of all such columns.
+        cells: Its cells.
+        has_pairs: Whether the source has answers that votes can rate.
+        compares: Whether rows have two answers, between which votes choose.
+    """
+    if compares and not has_pairs:
+        # 1 may be the first answer or the second one.
+        return "vote" if cells.sides else UNKNOWN
+    lower = scale_direction(path, [value for value in values if value]) == LOWER
+    return "ignore" if not has_pairs else "penalty_vote" if lower else "vote"
 
 
 def _is_score(value: str) -> bool:

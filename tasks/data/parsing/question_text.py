@@ -169,9 +169,16 @@ def describe_vote_columns(where: str, meanings: Mapping[str, str], values: str, 
             "row per vote, with the person under annotator, or ignore them in the source's fields, as in "
             f"fields: {{{fields}}}"
         )
+    are = "columns {} look" if len(meanings) > 1 else "column {} looks"
+    numbers = [path for path, meaning in meanings.items() if meaning == UNKNOWN]
+    write = (
+        f". Write a or b in place of the numbers under {', '.join(map(shown_key, numbers))}"
+        if numbers
+        else ""
+    )
     return (
-        f"{where}: the columns {named} look like one per person or per question, with a vote in each "
+        f"{where}: the {are.format(named)} like one per person or per question, with a vote in each "
         f"({values}). If each is a person, set that in the source's fields, as in fields: {{{fields}}}. Else "
         "write a row per vote: the person under annotator, the question under aspect, the vote under rating. "
-        "ignore skips a column"
+        f"ignore skips a column{write}"
     )

@@ -44,7 +44,12 @@ def read_choice(
     A mapping in the source's `fields` has precedence. A number or a word that names no side stays in the row,
     and is asked about when all rows are counted.
     """
-    for vote in side_votes(values, reading).values():
+    votes = side_votes(values, reading)
+    # Two answers without a choice: columns of votes can only hold the choices.
+    a, b = reading.column("a"), reading.column("b")
+    two = a in values and b in values and reading.column("choice") not in values
+    tally.compared = tally.compared or bool(votes) or two
+    for vote in votes.values():
         if isinstance(vote, str) and is_undecided(vote):
             tally.left_out[UNDECIDED] += 1
     key = reading.column("choice")

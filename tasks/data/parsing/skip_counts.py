@@ -22,6 +22,7 @@ from tasks.data.parsing.proposed_meanings import (
     UNKNOWN,
     VOTE_COLUMN,
     propose_meaning,
+    propose_vote,
 )
 from tasks.data.parsing.question_text import (
     describe_bytes,
@@ -93,6 +94,7 @@ class SkipCounts:
         sides: Values of unread keys that name one of two answers, beside a choice: their number by side.
         ties: Unread keys that call a comparison with a choice a tie.
         margins: What the numbers under a key such as `margin` are not: see MARGINS.
+        compared: Whether columns of votes hold the choices between two answers.
         rejected: The ids of texts and labels that a reviewer rejected. Equal rows are left out too.
         companions: Keys without which a row would be learned as something else, which stop the run.
         inside: Keys in lists of objects that are no turns, such as `reactions[].name`. Only ignore is right.
@@ -119,6 +121,7 @@ class SkipCounts:
     sides: dict[str, Counter[str]] = field(default_factory=dict)
     ties: set[str] = field(default_factory=set)
     margins: dict[str, frozenset[str]] = field(default_factory=dict)
+    compared: bool = False
     rejected: set[str] = field(default_factory=set)
 
     def fault(self, says: str) -> None:
@@ -228,6 +231,7 @@ class SkipCounts:
         self.used |= other.used
         self.inside |= other.inside
         self.rejected |= other.rejected
+        self.compared = self.compared or other.compared
         self.ties |= other.ties
         for key, wrong in other.margins.items():
             self.margins[key] = self.margins.get(key, frozenset()) | wrong
@@ -237,12 +241,9 @@ class SkipCounts:
 
     def _read_columns(self) -> tuple[dict[str, str], frozenset[str]]:
         """Return the columns that count votes, with their meanings, and the values of all vote columns."""
-        people = find_vote_columns(self._unread_cells())
+        people = find_vote_columns(self.cells, among=self.unread)
         votes = frozenset[str]().union(*(self.values[name] for name in people))
         return find_counts(self.values) if self.pairs else {}, votes
-
-    def _unread_cells(self) -> dict[str, VoteCells]:
-        return {name: self.cells[name] for name in self.unread if name in self.cells}
 
     def propose(
         self, path: str, looks: str, columns: tuple[dict[str, str], frozenset[str]] | None = None
@@ -255,7 +256,8 @@ class SkipCounts:
             return counts[path]
         if looks == VOTE_COLUMN:
             # Somebody may have given one number only, so the scale is that of all people.
-            return propose_meaning(path, looks, votes | self.values.get(path, set()), self.pairs > 0)
+            values = votes | self.values.get(path, set())
+            return propose_vote(path, values, self.cells[path], self.pairs > 0, self.compared)
         able = self.answers if looks == CORRECTION else self.pairs
         return propose_meaning(path, looks, self.values.get(path, ()), able > 0, path in self.understood)
 
@@ -286,7 +288,7 @@ class SkipCounts:
         """
         # Columns of votes are found first, as each of them alone would look like a verdict.
         unread = {path: self.values[path] for path in self.unread if path in self.values}
-        people = find_vote_columns(self._unread_cells(), votes)
+        people = find_vote_columns(self.cells, votes, self.unread)
         found = {path: replace(self.unread[path], looks=VOTE_COLUMN) for path in people}
         found |= {path: seen for path, seen in self.asked.items() if path not in found}
         counts = (path for path in find_counts(unread) if path not in found)
@@ -416,12 +418,11 @@ class SkipCounts:
                 yield f"fields has the key {shown_key(path)}, which no row has"
 
     def _describe_votes(self, votes: Sequence[str], asks: Mapping[str, Seen], told: bool) -> str:
-        columns = self._read_columns()
         # Pairs with votes in columns that the preset names are ratings already.
-        rated = self.pairs > 0 or told
+        rated, columns = self.pairs > 0 or told or self.compared, self._read_columns()
         fields = {path: self.propose(path, VOTE_COLUMN, columns) if rated else "ignore" for path in votes}
-        values = describe_values(votes, self.values)
-        return describe_vote_columns(asks[votes[0]].where, fields, values, rated)
+        where, values = asks[votes[0]].where, describe_values(votes, self.values)
+        return describe_vote_columns(where, fields, values, rated)
 
     def lines(self, fields: Mapping[str, Any] | None = None) -> Iterator[str]:
         """Yield a line for each thing that was skipped, as plain text for a terminal.

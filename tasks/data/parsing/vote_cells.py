@@ -91,6 +91,11 @@ class VoteCells:
         )
 
     @property
+    def sides(self) -> int:
+        """The number of cells that name one of two answers, or a tie."""
+        return self.kinds[_SIDE]
+
+    @property
     def judged(self) -> bool:
         """True if some cells are words of judgement or sides, which are votes under any name."""
         return bool(self.kinds[_WORD] or self.kinds[_SIDE])

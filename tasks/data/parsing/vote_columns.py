@@ -31,17 +31,21 @@ _NO_PERSON = SIDE_VALUES | NOBODY | QUANTITIES | VERDICT_WORDS | frozenset((
 ))  # fmt: skip
 
 
-def find_vote_columns(columns: Mapping[str, VoteCells], told: Collection[str] = ()) -> tuple[str, ...]:
+def find_vote_columns(
+    cells_of: Mapping[str, VoteCells], told: Collection[str] = (), among: Collection[str] = ()
+) -> tuple[str, ...]:
     """Return the columns that contain one person's votes each; empty for none.
 
     Args:
-        columns: The cells of each unread key.
+        cells_of: The cells of each key.
         told: The columns that the preset calls votes.
+        among: The keys that nothing reads.
 
     Returns:
         At least two columns of judgements, of flags or of numbers on a scale; beside `told`, also a single
         one. Columns for several questions that one person answered look the same.
     """
+    columns = {name: cells_of[name] for name in among if name in cells_of}
     likely = {name: cells for name, cells in columns.items() if _may_be_person(name, cells)}
     signed = any(cells.kinds[PLUS_CELL] for cells in likely.values())
     whole = {name: cells for name, cells in likely.items() if cells.are_votes(MOST_OTHERS, signed)}

@@ -113,3 +113,28 @@ def test_detect_format_page_of_tags_is_refused(name: str, content: str, what: st
 )
 def test_detect_format_text_about_tags_is_text(text: str) -> None:
     assert detect_format([SourceFile("a.txt", text.encode())], "mine", "auto").name == "plain"
+
+
+@pytest.mark.parametrize(
+    ("clara", "more"),
+    [
+        (["skip", "A", "A"], ""), (["", "b", ""], ""), (["A", "see note", "tie"], ""), (["?", "-", "B"], ""),
+        ([2, 1, 1], "; write a or b in place of the numbers under clara"),
+    ],
+)  # fmt: skip
+def test_detect_format_every_persons_choices_are_named(clara: list[Any], more: str) -> None:
+    rows = [
+        {
+            "prompt": f"Q{n}",
+            "answer_a": "A",
+            "answer_b": "B",
+            "anna": "A",
+            "ben": "B",
+            "page": 1,
+            "clara": said,
+        }
+        for n, said in enumerate(clara)
+    ]
+    with pytest.raises(UserError) as error:
+        read(*rows)
+    assert f"fields: {{anna: vote, ben: vote, clara: vote}}{more}" in str(error.value)

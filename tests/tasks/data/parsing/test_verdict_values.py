@@ -363,7 +363,7 @@ def test_read_rows_every_column_of_family_is_asked_about(people: str, votes: lis
     assert all(f"{name}: vote" in str(error.value) for name in names)
     told = dict.fromkeys(names[1:], "vote")
     _, tally = read_file(file, fields=told)
-    with pytest.raises(UserError, match=rf"the columns {names[0]} look like one per person"):
+    with pytest.raises(UserError, match=rf"the column {names[0]} looks like one per person"):
         tally.check("mine", told)
 
 

@@ -113,6 +113,32 @@ def test_skip_counts_asks_ordinary_columns_are_no_votes(names: str, votes: list[
     assert not any(seen.looks == "a column of one person's votes" for seen in tally.asks().values())
 
 
+SIDES = {"a": "answer_x", "b": "answer_y"}
+
+
+def choices(*votes: str, fields: dict[str, str] | None = None) -> SkipCounts:
+    rows = (f"Q{n}?,A{n}.,B{n}.,{vote}" for n, vote in enumerate(votes))
+    text = "\n".join(["prompt,answer_x,answer_y,anna,ben,clara", *rows, ""])
+    file = SourceFile("v.csv", text.encode())
+    return read_file(file, "rows", columns=SIDES, fields=fields or {})[1]
+
+
+@pytest.mark.parametrize(
+    ("votes", "clara"),
+    [
+        (["A,B,skip", "B,B,A", "A,A,A"], "vote"), (["A,B,", "B,B,A", "A,A,"], "vote"),
+        (["A,B,2", "B,B,1", "A,A,1"], "..."), (["A,tie,?", "B,B,B", "A,A,"], "vote"),
+    ],
+)  # fmt: skip
+def test_propose_vote_no_person_of_two_answers_is_left_out(votes: list[str], clara: str) -> None:
+    tally = choices(*votes)
+    proposal = tally.propose_all(tally.asks())
+    assert proposal == {"anna": "vote", "ben": "vote", "clara": clara}
+    fields = {"anna": "vote", "ben": "vote"}
+    with pytest.raises(UserError, match=rf"the column clara looks like .*fields: {{clara: {clara}}}"):
+        choices(*votes, fields=fields).check("mine", fields)
+
+
 @pytest.mark.parametrize("name", ["anna", "Max", "Will", "manfred", "ahmed", "jo", "王芳", "Müller"])
 def test_is_ordinary_name_of_a_person_is_none(name: str) -> None:
     assert not is_ordinary_number(name) and not is_ordinary_flag(name)
