@@ -30,7 +30,7 @@ from model.training.process_group import ProcessGroup
 from model.training.reference_margins import measure_margins, read_margins
 from model.training.right_answers import mean_completion_loss, read_right_answers
 from model.training.supervised import supervised_update
-from model.training.trainer import Trainer, TrainingTask
+from model.training.trainer import Trainer, TrainingTask, describe_steps
 
 
 class DPOTrainer(TrainingTask):
@@ -199,8 +199,8 @@ def train_dpo(
     chosen = task.parameters
     on_event(
         Message(
-            f"{chosen.steps} steps of {chosen.batch_size} of {len(train)} pairs at a learning rate of "
-            f"{chosen.optimizer.learning_rate:.2g}"
+            f"{describe_steps(chosen.steps, chosen.batch_size, 'pair')}, of {len(train)}, "
+            f"at a learning rate of {chosen.optimizer.learning_rate:.2g}"
         )
     )
     metrics = Trainer(task, chosen, out, seed, on_event).run_training()

@@ -40,7 +40,7 @@ from model.training.reward import load_scorer, shares_backbone
 from model.training.right_answers import mean_completion_loss, read_right_answers
 from model.training.rollouts import ActorCritic, RolloutCollector, Rollouts, ScoreFunction
 from model.training.stopping import StepAbandoned
-from model.training.trainer import Trainer, TrainingTask
+from model.training.trainer import Trainer, TrainingTask, describe_steps
 
 MOST_TRIES = 6  # of one step, each at half the rate of the one before
 # Mean distance of the first minibatch's ratios from 1: by float32 rounding, by bfloat16 rounding, by a bug.
@@ -429,7 +429,7 @@ def train_ppo(
     chosen = task.parameters
     on_event(
         Message(
-            f"{chosen.steps} steps of {chosen.batch_size} prompts at a learning rate of "
+            f"{describe_steps(chosen.steps, chosen.batch_size, 'prompt')} at a learning rate of "
             f"{chosen.optimizer.learning_rate:.2g}; at most {chosen.max_step_kl:.3g} nats a step and "
             f"{chosen.max_kl:.3g} from SFT"
         )

@@ -424,3 +424,9 @@ def _truncate_curves(curves: Path, step: int) -> None:
             break
     with atomic_path(curves, curves.with_suffix(".part")) as part:
         part.write_text("".join(kept))
+
+
+def describe_steps(steps: int, batch: int, what: str) -> str:
+    """Return the steps of a training and their batch in words, as `10 steps of 1 prompt`."""
+    counts = ((steps, "step"), (batch, what))
+    return " of ".join(f"{count:,} {noun if count == 1 else noun + 's'}" for count, noun in counts)

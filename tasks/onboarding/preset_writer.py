@@ -131,9 +131,13 @@ def choose_split(found: FolderScan) -> SplitParameters:
                 return tried
     if good is None:
         documents = found.count("text")
+        # A chat export may be a large file without a single blank line, and so one document.
+        lines = any(source.document_unit == "paragraph" and source.of("text") for source in found.sources)
+        blank = ", or blank lines: they separate the documents of a text file" if lines else ""
         raise UserError(
-            f"{documents} documents of {found.text_bytes():,} bytes are too little to hold out text "
-            "for validation and test; add text"
+            f"{counted(documents, 'documents')} of {found.text_bytes():,} bytes "
+            f"{'is' if documents == 1 else 'are'} too little to hold out text for validation and test; "
+            f"add text{blank}"
         )
     return good
 
@@ -145,6 +149,13 @@ def _rows_in_split(rows: Iterable[Record], name: str, split: SplitParameters) ->
 def _split_bytes(rows: Iterable[Record], name: str, split: SplitParameters) -> int:
     """Return the bytes of the documents in a split."""
     return sum(len(row.text.encode()) for row in _rows_in_split(rows, name, split) if isinstance(row, Text))
+
+
+def _describe_lengths(amount: Amount) -> str:
+    """Return how long most prompts and completions are; empty without any."""
+    if not amount.prompts:
+        return ""
+    return f"; 95% of prompts take up to {amount.prompt}, of completions {amount.completion}"
 
 
 def _trial_tokenizer(texts: Sequence[str], wanted: int) -> Tokenizer:
@@ -271,9 +282,7 @@ def write_preset(
         f"  num_layers: {shape.num_layers}",
         f"  hidden_size: {shape.hidden_size}",
         f"  num_heads: {shape.num_heads}",
-        f"  context_length: {shape.context_length} # tokens; 95% of prompts take up to {amount.prompt}, of "
-        "completions "
-        f"{amount.completion}",
+        f"  context_length: {shape.context_length} # tokens{_describe_lengths(amount)}",
         "",
         *_preset_sections(plan, measured),
         "",

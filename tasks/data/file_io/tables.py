@@ -69,7 +69,7 @@ def read_table(
                     "with one kind of line end"
                 ) from error
             raise UserError(
-                f"{text.where}: {error}; enclose a cell that contains quotes, delimiters or line "
+                f"{text.where}: {_name_tab(error)}; enclose a cell that contains quotes, delimiters or line "
                 "breaks in double quotes, and double its own quotes"
             ) from error
         if cells is None:
@@ -88,6 +88,11 @@ def read_table(
             # pandas writes its index as a first column without a name.
             header = [name or unnamed_column(number) for number, name in enumerate(header, 1)]
             continue
+        if not rows_read and _is_title(written, cells):
+            raise UserError(
+                f"{text.where}: the line above has one cell, {written[0][:40]!r}, which looks like a title "
+                "above the header; remove that line"
+            )
         if len(cells) != len(header):
             # A header of one cell above wider rows is usually a title.
             if len(header) == 1 and not rows_read:
@@ -200,6 +205,21 @@ class _Lines:
                 f"{self.where}: a row of more than {LONGEST >> 20} MB; a double quote may be unclosed there"
             )
         return line
+
+
+def _name_tab(error: csv.Error) -> str:
+    """Return the error of Python's csv module, which prints the delimiter as it is."""
+    return str(error).replace("'\t'", "a tab")
+
+
+def _is_title(written: list[str], cells: list[str]) -> bool:
+    """Return whether a header of one cell and an empty one is a title, because the next line has the names.
+
+    A table with a comma at the end of each line has nothing below the empty cell.
+    """
+    first, *rest = written
+    names = [cell.strip() for cell in cells]
+    return " " in first and rest == [""] and len(names) == 2 and all(name.isidentifier() for name in names)
 
 
 def _check_header(header: list[str], delimiter: str, where: str) -> None:

@@ -137,9 +137,17 @@ def test_propose_preset_without_text_says_what_to_add(sample: Path, row: dict[st
     assert not (sample / "configs").exists()
 
 
+def test_propose_preset_text_without_blank_lines_says_what_separates(sample: Path, steady_pace: None) -> None:
+    chat = "".join(f"[1.5.24, 10:{n % 60:02}] Ann: message number {n}\n" for n in range(2000))
+    (sample / "one").mkdir(exist_ok=True)
+    (sample / "one" / "chat.txt").write_text(chat)
+    with pytest.raises(UserError, match=r"1 document of .* is too little .*, or blank lines: they separate"):
+        propose("one")
+
+
 def test_propose_preset_too_little_text_is_refused(sample: Path, steady_pace: None) -> None:
     write_jsonl(sample / "one" / "text.jsonl", {"text": "A miller grinds grain."})
-    with pytest.raises(UserError, match="1 documents of 22 bytes are too little"):
+    with pytest.raises(UserError, match=r"1 document of 22 bytes is too little to .*; add text$"):
         propose("one")
 
 

@@ -20,7 +20,7 @@ from model.training.optimizer import MixedPrecisionOptimizer
 from model.training.optimizer_config import OptimizerParameters
 from model.training.process_group import ProcessGroup
 from model.training.supervised import supervised_update
-from model.training.trainer import Interrupted, Trainer, TrainingTask
+from model.training.trainer import Interrupted, Trainer, TrainingTask, describe_steps
 
 
 class Line(TrainingTask):
@@ -167,3 +167,11 @@ def test_loop_parameters_out_of_range_are_refused_by_name(key: str) -> None:
 def test_loop_parameters_unknown_key_is_refused() -> None:
     with pytest.raises(UserError, match="stepz"):
         LoopParameters.read({"stepz": 3})
+
+
+@pytest.mark.parametrize(
+    ("steps", "batch", "said"),
+    [(10, 1, "10 steps of 1 prompt"), (1, 64, "1 step of 64 prompts"), (1200, 2, "1,200 steps of 2 prompts")],
+)
+def test_describe_steps_counts_have_their_number(steps: int, batch: int, said: str) -> None:
+    assert describe_steps(steps, batch, "prompt") == said

@@ -16,6 +16,7 @@ from tests.tasks.data.parsing.row_reader import read
     ("what", "one"),
     [
         ("pairs", "1 pair"), ("people", "1 person"), ("empty rows", "1 empty row"), ("texts", "1 text"),
+        ("documents", "1 document"),
         ("choices between answers with equal scores", "1 choice between answers with equal scores"),
         ("earlier answers of conversations", "1 earlier answer of conversations"),
         ("rows, quarantined", "1 row, quarantined"), ("kinds of stones", "1 kinds of stones"),
