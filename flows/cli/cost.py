@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from flows.common.narrow_tables import print_table
 from flows.common.terminal import Console
 from flows.orchestration.tracker import open_store
 from model.errors import UserError
@@ -56,7 +57,7 @@ def cost(
         console.print(f"No run{span} recorded costs; --since all includes all runs.")
         return
     presets = {one.run: one.preset for one in costs.taken}
-    console.print(_cost_table(by, sums, whole, presets))
+    print_table(console, _cost_table(by, sums, whole, presets))
     console.print(_explain_costs(whole, costs), soft_wrap=True)
     console.print(f"[dim]{NEXT[by]}; --json prints JSON[/dim]")
 

@@ -13,6 +13,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from flows.common.narrow_tables import print_table
 from flows.common.shared_products import describe_shared_product
 from flows.common.terminal import Console
 from flows.orchestration.tracker import open_tracker
@@ -54,7 +55,10 @@ def models(
         if history:
             moves = registry.moves()
             none = f"No model of {registry.product.name} has been champion yet."
-            console.print(_moves_table(registry, moves) if moves else escape(none))
+            if moves:
+                print_table(console, _moves_table(registry, moves), "reason")
+            else:
+                console.print(escape(none))
         else:
             _show_versions(tracker, registry, console)
             if said := describe_shared_product(Path.cwd(), registry.product.name):
@@ -82,7 +86,7 @@ def _show_versions(tracker: Tracker, registry: Registry, console: Console) -> No
             reason = _describe_last_move(name, moves) or reason_words(version.tags.get("reason", ""))
         whose = (escape(registry.product.name), name, escape(presets.get(name, "not known")))
         table.add_row(*whose, made, holds, escape(reason))
-    console.print(table)
+    print_table(console, table, "reason")
     # The metrics in words do not fit into a column of an 80-character terminal.
     for version in versions:
         if said := _format_figures(version.tags):
