@@ -264,13 +264,13 @@ def build_expectations(kind: str, rules: Rules) -> list[Any]:
         choices = {"column": "choice", "value_set": ["a", "b", "tie"]}
         suite.append(named("choice is known", "choice", gxe.ExpectColumnValuesToBeInSet, **choices))
     if kind == "ratings":
-        scores = {"min_value": limits.min_score, "max_value": limits.max_score}
-        between = gxe.ExpectColumnValuesToBeBetween
+        between, low, high = gxe.ExpectColumnValuesToBeBetween, limits.min_score, limits.max_score
+        least, most = {"column": "lowest", "min_value": low}, {"column": "highest", "max_value": high}
         suite += [
             named("scores are there", "scores", between, column="count", min_value=1),
             true("each score has its annotator", "annotators", "paired"),
-            named("lowest score in range", "scores", between, column="lowest", **scores),
-            named("highest score in range", "scores", between, column="highest", **scores),
+            named(f"score not below {low:g} (validate.limits.min_score)", "scores", between, **least),
+            named(f"score not above {high:g} (validate.limits.max_score)", "scores", between, **most),
         ]
     never = named(
         "id is unique", "id", gxe.ExpectColumnValuesToBeInSet, column="id repeats", value_set=[False]

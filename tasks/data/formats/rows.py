@@ -177,18 +177,21 @@ def _rating_record(row: Mapping[str, Any], reading: ParseOptions, where: str) ->
     prompt = turns[-1].content
     given = _list_value(row, "scores", "numbers", where) if "scores" in row else row["score"]
     given = given if isinstance(given, list) else [given]
-    scores = [_score_value(value, where) for value in given]
     one = _row_annotator(row)
     named = [normalize_annotator(name) for name in _list_value(row, "annotators", "names", where)]
+    people = len(given)
+    given, named, voted = _given_votes(given, named)
+    scores = [_score_value(value, where) for value in given]
     named = named or [one] * len(scores)
     # Unknown people are numbered, so that each of their scores is a vote.
     annotators = [name or f"{UNKNOWN_ANNOTATOR}-{index}" for index, name in enumerate(named)]
     if len(annotators) != len(scores):
         raise UserError(f"{where}: {len(scores)} scores by {len(annotators)} annotators; expected one each")
     time = _time_value(row.get("time"), where)
-    times = [_time_value(value, where) for value in _list_value(row, "times", "times", where)] or [
-        time
-    ] * len(scores)
+    listed = _list_value(row, "times", "times", where)
+    # Times in the order of the people, of whom some gave no score.
+    listed = [listed[n] for n in voted] if len(listed) == people else listed
+    times = [_time_value(value, where) for value in listed] or [time] * len(scores)
     if len(times) != len(scores):
         raise UserError(f"{where}: {len(scores)} scores at {len(times)} times; expected one each")
     group = _row_group(row, turns, where, prompt if len(turns) > 1 else prompt + completion)
@@ -274,11 +277,27 @@ def _list_value(row: Mapping[str, Any], key: str, what: str, where: str) -> list
     return value
 
 
+def _given_votes(scores: list[Any], names: list[str]) -> tuple[list[Any], list[str], list[int]]:
+    """Return the scores and people without those who gave none, and the places of the others.
+
+    Only names in the same order tell whose score is missing, so without them nothing is left out.
+    """
+    places = [n for n, score in enumerate(scores) if not is_empty(score)]
+    if len(names) != len(scores):
+        return scores, names, list(range(len(scores)))
+    return [scores[n] for n in places], [names[n] for n in places], places
+
+
 def _score_value(value: Any, where: str) -> float:
     """Return a score from a number or a text such as "4", "4 stars" or "4/5"; good and bad are 1 and -1."""
     number = as_score(value)
     if number is None and isinstance(value, str):
         number = as_verdict(value)
+    if number is None and is_empty(value):
+        raise UserError(
+            f"{where}: one of several scores is empty; leave it out, or name all people in the same order "
+            "under annotators, so that it counts as no vote"
+        )
     if number is None:
         raise UserError(f"{where}: scores are numbers, and this is {value!r:.40}{separator_advice(value)}")
     return number

@@ -103,8 +103,8 @@ def format_example(looks: str, meaning: str = "") -> str:
     if looks == MASK:
         return ", or weight, mask, or ignore, which skips it"
     return (
-        ", or review, verdict, penalty (lower is better), deleted, a mapping such as {good: 1, bad: -1}, or "
-        "ignore, which skips it"
+        ", or review, verdict, penalty (lower is better), correction (a text that is learned in place of the "
+        "answer), deleted, a mapping such as {good: 1, bad: -1}, or ignore, which skips it"
     )
 
 

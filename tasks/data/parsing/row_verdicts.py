@@ -311,7 +311,8 @@ def _note_scales(
 
 def is_unscored(value: Any) -> bool:
     """Return whether a score or a list of scores is empty, also a list that a table holds as text."""
-    return is_empty(value) or (isinstance(value, str) and value.strip() in ("[]", "()"))
+    nobody = isinstance(value, list) and all(map(is_empty, value))
+    return is_empty(value) or nobody or (isinstance(value, str) and value.strip() in ("[]", "()"))
 
 
 def _says_nothing(key: str, read: tuple[str, Any], values: Mapping[str, Any]) -> bool:

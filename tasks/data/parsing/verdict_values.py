@@ -152,8 +152,21 @@ _GRADES = _plain(
     "note nota noten notas cijfer karakter arvosana avis not punkt punkte puntos punti punten pontos "
     "баллы балл 점 分 分数 点 点数 得分"
 )
+# What an answer is judged by. A number under such a name is a score.
+_QUALITIES = _plain(
+    """
+    adequacy appropriateness clarity completeness comprehensiveness conciseness consistency creativity
+    empathy engagement formatting friendliness grammar harmlessness honesty impression informativeness
+    instruction_following mark marks naturalness novelty originality overall politeness professionalism
+    readability reliability safety soundness specificity style tone trustworthiness usefulness
+    """
+)
+_FILLERS = frozenset(("answer", "following", "instruction", "of", "overall", "response", "the"))
+_LETTER_GRADE = re.compile(r"[A-F][+-]?")
 
-NAME_WORDS = _NAMES | _GRADES  # without one of them, no name means a verdict by `named_as_verdict`
+NAME_WORDS = (
+    _NAMES | _GRADES | _QUALITIES
+)  # without one of them, no name means a verdict by `named_as_verdict`
 
 # Columns of numbers that are not votes.
 QUANTITIES = _plain(
@@ -186,6 +199,9 @@ def named_as_verdict(name: str, value: Any) -> bool:
     verdict, grade = _names_verdict(name)
     if verdict:
         return True
+    letter = isinstance(value, str) and _LETTER_GRADE.fullmatch(value.strip())
+    if letter and plain_word(name) in ("mark", "marks"):
+        return True
     score = as_score(value)
     if score is None:
         return False
@@ -202,7 +218,8 @@ def _names_verdict(name: str) -> tuple[bool, bool]:
     words = set(_WORD.findall(word))
     named = bool(words & _NAMES) or word in _NAMES
     named = named or (not word.isascii() and any(term in word for term in _TERMS))
-    return named, bool(words & _GRADES)
+    qualities = words & _QUALITIES or word in _QUALITIES
+    return named, bool(words & _GRADES or (qualities and words <= _QUALITIES | _FILLERS))
 
 
 def short_values(value: Any) -> Iterable[str]:

@@ -67,7 +67,8 @@ def _may_be_person(name: str, cells: VoteCells) -> bool:
     stem, person = _person_of(name)
     if "." in stem and not _ADDRESS.fullmatch(stem):
         return False
-    if person:
+    # Mark is a given name too.
+    if person or (plain_word(stem) == "mark" and cells.kinds["other"] == 0):
         return True
     words = _words_of(stem)
     if words & NOBODY or named_as_verdict(stem, "4") or looks_like_verdict(stem, "4"):

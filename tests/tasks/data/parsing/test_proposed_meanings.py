@@ -258,3 +258,47 @@ def test_propose_meaning_many_words_beside_texts_are_left_to_the_person() -> Non
     rows = [{**TEXT, "text": f"Text {n}", "notes": f"remark {n}"} for n in range(20)]
     _, tally = read(*rows, {**TEXT, "notes": "do not use"})
     assert tally.propose_all(tally.asks()) == {"notes": "..."}
+
+
+@pytest.mark.parametrize(
+    ("row", "proposal"),
+    [
+        ({"usefulness": 4}, {"usefulness": "verdict"}), ({"mark": "3"}, {"mark": "verdict"}),
+        ({"mark": "B"}, {"mark": "{b: ...}"}),
+        ({"tone": 5, "safety": 2}, {"tone": "verdict", "safety": "..."}),
+        ({"accuracy": 4, "tone": 5, "safety": 2}, {"accuracy": "verdict", "tone": "...", "safety": "..."}),
+        ({"overall": 4.5}, {"overall": "verdict"}), ({"answer_clarity": 3}, {"answer_clarity": "verdict"}),
+    ],
+)  # fmt: skip
+def test_propose_meaning_number_under_a_quality_is_a_verdict(
+    row: dict[str, Any], proposal: dict[str, str]
+) -> None:
+    _, tally = read({**PAIR, **row})
+    assert tally.propose_all(tally.asks()) == proposal
+
+
+@pytest.mark.parametrize("row", [{"tone": "formal"}, {"style": "terse"}, {"mark": "see 4"}, {"style_id": 4}])
+def test_skip_counts_asks_quality_in_words_passes(row: dict[str, Any]) -> None:
+    _, tally = read({**PAIR, **row})
+    assert not tally.asks()
+
+
+def test_skip_counts_check_right_answer_may_be_a_correction() -> None:
+    assert "correction (a text that is learned" in asked({"correct_answer": "It is a wren, of course."})
+
+
+@pytest.mark.parametrize(("given", "kept"), [([3, None, 5], "ac"), ([None, 2, ""], "b"), ([1, 2, 4], "abc")])
+def test_read_rows_empty_score_of_a_named_person_is_no_vote(given: list[Any], kept: str) -> None:
+    row = {**PAIR, "scores": given}
+    times = ["2024-01-01", "2024-01-02", "2024-01-03"]
+    (found,), tally = read({**row, "annotators": ["a", "b", "c"], "times": times})
+    assert isinstance(found.row, Rating) and not tally.faults
+    assert found.row.annotators == list(kept) and found.row.scores == [one for one in given if one]
+    assert found.row.times == [times["abc".index(name)] for name in kept]
+
+
+def test_read_rows_empty_score_of_nobody_says_what_to_do() -> None:
+    (found, _), tally = read({**PAIR, "scores": [3, None]}, {**PAIR, "scores": [3, 4]})
+    assert "leave it out, or name all people in the same order under annotators" in found.row.fault
+    found, tally = read({**PAIR, "scores": [None, None], "annotators": ["a", "b"]}, {**PAIR, "scores": [3]})
+    assert len(found) == 1 and any("pairs that nobody rated" in reason for reason in tally.left_out)
