@@ -71,7 +71,8 @@ def _may_be_person(name: str, cells: VoteCells) -> bool:
     if person or (plain_word(stem) == "mark" and cells.kinds["other"] == 0):
         return True
     words = _words_of(stem)
-    if words & NOBODY or named_as_verdict(stem, "4") or looks_like_verdict(stem, "4"):
+    # The scores of both answers of a choice, as `score_chosen`, are no people.
+    if words & (NOBODY | VERDICT_WORDS) or named_as_verdict(stem, "4") or looks_like_verdict(stem, "4"):
         return False
     if cells.judged:
         return True

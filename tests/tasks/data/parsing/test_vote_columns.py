@@ -105,6 +105,7 @@ def test_find_vote_columns_odd_word_leaves_no_column_out(votes: str) -> None:
         ("sim,ppl", ["0.83,4.21", "0.71,3.17"]), ("width,height", ["3,4", "5,6"]),
         ("views,comments", ["3,1", "50,4"]), ("seed,shard", ["42,0", "42,1"]), ("alpha,beta", ["1,2", "2,1"]),
         ("año,precio", ["3,4", "5,6"]), ("topic,lang", ["good,no", "bad,en"]),
+        ("score_chosen,score_rejected", ["5,2", "4,1"]),
         ("note,remark", ["ok,?", "?,-"]),
     ],
 )  # fmt: skip
