@@ -15,10 +15,11 @@ from tasks.common.names import name_fault
 
 # An upper bound that no real machine or training reaches; larger values are typing errors.
 MOST_PROCESSES = 4096
-# The keys whose values are names of sources, in the order of a preset.
+# The keys that select rows by the names of sources, in the order of a preset. The keys `headline_sources`
+# choose only which results are averaged: all if none of the named sources has any.
 _SOURCE_KEYS = (
-    "pretrain.replay_sources", "sft.sources", "labels.sources", "reward.headline_sources", "rlhf.sources",
-    "evaluate.sources", "evaluate.question_sources", "evaluate.text_sources", "evaluate.headline_sources",
+    "pretrain.replay_sources", "sft.sources", "labels.sources", "rlhf.sources", "evaluate.sources",
+    "evaluate.question_sources", "evaluate.text_sources",
 )  # fmt: skip
 
 

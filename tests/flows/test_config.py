@@ -281,8 +281,8 @@ def test_read_preset_continued_pretraining_is_checked(preset: Path, changes: lis
 
 @pytest.mark.parametrize(
     "key",
-    ["sft.sources", "labels.sources", "reward.headline_sources", "rlhf.sources", "evaluate.sources",
-     "evaluate.question_sources", "evaluate.text_sources", "evaluate.headline_sources"],
+    ["sft.sources", "labels.sources", "rlhf.sources", "evaluate.sources", "evaluate.question_sources",
+     "evaluate.text_sources"],
 )  # fmt: skip
 def test_read_preset_key_that_names_no_source_is_refused(preset: Path, key: str) -> None:
     known = read_preset(preset).data.sources[0].name
