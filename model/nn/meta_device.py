@@ -12,7 +12,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-_stands_for = "cuda"
+# "cpu", "cuda", or empty outside `stand_for`.
+_stands_for = ""
 
 
 @contextmanager
@@ -29,6 +30,11 @@ def stand_for(device: str) -> Iterator[None]:
             yield
     finally:
         _stands_for = before
+
+
+def is_traced(tensor: Tensor) -> bool:
+    """Return whether a tensor is a meta tensor that stands for one of a device."""
+    return tensor.is_meta and bool(_stands_for)
 
 
 def is_on_cpu(tensor: Tensor) -> bool:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.nn.cpu_ops import AttentionFunction, RMSNormFunction
-from model.nn.meta_device import attend_as_kernel, is_on_cpu
+from model.nn.meta_device import attend_as_kernel, is_on_cpu, is_traced
 
 # Rows up to this length attend by two products in float32 too; longer ones would need too much memory.
 SHORT_ROW = 256
@@ -186,7 +186,7 @@ def scaled_attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Mask, 
             part.repeat_interleave(queries.shape[1] // part.shape[1], 1) for part in (keys, values)
         )
     products = queries.dtype == torch.bfloat16 or queries.shape[2] == 1
-    if queries.is_meta and queries.shape[2] > 1 and not (on_cpu and products):
+    if is_traced(queries) and queries.shape[2] > 1 and not (on_cpu and products):
         return attend_as_kernel(queries, keys, values, scale)
     if mask is None or not on_cpu or not products:
         return F.scaled_dot_product_attention(
