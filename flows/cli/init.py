@@ -169,8 +169,9 @@ def _state_memory(preset: Preset, root: Path, device: str, console: Console, lab
     memory = MemoryCheck(preset, root, device)
     console.print(memory.describe(), soft_wrap=True)
     try:
-        for kind in (False, True)[: 1 + labels]:
-            print_shortages(memory, console, kind)
+        print_shortages(memory, console, labels=False)
+        if labels:
+            print_shortages(memory, console, labels=True)
     except UserError as error:
         return str(error)
     return ""

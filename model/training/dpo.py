@@ -127,9 +127,7 @@ class DPOTrainer(TrainingTask):
             on_event(Message("there are no held-out pairs to choose a step by, so the last one is kept"))
             return {"best_step": float(self.taken)}
         self.learner.load_masters({name: value.to(self.world.device) for name, value in best.weights.items()})
-        metrics = dict(best.metrics)
-        if best.first_loss > 0:
-            metrics["valid_loss_increase"] = metrics["valid_completion_loss"] / best.first_loss - 1
+        metrics = best.chosen_metrics()
         if best.passed_over:
             on_event(
                 Message(

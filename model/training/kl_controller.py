@@ -134,6 +134,13 @@ class BestStep:
         self.weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in weights.items()}
         return True
 
+    def chosen_metrics(self) -> dict[str, float]:
+        """Return the best step's held-out metrics, with the relative increase of its loss on answers."""
+        if self.first_loss > 0:
+            increase = self.metrics["valid_completion_loss"] / self.first_loss - 1
+            return {**self.metrics, "valid_loss_increase": increase}
+        return dict(self.metrics)
+
     def describe_choice(self, prompts: int, kl: float, answers: int) -> list[str]:
         """Return sentences that say which step is the best, and why others are not.
 

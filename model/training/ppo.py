@@ -322,9 +322,7 @@ class PPOTrainer(TrainingTask):
             self._send_message("there are no held-out prompts to choose a step by, so the last one is kept")
             return {"best_step": float(self.taken), "undone_steps": float(self.limit.undone)}
         self.learner.load_masters({name: value.to(self.world.device) for name, value in best.weights.items()})
-        metrics = dict(best.metrics)
-        if best.first_loss > 0:
-            metrics["valid_loss_increase"] = metrics["valid_completion_loss"] / best.first_loss - 1
+        metrics = best.chosen_metrics()
         for sentence in best.describe_choice(prompts, metrics["valid_kl"], len(self.right_answers)):
             self._send_message(sentence)
         return {
