@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from flows.common.dry_run import without_writes
 from flows.common.terminal import Console
 from flows.orchestration.tracker import open_tracker
 from flows.servers.state_file import read_served
@@ -37,6 +36,7 @@ from tasks.cleanup.record_gc import Remains, find_remains, kept_elsewhere, remov
 from tasks.cleanup.removal import REFUSED, Removal, rename_outputs
 from tasks.data.withdrawals import read_withdrawn
 from tasks.deletion.output_erasure import outputs_with_withdrawn
+from tasks.project.dry_run import forbid_writes
 from tasks.project.paths import ARTIFACTS, MLFLOW_FOLDER, RECORDS, SUMMARY
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def collect_garbage(
     """
     age = parse_age(older_than)
     size = parse_size(max_size) if max_size else None
-    with without_writes() if dry_run else nullcontext():
+    with forbid_writes() if dry_run else nullcontext():
         _collect_garbage(age, size, withdrawn, dry_run, config)
 
 

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from flows.cli.plan_output import preview_stages
-from flows.common.dry_run import without_writes
 from flows.common.terminal import Console, terminal_text
 from flows.config import Preset
 from flows.orchestration.base_version import preview_base_version
@@ -24,14 +23,14 @@ from tasks.data.withdrawals import WITHDRAWN
 from tasks.engine.declaration import format_number
 from tasks.engine.parallel import process_pool
 from tasks.onboarding.source_preview import DryRun, SourcePreview, check_later_stages, dry_run
+from tasks.project.dry_run import forbid_writes
 from tasks.validation.summary import Findings
 from tasks.validation.training_preflight import missing_rows
 
 WIDTH = 110
 
 
-# Not even the checksums of files that it reads.
-@without_writes()
+@forbid_writes()
 def print_preview(preset: Preset, root: Path, console: Console | None = None, whole: bool = False) -> str:
     """Run ingestion and validation in a temporary folder, and print the findings.
 

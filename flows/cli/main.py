@@ -36,7 +36,6 @@ from flows.cli.reproduce import reproduce
 from flows.cli.up import dashboards, down, up
 from flows.cli.withdraw import withdraw
 from flows.common.disk_space import is_disk_full
-from flows.common.dry_run import without_writes
 from flows.common.error_messages import explain_error
 from flows.common.garbage_collection import collect_rarely
 from flows.common.project_folder import (
@@ -60,6 +59,7 @@ from flows.orchestration.tracker import open_tracker
 from model.errors import UserError, error_reason
 from model.file_guard import refuse_special_files
 from tasks.common.link_check import is_present
+from tasks.project.dry_run import forbid_writes
 from tasks.project.layout_migration import move_to_cache, moved_notice
 from tasks.project.paths import LOGS, RECORDS
 from tasks.project.private_folder import make_private_folder
@@ -102,7 +102,7 @@ _WITH_PROJECT = frozenset((
 def prepare_project(context: typer.Context) -> None:
     """Move the project's folder to the present layout before any command reads it."""
     if "--dry-run" in sys.argv:
-        context.with_resource(without_writes())
+        context.with_resource(forbid_writes())
     records = is_present(Path.cwd() / RECORDS, f"{RECORDS}/")
     if context.invoked_subcommand in _WITH_PROJECT and not {"--help", "-h"} & {*sys.argv}:
         require_project(Path.cwd())

@@ -11,7 +11,6 @@ import typer
 from rich.markup import escape
 
 from flows.cli.current_preset import DEMO, choose_preset
-from flows.common.dry_run import without_writes
 from flows.common.terminal import Console
 from model.errors import UserError
 from tasks.data.withdrawals import (
@@ -22,6 +21,7 @@ from tasks.data.withdrawals import (
     read_withdrawn,
     write_withdrawals,
 )
+from tasks.project.dry_run import forbid_writes
 
 if TYPE_CHECKING:
     from flows.config import Preset
@@ -78,7 +78,7 @@ def withdraw(
     # A dry run writes nothing, so it needs neither a name nor a reason.
     author, reason = (author, reason) if not dry_run else ("nobody", "only shown")
     asked = DeletionRequest(annotators or [], named, author, reason, now)
-    with without_writes() if dry_run else nullcontext():
+    with forbid_writes() if dry_run else nullcontext():
         found = plan_deletion(root, asked, preset.validation.overrides_file)
         if dry_run:
             _show_plan(console, found, "would be removed")

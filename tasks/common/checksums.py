@@ -6,30 +6,16 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from model.atomic_file import replace_text
+from tasks.project.dry_run import may_write
 from tasks.project.paths import DIGESTS
 
 # File systems take times from a coarse clock: a file may change twice within one tick and show one time.
 SETTLED_NS = 2_000_000_000
-
-
-# Whether checksums are kept for the next command; a dry run writes nothing.
-_kept = True
-
-
-@contextmanager
-def without_kept_sums() -> Iterator[None]:
-    """Write no cached checksums while the context lasts; those that are there are used."""
-    global _kept
-    before, _kept = _kept, False
-    try:
-        yield
-    finally:
-        _kept = before
 
 
 def file_sum(path: Path, algorithm: str = "sha256") -> str:
@@ -80,7 +66,7 @@ def file_sums(
         # Stamped before it was read: what changed meanwhile is read again.
         found[name] = [*stamp, value] if settled else [value]
     fresh = {name: entry for name, entry in found.items() if len(entry) > 1}
-    if _kept and any(known.get(name) != entry for name, entry in fresh.items()):
+    if may_write() and any(known.get(name) != entry for name, entry in fresh.items()):
         _write_entries(kept, {**known, **fresh})
     return [str(found[f"{algorithm}:{os.path.abspath(path)}"][-1]) for path in paths]
 

@@ -14,7 +14,7 @@ _writes = True
 
 @contextmanager
 def forbid_writes() -> Iterator[None]:
-    """Let this process write nothing into the project while the context lasts."""
+    """Let this process write nothing into the project, not even checksums, while the context lasts."""
     global _writes
     before, _writes = _writes, False
     try:

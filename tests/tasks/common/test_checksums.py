@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tasks.common import checksums
+from tasks.project.dry_run import forbid_writes
 from tasks.project.paths import DIGESTS
 
 
@@ -61,22 +62,22 @@ def test_file_sums_unwritable_record_is_computed_again(
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_without_kept_sums_reads_them_and_writes_none(
+def test_file_sums_without_writes_reads_them_and_writes_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checksums, "SETTLED_NS", -1)
     path, other = tmp_path / "file", tmp_path / "other"
     path.write_text("aaaa")
     other.write_text("bbbb")
-    with checksums.without_kept_sums():
+    with forbid_writes():
         found = checksums.file_sums([path, other], tmp_path)
         assert not (tmp_path / DIGESTS).parent.exists()
-        with pytest.raises(ValueError), checksums.without_kept_sums():
+        with pytest.raises(ValueError), forbid_writes():
             raise ValueError
         checksums.file_sums([path], tmp_path)
         assert not (tmp_path / DIGESTS).exists()
     assert checksums.file_sums([path], tmp_path) == found[:1]
     before = (tmp_path / DIGESTS).stat().st_mtime_ns
-    with checksums.without_kept_sums():
+    with forbid_writes():
         assert checksums.file_sums([path, other], tmp_path) == found
     assert (tmp_path / DIGESTS).stat().st_mtime_ns == before

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from flows.common.dry_run import without_writes
 from flows.common.project_folder import secure_records
 from model.errors import UserError
 from tasks.backup.archive import INTENTION, finish_restore
 from tasks.cleanup.record_gc import find_remains
 from tasks.project.database_check import check_experiment, check_mlflow_database
 from tasks.project.database_templates import PREFECT, copy_template
+from tasks.project.dry_run import forbid_writes
 from tasks.project.layout_migration import move_to_cache
 from tests.snapshot import snapshot
 
@@ -48,7 +48,7 @@ os._exit(0)
 def test_move_to_cache_dry_run_moves_nothing(tmp_path: Path, name: str) -> None:
     (tmp_path / "var" / name).mkdir(parents=True)
     before = snapshot(tmp_path)
-    with without_writes(), pytest.raises(UserError, match=rf"var/{name} is where.* run `chatmill models`"):
+    with forbid_writes(), pytest.raises(UserError, match=rf"var/{name} is where.* run `chatmill models`"):
         move_to_cache(tmp_path)
     assert snapshot(tmp_path) == before
     assert move_to_cache(tmp_path) == [name]
@@ -65,11 +65,11 @@ def test_check_mlflow_database_dry_run_repairs_nothing(tmp_path: Path, known: bo
         check_mlflow_database(tmp_path)
     subprocess.run([sys.executable, "-c", IN_TRANSACTION, str(database)], check=True)
     before = snapshot(tmp_path)
-    with without_writes(), pytest.raises(UserError, match=r"killed while writing .*run `chatmill models`"):
+    with forbid_writes(), pytest.raises(UserError, match=r"killed while writing .*run `chatmill models`"):
         check_mlflow_database(tmp_path)
     assert snapshot(tmp_path) == before
     check_mlflow_database(tmp_path)
-    with without_writes():
+    with forbid_writes():
         check_mlflow_database(tmp_path)
 
 
@@ -78,7 +78,7 @@ def test_secure_records_dry_run_keeps_mode(tmp_path: Path, mode: int) -> None:
     (tmp_path / "var" / "prefect").mkdir(parents=True)
     (tmp_path / "var").chmod(mode)
     before = snapshot(tmp_path)
-    with without_writes():
+    with forbid_writes():
         secure_records(tmp_path)
         check_experiment(tmp_path / "var" / "stores.json", "sqlite", "mine", "1 2026")
     assert snapshot(tmp_path) == before
@@ -88,7 +88,7 @@ def test_finish_restore_dry_run_completes_nothing(tmp_path: Path) -> None:
     (tmp_path / "var" / "part").mkdir(parents=True)
     (tmp_path / INTENTION).write_text(json.dumps({"new": "part", "old": "replaced-1"}))
     before = snapshot(tmp_path)
-    with without_writes(), pytest.raises(UserError, match="`chatmill restore` was interrupted"):
+    with forbid_writes(), pytest.raises(UserError, match="`chatmill restore` was interrupted"):
         finish_restore(tmp_path)
     assert snapshot(tmp_path) == before
 
@@ -107,7 +107,7 @@ def test_find_remains_dry_run_reads_write_ahead_log_and_writes_nothing(tmp_path:
     if beside:
         (home / beside).unlink()
     before = snapshot(tmp_path)
-    with without_writes():
+    with forbid_writes():
         found = find_remains(tmp_path, 86_400.0, time.time(), True)
     assert snapshot(tmp_path) == before
     # The run is only in the log.
