@@ -26,6 +26,7 @@ from tasks.project.paths import (
     LABELS,
     LAYOUT_LOCK,
     LOGS,
+    MEMORY_ESTIMATES,
     MLFLOW_DATABASE,
     MLFLOW_FOLDER,
     OUTPUT_DIGESTS,
@@ -48,8 +49,9 @@ _CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 # Paths that many commands, or the libraries below them, read or lock.
 FILES = (
     MLFLOW_DATABASE, MLFLOW_FOLDER / "lock", STORES, SUMMARY, SERVERS, SECRETS / "password", DATA_LOCK,
-    LAYOUT_LOCK, PAGES_LOCK, DVC_LOCK, DATABASE_CHECKS, DIGESTS, OUTPUT_DIGESTS, PREFECT_HOME / "prefect.db",
-    Path("data.dvc"), Path(".dvc/config"), Path(".git/HEAD"), Path(".git/config"), Path(".git/index"),
+    LAYOUT_LOCK, PAGES_LOCK, DVC_LOCK, DATABASE_CHECKS, DIGESTS, OUTPUT_DIGESTS,
+    MEMORY_ESTIMATES, PREFECT_HOME / "prefect.db", Path("data.dvc"), Path(".dvc/config"), Path(".git/HEAD"),
+    Path(".git/config"), Path(".git/index"),
 )  # fmt: skip
 FOLDERS = (
     MLFLOW_FOLDER, PREFECT_HOME, SECRETS, LOGS, LABELS, KNOWN_CODE, DEVICE_LOCKS, CACHE, ARTIFACTS,

@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows.orchestration.memory_estimates import StageMemory, estimate_stages
 from model.errors import UserError
-from model.nn.model_config import ModelConfig
 from model.training.available_memory import DeviceMemory, find_memory
 from model.training.memory_errors import ways_to_save
-from tasks.data.base_model import base_folder
 
 if TYPE_CHECKING:
     from flows.config import Preset
-    from model.training.memory_estimate import Training
 
 # The trainings whose rows always fill the context. They need no labels.
 FULL_ROWS = ("pretrain", "sft")
-
-
-@dataclass(frozen=True)
-class StageMemory:
-    """The memory of one training on one device, or on the CPU by all of its processes.
-
-    Attributes:
-        section: The section of the preset.
-        needed: The bytes at the peak.
-        least: The bytes that no data can lower: those of the weights and their optimizer.
-    """
-
-    section: str
-    needed: int
-    least: int
 
 
 class MemoryCheck:
@@ -50,7 +33,7 @@ class MemoryCheck:
         self.preset, self.device = preset, device
         # The hosts of a work pool have other devices.
         elsewhere = bool(preset.execution.gpu_work_pool)
-        self.stages = [] if elsewhere else _measure_stages(preset, root, device)
+        self.stages = [] if elsewhere else estimate_stages(preset, root, device)
         processes = preset.training_processes(device)
         self.memory = memory or (DeviceMemory(0, 0) if elsewhere else find_memory(device, processes))
 
@@ -105,45 +88,6 @@ class MemoryCheck:
         needs = "needs" if exact else f"may need{texts}"
         there = f"{_gigabytes(limit)} are free now" if memory.free else f"{what} has {_gigabytes(limit)}"
         return f"{stage.section} {needs} {_gigabytes(stage.needed)} of memory, and {there}: {'; '.join(ways)}"
-
-
-def _measure_stages(preset: Preset, root: Path, device: str) -> list[StageMemory]:
-    # PyTorch takes a second to import.
-    from model.training.memory_estimate import estimate_memory
-
-    found = []
-    for section, training in _trainings(preset, root, device).items():
-        estimate = estimate_memory(training)
-        needed, least = estimate.total, estimate.least
-        if device == "cpu":
-            needed = estimate.machine_total(training.processes)
-            least = needed - (estimate.total - estimate.least) * training.processes
-        found.append(StageMemory(section, needed, least))
-    return found
-
-
-def _trainings(preset: Preset, root: Path, device: str) -> dict[str, Training]:
-    from model.data.stored_weights import StoredWeights
-    from model.training.devices import compute_dtype
-    from model.training.memory_estimate import Training
-
-    if preset.base_model:
-        folder = base_folder(preset.pinned_base, root)
-        architecture = StoredWeights(folder, preset.base_context_length).architecture
-    else:
-        architecture = ModelConfig(vocab_size=preset.tokenizer.vocab_size, **asdict(preset.architecture))
-    rlhf = preset.rlhf
-    aligned = ("rlhf.dpo", rlhf.dpo) if rlhf.method == "dpo" else ("rlhf", rlhf.ppo)
-    sections = {"sft": preset.sft, "reward": preset.reward, aligned[0]: aligned[1]}
-    chosen = {"pretrain": preset.pretrain, **sections} if preset.pretrains else sections
-    shares = preset.reward.lora.rank > 0
-    return {
-        name: Training(
-            parameters, architecture, device, preset.training_processes(device), compute_dtype(device),
-            reads_model=name != "pretrain" or bool(preset.base_model), shares_scorer=shares,
-        )
-        for name, parameters in chosen.items()
-    }  # fmt: skip
 
 
 def _keys(preset: Preset, section: str) -> dict[str, Any]:

@@ -82,7 +82,11 @@ def code_digest(function: Callable[..., Any]) -> str:
     Comments, docstrings and layout do not count. Definitions that are not reached do not count either, even
     in the same file.
     """
-    module, name = _module_of(function), function.__name__
+    return named_code_digest(_module_of(function), function.__name__)
+
+
+def named_code_digest(module: str, name: str) -> str:
+    """Return `code_digest` of the function `name` of a module, without importing the module."""
     known = read_digest(ROOT, module, name)
     if known is None:
         known = source_digest(ROOT, module, name)

@@ -44,6 +44,7 @@ DASK = CACHE / "dask"
 DVC_NOTES = CACHE / "dvc"
 # prefect.yaml with the presets that `chatmill up --config` names.
 DEPLOYMENTS = CACHE / "prefect.yaml"
+MEMORY_ESTIMATES = CACHE / "memory_estimates.json"
 DATABASE_CHECKS = CACHE / "database_checks.json"
 DIGESTS = CACHE / "digests.json"
 # Separate from the digests of the sources, which may be many more: each file is rewritten as a whole.

@@ -21,6 +21,11 @@ SMOKE = Path(__file__).parents[3] / "configs" / "smoke.yaml"
 GB = 10**9
 
 
+@pytest.fixture(autouse=True)
+def _in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
 def preset_with(*changes: str) -> Preset:
     return read_preset(SMOKE, changes)
 
