@@ -106,5 +106,10 @@ class VisibleRecord(logging.LogRecord):
 
 
 def guard_logs() -> None:
-    """Make all logs of this process show control characters as escapes."""
+    """Make all logs of this process show control characters as escapes, and print no errors of logging.
+
+    On a full disk Prefect's server takes no log lines, and each of them would print an error of several
+    lines. The command itself says in one sentence that the disk is full.
+    """
     logging.setLogRecordFactory(VisibleRecord)
+    logging.raiseExceptions = False

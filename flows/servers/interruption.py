@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 from collections.abc import Iterator
@@ -27,8 +26,6 @@ class Interruption:
         self.happened = True
         get_current_settings().client.max_retries = _RETRIES
         os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = str(_RETRIES)
-        # Prefect's thread prints each batch of log lines that it cannot send.
-        logging.raiseExceptions = False
         signal.default_int_handler(number, frame)
 
 
