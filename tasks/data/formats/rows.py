@@ -18,7 +18,7 @@ from tasks.common.value_kinds import kind_of
 from tasks.data.formats.unpaired import fits_unpaired
 from tasks.data.parsing.annotators import UNKNOWN_ANNOTATOR, normalize_annotator
 from tasks.data.parsing.base import FileSample, Format, ParseOptions
-from tasks.data.parsing.choices import is_undecided, plain_choice
+from tasks.data.parsing.choices import plain_choice
 from tasks.data.parsing.conversations import (
     CONTEXT,
     MEDIA,
@@ -38,10 +38,11 @@ from tasks.data.parsing.label_rows import time_of
 from tasks.data.parsing.list_literals import read_literal
 from tasks.data.parsing.preference_fields import ANNOTATORS
 from tasks.data.parsing.row_stream import Keys, row_stream
-from tasks.data.parsing.row_verdicts import is_unscored, side_votes
+from tasks.data.parsing.row_verdicts import is_side_vote, is_unscored, side_votes
 from tasks.data.parsing.score_values import as_score, separator_advice
 from tasks.data.parsing.several_scores import split_values
 from tasks.data.parsing.side_columns import scored_choice, side_scores
+from tasks.data.parsing.vote_columns import voter_name
 from tasks.data.records import (
     ParsedRow,
     comparison_row,
@@ -68,7 +69,11 @@ def _record_kind(row: Mapping[str, Any], reading: ParseOptions) -> str:
     """Return the kind of record that the keys of a row make; empty for none."""
     # Of two whole conversations the prompt is what they share.
     asked = "prompt" in row or (holds_turns(row.get("a")) and holds_turns(row.get("b")))
-    told = "choice" in row or "vote" in reading.fields.values() or side_scores(row, reading) is not None
+    told = (
+        "choice" in row
+        or any(map(is_side_vote, reading.fields.values()))
+        or side_scores(row, reading) is not None
+    )
     if {"a", "b"} <= row.keys() and asked and told:
         return "comparison"
     if {"prompt", "completion"} <= row.keys():
@@ -106,10 +111,8 @@ def read_row(values: Mapping[str, Any], reading: ParseOptions, where: str) -> It
     if kind == "comparison" and "choice" not in row:
         # Each person has a column that `fields` declares as a vote.
         for person, choice in side_votes(values, reading).items():
-            if not is_empty(choice) and not is_undecided(str(choice)):
-                # A vote inside an object is named by its last key, as in votes.ana.
-                name = person if person in values else person.rpartition(".")[2]
-                voted = {**row, "choice": choice, "annotator": name}
+            if not is_empty(choice):
+                voted = {**row, "choice": choice, "annotator": voter_name(values, person)}
                 yield _comparison_record({**dict.fromkeys(ANNOTATORS), **voted}, reading, where)
         return
     # An export of doccano has such a list where nobody wrote an answer yet.

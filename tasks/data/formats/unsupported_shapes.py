@@ -7,12 +7,12 @@ import io
 import json
 import re
 from collections.abc import Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from tasks.data.file_io.files import unpacked_suffix
 from tasks.data.parsing.base import FileSample
-from tasks.data.parsing.choices import is_choice, is_undecided
+from tasks.data.parsing.choices import different_parts, is_choice, is_tie, is_undecided
 from tasks.data.parsing.column_names import (
     NAMES,
     answer_columns,
@@ -26,13 +26,16 @@ from tasks.data.parsing.column_names import (
 )
 from tasks.data.parsing.companion_keys import RIGHT_OPTIONS, is_option_letter, option_keys
 from tasks.data.parsing.field_meanings import KNOWN, as_flag, is_empty
+from tasks.data.parsing.key_text import yaml_key
 from tasks.data.parsing.list_literals import holds_bytes
-from tasks.data.parsing.ordinary_columns import is_ordinary_number
+from tasks.data.parsing.ordinary_columns import is_ordinary_flag, is_ordinary_number
+from tasks.data.parsing.proposed_meanings import choice_mapping
 from tasks.data.parsing.right_answers import is_span
 from tasks.data.parsing.roles import role_of
 from tasks.data.parsing.score_values import as_score
 from tasks.data.parsing.side_columns import propose_scores
-from tasks.data.parsing.vote_columns import MOST_OTHERS
+from tasks.data.parsing.unread_keys import leaves_of
+from tasks.data.parsing.vote_cells import too_many_others
 
 # Names of columns by which the first line of a text is the header of a table.
 _HEADINGS = frozenset((
@@ -243,11 +246,7 @@ def _votes(sample: FileSample) -> str:
     sides = answer_columns(sample.items[0].values)
     if not sides or "choice" in names:
         return ""
-    columns_of = {
-        key: [item.values.get(key) for item in sample.items]
-        for key in sample.items[0].values
-        if key not in sides
-    }
+    columns_of = _leaf_columns(sample, sides)
     people = [key for key, values in columns_of.items() if _holds_choices(values)]
     asked = next((names[name] for name in NAMES["prompt"] if name in names), "...")
     roles = {"prompt": asked, "a": sides[0], "b": sides[1]}
@@ -261,7 +260,12 @@ def _votes(sample: FileSample) -> str:
             f"{', '.join(parts)} hold one choice in several columns; write a column choice with a, b or tie "
             f"in their place, and add to the source format: rows, {format_columns(named)}"
         )
-    if len(people) < 2:
+    scores = propose_scores(columns_of, *sides)
+    others = {key: values for key, values in columns_of.items() if key not in people}
+    numbered = {} if scores else _numbered_voters(others, sides)
+    # `columns` names keys of the row itself, so a choice in an object is a vote under `fields`.
+    nested = bool(people) and people[0] not in names.values()
+    if len(people) + len(numbered) < 2 and not nested:
         # A column with some other words, such as `skip`, is the choice anyway.
         likely = people or [key for key, values in columns_of.items() if _holds_choices(values, some=True)]
         if len(likely) == 1:
@@ -276,7 +280,7 @@ def _votes(sample: FileSample) -> str:
                 f"{sides[0]} and {sides[1]} are two answers; where {likely[0]} is the choice between them, "
                 f"add to the source format: rows, {columns}"
             )
-        if scores := propose_scores(columns_of, *sides):
+        if scores:
             columns = f", {format_columns(named)}" if named else ""
             return (
                 f"{sides[0]} and {sides[1]} are two answers, and {' and '.join(scores)} tell which is "
@@ -289,21 +293,45 @@ def _votes(sample: FileSample) -> str:
         )
     columns = f", {format_columns(named)}" if named else ""
     # Beside columns of choices, another one with a few of them is a person's too.
-    more = [
-        key for key, values in columns_of.items() if key not in people and _holds_choices(values, some=True)
-    ]
-    numbered = [
-        key
-        for key, values in columns_of.items()
-        if key not in (*people, *more) and _counts_sides(values) and not is_ordinary_number(key)
-    ]
-    voters = [key for key in columns_of if key in (*people, *more, *numbered)]
-    votes = ", ".join(f"{yaml_scalar(name)}: vote" for name in voters)
-    write = f"; write a or b in place of the numbers under {', '.join(numbered)}" if numbered else ""
+    some = [key for key, values in others.items() if _holds_choices(values, some=True) and people]
+    voters = {key: numbered.get(key, "vote") for key in columns_of if key in (*people, *some, *numbered)}
+    votes = ", ".join(f"{yaml_key(name)}: {meaning}" for name, meaning in voters.items())
+    hold = "columns {} hold" if len(voters) > 1 else "column {} holds"
+    check = "; say which answer each number means" if set(voters.values()) != {"vote"} else ""
     return (
-        f"the columns {', '.join(voters)} hold a choice each; where each is a person, add to the source "
-        f"format: rows{columns}, fields: {{{votes}}}{write}"
+        f"the {hold.format(', '.join(voters))} a choice each; where each is a person, add to the source "
+        f"format: rows{columns}, fields: {{{votes}}}{check}"
     )
+
+
+def _leaf_columns(sample: FileSample, sides: tuple[str, ...]) -> dict[str, list[Any]]:
+    """Return the values of each key without the answers, also of keys in objects, as `votes.anna`."""
+    rows = []
+    for item in sample.items:
+        leaves = (leaf for key, value in item.values.items() for leaf in leaves_of(str(key), value, 0))
+        rows.append({path: value for path, value in leaves if "[]" not in path and path not in sides})
+    return {path: [row.get(path) for row in rows] for path in dict.fromkeys(chain.from_iterable(rows))}
+
+
+def _numbered_voters(columns: Mapping[str, Sequence[Any]], sides: tuple[str, ...]) -> dict[str, str]:
+    """Return the columns in which people may number the answers, each with its meaning under `fields`.
+
+    Numbers that the answers' own names have are votes. Of any other only the person knows the answer.
+    """
+    numbers: set[str] = set()
+    found = []
+    for key, values in columns.items():
+        given = [value for value in values if not is_empty(value) and not is_undecided(str(value))]
+        scores = [score for value in given if (score := as_score(value)) is not None]
+        name = key.rpartition(".")[2]
+        ordinary = is_ordinary_number(name) or (is_ordinary_flag(name) and not has_choice_word(name))
+        ties = [value for value in given if is_tie(str(value))]
+        if scores and not ordinary and len(scores) + len(ties) == len(given) and set(scores) <= {0, 1, 2}:
+            numbers |= {f"{score:g}" for score in scores}
+            found.append(key)
+    # All people count in one way, also one who chose the same number always.
+    named = numbers <= set(different_parts(sides[0], sides[1]) or ())
+    return dict.fromkeys(found, "vote" if named else choice_mapping(numbers))
 
 
 def _one_hot(columns: Mapping[str, Sequence[Any]]) -> list[str]:
@@ -327,14 +355,7 @@ def _holds_choices(values: Sequence[Any], some: bool = False) -> bool:
         return False
     found = sum(map(is_choice, given))
     others = sum(not is_choice(value) and not is_undecided(str(value)) for value in given)
-    few = others <= MOST_OTHERS * (found + others) or (others == 1 and found > 1)
-    return found > 0 and (some or few)
-
-
-def _counts_sides(values: Sequence[Any]) -> bool:
-    """Return whether all values are 1 and 2, as a person may number the answers."""
-    given = [value for value in values if not is_empty(value)]
-    return bool(given) and all(as_score(value) in (1, 2) or is_undecided(str(value)) for value in given)
+    return found > 0 and (some or not too_many_others(others, found))
 
 
 def _rows_inside(sample: FileSample) -> str:

@@ -23,6 +23,13 @@ SIDES = ("a", "b", "tie")
 VOTES = ("vote", "penalty_vote")
 
 
+def maps_sides(meaning: Any) -> bool:
+    """Return whether a meaning maps values to a, b or tie, as `{"1": a, "2": b}`."""
+    return isinstance(meaning, Mapping) and not {"a", "b"}.isdisjoint(
+        said for said in meaning.values() if isinstance(said, str)
+    )
+
+
 def word_set(words: str) -> frozenset[str]:
     """Return the set of words in a text."""
     return frozenset(words.split())
@@ -184,7 +191,8 @@ SHORTCODE = re.compile(r":([\w+-]{1,40}):(?::skin-tone-\d:)?")
 _SIGNED = re.compile(r"[-+]\d+(?:[.,]\d+)?")
 _GAPS = re.compile(r"[\s_-]+")
 _NAME_WORD = re.compile(r"[A-Z]+(?![^\W\dA-Z_])|[A-Z]?[^\W\dA-Z_]+|\d+")
-_ZEROS = re.compile(r"^([01])[.,]0+$")
+# 1,000 may be a thousand.
+_ZEROS = re.compile(r"^([01])(?:\.0+|,0{1,2})$")
 
 
 def plain_picture(text: str) -> str:

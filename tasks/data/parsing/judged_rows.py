@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from model.errors import UserError
@@ -18,6 +18,7 @@ from tasks.data.parsing.row_verdicts import (
     told_keys,
 )
 from tasks.data.parsing.several_scores import split_values
+from tasks.data.parsing.vote_columns import voter_name
 from tasks.data.records import Comparison, Pair, ParsedRow, Rating, Text, pair_row, rating_row
 
 REJECTED = "rows that a reviewer rejected"
@@ -155,7 +156,7 @@ def _rated(found: ParsedRow, said: Verdicts, values: Mapping[str, Any], reading:
     row = found.row
     assert isinstance(row, Pair)
     who, when = row_annotator(values, reading), row_time(values, reading)
-    people, scores = list(said.votes), list(said.votes.values())
+    people, scores = _voter_names(values, said.votes), list(said.votes.values())
     if said.score is not None:
         people, scores = [who], [said.score]
     elif said.several:
@@ -169,3 +170,9 @@ def _rated(found: ParsedRow, said: Verdicts, values: Mapping[str, Any], reading:
         row.history, [when] * len(scores) if when else [],
     )  # fmt: skip
     return ParsedRow(rating, found.where, anonymous=nobody)
+
+
+def _voter_names(values: Mapping[str, Any], paths: Collection[str]) -> list[str]:
+    """Return the people whose votes are under some paths; the whole paths where two end in one name."""
+    names = [voter_name(values, path) for path in paths]
+    return [path if names.count(name) > 1 else name for path, name in zip(paths, names, strict=True)]

@@ -118,7 +118,7 @@ def propose_meaning(
     words |= set(flatten_name(path).split("_")) & ERRORS
     known = {value for value in values if value}
     if looks in (CHOICE, SIDE_OR_MODEL):
-        return _choice_mapping(known)
+        return choice_mapping(known)
     few = bool(known) and LONG not in known and len(known) <= MOST_VALUES
     if is_mark_column(known) and looks == MASK:
         removes = bool(words & _NEGATED)
@@ -202,7 +202,12 @@ def propose_meaning(
 
 
 def propose_vote(
-    path: str, values: Collection[str], cells: VoteCells, has_pairs: bool, compares: bool
+    path: str,
+    values: Collection[str],
+    cells: VoteCells,
+    has_pairs: bool,
+    compares: bool,
+    numbered: Collection[str],
 ) -> str:
     """Return a proposal for a column of one person's votes, as YAML.
 
@@ -212,10 +217,12 @@ def propose_vote(
         cells: Its cells.
         has_pairs: Whether the source has answers that votes can rate.
         compares: Whether rows have two answers, between which votes choose.
+        numbered: The numbers of these in the names of their columns, if they have some.
     """
     if compares and not has_pairs:
-        # 1 may be the first answer or the second one.
-        return "vote" if cells.sides else UNKNOWN
+        # A number may be the first answer or the second one, unless the answers have such numbers.
+        numbers = {value for value in values if _is_score(value)}
+        return "vote" if cells.sides or numbers <= set(numbered) else choice_mapping(numbers)
     lower = scale_direction(path, [value for value in values if value]) == LOWER
     return "ignore" if not has_pairs else "penalty_vote" if lower else "vote"
 
@@ -293,7 +300,7 @@ def _mapping(values: list[str]) -> str:
     return f"{{{', '.join(said)}}}"
 
 
-def _choice_mapping(values: Collection[str]) -> str:
+def choice_mapping(values: Collection[str]) -> str:
     """Return a mapping of choices to a and b where their order is plain; else only their list."""
     if LONG in values or len(values) > MOST_VALUES:
         return UNKNOWN

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from tasks.common.counts import counted
 from tasks.data.parsing.column_names import yaml_value
@@ -118,6 +118,50 @@ def format_mapping(path: str, mapping: str) -> str:
     return f", as in fields: {{{yaml_key(path)}: {mapping}}}" if mapping else ""
 
 
+def describe_two_scales(
+    two: Sequence[str], places: Sequence[tuple[str, str]], mixed: Mapping[str, str]
+) -> str:
+    """Return the question about scores on two scales.
+
+    Args:
+        two: The names of the scales.
+        places: The first key and place of each.
+        mixed: A mapping to fill in, by keys of which the values are on both.
+    """
+    (key, first), (other, second) = places
+    keys = shown_key(key) if key == other else f"{shown_key(key)} and {shown_key(other)}"
+    return (
+        f"the scores under {keys} are on two scales, {two[0]} ({first}) and {two[1]} ({second}); convert "
+        f"them to one scale, or set a meaning for each value (or ignore) in the source's fields"
+        f"{format_mapping(key, mixed.get(key, ''))}"
+    )
+
+
+def describe_listed(path: str, seen: Seen, example: str) -> str:
+    """Return the question about a key in a list of objects."""
+    return (
+        f"{seen.where}: the key {shown_key(path)} is {seen.sample} and looks like {seen.looks} in a list, "
+        "which no format reads; write it as a key of its row or turn, or read past it under the source's "
+        f"fields, as in {example}"
+    )
+
+
+def describe_nameless(count: int, path: str) -> str:
+    """Return a line about labels without an annotator, whose name may be under a key."""
+    return (
+        f"labels without an annotator: {count:,}; if {shown_key(path)} is the annotator, add columns: "
+        f"{{annotator: {yaml_key(path)}}} to the source"
+    )
+
+
+def describe_listed_field(path: str) -> str:
+    """Return the question about a meaning of a key in a list."""
+    return (
+        f"fields gives {shown_key(path)} a meaning, and it is in a list, which no format reads; expected "
+        "ignore, or write it as a key of its row or turn"
+    )
+
+
 def describe_companion(path: str, where: str, sample: str, kind: str) -> str:
     """Return the question about a key without which its row would be learned as something else."""
     key, skip = yaml_key(path), f"fields: {{{yaml_key(path)}: ignore}}"
@@ -152,7 +196,9 @@ def describe_companion(path: str, where: str, sample: str, kind: str) -> str:
     )
 
 
-def describe_vote_columns(where: str, meanings: Mapping[str, str], values: str, rated: bool) -> str:
+def describe_vote_columns(
+    where: str, meanings: Mapping[str, str], values: str, rated: bool, graded: bool
+) -> str:
     """Return the question about columns that hold one person's votes each.
 
     Args:
@@ -160,6 +206,7 @@ def describe_vote_columns(where: str, meanings: Mapping[str, str], values: str, 
         meanings: The proposal for each column. All are listed, as one left out would not be read.
         values: Some of their values.
         rated: Whether their rows have answers that votes can rate.
+        graded: Whether some values are grades, as B+.
     """
     named = ", ".join(map(shown_key, meanings))
     fields = ", ".join(f"{yaml_key(path)}: {meaning}" for path, meaning in meanings.items())
@@ -170,15 +217,17 @@ def describe_vote_columns(where: str, meanings: Mapping[str, str], values: str, 
             f"fields: {{{fields}}}"
         )
     are = "columns {} look" if len(meanings) > 1 else "column {} looks"
-    numbers = [path for path, meaning in meanings.items() if meaning == UNKNOWN]
+    numbers = [path for path, meaning in meanings.items() if meaning == UNKNOWN or meaning[:1] == "{"]
     write = (
-        f". Write a or b in place of the numbers under {', '.join(map(shown_key, numbers))}"
+        f". Set which answer each value under {', '.join(map(shown_key, numbers))} means, or write a or b in "
+        "its place"
         if numbers
         else ""
     )
+    letters = ". Under vote, grades count from A as 4 to F as -1" if graded else ""
     return (
         f"{where}: the {are.format(named)} like one per person or per question, with a vote in each "
         f"({values}). If each is a person, set that in the source's fields, as in fields: {{{fields}}}. Else "
         "write a row per vote: the person under annotator, the question under aspect, the vote under rating. "
-        f"ignore skips a column{write}"
+        f"ignore skips a column{write}{letters}"
     )

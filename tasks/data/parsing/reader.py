@@ -42,10 +42,12 @@ def read_rows(
         strict: Whether to stop at the first row that cannot be read.
 
     Raises:
-        UserError: A file is damaged as a whole, or `strict` is true and a row cannot be read.
+        UserError: A file is damaged as a whole, or `strict` is true and a row or a vote in it cannot be read.
     """
     kinds: dict[str, str] = {}
     for found in format.stream(files, reading, tally):
+        if strict and tally.votes.first:
+            break
         if isinstance(found, ParsedRow):
             says = _unwritable(found)
             if not says:
@@ -62,6 +64,9 @@ def read_rows(
         tally.fault(found.says)
         kind = found.kind or format.kind or _kind_of(format, files, found.where, reading, kinds)
         yield ParsedRow(fault_row(kind, reading.source, found.where, found.says), found.where)
+    # A row may have lost one person's vote and still be read, or have none left.
+    if strict and tally.votes.first:
+        raise UserError(f"source {reading.source} is strict: {tally.votes.first}")
 
 
 def no_rows(source: str, names: str, tally: SkipCounts) -> str:

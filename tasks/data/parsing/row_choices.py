@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from tasks.data.parsing.base import ParseOptions
-from tasks.data.parsing.choices import TIES, is_undecided, paired_columns, plain_choice
+from tasks.data.parsing.choices import TIES, different_parts, is_undecided, paired_columns, plain_choice
 from tasks.data.parsing.field_meanings import (
     SIDES,
     flatten_name,
@@ -16,6 +16,7 @@ from tasks.data.parsing.field_meanings import (
     plain_word,
     word_set,
 )
+from tasks.data.parsing.key_paths import find_keys, with_value
 from tasks.data.parsing.label_checks import is_margin
 from tasks.data.parsing.row_verdicts import side_votes
 from tasks.data.parsing.score_values import as_score
@@ -24,6 +25,7 @@ from tasks.data.parsing.skip_counts import SkipCounts
 
 UNDECIDED = "comparisons without a decision, such as skip or unsure"
 SAME_MODEL = "comparisons of two answers of one model, whose choice names that model"
+_EXPECTED = "a choice such as a, b or tie, or a mapping of the values in fields, as in {1: a, 2: b}"
 # Words of a question about two answers. Without one, 0 and 1 in a column may mean anything.
 _COMPARED = word_set(
     """
@@ -44,14 +46,7 @@ def read_choice(
     A mapping in the source's `fields` has precedence. A number or a word that names no side stays in the row,
     and is asked about when all rows are counted.
     """
-    votes = side_votes(values, reading)
-    # Two answers without a choice: columns of votes can only hold the choices.
-    a, b = reading.column("a"), reading.column("b")
-    two = a in values and b in values and reading.column("choice") not in values
-    tally.compared = tally.compared or bool(votes) or two
-    for vote in votes.values():
-        if isinstance(vote, str) and is_undecided(vote):
-            tally.left_out[UNDECIDED] += 1
+    values = _read_votes(values, reading, where, tally)
     key = reading.column("choice")
     if not {key, reading.column("a"), reading.column("b")} <= own & values.keys():
         return values, ""
@@ -85,6 +80,50 @@ def read_choice(
         return values, UNDECIDED
     tally.note_choice(key, value, where)
     return values, ""
+
+
+def _read_votes(
+    values: dict[str, Any], reading: ParseOptions, where: str, tally: SkipCounts
+) -> dict[str, Any]:
+    """Return a row of two answers with the choices in people's columns as a, b or tie, and None for none.
+
+    A cell that names no side is counted. It costs this person's choice alone.
+    """
+    votes = side_votes(values, reading)
+    # Two answers without a choice: columns of votes can only hold the choices.
+    a, b = reading.column("a"), reading.column("b")
+    two = a in values and b in values and reading.column("choice") not in values
+    tally.compared = tally.compared or bool(votes) or two
+    if two:
+        tally.numbered |= {part for part in different_parts(a, b) or () if part.isdigit()}
+    for path, value in votes.items():
+        meaning = reading.fields[path]
+        if is_empty(value) and not maps_empty(meaning):
+            continue
+        if isinstance(value, list | tuple) and len(value) == 1:
+            value = value[0]
+        said = mapped_value(value, meaning) if isinstance(meaning, Mapping) else None
+        choice = plain_choice(value, reading.columns) if said is None else said
+        undecided = choice == "ignore" or (isinstance(value, str) and is_undecided(value))
+        if choice in SIDES:
+            tally.votes.read[path] += 1
+        elif undecided:
+            tally.left_out[UNDECIDED] += 1
+            tally.votes.note_undecided(path, value, where)
+        else:
+            # With its names, as a choice may also name what wrote an answer.
+            side, told = named_sides(value, values, a, b)
+            if told and len(side) == 1:
+                choice = side
+                tally.votes.read[path] += 1
+            elif told:
+                tally.left_out[SAME_MODEL] += 1
+            else:
+                tally.votes.note(path, value, where, _EXPECTED)
+        keys = find_keys(values, path)
+        assert keys is not None
+        values = with_value(values, keys, choice if choice in SIDES else None)
+    return values
 
 
 def _without(values: dict[str, Any], told: Collection[str], own: frozenset[str]) -> dict[str, Any]:

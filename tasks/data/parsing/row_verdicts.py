@@ -8,7 +8,16 @@ from typing import Any
 
 from model.errors import UserError
 from tasks.data.parsing.base import ParseOptions
-from tasks.data.parsing.field_meanings import KNOWN, VOTES, flatten_name, is_empty, maps_empty, read_meaning
+from tasks.data.parsing.field_meanings import (
+    KNOWN,
+    VOTES,
+    flatten_name,
+    is_empty,
+    maps_empty,
+    maps_sides,
+    read_meaning,
+)
+from tasks.data.parsing.key_paths import find_keys, value_at
 from tasks.data.parsing.preference_fields import row_aspect
 from tasks.data.parsing.scale_direction import LOWER, scale_direction
 from tasks.data.parsing.score_values import is_date, separator_advice
@@ -16,8 +25,8 @@ from tasks.data.parsing.several_scores import COUNTS, as_count, comma_scale, cou
 from tasks.data.parsing.side_columns import side_scores
 from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.parsing.verdict_names import value_parts
-from tasks.data.parsing.verdict_scales import WORDS, scale_of
-from tasks.data.parsing.vote_cells import is_no_vote, read_vote
+from tasks.data.parsing.verdict_scales import GRADES, WORDS, scale_of
+from tasks.data.parsing.vote_cells import as_grade, is_no_vote, read_vote
 
 DELETED = "rows marked as deleted"
 UNLEARNED = "rows marked as not to be learned"
@@ -154,9 +163,15 @@ def read_verdicts(
             voted = read_vote(value, [values.get(one) for one in reading.fields if one != path])
             if voted is not None:
                 read = ("verdict", voted)
-                tally.note_scale(row_aspect(values, reading), WORDS, path, where)
-        if read is None and meaning in VOTES and is_no_vote(value):
-            tally.left_out[NO_VOTE] += 1
+                scale = WORDS if as_grade(value) is None else GRADES
+                tally.note_scale(row_aspect(values, reading), scale, path, where)
+        if read is None and meaning in VOTES:
+            # Only this person's vote is lost, not those beside it.
+            if is_no_vote(value):
+                tally.left_out[NO_VOTE] += 1
+                tally.votes.note_undecided(path, value, where)
+            else:
+                tally.votes.note(path, value, where, "a number, yes or no, a grade, or a word such as good")
             said = replace(said, unrated=path)
             continue
         if read is None:
@@ -171,6 +186,7 @@ def read_verdicts(
                 f"{path}}}, or map it to a number, accept, reject or ignore"
             )
         if meaning in VOTES:
+            tally.votes.read[path] += 1
             said.votes[path] = read[1]
             continue
         if read[0] == "verdict" and path in own:
@@ -284,7 +300,12 @@ def side_votes(values: Mapping[str, Any], reading: ParseOptions) -> dict[str, An
     a, b, choice = (reading.column(name) in values for name in ("a", "b", "choice"))
     if not a or not b or choice:
         return {}
-    return {path: value for path, value in told_keys(values, reading) if reading.fields[path] == "vote"}
+    return {path: value for path, value in told_keys(values, reading) if is_side_vote(reading.fields[path])}
+
+
+def is_side_vote(meaning: Any) -> bool:
+    """Return whether a meaning of `fields` makes a column one person's choices between two answers."""
+    return meaning == "vote" or maps_sides(meaning)
 
 
 def _note_scales(
@@ -329,18 +350,12 @@ def told_keys(values: Mapping[str, Any], reading: ParseOptions) -> Iterator[tupl
         # Keys within the turns of a conversation are read by `row_stream`, turn by turn.
         if "[]" in path:
             continue
-        if path in values:
-            yield path, values[path]
-            continue
-        inside: Any = values
-        for part in path.split("."):
-            inside = inside.get(part, _MISSING) if isinstance(inside, Mapping) else _MISSING
-        if inside is not _MISSING:
-            yield path, inside
+        if keys := find_keys(values, path):
+            yield path, value_at(values, keys)
 
 
 def _unmarked(values: Mapping[str, Any], reading: ParseOptions) -> Iterator[tuple[str, Any]]:
     """Yield the keys that the row lacks, if `fields` says what their absence means."""
     for path, meaning in reading.fields.items():
-        if maps_empty(meaning) and "[]" not in path and path.partition(".")[0] not in values:
+        if maps_empty(meaning) and "[]" not in path and find_keys(values, path) is None:
             yield path, _MISSING

@@ -13,6 +13,7 @@ from tasks.data.parsing.choices import MARGINS, margin_conflicts
 from tasks.data.parsing.decision_states import look_decided
 from tasks.data.parsing.field_meanings import ACCEPT, KNOWN, REJECT, VOTES, flatten_name, plain_word
 from tasks.data.parsing.key_text import ascii_controls, format_sample, shown_key, yaml_key
+from tasks.data.parsing.lost_votes import LostVotes
 from tasks.data.parsing.proposed_meanings import (
     BYTES,
     CHOICE,
@@ -28,13 +29,16 @@ from tasks.data.parsing.question_text import (
     describe_bytes,
     describe_choice,
     describe_companion,
+    describe_listed,
+    describe_listed_field,
     describe_literal,
+    describe_nameless,
+    describe_two_scales,
     describe_unclear_side,
     describe_unread,
     describe_vote_columns,
     describe_word,
     format_example,
-    format_mapping,
     values_mapping,
 )
 from tasks.data.parsing.scale_direction import scale_direction
@@ -65,11 +69,6 @@ _NAMED = 12  # keys that a message lists
 _PROPOSED = 40  # keys for which a message proposes a meaning
 
 
-def _votes_in(fields: Mapping[str, Any] | None) -> list[str]:
-    """Return the columns that a source's fields call one person's votes."""
-    return [path for path, meaning in (fields or {}).items() if meaning in VOTES]
-
-
 @dataclass
 class SkipCounts:
     """Counts of one source, or of a part of it. Parts are added up with `add` in their order.
@@ -95,6 +94,8 @@ class SkipCounts:
         ties: Unread keys that call a comparison with a choice a tie.
         margins: What the numbers under a key such as `margin` are not: see MARGINS.
         compared: Whether columns of votes hold the choices between two answers.
+        votes: Cells of vote columns that hold no vote.
+        numbered: The numbers in the names of the columns of two answers, by which votes may name them.
         rejected: The ids of texts and labels that a reviewer rejected. Equal rows are left out too.
         companions: Keys without which a row would be learned as something else, which stop the run.
         inside: Keys in lists of objects that are no turns, such as `reactions[].name`. Only ignore is right.
@@ -122,7 +123,13 @@ class SkipCounts:
     ties: set[str] = field(default_factory=set)
     margins: dict[str, frozenset[str]] = field(default_factory=dict)
     compared: bool = False
+    numbered: frozenset[str] = frozenset()
+    votes: LostVotes = field(default_factory=LostVotes)
     rejected: set[str] = field(default_factory=set)
+
+    def votes_in(self, fields: Mapping[str, Any] | None) -> list[str]:
+        """Return the columns that a source's fields call one person's votes, or that were read as such."""
+        return [path for path, said in (fields or {}).items() if said in VOTES or path in self.votes.read]
 
     def fault(self, says: str) -> None:
         """Count a row that could not be read."""
@@ -138,12 +145,15 @@ class SkipCounts:
         if looks:
             count_key(self.asked, path, seen)
 
-    def note_values(self, path: str, value: Any) -> None:
-        """Record a value of an unread key, as all its values together may reveal its meaning."""
+    def note_values(self, path: str, value: Any, name: str = "") -> None:
+        """Record a value of an unread key, as all its values together may reveal its meaning.
+
+        `name` is the key's own, without the objects around it.
+        """
         self._note_values(path, short_values(value))
         # A person's column is no key in a list.
         if "[]" not in path and path in self.values:
-            self.cells.setdefault(path, VoteCells()).note(value)
+            self.cells.setdefault(path, VoteCells(name)).note(value)
 
     def _note_values(self, path: str, values: Iterable[str]) -> None:
         held = self.values.get(path)
@@ -232,6 +242,8 @@ class SkipCounts:
         self.inside |= other.inside
         self.rejected |= other.rejected
         self.compared = self.compared or other.compared
+        self.numbered |= other.numbered
+        self.votes.add(other.votes)
         self.ties |= other.ties
         for key, wrong in other.margins.items():
             self.margins[key] = self.margins.get(key, frozenset()) | wrong
@@ -257,9 +269,10 @@ class SkipCounts:
         if looks == VOTE_COLUMN:
             # Somebody may have given one number only, so the scale is that of all people.
             values = votes | self.values.get(path, set())
-            return propose_vote(path, values, self.cells[path], self.pairs > 0, self.compared)
-        able = self.answers if looks == CORRECTION else self.pairs
-        return propose_meaning(path, looks, self.values.get(path, ()), able > 0, path in self.understood)
+            able, sides = self.pairs > 0, self.numbered
+            return propose_vote(path, values, self.cells[path], able, self.compared, sides)
+        able = (self.answers if looks == CORRECTION else self.pairs) > 0
+        return propose_meaning(path, looks, self.values.get(path, ()), able, path in self.understood)
 
     def propose_all(self, asks: Mapping[str, Seen]) -> dict[str, str]:
         """Return a proposal for each key that is asked about, such that a row can be read with all of them.
@@ -317,7 +330,7 @@ class SkipCounts:
             UserError: A key looks like a verdict or a training mask and nothing reads it; or verdicts are on
                 two scales; or `fields`, the source's own, names a key that no row has.
         """
-        told = _votes_in(fields)
+        told = self.votes_in(fields)
         asks = self.asks(told)
         # The question about the scales of a key asks for the meaning of all its values.
         mixed = self._mixed_keys()
@@ -335,6 +348,7 @@ class SkipCounts:
             for path, seen in self.companions.items()
         ]
         questions += [*self._scale_questions(), *self._field_questions(fields or {})]
+        questions += self.votes.questions()
         if questions:
             # Two aspects may have one question.
             lines = dict.fromkeys(f"source {source}: {question}" for question in questions)
@@ -349,11 +363,7 @@ class SkipCounts:
             return describe_bytes(path, seen)
         example = f"fields: {{{yaml_key(path)}: {meaning}}}"
         if path in self.inside:
-            return (
-                f"{seen.where}: the key {shown_key(path)} is {seen.sample} and looks "
-                f"like {seen.looks} in a list, which no format reads; write it as a key of its row or "
-                f"turn, or read past it under the source's fields, as in {example}"
-            )
+            return describe_listed(path, seen, example)
         if direction := scale_direction(path, self.values.get(path, ())):
             example += f", as its name says that {direction}"
         if others := self.understood[path]:
@@ -398,22 +408,13 @@ class SkipCounts:
         # Scores of "4/5" and "80%" under one aspect would be compared as 4 and 80.
         for scales in self.scales.values():
             if two := find_two_scales(scales):
-                (key, first), (other, second) = (scales[scale] for scale in two)
-                keys = shown_key(key) if key == other else f"{shown_key(key)} and {shown_key(other)}"
-                yield (
-                    f"the scores under {keys} are on two scales, {two[0]} ({first}) and "
-                    f"{two[1]} ({second}); convert them to one scale, or set a meaning for each "
-                    f"value (or ignore) in the source's fields{format_mapping(key, mixed.get(key, ''))}"
-                )
+                yield describe_two_scales(two, [scales[scale] for scale in two], mixed)
 
     def _field_questions(self, fields: Mapping[str, Any]) -> Iterator[str]:
         for path in fields:
             # A mistyped key in `fields` would otherwise leave a verdict unread, without a word.
             if path in self.inside and fields[path] != "ignore":
-                yield (
-                    f"fields gives {shown_key(path)} a meaning, and it is in a list, which "
-                    "no format reads; expected ignore, or write it as a key of its row or turn"
-                )
+                yield describe_listed_field(path)
             elif path not in self.used and self.rows + self.faults:
                 yield f"fields has the key {shown_key(path)}, which no row has"
 
@@ -422,23 +423,21 @@ class SkipCounts:
         rated, columns = self.pairs > 0 or told or self.compared, self._read_columns()
         fields = {path: self.propose(path, VOTE_COLUMN, columns) if rated else "ignore" for path in votes}
         where, values = asks[votes[0]].where, describe_values(votes, self.values)
-        return describe_vote_columns(where, fields, values, rated)
+        graded = any(self.cells[path].grades for path in votes)
+        return describe_vote_columns(where, fields, values, rated, graded and not self.compared)
 
     def lines(self, fields: Mapping[str, Any] | None = None) -> Iterator[str]:
         """Yield a line for each thing that was skipped, as plain text for a terminal.
 
         `fields` is that of `check`: a key that stops the run there is not called unused here.
         """
-        yield from describe_unread(self.unread, {**self.companions, **self.asks(_votes_in(fields))})
+        yield from describe_unread(self.unread, {**self.companions, **self.asks(self.votes_in(fields))})
         people = [path for path in self.unread if flatten_name(path) in PEOPLE]
         if self.nameless and people:
-            key = yaml_key(people[0])
-            yield (
-                f"labels without an annotator: {self.nameless:,}; if {shown_key(people[0])} is the "
-                f"annotator, add columns: {{annotator: {key}}} to the source"
-            )
+            yield describe_nameless(self.nameless, people[0])
         for reason, count in sorted(self.left_out.items(), key=lambda item: (-item[1], item[0])):
             yield f"left out: {counted(count, reason)}"
+        yield from self.votes.lines()
         for key, seen in list(self.words.items())[:_NAMED]:
             yield describe_word(key, seen)
         yield from filter(None, (describe_literal(key, seen) for key, seen in self.asked.items()))

@@ -38,7 +38,7 @@ def count_unread(
         turn: The path, if it is a key of a turn.
     """
     listed = 0
-    for leaf, held in leaves_of(path, value, 0):
+    for leaf, held, name in _named_leaves(path, value, 0, path):
         # A list may have any number of items with equal keys; the first ones are enough to ask about.
         listed += "[]" in leaf
         if "[]" in leaf and listed > MOST_LEAVES:
@@ -52,7 +52,7 @@ def count_unread(
             continue
         looks = _looks_like(leaf, held)
         tally.note_unread(leaf, held, where, looks)
-        tally.note_values(leaf, held)
+        tally.note_values(leaf, held, name)
         if looks == MASK and len(value_parts(held)) > 1:
             # One of its items alone masks nothing, so the list counts as a value that cannot be named.
             tally.note_values(leaf, [[]])
@@ -88,11 +88,17 @@ def _told_of(path: str, reading: ParseOptions, tally: SkipCounts) -> bool:
 
 
 def leaves_of(path: str, value: Any, depth: int) -> Iterator[tuple[str, Any]]:
+    for leaf, held, _ in _named_leaves(path, value, depth, path):
+        yield leaf, held
+
+
+def _named_leaves(path: str, value: Any, depth: int, name: str) -> Iterator[tuple[str, Any, str]]:
+    """Yield the paths under a key with their values, and the last key of each path."""
     if depth < _DEEPEST and isinstance(value, dict):
         for key, held in value.items():
-            yield from leaves_of(f"{path}.{key}", held, depth + 1)
+            yield from _named_leaves(f"{path}.{key}", held, depth + 1, str(key))
     elif depth < _DEEPEST and isinstance(value, list) and any(isinstance(one, dict) for one in value):
         for held in value:
-            yield from leaves_of(f"{path}[]", held, depth + 1)
+            yield from _named_leaves(f"{path}[]", held, depth + 1, name)
     else:
-        yield path, value
+        yield path, value, name

@@ -10,6 +10,7 @@ from tasks.data.parsing.score_values import SCALE, SHORT, as_score
 
 WORDS, NUMBERS, _FEW, ONES, PICTURES = "words", "plain numbers", "plain numbers to 5", "1 and -1", "stars"
 ZERO_THUMBS, MINUS_THUMBS = "0 and 1", "-1 and 1"
+GRADES = "grades from A to F"
 PENALTIES = "penalties, of which fewer are better"
 # A cell of `3,2` beside `3,2,4` may hold two numbers or one.
 COMMA_LIST, COMMA_DECIMAL = "several numbers with commas between", "numbers with a decimal comma"

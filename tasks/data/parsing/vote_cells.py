@@ -1,8 +1,9 @@
-"""Count what the cells of a column are: numbers, yes and no, words of judgement, sides, or something else."""
+"""Count what the cells of a column are: numbers, yes and no, grades, words, sides, or something else."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -15,14 +16,16 @@ from tasks.data.parsing.judgement_words import judgement_of
 from tasks.data.parsing.score_values import as_score
 from tasks.data.parsing.verdict_values import WEAK, is_judgement
 
+MOST_OTHERS = 0.2  # the share of a column's cells that may be something else than votes
 _LONGEST = 40  # characters of a vote; a longer text is a remark
-_NUMBER, _FLAG, _WORD, _SIDE, PLUS_CELL, _MINUS, _UNDECIDED, _OTHER = (
-    "number", "flag", "word", "side", "plus", "minus", "undecided", "other",
+_NUMBER, _FLAG, _WORD, _SIDE, _GRADE, PLUS_CELL, _MINUS, _UNDECIDED, _OTHER = (
+    "number", "flag", "word", "side", "grade", "plus", "minus", "undecided", "other",
 )  # fmt: skip
 SIDE_VALUES = frozenset((
     "a", "b", "tie", "response_a", "response_b", "model_a", "model_b", "answer_a", "answer_b",
 ))  # fmt: skip
 _PLUSES, _MINUSES = frozenset("+＋"), frozenset("-–—−－")
+_GRADES = re.compile(r"([A-F])([+*]|[-–−])?", re.I)
 _TENTHS = 10  # votes have one decimal at most, as 4.5
 
 
@@ -31,6 +34,7 @@ class VoteCells:
     """The kinds of a column's cells.
 
     Attributes:
+        name: The column's own key; its path has those of the objects around it too.
         kinds: The number of cells of each kind.
         low: The lowest number.
         high: The highest number.
@@ -39,6 +43,7 @@ class VoteCells:
         ones: Whether all numbers are 0 and 1.
     """
 
+    name: str = ""
     kinds: Counter[str] = field(default_factory=Counter)
     low: float = math.inf
     high: float = -math.inf
@@ -61,6 +66,7 @@ class VoteCells:
 
     def add(self, other: VoteCells) -> None:
         """Add the cells of another part of the column."""
+        self.name = self.name or other.name
         self.kinds.update(other.kinds)
         self.low, self.high = min(self.low, other.low), max(self.high, other.high)
         self.whole, self.fine = self.whole and other.whole, self.fine or other.fine
@@ -69,7 +75,7 @@ class VoteCells:
     def votes(self, signed: bool) -> int:
         """Return the number of cells that may be votes. A minus is one only where others write a plus."""
         minus = self.kinds[_MINUS] if signed else 0
-        return minus + sum(self.kinds[kind] for kind in (_NUMBER, _FLAG, _WORD, _SIDE, PLUS_CELL))
+        return minus + sum(self.kinds[kind] for kind in (_NUMBER, _FLAG, _WORD, _SIDE, _GRADE, PLUS_CELL))
 
     def are_votes(self, most: float, signed: bool) -> bool:
         """Return whether the cells are votes, but for a share of at most `most`, or a single cell.
@@ -77,8 +83,7 @@ class VoteCells:
         Cells such as `skip` and `?` are no votes and do not count.
         """
         others, votes = self.kinds[_OTHER], self.votes(signed)
-        few = others <= most * (votes + others) or (others == 1 and votes > 1)
-        return votes > 0 and few and self._on_scale()
+        return votes > 0 and not too_many_others(others, votes, most) and self._on_scale()
 
     def _on_scale(self) -> bool:
         """Return whether the numbers are on a scale that people use: to 5, 10 or 100, or from -5 to 5."""
@@ -96,18 +101,45 @@ class VoteCells:
         return self.kinds[_SIDE]
 
     @property
+    def grades(self) -> bool:
+        """True if some cells are grades that are no sides, as C or B+."""
+        return bool(self.kinds[_GRADE])
+
+    @property
+    def lettered(self) -> bool:
+        """True if some cells are letters that may be grades, also A and B."""
+        return self.grades or bool(self.kinds[_SIDE])
+
+    @property
     def judged(self) -> bool:
         """True if some cells are words of judgement or sides, which are votes under any name."""
-        return bool(self.kinds[_WORD] or self.kinds[_SIDE])
+        return bool(self.kinds[_WORD] or (self.kinds[_SIDE] and not self.grades))
 
     @property
     def flags(self) -> bool:
         """True if the votes are yes and no only, also as plus and minus, or as 0 and 1."""
-        return not self.judged and (not self.kinds[_NUMBER] or self.ones)
+        return not self.judged and not self.grades and (not self.kinds[_NUMBER] or self.ones)
+
+
+def too_many_others(others: int, votes: int, most: float = MOST_OTHERS) -> bool:
+    """Return whether so many cells are no votes that a column may hold something else."""
+    return others > most * (votes + others) and (others > 1 or votes < 2)
+
+
+def as_grade(value: Any) -> float | None:
+    """Return a grade from A to F as 4 to -1, with 0.3 more for a plus and less for a minus; None for others.
+
+    F is -1 like any other no, as a column of yes and no may say F for false.
+    """
+    found = _GRADES.fullmatch(value.strip()) if isinstance(value, str) else None
+    if found is None:
+        return None
+    step = 0.0 if found[2] is None else 0.3 if found[2] in "+*" else -0.3
+    return 4.0 - "ABCDEF".index(found[1].upper()) + step
 
 
 def read_vote(value: Any, others: Collection[Any]) -> float | None:
-    """Return 1 or -1 for a plus, a minus or a word of judgement in a column of votes; None for any other.
+    """Return the score of a plus, a minus, a grade or a word of judgement in a column of votes; else None.
 
     Args:
         value: The cell.
@@ -118,7 +150,8 @@ def read_vote(value: Any, others: Collection[Any]) -> float | None:
         return 1.0
     if bare in _MINUSES:
         return None if any(as_score(other) is not None for other in others) else -1.0
-    return float(judgement_of(plain_word(bare))) or None
+    grade = as_grade(bare)
+    return (float(judgement_of(plain_word(bare))) or None) if grade is None else grade
 
 
 def is_no_vote(value: Any) -> bool:
@@ -151,4 +184,6 @@ def _kind_of(value: bool | int | float | str | None, name: str) -> tuple[str, fl
         return _WORD, 0
     if word in SIDE_VALUES:
         return _SIDE, 0
+    if _GRADES.fullmatch(bare):
+        return _GRADE, 0
     return (_UNDECIDED if is_undecided(bare) else _OTHER), 0

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
 from tasks.data.parsing.field_meanings import flatten_name, plain_word
+from tasks.data.parsing.key_paths import find_keys
 from tasks.data.parsing.ordinary_columns import is_ordinary_flag, is_ordinary_number
 from tasks.data.parsing.scale_direction import tells_direction
 from tasks.data.parsing.verdict_names import VERDICT_WORDS, looks_like_verdict
 from tasks.data.parsing.verdict_values import NOBODY, QUANTITIES, SCALE_RANGE, named_as_verdict
-from tasks.data.parsing.vote_cells import PLUS_CELL, SIDE_VALUES, VoteCells
+from tasks.data.parsing.vote_cells import MOST_OTHERS, PLUS_CELL, SIDE_VALUES, VoteCells
 
-MOST_OTHERS = 0.2  # the share of a column's cells that may be something else than votes
 _MOST_BESIDE = 0.5  # the same for a column beside others that hold votes
 _WORD = re.compile(r"[^\W\d_]+")
 _PEOPLE = re.compile(
@@ -28,6 +30,24 @@ _VOTES = frozenset((
 _NO_PERSON = SIDE_VALUES | NOBODY | QUANTITIES | VERDICT_WORDS | frozenset((
     "average", "avg", "chosen", "clarity", "creativity", "final", "harmlessness", "max", "mean", "median",
     "min", "overall", "rejected", "safety", "std", "style", "sum", "truthfulness", "usefulness",
+))  # fmt: skip
+# Words that are no person's name as an object around a vote, as in `answer.rating`.
+_NO_OBJECT = _NO_PERSON | frozenset((
+    "a", "annotation", "annotations", "answer", "b", "completion", "data", "extra", "human", "info", "meta",
+    "metadata", "output", "prompt", "question", "response", "text",
+))  # fmt: skip
+# Names of columns whose letters are classes of things, as `section: C`.
+_CLASSES = frozenset((
+    "arm", "block", "category", "class", "cohort", "drive", "exam", "key", "letter", "lot", "phase", "plan",
+    "region", "row", "section", "series", "set", "shelf", "side", "size", "strain", "track", "type",
+    "vitamin", "wing", "zone",
+))  # fmt: skip
+# Names of objects that hold settings and measures.
+_SETTINGS = frozenset((
+    "args", "bbox", "box", "config", "configuration", "coordinates", "counts", "decoding", "dimensions",
+    "dims", "env", "generation", "header", "headers", "hyperparameters", "kwargs", "latency", "logprobs",
+    "options", "param", "parameter", "parameters", "params", "position", "request", "runtime", "sampling",
+    "setting", "settings", "shape", "size", "statistics", "stats", "timing", "timings", "tokens", "usage",
 ))  # fmt: skip
 
 
@@ -45,28 +65,72 @@ def find_vote_columns(
         At least two columns of judgements, of flags or of numbers on a scale; beside `told`, also a single
         one. Columns for several questions that one person answered look the same.
     """
-    columns = {name: cells_of[name] for name in among if name in cells_of}
-    likely = {name: cells for name, cells in columns.items() if _may_be_person(name, cells)}
+    columns = {path: cells_of[path] for path in among if path in cells_of}
+    names = _own_names(columns)
+    likely = {
+        path: cells
+        for path, cells in columns.items()
+        if _may_be_person(names[path], cells) and not _are_settings(path, names[path], cells)
+    }
     signed = any(cells.kinds[PLUS_CELL] for cells in likely.values())
-    whole = {name: cells for name, cells in likely.items() if cells.are_votes(MOST_OTHERS, signed)}
-    families = (
-        [name for name, cells in whole.items() if cells.judged],
-        [name for name, cells in whole.items() if cells.flags],
-        [name for name, cells in whole.items() if not cells.judged and cells.kinds["number"]],
-    )
-    found = {name for names in families if len(names) > 1 for name in names}
-    found |= set(_votes_by_person(columns))
-    if found or told:
-        # A vote column that the advice left out would never be read.
-        found |= {name for name, cells in likely.items() if cells.are_votes(_MOST_BESIDE, signed)}
-    return tuple(name for name in columns if name in found or _is_named_as(name, told))
+    whole = {path: cells for path, cells in likely.items() if cells.are_votes(MOST_OTHERS, signed)}
+    families: dict[tuple[str, str], list[str]] = {}
+    for path, cells in whole.items():
+        kinds = {
+            "judged": cells.judged,
+            "lettered": cells.lettered,
+            "flags": cells.flags,
+            "numbers": not cells.judged and bool(cells.kinds["number"]),
+        }
+        for kind in (kind for kind, fits in kinds.items() if fits):
+            families.setdefault((holder_of(path, names[path]), kind), []).append(path)
+    found = {path for paths in families.values() if len(paths) > 1 for path in paths}
+    found |= set(_votes_by_person(columns, names))
+    # A vote column that the advice left out would never be read.
+    holders = {holder_of(path, names[path]) for path in found}
+    holders |= {holder for path in told for holder in ("", path.rpartition(".")[0])}
+    found |= {
+        path
+        for path, cells in likely.items()
+        if holder_of(path, names[path]) in holders and cells.are_votes(_MOST_BESIDE, signed)
+    }
+    return tuple(path for path in columns if path in found or _is_named_as(path, told))
+
+
+def holder_of(path: str, name: str) -> str:
+    """Return the path of the object that holds a key; empty for a key of the row itself."""
+    return path[: -len(name)].rstrip(".")
+
+
+def _own_names(columns: Mapping[str, VoteCells]) -> dict[str, str]:
+    """Return the last key of each path.
+
+    Tables write the keys of one object with dots, as `votes.anna` and `votes.ben`. A single key with a dot is
+    a name, as `a.meyer`.
+    """
+    own = {path: cells.name or path for path, cells in columns.items()}
+    holders = {path: _dotted_holder(path) for path, name in own.items() if name == path}
+    shared = Counter(filter(None, holders.values()))
+    return {
+        path: name.rpartition(".")[2] if shared[holders.get(path, "")] > 1 else name
+        for path, name in own.items()
+    }
+
+
+def _dotted_holder(name: str) -> str:
+    """Return what stands before the last dot of a name; empty for none, an address, and words with spaces."""
+    holder, _, last = name.rpartition(".")
+    return holder if last and not re.search(r"\s|@", name) else ""
+
+
+def _are_settings(path: str, name: str, cells: VoteCells) -> bool:
+    """Return whether a key stands in an object of settings or measures, as `usage.cached`."""
+    return not cells.judged and not _SETTINGS.isdisjoint(_words_of(holder_of(path, name)))
 
 
 def _may_be_person(name: str, cells: VoteCells) -> bool:
-    """Return whether a column may be named after a person, or after a question on an answer."""
+    """Return whether a key may be named after a person, or after a question on an answer."""
     stem, person = _person_of(name)
-    if "." in stem and not _ADDRESS.fullmatch(stem):
-        return False
     # Mark is a given name too.
     if person or (plain_word(stem) == "mark" and cells.kinds["other"] == 0):
         return True
@@ -76,6 +140,8 @@ def _may_be_person(name: str, cells: VoteCells) -> bool:
         return False
     if cells.judged:
         return True
+    if cells.grades:
+        return not is_ordinary_flag(stem) and words.isdisjoint(_CLASSES)
     return not (is_ordinary_flag(stem) if cells.flags else is_ordinary_number(stem))
 
 
@@ -115,16 +181,33 @@ def _is_named_as(name: str, told: Collection[str]) -> bool:
     return alike or re.sub(r"\d+", "#", plain_word(name)) in people
 
 
-def _votes_by_person(columns: Mapping[str, VoteCells]) -> list[str]:
-    """Return columns such as rating_ana and rating_ben: a word for a vote, and a person's name."""
-    groups: dict[tuple[str, int], list[str]] = {}
-    for name, cells in columns.items():
-        if "." in name or not cells.are_votes(MOST_OTHERS, signed=False):
+def _votes_by_person(columns: Mapping[str, VoteCells], names: Mapping[str, str]) -> list[str]:
+    """Return columns such as rating_ana and rating_ben: a word for a vote, and a person's name.
+
+    The two may also be keys of two objects, as `ana.rating` and `ben.rating`.
+    """
+    groups: dict[tuple[str, str, int], list[str]] = {}
+    for path, cells in columns.items():
+        if not cells.are_votes(MOST_OTHERS, signed=False):
             continue
+        name, holder = names[path], holder_of(path, names[path])
         for word, place, other in _vote_words(name):
             if other not in _NO_PERSON:
-                groups.setdefault((word, place), []).append(name)
-    return [name for names in groups.values() if len(names) > 1 for name in names]
+                groups.setdefault((holder, word, place), []).append(path)
+        person = holder.rpartition(".")[2]
+        if person and _is_vote_word(flatten_name(name)) and not _words_of(person) & _NO_OBJECT:
+            groups.setdefault((holder_of(holder, person), name, 0), []).append(path)
+    return [path for paths in groups.values() if len(paths) > 1 for path in paths]
+
+
+def voter_name(values: Mapping[str, Any], path: str) -> str:
+    """Return the person whose vote a path holds: its last key, or the one before a word such as `rating`."""
+    keys = find_keys(values, path) or (path,)
+    return keys[-2] if len(keys) > 1 and _is_vote_word(flatten_name(keys[-1])) else keys[-1]
+
+
+def _is_vote_word(word: str) -> bool:
+    return word in _VOTES or named_as_verdict(word, "4")
 
 
 def _vote_words(name: str) -> list[tuple[str, int, str]]:
@@ -132,11 +215,7 @@ def _vote_words(name: str) -> list[tuple[str, int, str]]:
     words = flatten_name(_without_direction(name)).split("_")
     if len(words) != 2:
         return []
-    return [
-        (word, place, words[1 - place])
-        for place, word in enumerate(words)
-        if word in _VOTES or named_as_verdict(word, "4")
-    ]
+    return [(word, place, words[1 - place]) for place, word in enumerate(words) if _is_vote_word(word)]
 
 
 def describe_values(names: Sequence[str], columns: Mapping[str, Collection[str]]) -> str:

@@ -9,7 +9,7 @@ import pytest
 from model.errors import UserError
 from tasks.data.file_io.files import SourceFile
 from tasks.data.formats.detect import detect_format
-from tests.tasks.data.parsing.row_reader import read
+from tests.tasks.data.parsing.row_reader import read, read_file
 
 OPTIONS = ["Here.", "There.", "Nowhere."]
 
@@ -116,13 +116,13 @@ def test_detect_format_text_about_tags_is_text(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("clara", "more"),
+    ("clara", "meaning"),
     [
-        (["skip", "A", "A"], ""), (["", "b", ""], ""), (["A", "see note", "tie"], ""), (["?", "-", "B"], ""),
-        ([2, 1, 1], "; write a or b in place of the numbers under clara"),
+        (["skip", "A", "A"], "vote"), (["", "b", ""], "vote"), (["A", "see note", "tie"], "vote"),
+        (["?", "-", "B"], "vote"), ([2, 1, 1], '{"1": a, "2": b}'), ([0, 1, 1], '{"0": ..., "1": ...}'),
     ],
 )  # fmt: skip
-def test_detect_format_every_persons_choices_are_named(clara: list[Any], more: str) -> None:
+def test_detect_format_every_persons_choices_are_named(clara: list[Any], meaning: str) -> None:
     rows = [
         {
             "prompt": f"Q{n}",
@@ -137,4 +137,51 @@ def test_detect_format_every_persons_choices_are_named(clara: list[Any], more: s
     ]
     with pytest.raises(UserError) as error:
         read(*rows)
-    assert f"fields: {{anna: vote, ben: vote, clara: vote}}{more}" in str(error.value)
+    assert f"fields: {{anna: vote, ben: vote, clara: {meaning}}}" in str(error.value)
+
+
+def _compared(sides: str, people: str, *votes: str) -> str:
+    """Return the message about a table of two answers and people's choices of them."""
+    table = [f"prompt,{sides},{people}", *(f"Q{n},A{n},B{n},{vote}" for n, vote in enumerate(votes)), ""]
+    with pytest.raises(UserError) as error:
+        read_file(SourceFile("v.csv", "\n".join(table).encode()))
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("sides", "votes", "meaning"),
+    [
+        ("answer_1,answer_2", ["1,2", "2,2"], "vote"), ("response_0,response_1", ["0,1", "1,1"], "vote"),
+        ("Response 1,Response 2", ["1,tie", "2,1", "2,skip"], "vote"),
+        ("output1,output2", ["2,1", "1,"], "vote"),
+        ("response_a,response_b", ["1,2", "2,1"], '{"1": a, "2": b}'),
+        ("left_answer,right_answer", ["2,1", "1,2", "1,tie"], '{"1": a, "2": b}'),
+        ("response_a,response_b", ["0,1", "1,1"], '{"0": ..., "1": ...}'),
+        ("answer_1,answer_2", ["0,1", "1,1"], '{"0": ..., "1": ...}'),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("people", ["anna,ben", "better_anna,better_ben"])
+def test_detect_format_numbers_of_people_are_votes_where_the_answers_have_them(
+    sides: str, votes: list[str], meaning: str, people: str
+) -> None:
+    fields = ", ".join(f"{name}: {meaning}" for name in people.split(","))
+    assert f"fields: {{{fields}}}" in _compared(sides, people, *votes)
+
+
+@pytest.mark.parametrize("columns", ["turns,level", "has_code,is_long", "page,chapter"])
+def test_detect_format_ordinary_numbers_beside_two_answers_are_no_votes(columns: str) -> None:
+    assert "no column has the choice" in _compared("answer_1,answer_2", columns, "1,2", "2,2")
+
+
+@pytest.mark.parametrize(
+    ("votes", "path"),
+    [
+        ({"votes": {"anna": "a", "ben": "b"}}, "votes.anna"),
+        ({"meta": {"a.meyer": "B", "b.kunz": "tie"}}, "meta.a.meyer"),
+        ({"by": {"first": {"anna": "A", "ben": "A"}}}, "by.first.anna"),
+        ({"votes": {"anna": "a"}}, "votes.anna"),
+    ],
+)  # fmt: skip
+def test_detect_format_choices_in_an_object_are_named(votes: dict[str, Any], path: str) -> None:
+    with pytest.raises(UserError, match=rf"hold.? a choice each; .*fields: {{{path}: vote"):
+        read({"prompt": "Q", "a": "A", "b": "B", **votes})

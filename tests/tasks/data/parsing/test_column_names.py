@@ -201,7 +201,8 @@ def test_respelled_columns_name_in_two_spellings_is_not_renamed() -> None:
          "worse names the worse one, add to the source format: rows, columns: {a: answer_a, b: answer_b, "
          "choice: worse}, fields: {worse: {a: b, b: a}}"),
         ("a.json", {"prompt": "P", "a": "A", "b": "B", "votes": {"ana": "a"}},
-         "a and b are two answers, but no column has the choice"),
+         "the column votes.ana holds a choice each; where each is a person, add to the source format: rows, "
+         "fields: {votes.ana: vote}"),
         ("a.json", {"title": "T", "paragraphs": [{"context": "C", "qas": []}]}, "SQuAD layout"),
         ("a.json", {"instruction": "P", "completions": [{"response": "A", "score": 3}]}, "several answers;"),
         ("a.json", {"prompt": "P", "answer_1": "A", "answer_2": "B", "ana": "a", "ben": "Answer 2", "e": ""},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from model.errors import UserError
@@ -114,6 +116,105 @@ def test_skip_counts_asks_ordinary_columns_are_no_votes(names: str, votes: list[
     assert not any(seen.looks == "a column of one person's votes" for seen in tally.asks().values())
 
 
+@pytest.mark.parametrize(
+    ("people", "votes", "scores"),
+    [
+        ("anna,ben", ["A,C", "B,F"], [[4, 2], [3, -1]]),
+        ("anna,ben", ["A-,B+", "C,A+"], [[3.7, 3.3], [2, 4.3]]),
+        ("anna,ben", ["a,b", "b,d"], [[4, 3], [3, 1]]), ("Anna M.,Ben K.", ["A,B", "B,A"], [[4, 3], [3, 4]]),
+        ("anna,ben", ["A*,E", "C,"], [[4.3, 0], [2]]), ("a.meyer,b.kunz", ["A,skip", "B,C"], [[4], [3, 2]]),
+    ],
+)  # fmt: skip
+def test_find_vote_columns_grades_are_proposed_and_read(
+    people: str, votes: list[str], scores: list[list[float]]
+) -> None:
+    _, tally = table(people, *votes)
+    proposal = tally.propose_all(tally.asks())
+    assert proposal == dict.fromkeys(people.split(","), "vote")
+    found, tally = table(people, *votes, fields=proposal)
+    tally.check("mine", proposal)
+    assert [one.row.scores for one in found] == scores  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("votes", [["A,4", "C,2"], ["B+,yes", "A,no"], ["A,80%", "D,20%"]])
+def test_skip_counts_check_grades_beside_another_scale_are_asked(votes: list[str]) -> None:
+    told = {"anna": "vote", "ben": "vote"}
+    _, tally = table("anna,ben", *votes, fields=told)
+    with pytest.raises(UserError, match="two scales"):
+        tally.check("mine", told)
+
+
+@pytest.mark.parametrize("names", ["section,zone", "vitamin,size", "arm,block", "option,choice_key"])
+def test_skip_counts_asks_letters_of_classes_are_no_votes(names: str) -> None:
+    _, tally = table(names, "A,C", "D,B", "C,E")
+    assert not any(seen.looks == "a column of one person's votes" for seen in tally.asks().values())
+
+
+@pytest.mark.parametrize(
+    "people",
+    ["a.meyer,b.kunz", "Anna M.,Ben K.", "Dr. Kim,Dr. Wu", "anna.meyer,anna.kunz", "A. B. Cole,D. Eaton"],
+)
+@pytest.mark.parametrize("votes", [["1,5", "4,2"], ["yes,no", "no,yes"], ["good,bad", "bad,bad"]])
+def test_find_vote_columns_names_with_dots_and_spaces_are_people(people: str, votes: list[str]) -> None:
+    _, tally = table(people, *votes)
+    proposal = tally.propose_all(tally.asks())
+    assert proposal == dict.fromkeys(people.split(","), "vote")
+    found, tally = table(people, *votes, fields=proposal)
+    tally.check("mine", proposal)
+    assert [one.row.annotators for one in found] == [people.split(",")] * 2  # type: ignore[union-attr]
+
+
+PAIR = {"prompt": "Q?", "completion": "A."}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "people"),
+    [
+        ({"votes": {"anna": 4, "ben": 1}}, {"votes": {"anna": 2, "ben": 5}}, ["anna", "ben"]),
+        ({"meta": {"anna": True, "ben": False}}, {"meta": {"anna": False}}, ["anna", "ben"]),
+        ({"meta": {"by": {"anna": "good", "ben": "bad"}}}, {"meta": {}}, ["anna", "ben"]),
+        ({"votes": {"a.meyer": 4, "b.kunz": 1}}, {"votes": {"a.meyer": 2}}, ["a.meyer", "b.kunz"]),
+        ({"people": {"Anna M.": "A", "Ben K.": "C"}}, {"people": {"Anna M.": "B"}}, ["Anna M.", "Ben K."]),
+        ({"anna": {"rating": 4}, "ben": {"rating": 1}}, {"anna": {"rating": 2}}, ["anna", "ben"]),
+        ({"by": {"anna": {"vote": "yes"}, "ben": {"vote": "no"}}}, {}, ["anna", "ben"]),
+    ],
+)  # fmt: skip
+def test_find_vote_columns_people_in_an_object_are_proposed_and_read(
+    first: dict[str, object], second: dict[str, object], people: list[str]
+) -> None:
+    rows = [{**PAIR, **first}, {"prompt": "Q2?", "completion": "A2.", **second}]
+    _, tally = read(*rows)
+    proposal = tally.propose_all(tally.asks())
+    assert len(proposal) == 2 and set(proposal.values()) == {"vote"}
+    found, tally = read(*rows, fields=proposal)
+    tally.check("mine", proposal)
+    assert found[0].row.annotators == people  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"usage": {"cached": 1, "reasoning": 3}}, {"params": {"alpha": 1, "nucleus": 2}},
+        {"meta": {"page": 3, "chapter": 4}}, {"meta": {"has_code": True, "is_long": False}},
+        {"meta": {"temperature": 0.7, "top_p": 0.95}}, {"timings": {"load": 1, "run": 4}},
+    ],
+)  # fmt: skip
+def test_skip_counts_asks_ordinary_objects_are_no_votes(beside: dict[str, object]) -> None:
+    _, tally = read({**PAIR, **beside}, {"prompt": "Q2?", "completion": "A2.", **beside})
+    assert not any(seen.looks == "a column of one person's votes" for seen in tally.asks().values())
+
+
+def test_find_vote_columns_one_person_of_an_object_left_out_is_asked_about() -> None:
+    fields = {"votes.anna": "vote"}
+    rows = [
+        {**PAIR, "votes": {"anna": 4, "ben": 1}},
+        {**PAIR, "prompt": "R?", "votes": {"anna": 2, "ben": 3}},
+    ]
+    _, tally = read(*rows, fields=fields)
+    with pytest.raises(UserError, match=r"votes\.ben"):
+        tally.check("mine", fields)
+
+
 SIDES = {"a": "answer_x", "b": "answer_y"}
 
 
@@ -128,7 +229,8 @@ def choices(*votes: str, fields: dict[str, str] | None = None) -> SkipCounts:
     ("votes", "clara"),
     [
         (["A,B,skip", "B,B,A", "A,A,A"], "vote"), (["A,B,", "B,B,A", "A,A,"], "vote"),
-        (["A,B,2", "B,B,1", "A,A,1"], "..."), (["A,tie,?", "B,B,B", "A,A,"], "vote"),
+        (["A,B,2", "B,B,1", "A,A,1"], '{"1": a, "2": b}'),
+        (["A,B,0", "B,B,1", "A,A,1"], '{"0": ..., "1": ...}'), (["A,tie,?", "B,B,B", "A,A,"], "vote"),
     ],
 )  # fmt: skip
 def test_propose_vote_no_person_of_two_answers_is_left_out(votes: list[str], clara: str) -> None:
@@ -136,7 +238,9 @@ def test_propose_vote_no_person_of_two_answers_is_left_out(votes: list[str], cla
     proposal = tally.propose_all(tally.asks())
     assert proposal == {"anna": "vote", "ben": "vote", "clara": clara}
     fields = {"anna": "vote", "ben": "vote"}
-    with pytest.raises(UserError, match=rf"the column clara looks like .*fields: {{clara: {clara}}}"):
+    with pytest.raises(
+        UserError, match=f"the column clara looks like .*{re.escape(f'fields: {{clara: {clara}}}')}"
+    ):
         choices(*votes, fields=fields).check("mine", fields)
 
 
