@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,6 +13,7 @@ from rich.table import Table
 from flows.common.terminal import Console, one_line
 from flows.orchestration.tracker import open_store
 from model.atomic_file import replace_text
+from model.errors import error_reason
 from tasks.project.paths import RECORDS
 
 if TYPE_CHECKING:
@@ -54,7 +56,7 @@ def compare(
     ids = [each.info.run_id[:RUN_ID_CHARS] for each in (first, second)]
     names = run_labels(client, (first, second), (before, now))
     path = root / RECORDS / f"compare-{'-'.join(ids)}.html"
-    replace_text(path, diff_page(client, (first, second), found, names))
+    unwritten = _write_page(path, diff_page(client, (first, second), found, names))
     for name, run in zip(names, (first, second), strict=True):
         console.print(f"[dim]{one_line(f'{name}: {describe_run(run)}')}[/dim]", soft_wrap=True)
     # Differences that say little about the models are listed in tables of their own, below.
@@ -68,7 +70,17 @@ def compare(
         if rows:
             console.print(f"\n[dim]{APART[what]}[/dim]", soft_wrap=True)
             console.print(_diff_table(rows, names))
-    console.print(f"\nThe page, with the curves of both: [bold]{RECORDS / path.name}[/bold]", soft_wrap=True)
+    page = f"The page, with the curves of both: [bold]{RECORDS / path.name}[/bold]"
+    console.print(f"\n{f'[yellow]{escape(unwritten)}[/yellow]' if unwritten else page}", soft_wrap=True)
+
+
+def _write_page(path: Path, page: str) -> str:
+    """Write the page; return why it could not be written, as for a user who may only read the project."""
+    try:
+        replace_text(path, page)
+    except OSError as error:
+        return f"the page with the curves was not written: {RECORDS / path.name}: {error_reason(error)}"
+    return ""
 
 
 def _diff_table(rows: list[Difference], names: list[str]) -> Table:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -19,6 +22,7 @@ from tasks.engine.catalog import read_declaration
 from tasks.engine.stage import StageContext, stage
 from tasks.tracking.run_diff import Difference, Facts, run_differences
 from tasks.tracking.tracker import Tracker
+from tests.any_user import as_any_user
 from tests.flows.cli_runner import call, of
 
 
@@ -144,6 +148,60 @@ def test_compare_lost_artifacts_keeps_parameter_rows(
         assert "<svg" not in page(root, runs, "first", "second")
     finally:
         shutil.copytree(tmp_path / "artifacts", artifacts, dirs_exist_ok=True)
+
+
+@contextmanager
+def closed_folder(page: Path) -> Iterator[None]:
+    page.unlink(missing_ok=True)
+    page.parent.chmod(0o500)
+    try:
+        with as_any_user():
+            yield
+    finally:
+        page.parent.chmod(0o700)
+
+
+@contextmanager
+def no_room(page: Path) -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@contextmanager
+def folder_in_place(page: Path) -> Iterator[None]:
+    page.unlink(missing_ok=True)
+    (page / "kept").mkdir(parents=True)
+    try:
+        yield
+    finally:
+        (page / "kept").rmdir()
+        page.rmdir()
+
+
+@pytest.mark.parametrize(
+    ("obstacle", "says"),
+    [
+        (closed_folder, "Permission denied"),
+        (no_room, "File too large"),
+        (folder_in_place, "Is a directory"),
+    ],
+)
+def test_compare_page_that_cannot_be_written_keeps_the_table(
+    root: Path, runs: dict[str, str], obstacle: Callable[[Path], AbstractContextManager[None]], says: str
+) -> None:
+    name = f"compare-{runs['first'][:8]}-{runs['second'][:8]}.html"
+    say("1", "champion")
+    files = {path for path in (root / "var").iterdir() if path.name != name}
+    with obstacle(root / "var" / name):
+        said = say("1", "champion")
+    assert ["parameter", "sft", "steps", "4", "8"] in rows(said)
+    assert said.splitlines()[-1] == f"the page with the curves was not written: var/{name}: {says}"
+    # No part of the page is left.
+    assert {path for path in (root / "var").iterdir() if path.name != name} == files
 
 
 @pytest.mark.parametrize(
