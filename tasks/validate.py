@@ -32,6 +32,7 @@ from tasks.validation.expectations import (
     check_totals,
     own_expectations,
 )
+from tasks.validation.group_links import find_links, join_links, link_tasks
 from tasks.validation.quarantine import RELEASES_FILE, read_releases
 from tasks.validation.row_loss import accepted_rows, least_rows, lost_rows
 from tasks.validation.shard_validation import (
@@ -220,7 +221,7 @@ def check_rows(
     """
     work = out / "work"
     work.mkdir(parents=True)
-    looking = _check_tasks(parameters, ingest, root, work)
+    looking = _check_tasks(parameters, ingest, root, work, parallel_map)
     looked = list(
         report_pace(
             parallel_map(check_shard, looking), len(looking), on_event, lambda shard: (shard.rows, shard.size)
@@ -301,22 +302,25 @@ def _shown_rules(parameters: ValidateParameters) -> Rules:
 
 
 def _check_tasks(
-    parameters: ValidateParameters, ingest: Path, root: Path, work: Path
+    parameters: ValidateParameters, ingest: Path, root: Path, work: Path, parallel_map: ParallelMap
 ) -> list[ShardCheckTask]:
     """Return a check task for every shard, with all that it needs."""
     releases = read_releases(root, parameters.overrides_file)
     grams = work / "grams.npy" if parameters.decontaminate_against else None
     if grams:
         np.save(grams, contamination.grams_of(_read_benchmarks(parameters, root)))
+    shards = {kind: list_shards(ingest / "rows" / kind) for kind in TYPES}
+    linking = link_tasks([path for paths in shards.values() for path in paths], releases)
+    groups = join_links(link for found in parallel_map(find_links, linking) for link in found)
     return [
         ShardCheckTask(
             kind, number, path, ingest / "origins" / kind / path.name, work,
             parameters.limits, parameters.allowed_scripts, parameters.pii,
             bool(parameters.near_duplicate_threshold),
-            parameters.expectations, grams, releases,
+            parameters.expectations, grams, releases, groups,
         )
-        for kind in TYPES
-        for number, path in enumerate(list_shards(ingest / "rows" / kind))
+        for kind, paths in shards.items()
+        for number, path in enumerate(paths)
     ]  # fmt: skip
 
 

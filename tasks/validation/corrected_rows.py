@@ -28,6 +28,15 @@ def derive_again(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[st
     return row
 
 
+def follows_text(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    """Return whether the group of a corrected row changes only because its text was corrected.
+
+    A correction may have the former group still, or the new one that was derived when it was released.
+    """
+    new = _follow_text(before, {**after, "group": before.get("group")})
+    return new != before.get("group") and after.get("group") in (before.get("group"), new)
+
+
 def _follow_completion(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """Return the references with the new completion at the place of the former one, each once."""
     right = str(after["completion"])

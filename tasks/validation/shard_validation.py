@@ -56,6 +56,7 @@ class ShardCheckTask:
         own: The preset's further rules by kind.
         grams: The file with the hashes of the benchmarks' n-grams; None: there are no benchmarks.
         released: Releases by the id of their row.
+        groups: The groups that others become, as of `join_links`.
     """
 
     kind: str
@@ -70,9 +71,10 @@ class ShardCheckTask:
     own: Mapping[str, Sequence[Mapping[str, Any]]]
     grams: Path | None
     released: Mapping[str, Release]
+    groups: Mapping[str, str] = field(default_factory=dict)
 
     def lines(self) -> Iterator[tuple[bytes, dict[str, Any]]]:
-        """Yield each row as its line and its values, after corrections by releases."""
+        """Yield each row as its line and its values, after corrections by releases, in its linked group."""
         with self.rows.open("rb") as file:
             for line in file:
                 (values,) = parse_lines([line], str(self.rows))
@@ -82,6 +84,9 @@ class ShardCheckTask:
                     # again. Releases of older versions of chatmill, or written by hand, kept the values
                     # that ingestion had derived from the former text.
                     values = {**derive_again(values, release.row), "id": values["id"]}
+                    line = _row_line(values)
+                if (group := self.groups.get(str(values.get("group")))) is not None:
+                    values = {**values, "group": group}
                     line = _row_line(values)
                 yield line, values
 
