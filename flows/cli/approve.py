@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from flows.cli.models import current_user
+from flows.cli.models import current_user, print_files
 from flows.common.terminal import Console
 from flows.orchestration.tracker import open_tracker
 from model.errors import UserError
@@ -45,6 +45,7 @@ def approve(
     tracker = open_tracker()
     # After open_tracker, which prepares the environment: this module imports MLflow.
     from tasks.tracking.approval import FLOW_RUN, describe_approval, find_version_asked
+    from tasks.tracking.version_files import VersionFiles
 
     console = Console(highlight=False)
     # A run or version may belong to any product of the store, so all registries are searched.
@@ -53,6 +54,7 @@ def approve(
     registry = registries[found.name]
     if show:
         _print_evaluation(registry, found, console)
+        print_files(console, VersionFiles(tracker.client, Path.cwd()).look_at(found))
         console.print(escape(describe_approval(found)), soft_wrap=True)
         return
     decided = registry.decide(

@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from flows.cli.models import print_files
 from flows.common.terminal import Console, one_line
 from flows.orchestration.tracker import open_store
 from model.atomic_file import replace_text
@@ -44,11 +45,13 @@ def compare(
         describe_run,
         find_run,
         is_apart,
+        registered_version,
         run_differences,
         run_facts,
         run_labels,
     )
     from tasks.tracking.run_diff_page import diff_page
+    from tasks.tracking.version_files import VersionFiles
 
     first, second = find_run(client, before), find_run(client, now)
     found = run_differences(run_facts(client, first), run_facts(client, second))
@@ -70,6 +73,10 @@ def compare(
         if rows:
             console.print(f"\n[dim]{APART[what]}[/dim]", soft_wrap=True)
             console.print(_diff_table(rows, names))
+    files = VersionFiles(client, root)
+    versions = [registered_version(client, *pair) for pair in ((first, before), (second, now))]
+    for version in {f"{each.name}/{each.version}": each for each in versions if each}.values():
+        print_files(console, files.look_at(version))
     page = f"The page, with the curves of both: [bold]{RECORDS / path.name}[/bold]"
     console.print(f"\n{f'[yellow]{escape(unwritten)}[/yellow]' if unwritten else page}", soft_wrap=True)
 

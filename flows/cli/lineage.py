@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
+from flows.cli.models import print_files
 from flows.common.terminal import Console, escape_controls, one_line
 from flows.orchestration.tracker import open_tracker
 from model.errors import UserError
@@ -75,7 +76,14 @@ def lineage(
     if as_json:
         print(json.dumps(found, indent=1))
         return
-    Console(highlight=False).print(lineage_tree(found))
+    console = Console(highlight=False)
+    console.print(lineage_tree(found))
+    if found["version"]:
+        from tasks.tracking.products import find_version
+        from tasks.tracking.version_files import VersionFiles
+
+        version = find_version(client, model)
+        print_files(console, VersionFiles(client, root).look_at(version))
 
 
 def _no_diff(found: Mapping[str, Any]) -> str:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tasks.tracking.alias_changes import AliasChange
     from tasks.tracking.registry import Registry
     from tasks.tracking.tracker import Tracker
+    from tasks.tracking.version_files import FileState, VersionFiles
 
 NONE_YET = "No model is registered yet; `chatmill run` registers one."
 # Approval states that need attention have a colour.
@@ -44,6 +45,9 @@ def models(
     """
     # NAME and --product mean the same; the option exists as other commands have it.
     tracker, console = open_tracker(), Console(highlight=False)
+    from tasks.tracking.version_files import VersionFiles
+
+    files = VersionFiles(tracker.client, Path.cwd())
     registries = tracker.registries(product or named)
     if not registries:
         missing = "No model has been champion yet." if history else NONE_YET
@@ -60,12 +64,12 @@ def models(
             else:
                 console.print(escape(none))
         else:
-            _show_versions(tracker, registry, console)
+            _show_versions(tracker, registry, console, files)
             if said := describe_shared_product(Path.cwd(), registry.product.name):
                 console.print(f"[yellow]{escape(said)}[/yellow]", soft_wrap=True)
 
 
-def _show_versions(tracker: Tracker, registry: Registry, console: Console) -> None:
+def _show_versions(tracker: Tracker, registry: Registry, console: Console, files: VersionFiles) -> None:
     from tasks.common.metric_labels import reason_words
     from tasks.tracking.approval import approval_state
     from tasks.tracking.approval import describe_approval as told_person
@@ -75,10 +79,15 @@ def _show_versions(tracker: Tracker, registry: Registry, console: Console) -> No
     champion = moves[-1].now if moves else ""
     presets = presets_of(tracker.client, versions)
     table = _models_table("product", "version", "preset", "made", "status", "reason")
+    # The champion first: a quick look reads a limited number of bytes.
+    order = sorted(versions, key=lambda version: str(version.version) != champion)
+    states = {str(version.version): files.look_at(version) for version in order}
     for version in versions:
         made = time.strftime("%Y-%m-%d %H:%M", time.localtime(version.creation_timestamp / 1000))
         name, stands = str(version.version), approval_state(version.tags)
         holds = "[green]champion[/green]" if name == champion else STATES.get(stands, "")
+        if states[name].damage:
+            holds = f"{holds}, [red]damaged[/red]" if holds else "[red]damaged[/red]"
         if stands and name != champion:
             reason = told_person(version)
         else:
@@ -91,8 +100,17 @@ def _show_versions(tracker: Tracker, registry: Registry, console: Console) -> No
     for version in versions:
         if said := _format_figures(version.tags):
             console.print(f"version {version.version}: {said}")
+    for version in versions:
+        print_files(console, states[str(version.version)])
     none = f"No version of {escape(registry.product.name)} is champion."
     console.print(_describe_champion(registry, moves[-1]) if champion else none, soft_wrap=True)
+
+
+def print_files(console: Console, state: FileState) -> None:
+    """Print what a quick look at a version's files found, if it found anything."""
+    if state.sentence:
+        colour = "red" if state.damage else "yellow"
+        console.print(f"[{colour}]{escape(state.sentence)}[/{colour}]", soft_wrap=True)
 
 
 def rollback(

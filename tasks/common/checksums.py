@@ -71,6 +71,13 @@ def file_sums(
     return [str(found[f"{algorithm}:{os.path.abspath(path)}"][-1]) for path in paths]
 
 
+def unread_bytes(paths: Sequence[Path], root: Path, cache: Path, algorithm: str = "sha256") -> int:
+    """Return the bytes that `file_sums` would read: those of files without a cached checksum."""
+    known = _read_entries(root / cache)
+    kept = [(path, known.get(f"{algorithm}:{os.path.abspath(path)}", [])) for path in paths]
+    return sum(path.stat().st_size for path, entry in kept if entry[:-1] != _file_stamp(path))
+
+
 def _file_stamp(path: Path) -> list[int]:
     state = path.stat()
     return [state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns]

@@ -26,11 +26,9 @@ from tasks.project.paths import RECORDS
 from tasks.tracking.artifact_hosts import PROXIED
 from tasks.tracking.queries import child_runs, holder_run_id, read_artifact, run_or_none
 
-_DIGEST, _STAGE = "chatmill.digest", "chatmill.stage"
-_ADVICE = (
-    "put it back or restore a backup with `chatmill restore`; or choose another champion with "
-    "`chatmill rollback`"
-)
+DIGEST, _STAGE = "chatmill.digest", "chatmill.stage"
+RESTORE = "put it back or restore a backup with `chatmill restore`"
+_ADVICE = f"{RESTORE}; or choose another champion with `chatmill rollback`"
 
 
 class DamagedModel(UserError):
@@ -66,11 +64,11 @@ def download_model(version: Any, uri: str, scratch: str) -> Path:
         raise DamagedModel(f"{named}: {folder} does not contain the model's files; {_ADVICE}")
     if damaged := damaged_file(version, uri, model_sums(folder)):
         path = folder.parent / damaged
-        raise DamagedModel(f"{named}: {path} {_describe_damage(path)}, so the model is not used; {_ADVICE}")
+        raise DamagedModel(f"{named}: {path} {describe_damage(path)}, so the model is not used; {_ADVICE}")
     return folder
 
 
-def _describe_damage(path: Path) -> str:
+def describe_damage(path: Path) -> str:
     """Return how a file differs from the registered one, as a predicate."""
     if not os.path.lexists(path):
         return "is missing"
@@ -113,7 +111,7 @@ def damaged_file(version: Any, uri: str, sums: Mapping[str, str]) -> str:
     client = MlflowClient(tracking_uri=uri)
     run = run_or_none(client, str(version.run_id))
     manifest = read_artifact(client, run, MANIFEST) if run else None
-    digest = str(run.data.tags.get(_DIGEST, "")) if run else ""
+    digest = str(run.data.tags.get(DIGEST, "")) if run else ""
     return differing_file(manifest, digest, sums)
 
 
@@ -156,7 +154,7 @@ def damaged_copies(client: MlflowClient, parent: Run) -> list[str]:
                     dst_path=scratch if uri.startswith("http") else None,
                 )
             )
-            digest = holder.data.tags.get(_DIGEST, "")
+            digest = holder.data.tags.get(DIGEST, "")
             if folder.is_dir() and (name := differing_file(manifest, digest, model_sums(folder))):
                 run = holder.info.run_id[:12]
                 said.append(f"{stage}: MLflow's copy of {name} (run {run}) differs from what the run made")
@@ -178,7 +176,7 @@ def damaged_versions(database: Path, folder: str, sums: Mapping[str, str], root:
     """
     query = (
         "select v.name, v.version, v.source, t.value from model_versions v "
-        f"left join tags t on t.run_uuid = v.run_id and t.key = '{_DIGEST}' "
+        f"left join tags t on t.run_uuid = v.run_id and t.key = '{DIGEST}' "
         # MLflow keeps the rows of deleted versions.
         "where v.current_stage != 'Deleted_Internal' order by v.name, v.version"
     )
@@ -204,7 +202,7 @@ def damaged_versions(database: Path, folder: str, sums: Mapping[str, str], root:
         damaged = differing_file(manifest, digest or "", here) or ("" if here else MODEL)
         if damaged:
             path = RECORDS / above / damaged
-            said.append(f"version {version} of {name}: {path} {_describe_damage(root / path)}")
+            said.append(f"version {version} of {name}: {path} {describe_damage(root / path)}")
     return said
 
 

@@ -205,15 +205,20 @@ def run_labels(client: MlflowClient, runs: Sequence[Run], names: Sequence[str]) 
 
 
 def _run_label(client: MlflowClient, run: Run, name: str) -> str:
-    if is_version(name):
-        version = find_version(client, name)
+    version = registered_version(client, run, name)
+    if version is not None:
         return f"{version.name}/{version.version}"
+    return run.info.run_name or run.info.run_id[:RUN_ID_CHARS]
+
+
+def registered_version(client: MlflowClient, run: Run, name: str) -> Any:
+    """Return the version that a user typed, or the only one with the model of the run; else None."""
+    if is_version(name):
+        return find_version(client, name)
     stages = {each.data.tags.get("chatmill.stage", ""): each for each in child_runs(client, run)}
     holder = holder_run_id(stages[REGISTERED_STAGE]) if REGISTERED_STAGE in stages else ""
     found = client.search_model_versions(f"run_id='{holder}'") if holder else []
-    if len(found) == 1:
-        return f"{found[0].name}/{found[0].version}"
-    return run.info.run_name or run.info.run_id[:RUN_ID_CHARS]
+    return found[0] if len(found) == 1 else None
 
 
 def describe_run(run: Run) -> str:
