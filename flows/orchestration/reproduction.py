@@ -50,6 +50,7 @@ def reproduce_run(
     from flows.servers.environment import checkout_environment
     from tasks.common.git_checkout import program_state
     from tasks.engine.source_snapshot import ORIGIN
+    from tasks.reproduction.base_version import fetch_registered_base
     from tasks.reproduction.environment import prepare_interpreter
     from tasks.reproduction.history import past_reproductions, record_verdict
     from tasks.reproduction.reproduce import (
@@ -66,6 +67,8 @@ def reproduce_run(
     # A verdict is about what the run made, and MLflow's copy is what people use: both must be the same.
     damaged = damaged_copies(client, client.get_run(original.run))
     say(f"recomputing run {original.run[:12]} ({original.name})")
+    # `gc` removes fetched base models, and the run's own code has no store to fetch them from.
+    fetch_registered_base(client, root, original.run[:12], original.preset, say)
     with checked_out(root, original, keep, say, trust) as checkout:
         # Before the stages run: what the run was compared with must be as it was then.
         left_out = compared_as_then(client, original, checkout)
