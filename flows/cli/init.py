@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows.cli.preset_draft import PresetDraft
 from flows.common.shared_products import describe_shared_product
 from flows.common.terminal import Console
 from model.errors import UserError, one_line_path
@@ -16,18 +17,22 @@ from model.events import ignore_event
 
 if TYPE_CHECKING:
     from flows.config import Preset
-    from model.nn.model_config import ModelConfig
+    from flows.orchestration.open_base import OpenBase
     from tasks.onboarding.folder_scan import FolderScan
-    from tasks.onboarding.model_sizing import Machine
     from tasks.validation.summary import Findings
 
-TRIED_SECONDS = 2.5  # of training steps for each shape that is tried; rarely more than three are
 _NAMED = 5  # files that a message names
 CHECKED = 64 << 20  # bytes of sources that are checked whole; a dry run checks more
 
 
 def propose_preset(
-    folder: Path, name: str, minutes: float, device: str, force: bool, checked: bool = True
+    folder: Path,
+    name: str,
+    minutes: float,
+    device: str,
+    force: bool,
+    checked: bool = True,
+    base: str = "",
 ) -> Path:
     """Write configs/NAME.yaml for a folder; print what was found and how long a run will take.
 
@@ -38,13 +43,14 @@ def propose_preset(
         device: The device of the run: cpu, cuda or auto.
         force: Whether to overwrite a preset of that name.
         checked: Whether to check the rows as a run does.
+        base: The open model that a run starts from, as in `base_model`; empty: a new model is trained.
 
     Returns:
         The path of the preset.
 
     Raises:
-        UserError: The folder has no text, or chatmill writes to it, or the preset exists. Also, after the
-            preset is written, if a run with it would be refused.
+        UserError: The folder has no text, or chatmill writes to it, or the preset exists, or the open model
+            cannot be used. Also, after the preset is written, if a run with it would be refused.
     """
     from model.atomic_file import replace_text
     from tasks.common.names import slugify_name
@@ -69,7 +75,8 @@ def propose_preset(
 
     from flows.common.terminal import terminal_text
     from model.training.devices import find_device
-    from tasks.onboarding import model_sizing, preset_writer, size_notes
+    from tasks.onboarding import preset_writer, size_notes
+    from tasks.onboarding.folder_measure import measure_folder
 
     console = Console(highlight=False)
     kind = find_device(device)
@@ -80,43 +87,42 @@ def propose_preset(
     _print_scan(found, console, notes=not whole)
     if not found.sources:
         raise UserError(_describe_nothing(folder, found))
+    opened = _open_base(base, root, console) if base else None
     # A source with an open question, such as the meaning of a verdict, stops a run; the preset holds the
     # question.
     asked = "\n".join(source.stop for source in found.sources if source.stop)
     try:
         with _show_activity(console, "counting words"):
-            measured = preset_writer.measure_folder(found)
+            measured = measure_folder(found, opened.tokenizer if opened else None)
     except UserError as error:
         if whole:
             _show_notes(found, console)
         raise UserError(asked or str(error)) from error
+    draft = PresetDraft(name, device, found, measured, opened)
     with _show_activity(console, "measuring training speed on this machine"):
-        machine = _measure_machine(kind, console)
-        plan = model_sizing.plan_run(measured.amount, machine, minutes)
-    described = f"{kind}, {plan.tokens_per_second:,.0f} tokens/s{size_notes.device_memory(machine)}"
+        plan = draft.plan_run(kind, minutes, root, console)
     notes = [*filter(None, [_describe_unreadable(found)]), *size_notes.time_notes(plan, minutes)]
-    text = preset_writer.write_preset(name, device, found, measured, plan, described, notes)
     # What is written is read back: a preset that init writes must be one that `run` accepts.
-    preset = _parse_preset(text)
+    text = draft.write(notes)
+    preset = draft.parse(text)
     stop, allowed = "", None
     if whole:
         stop, allowed, later = _check_rows(preset, root, console)
         if allowed:
             # Written once more: the check found the share of bad rows to allow.
-            text = preset_writer.write_preset(name, device, found, measured, plan, described, notes, allowed)
-            _parse_preset(text)
+            text = draft.write(notes, allowed)
+            draft.parse(text)
         notes = [*notes, *later]
     # The preset is written even if a run would be refused, so that the user can correct it.
     stop = stop or asked
     path.parent.mkdir(exist_ok=True)
     replace_text(path, text)
     console.print(
-        f"{plan.architecture.num_parameters:,} weights ({size_notes.bounded_by(plan, measured.amount)}), "
-        f"{plan.sections['pretrain']['steps']:,} steps of pretraining; the whole run takes about "
+        f"{draft.describe()}; the whole run takes about "
         f"{size_notes.describe_duration(plan.minutes * 60)} here",
         soft_wrap=True,
     )
-    missing = preset_writer.missing_parts(found, measured)
+    missing = preset_writer.missing_parts(found, measured, base=opened is not None)
     too_large = _state_memory(preset, root, kind, console, labels=not missing)
     stop = stop or too_large
     for note in [*notes, *missing]:
@@ -247,14 +253,6 @@ def _describe_unreadable(found: FolderScan) -> str:
     return f"Not in the preset, as {what} be read: {named}. A run ignores them.{later}"
 
 
-def _parse_preset(text: str) -> Preset:
-    import yaml
-
-    from flows.config import load_preset
-
-    return load_preset(yaml.safe_load(text))
-
-
 def _check_rows(preset: Preset, root: Path, console: Console) -> tuple[str, Any, list[str]]:
     """Check the rows as a run does.
 
@@ -314,6 +312,20 @@ def _allow_bad_rows(preset: Preset, findings: Findings, stop: str) -> tuple[str,
     return (stop, None) if left else ("", allowed)
 
 
+def _open_base(base: str, root: Path, console: Console) -> OpenBase:
+    """Return the open model that `--base` names; print what is fetched for it."""
+    from flows.common.terminal import terminal_text
+    from flows.orchestration.open_base import find_open_base
+    from model.events import Event, Message
+
+    def say(event: Event) -> None:
+        if isinstance(event, Message):
+            console.print(f"[dim]{terminal_text(event.text)}[/dim]", soft_wrap=True)
+
+    with _show_activity(console, "looking at the open model"):
+        return find_open_base(base, root, say)
+
+
 @contextmanager
 def _show_activity(console: Console, what: str) -> Iterator[None]:
     """Show that work is in progress: a spinner on a terminal, a line elsewhere."""
@@ -321,24 +333,3 @@ def _show_activity(console: Console, what: str) -> Iterator[None]:
         console.print(f"[dim]{what}[/dim]")
     with console.status(what):
         yield
-
-
-def _measure_machine(device: str, console: Console) -> Machine:
-    """Return this machine. Its speed is measured each time a shape is tried, and printed."""
-    from model.training import throughput
-    from model.training.available_memory import find_memory
-
-    # Under another name: `Machine` above is for type checkers only.
-    from tasks.onboarding.model_sizing import Machine as Tried
-
-    def measured(shape: ModelConfig, batch: int) -> float:
-        found = throughput.measure_pace(shape, batch, device, TRIED_SECONDS).tokens_per_second
-        console.print(
-            f"[dim]  {shape.num_layers} layers of width {shape.hidden_size}: {found:,.0f} tokens/s[/dim]",
-            soft_wrap=True,
-        )
-        return found
-
-    memory = find_memory(device)
-    # Other programs leave the memory of a GPU before a run more often than that of a machine.
-    return Tried(device, memory.total if device == "cuda" else memory.free, measured)

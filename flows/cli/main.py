@@ -218,12 +218,22 @@ def init(
         float, typer.Option(help="Target duration of a run on this machine, in minutes.", min=1)
     ] = 60,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    base: Annotated[
+        str,
+        typer.Option(
+            help="Start from an open model: a folder, a GGUF file, hub:ORG/NAME, model:PRODUCT@VERSION, or "
+            "ARCHIVE!FILE with an archive of a preset in configs/."
+        ),
+    ] = "",
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing preset.")] = False,
 ) -> None:
-    """Scan a folder and write a commented preset for it, sized to the data and this machine."""
+    """Scan a folder and write a commented preset for it, sized to the data and this machine.
+
+    With `--base` a run starts from an open model, which needs no text.
+    """
     from flows.cli.init import propose_preset
 
-    propose_preset(folder, name, minutes, device, force)
+    propose_preset(folder, name, minutes, device, force, base=base)
 
 
 @app.command()

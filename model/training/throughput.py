@@ -16,9 +16,11 @@ from model.events import EventCallback
 from model.nn.losses import linear_next_token_loss
 from model.nn.model_config import ModelConfig
 from model.nn.transformer import Transformer
+from model.training.adapters import adapt_model
 from model.training.devices import compute_dtype, count_processes
 from model.training.launcher import launch_training
 from model.training.loop_config import LoopParameters
+from model.training.lora_config import LoRAParameters
 from model.training.optimizer import MixedPrecisionOptimizer
 from model.training.optimizer_config import OptimizerParameters
 from model.training.process_group import ProcessGroup
@@ -36,7 +38,7 @@ class Pace:
     steps: int
 
 
-def measure_pace(architecture: ModelConfig, batch: int, device: str, seconds: float) -> Pace:
+def measure_pace(architecture: ModelConfig, batch: int, device: str, seconds: float, rank: int = 0) -> Pace:
     """Train a model of this shape on windows of random tokens for about `seconds` seconds; return its speed.
 
     The steps run as those of a training do: in the same number of processes, with the same settings of their
@@ -48,9 +50,11 @@ def measure_pace(architecture: ModelConfig, batch: int, device: str, seconds: fl
         batch: The windows of a step over all processes.
         device: "cpu" or "cuda".
         seconds: The time of the measurement.
+        rank: The rank of adapters that learn in place of the weights; 0: all weights learn.
     """
     arguments = {
-        "architecture": asdict(architecture), "batch": batch, "device": device, "seconds": seconds
+        "architecture": asdict(architecture), "batch": batch, "device": device, "seconds": seconds,
+        "rank": rank,
     }  # fmt: skip
     processes = count_processes(device, 0, LoopParameters(batch_size=batch).batch_parts)
     with tempfile.TemporaryDirectory() as folder:
@@ -59,19 +63,21 @@ def measure_pace(architecture: ModelConfig, batch: int, device: str, seconds: fl
 
 
 def time_steps(
-    architecture: dict[str, Any], batch: int, device: str, seconds: float, on_event: EventCallback
+    architecture: dict[str, Any], batch: int, device: str, seconds: float, rank: int, on_event: EventCallback
 ) -> dict[str, Any]:
     """Time training steps in this process of a group; return the fields of Pace.
 
     Args:
         architecture: As in ModelConfig.
-        batch, device, seconds: As in `measure_pace`.
+        batch, device, seconds, rank: As in `measure_pace`.
         on_event: Not called.
     """
-    parameters = LoopParameters(batch_size=batch, optimizer=OptimizerParameters(muon_learning_rate=0.01))
+    optimizer = OptimizerParameters(muon_learning_rate=0.0 if rank else 0.01)
+    parameters = LoopParameters(batch_size=batch, optimizer=optimizer)
     world = ProcessGroup.join_group(device, parameters.batch_parts)
     shape = ModelConfig(**architecture)
     model = Transformer(shape).init_weights(0)
+    adapt_model(model, LoRAParameters(rank=rank), seed=0)
     learner = MixedPrecisionOptimizer(model, parameters.optimizer, compute_dtype(device), world)
     drawn = seeded_rng(0).integers(shape.vocab_size, size=(batch, shape.context_length + 1))
     tokens = torch.from_numpy(drawn).to(device)

@@ -153,20 +153,46 @@ def _hub_of_environment() -> Hub:
     return Hub(address, token)
 
 
+def pin_hub_model(base: str) -> str:
+    """Return a model of the hub with a commit: its own, or the present one of its branch or tag.
+
+    Args:
+        base: The model as `hub:ORG/NAME`, `hub:ORG/NAME@BRANCH` or `hub:ORG/NAME@COMMIT`.
+
+    Raises:
+        UserError: The text is not such a name, or the hub cannot be asked.
+    """
+    model = _parse_name(base)
+    if _COMMIT.fullmatch(model.revision):
+        return base
+    try:
+        return f"{HUB}{model.name}@{_present_commit(model)}"
+    except UserError as error:
+        raise UserError(
+            f"{model.shown} cannot be pinned to a commit, as the hub does not tell it ({error}); name "
+            f"{HUB}{model.name}@COMMIT with the 40 digits that the model's page shows under Files and "
+            "versions, History"
+        ) from error
+
+
+def _present_commit(model: HubModel) -> str:
+    """Return the commit of a branch or tag, or of the default branch. Raise UserError if it is unknown."""
+    hub = _hub_of_environment()
+    path = f"/revision/{quote(model.revision, safe='')}" if model.revision else ""
+    commit = str(_read_json(hub, f"api/models/{model.name}{path}", model).get("sha"))
+    if not _COMMIT.fullmatch(commit):
+        raise UserError("the hub names no commit")
+    return commit
+
+
 def _explain_revision(model: HubModel) -> str:
     """Return why a model without a commit is refused, with its present commit if the hub tells it."""
     named = f"the revision {model.revision!a}" if model.revision else "no revision"
     said = f"base_model: {HUB}{model.name} has {named}, so it may be another model tomorrow; "
     try:
-        hub = _hub_of_environment()
-        path = f"/revision/{quote(model.revision, safe='')}" if model.revision else ""
-        commit = str(_read_json(hub, f"api/models/{model.name}{path}", model).get("sha"))
+        return f"{said}write its commit of now: {HUB}{model.name}@{_present_commit(model)}"
     except UserError as error:
         reason = str(error)
-    else:
-        if _COMMIT.fullmatch(commit):
-            return f"{said}write its commit of now: {HUB}{model.name}@{commit}"
-        reason = "the hub names no commit"
     return (
         f"{said}write {HUB}{model.name}@COMMIT with the 40 digits that the model's page shows under "
         f"Files and versions, History ({reason})"

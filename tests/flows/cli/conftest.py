@@ -23,7 +23,9 @@ def sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def steady_pace(monkeypatch: pytest.MonkeyPatch) -> None:
     """Report the same pace on every machine, for tests that are not about measuring it."""
 
-    def measure(shape: ModelConfig, batch: int, device: str, seconds: float) -> throughput.Pace:
+    def measure(
+        shape: ModelConfig, batch: int, device: str, seconds: float, rank: int = 0
+    ) -> throughput.Pace:
         return throughput.Pace(2e10 / (6 * shape.num_parameters), 1)
 
     monkeypatch.setattr(throughput, "measure_pace", measure)

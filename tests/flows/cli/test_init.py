@@ -131,7 +131,7 @@ def test_propose_preset_without_text_says_what_to_add(sample: Path, row: dict[st
     said = str(error.value)
     assert said.startswith(f"there is no text to learn language from (100 {kind} in 1 source)")
     assert "add .txt or .md files, or rows with the key text" in said
-    assert "a preset whose base_model names an open model, which needs no text" in said
+    assert "name an open model, which needs no text, as in `--base FOLDER`" in said
     assert said.endswith("and pairs of prompt and completion") is (kind != "pairs")
     assert "\n" not in said
     assert not (sample / "configs").exists()

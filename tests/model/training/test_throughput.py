@@ -11,3 +11,7 @@ def test_measure_pace_takes_real_steps() -> None:
     found = throughput.measure_pace(shape, 4, "cpu", 0.2)
     assert found.steps >= 1 and found.tokens_per_second > 0
     assert throughput.measure_pace(shape, 4, "cpu", 0.0).steps == 1
+
+
+def test_measure_pace_of_adapters_takes_real_steps() -> None:
+    assert throughput.measure_pace(small_shape(), 4, "cpu", 0.1, rank=4).tokens_per_second > 0

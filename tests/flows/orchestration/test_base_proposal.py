@@ -1,0 +1,69 @@
+"""The plan of a run that starts from an open model is lowered until its trainings fit the memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flows.config import Preset, load_preset
+from flows.orchestration.base_proposal import fit_memory
+from flows.orchestration.memory_check import MemoryCheck
+from model.data.hf_checkpoint import save_model
+from model.data.tokenizer import train_tokenizer
+from model.nn.transformer import Transformer
+from model.training.available_memory import DeviceMemory
+from tasks.onboarding.base_sizing import BasePlan, plan_base_run
+from tasks.onboarding.model_sizing import Amount
+from tests.model.conftest import small_shape
+
+AMOUNT = Amount(
+    300, 400_000, 20_000, pairs=4000, prompts=3800, prompt=15, completion=15, answer=12.0,
+    rated={"tone/film": 500}, compared={"helpfulness/chat": 600}, scores=(1.0, 5.0),
+)  # fmt: skip
+THERE = DeviceMemory(10**12, 10**12)
+
+
+@pytest.fixture
+def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BasePlan:
+    """Return a plan for a small open model in the project's folder, which is entered."""
+    monkeypatch.chdir(tmp_path)
+    tokenizer = train_tokenizer([f"a text of {number} words" for number in range(200)], 300)
+    save_model(Transformer(small_shape()).init_weights(0), tokenizer, tmp_path / "base")
+    return plan_base_run(AMOUNT, small_shape(open_model=True), 50_000.0, 60)
+
+
+def preset_of(plan: BasePlan) -> Preset:
+    return load_preset(
+        {
+            "name": "mine", "base_model": "base", "lora": {"rank": plan.rank},
+            "data": {"sources": [{"name": "tales", "files": "*.txt"}]}, **plan.sections,
+        }
+    )  # fmt: skip
+
+
+def needed(plan: BasePlan) -> dict[str, int]:
+    return {
+        stage.section: stage.needed for stage in MemoryCheck(preset_of(plan), Path(), "cpu", THERE).stages
+    }
+
+
+def test_fit_memory_with_enough_changes_nothing(plan: BasePlan) -> None:
+    assert fit_memory(plan, lambda: preset_of(plan), Path(), "cpu", THERE) == []
+    assert plan.sections["sft"]["micro_batch_size"] == 0
+
+
+def test_fit_memory_lowers_the_trainings_that_are_too_large(plan: BasePlan) -> None:
+    before = needed(plan)
+    largest = max(before, key=lambda name: before[name])
+    limit = before[largest] - 1
+    found = fit_memory(plan, lambda: preset_of(plan), Path(), "cpu", DeviceMemory(10**12, limit))
+    after = needed(plan)
+    assert largest in found and max(after.values()) <= limit
+    assert {name for name in after if after[name] != before[name]} == set(found)
+
+
+def test_fit_memory_of_far_too_little_ends_at_the_smallest_passes(plan: BasePlan) -> None:
+    found = fit_memory(plan, lambda: preset_of(plan), Path(), "cpu", DeviceMemory(10**12, 1))
+    assert {"pretrain", "sft", "reward", "rlhf"} <= set(found)
+    assert all(plan.sections[name]["activation_checkpointing"] for name in ("pretrain", "sft", "rlhf"))
