@@ -140,7 +140,12 @@ class Preset(BaseModel):
         if not isinstance(values, Mapping) or not isinstance(lora := values.get("lora"), Mapping):
             return values
         passed = dict(values)
-        for name in ("sft", "reward", "rlhf"):
+        names = ["sft", "reward", "rlhf"]
+        # Random weights all learn, and an open model that is used as it is has no training of its own.
+        pretrain = values.get("pretrain")
+        if values.get("base_model") and isinstance(pretrain, Mapping) and pretrain.get("continue_steps"):
+            names.append("pretrain")
+        for name in names:
             passed[name] = _with_adapter(passed.get(name, {}), lora)
         if isinstance(rlhf := passed["rlhf"], dict):
             rlhf["dpo"] = _with_adapter(rlhf.get("dpo", {}), lora)

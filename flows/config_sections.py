@@ -32,6 +32,10 @@ def checked_name(key: str, name: str) -> str:
 
 def check_source_names(preset: object, known: Sequence[str]) -> None:
     """Raise ValueError if a key that names sources names one that is not among the known ones."""
+    if attrgetter("tokenizer.replay_sources")(preset):
+        raise ValueError(
+            "tokenizer.replay_sources is filled by the key pretrain.replay_sources; set that one instead"
+        )
     for key in _SOURCE_KEYS:
         for name in attrgetter(key)(preset):
             if name not in known:

@@ -7,6 +7,8 @@ MOST_STEPS = 1_000_000_000
 # The longest answer in tokens, and the most answers that are drawn at once. Both are held in memory.
 MOST_TOKENS = MOST_SAMPLES = 1_000_000
 MOST_EPOCHS = 1000
+# In the metadata of a field that code fills from other keys, so that it is no key of a preset.
+NO_KEY = "no_key"
 
 
 def check_bounds(parameters: object, least: float, most: float, *names: str) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from model.data.tokenizer import Tokenizer as Encoder
 from model.data.tokenizer import train_tokenizer
 from model.events import EventCallback
+from model.parameter_bounds import NO_KEY
 from tasks.data.base_model import base_folder
 from tasks.data.records import list_shards
 from tasks.data.splits import SPLITS
@@ -46,7 +47,8 @@ class TokenizerParameters:
     base_model: str = ""
     """Model folder whose tokenizer is used instead of a new one; empty: a new one is learned."""
 
-    replay_sources: tuple[str, ...] = ()
+    # Filled from `pretrain.replay_sources`, so it is no key of a preset.
+    replay_sources: tuple[str, ...] = field(default=(), metadata={NO_KEY: True})
     """Sources whose text goes to files of its own, `SPLIT.replay.bin`, from which continued pretraining takes
     general text."""
 

@@ -21,6 +21,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from flows.config import Preset
+from model.parameter_bounds import NO_KEY
 from model.training.loop_config import LoopParameters
 from model.training.lora_config import AdaptableParameters
 
@@ -95,8 +96,13 @@ def _field_entries(kind: type, name: str, own: Any, prefix: str) -> Iterator[Key
 def _field_types(kind: Any) -> dict[str, Any]:
     # The annotations are postponed, so they are strings.
     hints = get_type_hints(kind)
-    names = kind.model_fields if issubclass(kind, BaseModel) else [each.name for each in fields(kind)]
+    names = kind.model_fields if issubclass(kind, BaseModel) else _key_fields(kind)
     return {name: hints[name] for name in names}
+
+
+def _key_fields(kind: Any) -> list[str]:
+    """Return the fields of a dataclass that are keys of a preset."""
+    return [each.name for each in fields(kind) if not each.metadata.get(NO_KEY)]
 
 
 def _is_section(kind: Any) -> bool:

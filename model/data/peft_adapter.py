@@ -71,12 +71,15 @@ class SavedAdapter:
                 adapter.lora_B.weight.copy_(second)
 
     def stacked_on(self, earlier: SavedAdapter) -> SavedAdapter:
-        """Return one adapter that adds what `earlier` and this one add; its rank is the sum of theirs."""
+        """Return one adapter that adds what `earlier` and this one add; its rank is the sum of theirs.
+
+        The learned rows are those of this one, if it has some.
+        """
         rank = earlier.rank + self.rank
         names = [*earlier.matrices, *(name for name in self.matrices if name not in earlier.matrices)]
         return SavedAdapter(
             rank, float(rank), {name: _join(earlier, self, name) for name in names},
-            earlier.new_tokens, earlier.rows,
+            self.new_tokens or earlier.new_tokens, self.rows or earlier.rows,
         )  # fmt: skip
 
 

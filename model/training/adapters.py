@@ -10,6 +10,7 @@ from model.data.peft_adapter import SavedAdapter, load_adapter, save_adapter
 from model.data.tokenizer import Tokenizer
 from model.data.weights_header import weight_files
 from model.nn.lora import attach_adapter
+from model.nn.model_config import ModelConfig
 from model.nn.transformer import Transformer
 from model.training.export import export_model
 from model.training.learner import Learner
@@ -73,10 +74,12 @@ def export_trained(
         return
     adapter = learned_adapter(learner, lora, model.architecture.new_tokens, inside)
     if learner.world.rank == 0:
-        export_adapter(adapter, base, folder)
+        export_adapter(adapter, base, folder, model.architecture)
 
 
-def export_adapter(adapter: SavedAdapter, base: Path, folder: Path) -> None:
+def export_adapter(
+    adapter: SavedAdapter, base: Path, folder: Path, architecture: ModelConfig | None = None
+) -> None:
     """Write `folder`/model, the base with the adapter added to its weights, and `folder`/adapter.
 
     If the base was made by an adapter too, the written adapter adds what both add. It then belongs to the
@@ -86,8 +89,11 @@ def export_adapter(adapter: SavedAdapter, base: Path, folder: Path) -> None:
         adapter: The adapter.
         base: The model folder that the adapter belongs to.
         folder: The output.
+        architecture: The architecture of the result, such as an open model's with a shorter context; None:
+            that of the base.
     """
-    model, tokenizer = load_model(base)
+    model, tokenizer = load_model(base, context_length=architecture.context_length if architecture else 0)
+    model.architecture = architecture or model.architecture
     adapter.merge_into(model)
     save_model(model, tokenizer, folder / "model")
     earlier = base.parent / ADAPTER

@@ -30,7 +30,8 @@ def adopt_base(
     """Write an open model, with any tokens that the chat needs, to `folder`/model, and measure it.
 
     Args:
-        parameters: As in PretrainParameters. With `continue_steps` the model is trained on the text.
+        parameters: As in PretrainParameters. With `continue_steps` the model is trained on the text, with
+            `lora.rank` by adapters.
         base: The model's folder.
         tokenizer: The folder with tokenizer.json and the token files.
         context_length: The longest context of the trainings that follow; 0: the model's own.
@@ -62,7 +63,9 @@ def adopt_base(
             )
         )
     if settings.continue_steps:
-        return continue_pretraining(settings, model, Path(tokenizer), Path(folder), seed, world, on_event)
+        return continue_pretraining(
+            settings, model, Path(base), Path(tokenizer), Path(folder), seed, world, on_event
+        )
     metrics = {"parameters": float(shape.num_parameters), "context_length": float(shape.context_length)}
     held_out = TokenFile(Path(tokenizer), "valid", token_lengths(encoder))
     if held_out.num_windows(shape.context_length):

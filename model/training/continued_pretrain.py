@@ -16,7 +16,7 @@ from model.data.dataloader import TokenFile, WindowOrder
 from model.errors import UserError
 from model.events import EventCallback
 from model.nn.transformer import Transformer
-from model.training.export import export_model
+from model.training.adapters import adapt_model, export_trained
 from model.training.pretrain import PretrainTrainer, token_lengths
 from model.training.pretrain_config import PretrainParameters
 from model.training.process_group import ProcessGroup
@@ -38,6 +38,7 @@ class ContinuedPretrainTrainer(PretrainTrainer):
         seed: int,
         world: ProcessGroup,
     ) -> None:
+        adapt_model(model, parameters.lora, seed)
         super().__init__(parameters, model.architecture, tokenizer_folder, folder, seed, world, model)
         self.replay: WindowOrder | None = None
         self.replay_valid: TokenFile | None = None
@@ -74,17 +75,19 @@ class ContinuedPretrainTrainer(PretrainTrainer):
 def continue_pretraining(
     settings: PretrainParameters,
     model: Transformer,
+    base: Path,
     tokenizer_folder: Path,
     folder: Path,
     seed: int,
     world: ProcessGroup,
     on_event: EventCallback,
 ) -> dict[str, float]:
-    """Train an open model on the text, and write it to `folder`/model.
+    """Train an open model on the text, and write it to `folder`/model; an adapter also to `folder`/adapter.
 
     Args:
         settings: The parameters; `continue_steps` is the number of steps.
         model: The open model. It is changed.
+        base: The folder of the open model.
         tokenizer_folder: The folder with tokenizer.json and the token files.
         folder: The output; a checkpoint in it is resumed.
         seed: The seed.
@@ -106,7 +109,7 @@ def continue_pretraining(
     trainer = Trainer(task, settings, folder, seed, on_event)
     metrics = trainer.run_training()
     after = trainer.final_evaluation()
-    export_model(task.learner, shape, task.tokenizer, folder / "model")
+    export_trained(task.learner, settings.lora, model, task.tokenizer, base, folder)
     found: dict[str, Any] = {
         "bits_per_byte": after["valid_bits_per_byte"],
         "bits_per_byte_before": before["valid_bits_per_byte"],

@@ -19,8 +19,8 @@ class LoRAParameters:
     """The parameters of low-rank adapters: small matrices that are learned beside the model's own weights.
 
     A training with adapters needs the memory of the model and of the small matrices only. The result is a
-    whole model, with the adapter added to its weights. SFT, the reward model and RLHF also keep the adapter
-    by itself, in the layout of the library PEFT (Hu et al., LoRA, 2021, arXiv:2106.09685).
+    whole model, with the adapter added to its weights. Each training also keeps the adapter by itself, in the
+    layout of the library PEFT (Hu et al., LoRA, 2021, arXiv:2106.09685).
     """
 
     rank: int = 0

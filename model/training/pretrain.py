@@ -74,7 +74,7 @@ class PretrainTrainer(TrainingTask):
         self.model = model or new_model(architecture, seed, world)
         self.learner = make_learner(
             self.model,
-            parameters.optimizer.for_model(architecture),
+            parameters.optimizer.for_model(architecture, parameters.lora.rank > 0),
             compute_dtype(world.device),
             world,
             compiled=world.device == "cuda",

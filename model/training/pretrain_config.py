@@ -6,12 +6,15 @@ import math
 from dataclasses import dataclass, replace
 
 from model.parameter_bounds import MOST_STEPS, MOST_TOKENS, check_bounds
-from model.training.loop_config import LoopParameters
+from model.training.lora_config import AdaptableParameters
 
 
 @dataclass(frozen=True)
-class PretrainParameters(LoopParameters):
-    """The parameters of pretraining; `batch_size` counts windows of the architecture's context."""
+class PretrainParameters(AdaptableParameters):
+    """The parameters of pretraining; `batch_size` counts windows of the architecture's context.
+
+    `lora` is for the training of an open model, `continue_steps`: random weights all learn.
+    """
 
     max_eval_tokens: int = 0
     """Largest number of held-out tokens in one evaluation; 0: all."""
@@ -42,6 +45,11 @@ class PretrainParameters(LoopParameters):
             raise ValueError(f"replay_share is {self.replay_share}; it must be above 0 and below 1")
         if self.replay_sources and not self.continue_steps:
             raise ValueError("replay_sources is set without continue_steps, so it would not be used")
+        if self.lora.rank and not self.continue_steps:
+            raise ValueError(
+                f"lora.rank is {self.lora.rank} without continue_steps; it must be 0, as random weights need "
+                "a training of all of them"
+            )
         if self.replay_sources and self.batch_size < 2:
             raise ValueError("batch_size is 1; with replay_sources, a batch has at least 2 windows")
 

@@ -77,6 +77,7 @@ def write_base_preset(
         "",
         *data_section(found, measured, allowed, [*_archive_lines(archives)]),
         "",
+        *_text_comment(found, plan),
         *preset_sections(plan, measured, _reasons(plan), prompts=plan.continues),
     ]
     if "evaluate" in plan.sections:
@@ -141,9 +142,14 @@ def _reasons(plan: BasePlan) -> dict[str, str]:
             f"Up to {TEXT_PASSES} passes over the text, as many as the time allows. `replay_sources` names "
             "sources of general text, which each batch then repeats so that the model forgets less."
         )
-    elif plan.why_no_text:
-        reasons["pretrain"] = (
-            f"The open model is not trained on the text, only measured on it: {plan.why_no_text}. "
-            "`continue_steps` trains on it."
-        )
     return reasons
+
+
+def _text_comment(found: FolderScan, plan: BasePlan) -> list[str]:
+    """Return why the open model is not trained on the text that there is."""
+    if plan.continues or not found.count("text"):
+        return []
+    return comment_lines(
+        f"The open model is not trained on the text, only measured on it: {plan.why_no_text}. "
+        "`pretrain.continue_steps` trains on it."
+    )

@@ -59,7 +59,7 @@ class BasePlan(Plan):
 
     Attributes:
         rank: The rank of the adapters.
-        why_no_text: Why the text is only measured; empty if it is trained on, or if there is none.
+        why_no_text: Why the text is only measured; empty if it is trained on.
         why_method: Why the alignment is by PPO or by DPO; empty without an alignment.
     """
 
@@ -151,7 +151,7 @@ class _Planner:
         """Return numbers for trainings that together take about `budget` seconds."""
         why_no_text = self._explain_no_text()
         names = [
-            *(["pretrain"] if self.amount.text_tokens and not why_no_text else []),
+            *([] if why_no_text else ["pretrain"]),
             *(["sft"] if self.amount.pairs else []),
             *(["reward", "rlhf", "evaluate"] if self.aligns else []),
         ]
@@ -181,8 +181,6 @@ class _Planner:
 
     def _explain_no_text(self) -> str:
         amount, context = self.amount, self.shape.context_length
-        if not amount.text_tokens:
-            return ""
         windows = amount.text_tokens // context
         if windows >= LEAST_WINDOWS and amount.valid_tokens > context:
             return ""

@@ -267,6 +267,7 @@ def test_read_preset_thresholds_on_what_is_measured_are_read(changes: list[str])
             ["base_model=x", "pretrain.continue_steps=5", "pretrain.replay_sources=[nowhere]"],
             "replay_sources has 'nowhere', which is no source; there are",
         ),
+        (["tokenizer.replay_sources=[tales]"], "tokenizer.replay_sources is filled by the key pretrain.rep"),
         (["base_model=x", "pretrain.replay_sources=[nowhere]"], "set without continue_steps"),
         (
             ["base_model=x", "pretrain.continue_steps=5", "pretrain.batch_size=1", "num_processes=2"],

@@ -76,3 +76,28 @@ def test_load_preset_of_dumped_preset_with_lora_is_equal(tmp_path: Path, changes
 def test_read_preset_wrong_lora_is_named(tmp_path: Path, change: str, says: str) -> None:
     with pytest.raises(UserError, match=f"^{re.escape(says)}"):
         preset(tmp_path, change)
+
+
+@pytest.mark.parametrize(
+    ("changes", "rank"),
+    [
+        (["base_model=x", "lora.rank=16", "pretrain.continue_steps=9"], 16),
+        (["base_model=x", "lora.rank=16", "pretrain.continue_steps=9", "pretrain.lora.rank=4"], 4),
+        (["base_model=x", "lora.rank=16", "pretrain.continue_steps=9", "pretrain.lora.rank=0"], 0),
+        # Random weights all learn, and a model that is used as it is has no training.
+        (["lora.rank=16", "pretrain.steps=9"], 0),
+        (["base_model=x", "lora.rank=16"], 0),
+        (["base_model=x", "lora.rank=16", "pretrain.continue_steps=0"], 0),
+    ],
+)
+def test_read_preset_lora_is_passed_on_to_continued_pretraining(
+    tmp_path: Path, changes: list[str], rank: int
+) -> None:
+    found = preset(tmp_path, *changes)
+    assert found.pretrain.lora.rank == rank and found.sft.lora.rank == 16
+    assert load_preset(json.loads(json.dumps(dump_preset(found)))) == found
+
+
+def test_read_preset_pretrain_lora_without_continued_training_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"pretrain\.lora\.rank is 4 without continue_steps"):
+        preset(tmp_path, "pretrain.lora.rank=4")

@@ -44,8 +44,8 @@ def propose(folder: str = "mine", base: str = "models/tiny", **changes: Any) -> 
 def test_propose_preset_with_base_sizes_all_trainings(
     sample: Path, base: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # Measured for real, and checked as a run does.
-    path = propose(checked=True)
+    # The machine is measured for real.
+    path = propose()
     preset, text = read_preset(path), path.read_text()
     assert preset.base_model == "models/tiny" and preset.lora.rank == preset.sft.lora.rank == 8
     assert 64 <= preset.base_context_length <= 512

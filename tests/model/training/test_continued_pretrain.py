@@ -12,19 +12,24 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
 
 from model.data.dataloader import TokenFile
 from model.data.hf_checkpoint import load_model, save_model
 from model.data.hf_config import load_architecture
+from model.data.peft_adapter import load_adapter
 from model.errors import UserError
 from model.events import Evaluation, Event, EventCallback
 from model.training.base_model import adopt_base
 from model.training.continued_pretrain import ContinuedPretrainTrainer
+from model.training.lora_config import LoRAParameters
 from model.training.pretrain import bits_per_byte, token_lengths, train_base
 from model.training.pretrain_config import PretrainParameters
 from model.training.process_group import ProcessGroup
 from model.training.trainer import RESUME_FILES
 from tests.model.conftest import CONTEXT, DEVICE, Killed, Language
+from tests.model.training.test_training_tasks import stage
 
 SETTINGS = PretrainParameters(
     steps=999, batch_size=8, eval_every=20, save_every=7, prompts=("the film",), continue_steps=40,
@@ -116,6 +121,67 @@ def test_adopt_base_continued_learns_text_and_replay_keeps_the_general_one(
     assert (tmp_path / "replayed" / "samples.json").exists()
 
 
+ADAPTED = replace(SETTINGS, lora=LoRAParameters(rank=4))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_adopt_base_continued_with_adapter_learns_matrices_alone(
+    base: Path, texts: Path, tmp_path: Path, dtype: torch.dtype
+) -> None:
+    model, tokenizer = load_model(base)
+    save_model(model, tokenizer, tmp_path / "open", dtype)
+    found = train(tmp_path / "open", texts, tmp_path / "out", ADAPTED)
+    assert found["bits_per_byte"] < 0.7 * found["bits_per_byte_before"]
+    before, after = (load_model(folder)[0] for folder in (tmp_path / "open", tmp_path / "out" / "model"))
+    adapter = load_adapter(tmp_path / "out" / "adapter")
+    learned = {f"{name}.weight" for name in adapter.matrices}
+    assert len(learned) == 14
+    adapter.merge_into(before)
+    for name, value in after.state_dict().items():
+        # The exported file has the type of the open model; the weights of no matrix are the same bits.
+        wanted = before.state_dict()[name].to(dtype).float()
+        assert torch.equal(value, wanted), name
+        untouched = load_model(tmp_path / "open")[0].state_dict()[name]
+        assert torch.equal(value, untouched) is (name not in learned), name
+    architecture = load_architecture(tmp_path / "out" / "model")
+    assert architecture.open_model and architecture.weight_dtype == str(dtype).removeprefix("torch.")
+
+
+def test_adopt_base_continued_with_adapter_fits_peft_beneath_later_adapters(
+    language: Language, base: Path, texts: Path, tmp_path: Path
+) -> None:
+    model, tokenizer = load_model(base)
+    save_model(model, tokenizer, tmp_path / "open", torch.float32)
+    folders = {name: tmp_path / name for name in ("pretrain", "sft", "dpo")}
+    train(tmp_path / "open", texts, folders["pretrain"], ADAPTED)
+    for name in ("sft", "dpo"):
+        faster = {"optimizer": {"learning_rate": 0.01}}
+        stage(name, language, folders, lora={"rank": 2}, steps=4, **faster)(folders[name], quiet)
+    x = torch.randint(300, (3, 20), generator=torch.Generator().manual_seed(1))
+    for name, rank in (("pretrain", 4), ("sft", 6), ("dpo", 8)):
+        assert load_adapter(folders[name] / "adapter").rank == rank
+        theirs = PeftModel.from_pretrained(
+            AutoModelForCausalLM.from_pretrained(tmp_path / "open"), folders[name] / "adapter"
+        ).eval()
+        ours, _ = load_model(folders[name] / "model")
+        with torch.no_grad():
+            wanted = ours.compute_logits(ours(x))
+            torch.testing.assert_close(theirs(x).logits, wanted, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("kills", [(1,), (3, 20), (39,)])
+def test_adopt_base_continued_with_adapter_killed_and_resumed_ends_in_same_bits(
+    base: Path, texts: Path, tmp_path: Path, kills: tuple[int, ...],
+    killed_at: Callable[[int], EventCallback],
+) -> None:  # fmt: skip
+    train(base, texts, tmp_path / "whole", ADAPTED)
+    for step in kills:
+        with pytest.raises(Killed):
+            train(base, texts, tmp_path / "killed", ADAPTED, on_event=killed_at(step))
+    train(base, texts, tmp_path / "killed", ADAPTED)
+    assert digest(tmp_path / "killed") == digest(tmp_path / "whole")
+
+
 @pytest.mark.parametrize("kills", [(1,), (3, 20), (39,)])
 def test_adopt_base_continued_killed_and_resumed_ends_in_same_bits(
     base: Path, texts: Path, tmp_path: Path, kills: tuple[int, ...],
@@ -189,6 +255,7 @@ def test_adopt_base_without_steps_trains_nothing(base: Path, texts: Path, tmp_pa
         ({"replay_share": 1.0}, "replay_share is 1.0"),
         ({"replay_sources": ("a",)}, "replay_sources is set without continue_steps"),
         ({"replay_sources": ("a",), "continue_steps": 5, "batch_size": 1}, "batch_size is 1"),
+        ({"lora": LoRAParameters(rank=4)}, "lora.rank is 4 without continue_steps"),
     ],
 )
 def test_pretrain_parameters_invalid_replay_is_refused(changes: dict[str, Any], said: str) -> None:
