@@ -7,15 +7,19 @@ from pathlib import Path
 import pytest
 
 from flows.config import Preset, load_preset
-from flows.orchestration.base_proposal import fit_memory
+from flows.orchestration.base_proposal import fit_memory, propose_base_plan
 from flows.orchestration.memory_check import MemoryCheck
+from flows.orchestration.open_base import find_open_base
 from model.data.hf_checkpoint import save_model
 from model.data.tokenizer import train_tokenizer
+from model.errors import UserError
+from model.nn.model_config import ModelConfig
 from model.nn.transformer import Transformer
 from model.training.available_memory import DeviceMemory
 from tasks.onboarding.base_sizing import BasePlan, plan_base_run
 from tasks.onboarding.model_sizing import Amount
 from tests.model.conftest import small_shape
+from tests.tasks.event_sink import ignore_event
 
 AMOUNT = Amount(
     300, 400_000, 20_000, pairs=4000, prompts=3800, prompt=15, completion=15, answer=12.0,
@@ -67,3 +71,18 @@ def test_fit_memory_of_far_too_little_ends_at_the_smallest_passes(plan: BasePlan
     found = fit_memory(plan, lambda: preset_of(plan), Path(), "cpu", DeviceMemory(10**12, 1))
     assert {"pretrain", "sft", "reward", "rlhf"} <= set(found)
     assert all(plan.sections[name]["activation_checkpointing"] for name in ("pretrain", "sft", "rlhf"))
+
+
+@pytest.mark.parametrize("total", [10**6, 2 * 10**8])
+def test_propose_base_plan_model_larger_than_the_memory_is_refused_untimed(
+    plan: BasePlan, total: int
+) -> None:
+    base = find_open_base("base", Path.cwd(), ignore_event)
+
+    def measure(shape: ModelConfig, batch: int, rank: int) -> float:
+        raise AssertionError("a model that does not fit was timed")
+
+    with pytest.raises(UserError, match=r"--base base: the model has .* weights; .* choose a smaller model"):
+        propose_base_plan(base, AMOUNT, "cpu", 60, measure, DeviceMemory(total, total))
+    found = propose_base_plan(base, AMOUNT, "cpu", 60, lambda shape, batch, rank: 5000.0, THERE)
+    assert found.tokens_per_second == 5000.0 and found.architecture.open_model
