@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from flows.common.yaml_reader import read_yaml_file
 from model.data.checkpoint_check import check_model
 from model.errors import UserError
 from model.events import EventCallback
+from tasks.common import url_secrets
 from tasks.data.base_model import base_folder, parse_registered, pin_base
 from tasks.data.hub_model import HUB, pin_hub_model
 from tasks.data.package_archive import Archive
@@ -61,6 +63,8 @@ def find_open_base(text: str, root: Path, on_event: EventCallback) -> OpenBase:
     """
     from model.data.tokenizer import Tokenizer
 
+    # HF_TOKEN and HF_ENDPOINT; no preset was read yet.
+    url_secrets.use_environment(os.environ)
     if text.startswith(HUB):
         text = pin_hub_model(text)
     archives = _find_archive(text, root)

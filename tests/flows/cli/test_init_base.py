@@ -17,7 +17,6 @@ from model.data.tokenizer import train_tokenizer
 from model.errors import UserError
 from model.nn.model_config import ModelConfig
 from model.nn.transformer import Transformer
-from tasks.common import url_secrets
 from tests.example_project import STORY, write_jsonl
 from tests.model.conftest import language
 from tests.tasks.data.hub_server import COMMIT, HubState, hub, put_model
@@ -132,17 +131,20 @@ def test_propose_preset_wrong_base_is_refused_before_writing(
 
 
 def test_propose_preset_base_of_hub_is_pinned_and_fetched(
-    sample: Path, base: Path, hub: HubState, steady_pace: None
+    sample: Path, base: Path, hub: HubState, steady_pace: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put_model(hub, base)
+    monkeypatch.setenv("HF_ENDPOINT", hub.address)
     assert read_preset(propose(base="hub:org/name")).base_model == f"hub:org/name@{COMMIT}"
     # The files are here, so that no network is needed any more.
-    url_secrets.use_environment({"HF_ENDPOINT": "http://127.0.0.1:9"})
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     assert propose(base=f"hub:org/name@{COMMIT}", name="again").exists()
-    with pytest.raises(
-        UserError, match=r"cannot be pinned to a commit, as the hub does not tell it .*refused"
+    for named, said in (
+        ("hub:org/name", "cannot be pinned to a commit, as the hub does not tell it .*refused"),
+        (f"hub:org/name@{'a' * 40}", "cannot be fetched .*refused"),
     ):
-        propose(base="hub:org/name", name="third")
+        with pytest.raises(UserError, match=said):
+            propose(base=named, name="third")
     assert not (sample / "configs" / "third.yaml").exists()
 
 
