@@ -15,13 +15,13 @@ from tasks.onboarding.folder_scan import FolderScan
 from tasks.onboarding.preset_writer import (
     Allowed,
     comment_lines,
-    data_section,
     describe_lengths,
-    format_number,
-    heading,
     missing_parts,
+    preset_data,
+    preset_heading,
     preset_sections,
     product_lines,
+    yaml_number,
 )
 
 
@@ -54,7 +54,7 @@ def write_base_preset(
     shape = plan.architecture
     longest = shape.max_context_length or shape.context_length
     lines = [
-        *heading(found, plan, machine, [*notes, *missing_parts(found, measured, base=True)]),
+        *preset_heading(found, plan, machine, [*notes, *missing_parts(found, measured, base=True)]),
         *product_lines(name, device),
         "",
         *comment_lines(
@@ -75,7 +75,7 @@ def write_base_preset(
         "lora:",
         f"  rank: {plan.rank}",
         "",
-        *data_section(found, measured, allowed, [*_archive_lines(archives)]),
+        *preset_data(found, measured, allowed, [*_archive_lines(archives)]),
         "",
         *_text_comment(found, plan),
         *preset_sections(plan, measured, _reasons(plan), prompts=plan.continues),
@@ -110,7 +110,7 @@ def _explain_rates(plan: BasePlan) -> str:
     """Return the learning rates that the trainings take, as the preset leaves them out."""
     shape = plan.architecture
     rate = OptimizerParameters().for_model(shape, adapter=True).learning_rate
-    said = f"Learning rates that are left out follow from the width: {format_number(rate)}"
+    said = f"Learning rates that are left out follow from the width: {yaml_number(rate)}"
     section = plan.sections.get("rlhf", {})
     if "dpo" in section:
         return f"{said}, and a tenth of it in DPO."
@@ -118,7 +118,7 @@ def _explain_rates(plan: BasePlan) -> str:
         answers = section["batch_size"] / section["num_mini_batches"]
         # As in PPOConfig.with_derived_values.
         policy = derive_learning_rate(shape.hidden_size, answers) * 10
-        return f"{said}, and {format_number(policy)} in PPO."
+        return f"{said}, and {yaml_number(policy)} in PPO."
     return f"{said}."
 
 

@@ -31,7 +31,7 @@ from tasks.onboarding.model_sizing import (
 RANK = 16
 # Ours, from `make adapt`: the cost of a token in PPO with adapters, in tokens of an SFT step. Sampling reads
 # all weights for each token.
-RLHF_COST = 8.0
+ADAPTED_RLHF_COST = 8.0
 # Ours: seconds outside training, and bytes a second at which a training reads and writes its models.
 _OUTSIDE, _DISK = 30.0, 3e8
 # Ours: the shortest context. A longer one than the data needs would take memory and time.
@@ -43,7 +43,7 @@ TEXT_PASSES, PAIR_PASSES, LABEL_PASSES = 2, 2, 3
 MOST_RATE = 3e-4
 # Steps below which Adam's moments have not settled, ours; and windows below which text is not worth training
 # on, as a batch would repeat the same few.
-LEAST_STEPS, LEAST_WINDOWS = 10, 16
+FEWEST_STEPS, LEAST_WINDOWS = 10, 16
 # The judge's share of the training labels, if it has enough of them.
 _JUDGE_SHARE = LabelsParameters().judge_share
 # The models that answer in evaluation: the open model with and without examples, SFT's and the aligned one.
@@ -251,9 +251,9 @@ class _Planner:
         groups = max(1, int(label_groups(amount, group) * kept))
         a_text = min(self.shape.context_length, self.a_prompt + max(1.0, amount.answer))
         # A quarter of the time, as these answers only normalise the scores.
-        fitting = 0.25 * seconds * self.pace / models / (RLHF_COST * ANSWER_COST * self.an_answer)
+        fitting = 0.25 * seconds * self.pace / models / (ADAPTED_RLHF_COST * ANSWER_COST * self.an_answer)
         samples = max(16, min(96, round(fitting)))
-        sampled = RLHF_COST * ANSWER_COST * samples * self.an_answer
+        sampled = ADAPTED_RLHF_COST * ANSWER_COST * samples * self.an_answer
         held_out = FORWARD_COST * texts * amount.held_out * a_text
         affordable = max(0.0, seconds * self.pace / models - sampled - 3 * held_out) / (group * a_text)
         batch = self._batch(LABEL_PASSES * groups, affordable, groups // 4, most=8)
@@ -278,17 +278,17 @@ class _Planner:
         """Plan PPO; or DPO where PPO would take too long and people compared answers. Return the reason."""
         amount = self.amount
         evaluated = min(32, max(1, round(amount.prompts * amount.held_out)))
-        answers = seconds * self.pace / (RLHF_COST * self.an_answer)
+        answers = seconds * self.pace / (ADAPTED_RLHF_COST * self.an_answer)
         # An evaluation answers and scores, and does not learn.
         affordable = max(0.0, answers - ANSWER_COST * evaluated * 4)
         # Some prompts are too long to leave room for an answer.
         usable = max(1, int(amount.prompts * 0.7))
         compared = sum(amount.compared.values())
-        if affordable < LEAST_STEPS * LEAST_ANSWERS and compared * (1 - _JUDGE_SHARE) >= LEAST_ANSWERS:
+        if affordable < FEWEST_STEPS * LEAST_ANSWERS and compared * (1 - _JUDGE_SHARE) >= LEAST_ANSWERS:
             return self._align_by_labels(seconds, compared, affordable)
-        batch = 1 << int(math.log2(max(1.0, min(64, usable, affordable / LEAST_STEPS))))
+        batch = 1 << int(math.log2(max(1.0, min(64, usable, affordable / FEWEST_STEPS))))
         minibatches = max(1, min(4, batch // LEAST_ANSWERS))
-        steps = max(LEAST_STEPS, min(100, round(affordable / batch)))
+        steps = max(FEWEST_STEPS, min(100, round(affordable / batch)))
         self.sections["rlhf"] = {
             "steps": steps, "batch_size": batch, "num_mini_batches": minibatches, "ppo_epochs": 2,
             "max_new_tokens": self.answer_room, "micro_batch_size": 0, "sampling_batch_size": 0,
@@ -296,7 +296,7 @@ class _Planner:
             "num_eval_prompts": evaluated, "short_answer_penalty": 1.0,
         }  # fmt: skip
         asked = steps * batch + ANSWER_COST * evaluated * 5
-        self.seconds["rlhf"] = RLHF_COST * asked * self.an_answer / self.pace
+        self.seconds["rlhf"] = ADAPTED_RLHF_COST * asked * self.an_answer / self.pace
         return (
             f"PPO: {steps} steps of {batch} answers fit the time. It raises the scores of the reward model, "
             "which learned from all labels"
@@ -321,7 +321,7 @@ class _Planner:
         }  # fmt: skip
         self.seconds["rlhf"] = (steps * batch + 4 * held_out + once) * a_pair / self.pace
         return (
-            f"DPO: the time is enough for {int(affordable):,} answers of PPO, and {LEAST_STEPS} steps of "
+            f"DPO: the time is enough for {int(affordable):,} answers of PPO, and {FEWEST_STEPS} steps of "
             f"{LEAST_ANSWERS} are the fewest that are not mostly noise. DPO learns from the comparisons "
             "themselves"
         )
@@ -346,14 +346,14 @@ class _Planner:
         self.seconds["evaluate"] = (asked + read) / self.pace
 
     def _batch(self, wanted: float, affordable: float, most_units: int, most: int = 0) -> int:
-        """Return a batch that leaves at least `LEAST_STEPS` steps of all units and of the time."""
-        fewest = min(wanted, affordable) / LEAST_STEPS
+        """Return a batch that leaves at least `FEWEST_STEPS` steps of all units and of the time."""
+        fewest = min(wanted, affordable) / FEWEST_STEPS
         limit = min(most or self.largest_batch, max(1, most_units), max(1.0, fewest))
         return 1 << int(math.log2(limit))
 
 
 def _steps(wanted: float, affordable: float) -> int:
-    return max(LEAST_STEPS, round(min(wanted, affordable)))
+    return max(FEWEST_STEPS, round(min(wanted, affordable)))
 
 
 def lower_memory(sections: Mapping[str, Section], name: str) -> bool:

@@ -74,10 +74,10 @@ def write_preset(
     amount, shape = measured.amount, plan.architecture
     about = "" if found.whole else "about "
     lines = [
-        *heading(found, plan, machine, [*notes, *missing_parts(found, measured)]),
+        *preset_heading(found, plan, machine, [*notes, *missing_parts(found, measured)]),
         *product_lines(name, device),
         "",
-        *data_section(found, measured, allowed),
+        *preset_data(found, measured, allowed),
         "",
         f"tokenizer: # {_why_so_many(amount.vocabulary, found)}",
         f"  vocab_size: {amount.vocabulary}",
@@ -110,7 +110,7 @@ def write_preset(
     return "\n".join(lines) + "\n"
 
 
-def heading(found: FolderScan, plan: Plan, machine: str, notes: Sequence[str]) -> list[str]:
+def preset_heading(found: FolderScan, plan: Plan, machine: str, notes: Sequence[str]) -> list[str]:
     """Return the comment at the top: what was found, how long a run takes, and `notes`."""
     about = "" if found.whole else "about "
     counts = ", ".join(f"{about}{counted(found.count(kind), kind)}" for kind in TYPES)
@@ -132,7 +132,7 @@ def product_lines(name: str, device: str) -> list[str]:
     return [f"name: {yaml_text(name)}", "seed: 1", f"device: {device}"]
 
 
-def data_section(
+def preset_data(
     found: FolderScan, measured: Measured, allowed: Allowed | None, archives: Sequence[str] = ()
 ) -> list[str]:
     """Return the sources, the limits of validation and the split; `archives` are lines before the sources."""
@@ -266,7 +266,7 @@ def preset_sections(
         if stage == "reward":
             lines += [
                 "labels:",
-                f"  margin: {format_number(values['margin'])} # an eighth of the scale of the scores",
+                f"  margin: {yaml_number(values['margin'])} # an eighth of the scale of the scores",
                 "",
             ]
         lines += comment_lines((reasons or {}).get(stage, ""))
@@ -302,14 +302,14 @@ def _key_lines(stage: str, values: Mapping[str, Any], indent: str) -> list[str]:
         if isinstance(value, Mapping):
             lines += [f"{indent}{key}:", *_key_lines(key, value, f"{indent}  ")]
         elif key in ("learning_rate", "muon_learning_rate"):
-            rates.append(f"{key}: {format_number(value)}")
+            rates.append(f"{key}: {yaml_number(value)}")
         elif value or key not in ("micro_batch_size", "sampling_batch_size"):
             said = units[stage] if key == "batch_size" else notes.get(key, "")
-            lines.append(f"{indent}{key}: {format_number(value)}{f' # {said}' if said else ''}")
+            lines.append(f"{indent}{key}: {yaml_number(value)}{f' # {said}' if said else ''}")
     return [*lines, *([f"{indent}optimizer: {{{', '.join(rates)}}}"] if rates else [])]
 
 
-def format_number(value: float | str) -> str:
+def yaml_number(value: float | str) -> str:
     """Return a value of a section as YAML."""
     if isinstance(value, bool):
         return str(value).lower()

@@ -16,7 +16,7 @@ from model.training.pretrain_config import PretrainParameters
 from model.training.reward_config import RewardParameters
 from model.training.sft_config import SFTParameters
 from tasks.onboarding.base_sizing import (
-    LEAST_STEPS,
+    FEWEST_STEPS,
     MOST_RATE,
     adapter_rank,
     base_context,
@@ -85,7 +85,7 @@ def test_plan_base_run_little_time_aligns_by_comparisons_if_there_are_some() -> 
     assert slow.sections["rlhf"]["method"] == "dpo" and slow.why_method.startswith("DPO")
     fast = plan_base_run(ALL, SHAPE, 3000.0, 60)
     answers = fast.sections["rlhf"]["steps"] * fast.sections["rlhf"]["batch_size"]
-    assert answers >= LEAST_STEPS * LEAST_ANSWERS and fast.why_method.startswith("PPO")
+    assert answers >= FEWEST_STEPS * LEAST_ANSWERS and fast.why_method.startswith("PPO")
     # Ratings of single answers hold no pairs for DPO.
     assert "method" not in plan_base_run(PAIRS, SHAPE, 60.0, 15).sections["rlhf"]
 
