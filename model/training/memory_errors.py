@@ -52,7 +52,9 @@ def ways_to_save(section: str, settings: Mapping[str, Any], of_weights: bool = F
     )
     ways = []
     if of_weights:
-        if not settings.get("lora", {"rank": 1}).get("rank"):
+        # Random weights all learn.
+        adaptable = section != "pretrain" or settings.get("continue_steps")
+        if adaptable and not settings.get("lora", {"rank": 1}).get("rank"):
             ways.append("set lora.rank: 16, so that adapters learn in place of all weights")
         if settings.get("sharding") == "none":
             ways.append(f"set {section}.sharding: full and num_processes to the number of GPUs")
