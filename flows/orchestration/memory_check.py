@@ -1,4 +1,4 @@
-"""The check of the memory that a preset's trainings need, before anything is loaded."""
+"""The check of the memory that a preset's trainings and its evaluation need, before anything is loaded."""
 
 from __future__ import annotations
 

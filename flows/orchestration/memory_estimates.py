@@ -1,4 +1,4 @@
-"""The memory that each training of a preset needs: estimated once, and kept in the project's cache.
+"""The memory that a preset's trainings and its evaluation need: estimated once, kept in the project's cache.
 
 An estimate imports PyTorch and traces a step of each training, which takes seconds. A run that reuses every
 output needs neither.
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from model.atomic_file import replace_text
 from model.nn.model_config import ModelConfig
-from model.training.devices import compute_dtype, describe_processor
+from model.training.devices import compute_dtype, count_processes, describe_processor
 from tasks.data.base_model import base_folder
 from tasks.engine.cache_key import lock_digest, named_code_digest
 from tasks.project.dry_run import may_write
@@ -28,11 +28,12 @@ if TYPE_CHECKING:
 
 # Estimates of earlier presets and earlier code. The file is read at each start, so it must stay small.
 _KEPT = 100
+EVALUATION = "evaluate"
 
 
 @dataclass(frozen=True)
 class StageMemory:
-    """The memory of one training on one device, or on the CPU by all of its processes.
+    """The memory of a training or the evaluation on one device, or on the CPU by all of its processes.
 
     Attributes:
         section: The section of the preset.
@@ -46,7 +47,7 @@ class StageMemory:
 
 
 def estimate_stages(preset: Preset, root: Path, device: str) -> list[StageMemory]:
-    """Return the memory of each training of a preset, from the project's cache or estimated now.
+    """Return the memory of each training of a preset and of its evaluation, as kept or estimated now.
 
     Args:
         preset: The preset.
@@ -66,17 +67,25 @@ def estimate_stages(preset: Preset, root: Path, device: str) -> list[StageMemory
 
 
 def _sections(preset: Preset) -> dict[str, Any]:
-    """Return the parameters of each training by its section, in the order of the stages."""
+    """Return the parameters of each training and the evaluation by section, in the order of the stages."""
     rlhf = preset.rlhf
     aligned = ("rlhf.dpo", rlhf.dpo) if rlhf.method == "dpo" else ("rlhf", rlhf.ppo)
-    sections = {"sft": preset.sft, "reward": preset.reward, aligned[0]: aligned[1]}
+    sections = {
+        "sft": preset.sft,
+        "reward": preset.reward,
+        aligned[0]: aligned[1],
+        EVALUATION: preset.evaluate,
+    }
     return {"pretrain": preset.pretrain, **sections} if preset.pretrains else sections
 
 
 def _estimate_key(preset: Preset, sections: Mapping[str, Any], root: Path, device: str) -> str:
     """Return a digest of all that the estimates depend on."""
     whole = {
-        "code": named_code_digest("model.training.memory_estimate", "estimate_memory"),
+        "code": [
+            named_code_digest("model.training.memory_estimate", "estimate_memory"),
+            named_code_digest("model.evaluation.memory_estimate", "estimate_evaluation"),
+        ],
         "lock": lock_digest(),
         "trainings": {name: asdict(parameters) for name, parameters in sections.items()},
         "model": _describe_model(preset, root),
@@ -107,25 +116,41 @@ def _estimate(preset: Preset, sections: Mapping[str, Any], root: Path, device: s
             needed = estimate.machine_total(training.processes)
             least = needed - (estimate.total - estimate.least) * training.processes
         found.append(StageMemory(section, needed, least))
-    return found
+    return [*found, _estimate_evaluation(preset, root, device)]
+
+
+def _estimate_evaluation(preset: Preset, root: Path, device: str) -> StageMemory:
+    from model.evaluation.evaluate import PARTS
+    from model.evaluation.memory_estimate import estimate_evaluation
+
+    # As in tasks/evaluate.py.
+    processes = 1 if device == "cuda" else count_processes(device, preset.num_processes, PARTS)
+    found = estimate_evaluation(
+        preset.evaluate, _architecture(preset, root), device, processes, compute_dtype(device)
+    )
+    return StageMemory(EVALUATION, found.needed, found.least)
+
+
+def _architecture(preset: Preset, root: Path) -> ModelConfig:
+    if not preset.base_model:
+        return ModelConfig(vocab_size=preset.tokenizer.vocab_size, **asdict(preset.architecture))
+    from model.data.stored_weights import StoredWeights
+
+    folder = base_folder(preset.pinned_base, root)
+    return StoredWeights(folder, preset.base_context_length).architecture
 
 
 def _trainings(preset: Preset, sections: Mapping[str, Any], root: Path, device: str) -> dict[str, Training]:
-    from model.data.stored_weights import StoredWeights
     from model.training.memory_estimate import Training
 
-    if preset.base_model:
-        folder = base_folder(preset.pinned_base, root)
-        architecture = StoredWeights(folder, preset.base_context_length).architecture
-    else:
-        architecture = ModelConfig(vocab_size=preset.tokenizer.vocab_size, **asdict(preset.architecture))
+    architecture = _architecture(preset, root)
     shares = preset.reward.lora.rank > 0
     return {
         name: Training(
             parameters, architecture, device, preset.training_processes(device), compute_dtype(device),
             reads_model=name != "pretrain" or bool(preset.base_model), shares_scorer=shares,
         )
-        for name, parameters in sections.items()
+        for name, parameters in sections.items() if name != EVALUATION
     }  # fmt: skip
 
 

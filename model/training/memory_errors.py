@@ -13,6 +13,7 @@ _SECTIONS = {
     "model.training.reward": "reward",
     "model.training.ppo": "rlhf",
     "model.training.dpo": "rlhf.dpo",
+    "model.evaluation.evaluate": "evaluate",
 }
 # What torch says of memory that it cannot get, on a GPU and on a CPU.
 _ASKED = re.compile(r"[Tt]ried to allocate ([\d.]+) ?(\w+)")
@@ -51,6 +52,17 @@ def ways_to_save(section: str, settings: Mapping[str, Any], of_weights: bool = F
         f"now {units}" if units else f"now 0: the whole batch of {batch}" if batch else "now the whole batch"
     )
     ways = []
+    if section == "evaluate":
+        # It holds all models at once, in each process of a CPU.
+        ways = (
+            ["take a smaller model (architecture, or base_model)"]
+            if of_weights
+            else [
+                f"lower evaluate.num_prompts (now {settings['num_prompts']})",
+                "lower architecture.context_length, or base_context_length of an open model",
+            ]
+        )
+        return ["set num_processes: 1, on a CPU (the result stays)", *ways]
     if of_weights:
         # Random weights all learn.
         adaptable = section != "pretrain" or settings.get("continue_steps")

@@ -144,6 +144,46 @@ def trace_training(
     return Phases(weights, state - weights, checkpoint, reading, *found)
 
 
+@dataclass(frozen=True)
+class AnsweringPhases:
+    """Bytes of one process that answers and scores with a model that does not learn.
+
+    Attributes:
+        weights: The module in the type of the arithmetic, with its tables of positions.
+        sampling: The most that the sampling of answers adds: keys, values and logits.
+        evaluating: The most that a pass without gradients adds.
+    """
+
+    weights: int
+    sampling: int
+    evaluating: int
+
+
+def trace_answering(
+    architecture: ModelConfig, passes: Passes, dtype: torch.dtype, device: str
+) -> AnsweringPhases:
+    """Return the memory of the phases of a model that answers and scores.
+
+    Args:
+        architecture: The model.
+        passes: The passes of a process, those with gradients left out.
+        dtype: The type of the arithmetic.
+        device: "cpu" or "cuda".
+    """
+    with stand_for(device):
+        body = Transformer(architecture).to(dtype).requires_grad_(False)
+    with stand_for(device), PeakMemory() as memory:
+        memory.add([*body.parameters(), *body.buffers()])
+        state = memory.live
+        run = _Run(body, body, architecture, passes)
+        found = []
+        for phase in (run.sample, run.evaluate):
+            memory.restart()
+            phase()
+            found.append(memory.peak - state)
+    return AnsweringPhases(state, *found)
+
+
 def _make_module(
     architecture: ModelConfig, kind: str, lora: LoRAParameters, dtype: torch.dtype
 ) -> tuple[nn.Module, Transformer]:

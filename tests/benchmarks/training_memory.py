@@ -1,4 +1,4 @@
-"""Measure the memory of trainings on this machine's CPU beside its estimate.
+"""Measure the memory of trainings and of the evaluation on this machine's CPU beside its estimate.
 
 ```
 .venv/bin/python -m tests.benchmarks.training_memory
@@ -22,6 +22,8 @@ from typing import Any
 
 from model.data.hf_checkpoint import save_model
 from model.data.tokenizer import Tokenizer, train_tokenizer
+from model.evaluation.evaluate_config import EvaluateParameters
+from model.evaluation.memory_estimate import estimate_evaluation
 from model.events import EventCallback
 from model.inference.prompting import Chat
 from model.nn.model_config import ModelConfig
@@ -92,7 +94,7 @@ def filling_prompt(tokenizer: Tokenizer, number: int) -> str:
 
 def write_data(folder: Path, tokenizer: Tokenizer) -> None:
     """Write pairs and labels in the layout of the stages split and labels."""
-    for split, count in (("train", 80), ("valid", 8)):
+    for split, count in (("train", 80), ("valid", 8), ("test", 80)):
         answer = " the" * (NEW_TOKENS - 1)
         pairs = [
             {"prompt": filling_prompt(tokenizer, i), "completion": answer, "source": "s", "aspect": "tone"}
@@ -115,6 +117,8 @@ def write_data(folder: Path, tokenizer: Tokenizer) -> None:
             for one, other in zip(pairs, shorter, strict=True)
         ]
         write_rows(labels / f"pairs.{split}.jsonl", held_out)
+        texts = [{"text": answer * 4, "source": "s"} for _ in range(count)]
+        write_rows(folder / "split" / split / "text" / "0.jsonl", texts)
 
 
 def stage_parameters(rank: int) -> dict[str, dict[str, Any]]:
@@ -127,6 +131,7 @@ def stage_parameters(rank: int) -> dict[str, dict[str, Any]]:
         "rlhf": {**common, "batch_size": 32, "ppo_epochs": 1, "num_mini_batches": 2, "num_eval_prompts": 8,
                  "max_new_tokens": NEW_TOKENS, "max_kl": 1e6, "max_step_kl": 1e6},
         "rlhf.dpo": {**common, "batch_size": 16},
+        "evaluate": {"num_prompts": 64, "max_new_tokens": NEW_TOKENS},
     }  # fmt: skip
 
 
@@ -139,6 +144,12 @@ FUNCTIONS = {
     ),
     "rlhf.dpo": (
         "model.training.dpo:train_dpo", {"policy": "sft/model", "labels": "labels", "pairs": "split"}
+    ),
+    # The most models that it can hold: with a judge and a champion.
+    "evaluate": (
+        "model.evaluation.evaluate:evaluate",
+        {"base": "base/model", "sft": "sft/model", "aligned": "rlhf/model", "reward": "reward",
+         "split": "split", "labels": "labels", "judge": "reward", "champion": "sft/model"},
     ),
 }  # fmt: skip
 CLASSES: dict[str, type[LoopParameters]] = {
@@ -158,14 +169,21 @@ def measure_stage(stage: str, root: Path, shape: ModelConfig, rank: int, process
         "parameters": parameters, **{name: str(root / place) for name, place in inputs.items()},
         "folder": str(root / stage), "seed": 1, "device": "cpu",
     }  # fmt: skip
+    if stage == "evaluate":
+        arguments["embeddings"] = ""
     launch_training(
         measured,
         {"function": function, "arguments": arguments, "folder": str(peaks)},
         processes=processes,
         log=root / "log",
     )
-    training = Training(CLASSES[stage].read(parameters), shape, "cpu", processes, compute_dtype("cpu"))
     peak = max(int(path.read_text()) for path in peaks.iterdir())
+    if stage == "evaluate":
+        settings = EvaluateParameters.read(parameters)
+        # Of one process: each has all models.
+        one = estimate_evaluation(settings, shape, "cpu", 1, compute_dtype("cpu"))
+        return Measured(stage, one.needed, peak)
+    training = Training(CLASSES[stage].read(parameters), shape, "cpu", processes, compute_dtype("cpu"))
     return Measured(stage, estimate_memory(training).total, peak)
 
 
@@ -175,7 +193,9 @@ def main() -> int:
     parser.add_argument("--shape", choices=SHAPES, default="135M", help="the model")
     parser.add_argument("--rank", type=int, default=16, help="rank of the adapters; 0: all weights learn")
     parser.add_argument("--processes", type=int, default=2, help="training processes")
-    parser.add_argument("--stages", default="sft,reward,rlhf", help="trainings, each after those it needs")
+    parser.add_argument(
+        "--stages", default="sft,reward,rlhf,evaluate", help="stages, each after those it needs"
+    )
     chosen = parser.parse_args()
     shape = SHAPES[chosen.shape]
     print(f"{describe_processor()}; {compute_dtype('cpu')}; {chosen.processes} processes")

@@ -46,8 +46,10 @@ def test_describe_names_the_training_that_needs_the_most() -> None:
         f"memory: {largest.section} needs the most, {up_to}{largest.needed / 1e9:.1f} GB; "
         "5.0 GB of 8.0 GB on this machine are free"
     )
-    assert [*needs(found)] == ["pretrain", "sft", "reward", "rlhf"]
-    assert [*needs(check(DeviceMemory(0, 0), "rlhf.method=dpo"))] == ["pretrain", "sft", "reward", "rlhf.dpo"]
+    assert [*needs(found)] == ["pretrain", "sft", "reward", "rlhf", "evaluate"]
+    assert [*needs(check(DeviceMemory(0, 0), "rlhf.method=dpo"))] == [
+        "pretrain", "sft", "reward", "rlhf.dpo", "evaluate",
+    ]  # fmt: skip
     assert "an unknown amount" in check(DeviceMemory(0, 0)).describe()
 
 
@@ -145,7 +147,7 @@ def test_memory_check_of_an_open_model_reads_its_shape(tmp_path: Path) -> None:
     save_model(Transformer(small_shape()).init_weights(0), tokenizer, tmp_path / "base")
     preset = preset_with("base_model=base", "lora.rank=4")
     found = MemoryCheck(preset, tmp_path, "cpu", DeviceMemory(8 * GB, 8 * GB))
-    assert [*needs(found)] == ["sft", "reward", "rlhf"]
+    assert [*needs(found)] == ["sft", "reward", "rlhf", "evaluate"]
     assert found.find_shortages(labels=False) == []
     trained = MemoryCheck(
         preset_with("base_model=base", "pretrain.continue_steps=5"), tmp_path, "cpu", found.memory
@@ -163,3 +165,24 @@ def test_init_states_the_memory_and_why_a_run_would_stop(capsys: pytest.CaptureF
     )  # fmt: skip
     said = _state_memory(huge, Path(), "cpu", console, labels=False)
     assert said.startswith("pretrain needs ") and "lora.rank" not in said and "smaller model" in said
+
+
+def test_memory_check_evaluation_of_adapters_needs_the_most(tmp_path: Path) -> None:
+    tokenizer = train_tokenizer([f"a text of {number} words" for number in range(200)], 300)
+    shape = small_shape(hidden_size=512, num_layers=8, num_heads=8)
+    save_model(Transformer(shape).init_weights(0), tokenizer, tmp_path / "base")
+    changes = (
+        "base_model=base",
+        "lora.rank=4",
+        "sft.batch_size=2",
+        "reward.batch_size=2",
+        "rlhf.batch_size=8",
+    )
+    found = MemoryCheck(preset_with(*changes), tmp_path, "cuda", DeviceMemory(8 * GB, 8 * GB))
+    stages = needs(found)
+    assert stages["evaluate"].needed == max(stage.needed for stage in stages.values())
+    # Without a champion and a judge.
+    assert 2 * stages["rlhf"].least < stages["evaluate"].least < stages["evaluate"].needed
+    short = DeviceMemory(stages["evaluate"].least - 1, 1)
+    with pytest.raises(UserError, match=r"evaluate needs .*take a smaller model"):
+        MemoryCheck(preset_with(*changes), tmp_path, "cuda", short).find_shortages(labels=True)
