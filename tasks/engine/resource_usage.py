@@ -29,7 +29,8 @@ class ResourceUsage:
         devices: The number of devices that were held; on a CPU, of processes.
         seconds: Wall-clock seconds.
         device_seconds: Seconds times devices.
-        memory: The largest memory of the process and those it started together, in bytes.
+        memory: The largest memory of the process and those it started together, in bytes. What they share
+            counts once.
         gpu_memory: The largest memory on one device, in bytes.
         tokens: The number of tokens that were processed.
         lost: Device-seconds of work that had to be repeated.
@@ -151,12 +152,12 @@ class ResourceMeter:
         return min(_LONGEST_PAUSE, max(_SHORTEST_PAUSE, _PAUSE_SHARE * spent))
 
     def _sample_memory(self) -> None:
-        used = self.here.memory_info().rss
+        used = resident_share(self.here)
         for process in self.here.children(recursive=True):
             if process.pid not in self.others:
                 # A process may end between its listing and this call.
                 with suppress(psutil.Error):
-                    used += process.memory_info().rss
+                    used += resident_share(process)
         self.cost = replace(
             self.cost,
             seconds=round(self.before.cost.seconds + time.monotonic() - self.began, 3),
@@ -177,6 +178,20 @@ class ResourceMeter:
             part.write_text(text)
             # A kill may come at any moment, so the file is replaced as a whole.
             part.replace(self.path)
+
+
+def resident_share(process: psutil.Process) -> int:
+    """Return the bytes of memory that a process holds, those that it shares with others in part.
+
+    The shares of several processes add up to what they hold together. The processes of a training share the
+    weights of a model file, gradients and the code of libraries. Linux alone tells the share ("Pss" in
+    proc_pid_smaps(5)); elsewhere the whole is returned.
+    """
+    try:
+        held = process.memory_full_info()
+        return int(getattr(held, "pss", held.rss))
+    except psutil.AccessDenied:
+        return int(process.memory_info().rss)
 
 
 def _read_usage(path: Path | None) -> Attempts:

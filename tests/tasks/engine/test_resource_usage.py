@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -41,6 +43,33 @@ def test_resource_meter_memory_counts_only_processes_of_stage(tmp_path: Path) ->
         before.communicate()
     assert alone.cost.memory is not None and both.cost.memory is not None
     assert both.cost.memory > alone.cost.memory + 190_000_000
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what a process shares")
+@pytest.mark.parametrize("children", [1, 2, 4])
+def test_resource_meter_memory_counts_shared_pages_once(tmp_path: Path, children: int) -> None:
+    shared = (
+        "import mmap, os, time\n"
+        "kept = mmap.mmap(-1, 200_000_000)\n"
+        "kept.write(b'x' * 200_000_000)\n"
+        f"for _ in range({children}):\n"
+        "    if os.fork() == 0:\n"
+        "        [kept[place] for place in range(0, 200_000_000, 4096)]; time.sleep(30)\n"
+        "time.sleep(1); print('ready', flush=True); time.sleep(30)\n"
+    )
+    with ResourceMeter(tmp_path, "cpu", 1, lambda event: None) as alone:
+        pass
+    with ResourceMeter(tmp_path, "cpu", 1, lambda event: None) as both:
+        process = subprocess.Popen(
+            [sys.executable, "-c", shared], stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        time.sleep(0.8)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert alone.cost.memory is not None and both.cost.memory is not None
+    # Python itself needs some 10 MB.
+    assert 200_000_000 < both.cost.memory - alone.cost.memory < 300_000_000
 
 
 def test_resource_meter_usage_events_are_kept_others_forwarded(tmp_path: Path) -> None:
