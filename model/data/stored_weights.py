@@ -9,7 +9,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from model.data.hf_checkpoint import TOKEN_TABLES, add_token_rows, padded_rows, untrained_rows
+from model.data.hf_checkpoint import (
+    TOKEN_TABLES,
+    add_token_rows,
+    check_finite,
+    padded_rows,
+    untrained_rows,
+)
 from model.data.tokenizer import Tokenizer
 from model.data.weights_header import inspect_model, read_headers, weight_files
 from model.errors import UserError
@@ -61,12 +67,7 @@ class StoredWeights:
             value = add_token_rows(self._read_rows(name, slice(None)), self.tokenizer)[rows].clone()
         else:
             value = self._read_rows(name, rows)
-        # One such weight makes every answer and every loss NaN, far from here.
-        if not torch.isfinite(value).all():
-            raise UserError(
-                f"{self.folder}: {name} has a weight that is not finite (NaN or infinite); copy or create it "
-                "again"
-            )
+        check_finite(self.folder, name, value)
         return value
 
     def _read_rows(self, name: str, rows: slice) -> Tensor:

@@ -54,7 +54,7 @@ def load_opponent(
     if folder is None:
         return Opponent(None)
     try:
-        model, tokenizer = load_model(folder, dtype=compute_dtype(world.device), device=world.device)
+        model, tokenizer = load_model(folder, compute_dtype(world.device), world.device, mapped=True)
     except (UserError, OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         return Opponent(None, f"the champion's model cannot be loaded ({error})")
     context = model.architecture.context_length

@@ -111,7 +111,7 @@ def evaluate(
     settings, out = EvaluateParameters.read(parameters), Path(folder)
     world = ProcessGroup.join_group(device, PARTS)
     models = {
-        name: load_model(Path(path), dtype=compute_dtype(device), device=device)
+        name: load_model(Path(path), compute_dtype(device), device, mapped=True)
         for name, path in (("base", base), ("sft", sft), ("aligned", aligned))
     }
     asked = _select_pairs(settings, Path(split), models, on_event)

@@ -52,7 +52,7 @@ def measure_losses(folder: Path, texts: Iterable[str], pairs: Iterable[Row], tok
         tokens: The approximate number of tokens of each to use.
     """
     # On the CPU: the stage drift runs where no device is reserved for it.
-    model, tokenizer = load_model(folder, dtype=compute_dtype("cpu"))
+    model, tokenizer = load_model(folder, compute_dtype("cpu"), mapped=True)
     context = model.architecture.context_length
     metrics = {}
     text = HeldOutText(texts, tokenizer, max(tokens, context) + 1)

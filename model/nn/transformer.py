@@ -9,7 +9,7 @@ Shapes: B rows, T tokens, D width, H query heads, K key heads, S cached tokens, 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -257,7 +257,10 @@ class Trunk(nn.Module):
 
     def __init__(self, architecture: ModelConfig) -> None:
         super().__init__()
-        self.embed_tokens = nn.Embedding(architecture.vocab_size, architecture.hidden_size)
+        # torch draws the weights of a new table, which on the meta device imports its compiler for a second.
+        # `init_weights` draws them here.
+        table = torch.zeros(architecture.vocab_size, architecture.hidden_size)
+        self.embed_tokens = nn.Embedding.from_pretrained(table, freeze=False)
         self.layers = nn.ModuleList([Block(architecture, layer) for layer in range(architecture.num_layers)])
         self.norm = RMSNorm(architecture.hidden_size, architecture)
 
@@ -270,7 +273,8 @@ class Transformer(nn.Module):
     local_cosines: Tensor
     local_sines: Tensor
 
-    def __init__(self, architecture: ModelConfig) -> None:
+    def __init__(self, architecture: ModelConfig, with_tables: bool = True) -> None:
+        """Create the modules; `with_tables` also computes the tables of the rotary positions."""
         super().__init__()
         self.architecture = architecture
         self.model = Trunk(architecture)
@@ -283,7 +287,8 @@ class Transformer(nn.Module):
         self.new_rows = nn.ModuleDict()
         # Of a model without weights: it returns some rows of a weight, by name.
         self.read_rows: ReadRows | None = None
-        self.compute_tables()
+        if with_tables:
+            self.compute_tables()
 
     @classmethod
     def without_weights(cls, architecture: ModelConfig, read_rows: ReadRows) -> Transformer:
@@ -293,10 +298,26 @@ class Transformer(nn.Module):
             architecture: The shape.
             read_rows: Returns rows of a weight by name. It is called for every weight, in order.
         """
-        with torch.device("meta"):
-            model = cls(architecture)
-        model.compute_tables()
+        model = cls._on_meta(architecture)
         model.read_rows = read_rows
+        return model
+
+    @classmethod
+    def from_weights(cls, architecture: ModelConfig, weights: Mapping[str, Tensor]) -> Transformer:
+        """Return a model that consists of the given tensors, without a copy.
+
+        Raises:
+            RuntimeError: The names or shapes of the weights are not those of the architecture.
+        """
+        model = cls._on_meta(architecture)
+        model.load_state_dict(weights, assign=True)
+        return model
+
+    @classmethod
+    def _on_meta(cls, architecture: ModelConfig) -> Transformer:
+        with torch.device("meta"):
+            model = cls(architecture, with_tables=False)
+        model.compute_tables()
         return model
 
     def compute_tables(self) -> None:

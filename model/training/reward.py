@@ -115,6 +115,8 @@ def load_reward(
     Raises:
         UserError: A file is missing or broken.
     """
+    if body is None:
+        body, _ = load_model(folder / "model", dtype, device, mapped=True)
     return _join_head(folder, body).to(device, dtype).eval()
 
 
@@ -146,13 +148,9 @@ def load_scorer(
     return score_rows, reward.tokenizer
 
 
-def _join_head(folder: Path, body: Transformer | None) -> RewardModel:
+def _join_head(folder: Path, body: Transformer) -> RewardModel:
     """Return a reward model of a body, with the adapter, the head and the normalisation in `folder`."""
-    if body is None:
-        # In float32; the caller's type is set at the end, after the head is loaded.
-        body, tokenizer = load_model(folder / "model")
-    else:
-        tokenizer = Tokenizer.load(folder / "model")
+    tokenizer = Tokenizer.load(folder / "model")
     scorer: Body = body
     if (folder / ADAPTER).is_dir():
         load_adapter(folder / ADAPTER).attach_to(body, _REWARD)

@@ -6,6 +6,8 @@ import json
 import math
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -347,3 +349,36 @@ def test_inspect_model_headers_decide_what_configuration_leaves_out(
     path.write_text(json.dumps({**given, "tie_word_embeddings": False}))
     with pytest.raises(UserError, match=r"Missing key lm_head\.weight"):
         check_model(folder)
+
+
+@pytest.mark.parametrize("stored", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_load_model_mapped_has_the_same_weights(
+    folder: Path, stored: torch.dtype, dtype: torch.dtype
+) -> None:
+    weights = folder / "model.safetensors"
+    save_file({name: value.to(stored) for name, value in load_file(weights).items()}, weights)
+    copied, mapped = (load_model(folder, dtype, mapped=mapped)[0].state_dict() for mapped in (False, True))
+    assert copied.keys() == mapped.keys()
+    for name, value in copied.items():
+        assert value.dtype == mapped[name].dtype == dtype
+        assert torch.equal(value, mapped[name])
+
+
+def test_load_model_keeps_its_weights_when_the_file_changes(folder: Path) -> None:
+    model, _ = load_model(folder)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    weights = folder / "model.safetensors"
+    with weights.open("r+b") as file:
+        file.seek(weights.stat().st_size // 2)
+        file.write(bytes(weights.stat().st_size // 2))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert not torch.equal(load_model(folder)[0].model.norm.weight, model.model.norm.weight)
+
+
+def test_load_model_does_not_import_the_compiler(folder: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from model.data.hf_checkpoint import load_model;"
+        f"load_model(Path({str(folder)!r})); sys.exit('torch._dynamo.convert_frame' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
