@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from model.data.hf_checkpoint import load_model
 from model.data.stored_weights import StoredWeights
 from model.data.tokenizer import Tokenizer
+from model.nn.fresh_weights import seeded_rows
 from model.nn.model_config import ModelConfig
-from model.nn.transformer import Transformer, seeded_rows
+from model.nn.transformer import Transformer
 from model.training.optimizer import MixedPrecisionOptimizer
 from model.training.optimizer_config import OptimizerParameters
 from model.training.process_group import ProcessGroup

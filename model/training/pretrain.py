@@ -18,9 +18,10 @@ from model.data.tokenizer import Tokenizer
 from model.errors import UserError
 from model.events import EventCallback
 from model.inference.generate import generate_tokens
+from model.nn.fresh_weights import seeded_rows
 from model.nn.losses import linear_next_token_loss
 from model.nn.model_config import ModelConfig
-from model.nn.transformer import Transformer, seeded_rows
+from model.nn.transformer import Transformer
 from model.training.batch_loader import BatchLoader, own_slice
 from model.training.devices import compute_dtype
 from model.training.export import export_model

@@ -13,8 +13,9 @@ from model.data.hf_checkpoint import load_model, save_model
 from model.data.stored_weights import StoredWeights
 from model.data.tokenizer import Tokenizer
 from model.errors import UserError
+from model.nn.fresh_weights import seeded_rows
 from model.nn.model_config import ModelConfig
-from model.nn.transformer import Transformer, seeded_rows
+from model.nn.transformer import Transformer
 from tests.model.conftest import Language, small_shape
 
 
