@@ -51,7 +51,7 @@ def test_resource_meter_memory_counts_shared_pages_once(tmp_path: Path, children
     shared = (
         "import mmap, os, time\n"
         "kept = mmap.mmap(-1, 200_000_000)\n"
-        "kept.write(b'x' * 200_000_000)\n"
+        "for _ in range(200): kept.write(b'x' * 1_000_000)\n"
         f"for _ in range({children}):\n"
         "    if os.fork() == 0:\n"
         "        [kept[place] for place in range(0, 200_000_000, 4096)]; time.sleep(30)\n"
