@@ -36,8 +36,9 @@ class Adapter(nn.Module):
         # Adapters of a model without weights have some, unless all new tensors are to have none.
         device = torch.get_default_device() if like.is_meta else like.device
         self.rank, self.alpha = rank, alpha
+        # In float32, whatever the type of the frozen weight: it is what learns.
         self.lora_A, self.lora_B = (
-            nn.Linear(*shape, bias=False, device=device, dtype=like.dtype)
+            nn.Linear(*shape, bias=False, device=device, dtype=torch.float32)
             for shape in ((layer.in_features, rank), (rank, layer.out_features))
         )
         # As in PEFT: A is drawn as a linear layer's weight. B is zero, so that the model starts unchanged.
@@ -93,7 +94,8 @@ class TrainedRows(nn.Module):
         """Store the rows, [N, D], and their numbers in the table."""
         super().__init__()
         self.numbers = torch.tensor(numbers, device=rows.device)
-        self.rows = nn.Parameter(rows.clone())
+        # In float32, as the matrices of an adapter.
+        self.rows = nn.Parameter(rows.to(torch.float32, copy=True))
 
     def forward(self, table: Tensor) -> Tensor:
         """Return the table with the learned rows in their places, [V, D]."""

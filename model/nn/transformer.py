@@ -426,7 +426,7 @@ class Transformer(nn.Module):
                 if self.read_rows is None:
                     rows = self.get_parameter(tables[name]).detach()[numbers]
                 else:
-                    read = self.read_rows(tables[name], slice(numbers[0], numbers[-1] + 1)).float()
+                    read = self.read_rows(tables[name], slice(numbers[0], numbers[-1] + 1))
                     rows = read[[number - numbers[0] for number in numbers]]
                 self.new_rows[name] = TrainedRows(rows, numbers)
 

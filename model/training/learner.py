@@ -16,6 +16,7 @@ from model.data.tokenizer import Tokenizer
 from model.nn.fresh_weights import seeded_rows
 from model.nn.model_config import ModelConfig
 from model.nn.transformer import Transformer
+from model.training.devices import compute_dtype
 from model.training.optimizer import MixedPrecisionOptimizer
 from model.training.optimizer_config import OptimizerParameters
 from model.training.process_group import ProcessGroup
@@ -99,7 +100,7 @@ def freeze_module(module: nn.Module, dtype: torch.dtype, world: ProcessGroup) ->
 
 
 def load_for_training(
-    folder: Path, world: ProcessGroup, context_length: int = 0
+    folder: Path, world: ProcessGroup, context_length: int = 0, frozen: bool = False
 ) -> tuple[Transformer, Tokenizer]:
     """Return a folder's model and tokenizer for `make_learner` or `freeze_module`.
 
@@ -109,9 +110,12 @@ def load_for_training(
         folder: The model folder.
         world: The processes.
         context_length: The longest context, in tokens; 0: the model's own.
+        frozen: Whether none of these weights learns. They are then read in the type of the arithmetic, and
+            not in float32.
     """
     if not world.sharded:
-        return load_model(folder, context_length=context_length)
+        dtype = compute_dtype(world.device) if frozen else torch.float32
+        return load_model(folder, dtype, context_length=context_length)
     stored = StoredWeights(folder, context_length)
     return Transformer.without_weights(stored.architecture, stored.read_rows), stored.tokenizer
 

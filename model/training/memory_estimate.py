@@ -240,15 +240,18 @@ def _stored_bytes(training: Training) -> int:
 
 def _reading_bytes(training: Training, phases: Phases, extra: int) -> int:
     """Return the most memory of a process while models are read and the optimizer is made."""
-    whole = _FLOAT32 * training.architecture.num_parameters
+    weights = training.architecture.num_parameters
     made = phases.weights + phases.optimizer + extra + phases.reading
     if not training.reads_model:
-        return max(whole, made)
+        return max(_FLOAT32 * weights, made)
+    # Weights that learn are read in float32, and frozen ones in the type of the arithmetic.
+    own = training.model_bytes if training.lora.rank else _FLOAT32 * weights
     # The file is mapped into memory while its weights are copied. Of several models, the last one is read
     # beside those before it.
     models = round(extra / training.model_bytes) if extra >= training.model_bytes else 0
-    before = whole + (models - 1) * training.model_bytes if models else 0
-    return max(before + whole + _stored_bytes(training), made)
+    last = training.model_bytes if models else own
+    before = own + (models - 1) * training.model_bytes if models else 0
+    return max(before + last + _stored_bytes(training), made)
 
 
 def _writing_bytes(training: Training) -> int:

@@ -388,7 +388,7 @@ def train_ppo(
     world = ProcessGroup.join_group(device, settings.batch_parts, settings.is_sharded)
     out = Path(folder)
     out.mkdir(parents=True, exist_ok=True)
-    assistant, tokenizer = load_for_training(Path(policy), world)
+    assistant, tokenizer = load_for_training(Path(policy), world, frozen=settings.lora.rank > 0)
     context = assistant.architecture.context_length
     room = context - settings.max_new_tokens
     if room < 1:
@@ -416,7 +416,9 @@ def train_ppo(
     score, reward_tokenizer = load_scorer(Path(reward), world, body)
     if reward_tokenizer.vocab_size != tokenizer.vocab_size:
         raise UserError(f"{reward} was trained with another tokenizer than {policy}; retrain it")
-    reference = AdapterView(assistant) if adapted else load_for_training(Path(policy), world)[0]
+    reference: Body = AdapterView(assistant)
+    if not adapted:
+        reference, _ = load_for_training(Path(policy), world, frozen=True)
     # After the reward model's adapter, which is not trained.
     adapt_model(assistant, settings.lora, seed)
     right_answers = read_right_answers(each_row(Path(prompts) / "valid" / "pairs"), tokenizer, context)

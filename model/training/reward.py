@@ -136,7 +136,7 @@ def load_scorer(
         UserError: A file is missing or broken.
     """
     if body is None:
-        body, _ = load_for_training(folder / "model", world)
+        body, _ = load_for_training(folder / "model", world, frozen=True)
     reward = _join_head(folder, body).eval()
     frozen = freeze_module(reward, compute_dtype(world.device), world)
 
@@ -191,7 +191,7 @@ class RewardTrainer(TrainingTask):
         self.parameters = parameters
         self.seed = seed
         self.world = world
-        body, self.tokenizer = load_for_training(base, world)
+        body, self.tokenizer = load_for_training(base, world, frozen=parameters.lora.rank > 0)
         self.body = body
         context = body.architecture.context_length
         adapt_model(body, parameters.lora, seed)
@@ -316,7 +316,7 @@ class RewardTrainer(TrainingTask):
             with self.learner.whole() as model, active_adapter(model.body, ""):
                 yield model.body
         else:
-            assistant, _ = load_for_training(base, self.world)
+            assistant, _ = load_for_training(base, self.world, frozen=True)
             with freeze_module(assistant, compute_dtype(self.world.device), self.world).whole() as whole:
                 yield whole
 
