@@ -20,7 +20,7 @@ from model.training.devices import compute_dtype, count_processes, describe_proc
 from tasks.data.base_model import base_folder
 from tasks.engine.cache_key import lock_digest, named_code_digest
 from tasks.project.dry_run import may_write
-from tasks.project.paths import MEMORY_ESTIMATES
+from tasks.project.paths import MEMORY_ESTIMATES, RECORDS
 
 if TYPE_CHECKING:
     from flows.config import Preset
@@ -60,7 +60,8 @@ def estimate_stages(preset: Preset, root: Path, device: str) -> list[StageMemory
     if found := _read_stages(kept.get(key), sections):
         return found
     stages = _estimate(preset, sections, root, device)
-    if may_write():
+    # `init` must not make a project of a folder.
+    if may_write() and (root / RECORDS).is_dir():
         kept[key] = {stage.section: [stage.needed, stage.least] for stage in stages}
         _write_kept(root / MEMORY_ESTIMATES, dict([*kept.items()][-_KEPT:]))
     return stages
@@ -174,5 +175,5 @@ def _write_kept(path: Path, entries: Mapping[str, Any]) -> None:
     # Two runs at once may each lose the other's entry, which costs the next run an estimate. The same holds
     # for a read-only project and a full disk.
     with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(exist_ok=True)
         replace_text(path, json.dumps(entries, indent=0))

@@ -15,7 +15,7 @@ from model.data.hf_checkpoint import save_model
 from model.data.tokenizer import train_tokenizer
 from model.nn.transformer import Transformer
 from tasks.project.dry_run import forbid_writes
-from tasks.project.paths import MEMORY_ESTIMATES
+from tasks.project.paths import MEMORY_ESTIMATES, RECORDS
 from tests.model.conftest import small_shape
 
 SMOKE = Path(__file__).parents[3] / "configs" / "smoke.yaml"
@@ -67,10 +67,22 @@ def test_estimate_stages_damaged_file_is_estimated_again(tmp_path: Path, damage:
     assert key in json.loads(path.read_text())
 
 
+@pytest.fixture(autouse=True)
+def _project(tmp_path: Path) -> None:
+    (tmp_path / RECORDS).mkdir()
+
+
+def test_estimate_stages_outside_a_project_writes_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    assert estimate_stages(read_preset(SMOKE), folder, "cpu")
+    assert not [*folder.iterdir()]
+
+
 def test_estimate_stages_in_a_dry_run_writes_nothing(tmp_path: Path) -> None:
     with forbid_writes():
         assert estimate_stages(read_preset(SMOKE), tmp_path, "cpu")
-    assert not [*tmp_path.iterdir()]
+    assert not [*(tmp_path / RECORDS).iterdir()]
 
 
 def test_estimate_stages_keeps_the_newest_hundred(tmp_path: Path) -> None:
