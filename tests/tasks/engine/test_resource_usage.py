@@ -15,12 +15,18 @@ import pytest
 
 from model.events import Resumed, Step, Usage
 from tasks.engine.resource_usage import SPENT, ResourceMeter, plain_cost
+from tests.waiting import until
 
 HOLDS = "import time; kept = bytearray(200_000_000); print('ready', flush=True); time.sleep(30)"
 
 
 def step(number: int) -> dict[str, Any]:
     return Step(step=number, steps=10, metrics={})
+
+
+def holds_more(one: ResourceMeter, other: ResourceMeter) -> bool:
+    """Return whether one meter saw the memory of a process with HOLDS more than another."""
+    return (one.cost.memory or 0) > (other.cost.memory or 0) + 190_000_000
 
 
 def test_resource_meter_memory_counts_only_processes_of_stage(tmp_path: Path) -> None:
@@ -35,14 +41,13 @@ def test_resource_meter_memory_counts_only_processes_of_stage(tmp_path: Path) ->
             pass
         with ResourceMeter(tmp_path, "cpu", 1, lambda event: None) as both:
             during = start()
-            time.sleep(0.8)
+            until(lambda: holds_more(both, alone), "a sample of the new process")
             during.kill()
             during.communicate()
     finally:
         before.kill()
         before.communicate()
-    assert alone.cost.memory is not None and both.cost.memory is not None
-    assert both.cost.memory > alone.cost.memory + 190_000_000
+    assert holds_more(both, alone)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what a process shares")
