@@ -323,7 +323,9 @@ class Preset(BaseModel):
             if source.max_bad_fraction is not None
         }
         return replace(
-            self.validation, max_bad_fraction_by_source={**self.validation.max_bad_fraction_by_source, **own}
+            self.validation,
+            max_bad_fraction_by_source={**self.validation.max_bad_fraction_by_source, **own},
+            source_order=self.validation.source_order or tuple(source.name for source in self.data.sources),
         )
 
     def label_parts(self) -> LabelsParameters:

@@ -85,6 +85,9 @@ class ValidateParameters:
     expectations: dict[str, tuple[dict[str, Any], ...]] = field(default_factory=dict)
     """Further expectations of Great Expectations, by kind of row."""
 
+    source_order: tuple[str, ...] = ()
+    """Sources in the order in which examples of broken rows are shown; empty: that of `data.sources`."""
+
     overrides_file: str = RELEASES_FILE
     """File of the rows that a person released although they break a rule."""
 
@@ -229,7 +232,13 @@ def check_rows(
     )
     marks = {kind: _cross_row_marks(parameters, kind, looked, work) for kind in TYPES}
     sifting = [
-        ShardFilterTask(task, found, marks[task.kind][marks[task.kind]["shard"] == task.number], out)
+        ShardFilterTask(
+            task,
+            found,
+            marks[task.kind][marks[task.kind]["shard"] == task.number],
+            out,
+            parameters.source_order,
+        )
         for task, found in zip(looking, looked, strict=True)
     ]
     findings = Findings()

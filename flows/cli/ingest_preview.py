@@ -22,10 +22,9 @@ from tasks.data.records import TYPES, canonical_line
 from tasks.data.withdrawals import WITHDRAWN
 from tasks.engine.declaration import format_number
 from tasks.engine.parallel import process_pool
-from tasks.onboarding.source_preview import DryRun, SourcePreview, check_later_stages, dry_run
+from tasks.onboarding.source_preview import DryRun, SourcePreview, dry_run, preview_end
 from tasks.project.dry_run import forbid_writes
 from tasks.validation.summary import Findings
-from tasks.validation.training_preflight import missing_rows
 
 WIDTH = 110
 
@@ -75,21 +74,19 @@ def print_preview(preset: Preset, root: Path, console: Console | None = None, wh
         # The later stages can only be checked on data that passed, with no part of it missing.
         stop = found.stop
         if stop is None and found.whole:
-            asked = preset.training_requirements(root)
+            end = preview_end(
+                found,
+                preset.split_parameters(),
+                preset.tokenizer_parameters(),
+                preset.training_requirements(root),
+                root,
+                parallel_map,
+            )
+            notes, later = end.notes, end.reason
             try:
-                notes = check_later_stages(
-                    found,
-                    preset.split_parameters(),
-                    preset.tokenizer_parameters(),
-                    asked,
-                    root,
-                    lambda event: None,
-                    parallel_map,
-                )
-                later = missing_rows(found.folder / "split")
                 if memory and not later:
                     print_shortages(memory, console, labels=True)
-                if whole:
+                if whole and not end.refused:
                     plan = preview_stages(preset, root, found.folder)
             except UserError as error:
                 later = str(error)
@@ -98,9 +95,7 @@ def print_preview(preset: Preset, root: Path, console: Console | None = None, wh
     # Printed after the temporary folder is removed, so that it is true.
     console.print("Nothing was written.")
     for sentence in notes:
-        # The sentence that stops a run is printed once, at the end.
-        if sentence != later:
-            console.print(f"[yellow]{terminal_text(sentence)}[/yellow]", soft_wrap=True)
+        console.print(f"[yellow]{terminal_text(sentence)}[/yellow]", soft_wrap=True)
     for line in plan:
         console.print(line, soft_wrap=True)
     if stop is not None:

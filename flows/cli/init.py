@@ -13,7 +13,6 @@ from flows.cli.preset_draft import PresetDraft
 from flows.common.shared_products import describe_shared_product
 from flows.common.terminal import Console
 from model.errors import UserError, one_line_path
-from model.events import ignore_event
 
 if TYPE_CHECKING:
     from flows.config import Preset
@@ -257,12 +256,11 @@ def _check_rows(preset: Preset, root: Path, console: Console) -> tuple[str, Any,
     """Check the rows as a run does.
 
     Returns:
-        Why a run would be refused (empty: it would not), the share of bad rows to allow, and further notes.
+        Why a run would stop (empty: it would not), the share of bad rows to allow, and further notes.
     """
     from flows.cli.ingest_preview import show_progress
     from tasks.engine.parallel import process_pool
-    from tasks.onboarding.source_preview import check_later_stages, dry_run
-    from tasks.validation.training_preflight import missing_rows
+    from tasks.onboarding.source_preview import dry_run, preview_end
 
     with (
         process_pool(preset.parallel.workers) as parallel_map,
@@ -272,25 +270,17 @@ def _check_rows(preset: Preset, root: Path, console: Console) -> tuple[str, Any,
         stop, allowed = str(found.stop or ""), None
         if stop and found.rows is not None:
             stop, allowed = _allow_bad_rows(preset, found.findings, stop)
-        later: list[str] = []
-        if not stop:
-            asked = preset.training_requirements(root)
-            try:
-                notes = check_later_stages(
-                    found,
-                    preset.split_parameters(),
-                    preset.tokenizer_parameters(),
-                    asked,
-                    root,
-                    ignore_event,
-                    parallel_map,
-                )
-                # `preset_writer.missing_parts` says the same with an example of a row.
-                missing = missing_rows(found.folder / "split")
-                later += [note for note in notes if note != missing]
-            except UserError as error:
-                later.append(f"`chatmill run` would stop: {error}")
-    return stop, allowed, later
+        if stop:
+            return stop, allowed, []
+        end = preview_end(
+            found,
+            preset.split_parameters(),
+            preset.tokenizer_parameters(),
+            preset.training_requirements(root),
+            root,
+            parallel_map,
+        )
+    return end.reason, allowed, list(end.notes)
 
 
 def _allow_bad_rows(preset: Preset, findings: Findings, stop: str) -> tuple[str, Any]:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from model.data.tokenizer import train_tokenizer
 from model.errors import UserError
@@ -35,7 +35,7 @@ from tasks.tokenizer import TokenizerParameters, sample_texts, tokenizer
 from tasks.validate import ValidateParameters, check_rows, refusal_error
 from tasks.validation.row_loss import accepted_rows
 from tasks.validation.summary import Findings
-from tasks.validation.training_preflight import Trainings, check_trainings
+from tasks.validation.training_preflight import Trainings, check_trainings, missing_rows
 
 LARGE = 32_000_000  # bytes of training text
 _SAMPLE = 4_000_000  # bytes of larger text on which the tokenizer is trained
@@ -86,6 +86,20 @@ class DryRun:
     def whole(self) -> bool:
         """True if every source was read."""
         return not any(source.lacking for source in self.sources)
+
+
+class RunEnd(NamedTuple):
+    """Where a run with the rows of a dry run ends.
+
+    Attributes:
+        notes: Sentences for the user about the later stages.
+        reason: Why a run would stop at one of them; empty if it would not.
+        refused: Whether it would stop before its first training.
+    """
+
+    notes: tuple[str, ...]
+    reason: str
+    refused: bool
 
 
 @contextmanager
@@ -269,6 +283,28 @@ def check_later_stages(
     else:
         tokenizer(tokens, split=parts, out=encoder, on_event=on_event, root=root, parallel_map=parallel_map)
     return check_trainings(asked, parts, encoder)
+
+
+def preview_end(
+    found: DryRun,
+    parameters: SplitParameters,
+    tokens: TokenizerParameters,
+    asked: Trainings,
+    root: Path,
+    parallel_map: ParallelMap = serial_map,
+) -> RunEnd:
+    """Return where a run would end after validation.
+
+    `init` and the dry run both call it, so that their verdicts are the same. The arguments are those of
+    `check_later_stages`.
+    """
+    try:
+        notes = check_later_stages(found, parameters, tokens, asked, root, ignore_event, parallel_map)
+    except UserError as error:
+        return RunEnd((), str(error), refused=True)
+    reason = missing_rows(found.folder / "split")
+    # The sentence that stops a run is printed once, at the end.
+    return RunEnd(tuple(note for note in notes if note != reason), reason, refused=False)
 
 
 class _Reader:

@@ -170,24 +170,33 @@ def _count_values(kind: str, table: Sequence[Mapping[str, Any]]) -> dict[str, Co
 
 @dataclass(frozen=True)
 class ShardFilterTask:
-    """A shard with the results of its own check and its marks from the comparison with all shards."""
+    """A shard with the results of its own check and its marks from the comparison with all shards.
+
+    `sources` names the sources in the order of the preset.
+    """
 
     looking: ShardCheckTask
     looked: ShardCheckResult
     marks: np.ndarray
     out: Path
+    sources: tuple[str, ...] = ()
 
 
 class FailedRow(NamedTuple):
     """A quarantined row for people, with its place in the order of the sources."""
 
-    order: tuple[str, int, int]
+    order: tuple[int, str, str, int, int]
     shown: str
 
 
 def earliest_examples(examples: Iterable[FailedRow]) -> tuple[FailedRow, ...]:
     """Return the few examples that come first in the sources. Shards are in the order of ids."""
     return tuple(sorted(examples)[:EXAMPLES])
+
+
+def source_rank(source: str, sources: Sequence[str]) -> tuple[int, str]:
+    """Return a key that sorts sources as the preset lists them, and others behind them by name."""
+    return (sources.index(source), "") if source in sources else (len(sources), source)
 
 
 def source_order(where: str) -> tuple[str, int, int]:
@@ -237,7 +246,8 @@ def filter_shard(task: ShardFilterTask) -> ShardFilterResult:
             value = values.get(column) if column else None
             quarantined.write(_row_line({**values, "rule": rule, "where": where, "value": value}))
             broken[str(values.get("source")), rule] += 1
-            known, order = examples.get(rule, ()), source_order(where)
+            source = str(values.get("source"))
+            known, order = examples.get(rule, ()), (*source_rank(source, task.sources), *source_order(where))
             if len(known) < EXAMPLES or order < known[-1].order:
                 example = FailedRow(order, _failure_example(values, column, where))
                 examples[rule] = earliest_examples((*known, example))

@@ -77,6 +77,11 @@ def test_validation_parameters_take_quarantine_of_source(preset: Path) -> None:
     assert found.validation_parameters().max_bad_fraction_by_source == {}
 
 
+def test_validation_parameters_have_sources_in_order_of_preset(preset: Path) -> None:
+    found = read_preset(preset)
+    assert found.validation_parameters().source_order == tuple(one.name for one in found.data.sources)
+
+
 def test_tokenizer_parameters_take_base_of_preset(preset: Path) -> None:
     assert read_preset(preset).tokenizer_parameters().base_model == ""
     assert read_preset(preset, ["base_model=var/other"]).tokenizer_parameters().base_model == "var/other"

@@ -167,9 +167,34 @@ def test_propose_preset_one_group_for_all_pairs_is_noted(
 ) -> None:
     rows = [{"prompt": f"What is {n}?", "completion": f"It is {n}.", "group": "b"} for n in range(60)]
     write_jsonl(sample / "mine" / "pairs.jsonl", *rows)
-    propose(checked=True)
-    said = " ".join(capsys.readouterr().out.split())
+    with pytest.raises(UserError) as error:
+        propose(checked=True)
+    said = " ".join(f"{capsys.readouterr().out} {error.value}".split())
     assert "all 60 pairs are of one group ('b')" in said and 'columns: {group: ""}' in said
+
+
+@pytest.mark.parametrize(
+    ("rows", "reason"),
+    [
+        ([], "there are no pairs"),
+        ([{"prompt": f"What {n}?", "completion": f"It {n}."} for n in range(60)], "there are no labels"),
+        (
+            [{"prompt": f"What {n}?", "completion": f"It {n}.", "group": "b"} for n in range(60)],
+            "all 60 pairs are of one group",
+        ),
+    ],
+)  # fmt: skip
+def test_propose_preset_data_for_a_part_of_a_run_stops_like_dry_run(
+    sample: Path, steady_pace: None, rows: list[dict[str, str]], reason: str
+) -> None:
+    write_texts(sample / "own" / "texts", random.Random(3))
+    if rows:
+        write_jsonl(sample / "own" / "a.jsonl", *rows)
+    with pytest.raises(UserError) as error:
+        init.propose_preset(sample / "own", "mine", 5, "cpu", False)
+    later = print_preview(read_preset(sample / "configs" / "mine.yaml"), sample, Console(file=StringIO()))
+    assert reason in later
+    assert str(error.value) == f"configs/mine.yaml is written, but a run with it would stop: {later}"
 
 
 def test_propose_preset_good_rows_pass_check(

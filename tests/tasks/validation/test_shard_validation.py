@@ -12,7 +12,7 @@ from tasks.data.sources import DataParameters, Source
 from tasks.engine.parallel import serial_map
 from tasks.validate import ValidateParameters, check_rows
 from tasks.validation.row_loss import accepted_rows
-from tasks.validation.shard_validation import source_order
+from tasks.validation.shard_validation import source_order, source_rank
 from tests.tasks.ingest_project import run
 
 
@@ -22,7 +22,13 @@ def first_examples(root: Path, *sources: Source) -> list[str]:
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     findings, stops = check_rows(
-        ValidateParameters(), root / "out", out, lambda _: None, root, serial_map, accepted_rows(root)
+        ValidateParameters(source_order=tuple(source.name for source in sources)),
+        root / "out",
+        out,
+        lambda _: None,
+        root,
+        serial_map,
+        accepted_rows(root),
     )
     assert stops
     (summary,) = findings.table()
@@ -60,6 +66,18 @@ def test_validate_examples_of_two_sources_are_not_repeated(tmp_path: Path) -> No
     lay(tmp_path / "b.jsonl", 2, 1000)
     sources = [Source(name, "rows", files=f"{name}.jsonl") for name in "ab"]
     assert first_examples(tmp_path, *sources) == ["a.jsonl, line 2", "b.jsonl, line 2"]
+
+
+@pytest.mark.parametrize("names", ["ab", "ba", "zam", "mza"])
+def test_validate_examples_are_in_the_order_of_the_preset(tmp_path: Path, names: str) -> None:
+    for number, name in enumerate(sorted(names)):
+        lay(tmp_path / f"{name}.jsonl", 2, 1000 * number)
+    sources = [Source(name, "rows", files=f"{name}.jsonl") for name in names]
+    assert first_examples(tmp_path, *sources) == [f"{name}.jsonl, line 2" for name in names]
+
+
+def test_source_rank_unlisted_source_comes_last_by_name() -> None:
+    assert sorted("czab", key=lambda name: source_rank(name, ("z", "c"))) == ["z", "c", "a", "b"]
 
 
 def test_validate_examples_of_list_are_first_items(tmp_path: Path) -> None:
