@@ -141,17 +141,18 @@ def propose_preset(
             f"{part}To check all rows: `chatmill ingest --config configs/{path.name} --dry-run`",
             soft_wrap=True,
         )
-    if stop:
+    if stop and not found.unreadable:
         raise UserError(f"configs/{path.name} is written, but a run with it would stop: {stop}")
     if found.unreadable:
         # A file that nobody reads must not go unnoticed in a script: the exit code is that of a refusal.
         name = found.unreadable[0]
         count = len(found.unreadable)
         more = f"; {count - 1:,} more cannot be read either" if count > 1 else ""
+        runs = f"`chatmill run --config configs/{path.name}` runs without it"
         raise UserError(
             f"configs/{path.name} is written without {name}, which cannot be read: {dict(found.others)[name]}"
             f"{more}; fix the file or move it out of {one_line_path(folder)}, and run init again with "
-            f"--force. `chatmill run --config configs/{path.name}` runs without it"
+            f"--force. {f'A run without it would stop: {stop}' if stop else runs}"
         )
     runs = f"`chatmill run --config configs/{path.name}` runs it"
     console.print(f"written: configs/{path.name}; {runs}", soft_wrap=True)

@@ -178,10 +178,6 @@ def test_propose_preset_one_group_for_all_pairs_is_noted(
     [
         ([], "there are no pairs"),
         ([{"prompt": f"What {n}?", "completion": f"It {n}."} for n in range(60)], "there are no labels"),
-        (
-            [{"prompt": f"What {n}?", "completion": f"It {n}.", "group": "b"} for n in range(60)],
-            "all 60 pairs are of one group",
-        ),
     ],
 )  # fmt: skip
 def test_propose_preset_data_for_a_part_of_a_run_stops_like_dry_run(
