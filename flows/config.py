@@ -322,11 +322,9 @@ class Preset(BaseModel):
             for source in self.data.sources
             if source.max_bad_fraction is not None
         }
-        return replace(
-            self.validation,
-            max_bad_fraction_by_source={**self.validation.max_bad_fraction_by_source, **own},
-            source_order=self.validation.source_order or tuple(source.name for source in self.data.sources),
-        )
+        shares = {**self.validation.max_bad_fraction_by_source, **own}
+        order = self.validation.source_order or tuple(source.name for source in self.data.sources)
+        return replace(self.validation, max_bad_fraction_by_source=shares, source_order=order)
 
     def label_parts(self) -> LabelsParameters:
         """Return the labels' parameters. Only a judge that is a reward model gets a share of the labels."""
