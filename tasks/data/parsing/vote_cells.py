@@ -61,7 +61,9 @@ class VoteCells:
         if kind == _NUMBER:
             self.low, self.high = min(self.low, number), max(self.high, number)
             self.whole = self.whole and number.is_integer()
-            self.fine = self.fine or not math.isclose(_TENTHS * number, round(_TENTHS * number))
+            # Every huge float is whole, and ten times it may be infinite.
+            tenths = 0.0 if number.is_integer() else _TENTHS * number
+            self.fine = self.fine or not math.isclose(tenths, round(tenths))
             self.ones = self.ones and number in (0, 1)
 
     def add(self, other: VoteCells) -> None:
