@@ -57,4 +57,5 @@ class Agreement:
 
 def _squared_differences(count: int, squares: float, total: float) -> float:
     # Over ordered pairs, Σ(a-b)² = 2(nΣa² - (Σa)²).
-    return 2 * (count * squares - total**2)
+    # `total**2` would raise OverflowError for huge scores; a product is infinite.
+    return 2 * (count * squares - total * total)

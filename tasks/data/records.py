@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -94,7 +95,9 @@ class Rating:
     @property
     def score(self) -> float:
         """The mean of the scores."""
-        return sum(self.scores) / len(self.scores)
+        total = sum(self.scores)
+        # The sum of huge scores may be infinite, though their mean is not.
+        return total / len(self.scores) if isfinite(total) else sum(x / len(self.scores) for x in self.scores)
 
 
 Record = Text | Pair | Comparison | Rating

@@ -386,7 +386,7 @@ def _plan_reward(
 
 def rating_margin(low: float, high: float) -> float:
     """Return how far apart two mean scores must be to make a pair: an eighth of the scale, as in the demo."""
-    return float(f"{(high - low) / 8:.1g}") if high > low else 1.0
+    return float(f"{high / 8 - low / 8:.1g}") if high > low else 1.0
 
 
 def _answer_room(amount: Amount, context: int) -> int:

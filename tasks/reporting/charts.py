@@ -40,7 +40,8 @@ class ChartLine:
 def axis_ticks(low: float, high: float, count: int = 5) -> list[float]:
     """Return about `count` round numbers from `low` to `high`: 1, 2, 2.5 or 5 times a power of ten apart."""
     span = high - low
-    if not span > 0:
+    # The span of huge numbers may be infinite.
+    if not 0 < span < math.inf:
         return [low]
     rough = span / count
     power = 10.0 ** math.floor(math.log10(rough))

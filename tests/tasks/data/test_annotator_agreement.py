@@ -37,3 +37,9 @@ def test_agreement_of_pairs_compares_signs() -> None:
 def test_agreement_add_item_counts_items_ratings_and_annotators() -> None:
     found = counted([1.0, 2.0, 3.0], [1.0, 2.0])
     assert (found.items, found.ratings, len(found.annotators)) == (2, 5, 3)
+
+
+@pytest.mark.parametrize("scores", [[1e308, -1e308], [1e308, 1e308], [1e200, 2.0, 3.0]])
+def test_krippendorff_alpha_huge_scores_raise_nothing(scores: list[float]) -> None:
+    assert counted(scores, [1.0, 2.0]).ratings == len(scores) + 2
+    assert not counted(scores, [1.0, 2.0]).krippendorff_alpha < -1

@@ -159,7 +159,14 @@ def test_plan_run_few_labels_make_small_groups() -> None:
 
 @pytest.mark.parametrize(
     ("scores", "wanted"),
-    [((-4.0, 4.0), 1.0), ((1.0, 5.0), 0.5), ((0.0, 1.0), 0.1), ((0.0, 100.0), 10.0), ((3.0, 3.0), 1.0)],
+    [
+        ((-4.0, 4.0), 1.0),
+        ((1.0, 5.0), 0.5),
+        ((0.0, 1.0), 0.1),
+        ((0.0, 100.0), 10.0),
+        ((3.0, 3.0), 1.0),
+        ((-1e308, 1e308), 3e307),
+    ],
 )
 def test_rating_margin_follows_scale(scores: tuple[float, float], wanted: float) -> None:
     assert rating_margin(*scores) == wanted

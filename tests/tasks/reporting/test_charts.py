@@ -21,6 +21,12 @@ def test_axis_ticks_are_round_and_inside() -> None:
     assert axis_ticks(1.93, 3.83) == [2.0, 2.5, 3.0, 3.5]
     assert axis_ticks(-0.3, 2.4) == [0, 1, 2] or axis_ticks(-0.3, 2.4) == [0.0, 0.5, 1.0, 1.5, 2.0]
     assert axis_ticks(2, 2) == [2]
+
+
+@pytest.mark.parametrize(("low", "high"), [(-1e308, 1e308), (-1.7e308, 1.7e308), (0, 1e308)])
+def test_axis_ticks_huge_numbers_are_finite(low: float, high: float) -> None:
+    ticks = axis_ticks(low, high)
+    assert ticks and all(low <= tick <= high for tick in ticks)
     assert tick_label(1200) == "1,200" and tick_label(0.15) == "0.15" and tick_label(-2) == "-2"
 
 
