@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from safetensors.torch import load_file
 
 from model.data.chat_template import Row, prompt_key
-from model.data.dataloader import Example, each_row, rows_by_source
+from model.data.dataloader import Example, each_row
 from model.data.hf_checkpoint import load_model
+from model.data.hf_config import load_architecture
 from model.data.preference_dataset import headline_accuracy, headline_strata
 from model.data.tokenizer import Tokenizer
 from model.errors import UserError
 from model.evaluation.answer_scores import (
+    Opponent,
     digest_of_rows,
     load_opponent,
     score_held_out_pairs,
@@ -26,22 +27,19 @@ from model.evaluation.answer_scores import (
 )
 from model.evaluation.confidence_intervals import (
     bootstrap_mean_of_means,
-    bootstrap_ratio,
     gain_metrics,
     mean_metrics,
     share_metrics,
     with_interval,
 )
 from model.evaluation.evaluate_config import EvaluateParameters
+from model.evaluation.held_out_measures import HeldOutMeasures, UsedPairs
 from model.evaluation.interpret import find_attention_map, nearest_words
-from model.evaluation.loss_changes import base_answer_loss_changes, log_ratios, loss_increase
-from model.evaluation.perplexity import HeldOutText
 from model.events import EventCallback, Message, Step, Usage
 from model.inference.prompting import Chat, FewShot, Plain, PromptFormat
-from model.inference.scoring import Answer, Generator, best_f1, exact_match
+from model.inference.scoring import Answer, Generator
 from model.nn.transformer import Transformer
 from model.training.devices import compute_dtype
-from model.training.pretrain import bits_per_byte
 from model.training.process_group import ProcessGroup
 from model.training.reward import RewardModel, load_reward
 
@@ -110,45 +108,52 @@ def evaluate(
     """
     settings, out = EvaluateParameters.read(parameters), Path(folder)
     world = ProcessGroup.join_group(device, PARTS)
-    models = {
-        name: load_model(Path(path), compute_dtype(device), device, mapped=True)
-        for name, path in (("base", base), ("sft", sft), ("aligned", aligned))
-    }
-    asked = _select_pairs(settings, Path(split), models, on_event)
-    speakers = _load_generators(settings, Path(split), models, world)
-    opponent = load_opponent(
-        Path(champion) if champion else None, Path(aligned), [*asked.prompts, *asked.questions],
-        settings.max_new_tokens, world,
-    )  # fmt: skip
-    if opponent.speaker is not None:
-        speakers["champion"] = opponent.speaker
-        models["champion"] = (opponent.speaker.model, opponent.speaker.tokenizer)
-    metrics: dict[str, float] = {}
-    losses: dict[str, tuple[list[float], list[int]]] = {}
-    said: dict[str, list[Answer]] = {}
-    replies: dict[str, list[Answer]] = {}
-    for index, (name, speaker) in enumerate(speakers.items()):
-        on_event(Step(step=index, steps=len(speakers), metrics={}))
-        # The same seed for each model: differences come from the models, not from the draws.
-        said[name] = speaker.generate_answers(asked.prompts, settings.max_new_tokens, 1.0, seed)
-        replies[name] = speaker.generate_answers(asked.questions, settings.max_new_tokens, 0.0, seed)
-        measured = {**_answer_statistics(said[name]), **_measure_answers(asked.questions, replies[name])}
-        metrics |= {f"{name}_{measure}": value for measure, value in measured.items()}
-        # Losses a token of different tokenizers cannot be compared.
-        if name != "champion" or opponent.same_tokens:
-            losses[name] = speaker.row_losses(asked.completions)
-            metrics |= _loss_metrics(f"{name}_completion_loss", *losses[name], seed)
-    answers = [answer for each in (said, replies) for some in each.values() for answer in some]
+    folders = {"base": Path(base), "sft": Path(sft), "aligned": Path(aligned)}
+    tokenizers = {name: Tokenizer.load(path) for name, path in folders.items()}
+    # All models must answer the same prompts, so the shortest context decides which fit.
+    context = min(load_architecture(path).context_length for path in folders.values())
+    asked = _select_pairs(settings, Path(split), tokenizers["sft"], context, on_event)
+    formats = _prompt_formats(settings, Path(split), tokenizers, context - settings.max_new_tokens)
+    measures = HeldOutMeasures(settings, asked, Path(split), seed, world)
+    names = (*formats, "champion") if champion else tuple(formats)
+    probes: dict[str, Any] = {}
+
+    def measure_model(name: str) -> None:
+        """Load one model, take all measures of it, and forget it: the memory may hold no second one."""
+        model, tokenizer = load_model(folders[name], compute_dtype(device), device, mapped=True)
+        for asking in ("base", "few_shot") if name == "base" else (name,):
+            on_event(Step(step=len(measures.said), steps=len(names), metrics={}))
+            speaker = Generator(model, tokenizer, formats[asking], world.parts, world.map_chunks)
+            measures.ask_model(asking, speaker)
+        measures.read_text(name, model, tokenizer)
+        # An open model with a chat template is an assistant already.
+        if tokenizers["base"].keeps_template:
+            measures.weigh_answers("base", name, replace(speaker, asking=formats[name]))
+        if name in ("aligned", "sft"):
+            measures.weigh_answers("aligned", name, speaker)
+        if name == "base" and world.rank == 0:
+            probes.update(_probe_model(model, tokenizer, embeddings, settings))
+
+    # The aligned model before SFT's, which then tells how likely the aligned model's answers are to it.
+    for name in ("base", "aligned", "sft"):
+        measure_model(name)
+    if champion:
+        on_event(Step(step=len(measures.said), steps=len(names), metrics={}))
+    held_against = _measure_champion(measures, Path(champion) if champion else None, Path(aligned), world)
+    answers = [answer for some in (*measures.said.values(), *measures.replies.values()) for answer in some]
     on_event(Usage(tokens=sum(len(answer.tokens) for answer in answers)))
-    bits, text_digest = _bits_per_byte(settings, Path(split), models, world)
-    # An open model with a chat template is an assistant already.
-    named = ("base", *ASSISTANTS) if models["base"][1].keeps_template else ASSISTANTS
+    said = {name: measures.said[name] for name in names if name in measures.said}
+    replies = {name: measures.replies[name] for name in said}
+    metrics = measures.metrics
+    named = ("base", *ASSISTANTS) if tokenizers["base"].keeps_template else ASSISTANTS
     assistants: dict[str, list[Answer]] = {name: said[name] for name in named if name in said}
-    as_text = () if opponent.same_tokens else ("champion",)
+    as_text = () if held_against.same_tokens else ("champion",)
     critic = load_reward(Path(reward), device, compute_dtype(device))
     scores = {"reward": score_models(critic, asked.prompts, assistants, as_text, world)}
     accuracy, found = _pair_accuracy(critic, Path(labels), settings.headline_sources, seed, world)
     metrics |= found
+    # The judge takes its place in the memory.
+    del critic
     if judge:
         second = load_reward(Path(judge), device, compute_dtype(device))
         scores["judge"] = score_models(second, asked.prompts, assistants, as_text, world)
@@ -157,14 +162,10 @@ def evaluate(
     for scorer, by_model in scores.items():
         for name, values in by_model.items():
             metrics |= mean_metrics(f"{name}_{scorer}", values, seed)
-    metrics |= bits | gain_metrics("reward_gain", scores["reward"]["aligned"], scores["reward"]["sft"], seed)
+    metrics |= gain_metrics("reward_gain", scores["reward"]["aligned"], scores["reward"]["sft"], seed)
     ended = {name: [float(answer.ended) for answer in said[name]] for name in ("aligned", "sft")}
     metrics |= gain_metrics("ends_by_itself_change", ended["aligned"], ended["sft"], seed)
-    ratios = log_ratios(speakers["aligned"], speakers["sft"], asked.prompts, said["aligned"])
-    metrics |= mean_metrics("kl", ratios, seed)
-    metrics |= loss_increase("loss_increase", losses["aligned"][0], losses["sft"][0], seed)
-    if models["base"][1].keeps_template:
-        metrics |= base_answer_loss_changes(speakers, asked.questions, replies["base"], seed)
+    metrics |= measures.compare_likelihoods()
     # Every process has all metrics; one writes them.
     if world.rank > 0:
         return metrics
@@ -179,10 +180,9 @@ def evaluate(
         "prompts": digest_of_rows(asked.prompts, settings.max_new_tokens),
         "questions": digest_of_rows(asked.questions, settings.max_new_tokens),
         "completions": digest_of_rows(asked.completions),
-        "text": text_digest,
-        "champion": {"measured": opponent.speaker is not None, "why": opponent.why},
+        "text": measures.text_digest,
+        "champion": {"measured": "champion" in said, "why": held_against.why},
     }
-    probes = _probe_model(*models["base"], embeddings, settings)
     files = {"held_out": held_out, "answers": shown, "accuracy": accuracy, "probes": probes}
     for name, content in files.items():
         _write_json(out / f"{name}.json", content)
@@ -196,23 +196,9 @@ def evaluate(
     }
 
 
-Models = dict[str, tuple[Transformer, Tokenizer]]
-
-
-@dataclass(frozen=True)
-class UsedPairs:
-    """The test pairs that are used: for free answers, for right answers, for the loss of completions."""
-
-    prompts: list[Row]
-    questions: list[Row]
-    completions: list[Row]
-
-
 def _select_pairs(
-    settings: EvaluateParameters, split: Path, models: Models, on_event: EventCallback
+    settings: EvaluateParameters, split: Path, tokenizer: Tokenizer, context: int, on_event: EventCallback
 ) -> UsedPairs:
-    # All models must answer the same prompts, so the shortest context decides which fit.
-    tokenizer, context = models["sft"][1], _shortest_context(models)
     chat = Chat(tokenizer, context - settings.max_new_tokens)
     misfits: set[int] = set()
     shortened: set[int] = set()
@@ -254,70 +240,31 @@ def _fits_context(example: Example, new_tokens: int, context: int) -> bool:
     return len(example.prompt) + new_tokens <= context and len(example.completion) <= new_tokens
 
 
-def _shortest_context(models: Models) -> int:
-    return min(model.architecture.context_length for model, _ in models.values())
-
-
-def _load_generators(
-    settings: EvaluateParameters, split: Path, models: Models, world: ProcessGroup
-) -> dict[str, Generator]:
-    tokenizer = models["base"][1]
-    room = _shortest_context(models) - settings.max_new_tokens
+def _prompt_formats(
+    settings: EvaluateParameters, split: Path, tokenizers: Mapping[str, Tokenizer], room: int
+) -> dict[str, PromptFormat]:
+    """Return the prompt formats by model, with the base also asked by examples ("few_shot")."""
+    tokenizer = tokenizers["base"]
     # Examples from the training split: the test split's would be answers to its own questions.
     shots = FewShot(tokenizer, each_row(split / "train" / "pairs"), settings.num_few_shot, room)
     # An open model with a chat template of its own can already be asked.
     asking = Chat(tokenizer, room) if tokenizer.keeps_template else Plain(tokenizer, room)
     formats: dict[str, PromptFormat] = {"base": asking, "few_shot": shots}
-    formats |= {name: Chat(models[name][1], room) for name in ("sft", "aligned")}
-    return {
-        name: Generator(*models.get(name, models["base"]), asking, world.parts, world.map_chunks)
-        for name, asking in formats.items()
-    }
+    return formats | {name: Chat(tokenizers[name], room) for name in ("sft", "aligned")}
 
 
-def _bits_per_byte(
-    settings: EvaluateParameters, split: Path, models: Models, world: ProcessGroup
-) -> tuple[dict[str, float], str]:
-    """Return the bits per byte of each model, and a digest of the text that the aligned model read."""
-    wanted, digest = settings.text_sources, ""
-    metrics = {}
-    for name, (model, tokenizer) in models.items():
-        context = model.architecture.context_length
-        texts = (row["text"] for row in rows_by_source(split / "test" / "text", wanted))
-        # A window is read with its following token, and at least one window is read.
-        tokens = max(settings.text_tokens, context) + 1 if settings.text_tokens else 0
-        text = HeldOutText(texts, tokenizer, tokens)
-        if name == "aligned":
-            digest = f"{text.hash.hexdigest()}:{context}:{settings.text_tokens}"
-        if text.num_windows(context):
-            metrics[f"{name}_bits_per_byte"] = bits_per_byte(model, text, world, settings.text_tokens)
-    return metrics, digest
-
-
-def _measure_answers(questions: Sequence[Row], replies: Sequence[Answer]) -> dict[str, float]:
-    """Return mean exact match and F1 against each question's references; empty for no questions."""
-    pairs = [
-        (reply.text, row.get("references") or [row["completion"]])
-        for row, reply in zip(questions, replies, strict=True)
-    ]
-    if not pairs:
-        return {}
-    return {
-        "exact_match": float(np.mean([exact_match(*pair) for pair in pairs])),
-        "f1": float(np.mean([best_f1(*pair) for pair in pairs])),
-    }
-
-
-def _answer_statistics(answers: Sequence[Answer]) -> dict[str, float]:
-    """Return the shares of answers that ended by themselves and that are distinct, and the mean length.
-
-    The length is in tokens without the end token.
-    """
-    return {
-        **share_metrics("ends_by_itself", [answer.ended for answer in answers]),
-        "distinct": len({answer.text for answer in answers}) / len(answers),
-        "length": float(np.mean([len(answer.tokens) for answer in answers])),
-    }
+def _measure_champion(
+    measures: HeldOutMeasures, folder: Path | None, candidate: Path, world: ProcessGroup
+) -> Opponent:
+    """Take the measures of the champion's model if it can answer; return it without the model."""
+    asked, settings = measures.asked, measures.settings
+    found = load_opponent(
+        folder, candidate, [*asked.prompts, *asked.questions], settings.max_new_tokens, world
+    )
+    if found.speaker is not None:
+        measures.ask_model("champion", found.speaker, found.same_tokens)
+        measures.read_text("champion", found.speaker.model, found.speaker.tokenizer)
+    return replace(found, speaker=None)
 
 
 def _pair_accuracy(
@@ -333,14 +280,6 @@ def _pair_accuracy(
     count = sum(len(rows) for rows in chosen)
     value = headline_accuracy(accuracy, headline)
     return accuracy, with_interval("test_pair_accuracy", value, interval, count)
-
-
-def _loss_metrics(name: str, sums: Sequence[float], tokens: Sequence[int], seed: int) -> dict[str, float]:
-    """Return the mean loss a token as a metric; empty for no rows."""
-    if not sums:
-        return {}
-    interval = bootstrap_ratio(np.array(sums), np.array(tokens, float), seed)
-    return with_interval(name, sum(sums) / sum(tokens), interval, len(sums))
 
 
 def _sample_rows(

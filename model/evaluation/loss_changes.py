@@ -29,43 +29,32 @@ def loss_increase(name: str, after: Sequence[float], before: Sequence[float], se
     return with_interval(name, value, (low - 1, high - 1), len(now))
 
 
-def base_answer_loss_changes(
-    speakers: Mapping[str, Generator], questions: Sequence[Row], answers: Sequence[Answer], seed: int
-) -> dict[str, float]:
+def base_answer_loss_changes(logprobs: Mapping[str, Sequence[float]], seed: int) -> dict[str, float]:
     """Return by how much the trained models' losses on an open model's own answers exceed its own.
 
     An open model can be asked before any training here. A model that forgets what the open model knew gives
     less probability to its answers.
 
     Args:
-        speakers: The models by name: `base`, `sft` and `aligned`.
-        questions: Questions of no training here.
-        answers: The base's greedy answers to them.
+        logprobs: The log-probabilities of the base's greedy answers to questions of no training here, in
+            nats, under `base`, `sft` and `aligned`.
         seed: The seed of the intervals.
     """
-    losses = {
-        name: [-value for value in _answer_logprobs(speakers[name], questions, answers)]
-        for name in ("base", "sft", "aligned")
-    }
+    losses = {name: [-value for value in values] for name, values in logprobs.items()}
     return {
         **loss_increase("base_answer_loss_change", losses["aligned"], losses["base"], seed),
         **loss_increase("sft_base_answer_loss_change", losses["sft"], losses["base"], seed),
     }
 
 
-def log_ratios(
-    aligned: Generator, sft: Generator, prompts: Sequence[Row], answers: Sequence[Answer]
-) -> list[float]:
-    """Return log p(answer) under the aligned model less that under the assistant, a row, in nats.
+def answer_logprobs(speaker: Generator, prompts: Sequence[Row], answers: Sequence[Answer]) -> list[float]:
+    """Return the log-probability of each answer with its end, after its prompt, in nats.
 
-    The mean over the aligned model's own answers estimates KL(aligned ‖ SFT) of a whole completion.
+    Args:
+        speaker: The model that judges the answers. It need not have given them.
+        prompts: The prompts.
+        answers: An answer to each prompt, by a model with the same tokens.
     """
-    both = [_answer_logprobs(speaker, prompts, answers) for speaker in (aligned, sft)]
-    return [mine - theirs for mine, theirs in zip(*both, strict=True)]
-
-
-def _answer_logprobs(speaker: Generator, prompts: Sequence[Row], answers: Sequence[Answer]) -> list[float]:
-    """Return the log-probability of each answer with its end, after its prompt, in nats."""
     examples = []
     for row, answer in zip(prompts, answers, strict=True):
         prompt = speaker.asking.encode_example(row).prompt

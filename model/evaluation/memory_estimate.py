@@ -1,6 +1,7 @@
 """The estimate of the memory that the evaluation needs, before anything is loaded.
 
-It holds all models at once, as each answers the same prompts and scores the answers of the others.
+It holds one model at a time: each answers the same prompts and scores answers of others before the next is
+loaded. The reward model and the judge follow in the same way.
 """
 
 from __future__ import annotations
@@ -13,18 +14,15 @@ import torch
 
 from model.data.chunks import PASS_ROWS, rows_of_pass
 from model.evaluation.evaluate import PARTS
-from model.evaluation.evaluate_config import REWARD_MODEL, EvaluateParameters
+from model.evaluation.evaluate_config import EvaluateParameters
 from model.inference.generate import rows_at_once
 from model.nn.model_config import ModelConfig
 from model.training.memory_estimate import HEAP_SHARE, PROCESS_BYTES
 from model.training.memory_trace import Passes, trace_answering
 from model.training.reward import PASS_ROWS as SCORED_ROWS
 
-# The base, SFT's and the aligned model; and the reward model.
-_MODELS, _SCORERS = 3, 1
 # Rows of a pass that measures held-out text, as in `bits_per_byte`.
 _TEXT_ROWS = 16
-_FLOAT32 = 4
 
 
 @dataclass(frozen=True)
@@ -32,8 +30,8 @@ class EvaluationMemory:
     """Bytes of an evaluation, on a CPU of all its processes.
 
     Attributes:
-        needed: The bytes at the peak, with a champion and a judge.
-        least: The bytes without both, however short the rows are.
+        needed: The bytes at the peak.
+        least: The bytes however short the rows are.
     """
 
     needed: int
@@ -72,17 +70,13 @@ def estimate_evaluation(
         dtype, device,
     )  # fmt: skip
     reading = trace_answering(architecture, Passes("pretrain", 0, evaluated_rows=_TEXT_ROWS), dtype, device)
-    judges = int(parameters.judge == REWARD_MODEL)
     passes = max(answering.sampling, answering.evaluating, reading.evaluating)
     heap = HEAP_SHARE if on_cpu else 1.0
-    # On a CPU a model is read in float32, its file mapped into memory, beside the models before it.
+    # On a CPU the file is mapped into memory while its weights are copied.
     stored = getattr(torch, architecture.weight_dtype).itemsize
-    read = (_FLOAT32 + stored) * architecture.num_parameters if on_cpu else 0
+    read = stored * architecture.num_parameters if on_cpu else 0
     process = PROCESS_BYTES if on_cpu else 0
-    sizes = []
-    for models, peak in ((_MODELS + _SCORERS + 1 + judges, round(heap * passes)), (_MODELS + _SCORERS, 0)):
-        weights = models * answering.weights
-        sizes.append(process + max(weights + peak, weights - answering.weights + read))
+    sizes = [process + answering.weights + max(peak, read) for peak in (round(heap * passes), 0)]
     if on_cpu:
         # Another process starts them, if there are several.
         sizes = [size * processes + (process if processes > 1 else 0) for size in sizes]

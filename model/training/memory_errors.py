@@ -53,7 +53,7 @@ def ways_to_save(section: str, settings: Mapping[str, Any], of_weights: bool = F
     )
     ways = []
     if section == "evaluate":
-        # It holds all models at once, in each process of a CPU.
+        # It holds a model in each process of a CPU.
         ways = (
             ["take a smaller model (architecture, or base_model)"]
             if of_weights
