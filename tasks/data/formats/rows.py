@@ -10,7 +10,6 @@ as JSON, or as Python prints it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import date
 from typing import Any
 
 from model.errors import UserError
@@ -34,9 +33,8 @@ from tasks.data.parsing.conversations import (
     turns_before_answer,
 )
 from tasks.data.parsing.field_meanings import as_verdict, group_name, is_empty
-from tasks.data.parsing.label_rows import time_of
 from tasks.data.parsing.list_literals import read_literal
-from tasks.data.parsing.preference_fields import ANNOTATORS
+from tasks.data.parsing.preference_fields import ANNOTATORS, iso_time
 from tasks.data.parsing.row_stream import Keys, row_stream
 from tasks.data.parsing.row_verdicts import is_side_vote, is_unscored, side_votes
 from tasks.data.parsing.score_values import as_score, separator_advice
@@ -170,7 +168,7 @@ def _comparison_record(row: Mapping[str, Any], reading: ParseOptions, where: str
         prompt, a, b, choice,  # type: ignore[arg-type]
         _text_value(row, "aspect", where) or reading.aspect, who, reading.source, _row_group(row, turns,
         where, prompt),
-        history_turns(turns[:-1]), _time_value(row.get("time"), where),
+        history_turns(turns[:-1]), iso_time(row.get("time")),
     )  # fmt: skip
     return ParsedRow(made, where, anonymous=who == UNKNOWN_ANNOTATOR)
 
@@ -190,11 +188,11 @@ def _rating_record(row: Mapping[str, Any], reading: ParseOptions, where: str) ->
     annotators = [name or f"{UNKNOWN_ANNOTATOR}-{index}" for index, name in enumerate(named)]
     if len(annotators) != len(scores):
         raise UserError(f"{where}: {len(scores)} scores by {len(annotators)} annotators; expected one each")
-    time = _time_value(row.get("time"), where)
+    time = iso_time(row.get("time"))
     listed = _list_value(row, "times", "times", where)
     # Times in the order of the people, of whom some gave no score.
     listed = [listed[n] for n in voted] if len(listed) == people else listed
-    times = [_time_value(value, where) for value in listed] or [time] * len(scores)
+    times = [iso_time(value) for value in listed] or [time] * len(scores)
     if len(times) != len(scores):
         raise UserError(f"{where}: {len(scores)} scores at {len(times)} times; expected one each")
     group = _row_group(row, turns, where, prompt if len(turns) > 1 else prompt + completion)
@@ -304,11 +302,6 @@ def _score_value(value: Any, where: str) -> float:
     if number is None:
         raise UserError(f"{where}: scores are numbers, and this is {value!r:.40}{separator_advice(value)}")
     return number
-
-
-def _time_value(value: Any, where: str) -> str:
-    # Parquet has times as a type of its own.
-    return time_of(value.isoformat() if isinstance(value, date) else value, where)
 
 
 def _holds_conversations(values: Mapping[str, Any]) -> bool:

@@ -24,6 +24,7 @@ from tasks.data.records import Comparison, Pair, ParsedRow, Rating, Text, pair_r
 REJECTED = "rows that a reviewer rejected"
 EARLIER = "earlier answers of conversations with a verdict on the whole"
 CORRECTED = "answers that a correction replaces"
+CORRECTED_QUESTION = "questions and system prompts that a correction replaces"
 MASKED_VERDICT = "verdicts on answers that are marked as not to be learned"
 
 

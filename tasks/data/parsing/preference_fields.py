@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
 from tasks.data.parsing.annotators import UNKNOWN_ANNOTATOR, normalize_annotator
 from tasks.data.parsing.base import ParseOptions
 from tasks.data.parsing.conversations import SourceTurn, conversation_group, history_turns
+from tasks.data.parsing.field_meanings import is_empty
+from tasks.data.parsing.several_scores import split_values
 from tasks.data.records import Choice, ParsedRow, comparison_row, text_digest
 
 ANNOTATORS = (
@@ -64,11 +66,32 @@ def row_annotator(values: Mapping[str, Any], reading: ParseOptions) -> str:
 def row_time(values: Mapping[str, Any], reading: ParseOptions) -> str:
     """Return a label's time as ISO 8601, the first of TIMES in the row; else empty.
 
-    Seconds or milliseconds since 1970 become a time in UTC. Other spellings than ISO 8601 are ambiguous and
-    ignored.
+    Seconds or milliseconds since 1970 become a time in UTC. Other spellings than ISO 8601 are ambiguous, so
+    they are no time. They cost only the order of a person's labels, and `unread_times` finds them.
     """
     found = (iso_time(values.get(name)) for name in (reading.column("time"), *TIMES))
     return next(filter(None, found), "")
+
+
+def unread_times(
+    values: Mapping[str, Any], own: Collection[str], reading: ParseOptions
+) -> Iterator[tuple[str, Any]]:
+    """Yield the keys and values of a label that are read as times and are none.
+
+    Args:
+        values: The row.
+        own: The keys of the row that are read.
+        reading: The options of the parser.
+    """
+    names = dict.fromkeys(name for name in (reading.column("time"), *TIMES) if name in own)
+    if not any(iso_time(values.get(name)) for name in names):
+        for name in names:
+            if not is_empty(value := values.get(name)):
+                yield name, value
+    if (name := reading.column("times")) in own:
+        for value in split_values(values.get(name)) or ():
+            if not is_empty(value) and not iso_time(value):
+                yield name, value
 
 
 def iso_time(value: object) -> str:

@@ -57,6 +57,16 @@ def describe_word(path: str, seen: Seen) -> str:
     return f"words for a missing value: {what}, first {format_sample(seen.where)}"
 
 
+def describe_times(times: Mapping[str, Seen]) -> Iterator[str]:
+    """Yield a line about the times under each key that are none."""
+    for path, seen in list(times.items())[:_NAMED]:
+        yield (
+            f"times that cannot be read: {seen.count:,} under {shown_key(path)}, as {seen.sample}, first "
+            f"{format_sample(seen.where)}; these labels have no time, so of one person's equal labels "
+            "the first in the files counts. Write times as 2024-12-31T10:00"
+        )
+
+
 def describe_bytes(path: str, seen: Seen) -> str:
     """Return the question about texts that are bytes as Python prints them."""
     return (

@@ -22,6 +22,7 @@ from tasks.data.parsing.field_meanings import (
     is_null_word,
 )
 from tasks.data.parsing.judged_rows import MASKED_VERDICT, corrected_rows, rated_turns
+from tasks.data.parsing.key_text import format_sample
 from tasks.data.parsing.label_checks import check_annotators, check_side_scores
 from tasks.data.parsing.list_literals import (
     holds_bytes,
@@ -30,11 +31,12 @@ from tasks.data.parsing.list_literals import (
     read_literal,
     turns_of,
 )
-from tasks.data.parsing.preference_fields import ANNOTATORS, TIMES
+from tasks.data.parsing.preference_fields import ANNOTATORS, TIMES, unread_times
 from tasks.data.parsing.proposed_meanings import BYTES, LITERAL
 from tasks.data.parsing.right_answers import write_right_answers
 from tasks.data.parsing.row_choices import note_other_choices, read_choice
 from tasks.data.parsing.row_verdicts import SourceRow, read_verdicts
+from tasks.data.parsing.seen_keys import Seen, count_key
 from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.parsing.unread_keys import count_unread, leaves_of
 from tasks.data.parsing.walked_turns import MASKED, spread_masks, walk_turns
@@ -176,7 +178,11 @@ def _records(
     count_empty_turns(whole, own, tally)
     _note_companions(values, own, found, known, source_row)
     ratings, found = rated_turns(found, said, source_row)
-    for one in (*ratings, *(corrected_rows(found, said, source_row) if found else ())):
+    made = [*ratings, *(corrected_rows(found, said, source_row) if found else ())]
+    if any(isinstance(one.row, Rating | Comparison) for one in made):
+        for key, value in unread_times(values, own | also, reading):
+            count_key(tally.times, key, Seen(1, where, format_sample(value)))
+    for one in made:
         if isinstance(one.row, Rating | Comparison):
             check_annotators(item.values, reading, where)
         if isinstance(one.row, Comparison) and "chosen" in own:

@@ -117,9 +117,10 @@ def read_verdicts(
     scored: dict[str, float] = {}
     counts: dict[str, int] = {}
     sides: Collection[str] = side_votes(values, reading) or side_scores(values, reading) or ()
-    for path, value in (*told_keys(values, reading), *_unmarked(values, reading)):
-        if value is not _MISSING:
-            tally.used.add(path)
+    told = (*told_keys(values, reading), *_unmarked(values, reading))
+    # Before the values are read: the first that cannot be read ends the row.
+    tally.used.update(path for path, value in told if value is not _MISSING)
+    for path, value in told:
         value = None if value is _MISSING else value
         if path in sides:
             continue

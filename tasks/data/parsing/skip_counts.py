@@ -33,6 +33,7 @@ from tasks.data.parsing.question_text import (
     describe_listed_field,
     describe_literal,
     describe_nameless,
+    describe_times,
     describe_two_scales,
     describe_unclear_side,
     describe_unread,
@@ -48,11 +49,7 @@ from tasks.data.parsing.several_scores import find_counts
 from tasks.data.parsing.verdict_pairs import look_like_approval, look_opposite
 from tasks.data.parsing.verdict_phrases import look_like_phrases
 from tasks.data.parsing.verdict_scales import find_two_scales
-from tasks.data.parsing.verdict_values import (
-    MOST_VALUES,
-    look_like_verdicts,
-    short_values,
-)
+from tasks.data.parsing.verdict_values import MOST_VALUES, look_like_verdicts, short_values
 from tasks.data.parsing.vote_cells import VoteCells
 from tasks.data.parsing.vote_columns import describe_values, find_vote_columns
 
@@ -87,6 +84,7 @@ class SkipCounts:
         scales: Scales of the verdicts on each aspect, each with its first key and place.
         left_out: Excluded rows and answers by reason.
         words: Cells with a null word such as `nan`, by key.
+        times: Times of labels that cannot be read, by key.
         choices: Choices that are words and name neither answer, by key.
         understood: The number of values that were read by the name of their key, by key.
         used: Keys of the source's `fields` that were found.
@@ -114,6 +112,7 @@ class SkipCounts:
     scales: dict[str, dict[str, tuple[str, str]]] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
     words: dict[str, Seen] = field(default_factory=dict)
+    times: dict[str, Seen] = field(default_factory=dict)
     choices: dict[str, Seen] = field(default_factory=dict)
     understood: Counter[str] = field(default_factory=Counter)
     used: set[str] = field(default_factory=set)
@@ -226,7 +225,7 @@ class SkipCounts:
         self.nameless += other.nameless
         self.faults += other.faults
         self.first_fault = self.first_fault or other.first_fault
-        for name in ("unread", "asked", "words", "choices", "companions"):
+        for name in ("unread", "asked", "words", "times", "choices", "companions"):
             for path, seen in getattr(other, name).items():
                 count_key(getattr(self, name), path, seen)
         for path, values in other.values.items():
@@ -416,7 +415,8 @@ class SkipCounts:
             if path in self.inside and fields[path] != "ignore":
                 yield describe_listed_field(path)
             elif path not in self.used and self.rows + self.faults:
-                yield f"fields has the key {shown_key(path)}, which no row has"
+                which = "no row that can be read" if self.faults else "no row"
+                yield f"fields has the key {shown_key(path)}, which {which} has"
 
     def _describe_votes(self, votes: Sequence[str], asks: Mapping[str, Seen], told: bool) -> str:
         # Pairs with votes in columns that the preset names are ratings already.
@@ -438,6 +438,7 @@ class SkipCounts:
         for reason, count in sorted(self.left_out.items(), key=lambda item: (-item[1], item[0])):
             yield f"left out: {counted(count, reason)}"
         yield from self.votes.lines()
+        yield from describe_times(self.times)
         for key, seen in list(self.words.items())[:_NAMED]:
             yield describe_word(key, seen)
         yield from filter(None, (describe_literal(key, seen) for key, seen in self.asked.items()))

@@ -18,7 +18,7 @@ from tasks.data.parsing.field_meanings import (
     maps_empty,
     read_meaning,
 )
-from tasks.data.parsing.judged_rows import CORRECTED
+from tasks.data.parsing.judged_rows import CORRECTED, CORRECTED_QUESTION
 from tasks.data.parsing.list_literals import holds_bytes, list_items
 from tasks.data.parsing.preference_fields import row_aspect
 from tasks.data.parsing.proposed_meanings import BYTES
@@ -190,6 +190,7 @@ def _walk_turn(
         if VERDICT in kept:
             # The verdict is about the answer before its correction.
             kept[VERDICT] = kept[VERDICT]._replace(text=str(kept.get(said)))
+        else:
+            tally.left_out[CORRECTED if speaks else CORRECTED_QUESTION] += 1
         kept[said] = right
-        tally.left_out[CORRECTED] += 1
     return kept

@@ -251,3 +251,19 @@ def test_lines_key_that_stops_a_run_is_not_called_unused(
     assert (key in stop) is any(
         line.startswith(f"keys whose meaning must be set: {key} (2") for line in lines
     )
+
+
+@pytest.mark.parametrize(
+    ("row", "fields"),
+    [
+        ({"ups": 10**400, "downs": 0}, {"ups": "upvotes", "downs": "downvotes"}),
+        ({"q": "meh", "state": "final"}, {"q": {"good": 1}, "state": "ignore"}),
+        ({"a_mask": [1, 2, 3], "b_ok": "yes"}, {"a_mask": "mask", "b_ok": "review"}),
+    ],
+)
+def test_skip_counts_check_key_after_unreadable_one_is_not_called_missing(
+    row: dict[str, Any], fields: dict[str, Any]
+) -> None:
+    found, tally = read({**PAIR, **row}, {**PAIR, "prompt": "Name two.", **row}, fields=fields)
+    assert tally.faults == 2 and all(one.row.fault for one in found)
+    tally.check("mine", fields)

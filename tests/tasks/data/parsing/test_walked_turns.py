@@ -9,6 +9,7 @@ import yaml
 
 from model.errors import UserError
 from tasks.data.parsing.field_checks import check_fields
+from tasks.data.parsing.judged_rows import CORRECTED, CORRECTED_QUESTION
 from tasks.data.parsing.roles import role_of
 from tasks.data.parsing.walked_turns import MISPLACED, UNRATED
 from tasks.data.records import Pair, Rating
@@ -283,3 +284,24 @@ def test_read_turns_advice_about_speakers_is_accepted_as_it_is_printed(row: dict
     found, tally = read(row, fields=fields)
     tally.check("mine", fields)
     assert found and all(isinstance(one.row, Pair) and not one.row.fault for one in found)
+
+
+@pytest.mark.parametrize(
+    ("role", "verdict", "left_out"),
+    [
+        ("user", {}, {CORRECTED_QUESTION: 1}),
+        ("system", {}, {CORRECTED_QUESTION: 1}),
+        ("assistant", {}, {CORRECTED: 1}),
+        ("assistant", {"thumbs": "down"}, {}),
+    ],
+)
+def test_walk_turns_correction_counts_the_text_that_it_replaces(
+    role: str, verdict: dict[str, str], left_out: dict[str, int]
+) -> None:
+    turns = [{"role": "system", "content": "Be brief."}, *chat({}, {})["messages"]]
+    (turn,) = [turn for turn in turns if turn["role"] == role][:1]
+    turn.update(correction="Better.", **verdict)
+    fields = {"messages[].correction": "correction", **(THUMBS if verdict else {})}
+    _, tally = read({"messages": turns}, fields=fields)
+    found = {reason: count for reason, count in tally.left_out.items() if "correction" in reason}
+    assert found == left_out
