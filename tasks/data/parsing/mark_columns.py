@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from tasks.data.parsing.column_names import yaml_value
 from tasks.data.parsing.field_meanings import FALSE, NEGATIVE, POSITIVE, TICKS, TRUE, flatten_name, plain_word
+from tasks.data.parsing.verdict_openings import without_reason
 
 
 def _plain(words: str) -> frozenset[str]:
@@ -61,7 +62,8 @@ def marks_removal(name: str, value: object) -> bool:
     # The value comes first: most are no marks, and the words of a new name take longer.
     if isinstance(value, list | dict):
         return False
-    said = str(value).strip()
+    # A mark may go on with its reason, as `yes, because it is wrong`.
+    said = str(without_reason(value)).strip()
     if len(said) > _LONGEST_MARK or plain_word(said) not in _SAID:
         return False
     return bool(_names_of(name) & _MARKED)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+from tasks.data.parsing.verdict_values import MOST_VALUES
 
 MOST_KEYS = 10_000  # different keys that are counted separately
 OTHERS = "(other keys)"
@@ -42,3 +45,14 @@ def count_key(counts: dict[str, Seen], path: str, seen: Seen) -> None:
 def _name_in(counts: dict[str, Seen], path: str) -> str:
     # Data keyed by user ids has as many different keys as users.
     return path if path in counts or len(counts) < MOST_KEYS else OTHERS
+
+
+def add_values(held: dict[str, set[str]], path: str, values: Iterable[str]) -> None:
+    """Add different values of a key, up to a few more than an enumeration has."""
+    if path not in held and len(held) >= MOST_KEYS:
+        return
+    kept = held.setdefault(path, set())
+    for value in values:
+        # One value above the limit shows that there are too many, in any order of parts.
+        if len(kept) <= MOST_VALUES:
+            kept.add(value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -44,12 +44,17 @@ from tasks.data.parsing.question_text import (
 )
 from tasks.data.parsing.scale_direction import scale_direction
 from tasks.data.parsing.score_values import as_score
-from tasks.data.parsing.seen_keys import MOST_KEYS, Seen, count_key, counted_again
+from tasks.data.parsing.seen_keys import MOST_KEYS, Seen, add_values, count_key, counted_again
 from tasks.data.parsing.several_scores import find_counts
 from tasks.data.parsing.verdict_pairs import look_like_approval, look_opposite
 from tasks.data.parsing.verdict_phrases import look_like_phrases
 from tasks.data.parsing.verdict_scales import find_two_scales
-from tasks.data.parsing.verdict_values import MOST_VALUES, look_like_verdicts, short_values
+from tasks.data.parsing.verdict_values import (
+    look_like_openings,
+    look_like_verdicts,
+    short_openings,
+    short_values,
+)
 from tasks.data.parsing.vote_cells import VoteCells
 from tasks.data.parsing.vote_columns import describe_values, find_vote_columns
 
@@ -80,6 +85,7 @@ class SkipCounts:
         unread: Keys that nothing reads.
         asked: Those that look like a verdict or a training mask, which stops the run (`check`).
         values: A few different values of each unread key. They too may look like verdicts (`asks`).
+        openings: The same for the words before a reason, as `rejected` in `Rejected. It is wrong`.
         cells: What all cells of each unread key are. Several columns of votes are found by them.
         scales: Scales of the verdicts on each aspect, each with its first key and place.
         left_out: Excluded rows and answers by reason.
@@ -108,6 +114,7 @@ class SkipCounts:
     unread: dict[str, Seen] = field(default_factory=dict)
     asked: dict[str, Seen] = field(default_factory=dict)
     values: dict[str, set[str]] = field(default_factory=dict)
+    openings: dict[str, set[str]] = field(default_factory=dict)
     cells: dict[str, VoteCells] = field(default_factory=dict)
     scales: dict[str, dict[str, tuple[str, str]]] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
@@ -149,21 +156,11 @@ class SkipCounts:
 
         `name` is the key's own, without the objects around it.
         """
-        self._note_values(path, short_values(value))
+        add_values(self.values, path, short_values(value))
+        add_values(self.openings, path, short_openings(value))
         # A person's column is no key in a list.
         if "[]" not in path and path in self.values:
             self.cells.setdefault(path, VoteCells(name)).note(value)
-
-    def _note_values(self, path: str, values: Iterable[str]) -> None:
-        held = self.values.get(path)
-        if held is None:
-            if len(self.values) >= MOST_KEYS:
-                return
-            held = self.values[path] = set()
-        for value in values:
-            # One value above the limit shows that there are too many, in any order of parts.
-            if len(held) <= MOST_VALUES:
-                held.add(value)
 
     def note_scale(self, aspect: str, scale: str, key: str, where: str) -> None:
         """Record the scale of a verdict, such as `of 5`. An empty scale is ignored."""
@@ -187,12 +184,12 @@ class SkipCounts:
         seen = Seen(1, where, format_sample(value), CHOICE)
         count_key(self.asked if number else self.choices, key, seen)
         if not number:
-            self._note_values(key, [plain_word(str(value))])
+            add_values(self.values, key, [plain_word(str(value))])
 
     def note_unclear_side(self, key: str, value: str, where: str) -> None:
         """Ask about a choice that names one answer as a side, and the other one as a model of that name."""
         count_key(self.asked, key, Seen(1, where, format_sample(value), SIDE_OR_MODEL))
-        self._note_values(key, [plain_word(value)])
+        add_values(self.values, key, [plain_word(value)])
 
     def note_choice_number(self, key: str, value: Any) -> bool:
         """Record a choice that is a number. Return false for any other.
@@ -201,7 +198,7 @@ class SkipCounts:
         """
         number = as_score(float(value) if isinstance(value, bool) else value)
         if number is not None:
-            self._note_values(key, [f"{number:g}"])
+            add_values(self.values, key, [f"{number:g}"])
         return number is not None
 
     def note_side(self, key: str, side: str) -> None:
@@ -229,7 +226,9 @@ class SkipCounts:
             for path, seen in getattr(other, name).items():
                 count_key(getattr(self, name), path, seen)
         for path, values in other.values.items():
-            self._note_values(path, sorted(values))
+            add_values(self.values, path, sorted(values))
+        for path, values in other.openings.items():
+            add_values(self.openings, path, sorted(values))
         for path, cells in other.cells.items():
             self.cells.setdefault(path, VoteCells()).add(cells)
         for aspect, scales in other.scales.items():
@@ -316,6 +315,7 @@ class SkipCounts:
             told = path in self.ties or look_like_phrases(path, values, self.answers > 0)
             told = told or look_like_verdicts(values) or look_opposite(path, values)
             told = told or look_like_approval(path, values) or look_decided(path, values)
+            told = told or look_like_openings(path, self.openings.get(path, ()), values)
             if path not in found and told:
                 found[path] = replace(seen, looks=VERDICT)
             if path not in found and self.margins.get(path) == MARGINS:

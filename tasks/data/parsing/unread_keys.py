@@ -21,7 +21,7 @@ from tasks.data.parsing.verdict_names import (
 from tasks.data.parsing.verdict_phrases import asks_opinion
 from tasks.data.parsing.verdict_values import named_as_verdict
 
-_DEEPEST, MOST_LEAVES = 6, 200
+_DEEPEST, MOST_LEAVES = 100, 200
 
 
 def count_unread(
@@ -45,6 +45,9 @@ def count_unread(
             continue
         if is_empty(held):
             continue
+        # A verdict inside it would be missed.
+        if isinstance(held, dict) or (isinstance(held, list) and _holds_objects(held, 0)):
+            raise RecursionError(f"{leaf} is nested too deeply")
         # A meaning of such a key would be dropped silently, as only `turn` says whose verdict it is.
         if "[]" in (leaf.removeprefix(turn) if turn else leaf):
             tally.inside.add(leaf)
@@ -94,11 +97,23 @@ def leaves_of(path: str, value: Any, depth: int) -> Iterator[tuple[str, Any]]:
 
 def _named_leaves(path: str, value: Any, depth: int, name: str) -> Iterator[tuple[str, Any, str]]:
     """Yield the paths under a key with their values, and the last key of each path."""
-    if depth < _DEEPEST and isinstance(value, dict):
+    if depth > _DEEPEST:
+        yield path, value, name
+        return
+    if isinstance(value, dict):
         for key, held in value.items():
             yield from _named_leaves(f"{path}.{key}", held, depth + 1, str(key))
-    elif depth < _DEEPEST and isinstance(value, list) and any(isinstance(one, dict) for one in value):
+    elif isinstance(value, list) and _holds_objects(value, depth):
         for held in value:
             yield from _named_leaves(f"{path}[]", held, depth + 1, name)
     else:
         yield path, value, name
+
+
+def _holds_objects(values: list[Any], depth: int) -> bool:
+    """Return whether a list has objects, also inside the lists in it."""
+    return any(
+        isinstance(one, dict)
+        or (isinstance(one, list) and depth < _DEEPEST and _holds_objects(one, depth + 1))
+        for one in values
+    )

@@ -10,7 +10,11 @@ from tasks.data.parsing.choices import is_choice
 from tasks.data.parsing.field_meanings import (
     ERRORS,
     FALSE,
+    KNOWN,
+    MASKS,
+    NEGATIVE,
     POINTERS,
+    POSITIVE,
     REFUSALS,
     TICKS,
     TRUE,
@@ -21,8 +25,9 @@ from tasks.data.parsing.field_meanings import (
 )
 from tasks.data.parsing.list_literals import read_literal
 from tasks.data.parsing.score_values import as_score
+from tasks.data.parsing.verdict_openings import opening_of
 
-_SHORT = 60  # characters; a longer text is a remark
+_SHORT = 60  # characters; a longer text is a remark, unless its name is a verdict's
 LONGEST_LIST = 400  # characters of a text that lists short words
 
 VERDICT_WORDS = word_set(
@@ -146,6 +151,23 @@ UNSURE = word_set(
     doubtful guess guessed guessing low not_confident not_sure uncertain undecided unsure very_low
     """
 )
+# Keys that hold what the object around them is named after, as in `verdict.value`.
+_HOLDERS = word_set("decision outcome result state status value")
+# `answer` may be a final answer, and these words of training are also ordinary ones.
+_OTHERWISE = word_set("answer loss mask masked training weight")
+# Words for a judgement beside a text of any length.
+_JUDGED = word_set("hallucinated hallucination hallucinations inaccurate misleading unusable withdrawn")
+# Names of texts about a verdict, and of texts from which somebody judges.
+_WRITTEN = word_set(
+    """
+    analysis comment comments context criteria critique definition description detail details evidence
+    example examples explanation explanations guideline guidelines instruction instructions justification link
+    message note notes passage policy prompt question questions rationale reason reasoning reasons remark
+    remarks rubric summary template text texts thought thoughts title url why words
+    """
+)
+# Numbers and yes or no begin many texts.
+_NUMBERS = TRUE | FALSE | frozenset(("+1", "-1"))
 _REACTIONS = word_set("emoji emojis reaction reactions")
 _REACTED = ("emoji", "reaction")  # what these words begin with
 _NO_LETTERS, _SEPARATORS = re.compile(r"[\W_]+"), re.compile(r"[,;|\n]+")
@@ -229,14 +251,23 @@ def value_parts(value: Any) -> list[Any]:
 def looks_like_verdict(path: str, value: Any) -> str:
     """Return "a verdict" or "a training mask" for an unread key that looks like one; else empty.
 
-    A long text is a remark. A short value that is always a verdict, such as `reject`, counts under any name
-    and in a list of tags.
+    Under the name of a verdict, any value counts: a long text may be a verdict with its reason. Under other
+    names a long text is a remark. A value that is always a verdict, such as `reject`, counts under any name,
+    in a list of tags, and before a reason.
     """
     name, last, words = _name_words(path)
     values = value if isinstance(value, list) else [value]
-    short = [one for one in values if not isinstance(one, str) or len(one) <= _SHORT]
     if any(isinstance(one, dict | list) for one in values):
         return ""
+    if any(isinstance(one, str) and len(one) > _SHORT for one in values):
+        looks = _named_for_texts(path, name, last)
+    else:
+        looks = "a verdict" if KNOWN.get(name) == "review" and name not in _OTHERWISE else ""
+    if looks:
+        return looks
+    # Of a text with a reason, only what stands before the reason is short. Other texts begin with any word.
+    said = [] if last & _WRITTEN else filter(_is_answer, (opening_of(one, loose=True) for one in values))
+    short = [one for one in (*values, *said) if not isinstance(one, str) or len(one) <= _SHORT]
     if short and name not in _SETTINGS:
         if words & MASK_WORDS:
             return "a training mask"
@@ -257,6 +288,23 @@ def looks_like_verdict(path: str, value: Any) -> str:
     return "a verdict" if _holds_word(value, told) else ""
 
 
+def _named_for_texts(path: str, name: str, last: frozenset[str]) -> str:
+    """Return what a key with a long text looks like by its name alone; empty if that is not enough."""
+    kind = KNOWN.get(name)
+    if kind is not None and name not in _OTHERWISE:
+        return "a training mask" if kind in MASKS else "a verdict"
+    words = last
+    if last <= _HOLDERS:
+        words = frozenset(flatten_name(path).split("_")) - last
+    # The text of a rejected answer, or a remark on a verdict, is no verdict.
+    if words & _WRITTEN or last & _ABOUT or name in _SETTINGS or words & _SIDES:
+        return ""
+    ends = name.split("_")[-1].removesuffix("s")
+    if words & _CORRECTED or ends in _ANSWERS or (words & _ANSWERS and words & _RIGHT):
+        return ""
+    return "a verdict" if words & (VERDICT_WORDS | _JUDGED) else ""
+
+
 def holds_verdict(value: Any) -> bool:
     """Return whether a value is a verdict under any name, such as `reject`, also in a list of tags."""
     listed = isinstance(value, list) and any(isinstance(one, dict | list) for one in value)
@@ -265,7 +313,11 @@ def holds_verdict(value: Any) -> bool:
 
 def _holds_word(value: Any, words: frozenset[str]) -> bool:
     said = (plain_word(str(one)) for one in value_parts(value) if _is_short(one))
-    return any(one in words or forbids_use(one) for one in said)
+    if any(one in words or forbids_use(one) for one in said):
+        return True
+    # A text may go on with the reason, as `Rejected. It is wrong`.
+    begun = plain_word(opening_of(value)) if isinstance(value, str) else ""
+    return bool(begun) and (begun in words - _NUMBERS or forbids_use(begun))
 
 
 def forbids_use(value: str) -> bool:
@@ -278,7 +330,7 @@ def forbids_use(value: str) -> bool:
 NAME_WORDS = frozenset().union(
     BAD_FLAGS, BAD_WORDS, GOOD_FLAGS, GOOD_WORDS, MASK_WORDS, VERDICT_WORDS,
     ERRORS, POINTERS, REFUSALS, _CHOICES, _CORRECTED, _DOUBTED, _REACTIONS, _RIGHT, _SIDES, _STOPS, _HTTP,
-    ("answer", "opt", "rejected", "status"),
+    KNOWN, ("answer", "opt", "rejected", "status"),
 )  # fmt: skip
 
 
@@ -289,6 +341,13 @@ def _name_words(path: str) -> tuple[str, frozenset[str], frozenset[str]]:
     *above, last = (frozenset(name.split("_")) for name in names)
     words = last if last & _ABOUT else last.union(*above)
     return names[-1], last, words | {"opt_out"} if {"opt", "out"} <= words else words
+
+
+def _is_answer(opening: str) -> bool:
+    """Return whether what stands before a reason may answer the question that a name asks."""
+    word = plain_word(opening)
+    known = word in POSITIVE | NEGATIVE | _ALWAYS | UNSURE | TICKS or as_flag(opening) is not None
+    return bool(opening) and (known or is_choice(opening) or as_score(opening) is not None)
 
 
 def _is_short(value: Any) -> bool:

@@ -16,6 +16,7 @@ from tasks.data.parsing.field_meanings import (
     word_set,
 )
 from tasks.data.parsing.score_values import SHORT, as_score
+from tasks.data.parsing.verdict_openings import without_reason
 from tasks.data.parsing.verdict_pairs import NO, YES
 from tasks.data.parsing.verdict_values import LONG, MOST_VALUES
 
@@ -118,6 +119,7 @@ def _look_like_complaints(name: str, values: Collection[str], has_answers: bool)
 def asks_opinion(name: str, value: Any) -> bool:
     """Return whether a key is a question to a user about an answer, and its value a number or yes or no."""
     # The value comes first: few are answers, and the words of a new name take longer.
+    value = without_reason(value)
     number = as_score(value)
     said = plain_word(value) if isinstance(value, str) and len(value) < SHORT else ""
     answers = said in YES or said in NO or (number is not None and 0 <= number <= 100)

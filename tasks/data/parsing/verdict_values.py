@@ -14,6 +14,7 @@ from tasks.data.parsing.field_meanings import FALSE, NEGATIVE, POSITIVE, TRUE, p
 from tasks.data.parsing.scale_direction import tells_direction
 from tasks.data.parsing.score_values import as_score
 from tasks.data.parsing.verdict_names import value_parts
+from tasks.data.parsing.verdict_openings import opening_of
 
 MOST_VALUES = 12  # different values of a key that is an enumeration
 _LONGEST = 40  # characters of such a value
@@ -112,7 +113,7 @@ _THINGS = frozenset((
     "resposta", "risposta", "antwoord",
 ))  # fmt: skip
 _ABOUT_THINGS = _OPINIONS | {"false", "true"}
-_STARS = frozenset("★☆⭐✩")
+_STARS, _SIGNS = frozenset("★☆⭐✩"), frozenset("+-＋–—−－/")
 # Stages of a text. A draft, among these or alone, is not meant to be learned yet.
 _STAGES = _plain(
     """
@@ -121,6 +122,11 @@ _STAGES = _plain(
     borrador
     """
 )
+# Words for or against something, which as an opening are a vote, as in `down: it is wrong`.
+_VOTES = frozenset(
+    ("+", "-", "+1", "-1", "down", "like", "neg", "negative", "ok", "pass", "pos", "positive", "up")
+)
+_TITLES = _plain("category genre heading subject tag tags theme title topic topics type")
 DRAFTS = _plain("draft drafts unfinished wip work_in_progress entwurf brouillon borrador")
 
 # Names of verdicts and scores in other languages. The English ones are in field_meanings.py.
@@ -233,11 +239,37 @@ def short_values(value: Any) -> Iterable[str]:
             yield LONG
 
 
+def short_openings(value: Any) -> Iterable[str]:
+    """Yield what stands before the reason of each text in a value, and short values as they are."""
+    for one in value if isinstance(value, list) else [value]:
+        begun = opening_of(one)
+        yield from [plain_word(begun)] if begun else short_values(one)
+
+
+def look_like_openings(name: str, openings: Collection[str], values: Collection[str]) -> bool:
+    """Return whether every value of a key is a verdict or goes on after one, as `Rejected. It is wrong`.
+
+    Args:
+        name: The key. A title or a topic is no verdict.
+        openings: All its different values, as `short_openings` spells them.
+        values: The same as `short_values` spells them. Without a reason in any, they alone decide.
+    """
+    if set(openings) <= set(values):
+        return False
+    words = set(_WORD.findall(plain_word(_HUMP.sub("_", name.rpartition(".")[2]))))
+    if words & _TITLES or not openings or LONG in openings or len(openings) > MOST_VALUES:
+        return False
+    return all(is_judgement(value) or value in _VOTES for value in openings if value)
+
+
 def look_like_verdicts(values: Collection[str]) -> bool:
     """Return whether the values of a key are a few words that include a judgement."""
     if not values or len(values) > MOST_VALUES or LONG in values:
         return False
     if all(set(value) <= _STARS for value in values):
+        return True
+    # A minus alone is an empty cell.
+    if all(set(value) <= _SIGNS for value in values) and any("+" in value for value in values):
         return True
     if set(values) <= _STAGES and set(values) & DRAFTS:
         return True

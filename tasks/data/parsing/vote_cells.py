@@ -14,6 +14,7 @@ from tasks.data.parsing.choices import is_undecided
 from tasks.data.parsing.field_meanings import plain_word
 from tasks.data.parsing.judgement_words import judgement_of
 from tasks.data.parsing.score_values import as_score
+from tasks.data.parsing.verdict_openings import is_plain_vote, opening_of
 from tasks.data.parsing.verdict_values import WEAK, is_judgement
 
 MOST_OTHERS = 0.2  # the share of a column's cells that may be something else than votes
@@ -178,7 +179,11 @@ def _kind_of(value: bool | int | float | str | None, name: str) -> tuple[str, fl
     if bare in _MINUSES:
         return _MINUS, 0
     word = plain_word(bare)
-    if len(bare) > _LONGEST:
+    begun = opening_of(bare)
+    if begun and is_plain_vote(begun):
+        # The reason of a vote stands after it, as `down: it is wrong`.
+        word = plain_word(begun)
+    elif len(bare) > _LONGEST:
         return _OTHER, 0
     if word in WEAK:
         return _FLAG, 0

@@ -254,9 +254,9 @@ def test_as_flag_score_verdict_and_review_read_usual_spellings() -> None:
 
 
 def test_looks_like_verdict_long_text_or_topic_is_none() -> None:
-    assert not looks_like_verdict(
-        "feedback", "The answer was a little short, but it named the bird well. " * 2
-    )
+    long = "The answer was a little short, but it named the bird well. " * 2
+    assert not looks_like_verdict("feedback_comment", long) and not looks_like_verdict("best_answer", long)
+    assert looks_like_verdict("feedback", long) == "a verdict"
     assert not looks_like_verdict("topic", "birds") and not looks_like_verdict("language", "en")
     assert looks_like_verdict("isGood", True) == "a verdict" == looks_like_verdict("n", "thumbs_down")
     assert looks_like_verdict("m.lossWeights", [1.0]) == "a training mask"
