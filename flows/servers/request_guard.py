@@ -8,6 +8,7 @@ comes from, and the browser's own headers about both. The first check prevents D
 from __future__ import annotations
 
 import json
+import re
 from base64 import b64decode
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import asdict, dataclass
@@ -29,6 +30,9 @@ SESSION_PATH = "/chatmill-session"
 LONGEST_BODY = 1024
 JSON, HTML = b"application/json", b"text/html; charset=utf-8"
 POLICY_VIOLATION = 1008
+# Descriptions of the API. Their pages load scripts of another host, which could read a session's password in
+# the browser's storage.
+_API_DOCS = frozenset(("docs", "redoc", "openapi.json"))
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,9 @@ class RequestGuard:
                 detail = "a request has either Content-Length or Transfer-Encoding, not both"
                 await _send_error(send, 400, detail, [(b"connection", b"close")])
                 return
+            if _is_api_docs(scope["path"]):
+                await _send_error(send, 404, "this server has no pages that describe its API")
+                return
             if scope["path"] == LOGIN_PAGE:
                 await self._log_in(scope, receive, send, headers)
                 return
@@ -94,7 +101,7 @@ class RequestGuard:
                 await _send_error(send, 401, "expected one header Authorization: Basic USER:PASSWORD", asks)
                 return
             # Not every page of the servers forbids frames itself.
-            send = _deny_framing(send)
+            send = _deny_foreign(send, _header_values(headers, b"host")[0])
         await self.app({**scope, "headers": self._without_session(headers)}, receive, send)
 
     def refusal_reason(self, scope: ASGIMessage, headers: Headers) -> str:
@@ -129,11 +136,10 @@ class RequestGuard:
         scheme, separator, place = origin.partition("://")
         if scheme not in ("http", "https") or not separator:
             return False
-        return _with_port(place.lower(), scheme) in (
-            _with_port(host.lower(), scheme),
-            # A TLS proxy passes on a Host header without a port.
-            _with_port(host.lower(), "https"),
-        )
+        own = _with_port(host.lower(), scheme)
+        # The server itself has no TLS. A TLS proxy at the usual port passes on a Host header without a port;
+        # the origin of one at another port must be allowed.
+        return _with_port(place.lower(), scheme) == own and (scheme == "http" or own.endswith(":443"))
 
     def _without_session(self, headers: Headers) -> Headers:
         """Return the headers with a session's user and password replaced by the real ones."""
@@ -286,14 +292,33 @@ async def _send_error(send: Send, status: int, detail: str, more: Headers | None
     await _send_response(send, status, json.dumps({"detail": detail}).encode(), JSON, more)
 
 
-def _deny_framing(send: Send) -> Send:
-    """Return a send function that forbids foreign pages to show answers in a frame, against clickjacking."""
+def _is_api_docs(path: str) -> bool:
+    """Return whether a path is a description of the API, of the server or of the one below /api."""
+    parts = [part for part in path.split("/") if part]
+    return not _API_DOCS.isdisjoint(parts[:2] if parts[:1] == ["api"] else parts[:1])
+
+
+def _deny_foreign(send: Send, host: str) -> Send:
+    """Return a send function that keeps foreign pages and answers apart.
+
+    Foreign pages may not show an answer in a frame, against clickjacking. A page may load nothing from
+    another host.
+    """
+    # Not every browser counts a page's own WebSocket as 'self'.
+    sockets = f" ws://{host} wss://{host}" if re.fullmatch(r"[\w.:\[\]-]+", host, re.A) else ""
+    policy = (
+        "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; "
+        f"connect-src 'self' data: blob:{sockets}; base-uri 'self'"
+    )
 
     async def sent(message: ASGIMessage) -> None:
         if message["type"] == "http.response.start":
             headers: Headers = list(message.get("headers", []))
             if not _header_values(headers, b"x-frame-options"):
-                message = {**message, "headers": [*headers, (b"x-frame-options", b"SAMEORIGIN")]}
+                headers.append((b"x-frame-options", b"SAMEORIGIN"))
+            if any(kind.startswith("text/html") for kind in _header_values(headers, b"content-type")):
+                headers.append((b"content-security-policy", policy.encode()))
+            message = {**message, "headers": headers}
         await send(message)
 
     return sent

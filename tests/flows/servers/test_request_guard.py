@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import HTMLResponse, JSONResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -106,6 +106,7 @@ def test_request_guard_foreign_host_name_is_refused(client: TestClient, host: st
         "",
         "http://127.0.0.1:42000", "http://localhost:4200", "http://127.0.0.1:4200.evil.example", "file://",
         "chrome-extension://127.0.0.1:4200", "http://mill.example", "https://mill.example.evil",
+        "https://127.0.0.1:4200", "https://127.0.0.1", "https://localhost:4200",
         "ftp://127.0.0.1:4200", "//127.0.0.1:4200", "http://evil.example@127.0.0.1:4200",
     ],
 )  # fmt: skip
@@ -119,8 +120,45 @@ def test_request_guard_own_and_allowed_origins_are_answered(client: TestClient) 
     assert is_answered(client, {"origin": "https://mill.example"})
     # Behind a TLS proxy the page has the same origin too.
     assert is_answered(client, {"host": "mill", "origin": "https://mill"})
+    assert is_answered(client, {"host": "mill:443", "origin": "https://mill"})
     # Programs send no Origin header.
     assert is_answered(client, {})
+
+
+@pytest.mark.parametrize(
+    ("host", "origin"),
+    [("mill:4200", "https://mill:4200"), ("mill", "http://mill:443"), ("[::1]:4200", "https://[::1]:4200")],
+)
+def test_request_guard_origin_of_another_scheme_is_refused(
+    client: TestClient, host: str, origin: str
+) -> None:
+    assert not is_answered(client, {"host": host, "origin": origin})
+
+
+@pytest.mark.parametrize(
+    "path", ["/docs", "/docs/", "//docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json", "/api/docs"]
+)
+def test_request_guard_api_descriptions_are_closed(guard: RequestGuard, path: str) -> None:
+    async def open_app(scope: Any, receive: Any, send: Any) -> None:
+        await JSONResponse({})(scope, receive, send)
+
+    client = TestClient(RequestGuard(open_app, SETTINGS, guard.links), base_url=OWN)
+    assert client.get(f"{OWN}{path}").status_code == 404
+    # The password opens them no more than others.
+    assert client.get(f"{OWN}{path}", auth=(LOGIN.user, LOGIN.password)).status_code == 404
+    assert client.get(f"{OWN}/api/artifacts/docs").status_code == 200
+
+
+def test_request_guard_page_may_load_from_its_own_host_only(guard: RequestGuard) -> None:
+    async def page(request: Request) -> HTMLResponse:
+        return HTMLResponse("<script src=https://elsewhere.example/a.js></script>")
+
+    app = Starlette(routes=[Route("/", page), Route("/api", answer)])
+    client = TestClient(RequestGuard(app, SETTINGS, guard.links), base_url=OWN)
+    policy = client.get("/").headers["content-security-policy"]
+    assert policy.startswith("default-src 'self'") and "ws://127.0.0.1:4200" in policy
+    assert "http:" not in policy and "*" not in policy
+    assert "content-security-policy" not in client.get("/api").headers
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site", "something-new"])
