@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from rich.markup import escape
 from flows.cli.current_preset import DEMO, choose_preset
 from flows.common.terminal import Console
 from model.errors import UserError
+from tasks.common.counts import counted
 from tasks.data.withdrawals import (
     WITHDRAWN,
     Withdrawal,
@@ -180,11 +182,29 @@ def _print_withdrawals(console: Console, root: Path) -> None:
         console.print(f"the last {_SHOWN} of {len(found):,} in {WITHDRAWN}")
     if not found:
         console.print("nothing is withdrawn")
+    elif left := _count_left(root, found):
+        console.print(
+            f"data/ still holds {counted(left, 'withdrawn rows')}, as a withdrawal was interrupted "
+            "or came from elsewhere; `chatmill ingest` removes them",
+            soft_wrap=True,
+        )
     console.print(
         "next: `chatmill withdraw --annotator WHO --author YOU --reason TEXT` withdraws a person's "
         "labels; `chatmill withdraw ID… --author YOU --reason TEXT` withdraws rows",
         soft_wrap=True,
     )
+
+
+def _count_left(root: Path, found: Sequence[Withdrawal]) -> int:
+    """Return how many rows of data/ are withdrawn, or have scores of withdrawn people."""
+    from tasks.deletion.plan import DeletionRequest, plan_deletion
+
+    if not (root / "data").is_dir() or _is_out(root):
+        return 0
+    people = [each.annotator for each in found if not each.id]
+    ids = {each.id: "" for each in found if each.id}
+    plan = plan_deletion(root, DeletionRequest(people, ids, "nobody", "only shown", ""))
+    return plan.gone.total() + plan.reduced.total()
 
 
 def _describe_withdrawal(each: Withdrawal) -> str:

@@ -93,3 +93,40 @@ def test_withdraw_repeated_after_kill_says_what_the_first_would(root: Path, name
     assert said.count("withdrawn by max") == len(names) and "nothing to do: already withdrawn" in said
     assert "no model used them" in said and f"`git add {WITHDRAWN} data.dvc`" in said
     assert "next: `chatmill run --config mine.yaml`" in said
+
+
+@pytest.mark.parametrize(
+    ("late", "left"),
+    [
+        ([Withdrawal("max", **SIGNED, annotator="ann")], "1 withdrawn row"),
+        ([Withdrawal("max", **SIGNED, annotator=name) for name in ("ann", "ben")], "2 withdrawn rows"),
+        ([Withdrawal("max", **SIGNED, annotator="dan")], ""),
+    ],
+)
+def test_withdraw_list_after_kill_says_that_data_still_holds_rows(
+    root: Path, late: list[Withdrawal], left: str
+) -> None:
+    """The withdrawal is recorded and data/ is as before, as after a kill during the ingestion."""
+    label = {"prompt": "p", "a": "x", "b": "y", "choice": "a"}
+    lines = [json.dumps({**label, "annotator": name}) for name in ("ann", "ben", "cem")]
+    (root / "labels.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    (root / "mine.yaml").write_text(PRESET)
+    parameters = DataParameters((Source("mine", files="labels.jsonl"),))
+    ingest.run(parameters, {}, StageContext(root), print)
+    assert "data/ still holds" not in say()
+    write_withdrawals(root, late)
+    said = say()
+    assert (f"data/ still holds {left}," in said and "`chatmill ingest` removes" in said) == bool(left)
+    ingest.run(parameters, {}, StageContext(root), print)
+    assert "data/ still holds" not in say()
+
+
+def test_withdraw_list_after_kill_counts_rows_by_id(root: Path) -> None:
+    (root / "pairs.jsonl").write_text(
+        '{"prompt": "p", "completion": "c"}\n{"prompt": "q", "completion": "d"}\n'
+    )
+    ingest.run(DataParameters((Source("mine", files="pairs.jsonl"),)), {}, StageContext(root), print)
+    (shard,) = (root / "data" / "pairs").glob("*")
+    number = json.loads(shard.read_text().splitlines()[0])["id"]
+    write_withdrawals(root, [Withdrawal("eve", **SIGNED, id=number)])
+    assert "data/ still holds 1 withdrawn row, as a withdrawal was interrupted" in say()
