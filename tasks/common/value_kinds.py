@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import date
 
 _KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
-    (str, "a text"), (bytes, "bytes"), ((int, float), "a number"), ((list, tuple), "a list"),
-    (dict, "an object"), (date, "a date"),
+    (str, "a text"), (bytes, "bytes that are not UTF-8"), ((int, float), "a number"),
+    ((list, tuple), "a list"), (dict, "an object"), (date, "a date"),
 )  # fmt: skip
 
 

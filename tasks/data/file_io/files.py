@@ -238,7 +238,7 @@ class SourceFile:
         elif container == "parquet":
             # Parquet has its index at the end, so a compressed file must be decompressed to disk first.
             with self.stream() as file, on_disk(file) if self.packing else nullcontext(file) as table:
-                yield from (SourceRecord(*found) for found in read_parquet(table, self.origin))
+                yield from (_make_item(*found) for found in read_parquet(table, self.origin))
         else:
             delimiter = self._expected_delimiter()
             rows = read_table(

@@ -7,6 +7,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, BinaryIO, NoReturn
 
 from model.errors import UserError
@@ -16,6 +17,13 @@ from tasks.data.records import json_fault
 # The greatest length of a number, a literal or an escape that the end of a block may cut.
 _TORN = 16
 _SPACE = re.compile(r"[ \t\r\n]*")
+# A text, a bracket, or the quote of a text that the end of a block cuts.
+_TOKEN = re.compile(r'"(?:[^"\\]+|\\.)*"|[][{}"]', re.DOTALL)
+_WORD = re.compile(r"[-+.\w]*")
+
+
+class _UnreadableValueError(Exception):
+    """A value that Python cannot hold, though its end is known. The message says why."""
 
 
 class _Decoder(json.JSONDecoder):
@@ -142,8 +150,9 @@ def json_problem(error: Exception) -> str:
 def read_objects(file: BinaryIO, origin: str) -> Iterator[tuple[dict[str, Any], str, str]]:
     """Yield the objects of a JSON array, or consecutive objects, each with its place.
 
-    The third part is the reason if an item is no object, else empty. Memory holds at most one item and a
-    block. Raises UserError with file and line for invalid JSON, or for an item of more than 64 MB.
+    The third part is the reason if an item is no object, nests too deeply or has a number of too many digits;
+    else it is empty. Memory holds at most one item and a block. Raises UserError with file and line for
+    invalid JSON, or for an item of more than 64 MB.
     """
     text = _Text(file, origin)
     if text.next() != "[":
@@ -210,19 +219,29 @@ class _Text:
         where = f"{self.where()}, item {number}" if number else self.where()
         if begins == "{":
             _DECODER.taken()
-            found = self.value()
+            try:
+                found = self.value()
+            except _UnreadableValueError as error:
+                return {}, where, f"{where}: broken JSON ({error})"
             said = _DECODER.taken()
             return found, where, f"{where}: {said}" if said else ""
         fault = f"{where}: {_no_object(begins)}"
         # Outside an array, or without a value, there is no place to continue from.
         if not number or begins in ("", ",", "]"):
             raise UserError(fault)
-        self.value()
+        # The value is not read, so it does not matter whether Python can hold it.
+        with suppress(_UnreadableValueError):
+            self.value()
         _DECODER.taken()
         return {}, where, fault
 
     def value(self) -> Any:
-        """Return the value that begins at `place`."""
+        """Return the value that begins at `place`, and set `place` to its end.
+
+        Raises:
+            _UnreadableValueError: It nests too deeply, or has a number of too many digits.
+            UserError: It is invalid, or has more than 64 MB.
+        """
         while True:
             try:
                 found, self.place = _DECODER.raw_decode(self.text, self.place)
@@ -239,7 +258,36 @@ class _Text:
                     self.place = error.pos
                     self.fail(error.msg)
             except (ValueError, RecursionError) as error:
-                self.fail(json_problem(error))
+                reason = json_problem(error)
+                self.skip(reason)
+                raise _UnreadableValueError(reason) from error
+
+    def skip(self, reason: str) -> None:
+        """Set `place` to the end of the value there, by its brackets alone.
+
+        Raises:
+            UserError: The value has no end, for which `reason` is given, or more than 64 MB.
+        """
+        # From `place` on, as the text before is dropped when more is read.
+        passed = depth = 0
+        while True:
+            if depth == 0 and self.text[self.place] not in "[{":
+                passed = _WORD.match(self.text, self.place).end() - self.place  # type: ignore[union-attr]
+                if self.place + passed < len(self.text):
+                    self.place += passed
+                    return
+            for token in _TOKEN.finditer(self.text, self.place + passed):
+                if token[0] == '"':
+                    break
+                passed = token.end() - self.place
+                depth += (token[0] in "[{") - (token[0] in "]}")
+                if depth == 0:
+                    self.place += passed
+                    return
+            if len(self.text) - self.place > LONGEST:
+                self.fail(f"longer than {LONGEST >> 20} MB")
+            if not self.more(max(BLOCK, len(self.text) - self.place)):
+                self.fail(reason)
 
     def where(self) -> str:
         self.count_lines()

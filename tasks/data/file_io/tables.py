@@ -16,6 +16,7 @@ from model.errors import UserError, file_error
 from model.events import FULL
 from tasks.data.file_io.class_labels import class_features, name_classes
 from tasks.data.file_io.decoding import BLOCK, LONGEST, RATIO, UNSUSPECTED, EncodingError
+from tasks.data.file_io.parquet_values import batch_rows
 
 DELIMITERS = {",": "a comma", "\t": "a tab", ";": "a semicolon", "|": "a bar"}
 LONGEST_NAME = 200
@@ -320,10 +321,11 @@ def _is_number(text: str) -> bool:
     return text.lower() != "nan"
 
 
-def read_parquet(file: BinaryIO, origin: str) -> Iterator[tuple[dict[str, Any], str]]:
+def read_parquet(file: BinaryIO, origin: str) -> Iterator[tuple[dict[str, Any], str, str]]:
     """Yield the rows of a Parquet file, each with its place, in batches.
 
-    Raises UserError for a file that is damaged or not Parquet.
+    The third part says which value of a row Python cannot hold; else it is empty. Raises UserError for a file
+    that is damaged or not Parquet.
     """
     import pyarrow
     from pyarrow import parquet
@@ -354,17 +356,17 @@ def read_parquet(file: BinaryIO, origin: str) -> Iterator[tuple[dict[str, Any], 
                     f"{origin}: unpacks to more than {unpacked} bytes, over {RATIO} times its size; "
                     "if it is valid, write it without dictionaries, or as JSON Lines"
                 )
-            # As pairs of key and value, the keys of a map would be read by nobody.
-            rows = [] if batch is None else batch.to_pylist(maps_as_pydicts="strict")
+            rows = [] if batch is None else list(batch_rows(batch))
         except faults as error:
             _refuse(error, f"{origin}, row {number + 1} or one after it")
         if batch is None:
             return
-        for row in rows:
+        for row, fault in rows:
             number += 1
             for name, feature in classes.items():
                 row[name] = name_classes(row.get(name), feature)
-            yield row, f"{origin}, row {number}"
+            where = f"{origin}, row {number}"
+            yield row, where, f"{where}: {fault}" if fault else ""
 
 
 def _rows_at_once(metadata: Any) -> int:

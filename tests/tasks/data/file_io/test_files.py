@@ -178,7 +178,7 @@ def test_source_file_items_json_array_is_same_for_any_block_size(monkeypatch: py
         ('{"a": 1}\n{"a": "b', "line 2: broken JSON .Unterminated string"),
         ('[{"a": NaN}]', "line 1, item 1: broken JSON .NaN is not valid JSON; expected null"),
         ('[{"a": ' + "[" * 200_000, "line 1: broken JSON .nested too deeply"),
-        ('[{"a": ' + "9" * 5000 + "}]", "line 1: broken JSON .a number has more than 4,300 digits"),
+        ('[{"a": ' + "9" * 5000 + "}]", "line 1, item 1: broken JSON .a number has more than"),
     ],
 )
 def test_source_file_items_broken_json_is_refused_with_line(content: str, said: str) -> None:
@@ -196,6 +196,35 @@ def test_source_file_items_number_too_large_costs_its_row_only(number: str) -> N
         assert "is too large for a number; expected one below 1.8e308" in broken.fault
     with pytest.raises(UserError, match=r"a\.json: broken JSON \(\S+ is too large for a number"):
         SourceFile("a.json", rows[1].encode()).document()
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("[" * 100_000 + "]" * 100_000, "nested too deeply"),
+        ('{"a": ' * 100_000 + "0" + "}" * 100_000, "nested too deeply"),
+        ("[" * 50_000 + '"\\"]}", ' + "1" + "]" * 50_000, "nested too deeply"),
+        ("9" * 5000, "a number has more than 4,300 digits"),
+        ('{"b": [1, ' + "9" * 300_000 + ', "]"]}', "a number has more than 4,300 digits"),
+    ],
+)
+def test_source_file_items_value_that_python_cannot_hold_costs_its_row_only(value: str, said: str) -> None:
+    rows = ['{"a": 1}', f'{{"a": {value}, "z": "}}"}}', '{"a": 2}']
+    for name, content in (
+        ("a.jsonl", "\n".join(rows)), ("a.json", f"[{', '.join(rows)}]"), ("a.json", "\n".join(rows)),
+    ):  # fmt: skip
+        found = list(SourceFile(name, content.encode()).all_items())
+        assert [one.values["a"] for one in found if isinstance(one, SourceRecord)] == [1, 2]
+        (broken,) = (one for one in found if isinstance(one, BrokenItem))
+        assert f"broken JSON ({said}" in broken.fault
+
+
+@pytest.mark.parametrize("value", ["[" * 100_000 + "]" * 100_000, "9" * 5000, "-" + "9" * 200_000])
+def test_source_file_items_unreadable_item_that_is_no_object_costs_itself_only(value: str) -> None:
+    found = list(SourceFile("a.json", f'[{{"a": 1}}, {value}, {{"a": 2}}]'.encode()).all_items())
+    assert [one.values["a"] for one in found if isinstance(one, SourceRecord)] == [1, 2]
+    (broken,) = (one for one in found if isinstance(one, BrokenItem))
+    assert "expected an object" in broken.fault
 
 
 @pytest.mark.parametrize("first", ["sep=;", "SEP = ;", '"sep=;"', "sep=;;", "sep=;;;;", "\ufeffsep=; "])
