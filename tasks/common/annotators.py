@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable
 
 from tasks.common.counts import counted
 
 NOBODY = "unknown"
+
+
+_SELECTORS = "\ufe0e\ufe0f"
+
+
+def visible_name(name: str) -> str:
+    """Return a person's name without characters that have no width, by which two names only seem equal."""
+    if name.isascii():
+        return name
+    composed = unicodedata.normalize("NFC", name)
+    seen = (c for c in composed if unicodedata.category(c) != "Cf" and c not in _SELECTORS)
+    return " ".join("".join(seen).split())
 
 
 def is_nobody(annotator: object) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from model.errors import UserError
+from tasks.common.annotators import visible_name
 from tasks.common.merge_conflict import conflict_line
 from tasks.common.value_kinds import kind_of
 
@@ -365,9 +366,14 @@ def _broken_line(path: Path) -> int:
 def annotators_of(row: Mapping[str, Any]) -> list[str]:
     """Return the annotators of a row's labels, one for each score; empty texts for unknown ones."""
     if "scores" not in row:
-        return [row.get("annotator", "")]
-    named = list(row.get("annotators", []))
+        return [_person(row.get("annotator", ""))]
+    named = [_person(name) for name in row.get("annotators", [])]
     return named + [""] * (len(row["scores"]) - len(named))
+
+
+def _person(name: Any) -> Any:
+    # Rows that were corrected by hand, or stored by a former version, may have characters without width.
+    return visible_name(name) if isinstance(name, str) else name
 
 
 ASPECTS = ("truthfulness", "helpfulness", "harmlessness", "tone")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from model.errors import UserError
+from tasks.common.annotators import visible_name
 from tasks.common.link_check import is_present
 from tasks.data.audit_log import AUTHOR_KEY, REASON_KEY, append_lines, brief_json, check_signed, read_numbered
 from tasks.data.records import (
@@ -90,7 +91,7 @@ class Withdrawn:
         if row.id in self.ids:
             return None
         if isinstance(row, Comparison):
-            return None if row.annotator in self.annotators else row
+            return None if visible_name(row.annotator) in self.annotators else row
         if not isinstance(row, Rating):
             return row
         if self.rated and rated_of(vars(row)) in self.rated:
@@ -101,9 +102,10 @@ class Withdrawn:
 
     def _without_people(self, row: Rating) -> Rating | None:
         # The same object, by which callers see that nothing was removed.
-        if not self.annotators.intersection(row.annotators):
+        people = [visible_name(name) for name in row.annotators]
+        if not self.annotators.intersection(people):
             return row
-        named = [*row.annotators, *[""] * (len(row.scores) - len(row.annotators))]
+        named = [*people, *[""] * (len(row.scores) - len(row.annotators))]
         kept = [index for index in range(len(row.scores)) if named[index] not in self.annotators]
         if not kept:
             return None
@@ -163,7 +165,7 @@ def merge_withdrawals(withdrawals: Iterable[Withdrawal]) -> Withdrawn:
         frozenset(filter(None, (getattr(one, name) for one in found)))
         for name in ("id", "annotator", "rated")
     )
-    return Withdrawn(ids, people, rated)
+    return Withdrawn(ids, frozenset(map(visible_name, people)), rated)
 
 
 def write_withdrawals(root: Path, withdrawals: Iterable[Withdrawal]) -> list[Withdrawal]:

@@ -17,6 +17,7 @@ from mlflow.entities import Run
 
 from model.errors import UserError
 from model.evaluation.evaluate_config import REWARD_MODEL
+from tasks.common.annotators import visible_name
 from tasks.common.names import shown_name
 from tasks.common.old_keys import rename_stage_parameters
 from tasks.data.groups import group_of
@@ -346,7 +347,7 @@ def _matching_lines(
             else:
                 names = {annotator or UNNAMED for annotator in annotators_of(json.loads(line))}
                 people |= names
-                if sought.annotator in names:
+                if visible_name(sought.annotator) in names:
                     yield line
 
 

@@ -7,11 +7,12 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import eq
 from pathlib import Path
 
 from model.errors import UserError
+from tasks.common.annotators import visible_name
 from tasks.common.names import shown_name
 from tasks.data.records import ID, LABEL_KINDS, TYPES, annotators_of, list_shards, naming_row
 from tasks.data.withdrawals import Withdrawal, merge_withdrawals, rated_of, read_withdrawals
@@ -84,6 +85,7 @@ def plan_deletion(root: Path, asked: DeletionRequest, overrides: Path | str = RE
     """
     if not (root / "data").is_dir():
         raise UserError("data/ does not exist yet; create it with `chatmill ingest` before withdrawing rows")
+    asked = replace(asked, people=[visible_name(name) for name in asked.people])
     _check_request(asked)
     known = read_withdrawals(root)
     # A row that was corrected by hand may name another person than the row in data/.

@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from tasks.common.annotators import visible_name
 from tasks.data.parsing.field_meanings import is_null_word
-from tasks.data.records import compose_text
 
 UNKNOWN_ANNOTATOR = "unknown"
 _WHOLE = re.compile(r"[-+]?\d+\.0+")
@@ -18,8 +18,9 @@ _NAMED_BY = ("email", "username", "name", "id", "user_id")
 def normalize_annotator(given: Any) -> str:
     """Return the name of a person; empty if there is none.
 
-    3, 3.0, "3", "3.0" and "3 " are one person. Null, NaN, blank text and words such as `nan` are no person.
-    Of an object with several names the e-mail address has precedence, and the number comes last. A list of
+    3, 3.0, "3", "3.0" and "3 " are one person. Characters without width are no part of a name. Null, NaN,
+    blank text and words such as `nan` are no person. Of an object with several names the e-mail address has
+    precedence, and the number comes last. A list of
     one person is that person.
     """
     if isinstance(given, Mapping):
@@ -37,7 +38,7 @@ def normalize_annotator(given: Any) -> str:
         return str(given)
     if not isinstance(given, str):
         return ""
-    name = " ".join(compose_text(given).split())
+    name = " ".join(visible_name(given).split())
     if is_null_word(name):
         return ""
     # A CSV file has "3.0" where pandas wrote a column of numbers with a gap.

@@ -267,7 +267,8 @@ class SkipCounts:
         if looks == VOTE_COLUMN:
             # Somebody may have given one number only, so the scale is that of all people.
             values = votes | self.values.get(path, set())
-            able, sides = self.pairs > 0, self.numbered
+            # Pairs with votes in other columns are ratings.
+            able, sides = self.pairs > 0 or bool(self.votes.read and not self.compared), self.numbered
             return propose_vote(path, values, self.cells[path], able, self.compared, sides)
         able = (self.answers if looks == CORRECTION else self.pairs) > 0
         return propose_meaning(path, looks, self.values.get(path, ()), able, path in self.understood)

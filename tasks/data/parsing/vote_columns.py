@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+from tasks.common.annotators import visible_name
 from tasks.data.parsing.field_meanings import flatten_name, plain_word
 from tasks.data.parsing.key_paths import find_keys
 from tasks.data.parsing.ordinary_columns import is_ordinary_flag, is_ordinary_number
@@ -36,6 +37,7 @@ _NO_OBJECT = _NO_PERSON | frozenset((
     "a", "annotation", "annotations", "answer", "b", "completion", "data", "extra", "human", "info", "meta",
     "metadata", "output", "prompt", "question", "response", "text",
 ))  # fmt: skip
+_HOLDERS = frozenset(("people", "persons", "raters", "annotators", "annotator", "reviewers", "judges"))
 # Names of columns whose letters are classes of things, as `section: C`.
 _CLASSES = frozenset((
     "arm", "block", "category", "class", "cohort", "drive", "exam", "key", "letter", "lot", "phase", "plan",
@@ -203,7 +205,23 @@ def _votes_by_person(columns: Mapping[str, VoteCells], names: Mapping[str, str])
 def voter_name(values: Mapping[str, Any], path: str) -> str:
     """Return the person whose vote a path holds: its last key, or the one before a word such as `rating`."""
     keys = find_keys(values, path) or (path,)
-    return keys[-2] if len(keys) > 1 and _is_vote_word(flatten_name(keys[-1])) else keys[-1]
+    keys = (*keys[:-1], *_split_flat(keys[-1]))
+    return visible_name(keys[-2] if len(keys) > 1 and _is_vote_word(flatten_name(keys[-1])) else keys[-1])
+
+
+def _split_flat(path: str) -> tuple[str, ...]:
+    """Return the names in a column that a table writes for the key of an object, as `votes.dan`.
+
+    Another name with a dot is a person's, as `a.meyer`.
+    """
+    if re.search(r"\s|@", path):
+        return (path,)
+    holder, _, last = path.rpartition(".")
+    # A single letter is an initial.
+    words = {word for word in _words_of(holder) if len(word) > 1}
+    if holder and last and (words & (_NO_OBJECT | _VOTES | _HOLDERS) or _is_vote_word(flatten_name(last))):
+        return (holder, last)
+    return (path,)
 
 
 def _is_vote_word(word: str) -> bool:
