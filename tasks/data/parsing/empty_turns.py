@@ -17,6 +17,8 @@ REASONS = {
     "assistant": "empty answers inside conversations; the questions before and after them are joined",
     "user": "empty turns of the user inside conversations; the answers before and after them are joined",
 }
+# A conversation often begins with a greeting.
+GREETINGS = "answers before the first question, such as a greeting, which are not learned"
 _SPEAKERS = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")
 
 
@@ -25,6 +27,8 @@ def count_empty_turns(values: Mapping[str, Any], own: Iterable[str], tally: Skip
 
     An empty turn at the end joins nothing: an answer there is quarantined, and a question has no answer.
     """
+    if any(_greets(_spoken(key, values[key])) for key in own if key in values):
+        tally.left_out[GREETINGS] += 1
     # The prompt follows a history.
     prompt = [("user", "prompt")]
     found = [
@@ -44,6 +48,12 @@ def _empty_inside(turns: Iterable[tuple[str, str]]) -> Iterator[str]:
     # Turns before the first text, and after the last one, join nothing.
     inside = list(dropwhile(_is_empty, turns))[::-1]
     yield from (role for role, text in dropwhile(_is_empty, inside) if not text.strip())
+
+
+def _greets(turns: Iterable[tuple[str, str]]) -> bool:
+    """Return whether the assistant speaks before the first question. Without a question, it is an answer."""
+    roles = [role for role, text in turns if text.strip() and role in REASONS]
+    return roles[:1] == ["assistant"] and "user" in roles
 
 
 def _is_empty(turn: tuple[str, str]) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+from model.errors import UserError
 
 
 def find_keys(values: Mapping[str, Any], path: str) -> tuple[str, ...] | None:
@@ -20,6 +22,32 @@ def find_keys(values: Mapping[str, Any], path: str) -> tuple[str, ...] | None:
             return (path[:at], *inner)
         at = path.find(".", at + 1)
     return None
+
+
+def _all_ways(values: Mapping[str, Any], path: str) -> Iterator[tuple[str, ...]]:
+    """Yield all keys that lead to a path, as the key `votes.dan`, and the key `dan` of the object `votes`."""
+    if path in values:
+        yield (path,)
+    at = path.find(".")
+    while at >= 0:
+        held = values.get(path[:at])
+        if isinstance(held, Mapping):
+            yield from ((path[:at], *inner) for inner in _all_ways(held, path[at + 1 :]))
+        at = path.find(".", at + 1)
+
+
+def check_paths(values: Mapping[str, Any], fields: Mapping[str, Any], where: str) -> None:
+    """Raise UserError if a path that `fields` names leads to two values of a row that differ."""
+    for path, meaning in fields.items():
+        if "." not in path or "[]" in path or meaning in ("ignore", "text"):
+            continue
+        found = [value_at(values, keys) for keys in _all_ways(values, path)]
+        other = next((value for value in found[1:] if value != found[0]), None)
+        if other is not None:
+            raise UserError(
+                f"{where}: {path} is {found[0]!r:.40} and also {other!r:.40}, as a key with "
+                "a dot and an object both hold it; keep one of them"
+            )
 
 
 def value_at(values: Mapping[str, Any], keys: tuple[str, ...]) -> Any:

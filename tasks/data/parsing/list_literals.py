@@ -167,6 +167,54 @@ def holds_literal(text: str) -> bool:
     return isinstance(found, list) and bool(found) and all(isinstance(one, str) for one in found)
 
 
+# Objects whose printed form is the whole of a cell.
+_PRINTED = re.compile(
+    r"(?:collections\.)?(?:OrderedDict|defaultdict|Counter|deque)\s*\(|(?:datetime\.)?(?:datetime|date|timedelta)\(\d|"
+    r"(?:uuid\.)?UUID\(['\"]|(?:decimal\.)?Decimal\(['\"]|(?:pd\.)?Timestamp\(['\"]|(?:frozen)?set\([\[{]|"
+    r"(?:types\.)?(?:SimpleNamespace|Namespace)\("
+)
+_OBJECT = re.compile(r"\s*(?:<[^<>\n]{1,300}>|\.\.\.)")
+_CLOSES = {")": "(", "]": "[", "}": "{"}
+
+
+def holds_objects(text: str) -> bool:
+    """Return whether a text as a whole is printed Python with objects that no reader here can restore.
+
+    Examples are `{'at': datetime.date(2024, 1, 2)}`, `OrderedDict([('a', 1)])` and the set `{'a', 'b'}`.
+    """
+    bare = text.strip()
+    if bare[-1:] not in (")", "]", "}") or len(bare) > _LONGEST:
+        return False
+    begins = re.match(r"[\[({]+\s*['\"]", bare) if bare[0] in "[({" else None
+    inner = bare.lstrip("[({ ")
+    if begins is None and not _PRINTED.match(inner):
+        return False
+    try:
+        read_literal(bare)
+    except ValueError:
+        return _is_printed(bare)
+    return False
+
+
+def _is_printed(text: str) -> bool:
+    """Return whether a text consists of the tokens of printed Python, with an object or as a set."""
+    place, before, named, open_marks, marks = 0, "", False, [], set()
+    while found := _TOKEN.match(text, place) or _OBJECT.match(text, place):
+        kind, word = found.lastgroup or "object", found[0].strip()
+        named = named or kind == "object" or (word == "(" and before == "name")
+        # Two texts or names in a row are prose, and NumPy's items have no comma.
+        if kind in ("text", "name") and before in ("text", "name"):
+            return False
+        if word in ("[", "(", "{"):
+            open_marks.append(word)
+        elif word in _CLOSES and (not open_marks or open_marks.pop() != _CLOSES[word]):
+            return False
+        marks |= {word} if kind == "mark" else set()
+        place, before = found.end(), kind
+    whole = not text[place:].strip() and not open_marks
+    return whole and (named or (text[0] == "{" and ":" not in marks))
+
+
 def holds_bytes(text: str) -> bool:
     """Return whether a text as a whole is bytes as Python prints them, such as `b'Hello'`."""
     bare = text.strip()

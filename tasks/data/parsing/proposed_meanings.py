@@ -46,6 +46,7 @@ from tasks.data.parsing.verdict_values import DRAFTS, LONG, MOST_VALUES, REMOVED
 from tasks.data.parsing.vote_cells import VoteCells
 
 LITERAL = "a list or an object that was written as text"
+PRINTED = "Python objects that were written as text, which may hold a verdict"
 BYTES = "Python bytes that were written as text"
 VOTE_COLUMN = "a column of one person's votes"
 MASK = "a training mask"
@@ -114,6 +115,8 @@ def propose_meaning(
     # A list as text may be meant as it is; votes need pairs that they can rate.
     if looks in (LITERAL, BYTES):
         return "text"
+    if looks == PRINTED:
+        return "ignore"
     words = set(flatten_name(path.rpartition(".")[2]).split("_"))
     words |= set(flatten_name(path).split("_")) & ERRORS
     known = {value for value in values if value}

@@ -22,11 +22,13 @@ from tasks.data.parsing.field_meanings import (
     is_null_word,
 )
 from tasks.data.parsing.judged_rows import MASKED_VERDICT, corrected_rows, rated_turns
+from tasks.data.parsing.key_paths import check_paths
 from tasks.data.parsing.key_text import format_sample
 from tasks.data.parsing.label_checks import check_annotators, check_side_scores
 from tasks.data.parsing.list_literals import (
     holds_bytes,
     holds_literal,
+    holds_objects,
     holds_turns_text,
     read_literal,
     turns_of,
@@ -138,7 +140,7 @@ def _records(
             continue
         if holds_bytes(value):
             tally.note_literal(key, value, where, BYTES)
-        elif key not in _OPTIONAL and holds_literal(value):
+        elif (key not in _OPTIONAL and holds_literal(value)) or holds_objects(value):
             tally.note_literal(key, value, where, LITERAL)
     opened = {key: value if key in own else _opened(value) for key, value in values.items()}
     # A table has few columns, but a cell may hold an object with any number of keys.
@@ -149,6 +151,7 @@ def _records(
     values = opened
     if known.turns:
         values = spread_masks(values, reading.column(known.turns), reading, where, tally)
+    check_paths(values, reading.fields, where)
     said, values = read_verdicts(values, own, reading, where, tally)
     values, unchosen = read_choice(values, own, reading, where, tally)
     note_other_choices(values, own, reading, tally)
@@ -238,8 +241,13 @@ def unpacked_cells(
                 try:
                     value = turns_of(value)
                 except ValueError as error:
+                    what = (
+                        "holds printed Python objects"
+                        if holds_objects(value)
+                        else "begins as a list of turns"
+                    )
                     raise UserError(
-                        f"{where}: {key} begins as a list of turns and cannot be read "
+                        f"{where}: {key} {what} and cannot be read "
                         f"({describe_number(error)}); write it "
                         "as JSON"
                     ) from error

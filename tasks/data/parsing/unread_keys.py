@@ -7,9 +7,10 @@ from typing import Any
 
 from tasks.data.parsing.base import ParseOptions
 from tasks.data.parsing.field_meanings import is_empty
+from tasks.data.parsing.list_literals import holds_objects
 from tasks.data.parsing.mark_columns import marks_removal
 from tasks.data.parsing.ordinary_names import is_ordinary_name
-from tasks.data.parsing.proposed_meanings import CORRECTION, ENDED, MASK
+from tasks.data.parsing.proposed_meanings import CORRECTION, ENDED, MASK, PRINTED
 from tasks.data.parsing.skip_counts import VERDICT, SkipCounts
 from tasks.data.parsing.verdict_names import (
     holds_verdict,
@@ -63,6 +64,8 @@ def count_unread(
 
 def _looks_like(path: str, value: Any) -> str:
     """Return what a key looks like by its name, or by a value that is always a verdict; else empty."""
+    if isinstance(value, str) and holds_objects(value):
+        return PRINTED
     if is_ordinary_name(path):
         return VERDICT if holds_verdict(value) else ""
     looks = looks_like_verdict(path, value) or (ENDED if looks_like_failure(path, value) else "")
