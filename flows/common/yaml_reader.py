@@ -78,6 +78,9 @@ class StrictLoader(yaml.SafeLoader):
                 raise ValueError("expected a finite number")
             if isinstance(found, int) and abs(found) > LARGEST_NUMBER:
                 raise ValueError("the number is too large")
+            if isinstance(found, int | float) and ":" in str(node.value):
+                # YAML 1.1 has numbers in base 60, so that a time of day or a ratio would become one.
+                raise ValueError(f"YAML reads it as {found}, in base 60; write {found}, or quote the text")
             return found
         except (ValueError, OverflowError) as error:
             said = (

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from model.errors import UserError, file_error, one_line_path
 
+NOT_UNICODE = "its name is not UTF-8; rename it"
 _KINDS = {
     stat.S_IFIFO: "a named pipe",
     stat.S_IFSOCK: "a socket",
@@ -31,7 +32,8 @@ def match_files(pattern: str, root: Path, is_wanted: Callable[[str], bool]) -> l
         is_wanted: Returns whether a file of a folder is wanted, by its name.
 
     Raises:
-        UserError: A match is a pipe, a socket, a device, or a broken link, or a folder cannot be listed.
+        UserError: A match is a pipe, a socket, a device, or a broken link, its name is not UTF-8, or a folder
+            cannot be listed.
     """
     # An existing file of this name is meant, even if the name is also a glob, as in data[1].txt.
     path = root / pattern
@@ -54,7 +56,15 @@ def match_files(pattern: str, root: Path, is_wanted: Callable[[str], bool]) -> l
 
 
 def check_file(path: Path, name: str) -> None:
-    """Raise UserError for anything but a regular file: reading a pipe or a device might never end."""
+    """Raise UserError for anything but a regular file with a name in UTF-8.
+
+    Reading a pipe or a device might never end. A name in another encoding cannot stand in a preset, in a
+    record of where a row came from, or in a message.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{one_line_path(name)}: {NOT_UNICODE}") from error
     try:
         mode = path.stat().st_mode
     except OSError as error:

@@ -31,7 +31,7 @@ from tasks.data.parsing.guessed_rows import add_passage, guess_rows
 from tasks.data.parsing.reader import no_rows, read_rows
 from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.records import TYPES, ParsedRow, Record, Text
-from tasks.data.source_files import check_file, walk_folders
+from tasks.data.source_files import NOT_UNICODE, check_file, walk_folders
 from tasks.data.sources import ENDINGS
 from tasks.data.withdrawals import Withdrawn, read_withdrawn
 from tasks.ingestion.repeated_labels import keep_each_once
@@ -41,6 +41,7 @@ from tasks.onboarding.own_folders import check_place
 PACKED = (".gz", ".zst")
 CONFIGURATION = ".xml"  # a labelling tool's configuration, beside its exports
 READ = 8 << 20  # bytes of a source that are read; the rest is taken to be alike
+HIDDEN_FILE = "hidden files are left out; rename it without the dot to have it read"
 _ROWS = 50_000
 _FEW = 50  # text files; fewer are split at blank lines, so that some documents can be held out
 
@@ -128,7 +129,7 @@ class FolderScan:
 
 
 def scan_folder(folder: Path, root: Path) -> FolderScan:
-    """Scan the files of a folder, without hidden ones. Globs are relative to `root`.
+    """Scan the files of a folder. Globs are relative to `root`. Hidden files are among the others.
 
     A file of no clear format, or one that is cut off, is among the others with the reason.
 
@@ -144,22 +145,22 @@ def scan_folder(folder: Path, root: Path) -> FolderScan:
     seen: set[str] = set()
     withdrawn = read_withdrawn(root)
     paths = _list_files(folder, root)
+    others += [(one_line_path(_display_path(path, root)), HIDDEN_FILE) for path in _hidden_files(folder)]
     saved = _saved_sets(paths)
     others += [_describe_dataset(_display_path(place, root)) for place in saved]
     for path in paths:
         name = one_line_path(_display_path(path, root))
         if any(path.is_relative_to(place) for place in saved):
             continue
-        # A preset is UTF-8, so it cannot contain such a name.
-        if not _is_unicode(name):
-            others.append((name, "its name is not UTF-8; rename it"))
-            continue
-        # A run stops at a pipe, a device or a broken link, so the preset must not match it.
+        # A run stops at a pipe, a device, a broken link or a name that is not UTF-8, so the preset must not
+        # match it.
         try:
             check_file(path, name)
         except UserError as error:
-            others.append((name, str(error).removeprefix(f"{name} ")))
-            unreadable += [name] if _file_ending(path) in ENDINGS else []
+            others.append((name, str(error).removeprefix(f"{name} ").removeprefix(f"{name}: ")))
+            # The preset names these, and it is UTF-8.
+            named = _file_ending(path) in ENDINGS and NOT_UNICODE not in str(error)
+            unreadable += [name] if named else []
             continue
         if _file_ending(path) not in (*ENDINGS, CONFIGURATION):
             others.append((name, _describe_other(path, name)))
@@ -264,15 +265,6 @@ def _display_path(path: Path, root: Path) -> str:
     return Path(os.path.relpath(path, root)).as_posix()
 
 
-def _is_unicode(name: str) -> bool:
-    """Return whether a file's name is UTF-8. Python decodes other bytes to halves of surrogate pairs."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _plain_name(path: Path) -> str:
     """Return a file's name without the suffix of its compression."""
     return next((path.name[: -len(end)] for end in PACKED if path.name.lower().endswith(end)), path.name)
@@ -309,6 +301,12 @@ def _guess_format(sample: FileSample, name: str) -> Guess:
             f"format: {fitting[0]}}}"
         )
     raise UserError(f"{name}: {why_unknown(sample)}")
+
+
+def _hidden_files(folder: Path) -> list[Path]:
+    """Return the hidden files of a folder that would be read under another name, without hidden folders."""
+    every = (path for here, *_ in walk_folders(folder) for path in here.glob(".*") if path.is_file())
+    return sorted(path for path in every if _file_ending(path) in ENDINGS)
 
 
 def _saved_sets(paths: Sequence[Path]) -> list[Path]:

@@ -15,6 +15,7 @@ from model.errors import UserError
 from tasks.data.sources import own_files
 from tasks.engine.stage import StageContext
 from tasks.ingest import ingest
+from tasks.onboarding.folder_scan import HIDDEN_FILE, scan_folder
 from tests.example_project import make_sentence, write_jsonl, write_texts
 from tests.flows.cli.test_init import propose
 
@@ -101,9 +102,9 @@ def test_propose_preset_unsupported_files_are_named_and_left_out(sample: Path, s
     text = (sample / "configs" / "mine.yaml").read_text()
     comments = [line for line in text.splitlines() if line.startswith("  #   ")]
     assert [line.split()[1].rstrip(":") for line in comments] == [
-        "mine/broken.json", "mine/odd.jsonl", "mine/picture.png",
+        "mine/.hidden.jsonl", "mine/broken.json", "mine/odd.jsonl", "mine/picture.png",
     ]  # fmt: skip
-    assert "its keys are width, height" in text and "line 3" in text and ".hidden" not in text
+    assert "its keys are width, height" in text and "line 3" in text and text.count(".hidden") == 1
 
 
 @pytest.mark.parametrize(
@@ -231,3 +232,13 @@ def test_propose_preset_file_name_outside_utf8_is_left_out(
     assert "its name is not UTF-8; rename it" in capsys.readouterr().out
     (texts,) = [source for source in preset.data.sources if source.name == "texts"]
     assert len(own_files(texts, sample)) == 60
+
+
+@pytest.mark.parametrize("name", [".hidden.jsonl", ".a.csv", ".notes.txt"])
+def test_scan_folder_hidden_file_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / "mine" / ".git").mkdir(parents=True)
+    for file in (name, ".gitignore", ".git/b.jsonl"):
+        (tmp_path / "mine" / file).write_text('{"text": "A text."}\n')
+    found = scan_folder(tmp_path / "mine", tmp_path)
+    assert not found.sources and found.whole
+    assert found.others == [(f"mine/{name}", HIDDEN_FILE)]

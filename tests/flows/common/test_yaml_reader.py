@@ -32,6 +32,13 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("name: x\nseed: " + "9" * 5000, "line 2.*is not a valid value"),
         ("name: x\nseed: 0x" + "f" * 5000, "line 2.*too large"),
         ("name: x\nseed: .inf\n", "line 2.*finite"),
+        (
+            "name: x\nseed: 1:20\n",
+            "line 2.*1:20 is not a valid value: YAML reads it as 80, in base 60",
+        ),
+        (DATA + "sft:\n  steps: -2:30:00\n", "line 4.*YAML reads it as -9000, in base 60"),
+        (DATA + "sft: {loss: 1:20.5}\n", "line 3.*YAML reads it as 80.5, in base 60"),
+        (DATA + "12:30: x\n", "line 3.*12:30 is not a valid value: YAML reads it as 750"),
         ("name: x\nseed: 2024-99-99\n", "line 2.*is not a valid value"),
         (BOMB, "aliases expand to more than"),
         ("a: &a [*a]\n", "contains itself"),

@@ -118,3 +118,11 @@ def test_walk_folders_folder_that_vanishes_meanwhile_is_skipped(
             shutil.rmtree(root / "texts" / gone)
         found += files
     assert sorted(found) == left
+
+
+@pytest.mark.parametrize("name", [b"bad\xff.txt", b"caf\xe9.txt", b"\xc3.txt"])
+@pytest.mark.parametrize("pattern", ["texts", "texts/*.txt", "texts/**/*.txt"])
+def test_own_files_name_outside_utf8_is_refused(root: Path, name: bytes, pattern: str) -> None:
+    Path(os.fsdecode(os.fsencode(root / "texts") + b"/" + name)).write_text("A text.")
+    with pytest.raises(UserError, match=r"its name is not UTF-8; rename it"):
+        names(root, pattern)
