@@ -238,7 +238,7 @@ def show_learned(console: Console, found: Sequence[RunUsage], gone: Sequence[str
                 "    uncertain: validation may have quarantined them, and its rows are no longer on disk"
             )
     if gone:
-        lines.append(f"splits whose data is neither on disk nor in DVC: {len(gone)}")
+        lines.append(f"splits whose data can be read neither on disk nor from DVC: {len(gone)}")
     if lines:
         # One call for all lines: a call for each of a thousand runs takes a third of a second.
         console.print("\n".join(lines), soft_wrap=True)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from model.errors import UserError
+from model.errors import UserError, file_error
 from model.evaluation.evaluate_config import REWARD_MODEL
 from tasks.common.annotators import visible_name
 from tasks.common.names import shown_name
@@ -289,6 +289,7 @@ def _find_rows(
     kinds = tuple(TYPES) if sought.row or sought.withdrawn.ids else LABEL_KINDS
     counts: Counter[tuple[str, str]] = Counter()
     folder = root / ARTIFACTS / "split" / split.key
+    _check_listed(folder, root)
     if is_undamaged(folder, root):
         for part in SPLITS:
             for kind in kinds:
@@ -312,6 +313,21 @@ def _find_rows(
     # The unary plus drops kinds with a count of 0. If validation quarantined rows, DVC's version still holds
     # them, so the counts may be too high.
     return +counts, all(not figures.get(f"{kind}_quarantined", 1) for kind, _ in counts)
+
+
+def _check_listed(folder: Path, root: Path) -> None:
+    """Raise UserError if this user may not list a folder in a project, or one above it.
+
+    Its files would otherwise seem to be gone, and models that used the rows would not be named.
+    """
+    for place in (*reversed(folder.relative_to(root).parents), folder.relative_to(root)):
+        try:
+            os.scandir(root / place).close()
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            advice = "let its owner run this, or give you the right to read it"
+            raise file_error(place.as_posix(), "cannot be listed", error, advice) from error
 
 
 def _version_files(root: Path, version: str, kinds: tuple[str, ...]) -> list[tuple[str, Path]] | None:

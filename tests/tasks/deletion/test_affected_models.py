@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tasks.deletion.affected_models import Finished, _trained_judges
+from model.errors import UserError
+from tasks.deletion.affected_models import Finished, SearchTarget, _find_rows, _trained_judges
+from tasks.project.paths import ARTIFACTS
 from tasks.tracking.tracker import Tracker
+from tests.any_user import as_any_user
 
 
 def test_trained_judges_finds_only_reward_models(tmp_path):
@@ -56,3 +59,25 @@ def test_trained_judges_too_few_labels_train_none(
         tracker.client.log_text(judge, json.dumps({"metrics": metrics}), "manifest.json")
     noted = {run: {"judge": Finished("k", judge, "")}}
     assert _trained_judges(tracker.client, noted) == ({run} if trained else set())
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_find_rows_folder_of_another_user_is_refused_and_not_gone(tmp_path: Path, depth: int) -> None:
+    tracker = Tracker(f"sqlite:///{tmp_path / 'mlflow.db'}", "chatmill", tmp_path / "mlflow")
+    split = tmp_path / ARTIFACTS / "split" / "k"
+    split.mkdir(parents=True)
+    closed = (split, *split.parents)[depth]
+    closed.chmod(0)
+    try:
+        with as_any_user(), pytest.raises(UserError, match=r"cannot be listed \(.*; let its owner run this"):
+            _find_rows(
+                tracker.client,
+                tmp_path,
+                "r",
+                Finished("k", "", ""),
+                SearchTarget(annotator="ann"),
+                set(),
+                set(),
+            )
+    finally:
+        closed.chmod(0o700)
