@@ -126,7 +126,7 @@ def evaluate(
             speaker = Generator(model, tokenizer, formats[asking], world.parts, world.map_chunks)
             measures.ask_model(asking, speaker)
         measures.read_text(name, model, tokenizer)
-        # An open model with a chat template is an assistant already.
+        # What an open model forgets shows in its own answers; a base from random weights has none to lose.
         if tokenizers["base"].keeps_template:
             measures.weigh_answers("base", name, replace(speaker, asking=formats[name]))
         if name in ("aligned", "sft"):
@@ -139,15 +139,16 @@ def evaluate(
         measure_model(name)
     if champion:
         on_event(Step(step=len(measures.said), steps=len(names), metrics={}))
-    held_against = _measure_champion(measures, Path(champion) if champion else None, Path(aligned), world)
+    opponent = _measure_champion(measures, Path(champion) if champion else None, Path(aligned), world)
     answers = [answer for some in (*measures.said.values(), *measures.replies.values()) for answer in some]
     on_event(Usage(tokens=sum(len(answer.tokens) for answer in answers)))
     said = {name: measures.said[name] for name in names if name in measures.said}
     replies = {name: measures.replies[name] for name in said}
     metrics = measures.metrics
+    # An open model with a chat template is an assistant already.
     named = ("base", *ASSISTANTS) if tokenizers["base"].keeps_template else ASSISTANTS
     assistants: dict[str, list[Answer]] = {name: said[name] for name in named if name in said}
-    as_text = () if held_against.same_tokens else ("champion",)
+    as_text = () if opponent.same_tokens else ("champion",)
     critic = load_reward(Path(reward), device, compute_dtype(device))
     scores = {"reward": score_models(critic, asked.prompts, assistants, as_text, world)}
     accuracy, found = _pair_accuracy(critic, Path(labels), settings.headline_sources, seed, world)
@@ -181,7 +182,7 @@ def evaluate(
         "questions": digest_of_rows(asked.questions, settings.max_new_tokens),
         "completions": digest_of_rows(asked.completions),
         "text": measures.text_digest,
-        "champion": {"measured": "champion" in said, "why": held_against.why},
+        "champion": {"measured": "champion" in said, "why": opponent.why},
     }
     files = {"held_out": held_out, "answers": shown, "accuracy": accuracy, "probes": probes}
     for name, content in files.items():
