@@ -18,17 +18,12 @@ from tests.tasks.tracking.damaged_models import (
     Damage,
     cut,
     place,
-    register_versions,
+    registered,
     remove_nested,
     turn_over,
 )
 
-
-@pytest.fixture(scope="module")
-def registered(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("project")
-    register_versions(root)
-    return root
+__all__ = ["registered"]
 
 
 @pytest.fixture

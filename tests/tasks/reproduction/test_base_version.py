@@ -13,20 +13,9 @@ from tasks.data.base_model import base_folder, parse_registered
 from tasks.project.paths import BASE_MODELS
 from tasks.reproduction.base_version import fetch_registered_base
 from tasks.tracking.registered_base import pin_registered_base
-from tests.tasks.tracking.damaged_models import at, cut, place, register_versions, turn_over
+from tests.tasks.tracking.damaged_models import at, cut, place, project, registered, turn_over
 
-
-@pytest.fixture(scope="module")
-def registered(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("project")
-    register_versions(root)
-    return root
-
-
-@pytest.fixture
-def project(tmp_path: Path, registered: Path) -> Path:
-    shutil.copytree(registered, tmp_path / "project")
-    return tmp_path / "project"
+__all__ = ["project", "registered"]
 
 
 def fetch(project: Path, base: str) -> list[str]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from tasks.engine.cache_key import folder_sums, output_digest
 from tasks.engine.output import MANIFEST, StageOutput, file_sizes, read_manifest, write_manifest
@@ -36,6 +39,20 @@ def register_versions(root: Path) -> None:
         gate = {"passed": 1, "reason": "good", "score": score}
         assert tracker.register(made, StageOutput("gate", key, "", key, False, 0.1, gate)).champion
         assert read_manifest(folder)
+
+
+@pytest.fixture(scope="module")
+def registered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a project once with two versions that passed, as making a database takes seconds."""
+    root = tmp_path_factory.mktemp("project")
+    register_versions(root)
+    return root
+
+
+@pytest.fixture
+def project(tmp_path: Path, registered: Path) -> Path:
+    """Copy the project, to be damaged."""
+    return Path(shutil.copytree(registered, tmp_path / "project"))
 
 
 def at(root: Path) -> Tracker:

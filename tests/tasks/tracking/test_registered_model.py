@@ -20,25 +20,14 @@ from tests.tasks.tracking.damaged_models import (
     at,
     cut,
     place,
-    register_versions,
+    project,
+    registered,
     remove_manifest,
     remove_nested,
     replace_by_folder,
 )
 
-
-@pytest.fixture(scope="module")
-def registered(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a project once with two versions that passed, as making a database takes seconds."""
-    root = tmp_path_factory.mktemp("project")
-    register_versions(root)
-    return root
-
-
-@pytest.fixture
-def project(tmp_path: Path, registered: Path) -> Path:
-    shutil.copytree(registered, tmp_path / "project")
-    return tmp_path / "project"
+__all__ = ["project", "registered"]
 
 
 @pytest.mark.parametrize(("damage", "name"), DAMAGES)

@@ -30,26 +30,15 @@ from tests.tasks.tracking.damaged_models import (
     empty,
     forge_manifest,
     place,
-    register_versions,
+    project,
+    registered,
     remove_manifest,
     remove_nested,
     replace_by_folder,
     turn_over,
 )
 
-
-@pytest.fixture(scope="module")
-def registered(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a project once with two versions, as making a database takes seconds."""
-    root = tmp_path_factory.mktemp("project")
-    register_versions(root)
-    return root
-
-
-@pytest.fixture
-def project(tmp_path: Path, registered: Path) -> Path:
-    shutil.copytree(registered, tmp_path / "project")
-    return tmp_path / "project"
+__all__ = ["project", "registered"]
 
 
 def look(project: Path, number: int = 2, left: int = 1 << 20) -> FileState:
