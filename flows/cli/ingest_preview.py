@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,11 +22,37 @@ from tasks.data.records import TYPES, canonical_line
 from tasks.data.withdrawals import WITHDRAWN
 from tasks.engine.declaration import format_number
 from tasks.engine.parallel import process_pool
-from tasks.onboarding.source_preview import DryRun, SourcePreview, dry_run, preview_end
+from tasks.onboarding.source_preview import DryRun, RunEnd, SourcePreview, dry_run, preview_end
 from tasks.project.dry_run import forbid_writes
 from tasks.validation.summary import Findings
 
 WIDTH = 110
+
+
+@contextmanager
+def check_all_rows(
+    preset: Preset, root: Path, console: Console
+) -> Iterator[tuple[DryRun, Callable[[], RunEnd]]]:
+    """Check all rows as a run does, in a temporary folder.
+
+    `init` and the dry run both call it, so that their verdicts are the same.
+
+    Yields:
+        The findings, and a function that finds where a run would end after validation.
+    """
+    with (
+        process_pool(preset.parallel.workers) as parallel_map,
+        show_progress(console, "checking all rows, as a run does") as on_event,
+        dry_run(preset.data, preset.validation_parameters(), root, on_event, parallel_map) as found,
+    ):
+
+        def find_end() -> RunEnd:
+            return preview_end(
+                found, preset.split_parameters(), preset.tokenizer_parameters(),
+                preset.training_requirements(root), root, parallel_map,
+            )  # fmt: skip
+
+        yield found, find_end
 
 
 @forbid_writes()
@@ -61,11 +87,7 @@ def print_preview(preset: Preset, root: Path, console: Console | None = None, wh
     notes: tuple[str, ...] = ()
     plan: Sequence[str] = ()
     later = ""
-    with (
-        process_pool(preset.parallel.workers) as parallel_map,
-        show_progress(console, "checking all rows, as a run does") as on_event,
-        dry_run(preset.data, preset.validation_parameters(), root, on_event, parallel_map) as found,
-    ):
+    with check_all_rows(preset, root, console) as (found, find_end):
         for source in found.sources:
             for line in describe_source(source, found):
                 console.print(line, soft_wrap=True)
@@ -74,14 +96,7 @@ def print_preview(preset: Preset, root: Path, console: Console | None = None, wh
         # The later stages can only be checked on data that passed, with no part of it missing.
         stop = found.stop
         if stop is None and found.whole:
-            end = preview_end(
-                found,
-                preset.split_parameters(),
-                preset.tokenizer_parameters(),
-                preset.training_requirements(root),
-                root,
-                parallel_map,
-            )
+            end = find_end()
             notes, later = end.notes, end.reason
             try:
                 if memory and not later:

@@ -259,28 +259,15 @@ def _check_rows(preset: Preset, root: Path, console: Console) -> tuple[str, Any,
     Returns:
         Why a run would stop (empty: it would not), the share of bad rows to allow, and further notes.
     """
-    from flows.cli.ingest_preview import show_progress
-    from tasks.engine.parallel import process_pool
-    from tasks.onboarding.source_preview import dry_run, preview_end
+    from flows.cli.ingest_preview import check_all_rows
 
-    with (
-        process_pool(preset.parallel.workers) as parallel_map,
-        show_progress(console, "checking all rows, as a run does") as on_event,
-        dry_run(preset.data, preset.validation_parameters(), root, on_event, parallel_map) as found,
-    ):
+    with check_all_rows(preset, root, console) as (found, find_end):
         stop, allowed = str(found.stop or ""), None
         if stop and found.rows is not None:
             stop, allowed = _allow_bad_rows(preset, found.findings, stop)
         if stop:
             return stop, allowed, []
-        end = preview_end(
-            found,
-            preset.split_parameters(),
-            preset.tokenizer_parameters(),
-            preset.training_requirements(root),
-            root,
-            parallel_map,
-        )
+        end = find_end()
     return end.reason, allowed, list(end.notes)
 
 

@@ -11,6 +11,8 @@ from model.data.dataloader import length_order
 
 # Rows of one pass.
 PASS_ROWS = 32
+# Windows of a pass that measures held-out text.
+TEXT_ROWS = 16
 # The most tokens of a pass without gradients, where no key of a preset bounds its rows.
 PASS_TOKENS = 16_384
 # map_chunks(count, size, chunk_rows) returns one result a row of `count` rows. `chunk_rows` gets the slice of

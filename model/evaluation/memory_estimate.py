@@ -12,7 +12,7 @@ from functools import cache
 
 import torch
 
-from model.data.chunks import PASS_ROWS, rows_of_pass
+from model.data.chunks import PASS_ROWS, TEXT_ROWS, rows_of_pass
 from model.evaluation.evaluate import PARTS
 from model.evaluation.evaluate_config import EvaluateParameters
 from model.inference.generate import rows_at_once
@@ -20,9 +20,6 @@ from model.nn.model_config import ModelConfig
 from model.training.memory_estimate import HEAP_SHARE, PROCESS_BYTES
 from model.training.memory_trace import Passes, trace_answering
 from model.training.reward import PASS_ROWS as SCORED_ROWS
-
-# Rows of a pass that measures held-out text, as in `bits_per_byte`.
-_TEXT_ROWS = 16
 
 
 @dataclass(frozen=True)
@@ -69,7 +66,7 @@ def estimate_evaluation(
         ),
         dtype, device,
     )  # fmt: skip
-    reading = trace_answering(architecture, Passes("pretrain", 0, evaluated_rows=_TEXT_ROWS), dtype, device)
+    reading = trace_answering(architecture, Passes("pretrain", 0, evaluated_rows=TEXT_ROWS), dtype, device)
     passes = max(answering.sampling, answering.evaluating, reading.evaluating)
     heap = HEAP_SHARE if on_cpu else 1.0
     # On a CPU the file is mapped into memory while its weights are copied.

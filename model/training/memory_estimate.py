@@ -12,7 +12,7 @@ from functools import cache
 
 import torch
 
-from model.data.chunks import PASS_ROWS, rows_of_pass
+from model.data.chunks import PASS_ROWS, TEXT_ROWS, rows_of_pass
 from model.inference.generate import rows_at_once
 from model.nn.model_config import ModelConfig
 from model.training.dpo_config import DPOConfig
@@ -32,8 +32,6 @@ PROCESS_BYTES = 265_000_000
 # leave holes that the next ones do not fill. Measured on single passes: 1.26 (PPO), 1.32 (reward model) and
 # 1.37 (SFT).
 HEAP_SHARE = 1.3
-# Rows of a pass that measures held-out text, as in `bits_per_byte`.
-_TEXT_ROWS = 16
 _FLOAT32 = 4
 
 
@@ -183,7 +181,7 @@ def _passes(training: Training) -> Passes:
     """Return the passes of the process that has the most rows."""
     parameters, group = training.parameters, _group(training)
     units, each, sampled, new_tokens, answer_tokens = parameters.batch_size, 1, 0, 0, 0
-    kind, evaluated, context = "pretrain", _TEXT_ROWS, training.architecture.context_length
+    kind, evaluated, context = "pretrain", TEXT_ROWS, training.architecture.context_length
     if isinstance(parameters, PPOConfig):
         kind = "ppo"
         units //= parameters.num_mini_batches

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from model.atomic_file import atomic_path
+from model.data.chunks import TEXT_ROWS
 from model.data.dataloader import TokenFile, WindowOrder
 from model.data.tokenizer import Tokenizer
 from model.errors import UserError
@@ -139,7 +140,7 @@ class PretrainTrainer(TrainingTask):
         with self.learner.whole() as model:
             return bits_per_byte(
                 model, file, self.world, self.parameters.max_eval_tokens,
-                self.parameters.micro_batch_size or 16,
+                self.parameters.micro_batch_size or TEXT_ROWS,
             )  # fmt: skip
 
     def on_checkpoint_sample(self, step: int) -> None:
@@ -170,7 +171,7 @@ class PretrainTrainer(TrainingTask):
 
 @torch.no_grad()
 def bits_per_byte(
-    model: Transformer, file: TokenFile, world: ProcessGroup, tokens: int = 0, rows: int = 16
+    model: Transformer, file: TokenFile, world: ProcessGroup, tokens: int = 0, rows: int = TEXT_ROWS
 ) -> float:
     """Return a model's loss on a token file in bits per byte of its text: sum of nats / (ln 2 · bytes).
 

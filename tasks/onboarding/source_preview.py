@@ -295,8 +295,7 @@ def preview_end(
 ) -> RunEnd:
     """Return where a run would end after validation.
 
-    `init` and the dry run both call it, so that their verdicts are the same. The arguments are those of
-    `check_later_stages`.
+    The arguments are those of `check_later_stages`.
     """
     try:
         notes = check_later_stages(found, parameters, tokens, asked, root, ignore_event, parallel_map)
