@@ -37,7 +37,7 @@ class BaseParameters:
 def _base_digest(parameters: BaseParameters, root: Path) -> dict[str, str] | str:
     if not parameters.base_model:
         return ""
-    return {"base_model": folder_digest(base_folder(parameters.base_model, root))}
+    return {"base_model": folder_digest(base_folder(parameters.base_model, root), root)}
 
 
 @stage(

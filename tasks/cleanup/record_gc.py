@@ -96,7 +96,9 @@ def find_remains(root: Path, age: float, now: float, prefect_idle: bool) -> list
         ]  # fmt: skip
         size = sum(size_of([path, *path.rglob("*")]) for path in models)
         what = f"base models in {BASE_MODELS}, which are fetched or converted again when a run needs them"
-        found.append(Remains(what, len(models), size, tuple(models)))
+        # Their checksums and locks go with them.
+        count = sum(path.suffix not in (".sums", ".lock") for path in models)
+        found.append(Remains(what, count, size, tuple(models)))
     if (root / DUPLICATES).is_dir() and not leads_elsewhere(root, DUPLICATES):
         files = list(_record_files(root / DUPLICATES))
         found.append(Remains(f"duplicates in {DUPLICATES}", len(files), size_of(files), (root / DUPLICATES,)))

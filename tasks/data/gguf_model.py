@@ -19,6 +19,7 @@ from safetensors.numpy import save_file
 from model.data.hf_config import load_architecture
 from model.data.weights_header import INDEX, inspect_model
 from model.errors import UserError, library_reason
+from tasks.data.base_files import record_sums
 from tasks.data.gguf_tokenizer import write_tokenizer
 
 # Architectures whose tensors are read, with the `model_type` of Hugging Face's configuration.
@@ -75,6 +76,7 @@ def convert_gguf(path: Path, folder: Path) -> None:
             _write_weights(path, reader, config, part)
             # The converted folder must be as good as any other, or it would be found again and again.
             inspect_model(part)
+            record_sums(part, folder)
             try:
                 part.rename(folder)
             except OSError:

@@ -21,6 +21,7 @@ from model.events import EventCallback, Message
 from tasks.common import url_secrets
 from tasks.common.checksums import file_sum
 from tasks.common.file_lock import exclusive_lock
+from tasks.data.base_files import is_intact, record_sums
 from tasks.data.download import (
     HEADERS,
     InterruptedDownload,
@@ -124,10 +125,10 @@ def fetch_hub_model(base: str, root: Path, on_event: EventCallback) -> Path:
     # Not by the hub's address: a mirror has the same content under the same commit.
     identity = hashlib.sha256(f"{HUB} {model.name} {model.revision}".encode()).hexdigest()
     folder = root / BASE_MODELS / f"{identity[:16]}-{model.name.replace('/', '--')}"
-    if not (folder / _CONFIG).exists():
+    if not is_intact(folder, root, on_event):
         lock = folder.with_name(f"{folder.name}.lock")
         with exclusive_lock(lock, on_event, f"another process is fetching {model.shown}; waiting for it"):
-            if not (folder / _CONFIG).exists():
+            if not folder.exists():
                 _fetch_files(_hub_of_environment(), model, folder, on_event)
     return folder
 
@@ -231,6 +232,7 @@ def _fetch_files(hub: Hub, model: HubModel, folder: Path, on_event: EventCallbac
     for path in part.iterdir():
         if path.name not in {file.name for file in (*small, *weights)}:
             path.unlink()
+    record_sums(part, folder)
     part.rename(folder)
 
 

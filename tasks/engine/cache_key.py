@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 
 from model.errors import UserError
+from tasks.common.checksums import file_sums
 from tasks.engine.digest_cache import forget_digest, read_digest, write_digest
 from tasks.engine.source_snapshot import KEPT_MODULES, ORIGIN
 
@@ -344,9 +345,18 @@ def lock_digest(root: Path = ROOT) -> str:
     return hashlib.sha256("\n".join(pins).encode()).hexdigest()
 
 
-def folder_digest(folder: Path, without: tuple[str, ...] = ()) -> str:
-    """Return the SHA-256 of a folder's content: the path and bytes of each file, in order of path."""
-    return sums_digest(folder_sums(folder, without))
+def folder_digest(folder: Path, root: Path) -> str:
+    """Return the SHA-256 of a folder's content: the path and bytes of each file, in order of path.
+
+    An unchanged file is not read again.
+
+    Args:
+        folder: The folder.
+        root: The project's folder, which holds the cached checksums.
+    """
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    names = [path.relative_to(folder).as_posix() for path in paths]
+    return sums_digest(dict(zip(names, file_sums(paths, root), strict=True)))
 
 
 def folder_sums(folder: Path, without: tuple[str, ...] = ()) -> dict[str, str]:

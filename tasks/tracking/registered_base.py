@@ -10,6 +10,7 @@ from mlflow import MlflowClient
 from model.errors import UserError
 from model.events import EventCallback
 from tasks.common.file_lock import exclusive_lock
+from tasks.data.base_files import is_intact, record_sums
 from tasks.data.base_model import RegisteredBase, registered_folder
 from tasks.tracking.products import find_version
 from tasks.tracking.reference_version import link_or_copy
@@ -34,7 +35,7 @@ def pin_registered_base(
         UserError: There is no such version, its files changed, or it is not the one that was pinned.
     """
     # A reproduction has the files, and a store without the version.
-    if base.digest and registered_folder(base, root).is_dir():
+    if base.digest and is_intact(registered_folder(base, root), root, on_event):
         return base
     version = find_version(client, base.address)
     digest = str(version.tags.get("digest", ""))
@@ -53,7 +54,7 @@ def pin_registered_base(
     folder = registered_folder(found, root)
     lock = folder.with_name(f"{folder.name}.lock")
     with exclusive_lock(lock, on_event, f"another process is fetching {found.address}; waiting for it"):
-        if not folder.is_dir():
+        if not is_intact(folder, root, on_event):
             _fetch_model(version, str(client.tracking_uri), folder)
     return found
 
@@ -65,6 +66,7 @@ def _fetch_model(version: object, uri: str, folder: Path) -> None:
     try:
         # A hard link saves the room of a second copy of the weights.
         shutil.copytree(download_model(version, uri, str(scratch)), part, copy_function=link_or_copy)
+        record_sums(part, folder)
         part.rename(folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)

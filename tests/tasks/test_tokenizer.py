@@ -13,7 +13,7 @@ from model.data.tokenizer import Tokenizer
 from model.errors import UserError
 from tasks.data.records import canonical_line, pair_row, text_row
 from tasks.data.splits import SPLITS
-from tasks.engine.cache_key import folder_digest
+from tasks.engine.cache_key import folder_sums, sums_digest
 from tasks.engine.parallel import ParallelMap, process_pool, serial_map
 from tasks.tokenizer import TokenizerParameters, sample_texts, tokenizer
 from tests.tasks.event_sink import ignore_event
@@ -46,7 +46,7 @@ def made(root: Path, split: Path, parallel_map: ParallelMap = serial_map, **give
         root=root,
         parallel_map=parallel_map,
     )
-    return folder_digest(out)
+    return sums_digest(folder_sums(out))
 
 
 def test_tokenizer_shards_and_processes_do_not_matter(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from flows.orchestration.dask_runner import DaskRunner
 from model.errors import UserError
 from tasks.data.sources import DataParameters, Source
 from tasks.data.splits import SplitParameters
-from tasks.engine.cache_key import folder_digest
+from tasks.engine.cache_key import folder_sums, sums_digest
 from tasks.engine.parallel import ParallelMap, serial_map
 from tasks.ingest import make_rows
 from tasks.split import split
@@ -46,7 +46,7 @@ def path_to_tokens(root: Path, out: Path, parallel_map: ParallelMap) -> str:
         TokenizerParameters(300), split=out / "parts", out=out / "tokens", on_event=quiet, root=root,
         parallel_map=parallel_map,
     )  # fmt: skip
-    return folder_digest(out)
+    return sums_digest(folder_sums(out))
 
 
 @pytest.mark.usefixtures("server_root")

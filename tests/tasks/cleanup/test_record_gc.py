@@ -51,6 +51,7 @@ def test_find_remains_old_base_models_are_removed_whole(tmp_path):
         "one-model/config.json",
         "one-model/model.safetensors",
         "two.gguf",
+        "two.gguf.sums",
         "part-x/model/config.json",
         "new/a",
     )
@@ -62,7 +63,7 @@ def test_find_remains_old_base_models_are_removed_whole(tmp_path):
     (found,) = find_remains(tmp_path, 300 * HOUR, time.time(), prefect_idle=True)
     assert found.count == 3 and "base models" in found.what
     remove_remains(tmp_path, [found], Removal())
-    assert [path.exists() for path in paths] == [False, False, False, False, True]
+    assert [path.exists() for path in paths] == [False, False, False, False, False, True]
 
 
 def test_find_remains_linked_folders_are_named_and_kept(tmp_path):

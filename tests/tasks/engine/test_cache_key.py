@@ -13,9 +13,11 @@ from tasks.engine.cache_key import (
     ROOT,
     flatten_values,
     folder_digest,
+    folder_sums,
     reached_definitions,
     source_digest,
     stage_key,
+    sums_digest,
 )
 from tasks.engine.output import StageOutput
 from tasks.engine.stage import StageContext
@@ -184,13 +186,15 @@ def test_stage_key_unrequested_context_does_not_change_it(tmp_path):
 
 
 def test_folder_digest_names_and_bytes_change_it(tmp_path):
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "x").write_text("1")
-    before = folder_digest(tmp_path)
-    (tmp_path / "manifest.json").write_text("{}")
-    assert folder_digest(tmp_path, without=("manifest.json",)) == before
-    (tmp_path / "a" / "x").rename(tmp_path / "a" / "y")
-    assert folder_digest(tmp_path, without=("manifest.json",)) != before
+    model = tmp_path / "model"
+    (model / "a").mkdir(parents=True)
+    (model / "a" / "x").write_text("1")
+    before = folder_digest(model, tmp_path)
+    assert before == folder_digest(model, tmp_path) == sums_digest(folder_sums(model))
+    (model / "a" / "x").write_text("2")
+    changed = folder_digest(model, tmp_path)
+    (model / "a" / "x").rename(model / "a" / "y")
+    assert len({before, changed, folder_digest(model, tmp_path)}) == 3
 
 
 def test_flatten_values_names_ending_in_dot_stay_apart():

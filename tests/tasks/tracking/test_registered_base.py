@@ -71,6 +71,12 @@ def test_pin_registered_base_damaged_files_are_refused(project: Path) -> None:
     with pytest.raises(DamagedModel, match=r"model\.safetensors differs from the registered file"):
         pin("model:chatmill@champion", project)
     found = pin("model:chatmill@1", project)
+    # A damaged copy is fetched again, by a pinned name too.
+    weights = registered_folder(found, project) / "model.safetensors"
+    # It may be a hard link to the store's file, which stays whole here.
+    weights.unlink()
+    weights.write_bytes(b"x")
+    assert pin(found.text, project) == found and weights.read_bytes() == b"a" * 100
     # What was fetched is no part of the records: it is fetched again after it was removed.
     shutil.rmtree(registered_folder(found, project))
     with pytest.raises(UserError, match="the files of chatmill/1 are not in"):
