@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from datetime import date
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -161,7 +162,21 @@ def _refuse_unwritable(text: str, where: tuple[str, ...]) -> None:
 
 
 def _sentence(where: tuple[str, ...], value: Any, right: str) -> str:
-    return f"{'.'.join(where) or 'the preset'} is {said_value(value)}; expected {right}"
+    return (
+        f"{'.'.join(where) or 'the preset'} is {said_value(value)}; expected {right}{_advice(value, right)}"
+    )
+
+
+def _advice(value: Any, right: str) -> str:
+    """Return what to write in place of a value that YAML 1.1 reads otherwise than a person; else empty."""
+    if "a text" in right and isinstance(value, bool):
+        return "; YAML reads yes, no, on and off as true or false, so put a text in quotes"
+    if "a text" in right and isinstance(value, int | float | date):
+        return f'; put a text in quotes, as in "{value}"'
+    number = _number(value) if isinstance(value, str) and "whole number" in right else None
+    if number is None or not number.is_integer() or abs(number) > LARGEST_INTEGER:
+        return ""
+    return f"; {value} is a text in YAML, so write {number:.0f}"
 
 
 def _short_key(key: Any) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import codecs
 import math
 import os
+import re
 import stat
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,16 @@ _KINDS = (
 )
 
 
+# A number that YAML 1.1 reads in base 8, as 017.
+_OCTAL = re.compile(r"[-+]?0[0-7_]+")
+_TAG = "tag:yaml.org,2002:"
+
+
 class StrictLoader(yaml.SafeLoader):
-    """A loader of plain values that refuses duplicate keys, deep nesting and endless aliases."""
+    """A loader of plain values that refuses duplicate keys, deep nesting and endless aliases.
+
+    YAML 1.1 reads yes, no, on and off as flags. As keys they stay the texts that the file has.
+    """
 
     depth = 0
 
@@ -48,6 +57,12 @@ class StrictLoader(yaml.SafeLoader):
         self.depth -= 1
         return found
 
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Compose a mapping, and check its keys: one that is merged into another is never constructed."""
+        found: yaml.MappingNode = super().compose_mapping_node(anchor)
+        self._check_keys(found)
+        return found
+
     def get_single_node(self) -> Any:
         """Return the document's root after counting the nodes that its aliases expand to."""
         found = super().get_single_node()
@@ -55,20 +70,21 @@ class StrictLoader(yaml.SafeLoader):
             _count_nodes(found, {})
         return found
 
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
-        """Return a mapping. A duplicate key is an error; YAML's own loader would take the last value."""
+    def _check_keys(self, node: yaml.MappingNode) -> None:
+        """Refuse a key that is given twice, also as 1 and 1.0; YAML's own loader would take one of them."""
         known: dict[Any, int] = {}
-        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
-            name = (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else None
-            if name in known and key.tag != "tag:yaml.org,2002:merge":
-                raise yaml.constructor.ConstructorError(
-                    None, None,
-                    f"the key {_shorten_value(key.value)} is given twice, first in line {known[name]}",
-                    key.start_mark,
-                )  # fmt: skip
-            if name:
-                known[name] = key.start_mark.line + 1
-        return super().construct_mapping(node, deep)
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.tag == f"{_TAG}bool" and key.style is None:
+                key.tag = f"{_TAG}str"
+            merges = key.tag == f"{_TAG}merge"
+            name = (key.value,) if merges else self.construct_object(key)
+            if name in known:
+                says = f"the key {_shorten_value(key.value)} is given twice, first in line {known[name]}"
+                says += "; write one with a list, as in <<: [*a, *b]" if merges else ""
+                raise yaml.constructor.ConstructorError(None, None, says, key.start_mark)
+            known[name] = key.start_mark.line + 1
 
     def construct_object(self, node: Any, deep: bool = False) -> Any:
         """Return a value. One that Python refuses, such as 5,000 digits, is an error with its line."""
@@ -81,12 +97,21 @@ class StrictLoader(yaml.SafeLoader):
             if isinstance(found, int | float) and ":" in str(node.value):
                 # YAML 1.1 has numbers in base 60, so that a time of day or a ratio would become one.
                 raise ValueError(f"YAML reads it as {found}, in base 60; write {found}, or quote the text")
+            if isinstance(found, int) and _OCTAL.fullmatch(str(node.value)):
+                # A reader takes 017 for 17, and other versions of YAML do so too.
+                plain = int(str(node.value).replace("_", ""))
+                if plain != found:
+                    raise ValueError(f"YAML reads it as {found}, in base 8; write {plain} or {found}")
             return found
         except (ValueError, OverflowError) as error:
             said = (
                 f"{_shorten_value(getattr(node, 'value', ''))} is not a valid value: {describe_number(error)}"
             )
             raise yaml.constructor.ConstructorError(None, None, said, node.start_mark) from error
+
+
+# A plain `=` is a type of its own in YAML 1.1, for which no Python value exists.
+StrictLoader.add_constructor(f"{_TAG}value", yaml.SafeLoader.construct_yaml_str)
 
 
 def _count_nodes(node: Any, known: dict[int, int]) -> int:

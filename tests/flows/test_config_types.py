@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
+from datetime import date
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -200,3 +201,26 @@ def test_commands_wrong_preset_value_is_refused_with_one_sentence(
     with pytest.raises(UserError, match=rf"^{key.replace('.', '[.]')} is "):
         CliRunner().invoke(app, [*how, "--config", "mine.yaml", "--set", change], catch_exceptions=False)
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "says"),
+    [
+        (("sft", "steps"), "1e3", "sft.steps is '1e3'; .*; 1e3 is a text in YAML, so write 1000"),
+        (("seed",), "2.50e2", "seed is '2.50e2'; .*so write 250"),
+        (("sft", "steps"), "1_000", "so write 1000"),
+        (
+            ("report", "title"),
+            True,
+            "YAML reads yes, no, on and off as true or false, so put a text in quotes",
+        ),
+        (("report", "title"), date(2024, 1, 2), 'put a text in quotes, as in "2024-01-02"'),
+        (("labels", "aspects"), [7], "labels.aspects.0 is 7; .*put a text in quotes"),
+        (("data", "sources", 0, "fields"), {"vote": {"good": "1e2"}}, "1e2 is a text in YAML, so write 100"),
+    ],
+)
+def test_load_preset_surprise_of_yaml_says_what_to_write(
+    path: tuple[str | int, ...], value: Any, says: str
+) -> None:
+    with pytest.raises(UserError, match=says):
+        load_preset(preset_with(path, value))

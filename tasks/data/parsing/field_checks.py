@@ -8,6 +8,7 @@ from typing import Any
 
 from tasks.data.parsing.field_meanings import REVIEWS, SIDES, VOTES
 from tasks.data.parsing.roles import ROLE_KEYS, SPEAKERS
+from tasks.data.parsing.score_values import as_score
 
 _MEANINGS = (
     "ignore",
@@ -39,6 +40,11 @@ def check_fields(given: Mapping[str, Any]) -> Iterator[str]:
                 fits = said in words if isinstance(said, str) else not isinstance(said, bool) and not role
                 if not fits or (isinstance(said, float) and not math.isfinite(said)):
                     right = f"expected {'' if role else 'a number, or '}one of {', '.join(words)}"
+                    # YAML 1.1 reads 1e3 as a text.
+                    number = as_score(said) if isinstance(said, str) and not role else None
+                    right += (
+                        f"; {said} is a text in YAML, so write {number:.16g}" if number is not None else ""
+                    )
                     yield f"fields: {name} maps {value!r} to {said!r}; {right}"
         else:
             yield f"fields: {name} is empty; expected {', '.join(_MEANINGS)} or a mapping of values"

@@ -22,6 +22,8 @@ from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.records import TYPES, Fault, Pair, ParsedRow, Rating, fault_row
 
 LOOKED = 200  # rows of a file to search for its kind of rows
+# The largest number in a preset, so no `validate.limits.max_score` admits a larger score.
+LARGEST_SCORE = 1e15
 _KINDS = {found: kind for kind, found in TYPES.items()}
 
 
@@ -49,7 +51,7 @@ def read_rows(
         if strict and tally.votes.first:
             break
         if isinstance(found, ParsedRow):
-            says = _unwritable(found)
+            says = _unwritable(found) or _explain_score(found)
             if not says:
                 tally.rows += 1
                 tally.pairs += isinstance(found.row, Pair)
@@ -84,6 +86,18 @@ def _unwritable(found: ParsedRow) -> str:
         if not _is_whole(value):
             return f"{name} contains half of a character (a lone surrogate); fix the text or remove the row"
     return ""
+
+
+def _explain_score(found: ParsedRow) -> str:
+    """Return why a rating has a score that no scale has; empty if it has none.
+
+    Such a score is infinite in the arithmetic of a training, and would set the limits that `init` proposes.
+    """
+    scores = found.row.scores if isinstance(found.row, Rating) else []
+    huge = next((score for score in scores if abs(score) > LARGEST_SCORE), None)
+    if huge is None:
+        return ""
+    return f"a score is {huge:g}; a score is at most {LARGEST_SCORE:g} from 0; correct it or remove the row"
 
 
 def _is_whole(value: object) -> bool:

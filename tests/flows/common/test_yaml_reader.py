@@ -45,6 +45,13 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("a: &a {b: *a}\n", "contains itself"),
         ("name: x\nseed: 1\nseed: 2\n", "line 3: not YAML .the key seed is given twice, first in line 2"),
         (DATA + "sft:\n  steps: 1\n  batch_size: 2\n  steps: 3\n", "line 6.*steps is given twice"),
+        (DATA + "sft:\n  steps: 017\n", "line 4.*017 is not a valid value: YAML reads it as 15, in base 8"),
+        (DATA + "seed: -0_10\n", "line 3.*reads it as -8, in base 8; write -10 or -8"),
+        (DATA + "0777: 1\n", "line 3.*reads it as 511"),
+        (DATA + "1: a\n1.0: b\n", "line 4.*the key 1.0 is given twice, first in line 3"),
+        (DATA + "no: a\n'no': b\n", "line 4.*the key no is given twice, first in line 3"),
+        (DATA + "sft: {<<: {steps: 1, steps: 2}}\n", "line 3.*the key steps is given twice"),
+        (DATA + "<<: {seed: 1}\n<<: {seed: 2}\n", "line 4.*the key << is given twice.*write one with a list"),
         ("? [a]\n: b\n", "unhashable"),
         ("name: !!python/object/apply:os.system [true]\n", "could not determine a constructor"),
         ("a: b\n---\nc: d\n", "line 2"),
@@ -100,6 +107,19 @@ def test_read_preset_special_file_is_refused(tmp_path):
 def test_parse_yaml_keeps_anchors_and_merges():
     found = parse_yaml("a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\nc: [*a, *a]\n", "here")
     assert found == {"a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 3}, "c": [{"x": 1, "y": 2}] * 2}
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("{yes: 1, no: -1}", {"yes": 1, "no": -1}),
+        ("{on: a, Off: b, =: tie}", {"on": "a", "Off": "b", "=": "tie"}),
+        ("{<<: {no: 1}, Yes: no}", {"no": 1, "Yes": False}), ("{true: 1}", {"true": 1}),
+        ("[07, 1_000, 0x1F, 1.5e+3]", [7, 1000, 31, 1500.0]),
+    ],
+)  # fmt: skip
+def test_parse_yaml_values_of_yaml_1_1_are_what_a_reader_expects(text, wanted):
+    assert parse_yaml(text, "here") == wanted
 
 
 @pytest.mark.parametrize(
