@@ -57,6 +57,12 @@ class StrictLoader(yaml.SafeLoader):
         self.depth -= 1
         return found
 
+    def compose_scalar_node(self, anchor: Any) -> yaml.ScalarNode:
+        """Compose a scalar. A plain `=` is a text; YAML 1.1 gives it a type without any values in Python."""
+        found: yaml.ScalarNode = super().compose_scalar_node(anchor)
+        found.tag = f"{_TAG}str" if found.tag == f"{_TAG}value" else found.tag
+        return found
+
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         """Compose a mapping, and check its keys: one that is merged into another is never constructed."""
         found: yaml.MappingNode = super().compose_mapping_node(anchor)
@@ -108,10 +114,6 @@ class StrictLoader(yaml.SafeLoader):
                 f"{_shorten_value(getattr(node, 'value', ''))} is not a valid value: {describe_number(error)}"
             )
             raise yaml.constructor.ConstructorError(None, None, said, node.start_mark) from error
-
-
-# A plain `=` is a type of its own in YAML 1.1, for which no Python value exists.
-StrictLoader.add_constructor(f"{_TAG}value", yaml.SafeLoader.construct_yaml_str)
 
 
 def _count_nodes(node: Any, known: dict[int, int]) -> int:

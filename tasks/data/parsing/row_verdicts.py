@@ -27,6 +27,7 @@ from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.parsing.verdict_names import value_parts
 from tasks.data.parsing.verdict_scales import GRADES, WORDS, scale_of
 from tasks.data.parsing.vote_cells import as_grade, is_no_vote, read_vote
+from tasks.data.parsing.vote_reasons import without_vote_reason
 
 DELETED = "rows marked as deleted"
 UNLEARNED = "rows marked as not to be learned"
@@ -154,6 +155,7 @@ def read_verdicts(
             said = replace(said, unrated=path)
         if empty or meaning == "ignore":
             continue
+        value = without_vote_reason(path, meaning, value, where, tally)
         read = read_meaning(path, meaning, value) or _read_tags(path, meaning, value)
         # A mapping of values defines its own scale, so only spellings that `fields` does not map are
         # recorded.
@@ -215,6 +217,7 @@ def read_verdicts(
                 said = replace(said, unrated=said.unrated or key)
                 rest.pop(key)
             continue
+        value = without_vote_reason(key, None, value, where, tally)
         read = read_meaning(key, None, value)
         if read is None and kind in ("number", "thumb", "thumb_down") and is_date(value):
             raise UserError(

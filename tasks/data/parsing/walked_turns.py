@@ -27,6 +27,7 @@ from tasks.data.parsing.several_scores import COUNTS
 from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.parsing.unread_keys import count_unread
 from tasks.data.parsing.verdict_scales import scale_of
+from tasks.data.parsing.vote_reasons import without_vote_reason
 from tasks.data.records import TurnVerdict
 
 MASKED = "answers marked as not to be learned"
@@ -148,6 +149,8 @@ def _walk_turn(
             right = str(held)
             continue
         known = meaning or KNOWN.get(flatten_name(name)) in MASKS
+        if meaning is not None:
+            held = without_vote_reason(inside, meaning, held, where, tally)
         read = read_meaning(name, meaning, held) if known and meaning not in COUNTS else None
         if meaning is not None and (read is None or read[0] == "choice"):
             raise UserError(f"{where}: {inside} is {held!r:.40}, which fields gives no meaning")
