@@ -37,6 +37,7 @@ from tasks.data.withdrawals import Withdrawn, read_withdrawn
 from tasks.ingestion.repeated_labels import keep_each_once
 from tasks.onboarding.file_heads import file_batches
 from tasks.onboarding.own_folders import check_place
+from tasks.onboarding.voted_answers import voted_answers
 
 PACKED = (".gz", ".zst")
 CONFIGURATION = ".xml"  # a labelling tool's configuration, beside its exports
@@ -300,6 +301,9 @@ def _guess_format(sample: FileSample, name: str) -> Guess:
             f"{name}: may be {' or '.join(fitting)}; set the format, as in {{name: ..., files: {name}, "
             f"format: {fitting[0]}}}"
         )
+    # A run stops until the preset says what the votes mean, and the preset proposes it.
+    if sample.items and (voted := voted_answers([item.values for item in sample.items])) is not None:
+        return Guess("rows", voted)
     raise UserError(f"{name}: {why_unknown(sample)}")
 
 

@@ -10,6 +10,8 @@ import pytest
 from pyarrow import parquet
 
 from tasks.data.file_io.files import BrokenItem, SourceFile, SourceRecord
+from tasks.data.records import Pair
+from tests.tasks.data.parsing.row_reader import read_file
 
 
 def items(**columns: Any) -> list[SourceRecord | BrokenItem]:
@@ -33,28 +35,46 @@ def test_batch_rows_time_out_of_range_is_a_number(kind: Any, number: int) -> Non
     assert [(row["at"], row["said"]) for row in rows] == [(None, "a"), (number, "b"), (number, "c")]
 
 
+STAMP = pyarrow.timestamp("us")
+HUGE = 2**61
+
+
 @pytest.mark.parametrize(
-    ("column", "said"),
+    ("column", "second"),
     [
-        (pyarrow.array([[1], [2**61], None], pyarrow.list_(pyarrow.timestamp("us"))), "timestamp"),
+        (pyarrow.array([[1], [HUGE, None], None], pyarrow.list_(STAMP)), [HUGE, None]),
+        (pyarrow.array([[1], [HUGE], None], pyarrow.large_list(STAMP)), [HUGE]),
+        (pyarrow.array([[1, 1], [HUGE, HUGE], [1, 1]], pyarrow.list_(STAMP, 2)), [HUGE, HUGE]),
         (
-            pyarrow.array([{"t": 1}, {"t": 2**61}, None], pyarrow.struct([("t", pyarrow.timestamp("us"))])),
-            "str",
+            pyarrow.array(
+                [{"t": 1, "s": "x"}, {"t": HUGE, "s": "y"}, None], pyarrow.struct({"t": STAMP, "s": "str"})
+            ),
+            {"t": HUGE, "s": "y"},
+        ),
+        (
+            pyarrow.array([[("a", 1)], [("a", HUGE), ("b", None)], []], pyarrow.map_("str", STAMP)),
+            {"a": HUGE, "b": None},
         ),
         (
             pyarrow.array(
-                [[("a", 1)], [("a", 1), ("a", 2)], []], pyarrow.map_(pyarrow.string(), pyarrow.int64())
+                [[("a", 1)], [("a", 1), ("a", 2), ("b", 3)], []], pyarrow.map_("str", pyarrow.int64())
             ),
-            "map",
+            {"a": [1, 2], "b": 3},
         ),
+        (
+            pyarrow.array(
+                [[{"m": []}], [{"m": [("k", HUGE)]}], []],
+                pyarrow.list_(pyarrow.struct({"m": pyarrow.map_("str", STAMP)})),
+            ),
+            [{"m": {"k": HUGE}}],
+        ),
+        (pyarrow.array([b"a", b"\xff", b"c"]).view(pyarrow.string()), b"\xff"),
     ],
 )
-def test_batch_rows_unreadable_inner_value_costs_its_row_only(column: Any, said: str) -> None:
+def test_batch_rows_inner_value_out_of_range_costs_no_row(column: Any, second: Any) -> None:
     found = items(at=column)
-    assert [one.values["n"] for one in found if isinstance(one, SourceRecord)] == [1, 3]
-    (broken,) = (one for one in found if isinstance(one, BrokenItem))
-    assert broken.fault.startswith("a.parquet, row 2: at has a value of type ") and said in broken.fault
-    assert "damaged" not in broken.fault
+    assert [one.values["n"] for one in found if isinstance(one, SourceRecord)] == [1, 2, 3]
+    assert isinstance(found[1], SourceRecord) and found[1].values["at"] == second
 
 
 @pytest.mark.parametrize(
@@ -68,3 +88,19 @@ def test_batch_rows_unreadable_inner_value_costs_its_row_only(column: Any, said:
 )
 def test_batch_rows_bytes_that_are_utf8_are_texts(column: Any, values: list[Any]) -> None:
     assert [one.values["said"] for one in items(said=column) if isinstance(one, SourceRecord)] == values
+
+
+def test_read_rows_unread_value_out_of_range_is_listed_and_costs_no_row() -> None:
+    table = pyarrow.table({
+        "prompt": ["Name a bird.", "Name a fish."],
+        "completion": ["A robin.", "A trout."],
+        "history_of_edits": pyarrow.array([[1], [HUGE]], pyarrow.list_(STAMP)),
+        "meta": pyarrow.array([{"t": HUGE}, {"t": 1}], pyarrow.struct({"t": STAMP})),
+    })  # fmt: skip
+    sink = io.BytesIO()
+    parquet.write_table(table, sink)
+    found, tally = read_file(SourceFile("a.parquet", sink.getvalue()))
+    assert [type(one.row) for one in found] == [Pair, Pair] and not tally.faults
+    tally.check("mine")
+    (line,) = tally.lines()
+    assert "history_of_edits (2, as " in line and f"meta.t (2, as {HUGE})" in line
