@@ -131,6 +131,7 @@ def _records(
     item: SourceRecord, row: Row, known: Keys, reading: ParseOptions, tally: SkipCounts, nothing: str
 ) -> Iterator[ParsedRow]:
     values, where = unpacked_cells(item.values, reading, item.where, tally), item.where
+    tally.shapes.note(values)
     own = known.own(values, reading)
     if "references" in own:
         values = write_right_answers(values, reading)

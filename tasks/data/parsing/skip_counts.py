@@ -14,6 +14,7 @@ from tasks.data.parsing.decision_states import look_decided
 from tasks.data.parsing.field_meanings import ACCEPT, KNOWN, REJECT, VOTES, flatten_name, plain_word
 from tasks.data.parsing.key_text import ascii_controls, format_sample, shown_key, yaml_key
 from tasks.data.parsing.lost_votes import LostVotes
+from tasks.data.parsing.marking_texts import RowShapes, look_marked
 from tasks.data.parsing.proposed_meanings import (
     BYTES,
     CHOICE,
@@ -101,6 +102,7 @@ class SkipCounts:
         votes: Cells of vote columns that hold no vote.
         numbered: The numbers in the names of the columns of two answers, by which votes may name them.
         rejected: The ids of texts and labels that a reviewer rejected. Equal rows are left out too.
+        shapes: The keys of rows, by which a text under `deleted` may mark its row.
         companions: Keys without which a row would be learned as something else, which stop the run.
         inside: Keys in lists of objects that are no turns, such as `reactions[].name`. Only ignore is right.
     """
@@ -132,6 +134,7 @@ class SkipCounts:
     numbered: frozenset[str] = frozenset()
     votes: LostVotes = field(default_factory=LostVotes)
     rejected: set[str] = field(default_factory=set)
+    shapes: RowShapes = field(default_factory=RowShapes)
 
     def votes_in(self, fields: Mapping[str, Any] | None) -> list[str]:
         """Return the columns that a source's fields call one person's votes, or that were read as such."""
@@ -225,10 +228,11 @@ class SkipCounts:
         for name in ("unread", "asked", "words", "times", "choices", "companions"):
             for path, seen in getattr(other, name).items():
                 count_key(getattr(self, name), path, seen)
-        for path, values in other.values.items():
-            add_values(self.values, path, sorted(values))
-        for path, values in other.openings.items():
-            add_values(self.openings, path, sorted(values))
+        for name in ("used", "inside", "rejected", "ties", "shapes"):
+            getattr(self, name).update(getattr(other, name))
+        for name in ("values", "openings"):
+            for path, values in getattr(other, name).items():
+                add_values(getattr(self, name), path, sorted(values))
         for path, cells in other.cells.items():
             self.cells.setdefault(path, VoteCells()).add(cells)
         for aspect, scales in other.scales.items():
@@ -236,13 +240,9 @@ class SkipCounts:
                 self.note_scale(aspect, scale, key, where)
         self.left_out.update(other.left_out)
         self.understood.update(other.understood)
-        self.used |= other.used
-        self.inside |= other.inside
-        self.rejected |= other.rejected
         self.compared = self.compared or other.compared
         self.numbered |= other.numbered
         self.votes.add(other.votes)
-        self.ties |= other.ties
         for key, wrong in other.margins.items():
             self.margins[key] = self.margins.get(key, frozenset()) | wrong
         for key, counts in other.sides.items():
@@ -316,6 +316,7 @@ class SkipCounts:
             told = path in self.ties or look_like_phrases(path, values, self.answers > 0)
             told = told or look_like_verdicts(values) or look_opposite(path, values)
             told = told or look_like_approval(path, values) or look_decided(path, values)
+            told = told or look_marked(path, values, seen.count, self.shapes, path in self.understood)
             told = told or look_like_openings(path, self.openings.get(path, ()), values)
             if path not in found and told:
                 found[path] = replace(seen, looks=VERDICT)

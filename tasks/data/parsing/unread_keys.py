@@ -14,6 +14,7 @@ from tasks.data.parsing.proposed_meanings import CORRECTION, ENDED, MASK, PRINTE
 from tasks.data.parsing.skip_counts import VERDICT, SkipCounts
 from tasks.data.parsing.verdict_names import (
     holds_verdict,
+    is_remark_text,
     looks_like_correction,
     looks_like_failure,
     looks_like_verdict,
@@ -72,7 +73,7 @@ def _looks_like(path: str, value: Any) -> str:
     if looks:
         return looks
     if (
-        any(named_as_verdict(part, value) for part in path.split("."))
+        (any(named_as_verdict(part, value) for part in path.split(".")) and not is_remark_text(path, value))
         or marks_removal(path, value)
         or asks_opinion(path, value)
     ):

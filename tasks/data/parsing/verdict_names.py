@@ -155,6 +155,24 @@ UNSURE = word_set(
 _HOLDERS = word_set("decision outcome result state status value")
 # `answer` may be a final answer, and these words of training are also ordinary ones.
 _OTHERWISE = word_set("answer loss mask masked training weight")
+# Words for a remark in other languages.
+_REMARKED = word_set(
+    """
+    kommentar kommentare begründung bemerkung anmerkung hinweis notiz commentaire raison remarque comentario
+    motivo razón observación comentário observação commento motivazione nota opmerking toelichting reden
+    """
+)
+# What a remark may be about. Under any other word for a verdict, as `rejected`, a reason is a verdict.
+_JUDGED_BY = word_set(
+    """
+    accuracy coherence correctness csat eval evaluation factuality feedback fluency grade graded grades
+    helpfulness judge judgement judgment nps points preference quality rank ranking ranks rated rating ratings
+    reaction reactions relevance reward rewards satisfaction score scores star stars thumb thumbs
+    truthfulness verdict verdicts vote voted votes
+    """
+)
+# Names of removals. A long text under them is what was removed, if every row has one.
+_REMOVALS = word_set("deleted discarded dropped excluded hidden ignored removed skipped")
 # Words for a judgement beside a text of any length.
 _JUDGED = word_set("hallucinated hallucination hallucinations inaccurate misleading unusable withdrawn")
 # Names of texts about a verdict, and of texts from which somebody judges.
@@ -170,6 +188,7 @@ _WRITTEN = word_set(
 _NUMBERS = TRUE | FALSE | frozenset(("+1", "-1"))
 _REACTIONS = word_set("emoji emojis reaction reactions")
 _REACTED = ("emoji", "reaction")  # what these words begin with
+_WORDS = re.compile(r"[^\W\d_]{3,}\s+\S*[^\W\d_]{2,}")
 _NO_LETTERS, _SEPARATORS = re.compile(r"[\W_]+"), re.compile(r"[,;|\n]+")
 _DOUBTED = word_set("certainty confidence confident sure")
 
@@ -259,8 +278,12 @@ def looks_like_verdict(path: str, value: Any) -> str:
     values = value if isinstance(value, list) else [value]
     if any(isinstance(one, dict | list) for one in values):
         return ""
-    if any(isinstance(one, str) and len(one) > _SHORT for one in values):
+    long = [one for one in values if isinstance(one, str) and len(one) > _SHORT]
+    if long:
         looks = _named_for_texts(path, name, last)
+        # A mask is a list of numbers, also one that is written as text; words are none.
+        prose = looks == "a training mask" and all(_WORDS.search(one) for one in long)
+        looks = "" if prose else looks
     else:
         looks = "a verdict" if KNOWN.get(name) == "review" and name not in _OTHERWISE else ""
     if looks:
@@ -271,7 +294,7 @@ def looks_like_verdict(path: str, value: Any) -> str:
     if short and name not in _SETTINGS:
         if words & MASK_WORDS:
             return "a training mask"
-        if words & VERDICT_WORDS and not words & _SIDES:
+        if words & VERDICT_WORDS and not words & _SIDES and not is_remark_text(path, value):
             return "a verdict"
         if any(_says_unusable(words, one) for one in short):
             return "a verdict"
@@ -291,6 +314,8 @@ def looks_like_verdict(path: str, value: Any) -> str:
 def _named_for_texts(path: str, name: str, last: frozenset[str]) -> str:
     """Return what a key with a long text looks like by its name alone; empty if that is not enough."""
     kind = KNOWN.get(name)
+    if names_removal(path):
+        return ""
     if kind is not None and name not in _OTHERWISE:
         return "a training mask" if kind in MASKS else "a verdict"
     words = last
@@ -303,6 +328,29 @@ def _named_for_texts(path: str, name: str, last: frozenset[str]) -> str:
     if words & _CORRECTED or ends in _ANSWERS or (words & _ANSWERS and words & _RIGHT):
         return ""
     return "a verdict" if words & (VERDICT_WORDS | _JUDGED) else ""
+
+
+def names_removal(path: str) -> bool:
+    """Return whether a key is named after a removal alone, as `deleted`, and not after its time or reason."""
+    last = _name_words(path)[1] - _FILLERS
+    return bool(last) and last <= _REMOVALS
+
+
+def names_judgement(path: str) -> bool:
+    """Return whether a key's name has an English word for a judgement."""
+    return bool(_name_words(path)[2] & VERDICT_WORDS)
+
+
+def is_remark_text(path: str, value: Any) -> bool:
+    """Return whether a value is a remark on a judgement, as `too long` under `rating_comment`.
+
+    A remark that is itself an answer, as `good` or `4/5`, may be the judgement.
+    """
+    _, last, words = _name_words(path)
+    if not last & (_WRITTEN | _REMARKED) or not words & VERDICT_WORDS <= _JUDGED_BY:
+        return False
+    values = value if isinstance(value, list) else [value]
+    return all(isinstance(one, str) and not _is_answer(one.strip(" .!")) for one in values)
 
 
 def holds_verdict(value: Any) -> bool:
