@@ -5,6 +5,8 @@ Each line is one stage, one Prefect task and one MLflow run.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from prefect import flow
 
 from flows.config import Preset
@@ -63,7 +65,8 @@ def run_stages(preset: Preset, run: PipelineRun | PipelinePlan) -> StageOutput:
     # Before the report, which links to the registered version.
     run.register_model(aligned_model, verdict)
     results = (drift_result, *models, metrics, verdict)
-    return run(report, preset.report, valid_rows, splits, tokens, *results)
+    order = preset.report.source_order or preset.validation_parameters().source_order
+    return run(report, replace(preset.report, source_order=order), valid_rows, splits, tokens, *results)
 
 
 @flow(name="ingest", validate_parameters=True, persist_result=False)

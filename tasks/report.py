@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from model.data.dataloader import each_row
 from model.events import EventCallback
-from tasks.common.names import is_blank
+from tasks.common.names import is_blank, source_rank
 from tasks.engine.declaration import Tolerance, named_metrics
 from tasks.engine.stage import stage
 from tasks.reporting.sections import (
@@ -47,6 +47,9 @@ class ReportParameters:
 
     num_answers: int = 8
     """Number of prompts shown side by side, 0 or more."""
+
+    source_order: tuple[str, ...] = ()
+    """Sources in the order of the table of sources; empty: that of `data.sources`."""
 
     def __post_init__(self) -> None:
         if self.num_answers < 0:
@@ -101,7 +104,7 @@ def report(
             {**asked, "before": said_before(asked)}
             for asked in _read_json(evaluate, "answers.json", [])[: parameters.num_answers]
         ],
-        **source_table(split),
+        **source_table(split, parameters.source_order),
         examples=first_examples(split),
         quarantine=quarantine_counts(validate),
         tokens=token_counts(_read_json(tokenizer, "tokens.json", {})),
@@ -140,8 +143,12 @@ def render_page(**parts: Any) -> str:
     return environment.from_string(PAGE).render(shown)
 
 
-def source_table(split: Path | None) -> dict[str, Any]:
+def source_table(split: Path | None, order: Sequence[str] = ()) -> dict[str, Any]:
     """Count the rows of each source by kind: training rows and held-out rows.
+
+    Args:
+        split: The output of the stage `split`, if any.
+        order: Sources in the order of the table. Others come behind them by name.
 
     Returns:
         `kinds`: The kinds that any source has. `sources`: a row per source with a pair of counts per kind.
@@ -160,7 +167,7 @@ def source_table(split: Path | None) -> dict[str, Any]:
                 [_format_count(counts[source, kind, learned]) for learned in (True, False)] for kind in kinds
             ],
         }
-        for source in sorted({source for source, *_ in counts})
+        for source in sorted({source for source, *_ in counts}, key=lambda name: source_rank(name, order))
     ]
     return {"kinds": kinds, "sources": table}
 

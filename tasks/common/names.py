@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -29,6 +29,11 @@ LETTERS = {
 def is_blank(name: str) -> bool:
     """Return whether a name consists only of spaces, control characters and invisible characters."""
     return all(char in INVISIBLE or unicodedata.category(char) in UNSEEN for char in name)
+
+
+def source_rank(source: str, sources: Sequence[str]) -> tuple[int, str]:
+    """Return a key that sorts sources as the preset lists them, and others behind them by name."""
+    return (sources.index(source), "") if source in sources else (len(sources), source)
 
 
 def name_fault(name: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tasks.common.names import shorten
+from tasks.common.names import shorten, source_rank
 from tasks.data.records import json_line, parse_lines
 from tasks.validation import contamination, exact_dedup, near_dedup, pii
 from tasks.validation.corrected_rows import derive_again
@@ -192,11 +192,6 @@ class FailedRow(NamedTuple):
 def earliest_examples(examples: Iterable[FailedRow]) -> tuple[FailedRow, ...]:
     """Return the few examples that come first in the sources. Shards are in the order of ids."""
     return tuple(sorted(examples)[:EXAMPLES])
-
-
-def source_rank(source: str, sources: Sequence[str]) -> tuple[int, str]:
-    """Return a key that sorts sources as the preset lists them, and others behind them by name."""
-    return (sources.index(source), "") if source in sources else (len(sources), source)
 
 
 def source_order(where: str) -> tuple[str, int, int]:

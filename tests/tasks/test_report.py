@@ -365,10 +365,27 @@ def test_source_table_and_quarantine_counts_count_rows(tmp_path: Path) -> None:
             {"source": "nq", "counts": [["", ""], ["1,800", "200"], ["", ""]]},
         ],
     }
+    names = [row["source"] for row in source_table(at["split"], ("nq", "gone", "boolq"))["sources"]]
+    assert names == ["nq", "boolq", "film"]
     assert quarantine_counts(at["validate"]) == {
         "total": "4",
         "rules": "no_duplicate_content (3), printable_text (1)",
     }
+
+
+@pytest.mark.parametrize(
+    ("order", "wanted"),
+    [
+        ((), ["boolq", "film", "nq"]),
+        (("nq", "film", "boolq"), ["nq", "film", "boolq"]),
+        (("film",), ["film", "boolq", "nq"]),
+    ],
+)
+def test_report_sources_are_in_order_of_preset(
+    tmp_path: Path, order: tuple[str, ...], wanted: list[str]
+) -> None:
+    page = make(leave_stages(tmp_path / "stages"), tmp_path / "out", source_order=order)
+    assert re.findall(r'<tr><td><bdi lang="">(\w+)</bdi>', page)[:3] == wanted
 
 
 def test_report_history_before_prompt_is_shown(tmp_path: Path) -> None:

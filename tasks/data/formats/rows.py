@@ -2,9 +2,9 @@
 
 They are `text`; `prompt` and `completion`; `prompt`, `a`, `b` and `choice`; `prompt` and `completion` with
 `score` or `scores`. A comparison may have a column for each person in place of `choice`. Optional keys are
-`references`, `history`, `system`, `input` or `context`, `aspect`, `annotator` or `annotators`, `time` or
-`times`, `group`, and `id`. The source's `columns` map other names in the file. A table's cell contains a list
-as JSON, or as Python prints it.
+`references`, `history`, `system`, `input` or `context`, `aspect`, `annotator` or `annotators`, `time` (also
+`updated_at`, `created_at`, `timestamp`) or `times`, `group`, and `id`. The source's `columns` map other names
+in the file. A table's cell contains a list as JSON, or as Python prints it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tasks.data.parsing.conversations import (
 )
 from tasks.data.parsing.field_meanings import as_verdict, group_name, is_empty
 from tasks.data.parsing.list_literals import read_literal
-from tasks.data.parsing.preference_fields import ANNOTATORS, iso_time
+from tasks.data.parsing.preference_fields import ANNOTATORS, TIMES, iso_time, row_time
 from tasks.data.parsing.row_stream import Keys, row_stream
 from tasks.data.parsing.row_verdicts import is_side_vote, is_unscored, side_votes
 from tasks.data.parsing.score_values import as_score, separator_advice
@@ -54,7 +54,7 @@ from tasks.data.records import (
 _KNOWN = "text | prompt, completion | prompt, a, b, choice | prompt, completion, score or scores"
 _NOTHING = "rows without an answer or a vote"
 _BEFORE = frozenset(("prompt", "history", "group", "id", "tools", "functions", *SYSTEM, *CONTEXT, *MEDIA))
-LABEL = frozenset(("aspect", "time", *ANNOTATORS))
+LABEL = frozenset(("aspect", *TIMES, *ANNOTATORS))
 _OWN = {
     "text": frozenset(("text", "group", "id")),
     "comparison": _BEFORE | LABEL | {"a", "b", "choice"},
@@ -168,7 +168,7 @@ def _comparison_record(row: Mapping[str, Any], reading: ParseOptions, where: str
         prompt, a, b, choice,  # type: ignore[arg-type]
         _text_value(row, "aspect", where) or reading.aspect, who, reading.source, _row_group(row, turns,
         where, prompt),
-        history_turns(turns[:-1]), iso_time(row.get("time")),
+        history_turns(turns[:-1]), row_time(row, reading),
     )  # fmt: skip
     return ParsedRow(made, where, anonymous=who == UNKNOWN_ANNOTATOR)
 
@@ -188,7 +188,7 @@ def _rating_record(row: Mapping[str, Any], reading: ParseOptions, where: str) ->
     annotators = [name or f"{UNKNOWN_ANNOTATOR}-{index}" for index, name in enumerate(named)]
     if len(annotators) != len(scores):
         raise UserError(f"{where}: {len(scores)} scores by {len(annotators)} annotators; expected one each")
-    time = iso_time(row.get("time"))
+    time = row_time(row, reading)
     listed = _list_value(row, "times", "times", where)
     # Times in the order of the people, of whom some gave no score.
     listed = [listed[n] for n in voted] if len(listed) == people else listed

@@ -18,7 +18,8 @@ ANNOTATORS = (
     "labeller_id", "rater", "rater_id", "voter", "voter_id", "reviewer", "reviewer_id", "evaluator",
     "evaluator_id", "annotated_by", "labeled_by", "labelled_by", "rated_by", "voted_by", "reviewed_by",
 )  # fmt: skip
-TIMES = ("time", "timestamp", "_timestamp", "created_at", "annotated_at")
+# The time of a change comes before that of the first label, as the label is that of the change.
+TIMES = ("time", "updated_at", "timestamp", "_timestamp", "created_at", "annotated_at")
 _SECONDS = 10**8  # the year 1973: a smaller number is a year or a duration
 _MILLISECONDS = 10**11  # as seconds, the year 5138
 

@@ -11,12 +11,14 @@ import pytest
 from model.events import Event, Message
 from tasks.common.counts import counted
 from tasks.data.ratings import whole_ratings
-from tasks.data.records import TYPES, rating_row, read_shards
+from tasks.data.records import TYPES, Rating, rating_row, read_shards
 from tasks.data.sources import DataParameters, Source
-from tasks.data.withdrawals import Withdrawal, write_withdrawals
+from tasks.data.withdrawals import Withdrawal, Withdrawn, write_withdrawals
+from tasks.ingestion.repeated_labels import keep_each_once
 from tasks.onboarding.folder_scan import scan_folder
 from tasks.onboarding.source_preview import dry_run
 from tasks.validate import ValidateParameters
+from tests.tasks.data.parsing.row_reader import read
 from tests.tasks.record_files import write_rows
 
 OLD, NEW = "2026-01-01T10:00:00", "2026-02-01T10:00:00"
@@ -121,3 +123,11 @@ def test_scan_folder_counts_rows_that_ingest_keeps(tmp_path: Path) -> None:
     counts = {kind: found.count(kind) for kind in TYPES}
     assert counts == {"text": 4, "pairs": 7, "comparisons": 4, "ratings": 1}
     assert sum(counts.values()) + sum(source.faults for source in found.sources) == len(rows)
+
+
+@pytest.mark.parametrize("key", ["time", "created_at", "timestamp", "updated_at"])
+@pytest.mark.parametrize("times", [("2024-01-01", "2024-03-01"), ("2024-03-01", "2024-01-01")])
+def test_keep_each_once_newest_score_of_own_rows_counts(key: str, times: tuple[str, str]) -> None:
+    found, _ = read(*(rating(score, **{key: at}) for score, at in zip((2, 5), times, strict=True)))
+    (kept,) = keep_each_once(found, (), Withdrawn())
+    assert isinstance(kept, Rating) and kept.scores == [5.0 if times[1] > times[0] else 2.0]

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from tasks.common.names import source_rank
 from tasks.data.sources import DataParameters, Source
 from tasks.engine.parallel import serial_map
 from tasks.validate import ValidateParameters, check_rows
 from tasks.validation.row_loss import accepted_rows
-from tasks.validation.shard_validation import source_order, source_rank
+from tasks.validation.shard_validation import source_order
 from tests.tasks.ingest_project import run
 
 

@@ -63,3 +63,23 @@ def test_row_time_other_key_replaces_unknown_time() -> None:
     (found,), tally = read(row)
     assert isinstance(found.row, Comparison) and found.row.time == "2024-02-01"
     assert not tally.times
+
+
+@pytest.mark.parametrize("key", ["created_at", "timestamp", "updated_at", "annotated_at", "_timestamp"])
+@pytest.mark.parametrize(
+    "label",
+    [{"completion": "c", "score": 4}, {"a": "x", "b": "y", "choice": "b"}, {"completion": "c", "rating": 4}],
+)
+def test_row_time_of_own_rows_has_every_usual_name(label: dict[str, object], key: str) -> None:
+    (found,), tally = read({"prompt": "q", **label, "annotator": "ana", key: "2024-02-01T10:00:00"})
+    assert isinstance(found.row, Rating | Comparison) and not tally.unread
+    times = found.row.times if isinstance(found.row, Rating) else [found.row.time]
+    assert times == ["2024-02-01T10:00:00"]
+
+
+def test_row_time_of_a_change_replaces_that_of_the_label() -> None:
+    row = {"prompt": "q", "completion": "c", "score": 1}
+    (found,), _ = read({**row, "created_at": "2024-02-01", "updated_at": "2024-02-09"})
+    assert isinstance(found.row, Rating) and found.row.times == ["2024-02-09"]
+    (found,), _ = read({**row, "created_at": "2024-02-01", "updated_at": None})
+    assert isinstance(found.row, Rating) and found.row.times == ["2024-02-01"]
