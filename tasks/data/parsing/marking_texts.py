@@ -10,31 +10,31 @@ from tasks.data.parsing.field_meanings import is_empty
 from tasks.data.parsing.verdict_names import is_remark_text, names_judgement, names_removal
 from tasks.data.parsing.verdict_values import LONG, MOST_VALUES, named_as_verdict
 
-_MOST_SHAPES = 1000
+_MOST_SHAPES = 10_000
 
 
 @dataclass
 class RowShapes:
-    """The sets of keys that rows have a value under.
+    """The sets of keys that the rows of each file have a value under.
 
     A long text under `deleted` that every row has is a text that was replaced, and nothing reads it. Where
     equal rows lack it, it says that its own row was deleted, and why.
     """
 
-    seen: set[frozenset[str]] = field(default_factory=set)
+    seen: set[tuple[str, frozenset[str]]] = field(default_factory=set)
 
-    def note(self, values: Mapping[str, Any]) -> None:
-        """Record the keys of a row."""
+    def note(self, values: Mapping[str, Any], origin: str) -> None:
+        """Record the keys of a row. `origin` is its file: another file may never have had the key."""
         if len(self.seen) < _MOST_SHAPES:
-            self.seen.add(frozenset(key for key, value in values.items() if not is_empty(value)))
+            self.seen.add((origin, frozenset(key for key, value in values.items() if not is_empty(value))))
 
     def update(self, other: RowShapes) -> None:
         """Add the rows of another part of the source."""
         self.seen |= other.seen
 
     def some_lack(self, key: str) -> bool:
-        """Return whether a row has every key of another row but this one."""
-        return any(key in keys and keys - {key} in self.seen for keys in self.seen)
+        """Return whether a row has every key of another row of its file but this one."""
+        return any(key in keys and (origin, keys - {key}) in self.seen for origin, keys in self.seen)
 
 
 def look_marked(path: str, values: Collection[str], count: int, shapes: RowShapes, understood: bool) -> bool:
@@ -43,7 +43,7 @@ def look_marked(path: str, values: Collection[str], count: int, shapes: RowShape
     Args:
         path: The key.
         values: Its different values, as `short_values` spells them.
-        count: The number of rows with a value.
+        count: The number of rows with a value, less the number of ratings. A remark is often beside one.
         shapes: The rows of the source.
         understood: Whether other values of the key are read by its name.
     """

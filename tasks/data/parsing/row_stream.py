@@ -104,6 +104,7 @@ def row_stream(row: Row, known: Keys, kind: str = "", nothing: str = EMPTY) -> P
                 if _is_blank(item.values):
                     tally.left_out[BLANK] += 1
                     continue
+                tally.shapes.note(item.values, file.origin)
                 try:
                     found = list(_records(item, row, known, reading, tally, nothing))
                 except UserError as error:
@@ -131,7 +132,6 @@ def _records(
     item: SourceRecord, row: Row, known: Keys, reading: ParseOptions, tally: SkipCounts, nothing: str
 ) -> Iterator[ParsedRow]:
     values, where = unpacked_cells(item.values, reading, item.where, tally), item.where
-    tally.shapes.note(values)
     own = known.own(values, reading)
     if "references" in own:
         values = write_right_answers(values, reading)

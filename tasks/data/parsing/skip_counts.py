@@ -228,7 +228,7 @@ class SkipCounts:
         for name in ("unread", "asked", "words", "times", "choices", "companions"):
             for path, seen in getattr(other, name).items():
                 count_key(getattr(self, name), path, seen)
-        for name in ("used", "inside", "rejected", "ties", "shapes"):
+        for name in ("left_out", "understood", "used", "inside", "rejected", "ties", "shapes"):
             getattr(self, name).update(getattr(other, name))
         for name in ("values", "openings"):
             for path, values in getattr(other, name).items():
@@ -238,8 +238,6 @@ class SkipCounts:
         for aspect, scales in other.scales.items():
             for scale, (key, where) in scales.items():
                 self.note_scale(aspect, scale, key, where)
-        self.left_out.update(other.left_out)
-        self.understood.update(other.understood)
         self.compared = self.compared or other.compared
         self.numbered |= other.numbered
         self.votes.add(other.votes)
@@ -316,7 +314,8 @@ class SkipCounts:
             told = path in self.ties or look_like_phrases(path, values, self.answers > 0)
             told = told or look_like_verdicts(values) or look_opposite(path, values)
             told = told or look_like_approval(path, values) or look_decided(path, values)
-            told = told or look_marked(path, values, seen.count, self.shapes, path in self.understood)
+            unrated = seen.count - self.answers + self.pairs
+            told = told or look_marked(path, values, unrated, self.shapes, path in self.understood)
             told = told or look_like_openings(path, self.openings.get(path, ()), values)
             if path not in found and told:
                 found[path] = replace(seen, looks=VERDICT)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from model.errors import UserError
+from tasks.data.file_io.files import SourceFile
 from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.records import Rating
-from tests.tasks.data.parsing.row_reader import read
+from tests.tasks.data.parsing.row_reader import read, read_file
 
 LONG = "the miller told her that no boat had come down the river since the first snow of that winter"
 
@@ -56,6 +58,22 @@ def test_skip_counts_add_rows_of_two_parts_tell_a_mark_together() -> None:
     whole.add(other)
     with pytest.raises(UserError, match=r"the key deleted is .* looks like a verdict"):
         whole.check("mine")
+
+
+def test_skip_counts_check_file_that_never_has_the_text_tells_no_mark() -> None:
+    _, tally = read(*_pairs("deleted", [LONG, LONG]))
+    lines = "".join(json.dumps(row) + "\n" for row in _pairs("deleted", [None, None]))
+    _, other = read_file(SourceFile("b.jsonl", lines.encode()))
+    tally.add(other)
+    tally.check("mine")
+
+
+@pytest.mark.parametrize("words", [["too long", "so vague"], ["late", "early", "on time"], ["nice"]])
+def test_skip_counts_check_remarks_that_repeat_beside_votes_are_listed_only(words: list[str]) -> None:
+    rows = [{**row, "rating": n % 5} for n, row in enumerate(_pairs("rating_comment", words * 6))]
+    _, tally = read(*rows)
+    tally.check("mine")
+    assert next(tally.lines()).startswith("unused keys: rating_comment (")
 
 
 @pytest.mark.parametrize(("key", "value"), [("train", LONG), ("loss_mask", LONG), ("learn", LONG)])
