@@ -11,13 +11,13 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-_LONGEST = 4 << 20  # characters of a Python literal; JSON may be as long as a row
+LONGEST = 4 << 20  # characters of a Python literal; JSON may be as long as a row
 _DEEPEST = 40  # nested brackets
 
 _BEGINS = re.compile(
     r"""\s*(?:array\(|\()?[\[({\s]*\{\s*(['"])(?:role|from|author|content|value|text|parts|messages|conversations)\1\s*:"""
 )
-_TOKEN = re.compile(
+TOKEN = re.compile(
     r"""\s*(?:
         (?P<text>[bBuUrR]{0,2}(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"))
       | (?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)
@@ -26,10 +26,11 @@ _TOKEN = re.compile(
     )""",
     re.X | re.S,
 )
+_ITEM = re.compile(r"(?:np|numpy)\.(?:str_|bytes_|bool_?|u?int\d+|float\d+)")
 _DTYPE = re.compile(r"object|bool|u?int(?:8|16|32|64)|float(?:16|32|64)")
 _NAMES: dict[str, Any] = {
     "None": None, "null": None, "nan": None, "NaN": None, "NaT": None, "True": True, "true": True,
-    "False": False, "false": False,
+    "False": False, "false": False, "np.True_": True, "np.False_": False,
 }  # fmt: skip
 
 
@@ -51,12 +52,12 @@ def read_literal(text: str) -> Any:
         raise ValueError("nested too deeply") from error
     except ValueError:
         pass
-    if len(text) > _LONGEST:
-        raise ValueError(f"longer than {_LONGEST >> 20} MB")
-    return _Literal(text).read()
+    if len(text) > LONGEST:
+        raise ValueError(f"longer than {LONGEST >> 20} MB")
+    return LiteralParser(text).read()
 
 
-class _Literal:
+class LiteralParser:
     """A parser of printed Python: lists, tuples, objects, texts, numbers, None, True, False, array(…)."""
 
     def __init__(self, text: str) -> None:
@@ -67,7 +68,7 @@ class _Literal:
     @staticmethod
     def _tokens(text: str) -> Iterator[tuple[str, str]]:
         place = 0
-        while found := _TOKEN.match(text, place):
+        while found := TOKEN.match(text, place):
             place = found.end()
             yield str(found.lastgroup), str(found[str(found.lastgroup)])
         # NumPy prints long arrays with "...", which matches no token and so ends in an error.
@@ -112,6 +113,11 @@ class _Literal:
             return self.value(depth)
         if _DTYPE.fullmatch(word):
             return None
+        # NumPy 2 prints an item as np.str_('a') or np.float64(0.5).
+        if _ITEM.fullmatch(word) and self.word == "(":
+            self.next()
+            items = self.listed(")", depth)
+            return items[0] if items else None
         raise ValueError(f"{word!r}, expected a value")
 
     def listed(self, end: str, depth: int) -> list[Any]:
@@ -151,76 +157,12 @@ def _text(word: str) -> str:
     return found.decode("utf-8", "replace") if isinstance(found, bytes) else str(found)
 
 
-def holds_literal(text: str) -> bool:
-    """Return whether a text as a whole is a list of texts or an object, in JSON or as Python prints it."""
-    bare = text.strip()
-    if bare[:1] + bare[-1:] not in ("[]", "{}") or len(bare) > _LONGEST:
-        return False
-    if bare[0] == "[" and bare[1:].lstrip()[:1] not in ("'", '"'):
-        return False
-    try:
-        found = read_literal(bare)
-    except ValueError:
-        return False
-    if isinstance(found, dict):
-        return bool(found)
-    return isinstance(found, list) and bool(found) and all(isinstance(one, str) for one in found)
-
-
-# Objects whose printed form is the whole of a cell.
-_PRINTED = re.compile(
-    r"(?:collections\.)?(?:OrderedDict|defaultdict|Counter|deque)\s*\(|(?:datetime\.)?(?:datetime|date|timedelta)\(\d|"
-    r"(?:uuid\.)?UUID\(['\"]|(?:decimal\.)?Decimal\(['\"]|(?:pd\.)?Timestamp\(['\"]|(?:frozen)?set\([\[{]|"
-    r"(?:types\.)?(?:SimpleNamespace|Namespace)\("
-)
-_OBJECT = re.compile(r"\s*(?:<[^<>\n]{1,300}>|\.\.\.)")
-_CLOSES = {")": "(", "]": "[", "}": "{"}
-
-
-def holds_objects(text: str) -> bool:
-    """Return whether a text as a whole is printed Python with objects that no reader here can restore.
-
-    Examples are `{'at': datetime.date(2024, 1, 2)}`, `OrderedDict([('a', 1)])` and the set `{'a', 'b'}`.
-    """
-    bare = text.strip()
-    if bare[-1:] not in (")", "]", "}") or len(bare) > _LONGEST:
-        return False
-    begins = re.match(r"[\[({]+\s*['\"]", bare) if bare[0] in "[({" else None
-    inner = bare.lstrip("[({ ")
-    if begins is None and not _PRINTED.match(inner):
-        return False
-    try:
-        read_literal(bare)
-    except ValueError:
-        return _is_printed(bare)
-    return False
-
-
-def _is_printed(text: str) -> bool:
-    """Return whether a text consists of the tokens of printed Python, with an object or as a set."""
-    place, before, named, open_marks, marks = 0, "", False, [], set()
-    while found := _TOKEN.match(text, place) or _OBJECT.match(text, place):
-        kind, word = found.lastgroup or "object", found[0].strip()
-        named = named or kind == "object" or (word == "(" and before == "name")
-        # Two texts or names in a row are prose, and NumPy's items have no comma.
-        if kind in ("text", "name") and before in ("text", "name"):
-            return False
-        if word in ("[", "(", "{"):
-            open_marks.append(word)
-        elif word in _CLOSES and (not open_marks or open_marks.pop() != _CLOSES[word]):
-            return False
-        marks |= {word} if kind == "mark" else set()
-        place, before = found.end(), kind
-    whole = not text[place:].strip() and not open_marks
-    return whole and (named or (text[0] == "{" and ":" not in marks))
-
-
 def holds_bytes(text: str) -> bool:
     """Return whether a text as a whole is bytes as Python prints them, such as `b'Hello'`."""
     bare = text.strip()
-    if bare[:2] not in ("b'", 'b"') or len(bare) < 3 or bare[-1] != bare[1] or len(bare) > _LONGEST:
+    if bare[:2] not in ("b'", 'b"') or len(bare) < 3 or bare[-1] != bare[1] or len(bare) > LONGEST:
         return False
-    found = _TOKEN.fullmatch(bare)
+    found = TOKEN.fullmatch(bare)
     return found is not None and found.lastgroup == "text"
 
 

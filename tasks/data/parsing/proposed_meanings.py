@@ -48,6 +48,7 @@ from tasks.data.parsing.vote_cells import VoteCells
 LITERAL = "a list or an object that was written as text"
 PRINTED = "Python objects that were written as text, which may hold a verdict"
 BYTES = "Python bytes that were written as text"
+QUOTED = "a text that was written in quotes with escapes"
 VOTE_COLUMN = "a column of one person's votes"
 MASK = "a training mask"
 CORRECTION = "a correction of the answer"
@@ -113,7 +114,7 @@ def propose_meaning(
     if looks == CORRECTION:
         return "correction" if has_pairs else "ignore"
     # A list as text may be meant as it is; votes need pairs that they can rate.
-    if looks in (LITERAL, BYTES):
+    if looks in (LITERAL, BYTES, QUOTED):
         return "text"
     if looks == PRINTED:
         return "ignore"

@@ -7,7 +7,15 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from tasks.common.counts import counted
 from tasks.data.parsing.column_names import yaml_value
 from tasks.data.parsing.key_text import format_sample, shown_key, yaml_key
-from tasks.data.parsing.proposed_meanings import BYTES, CORRECTION, LITERAL, MASK, OTHER_CHOICE, UNKNOWN
+from tasks.data.parsing.proposed_meanings import (
+    BYTES,
+    CORRECTION,
+    LITERAL,
+    MASK,
+    OTHER_CHOICE,
+    QUOTED,
+    UNKNOWN,
+)
 from tasks.data.parsing.seen_keys import MOST_KEYS, OTHERS, Seen
 
 # What a key beside a record may be, without which the record would be learned as something else.
@@ -42,10 +50,12 @@ def describe_unread(unread: Mapping[str, Seen], stops: Mapping[str, Seen]) -> It
 
 
 def describe_literal(path: str, seen: Seen) -> str:
-    """Return a line about the texts under a key that are printed lists, objects or bytes; else empty."""
+    """Return a line about the texts under a key that are printed lists, objects or strings; else empty."""
     what = f"{seen.count:,} under {shown_key(path)}, as {seen.sample}"
     if seen.looks == LITERAL:
         return f"texts that are a list or an object: {what}"
+    if seen.looks == QUOTED:
+        return f"texts in quotes with escapes: {what}, first {format_sample(seen.where)}"
     if seen.looks == BYTES:
         return f"texts that are bytes as Python prints them: {what}, first {format_sample(seen.where)}"
     return ""
@@ -101,7 +111,7 @@ def format_example(looks: str, meaning: str = "") -> str:
             "; a mask is 0 or 1 for the row, for each turn, or in a list with one item for each turn; write "
             "it so, or ignore, which skips it (an answer is learned whole, and its prompt never is)"
         )
-    if looks == LITERAL:
+    if looks in (LITERAL, QUOTED):
         return " if it is meant literally; or write only the text to the file"
     if looks == CORRECTION:
         return ", which learns it in place of the answer; or ignore, which learns the answer as it is"

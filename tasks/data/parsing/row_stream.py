@@ -25,16 +25,10 @@ from tasks.data.parsing.judged_rows import MASKED_VERDICT, corrected_rows, rated
 from tasks.data.parsing.key_paths import check_paths
 from tasks.data.parsing.key_text import format_sample
 from tasks.data.parsing.label_checks import check_annotators, check_side_scores
-from tasks.data.parsing.list_literals import (
-    holds_bytes,
-    holds_literal,
-    holds_objects,
-    holds_turns_text,
-    read_literal,
-    turns_of,
-)
+from tasks.data.parsing.list_literals import holds_bytes, holds_turns_text, read_literal, turns_of
 from tasks.data.parsing.preference_fields import ANNOTATORS, TIMES, unread_times
-from tasks.data.parsing.proposed_meanings import BYTES, LITERAL
+from tasks.data.parsing.printed_values import holds_literal, holds_objects, holds_quoted, text_of_parts
+from tasks.data.parsing.proposed_meanings import BYTES, LITERAL, QUOTED
 from tasks.data.parsing.right_answers import write_right_answers
 from tasks.data.parsing.row_choices import note_other_choices, read_choice
 from tasks.data.parsing.row_verdicts import SourceRow, read_verdicts
@@ -143,6 +137,8 @@ def _records(
             tally.note_literal(key, value, where, BYTES)
         elif (key not in _OPTIONAL and holds_literal(value)) or holds_objects(value):
             tally.note_literal(key, value, where, LITERAL)
+        elif holds_quoted(value):
+            tally.note_literal(key, value, where, QUOTED)
     opened = {key: value if key in own else _opened(value) for key, value in values.items()}
     # A table has few columns, but a cell may hold an object with any number of keys.
     kept = {key: value for key, value in opened.items() if reading.fields.get(key) != "ignore"}
@@ -234,6 +230,9 @@ def unpacked_cells(
     optional = _OPTIONAL | {own for name, own in reading.columns.items() if name in _OPTIONAL}
     found: dict[str, Any] = {}
     for key, value in values.items():
+        if isinstance(value, str | list | dict) and reading.fields.get(key) != "text":
+            parts = text_of_parts(value)
+            value = value if parts is None else parts
         if isinstance(value, str):
             if is_null_word(value):
                 tally.note_word(key, value, where)

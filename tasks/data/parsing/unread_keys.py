@@ -7,9 +7,9 @@ from typing import Any
 
 from tasks.data.parsing.base import ParseOptions
 from tasks.data.parsing.field_meanings import is_empty
-from tasks.data.parsing.list_literals import holds_objects
 from tasks.data.parsing.mark_columns import marks_removal
 from tasks.data.parsing.ordinary_names import is_ordinary_name
+from tasks.data.parsing.printed_values import holds_objects
 from tasks.data.parsing.proposed_meanings import CORRECTION, ENDED, MASK, PRINTED
 from tasks.data.parsing.skip_counts import VERDICT, SkipCounts
 from tasks.data.parsing.verdict_names import (

@@ -9,7 +9,7 @@ import pytest
 from model.errors import UserError
 from tasks.data.file_io.files import SourceFile
 from tasks.data.parsing.empty_turns import GREETINGS
-from tasks.data.parsing.list_literals import holds_objects
+from tasks.data.parsing.printed_values import holds_objects
 from tests.tasks.data.formats.export_reader import conversation
 from tests.tasks.data.parsing.row_reader import read, read_file
 
