@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -148,7 +149,8 @@ WAITS = (
 @pytest.mark.parametrize(
     ("sent", "before", "code"),
     [
-        (signal.SIGHUP, "", 130),
+        # The tests may run under `nohup` themselves.
+        (signal.SIGHUP, "signal.signal(signal.SIGHUP, signal.SIG_DFL)", 130),
         (signal.SIGTERM, "", 130),
         (signal.SIGINT, "signal.signal(signal.SIGINT, signal.default_int_handler)", 130),
         # As under `nohup`.
@@ -190,15 +192,18 @@ def test_read_lines_end_key_leaves_cursor_on_new_line(typed: bytes) -> None:
         env={**os.environ, "TERM": "dumb"}, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     ) as child:  # fmt: skip
         os.close(theirs)
-        said = b""
-        # A key after a line is pressed at the next prompt: Ctrl-C discards what was typed before it.
-        for prompts, part in enumerate(typed.splitlines(keepends=True), start=1):
-            while said.count(b"> ") < prompts:
-                said += os.read(ours, 1000)
-            os.write(ours, part)
+        said, keys, pressed = b"", typed.splitlines(keepends=True), 0
         with suppress(OSError):
-            while part := os.read(ours, 1000):
-                said += part
+            while True:
+                ready, _, _ = select.select([ours], [], [], 2.0)
+                said += os.read(ours, 1000) if ready else b""
+                # A key after a line is pressed at the next prompt: Ctrl-C discards what was typed before it.
+                if pressed < min(len(keys), said.count(b"> ")):
+                    os.write(ours, keys[pressed])
+                    pressed += 1
+                # Python misses a Ctrl-C between the prompt and its wait for keys; a person presses again.
+                elif not ready and pressed == len(keys) and b"shell" not in said:
+                    os.write(ours, keys[-1])
         assert child.wait(timeout=PATIENCE) == 0
     os.close(ours)
     lines = said.decode().splitlines()
