@@ -11,7 +11,8 @@ from rich.markup import escape
 
 from flows.common.terminal import Console
 from flows.servers.database import DATABASE_SETTING
-from tasks.backup.archive import restore_backup, write_backup
+from tasks.backup.archive import write_backup
+from tasks.backup.restore import restore_backup
 from tasks.cleanup.output_gc import show_size
 from tasks.common.counts import counted
 from tasks.project.database_check import check_mlflow_database

@@ -24,7 +24,7 @@ from flows.servers.process_settings import LOOPBACK_ADDRESSES, bypass_proxy, nam
 from flows.servers.state_file import Served, read_served
 from model.errors import UserError, error_reason
 from model.file_guard import refuse_special_files
-from tasks.backup.archive import finish_restore
+from tasks.backup.restore import finish_restore
 from tasks.common.file_lock import CLOSED
 from tasks.project.database_check import check_mlflow_database
 from tasks.project.dry_run import may_write, temporary_folder

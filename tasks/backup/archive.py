@@ -1,7 +1,7 @@
-"""A backup of a project's records in one file, and its restoration.
+"""A backup of a project's records in one file.
 
 The file is a tar archive of the records. Its last member `backup.json` has the SHA-256 of each file, so a
-truncated archive lacks it. Nothing is restored before everything is checked.
+truncated archive lacks it.
 """
 
 from __future__ import annotations
@@ -23,13 +23,11 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO
 
-from model.atomic_file import replace_text
 from model.errors import UserError, file_error
 from model.events import FULL
 from tasks.project.database_check import fault_in
-from tasks.project.dry_run import may_write
 from tasks.project.paths import (
     KNOWN_CODE,
     LABELS,
@@ -37,13 +35,12 @@ from tasks.project.paths import (
     MLFLOW_FOLDER,
     RECORDS,
     REPORT,
-    SERVERS,
     STORES,
     SUMMARY,
 )
 
 # Paths below var/. Credentials, locks, logs and Prefect's database are not among them.
-_KEPT = tuple(
+KEPT = tuple(
     path.relative_to(RECORDS).as_posix()
     for path in (MLFLOW_DATABASE, MLFLOW_FOLDER / "artifacts", LABELS, KNOWN_CODE, SUMMARY, REPORT, STORES)
 )
@@ -53,11 +50,6 @@ _SCRATCH = "chatmill-backup-"
 _DATED = r"chatmill-[0-9]{8}-[0-9]{6}\.tar"
 CONTENTS = "backup.json"
 FORMAT = 1
-# SQLite's files beside the former database. They would damage a restored one, so they are moved with the
-# former.
-BESIDE = tuple(f"{MLFLOW_DATABASE.name}-{end}" for end in ("journal", "wal", "shm"))
-INTENTION = RECORDS / "restoring.json"
-_PIECE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -101,7 +93,7 @@ def write_backup(root: Path, target: Path, force: bool = False) -> Backup:
         raise UserError(f"{target} is not a backup and is not replaced; name another file, or remove it")
     if not target.parent.is_dir():
         raise UserError(f"{target.parent} is not a folder; create it first")
-    if not any((root / RECORDS / name).exists() for name in _KEPT):
+    if not any((root / RECORDS / name).exists() for name in KEPT):
         raise UserError("there are no records yet; `chatmill run` creates them")
     database = root / MLFLOW_DATABASE
     if database.exists() and database.stat().st_size and (fault := fault_in(database)):
@@ -143,7 +135,7 @@ def _lock_alone(descriptor: int) -> bool:
 
 
 @contextmanager
-def _locked_folder(folder: str | Path) -> Iterator[bool]:
+def locked_folder(folder: str | Path) -> Iterator[bool]:
     """Lock a folder while the context lasts; its value says whether no other process has it locked."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -161,7 +153,7 @@ def _remove_killed(root: Path, target: Path) -> None:
                 if _lock_alone(file.fileno()) and _begins_as_backup(path):
                     path.unlink()
     for path in {*(root / RECORDS).glob(f"{_SCRATCH}*"), *target.parent.glob(f"{_SCRATCH}*")}:
-        with suppress(OSError), _locked_folder(path) as alone:
+        with suppress(OSError), locked_folder(path) as alone:
             if alone and {entry.name for entry in path.iterdir()} <= {"database", "database-journal"}:
                 shutil.rmtree(path)
 
@@ -175,7 +167,7 @@ def _begins_as_backup(path: Path) -> bool:
             first = archive.next()
     except (tarfile.TarError, EOFError, ValueError, zlib.error, gzip.BadGzipFile):
         return False
-    return first is not None and _is_record(first.name)
+    return first is not None and is_record(first.name)
 
 
 def _write_archive(
@@ -191,7 +183,7 @@ def _write_archive(
     damaged: list[str] = []
     with (
         tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=_scratch_place(root, beside)) as scratch,
-        _locked_folder(scratch),
+        locked_folder(scratch),
         gzip.GzipFile(fileobj=file, mode="wb", compresslevel=1, filename="")
         if compressed
         else _as_it_is(file) as stream,
@@ -238,7 +230,7 @@ def _as_it_is(file: IO[bytes]) -> Iterator[IO[bytes]]:
 
 def _record_files(root: Path, left_out: list[str]) -> Iterator[Path]:
     """Yield the regular files of the records, and note the other entries: a link may lead anywhere."""
-    places = [root / RECORDS / name for name in _KEPT if name != MLFLOW_DATABASE.name]
+    places = [root / RECORDS / name for name in KEPT if name != MLFLOW_DATABASE.name]
     for place in [*places, *sorted((root / RECORDS).glob(PAGES))]:
         for path in sorted(place.rglob("*")) if place.is_dir() else [place]:
             if path.is_file() and not path.is_symlink():
@@ -276,163 +268,10 @@ class _Summed:
         return data
 
 
-def restore_backup(root: Path, source: Path, force: bool = False) -> tuple[Backup, Path | None]:
-    """Restore a backup's records; if there are records and `force` is set, move them to another folder.
-
-    Args:
-        root: The project's folder.
-        source: The backup.
-        force: Replace existing records.
-
-    Returns:
-        What was restored, and the folder with the former records, if there were any.
-
-    Raises:
-        UserError: The file is not a complete backup, a run or a server is alive, or there are records.
-    """
-    finish_restore(root)
-    if not source.is_file():
-        raise UserError(f"{source} is not a file; create one with `chatmill backup FILE`")
-    (root / RECORDS).mkdir(mode=0o700, exist_ok=True)
-    with _nothing_alive(root):
-        there = [name for name in _record_entries(root / RECORDS) if _holds_something(root / RECORDS / name)]
-        if there and not force:
-            raise UserError(
-                f"{RECORDS}/{there[0]} exists; --force replaces it and keeps the old records in "
-                f"{RECORDS}/replaced-DATE"
-            )
-        stamp = time.strftime("%Y%m%d-%H%M%S")
-        # Both inside var/: a rename only works on one disk.
-        part, replaced = root / RECORDS / f"restoring-{stamp}.part", root / RECORDS / f"replaced-{stamp}"
-        part.mkdir(mode=0o700)
-        try:
-            sums = _extract_archive(source, part)
-            database = part / MLFLOW_DATABASE.name
-            if database.exists() and (fault := fault_in(database)):
-                raise UserError(f"{source} contains a damaged database ({fault}); nothing was changed")
-        except BaseException:
-            shutil.rmtree(part, ignore_errors=True)
-            raise
-        said = json.dumps({"new": part.name, "old": replaced.name})
-        # From here on the restoration is decided: after a kill, the next command completes it.
-        replace_text(root / INTENTION, said)
-        finish_restore(root)
-    found = Backup(source, len(sums), sum(size for _, size in sums.values()))
-    return found, replaced if replaced.exists() else None
-
-
-def finish_restore(root: Path) -> None:
-    """Complete a restoration that a kill interrupted; do nothing if none was begun."""
-    try:
-        found = json.loads((root / INTENTION).read_text(encoding="utf-8"))
-        # Only the last part of each name is used: a changed file must not lead outside var/.
-        part, replaced = (root / RECORDS / PurePosixPath(str(found[name])).name for name in ("new", "old"))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return
-    if not may_write():
-        raise UserError(
-            "`chatmill restore` was interrupted, and a dry run writes nothing; run `chatmill models`, which "
-            "completes the restoration, then repeat the dry run"
-        )
-    if part.is_dir():
-        replaced.mkdir(mode=0o700, exist_ok=True)
-        moved = replaced / "moved"
-        if not moved.exists():
-            for name in _record_entries(root / RECORDS):
-                _rename_path(root / RECORDS / name, replaced / name)
-            # After this mark, entries in var/ are restored ones, which must not be moved again.
-            moved.touch()
-        for name in _record_entries(part):
-            _rename_path(part / name, root / RECORDS / name)
-        shutil.rmtree(part)
-        moved.unlink()
-        with suppress(OSError):
-            replaced.rmdir()  # where there was nothing to keep
-    (root / INTENTION).unlink()
-
-
-def _rename_path(there: Path, here: Path) -> None:
-    here.parent.mkdir(parents=True, exist_ok=True)
-    if here.is_dir():
-        here.rmdir()
-    there.rename(here)
-
-
-def _record_entries(folder: Path) -> list[str]:
-    """Return the records in a folder with the layout of var/, as paths relative to it."""
-    return [name for name in (*_KEPT, *BESIDE) if (folder / name).exists()] + sorted(
-        path.name for path in folder.glob(PAGES)
-    )
-
-
-def _holds_something(path: Path) -> bool:
-    return any(path.iterdir()) if path.is_dir() else path.stat().st_size > 0
-
-
-@contextmanager
-def _nothing_alive(root: Path) -> Iterator[None]:
-    """Raise UserError if a run or a server of this project is alive; keep new ones from starting."""
-    folder = root / MLFLOW_FOLDER
-    folder.mkdir(mode=0o700, exist_ok=True)
-    with (folder / "lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        for path in [*sorted((folder / "alive").glob("*")), root / SERVERS]:
-            if path.exists():
-                with path.open() as file:
-                    try:
-                        # A shared lock shows whether an exclusive one is held, and does not disturb other
-                        # commands that look.
-                        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                    except BlockingIOError:
-                        what = "`chatmill up` runs" if path.name == SERVERS.name else "a run is alive"
-                        raise UserError(f"{what} here; stop it before replacing records") from None
-        yield
-
-
-def _extract_archive(source: Path, part: Path) -> dict[str, tuple[str, int]]:
-    """Write the content of a backup to `part` and check it.
-
-    Raises:
-        UserError: The file is not a complete backup.
-    """
-    cut = f"{source} is not a complete backup; nothing was changed"
-    sums: dict[str, tuple[str, int]] = {}
-    listed: dict[str, Any] | None = None
-    try:
-        with tarfile.open(source, mode="r|*") as archive:
-            for member in archive:
-                reader = archive.extractfile(member) if member.isreg() else None
-                # The archive may come from anywhere: a link or a path outside could otherwise overwrite any
-                # file.
-                if reader is None or not _is_record(member.name):
-                    raise UserError(
-                        f"{source} holds {member.name!r}, which is not a record; nothing was changed"
-                    )
-                if member.name == CONTENTS:
-                    listed = json.loads(reader.read())
-                    continue
-                place = part / member.name
-                place.parent.mkdir(parents=True, exist_ok=True)
-                # Mode "x" refuses a second member of the same name.
-                with place.open("xb") as file:
-                    digest = hashlib.sha256()
-                    while piece := reader.read(_PIECE):
-                        digest.update(piece)
-                        file.write(piece)
-                sums[member.name] = (digest.hexdigest(), member.size)
-    except (tarfile.TarError, EOFError, ValueError, zlib.error, gzip.BadGzipFile, FileExistsError) as error:
-        raise UserError(f"{cut} ({str(error) or type(error).__name__})") from error
-    if listed is None:
-        raise UserError(f"{cut} (its list of files is missing: it was truncated)")
-    wanted = {str(name): tuple(value) for name, value in listed.get("files", {}).items()}
-    if wrong := sorted(name for name in {*wanted, *sums} if wanted.get(name) != sums.get(name)):
-        raise UserError(f"{cut} ({wrong[0]} is missing or differs from its checksum)")
-    return sums
-
-
-def _is_record(name: str) -> bool:
+def is_record(name: str) -> bool:
+    """Return whether a path in an archive is that of a record, or of the list of files."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or not path.parts:
         return False
-    known = name == CONTENTS or name in _KEPT or any(path.is_relative_to(kept) for kept in _KEPT)
+    known = name == CONTENTS or name in KEPT or any(path.is_relative_to(kept) for kept in KEPT)
     return known or (len(path.parts) == 1 and path.match(PAGES))

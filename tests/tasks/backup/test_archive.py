@@ -18,7 +18,8 @@ import pytest
 from flows.cli.backup import backup
 from flows.servers.environment import checkout_environment
 from model.errors import UserError
-from tasks.backup.archive import INTENTION, finish_restore, restore_backup, write_backup
+from tasks.backup.archive import write_backup
+from tasks.backup.restore import INTENTION, finish_restore, restore_backup
 from tests.benchmarks.smoke import REPOSITORY
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from flows.common.project_folder import secure_records
 from model.errors import UserError
-from tasks.backup.archive import INTENTION, finish_restore
+from tasks.backup.restore import INTENTION, finish_restore
 from tasks.cleanup.record_gc import find_remains
 from tasks.project.database_check import check_experiment, check_mlflow_database
 from tasks.project.database_templates import PREFECT, copy_template
