@@ -40,7 +40,7 @@ from tasks.project.paths import (
 )
 
 # Paths below var/. Credentials, locks, logs and Prefect's database are not among them.
-KEPT = tuple(
+KEPT_RECORDS = tuple(
     path.relative_to(RECORDS).as_posix()
     for path in (MLFLOW_DATABASE, MLFLOW_FOLDER / "artifacts", LABELS, KNOWN_CODE, SUMMARY, REPORT, STORES)
 )
@@ -93,7 +93,7 @@ def write_backup(root: Path, target: Path, force: bool = False) -> Backup:
         raise UserError(f"{target} is not a backup and is not replaced; name another file, or remove it")
     if not target.parent.is_dir():
         raise UserError(f"{target.parent} is not a folder; create it first")
-    if not any((root / RECORDS / name).exists() for name in KEPT):
+    if not any((root / RECORDS / name).exists() for name in KEPT_RECORDS):
         raise UserError("there are no records yet; `chatmill run` creates them")
     database = root / MLFLOW_DATABASE
     if database.exists() and database.stat().st_size and (fault := fault_in(database)):
@@ -230,7 +230,7 @@ def _as_it_is(file: IO[bytes]) -> Iterator[IO[bytes]]:
 
 def _record_files(root: Path, left_out: list[str]) -> Iterator[Path]:
     """Yield the regular files of the records, and note the other entries: a link may lead anywhere."""
-    places = [root / RECORDS / name for name in KEPT if name != MLFLOW_DATABASE.name]
+    places = [root / RECORDS / name for name in KEPT_RECORDS if name != MLFLOW_DATABASE.name]
     for place in [*places, *sorted((root / RECORDS).glob(PAGES))]:
         for path in sorted(place.rglob("*")) if place.is_dir() else [place]:
             if path.is_file() and not path.is_symlink():
@@ -273,5 +273,7 @@ def is_record(name: str) -> bool:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or not path.parts:
         return False
-    known = name == CONTENTS or name in KEPT or any(path.is_relative_to(kept) for kept in KEPT)
+    known = (
+        name == CONTENTS or name in KEPT_RECORDS or any(path.is_relative_to(kept) for kept in KEPT_RECORDS)
+    )
     return known or (len(path.parts) == 1 and path.match(PAGES))

@@ -21,7 +21,7 @@ from typing import Any
 
 from model.atomic_file import replace_text
 from model.errors import UserError
-from tasks.backup.archive import CONTENTS, KEPT, PAGES, Backup, is_record, locked_folder
+from tasks.backup.archive import CONTENTS, KEPT_RECORDS, PAGES, Backup, is_record, locked_folder
 from tasks.project.database_check import fault_in
 from tasks.project.dry_run import may_write
 from tasks.project.paths import MLFLOW_DATABASE, MLFLOW_FOLDER, RECORDS, SERVERS
@@ -129,7 +129,7 @@ def _rename_path(there: Path, here: Path) -> None:
 
 def _record_entries(folder: Path) -> list[str]:
     """Return the records in a folder with the layout of var/, as paths relative to it."""
-    return [name for name in (*KEPT, *BESIDE) if (folder / name).exists()] + sorted(
+    return [name for name in (*KEPT_RECORDS, *BESIDE) if (folder / name).exists()] + sorted(
         path.name for path in folder.glob(PAGES)
     )
 
