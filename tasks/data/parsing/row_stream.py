@@ -15,7 +15,7 @@ from model.errors import UserError
 from tasks.data.file_io.files import BrokenItem, SourceFile, SourceRecord, explain_wide
 from tasks.data.parsing.base import EMPTY_FILES, ParseOptions, Parser
 from tasks.data.parsing.companion_keys import companions_of
-from tasks.data.parsing.conversations import MaskedAnswer, is_turn_list
+from tasks.data.parsing.conversations import MEDIA, MaskedAnswer, is_turn_list
 from tasks.data.parsing.empty_turns import count_empty_turns
 from tasks.data.parsing.field_meanings import (
     is_invisible,
@@ -44,7 +44,8 @@ _OPTIONAL = frozenset((
     "annotators", "context", "group", "history", "input", "references", "system", "system_message",
     "system_prompt", "times", *LABEL_KEYS,
 ))  # fmt: skip
-NO_TEXTS = frozenset(("choice", "group", "id", "label", "score", "scores"))
+# Keys that are no text to learn. A row with tools or images is refused as a whole.
+NO_TEXTS = frozenset(("choice", "functions", "group", "id", "label", "score", "scores", "tools", *MEDIA))
 EMPTY = "rows without an answer to learn"
 BLANK = "empty rows"
 EQUAL = "choices between answers with equal scores, which are ties"

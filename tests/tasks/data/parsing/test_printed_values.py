@@ -102,3 +102,12 @@ def test_read_rows_text_parts_are_their_text(parts: Any) -> None:
 )  # fmt: skip
 def test_text_of_parts_anything_else_is_none(value: Any) -> None:
     assert text_of_parts(value) is None
+
+
+@pytest.mark.parametrize("key", ["tools", "functions", "images"])
+@pytest.mark.parametrize("value", ['[{"name": "calc"}]', "['a.png']", "[Tool(name='calc')]"])
+def test_read_rows_printed_tools_refuse_only_their_row(key: str, value: str) -> None:
+    pair = {"prompt": "Name a bird.", "completion": "A robin."}
+    found, tally = read({**pair, key: value}, pair)
+    tally.check("mine")
+    assert f"{key} is not supported" in found[0].row.fault and tally.faults == 1  # type: ignore[union-attr]
