@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -17,17 +17,45 @@ from tasks.data.parsing.column_names import (
 )
 from tasks.data.parsing.companion_keys import PASSAGES, POST_BODIES, SUMMARIES, is_passage, is_prose
 from tasks.data.parsing.conversations import is_turn_list
-from tasks.data.parsing.field_meanings import flatten_name
+from tasks.data.parsing.field_meanings import (
+    ACCEPT,
+    FALSE,
+    IGNORE,
+    KNOWN,
+    MASKS,
+    NEGATIVE,
+    POSITIVE,
+    REJECT,
+    TRUE,
+    flatten_name,
+    is_empty,
+    plain_word,
+)
 from tasks.data.parsing.list_literals import holds_turns_text
 from tasks.data.parsing.right_answers import is_span
 from tasks.data.parsing.roles import ROLE_KEYS
+from tasks.data.parsing.score_values import as_score
 from tasks.data.parsing.side_columns import propose_scores
+from tasks.data.parsing.verdict_names import names_judgement
+from tasks.data.parsing.verdict_values import MOST_VALUES, is_judgement
 
 # Names of a column of turns. A list under another name, as `answers`, may be no conversation.
 _CHATS = frozenset((
     "chat", "chat_history", "chat_messages", "conversation", "dialog", "dialogue", "message_list", "thread",
     "transcript", "turns",
 ))  # fmt: skip
+
+
+# Names of what a model wrote, in order of likelihood, and of the right answers beside it.
+_OUTPUTS = (
+    "model_response", "model_output", "model_answer", "model_reply", "llm_response", "llm_output",
+    "llm_answer", "generated_response", "generated_answer", "generated_text", "generation",
+    "predicted_answer", "prediction", "actual_output", "response", "output", "reply", "assistant", "bot",
+)  # fmt: skip
+_RIGHT = frozenset((
+    "answer", "best_answer", "canonical_solution", "correct_answer", "solution", "target", "targets",
+))  # fmt: skip
+_VERDICTS = POSITIVE | NEGATIVE | ACCEPT | REJECT | IGNORE | TRUE | FALSE
 
 
 def guess_rows(rows: Sequence[Mapping[str, Any]]) -> Guess | None:
@@ -97,13 +125,57 @@ def _guess_summaries(rows: Sequence[Mapping[str, Any]]) -> Guess | None:
 
 
 def _guess_names(rows: Sequence[Mapping[str, Any]]) -> Guess | None:
-    found = guess_columns(rows[0])
+    verdicts = _verdict_columns(rows)
+    output, others = _rated_output(rows, verdicts)
+    names = {("response" if key == output else key): key for key in rows[0] if key not in verdicts | others}
+    found = guess_columns(names)
+    if found:
+        found = found._replace(columns={name: names.get(key, key) for name, key in found.columns.items()})
     if found and (found.format == "preferences" or {"a", "b"} <= found.columns.keys() | rows[0].keys()):
         return found
     if named := named_columns(rows):
         return Guess("rows", _with_annotator(named, rows[0]))
     # Of two answers with a rank each, `guess_columns` would see one answer only.
     return _guess_scored(rows) or found or _guess_conversation(rows)
+
+
+def _verdict_columns(rows: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Return the columns with the name of an answer that hold verdicts, as Prodigy's `answer: accept`.
+
+    Empty if they are the only ones with such a name, as yes and no may be answers.
+    """
+    named = [key for key in rows[0] if plain_name(key) in NAMES["completion"]]
+    found = {key for key in named if _hold_verdicts(row.get(key) for row in rows)}
+    return found if len(found) < len(named) else set()
+
+
+def _hold_verdicts(values: Iterable[Any]) -> bool:
+    said = {plain_word(str(value)) for value in values if not is_empty(value)}
+    return 0 < len(said) <= MOST_VALUES and all(word in _VERDICTS or is_judgement(word) for word in said)
+
+
+def _rated_output(rows: Sequence[Mapping[str, Any]], verdicts: Collection[str]) -> tuple[str, set[str]]:
+    """Return the column of a model's output that a rating is about, and those of right answers beside it.
+
+    A right answer needs no rating. Empty without a rating, or without a right answer.
+    """
+    texts = [
+        key for key in rows[0] if key not in verdicts and all(isinstance(row.get(key), str) for row in rows)
+    ]
+    outputs = [key for name in _OUTPUTS for key in texts if plain_name(key) == name]
+    right = {key for key in texts if plain_name(key) in _RIGHT}
+    rated = any(_is_rating(key, [row.get(key) for row in rows]) for key in rows[0] if key not in verdicts)
+    return (outputs[0], right) if outputs and right and rated else ("", set())
+
+
+def _is_rating(key: str, values: Sequence[Any]) -> bool:
+    kind = KNOWN.get(flatten_name(key))
+    if kind in MASKS or kind == "deleted" or not (kind or names_judgement(key)):
+        return False
+    given = [value for value in values if not is_empty(value)]
+    # A number under `label` may be a class.
+    numbers = kind != "word" and all(as_score(value) is not None for value in given)
+    return bool(given) and (numbers or _hold_verdicts(given))
 
 
 def _guess_conversation(rows: Sequence[Mapping[str, Any]]) -> Guess | None:

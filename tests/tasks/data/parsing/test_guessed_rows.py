@@ -118,3 +118,59 @@ def test_guess_rows_comparison_in_other_languages_is_read(
     tally.check("mine")
     said = [one.row.choice for one in found if isinstance(one.row, Comparison)]
     assert said == [{"a": "a", "b": "b", "t": "tie"}[choice] for choice in choices]
+
+
+VERDICTS = (("accept", "reject", "ignore"), ("good", "bad"), ("accept",), ("yes", "no"), ("correct", "wrong"))
+
+
+@pytest.mark.parametrize("verdicts", VERDICTS)
+@pytest.mark.parametrize(
+    ("asked", "answer"),
+    [("prompt", "response"), ("question", "reply"), ("query", "output"), ("input", "output")],
+)
+def test_guess_rows_verdict_under_answer_is_no_answer(
+    asked: str, answer: str, verdicts: tuple[str, ...]
+) -> None:
+    rows = [
+        {asked: f"Which bird is it, {n}?", answer: f"A robin, {n}.", "answer": verdicts[n % len(verdicts)]}
+        for n in range(20)
+    ]
+    found = guess_rows(rows)
+    assert found and {"prompt": "prompt", **found.columns} == {"prompt": asked, "completion": answer}
+
+
+@pytest.mark.parametrize("said", [("yes", "no"), ("right", "wrong"), ("good", "bad")])
+def test_guess_rows_few_words_of_the_only_answer_are_answers(said: tuple[str, ...]) -> None:
+    found = guess_rows([{"question": f"Is it {n}?", "answer": said[n % 2]} for n in range(20)])
+    assert found and found.columns == {"prompt": "question", "completion": "answer"}
+
+
+@pytest.mark.parametrize("output", ["response", "prediction", "model_output", "Generated Answer"])
+@pytest.mark.parametrize("right", ["answer", "target", "correct_answer"])
+@pytest.mark.parametrize(
+    ("verdict", "values"),
+    [
+        ("rating", (1, 5)),
+        ("thumbs", ("up", "down")),
+        ("quality_score", ("2", "4")),
+        ("vote", ("good", "bad")),
+    ],
+)
+def test_guess_rows_rating_is_of_the_output(
+    output: str, right: str, verdict: str, values: tuple[object, ...]
+) -> None:
+    rows = [
+        {"question": f"Which, {n}?", right: f"A robin, {n}.", output: f"A cat, {n}.", verdict: values[n % 2]}
+        for n in range(20)
+    ]
+    found = guess_rows(rows)
+    assert found and found.columns == {"prompt": "question", "completion": output}
+
+
+@pytest.mark.parametrize("other", [{}, {"label": "math"}, {"rating": None}, {"weight": 1}])
+def test_guess_rows_right_answer_without_a_rating_is_the_answer(other: dict[str, object]) -> None:
+    rows = [
+        {"question": f"{n}?", "response": f"A cat, {n}.", "answer": f"A robin, {n}.", **other} for n in "ab"
+    ]
+    found = guess_rows(rows)
+    assert found and found.columns == {"prompt": "question", "completion": "answer"}
