@@ -11,6 +11,11 @@ from tasks.common.annotators import visible_name
 from tasks.data.parsing.field_meanings import is_null_word
 
 UNKNOWN_ANNOTATOR = "unknown"
+# Keys that often name the annotator, and as often the person of a conversation.
+PEOPLE = frozenset((
+    "assessor", "author", "by", "created_by", "email", "employee", "expert", "grader", "judge", "judged_by",
+    "name", "participant", "person", "user", "user_email", "user_id", "user_name", "username", "who",
+))  # fmt: skip
 _WHOLE = re.compile(r"[-+]?\d+\.0+")
 _NAMED_BY = ("email", "username", "name", "id", "user_id")
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 
-from tasks.data.parsing import mark_columns, scale_direction, verdict_names, verdict_phrases, verdict_values
+from tasks.data.parsing import (
+    gold_answers,
+    mark_columns,
+    scale_direction,
+    verdict_names,
+    verdict_phrases,
+    verdict_values,
+)
 
 _PLAIN = re.compile(r"[a-z0-9_.]+")
 _LETTERS = re.compile("[a-z]+")
 # The letters alone of every word, as the rules split names in different ways.
-_WORDS = frozenset(
-    part
-    for module in (mark_columns, scale_direction, verdict_names, verdict_phrases, verdict_values)
-    for word in module.NAME_WORDS
-    for part in _LETTERS.findall(word)
-)
+_RULES = (gold_answers, mark_columns, scale_direction, verdict_names, verdict_phrases, verdict_values)
+_WORDS = frozenset(part for module in _RULES for word in module.NAME_WORDS for part in _LETTERS.findall(word))
 
 
 def is_ordinary_name(path: str) -> bool:

@@ -52,6 +52,10 @@ QUOTED = "a text that was written in quotes with escapes"
 VOTE_COLUMN = "a column of one person's votes"
 MASK = "a training mask"
 CORRECTION = "a correction of the answer"
+GOLD = "a right answer beside the answer"
+GOLD_LIST = "several right answers beside the answer"
+# What may be learned in place of the answer.
+RIGHT = (CORRECTION, GOLD, GOLD_LIST)
 CHOICE = "a choice between two answers"
 OTHER_CHOICE = "a second choice between the answers"
 SIDE_OR_MODEL = "a side, or the name of a model"
@@ -111,8 +115,9 @@ def propose_meaning(
     Returns:
         A meaning, or a mapping of the values. Where only a person can decide, a value is UNKNOWN.
     """
-    if looks == CORRECTION:
-        return "correction" if has_pairs else "ignore"
+    if looks in RIGHT:
+        # Of several right answers, only a person can say which one to learn.
+        return "ignore" if not has_pairs else UNKNOWN if looks == GOLD_LIST else "correction"
     # A list as text may be meant as it is; votes need pairs that they can rate.
     if looks in (LITERAL, BYTES, QUOTED):
         return "text"

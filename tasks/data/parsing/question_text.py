@@ -10,6 +10,8 @@ from tasks.data.parsing.key_text import format_sample, shown_key, yaml_key
 from tasks.data.parsing.proposed_meanings import (
     BYTES,
     CORRECTION,
+    GOLD,
+    GOLD_LIST,
     LITERAL,
     MASK,
     OTHER_CHOICE,
@@ -113,7 +115,9 @@ def format_example(looks: str, meaning: str = "") -> str:
         )
     if looks in (LITERAL, QUOTED):
         return " if it is meant literally; or write only the text to the file"
-    if looks == CORRECTION:
+    if looks == GOLD_LIST:
+        return "; write the one to learn as a text under a key of its own, or ignore, which learns the answer"
+    if looks in (CORRECTION, GOLD):
         return ", which learns it in place of the answer; or ignore, which learns the answer as it is"
     if looks == OTHER_CHOICE:
         return (

@@ -9,6 +9,7 @@ from typing import Any
 
 from model.errors import UserError
 from tasks.common.counts import counted
+from tasks.data.parsing.annotators import PEOPLE
 from tasks.data.parsing.choices import MARGINS, margin_conflicts
 from tasks.data.parsing.decision_states import look_decided
 from tasks.data.parsing.field_meanings import ACCEPT, KNOWN, REJECT, VOTES, flatten_name, plain_word
@@ -18,8 +19,10 @@ from tasks.data.parsing.marking_texts import RowShapes, look_marked
 from tasks.data.parsing.proposed_meanings import (
     BYTES,
     CHOICE,
-    CORRECTION,
+    GOLD,
+    GOLD_LIST,
     OTHER_CHOICE,
+    RIGHT,
     SIDE_OR_MODEL,
     UNKNOWN,
     VOTE_COLUMN,
@@ -63,11 +66,6 @@ VERDICT = "a verdict"
 # Kinds in KNOWN that are the verdict on an answer.
 RATED = ("thumb", "thumb_down", "word", "number")
 _ODD = 0.1  # the share of choices that name no answer, above which their meaning is asked for
-# Keys that often name the annotator, and as often the person of a conversation.
-PEOPLE = frozenset((
-    "assessor", "author", "by", "created_by", "email", "employee", "expert", "grader", "judge", "judged_by",
-    "name", "participant", "person", "user", "user_email", "user_id", "user_name", "username", "who",
-))  # fmt: skip
 _NAMED = 12  # keys that a message lists
 _PROPOSED = 40  # keys for which a message proposes a meaning
 
@@ -268,7 +266,7 @@ class SkipCounts:
             # Pairs with votes in other columns are ratings.
             able, sides = self.pairs > 0 or bool(self.votes.read and not self.compared), self.numbered
             return propose_vote(path, values, self.cells[path], able, self.compared, sides)
-        able = (self.answers if looks == CORRECTION else self.pairs) > 0
+        able = (self.answers if looks in RIGHT else self.pairs) > 0
         return propose_meaning(path, looks, self.values.get(path, ()), able, path in self.understood)
 
     def propose_all(self, asks: Mapping[str, Seen]) -> dict[str, str]:
@@ -300,7 +298,9 @@ class SkipCounts:
         unread = {path: self.values[path] for path in self.unread if path in self.values}
         people = find_vote_columns(self.cells, votes, self.unread)
         found = {path: replace(self.unread[path], looks=VOTE_COLUMN) for path in people}
-        found |= {path: seen for path, seen in self.asked.items() if path not in found}
+        gold = () if self.answers else (GOLD, GOLD_LIST)
+        asked = {path: seen for path, seen in self.asked.items() if path not in found}
+        found |= {path: seen for path, seen in asked.items() if seen.looks not in gold}
         counts = (path for path in find_counts(unread) if path not in found)
         found |= {path: replace(self.unread[path], looks=VERDICT) for path in counts}
         # Some odd words are rows with an error, which validation quarantines.

@@ -7,10 +7,11 @@ from typing import Any
 
 from tasks.data.parsing.base import ParseOptions
 from tasks.data.parsing.field_meanings import is_empty
+from tasks.data.parsing.gold_answers import looks_like_gold
 from tasks.data.parsing.mark_columns import marks_removal
 from tasks.data.parsing.ordinary_names import is_ordinary_name
 from tasks.data.parsing.printed_values import holds_objects
-from tasks.data.parsing.proposed_meanings import CORRECTION, ENDED, MASK, PRINTED
+from tasks.data.parsing.proposed_meanings import CORRECTION, ENDED, GOLD, GOLD_LIST, MASK, PRINTED
 from tasks.data.parsing.skip_counts import VERDICT, SkipCounts
 from tasks.data.parsing.verdict_names import (
     holds_verdict,
@@ -69,6 +70,8 @@ def _looks_like(path: str, value: Any) -> str:
         return PRINTED
     if is_ordinary_name(path):
         return VERDICT if holds_verdict(value) else ""
+    if looks_like_gold(path, value):
+        return GOLD_LIST if isinstance(value, list) and len(value) > 1 else GOLD
     looks = looks_like_verdict(path, value) or (ENDED if looks_like_failure(path, value) else "")
     if looks:
         return looks
