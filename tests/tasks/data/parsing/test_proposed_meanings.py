@@ -284,7 +284,9 @@ def test_skip_counts_asks_quality_in_words_passes(row: dict[str, Any]) -> None:
 
 
 def test_skip_counts_check_right_answer_may_be_a_correction() -> None:
-    assert "correction (a text that is learned" in asked({"correct_answer": "It is a wren, of course."})
+    assert "correct_answer: correction}, which learns it in place" in asked(
+        {"correct_answer": "It is a wren, of course."}
+    )
 
 
 @pytest.mark.parametrize(("given", "kept"), [([3, None, 5], "ac"), ([None, 2, ""], "b"), ([1, 2, 4], "abc")])

@@ -243,7 +243,10 @@ def test_skip_counts_check_penalties_beside_scores_are_two_scales() -> None:
 )  # fmt: skip
 def test_skip_counts_check_correction_of_an_answer_is_asked(row: dict[str, Any], key: str) -> None:
     _, tally = read({**row, key: "A wren, of course."}, {**row, key: ""})
-    with pytest.raises(UserError, match=r"a correction of the answer.*: correction\}, which learns it"):
+    with pytest.raises(
+        UserError,
+        match=r"(?:a correction of|a right answer beside) the answer.*: correction\}, which learns it",
+    ):
         tally.check("mine")
     found, tally = read({**row, key: "A wren, of course."}, fields={key: "correction"})
     tally.check("mine", {key: "correction"})
