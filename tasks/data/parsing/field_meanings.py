@@ -108,14 +108,53 @@ POINTERS = word_set("because by cause into of reason reasons why")
 # Names of a model's words in place of an answer.
 REFUSALS = word_set("refusal refusals")
 _NOTHING = re.compile(
-    r"(?:no|none|nothing|keine?r?|nichts|aucune?|rien|ningun[oa]?|nada|nessun[oa]?|nenhuma?|geen)(?:_(\w+))?|-|ok"
+    r"(?:no|never|none|nothing|keine?r?|nichts|aucune?|rien|ningun[oa]?|nada|nessun[oa]?|nenhuma?|geen)(?:_(\w+))?|-|ok"
 )
+
+
+# Stems and endings of verbs that take a row back, and such words of other forms and languages.
+_STEMS = word_set(
+    """
+    abus archiv blacklist declin delet deprecat disapprov discard disqualif eras exclud exclus expung invalid
+    invalidat nullif obsolet overrul overturn purg quarantin redact reject remov rescind retract revoc revok
+    suspend suspens trash unpublish void withdraw
+    """
+)
+_ENDINGS = ("", "al", "ated", "ation", "e", "ed", "er", "es", "ied", "ing", "ion", "n", "s", "ure", "y")
+_REMOVAL_WORDS = frozenset(stem + ending for stem in _STEMS for ending in _ENDINGS) | word_set(
+    """
+    banned blocked dropped flagged hidden spam spammed takedown withdrew
+    abgelehnt ablehnung entfernt geloscht gesperrt loschung verworfen widerrufen zuruckgezogen rejete supprime
+    eliminado eliminata eliminato borrado rechazado rechazo retirado rimosso rimozione rifiutato ritirato
+    removido rejeitado excluido verwijderd afgewezen ingetrokken удалено отклонено отозвано
+    """
+)
+# Words of a name of a time.
+TIMES = word_set(
+    """
+    at date dated dates datetime day month on since time timestamp times ts until when year am datum uhrzeit
+    zeit zeitpunkt zeitstempel le fecha hora quand cuando data ora op tijd wanneer дата время
+    """
+)
+
+
+def removal_words() -> frozenset[str]:
+    """Return the words for a removal, such as `rejected`, `erasure` and `takedown`."""
+    return _REMOVAL_WORDS
+
+
+@lru_cache(maxsize=4096)
+def names_removal_time(name: str) -> bool:
+    """Return whether a name is that of the time of a removal, as `rejected_at` or `DateErased`."""
+    words = set(plain_word(flatten_name(name)).split("_"))
+    words |= {"takedown"} if {"take", "down"} <= words or {"taken", "down"} <= words else set()
+    return bool(words & TIMES and words & _REMOVAL_WORDS)
 
 
 def states_removal(name: str) -> bool:
     """Return whether any value under a name says that its row is bad: an error, a refusal, a reason."""
     words = set(flatten_name(name).split("_"))
-    return bool(words & (ERRORS | COMPLAINTS | POINTERS | REFUSALS))
+    return bool(words & (ERRORS | COMPLAINTS | POINTERS | REFUSALS)) or names_removal_time(name)
 
 
 def says_nothing_wrong(value: Any) -> bool:

@@ -7,6 +7,7 @@ import re
 from tasks.data.parsing import (
     gold_answers,
     mark_columns,
+    removal_names,
     scale_direction,
     verdict_names,
     verdict_phrases,
@@ -16,7 +17,15 @@ from tasks.data.parsing import (
 _PLAIN = re.compile(r"[a-z0-9_.]+")
 _LETTERS = re.compile("[a-z]+")
 # The letters alone of every word, as the rules split names in different ways.
-_RULES = (gold_answers, mark_columns, scale_direction, verdict_names, verdict_phrases, verdict_values)
+_RULES = (
+    gold_answers,
+    mark_columns,
+    removal_names,
+    scale_direction,
+    verdict_names,
+    verdict_phrases,
+    verdict_values,
+)
 _WORDS = frozenset(part for module in _RULES for word in module.NAME_WORDS for part in _LETTERS.findall(word))
 
 

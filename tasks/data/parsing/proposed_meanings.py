@@ -24,11 +24,14 @@ from tasks.data.parsing.field_meanings import (
     REJECT,
     TRUE,
     flatten_name,
+    names_removal_time,
     plain_word,
+    removal_words,
     says_nothing_wrong,
 )
 from tasks.data.parsing.judgement_words import blames, judgement_of
 from tasks.data.parsing.mark_columns import REFUSED, flag_meaning, is_mark_column, propose_mark
+from tasks.data.parsing.removal_names import consent_meaning, names_consent
 from tasks.data.parsing.scale_direction import LOWER, scale_direction
 from tasks.data.parsing.score_values import as_score
 from tasks.data.parsing.verdict_names import (
@@ -155,7 +158,14 @@ def propose_meaning(
         return _mask_mapping(known, understood)
     if known and known <= TRUE | FALSE and (meaning := flag_meaning(path)):
         return meaning
-    if words & _LEFT_OUT and known and all(map(_TIME.match, known)):
+    if names_consent(path) and known and known <= TRUE | FALSE:
+        return "weight"
+    if names_consent(path) and few and any(map(consent_meaning, known)):
+        said = (f"{yaml_value(value)}: {consent_meaning(value) or UNKNOWN}" for value in sorted(known))
+        return f"{{{', '.join(said)}}}"
+    if names_removal_time(path.rpartition(".")[2]) and known and not known <= TRUE | FALSE:
+        return "deleted"
+    if words & (_LEFT_OUT | removal_words()) and known and all(map(_TIME.match, known)):
         # The time at which a row was removed; the others have none.
         return "deleted"
     if known and known <= TRUE | FALSE and words & (_LEFT_OUT | _KEPT):

@@ -12,6 +12,7 @@ from tasks.data.parsing.mark_columns import marks_removal
 from tasks.data.parsing.ordinary_names import is_ordinary_name
 from tasks.data.parsing.printed_values import holds_objects
 from tasks.data.parsing.proposed_meanings import CORRECTION, ENDED, GOLD, GOLD_LIST, MASK, PRINTED
+from tasks.data.parsing.removal_names import looks_denied, looks_removed
 from tasks.data.parsing.skip_counts import VERDICT, SkipCounts
 from tasks.data.parsing.verdict_names import (
     holds_verdict,
@@ -79,6 +80,8 @@ def _looks_like(path: str, value: Any) -> str:
         (any(named_as_verdict(part, value) for part in path.split(".")) and not is_remark_text(path, value))
         or marks_removal(path, value)
         or asks_opinion(path, value)
+        or looks_removed(path, value)
+        or looks_denied(path, value)
     ):
         return VERDICT
     return CORRECTION if looks_like_correction(path, value) else ""

@@ -388,6 +388,9 @@ def _name_words(path: str) -> tuple[str, frozenset[str], frozenset[str]]:
     names = [flatten_name(part) for part in path.split(".")]
     *above, last = (frozenset(name.split("_")) for name in names)
     words = last if last & _ABOUT else last.union(*above)
+    if "in" in last and "opted" in words:
+        # BAD_WORDS has `opted`, for `opted_out`.
+        words = words - {"opted"}
     return names[-1], last, words | {"opt_out"} if {"opt", "out"} <= words else words
 
 
