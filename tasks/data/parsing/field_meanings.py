@@ -130,7 +130,7 @@ _REMOVAL_WORDS = frozenset(stem + ending for stem in _STEMS for ending in _ENDIN
     """
 )
 # Words of a name of a time.
-TIMES = word_set(
+TIME_WORDS = word_set(
     """
     at date dated dates datetime day month on since time timestamp times ts until when year am datum uhrzeit
     zeit zeitpunkt zeitstempel le fecha hora quand cuando data ora op tijd wanneer дата время
@@ -148,7 +148,7 @@ def names_removal_time(name: str) -> bool:
     """Return whether a name is that of the time of a removal, as `rejected_at` or `DateErased`."""
     words = set(plain_word(flatten_name(name)).split("_"))
     words |= {"takedown"} if {"take", "down"} <= words or {"taken", "down"} <= words else set()
-    return bool(words & TIMES and words & _REMOVAL_WORDS)
+    return bool(words & TIME_WORDS and words & _REMOVAL_WORDS)
 
 
 def states_removal(name: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 from tasks.data.parsing.field_meanings import (
     FALSE,
     SECONDS,
-    TIMES,
+    TIME_WORDS,
     TRUE,
     as_flag,
     flatten_name,
@@ -83,7 +83,7 @@ def names_consent(path: str) -> bool:
     words = _flat_words(path.rpartition(".")[2])
     words |= {"opt_in"} if "in" in words and words & {"opt", "opted"} else frozenset()
     return bool(words & _CONSENTS) and not words & (
-        TIMES | {"by", "id", "no", "not", "out", "url", "without"}
+        TIME_WORDS | {"by", "id", "no", "not", "out", "url", "without"}
     )
 
 
