@@ -16,6 +16,7 @@ from tasks.data.parsing.field_meanings import (
     word_set,
 )
 from tasks.data.parsing.score_values import SHORT, as_score
+from tasks.data.parsing.survey_columns import look_like_survey
 from tasks.data.parsing.verdict_openings import without_reason
 from tasks.data.parsing.verdict_pairs import NO, YES
 from tasks.data.parsing.verdict_values import LONG, MOST_VALUES
@@ -44,6 +45,14 @@ _TO_DO = re.compile(
     r"da_(?:verificare|controllare|correggere|rivedere|validare|approvare|eliminare)|"
     r"(?:nog_)?te_(?:controleren|corrigeren|checken|beoordelen|verbeteren|verwijderen)|"
     r"(?:niet_|on)gecontroleerd"
+)
+# A decision with its person, version or reason, as in `approved by QA` and `returned to author`.
+_DECIDED = re.compile(
+    r"(?:approved|rejected|accepted|declined|disapproved|returned|sent_back|handed_back|signed_off|"
+    r"abgelehnt|freigegeben|genehmigt|zuruckgegeben|rejetee?|refusee?|approuvee?|renvoyee?|rechazad[oa]|"
+    r"aprobad[oa]|devuelt[oa]|rifiutat[oa]|approvat[oa]|rejeitad[oa]|aprovad[oa]|afgewezen|goedgekeurd)"
+    r"_(?:by|from|in|on|at|to|with|pending|due|because|after|until|v?\d+|von|am|durch|wegen|par|pour|por|para|da|"
+    r"per|door)(?:_|$)"
 )
 # Names of what a row is or is about. A phrase under them says nothing about its answer.
 _ABOUT = frozenset((
@@ -83,15 +92,19 @@ def says_to_do(value: str) -> bool:
 
 
 def look_like_phrases(name: str, values: Collection[str], has_answers: bool) -> bool:
-    """Return whether the values of a key say that a row is unfinished, or what is wrong with its answer."""
-    return _look_unfinished(name, values) or _look_like_complaints(name, values, has_answers)
+    """Return whether the values of a key say that a row is unfinished, or what is thought of its answer."""
+    return (
+        _look_unfinished(name, values)
+        or _look_like_complaints(name, values, has_answers)
+        or look_like_survey(name, values)
+    )
 
 
 def _look_unfinished(name: str, values: Collection[str]) -> bool:
     """Return whether a few short values include one such as `to be checked` or `factual error`."""
     if not values or len(values) > MOST_VALUES or LONG in values or _words(name) & _ABOUT:
         return False
-    return any(says_to_do(value) or _FLAW.fullmatch(value) for value in values)
+    return any(says_to_do(value) or _FLAW.fullmatch(value) or _DECIDED.match(value) for value in values)
 
 
 def _look_like_complaints(name: str, values: Collection[str], has_answers: bool) -> bool:
