@@ -36,13 +36,13 @@ from tasks.data.sources import ENDINGS
 from tasks.data.withdrawals import Withdrawn, read_withdrawn
 from tasks.ingestion.repeated_labels import keep_each_once
 from tasks.onboarding.file_heads import file_batches
+from tasks.onboarding.hidden_files import hidden_data
 from tasks.onboarding.own_folders import check_place
 from tasks.onboarding.voted_answers import voted_answers
 
 PACKED = (".gz", ".zst")
 CONFIGURATION = ".xml"  # a labelling tool's configuration, beside its exports
 READ = 8 << 20  # bytes of a source that are read; the rest is taken to be alike
-HIDDEN_FILE = "hidden files are left out; rename it without the dot to have it read"
 _ROWS = 50_000
 _FEW = 50  # text files; fewer are split at blank lines, so that some documents can be held out
 
@@ -146,7 +146,7 @@ def scan_folder(folder: Path, root: Path) -> FolderScan:
     seen: set[str] = set()
     withdrawn = read_withdrawn(root)
     paths = _list_files(folder, root)
-    others += [(one_line_path(_display_path(path, root)), HIDDEN_FILE) for path in _hidden_files(folder)]
+    others += [(one_line_path(_display_path(path, root)), why) for path, why in hidden_data(folder)]
     saved = _saved_sets(paths)
     others += [_describe_dataset(_display_path(place, root)) for place in saved]
     for path in paths:
@@ -305,12 +305,6 @@ def _guess_format(sample: FileSample, name: str) -> Guess:
     if sample.items and (voted := voted_answers([item.values for item in sample.items])) is not None:
         return Guess("rows", voted)
     raise UserError(f"{name}: {why_unknown(sample)}")
-
-
-def _hidden_files(folder: Path) -> list[Path]:
-    """Return the hidden files of a folder that would be read under another name, without hidden folders."""
-    every = (path for here, *_ in walk_folders(folder) for path in here.glob(".*") if path.is_file())
-    return sorted(path for path in every if _file_ending(path) in ENDINGS)
 
 
 def _saved_sets(paths: Sequence[Path]) -> list[Path]:

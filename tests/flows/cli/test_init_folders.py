@@ -15,7 +15,8 @@ from model.errors import UserError
 from tasks.data.sources import own_files
 from tasks.engine.stage import StageContext
 from tasks.ingest import ingest
-from tasks.onboarding.folder_scan import HIDDEN_FILE, scan_folder
+from tasks.onboarding.folder_scan import scan_folder
+from tasks.onboarding.hidden_files import HIDDEN_FILE
 from tests.example_project import make_sentence, write_jsonl, write_texts
 from tests.flows.cli.test_init import propose
 
@@ -242,3 +243,24 @@ def test_scan_folder_hidden_file_is_named(tmp_path: Path, name: str) -> None:
     found = scan_folder(tmp_path / "mine", tmp_path)
     assert not found.sources and found.whole
     assert found.others == [(f"mine/{name}", HIDDEN_FILE)]
+
+
+@pytest.mark.parametrize("name", [".export", "year/.old", ".a.b"])
+@pytest.mark.parametrize("files", [("pairs.jsonl",), ("a.csv.gz", "inner/b.txt"), (".c.md", "d.png")])
+def test_scan_folder_hidden_folder_with_data_is_named_once(
+    tmp_path: Path, name: str, files: tuple[str, ...]
+) -> None:
+    for file in files:
+        (tmp_path / "mine" / name / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "mine" / name / file).write_text('{"text": "A text."}\n')
+    ((where, why),) = scan_folder(tmp_path / "mine", tmp_path).others
+    count = sum(not file.endswith(".png") for file in files)
+    assert where == f"mine/{name}" and f"a hidden folder with {count} data file" in why
+
+
+@pytest.mark.parametrize("name", [".git", ".pytest_cache", ".venv/lib", ".pictures"])
+def test_scan_folder_hidden_folder_of_a_program_is_not(tmp_path: Path, name: str) -> None:
+    (tmp_path / "mine" / name).mkdir(parents=True)
+    (tmp_path / "mine" / name / ("a.png" if name == ".pictures" else "a.txt")).write_text("A text.")
+    (tmp_path / "mine" / "b.jsonl").write_text('{"text": "A text."}\n')
+    assert not scan_folder(tmp_path / "mine", tmp_path).others
