@@ -70,9 +70,11 @@ class TrackingSection(BaseModel):
                 "tracking.mlflow holds a password or a user; set MLFLOW_TRACKING_URI in the environment "
                 "instead"
             )
-        if "?" in address and url_secrets.conceal_secrets(address) != address:
+        query = "?" in address and url_secrets.conceal_secrets(address) != address
+        if query or url_secrets.has_fragment(address):
+            what = "a query" if query else "a part after #"
             raise UserError(
-                "tracking.mlflow holds a query; set MLFLOW_TRACKING_URI in the environment instead"
+                f"tracking.mlflow holds {what}; set MLFLOW_TRACKING_URI in the environment instead"
             )
         return address
 
@@ -94,10 +96,10 @@ class ParallelSection(BaseModel):
     @field_validator("dask_address")
     @classmethod
     def _address(cls, address: str) -> str:
-        if url_secrets.secret_problem(address) or "?" in address:
+        if url_secrets.secret_problem(address) or {"?", "#"} & set(address):
+            shown = url_secrets.display_url(address).partition("#")[0]
             raise ValueError(
-                f"dask_address: {url_secrets.display_url(address)} with a user, a password or a query "
-                "is recorded"
+                f"dask_address: {shown} with a user, a password, a query or a part after # is recorded"
             )
         if address not in ("", "local") and not urlsplit(address).hostname:
             raise ValueError(

@@ -32,6 +32,7 @@ NOT_GIVEN = (
 CHAIN = re.compile(r"::(?=[\w+.-]+://)")
 _DIGEST = re.compile(r"~[0-9a-f]{12}")
 PATH_PARAMETER = re.compile(r";([^;/?#=]*=[^;/?#]*)")
+_WEB = re.compile(r"https?://", re.IGNORECASE)
 IN_TEXT = re.compile(r"(\w[\w+.-]*://)([^\s/'\"<>@]*@)?([^\s'\"<>?]*)(\?[^\s'\"<>]*)?")
 
 # Schemes whose user is a part of the place, as in `ssh://me@host/` or `abfs://container@account/`.
@@ -58,7 +59,7 @@ def conceal_secrets(url: str) -> str:
     `${NAME}` is kept. A value under a secret's name is hidden. Any other value is replaced by a digest,
     because it may say which file is meant.
     """
-    # The fragment is left out: it is never sent to a server, and holds no secret.
+    # The fragment is left out: `parse_address` takes a checksum only.
     address, hash_mark, fragment = url.partition("#")
     head, mark, query = address.partition("?")
     if "://" in head:
@@ -118,9 +119,18 @@ def own_variable(url: str) -> str:
     return next((name for name in VARIABLE.findall(url) if OWN_VARIABLE.match(name)), "")
 
 
+def has_fragment(url: str) -> bool:
+    """Return whether a web address has a part after `#`. A browser keeps it, and it may hold a token.
+
+    The key of an object in a store, as `s3://bucket/a#b.txt`, may contain the sign.
+    """
+    return any("#" in link for link in CHAIN.split(url) if _WEB.match(link))
+
+
 def display_url(url: str) -> str:
-    """Return a URL for messages: without user, password, query and path parameters."""
+    """Return a URL for messages: without user, password, query, path parameters and fragment."""
     head = url.partition("?")[0]
+    head = head.partition("#")[0] if has_fragment(head) else head
     if "://" in head:
         head = PATH_PARAMETER.sub("", head)
     scheme, mark, rest = head.partition("://")
@@ -144,7 +154,8 @@ def hide_secrets(text: str) -> str:
 
 
 def _without_secrets(found: re.Match[str]) -> str:
-    path = PATH_PARAMETER.sub(";…", found[3])
+    path, mark, _ = found[3].partition("#") if _WEB.match(found[1]) else (found[3], "", "")
+    path = PATH_PARAMETER.sub(";…", path) + (mark and "#…")
     return f"{found[1]}{path}{'?…' if found[4] else ''}"
 
 

@@ -113,6 +113,11 @@ def parse_address(text: str) -> Address:
             f"urls: the address at {parts.hostname} contains a user or password, which every run "
             "would record; download it yourself and list it under files"
         )
+    if url_secrets.has_fragment(url) or "#" in wanted:
+        raise ValueError(
+            f"urls: the address at {parts.hostname} has a part after #, which no server gets and every run "
+            "would record; remove it, or write #sha256= with the file's checksum there"
+        )
     if name := url_secrets.own_variable(url):
         raise ValueError(f"urls: the address at {parts.hostname} asks for {name}, {url_secrets.NOT_GIVEN}")
     if _SUM in text and not re.fullmatch(r"[0-9a-fA-F]{64}", wanted):

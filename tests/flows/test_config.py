@@ -178,6 +178,7 @@ def test_preset_product_is_name_or_registry_model() -> None:
     ("values", "said"),
     [
         ({"dask_address": "here"}, r"parallel\.dask_address.*tcp://HOST:8786"),
+        ({"dask_address": "tcp://host:8786#token"}, r"tcp://host:8786 with .*a part after # is recorded"),
         ({"workers": -1}, r"parallel\.workers"),
     ],
 )

@@ -161,7 +161,7 @@ def test_secret_problem_host_with_port_or_chain_is_accepted(url: str) -> None:
     [
         f"https://h/data/rows.csv;jsessionid={SECRET}",
         f"https://h/a;PHPSESSID={SECRET}/rows.csv?page=2",
-        f"https://h/rows.csv;v={SECRET};token={SECRET}?sig={SECRET}#part",
+        f"https://h/rows.csv;v={SECRET};token={SECRET}?sig={SECRET}",
     ],
 )
 def test_conceal_secrets_path_parameters_are_hidden(url: str) -> None:
@@ -180,3 +180,12 @@ def test_reveal_secrets_fragment_is_kept_unknown_query_is_refused() -> None:
     unknown = "https://h/a.csv;jsessionid=***?x=1"
     with pytest.raises(UserError, match="was not recorded"):
         url_secrets.reveal_secrets(unknown)
+
+
+@pytest.mark.parametrize("address", ["https://h/a.csv", "http://h:8/b", "filecache::https://h/a.csv"])
+def test_display_url_and_hide_secrets_leave_out_the_fragment(address: str) -> None:
+    whole = f"{address}#access_token={SECRET}"
+    assert url_secrets.has_fragment(whole) and not url_secrets.has_fragment(address)
+    assert display_url(whole) == display_url(address)
+    assert SECRET not in hide_secrets(f"cannot reach {whole}, 404")
+    assert display_url("s3://bucket/a#b.csv") == "s3://bucket/a#b.csv"

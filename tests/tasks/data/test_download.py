@@ -221,3 +221,25 @@ def test_read_source_s3_object_is_fetched_resumed_and_refreshed(
     assert read(source, tmp_path) == [b"new"]
     with pytest.raises(UserError, match=r"s3://corpus/none\.txt: there is no such file"):
         read(Source("s", urls="s3://corpus/none.txt"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://example.org/t.jsonl#access_token=S3CRET", "http://example.org:8/t.jsonl?a=1#S3CRET",
+        f"https://example.org/t.jsonl#S3CRET#sha256={'a' * 64}", "filecache::https://example.org/t.jsonl#S3CRET",
+        f"https://example.org/t.jsonl#sha256={'a' * 64}#S3CRET",
+    ],
+)  # fmt: skip
+def test_source_address_with_a_fragment_is_refused_without_it(url: str) -> None:
+    with pytest.raises(ValueError, match="has a part after #") as error:
+        Source("s", urls=url)
+    assert "S3CRET" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["s3://bucket/a#b.jsonl", f"https://example.org/t.jsonl#sha256={'A' * 64}", "https://a.org/%23b.txt"],
+)
+def test_source_address_with_a_sum_or_a_sign_in_a_key_is_kept(url: str) -> None:
+    assert Source("s", urls=url).urls == url
