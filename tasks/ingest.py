@@ -367,7 +367,7 @@ def make_rows(
     if said := _left_out(left_out, reduced):
         on_event(Message(f"{said}, as {WITHDRAWN} withdraws them"))
     if any(refused.values()):
-        on_event(Message(f"left out: {_counted(refused)} that another row rejects"))
+        on_event(Message(f"left out: {_counted(refused)} that another row rejects or deletes"))
     distinct = {kind: count + refused[kind] for kind, count in counts.items()}
     repeats = {kind: count - distinct[kind] for kind, count in whole.items() if count > distinct[kind]}
     if repeats:

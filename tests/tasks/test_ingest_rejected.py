@@ -34,11 +34,12 @@ def test_ingest_answer_rejected_in_other_row_is_left_out(tmp_path: Path, rows: l
     assert figures["pairs"] == 1 and figures["ratings"] == 1
     [pair] = read_rows(tmp_path / "out" / "rows" / "pairs", "pairs")
     assert pair.completion == "The wheel."
-    assert any("left out: 1 pair that another row rejects" in text for text in said)
+    assert any("left out: 1 pair that another row rejects or deletes" in text for text in said)
     assert not any("duplicates" in text for text in said)
 
 
 MILL, BROOK = {"text": "The mill turns all day."}, {"text": "The brook is low in August."}
+RATED = {**ASKED, "score": 4, "annotator": "ana"}
 CHOICE = {"prompt": "What turns?", "a": "The mill.", "b": "The moon.", "choice": "a", "annotator": "ana"}
 
 
@@ -62,7 +63,9 @@ def test_ingest_rejected_row_is_left_out_of_other_sources(
     [text] = read_rows(tmp_path / "out" / "rows" / "text", "text")
     assert text.text == BROOK["text"]
     assert any("left out: 1 row that a reviewer rejected" in text for text in said)
-    assert any(f"left out: 1 {kind.removesuffix('s')} that another row rejects" in text for text in said)
+    assert any(
+        f"left out: 1 {kind.removesuffix('s')} that another row rejects or deletes" in text for text in said
+    )
 
 
 def test_ingest_equal_votes_of_unknown_people_are_rejected_singly(tmp_path: Path) -> None:
@@ -78,3 +81,24 @@ def test_keep_each_once_rejected_answer_is_left_out() -> None:
     kept = keep_each_once([*every, ParsedRow(rating, "a, line 3", rejects=pair.id)], (), Withdrawn())
     assert [row.completion for row in kept if isinstance(row, Pair)] == ["The wheel."]
     assert len(kept) == 2
+
+
+@pytest.mark.parametrize(
+    ("rows", "kind"),
+    [
+        ([MILL, {**MILL, "deleted": True}], "text"),
+        ([{**MILL, "deleted": "yes"}, {**MILL, "deleted": "no"}], "text"),
+        ([CHOICE, {**CHOICE, "is_deleted": 1}], "comparison"),
+        ([ASKED, {**ASKED, "removed": "2024-01-02"}], "pair"),
+        ([RATED, {**RATED, "deleted": True}], "rating"),
+    ],
+)  # fmt: skip
+def test_ingest_deleted_row_is_left_out_of_other_sources(
+    tmp_path: Path, rows: list[dict[str, Any]], kind: str
+) -> None:
+    write(tmp_path, *rows[:1], BROOK, name="a")
+    write(tmp_path, *rows[1:], OTHER, name="b")
+    said: list[str] = []
+    figures = run(tmp_path, said=said)
+    assert (figures["text"], figures["pairs"], figures["comparisons"], figures["ratings"]) == (1, 1, 0, 0)
+    assert any(f"left out: 1 {kind} that another row rejects or deletes" in text for text in said)

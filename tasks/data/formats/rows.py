@@ -52,6 +52,7 @@ from tasks.data.records import (
 )
 
 _KNOWN = "text | prompt, completion | prompt, a, b, choice | prompt, completion, score or scores"
+_NAMED = 8  # keys that a message lists
 _NOTHING = "rows without an answer or a vote"
 _BEFORE = frozenset(("prompt", "history", "group", "id", "tools", "functions", *SYSTEM, *CONTEXT, *MEDIA))
 LABEL = frozenset(("aspect", *TIMES, *ANNOTATORS))
@@ -298,6 +299,12 @@ def _score_value(value: Any, where: str) -> float:
         raise UserError(
             f"{where}: one of several scores is empty; leave it out, or name all people in the same order "
             "under annotators, so that it counts as no vote"
+        )
+    if isinstance(value, dict):
+        keys = ", ".join(map(str, list(value)[:_NAMED])) or "none"
+        raise UserError(
+            f"{where}: scores are numbers, and this is an object with the keys {keys}; write the numbers as "
+            "a list, and the people under annotators in the same order, or a row per question with its aspect"
         )
     if number is None:
         raise UserError(f"{where}: scores are numbers, and this is {value!r:.40}{separator_advice(value)}")

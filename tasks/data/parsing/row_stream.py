@@ -165,6 +165,8 @@ def _records(
     values = _walked(values, known, reading, where, tally, also)
     if reason := said.left_out() or unchosen:
         tally.left_out[reason] += 1
+        if said.deleted:
+            tally.rejected |= _deleted_ids(row, values, reading, where)
         return
     try:
         found = list(row(values, reading, where))
@@ -192,6 +194,19 @@ def _records(
                 tally.left_out[EQUAL] += 1
                 one = one._replace(row=as_tie(one.row))
         yield one
+
+
+def _deleted_ids(row: Row, values: Mapping[str, Any], reading: ParseOptions, where: str) -> set[str]:
+    """Return the id of the record that a deleted row would make, as an earlier export may have it too.
+
+    Of a conversation it is the last answer's: another conversation may share the earlier ones.
+    """
+    try:
+        found = list(row(values, reading, where))
+    except (UserError, MaskedAnswer):
+        # A deleted row need not be readable.
+        return set()
+    return {one.row.id for one in found[-1:] if not one.anonymous}
 
 
 def _note_companions(
@@ -278,11 +293,13 @@ def _walked(
         also: Keys of this row that are read besides those of its format.
     """
     own = known.own(values, reading) | also
+    names = {column: name for name, column in reading.columns.items()}
     found = dict(values)
     for key, value in values.items():
         if key not in own:
             count_unread(key, value, reading, where, tally)
-        elif is_turn_list(value):
+        # Objects under `scores` are no turns: a question about their speakers would mislead.
+        elif is_turn_list(value) and names.get(key, key) not in NO_TEXTS:
             rated = bool(known.turns) and key == reading.column(known.turns)
             found[key] = walk_turns(key, value, reading, where, tally, rated)
         elif isinstance(value, dict) and key in known.inside:

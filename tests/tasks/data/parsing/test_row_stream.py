@@ -67,3 +67,29 @@ def test_row_stream_verdict_in_a_parquet_map_is_asked(key: str, value: str) -> N
     parquet.write_table(pyarrow.table({"text": ["Some words.", "Other words."], "meta": maps}), held)
     _, tally = read_file(SourceFile("a.parquet", held.getvalue()))
     assert f"meta.{key}" in tally.asks()
+
+
+@pytest.mark.parametrize(
+    "scores", [[{"name": "thumb", "value": 0}], {"name": "thumb", "value": 0}, [{"name": "a", "value": 1}, 4]]
+)
+def test_read_rows_objects_under_scores_are_named_by_their_own_keys(scores: Any) -> None:
+    row = {"prompt": "Name a bird.", "completion": "A robin.", "scores": scores}
+    fault = read(row)[0][0].row.fault  # type: ignore[union-attr]
+    assert "object" in fault and "annotators" in fault and "role key" not in fault
+
+
+def test_read_rows_deleted_conversation_rejects_its_last_answer_only() -> None:
+    turns = [
+        {"role": role, "content": f"Text {n}."}
+        for n, role in enumerate(["user", "assistant", "user", "assistant"])
+    ]
+    whole, _ = read({"messages": turns})
+    found, tally = read({"messages": turns, "deleted": True})
+    assert not found and tally.rejected == {whole[-1].row.id}
+
+
+@pytest.mark.parametrize("row", [{"completion": "A."}, {"prompt": 4, "completion": "A."}, {"prompt": "Q?"}])
+def test_read_rows_deleted_row_need_not_be_readable(row: dict[str, Any]) -> None:
+    pair = {"prompt": "Name a bird.", "completion": "A robin."}
+    found, tally = read({**row, "deleted": True}, pair, format="rows")
+    assert len(found) == 1 and not tally.rejected and not tally.faults
