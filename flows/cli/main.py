@@ -348,11 +348,17 @@ def main() -> None:
     # SIGTERM ends the program as Ctrl-C does: trainings write a checkpoint, runs are closed, servers
     # stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # `flows/cli/__main__.py` sets the system's action while this module is imported.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     end_on_hangup()
     collect_rarely()
     register_commands()
     note_typed_words(sys.argv[1:])
     code = _run_guarded(_run_privately)
+    # A second Ctrl-C would show tracebacks of what Python does at its end, which takes a few seconds at most.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     try:
         sys.stdout.flush()
     except OSError as error:

@@ -169,6 +169,39 @@ def test_main_signal_interrupts_command(tmp_path: Path, sent: signal.Signals, be
         assert process.wait(PATIENCE) == code
 
 
+# Stops where `{place}` is reached, and says so.
+STOPS = (
+    "import atexit, sys, time; from flows.cli import __main__ as program\n"
+    "def stop(*_): print('waits', flush=True); time.sleep({seconds})\n"
+    "class Finder:\n"
+    "    def find_spec(self, name, *_): stop() if name == '{place}' else None\n"
+    "sys.meta_path.insert(0, Finder())\n"
+    "atexit.register(stop) if '{place}' == 'exit' else None\n"
+    "sys.argv[1:] = ['models']\n"
+    "program.main()"
+)
+
+
+@pytest.mark.parametrize(
+    ("place", "seconds", "code"),
+    [("flows.cli.main", 60, -signal.SIGINT), ("flows.cli.backup", 60, -signal.SIGINT), ("exit", 2, 2)],
+)
+def test_main_interrupt_at_start_or_end_prints_no_traceback(
+    tmp_path: Path, place: str, seconds: int, code: int
+) -> None:
+    program = STOPS.format(place=place, seconds=seconds)
+    with subprocess.Popen(
+        [sys.executable, "-c", program], cwd=tmp_path, env=checkout_environment(REPOSITORY),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:  # fmt: skip
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.readline() == "waits\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE) == code
+        assert "Traceback" not in (said := process.stderr.read()) and "KeyboardInterrupt" not in said
+
+
 def test_main_without_reader_exits_as_sigpipe(tmp_path: Path) -> None:
     (tmp_path / "configs").mkdir()
     # The first line comes from `echo`, so the reader is gone before the command prints.
