@@ -41,6 +41,7 @@ from flows.common.garbage_collection import collect_rarely
 from flows.common.project_folder import (
     check_records,
     current_folder,
+    refuse_nested_project,
     require_access,
     require_place,
     require_project,
@@ -104,8 +105,9 @@ def prepare_project(context: typer.Context) -> None:
     if "--dry-run" in sys.argv:
         context.with_resource(forbid_writes())
     records = is_present(Path.cwd() / RECORDS, f"{RECORDS}/")
-    if context.invoked_subcommand in _WITH_PROJECT and not {"--help", "-h"} & {*sys.argv}:
-        require_project(Path.cwd())
+    if not {"--help", "-h"} & {*sys.argv}:
+        needed = context.invoked_subcommand in _WITH_PROJECT
+        (require_project if needed else refuse_nested_project)(Path.cwd())
     if records:
         require_access(Path.cwd())
         if context.invoked_subcommand != "restore":

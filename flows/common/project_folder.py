@@ -149,11 +149,39 @@ def _ignore_records(root: Path) -> None:
 
 def require_project(root: Path) -> None:
     """Raise UserError if the folder is no project: a command that reads would leave new records there."""
-    if not any((root / name).exists() for name in (RECORDS, "configs", "data.dvc")):
+    if not _holds_project(root):
+        above = enclosing_project(root)
         raise UserError(
-            f"{root} has no chatmill project: there is no var/, configs/ or data.dvc; change to the "
-            "project's folder, or begin a project with `chatmill init FOLDER`"
+            f"{root} has no chatmill project: there is no var/, configs/ or data.dvc; "
+            + (
+                f"the project is in {above}: change to that folder"
+                if above
+                else "change to the project's folder, or begin a project with `chatmill init FOLDER`"
+            )
         )
+
+
+def refuse_nested_project(root: Path) -> None:
+    """Raise UserError if a new project would begin inside another one, as in a subfolder by mistake."""
+    if not _holds_project(root) and (above := enclosing_project(root)):
+        raise UserError(
+            f"{root} is inside the project {above}; change to that folder, or create configs/ here first "
+            "if a project of its own is meant"
+        )
+
+
+def enclosing_project(root: Path) -> Path | None:
+    """Return the nearest folder above with chatmill's records, or with data.dvc and configs/; else None."""
+    for folder in root.parents:
+        if any((folder / own).exists() for own in _OWN):
+            return folder
+        if (folder / "data.dvc").is_file() and (folder / "configs").is_dir():
+            return folder
+    return None
+
+
+def _holds_project(root: Path) -> bool:
+    return any((root / name).exists() for name in (RECORDS, "configs", "data.dvc"))
 
 
 def require_access(root: Path) -> None:

@@ -20,7 +20,9 @@ from flows.common.project_folder import (
     check_path,
     check_records,
     prepare_records,
+    refuse_nested_project,
     require_access,
+    require_project,
     secure_records,
 )
 from flows.servers.environment import checkout_environment
@@ -71,6 +73,34 @@ def test_secure_records_leaves_var_of_other_programs(tmp_path: Path, monkeypatch
         prepare_records(Path("/"))
     secure_records(Path("/"))
     assert changed == []
+
+
+@pytest.mark.parametrize("below", ["a", "data", "var/x", "a/b/c"])
+@pytest.mark.parametrize("own", ["var/mlflow.db", "var/prefect/x", "data.dvc"])
+def test_refuse_nested_project_names_the_project_above(tmp_path: Path, below: str, own: str) -> None:
+    root = tmp_path / "project"
+    for path in (root / own, root / "configs" / "a.yaml"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    folder = root / below
+    folder.mkdir(parents=True, exist_ok=True)
+    with pytest.raises(UserError, match=f"is inside the project {root}; change to that folder"):
+        refuse_nested_project(folder)
+    with pytest.raises(UserError, match=f"the project is in {root}: change to that folder"):
+        require_project(folder)
+    (folder / "configs").mkdir()
+    refuse_nested_project(folder)
+    require_project(folder)
+
+
+@pytest.mark.parametrize("other", ["var/log/syslog", "configs/nginx.conf", "data.dvc"])
+def test_refuse_nested_project_other_folders_above_are_no_project(tmp_path: Path, other: str) -> None:
+    (tmp_path / other).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / other).touch()
+    (tmp_path / "sub").mkdir()
+    refuse_nested_project(tmp_path / "sub")
+    with pytest.raises(UserError, match="begin a project with `chatmill init FOLDER`"):
+        require_project(tmp_path / "sub")
 
 
 def test_prepare_records_file_named_var_is_refused(tmp_path: Path) -> None:
