@@ -194,8 +194,7 @@ class PipelineRun:
         began = time.monotonic()
         self.display.start_stage(stage.name)
         parents = [found.run for found in inputs.values()]
-        held = stage.required_devices(self.context)
-        with self.tracker.open_stage(stage.name, parameters, parents, held, stage.declaration) as run:
+        with self.tracker.open_stage(stage.name, parameters, parents, stage.declaration) as run:
             try:
                 with alert_when_slow(stage.name, self.preset.name, partial(self._past_durations, stage.name)):
                     reference = self._run_stage(stage, parameters, inputs, run)
@@ -232,7 +231,9 @@ class PipelineRun:
                 self.store.send_output(inputs[CHAMPION], self._report_event)
             elsewhere = RemoteStageRunner(self.preset, self.settings, self.tracker.client, self.context)
             return elsewhere(stage, parameters, inputs, self.display.show_event, run)
-        reference = stage.run(parameters, inputs, self.context, self._report_event, run=run)
+        reference = stage.run(
+            parameters, inputs, self.context, self._report_event, run, self.tracker.begin_stage
+        )
         if self.store is not None:
             self.store.send_output(reference, self._report_event)
         return reference

@@ -69,7 +69,7 @@ def make_stage(root: Path, request: StageRequest) -> None:
                 from tasks.tracking.registered_base import pin_registered_base
 
                 pin_registered_base(base, tracker.client, root, telling)
-            output = wanted.run(asked, found, context, telling, run=request.run)
+            output = wanted.run(asked, found, context, telling, request.run, tracker.begin_stage)
             assert store is not None
             store.send_output(output, telling)
             store.record_device(preset.execution.gpu_work_pool, describe_device(device), telling)

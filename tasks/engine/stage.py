@@ -195,6 +195,7 @@ class Stage:
         context: StageContext,
         on_event: EventCallback,
         run: str = "",
+        on_begin: Callable[[str, int], object] = lambda device, devices: None,
     ) -> StageOutput:
         """Reuse the output of this key, or make it; wait while another process makes the same one.
 
@@ -206,6 +207,8 @@ class Stage:
             context: The run's settings.
             on_event: Receives the events of the stage.
             run: The id of the stage's MLflow run, recorded in the manifest.
+            on_begin: Called with the kind of device and the number of devices that the stage holds, once it
+                begins to compute: after all waiting, and not if an output is reused.
 
         Raises:
             UserError: The disk is full or cannot be written, or an input is damaged. Complete outputs stay.
@@ -242,9 +245,9 @@ class Stage:
                 self._hold_device(context, on_event),
             ):
                 began = time.monotonic()
-                meter = ResourceMeter(
-                    part, *self.required_devices(context), on_event, run, self.declaration.resumable
-                )
+                held = self.required_devices(context)
+                on_begin(*held)
+                meter = ResourceMeter(part, *held, on_event, run, self.declaration.resumable)
                 imported: dict[str, str] = {}
 
                 def listen(event: Event) -> None:

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from tasks.common.stage_status import CACHED, COMPUTED, read_status
-from tasks.tracking.queries import COST_TAG, PIPELINES, preset_of, search_runs
+from tasks.tracking.queries import COST_TAG, HELD, PIPELINES, preset_of, search_runs
 from tasks.tracking.tag_records import read_record
 
 _ENDED, _RUNNING = "ended", "running"
@@ -144,24 +144,30 @@ def _measured_cost(run: Run, stage: str, cost: dict[str, Any]) -> StageCost:
 def _cut_short(run: Run) -> StageCost:
     """Return the cost of a stage that was killed or failed and never resumed: all of it is lost."""
     tags = run.data.tags
-    device, count = _held_devices(tags)
+    device, count, began = _held_devices(tags, run.info.start_time / 1000)
     # The run of a stage is called "PRESET · STAGE".
     preset = (run.info.run_name or "").partition(" · ")[0]
     place = (tags.get("mlflow.parentRunId", run.info.run_id), preset, run.info.start_time / 1000)
     stage = tags["chatmill.stage"]
     if run.info.status in ("RUNNING", "SCHEDULED") or not run.info.end_time:
         return StageCost(*place, stage, _RUNNING, device)
-    spent = max(0.0, (run.info.end_time - run.info.start_time) / 1000 * count)
+    spent = max(0.0, (run.info.end_time / 1000 - began) * count)
     return StageCost(*place, stage, _ENDED, device, spent, spent)
 
 
-def _held_devices(tags: Mapping[str, str]) -> tuple[str, float]:
-    """Return the device that a stage held and how many; one CPU if the tag is missing or was changed."""
+def _held_devices(tags: Mapping[str, str], opened: float) -> tuple[str, float, float]:
+    """Return the device that a stage held, how many, and since when, in seconds since 1970.
+
+    None are held by a stage that waited for another process until it ended: it has no such tag. Tags of older
+    versions lack the time, which is that of the run's start then. A changed tag counts as one CPU.
+    """
+    if HELD not in tags:
+        return "cpu", 0, opened
     try:
-        device, count = json.loads(tags["chatmill.holds"])
-        return str(device), float(count)
-    except (KeyError, ValueError, TypeError, RecursionError):
-        return "cpu", 1
+        device, count, *since = json.loads(tags[HELD])
+        return str(device), float(count), float(since[0]) if since else opened
+    except (ValueError, TypeError, RecursionError):
+        return "cpu", 1, opened
 
 
 def sum_costs(taken: Iterable[StageCost], by: str) -> list[Sum]:

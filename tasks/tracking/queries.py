@@ -28,6 +28,8 @@ WHOLE = "chatmill.data"
 # Prefix of tags of a parent run, followed by a stage's name: its cost, its key and the run with its files, as
 # JSON.
 COST_TAG = "chatmill.cost."
+# The tag of a stage's run with the devices that it holds, and since when.
+HELD = "chatmill.holds"
 # Tag of a parent run and of its stages' runs: the preset's name.
 PRESET = "chatmill.preset"
 # The stage whose model a pipeline run registers.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -39,7 +40,7 @@ from tasks.tracking.products import (
     product_named,
     split_address,
 )
-from tasks.tracking.queries import COST_TAG, PRESET, WHOLE, experiment_identity
+from tasks.tracking.queries import COST_TAG, HELD, PRESET, WHOLE, experiment_identity
 from tasks.tracking.registered_model import download_model
 from tasks.tracking.registry import Registered, Registry
 from tasks.tracking.store_client import open_store
@@ -252,7 +253,6 @@ class Tracker:
         name: str,
         parameters: Any,
         parents: list[str],
-        holds: tuple[str, int] = ("cpu", 1),
         declaration: StageDeclaration | None = None,
     ) -> Iterator[str]:
         """Open a stage's run while the context lasts, and yield its id.
@@ -263,7 +263,6 @@ class Tracker:
             name: The stage's name.
             parameters: The stage's parameters, a dataclass or a mapping.
             parents: Ids of the runs that made the inputs.
-            holds: The kind of device that the stage holds, and the number of devices.
             declaration: The stage's declaration; None means that of chatmill's stage of this name.
         """
         self.declaration = declaration or read_declaration(name, None)
@@ -272,7 +271,6 @@ class Tracker:
             "mlflow.parentRunId": self.run,
             "chatmill.stage": name,
             "chatmill.inputs": ",".join(run for run in parents if run),
-            "chatmill.holds": json.dumps(holds),
         }
         created = self.client.create_run(self.experiment, run_name=f"{self.name} · {name}", tags=tags)
         self.stage = created.info.run_id
@@ -288,6 +286,11 @@ class Tracker:
                 yield self.stage
         finally:
             self.stage = ""
+
+    def begin_stage(self, device: str, devices: int) -> None:
+        """Record the devices that the stage holds, and since when: what it waited before costs nothing."""
+        held = (device, devices, round(time.time(), 3))
+        self.client.set_tag(self.stage, HELD, json.dumps(held))
 
     @contextmanager
     def resume_run(self, run: str) -> Iterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,12 +45,14 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     killed = ""
     with pytest.raises(KeyboardInterrupt), run():
         close("ingest", reused=True)
-        with tracker.open_stage("sft", {}, [], ("cuda", 2)) as killed:
+        with tracker.open_stage("sft", {}, []) as killed:
+            tracker.begin_stage("cuda", 2)
             raise KeyboardInterrupt
     with run():
         close("ingest", reused=True)
         close("sft", device="cuda", device_seconds=50.0, lost=20.0, repeated=7, runs=[killed], tokens=1_000)
-    with pytest.raises(ValueError, match="bad"), run(), tracker.open_stage("evaluate", {}, [], ("cpu", 3)):
+    with pytest.raises(ValueError, match="bad"), run(), tracker.open_stage("evaluate", {}, []):
+        tracker.begin_stage("cpu", 3)
         raise ValueError("bad")
     return place
 
@@ -90,3 +93,19 @@ def test_cost_prints_losses_and_json(root: Path, monkeypatch: pytest.MonkeyPatch
     told = json.loads(CliRunner().invoke(app, ["cost", "--json"]).output)
     assert told["in_all"]["gpu_seconds"] == 150
     assert CliRunner().invoke(app, ["cost", "--since", "soon"]).exit_code != 0
+
+
+def test_read_costs_waiting_for_another_process_costs_nothing(tmp_path: Path) -> None:
+    tracker = Tracker(f"sqlite:///{tmp_path}/mlflow.db", "chatmill", tmp_path / "mlflow")
+    for begins in (False, True):
+        with (
+            pytest.raises(KeyboardInterrupt),
+            tracker.open_run("smoke", {}, {"prefect.flow_run_id": "f"}, "n"),
+            tracker.open_stage("sft", {}, []),
+        ):
+            time.sleep(1.5)
+            if begins:
+                tracker.begin_stage("cpu", 2)
+            raise KeyboardInterrupt
+    waited, begun = read_costs(tracker.client, 0.0).taken
+    assert waited.lost == waited.seconds == 0 and 0 <= begun.lost < 1.5
