@@ -39,6 +39,10 @@ def run_chat(
                 f"the conversation exceeds the model's context of {conversation.context} tokens, so "
                 f"the oldest turns are dropped; {AFRESH} starts a new one"
             )
+        begun = False
         for piece in conversation.answer(text, manner):
-            write(piece)
+            # A model may have learned answers that begin with a space; it keeps them so in its history.
+            shown = piece if begun else piece.lstrip()
+            begun = begun or bool(shown)
+            write(shown)
         write("\n")

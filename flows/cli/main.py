@@ -242,8 +242,13 @@ def init(
 def chat(
     model: Annotated[
         str,
-        typer.Option("--model", "-m", help="base, sft, aligned, champion, NAME/champion, or a model folder."),
-    ] = "aligned",
+        typer.Option(
+            "--model",
+            "-m",
+            help="base, sft, aligned, champion, NAME/champion, or a model folder (default: the last run's "
+            "last one).",
+        ),
+    ] = "",
     prompt: Annotated[str, typer.Option("--prompt", "-p", help="Answer this prompt and exit.")] = "",
     temperature: Annotated[
         float, typer.Option(help="Sampling temperature; 0 always takes the most likely token.", min=0.0)
@@ -264,21 +269,15 @@ def chat(
     The line `/new` starts a new conversation; an empty one, or Ctrl-D, ends it.
     """
     from flows.cli.chat import run_chat
-    from tasks.serving.chat import (
-        ChatModel,
-        Conversation,
-        SamplingParams,
-        continues_text,
-        is_champion,
-        resolve_model,
-    )
+    from tasks.serving import chat as serving
 
+    model = model or serving.newest_model(Path.cwd())
     with tempfile.TemporaryDirectory(prefix="chatmill-champion-") as scratch:
-        champion = open_tracker().champion_folder(scratch, model) if is_champion(model) else None
-        folder = resolve_model(model, Path.cwd(), champion)
-        talker = ChatModel(folder, continues=continues_text(model))
-        conversation = Conversation(talker, system)
-    manner = SamplingParams(max_new_tokens, temperature, top_k, top_p, seed)
+        champion = open_tracker().champion_folder(scratch, model) if serving.is_champion(model) else None
+        folder = serving.resolve_model(model, Path.cwd(), champion)
+        talker = serving.ChatModel(folder, continues=serving.continues_text(model))
+        conversation = serving.Conversation(talker, system)
+    manner = serving.SamplingParams(max_new_tokens, temperature, top_k, top_p, seed)
     notes = Console(stderr=True, highlight=False)
     if sys.stdin.isatty() and not prompt:
         notes.print(

@@ -53,6 +53,31 @@ def _model_stages() -> dict[str, str]:
     return {declared[name].model: name for name in sort_stages(declared) if declared[name].model}
 
 
+def newest_model(root: Path) -> str:
+    """Return the name of the last model that the last run trained: aligned, or sft without labels.
+
+    Without a run it is the name of the last model of the pipeline, which `resolve_model` explains.
+    """
+    makers = _model_stages()
+    found = [name for name, stage in makers.items() if stage in _last_stages(root)]
+    return (found or list(makers))[-1]
+
+
+def _last_stages(root: Path) -> dict[str, str]:
+    """Return the keys of the last run's stages by name; empty if there was no run.
+
+    Raises:
+        UserError: The summary is damaged.
+    """
+    summary = root / SUMMARY
+    if not summary.exists():
+        return {}
+    try:
+        return {entry["name"]: str(entry["key"]) for entry in json.loads(summary.read_bytes())["stages"]}
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(f"{summary} is damaged; `chatmill run` rewrites it") from error
+
+
 def resolve_model(name: str, root: Path, champion: Path | None = None) -> Path:
     """Return the model folder of a name.
 
@@ -66,15 +91,9 @@ def resolve_model(name: str, root: Path, champion: Path | None = None) -> Path:
     """
     makers = _model_stages()
     if name in makers:
-        summary = root / SUMMARY
-        if not summary.exists():
+        if not (root / SUMMARY).exists():
             raise UserError("there is no run yet; train models with `chatmill run`")
-        try:
-            stages = {
-                entry["name"]: str(entry["key"]) for entry in json.loads(summary.read_bytes())["stages"]
-            }
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise UserError(f"{summary} is damaged; `chatmill run` rewrites it") from error
+        stages = _last_stages(root)
         key = stages.get(makers[name])
         # By key: the recorded path is that of the project's folder at that time, which may have moved.
         output = root / ARTIFACTS / makers[name] / key if key else None
@@ -83,7 +102,13 @@ def resolve_model(name: str, root: Path, champion: Path | None = None) -> Path:
         except DamagedOutput as error:
             raise UserError(f"{error}; `chatmill run` recomputes the model") from error
         if not output or not whole:
-            raise UserError(f"the last run left no {name} model; train it with `chatmill run`")
+            others = [
+                f"--model {other}" for other, stage in makers.items() if stage in stages and other != name
+            ]
+            raise UserError(
+                f"the last run left no {name} model; train it with `chatmill run`"
+                + (f", or use {' or '.join(others)}" if others else "")
+            )
         return output / "model"
     if is_champion(name):
         if champion is None:

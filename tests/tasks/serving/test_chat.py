@@ -11,7 +11,7 @@ from model.errors import UserError
 from model.inference.generate import generate_tokens
 from tasks.engine.output import write_manifest
 from tasks.project.paths import ARTIFACTS
-from tasks.serving.chat import ChatModel, SamplingParams, continues_text, resolve_model
+from tasks.serving.chat import ChatModel, SamplingParams, continues_text, newest_model, resolve_model
 from tests.model.conftest import Language, language
 
 __all__ = ["language"]
@@ -36,12 +36,32 @@ def test_resolve_model_name_is_folder_of_last_run(tmp_path: Path) -> None:
     stages = [{"name": "sft", "key": "k", "folder": "elsewhere"}]
     (tmp_path / "var" / "summary.json").write_text(json.dumps({"stages": stages}))
     assert resolve_model("sft", tmp_path) == model
-    with pytest.raises(UserError, match="left no aligned model"):
+    with pytest.raises(UserError, match=r"left no aligned model; .*, or use --model sft"):
         resolve_model("aligned", tmp_path)
     with pytest.raises(UserError, match="passed the gate"):
         resolve_model("champion", tmp_path)
     with pytest.raises(UserError, match="neither one of base"):
         resolve_model("elsewhere", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("stages", "name"),
+    [
+        (None, "aligned"),
+        (["ingest"], "aligned"),
+        (["ingest", "pretrain"], "base"),
+        (["pretrain", "sft", "evaluate"], "sft"),
+        (["rlhf", "sft", "pretrain"], "aligned"),
+    ],
+)
+def test_newest_model_is_the_last_of_the_last_run(
+    tmp_path: Path, stages: list[str] | None, name: str
+) -> None:
+    if stages is not None:
+        (tmp_path / "var").mkdir()
+        entries = [{"name": stage, "key": "k"} for stage in stages]
+        (tmp_path / "var" / "summary.json").write_text(json.dumps({"stages": entries}))
+    assert newest_model(tmp_path) == name
 
 
 def test_chat_model_answer_streams_and_repeats(language: Language, tmp_path: Path) -> None:
