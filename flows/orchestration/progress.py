@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -20,7 +21,7 @@ from rich.text import Text
 from flows.common.terminal import Console, escape_controls, terminal_text
 from model.events import Event, MarkdownTable, Message, Step
 from tasks.common.counts import counted
-from tasks.common.program_call import program_call
+from tasks.common.program_call import REPRODUCTION, program_call
 from tasks.common.stage_status import CACHED, status_of
 from tasks.engine.catalog import read_declaration
 from tasks.engine.output import StageOutput
@@ -182,7 +183,7 @@ def show_outcome(outcome: Any, console: Console | None = None) -> None:
     if "evaluate" in folders:
         show_answers(json.loads((folders["evaluate"] / "answers.json").read_text()), console)
     console.print()
-    if "report" in folders:
+    if "report" in folders and REPRODUCTION not in os.environ:
         console.print(f"Report: [bold]{REPORT}[/bold]")
         # One command a line: a command that wraps over two lines cannot be copied.
         console.print(f"Chat with it: [bold]{escape(program_call())} chat[/bold]", soft_wrap=True)

@@ -7,6 +7,10 @@ import shutil
 import sys
 from pathlib import Path
 
+# Set for the run that `chatmill reproduce` starts: commands that it names would be about a folder that is
+# removed.
+REPRODUCTION = "CHATMILL_REPRODUCTION"
+
 
 def program_call() -> str:
     """Return `chatmill` if a shell finds this installation by that name, or else the path of its program.

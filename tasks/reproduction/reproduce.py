@@ -33,6 +33,7 @@ from tasks.common.git_checkout import (
 )
 from tasks.common.names import plain_keys
 from tasks.common.old_keys import recorded_key
+from tasks.common.program_call import REPRODUCTION
 from tasks.engine.output import MANIFEST, read_manifest
 from tasks.project.owned_folder import check_folder, claim_folder, remove_folder
 from tasks.project.paths import ARTIFACTS, CACHE, DOWNLOADS, RECORDS, REPRODUCTIONS
@@ -388,7 +389,7 @@ def make_anew(
     process = subprocess.Popen(
         words,
         cwd=checkout.project,
-        env=dict(environment),
+        env={**environment, REPRODUCTION: "1"},
         # Ctrl-C would otherwise reach the run too, besides the SIGTERM below.
         start_new_session=True,
         # The process group is its own, so a kill of this process would otherwise leave the run as an orphan.

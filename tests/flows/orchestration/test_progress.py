@@ -21,7 +21,7 @@ from flows.orchestration.progress import (
 )
 from flows.pipeline_run import Outcome
 from model.events import Message, Step
-from tasks.common.program_call import program_call
+from tasks.common.program_call import REPRODUCTION, program_call
 from tasks.engine.declaration import format_number
 from tasks.engine.output import StageOutput
 
@@ -180,7 +180,9 @@ def test_byte_rate_small_values_use_smaller_unit(megabytes: float, says: str) ->
     assert byte_rate(megabytes) == says
 
 
-def test_show_outcome_lists_stages_answers_and_next_commands(tmp_path: Path) -> None:
+def test_show_outcome_lists_stages_answers_and_next_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "evaluate"
     folder.mkdir()
     answer = {
@@ -203,6 +205,11 @@ def test_show_outcome_lists_stages_answers_and_next_commands(tmp_path: Path) -> 
         assert part in text
     calls = [line.rpartition(": ")[2] for line in text.splitlines() if line.startswith(("Chat", "Watch"))]
     assert calls == [f"{program_call()} chat", f"{program_call()} dashboards"]
+    # The folder of a reproduction is removed at its end.
+    monkeypatch.setenv(REPRODUCTION, "1")
+    console = screen()
+    show_outcome(Outcome(stages, 70.0, "p", "m", "h", "c"), console)
+    assert "pretrain" in written(console) and "chatmill" not in written(console)
 
 
 def test_progress_display_shard_event_shows_rows_and_megabytes() -> None:
