@@ -111,6 +111,13 @@ def is_ordinary_flag(name: str) -> bool:
     return any(_END.fullmatch(word) and word not in _NAMES for word in words)
 
 
+@lru_cache(maxsize=4096)
+def is_all_ordinary(name: str) -> bool:
+    """Return whether each word of a column's name is that of a quantity, a setting or what a row is."""
+    words = _words_of(name) - {plain_word(flatten_name(name))}
+    return all(word in _FLAGS | NOBODY or _END.fullmatch(word) for word in words) if words else True
+
+
 def _words_of(name: str) -> frozenset[str]:
     flat = plain_word(flatten_name(name))
     if flat in _GIVEN:

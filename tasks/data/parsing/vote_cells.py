@@ -99,6 +99,11 @@ class VoteCells:
         )
 
     @property
+    def numeric(self) -> bool:
+        """True if some cells are numbers."""
+        return bool(self.kinds[_NUMBER])
+
+    @property
     def sides(self) -> int:
         """The number of cells that name one of two answers, or a tie."""
         return self.kinds[_SIDE]

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from tasks.common.annotators import visible_name
+from tasks.data.parsing.alike_columns import alike_columns
 from tasks.data.parsing.field_meanings import flatten_name, plain_word
 from tasks.data.parsing.key_paths import find_keys
 from tasks.data.parsing.ordinary_columns import is_ordinary_flag, is_ordinary_number
@@ -75,6 +76,7 @@ def find_vote_columns(
         if _may_be_person(names[path], cells) and not _are_settings(path, names[path], cells)
     }
     signed = any(cells.kinds[PLUS_CELL] for cells in likely.values())
+    likely |= _like_people(columns, likely, names, signed)
     whole = {path: cells for path, cells in likely.items() if cells.are_votes(MOST_OTHERS, signed)}
     families: dict[tuple[str, str], list[str]] = {}
     for path, cells in whole.items():
@@ -97,6 +99,34 @@ def find_vote_columns(
         if holder_of(path, names[path]) in holders and cells.are_votes(_MOST_BESIDE, signed)
     }
     return tuple(path for path in columns if path in found or _is_named_as(path, told))
+
+
+def _like_people(
+    columns: Mapping[str, VoteCells], likely: Mapping[str, VoteCells], names: Mapping[str, str], signed: bool
+) -> dict[str, VoteCells]:
+    """Return the other columns that are like people's votes, as `Max Roth` beside `Ana Lima`."""
+    votes = {path: cells for path, cells in columns.items() if cells.are_votes(MOST_OTHERS, signed)}
+    others = {
+        path: cells
+        for path, cells in votes.items()
+        if path not in likely
+        and not _are_settings(path, names[path], cells)
+        and (not _looks_judged(names[path]) or _has_surname(names[path]))
+    }
+    people = {path: cells for path, cells in votes.items() if path in likely}
+    holders = {path: holder_of(path, names[path]) for path in columns}
+    return {path: columns[path] for path in alike_columns(others, people, names, holders)}
+
+
+def _has_surname(name: str) -> bool:
+    """Return whether a name of two words may be a person whose surname is a word for a vote: Grace Score."""
+    words = flatten_name(_without_direction(name)).split("_")
+    return (
+        len(words) == 2
+        and " " in name.strip()
+        and sum(_is_vote_word(word) or word in VERDICT_WORDS for word in words) == 1
+        and _NO_OBJECT.isdisjoint(set(words) - VERDICT_WORDS - _VOTES)
+    )
 
 
 def holder_of(path: str, name: str) -> str:
@@ -137,14 +167,22 @@ def _may_be_person(name: str, cells: VoteCells) -> bool:
     if person or (plain_word(stem) == "mark" and cells.kinds["other"] == 0):
         return True
     words = _words_of(stem)
-    # The scores of both answers of a choice, as `score_chosen`, are no people.
-    if words & (NOBODY | VERDICT_WORDS) or named_as_verdict(stem, "4") or looks_like_verdict(stem, "4"):
+    if words & NOBODY or _looks_judged(stem):
         return False
     if cells.judged:
         return True
     if cells.grades:
         return not is_ordinary_flag(stem) and words.isdisjoint(_CLASSES)
     return not (is_ordinary_flag(stem) if cells.flags else is_ordinary_number(stem))
+
+
+def _looks_judged(name: str) -> bool:
+    # The scores of both answers of a choice, as `score_chosen`, are no people.
+    return (
+        not VERDICT_WORDS.isdisjoint(_words_of(name))
+        or named_as_verdict(name, "4")
+        or bool(looks_like_verdict(name, "4"))
+    )
 
 
 @lru_cache(maxsize=4096)

@@ -247,3 +247,49 @@ def test_propose_vote_no_person_of_two_answers_is_left_out(votes: list[str], cla
 @pytest.mark.parametrize("name", ["anna", "Max", "Will", "manfred", "ahmed", "jo", "王芳", "Müller"])
 def test_is_ordinary_name_of_a_person_is_none(name: str) -> None:
     assert not is_ordinary_number(name) and not is_ordinary_flag(name)
+
+
+_FIVES = ["1,5", "4,2", "5,1", "2,3", "3,4", "1,1"]
+
+
+@pytest.mark.parametrize(
+    "people",
+    [
+        "Ana Lima,Max Roth", "Tom Price,Mia Page", "max_r,ana_l", "Grace Score,Ana Lima", "Jon Best,Eva Kurz",
+        "Nina Model,Sam State", "tom_price,mia_page", "Max-Roth,Ana-Lima", "MAX ROTH,ANA LIMA",
+    ],
+)  # fmt: skip
+def test_find_vote_columns_surname_that_is_a_measure_is_a_person(people: str) -> None:
+    _, tally = table(people, *_FIVES)
+    proposal = tally.propose_all(tally.asks())
+    assert proposal == dict.fromkeys(people.split(","), "vote")
+    found, tally = table(people, *_FIVES, fields=proposal)
+    tally.check("mine", proposal)
+    assert [one.row.annotators for one in found] == [people.split(",")] * 6  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("votes", [["yes,no", "no,yes"], ["good,bad", "bad,bad"], ["up,down", "down,up"]])
+@pytest.mark.parametrize("people", ["Ana Lima,Max Roth", "Tom Price,Mia Page", "max_r,ana_l"])
+def test_find_vote_columns_surname_that_is_a_measure_has_votes_in_words(
+    people: str, votes: list[str]
+) -> None:
+    _, tally = table(people, *votes)
+    assert tally.propose_all(tally.asks()) == dict.fromkeys(people.split(","), "vote")
+
+
+@pytest.mark.parametrize("people", ["anna,ben,price", "Ana Lima,Ben Ode,Max Page", "ana_l,ben_o,page_p"])
+def test_find_vote_columns_measure_like_several_people_is_among_them(people: str) -> None:
+    _, tally = table(people, *(f"{vote},{vote[-1]}" for vote in ["1,5", "4,1", "5,4", "2,1", "1,2", "1,4"]))
+    assert [*tally.asks()] == people.split(",")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        "Page Count,Word Count", "Reading Level,Word Count", "num_turns,num_images", "difficulty,level",
+        "max_depth,min_depth", "page,chapter", "hops,turns", "Max Length,Min Length", "difficulty,hops",
+    ],
+)  # fmt: skip
+def test_find_vote_columns_small_measures_are_no_votes(names: str) -> None:
+    _, tally = table(names, *_FIVES)
+    assert not tally.asks()
