@@ -38,7 +38,7 @@ def alike_columns(
     groups: dict[tuple[str, str, str], tuple[list[VoteCells], list[str]]] = {}
 
     def group_of(path: str, cells: VoteCells) -> tuple[list[VoteCells], list[str]]:
-        key = (holders[path], scale_of(cells), name_shape(names[path]))
+        key = (holders[path], _scale_of(cells), _shape_of(names[path]))
         return groups.setdefault(key, ([], []))
 
     for path, cells in people.items():
@@ -58,12 +58,12 @@ def alike_columns(
 def _is_alike(
     name: str, cells: VoteCells, people: Collection[VoteCells], twins: Collection[VoteCells]
 ) -> bool:
-    shape, ordinary = name_shape(name), is_all_ordinary(name)
+    shape, ordinary = _shape_of(name), is_all_ordinary(name)
     if shape in (_TITLE, _INITIAL):
-        small = not cells.numeric or cells.high <= _SMALL
+        small = not cells.has_numbers or cells.high <= _SMALL
         return bool(people) or (shape == _TITLE and not ordinary and small and bool(twins))
     # The names of settings are spelled like this too, so the numbers must have the same ends.
-    if not cells.numeric or not cells.whole or cells.ones or cells.kinds["number"] < _FEWEST:
+    if not cells.has_numbers or not cells.whole or cells.ones or cells.kinds["number"] < _FEWEST:
         return False
     same = sum((one.low, one.high) == (cells.low, cells.high) for one in people)
     if same:
@@ -72,9 +72,9 @@ def _is_alike(
     return ends and not ordinary and any((one.low, one.high) == (cells.low, cells.high) for one in twins)
 
 
-def scale_of(cells: VoteCells) -> str:
+def _scale_of(cells: VoteCells) -> str:
     """Return the scale of a column's votes in a word."""
-    if not cells.numeric or cells.ones:
+    if not cells.has_numbers or cells.ones:
         return "flags" if cells.flags else "letters" if cells.lettered else "words"
     if cells.low < 0:
         return "signed"
@@ -82,7 +82,7 @@ def scale_of(cells: VoteCells) -> str:
 
 
 @lru_cache(maxsize=4096)
-def name_shape(name: str) -> str:
+def _shape_of(name: str) -> str:
     """Return how a name is spelled: capitalised words, a word with an initial, one word, or several."""
     parts = [part for part in _GAPS.split(name.strip()) if part]
     long = [part for part in parts if len(part) > 1]

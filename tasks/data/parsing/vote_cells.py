@@ -99,7 +99,7 @@ class VoteCells:
         )
 
     @property
-    def numeric(self) -> bool:
+    def has_numbers(self) -> bool:
         """True if some cells are numbers."""
         return bool(self.kinds[_NUMBER])
 
