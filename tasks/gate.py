@@ -310,11 +310,11 @@ def _check_threshold(name: str, bar: float, figures: Mapping[str, Any], least: b
     interval = None if low is None or high is None else [low, high]
     shown = f" [{low:.4g}, {high:.4g}]" if interval else ""
     shown += f" (n = {n:.0f})" if n is not None else ""
-    says = (
-        f"{metric_words(name)}: missing"
-        if value is None
-        else f"{metric_words(name)}: {value:.4g}{shown}, {side} {bar:g} is required"
-    )
+    found = "missing" if value is None else f"{value:.4g}{shown}"
+    says = f"{metric_words(name)}: {found}, {side} {bar:g} is required"
+    if not passed:
+        # The preset's key: who disagrees with the threshold changes it there.
+        says += f" by gate.{'min' if least else 'max'}.{name}"
     return {
         "name": name, "value": value, "interval": interval, "n": n, "bar": bar, "side": side,
         "passed": passed, "says": says,

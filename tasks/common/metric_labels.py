@@ -39,8 +39,9 @@ _METRIC_WORDS = {
     "questions": "test questions",
     "completions": "test pairs with a right answer",
 }
-# A name has an underscore, or is `kl` before its value: other names are also common words.
-_NAME = re.compile(r"\b(?:[a-z0-9]+(?:_[a-z0-9]+)+|kl(?= (?:is|was)\b|:))\b")
+# A name has an underscore, or is `kl` before its value: other names are also common words. The key of a
+# threshold, as in gate.min.win_rate, is none.
+_NAME = re.compile(r"(?<!\.)\b(?:[a-z0-9]+(?:_[a-z0-9]+)+|kl(?= (?:is|was)\b|:))\b")
 _ENDS = {"_low": "lower end of the 95% interval", "_high": "upper end of the 95% interval", "_n": "n"}
 
 

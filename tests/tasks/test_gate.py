@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +142,8 @@ def test_judge_figures_unreliable_judge_decides_nothing() -> None:
 def test_judge_figures_check_has_interval_and_count() -> None:
     found = check_thresholds(GateParameters(min={"reward_gain": 0.9}), GOOD)
     assert found["reason"] == (
-        "mean reward, aligned less assistant: 0.5 [0.2, 0.8] (n = 11), at least 0.9 is required"
+        "mean reward, aligned less assistant: 0.5 [0.2, 0.8] (n = 11), at least 0.9 is required by "
+        "gate.min.reward_gain"
     )
     check = next(check for check in found["checks"] if check["name"] == "reward_gain")
     assert (check["interval"], check["n"]) == ([0.2, 0.8], 11.0)
@@ -154,7 +156,9 @@ def test_judge_figures_reason_is_in_words(name: str) -> None:
     for figures in ({}, {name: 0.5}, {name: 0.5, f"{name}_low": 0.1, f"{name}_high": 0.9, f"{name}_n": 8.0}):
         settings = GateParameters(min={name: 0.6}, max={name: None})
         reason = check_thresholds(settings, {**GOOD, name: None, **figures})["reason"]
-        assert metric_words(name) in reason and "_" not in reason
+        assert f" is required by gate.min.{name}" in reason
+        words = re.sub(r" by gate\.(min|max)\.\w+", "", reason)
+        assert metric_words(name) in words and "_" not in words
 
 
 @pytest.mark.parametrize("old", ["ends_by_itself", "distinct"])

@@ -27,6 +27,7 @@ def test_reason_words_names_become_labels(reason: str, words: str) -> None:
     "reason",
     [
         f"{metric_words('kl')}: 20, at most 12 is required",
+        f"{metric_words('win_rate')}: 0.4, at least 0.5 is required by gate.min.win_rate",
         "it is version 3 of our_chat_model, which was rejected by ann_b",
         "the prompts and the questions are other ones; all 4 thresholds are met",
         "",
