@@ -125,6 +125,7 @@ def report(
         ),
         rlhf=aligned,
         **evaluation_section(figures),
+        without_examples=figures.get("few_shot_examples") == 0,
     )
     (out / "report.html").write_text(page, encoding="utf-8")
     return {"bytes": float(len(page.encode()))}

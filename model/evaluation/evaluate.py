@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from safetensors.torch import load_file
@@ -113,7 +114,7 @@ def evaluate(
     # All models must answer the same prompts, so the shortest context decides which fit.
     context = min(load_architecture(path).context_length for path in folders.values())
     asked = _select_pairs(settings, Path(split), tokenizers["sft"], context, on_event)
-    formats = _prompt_formats(settings, Path(split), tokenizers, context - settings.max_new_tokens)
+    formats, shots = _prompt_formats(settings, Path(split), tokenizers, context - settings.max_new_tokens)
     measures = HeldOutMeasures(settings, asked, Path(split), seed, world)
     names = (*formats, "champion") if champion else tuple(formats)
     probes: dict[str, Any] = {}
@@ -191,6 +192,8 @@ def evaluate(
         # A gate may refuse a model whose answers to the same prompts became much shorter.
         "length_ratio": metrics["aligned_length"] / max(metrics["sft_length"], 1e-9),
         "prompts": float(len(asked.prompts)),
+        # In a short context none may fit, and the answers are those of the base model then.
+        "few_shot_examples": fmean(shots.count_examples(row) for row in asked.prompts),
         "questions": float(len(asked.questions)),
         "completions": float(len(asked.completions)),
         **metrics,
@@ -243,15 +246,15 @@ def _fits_context(example: Example, new_tokens: int, context: int) -> bool:
 
 def _prompt_formats(
     settings: EvaluateParameters, split: Path, tokenizers: Mapping[str, Tokenizer], room: int
-) -> dict[str, PromptFormat]:
-    """Return the prompt formats by model, with the base also asked by examples ("few_shot")."""
+) -> tuple[dict[str, PromptFormat], FewShot]:
+    """Return the prompt formats by model, and that of the base asked by examples, which is "few_shot"."""
     tokenizer = tokenizers["base"]
     # Examples from the training split: the test split's would be answers to its own questions.
     shots = FewShot(tokenizer, each_row(split / "train" / "pairs"), settings.num_few_shot, room)
     # An open model with a chat template of its own can already be asked.
     asking = Chat(tokenizer, room) if tokenizer.keeps_template else Plain(tokenizer, room)
     formats: dict[str, PromptFormat] = {"base": asking, "few_shot": shots}
-    return formats | {name: Chat(tokenizers[name], room) for name in ("sft", "aligned")}
+    return formats | {name: Chat(tokenizers[name], room) for name in ("sft", "aligned")}, shots
 
 
 def _measure_champion(

@@ -95,6 +95,11 @@ class FewShot:
         shots = self._fitting_shots(row["source"], self.room - len(asked.prompt))
         return Example([*chain.from_iterable(shots), *asked.prompt], asked.completion)
 
+    def count_examples(self, row: Row) -> int:
+        """Return the number of worked examples that fit before a prompt."""
+        room = self.room - len(self.plain.encode_example(row).prompt)
+        return len(self._fitting_shots(row["source"], room))
+
     def _fitting_shots(self, source: str, room: int) -> list[list[int]]:
         """Return the first shots that take at most an even share of the room each, as many as possible."""
         for count in range(self.count, 0, -1):

@@ -29,6 +29,7 @@ _METRIC_WORDS = {
     "judge_gain": "judge’s mean score, aligned less assistant",
     "judge_gain_over_base": "judge’s mean score, aligned less the open model",
     "win_rate": "prompts that the aligned assistant wins",
+    "few_shot_examples": "worked examples before a prompt of few-shot, on average",
     "length_ratio": "length of the aligned answers, against the assistant’s",
     "kl": "divergence from the assistant, nats an answer",
     "champion_win_rate": "prompts that the aligned assistant wins against the champion",

@@ -147,7 +147,8 @@ This page shows what happened in each of them.</p>
 <p>No model saw these prompts in training.{% if base_answers %} The <b>base model</b> is an open model, asked in its own
 chat format, and once more with a few worked examples before the prompt (<b>few-shot</b>).{% else %} The <b>base
 model</b> has only read: it goes on with the text rather than answer it. With a few worked examples before the prompt
-(<b>few-shot</b>) it can be made to answer, as far as it has learned enough.{% endif %} The <b>assistant</b> was shown how to answer; the <b>aligned assistant</b> was also {% if rlhf and rlhf.dpo %}moved towards
+(<b>few-shot</b>) it can be made to answer, as far as it has learned enough.{% endif %}{% if without_examples %} No
+worked example fitted into this model's context, so <b>few-shot</b> is the base model asked a second time.{% endif %} The <b>assistant</b> was shown how to answer; the <b>aligned assistant</b> was also {% if rlhf and rlhf.dpo %}moved towards
 the answers that people preferred.{% else %}told, by the reward model,
 which answers people like.{% endif %}{% if rlhf and rlhf.unchanged %} {{ rlhf.unchanged }}{% endif %}</p>
 <div class="answers wide">

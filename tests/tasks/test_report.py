@@ -291,6 +291,16 @@ def test_report_says_whether_the_base_model_answers(tmp_path: Path) -> None:
     assert "has only read" not in page and "is an open model, asked in its own" in page
 
 
+@pytest.mark.parametrize(("examples", "said"), [(None, False), (0.0, True), (1.5, False)])
+def test_report_says_if_no_worked_example_fitted(tmp_path: Path, examples: float | None, said: bool) -> None:
+    at = leave_stages(tmp_path / "stages")
+    if examples is not None:
+        figures = json.loads((at["evaluate"] / "metrics.json").read_text())
+        whole(at["evaluate"] / "metrics.json", {**figures, "few_shot_examples": examples})
+    page = make(at, tmp_path / "out")
+    assert ("worked example fitted into this model's context" in page.replace("\n", " ")) == said
+
+
 def test_report_text_direction_and_dark_scheme_are_set(tmp_path: Path) -> None:
     page = make(leave_stages(tmp_path / "stages", "جميل"), tmp_path / "out")
     assert "color-scheme: light dark" in page and "prefers-color-scheme: dark" in page

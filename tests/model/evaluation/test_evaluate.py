@@ -248,6 +248,10 @@ def test_few_shot_puts_examples_before_prompt_as_documents(tokenizer: Tokenizer)
         tokenizer
     ).encode_example(pair(30, "tweets"))
     assert FewShot(tokenizer, shots, 2, 3).encode_example(row) == asked
+    counts = [
+        FewShot(tokenizer, shots, count, some).count_examples(row) for count, some in ((2, room), (2, 3))
+    ]
+    assert counts == [2, 0]
 
 
 def test_choose_rows_drops_repeats_and_keeps_order() -> None:
