@@ -345,8 +345,8 @@ class _Watch:
             self.console.print(f"[bold]deployed[/bold] {', '.join(names)}")
             if run := ", ".join(deployed_presets(self.root, file)):
                 self._say(
-                    f"nightly, and when data or labels arrive, {run} runs by itself; `{self.asked.command} "
-                    "--config FILE` takes another preset, --no-deploy none"
+                    f"{run} runs by itself every night, and when new labels arrive; new text waits for the "
+                    f"night. `{self.asked.command} --config FILE` takes another preset, --no-deploy none"
                 )
 
     def _write_state(self) -> None:

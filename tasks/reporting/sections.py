@@ -211,6 +211,8 @@ def agreement_section(found: dict[str, dict[str, float]]) -> list[dict[str, str]
         {
             **dict(zip(("aspect", "source"), split_stratum(name), strict=True)),
             **{key: _format_number(form, row.get(key)) for key, form in forms.items()},
+            # Agreement is about texts that several people judged.
+            **({"alpha": "one judgement each"} if row.get("ratings") == row["items"] else {}),
             # Nobody knows how many they are; a row of an older version does not say whether there are any.
             "some_unnamed": "1" if row.get("unnamed") else "",
         }

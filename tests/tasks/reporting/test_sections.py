@@ -49,6 +49,18 @@ def test_agreement_section_unnamed_people_are_told_not_counted() -> None:
 
 
 @pytest.mark.parametrize(
+    ("ratings", "alpha", "said"),
+    [(3, None, "one judgement each"), (4, 0.25, "0.25"), (6, None, ""), (None, None, "")],
+)
+def test_agreement_section_texts_with_one_judgement_are_told(
+    ratings: int | None, alpha: float | None, said: str
+) -> None:
+    row = {"items": 3, "annotators": 2, "ratings": ratings, "alpha": alpha}
+    [found] = agreement_section({"tone/a": row})
+    assert found["alpha"] == said
+
+
+@pytest.mark.parametrize(
     ("figures", "says"),
     [
         ({"sft_ends_by_itself": 0.5}, "50%"),
