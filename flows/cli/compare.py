@@ -15,12 +15,15 @@ from flows.common.terminal import Console, one_line
 from flows.orchestration.tracker import open_store
 from model.atomic_file import replace_text
 from model.errors import error_reason
+from tasks.common.counts import counted
 from tasks.project.paths import RECORDS
 
 if TYPE_CHECKING:
     from tasks.tracking.run_diff import Difference
 
 _LONGEST = 40
+# So many metrics of less weight are printed without being asked for.
+_FEW = 20
 _VALUE = 12  # characters of a value that fit on any terminal
 _DIGEST = re.compile(r"[0-9a-f]{32,}(\.dir)?")
 
@@ -32,19 +35,17 @@ def compare(
     now: Annotated[
         str, typer.Argument(metavar="B", help="The run to compare it with, named in the same ways.")
     ],
+    whole: Annotated[bool, typer.Option("--all", help="Print every metric that differs.")] = False,
 ) -> None:
-    """Compare two runs: code, data, parameters, lock file, device, and metrics with their change.
+    """Compare two runs: the main metrics, then code, data, parameters, lock file, device and other metrics.
 
-    A page with the curves of both goes to var/compare-A-B.html.
+    A page with all metrics and the curves of both goes to var/compare-A-B.html.
     """
     client, root = open_store()
     from tasks.tracking.run_diff import (
-        APART,
         RUN_ID_CHARS,
-        UNLIKE,
         describe_run,
         find_run,
-        is_apart,
         registered_version,
         run_differences,
         run_facts,
@@ -62,17 +63,7 @@ def compare(
     unwritten = _write_page(path, diff_page(client, (first, second), found, names))
     for name, run in zip(names, (first, second), strict=True):
         console.print(f"[dim]{one_line(f'{name}: {describe_run(run)}')}[/dim]", soft_wrap=True)
-    # Differences that say little about the models are listed in tables of their own, below.
-    apart = {what: [row for row in found if is_apart(row, what)] for what in APART}
-    told = [row for row in found if not any(row in rows for rows in apart.values())]
-    nothing = "no differences except those below" if any(apart.values()) else "nothing differs"
-    console.print(_diff_table(told, names) if told else nothing)
-    if any(row.unlike for row in told):
-        console.print(f"[yellow]{UNLIKE}[/yellow]", soft_wrap=True)
-    for what, rows in apart.items():
-        if rows:
-            console.print(f"\n[dim]{APART[what]}[/dim]", soft_wrap=True)
-            console.print(_diff_table(rows, names))
+    _print_differences(console, found, names, whole)
     files = VersionFiles(client, root)
     versions = [registered_version(client, *pair) for pair in ((first, before), (second, now))]
     for version in {f"{each.name}/{each.version}": each for each in versions if each}.values():
@@ -88,6 +79,48 @@ def _write_page(path: Path, page: str) -> str:
     except OSError as error:
         return f"the page with the curves was not written: {RECORDS / path.name}: {error_reason(error)}"
     return ""
+
+
+def _print_differences(console: Console, found: list[Difference], names: list[str], whole: bool) -> None:
+    """Print the main metrics, then the other differences; of many further metrics only their number."""
+    from tasks.tracking.run_diff import APART, is_apart, main_differences
+
+    # Differences that say little about the models are listed in tables of their own, below.
+    apart = {what: [row for row in found if is_apart(row, what)] for what in APART}
+    told = [row for row in found if not any(row in rows for rows in apart.values())]
+    main = main_differences(told)
+    told = [row for row in told if row not in main]
+    metrics = [row for row in told if row.kind == "figure"]
+    left_out = len(metrics) + sum(map(len, apart.values()))
+    if whole or left_out <= _FEW:
+        left_out = 0
+    else:
+        told = [row for row in told if row not in metrics]
+    if main:
+        console.print("\n[bold]is the model better?[/bold]")
+        _print_rows(console, main, names)
+    if told:
+        console.print("\n[bold]what else differs[/bold]" if main else "")
+        _print_rows(console, told, names)
+    elif not main:
+        console.print("no differences except those below" if any(apart.values()) else "nothing differs")
+    if left_out:
+        says = f"{counted(left_out, 'more metrics')} differ; --all prints them"
+        console.print(f"[dim]{says}[/dim]", soft_wrap=True)
+        return
+    for what, rows in apart.items():
+        if rows:
+            console.print(f"\n[dim]{APART[what]}[/dim]", soft_wrap=True)
+            console.print(_diff_table(rows, names))
+
+
+def _print_rows(console: Console, rows: list[Difference], names: list[str]) -> None:
+    """Print differences in a table, with a note if some of them are of other held-out rows."""
+    from tasks.tracking.run_diff import UNLIKE
+
+    console.print(_diff_table(rows, names))
+    if any(row.unlike for row in rows):
+        console.print(f"[yellow]{UNLIKE}[/yellow]", soft_wrap=True)
 
 
 def _diff_table(rows: list[Difference], names: list[str]) -> Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,8 +55,14 @@ APART = {
 }
 UNLIKE = (
     "* measured on other held-out rows: these metrics cannot be compared. The part about "
-    "held-out rows above has their number and digest."
+    "held-out rows has their number and digest."
 )
+# Metrics of the evaluation that tell whether a model is better, in the order in which they are shown.
+MAIN_METRICS = (
+    "aligned_judge", "judge_gain", "judge_gain_over_base", "win_rate", "champion_win_rate", "kl",
+    "loss_increase", "base_answer_loss_change", "test_pair_accuracy", "sft_ends_by_itself",
+    "aligned_ends_by_itself", "length_ratio", "base_bits_per_byte",
+)  # fmt: skip
 # Metrics of cost rather than result: they differ from run to run.
 SPEED = ("seconds", "tokens_per_second", "goodput", "flops_utilization", "peak_memory", "memory")
 
@@ -72,6 +78,12 @@ def tells_of(declaration: StageDeclaration, figure: str) -> str:
         return MACHINE
     # Stages that resume from checkpoints are the trainings.
     return LAST if declaration.resumable and figure in LAST_STEP else MODEL
+
+
+def main_differences(rows: Iterable[Difference]) -> list[Difference]:
+    """Return the differences of `MAIN_METRICS`, in their order."""
+    found = {row.name: row for row in rows if row.kind == "figure" and row.stage == "evaluate"}
+    return [found[name] for name in MAIN_METRICS if name in found]
 
 
 def is_apart(row: Difference, what: str) -> bool:

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from flows.cli.compare import _diff_table, compare
+from flows.cli.compare import _diff_table, _print_differences, compare
 from model.errors import UserError
 from tasks.engine.catalog import read_declaration
 from tasks.engine.stage import StageContext, stage
-from tasks.tracking.run_diff import Difference, Facts, run_differences
+from tasks.tracking.run_diff import MACHINE, Difference, Facts, run_differences
 from tasks.tracking.tracker import Tracker
 from tests.any_user import as_any_user
 from tests.flows.cli_runner import call, of
@@ -244,6 +244,24 @@ def test_diff_table_names_of_metrics_are_whole_on_a_narrow_terminal(columns: int
     joined = "".join(line[start:end].strip() for line in lines)
     assert all(name in joined for name in names)
     assert "…" not in text.getvalue() and "aaaaaaaaaaaa " in text.getvalue()
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("more", [0, 19, 30])
+def test_print_differences_main_metrics_come_first(more: int, whole: bool) -> None:
+    rows = [Difference("run", "", "git commit", "a", "b")]
+    rows += [Difference("figure", "sft", f"loss_{n}", 1.0, 2.0, 1.0) for n in range(more)]
+    rows += [Difference("figure", "rlhf", "seconds", 1.0, 2.0, 1.0, about=MACHINE)]
+    for name in ("kl", "aligned_judge"):
+        rows.append(Difference("figure", "evaluate", name, 1.0, 2.0, 1.0, unlike=True))
+    text = StringIO()
+    _print_differences(Console(width=200, file=text), rows, ["one", "two"], whole)
+    said = text.getvalue()
+    places = [said.index(name) for name in ("aligned_judge", "kl ", "other held-out rows", "git commit")]
+    assert places == sorted(places)
+    hidden = more == 30 and not whole
+    assert ("31 more metrics differ; --all prints them" in said) == hidden
+    assert ("seconds" in said) != hidden and said.count("loss_") == (0 if hidden else more)
 
 
 def test_compare_runs_are_named_by_version_or_run_name(root: Path, runs: dict[str, str]) -> None:
