@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from tasks.serving.chat import Conversation, SamplingParams
 
-AFRESH = "/new"
+AFRESH, HELP = "/new", "/help"
 
 
 def run_chat(
@@ -16,7 +16,7 @@ def run_chat(
     write: Callable[[str], None],
     note: Callable[[str], None],
 ) -> None:
-    """Answer each line until an empty one; the line `/new` starts a new conversation.
+    """Answer each line until an empty one; `/new` starts a new conversation, `/help` names the commands.
 
     Args:
         conversation: The model and the turns so far.
@@ -32,6 +32,9 @@ def run_chat(
         if text.strip() == AFRESH:
             conversation.begin()
             note("a new conversation")
+            continue
+        if text.strip() == HELP:
+            note(f"{AFRESH} starts a new conversation; an empty line or Ctrl-D ends it")
             continue
         # Said only once, when the first turns are left out.
         if conversation.make_room(text, manner):

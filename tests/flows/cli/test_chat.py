@@ -60,6 +60,13 @@ def test_run_chat_new_clears_history_and_empty_line_ends(talker: ChatModel) -> N
     assert notes == ["a new conversation"]
 
 
+def test_run_chat_help_is_answered_by_the_program(talker: ChatModel) -> None:
+    conversation = Conversation(talker)
+    answers, notes = said(conversation, ["/help\n", " /help "])
+    assert answers == [] and conversation.history == []
+    assert notes == ["/new starts a new conversation; an empty line or Ctrl-D ends it"] * 2
+
+
 def test_run_chat_new_keeps_system_line(talker: ChatModel) -> None:
     conversation = Conversation(talker, "be warm")
     (first, again), _ = said(conversation, ["the film", "/new", "the film"])
