@@ -49,7 +49,7 @@ def _base_digest(parameters: BaseParameters, root: Path) -> dict[str, str] | str
     model="base",
     artifacts=("samples.json",),
     headline=named_metrics(
-        ("bits_per_byte", "bits per byte"),
+        ("bits_per_byte", "bits per byte on validation text"),
         ("bits_per_byte_before", "before"),
         ("replay_bits_per_byte", "on general text"),
         ("replay_bits_per_byte_before", "before"),

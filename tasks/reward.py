@@ -22,7 +22,7 @@ from tasks.evaluation.linear_baseline import linear_accuracy
     measures_on={"valid": LABEL_KINDS},
     artifacts=("accuracy.json", "yardstick.json"),
     headline=named_metrics(
-        ("pair_accuracy", "of held-out pairs right"),
+        ("pair_accuracy", "of validation pairs right"),
         ("linear_pair_accuracy", "by a linear model on words"),
         shares=("pair_accuracy", "linear_pair_accuracy"),
     ),

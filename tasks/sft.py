@@ -19,7 +19,7 @@ from tasks.engine.training_launcher import TrainingLauncher
     learns_from=("pairs",),
     measures_on={"valid": ("pairs",)},
     model="sft",
-    headline=named_metrics(("valid_loss", "held-out loss")),
+    headline=named_metrics(("valid_loss", "validation loss")),
     tolerances=(Tolerance(("loss",), relative=0.02),),
     time_share=0.1,
 )

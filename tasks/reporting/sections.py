@@ -50,9 +50,13 @@ def figure_tiles(figures: dict[str, float], unchanged: str = "") -> list[dict[st
     `unchanged` says that RLHF kept SFT's weights, so that every difference between the two is chance.
     """
     wanted = (
-        ("base_bits_per_byte", "{:.2f}", "bits to store one byte of text the base model never saw"),
+        (
+            "base_bits_per_byte",
+            "{:.2f}",
+            "bits to store one byte of test text, which the base model never saw",
+        ),
         ("aligned_ends_by_itself", "{:.0%}", "of the aligned assistant’s answers end by themselves"),
-        ("test_pair_accuracy", "{:.0%}", "of text pairs the reward model orders as people did"),
+        ("test_pair_accuracy", "{:.0%}", "of test pairs the reward model orders as people did"),
         ("reward_gain", "{:+.2f}", "reward, aligned against assistant"),
         ("loss_increase", "{:+.0%}", "loss on right answers, aligned against assistant"),
         (

@@ -65,12 +65,12 @@ def test_progress_display_without_terminal_prints_few_plain_lines() -> None:
     assert lines[1] == "  pretrain  10/40 loss 0.100 · 12,346 tokens/s · 30.0 s left"
     assert [line.split()[1] for line in lines[1:5]] == ["10/40", "20/40", "30/40", "40/40"]
     assert lines[5] == "  pretrain  resuming from [step 3]"
-    assert lines[6].split() == ["pretrain", "computed", "61.0", "s", "1.983", "bits", "per", "byte"]
+    assert lines[6].split()[:7] == ["pretrain", "computed", "61.0", "s", "1.983", "bits", "per"]
     assert lines[7].split()[1] == "cached"
     assert log == [
         "pretrain: resuming from [step 3]",
-        "pretrain: computed, 61.0 s, 1.983 bits per byte",
-        "pretrain: cached, 0.1 s, 1.983 bits per byte",
+        "pretrain: computed, 61.0 s, 1.983 bits per byte on validation text",
+        "pretrain: cached, 0.1 s, 1.983 bits per byte on validation text",
     ]
     assert "\x1b" not in written(console)
 
@@ -116,12 +116,12 @@ def test_format_duration_uses_seconds_and_minutes() -> None:
 
 
 def test_key_figures_leaves_out_missing_metrics() -> None:
-    assert key_figures("reward", {"pair_accuracy": 0.8125}) == "81.2% of held-out pairs right"
+    assert key_figures("reward", {"pair_accuracy": 0.8125}) == "81.2% of validation pairs right"
     assert key_figures("nothing", {}) == ""
 
 
 def test_key_figures_of_reward_name_the_linear_model() -> None:
-    says = "81.2% of held-out pairs right, 75% by a linear model on words"
+    says = "81.2% of validation pairs right, 75% by a linear model on words"
     assert key_figures("reward", {"pair_accuracy": 0.8125, "linear_pair_accuracy": 0.75}) == says
 
 
