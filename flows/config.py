@@ -34,6 +34,7 @@ from flows.config_sections import (
     TrackingSection,
     check_source_names,
     checked_name,
+    with_adapter,
 )
 from flows.config_types import check_values, said_value
 from model.data.checkpoint_check import check_model
@@ -51,7 +52,7 @@ from model.training.devices import (
     find_device,
     too_few_units,
 )
-from model.training.lora_config import LoRAParameters
+from model.training.lora_config import LoRAParameters, check_quantization
 from model.training.ppo_derivation import derive_max_kl
 from model.training.pretrain_config import PretrainParameters
 from model.training.reward_config import RewardParameters
@@ -146,9 +147,9 @@ class Preset(BaseModel):
         if values.get("base_model") and isinstance(pretrain, Mapping) and pretrain.get("continue_steps"):
             names.append("pretrain")
         for name in names:
-            passed[name] = _with_adapter(passed.get(name, {}), lora)
+            passed[name] = with_adapter(passed.get(name, {}), lora)
         if isinstance(rlhf := passed["rlhf"], dict):
-            rlhf["dpo"] = _with_adapter(rlhf.get("dpo", {}), lora)
+            rlhf["dpo"] = with_adapter(rlhf.get("dpo", {}), lora)
         return passed
 
     @field_validator("name")
@@ -207,6 +208,8 @@ class Preset(BaseModel):
         if self.pretrain.continue_steps and not self.base_model:
             raise ValueError("pretrain.continue_steps is set, but there is no base_model to train further")
         check_source_names(self, [source.name for source in self.data.sources])
+        policy = {"rlhf.dpo": self.rlhf.dpo} if self.rlhf.method == "dpo" else {"rlhf": self.rlhf}
+        check_quantization(self.pretrain, self.sft, self.reward, policy)
         return self
 
     @model_validator(mode="after")
@@ -361,13 +364,6 @@ class Preset(BaseModel):
             return self.tokenizer
         replayed = self.pretrain.replay_sources
         return replace(self.tokenizer, base_model=self.pinned_base, replay_sources=replayed)
-
-
-def _with_adapter(section: Any, lora: Mapping[str, Any]) -> Any:
-    """Return a training's section with the keys of `lora` that it does not set itself."""
-    if not isinstance(section, Mapping) or not isinstance(own := section.get("lora", {}), Mapping):
-        return section
-    return {**section, "lora": {**lora, **own}}
 
 
 def read_preset(path: Path, changes: Sequence[str] = ()) -> Preset:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from operator import attrgetter
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
@@ -40,6 +40,13 @@ def check_source_names(preset: object, known: Sequence[str]) -> None:
         for name in attrgetter(key)(preset):
             if name not in known:
                 raise ValueError(f"{key} has {name!a}, which is no source; there are {', '.join(known)}")
+
+
+def with_adapter(section: Any, lora: Mapping[str, Any]) -> Any:
+    """Return a training's section with the keys of `lora` that it does not set itself."""
+    if not isinstance(section, Mapping) or not isinstance(own := section.get("lora", {}), Mapping):
+        return section
+    return {**section, "lora": {**lora, **own}}
 
 
 class TrackingSection(BaseModel):

@@ -9,6 +9,8 @@ MOST_TOKENS = MOST_SAMPLES = 1_000_000
 MOST_EPOCHS = 1000
 # In the metadata of a field that code fills from other keys, so that it is no key of a preset.
 NO_KEY = "no_key"
+# In the metadata of a field that outputs of earlier versions lack: their cache keys stay as they are.
+KEYED_IF_SET = "keyed_if_set"
 
 
 def check_bounds(parameters: object, least: float, most: float, *names: str) -> None:

@@ -145,7 +145,8 @@ def _trainings(preset: Preset, sections: Mapping[str, Any], root: Path, device: 
     from model.training.memory_estimate import Training
 
     architecture = _architecture(preset, root)
-    shares = preset.reward.lora.rank > 0
+    scorer, policy = preset.reward.lora, preset.rlhf.ppo.lora
+    shares = scorer.rank > 0 and scorer.quantize == policy.quantize
     return {
         name: Training(
             parameters, architecture, device, preset.training_processes(device), compute_dtype(device),

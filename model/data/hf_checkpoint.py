@@ -17,10 +17,12 @@ from torch import Tensor
 
 from model.atomic_file import atomic_path, fixed_part
 from model.data.hf_families import format_config
+from model.data.nf4_checkpoint import RoundingCheck, nf4_file, read_nf4, save_nf4
 from model.data.tokenizer import Tokenizer
 from model.data.weights_header import INDEX, WEIGHTS, inspect_model, read_headers, weight_files
 from model.errors import UserError
 from model.nn.model_config import ModelConfig
+from model.nn.nf4 import is_quantized, packed_weights
 from model.nn.transformer import Transformer
 
 TOKEN_TABLES = ("model.embed_tokens.weight", "lm_head.weight")
@@ -91,6 +93,23 @@ def copy_model(source: Path, model: Transformer, tokenizer: Tokenizer, folder: P
     _describe_model(model.architecture, model.architecture.weight_dtype, tokenizer, folder)
 
 
+def copy_nf4(source: Path, model: Transformer, folder: Path) -> None:
+    """Write the file with the weights in 4 bits of a model for another folder; a link if there is one.
+
+    Args:
+        source: The model folder that the model was loaded from.
+        model: The model.
+        folder: The new model folder.
+    """
+    if not nf4_file(source).exists():
+        save_nf4(dict(packed_weights(model)), folder)
+        return
+    target = nf4_file(folder)
+    with atomic_path(target, fixed_part(target)) as part:
+        part.unlink(missing_ok=True)
+        _link_file(nf4_file(source), part)
+
+
 def _link_file(source: Path, target: Path) -> None:
     """Make a hard link to a file, or a copy of it where links are impossible."""
     try:
@@ -138,6 +157,7 @@ def load_model(
     device: str = "cpu",
     context_length: int = 0,
     mapped: bool = False,
+    quantize: bool = False,
 ) -> tuple[Transformer, Tokenizer]:
     """Return a model and its tokenizer from a model folder, with weights in one file or in shards.
 
@@ -150,9 +170,12 @@ def load_model(
         context_length: The longest context, in tokens; 0: the model's own.
         mapped: Whether weights of the file's own type may stay in the file, on a CPU. Several processes then
             hold them once. Use it for files that nobody changes meanwhile.
+        quantize: Whether the matrices of the blocks are kept in 4 bits: those of the file beside the folder,
+            or else rounded one after the other. Such a model does not learn, but adapters beside it can.
 
     Raises:
-        UserError: A file is missing, truncated, or does not fit config.json, or a weight is not finite.
+        UserError: A file is missing, truncated, or does not fit config.json, or a weight is not finite. Or
+            the weights to round were rounded before.
     """
     folder = Path(folder)
     architecture, _ = inspect_model(folder, context_length)
@@ -173,13 +196,21 @@ def load_model(
         rows = len(state["model.embed_tokens.weight"])
         new = tuple(sorted({*architecture.new_tokens, *tokenizer.added}))
         architecture = replace(architecture, vocab_size=rows, new_tokens=new)
-    for name, value in state.items():
+    packed, rounding = read_nf4(folder) if quantize else {}, RoundingCheck()
+    for name, value in list(state.items()):
         check_finite(folder, name, value)
+        if quantize and is_quantized(name):
+            layer = name.removesuffix(".weight")
+            if layer not in packed:
+                packed[layer] = rounding.quantize(value)
+            del state[name]
+            continue
         # A conversion is a copy already.
         copies = not mapped and value.dtype == dtype
         state[name] = value.to(device, dtype, copy=copies)
     try:
-        model = Transformer.from_weights(architecture, state)
+        rounding.check(folder)
+        model = Transformer.from_weights(architecture, state, packed)
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
         raise UserError(f"{folder}: the weights do not fit config.json: {first}") from error

@@ -19,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model.nn.nf4 import packed_weight
+
 
 @dataclass
 class ActiveAdapter:
@@ -32,7 +34,8 @@ class Adapter(nn.Module):
 
     def __init__(self, layer: nn.Linear, rank: int, alpha: float, random: torch.Generator) -> None:
         super().__init__()
-        like = layer.weight
+        packed = packed_weight(layer)
+        like = layer.weight if packed is None else packed.codes
         # Adapters of a model without weights have some, unless all new tensors are to have none.
         device = torch.get_default_device() if like.is_meta else like.device
         self.rank, self.alpha = rank, alpha
@@ -64,12 +67,13 @@ class Adapter(nn.Module):
 
 
 class AdaptedLinear(nn.Linear):
-    """A frozen linear layer with adapters."""
+    """A frozen linear layer with adapters. It has no parameter `weight` if that is in 4 bits (`packed`)."""
 
     def __init__(self, layer: nn.Linear, active: ActiveAdapter) -> None:
         # On the meta device, so that no second weight is allocated.
         super().__init__(layer.in_features, layer.out_features, layer.bias is not None, device="meta")
         self.weight, self.bias = layer.weight, layer.bias
+        self.packed = packed_weight(layer)
         self.adapters = nn.ModuleDict()
         self.active = active
 
@@ -83,7 +87,8 @@ class AdaptedLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the layer's output with what the active adapter adds to it: [..., D] -> [..., O]."""
-        out = F.linear(x, self.weight, self.bias)
+        packed = self.packed
+        out = F.linear(x, self.weight, self.bias) if packed is None else packed(x, self.bias)
         return out if (adapter := self.adapter) is None else out + adapter(x)
 
 
@@ -128,9 +133,11 @@ def add_adapters(out: Tensor, x: Tensor, layers: Sequence[nn.Linear]) -> Tensor:
 
 def effective_weight(layer: nn.Linear) -> Tensor:
     """Return the weight of a layer with what its active adapter adds to it, [O, D]."""
+    packed = packed_weight(layer)
+    weight = layer.weight if packed is None else packed.dequantize()
     if not isinstance(layer, AdaptedLinear) or (adapter := layer.adapter) is None:
-        return layer.weight
-    return (layer.weight.float() + adapter.weight_change()).to(layer.weight.dtype)
+        return weight
+    return (weight.float() + adapter.weight_change()).to(weight.dtype)
 
 
 def attach_adapter(

@@ -19,6 +19,7 @@ from model.nn.fresh_weights import ReadRows, draw_weight
 from model.nn.lora import TrainedRows, adapted_layers, add_adapters, effective_weight
 from model.nn.meta_device import is_on_cpu
 from model.nn.model_config import ModelConfig
+from model.nn.nf4 import PackedWeights, packed_weight, packed_weights, replace_layers
 from model.nn.ops import (
     Mask,
     additive_mask,
@@ -42,7 +43,8 @@ class KVCache:
     They are written in place. The cache also holds copies of the model's weights, joined where they read the
     same input, with the active adapter added. The weights must therefore not change while the cache is used.
 
-    A model with adapters on a GPU has no such copies: they would take two thirds of its memory.
+    A model with adapters on a GPU has no such copies: they would take two thirds of its memory. A model in 4
+    bits has none anywhere.
     """
 
     def __init__(self, model: Transformer, rows: int, capacity: int) -> None:
@@ -89,8 +91,8 @@ class KVCache:
 
 def _joins_weights(model: Transformer) -> bool:
     """Return whether a cache holds joined copies of the model's weights."""
-    on_cpu = is_on_cpu(model.model.embed_tokens.weight)
-    return on_cpu or next(adapted_layers(model), None) is None
+    packed, adapted = (next(layers(model), None) is not None for layers in (packed_weights, adapted_layers))
+    return not packed and (not adapted or is_on_cpu(model.model.embed_tokens.weight))
 
 
 class RMSNorm(nn.Module):
@@ -129,10 +131,11 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, angles: Angles, mask: Mask, cache: KVCache | None) -> Tensor:
         a, (rows, length, _) = self.architecture, x.shape
-        # One product for three projections.
-        if cache is None:
+        # One product for three projections, unless their weights would have to be joined in full.
+        packed = any(packed_weight(projection) is not None for projection in self.projections)
+        if cache is None and not packed:
             fused = add_adapters(F.linear(x, *self.joined_weights()), x, self.projections)
-        elif cache.joins_weights:
+        elif cache is not None and cache.joins_weights:
             fused = F.linear(x, *cache.attention[self.layer])
         else:
             fused = torch.cat([projection(x) for projection in self.projections], dim=-1)
@@ -302,13 +305,21 @@ class Transformer(nn.Module):
         return model
 
     @classmethod
-    def from_weights(cls, architecture: ModelConfig, weights: Mapping[str, Tensor]) -> Transformer:
+    def from_weights(
+        cls, architecture: ModelConfig, weights: Mapping[str, Tensor], packed: PackedWeights | None = None
+    ) -> Transformer:
         """Return a model that consists of the given tensors, without a copy.
+
+        Args:
+            architecture: The shape.
+            weights: The weights by name.
+            packed: Weights in 4 bits by the names of their layers, in the places of those of `weights`.
 
         Raises:
             RuntimeError: The names or shapes of the weights are not those of the architecture.
         """
         model = cls._on_meta(architecture)
+        replace_layers(model, packed or {})
         model.load_state_dict(weights, assign=True)
         return model
 

@@ -49,7 +49,9 @@ def adopt_base(
     """
     settings = PretrainParameters.read(parameters)
     world = ProcessGroup.join_group(device, settings.batch_parts, settings.is_sharded)
-    model, encoder = load_for_training(Path(base), world, context_length)
+    model, encoder = load_for_training(
+        Path(base), world, context_length, settings.lora.is_quantized, settings.lora.is_quantized
+    )
     shape = model.architecture = replace(model.architecture, open_model=True)
     Path(folder).mkdir(parents=True, exist_ok=True)
     if world.rank == 0 and not settings.continue_steps:

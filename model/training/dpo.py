@@ -177,7 +177,9 @@ def train_dpo(
     world = ProcessGroup.join_group(device, settings.batch_parts, settings.is_sharded)
     out = Path(folder)
     out.mkdir(parents=True, exist_ok=True)
-    assistant, tokenizer = load_for_training(Path(policy), world, frozen=settings.lora.rank > 0)
+    assistant, tokenizer = load_for_training(
+        Path(policy), world, frozen=settings.lora.rank > 0, quantize=settings.lora.is_quantized
+    )
     context = assistant.architecture.context_length
     train, valid = (
         read_answer_pairs(Path(labels), split, tokenizer, context, settings.margin, on_event)

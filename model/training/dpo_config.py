@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, Self
 
 from model.nn.model_config import ModelConfig
+from model.parameter_bounds import KEYED_IF_SET
 from model.training.lora_config import AdaptableParameters
 
 _PASSES = 2  # over the pairs, where the number of steps is derived
@@ -24,11 +25,13 @@ class ReferenceParameters:
         margin: As in DPOConfig.
         gradient_parts: The most processes on a CPU.
         sharding: As in DPOConfig.
+        quantize: As in LoRAParameters: the reference is the policy without its adapter.
     """
 
     margin: float
     gradient_parts: int
     sharding: str
+    quantize: str = field(default="none", metadata={KEYED_IF_SET: True})
 
     @property
     def is_sharded(self) -> bool:
@@ -87,7 +90,7 @@ class DPOConfig(AdaptableParameters):
     @property
     def reference_parameters(self) -> ReferenceParameters:
         """Return the parameters of the reference."""
-        return ReferenceParameters(self.margin, self.batch_parts, self.sharding)
+        return ReferenceParameters(self.margin, self.batch_parts, self.sharding, self.lora.quantize)
 
     def with_derived_values(self, architecture: ModelConfig, pairs: int) -> Self:
         """Return the parameters with every 0 that means a derived value replaced.

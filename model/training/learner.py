@@ -100,7 +100,11 @@ def freeze_module(module: nn.Module, dtype: torch.dtype, world: ProcessGroup) ->
 
 
 def load_for_training(
-    folder: Path, world: ProcessGroup, context_length: int = 0, frozen: bool = False
+    folder: Path,
+    world: ProcessGroup,
+    context_length: int = 0,
+    frozen: bool = False,
+    quantize: bool = False,
 ) -> tuple[Transformer, Tokenizer]:
     """Return a folder's model and tokenizer for `make_learner` or `freeze_module`.
 
@@ -112,10 +116,11 @@ def load_for_training(
         context_length: The longest context, in tokens; 0: the model's own.
         frozen: Whether none of these weights learns. They are then read in the type of the arithmetic, and
             not in float32.
+        quantize: Whether the blocks' matrices are kept in 4 bits, for `frozen` weights that are not shared.
     """
     if not world.sharded:
         dtype = compute_dtype(world.device) if frozen else torch.float32
-        return load_model(folder, dtype, context_length=context_length)
+        return load_model(folder, dtype, context_length=context_length, quantize=quantize)
     stored = StoredWeights(folder, context_length)
     return Transformer.without_weights(stored.architecture, stored.read_rows), stored.tokenizer
 

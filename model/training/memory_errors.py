@@ -68,6 +68,9 @@ def ways_to_save(section: str, settings: Mapping[str, Any], of_weights: bool = F
         adaptable = section != "pretrain" or settings.get("continue_steps")
         if adaptable and not settings.get("lora", {"rank": 1}).get("rank"):
             ways.append("set lora.rank: 16, so that adapters learn in place of all weights")
+        lora = settings.get("lora", {})
+        if lora.get("rank") and lora.get("quantize") == "none" and settings.get("sharding") == "none":
+            ways.append("set lora.quantize: nf4, which keeps the frozen weights in 4 bits")
         if settings.get("sharding") == "none":
             ways.append(f"set {section}.sharding: full and num_processes to the number of GPUs")
         ways.append("take a smaller model (architecture, or base_model)")

@@ -15,6 +15,7 @@ import torch
 from model.data.chunks import PASS_ROWS, TEXT_ROWS, rows_of_pass
 from model.inference.generate import rows_at_once
 from model.nn.model_config import ModelConfig
+from model.nn.nf4 import is_quantized, nf4_bytes
 from model.training.dpo_config import DPOConfig
 from model.training.loop_config import LoopParameters
 from model.training.lora_config import LoRAParameters
@@ -72,6 +73,17 @@ class Training:
     def model_bytes(self) -> int:
         """Return the bytes of all weights in the type of the arithmetic."""
         return self.architecture.num_parameters * self.dtype.itemsize
+
+    def quantized_bytes(self, size: int) -> int:
+        """Return the bytes of all weights with the blocks' matrices in 4 bits.
+
+        Args:
+            size: The bytes of each other weight.
+        """
+        shapes = self.architecture.weight_shapes().items()
+        return sum(
+            nf4_bytes(*shape) if is_quantized(name) else size * math.prod(shape) for name, shape in shapes
+        )
 
 
 @dataclass(frozen=True)
@@ -221,7 +233,15 @@ def _learned_weights(training: Training) -> int:
 def _frozen_models(training: Training) -> int:
     """Return the bytes of the models beside the one that learns: PPO's reference and its reward model."""
     parameters = training.parameters
-    if not isinstance(parameters, PPOConfig):
+    if training.lora.is_quantized and not isinstance(parameters, SFTParameters):
+        # What SFT learned is the low-rank part of the weights, about as large as this adapter.
+        return training.dtype.itemsize * _learned_weights(training) + _reward_bytes(training)
+    return _reward_bytes(training)
+
+
+def _reward_bytes(training: Training) -> int:
+    """Return the bytes of PPO's reference and its reward model."""
+    if not isinstance(training.parameters, PPOConfig):
         return 0
     if not training.lora.rank or training.is_sharded:
         return 2 * training.model_bytes
@@ -244,12 +264,20 @@ def _reading_bytes(training: Training, phases: Phases, extra: int) -> int:
         return max(_FLOAT32 * weights, made)
     # Weights that learn are read in float32, and frozen ones in the type of the arithmetic.
     own = training.model_bytes if training.lora.rank else _FLOAT32 * weights
+    if training.lora.is_quantized:
+        own = training.quantized_bytes(training.dtype.itemsize) + _rounding_bytes(training)
     # The file is mapped into memory while its weights are copied. Of several models, the last one is read
     # beside those before it.
     models = round(extra / training.model_bytes) if extra >= training.model_bytes else 0
     last = training.model_bytes if models else own
     before = own + (models - 1) * training.model_bytes if models else 0
     return max(before + last + _stored_bytes(training), made)
+
+
+def _rounding_bytes(training: Training) -> int:
+    """Return what the rounding of the largest matrix to 4 bits takes: four copies of it in float32."""
+    shapes = training.architecture.weight_shapes().items()
+    return 4 * _FLOAT32 * max(math.prod(shape) for name, shape in shapes if is_quantized(name))
 
 
 def _writing_bytes(training: Training) -> int:
@@ -260,6 +288,12 @@ def _writing_bytes(training: Training) -> int:
     if isinstance(training.parameters, RewardParameters):
         # Its model folder has links to the files of the SFT model.
         return 0
+    if training.lora.is_quantized:
+        # The base in 4 bits, and its whole weights in the type of the files.
+        whole = training.architecture.num_parameters * _FLOAT32
+        if training.architecture.weight_dtype == "bfloat16":
+            whole, stored = stored, 0
+        return training.quantized_bytes(_FLOAT32) + whole + stored
     # The base is read in float32, and the adapter is added to it.
     return _FLOAT32 * training.architecture.num_parameters + stored
 

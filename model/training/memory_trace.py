@@ -19,6 +19,7 @@ from model.nn.lora import attach_adapter
 from model.nn.losses import linear_logprobs, linear_next_token_loss
 from model.nn.meta_device import stand_for
 from model.nn.model_config import ModelConfig
+from model.nn.nf4 import quantize_layers
 from model.nn.peak_memory import PeakMemory, tensor_bytes
 from model.nn.transformer import KVCache, Transformer
 from model.training.lora_config import LoRAParameters
@@ -189,6 +190,8 @@ def _make_module(
 ) -> tuple[nn.Module, Transformer]:
     """Return a training's module and the transformer in it, as they are before their optimizer is made."""
     body = Transformer(architecture)
+    if lora.is_quantized:
+        quantize_layers(body)
     if lora.rank:
         attach_adapter(body, "learned", lora.rank, lora.alpha, lora.target_modules, seed=0)
         if kind == "sft":

@@ -388,7 +388,9 @@ def train_ppo(
     world = ProcessGroup.join_group(device, settings.batch_parts, settings.is_sharded)
     out = Path(folder)
     out.mkdir(parents=True, exist_ok=True)
-    assistant, tokenizer = load_for_training(Path(policy), world, frozen=settings.lora.rank > 0)
+    assistant, tokenizer = load_for_training(
+        Path(policy), world, frozen=settings.lora.rank > 0, quantize=settings.lora.is_quantized
+    )
     context = assistant.architecture.context_length
     room = context - settings.max_new_tokens
     if room < 1:
@@ -412,7 +414,8 @@ def train_ppo(
     # With adapters, one copy of the weights serves as policy, reference and reward model. Shared weights are
     # small enough for a copy of each.
     adapted = settings.lora.rank > 0 and not world.sharded
-    body = assistant if adapted and shares_backbone(Path(reward), Path(policy)) else None
+    shared = adapted and shares_backbone(Path(reward), Path(policy), settings.lora.is_quantized)
+    body = assistant if shared else None
     score, reward_tokenizer = load_scorer(Path(reward), world, body)
     if reward_tokenizer.vocab_size != tokenizer.vocab_size:
         raise UserError(f"{reward} was trained with another tokenizer than {policy}; retrain it")

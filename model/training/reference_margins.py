@@ -78,7 +78,9 @@ def measure_reference(
     """
     settings = ReferenceParameters(**parameters)
     world = ProcessGroup.join_group(device, settings.gradient_parts, settings.is_sharded)
-    assistant, tokenizer = load_for_training(Path(policy), world, frozen=True)
+    assistant, tokenizer = load_for_training(
+        Path(policy), world, frozen=True, quantize=settings.quantize == "nf4"
+    )
     context = assistant.architecture.context_length
     pairs = {
         split: read_answer_pairs(Path(labels), split, tokenizer, context, settings.margin, on_event)

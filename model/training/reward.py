@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from model.data.chat_template import chat_prompt
 from model.data.chunks import MapChunks, map_by_length, map_in_turn, rows_of_pass
 from model.data.dataloader import seeded_rng
-from model.data.hf_checkpoint import copy_model, load_model
+from model.data.hf_checkpoint import copy_model, copy_nf4, load_model
+from model.data.nf4_checkpoint import nf4_file
 from model.data.peft_adapter import load_adapter, save_adapter
 from model.data.preference_dataset import Group, HeldOutPairs, PreferenceDataset, headline_accuracy
 from model.data.token_layout import TokenLayout, lay_out_rows
@@ -116,7 +117,8 @@ def load_reward(
         UserError: A file is missing or broken.
     """
     if body is None:
-        body, _ = load_model(folder / "model", dtype, device, mapped=True)
+        quantize = _is_quantized(folder)
+        body, _ = load_model(folder / "model", dtype, device, mapped=True, quantize=quantize)
     return _join_head(folder, body).to(device, dtype).eval()
 
 
@@ -136,7 +138,8 @@ def load_scorer(
         UserError: A file is missing or broken.
     """
     if body is None:
-        body, _ = load_for_training(folder / "model", world, frozen=True)
+        quantize = _is_quantized(folder)
+        body, _ = load_for_training(folder / "model", world, frozen=True, quantize=quantize)
     reward = _join_head(folder, body).eval()
     frozen = freeze_module(reward, compute_dtype(world.device), world)
 
@@ -166,9 +169,22 @@ def _join_head(folder: Path, body: Transformer) -> RewardModel:
     return reward
 
 
-def shares_backbone(reward: Path, model: Path) -> bool:
-    """Return whether a reward model is an adapter of the model in another folder."""
-    return (reward / ADAPTER).is_dir() and same_weights(reward / "model", model)
+def _is_quantized(folder: Path) -> bool:
+    """Return whether a reward model is an adapter of weights in 4 bits."""
+    return (folder / ADAPTER).is_dir() and nf4_file(folder / "model").exists()
+
+
+def shares_backbone(reward: Path, model: Path, quantize: bool = False) -> bool:
+    """Return whether a reward model is an adapter of the model in another folder.
+
+    Args:
+        reward: The folder of the reward model.
+        model: The model folder.
+        quantize: Whether the model's weights are in 4 bits.
+    """
+    if not (reward / ADAPTER).is_dir() or _is_quantized(reward) != quantize:
+        return False
+    return same_weights(reward / "model", model)
 
 
 class RewardTrainer(TrainingTask):
@@ -191,7 +207,9 @@ class RewardTrainer(TrainingTask):
         self.parameters = parameters
         self.seed = seed
         self.world = world
-        body, self.tokenizer = load_for_training(base, world, frozen=parameters.lora.rank > 0)
+        body, self.tokenizer = load_for_training(
+            base, world, frozen=parameters.lora.rank > 0, quantize=parameters.lora.is_quantized
+        )
         self.body = body
         context = body.architecture.context_length
         adapt_model(body, parameters.lora, seed)
@@ -344,6 +362,8 @@ class RewardTrainer(TrainingTask):
             return
         if lora.rank:
             copy_model(base, self.body, self.tokenizer, folder)
+            if lora.is_quantized:
+                copy_nf4(base, self.body, folder)
             save_adapter(adapter, out / ADAPTER)
         save_file(head, folder / "reward_head.safetensors")
         metrics = {"mean": self.model.mean, "std": self.model.deviation}

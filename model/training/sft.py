@@ -48,7 +48,9 @@ class SFTTrainer(TrainingTask):
         self.parameters = parameters
         self.seed = seed
         self.world = world
-        self.model, self.tokenizer = load_for_training(base, world, frozen=parameters.lora.rank > 0)
+        self.model, self.tokenizer = load_for_training(
+            base, world, frozen=parameters.lora.rank > 0, quantize=parameters.lora.is_quantized
+        )
         if parameters.from_random:
             # The tokenizer stays the base's.
             self.model = new_model(load_architecture(base), seed, world)

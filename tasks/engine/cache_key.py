@@ -8,7 +8,7 @@ import inspect
 import json
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 
 from model.errors import UserError
+from model.parameter_bounds import KEYED_IF_SET
 from tasks.common.checksums import file_sums
 from tasks.engine.digest_cache import forget_digest, read_digest, write_digest
 from tasks.engine.source_snapshot import KEPT_MODULES, ORIGIN
@@ -70,11 +71,24 @@ def stage_key(
 
 
 def plain_parameters(parameters: Any) -> Any:
-    """Return parameters as JSON-serializable values."""
-    values = (
-        asdict(parameters) if is_dataclass(parameters) and not isinstance(parameters, type) else parameters
-    )
+    """Return parameters as JSON-serializable values.
+
+    A field with the metadata `KEYED_IF_SET` is left out while it has its default.
+    """
+    is_object = is_dataclass(parameters) and not isinstance(parameters, type)
+    values = _keyed_values(parameters) if is_object else parameters
     return json.loads(json.dumps(values, default=str))
+
+
+def _keyed_values(parameters: Any) -> dict[str, Any]:
+    values = asdict(parameters)
+    for each in fields(parameters):
+        own = getattr(parameters, each.name)
+        if each.metadata.get(KEYED_IF_SET) and own == each.default:
+            del values[each.name]
+        elif is_dataclass(own):
+            values[each.name] = _keyed_values(own)
+    return values
 
 
 def code_digest(function: Callable[..., Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from flows.cli.init import _state_memory
 from flows.common.terminal import Console
@@ -153,6 +154,22 @@ def test_memory_check_of_an_open_model_reads_its_shape(tmp_path: Path) -> None:
         preset_with("base_model=base", "pretrain.continue_steps=5"), tmp_path, "cpu", found.memory
     )
     assert "pretrain" in needs(trained)
+
+
+def test_memory_check_names_4_bits_for_frozen_weights_that_do_not_fit(tmp_path: Path) -> None:
+    tokenizer = train_tokenizer([f"a text of {number} words" for number in range(200)], 300)
+    shape = small_shape(hidden_size=512, num_layers=8, num_heads=8)
+    save_model(Transformer(shape).init_weights(0), tokenizer, tmp_path / "base", torch.bfloat16)
+    small = ("base_model=base", "lora.rank=1", "sft.micro_batch_size=1", "sft.activation_checkpointing=true")
+    whole = needs(MemoryCheck(preset_with(*small), tmp_path, "cuda", DeviceMemory(GB, GB)))
+    packed = [*small, "lora.quantize=nf4"]
+    fewer = needs(MemoryCheck(preset_with(*packed), tmp_path, "cuda", DeviceMemory(GB, GB)))
+    for name in ("sft", "reward", "rlhf"):
+        assert fewer[name].least < 0.6 * whole[name].least
+    between = DeviceMemory((fewer["sft"].least + whole["sft"].least) // 2, 0)
+    with pytest.raises(UserError, match=r"^sft needs .*: set lora.quantize: nf4, which keeps"):
+        MemoryCheck(preset_with(*small), tmp_path, "cuda", between).find_shortages(labels=False)
+    MemoryCheck(preset_with(*packed), tmp_path, "cuda", between).find_shortages(labels=False)
 
 
 def test_init_states_the_memory_and_why_a_run_would_stop(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from model.data.hf_checkpoint import load_model, save_model
 from model.nn.model_config import ModelConfig
+from model.nn.peak_memory import tensor_bytes
+from model.nn.transformer import Transformer
 from model.training.dpo_config import DPOConfig
 from model.training.loop_config import LoopParameters
 from model.training.lora_config import LoRAParameters
@@ -24,7 +28,7 @@ from model.training.ppo_config import PPOConfig
 from model.training.pretrain_config import PretrainParameters
 from model.training.reward_config import RewardParameters
 from model.training.sft_config import SFTParameters
-from tests.model.conftest import small_shape
+from tests.model.conftest import Language, small_shape
 
 CLASSES: tuple[type[LoopParameters], ...] = (
     PretrainParameters, SFTParameters, RewardParameters, PPOConfig, DPOConfig,
@@ -63,6 +67,42 @@ def test_estimate_memory_of_adapters_counts_the_small_matrices() -> None:
     assert found.gradients == 4 * adapter
     assert found.optimizer == 12 * adapter + 4 * 2 * 2 * 7
     assert found.weights - 2 * (WIDE.num_parameters + adapter) < 10_000
+
+
+@pytest.mark.parametrize("width", [256, 192, 64])
+def test_estimate_memory_of_weights_in_4_bits_is_that_of_a_loaded_model(
+    language: Language, tmp_path: Path, width: int
+) -> None:
+    shape = replace(WIDE, hidden_size=width, intermediate_size=3 * width)
+    save_model(Transformer(shape).init_weights(1), language.tokenizer, tmp_path)
+    model, _ = load_model(tmp_path, torch.bfloat16, quantize=True)
+    loaded = tensor_bytes([*model.parameters(), *model.buffers()])
+    full, found = (
+        estimate(SFTParameters(batch_size=2, lora=replace(ADAPTER, quantize=kind)), shape)
+        for kind in ("none", "nf4")
+    )
+    adapter = found.gradients // 2
+    assert found.weights == loaded + adapter
+    # By hand: half a byte, a byte for 64 weights, and the pairs of levels and the mean of each matrix.
+    matrices = [shape for name, shape in shape.weight_shapes().items() if name.endswith("_proj.weight")]
+    blocks = sum(rows * columns for rows, columns in matrices)
+    assert full.weights - found.weights == pytest.approx(
+        2 * blocks - blocks / 2 - blocks / 64 - 14 * 2052, abs=blocks / 64 / 256 * 4 + 14 * 4
+    )
+    assert (full.optimizer, full.gradients) == (found.optimizer, found.gradients)
+
+
+@pytest.mark.parametrize("kind", CLASSES[1:])
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_estimate_memory_of_4_bits_is_lower_in_each_training(kind: type[LoopParameters], device: str) -> None:
+    large = replace(WIDE, hidden_size=512, intermediate_size=2048, num_layers=8, weight_dtype="bfloat16")
+    full, found = (
+        estimate(kind(batch_size=4, lora=replace(ADAPTER, quantize=quantize)), large, device)  # type: ignore[call-arg]
+        for quantize in ("none", "nf4")
+    )
+    assert found.weights < 0.5 * full.weights
+    assert found.total < full.total
+    assert found.reading <= full.reading and found.writing <= full.writing
 
 
 def test_estimate_memory_of_ppo_counts_its_models_and_the_undone_step() -> None:
