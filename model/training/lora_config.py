@@ -115,6 +115,6 @@ def check_quantization(
             )
         if reward.lora.is_quantized and name in policy and parameters.is_sharded:
             raise ValueError(
-                f"reward.lora.quantize is nf4, and {name}.sharding is full; processes cannot share weights in "
-                "4 bits: set one of them to none"
+                f"reward.lora.quantize is nf4, and {name}.sharding is full; processes cannot share weights "
+                "in 4 bits: set one of them to none"
             )

@@ -177,5 +177,5 @@ def test_plain_parameters_of_reference_have_quantize_when_it_is_set(tmp_path: Pa
 
 @pytest.mark.parametrize("quantize", ["int4", "NF4", "", None, 4, True])
 def test_lora_parameters_wrong_quantize_is_named(quantize: object) -> None:
-    with pytest.raises(UserError, match="quantize is .*; expected none or nf4"):
+    with pytest.raises(UserError, match=r"quantize is .*; expected none or nf4"):
         SFTParameters.read({"lora": {"rank": 4, "quantize": quantize}})
