@@ -3,8 +3,9 @@
 ```
 python -m tests.benchmarks.nf4_loss MODEL_FOLDER
 ```
-The full model answers questions, always by its most likely token. Then the mean loss of these answers is measured
-under the full model and under its weights in 4 bits, and the share of tokens that 4 bits find most likely too.
+The full model answers questions, always by its most likely token. Then the mean loss of these answers is
+measured under the full model and under its weights in 4 bits, with the share of tokens that each finds most
+likely.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from peft import PeftModel
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from model.data.dataloader import TokenFile
@@ -167,6 +168,28 @@ def test_adopt_base_continued_with_adapter_fits_peft_beneath_later_adapters(
         with torch.no_grad():
             wanted = ours.compute_logits(ours(x))
             torch.testing.assert_close(theirs(x).logits, wanted, atol=1e-4, rtol=0)
+
+
+def test_adopt_base_continued_on_4_bits_hands_them_to_later_stages(
+    language: Language, base: Path, texts: Path, tmp_path: Path
+) -> None:
+    folders = {name: tmp_path / name for name in ("pretrain", "sft")}
+    packed = replace(ADAPTED, lora=LoRAParameters(rank=4, quantize="nf4"))
+    found = train(base, texts, folders["pretrain"], packed)
+    assert found["bits_per_byte"] < 0.7 * found["bits_per_byte_before"]
+    lora = {"rank": 2, "quantize": "nf4"}
+    stage("sft", language, folders, lora=lora, steps=4, optimizer={"learning_rate": 0.01})(
+        folders["sft"], quiet
+    )
+    x = torch.randint(300, (3, 20), generator=torch.Generator().manual_seed(1))
+    for name, rank in (("pretrain", 4), ("sft", 6)):
+        assert load_adapter(folders[name] / "adapter").rank == rank
+        whole, in_bits = (load_model(folders[name] / "model", quantize=each)[0] for each in (False, True))
+        with torch.no_grad():
+            # The whole model is stored in bfloat16, as its base.
+            torch.testing.assert_close(whole(x), in_bits(x), atol=0.05, rtol=0)
+    codes = [load_file(folder / "nf4.safetensors") for folder in folders.values()]
+    assert all(torch.equal(codes[0][key], codes[1][key]) for key in codes[0] if key.endswith(".codes"))
 
 
 @pytest.mark.parametrize("kills", [(1,), (3, 20), (39,)])
