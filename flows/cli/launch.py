@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
+from flows.common.project_folder import require_place
 from flows.common.terminal import Console
 from model.errors import UserError
 from tasks.project.paths import MLFLOW_FOLDER
@@ -32,6 +33,56 @@ def load_ingestion() -> Callable[..., Outcome]:
     from flows.pipeline import ingestion
 
     return ingestion
+
+
+def run_preset(
+    load_flow: Callable[[], Callable[..., Outcome]], config: Path, changes: Sequence[str] | None
+) -> None:
+    """Run a flow with a preset file, and print its outcome.
+
+    Args:
+        load_flow: `load_pipeline` or `load_ingestion`.
+        config: The preset file.
+        changes: Overrides of its keys, as KEY=VALUE.
+
+    Raises:
+        UserError: The preset, or a path in it, is wrong.
+    """
+    from tasks.engine.source_snapshot import take_snapshot
+
+    root = Path.cwd()
+    require_place(root)
+    # The snapshot is taken before the stages are imported: the run then uses one state of the code to its
+    # end.
+    snapshot = take_snapshot(root)
+
+    def load_preset() -> Preset:
+        from flows.config import read_preset
+        from flows.orchestration.memory_check import MemoryCheck
+        from tasks.data.sources import own_files
+
+        try:
+            preset = read_preset(config, list(changes or []))
+            # A wrong path is reported before the server has started and before the stages are imported.
+            for source in () if preset.data.pinned_version else preset.data.sources:
+                own_files(source, root)
+            # The shape of an open model is known once the run has fetched it.
+            if load_flow is load_pipeline and not preset.base_model:
+                # While the server starts: the run itself finds the estimates made.
+                MemoryCheck(preset, root, preset.find_device()).find_shortages(labels=False)
+            return preset
+        except UserError:
+            if snapshot:
+                snapshot.discard()
+            raise
+
+    if not config.is_file():
+        # The error must come before anything is created for the run.
+        load_preset()
+    outcome = launch_flow(load_flow, load_preset)
+    from flows.orchestration.progress import show_outcome
+
+    show_outcome(outcome)
 
 
 def launch_flow(

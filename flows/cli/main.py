@@ -26,7 +26,7 @@ from flows.cli.data import data
 from flows.cli.explain import explain
 from flows.cli.gc import collect_garbage
 from flows.cli.join import join
-from flows.cli.launch import INTERRUPTED, launch_flow, load_ingestion, load_pipeline
+from flows.cli.launch import INTERRUPTED, load_ingestion, load_pipeline, run_preset
 from flows.cli.lineage import lineage
 from flows.cli.models import models, rollback
 from flows.cli.notify import notify
@@ -43,7 +43,6 @@ from flows.common.project_folder import (
     current_folder,
     refuse_nested_project,
     require_access,
-    require_place,
     require_project,
     secure_records,
 )
@@ -66,8 +65,7 @@ from tasks.project.paths import LOGS, RECORDS
 from tasks.project.private_folder import make_private_folder
 
 if TYPE_CHECKING:
-    from flows.config import Preset
-    from flows.pipeline_run import Outcome
+    pass
 
 HELP = """Train a chat model from your own text and your team's judgements, reproducibly.
 
@@ -139,7 +137,7 @@ def run(
     if dry_run:
         _dry_run(preset, changes, whole=True)
         return
-    _launch_flow(load_pipeline, preset, changes)
+    run_preset(load_pipeline, preset, changes)
 
 
 @app.command()
@@ -158,7 +156,7 @@ def ingest(
     if dry_run:
         _dry_run(preset, changes, whole=False)
         return
-    _launch_flow(load_ingestion, preset, changes)
+    run_preset(load_ingestion, preset, changes)
 
 
 def _preset_to_run(config: Path | None) -> Path:
@@ -173,41 +171,6 @@ def _dry_run(config: Path, changes: list[str] | None, whole: bool) -> None:
     # whether a preset can run.
     if print_preview(read_preset(config, changes or []), Path.cwd(), whole=whole):
         raise typer.Exit(2)
-
-
-def _launch_flow(
-    load_flow: Callable[[], Callable[..., Outcome]], config: Path, changes: list[str] | None
-) -> None:
-    from tasks.engine.source_snapshot import take_snapshot
-
-    require_place(Path.cwd())
-    # The snapshot is taken before the stages are imported: the run then uses one state of the code to its
-    # end.
-    snapshot = take_snapshot(Path.cwd())
-
-    def load_preset() -> Preset:
-        from flows.config import read_preset
-        from flows.orchestration.memory_check import MemoryCheck
-
-        try:
-            preset = read_preset(config, changes or [])
-            # The shape of an open model is known once the run has fetched it.
-            if load_flow is load_pipeline and not preset.base_model:
-                # While the server starts: the run itself finds the estimates made.
-                MemoryCheck(preset, Path.cwd(), preset.find_device()).find_shortages(labels=False)
-            return preset
-        except UserError:
-            if snapshot:
-                snapshot.discard()
-            raise
-
-    if not config.is_file():
-        # The error must come before anything is created for the run.
-        load_preset()
-    outcome = launch_flow(load_flow, load_preset)
-    from flows.orchestration.progress import show_outcome
-
-    show_outcome(outcome)
 
 
 @app.command()

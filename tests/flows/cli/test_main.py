@@ -118,6 +118,15 @@ def test_run_guarded_maps_error_to_sentence_and_code(
     assert bool(logs) == (code == 1) and all("Traceback" in log.read_text() for log in logs)
 
 
+@pytest.mark.parametrize("command", ["run", "ingest"])
+def test_run_missing_source_is_reported_before_stages_are_imported(tmp_path: Path, command: str) -> None:
+    (tmp_path / "mine.yaml").write_text(
+        "data: {sources: [{name: a, files: texts/none.jsonl, format: rows}]}\n"
+    )
+    code, imported = modules(tmp_path, command, "--config", "mine.yaml")
+    assert code == 2 and not imported & {"torch", "mlflow", "dvc", "great_expectations"}
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
