@@ -9,7 +9,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,6 +31,7 @@ from tasks.data.records import (
     list_shards,
     text_digest,
 )
+from tasks.data.rejections import holds_rejection, rejected_by, rejection_id, rejection_numbers
 from tasks.data.sources import Source, check_annotators
 from tasks.data.withdrawals import Withdrawn
 
@@ -41,6 +42,8 @@ ROW_BYTES = 400  # memory that Python needs for a row besides its text
 _KINDS = {found: kind for kind, found in TYPES.items()}
 CLAIMS = "claims"
 VOTE = b"vote "  # marks the place of a label of an unknown person
+SPACED = b"spaced "  # marks the place of a row with white space at the ends, before its rejection id
+_REJECTION = slice(len(SPACED), len(SPACED) + 16)
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,8 @@ class ParseResult:
 class KeyRange:
     """The rows of a kind whose id's first four digits are in [first, stop), which become shard `number`.
 
-    Rows with an id in `rejected` are left out.
+    Rows with an id in `rejected` are left out, and rows with white space at the ends whose rejection id is
+    in `spaced`, as it may lie in any range.
     """
 
     kind: str
@@ -99,6 +103,7 @@ class KeyRange:
     runs: Path
     out: Path
     rejected: frozenset[bytes] = frozenset()
+    spaced: np.ndarray = field(default_factory=lambda: rejection_numbers(()))
 
 
 @dataclass(frozen=True)
@@ -137,11 +142,13 @@ def sort_part(part: ParseTask) -> ParseResult:
             reduced.add(row.id)
             found = found._replace(row=row)
         check_annotators(part.source, found)
-        if found.rejects:
-            rejected.add(found.rejects)
+        if rejects := rejected_by(found):
+            rejected.add(rejects)
         where = json.dumps(found.where, ensure_ascii=False)
         written[kind] += 1
-        runs.add(kind, canonical_line(row), where, found.anonymous and isinstance(row, Comparison | Rating))
+        vote = found.anonymous and isinstance(row, Comparison | Rating)
+        known = row.id if vote else rejection_id(row)
+        runs.add(kind, canonical_line(row), where, vote, "" if known == row.id else known)
         if found.own:
             # Other sources, and other kinds of one source, may number their rows from 0 too.
             claim = {"id": text_digest(part.source.name, kind, found.own), "row": row.id}
@@ -166,7 +173,7 @@ class _Runs:
         self.rows: dict[str, dict[bytes, tuple[bytes, bytes]]] = {}
         self.sizes: dict[str, int] = {}
 
-    def add(self, kind: str, line: str, where: str, vote: bool = False) -> None:
+    def add(self, kind: str, line: str, where: str, vote: bool = False, spaced: str = "") -> None:
         row, place = line.encode("utf-8", "replace"), where.encode("utf-8", "replace")
         # Several rows may claim one id, which is an error to report later, so the whole line is the key.
         key = row if kind == CLAIMS else row[ID]
@@ -175,6 +182,8 @@ class _Runs:
             # Equal votes have one id. Each is kept, in the order in which they were found.
             self.votes += 1
             key, place = key + b"%020d" % self.votes, VOTE + place
+        if spaced:
+            place = SPACED + spaced.encode() + b" " + place
         if key not in held:
             held[key] = (row, place)
             # An estimate is enough: the bound is on memory, and runs may have any length.
@@ -207,7 +216,7 @@ def key_ranges(kind: str, size: int, runs: Path, out: Path, rejected: Collection
         size: The bytes of all rows of the kind.
         runs: The folder of the runs.
         out: The folder for the shards.
-        rejected: Ids of rows to leave out. Each range gets those that are in it.
+        rejected: Rejection ids of rows to leave out. Each range gets those that are in it.
 
     Returns:
         The ranges in order. Their number is a power of two.
@@ -217,8 +226,9 @@ def key_ranges(kind: str, size: int, runs: Path, out: Path, rejected: Collection
     ids: dict[int, set[bytes]] = {}
     for one in rejected:
         ids.setdefault(int(one[:4], 16) // width, set()).add(one.encode())
+    spaced = rejection_numbers(rejected)
     return [
-        KeyRange(kind, n * width, (n + 1) * width, n, runs, out, frozenset(ids.get(n, ())))
+        KeyRange(kind, n * width, (n + 1) * width, n, runs, out, frozenset(ids.get(n, ())), spaced)
         for n in range(count)
     ]
 
@@ -240,7 +250,13 @@ def gather_range(part: KeyRange) -> ShardResult:
     """
     rows: dict[bytes, tuple[bytes, bytes]] = {}
     votes: Counter[bytes] = Counter()
+    spaced: set[bytes] = set()
     for row, place in _read_range(part):
+        if place.startswith(SPACED):
+            known, place = place[_REJECTION].decode(), place[_REJECTION.stop + 1 :]
+            if holds_rejection(part.spaced, known):
+                spaced.add(row[ID])
+                continue
         if place.startswith(VOTE):
             votes[row[ID]] += 1
             row, place = _number_vote(row, votes[row[ID]]), place.removeprefix(VOTE)
@@ -254,7 +270,7 @@ def gather_range(part: KeyRange) -> ShardResult:
             row, place = rows[key]
             size += lines.write(row + b"\n")
             places.write(place + b"\n")
-    return ShardResult(part.kind, len(rows), size, len(left_out))
+    return ShardResult(part.kind, len(rows), size, len(left_out) + len(spaced))
 
 
 def _number_vote(line: bytes, number: int) -> bytes:

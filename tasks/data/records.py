@@ -131,7 +131,7 @@ class ParsedRow(NamedTuple):
         anonymous: Whether the annotator is unknown. Two equal rows of this kind are votes of two people.
         final: Whether the record has the last answer of its row. False if a mask excludes that answer.
         verdict: The verdict on the pair's answer in its turn of a conversation, if any.
-        rejects: The id of the pair whose answer a reviewer rejected in this row, if any.
+        rejects: The rejection id of the pair whose answer a reviewer rejected in this row, if any.
     """
 
     row: Record

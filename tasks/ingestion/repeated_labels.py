@@ -18,6 +18,7 @@ from model.atomic_file import atomic_path
 from tasks.common.annotators import is_nobody
 from tasks.data.parsing.label_rows import time_seconds
 from tasks.data.records import Comparison, ParsedRow, Rating, Record, list_shards, parse_lines
+from tasks.data.rejections import rejected_by, rejection_id
 from tasks.data.withdrawals import Withdrawn
 from tasks.ingestion.row_origins import read_places
 from tasks.validation.exact_dedup import text_hash
@@ -97,16 +98,16 @@ def keep_each_once(
         every: The rows as they were read.
         seen: The ids of rows of earlier sources.
         withdrawn: The withdrawals.
-        rejected: The ids of rejected rows besides the pairs that `every` rejects.
+        rejected: The rejection ids of rejected rows besides the pairs that `every` rejects.
     """
     kept: list[Record] = []
     places: list[str] = []
-    taken = {*seen, *rejected, *(found.rejects for found in every)}
+    taken, gone = set(seen), {*rejected, *map(rejected_by, every)}
     for found in every:
         row = withdrawn.filter_row(found.row) if withdrawn else found.row
         # Equal votes have one id, so the test of ids would drop all but the first.
         vote = found.anonymous and isinstance(row, Comparison | Rating)
-        if row is None or (row.id in taken and not vote):
+        if row is None or (not vote and (row.id in taken or rejection_id(row) in gone)):
             continue
         taken.add(row.id)
         kept.append(row)

@@ -31,6 +31,7 @@ from tasks.data.parsing.guessed_rows import add_passage, guess_rows
 from tasks.data.parsing.reader import no_rows, read_rows
 from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.records import TYPES, ParsedRow, Record, Text
+from tasks.data.rejections import rejected_by, rejection_id
 from tasks.data.source_files import NOT_UNICODE, check_file, walk_folders
 from tasks.data.sources import ENDINGS
 from tasks.data.withdrawals import Withdrawn, read_withdrawn
@@ -64,7 +65,7 @@ class Proposal:
         asked: Keys whose meaning the preset must say, with a proposal for each.
         stop: The error that a run ends with until it does.
         faults: The number of rows that cannot be read.
-        rejected: The ids of rows that a reviewer rejected, which no source may contain.
+        rejected: The rejection ids of rows that a reviewer rejected, which no source may contain.
         fields: The meanings of columns of scores, from which a choice follows.
     """
 
@@ -222,7 +223,9 @@ def _without_rejected(sources: list[Proposal]) -> list[Proposal]:
     """Return the sources without the rows that a later source rejects."""
     ids = frozenset().union(*(source.rejected for source in sources))
     return [
-        replace(source, rows=tuple(row for row in source.rows if row.id not in ids)) if ids else source
+        replace(source, rows=tuple(row for row in source.rows if rejection_id(row) not in ids))
+        if ids
+        else source
         for source in sources
     ]
 
@@ -405,7 +408,7 @@ def _read_rows(
         read += covered
         if read >= READ or len(every) >= _ROWS:
             break
-    rejected = frozenset(filter(None, (*tally.rejected, *(one.rejects for one in every))))
+    rejected = frozenset(filter(None, (*tally.rejected, *map(rejected_by, every))))
     rows = keep_each_once(every, seen, withdrawn, rejected)
     # The error is kept instead of raised: the preset can then propose the missing `fields`.
     stop = ""

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tasks.data.records import Pair, ParsedRow, pair_row, rating_row
+from tasks.data.records import Pair, ParsedRow, pair_row, rating_row, text_row
+from tasks.data.rejections import rejection_id
 from tasks.data.withdrawals import Withdrawn
 from tasks.ingestion.repeated_labels import keep_each_once
 from tests.tasks.ingest_project import run, write
@@ -102,3 +103,54 @@ def test_ingest_deleted_row_is_left_out_of_other_sources(
     figures = run(tmp_path, said=said)
     assert (figures["text"], figures["pairs"], figures["comparisons"], figures["ratings"]) == (1, 1, 0, 0)
     assert any(f"left out: 1 {kind} that another row rejects or deletes" in text for text in said)
+
+
+@pytest.mark.parametrize("verdict", [{"accepted": False}, {"label": "bad"}, {"deleted": True}, {"thumbs": 0}])
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("completion", "The mill.\n"),
+        ("completion", "  The mill."),
+        ("prompt", "What turns?\r\n"),
+        ("completion", "The mill.\u00a0\u200b"),
+        ("completion", "The mill."),
+    ],
+)
+@pytest.mark.parametrize("swapped", [False, True])
+def test_ingest_rejected_copy_with_white_space_at_an_end_is_left_out(
+    tmp_path: Path, verdict: dict[str, Any], key: str, text: str, swapped: bool
+) -> None:
+    copies = [ASKED, {**ASKED, key: text}]
+    good, bad = reversed(copies) if swapped else copies
+    write(tmp_path, good, OTHER, {"text": "one"}, name="a")
+    write(tmp_path, {**bad, **verdict}, OTHER, name="b")
+    said: list[str] = []
+    figures = run(tmp_path, said=said)
+    [pair] = read_rows(tmp_path / "out" / "rows" / "pairs", "pairs")
+    assert pair.completion == "The wheel." and figures["pairs"] == 1
+    assert any("left out: 1 pair that another row rejects or deletes" in line for line in said)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {**ASKED, "completion": "The mill!", "label": "bad"},
+        {**ASKED, "score": 0.5, "annotator": "ana"},
+        {**ASKED, "label": "good"},
+        {**ASKED, "label": "bad", "aspect": "tone"},
+    ],
+)
+def test_ingest_answer_that_nobody_rejected_stays(tmp_path: Path, other: dict[str, Any]) -> None:
+    write(tmp_path, ASKED, OTHER, {"text": "one"}, name="a")
+    write(tmp_path, other, OTHER, name="b")
+    assert run(tmp_path)["pairs"] == 2
+
+
+@pytest.mark.parametrize("end", ["\n", " ", "\t\n"])
+def test_ingest_rejected_text_with_white_space_at_an_end_is_left_out(tmp_path: Path, end: str) -> None:
+    write(tmp_path, {"text": MILL["text"] + end}, BROOK, name="a")
+    write(tmp_path, {**MILL, "answer": "reject"}, BROOK, OTHER, name="b")
+    assert run(tmp_path)["text"] == 1
+    rows = [ParsedRow(text_row(MILL["text"] + end, "a"), "a, line 1")]
+    rejected = [rejection_id(text_row(MILL["text"], "b"))]
+    assert keep_each_once(rows, (), Withdrawn(), rejected) == []

@@ -20,6 +20,7 @@ from tasks.data.parsing.row_verdicts import (
 from tasks.data.parsing.several_scores import split_values
 from tasks.data.parsing.vote_columns import voter_name
 from tasks.data.records import Comparison, Pair, ParsedRow, Rating, Text, pair_row, rating_row
+from tasks.data.rejections import rejection_id
 
 REJECTED = "rows that a reviewer rejected"
 EARLIER = "earlier answers of conversations with a verdict on the whole"
@@ -52,7 +53,7 @@ def rated_turns(
         rated = _rated(
             one._replace(row=pair, verdict=None), Verdicts(one.verdict.score), row.values, row.reading
         )
-        ratings.append(rated._replace(rejects=pair.id) if one.verdict.rejected else rated)
+        ratings.append(rated._replace(rejects=rejection_id(pair)) if one.verdict.rejected else rated)
     return ratings, others
 
 
@@ -69,7 +70,7 @@ def judged_rows(found: list[ParsedRow], said: Verdicts, row: SourceRow) -> Itera
         if said.review == "reject":
             row.tally.left_out[REJECTED] += 1
             # Equal labels of unknown people are different votes, of which only this one is rejected.
-            row.tally.rejected |= {one.row.id for one in found if not one.anonymous}
+            row.tally.rejected |= {rejection_id(one.row) for one in found if not one.anonymous}
             return
         if said.score is not None or said.votes or said.several:
             _refuse_verdict(last.row, said, row)
@@ -92,7 +93,7 @@ def judged_rows(found: list[ParsedRow], said: Verdicts, row: SourceRow) -> Itera
     # A rejected answer is a bad example, which a reward model can learn from.
     score = -1.0 if said.review == "reject" else said.score
     rated = _rated(last, said if score is None else Verdicts(score), row.values, row.reading)
-    yield rated._replace(rejects=last.row.id) if said.review == "reject" else rated
+    yield rated._replace(rejects=rejection_id(last.row)) if said.review == "reject" else rated
 
 
 def corrected_rows(found: list[ParsedRow], said: Verdicts, row: SourceRow) -> Iterator[ParsedRow]:

@@ -37,6 +37,7 @@ from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.parsing.unread_keys import count_unread, leaves_of
 from tasks.data.parsing.walked_turns import MASKED, spread_masks, walk_turns
 from tasks.data.records import Comparison, Fault, ParsedRow, Rating, as_tie, describe_number
+from tasks.data.rejections import rejection_id
 
 Row = Callable[[Mapping[str, Any], ParseOptions, str], Iterator[ParsedRow]]
 LABEL_KEYS = frozenset((*ANNOTATORS, *TIMES, "annotator", "aspect", "time"))
@@ -197,16 +198,17 @@ def _records(
 
 
 def _deleted_ids(row: Row, values: Mapping[str, Any], reading: ParseOptions, where: str) -> set[str]:
-    """Return the id of the record that a deleted row would make, as an earlier export may have it too.
+    """Return the rejection id of the record that a deleted row would make.
 
-    Of a conversation it is the last answer's: another conversation may share the earlier ones.
+    An earlier export may have it unmarked. Of a conversation it is the last answer's: another conversation
+    may share the earlier ones.
     """
     try:
         found = list(row(values, reading, where))
     except (UserError, MaskedAnswer):
         # A deleted row need not be readable.
         return set()
-    return {one.row.id for one in found[-1:] if not one.anonymous}
+    return {rejection_id(one.row) for one in found[-1:] if not one.anonymous}
 
 
 def _note_companions(

@@ -99,7 +99,7 @@ class SkipCounts:
         compared: Whether columns of votes hold the choices between two answers.
         votes: Cells of vote columns that hold no vote.
         numbered: The numbers in the names of the columns of two answers, by which votes may name them.
-        rejected: The ids of texts and labels that a reviewer rejected. Equal rows are left out too.
+        rejected: The rejection ids of texts and labels that a reviewer rejected. Equal rows are left out too.
         shapes: The keys of rows, by which a text under `deleted` may mark its row.
         companions: Keys without which a row would be learned as something else, which stop the run.
         inside: Keys in lists of objects that are no turns, such as `reactions[].name`. Only ignore is right.

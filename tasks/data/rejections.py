@@ -1,0 +1,83 @@
+"""Match rows that somebody rejected or deleted with their copies, also with other white space at the ends."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+
+import numpy as np
+
+from tasks.common.names import INVISIBLE
+from tasks.data.records import (
+    Comparison,
+    Pair,
+    ParsedRow,
+    Rating,
+    Record,
+    Text,
+    Turn,
+    comparison_row,
+    pair_row,
+    rating_row,
+    text_row,
+)
+
+_REJECTED = -1.0  # the score of a thumb down, of `bad` and of false
+_TONE = "tone"  # a sad text is no wrong one
+_UNSEEN = rf"[\s\u200b-\u200f\u2060\ufeff{INVISIBLE}]+"
+_ENDS = re.compile(rf"\A{_UNSEEN}|{_UNSEEN}\Z")
+
+
+def rejection_id(row: Record) -> str:
+    """Return the id that a row has without white space at the ends of its texts.
+
+    Copies of a row in two exports often differ in a line feed at the end.
+    """
+    if isinstance(row, Text):
+        text = _trimmed(row.text)
+        return row.id if text == row.text else text_row(text, "", "-").id
+    history, prompt = [_trimmed_turn(turn) for turn in row.history], _trimmed(row.prompt)
+    if isinstance(row, Comparison):
+        a, b = _trimmed(row.a), _trimmed(row.b)
+        same = (a, b, prompt, history) == (row.a, row.b, row.prompt, row.history)
+        made = comparison_row(prompt, a, b, row.choice, row.aspect, row.annotator, "", "-", history)
+        return row.id if same else made.id
+    answer = _trimmed(row.completion)
+    if (prompt, answer, history) == (row.prompt, row.completion, row.history):
+        return row.id
+    if isinstance(row, Pair):
+        return pair_row(prompt, answer, "", "-", (), history).id
+    return rating_row(prompt, answer, row.scores, row.annotators, row.aspect, "", "-", history).id
+
+
+def rejected_by(found: ParsedRow) -> str:
+    """Return the rejection id of the pair that a row rejects; empty for none.
+
+    An answer that everybody called bad in one row is no right answer in another.
+    """
+    row = found.row
+    if found.rejects or not isinstance(row, Rating) or row.fault or row.aspect == _TONE:
+        return found.rejects
+    if not row.scores or any(score != _REJECTED for score in row.scores):
+        return ""
+    return rejection_id(pair_row(row.prompt, row.completion, "", "-", (), row.history))
+
+
+def rejection_numbers(ids: Collection[str]) -> np.ndarray:
+    """Return rejection ids as sorted numbers, which take 8 bytes each."""
+    return np.array(sorted(int(one, 16) for one in ids), np.uint64)
+
+
+def holds_rejection(numbers: np.ndarray, number: str) -> bool:
+    """Return whether a rejection id is among the result of `rejection_numbers`."""
+    wanted = np.uint64(int(number, 16))
+    place = int(np.searchsorted(numbers, wanted))
+    return place < len(numbers) and bool(numbers[place] == wanted)
+
+
+def _trimmed(text: str) -> str:
+    return _ENDS.sub("", text)
+
+
+def _trimmed_turn(turn: Turn) -> Turn:
+    return {**turn, "content": _trimmed(turn["content"])}
