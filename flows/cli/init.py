@@ -96,7 +96,8 @@ def propose_preset(
     except UserError as error:
         if whole:
             _show_notes(found, console)
-        raise UserError(asked or str(error)) from error
+        lacking = [f"{name} cannot be read: {dict(found.others)[name]}" for name in found.unreadable[:1]]
+        raise UserError("\n".join([asked or str(error), *lacking])) from error
     draft = PresetDraft(name, device, found, measured, opened)
     with _show_activity(console, "measuring training speed on this machine"):
         plan = draft.plan_run(kind, minutes, root, console)
@@ -124,7 +125,8 @@ def propose_preset(
     missing = preset_writer.missing_parts(found, measured, base=opened is not None)
     too_large = _state_memory(preset, root, kind, console, labels=not missing)
     stop = stop or too_large
-    for note in [*notes, *missing]:
+    # The error at the end names the files that cannot be read.
+    for note in [*notes[bool(found.unreadable) :], *missing]:
         console.print(f"[yellow]{terminal_text(note)}[/yellow]", soft_wrap=True)
     if said := describe_shared_product(root, name):
         console.print(f"[yellow]{terminal_text(said)}[/yellow]", soft_wrap=True)
@@ -215,7 +217,9 @@ def _print_scan(found: FolderScan, console: Console, notes: bool) -> None:
         _show_notes(found, console)
     for other, reason in found.others:
         broken = other in found.unreadable
-        said = f"{'cannot be' if broken else 'not'} read: {terminal_text(other)}: {terminal_text(reason)}"
+        # The error at the end says why the first of them cannot be read.
+        why = "the reason is at the end" if other in found.unreadable[:1] else reason
+        said = f"{'cannot be' if broken else 'not'} read: {terminal_text(other)}: {terminal_text(why)}"
         console.print(f"[{'yellow' if broken else 'dim'}]{said}[/]", soft_wrap=True)
 
 
@@ -248,9 +252,10 @@ def _describe_unreadable(found: FolderScan) -> str:
         return ""
     named = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
     what = "it cannot" if len(names) == 1 else "they cannot"
+    them = "it" if len(names) == 1 else "them"
     listed = any(len(source.files) > 1 for source in found.sources)
     later = " A file that you add later may not be read until you run init again." if listed else ""
-    return f"Not in the preset, as {what} be read: {named}. A run ignores them.{later}"
+    return f"Not in the preset, as {what} be read: {named}. A run ignores {them}.{later}"
 
 
 def _check_rows(preset: Preset, root: Path, console: Console) -> tuple[str, Any, list[str]]:

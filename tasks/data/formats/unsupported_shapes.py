@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, islice
 from typing import Any
 
@@ -25,10 +25,10 @@ from tasks.data.parsing.column_names import (
     yaml_scalar,
 )
 from tasks.data.parsing.companion_keys import RIGHT_OPTIONS, is_option_letter, option_keys
-from tasks.data.parsing.field_meanings import KNOWN, as_flag, is_empty
+from tasks.data.parsing.field_meanings import KNOWN, as_flag, is_empty, plain_word
 from tasks.data.parsing.key_text import yaml_key
 from tasks.data.parsing.list_literals import holds_bytes
-from tasks.data.parsing.ordinary_columns import is_ordinary_flag, is_ordinary_number
+from tasks.data.parsing.ordinary_columns import is_all_ordinary, is_ordinary_flag, is_ordinary_number
 from tasks.data.parsing.proposed_meanings import choice_mapping
 from tasks.data.parsing.right_answers import is_span
 from tasks.data.parsing.roles import role_of
@@ -45,6 +45,7 @@ _HEADINGS = frozenset((
 _PAGE = re.compile(
     r"\s*(?:(?P<xml><\?xml\s(?!.*<html))|(?:<\?xml\s.*?)?<!doctype\s+html|<html[\s>])", re.I | re.S
 )
+_MOST_VOTES, _LONGEST_VOTE = 6, 20  # different votes of people, and characters of one
 TURNS = ("messages", "conversations", "conversation", "contents", "turns")
 
 
@@ -262,7 +263,7 @@ def _votes(sample: FileSample) -> str:
         )
     scores = propose_scores(columns_of, *sides)
     others = {key: values for key, values in columns_of.items() if key not in people}
-    numbered = {} if scores else _numbered_voters(others, sides)
+    numbered = {} if scores else _numbered_voters(others, sides) or _worded_voters(others)
     # `columns` names keys of the row itself, so a choice in an object is a vote under `fields`.
     nested = bool(people) and people[0] not in names.values()
     if len(people) + len(numbered) < 2 and not nested:
@@ -297,7 +298,7 @@ def _votes(sample: FileSample) -> str:
     voters = {key: numbered.get(key, "vote") for key in columns_of if key in (*people, *some, *numbered)}
     votes = ", ".join(f"{yaml_key(name)}: {meaning}" for name, meaning in voters.items())
     hold = "columns {} hold" if len(voters) > 1 else "column {} holds"
-    check = "; say which answer each number means" if set(voters.values()) != {"vote"} else ""
+    check = "; say which answer each value means" if set(voters.values()) != {"vote"} else ""
     return (
         f"the {hold.format(', '.join(voters))} a choice each; where each is a person, add to the source "
         f"format: rows{columns}, fields: {{{votes}}}{check}"
@@ -332,6 +333,35 @@ def _numbered_voters(columns: Mapping[str, Sequence[Any]], sides: tuple[str, ...
     # All people count in one way, also one who chose the same number always.
     named = numbers <= set(different_parts(sides[0], sides[1]) or ())
     return dict.fromkeys(found, "vote" if named else choice_mapping(numbers))
+
+
+def _worded_voters(columns: Mapping[str, Sequence[Any]]) -> dict[str, str]:
+    """Return columns that have the same few words or signs, as `left` and `right`, each with a mapping.
+
+    Only the person who has the data knows which answer such a word means.
+    """
+    few: dict[str, set[str]] = {}
+    for key, values in columns.items():
+        said = {str(value).strip() for value in values if not is_empty(value)}
+        short = all(len(value) <= _LONGEST_VOTE and as_flag(value) is None for value in said)
+        if said and short and len(said) <= _MOST_VOTES and not _names_measure(key):
+            few[key] = {plain_word(value) or value for value in said if not is_undecided(value)}
+    alike = {key: words for key, words in few.items() if _shares_words(words, few.items(), key)}
+    words = {word for found in alike.values() for word in found if as_score(word) is None}
+    if len(alike) < 2 or not 1 < len(words) <= _MOST_VOTES:
+        return {}
+    return dict.fromkeys(alike, choice_mapping({word for word in words if not is_tie(word)}))
+
+
+def _names_measure(key: str) -> bool:
+    """Return whether a column is named after a measure or a class, and not after a person, as `max_r`."""
+    name = key.rpartition(".")[2]
+    return is_all_ordinary(name) and all(len(word) > 1 for word in plain_name(name).split("_"))
+
+
+def _shares_words(words: set[str], columns: Iterable[tuple[str, set[str]]], key: str) -> bool:
+    """Return whether another column has a word of a column."""
+    return any(words & others for other, others in columns if other != key)
 
 
 def _one_hot(columns: Mapping[str, Sequence[Any]]) -> list[str]:

@@ -31,6 +31,8 @@ _BESIDE = frozenset(
     )
 )
 _ORDER = re.compile(r"\[{0,2}([AB])\s*([<>=])\2{0,2}\s*([AB])\]{0,2}", re.I)
+_EQUAL_SIGNS = frozenset(["=", "==", "===", "≈", "≃", "≅", "≡", "＝"])
+_FEW_WORDS = 3
 _LONGEST = 60  # characters; a longer text is a remark
 # A statement with such a word, and without a side, is about both answers.
 _EQUAL = word_set(
@@ -118,6 +120,8 @@ def paired_columns(names: Iterable[str], a: str, b: str) -> list[tuple[str, str]
 
 def is_tie(text: str) -> bool:
     """Return whether a text says that neither of two answers is better, as `Both bad` or `no preference`."""
+    if text.strip() in _EQUAL_SIGNS:
+        return True
     words = set(flatten_name(text).split("_"))
     if len(text) > _LONGEST or words & _NAMED_SIDE:
         return False
@@ -131,6 +135,14 @@ def is_undecided(text: str) -> bool:
         return False
     unable = bool(words & _UNABLE and words & _TO_DECIDE)
     return unable or bool(words & _SKIPPED) or re.fullmatch(r"[?\-\u2013\u2014/.]+", text.strip()) is not None
+
+
+def is_tie_or_order(text: str) -> bool:
+    """Return whether a text is a tie in a few words, or a tie or an order in signs, as `=` and `A>B`."""
+    bare = text.strip()
+    if _ORDER.fullmatch(bare):
+        return plain_choice(bare, {}) in SIDES
+    return len(bare.split()) <= _FEW_WORDS and is_tie(bare)
 
 
 def is_choice(value: object) -> bool:

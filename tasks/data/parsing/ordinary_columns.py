@@ -114,7 +114,7 @@ def is_ordinary_flag(name: str) -> bool:
 @lru_cache(maxsize=4096)
 def is_all_ordinary(name: str) -> bool:
     """Return whether each word of a column's name is that of a quantity, a setting or what a row is."""
-    words = _words_of(name) - {plain_word(flatten_name(name))}
+    words = {word for word in _words_of(name) if "_" not in word}
     return all(word in _FLAGS | NOBODY or _END.fullmatch(word) for word in words) if words else True
 
 

@@ -241,7 +241,8 @@ def propose_vote(
     if compares and not has_pairs:
         # A number may be the first answer or the second one, unless the answers have such numbers.
         numbers = {value for value in values if _is_score(value)}
-        return "vote" if cells.sides or numbers <= set(numbered) else choice_mapping(numbers)
+        letters = cells.sides and not cells.has_numbers
+        return "vote" if letters or numbers <= set(numbered) else choice_mapping(numbers)
     lower = scale_direction(path, [value for value in values if value]) == LOWER
     return "ignore" if not has_pairs else "penalty_vote" if lower else "vote"
 

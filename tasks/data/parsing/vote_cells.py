@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from tasks.data.parsing.choices import is_undecided
+from tasks.data.parsing.choices import is_tie_or_order, is_undecided
 from tasks.data.parsing.field_meanings import plain_word
 from tasks.data.parsing.judgement_words import judgement_of
 from tasks.data.parsing.score_values import as_score
@@ -194,7 +194,7 @@ def _kind_of(value: bool | int | float | str | None, name: str) -> tuple[str, fl
         return _FLAG, 0
     if is_judgement(word):
         return _WORD, 0
-    if word in SIDE_VALUES:
+    if word in SIDE_VALUES or is_tie_or_order(bare):
         return _SIDE, 0
     if _GRADES.fullmatch(bare):
         return _GRADE, 0

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from tasks.data.file_io.files import SourceFile
 from tasks.onboarding.folder_scan import scan_folder
 from tasks.onboarding.voted_answers import voted_answers
+from tests.tasks.data.parsing.row_reader import read_file
 
 
 def _rows(a: str, b: str, votes: dict[str, Any]) -> list[dict[str, Any]]:
@@ -30,6 +32,10 @@ def _rows(a: str, b: str, votes: dict[str, Any]) -> list[dict[str, Any]]:
         ("answer_a", "answer_b", {"anna": [1, 2], "ben": [2, 2]}, '{"1": a, "2": b}'),
         ("response_1", "response_2", {"anna": [1, 2], "ben": [2, 1]}, "vote"),
         ("left", "right", {"r1": [0, 3, 4], "r2": [4, 1, 0]}, '{"0": ..., "1": ..., "3": ..., "4": ...}'),
+        ("answer_a", "answer_b", {"anna": ["A", "B", "="], "ben": ["=", "=", "B"]}, "vote"),
+        ("answer_a", "answer_b", {"Ana Lima": ["A>B", "A=B"], "Max Roth": ["A<B", "A=B"]}, "vote"),
+        ("answer_a", "answer_b", {"max_r": ["a", "same", "b"], "eva_k": ["both bad", "b"]}, "vote"),
+        ("answer_a", "answer_b", {"anna": [1, "=", 2], "ben": ["=", 2, 1]}, '{"1": a, "2": b}'),
         ("reply_a", "reply_b", {"rating_anna": [1, 2], "rating_ben": [2, 2]}, '{"1": a, "2": b}'),
     ],
 )
@@ -56,3 +62,21 @@ def test_scan_folder_votes_of_people_on_two_answers_are_a_source_with_a_question
 )
 def test_voted_answers_other_rows_are_none(row: dict[str, Any]) -> None:
     assert voted_answers([row] * 5) is None
+
+
+@pytest.mark.parametrize(
+    ("votes", "fields"),
+    [
+        ({"anna": ["A", "B", "="], "ben": ["=", "=", "B"]}, {"anna": "vote", "ben": "vote"}),
+        ({"anna": ["A>B", "A=B"], "ben": ["A=B", "B>A"]}, {"anna": "vote", "ben": "vote"}),
+        ({"anna": [1, "="], "ben": ["=", 2]}, {name: {"1": "a", "2": "b"} for name in ("anna", "ben")}),
+    ],
+)
+def test_read_rows_equal_signs_are_ties_of_people(votes: dict[str, Any], fields: dict[str, Any]) -> None:
+    rows = "".join(json.dumps(row) + "\n" for row in _rows("answer_a", "answer_b", votes))
+    columns = {"prompt": "question", "a": "answer_a", "b": "answer_b"}
+    file = SourceFile("v.jsonl", rows.encode())
+    found, tally = read_file(file, "rows", columns=columns, fields=fields)
+    tally.check("mine", fields)
+    said = [one.row.choice for one in found]  # type: ignore[union-attr]
+    assert len(said) == 16 and said.count("tie") >= 4 and set(said) == {"a", "b", "tie"}

@@ -168,6 +168,28 @@ def test_detect_format_numbers_of_people_are_votes_where_the_answers_have_them(
     assert f"fields: {{{fields}}}" in _compared(sides, people, *votes)
 
 
+@pytest.mark.parametrize(
+    ("people", "votes", "mapping"),
+    [
+        ("Ana,Ben", ["left,right", "=,left", "right,right"], "{left: a, right: b}"),
+        ("max_r,tom_p", ["<,>", ">,=", "<,<", ">,>"], '{"<": ..., ">": ...}'),
+        ("Ana Lima,Eva", ["upper,lower", "lower,upper", "lower,?"], "{lower: ..., upper: ...}"),
+    ],
+)
+def test_detect_format_votes_in_unknown_words_are_proposed_as_mapping(
+    people: str, votes: list[str], mapping: str
+) -> None:
+    said = _compared("answer_a,answer_b", people, *votes)
+    named = people.split(",")
+    assert f"the columns {', '.join(named)} hold a choice each" in said
+    assert said.count(f": {mapping}") == 2 and "say which answer each value means" in said
+
+
+@pytest.mark.parametrize("columns", ["source_lang,target_lang", "category,topic", "state,status"])
+def test_detect_format_classes_beside_two_answers_are_no_votes(columns: str) -> None:
+    assert "no column has the choice" in _compared("answer_1,answer_2", columns, "en,de", "de,en")
+
+
 @pytest.mark.parametrize("columns", ["turns,level", "has_code,is_long", "page,chapter"])
 def test_detect_format_ordinary_numbers_beside_two_answers_are_no_votes(columns: str) -> None:
     assert "no column has the choice" in _compared("answer_1,answer_2", columns, "1,2", "2,2")

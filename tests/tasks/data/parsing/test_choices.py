@@ -25,6 +25,7 @@ def test_plain_choice_usual_spellings_are_read(value: str, says: str) -> None:
     [
         ("A is much better", "a"), ("Response B is slightly better", "b"), ("b is far better", "b"),
         ("A>B", "a"), ("B >> A", "b"), ("[[A>B]]", "a"), ("a<b", "b"), ("A=B", "tie"), ("A>A", "A>A"),
+        ("=", "tie"), (" == ", "tie"), ("≈", "tie"), ("->", "->"),
         ("They are equally good", "tie"), ("Both are bad", "tie"), ("A is better than most",) * 2,
     ],
 )  # fmt: skip
