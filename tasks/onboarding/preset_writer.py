@@ -172,26 +172,39 @@ def _source_section(source: Any) -> list[str]:
     extra = f", {format_columns(source.columns)}" if source.columns else ""
     extra += format_fields(source.fields)
     extra += ", document_unit: paragraph" if source.document_unit == "paragraph" else ""
+    heading = f"    # {'' if source.share == 1 else 'about '}{holds}"
+    if source.asked:
+        return [heading, *_asked_section(source, files)]
     return [
-        f"    # {'' if source.share == 1 else 'about '}{holds}",
-        *_fields_comment(source),
+        heading,
         f"    - {{name: {yaml_text(source.name)}, files: {files}, format: {source.format}{extra}}}",
     ]
 
 
-def _fields_comment(source: Any) -> list[str]:
-    """Return the comment that proposes `fields` for keys whose meaning a run must know."""
-    if not source.asked:
-        return []
-    asked = [*source.fields.items(), *source.asked.items()]
-    shown = ", ".join(f"{yaml_key(path)}: {meaning}" for path, meaning in asked[:_ASKED])
-    more = f" ({len(asked) - _ASKED} more keys)" if len(asked) > _ASKED else ""
-    return [
-        "    # A run stops until this source says what these keys mean, as in the next line. Right are",
-        "    # verdict, vote, review, weight, mask, deleted, ignore, text, or a mapping: {good: 1, bad: -1}.",
-        "    # Values of a choice map to a, b, tie or ignore. Replace each `...` by the right value.",
-        f"    # fields: {{{shown}}}{more}",
+def _asked_section(source: Any, files: str) -> list[str]:
+    """Return a source with a comment that proposes the meanings of its keys, which a run must know.
+
+    Each key has a line of its own, so that the proposal is valid YAML where only `# ` is removed from it.
+    """
+    lines = [
+        f"    - name: {yaml_text(source.name)}",
+        f"      files: {files}",
+        f"      format: {source.format}",
     ]
+    lines += [f"      {format_columns(source.columns)}"] if source.columns else []
+    lines += ["      document_unit: paragraph"] if source.document_unit == "paragraph" else []
+    lines += [
+        "      # A run stops until this source says what these keys mean, as in the next line. Right are",
+        "      # verdict, vote, review, weight, mask, deleted, ignore, text, or a mapping: {bad: -1}.",
+        "      # Values of a choice map to a, b, tie or ignore. Replace each `...` by the right value.",
+    ]
+    asked = [f"{yaml_key(path)}: {meaning}" for path, meaning in source.asked.items()]
+    more = f" # and {len(asked) - _ASKED} more keys" if len(asked) > _ASKED else ""
+    if not source.fields:
+        return [*lines, f"      # fields: {{{', '.join(asked[:_ASKED])}}}{more}"]
+    told = [f"        {yaml_key(path)}: {meaning}" for path, meaning in source.fields.items()]
+    proposed = [f"        # {one}" for one in asked[:_ASKED]]
+    return [*lines, "      fields:", *told, *proposed[:-1], proposed[-1] + more]
 
 
 def _other_files(found: FolderScan) -> list[str]:
