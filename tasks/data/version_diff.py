@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 
 from model.errors import UserError
 from tasks.data.records import TYPES, naming_row
-from tasks.data.version_history import WORKING
+from tasks.data.version_history import WORKING, version_log
 from tasks.dvc import remote, versions
 from tasks.project import data_folder
+
+_NAMED = 5  # versions that a message lists
 
 _SHOWN = 200
 
@@ -150,9 +152,26 @@ def _fetch_remote_version(repo: Any, version: str) -> Any:
     if not repo.config["core"].get("remote"):
         raise UserError(
             f"version {_shorten_hash(version)} is not in DVC's cache on this machine, and no remote "
-            "is set; give the preset with its data.remote: `chatmill data diff --config ...`"
+            "is set; give the preset with its data.remote: `chatmill data diff --config ...`. "
+            f"{_describe_here(repo, version)}"
         )
     return remote.open_remote(repo)
+
+
+def _describe_here(repo: Any, lacking: str) -> str:
+    """Return what to do where no remote has a version, with the versions whose files are here."""
+    store = repo.cache.local
+    known = dict.fromkeys(one.hash for one in version_log(Path(repo.root_dir)))
+    here = [one for one in known if one != lacking and remote.version_listing(store, one) is not None]
+    said = (
+        "A version that only git's history of data.dvc names was never made on this machine: ingestion of "
+        "its sources makes it"
+    )
+    if not here:
+        return f"{said}. No other version is here (`chatmill data log` lists all)"
+    named = ", ".join(map(_shorten_hash, here[:_NAMED])) + (", …" if len(here) > _NAMED else "")
+    example = f"`chatmill data diff {_shorten_hash(here[min(1, len(here) - 1)])}`"
+    return f"{said}. Here are {named} (`chatmill data log` lists all); compare one with data/: {example}"
 
 
 def _explain_absent(version: str) -> str:

@@ -82,6 +82,22 @@ def test_compare_versions_missing_version_is_fetched_data_stays(root: Path, tmp_
     assert contents(root) == now
 
 
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_compare_versions_version_without_remote_names_versions_here(root: Path, count: int) -> None:
+    lay(root, *texts("old"))
+    absent = versions.add_version(root, "", meta("z", text=1))
+    shutil.rmtree(root / ".dvc" / "cache")
+    made = []
+    for number in range(count):
+        lay(root, *texts(*map(str, range(number + 2))))
+        made.append(versions.add_version(root, "", meta(str(number), text=number + 2)))
+    with pytest.raises(UserError, match=r"no remote is set; .*was never made on this machine") as error:
+        compare_versions(root, absent, WORKING)
+    assert all(one[:12] in str(error.value) for one in made)
+    assert ("No other version is here" in str(error.value)) is (count == 0)
+    assert ("`chatmill data diff " + made[0][:12] in str(error.value)) if made else True
+
+
 def test_compare_versions_unavailable_version_is_refused(root: Path, tmp_path: Path) -> None:
     before = versions.add_version(root, "", meta("a", text=3))
     shutil.rmtree(root / ".dvc" / "cache")
