@@ -227,6 +227,8 @@ def test_withdraw_person_changes_data_version_and_repeats_cleanly(root: Path) ->
 def test_commands_user_error_exits_2_with_one_sentence(
     tmp_path: Path, words: tuple[str, ...], says: str
 ) -> None:
+    fixtures = Path("tests/fixtures/exports/smoke")
+    shutil.copytree(SMOKE.parents[1] / fixtures, tmp_path / fixtures)
     said = chatmill(tmp_path, *words, code=2)
     assert says in said and len(said.strip().splitlines()) == 1
 
