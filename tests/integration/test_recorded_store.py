@@ -79,8 +79,9 @@ def test_lineage_of_recorded_store_names_stages_sources_and_annotators(root, nam
 
 
 def test_compare_of_recorded_store_shows_seed_and_metrics(root):
-    said = say("compare", "1", "smoke/2")
+    said = say("compare", "1", "smoke/2", "--all")
     assert "seed" in said and "aligned assistant (RLHF): loss on the right answer" in said
+    assert "more metrics differ; --all prints them" in say("compare", "1", "smoke/2")
     assert "nothing differs" in say("compare", "champion", "1")
 
 
