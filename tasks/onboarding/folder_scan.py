@@ -292,11 +292,14 @@ def _guess_format(sample: FileSample, name: str) -> Guess:
     fitting = [
         one for one, why_not in list_mismatches(rename_keys(sample, columns), known).items() if not why_not
     ]
+    values = [item.values for item in sample.items]
+    # Columns `chosen` and `rejected` with marks beside an answer are no two answers.
+    if fitting == ["preferences"] and (found := guess_rows(values)) and found.format == "rows":
+        return found
     if len(fitting) == 1:
-        values = [item.values for item in sample.items]
         return Guess(fitting[0], add_passage(Guess(fitting[0], columns), values) if values else columns)
     # Common names are a guess, so they are used only if no format fits by its own names.
-    found = guess_rows([item.values for item in sample.items]) if not fitting else None
+    found = guess_rows(values) if not fitting else None
     if found and (found.fields or not known[found.format].fits(rename_keys(sample, found.columns))):
         return found
     if fitting:
@@ -305,7 +308,7 @@ def _guess_format(sample: FileSample, name: str) -> Guess:
             f"format: {fitting[0]}}}"
         )
     # A run stops until the preset says what the votes mean, and the preset proposes it.
-    if sample.items and (voted := voted_answers([item.values for item in sample.items])) is not None:
+    if sample.items and (voted := voted_answers(values)) is not None:
         return Guess("rows", voted)
     raise UserError(f"{name}: {why_unknown(sample)}")
 

@@ -55,6 +55,7 @@ _OUTPUTS = (
 _RIGHT = frozenset((
     "answer", "best_answer", "canonical_solution", "correct_answer", "solution", "target", "targets",
 ))  # fmt: skip
+_MARKS = frozenset(("x", "X", "*", "✓", "✔", "☑", "✗", "✘"))
 _VERDICTS = POSITIVE | NEGATIVE | ACCEPT | REJECT | IGNORE | TRUE | FALSE
 
 
@@ -142,16 +143,33 @@ def _guess_names(rows: Sequence[Mapping[str, Any]]) -> Guess | None:
 def _verdict_columns(rows: Sequence[Mapping[str, Any]]) -> set[str]:
     """Return the columns with the name of an answer that hold verdicts, as Prodigy's `answer: accept`.
 
-    Empty if they are the only ones with such a name, as yes and no may be answers.
+    So do `good` and `bad` with true, false, counts or marks beside an answer: they are no two answers. Empty
+    if there is no other answer, as yes and no may be answers.
     """
-    named = [key for key in rows[0] if plain_name(key) in NAMES["completion"]]
+    named = [key for key in rows[0] if _is_named(key, NAMES["completion"])]
     found = {key for key in named if _hold_verdicts(row.get(key) for row in rows)}
-    return found if len(found) < len(named) else set()
+    if len(found) == len(named):
+        return set()
+    sides = [key for key in rows[0] if _is_named(key, (*NAMES["chosen"], *NAMES["rejected"]))]
+    return found | {key for key in sides if _hold_marks([row.get(key) for row in rows])}
 
 
 def _hold_verdicts(values: Iterable[Any]) -> bool:
     said = {plain_word(str(value)) for value in values if not is_empty(value)}
     return 0 < len(said) <= MOST_VALUES and all(word in _VERDICTS or is_judgement(word) for word in said)
+
+
+def _is_named(key: str, names: Collection[str]) -> bool:
+    # Tables of tools have names such as `Input.response` and `Answer.quality.good`.
+    return plain_name(key) in names or plain_name(key.rpartition(".")[2]) in names
+
+
+def _hold_marks(values: Sequence[Any]) -> bool:
+    """Return whether a column has verdicts, numbers, or a mark in some cells."""
+    given = [value for value in values if not is_empty(value)]
+    marks = {str(value).strip() for value in given}
+    numbers = all(as_score(value) is not None for value in given)
+    return bool(given) and (numbers or marks <= _MARKS or _hold_verdicts(given))
 
 
 def _rated_output(rows: Sequence[Mapping[str, Any]], verdicts: Collection[str]) -> tuple[str, set[str]]:

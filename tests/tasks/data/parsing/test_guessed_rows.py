@@ -174,3 +174,31 @@ def test_guess_rows_right_answer_without_a_rating_is_the_answer(other: dict[str,
     ]
     found = guess_rows(rows)
     assert found and found.columns == {"prompt": "question", "completion": "answer"}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("good", "bad"),
+        ("Answer.quality.good", "Answer.quality.bad"),
+        ("accepted", "rejected"),
+        ("better", "worse"),
+        ("preferred", "dispreferred"),
+    ],
+)
+@pytest.mark.parametrize("marks", [("true", "false"), ("3", "0"), ("x", ""), ("yes", "no")])
+def test_guess_rows_marks_beside_an_answer_are_no_two_answers(
+    names: tuple[str, str], marks: tuple[str, str]
+) -> None:
+    answer = {"Input.prompt": "Name a bird.", "Input.response": "A robin."}
+    rows = [{**answer, names[0]: one, names[1]: other} for one, other in (marks, marks[::-1]) * 2]
+    found = guess_rows(rows)
+    assert found is not None and found.format == "rows"
+    assert found.columns == {"prompt": "Input.prompt", "completion": "Input.response"}
+
+
+@pytest.mark.parametrize("texts", [("A robin.", "A bat."), ("yes", "no")])
+def test_guess_rows_two_answers_stay_preferences(texts: tuple[str, str]) -> None:
+    row = {"question": "Is it a bird?", "good": texts[0], "bad": texts[1]}
+    found = guess_rows([row, {**row, "good": texts[1], "bad": texts[0]}])
+    assert found is not None and found.format == "preferences"
