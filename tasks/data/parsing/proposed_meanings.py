@@ -68,7 +68,23 @@ UNKNOWN = "..."
 # Names that count or list two answers in their order.
 _IN_ORDER = (("1", "2"), ("first", "second"), ("left", "right"), ("one", "two"))
 _REPLACED = frozenset(("merged", "replaced"))
-_NEGATED = frozenset(("dont", "exclude", "ignore", "mask", "masked", "masking", "masks", "no", "not", "skip"))
+_NEGATED = frozenset((
+    "avoid", "ban", "banned", "block", "blocked", "denied", "deny", "disable", "disabled", "dont", "drop",
+    "dropped", "except", "exclude", "excluded", "excludes", "excluding", "exclusion", "forbid",
+    "forbidden", "ignore", "ignored", "mask", "masked", "masking", "masks", "never", "no", "non", "not",
+    "nottrain", "omit", "omitted", "optout", "out", "prohibit", "prohibited", "restrict", "restricted",
+    "skip", "skipped", "suppress", "suppressed", "untrainable", "withheld", "withhold", "without",
+))  # fmt: skip
+# Words of a mask's name of which none turns its meaning round.
+_TO_LEARN = frozenset((
+    "allow", "allowed", "and", "answer", "assistant", "be", "can", "completion", "do", "does", "eligible",
+    "enable", "enabled", "example", "fine", "finetune", "finetuning", "for", "include", "included",
+    "includes", "is", "item", "keep", "kept", "learn", "learnable", "learned", "learning", "loss", "mask",
+    "may", "message", "messages", "model", "of", "ok", "on", "response", "row", "sample", "selected",
+    "sft", "should", "step", "supervise", "supervised", "target", "that", "the", "this", "to", "token",
+    "tokens", "train", "trainable", "trained", "training", "tune", "tuning", "turn", "turns", "usable",
+    "use", "used", "weight", "weights", "with",
+))  # fmt: skip
 # Names for which true excludes the row, and names for which false does.
 _LEFT_OUT = BAD_FLAGS | BAD_WORDS | frozenset((
     "banned", "blocked", "deleted", "discard", "discarded", "drop", "dropped", "exclude", "excluded", "flag",
@@ -96,6 +112,11 @@ _WHOLE = frozenset((
     "complete", "completed", "done", "end", "end_of_text", "end_of_turn", "end_turn", "eos", "eos_token",
     "finished", "function_call", "natural", "ok", "stop", "stop_sequence", "stop_string", "stopped",
     "success", "succeeded", "tool_call", "tool_calls", "tool_use", "turn_end",
+))  # fmt: skip
+# Words that turn a flag's meaning round, as in `not_helpful` and `low_quality`.
+_TURNING = frozenset((
+    "few", "ignore", "ignored", "insufficient", "lacking", "lacks", "less", "low", "lower", "missing",
+    "never", "no", "non", "not", "poor", "skip", "skipped", "weak", "without", "worse", "worst",
 ))  # fmt: skip
 # A date, or seconds or milliseconds since 1970, in the spelling of `plain_word`.
 _TIME = re.compile(
@@ -153,7 +174,10 @@ def propose_meaning(
         # `in_train_set` says where a row comes from: either value may be the one to leave out.
         if "in" in words:
             return UNKNOWN
-        return "mask" if words & _NEGATED and "loss" not in words else "weight"
+        if words & _NEGATED and not flatten_name(path).endswith("loss_mask"):
+            return "mask"
+        # A word that is not known may turn the meaning round: only the person who has the data can say.
+        return "weight" if words <= _TO_LEARN else UNKNOWN
     if looks == MASK:
         return _mask_mapping(known, understood)
     if known and known <= TRUE | FALSE and (meaning := flag_meaning(path)):
@@ -201,6 +225,11 @@ def propose_meaning(
         # A rank or a flag `wrong` read as a score would make the worst answer the best one.
         flagged = known <= TRUE | FALSE and not words & _RANKS
         return "penalty" if has_pairs else "deleted" if flagged else "ignore"
+    counts = bool(known) and all(value in TRUE | FALSE or _is_score(value) for value in known)
+    blaming = judgement_of(path.rpartition(".")[2]) == -1 and KNOWN.get(flatten_name(path)) != "thumb_down"
+    if counts and (blaming or (known <= TRUE | FALSE and words & _TURNING)):
+        # A score of true, or a number of people who blame, would be the better the higher it is.
+        return UNKNOWN
     flags = known <= TRUE | FALSE and (has_pairs or words & HIGHER_IS_BETTER)
     if known and known <= ACCEPT | REJECT | IGNORE and not flags:
         return "review"

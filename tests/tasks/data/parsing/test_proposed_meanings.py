@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from model.errors import UserError
+from tasks.data.parsing.proposed_meanings import MASK, UNKNOWN, propose_meaning
 from tasks.data.records import Comparison, Pair, Rating
 from tests.tasks.data.parsing.row_reader import read
 
@@ -304,3 +305,34 @@ def test_read_rows_empty_score_of_nobody_says_what_to_do() -> None:
     assert "leave it out, or name all people in the same order under annotators" in found.row.fault
     found, tally = read({**PAIR, "scores": [None, None], "annotators": ["a", "b"]}, {**PAIR, "scores": [3]})
     assert len(found) == 1 and any("pairs that nobody rated" in reason for reason in tally.left_out)
+
+
+@pytest.mark.parametrize(
+    ("key", "proposal"),
+    [
+        *(
+            (key, "mask")
+            for key in ("excluded_from_training", "opt_out_of_training", "skip_loss", "mask_loss")
+        ),
+        *((key, "weight") for key in ("trainable", "use_for_training", "loss_mask", "train_on_turn")),
+        # A word that is not known may turn the meaning round.
+        *((key, UNKNOWN) for key in ("nolearn", "training_embargo", "learn_quarantined")),
+    ],
+)
+def test_propose_meaning_flag_about_training_is_not_turned_round(key: str, proposal: str) -> None:
+    assert propose_meaning(key, MASK, {"true", "false"}, True) == proposal
+
+
+@pytest.mark.parametrize("values", [{"true", "false"}, {"0", "1"}])
+@pytest.mark.parametrize(
+    ("key", "proposal"),
+    [
+        *((key, "verdict") for key in ("helpful", "high_quality", "reactions.👍")),
+        *((key, UNKNOWN) for key in ("not_helpful", "low_quality", "reactions.❌", "reactions.👎")),
+        *((key, "penalty") for key in ("unhelpful", "bad")),
+    ],
+)
+def test_propose_meaning_flag_against_an_answer_is_no_verdict_for_it(
+    key: str, proposal: str, values: set[str]
+) -> None:
+    assert propose_meaning(key, "a verdict", values, True) == proposal
