@@ -227,7 +227,9 @@ def propose_meaning(
         return "penalty" if has_pairs else "deleted" if flagged else "ignore"
     counts = bool(known) and all(value in TRUE | FALSE or _is_score(value) for value in known)
     blaming = judgement_of(path.rpartition(".")[2]) == -1 and KNOWN.get(flatten_name(path)) != "thumb_down"
-    if counts and (blaming or (known <= TRUE | FALSE and words & _TURNING)):
+    # `not_wrong` is turned round twice.
+    turned = known <= TRUE | FALSE and words & _TURNING and not (words & _NOT and words & _AGAINST)
+    if counts and (blaming or turned):
         # A score of true, or a number of people who blame, would be the better the higher it is.
         return UNKNOWN
     flags = known <= TRUE | FALSE and (has_pairs or words & HIGHER_IS_BETTER)
