@@ -39,7 +39,7 @@ _ANSWERS = _plain(
     """
 )
 # Alone, these are names of many other things too.
-_ALONE = frozenset(("reference", "target"))
+_ALONE = frozenset(("expected", "reference", "target"))
 _CLASSES = frozenset(("label", "labeled", "labelled"))
 _FILLERS = frozenset(
     ("a", "best", "en", "ground", "list", "of", "standard", "str", "string", "the", "truth", "truths")

@@ -13,7 +13,8 @@ from tests.tasks.data.parsing.row_reader import read
 PAIR = {"prompt": "Name a bird.", "completion": "A cat, perhaps."}
 CHAT = {"messages": [{"role": "user", "content": "Name a bird."}, {"role": "assistant", "content": "A cat."}]}
 GOLD = [
-    "ideal", "gold", "ground_truth", "groundTruth", "reference", "target", "human_response", "final_answer",
+    "ideal", "gold", "ground_truth", "groundTruth", "reference", "target", "expected", "human_response",
+    "final_answer",
     "label_text", "gold_standard", "reference_answer", "expert answer", "Musterlösung", "réponse attendue",
     "respuesta esperada", "标准答案", "target_output", "desired_output", "ground_truth_answer",
 ]  # fmt: skip
