@@ -71,6 +71,25 @@ def file_sums(
     return [str(found[f"{algorithm}:{os.path.abspath(path)}"][-1]) for path in paths]
 
 
+def sums_by_name(folder: Path, root: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file in a folder by its path in it, in order of path.
+
+    An unchanged file is not read again. A file in place of the folder has the name ".".
+
+    Args:
+        folder: The folder.
+        root: The project's folder, which holds the cached checksums.
+    """
+    paths = folder_files(folder)
+    names = [path.relative_to(folder).as_posix() for path in paths]
+    return dict(zip(names, file_sums(paths, root), strict=True))
+
+
+def folder_files(folder: Path) -> list[Path]:
+    """Return the files in a folder in order of path; of a file, the file itself."""
+    return sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else [folder]
+
+
 def unread_bytes(paths: Sequence[Path], root: Path, cache: Path, algorithm: str = "sha256") -> int:
     """Return the bytes that `file_sums` would read: those of files without a cached checksum."""
     known = _read_entries(root / cache)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from model.atomic_file import replace_text
 from model.events import EventCallback, Message
-from tasks.common.checksums import file_sum, file_sums
+from tasks.common.checksums import file_sum, folder_files, sums_by_name
 
 # Beside the model and not in it: a model's files are part of the cache keys of its trainings.
 _SUMS = ".sums"
@@ -21,7 +21,7 @@ def record_sums(path: Path, target: Path) -> None:
         path: Its folder or file, under a temporary name.
         target: Its place; the checksums are written beside it.
     """
-    sums = {file.relative_to(path).as_posix(): file_sum(file) for file in _files(path)}
+    sums = {file.relative_to(path).as_posix(): file_sum(file) for file in folder_files(path)}
     replace_text(target.with_name(target.name + _SUMS), json.dumps(sums, indent=0))
 
 
@@ -42,9 +42,7 @@ def is_intact(path: Path, root: Path, on_event: EventCallback) -> bool:
         recorded = json.loads(path.with_name(path.name + _SUMS).read_bytes())
     except (OSError, ValueError):
         return True
-    files = _files(path)
-    names = [file.relative_to(path).as_posix() for file in files]
-    sums = dict(zip(names, file_sums(files, root), strict=True))
+    sums = sums_by_name(path, root)
     if sums == recorded:
         return True
     differing = min(name for name in {*sums, *recorded} if sums.get(name) != recorded.get(name))
@@ -59,10 +57,6 @@ def is_intact(path: Path, root: Path, on_event: EventCallback) -> bool:
     with suppress(FileNotFoundError):
         path.rename(aside)
     return False
-
-
-def _files(path: Path) -> list[Path]:
-    return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
 
 
 def _free_name(path: Path) -> Path:

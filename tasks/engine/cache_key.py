@@ -17,7 +17,7 @@ import psutil
 
 from model.errors import UserError
 from model.parameter_bounds import KEYED_IF_SET
-from tasks.common.checksums import file_sums
+from tasks.common.checksums import sums_by_name
 from tasks.engine.digest_cache import forget_digest, read_digest, write_digest
 from tasks.engine.source_snapshot import KEPT_MODULES, ORIGIN
 
@@ -368,9 +368,7 @@ def folder_digest(folder: Path, root: Path) -> str:
         folder: The folder.
         root: The project's folder, which holds the cached checksums.
     """
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    names = [path.relative_to(folder).as_posix() for path in paths]
-    return sums_digest(dict(zip(names, file_sums(paths, root), strict=True)))
+    return sums_digest(sums_by_name(folder, root))
 
 
 def folder_sums(folder: Path, without: tuple[str, ...] = ()) -> dict[str, str]:

@@ -24,22 +24,32 @@ from tests.model.training.test_training_tasks import curve, digest, quiet, stage
 
 ADAPTED = {"lora": {"rank": 4}}
 FASTER = {"optimizer": {"learning_rate": 0.02}}
-SETTINGS: dict[str, dict[str, Any]] = {
-    "sft": {**ADAPTED, **FASTER},
-    "reward": {**ADAPTED, **FASTER},
-    "rlhf": ADAPTED,
-    "dpo": {**ADAPTED, "optimizer": {"learning_rate": 0.01}, "max_loss_increase": 9.0},
-}
+
+
+def chain_settings(adapted: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the settings of each stage after the base, all with the same adapters."""
+    return {
+        "sft": {**adapted, **FASTER},
+        "reward": {**adapted, **FASTER},
+        "rlhf": adapted,
+        "dpo": {**adapted, "optimizer": {"learning_rate": 0.01}, "max_loss_increase": 9.0},
+    }
+
+
+def train_chain(language: Language, root: Path, settings: dict[str, dict[str, Any]]) -> dict[str, Path]:
+    """Train a base with all weights, and each later stage with adapters; return the folders."""
+    folders = {name: root / name for name in ("pretrain", *settings)}
+    for name, folder in folders.items():
+        stage(name, language, folders, **settings.get(name, {}))(folder, quiet)
+    return folders
+
+
+SETTINGS = chain_settings(ADAPTED)
 
 
 @pytest.fixture(scope="module")
 def chain(language: Language, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Train a base with all weights, and each later stage with adapters; return the folders."""
-    root = tmp_path_factory.mktemp("adapted")
-    folders = {name: root / name for name in ("pretrain", *SETTINGS)}
-    for name, folder in folders.items():
-        stage(name, language, folders, **SETTINGS.get(name, {}))(folder, quiet)
-    return folders
+    return train_chain(language, tmp_path_factory.mktemp("adapted"), SETTINGS)
 
 
 def logits_of_peft(base: Path, adapter: Path, tokens: torch.Tensor) -> torch.Tensor:

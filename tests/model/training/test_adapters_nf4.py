@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -22,27 +21,23 @@ from model.nn.transformer import Transformer
 from model.training import ppo
 from model.training.reward import load_reward, shares_backbone
 from tests.model.conftest import Killed, Language
-from tests.model.training.test_adapters import logits_of, logits_of_peft, random_tokens
+from tests.model.training.test_adapters import (
+    FASTER,
+    chain_settings,
+    logits_of,
+    logits_of_peft,
+    random_tokens,
+    train_chain,
+)
 from tests.model.training.test_training_tasks import curve, digest, quiet, stage
 
 QUANTIZED = {"lora": {"rank": 4, "quantize": "nf4"}}
-FASTER = {"optimizer": {"learning_rate": 0.02}}
-SETTINGS: dict[str, dict[str, Any]] = {
-    "sft": {**QUANTIZED, **FASTER},
-    "reward": {**QUANTIZED, **FASTER},
-    "rlhf": QUANTIZED,
-    "dpo": {**QUANTIZED, "optimizer": {"learning_rate": 0.01}, "max_loss_increase": 9.0},
-}
+SETTINGS = chain_settings(QUANTIZED)
 
 
 @pytest.fixture(scope="module")
 def chain(language: Language, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Train a base with all weights, and each later stage on it in 4 bits; return the folders."""
-    root = tmp_path_factory.mktemp("quantized")
-    folders = {name: root / name for name in ("pretrain", *SETTINGS)}
-    for name, folder in folders.items():
-        stage(name, language, folders, **SETTINGS.get(name, {}))(folder, quiet)
-    return folders
+    return train_chain(language, tmp_path_factory.mktemp("quantized"), SETTINGS)
 
 
 def write_rounded(source: Path, folder: Path) -> Path:
