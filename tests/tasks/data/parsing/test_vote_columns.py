@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import pytest
 
@@ -22,6 +23,16 @@ def table(
     rows = (f"Q{n}?,A{n}.,{vote}" for n, vote in enumerate(votes))
     text = "\n".join([f"prompt,completion,{people}", *rows, ""])
     return read_file(SourceFile("v.csv", text.encode()), fields=fields or {})
+
+
+def check_people(people: str, votes: Sequence[str]) -> None:
+    """Check that each column is proposed as a person's votes, and is read so with the proposal."""
+    _, tally = table(people, *votes)
+    proposal = tally.propose_all(tally.asks())
+    assert proposal == dict.fromkeys(people.split(","), "vote")
+    found, tally = table(people, *votes, fields=proposal)
+    tally.check("mine", proposal)
+    assert [one.row.annotators for one in found] == [people.split(",")] * len(votes)  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
@@ -156,12 +167,7 @@ def test_skip_counts_asks_letters_of_classes_are_no_votes(names: str) -> None:
 )
 @pytest.mark.parametrize("votes", [["1,5", "4,2"], ["yes,no", "no,yes"], ["good,bad", "bad,bad"]])
 def test_find_vote_columns_names_with_dots_and_spaces_are_people(people: str, votes: list[str]) -> None:
-    _, tally = table(people, *votes)
-    proposal = tally.propose_all(tally.asks())
-    assert proposal == dict.fromkeys(people.split(","), "vote")
-    found, tally = table(people, *votes, fields=proposal)
-    tally.check("mine", proposal)
-    assert [one.row.annotators for one in found] == [people.split(",")] * 2  # type: ignore[union-attr]
+    check_people(people, votes)
 
 
 PAIR = {"prompt": "Q?", "completion": "A."}
@@ -260,12 +266,7 @@ _FIVES = ["1,5", "4,2", "5,1", "2,3", "3,4", "1,1"]
     ],
 )  # fmt: skip
 def test_find_vote_columns_surname_that_is_a_measure_is_a_person(people: str) -> None:
-    _, tally = table(people, *_FIVES)
-    proposal = tally.propose_all(tally.asks())
-    assert proposal == dict.fromkeys(people.split(","), "vote")
-    found, tally = table(people, *_FIVES, fields=proposal)
-    tally.check("mine", proposal)
-    assert [one.row.annotators for one in found] == [people.split(",")] * 6  # type: ignore[union-attr]
+    check_people(people, _FIVES)
 
 
 @pytest.mark.parametrize("votes", [["yes,no", "no,yes"], ["good,bad", "bad,bad"], ["up,down", "down,up"]])
