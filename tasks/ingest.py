@@ -30,6 +30,7 @@ from tasks.data.file_io.tables import DELIMITERS
 from tasks.data.formats.detect import choose_reading
 from tasks.data.parsing.reader import no_rows
 from tasks.data.parsing.skip_counts import SkipCounts
+from tasks.data.rated_answers import RatedAnswers
 from tasks.data.readmitted_rows import check_readmitted, member_digests, note_withdrawn
 from tasks.data.records import TYPES, list_shards
 from tasks.data.sources import (
@@ -314,7 +315,7 @@ def make_rows(
     found = [0] * len(parameters.sources)
     gone, reduced = dict.fromkeys(TYPES, 0), 0
     whole = dict.fromkeys(TYPES, 0)
-    rejected: set[str] = set()
+    rejected, rated = set[str](), RatedAnswers()
     tallies = [SkipCounts() for _ in parameters.sources]
     parsed = parallel_map(sort_part, parts)
     for part in report_pace(parsed, len(parts), on_event, lambda part: (part.rows, sum(part.sizes.values()))):
@@ -322,6 +323,7 @@ def make_rows(
         tallies[part.source_index].add(part.tally)
         reduced += part.reduced
         rejected |= part.rejected
+        rated.add(part.rated)
         for kind, size in part.sizes.items():
             sizes[kind] += size
         for kind, count in part.gone.items():
@@ -347,6 +349,7 @@ def make_rows(
     if sizes[CLAIMS]:
         for _ in parallel_map(check_claims, key_ranges(CLAIMS, sizes[CLAIMS], runs, out)):
             pass
+    rejected |= rated.rejected()
     # Ranges follow from the content's size alone, so the shards do not depend on the number of workers.
     wanted = [part for kind in TYPES for part in key_ranges(kind, sizes[kind], runs, out, rejected)]
     counts, written = dict.fromkeys(TYPES, 0), dict.fromkeys(TYPES, 0)
@@ -367,7 +370,7 @@ def make_rows(
     if said := _left_out(left_out, reduced):
         on_event(Message(f"{said}, as {WITHDRAWN} withdraws them"))
     if any(refused.values()):
-        on_event(Message(f"left out: {_counted(refused)} that another row rejects or deletes"))
+        on_event(Message(f"left out: {_counted(refused)} that another row rejects, rates bad or deletes"))
     distinct = {kind: count + refused[kind] for kind, count in counts.items()}
     repeats = {kind: count - distinct[kind] for kind, count in whole.items() if count > distinct[kind]}
     if repeats:

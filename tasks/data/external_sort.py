@@ -21,6 +21,7 @@ from tasks.data.formats.registry import find_format
 from tasks.data.parsing.base import ParseOptions
 from tasks.data.parsing.reader import read_rows
 from tasks.data.parsing.skip_counts import SkipCounts
+from tasks.data.rated_answers import RatedAnswers
 from tasks.data.records import (
     ID,
     TYPES,
@@ -31,7 +32,7 @@ from tasks.data.records import (
     list_shards,
     text_digest,
 )
-from tasks.data.rejections import holds_rejection, rejected_by, rejection_id, rejection_numbers
+from tasks.data.rejections import holds_rejection, rejection_id, rejection_numbers
 from tasks.data.sources import Source, check_annotators
 from tasks.data.withdrawals import Withdrawn
 
@@ -76,6 +77,7 @@ class ParseResult:
         gone: Withdrawn rows by kind.
         reduced: The number of ratings that lost scores of withdrawn people.
         rejected: The ids of pairs whose answers a reviewer rejected, and of other rejected rows.
+        rated: The scores of rated answers.
     """
 
     source_index: int
@@ -86,6 +88,7 @@ class ParseResult:
     gone: dict[str, int]
     reduced: int
     rejected: frozenset[str]
+    rated: RatedAnswers
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,7 @@ def sort_part(part: ParseTask) -> ParseResult:
     rows = 0
     gone: dict[str, set[str]] = {}
     reduced: set[str] = set()
-    rejected: set[str] = set()
+    rejected, rated = set[str](), RatedAnswers()
     written = dict.fromkeys(TYPES, 0)
     # Found by name: parsers are closures, which cannot be sent to another process.
     format = find_format(part.format)
@@ -142,8 +145,9 @@ def sort_part(part: ParseTask) -> ParseResult:
             reduced.add(row.id)
             found = found._replace(row=row)
         check_annotators(part.source, found)
-        if rejects := rejected_by(found):
-            rejected.add(rejects)
+        if found.rejects:
+            rejected.add(found.rejects)
+        rated.note(row)
         where = json.dumps(found.where, ensure_ascii=False)
         written[kind] += 1
         vote = found.anonymous and isinstance(row, Comparison | Rating)
@@ -155,10 +159,11 @@ def sort_part(part: ParseTask) -> ParseResult:
             line = json.dumps({**claim, "own": found.own}, ensure_ascii=False, separators=(",", ":"))
             runs.add(CLAIMS, line, where)
     runs.flush()
+    rated.note_scales(part.source.name, tally.scales)
     counts = {kind: len(ids) for kind, ids in gone.items()}
     return ParseResult(
         part.source_index, rows, tally, runs.sizes, written, counts, len(reduced),
-        frozenset(rejected | tally.rejected),
+        frozenset(rejected | tally.rejected), rated,
     )  # fmt: skip
 
 

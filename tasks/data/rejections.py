@@ -11,8 +11,6 @@ from tasks.common.names import INVISIBLE
 from tasks.data.records import (
     Comparison,
     Pair,
-    ParsedRow,
-    Rating,
     Record,
     Text,
     Turn,
@@ -22,8 +20,6 @@ from tasks.data.records import (
     text_row,
 )
 
-_REJECTED = -1.0  # the score of a thumb down, of `bad` and of false
-_TONE = "tone"  # a sad text is no wrong one
 _UNSEEN = rf"[\s\u200b-\u200f\u2060\ufeff{INVISIBLE}]+"
 _ENDS = re.compile(rf"\A{_UNSEEN}|{_UNSEEN}\Z")
 
@@ -48,19 +44,6 @@ def rejection_id(row: Record) -> str:
     if isinstance(row, Pair):
         return pair_row(prompt, answer, "", "-", (), history).id
     return rating_row(prompt, answer, row.scores, row.annotators, row.aspect, "", "-", history).id
-
-
-def rejected_by(found: ParsedRow) -> str:
-    """Return the rejection id of the pair that a row rejects; empty for none.
-
-    An answer that everybody called bad in one row is no right answer in another.
-    """
-    row = found.row
-    if found.rejects or not isinstance(row, Rating) or row.fault or row.aspect == _TONE:
-        return found.rejects
-    if not row.scores or any(score != _REJECTED for score in row.scores):
-        return ""
-    return rejection_id(pair_row(row.prompt, row.completion, "", "-", (), row.history))
 
 
 def rejection_numbers(ids: Collection[str]) -> np.ndarray:

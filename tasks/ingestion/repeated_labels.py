@@ -18,7 +18,7 @@ from model.atomic_file import atomic_path
 from tasks.common.annotators import is_nobody
 from tasks.data.parsing.label_rows import time_seconds
 from tasks.data.records import Comparison, ParsedRow, Rating, Record, list_shards, parse_lines
-from tasks.data.rejections import rejected_by, rejection_id
+from tasks.data.rejections import rejection_id
 from tasks.data.withdrawals import Withdrawn
 from tasks.ingestion.row_origins import read_places
 from tasks.validation.exact_dedup import text_hash
@@ -102,7 +102,7 @@ def keep_each_once(
     """
     kept: list[Record] = []
     places: list[str] = []
-    taken, gone = set(seen), {*rejected, *map(rejected_by, every)}
+    taken, gone = set(seen), {*rejected, *(found.rejects for found in every)}
     for found in every:
         row = withdrawn.filter_row(found.row) if withdrawn else found.row
         # Equal votes have one id, so the test of ids would drop all but the first.

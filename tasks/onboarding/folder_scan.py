@@ -30,8 +30,9 @@ from tasks.data.parsing.column_names import (
 from tasks.data.parsing.guessed_rows import add_passage, guess_rows
 from tasks.data.parsing.reader import no_rows, read_rows
 from tasks.data.parsing.skip_counts import SkipCounts
+from tasks.data.rated_answers import RatedAnswers, bad_answers
 from tasks.data.records import TYPES, ParsedRow, Record, Text
-from tasks.data.rejections import rejected_by, rejection_id
+from tasks.data.rejections import rejection_id
 from tasks.data.source_files import NOT_UNICODE, check_file, walk_folders
 from tasks.data.sources import ENDINGS
 from tasks.data.withdrawals import Withdrawn, read_withdrawn
@@ -67,6 +68,7 @@ class Proposal:
         faults: The number of rows that cannot be read.
         rejected: The rejection ids of rows that a reviewer rejected, which no source may contain.
         fields: The meanings of columns of scores, from which a choice follows.
+        rated: The scores of rated answers, of which no source may contain the bad ones as right.
     """
 
     name: str
@@ -83,6 +85,7 @@ class Proposal:
     faults: int = 0
     rejected: frozenset[str] = frozenset()
     fields: dict[str, str] = field(default_factory=dict)
+    rated: RatedAnswers = field(default_factory=RatedAnswers)
 
     def count(self, kind: str) -> int:
         """Return the estimated number of rows of a kind in the whole source."""
@@ -220,8 +223,8 @@ def _describe_other(path: Path, name: str) -> str:
 
 
 def _without_rejected(sources: list[Proposal]) -> list[Proposal]:
-    """Return the sources without the rows that a later source rejects."""
-    ids = frozenset().union(*(source.rejected for source in sources))
+    """Return the sources without the rows that another source rejects, or rates bad only."""
+    ids = bad_answers([source.rated for source in sources]).union(*(source.rejected for source in sources))
     return [
         replace(source, rows=tuple(row for row in source.rows if rejection_id(row) not in ids))
         if ids
@@ -411,8 +414,11 @@ def _read_rows(
         read += covered
         if read >= READ or len(every) >= _ROWS:
             break
-    rejected = frozenset(filter(None, (*tally.rejected, *map(rejected_by, every))))
-    rows = keep_each_once(every, seen, withdrawn, rejected)
+    rejected = frozenset(filter(None, (*tally.rejected, *(found.rejects for found in every))))
+    rows, rated = keep_each_once(every, seen, withdrawn, rejected), RatedAnswers()
+    for one in every:
+        rated.note(withdrawn.filter_row(one.row) if withdrawn else one.row)
+    rated.note_scales(name, tally.scales)
     # The error is kept instead of raised: the preset can then propose the missing `fields`.
     stop = ""
     try:
@@ -430,6 +436,7 @@ def _read_rows(
     return Proposal(
         name, guessed.format, globs, guessed.columns, documents, size, share, tuple(rows),
         tuple(tally.lines(guessed.fields)), meanings, stop, tally.faults, rejected, guessed.fields,
+        rated,
     )  # fmt: skip
 
 

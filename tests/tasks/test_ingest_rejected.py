@@ -35,7 +35,7 @@ def test_ingest_answer_rejected_in_other_row_is_left_out(tmp_path: Path, rows: l
     assert figures["pairs"] == 1 and figures["ratings"] == 1
     [pair] = read_rows(tmp_path / "out" / "rows" / "pairs", "pairs")
     assert pair.completion == "The wheel."
-    assert any("left out: 1 pair that another row rejects or deletes" in text for text in said)
+    assert any("left out: 1 pair that another row rejects, rates bad or deletes" in text for text in said)
     assert not any("duplicates" in text for text in said)
 
 
@@ -65,7 +65,8 @@ def test_ingest_rejected_row_is_left_out_of_other_sources(
     assert text.text == BROOK["text"]
     assert any("left out: 1 row that a reviewer rejected" in text for text in said)
     assert any(
-        f"left out: 1 {kind.removesuffix('s')} that another row rejects or deletes" in text for text in said
+        f"left out: 1 {kind.removesuffix('s')} that another row rejects, rates bad or deletes" in text
+        for text in said
     )
 
 
@@ -102,7 +103,7 @@ def test_ingest_deleted_row_is_left_out_of_other_sources(
     said: list[str] = []
     figures = run(tmp_path, said=said)
     assert (figures["text"], figures["pairs"], figures["comparisons"], figures["ratings"]) == (1, 1, 0, 0)
-    assert any(f"left out: 1 {kind} that another row rejects or deletes" in text for text in said)
+    assert any(f"left out: 1 {kind} that another row rejects, rates bad or deletes" in text for text in said)
 
 
 @pytest.mark.parametrize("verdict", [{"accepted": False}, {"label": "bad"}, {"deleted": True}, {"thumbs": 0}])
@@ -128,7 +129,7 @@ def test_ingest_rejected_copy_with_white_space_at_an_end_is_left_out(
     figures = run(tmp_path, said=said)
     [pair] = read_rows(tmp_path / "out" / "rows" / "pairs", "pairs")
     assert pair.completion == "The wheel." and figures["pairs"] == 1
-    assert any("left out: 1 pair that another row rejects or deletes" in line for line in said)
+    assert any("left out: 1 pair that another row rejects, rates bad or deletes" in line for line in said)
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from tasks.data.parsing.field_meanings import NEGATIVE, POSITIVE, normalize_value
+from tasks.data.parsing.field_meanings import NEGATIVE, POSITIVE, as_flag, normalize_value
 from tasks.data.parsing.score_values import SCALE, SHORT, as_score
 
 WORDS, NUMBERS, _FEW, ONES, PICTURES = "words", "plain numbers", "plain numbers to 5", "1 and -1", "stars"
 ZERO_THUMBS, MINUS_THUMBS = "0 and 1", "-1 and 1"
 GRADES = "grades from A to F"
-PENALTIES = "penalties, of which fewer are better"
+PENALTIES, PERCENT = "penalties, of which fewer are better", "%"
 # A cell of `3,2` beside `3,2,4` may hold two numbers or one.
 COMMA_LIST, COMMA_DECIMAL = "several numbers with commas between", "numbers with a decimal comma"
 
@@ -28,7 +28,9 @@ def scale_of(value: Any, kind: str) -> str:
         The scale; empty for a value that is no verdict.
     """
     if kind in ("penalty", "penalty_vote"):
-        return PENALTIES
+        # Numbers against an answer may be ranks. A flag against it is a word.
+        flag = isinstance(value, str | bool) and as_flag(value) is not None and as_score(value) is None
+        return WORDS if flag or isinstance(value, bool) else PENALTIES
     if kind in ("thumb", "thumb_down", "word") and not isinstance(value, bool):
         number = as_score(value)
         if number in (0, -1):
@@ -40,7 +42,7 @@ def scale_of(value: Any, kind: str) -> str:
         return WORDS
     found = SCALE.fullmatch(value.strip()) if isinstance(value, str) and len(value) < SHORT else None
     if found:
-        return f"of {found[1]}" if found[1] else "%"
+        return f"of {found[1]}" if found[1] else PERCENT
     number = as_score(value)
     if number is None:
         return ""
