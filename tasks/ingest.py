@@ -16,6 +16,7 @@ from tasks.common.file_lock import exclusive_lock
 from tasks.data.external_sort import (
     CLAIMS,
     ParseTask,
+    WithdrawnRow,
     check_claims,
     cut_files,
     gather_range,
@@ -43,7 +44,7 @@ from tasks.data.sources import (
     source_identities,
     without_ignored,
 )
-from tasks.data.withdrawals import WITHDRAWN, Withdrawn, count_withdrawn, read_withdrawn
+from tasks.data.withdrawals import NOTHING, WITHDRAWN, Withdrawn, count_withdrawn, read_withdrawn
 from tasks.dvc import versions
 from tasks.dvc.pointer_file import explain_mismatch, read_pointer
 from tasks.dvc.version_list import is_kept
@@ -51,7 +52,7 @@ from tasks.engine.declaration import named_counts
 from tasks.engine.output import MANIFEST
 from tasks.engine.parallel import ParallelMap, report_pace, serial_map
 from tasks.engine.stage import stage
-from tasks.ingestion.repeated_labels import drop_repeated_labels
+from tasks.ingestion.repeated_labels import count_kept, drop_repeated_labels, label_of
 from tasks.ingestion.row_origins import find_origins, write_places
 from tasks.project import data_folder
 from tasks.project.owned_folder import copy_folder
@@ -310,10 +311,12 @@ def make_rows(
         UserError: A source has no row, or an `id` means two rows.
     """
     runs = out / "runs"
-    parts = list(plan_parsing(parameters, root, runs, on_event, withdrawn or Withdrawn(), read))
+    withdrawn = withdrawn or NOTHING
+    parts = list(plan_parsing(parameters, root, runs, on_event, withdrawn, read))
     sizes = dict.fromkeys((*TYPES, CLAIMS), 0)
     found = [0] * len(parameters.sources)
-    gone, reduced = dict.fromkeys(TYPES, 0), 0
+    gone: dict[str, dict[str, WithdrawnRow]] = {kind: {} for kind in TYPES}
+    reduced: set[str] = set()
     whole = dict.fromkeys(TYPES, 0)
     rejected, rated = set[str](), RatedAnswers()
     tallies = [SkipCounts() for _ in parameters.sources]
@@ -321,13 +324,14 @@ def make_rows(
     for part in report_pace(parsed, len(parts), on_event, lambda part: (part.rows, sum(part.sizes.values()))):
         found[part.source_index] += part.rows
         tallies[part.source_index].add(part.tally)
-        reduced += part.reduced
+        reduced |= part.reduced
         rejected |= part.rejected
         rated.add(part.rated)
         for kind, size in part.sizes.items():
             sizes[kind] += size
-        for kind, count in part.gone.items():
-            gone[kind] += count
+        for kind, rows in part.gone.items():
+            # The parts come in order, and the first of equal rows is the one that counts.
+            gone[kind] |= {number: row for number, row in rows.items() if number not in gone[kind]}
         for kind, count in part.written.items():
             whole[kind] += count
     for number, source in enumerate(parameters.sources):
@@ -351,14 +355,17 @@ def make_rows(
             pass
     rejected |= rated.rejected()
     # Ranges follow from the content's size alone, so the shards do not depend on the number of workers.
-    wanted = [part for kind in TYPES for part in key_ranges(kind, sizes[kind], runs, out, rejected)]
+    wanted = [
+        part for kind in TYPES for part in key_ranges(kind, sizes[kind], runs, out, rejected, withdrawn)
+    ]
     counts, written = dict.fromkeys(TYPES, 0), dict.fromkeys(TYPES, 0)
-    refused = dict.fromkeys(TYPES, 0)
+    refused, votes = dict.fromkeys(TYPES, 0), dict.fromkeys(TYPES, 0)
     gathered = parallel_map(gather_range, wanted)
     for shard in report_pace(gathered, len(wanted), on_event, lambda shard: (shard.rows, shard.size)):
         counts[shard.kind] += shard.rows
         written[shard.kind] += shard.size
         refused[shard.kind] += shard.rejected
+        votes[shard.kind] += shard.withdrawn
     # The runs are as large as the data, and are not part of the output.
     shutil.rmtree(runs)
     for kind in TYPES:
@@ -366,12 +373,14 @@ def make_rows(
         for name in ("rows", "origins"):
             join_shards(out / name / kind, shard_count(written[kind]))
     again = drop_repeated_labels(out)
-    left_out = {kind: count for kind, count in gone.items() if count}
-    if said := _left_out(left_out, reduced):
+    # Counted as `withdraw` counts the rows of data/, which has each row once.
+    left_out = {kind: count_kept(rows, rejected) + votes[kind] for kind, rows in gone.items()}
+    left_out = {kind: count for kind, count in left_out.items() if count}
+    if said := _left_out(left_out, len(reduced)):
         on_event(Message(f"{said}, as {WITHDRAWN} withdraws them"))
     if any(refused.values()):
         on_event(Message(f"left out: {_counted(refused)} that another row rejects, rates bad or deletes"))
-    distinct = {kind: count + refused[kind] for kind, count in counts.items()}
+    distinct = {kind: count + refused[kind] + votes[kind] for kind, count in counts.items()}
     repeats = {kind: count - distinct[kind] for kind, count in whole.items() if count > distinct[kind]}
     if repeats:
         on_event(Message(f"duplicates of earlier rows, kept once: {_counted(repeats)}"))
@@ -418,7 +427,7 @@ def plan_parsing(
             on_event(Message(text))
         for part, group in enumerate(cut_files(files, found.unit)):
             asked = replace(source, strict=source.strict or parameters.strict)
-            yield ParseTask(asked, number, part, group, found.name, reading, runs, withdrawn)
+            yield ParseTask(asked, number, part, group, found.name, reading, runs, withdrawn, label_of)
 
 
 def _is_utf16(file: SourceFile) -> bool:

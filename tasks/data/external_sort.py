@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from tasks.data.records import (
     TYPES,
     Comparison,
     Rating,
+    Record,
     canonical_line,
     json_line,
     list_shards,
@@ -34,7 +35,7 @@ from tasks.data.records import (
 )
 from tasks.data.rejections import holds_rejection, rejection_id, rejection_numbers
 from tasks.data.sources import Source, check_annotators
-from tasks.data.withdrawals import Withdrawn
+from tasks.data.withdrawals import NOTHING, Withdrawn
 
 RUN_BYTES = 32 << 20  # bytes that one process sorts in memory
 SHARD_BYTES = 32 << 20
@@ -47,11 +48,19 @@ SPACED = b"spaced "  # marks the place of a row with white space at the ends, be
 _REJECTION = slice(len(SPACED), len(SPACED) + 16)
 
 
+class WithdrawnRow(NamedTuple):
+    """What decides whether a withdrawn row would be kept beside others: its rejection id, and its label."""
+
+    rejection: str
+    label: Any
+
+
 @dataclass(frozen=True)
 class ParseTask:
     """Files, or parts of files, for one process to parse: part `number` of the source at `source_index`.
 
-    Its runs are written to `runs`/KIND, without `withdrawn` rows.
+    Its runs are written to `runs`/KIND, without `withdrawn` rows. `label_of` returns the label of a row and
+    its place, by which repeated labels are known.
     """
 
     source: Source
@@ -62,6 +71,7 @@ class ParseTask:
     reading: ParseOptions
     runs: Path
     withdrawn: Withdrawn
+    label_of: Callable[[Mapping[str, Any], str], Any]
 
 
 @dataclass(frozen=True)
@@ -74,8 +84,8 @@ class ParseResult:
         tally: Counts of what was skipped.
         sizes: Bytes in the runs by kind.
         written: Rows by kind, including duplicates.
-        gone: Withdrawn rows by kind.
-        reduced: The number of ratings that lost scores of withdrawn people.
+        gone: Withdrawn rows by kind and id.
+        reduced: The ids of ratings that lost scores of withdrawn people.
         rejected: The ids of pairs whose answers a reviewer rejected, and of other rejected rows.
         rated: The scores of rated answers.
     """
@@ -85,8 +95,8 @@ class ParseResult:
     tally: SkipCounts
     sizes: dict[str, int]
     written: dict[str, int]
-    gone: dict[str, int]
-    reduced: int
+    gone: dict[str, dict[str, WithdrawnRow]]
+    reduced: frozenset[str]
     rejected: frozenset[str]
     rated: RatedAnswers
 
@@ -96,7 +106,7 @@ class KeyRange:
     """The rows of a kind whose id's first four digits are in [first, stop), which become shard `number`.
 
     Rows with an id in `rejected` are left out, and rows with white space at the ends whose rejection id is
-    in `spaced`, as it may lie in any range.
+    in `spaced`, as it may lie in any range. `withdrawn` is for votes, whose ids are only known here.
     """
 
     kind: str
@@ -107,16 +117,18 @@ class KeyRange:
     out: Path
     rejected: frozenset[bytes] = frozenset()
     spaced: np.ndarray = field(default_factory=lambda: rejection_numbers(()))
+    withdrawn: Withdrawn = NOTHING
 
 
 @dataclass(frozen=True)
 class ShardResult:
-    """The number of rows and bytes of a shard, and of rejected rows that are left out."""
+    """The number of rows and bytes of a shard, and of rows that are left out as rejected and as withdrawn."""
 
     kind: str
     rows: int
     size: int
     rejected: int
+    withdrawn: int = 0
 
 
 def sort_part(part: ParseTask) -> ParseResult:
@@ -127,22 +139,28 @@ def sort_part(part: ParseTask) -> ParseResult:
     """
     runs, tally = _Runs(part), SkipCounts()
     rows = 0
-    gone: dict[str, set[str]] = {}
+    gone: dict[str, dict[str, WithdrawnRow]] = {}
     reduced: set[str] = set()
     rejected, rated = set[str](), RatedAnswers()
     written = dict.fromkeys(TYPES, 0)
+    unnumbered = replace(part.withdrawn, ids=frozenset())
     # Found by name: parsers are closures, which cannot be sent to another process.
     format = find_format(part.format)
     for found in read_rows(format, part.files, part.reading, tally, part.source.strict):
         rows += 1
         kind = _KINDS[type(found.row)]
-        row = part.withdrawn.filter_row(found.row) if part.withdrawn else found.row
+        # Equal votes have one id until they are numbered, so their shard decides which of them an id means.
+        vote = found.anonymous and isinstance(found.row, Comparison | Rating)
+        asked = unnumbered if vote else part.withdrawn
+        row = asked.filter_row(found.row) if asked else found.row
         if row is None:
-            gone.setdefault(kind, set()).add(found.row.id)
+            number = f"{found.row.id} {part.source_index} {part.number} {rows}" if vote else found.row.id
+            once = WithdrawnRow(rejection_id(found.row), part.label_of(vars(found.row), found.where))
+            gone.setdefault(kind, {}).setdefault(number, once)
             continue
         # `filter_row` returns the same object if nothing is withdrawn from it.
         if row is not found.row:
-            reduced.add(row.id)
+            reduced.add(found.row.id)
             found = found._replace(row=row)
         check_annotators(part.source, found)
         if found.rejects:
@@ -150,7 +168,6 @@ def sort_part(part: ParseTask) -> ParseResult:
         rated.note(row)
         where = json.dumps(found.where, ensure_ascii=False)
         written[kind] += 1
-        vote = found.anonymous and isinstance(row, Comparison | Rating)
         known = row.id if vote else rejection_id(row)
         runs.add(kind, canonical_line(row), where, vote, "" if known == row.id else known)
         if found.own:
@@ -160,9 +177,8 @@ def sort_part(part: ParseTask) -> ParseResult:
             runs.add(CLAIMS, line, where)
     runs.flush()
     rated.note_scales(part.source.name, tally.scales)
-    counts = {kind: len(ids) for kind, ids in gone.items()}
     return ParseResult(
-        part.source_index, rows, tally, runs.sizes, written, counts, len(reduced),
+        part.source_index, rows, tally, runs.sizes, written, gone, frozenset(reduced),
         frozenset(rejected | tally.rejected), rated,
     )  # fmt: skip
 
@@ -213,7 +229,14 @@ class _Runs:
         self.number += 1
 
 
-def key_ranges(kind: str, size: int, runs: Path, out: Path, rejected: Collection[str] = ()) -> list[KeyRange]:
+def key_ranges(
+    kind: str,
+    size: int,
+    runs: Path,
+    out: Path,
+    rejected: Collection[str] = (),
+    withdrawn: Withdrawn = NOTHING,
+) -> list[KeyRange]:
     """Divide the ids of a kind into ranges of equal width, one for each shard of about SHARD_BYTES.
 
     Args:
@@ -222,6 +245,7 @@ def key_ranges(kind: str, size: int, runs: Path, out: Path, rejected: Collection
         runs: The folder of the runs.
         out: The folder for the shards.
         rejected: Rejection ids of rows to leave out. Each range gets those that are in it.
+        withdrawn: Withdrawals, of which each range leaves out the votes.
 
     Returns:
         The ranges in order. Their number is a power of two.
@@ -233,7 +257,7 @@ def key_ranges(kind: str, size: int, runs: Path, out: Path, rejected: Collection
         ids.setdefault(int(one[:4], 16) // width, set()).add(one.encode())
     spaced = rejection_numbers(rejected)
     return [
-        KeyRange(kind, n * width, (n + 1) * width, n, runs, out, frozenset(ids.get(n, ())), spaced)
+        KeyRange(kind, n * width, (n + 1) * width, n, runs, out, frozenset(ids.get(n, ())), spaced, withdrawn)
         for n in range(count)
     ]
 
@@ -256,6 +280,7 @@ def gather_range(part: KeyRange) -> ShardResult:
     rows: dict[bytes, tuple[bytes, bytes]] = {}
     votes: Counter[bytes] = Counter()
     spaced: set[bytes] = set()
+    voted: set[bytes] = set()
     for row, place in _read_range(part):
         if place.startswith(SPACED):
             known, place = place[_REJECTION].decode(), place[_REJECTION.stop + 1 :]
@@ -265,17 +290,40 @@ def gather_range(part: KeyRange) -> ShardResult:
         if place.startswith(VOTE):
             votes[row[ID]] += 1
             row, place = _number_vote(row, votes[row[ID]]), place.removeprefix(VOTE)
+            voted.add(row[ID])
         # `_read_range` goes by the order of sources, so the first of equal rows wins, however the work was
         # divided.
         rows.setdefault(row[ID], (row, place))
     left_out = [rows.pop(one) for one in part.rejected if one in rows]
+    gone = _withdraw_votes(part, rows, voted) if part.withdrawn else 0
     size = 0
     with _shard_path(part, "rows") as lines, _shard_path(part, "origins") as places:
         for key in sorted(rows):
             row, place = rows[key]
             size += lines.write(row + b"\n")
             places.write(place + b"\n")
-    return ShardResult(part.kind, len(rows), size, len(left_out) + len(spaced))
+    return ShardResult(part.kind, len(rows), size, len(left_out) + len(spaced), gone)
+
+
+def _withdraw_votes(part: KeyRange, rows: dict[bytes, tuple[bytes, bytes]], voted: Collection[bytes]) -> int:
+    """Remove the votes that are withdrawn by the id or the name that numbering gave them; return how many."""
+    gone = 0
+    for one in voted:
+        if one not in rows:
+            continue
+        line, place = rows[one]
+        row = TYPES[part.kind](**json.loads(line))
+        kept = part.withdrawn.filter_row(row)
+        if kept is not row:
+            del rows[one]
+            gone += 1
+        if kept is not None and kept is not row:
+            # The id's first digits stay, so that the row stays in its range.
+            kept = replace(kept, id=row.id[:4] + kept.id[4:])
+            if kept.id not in part.withdrawn.ids:
+                gone -= 1
+                rows[kept.id.encode()] = (canonical_line(kept).encode(), place)
+    return gone
 
 
 def _number_vote(line: bytes, number: int) -> bytes:
@@ -292,6 +340,12 @@ def _number_vote(line: bytes, number: int) -> bytes:
     else:
         row["annotators"] = [f"{name}-{number}" for name in row["annotators"]]
     return json_line(row).encode()
+
+
+def numbered_vote(row: Record, number: int) -> Record:
+    """Return the record of the vote with this number among equal votes."""
+    line = _number_vote(canonical_line(row).encode("utf-8", "replace"), number)
+    return TYPES[_KINDS[type(row)]](**json.loads(line))
 
 
 def check_claims(part: KeyRange) -> None:

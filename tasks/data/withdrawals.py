@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from model.errors import UserError
-from tasks.common.annotators import visible_name
+from tasks.common.annotators import is_nobody, visible_name
 from tasks.common.link_check import is_present
 from tasks.data.audit_log import AUTHOR_KEY, REASON_KEY, append_lines, brief_json, check_signed, read_numbered
 from tasks.data.records import (
@@ -86,12 +86,27 @@ class Withdrawn:
         text = json.dumps(self.withdrawals_content, sort_keys=True)
         return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest() if self else ""
 
+    def names_person(self, annotator: str) -> bool:
+        """Return whether a label's annotator is withdrawn.
+
+        People without a name are numbered, as in unknown-2. Each of them is withdrawn with the name before a
+        number too.
+        """
+        if not self.annotators:
+            return False
+        name = visible_name(annotator)
+        while name not in self.annotators:
+            if not (is_nobody(name) and "-" in name):
+                return False
+            name = name.rpartition("-")[0]
+        return True
+
     def filter_row(self, row: Record) -> Record | None:
         """Return the part of a row that may be used: the row, a rating with fewer scores, or None."""
         if row.id in self.ids:
             return None
         if isinstance(row, Comparison):
-            return None if visible_name(row.annotator) in self.annotators else row
+            return None if self.names_person(row.annotator) else row
         if not isinstance(row, Rating):
             return row
         if self.rated and rated_of(vars(row)) in self.rated:
@@ -102,14 +117,13 @@ class Withdrawn:
 
     def _without_people(self, row: Rating) -> Rating | None:
         # The same object, by which callers see that nothing was removed.
-        people = [visible_name(name) for name in row.annotators]
-        if not self.annotators.intersection(people):
+        people = [*row.annotators, *[""] * (len(row.scores) - len(row.annotators))]
+        kept = [index for index, name in enumerate(people) if not self.names_person(name)]
+        if len(kept) == len(people):
             return row
-        named = [*people, *[""] * (len(row.scores) - len(row.annotators))]
-        kept = [index for index in range(len(row.scores)) if named[index] not in self.annotators]
         if not kept:
             return None
-        people = [row.annotators[index] for index in kept if index < len(row.annotators)]
+        people = [people[index] for index in kept if index < len(row.annotators)]
         times = [row.times[index] for index in kept if index < len(row.times)]
         return rating_row(
             row.prompt, row.completion, [row.scores[index] for index in kept], people, row.aspect,
@@ -126,9 +140,12 @@ class Withdrawn:
         if kind not in LABEL_KINDS or not (self.annotators or self.rated):
             return False
         row = json.loads(line)
-        return not self.annotators.isdisjoint(annotators_of(row)) or (
+        return any(map(self.names_person, annotators_of(row))) or (
             kind == "ratings" and rated_of(row) in self.rated
         )
+
+
+NOTHING = Withdrawn()
 
 
 def rated_of(row: Mapping[str, Any]) -> str:

@@ -98,13 +98,28 @@ def plan_deletion(root: Path, asked: DeletionRequest, overrides: Path | str = RE
     for kind in TYPES:
         for path, lines in _shards(root, kind):
             with naming_row(path, f"data/{kind}/{path.name}"):
-                for line, where in lines:
-                    search.check_row(kind, line, where)
+                for line, _ in lines:
+                    search.check_row(kind, line)
     ids = {given: search.resolve_id(given, root) for given in asked.ids} | search.corrected
     for name in asked.people:
         if name not in search.people and name not in search.withdrawn.annotators:
             raise UserError(_explain_unknown_person(name, search.people))
-    return search.make_plan(ids)
+    plan = search.make_plan(ids)
+    _count_affected(root, plan)
+    return plan
+
+
+def _count_affected(root: Path, plan: DeletionPlan) -> None:
+    """Count the rows of data/ that a plan removes or reduces, by ingestion's own rule."""
+    withdrawn = merge_withdrawals((*plan.new, *plan.known))
+    for kind, made in TYPES.items():
+        for path, lines in _shards(root, kind):
+            with naming_row(path, f"data/{kind}/{path.name}"):
+                for line, where in lines:
+                    if not withdrawn.matches_line(kind, line):
+                        continue
+                    kept = withdrawn.filter_row(made(**json.loads(line)))
+                    (plan.gone if kept is None else plan.reduced)[kind, where] += 1
 
 
 def _check_request(asked: DeletionRequest) -> None:
@@ -140,15 +155,13 @@ class _Search:
             for given in self._given(number):
                 self.found[given].setdefault(number, "")
         self.corrected: dict[str, tuple[str, str]] = {}
-        self.gone: Counter[tuple[str, str]] = Counter()
-        self.reduced: Counter[tuple[str, str]] = Counter()
 
     def _given(self, number: str) -> set[str]:
         # One look-up for each length rather than a comparison with each given id, of which there may be many.
         return {number[:length] for length in self.lengths} & self.found.keys()
 
-    def check_row(self, kind: str, line: bytes, where: str) -> None:
-        """Record whether a row of data/ is removed, completely or in part."""
+    def check_row(self, kind: str, line: bytes) -> None:
+        """Record the people of a row of data/, and its id if the request means it."""
         # A canonical row has its id at a fixed place. Parsing each row of the data would take many times as
         # long.
         number = line[ID].decode()
@@ -163,13 +176,8 @@ class _Search:
         people = set(annotators_of(row)) if row and self.wanted else set()
         now = self.corrected_people.get(number, people) if row else people
         self.people |= (people | now) - {""}
-        by_hand = bool(now & self.wanted) and not people & self.wanted
-        if by_hand:
+        if now & self.wanted and not people & self.wanted:
             self.corrected[number] = (number, rated)
-        if asked_for or by_hand or (people and people <= self.wanted):
-            self.gone[kind, where] += 1
-        elif people & self.wanted:
-            self.reduced[kind, where] += 1
 
     def resolve_id(self, given: str, root: Path) -> tuple[str, str]:
         """Return the one row that is meant, and the answer that it rates."""
@@ -197,7 +205,7 @@ class _Search:
             for each in new
             if each.annotator not in self.withdrawn.annotators and each.id not in self.withdrawn.ids
         ]
-        return DeletionPlan(new, known, self.gone, self.reduced)
+        return DeletionPlan(new, known)
 
 
 def _explain_unknown_person(name: str, people: set[str]) -> str:

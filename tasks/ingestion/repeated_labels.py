@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ import numpy as np
 
 from model.atomic_file import atomic_path
 from tasks.common.annotators import is_nobody
+from tasks.data.external_sort import WithdrawnRow, numbered_vote
 from tasks.data.parsing.label_rows import time_seconds
 from tasks.data.records import Comparison, ParsedRow, Rating, Record, list_shards, parse_lines
 from tasks.data.rejections import rejection_id
@@ -103,10 +105,13 @@ def keep_each_once(
     kept: list[Record] = []
     places: list[str] = []
     taken, gone = set(seen), {*rejected, *(found.rejects for found in every)}
+    votes: Counter[str] = Counter()
     for found in every:
-        row = withdrawn.filter_row(found.row) if withdrawn else found.row
         # Equal votes have one id, so the test of ids would drop all but the first.
-        vote = found.anonymous and isinstance(row, Comparison | Rating)
+        vote = found.anonymous and isinstance(found.row, Comparison | Rating)
+        votes[found.row.id] += vote
+        asked = numbered_vote(found.row, votes[found.row.id]) if vote and withdrawn else found.row
+        row = withdrawn.filter_row(asked) if withdrawn else found.row
         if row is None or (not vote and (row.id in taken or rejection_id(row) in gone)):
             continue
         taken.add(row.id)
@@ -115,6 +120,19 @@ def keep_each_once(
     labels = [label_of(vars(row), where) for row, where in zip(kept, places, strict=True)]
     repeated = find_repeated((index, label) for index, label in enumerate(labels) if label)
     return [row for index, row in enumerate(kept) if index not in repeated]
+
+
+def count_kept(rows: Mapping[str, WithdrawnRow], rejected: Collection[str]) -> int:
+    """Return how many of some withdrawn rows, by id, the data would hold if they were not withdrawn.
+
+    Args:
+        rows: The withdrawn rows of one kind.
+        rejected: The rejection ids of rejected rows.
+    """
+    labels = [
+        row.label for number, row in rows.items() if number not in rejected and row.rejection not in rejected
+    ]
+    return len(labels) - len(find_repeated((index, label) for index, label in enumerate(labels) if label))
 
 
 def drop_repeated_labels(out: Path) -> dict[str, int]:
