@@ -71,6 +71,8 @@ def ways_to_save(section: str, settings: Mapping[str, Any], of_weights: bool = F
         lora = settings.get("lora", {})
         if lora.get("rank") and lora.get("quantize") == "none" and settings.get("sharding") == "none":
             ways.append("set lora.quantize: nf4, which keeps the frozen weights in 4 bits")
+        if settings.get("optimizer", {}).get("adamw_bits") == 32 and not lora.get("rank"):
+            ways.append(f"set {section}.optimizer.adamw_bits: 8, which takes 6 bytes less a weight")
         if settings.get("sharding") == "none":
             ways.append(f"set {section}.sharding: full and num_processes to the number of GPUs")
         ways.append("take a smaller model (architecture, or base_model)")

@@ -16,6 +16,7 @@ from model.data.chunks import PASS_ROWS, TEXT_ROWS, rows_of_pass
 from model.inference.generate import rows_at_once
 from model.nn.model_config import ModelConfig
 from model.nn.nf4 import is_quantized, nf4_bytes
+from model.training.adamw import moment_bytes
 from model.training.dpo_config import DPOConfig
 from model.training.loop_config import LoopParameters
 from model.training.lora_config import LoRAParameters
@@ -222,12 +223,17 @@ def _passes(training: Training) -> Passes:
 
 def _learned_weights(training: Training) -> int:
     """Return the number of weights that learn, without a head."""
-    shape, lora = training.architecture, training.lora
+    return sum(map(math.prod, _learned_shapes(training)))
+
+
+def _learned_shapes(training: Training) -> list[tuple[int, ...]]:
+    """Return the shapes of the weights that learn, without a head."""
+    shapes, lora = training.architecture.weight_shapes(), training.lora
     if not lora.rank:
-        return shape.num_parameters
+        return list(shapes.values())
     names = tuple(f".{name}.weight" for name in lora.target_modules)
-    matrices = [size for name, size in shape.weight_shapes().items() if name.endswith(names)]
-    return lora.rank * sum(map(sum, matrices))
+    matrices = [shape for name, shape in shapes.items() if name.endswith(names)]
+    return [pair for rows, columns in matrices for pair in ((lora.rank, columns), (rows, lora.rank))]
 
 
 def _frozen_models(training: Training) -> int:
@@ -315,7 +321,9 @@ def _sharded_estimate(training: Training, phases: Phases) -> MemoryEstimate:
     frozen = size * own if lora.rank else 0
     # Two models of PPO are shared too, and whole one after the other.
     others = 2 * size * own if isinstance(training.parameters, PPOConfig) else 0
-    state = 3 * _FLOAT32 * learned
+    bits = training.parameters.optimizer.adamw_bits
+    moments = sum(moment_bytes(shape, bits) for shape in _learned_shapes(training))
+    state = _FLOAT32 * learned + math.ceil(moments / group.size)
     copies = state if isinstance(training.parameters, PPOConfig) else 0
     best = _FLOAT32 * learned if isinstance(training.parameters, PPOConfig | DPOConfig) else 0
     on_cpu = training.device == "cpu"

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from model.training.adamw import make_adamw
 from model.training.gradient_sum import GradientSum
 from model.training.optimizer_config import OptimizerParameters
 from model.training.process_group import ProcessGroup
@@ -83,56 +84,6 @@ class Muon:
         return split_like(self._shared.exchange()[0], directions)
 
 
-class AdamW:
-    """AdamW by torch's fused kernel (Loshchilov & Hutter, 2017, arXiv:1711.05101).
-
-    `torch.optim.AdamW` gives the same bits. Its first use imports torch's compiler, which takes 1.6 s in each
-    process of each training.
-    """
-
-    EPSILON = 1e-8
-
-    def __init__(self, weights: list[Tensor], parameters: OptimizerParameters) -> None:
-        self.weights = weights
-        self.betas = parameters.beta1, parameters.beta2
-        self.weight_decay = parameters.weight_decay
-        self.first, self.second = ([torch.zeros_like(weight) for weight in weights] for _ in range(2))
-        # One count a weight: a weight without a gradient takes no step.
-        self.steps = [torch.zeros((), device=weight.device) for weight in weights]
-
-    @torch.no_grad()
-    def step(self, learning_rate: float) -> None:
-        """Take one step on the gradients that the weights hold."""
-        learning = [i for i, weight in enumerate(self.weights) if weight.grad is not None]
-        # Gains and biases are not decayed.
-        for decay, chosen in (
-            (self.weight_decay, [i for i in learning if self.weights[i].ndim >= 2]),
-            (0.0, [i for i in learning if self.weights[i].ndim < 2]),
-        ):
-            if not chosen:
-                continue
-            weights, first, second, steps = (
-                [every[i] for i in chosen] for every in (self.weights, self.first, self.second, self.steps)
-            )
-            gradients = [weight.grad for weight in weights if weight.grad is not None]
-            torch._foreach_add_(steps, 1)
-            torch._fused_adamw_(
-                weights, gradients, first, second, [], steps,
-                lr=learning_rate, beta1=self.betas[0], beta2=self.betas[1], weight_decay=decay,
-                eps=self.EPSILON, amsgrad=False, maximize=False,
-            )  # fmt: skip
-
-    def state_dict(self) -> dict[str, list[Tensor]]:
-        """Return the moments and the counts of steps."""
-        return {"first": self.first, "second": self.second, "steps": self.steps}
-
-    @torch.no_grad()
-    def load_state_dict(self, state: dict[str, list[Tensor]]) -> None:
-        """Restore the values of `state_dict`."""
-        for name, mine in self.state_dict().items():
-            torch._foreach_copy_(mine, state[name])
-
-
 class MixedPrecisionOptimizer:
     """A module, its float32 master weights and their optimizers: everything that a step changes.
 
@@ -173,7 +124,7 @@ class MixedPrecisionOptimizer:
         chosen = {id(matrix) for matrix in matrices}
         rest = [master for master in self.masters if id(master) not in chosen]
         self.muon = Muon(matrices, dtype, world) if matrices else None
-        self.adam = AdamW(rest, parameters)
+        self.adam = make_adamw(rest, parameters)
 
     def accumulate_grads(self) -> None:
         """Add the module's gradients to the masters' and clear them."""

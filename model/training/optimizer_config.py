@@ -36,6 +36,10 @@ class OptimizerParameters:
     beta2: float = 0.95
     """Decay rate of AdamW's second moment, from 0 to below 1."""
 
+    adamw_bits: int = 32
+    """Bits of each of AdamW's two moments of a weight in a matrix: 32, or 8, which takes 6 bytes less memory
+    a weight that learns."""
+
     max_grad_norm: float = 1.0
     """Largest norm of the gradient, above 0. A larger gradient is scaled down to it."""
 
@@ -52,6 +56,8 @@ class OptimizerParameters:
         # Written so that a NaN fails too.
         if not self.max_grad_norm > 0:
             raise ValueError(f"max_grad_norm is {self.max_grad_norm}; it must be above 0")
+        if self.adamw_bits not in (8, 32):
+            raise ValueError(f"adamw_bits is {self.adamw_bits}; it must be 32 or 8")
         for name in ("learning_rate", "muon_learning_rate", "weight_decay"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 or more")

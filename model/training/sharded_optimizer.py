@@ -20,7 +20,8 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
 from model.nn.transformer import Block, Transformer
-from model.training.optimizer import AdamW, orthogonalize_matrices
+from model.training.adamw import make_adamw
+from model.training.optimizer import orthogonalize_matrices
 from model.training.optimizer_config import OptimizerParameters
 from model.training.process_group import ProcessGroup
 from model.training.shared_weights import WholeModule, weight_sources
@@ -145,7 +146,7 @@ class ShardedOptimizer:
         }
         self.muon = ShardedMuon(matrices, self.counts, dtype, world) if matrices else None
         self.adam_names = [name for name in self.masters if name not in matrices]
-        self.adam = AdamW([self.masters[name] for name in self.adam_names], parameters)
+        self.adam = make_adamw([self.masters[name] for name in self.adam_names], parameters)
 
     def _shard_module(self, dtype: torch.dtype, compiled: bool) -> None:
         device = self.world.device
@@ -260,8 +261,10 @@ class ShardedOptimizer:
         adam = self.adam
         return {
             "masters": dict(self.masters),
-            "first": dict(zip(self.adam_names, adam.first, strict=True)),
-            "second": dict(zip(self.adam_names, adam.second, strict=True)),
+            **{
+                moment: dict(zip(self.adam_names, tensors, strict=True))
+                for moment, tensors in adam.moments.items()
+            },
             "steps": torch.stack(adam.steps) if adam.steps else torch.zeros(0),
             "muon": self.muon.buffers if self.muon else {},
         }
@@ -270,11 +273,11 @@ class ShardedOptimizer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the values of `state_dict`."""
         self.load_masters(state["masters"])
-        for name, first, second in zip(self.adam_names, self.adam.first, self.adam.second, strict=True):
-            first.copy_(state["first"][name])
-            second.copy_(state["second"][name])
-        for mine, count in zip(self.adam.steps, state["steps"], strict=True):
-            mine.copy_(count)
+        for moment, tensors in self.adam.moments.items():
+            for name, mine in zip(self.adam_names, tensors, strict=True):
+                mine.copy_(state[moment][name])
+        for taken, count in zip(self.adam.steps, state["steps"], strict=True):
+            taken.copy_(count)
         if self.muon:
             for name, buffer in self.muon.buffers.items():
                 buffer.copy_(state["muon"][name])

@@ -180,6 +180,18 @@ def test_estimate_memory_of_muon_has_one_moment() -> None:
     assert adam.optimizer - muon.optimizer == pytest.approx(4 * matrices, rel=0.001)
 
 
+@pytest.mark.parametrize("sharding", ["none", "full"])
+def test_estimate_memory_of_8_bit_moments_takes_6_bytes_less_a_weight(sharding: str) -> None:
+    whole, short = (
+        estimate(
+            SFTParameters(batch_size=2, sharding=sharding, optimizer=OptimizerParameters(adamw_bits=bits))
+        )
+        for bits in (32, 8)
+    )
+    assert whole.optimizer - short.optimizer == pytest.approx(6 * WIDE.num_parameters, rel=0.02)
+    assert whole.total - short.total == whole.optimizer - short.optimizer
+
+
 def test_estimate_memory_of_float32_has_no_second_copy() -> None:
     found = estimate(SFTParameters(batch_size=2), dtype=torch.float32)
     assert found.weights == pytest.approx(4 * WIDE.num_parameters, rel=0.01)

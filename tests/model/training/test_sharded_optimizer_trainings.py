@@ -28,8 +28,10 @@ def settings(name: str, rank: int = 0, **changes: Any) -> dict[str, Any]:
     values: dict[str, Any] = {"steps": STEPS[name], "eval_every": 2, "save_every": 1, "gradient_parts": 4}
     sizes = {"rlhf": (16, 3), "pretrain": (7, 1)}
     batch, micro = sizes.get(name, (7, 3))
+    # One training has moments in 8 bits.
+    eight = {"optimizer": {"adamw_bits": 8}} if name == "sft" else {}
     adapted = {"lora": {"rank": rank}} if rank and name != "pretrain" else {}
-    return {**values, "batch_size": batch, "micro_batch_size": micro, **adapted, **changes}
+    return {**values, "batch_size": batch, "micro_batch_size": micro, **adapted, **eight, **changes}
 
 
 def train_sharded(
