@@ -55,6 +55,7 @@ from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.records import Choice, Fault, ParsedRow, Record
 
 CANCELLED = "annotations that were cancelled"
+_REVIEWS = {"accept": 1.0, "reject": -1.0}
 REJECTED = "annotations that a reviewer rejected"
 UNLABELLED = "tasks without an annotation"
 
@@ -116,6 +117,8 @@ def _task_rows(
                 _note_unread(result, task, reading, tally)
                 continue
             control = _find_control(result, task, labelling)
+            if result.control in reading.fields:
+                tally.used.add(result.control)
             told = list(_result_values(result, control, task, reading))
             if not told:
                 _note_unread(result, task, reading, tally)
@@ -306,6 +309,9 @@ def _score_of_choice(
     meaning = reading.fields.get(result.control)
     if meaning is not None:
         read = read_meaning(result.control, meaning, choice)
+        if read and read[0] == "review":
+            # There is no pair beside the choice that a reviewer could accept.
+            return _REVIEWS.get(read[1])
         return float(read[1]) if read and read[0] == "verdict" else None
     score = option_score(choice, reading)
     prompts = {*PROMPTS, reading.columns.get("prompt")}

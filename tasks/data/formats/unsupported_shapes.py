@@ -21,6 +21,7 @@ from tasks.data.parsing.column_names import (
     format_fields,
     has_choice_word,
     labelled_columns,
+    names_worse,
     plain_name,
     yaml_scalar,
 )
@@ -238,9 +239,6 @@ def _bare_turns(sample: FileSample) -> str:
 
 
 # Names of a choice of the answer that is not the better one.
-_WORSE = frozenset(("bad", "dispreferred", "loser", "losing", "lost", "rejected", "weaker", "worse", "worst"))
-
-
 def _votes(sample: FileSample) -> str:
     """Return advice for two answers without a choice, perhaps with a column of choices for each person."""
     names = {plain_name(key): key for key in sample.items[0].values}
@@ -271,7 +269,7 @@ def _votes(sample: FileSample) -> str:
         likely = people or [key for key, values in columns_of.items() if _holds_choices(values, some=True)]
         if len(likely) == 1:
             columns = format_columns({**named, "choice": likely[0]})
-            if frozenset(plain_name(likely[0]).split("_")) & _WORSE:
+            if names_worse(likely[0]):
                 fields = f"fields: {{{yaml_scalar(likely[0])}: {{a: b, b: a}}}}"
                 return (
                     f"{sides[0]} and {sides[1]} are two answers; where {likely[0]} names the worse one, add "

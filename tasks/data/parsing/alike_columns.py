@@ -38,7 +38,7 @@ def alike_columns(
     groups: dict[tuple[str, str, str], tuple[list[VoteCells], list[str]]] = {}
 
     def group_of(path: str, cells: VoteCells) -> tuple[list[VoteCells], list[str]]:
-        key = (holders[path], _scale_of(cells), _shape_of(names[path]))
+        key = (holders[path], _scale_of(cells), shape_of(names[path]))
         return groups.setdefault(key, ([], []))
 
     for path, cells in people.items():
@@ -58,18 +58,30 @@ def alike_columns(
 def _is_alike(
     name: str, cells: VoteCells, people: Collection[VoteCells], twins: Collection[VoteCells]
 ) -> bool:
-    shape, ordinary = _shape_of(name), is_all_ordinary(name)
+    shape, ordinary = shape_of(name), is_all_ordinary(name)
     if shape in (_TITLE, _INITIAL):
         small = not cells.has_numbers or cells.high <= _SMALL
         return bool(people) or (shape == _TITLE and not ordinary and small and bool(twins))
     # The names of settings are spelled like this too, so the numbers must have the same ends.
-    if not cells.has_numbers or not cells.whole or cells.ones or cells.kinds["number"] < _FEWEST:
+    if not _are_whole_numbers(cells):
         return False
     same = sum((one.low, one.high) == (cells.low, cells.high) for one in people)
     if same:
         return same > 1 or not ordinary
-    ends = cells.low in (0, 1) and cells.high in (5, 7, 10)
-    return ends and not ordinary and any((one.low, one.high) == (cells.low, cells.high) for one in twins)
+    return (
+        has_scale_ends(cells)
+        and not ordinary
+        and any((one.low, one.high) == (cells.low, cells.high) for one in twins)
+    )
+
+
+def _are_whole_numbers(cells: VoteCells) -> bool:
+    return cells.has_numbers and cells.whole and not cells.ones and cells.kinds["number"] >= _FEWEST
+
+
+def has_scale_ends(cells: VoteCells) -> bool:
+    """Return whether a column has whole numbers with the ends of a usual scale, as 1 and 5."""
+    return _are_whole_numbers(cells) and cells.low in (0, 1) and cells.high in (5, 7, 10)
 
 
 def _scale_of(cells: VoteCells) -> str:
@@ -82,7 +94,7 @@ def _scale_of(cells: VoteCells) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _shape_of(name: str) -> str:
+def shape_of(name: str) -> str:
     """Return how a name is spelled: capitalised words, a word with an initial, one word, or several."""
     parts = [part for part in _GAPS.split(name.strip()) if part]
     long = [part for part in parts if len(part) > 1]

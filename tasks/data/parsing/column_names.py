@@ -89,6 +89,12 @@ _ABOUT = word_set(
     spiegazione opmerking reden uitleg
     """
 )
+_WORSE = word_set(
+    """
+    bad dispreferred inferior least less loser losing lost lower lowest not poorer rejected unchosen
+    unpreferred weaker weakest worse worst
+    """
+)
 _OVERALL = word_set("final human majority overall")
 
 
@@ -210,9 +216,17 @@ def _is_conversation(key: str) -> bool:
 
 
 def has_choice_word(key: str) -> bool:
-    """Return whether a column's name has a word for the choice between two answers, and none for a remark."""
+    """Return whether a column's name has a word for the choice between two answers, and none for a remark.
+
+    A column that names the worse answer is no choice.
+    """
     words = set(flatten_name(key).split("_"))
-    return bool(words & _CHOICES) and not words & _ABOUT
+    return bool(words & _CHOICES) and not words & _ABOUT and not names_worse(key)
+
+
+def names_worse(key: str) -> bool:
+    """Return whether a column names the worse of two answers, as `less_preferred` and `loser`."""
+    return bool(set(flatten_name(key).split("_")) & _WORSE)
 
 
 def choice_column(keys: Iterable[str]) -> str:

@@ -24,7 +24,7 @@ _NUMBERS = QUANTITIES | _plain(
     degree degrees delay delta density depths deviation diff difference digit digits dim dimension dimensions
     discount dist distance distractors dollars downloads dropout dt earnings edits elapsed elevation end
     energy entities entropy episode episodes error_count euro euros event events example examples expiry
-    exponent facets factor file files first flops fold folds follower followers fps frame frames freq
+    exponent facets finished factor file files first flops fold folds follower followers fps frame frames freq
     frequency fraction from gamma gap gb generation generations goals gpu gpus grade_level gradient gram grams
     grid guests h hash head heads height heights hit hits hop hops hours idf images impressions inch inches
     income indent index indices input_length inputs int interval iter iteration iterations items_count k kb
@@ -35,8 +35,8 @@ _NUMBERS = QUANTITIES | _plain(
     option options ordinal origin other outputs overlap p pages_count pair pairs parent passage passages
     patience pass_rate pct peak people percent percentage percentile period phone pid pixel pixels pk points
     pool population port positives posts potential power ppl precision prefix pressure prime prob probability
-    products prompts proportion pt qid qty quantity quarter queries questions queue quota quotient radius
-    rainfall ram range rate rates ratio reads recall recency ref references refs region related release
+    products progress prompts proportion pt qid qty quantity quarter queries questions queue quota quotient
+    radius rainfall ram range rate rates ratio reads recall recency ref references refs region related release
     rental repeat repeats replica replicas replies rep reps resolution responses retries retry returns revenue
     revision revisions rho right rooms root rotation round rounds rows_count run runs salary sale sales
     samples sd sec second segment segments sentence_count sequence seq series servings session sessions

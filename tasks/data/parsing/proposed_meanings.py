@@ -45,6 +45,7 @@ from tasks.data.parsing.verdict_names import (
 )
 from tasks.data.parsing.verdict_pairs import look_like_approval
 from tasks.data.parsing.verdict_phrases import asks_opinion, says_to_do
+from tasks.data.parsing.verdict_scales import exceeds_scale
 from tasks.data.parsing.verdict_values import DRAFTS, LONG, MOST_VALUES, REMOVED, named_as_verdict
 from tasks.data.parsing.vote_cells import VoteCells
 
@@ -211,6 +212,9 @@ def propose_meaning(
         return f"{{{', '.join(f'{yaml_value(value)}: {UNKNOWN}' for value in sorted(known))}}}"
     readable = any(value in POSITIVE | NEGATIVE | TRUE | FALSE or _is_score(value) for value in known)
     if known and not few and not readable and not understood and has_pairs:
+        return UNKNOWN
+    if any(exceeds_scale(path, value.replace("_", " ")) for value in known):
+        # The stars of a repository, or a school year, would be the score of its answer.
         return UNKNOWN
     unknown = few and not understood and not any(map(_is_score, known))
     if (

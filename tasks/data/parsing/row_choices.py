@@ -69,17 +69,23 @@ def read_choice(
         values = _without(values, told or (), own)
     if choice in SIDES:
         tally.note_choice_number(key, value)
-        return {**values, key: choice}, ""
+        return {**values, key: _as_mapped(choice, meaning)}, ""
     if value is not None:
         side, told = named_sides(value, values, reading.column("a"), reading.column("b"))
         if told and len(side) > 1:
             return values, SAME_MODEL
         if told:
-            return {**_without(values, told, own), key: side}, ""
+            return {**_without(values, told, own), key: _as_mapped(side, meaning)}, ""
     if isinstance(value, str) and is_undecided(value):
         return values, UNDECIDED
     tally.note_choice(key, value, where)
     return values, ""
+
+
+def _as_mapped(side: str, meaning: Any) -> str:
+    """Return what a mapping says about a side, also if the row names it as `response_a`; else the side."""
+    said = mapped_value(side, meaning) if isinstance(meaning, Mapping) else None
+    return said if said in SIDES else side
 
 
 def _read_votes(
@@ -103,7 +109,7 @@ def _read_votes(
         if isinstance(value, list | tuple) and len(value) == 1:
             value = value[0]
         said = mapped_value(value, meaning) if isinstance(meaning, Mapping) else None
-        choice = plain_choice(value, reading.columns) if said is None else said
+        choice = _as_mapped(plain_choice(value, reading.columns), meaning) if said is None else said
         undecided = choice == "ignore" or (isinstance(value, str) and is_undecided(value))
         if choice in SIDES:
             tally.votes.read[path] += 1
@@ -114,7 +120,7 @@ def _read_votes(
             # With its names, as a choice may also name what wrote an answer.
             side, told = named_sides(value, values, a, b)
             if told and len(side) == 1:
-                choice = side
+                choice = _as_mapped(side, meaning)
                 tally.votes.read[path] += 1
             elif told:
                 tally.left_out[SAME_MODEL] += 1

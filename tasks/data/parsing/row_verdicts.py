@@ -25,7 +25,7 @@ from tasks.data.parsing.several_scores import COUNTS, as_count, comma_scale, cou
 from tasks.data.parsing.side_columns import side_scores
 from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.parsing.verdict_names import value_parts
-from tasks.data.parsing.verdict_scales import GRADES, WORDS, scale_of
+from tasks.data.parsing.verdict_scales import GRADES, WORDS, exceeds_scale, scale_of
 from tasks.data.parsing.vote_cells import as_grade, is_no_vote, read_vote
 from tasks.data.parsing.vote_reasons import without_vote_reason
 
@@ -223,7 +223,7 @@ def read_verdicts(
             raise UserError(
                 f"{where}: {key} is {str(value)!r:.40}, a date; spreadsheets make one of 4/5 or 1-2"
             )
-        if read is None:
+        if read is None or exceeds_scale(key, value):
             continue
         tally.understood[key] += 1
         rest.pop(key)

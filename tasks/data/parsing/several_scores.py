@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from tasks.data.parsing.field_meanings import flatten_name, word_set
+from tasks.data.parsing.field_meanings import TICKS, as_flag, flatten_name, word_set
 from tasks.data.parsing.list_literals import read_literal
 from tasks.data.parsing.score_values import as_score
 from tasks.data.parsing.verdict_scales import COMMA_DECIMAL, COMMA_LIST
@@ -15,14 +15,20 @@ UPVOTES, DOWNVOTES = "upvotes", "downvotes"
 COUNTS = (UPVOTES, DOWNVOTES)
 MOST_VOTES = 1000  # scores of one row; more votes keep their share
 _UP = word_set(
-    "👍 + agree agreed agrees for helpful like liked likes positive pro thumb_up thumbs_up up ups upvote "
-    "upvotes"
+    """
+    👍 + accept accepted agree agreed agrees approve approved best better chosen correct for good helpful like
+    liked likes pass passed positive preferred pro right thumb_up thumbs_up true up ups upvote upvotes useful
+    valid win wins won yes
+    """
 )
 _DOWN = word_set(
-    "👎 - against contra disagree disagreed dislike disliked dislikes down downs downvote downvotes negative "
-    "thumb_down thumbs_down unhelpful"
+    """
+    👎 - against bad con contra decline declined disagree disagreed disapprove disapproved dislike disliked
+    dislikes dispreferred down downs downvote downvotes fail failed false incorrect invalid lose loses loss
+    losses lost negative no reject rejected thumb_down thumbs_down unhelpful useless worse worst wrong
+    """
 )
-_FILLERS = word_set("answer by count counts n num number of response the total vote votes")
+_FILLERS = word_set("answer by count counts is n num number of response the total vote votes")
 
 
 def split_values(value: Any) -> list[Any] | None:
@@ -72,8 +78,11 @@ def count_votes(counts: Mapping[str, int]) -> list[float]:
 
 
 def as_count(value: Any) -> int | None:
-    """Return a whole number from 0 in any usual spelling; None for another value."""
+    """Return a whole number from 0 in any usual spelling, and 1 or 0 for a flag or a tick; else None."""
     number = as_score(value)
+    if number is None:
+        flag = True if str(value).strip().lower() in TICKS else as_flag(value)
+        return None if flag is None else int(flag)
     return int(number) if number is not None and number >= 0 and number.is_integer() else None
 
 
@@ -84,18 +93,20 @@ def find_counts(columns: Mapping[str, Collection[str]]) -> dict[str, str]:
         columns: The different values of each unread key.
 
     Returns:
-        Both columns; empty unless there is exactly one of each.
+        Both columns; empty unless there is exactly one of each, under one object.
     """
     found: dict[str, str] = {}
     for name, values in columns.items():
-        side = _side_of(name)
+        # Nothing adds up the votes in a turn or in a list.
+        side = "" if "[]" in name else _side_of(name)
         if side and values and all(as_count(value) is not None for value in values):
             found[name] = side
-    return found if sorted(found.values()) == sorted(COUNTS) else {}
+    holders = {name.rpartition(".")[0] for name in found}
+    return found if sorted(found.values()) == sorted(COUNTS) and len(holders) == 1 else {}
 
 
 def _side_of(name: str) -> str:
-    flat = flatten_name(name)
+    flat = flatten_name(name.rpartition(".")[2])
     words = set(flat.split("_")) - _FILLERS
     for word, side in (
         ("thumbs_up", UPVOTES),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from tasks.data.parsing.field_meanings import NEGATIVE, POSITIVE, as_flag, normalize_value
+from tasks.data.parsing.field_meanings import NEGATIVE, POSITIVE, as_flag, flatten_name, normalize_value
 from tasks.data.parsing.score_values import SCALE, SHORT, as_score
 
 WORDS, NUMBERS, _FEW, ONES, PICTURES = "words", "plain numbers", "plain numbers to 5", "1 and -1", "stars"
@@ -14,6 +14,11 @@ GRADES = "grades from A to F"
 PENALTIES, PERCENT = "penalties, of which fewer are better", "%"
 # A cell of `3,2` beside `3,2,4` may hold two numbers or one.
 COMMA_LIST, COMMA_DECIMAL = "several numbers with commas between", "numbers with a decimal comma"
+
+
+# The highest plain number that is a rating under a name, and years of schools above a scale of ten.
+_HIGHEST = {"stars": 10, "star_rating": 10, "grade": 100}
+_SCHOOL_YEARS = (11, 12, 13)
 
 
 def scale_of(value: Any, kind: str) -> str:
@@ -49,6 +54,18 @@ def scale_of(value: Any, kind: str) -> str:
     if isinstance(value, str) and not any(c.isdigit() for c in value):
         return PICTURES
     return ONES if number in (1, -1) else _FEW if 0 <= number <= 5 else NUMBERS
+
+
+def exceeds_scale(name: str, value: Any) -> bool:
+    """Return whether a plain number under `stars` or `grade` is above every usual scale.
+
+    It may be the stars of a repository, or a school year.
+    """
+    flat = flatten_name(name)
+    number = as_score(value) if flat in _HIGHEST else None
+    if number is None or (isinstance(value, str) and SCALE.fullmatch(value.strip())):
+        return False
+    return number > _HIGHEST[flat] or (flat == "grade" and number in _SCHOOL_YEARS)
 
 
 def find_two_scales(scales: Collection[str]) -> tuple[str, ...]:

@@ -124,6 +124,11 @@ class VoteCells:
         return bool(self.kinds[_WORD] or (self.kinds[_SIDE] and not self.grades))
 
     @property
+    def judgements(self) -> int:
+        """The number of cells that are words of judgement."""
+        return self.kinds[_WORD]
+
+    @property
     def flags(self) -> bool:
         """True if the votes are yes and no only, also as plus and minus, or as 0 and 1."""
         return not self.judged and not self.grades and (not self.kinds[_NUMBER] or self.ones)

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from tasks.common.annotators import visible_name
-from tasks.data.parsing.alike_columns import alike_columns
+from tasks.data.parsing.alike_columns import alike_columns, has_scale_ends, shape_of
 from tasks.data.parsing.field_meanings import flatten_name, plain_word
 from tasks.data.parsing.key_paths import find_keys
 from tasks.data.parsing.ordinary_columns import is_ordinary_flag, is_ordinary_number
@@ -84,12 +84,13 @@ def find_vote_columns(
             "judged": cells.judged,
             "lettered": cells.lettered,
             "flags": cells.flags,
-            "numbers": not cells.judged and bool(cells.kinds["number"]),
+            # A word among numbers is a remark.
+            "numbers": cells.has_numbers and cells.kinds["number"] > cells.judgements,
         }
         for kind in (kind for kind, fits in kinds.items() if fits):
             families.setdefault((holder_of(path, names[path]), kind), []).append(path)
     found = {path for paths in families.values() if len(paths) > 1 for path in paths}
-    found |= set(_votes_by_person(columns, names))
+    found |= set(_votes_by_person(columns, names)) | _unlike_votes(whole, names)
     # A vote column that the advice left out would never be read.
     holders = {holder_of(path, names[path]) for path in found}
     holders |= {holder for path in told for holder in ("", path.rpartition(".")[0])}
@@ -99,6 +100,29 @@ def find_vote_columns(
         if holder_of(path, names[path]) in holders and cells.are_votes(_MOST_BESIDE, signed)
     }
     return tuple(path for path in columns if path in found or _is_named_as(path, told))
+
+
+def _unlike_votes(whole: Mapping[str, VoteCells], names: Mapping[str, str]) -> set[str]:
+    """Return the columns of people who vote in different ways, as numbers beside thumbs or grades.
+
+    A column of judgements is asked about anyway, and then the votes beside it would be lost. Grades and
+    numbers on a usual scale are each votes only beside the other.
+    """
+    found = set()
+    for path, cells in whole.items():
+        beside = {
+            other
+            for other in whole
+            if other != path
+            and holder_of(other, names[other]) == holder_of(path, names[path])
+            and shape_of(names[other]) == shape_of(names[path])
+        }
+        scaled = {other for other in beside if has_scale_ends(whole[other])}
+        if beside and cells.judgements:
+            found |= {path, *beside}
+        elif cells.grades and scaled:
+            found |= {path, *scaled}
+    return found
 
 
 def _like_people(

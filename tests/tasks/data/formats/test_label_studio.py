@@ -326,6 +326,15 @@ def test_label_studio_choice_about_one_answer_is_verdict() -> None:
     assert not tally.asked and tally.used == {"q"}
 
 
+@pytest.mark.parametrize("meaning", ["review", "verdict", {"Good": 1, "Bad": -1}])
+def test_label_studio_choice_with_a_meaning_is_a_score(meaning: Any) -> None:
+    data = {"prompt": "Who?", "reply": "I."}
+    for word, score in (("Good", 1.0), ("Bad", -1.0)):
+        given = lines(task([result("choices", "q", "reply", choices=[word])], data))
+        found, tally = counted(given, fields={"q": meaning})
+        assert [row.scores for row in found] == [[score]] and tally.used == {"q"}
+
+
 @pytest.mark.parametrize(
     ("review", "kept"),
     [

@@ -207,3 +207,21 @@ def test_detect_format_ordinary_numbers_beside_two_answers_are_no_votes(columns:
 def test_detect_format_choices_in_an_object_are_named(votes: dict[str, Any], path: str) -> None:
     with pytest.raises(UserError, match=rf"hold.? a choice each; .*fields: {{{path}: vote"):
         read({"prompt": "Q", "a": "A", "b": "B", **votes})
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "loser",
+        "less_helpful_response",
+        "not_chosen",
+        "least_preferred",
+        "dispreferred_choice",
+        "worst_answer",
+    ],
+)
+@pytest.mark.parametrize("sides", [("a", "b"), ("response_a", "response_b")])
+def test_detect_format_column_of_the_worse_answer_is_no_choice(key: str, sides: tuple[str, str]) -> None:
+    rows = [{"prompt": "Where?", "response_a": "Here.", "response_b": "There.", key: side} for side in sides]
+    with pytest.raises(UserError, match=rf"{key} names the worse one, .*{{a: b, b: a}}"):
+        read(*rows)

@@ -184,3 +184,16 @@ def test_note_other_choices_ordinary_column_passes(key: str, values: list[Any]) 
     found, tally = read(*rows, format="rows", columns=names)
     tally.check("mine")
     assert len(found) == 3
+
+
+@pytest.mark.parametrize("key", ["loser", "less_preferred", "not_chosen"])
+@pytest.mark.parametrize(
+    "values", [("a", "b"), ("response_a", "response_b"), ("Response A", "Response B"), ("model_a", "model_b")]
+)
+def test_read_choice_that_names_the_worse_answer_is_turned_round(key: str, values: tuple[str, str]) -> None:
+    rows = [{"prompt": "Why?", "response_a": "So.", "response_b": "Thus.", key: value} for value in values]
+    columns = {"a": "response_a", "b": "response_b", "choice": key}
+    fields = {key: {"a": "b", "b": "a"}}
+    found, tally = read(*rows, format="rows", columns=columns, fields=fields)
+    tally.check("mine", fields)
+    assert [one.row.choice for one in found if isinstance(one.row, Comparison)] == ["b", "a"]
