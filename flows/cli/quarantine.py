@@ -7,7 +7,8 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import islice, zip_longest
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -91,7 +92,9 @@ def show(
     ] = False,
     config: Config = None,
 ) -> None:
-    """Show each quarantined row: its id and source, its origin, what broke which rule, and its text."""
+    """Show each quarantined row: its id and source, its origin, its rule, who gave its labels, its text."""
+    from tasks.validation.exact_dedup import CONTRADICTS
+    from tasks.validation.expectations import ACROSS
     from tasks.validation.quarantine import read_quarantine, read_releases, summarize_quarantine
 
     root, path = Path.cwd(), _overrides_file(config)
@@ -109,7 +112,7 @@ def show(
     # Notes go to standard error, so that `show --json` can be redirected to a file.
     console, notes = Console(highlight=False), Console(highlight=False, stderr=True)
     found = (row for row in read_quarantine(root) if row.rule in rules and source in ("", row.source))
-    for row in islice(found, limit or None):
+    for row in islice(_by_question(found) if rules == {ACROSS[CONTRADICTS]} else found, limit or None):
         if lines:
             # Raw, for --replacement: the console would escape characters. Lone surrogates cannot be printed.
             sys.stdout.write(row.line.encode("utf-8", "replace").decode() + "\n")
@@ -222,7 +225,39 @@ def _describe_quarantined(row: QuarantinedRow, released: bool) -> Iterator[str]:
     shown = ": ".join(part for part in (row.where, _shorten_line(value, _SHOWN["value"])) if part)
     if shown:
         yield f"    {escape(shown)}"
+    if people := _describe_people(row.row):
+        yield f"    {escape(_shorten_line(people, _SHOWN['text']))}"
     yield f"    [dim]{escape(_shorten_line(_describe_row(row.row), _SHOWN['text']))}[/dim]"
+
+
+def _describe_people(row: dict[str, Any]) -> str:
+    """Return who gave a row's labels, when, and the score of each; empty for a row without labels."""
+    from tasks.common.annotators import is_nobody
+    from tasks.data.records import annotators_of
+
+    if row.get("fault") or not ("choice" in row or "scores" in row):
+        return ""
+    people = annotators_of(row)
+    times = row.get("times") or [row.get("time", "")] * len(people)
+    scores = row.get("scores") or [None] * len(people)
+    said = []
+    for name, time, score in zip_longest(people, times, scores[: len(people)], fillvalue=""):
+        who = "somebody without a name" if is_nobody(name) else str(name)
+        when = f", {str(time)[:16].replace('T', ' ')}" if time else ""
+        said.append(f"{f'{score:g} by ' if isinstance(score, int | float) else 'by '}{who}{when}")
+    return "; ".join(said)
+
+
+def _by_question(rows: Iterator[QuarantinedRow]) -> list[QuarantinedRow]:
+    """Return rows with those of one person about one question beside each other."""
+    from tasks.validation.exact_dedup import choice_records
+
+    places: dict[int, int] = {}
+    found = []
+    for row in rows:
+        key = next((record[0] for record in choice_records(row.kind, row.row, 0, 0)), 0)
+        found.append((places.setdefault(key, len(places)), row))
+    return [row for _, row in sorted(found, key=itemgetter(0))]
 
 
 def _show_released(releases: Sequence[Release], limit: int, path: Path, config: Path | None) -> None:

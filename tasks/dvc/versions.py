@@ -373,6 +373,19 @@ def _hash_of(listing: bytes) -> str:
     return f"{hashlib.md5(listing, usedforsecurity=False).hexdigest()}.dir"
 
 
+def _former_meta(root: Path, version: str, meta: dict[str, Any]) -> dict[str, Any]:
+    """Return what data.dvc said of this version when it was made here of the same sources; else `meta`.
+
+    Another release may record more of a version, and data.dvc must not change where the data did not.
+    """
+
+    def made_of(found: dict[str, Any]) -> tuple[Any, Any]:
+        return found.get("sources"), (found.get("withdrawn") or {}).get("digest", "")
+
+    former = (entry["meta"] for entry in remembered_versions(root) if entry["md5"] == version)
+    return next((found for found in former if made_of(found) == made_of(meta)), meta)
+
+
 def add_version(root: Path, remote: str, meta: dict[str, Any], endpoint: str = "") -> str:
     """Record data/ as the new version, push it if there is a remote, and return its hash.
 
@@ -388,10 +401,11 @@ def add_version(root: Path, remote: str, meta: dict[str, Any], endpoint: str = "
             _keep_version(root, repo.cache.local, found, content)
             complete_list(root)
             size = sum(path.stat().st_size for path in data_folder.data_files(root / "data").values())
-            write_pointer(root, _hash_of(content), meta, size, len(found))
+            version = _hash_of(content)
+            write_pointer(root, version, _former_meta(root, version, meta), size, len(found))
             if repo.config["core"].get("no_scm") is not True and (root / ".git").exists():
                 repo.scm.ignore(str(root / "data"))
-            return _hash_of(content)
+            return version
 
     version = remotes.retry_action(action)
     now = read_pointer(root)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from operator import itemgetter
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from typer.testing import CliRunner
 
 from flows.cli.quarantine import _describe_row, quarantine
 from model.errors import UserError
-from tasks.data.records import pair_row, text_row
+from tasks.data.records import Record, comparison_row, pair_row, rating_row, text_row
+from tasks.validation.exact_dedup import CONTRADICTS
+from tasks.validation.expectations import ACROSS
 from tasks.validation.quarantine import read_releases
 from tests.flows.cli_runner import call
 
@@ -155,3 +158,53 @@ def test_quarantine_release_with_config_uses_file_of_preset(tmp_path: Path, ids:
 def test_describe_row_of_unreadable_row_is_its_fault(kind: str) -> None:
     fault = "a.csv, row 3: completion is null; expected a text"
     assert _describe_row({"prompt": "", kind: "", "fault": fault}) == fault
+
+
+@pytest.mark.parametrize(
+    ("kind", "row", "said"),
+    [
+        ("comparisons", comparison_row("p", "x", "y", "a", "tone", "ana", "s", "g"), "    by ana"),
+        (
+            "comparisons",
+            comparison_row("p", "x", "y", "b", "tone", "bo [x]", "s", "g", (), "2026-01-21T14:03:09Z"),
+            "    by bo [x], 2026-01-21 14:03",
+        ),
+        (
+            "comparisons",
+            comparison_row("p", "x", "y", "a", "tone", "unknown-2", "s", "g"),
+            "    by somebody without a name",
+        ),
+        (
+            "ratings",
+            rating_row("p", "z", [4.0, -1.5], ["ana", "bo"], "tone", "s", "g", (), ["2026-01-02", ""]),
+            "    4 by ana, 2026-01-02; -1.5 by bo",
+        ),
+        ("ratings", rating_row("p", "z", [1.0], [], "tone", "s", "g"), "    1 by somebody without a name"),
+    ],
+)
+def test_quarantine_show_names_who_gave_a_label(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, row: Record, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lay(tmp_path, kind, {**dataclasses.asdict(row), "rule": "r", "where": "a.csv, line 2", "value": None})
+    assert say("show").splitlines()[2] == said
+
+
+@pytest.mark.parametrize("limit", ["0", "4", "2"])
+def test_quarantine_show_contradictions_of_one_person_stand_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [
+        comparison_row(prompt, "x", "y", choice, "tone", person, "s", "g")
+        for choice in ("a", "b")
+        for prompt in ("p", "q")
+        for person in ("ana", "bo")
+    ]
+    broken = {"rule": ACROSS[CONTRADICTS], "where": "a.csv, line 2", "value": None}
+    found = sorted((dataclasses.asdict(row) for row in rows), key=itemgetter("id"))
+    lay(tmp_path, "comparisons", *({**row, **broken} for row in found))
+    said = invoke("show", "disagree", "--limit", limit)[0].splitlines()
+    asked = [f"{who.strip()} {text.strip()[:1]}" for who, text in zip(said[2::4], said[3::4], strict=True)]
+    assert len(asked) == (int(limit) or 8) and asked[::2] == asked[1::2]
+    assert len(set(asked)) == len(asked) // 2

@@ -16,6 +16,7 @@ from model.errors import UserError
 from tasks.common.file_lock import exclusive_lock
 from tasks.data.sources import DataParameters
 from tasks.data.version_history import find_version_hash, last_accepted, version_log
+from tasks.dvc import versions
 from tasks.dvc.pointer_file import read_pointer
 from tasks.dvc.version_list import KNOWN, complete_list, remembered_versions
 from tasks.engine.stage import StageContext
@@ -23,11 +24,13 @@ from tasks.ingest import ingest
 from tasks.project.paths import VERSIONS_LOCK
 from tasks.reproduction.data import place_data
 from tests.any_user import as_any_user
+from tests.tasks.dvc_project import lay, meta, texts
 from tests.tasks.ingest_project import OWN, write
 from tests.waiting import PATIENCE
 
 INGEST = """
 from pathlib import Path
+from tests.tasks.dvc_project import lay, meta, texts
 from tests.tasks.ingest_project import run
 run(Path("."))
 """
@@ -114,3 +117,28 @@ def test_version_log_project_closed_to_writing_is_listed(root: Path) -> None:
     finally:
         for folder in (root / "var", root / KNOWN.parent):
             folder.chmod(0o700)
+
+
+@pytest.mark.parametrize("more", [{}, {"names": ["tales"]}, {"withdrawn": {"digest": "d", "members": ["m"]}}])
+def test_add_version_made_before_is_recorded_as_it_was(root: Path, more: dict[str, object]) -> None:
+    lay(root, *texts("one", "two"))
+    former = {**meta("a", text=2), **more}
+    versions.add_version(root, "", former)
+    first = (root / "data.dvc").read_bytes()
+    lay(root, *texts("three"))
+    versions.add_version(root, "", meta("b", text=1))
+    # Another release records more of a version than the one that made it.
+    lay(root, *texts("one", "two"))
+    versions.add_version(root, "", {**former, "repeats": {"text": 4}})
+    assert (root / "data.dvc").read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    "other", [meta("c", text=2), {**meta("a", text=2), "withdrawn": {"digest": "d", "members": ["m"]}}]
+)
+def test_add_version_same_rows_of_others_are_recorded_anew(root: Path, other: dict[str, object]) -> None:
+    lay(root, *texts("one", "two"))
+    versions.add_version(root, "", meta("a", text=2))
+    versions.add_version(root, "", other)
+    pointer = read_pointer(root)
+    assert pointer is not None and pointer["meta"] == {"layout": 2, **other}
