@@ -39,12 +39,21 @@ CHAMPION = "champion"
 METRICS, HELD_OUT = "metrics.json", "held_out.json"
 # The share of test pairs that guessing orders right. A judge whose interval includes it is not relied on.
 GUESSING = 0.5
+_TEST_LABELS = tuple(f"test {kind}" for kind in LABEL_KINDS)
 
 
 @stage(
     inputs=("split", "pretrain", "sft", "labels", "reward", "judge", "rlhf", CHAMPION),
     input_patterns={"split": ("*/pairs", "test/text")},
     measures_on={"valid": LABEL_KINDS, "test": ("text", "pairs", *LABEL_KINDS)},
+    metrics_on={
+        "*bits_per_byte*": ("test text",),
+        # The accuracy of a reward model, and whether it makes the judge a reliable one.
+        "*pair_accuracy*": _TEST_LABELS,
+        "judge_reliable": _TEST_LABELS,
+        # The rest is measured on answers to the prompts of pairs.
+        "*": ("test pairs",),
+    },
     artifacts=("metrics.json", "accuracy.json", "answers.json"),
     headline=named_metrics(
         ("reward_gain", "reward above SFT's"),

@@ -46,6 +46,7 @@ def _base_digest(parameters: BaseParameters, root: Path) -> dict[str, str] | str
     resumable=True,
     learns_from=("text",),
     measures_on={"valid": ("text",)},
+    metrics_on={"*bits_per_byte": ("valid text",), "*": ()},
     model="base",
     artifacts=("samples.json",),
     headline=named_metrics(

@@ -20,6 +20,10 @@ from tasks.evaluation.linear_baseline import linear_accuracy
     resumable=True,
     learns_from=LABEL_KINDS,
     measures_on={"valid": LABEL_KINDS},
+    metrics_on={
+        **dict.fromkeys(("valid_*", "*pair_accuracy*"), tuple(f"valid {kind}" for kind in LABEL_KINDS)),
+        "*": (),
+    },
     artifacts=("accuracy.json", "yardstick.json"),
     headline=named_metrics(
         ("pair_accuracy", "of validation pairs right"),

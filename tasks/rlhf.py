@@ -11,6 +11,7 @@ from model.atomic_file import replace_text
 from model.events import EventCallback
 from model.training.rlhf_config import RLHFConfig
 from tasks.common.counts import counted
+from tasks.data.records import LABEL_KINDS
 from tasks.engine.declaration import Tolerance, format_share, named_metrics
 from tasks.engine.stage import stage
 from tasks.engine.training_launcher import TrainingLauncher
@@ -43,6 +44,9 @@ def _describe_step(metrics: Mapping[str, Any]) -> str:
     return f"step {step:,.0f} is the best on {asked}: {reached(metrics)}"
 
 
+_VALID_LABELS = tuple(f"valid {kind}" for kind in LABEL_KINDS)
+
+
 @stage(
     inputs=("split", "sft", "labels", "reward", "reference"),
     input_patterns={"split": ("*/pairs",)},
@@ -50,6 +54,12 @@ def _describe_step(metrics: Mapping[str, Any]) -> str:
     # With DPO also the labels; lineage finds them by the stage reward, which learns the same ones.
     learns_from=("pairs",),
     measures_on={"valid": ("pairs",)},
+    metrics_on={
+        # These four are DPO's, on people's labels.
+        **dict.fromkeys(("valid_loss", "valid_accuracy", "valid_margin", "valid_pairs"), _VALID_LABELS),
+        "valid_*": ("valid pairs",),
+        "*": (),
+    },
     model="aligned",
     headline=_describe_step,
     tolerances=(

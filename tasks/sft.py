@@ -18,6 +18,7 @@ from tasks.engine.training_launcher import TrainingLauncher
     resumable=True,
     learns_from=("pairs",),
     measures_on={"valid": ("pairs",)},
+    metrics_on={"valid_*": ("valid pairs",), "*": ()},
     model="sft",
     headline=named_metrics(("valid_loss", "validation loss")),
     tolerances=(Tolerance(("loss",), relative=0.02),),

@@ -115,12 +115,12 @@ def _print_differences(console: Console, found: list[Difference], names: list[st
 
 
 def _print_rows(console: Console, rows: list[Difference], names: list[str]) -> None:
-    """Print differences in a table, with a note if some of them are of other held-out rows."""
-    from tasks.tracking.run_diff import UNLIKE
+    """Print differences in a table, with a sentence for each mark in it."""
+    from tasks.tracking.run_diff import mark_notes
 
     console.print(_diff_table(rows, names))
-    if any(row.unlike for row in rows):
-        console.print(f"[yellow]{UNLIKE}[/yellow]", soft_wrap=True)
+    for note in mark_notes(rows):
+        console.print(f"[yellow]{escape(note)}[/yellow]", soft_wrap=True)
 
 
 def _diff_table(rows: list[Difference], names: list[str]) -> Table:
@@ -132,14 +132,13 @@ def _diff_table(rows: list[Difference], names: list[str]) -> Table:
             min_width=_VALUE if column in names else None, no_wrap=column in ("", "stage", "change"),
         )  # fmt: skip
     for row in rows:
-        change = "" if row.change is None else f"{row.change:+.4g}{' *' if row.unlike else ''}"
         table.add_row(
             row.kind,
             escape(row.stage),
             escape(row.label or row.name),
             _format_value(row.before),
             _format_value(row.now),
-            change,
+            row.change_text,
         )
     return table
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,12 @@ class StageDeclaration:
     measures_on: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """By part of the split, the kinds of held-out rows that the stage's metrics are measured on."""
 
+    metrics_on: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By a pattern of metrics' names, the held-out rows that these are measured on, as in `test pairs`.
+
+    The first pattern that fits counts. A metric that none fits is measured on all of `measures_on`.
+    """
+
     metrics_from: tuple[str, ...] = ()
     """Stages whose metrics this stage repeats, and so the rows that these were measured on."""
 
@@ -97,6 +104,7 @@ class StageDeclaration:
             "resumes": self.resumable,
             "learns_from": list(self.learns_from),
             "measures_on": {part: list(kinds) for part, kinds in self.measures_on.items()},
+            "metrics_on": {pattern: list(rows) for pattern, rows in self.metrics_on.items()},
             "metrics_from": list(self.metrics_from),
         }
         return {name: value for name, value in recorded.items() if value}
@@ -109,6 +117,7 @@ class StageDeclaration:
             resumable=bool(recorded.get("resumes", False)),
             learns_from=tuple(recorded.get("learns_from", ())),
             measures_on={part: tuple(kinds) for part, kinds in recorded.get("measures_on", {}).items()},
+            metrics_on={pattern: tuple(rows) for pattern, rows in recorded.get("metrics_on", {}).items()},
             metrics_from=tuple(recorded.get("metrics_from", ())),
         )
 
@@ -171,6 +180,16 @@ def measured_rows(declared: Mapping[str, StageDeclaration], stage: str) -> dict[
         for part, kinds in declared[name].measures_on.items() if name in declared else ():
             found.setdefault(part, set()).update(kinds)
     return found
+
+
+def measured_of(declared: Mapping[str, StageDeclaration], stage: str, metric: str) -> set[str]:
+    """Return the held-out rows that a stage's metric is measured on, as in `test pairs`."""
+    if stage in declared:
+        for pattern, rows in declared[stage].metrics_on.items():
+            if fnmatchcase(metric, pattern):
+                return set(rows)
+    parts = measured_rows(declared, stage)
+    return {f"{part} {kind}" for part, kinds in parts.items() for kind in kinds}
 
 
 def named_counts(*counts: tuple[str, str, str], none: str) -> Callable[[Mapping[str, Any]], str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,7 @@ from tasks.common.names import plain_keys
 from tasks.common.old_keys import rename_stage_parameters
 from tasks.data.records import LABEL_KINDS
 from tasks.engine.catalog import read_declaration
-from tasks.engine.declaration import StageDeclaration, measured_rows, sort_stages
+from tasks.engine.declaration import StageDeclaration, measured_of, measured_rows, sort_stages
 from tasks.tracking.lineage import model_run
 from tasks.tracking.products import find_version, is_version
 from tasks.tracking.queries import (
@@ -54,9 +54,9 @@ APART = {
     MACHINE: "speed and cost, which depend on the machine and its load",
 }
 UNLIKE = (
-    "* measured on other held-out rows: these metrics cannot be compared. The part about "
-    "held-out rows has their number and digest."
+    "* The two runs measured this on different held-out rows, so the change says nothing about the models."
 )
+CHANCE = "~ The 95% intervals of the two runs overlap, so the change may be chance."
 # Metrics of the evaluation that tell whether a model is better, in the order in which they are shown.
 MAIN_METRICS = (
     "aligned_judge", "judge_gain", "judge_gain_over_base", "win_rate", "champion_win_rate", "kl",
@@ -142,6 +142,28 @@ class Difference:
     unlike: bool = False
     about: str = MODEL
     label: str = ""
+
+    @property
+    def by_chance(self) -> bool:
+        """Whether both values have 95% intervals, and these overlap."""
+        one, two = self.before, self.now
+        if self.unlike or not (isinstance(one, IntervalMetric) and isinstance(two, IntervalMetric)):
+            return False
+        return max(one.low, two.low) <= min(one.high, two.high)
+
+    @property
+    def change_text(self) -> str:
+        """The change with its mark, `*` or `~`; empty if there is no change."""
+        if self.change is None:
+            return ""
+        return f"{self.change:+.4g}{' *' if self.unlike else ' ~' if self.by_chance else ''}"
+
+
+def mark_notes(rows: Iterable[Difference]) -> list[str]:
+    """Return a sentence for each mark that the changes of some rows have."""
+    shown = [row for row in rows if row.change is not None]
+    notes = ((UNLIKE, any(row.unlike for row in shown)), (CHANCE, any(row.by_chance for row in shown)))
+    return [note for note, needed in notes if needed]
 
 
 @dataclass(frozen=True)
@@ -280,12 +302,6 @@ def _held_out(manifest: Mapping[str, Any], figures: Mapping[str, float]) -> dict
     return found
 
 
-def _unlike_held_out(declared: Mapping[str, StageDeclaration], stage: str, names: Collection[str]) -> bool:
-    """Return whether the metrics of a stage were measured on some of these held-out rows."""
-    parts = measured_rows(declared, stage)
-    return any(f"{part} {kind}" in names for part, kinds in parts.items() for kind in kinds)
-
-
 def run_differences(before: Facts, now: Facts) -> list[Difference]:
     """Return all differences: causes first, metrics last."""
     found = [Difference("run", "", *row) for row in _differing_values(before.environment, now.environment)]
@@ -301,13 +317,12 @@ def run_differences(before: Facts, now: Facts) -> list[Difference]:
     figures = []
     declared = {**before.declared, **now.declared}
     for stage, one, two in _stage_differences(before.figures, now.figures):
-        other = _unlike_held_out(declared, stage, exams)
         evaluates = bool(measured_rows(declared, stage)) and not declared[stage].resumable
         declaration = declared.get(stage, StageDeclaration())
         for name, old, new in _differing_values(join_intervals(one), join_intervals(two)):
             change = _number(new) - _number(old) if old is not None and new is not None else None
             about = tells_of(declaration, name)
-            unlike = other and about == MODEL
+            unlike = about == MODEL and not exams.isdisjoint(measured_of(declared, stage, name))
             # A training's own metrics have short names that mean something else in an evaluation.
             label = metric_words(name) if evaluates else name.replace("_", " ")
             figures.append(Difference("figure", stage, name, old, new, change, unlike, about, label))

@@ -19,11 +19,11 @@ from tasks.tracking.run_diff import (
     APART,
     LAST,
     MACHINE,
-    UNLIKE,
     Difference,
     describe_run,
     is_apart,
     is_speed,
+    mark_notes,
 )
 
 _CURVES = "curves.jsonl"
@@ -95,7 +95,7 @@ def _page_sections(found: Sequence[Difference]) -> list[dict[str, Any]]:
     sections = []
     for kind, title in SECTIONS:
         rows = [row for row in found if row.kind == kind and not any(is_apart(row, what) for what in APART)]
-        sections.append(_page_section(title, rows, UNLIKE if any(row.unlike for row in rows) else ""))
+        sections.append(_page_section(title, rows, " ".join(mark_notes(rows))))
     for title, what in (("Last step", LAST), ("Speed and cost", MACHINE)):
         apart = [row for row in found if is_apart(row, what)]
         sections.append(_page_section(title, apart, f"{APART[what][:1].upper()}{APART[what][1:]}."))
@@ -113,7 +113,7 @@ def _page_section(title: str, rows: Sequence[Difference], note: str = "") -> dic
                 "stage": row.stage,
                 "name": row.label or row.name,
                 "shown": [_format_value(row.before), _format_value(row.now)],
-                "change": "" if row.change is None else f"{row.change:+.4g}{' *' if row.unlike else ''}",
+                "change": row.change_text,
             }
             for row in rows
         ],

@@ -257,7 +257,7 @@ def test_print_differences_main_metrics_come_first(more: int, whole: bool) -> No
     text = StringIO()
     _print_differences(Console(width=200, file=text), rows, ["one", "two"], whole)
     said = text.getvalue()
-    places = [said.index(name) for name in ("aligned_judge", "kl ", "other held-out rows", "git commit")]
+    places = [said.index(name) for name in ("aligned_judge", "kl ", "different held-out rows", "git commit")]
     assert places == sorted(places)
     hidden = more == 30 and not whole
     assert ("31 more metrics differ; --all prints them" in said) == hidden

@@ -186,12 +186,12 @@ def held(n: int, letter: str) -> dict[str, HeldOut]:
 
 def test_run_differences_other_held_out_rows_are_marked():
     figures = {
-        "evaluate": {"pair_accuracy": 0.78, "seconds": 3.0},
+        "evaluate": {"win_rate": 0.78, "seconds": 3.0},
         "pretrain": {"bits_per_byte": 2.0, "loss": 3.0},
         "ingest": {"rows": 5.0},
     }
     later = {
-        "evaluate": {"pair_accuracy": 0.94, "seconds": 4.0},
+        "evaluate": {"win_rate": 0.94, "seconds": 4.0},
         "pretrain": {"bits_per_byte": 1.0, "loss": 2.5},
         "ingest": {"rows": 6.0},
     }
@@ -202,7 +202,7 @@ def test_run_differences_other_held_out_rows_are_marked():
     exam = found["held-out rows", "split", "test pairs"]
     assert str(exam.before) == "23 rows, aaaaaaaa" and str(exam.now) == "16 rows, bbbbbbbb"
     assert ("held-out rows", "split", "valid text") not in found
-    assert found["figure", "evaluate", "pair_accuracy"].unlike
+    assert found["figure", "evaluate", "win_rate"].unlike
     # Metrics of the same rows, or of the machine, are not marked.
     for name in (("evaluate", "seconds"), ("pretrain", "bits_per_byte"), ("ingest", "rows")):
         assert not found[("figure", *name)].unlike
