@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: install develop run adapt test lint reference up dashboards bench gpu-check postgres hosts chaos overhead past
+.PHONY: install develop run adapt test test-long lint reference up dashboards bench gpu-check postgres hosts chaos overhead past
 .DEFAULT_GOAL := run
 
 # The programs in .venv name their interpreter by its whole path, so they do not survive a move of the folder.
@@ -46,6 +46,10 @@ reference: develop
 
 test: develop
 	$(BIN)/python -m pytest $(ARGS)
+
+# Kills of a whole run, training on a second host, the GPU check on a CPU, PostgreSQL under load.
+test-long: develop
+	$(BIN)/python -m pytest -m long $(ARGS)
 
 dashboards: install
 	$(BIN)/chatmill dashboards $(ARGS)

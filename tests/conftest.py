@@ -15,7 +15,7 @@ from flows.servers.environment import QUIET
 THRESHOLDS = gc.get_threshold()
 # The longest files run first, so that no core is idle at the end.
 FIRST = (
-    "test_reproduction.py", "test_pipeline.py", "test_up.py", "test_two_hosts.py", "test_notifications.py",
+    "test_two_hosts.py", "test_reproduction.py", "test_pipeline.py", "test_up.py", "test_notifications.py",
     "test_new_stage.py", "test_training_tasks.py", "test_process_group.py",
 )  # fmt: skip
 # The files of a group share what each worker would have to make for itself: a Prefect server, or a first run.

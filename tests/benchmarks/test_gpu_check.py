@@ -33,6 +33,7 @@ MISSING = (
 )
 
 
+@pytest.mark.long
 def test_gpu_check_without_other_packages_runs_all_parts_on_a_cpu(tmp_path: Path) -> None:
     blocker = tmp_path / "sitecustomize.py"
     blocker.write_text(f"import sys\nfor name in {MISSING}:\n    sys.modules[name] = None\n")

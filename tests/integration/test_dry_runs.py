@@ -48,7 +48,10 @@ def ingested(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def leave_write_ahead_log(root: Path) -> None:
+def open_to_others_with_write_ahead_log(root: Path) -> None:
+    (root / "var").chmod(0o755)
+    for name in ("database_checks.json", "digests.json"):
+        (root / "var" / "cache" / name).unlink(missing_ok=True)
     database = root / "var" / "prefect" / "prefect.db"
     subprocess.run([sys.executable, "-c", KILLED, str(database)], check=True)
     assert database.with_name("prefect.db-wal").stat().st_size
@@ -68,14 +71,8 @@ def remove_mlflow(root: Path) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def open_to_others(root: Path) -> None:
-    (root / "var").chmod(0o755)
-    for name in ("database_checks.json", "digests.json"):
-        (root / "var" / "cache" / name).unlink(missing_ok=True)
-
-
 STATES: tuple[Callable[[Path], None], ...] = (
-    leave_write_ahead_log, remove_prefect, remove_mlflow, open_to_others
+    open_to_others_with_write_ahead_log, remove_prefect, remove_mlflow
 )  # fmt: skip
 
 

@@ -120,6 +120,7 @@ def test_run_is_named_tagged_and_linked_on_every_page(root: Path) -> None:
         assert f"/runs/flow-run/{run}" in place and f"/runs/{tracked}" in place and "/versions/" in place
 
 
+@pytest.mark.long
 def test_run_killed_several_times_ends_like_unbroken_run(root: Path, tmp_path: Path) -> None:
     assert survive(tmp_path, kills=3, seed=1, unbroken=root, code=root) == []
 

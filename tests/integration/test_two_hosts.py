@@ -49,6 +49,7 @@ def stages(hosts: Hosts, root: Path, *changes: str) -> dict[str, dict[str, objec
     return {entry["name"]: entry for entry in json.loads(line.partition(" ")[2])}
 
 
+@pytest.mark.long
 def test_training_stage_on_worker_host_is_tracked_cached_and_checked(hosts: Hosts) -> None:
     made = stages(hosts, hosts.cpu, *hosts.changes)
     assert {entry["status"] for entry in made.values()} == {"computed"}

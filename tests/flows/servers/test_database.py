@@ -34,6 +34,7 @@ def _own_environment() -> Iterator[None]:
 
 
 @wanted
+@pytest.mark.long
 def test_postgresql_many_concurrent_tasks_lose_no_state(tmp_path: Path, address: str) -> None:
     found = crowd(tmp_path, address, TASKS)
     assert found["total"] == sum(range(TASKS))
