@@ -11,8 +11,8 @@ from tasks.data.file_io.files import SourceFile
 from tasks.data.parsing.base import FileSample, Format, ParseOptions
 from tasks.data.parsing.column_names import plain_name
 from tasks.data.parsing.companion_keys import OPTION_LISTS, PASSAGES
-from tasks.data.parsing.field_meanings import is_empty
 from tasks.data.parsing.skip_counts import SkipCounts
+from tasks.data.parsing.unread_keys import count_extra_key
 from tasks.data.records import Choice, ParsedRow, comparison_row, group_digest, pair_row, text_digest
 
 _ASPECT, _JUDGES = "truthfulness", "nq-judges"
@@ -36,8 +36,8 @@ def stream_rows(files: Sequence[SourceFile], reading: ParseOptions, tally: SkipC
             if not isinstance(question, str) or not isinstance(answers, list) or not answers:
                 raise UserError(f"{where}: expected a question and a list of answers")
             for key, value in row.items():
-                if key not in _READ and not is_empty(value):
-                    tally.note_unread(key, value, where)
+                if key not in _READ:
+                    count_extra_key(key, value, reading, where, tally)
             if question in seen:
                 tally.left_out[REPEATED] += 1
                 continue

@@ -9,8 +9,8 @@ from tasks.data.file_io.files import SourceFile
 from tasks.data.parsing.base import FileSample, Format, ParseOptions
 from tasks.data.parsing.column_names import plain_name
 from tasks.data.parsing.companion_keys import ANSWERS, OPTION_LISTS
-from tasks.data.parsing.field_meanings import is_empty
 from tasks.data.parsing.skip_counts import SkipCounts
+from tasks.data.parsing.unread_keys import count_extra_key
 from tasks.data.records import ParsedRow, text_row
 
 SAME = "rows about the passage of the row before"
@@ -27,8 +27,8 @@ def stream_rows(files: Sequence[SourceFile], reading: ParseOptions, tally: SkipC
             if not isinstance(values.get("passage"), str):
                 raise UserError(f"{where}: no passage; its keys are {', '.join(values)}")
             for key, value in values.items():
-                if key != "passage" and not is_empty(value):
-                    tally.note_unread(key, value, where)
+                if key != "passage":
+                    count_extra_key(key, value, reading, where, tally)
             passage = values["passage"].strip()
             if not passage:
                 tally.left_out[EMPTY] += 1

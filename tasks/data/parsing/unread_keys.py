@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from model.errors import UserError
 from tasks.data.parsing.base import ParseOptions
 from tasks.data.parsing.field_meanings import is_empty
 from tasks.data.parsing.gold_answers import looks_like_gold
+from tasks.data.parsing.key_text import shown_key, yaml_key
 from tasks.data.parsing.mark_columns import marks_removal
 from tasks.data.parsing.ordinary_names import is_ordinary_name
 from tasks.data.parsing.printed_values import holds_objects
@@ -63,6 +65,25 @@ def count_unread(
         if looks == MASK and len(value_parts(held)) > 1:
             # One of its items alone masks nothing, so the list counts as a value that cannot be named.
             tally.note_values(leaf, [[]])
+
+
+def count_extra_key(key: str, value: Any, reading: ParseOptions, where: str, tally: SkipCounts) -> None:
+    """Count a key of a format with fixed keys, which gives other keys no meaning.
+
+    Raises:
+        UserError: The source's fields give the key a meaning, which would be dropped.
+    """
+    meaning = reading.fields.get(key)
+    if meaning is None:
+        if not is_empty(value):
+            tally.note_unread(key, value, where)
+        return
+    if meaning != "ignore":
+        raise UserError(
+            f"{where}: fields gives the key {shown_key(key)} a meaning, and this format reads only its own; "
+            f"write {yaml_key(key)}: ignore, or choose the format rows"
+        )
+    tally.used.add(key)
 
 
 def _looks_like(path: str, value: Any) -> str:
