@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cached_property
 
 from tasks.data.parsing.choices import TIES
 from tasks.data.parsing.column_names import yaml_value
@@ -16,7 +18,6 @@ from tasks.data.parsing.field_meanings import (
     HIGHER_IS_BETTER,
     IGNORE,
     KNOWN,
-    LOWER_IS_BETTER,
     NEGATIVE,
     POINTERS,
     POSITIVE,
@@ -25,24 +26,29 @@ from tasks.data.parsing.field_meanings import (
     TRUE,
     flatten_name,
     names_removal_time,
-    plain_word,
     removal_words,
     says_nothing_wrong,
 )
 from tasks.data.parsing.judgement_words import blames, judgement_of
-from tasks.data.parsing.mark_columns import REFUSED, flag_meaning, is_mark_column, propose_mark
+from tasks.data.parsing.mark_columns import flag_meaning, is_mark_column, propose_mark
+from tasks.data.parsing.name_words import (
+    AGAINST,
+    CLEAR,
+    DENIES,
+    KEPT,
+    LEFT_OUT,
+    LITTLE,
+    MASKS,
+    NOTES,
+    RANKS,
+    REMOVES,
+    TO_LEARN,
+    WHOLE,
+)
 from tasks.data.parsing.removal_names import consent_meaning, names_consent
 from tasks.data.parsing.scale_direction import LOWER, scale_direction
 from tasks.data.parsing.score_values import as_score
-from tasks.data.parsing.verdict_names import (
-    BAD_FLAGS,
-    BAD_WORDS,
-    GOOD_FLAGS,
-    GOOD_WORDS,
-    UNSURE,
-    VERDICT_WORDS,
-    is_failure,
-)
+from tasks.data.parsing.verdict_names import UNSURE, VERDICT_WORDS, is_failure
 from tasks.data.parsing.verdict_pairs import look_like_approval
 from tasks.data.parsing.verdict_phrases import asks_opinion, says_to_do
 from tasks.data.parsing.verdict_scales import exceeds_scale
@@ -69,60 +75,57 @@ UNKNOWN = "..."
 # Names that count or list two answers in their order.
 _IN_ORDER = (("1", "2"), ("first", "second"), ("left", "right"), ("one", "two"))
 _REPLACED = frozenset(("merged", "replaced"))
-_NEGATED = frozenset((
-    "avoid", "ban", "banned", "block", "blocked", "denied", "deny", "disable", "disabled", "dont", "drop",
-    "dropped", "except", "exclude", "excluded", "excludes", "excluding", "exclusion", "forbid",
-    "forbidden", "ignore", "ignored", "mask", "masked", "masking", "masks", "never", "no", "non", "not",
-    "nottrain", "omit", "omitted", "optout", "out", "prohibit", "prohibited", "restrict", "restricted",
-    "skip", "skipped", "suppress", "suppressed", "untrainable", "withheld", "withhold", "without",
-))  # fmt: skip
-# Words of a mask's name of which none turns its meaning round.
-_TO_LEARN = frozenset((
-    "allow", "allowed", "and", "answer", "assistant", "be", "can", "completion", "do", "does", "eligible",
-    "enable", "enabled", "example", "fine", "finetune", "finetuning", "for", "include", "included",
-    "includes", "is", "item", "keep", "kept", "learn", "learnable", "learned", "learning", "loss", "mask",
-    "may", "message", "messages", "model", "of", "ok", "on", "response", "row", "sample", "selected",
-    "sft", "should", "step", "supervise", "supervised", "target", "that", "the", "this", "to", "token",
-    "tokens", "train", "trainable", "trained", "training", "tune", "tuning", "turn", "turns", "usable",
-    "use", "used", "weight", "weights", "with",
-))  # fmt: skip
-# Names for which true excludes the row, and names for which false does.
-_LEFT_OUT = BAD_FLAGS | BAD_WORDS | frozenset((
-    "banned", "blocked", "deleted", "discard", "discarded", "drop", "dropped", "exclude", "excluded", "flag",
-    "flagged", "harmful", "hidden", "opt", "out", "removed", "skip", "skipped", "spam", "toxic", "unsafe",
-))  # fmt: skip
-# Names of judgements against an answer: true is bad, and more is worse.
-_AGAINST = LOWER_IS_BETTER | REFUSED | frozenset((
-    "bad", "declined", "dislike", "disliked", "downvote", "downvoted", "fail", "failed", "incorrect",
-    "invalid", "loser", "reject", "rejected", "thumbsdown", "unhelpful", "wrong",
-))  # fmt: skip
-# In German, 1 is the best grade; in French, 1 is the worst.
-_NOTES = frozenset(("note", "noten"))
-_RANKS = frozenset(("loss", "perplexity", "position", "rank", "ranking", "ranks"))
-_NOT = frozenset(("no", "non", "not", "without", "free"))
-_KEPT = GOOD_FLAGS | GOOD_WORDS | frozenset((
-    "audited", "checked", "inspected", "keep", "kept", "reviewed", "usable", "use", "valid", "validated",
-    "verified", "vetted",
-))  # fmt: skip
-# Words that keep a row beside others that remove it, and reasons for which a whole answer ends.
-_CLEAR = _KEPT | {plain_word(word) for word in GOOD_FLAGS} | frozenset((
-    "certain", "confident", "current", "fatto", "feito", "fine", "intact", "klaar", "listo", "live", "none",
-    "okay", "pret", "pronto", "restored", "sure", "upheld",
-))  # fmt: skip
-_WHOLE = frozenset((
-    "complete", "completed", "done", "end", "end_of_text", "end_of_turn", "end_turn", "eos", "eos_token",
-    "finished", "function_call", "natural", "ok", "stop", "stop_sequence", "stop_string", "stopped",
-    "success", "succeeded", "tool_call", "tool_calls", "tool_use", "turn_end",
-))  # fmt: skip
-# Words that turn a flag's meaning round, as in `not_helpful` and `low_quality`.
-_TURNING = frozenset((
-    "few", "ignore", "ignored", "insufficient", "lacking", "lacks", "less", "low", "lower", "missing",
-    "never", "no", "non", "not", "poor", "skip", "skipped", "weak", "without", "worse", "worst",
-))  # fmt: skip
+_FLAGS = TRUE | FALSE
 # A date, or seconds or milliseconds since 1970, in the spelling of `plain_word`.
 _TIME = re.compile(
     r"\d{4}[_/.]\d{1,2}[_/.]\d{1,2}(?!\d)|\d{1,2}[_/.]\d{1,2}[_/.]\d{4}|1\d{9}(?:\d{3})?(?:\.\d+)?$"
 )
+
+
+@dataclass(frozen=True)
+class _Key:
+    """A key whose meaning is proposed, with its different values in plain words.
+
+    Attributes:
+        path: The key.
+        looks: What it looks like.
+        values: Its values, without the empty one; empty if they are unknown.
+        has_pairs: Whether the source has pairs, which can have a verdict.
+        understood: Whether other values of the key are read by its name.
+    """
+
+    path: str
+    looks: str
+    values: frozenset[str]
+    has_pairs: bool
+    understood: bool
+
+    @cached_property
+    def words(self) -> frozenset[str]:
+        """The words of its last name, and of a program's error in any of its names."""
+        last = flatten_name(self.path.rpartition(".")[2]).split("_")
+        return frozenset(last) | (set(flatten_name(self.path).split("_")) & ERRORS)
+
+    @cached_property
+    def few(self) -> bool:
+        """True if its values are a few short ones."""
+        return bool(self.values) and LONG not in self.values and len(self.values) <= MOST_VALUES
+
+    @cached_property
+    def flags(self) -> bool:
+        """True if its values are true and false."""
+        return bool(self.values) and self.values <= _FLAGS
+
+    @cached_property
+    def counts(self) -> bool:
+        """True if its values are true, false and numbers."""
+        return bool(self.values) and all(value in _FLAGS or _is_score(value) for value in self.values)
+
+    @cached_property
+    def readable(self) -> frozenset[str]:
+        """Those of its values that are verdicts in a usual spelling."""
+        verdicts = POSITIVE | NEGATIVE | _FLAGS
+        return frozenset(value for value in self.values if value in verdicts or _is_score(value))
 
 
 def propose_meaning(
@@ -140,119 +143,162 @@ def propose_meaning(
     Returns:
         A meaning, or a mapping of the values. Where only a person can decide, a value is UNKNOWN.
     """
-    if looks in RIGHT:
+    key = _Key(path, looks, frozenset(filter(None, values)), has_pairs, understood)
+    # The first kind of key that it is decides.
+    kinds = (_of_text, _of_mark, _of_direction, _of_mask, _of_flag, _of_removal, _of_question, _of_score)
+    return next(filter(None, (kind(key) for kind in kinds)), "") or _of_words(key)
+
+
+def _of_text(key: _Key) -> str:
+    """Propose the meaning of a text: a right answer, a printed object, or a choice in words."""
+    if key.looks in RIGHT:
         # Of several right answers, only a person can say which one to learn.
-        return "ignore" if not has_pairs else UNKNOWN if looks == GOLD_LIST else "correction"
-    # A list as text may be meant as it is; votes need pairs that they can rate.
-    if looks in (LITERAL, BYTES, QUOTED):
+        return "ignore" if not key.has_pairs else UNKNOWN if key.looks == GOLD_LIST else "correction"
+    # A list as text may be meant as it is.
+    if key.looks in (LITERAL, BYTES, QUOTED):
         return "text"
-    if looks == PRINTED:
+    if key.looks == PRINTED:
         return "ignore"
-    words = set(flatten_name(path.rpartition(".")[2]).split("_"))
-    words |= set(flatten_name(path).split("_")) & ERRORS
-    known = {value for value in values if value}
-    if looks in (CHOICE, SIDE_OR_MODEL):
-        return choice_mapping(known)
-    few = bool(known) and LONG not in known and len(known) <= MOST_VALUES
-    if is_mark_column(known) and looks == MASK:
-        removes = bool(words & _NEGATED)
-        return propose_mark("", next(iter(known)), removes, against=False, keeps=not removes)
-    if is_mark_column(known):
-        left_out, against = bool(words & _LEFT_OUT), bool(words & _AGAINST and has_pairs)
-        return propose_mark(path, next(iter(known)), left_out, against, bool(words & _KEPT))
-    direction = scale_direction(path, known) if all(map(_is_score, known)) else ""
-    if direction and looks != MASK:
-        return ("penalty" if direction == LOWER else "verdict") if has_pairs else "ignore"
-    if few and has_pairs and words & _NOTES and _are_grades(known):
+    return choice_mapping(key.values) if key.looks in (CHOICE, SIDE_OR_MODEL) else ""
+
+
+def _of_mark(key: _Key) -> str:
+    """Propose the meaning of a column that holds one mark only, such as `x`."""
+    if not is_mark_column(key.values):
+        return ""
+    mark = next(iter(key.values))
+    if key.looks == MASK:
+        removes = _negates(key.words)
+        return propose_mark("", mark, removes, against=False, keeps=not removes)
+    against = bool(key.words & AGAINST and key.has_pairs)
+    return propose_mark(key.path, mark, bool(key.words & LEFT_OUT), against, bool(key.words & KEPT))
+
+
+def _of_direction(key: _Key) -> str:
+    """Propose the meaning of numbers under a name that tells the good end of their scale."""
+    direction = scale_direction(key.path, key.values) if all(map(_is_score, key.values)) else ""
+    if direction and key.looks != MASK:
+        return ("penalty" if direction == LOWER else "verdict") if key.has_pairs else "ignore"
+    return UNKNOWN if key.few and key.has_pairs and key.words & NOTES and _are_grades(key.values) else ""
+
+
+def _of_mask(key: _Key) -> str:
+    """Propose the meaning of a training mask."""
+    if key.looks != MASK:
+        return ""
+    # A list masks parts of an answer, and a text none. A weight between 0 and 1 cannot be read.
+    if LONG in key.values or (key.values and not key.few):
         return UNKNOWN
-    if looks == MASK and LONG in known:
-        # A list masks parts of an answer, and a text none.
+    if not key.values <= _FLAGS:
+        return _mask_mapping(key.values, key.understood)
+    # `in_train_set` says where a row comes from: either value may be the one to leave out.
+    if "in" in key.words:
         return UNKNOWN
-    if looks == MASK and not few and known:
-        # A weight between 0 and 1 cannot be read.
-        return UNKNOWN
-    if looks == MASK and (known <= TRUE | FALSE or not few):
-        # `in_train_set` says where a row comes from: either value may be the one to leave out.
-        if "in" in words:
-            return UNKNOWN
-        if words & _NEGATED and not flatten_name(path).endswith("loss_mask"):
-            return "mask"
-        # A word that is not known may turn the meaning round: only the person who has the data can say.
-        return "weight" if words <= _TO_LEARN else UNKNOWN
-    if looks == MASK:
-        return _mask_mapping(known, understood)
-    if known and known <= TRUE | FALSE and (meaning := flag_meaning(path)):
+    if _negates(key.words) and not flatten_name(key.path).endswith("loss_mask"):
+        return "mask"
+    # A word that is not known may turn the meaning round: only the person who has the data can say.
+    return "weight" if key.words <= TO_LEARN else UNKNOWN
+
+
+def _of_flag(key: _Key) -> str:
+    """Propose the meaning of flags that keep or remove rows."""
+    if not key.flags:
+        return ""
+    if meaning := flag_meaning(key.path):
         return meaning
-    if names_consent(path) and known and known <= TRUE | FALSE:
+    if names_consent(key.path):
         return "weight"
-    if names_consent(path) and few and any(map(consent_meaning, known)):
-        said = (f"{yaml_value(value)}: {consent_meaning(value) or UNKNOWN}" for value in sorted(known))
+    if not key.words & (LEFT_OUT | KEPT):
+        return ""
+    removes, denied = bool(key.words & LEFT_OUT), bool(key.words & DENIES)
+    return "deleted" if removes is not denied else "weight"
+
+
+def _of_removal(key: _Key) -> str:
+    """Propose the meaning of words, times and texts that say whether and why a row is not to be used."""
+    words, values = key.words, sorted(key.values)
+    if names_consent(key.path) and key.few and any(map(consent_meaning, values)):
+        said = (f"{yaml_value(value)}: {consent_meaning(value) or UNKNOWN}" for value in values)
         return f"{{{', '.join(said)}}}"
-    if names_removal_time(path.rpartition(".")[2]) and known and not known <= TRUE | FALSE:
+    if names_removal_time(key.path.rpartition(".")[2]) and values and not key.flags:
         return "deleted"
-    if words & (_LEFT_OUT | removal_words()) and known and all(map(_TIME.match, known)):
+    if words & (LEFT_OUT | removal_words()) and values and all(map(_TIME.match, values)):
         # The time at which a row was removed; the others have none.
         return "deleted"
-    if known and known <= TRUE | FALSE and words & (_LEFT_OUT | _KEPT):
-        bad, negated = bool(words & _LEFT_OUT), bool(words & _NOT)
-        return "deleted" if bad is not negated else "weight"
-    pointed = words & POINTERS and words & (_LEFT_OUT | _REPLACED | _AGAINST)
+    pointed = words & POINTERS and words & (LEFT_OUT | _REPLACED | AGAINST)
     if (pointed or words & (ERRORS | REFUSALS)) and not all(
-        value in TRUE | FALSE or (_is_score(value) and not words & POINTERS) for value in known
+        value in _FLAGS or (_is_score(value) and not words & POINTERS) for value in values
     ):
         # Texts of errors, reasons and other rows differ from row to row, so no mapping could list them. A
         # row 0 would be read as false.
-        return UNKNOWN if "0" in known and words & POINTERS else "deleted"
-    if words & COMPLAINTS and not all(value in TRUE | FALSE or _is_score(value) for value in known):
+        return UNKNOWN if "0" in values and words & POINTERS else "deleted"
+    if words & COMPLAINTS and values and not key.counts:
         # With an empty cell, nobody complained.
-        return f"{{{_complaints(sorted(known), has_pairs)}}}" if few else "deleted"
-    if looks == ENDED:
-        return _ended(sorted(known)) if few else "ignore"
-    if answers_unknown_question(path, known) and not _approves(path, words, known):
-        return f"{{{', '.join(f'{yaml_value(value)}: {UNKNOWN}' for value in sorted(known))}}}"
-    readable = any(value in POSITIVE | NEGATIVE | TRUE | FALSE or _is_score(value) for value in known)
-    if known and not few and not readable and not understood and has_pairs:
-        return UNKNOWN
-    if any(exceeds_scale(path, value.replace("_", " ")) for value in known):
+        return f"{{{_complaints(values, key.has_pairs)}}}" if key.few else "deleted"
+    if key.looks == ENDED:
+        return _ended(values) if key.few else "ignore"
+    return ""
+
+
+def _of_question(key: _Key) -> str:
+    """Propose a mapping to fill in for yes and no under a name that may ask for or against the row."""
+    if not answers_unknown_question(key.path, key.values) or _approves(key.path, key.words, key.values):
+        return ""
+    return f"{{{', '.join(f'{yaml_value(value)}: {UNKNOWN}' for value in sorted(key.values))}}}"
+
+
+def _of_score(key: _Key) -> str:
+    """Propose the meaning of scores, ranks, counts, flags and plain words for and against an answer."""
+    words, name = key.words, flatten_name(key.path)
+    if any(exceeds_scale(key.path, value.replace("_", " ")) for value in key.values):
         # The stars of a repository, or a school year, would be the score of its answer.
         return UNKNOWN
-    unknown = few and not understood and not any(map(_is_score, known))
-    if (
-        has_pairs
-        and not unknown
-        and KNOWN.get(flatten_name(path)) in ("number", "thumb", "thumb_down", "word")
-    ):
+    if key.values and not (key.few or key.readable or key.understood) and key.has_pairs:
+        return UNKNOWN
+    unknown = key.few and not key.understood and not any(map(_is_score, key.values))
+    if key.has_pairs and not unknown and KNOWN.get(name) in ("number", "thumb", "thumb_down", "word"):
         # Other values of this key are read by its name, and a mapping would have to list them all.
         return "verdict"
-    against = (words & _AGAINST and not words & _NOT) or {"no", "preference"} <= words
-    if known and against and (known <= TRUE | FALSE or all(map(_is_score, known))):
+    against = (words & AGAINST and not words & DENIES) or {"no", "preference"} <= words
+    if against and (key.flags or (key.values and all(map(_is_score, key.values)))):
         # A rank or a flag `wrong` read as a score would make the worst answer the best one.
-        flagged = known <= TRUE | FALSE and not words & _RANKS
-        return "penalty" if has_pairs else "deleted" if flagged else "ignore"
-    counts = bool(known) and all(value in TRUE | FALSE or _is_score(value) for value in known)
-    blaming = judgement_of(path.rpartition(".")[2]) == -1 and KNOWN.get(flatten_name(path)) != "thumb_down"
+        flagged = key.flags and not words & RANKS
+        return "penalty" if key.has_pairs else "deleted" if flagged else "ignore"
+    blaming = judgement_of(key.path.rpartition(".")[2]) == -1 and KNOWN.get(name) != "thumb_down"
     # `not_wrong` is turned round twice.
-    turned = known <= TRUE | FALSE and words & _TURNING and not (words & _NOT and words & _AGAINST)
-    if counts and (blaming or turned):
+    turned = key.flags and words & (DENIES | LITTLE) and not (words & DENIES and words & AGAINST)
+    if key.counts and (blaming or turned):
         # A score of true, or a number of people who blame, would be the better the higher it is.
         return UNKNOWN
-    flags = known <= TRUE | FALSE and (has_pairs or words & HIGHER_IS_BETTER)
-    if known and known <= ACCEPT | REJECT | IGNORE and not flags:
+    flags = key.values <= _FLAGS and (key.has_pairs or words & HIGHER_IS_BETTER)
+    if key.values and key.values <= ACCEPT | REJECT | IGNORE and not flags:
         return "review"
-    if all(value in POSITIVE | NEGATIVE | TRUE | FALSE or _is_score(value) for value in known):
-        scored = any(map(_is_score, known)) and (flags or not known <= TRUE | FALSE)
-        return "verdict" if has_pairs else "ignore" if scored else "review"
-    judged = {value: judgement_of(value) for value in known}
-    if has_pairs and few and set(judged.values()) == {1, -1}:
+    if key.readable != key.values:
+        return ""
+    scored = any(map(_is_score, key.values)) and (flags or not key.values <= _FLAGS)
+    return "verdict" if key.has_pairs else "ignore" if scored else "review"
+
+
+def _of_words(key: _Key) -> str:
+    """Propose the meaning of values of which some are words that only a mapping can explain."""
+    values = key.values
+    judged = {value: judgement_of(value) for value in values}
+    if key.has_pairs and key.few and set(judged.values()) == {1, -1}:
         return f"{{{', '.join(f'{yaml_value(value)}: {judged[value]}' for value in sorted(judged))}}}"
     # A word among numbers is a row with an error.
-    odd = known & (REMOVED | DRAFTS | UNSURE) | set(filter(_is_to_leave, known))
-    if has_pairs and few and not odd and 2 * sum(map(_is_score, known)) > len(known):
+    odd = values & (REMOVED | DRAFTS | UNSURE) | set(filter(_is_to_leave, values))
+    if key.has_pairs and key.few and not odd and 2 * sum(map(_is_score, values)) > len(values):
         return "verdict"
-    if few:
-        return _mapping(sorted(known))
+    if key.few:
+        return _mapping(sorted(values))
     # Beside texts, many different words cannot be listed, and some of them may reject their row.
-    return "verdict" if has_pairs else UNKNOWN if known else "ignore"
+    return "verdict" if key.has_pairs else UNKNOWN if values else "ignore"
+
+
+def _negates(words: Collection[str]) -> bool:
+    """Return whether a mask's name says what is not learned."""
+    # `free_to_train` allows it.
+    return not (DENIES - {"free"} | REMOVES | MASKS).isdisjoint(words)
 
 
 def propose_vote(
@@ -288,7 +334,7 @@ def _is_score(value: str) -> bool:
 
 def _approves(path: str, words: Collection[str], values: Collection[str]) -> bool:
     """Return whether yes under a name speaks for the row, or against it in a known word."""
-    known = VERDICT_WORDS | _AGAINST | _LEFT_OUT | _KEPT
+    known = VERDICT_WORDS | AGAINST | LEFT_OUT | KEPT
     return (
         not known.isdisjoint(words)
         or named_as_verdict(path, "")
@@ -319,7 +365,7 @@ def _ended(values: list[str]) -> str:
 def _is_whole(value: str) -> bool:
     """Return whether a request ended with this reason, or HTTP status, and a whole answer."""
     number = as_score(value)
-    return 200 <= number < 300 if number is not None else value in _WHOLE
+    return 200 <= number < 300 if number is not None else value in WHOLE
 
 
 def _mask_mapping(values: Collection[str], understood: bool) -> str:
@@ -343,7 +389,7 @@ def _mapping(values: list[str]) -> str:
     said = []
     for value in values:
         judged = judgement_of(value)
-        if judged > 0 or (removes and value in _CLEAR and value not in doubts):
+        if judged > 0 or (removes and value in CLEAR and value not in doubts):
             meaning = "accept"
         elif judged < 0:
             meaning = "reject"

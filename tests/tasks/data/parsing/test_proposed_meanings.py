@@ -316,7 +316,7 @@ def test_read_rows_empty_score_of_nobody_says_what_to_do() -> None:
         ),
         *((key, "weight") for key in ("trainable", "use_for_training", "loss_mask", "train_on_turn")),
         # A word that is not known may turn the meaning round.
-        *((key, UNKNOWN) for key in ("nolearn", "training_embargo", "learn_quarantined")),
+        *((key, UNKNOWN) for key in ("nolearn", "training_embargo", "learn_quarantined", "free_to_train")),
     ],
 )
 def test_propose_meaning_flag_about_training_is_not_turned_round(key: str, proposal: str) -> None:
@@ -336,3 +336,14 @@ def test_propose_meaning_flag_against_an_answer_is_no_verdict_for_it(
     key: str, proposal: str, values: set[str]
 ) -> None:
     assert propose_meaning(key, "a verdict", values, True) == proposal
+
+
+@pytest.mark.parametrize(
+    ("key", "proposal"),
+    [
+        *((key, "deleted") for key in ("dont_use", "denied", "ignore", "never_reviewed", "restricted")),
+        *((key, "weight") for key in ("usable", "not_hidden", "never_flagged", "error_free_and_valid")),
+    ],
+)
+def test_propose_meaning_flag_of_a_row_is_not_turned_round(key: str, proposal: str) -> None:
+    assert propose_meaning(key, "a verdict", {"true", "false"}, True) == proposal
