@@ -18,7 +18,7 @@ REMOVES = word_set(
     restricted skip skipped suppress suppressed untrainable withheld withhold
     """
 )
-MASKS = word_set("mask masked masking masks")
+MASK_VERBS = word_set("mask masked masking masks")
 # True excludes the row.
 LEFT_OUT = (
     BAD_FLAGS
@@ -27,7 +27,7 @@ LEFT_OUT = (
     | word_set("deleted discard discarded flag flagged harmful hidden opt removed spam toxic unsafe")
 )
 # False excludes the row.
-KEPT = (
+KEEPS = (
     GOOD_FLAGS
     | GOOD_WORDS
     | word_set("audited checked inspected keep kept reviewed usable use valid validated verified vetted")
@@ -57,14 +57,14 @@ TO_LEARN = word_set(
     """
 )
 # Values that keep a row beside others that remove it.
-CLEAR = KEPT | {plain_word(word) for word in GOOD_FLAGS} | word_set(
+CLEAR = KEEPS | {plain_word(word) for word in GOOD_FLAGS} | word_set(
     """
     certain confident current fatto feito fine intact klaar listo live none okay pret pronto restored sure
     upheld
     """
 )  # fmt: skip
 # Values that are reasons for which a whole answer ends.
-WHOLE = word_set(
+WHOLE_ENDS = word_set(
     """
     complete completed done end end_of_text end_of_turn end_turn eos eos_token finished function_call natural
     ok stop stop_sequence stop_string stopped success succeeded tool_call tool_calls tool_use turn_end

@@ -36,6 +36,15 @@ _NAMELESS = re.compile(
 )
 # What JSON and Python write for characters of prose.
 _ESCAPE = re.compile(r"\\(?:[nrt\"']|u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2})")
+# Values as pandas, PyTorch, PHP, Ruby, JavaScript and Python's enumerations print them.
+_OTHER_PRINTS = re.compile(
+    r"\d+ +.*\n(?:Name: .*, )?(?:Length: \d+, )?dtype: \w+|(?:torch\.|tf\.)?[tT]ensor\(\[.*\)|"
+    r"Array\s*\(\s*\[\w+\] => .*\)|(?:a:\d+:\{.*\}|s:\d+:\".*\";?|O:\d+:\"\w+\":\d+:\{.*\})|"
+    r"\[?\{\s*(?::\w+|\"[^\"\n]*\")\s*=>.*\}\]?|\[?\{\s*[A-Za-z_]\w*:\s*(['\"]).*\1\s*\}\]?|"
+    r"<[A-Za-z_]\w*(?:\.\w+)+: .*>",
+    re.S,
+)
+_BEGINS = re.compile(r"\d+ |[\[{<]|[aOs]:\d|Array|(?:torch\.|tf\.)?[tT]ensor\(")
 _PART_TYPES = ("text", "input_text", "output_text")
 _PART = re.compile(r"\s*[\[(]?\s*\{[^{}\[\]]{0,200}['\"]type['\"]\s*:\s*['\"](?:in|out)?(?:put_)?text['\"]")
 
@@ -95,6 +104,13 @@ def holds_objects(text: str) -> bool:
     if (begins is not None or _PRINTED.match(inner)) and _value_of(bare) is None and _is_printed(bare):
         return True
     return bool(_CALL.match(inner)) and _is_record(bare)
+
+
+def holds_other_print(text: str) -> bool:
+    """Return whether a text as a whole is a value as another program prints it, as `{"a"=>"Hi"}` of Ruby."""
+    bare = text.strip()
+    # Few texts begin so, and only then is the whole of it examined.
+    return len(bare) <= LONGEST and bool(_BEGINS.match(bare) and _OTHER_PRINTS.fullmatch(bare))
 
 
 def _is_printed(text: str) -> bool:

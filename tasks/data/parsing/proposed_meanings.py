@@ -35,15 +35,15 @@ from tasks.data.parsing.name_words import (
     AGAINST,
     CLEAR,
     DENIES,
-    KEPT,
+    KEEPS,
     LEFT_OUT,
     LITTLE,
-    MASKS,
+    MASK_VERBS,
     NOTES,
     RANKS,
     REMOVES,
     TO_LEARN,
-    WHOLE,
+    WHOLE_ENDS,
 )
 from tasks.data.parsing.removal_names import consent_meaning, names_consent
 from tasks.data.parsing.scale_direction import LOWER, scale_direction
@@ -171,7 +171,7 @@ def _of_mark(key: _Key) -> str:
         removes = _negates(key.words)
         return propose_mark("", mark, removes, against=False, keeps=not removes)
     against = bool(key.words & AGAINST and key.has_pairs)
-    return propose_mark(key.path, mark, bool(key.words & LEFT_OUT), against, bool(key.words & KEPT))
+    return propose_mark(key.path, mark, bool(key.words & LEFT_OUT), against, bool(key.words & KEEPS))
 
 
 def _of_direction(key: _Key) -> str:
@@ -208,7 +208,7 @@ def _of_flag(key: _Key) -> str:
         return meaning
     if names_consent(key.path):
         return "weight"
-    if not key.words & (LEFT_OUT | KEPT):
+    if not key.words & (LEFT_OUT | KEEPS):
         return ""
     removes, denied = bool(key.words & LEFT_OUT), bool(key.words & DENIES)
     return "deleted" if removes is not denied else "weight"
@@ -298,7 +298,7 @@ def _of_words(key: _Key) -> str:
 def _negates(words: Collection[str]) -> bool:
     """Return whether a mask's name says what is not learned."""
     # `free_to_train` allows it.
-    return not (DENIES - {"free"} | REMOVES | MASKS).isdisjoint(words)
+    return not (DENIES - {"free"} | REMOVES | MASK_VERBS).isdisjoint(words)
 
 
 def propose_vote(
@@ -334,7 +334,7 @@ def _is_score(value: str) -> bool:
 
 def _approves(path: str, words: Collection[str], values: Collection[str]) -> bool:
     """Return whether yes under a name speaks for the row, or against it in a known word."""
-    known = VERDICT_WORDS | AGAINST | LEFT_OUT | KEPT
+    known = VERDICT_WORDS | AGAINST | LEFT_OUT | KEEPS
     return (
         not known.isdisjoint(words)
         or named_as_verdict(path, "")
@@ -365,7 +365,7 @@ def _ended(values: list[str]) -> str:
 def _is_whole(value: str) -> bool:
     """Return whether a request ended with this reason, or HTTP status, and a whole answer."""
     number = as_score(value)
-    return 200 <= number < 300 if number is not None else value in WHOLE
+    return 200 <= number < 300 if number is not None else value in WHOLE_ENDS
 
 
 def _mask_mapping(values: Collection[str], understood: bool) -> str:

@@ -15,7 +15,7 @@ from model.errors import UserError
 from tasks.data.file_io.files import BrokenItem, SourceFile, SourceRecord, explain_wide
 from tasks.data.parsing.base import EMPTY_FILES, ParseOptions, Parser
 from tasks.data.parsing.companion_keys import companions_of
-from tasks.data.parsing.conversations import MEDIA, MaskedAnswer, is_turn_list
+from tasks.data.parsing.conversations import MEDIA, SYSTEM, MaskedAnswer, is_turn_list
 from tasks.data.parsing.empty_turns import count_empty_turns
 from tasks.data.parsing.field_meanings import (
     is_invisible,
@@ -27,7 +27,13 @@ from tasks.data.parsing.key_text import format_sample
 from tasks.data.parsing.label_checks import check_annotators, check_side_scores
 from tasks.data.parsing.list_literals import holds_bytes, holds_turns_text, read_literal, turns_of
 from tasks.data.parsing.preference_fields import ANNOTATORS, TIMES, unread_times
-from tasks.data.parsing.printed_values import holds_literal, holds_objects, holds_quoted, text_of_parts
+from tasks.data.parsing.printed_values import (
+    holds_literal,
+    holds_objects,
+    holds_other_print,
+    holds_quoted,
+    text_of_parts,
+)
 from tasks.data.parsing.proposed_meanings import BYTES, LITERAL, QUOTED
 from tasks.data.parsing.right_answers import write_right_answers
 from tasks.data.parsing.row_choices import note_other_choices, read_choice
@@ -45,6 +51,8 @@ _OPTIONAL = frozenset((
     "annotators", "context", "group", "history", "input", "references", "system", "system_message",
     "system_prompt", "times", *LABEL_KEYS,
 ))  # fmt: skip
+# Keys whose list as text is read as one. An input, a context and a system prompt are texts to learn.
+_LISTED = _OPTIONAL - {"context", "input", *SYSTEM}
 # Keys that are no text to learn. A row with tools or images is refused as a whole.
 NO_TEXTS = frozenset(("choice", "functions", "group", "id", "label", "score", "scores", "tools", *MEDIA))
 EMPTY = "rows without an answer to learn"
@@ -137,7 +145,9 @@ def _records(
             continue
         if holds_bytes(value):
             tally.note_literal(key, value, where, BYTES)
-        elif (key not in _OPTIONAL and holds_literal(value)) or holds_objects(value):
+        elif (
+            (key not in _LISTED and holds_literal(value)) or holds_objects(value) or holds_other_print(value)
+        ):
             tally.note_literal(key, value, where, LITERAL)
         elif holds_quoted(value):
             tally.note_literal(key, value, where, QUOTED)
