@@ -50,6 +50,7 @@ _NUMBERS = QUANTITIES | _plain(
     variance variant variants vector vertices views visibility visits vocab vocabulary volt volume vpc w wait
     warmup watts wave weekday weekly weeks wide widths win window wins wire workers worth writer xp xs
     years yes_count yob zip zone zoom
+    complexity cyclomatic forks issue_count loc rev revs sloc v ver verbosity
     anzahl länge dauer seite seiten jahr jahre alter preis größe gewicht menge nummer nr zeile zeilen kapitel
     wörter zeichen stunde stunden minuten sekunden tag tage monat monate woche breite höhe betrag kosten index
     anno année années prix nombre numéro longueur durée âge ligne lignes taille poids quantité mois jour heure
@@ -75,6 +76,7 @@ _FLAGS = _NUMBERS | _plain(
     secondary shared short shuffle silent single singular slang slow sms solo song sound spoken spanish
     speech stem story strict stub student subscribed subset summary synthetic table tabular test think
     thinking tool tools trailing translated trivia turn unique uppercase urgent url verbose verse video
+    diabetic diabetes female gender hypertensive male pregnant sex smoker smokes vaccinated
     vip voice warm web weekend winter wiki written yes_no zero
     has have is was were are can could does did do with without contains includes uses used in on at by from
     for to of needs should will must requires wants own owns

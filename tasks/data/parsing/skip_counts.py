@@ -50,6 +50,7 @@ from tasks.data.parsing.scale_direction import scale_direction
 from tasks.data.parsing.score_values import as_score
 from tasks.data.parsing.seen_keys import MOST_KEYS, Seen, add_values, count_key, counted_again
 from tasks.data.parsing.several_scores import find_counts
+from tasks.data.parsing.text_properties import without_properties
 from tasks.data.parsing.verdict_pairs import look_like_approval, look_opposite
 from tasks.data.parsing.verdict_phrases import look_like_phrases
 from tasks.data.parsing.verdict_scales import find_two_scales
@@ -299,8 +300,8 @@ class SkipCounts:
         people = find_vote_columns(self.cells, votes, self.unread)
         found = {path: replace(self.unread[path], looks=VOTE_COLUMN) for path in people}
         gold = () if self.answers else (GOLD, GOLD_LIST)
-        asked = {path: seen for path, seen in self.asked.items() if path not in found}
-        found |= {path: seen for path, seen in asked.items() if seen.looks not in gold}
+        asked = without_properties(self.asked, self.cells, self.values, self.rows, self.answers > 0)
+        found |= {path: s for path, s in asked.items() if path not in found and s.looks not in gold}
         counts = (path for path in find_counts(unread) if path not in found)
         found |= {path: replace(self.unread[path], looks=VERDICT) for path in counts}
         # Some odd words are rows with an error, which validation quarantines.

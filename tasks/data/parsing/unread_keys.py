@@ -16,6 +16,7 @@ from tasks.data.parsing.printed_values import holds_objects
 from tasks.data.parsing.proposed_meanings import CORRECTION, ENDED, GOLD, GOLD_LIST, MASK, PRINTED
 from tasks.data.parsing.removal_names import looks_denied, looks_removed
 from tasks.data.parsing.skip_counts import VERDICT, SkipCounts
+from tasks.data.parsing.text_properties import is_property
 from tasks.data.parsing.verdict_names import (
     holds_verdict,
     is_remark_text,
@@ -90,7 +91,7 @@ def _looks_like(path: str, value: Any) -> str:
     """Return what a key looks like by its name, or by a value that is always a verdict; else empty."""
     if isinstance(value, str) and holds_objects(value):
         return PRINTED
-    if is_ordinary_name(path):
+    if is_ordinary_name(path) or is_property(path, value):
         return VERDICT if holds_verdict(value) else ""
     if looks_like_gold(path, value):
         return GOLD_LIST if isinstance(value, list) and len(value) > 1 else GOLD

@@ -87,7 +87,7 @@ _DECISIONS = _plain(
     """
 )
 # Words of a name that says who, when, or how much.
-_BESIDE = _plain("at batch by count date day id ids n name number on step time type url user version")
+_BESIDE = _plain("at batch by count date day id ids n name number on rate step time type url user version")
 
 
 def look_opposite(name: str, values: Collection[str]) -> bool:
