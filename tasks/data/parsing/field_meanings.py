@@ -154,7 +154,8 @@ def names_removal_time(name: str) -> bool:
 def states_removal(name: str) -> bool:
     """Return whether any value under a name says that its row is bad: an error, a refusal, a reason."""
     words = set(flatten_name(name).split("_"))
-    return bool(words & (ERRORS | COMPLAINTS | POINTERS | REFUSALS)) or names_removal_time(name)
+    told = words & (ERRORS | COMPLAINTS | POINTERS | REFUSALS) or ("rejected" in words and len(words) > 1)
+    return bool(told) or names_removal_time(name)
 
 
 def says_nothing_wrong(value: Any) -> bool:

@@ -70,6 +70,7 @@ CHOICE = "a choice between two answers"
 OTHER_CHOICE = "a second choice between the answers"
 SIDE_OR_MODEL = "a side, or the name of a model"
 ENDED = "the end of a request that failed or was cut"
+REJECTION = "the reason of a rejection"
 # What only the person who has the data can say. No preset with it is accepted.
 UNKNOWN = "..."
 # Names that count or list two answers in their order.
@@ -159,6 +160,9 @@ def _of_text(key: _Key) -> str:
         return "text"
     if key.looks == PRINTED:
         return "ignore"
+    if key.looks == REJECTION and not all(map(_is_score, key.values)):
+        # Reasons differ from row to row, so no mapping could list them.
+        return "deleted"
     return choice_mapping(key.values) if key.looks in (CHOICE, SIDE_OR_MODEL) else ""
 
 

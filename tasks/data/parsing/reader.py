@@ -19,7 +19,7 @@ from tasks.common.counts import counted
 from tasks.data.file_io.files import SourceFile
 from tasks.data.parsing.base import Format, ParseOptions
 from tasks.data.parsing.skip_counts import SkipCounts
-from tasks.data.records import TYPES, Fault, Pair, ParsedRow, Rating, fault_row
+from tasks.data.records import TYPES, Comparison, Fault, Pair, ParsedRow, Rating, fault_row
 
 LOOKED = 200  # rows of a file to search for its kind of rows
 # The largest number in a preset, so no `validate.limits.max_score` admits a larger score.
@@ -55,6 +55,7 @@ def read_rows(
             if not says:
                 tally.rows += 1
                 tally.pairs += isinstance(found.row, Pair)
+                tally.comparisons += isinstance(found.row, Comparison)
                 tally.answers += isinstance(found.row, Pair | Rating)
                 tally.nameless += found.anonymous
                 yield found

@@ -22,6 +22,7 @@ from tasks.data.parsing.proposed_meanings import (
     GOLD,
     GOLD_LIST,
     OTHER_CHOICE,
+    REJECTION,
     RIGHT,
     SIDE_OR_MODEL,
     UNKNOWN,
@@ -79,6 +80,7 @@ class SkipCounts:
         rows: Rows that were read.
         pairs: Rows that are pairs.
         answers: Rows that are pairs, or ratings of an answer.
+        comparisons: Rows that are comparisons.
         nameless: Labels of unknown people.
         faults: Rows that could not be read.
         first_fault: The error of the first of these.
@@ -109,6 +111,7 @@ class SkipCounts:
     rows: int = 0
     pairs: int = 0
     answers: int = 0
+    comparisons: int = 0
     nameless: int = 0
     faults: int = 0
     first_fault: str = ""
@@ -218,11 +221,8 @@ class SkipCounts:
 
     def add(self, other: SkipCounts) -> None:
         """Add the counts of the part that follows."""
-        self.rows += other.rows
-        self.pairs += other.pairs
-        self.answers += other.answers
-        self.nameless += other.nameless
-        self.faults += other.faults
+        for name in ("rows", "pairs", "answers", "comparisons", "nameless", "faults"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
         self.first_fault = self.first_fault or other.first_fault
         for name in ("unread", "asked", "words", "times", "choices", "companions"):
             for path, seen in getattr(other, name).items():
@@ -299,9 +299,9 @@ class SkipCounts:
         unread = {path: self.values[path] for path in self.unread if path in self.values}
         people = find_vote_columns(self.cells, votes, self.unread)
         found = {path: replace(self.unread[path], looks=VOTE_COLUMN) for path in people}
-        gold = () if self.answers else (GOLD, GOLD_LIST)
+        unasked = {*(() if self.answers else (GOLD, GOLD_LIST)), *((REJECTION,) if self.comparisons else ())}
         asked = without_properties(self.asked, self.cells, self.values, self.rows, self.answers > 0)
-        found |= {path: s for path, s in asked.items() if path not in found and s.looks not in gold}
+        found |= {path: s for path, s in asked.items() if path not in found and s.looks not in unasked}
         counts = (path for path in find_counts(unread) if path not in found)
         found |= {path: replace(self.unread[path], looks=VERDICT) for path in counts}
         # Some odd words are rows with an error, which validation quarantines.

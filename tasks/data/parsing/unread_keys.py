@@ -7,13 +7,13 @@ from typing import Any
 
 from model.errors import UserError
 from tasks.data.parsing.base import ParseOptions
-from tasks.data.parsing.field_meanings import is_empty
+from tasks.data.parsing.field_meanings import is_empty, says_nothing_wrong
 from tasks.data.parsing.gold_answers import looks_like_gold
 from tasks.data.parsing.key_text import shown_key, yaml_key
 from tasks.data.parsing.mark_columns import marks_removal
 from tasks.data.parsing.ordinary_names import is_ordinary_name
 from tasks.data.parsing.printed_values import holds_objects
-from tasks.data.parsing.proposed_meanings import CORRECTION, ENDED, GOLD, GOLD_LIST, MASK, PRINTED
+from tasks.data.parsing.proposed_meanings import CORRECTION, ENDED, GOLD, GOLD_LIST, MASK, PRINTED, REJECTION
 from tasks.data.parsing.removal_names import looks_denied, looks_removed
 from tasks.data.parsing.skip_counts import VERDICT, SkipCounts
 from tasks.data.parsing.text_properties import is_property
@@ -23,6 +23,7 @@ from tasks.data.parsing.verdict_names import (
     looks_like_correction,
     looks_like_failure,
     looks_like_verdict,
+    names_rejection,
     value_parts,
 )
 from tasks.data.parsing.verdict_phrases import asks_opinion
@@ -106,7 +107,9 @@ def _looks_like(path: str, value: Any) -> str:
         or looks_denied(path, value)
     ):
         return VERDICT
-    return CORRECTION if looks_like_correction(path, value) else ""
+    if looks_like_correction(path, value):
+        return CORRECTION
+    return REJECTION if names_rejection(path) and not says_nothing_wrong(value) else ""
 
 
 def _told_of(path: str, reading: ParseOptions, tally: SkipCounts) -> bool:

@@ -336,6 +336,15 @@ def names_removal(path: str) -> bool:
     return bool(last) and last <= _REMOVALS
 
 
+def names_rejection(path: str) -> bool:
+    """Return whether a key is named after a rejected answer, as `rejected_reason`, and not after its maker.
+
+    Beside two answers it is about the worse one. Beside one answer, or a text, it says that this is rejected.
+    """
+    _, last, words = _name_words(path)
+    return words & _SIDES == {"rejected"} and not last & (_ABOUT - {"type"})
+
+
 def names_judgement(path: str) -> bool:
     """Return whether a key's name has an English word for a judgement."""
     return bool(_name_words(path)[2] & VERDICT_WORDS)

@@ -1,4 +1,4 @@
-"""Test that the formats with fixed keys take `ignore` for others, and no other meaning."""
+"""Test keys that nothing reads: what may be ignored, and what is asked about."""
 
 from __future__ import annotations
 
@@ -49,3 +49,64 @@ def test_count_extra_key_other_meaning_is_refused(
 ) -> None:
     with pytest.raises(UserError, match=f"fields gives the key {key} a meaning.*write {key}: ignore"):
         read({**row, key: value}, format=format, fields={key: meaning})
+
+
+TEXT = {"text": "The mill stands near the river."}
+PAIR = {"prompt": "Where is the mill?", "completion": "Near the river."}
+TASK = {"instruction": "Where is the mill?", "output": "Near the river."}
+TURNS = {
+    "messages": [
+        {"role": "user", "content": "Where is the mill?"},
+        {"role": "assistant", "content": "Near the river."},
+    ]
+}
+RATED = {**PAIR, "score": 2, "annotator": "ana"}
+REASON = "The facts in this answer are wrong, as the mill was built in 1850."
+
+
+@pytest.mark.parametrize("row", [TEXT, PAIR, TASK, TURNS, RATED])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("rejected_reason", REASON), ("rejected_category", "safety"), ("rejected_type", "topic")],
+)
+@pytest.mark.parametrize("nested", [False, True])
+def test_check_reason_of_a_rejection_is_asked_about(
+    row: dict[str, Any], key: str, value: str, nested: bool
+) -> None:
+    more: dict[str, Any] = {"metadata": {key: value}} if nested else {key: value}
+    path = f"metadata.{key}" if nested else key
+    _, tally = read(row, {**row, **more})
+    with pytest.raises(UserError, match=f"the key {path} is .*the reason of a rejection.*{path}: deleted"):
+        tally.check("mine")
+    found, tally = read({**row, **more}, fields={path: "deleted"})
+    tally.check("mine", {path: "deleted"})
+    assert not found and tally.left_out == {"rows marked as deleted": 1}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"question": "Where?", "chosen": "Near the river.", "rejected": "On the hill."},
+        {"prompt": "Where?", "a": "Near the river.", "b": "On the hill.", "choice": "a"},
+        {"prompt": "Where?", "chosen": "Near the river.", "rejected": "On the hill."},
+    ],
+)
+@pytest.mark.parametrize("key", ["rejected_reason", "rejected_score", "reason_rejected"])
+def test_check_reason_beside_two_answers_is_about_the_worse_one(row: dict[str, Any], key: str) -> None:
+    found, tally = read({**row, key: REASON})
+    tally.check("mine")
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("value", ["", None, "none", "n/a", "-"])
+def test_check_empty_reason_of_a_rejection_is_not_asked_about(value: str | None) -> None:
+    for row in (PAIR, TEXT, TASK):
+        found, tally = read({**row, "rejected_reason": value})
+        tally.check("mine")
+        assert len(found) == 1
+
+
+@pytest.mark.parametrize("key", ["rejected_model", "rejected_id", "rejected_source"])
+def test_check_maker_of_a_rejected_answer_is_not_asked_about(key: str) -> None:
+    _, tally = read({**PAIR, key: "model 7"})
+    tally.check("mine")
