@@ -204,7 +204,7 @@ def test_read_rows_thumbs_up_and_down_give_one_score() -> None:
 def test_read_rows_scores_of_both_answers_are_no_verdict() -> None:
     row = {"prompt": "p", "chosen": "a", "rejected": "b", "score_chosen": 8.5, "rejected_score": 2}
     (found,), tally = read(row)
-    assert isinstance(found.row, Comparison) and not tally.asked and len(tally.unread) == 2
+    assert isinstance(found.row, Comparison) and not tally.asks() and len(tally.unread) == 2
 
 
 def test_read_rows_input_joins_prompt_system_prompt_joins_history() -> None:
