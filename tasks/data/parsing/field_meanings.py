@@ -41,13 +41,14 @@ _FALSE_CELLS = word_set("falsch faux falso onwaar falskt falsk fałsz nepravda �
 # Yes and no in other languages, without words of one letter.
 YES_WORDS = word_set(
     """
-    ja jo oui sí si sì sim da tak kyllä kylla evet igen ano hai はい 네 예 да так نعم כן हाँ हां 是 ναι vâng ใช่
+    ja jo oui sí si sì sim da tak kyllä kylla evet igen ano hai はい 네 예 да так نعم כן हाँ हां 是 ναι vâng có
+    ใช่ ya taip jah jā já ndiyo হ্যাঁ ஆம் ہاں بله
     """
 )
 NO_WORDS = word_set(
     """
     nein nee nej nei non não nao nie ei hayır hayir nem ne いいえ нет ні لا לא नहीं 否 아니요 아니오 όχι οχι
-    không ไม่ tidak
+    không ไม่ ไม่ใช่ tidak nu ні не hapana না இல்லை نہیں خیر
     """
 )
 TRUE = frozenset(("true", "t", "yes", "y", "on", "1", "1.0", *_TRUE_CELLS, *YES_WORDS))

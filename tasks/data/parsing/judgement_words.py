@@ -13,7 +13,7 @@ def _plain(words: str) -> frozenset[str]:
 
 _GOOD = POSITIVE | ACCEPT | _plain(
     """
-    excellent perfect high_quality keep usable verified
+    excellent perfect high_quality keep lgtm ship_it usable verified
     angenommen brauchbar freigegeben genehmigt gut hilfreich korrekt richtig akzeptiert passend
     accepté accepter approuvé approuver bien bon bonne correcte correct utile
     aceptada aceptado aprobada aprobado buena bueno correcta correcto excelente útil
@@ -22,7 +22,7 @@ _GOOD = POSITIVE | ACCEPT | _plain(
     goed goedgekeurd juist uitstekend bra utmärkt jättebra godkjent godkänd godkendt
     dobra dobre dobry poprawny zaakceptowany iyi doğru onaylandı tốt đúng baik
     верно одобрено отлично правильно принято хорошо хороший
-    好 很好 良好 优秀 正确 通过 通過 接受 合格 采纳 喜欢 赞 良い よい 可 正解 承認 採用
+    満足 满意 만족 好 很好 良好 优秀 正确 通过 通過 接受 合格 采纳 喜欢 赞 良い よい 可 正解 承認 採用
     좋음 좋아요 승인 통과 합격 정답
     جيد ممتاز مقبول صحيح अच्छा सही चांगले טוב מצוין נכון מאושר خوب عالی درست تایید_شد
     ভালো সঠিক நல்லது మంచి ดี ถูกต้อง อนุมัติ καλό καλή καλός σωστό άριστο εγκρίθηκε
@@ -34,7 +34,7 @@ _GOOD = POSITIVE | ACCEPT | _plain(
 )  # fmt: skip
 _BAD = NEGATIVE | REJECT | _plain(
     """
-    broken garbage hallucinated low_quality nonsense spam unsafe unusable
+    broken garbage hallucinated low_quality nack nah nonsense nope spam unsafe unusable
     abgelehnt falsch inkorrekt mangelhaft schlecht unbrauchbar ungeeignet ungenügend verworfen zurückgewiesen
     faux incorrecte mal mauvais mauvaise refusé rejeté rejeter inutile
     deficiente incorrecta incorrecto mala malo pésimo rechazada rechazado
@@ -43,6 +43,7 @@ _BAD = NEGATIVE | REJECT | _plain(
     afgekeurd afgewezen fout slecht avvisad dårlig dålig dåligt underkänd felaktig
     niepoprawny odrzucony zła złe zły kötü yanlış reddedildi xấu buruk
     неверно неправильно отклонено плохо плохой ужасно
+    不満 不満足 不满意 불만족
     差 坏 很差 不好 不正确 錯誤 错误 不通过 拒绝 拒絕 不合格 不喜欢 踩 悪い 不可 不正解 却下 不採用
     나쁨 싫어요 거부 거절 불합격 오답
     سيئ مرفوض خطأ बुरा गलत वाईट רע גרוע שגוי נדחה פסול بد نادرست غلط رد_شد

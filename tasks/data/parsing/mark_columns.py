@@ -27,6 +27,8 @@ _REMOVALS = _plain(
     supprimer supprimé borrar descartar eliminar eliminado excluir quitar apagar descartado remover cancellare
     eliminare escludere rimuovere scartare verwijderen uitsluiten weggooien fjern slet slett ta_bort radera
     poista usuń usunąć удалить исключить убрать видалити smazat odstranit șterge törlés sil
+    escludi ungültig ongeldig invalide inválido nieważne untrainable unlearn
+    不训练 不訓練 不学習 学習対象外 学習不可 対象外 不使用 不采用 不採用 사용안함 학습제외
     删除 刪除 移除 削除 除外 삭제 제외
     """
 )
@@ -38,6 +40,9 @@ _KEPT = _plain(
     """
     behalten übernehmen verwenden nutzen benutzen garder conserver utiliser conservar guardar mantener manter
     usar tenere usare bewaren gebruiken keep kept use usable
+    trainieren lernen verwendbar nutzbar entraîner apprendre utilisable entrenar aprender utilizable treinar
+    utilizável addestrare imparare utilizzabile trainen leren bruikbaar trenować träna использовать обучать
+    учить 使用 採用 采用 学習対象 训练 訓練 사용 학습
     """
 )
 REFUSED = _plain(
@@ -54,7 +59,7 @@ _FILLERS = _plain("a bitte da de is ist it me please row rows this to zeile zu �
 _YES = _plain("ja j oui si sí sim tak да 是")
 _SAID = _MARKS | TRUE | FALSE | _YES
 _LONGEST_MARK = 60  # characters, with the invisible ones around a mark
-_NEGATED = _plain("nicht not no non ne pas dont don t do niet nie не kein keine")
+_NEGATED = _plain("nicht not no non nao ne pas dont don t do niet nie inte ikke ei не kein keine")
 
 
 def marks_removal(name: str, value: object) -> bool:

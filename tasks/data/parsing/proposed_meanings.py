@@ -48,7 +48,7 @@ from tasks.data.parsing.name_words import (
 from tasks.data.parsing.removal_names import consent_meaning, names_consent
 from tasks.data.parsing.scale_direction import LOWER, scale_direction
 from tasks.data.parsing.score_values import as_score
-from tasks.data.parsing.verdict_names import UNSURE, VERDICT_WORDS, is_failure
+from tasks.data.parsing.verdict_names import UNSURE, VERDICT_WORDS, forbids_use, is_failure
 from tasks.data.parsing.verdict_pairs import look_like_approval
 from tasks.data.parsing.verdict_phrases import asks_opinion, says_to_do
 from tasks.data.parsing.verdict_scales import exceeds_scale
@@ -77,6 +77,7 @@ UNKNOWN = "..."
 _IN_ORDER = (("1", "2"), ("first", "second"), ("left", "right"), ("one", "two"))
 _REPLACED = frozenset(("merged", "replaced"))
 _FLAGS = TRUE | FALSE
+_DELETES = re.compile(r"delet|remov|loschen|supprimer|eliminar|verwijderen")
 # A date, or seconds or milliseconds since 1970, in the spelling of `plain_word`.
 _TIME = re.compile(
     r"\d{4}[_/.]\d{1,2}[_/.]\d{1,2}(?!\d)|\d{1,2}[_/.]\d{1,2}[_/.]\d{4}|1\d{9}(?:\d{3})?(?:\.\d+)?$"
@@ -293,10 +294,23 @@ def _of_words(key: _Key) -> str:
     odd = values & (REMOVED | DRAFTS | UNSURE) | set(filter(_is_to_leave, values))
     if key.has_pairs and key.few and not odd and 2 * sum(map(_is_score, values)) > len(values):
         return "verdict"
+    if key.few and all(map(_orders_removal, values)) and not _judges(key):
+        # A remark in some rows. The others have none, and stay.
+        return f'{_mapping(sorted(values))[:-1]}, "": accept}}'
     if key.few:
         return _mapping(sorted(values))
     # Beside texts, many different words cannot be listed, and some of them may reject their row.
     return "verdict" if key.has_pairs else UNKNOWN if values else "ignore"
+
+
+def _orders_removal(value: str) -> bool:
+    """Return whether a value is an order not to use its row, as `do_not_use` and `to_be_deleted`."""
+    return forbids_use(value) or bool(says_to_do(value) and _DELETES.search(value))
+
+
+def _judges(key: _Key) -> bool:
+    """Return whether a name is that of a verdict, without which its row is not judged yet."""
+    return bool(key.words & VERDICT_WORDS) or named_as_verdict(key.path, "")
 
 
 def _negates(words: Collection[str]) -> bool:

@@ -108,7 +108,7 @@ def without_properties(
 
 
 def _is_measured(path: str, cells: VoteCells) -> bool:
-    """Return whether a column holds numbers that a program computed, as nobody rates with three digits.
+    """Return whether a column holds numbers that a program computed, as nobody rates with two decimals.
 
     A measure against the texts, as of toxicity, is asked about.
     """

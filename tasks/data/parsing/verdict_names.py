@@ -34,12 +34,11 @@ VERDICT_WORDS = word_set(
     """
     accept acceptable accepted accuracy approval approve approved bad banned best better blocked coherence
     correct correctness csat decline declined deleted desirable discard discarded dislike disliked dislikes
-    downvote downvoted downvotes drop dropped emoji eval evaluation exclude excluded factuality fail failed
-    faithfulness feedback flag flagged flags fluency good grade graded grades groundedness harmful
-    helpful helpfulness hidden ignore ignored incorrect invalid
-    judge judgement judgment keep kept kto label labels like liked likes loser moderated moderation nps ok
-    okay pass passed points preference preferred quality rank ranking ranks rated
-    reaction reactions rating ratings reject rejected relevance
+    downvote downvoted downvotes drop dropped emoji eval evaluation exact_match exclude excluded factuality
+    fail failed faithfulness feedback flag flagged flags fluency good grade graded grades groundedness harmful
+    helpful helpfulness hidden ignore ignored incorrect invalid judge judgement judgment keep kept kto label
+    labels like liked likes loser moderated moderation nps ok okay pass passed points preference preferred
+    quality rank ranking ranks rated rating ratings reaction reactions reject rejected relevance relevancy
     removed reviewed reward rewards satisfaction score scores skip skipped spam star stars thumb thumbs
     thumbsdown thumbsup toxic toxicity truthfulness unhelpful unsafe upvote upvoted upvotes usable use useful
     valid verdict verdicts verified vote voted votes winner wrong
@@ -48,10 +47,10 @@ VERDICT_WORDS = word_set(
 # True excludes the row. Any word or number may do so too, and false means nothing.
 BAD_WORDS = word_set(
     """
-    abusive archived corrupt corrupted deprecated disabled error erroneous errors hallucinated hallucinates
-    hallucination hallucinations hateful inaccurate inactive junk misleading obsolete offensive opt_out
-    opted optout outdated quarantined refusal
-    refusals refused refuses retracted revoked superseded trash trashed unusable withdrawn
+    abusive archived corrupt corrupted crashed deprecated disabled disqualified erroneous error errors
+    hallucinated hallucinates hallucination hallucinations hateful inaccurate inactive junk misleading
+    obsolete offensive opt_out opted optout outdated poisoned quarantined refusal refusals refused refuses
+    retracted revoked superseded trash trashed unfaithful ungrounded untrainable unusable withdrawn
     """
 )
 # False excludes the row. Any other word or number may do so too, and true means nothing.
@@ -63,16 +62,17 @@ GOOD_WORDS = word_set(
 # The same for true and false only: a draft may have a number, and a permission a name.
 BAD_FLAGS = word_set(
     """
-    ambiguous angry annoyed appealed archive biased blacklisted broken complained complaint complaints
-    confidential conflicting contaminated contested copied dangerous defect defective defects delete
-    deletion disagreement disputed draft dup dupe duplicate duplicated erased erasure escalate escalated
-    escalation exclusion expired explicit fabricated fake flawed flipped forget frustrated garbage hate
-    illegal incomplete inconclusive insult insulting inverted irrelevant issue issues leaked mistake
-    mistakes needs nsfw obscene pii plagiarised plagiarized preliminary private problem problems profane
-    profanity provisional racist rejection removal remove reopened reported sensitive sexist sexual stale
-    suspicious swapped threat tie tied truncated unapproved uncertain unchecked unconfirmed undecided
-    unfinished unhappy unresolved unreviewed unsolved unsupported unsure untested untrusted unverified
-    violation violations violence violent
+    aborted ambiguous angry annoyed appealed archive biased blacklisted broken complained complaint complaints
+    confidential conflicting contaminated contested copied dangerous defect defective defects delete deletion
+    disagreement disputed draft dup dupe duplicate duplicated erased erasure escalate escalated escalation
+    exclusion expired explicit fabricated fake flawed flipped forget frustrated garbage hate hide illegal
+    incomplete inconclusive infringing insult insulting interrupted inverted irrelevant issue issues leaked
+    mistake mistakes needs nsfw obscene pii plagiarised plagiarized preliminary private problem problems
+    profane profanity provisional purged racist rejection removal remove reopened reported retired sensitive
+    sexist sexual shadowbanned stale suppress suppressed suspicious swapped tainted takedown threat thumbdown
+    tie tied tombstone truncated unapproved uncertain unchecked unconfirmed undecided unfinished unhappy
+    unlearn unresolved unreviewed unsolved unsupported unsure untested untrusted unverified violation
+    violations violence violent
     """
 ) | word_set(
     """
@@ -90,7 +90,8 @@ GOOD_FLAGS = word_set(
     """
     active allow allowed appropriate checked complete completed confirmed done eligible enabled final
     finalised finalized finished happy include included latest permission permitted proofread public published
-    ready relevant resolved satisfied solved suitable supported tested trusted visible
+    ready relevant resolved retained satisfied selected solved succeeded success successful suitable supported
+    tested trusted visible
     """
 ) | word_set(
     """
@@ -387,7 +388,7 @@ def forbids_use(value: str) -> bool:
 NAME_WORDS = frozenset().union(
     BAD_FLAGS, BAD_WORDS, GOOD_FLAGS, GOOD_WORDS, MASK_WORDS, VERDICT_WORDS,
     ERRORS, POINTERS, REFUSALS, _CHOICES, _CORRECTED, _DOUBTED, _REACTIONS, _RIGHT, _SIDES, _STOPS, _HTTP,
-    KNOWN, ("answer", "opt", "rejected", "status"),
+    KNOWN, ("answer", "exact", "opt", "rejected", "status"),
 )  # fmt: skip
 
 
@@ -400,6 +401,7 @@ def _name_words(path: str) -> tuple[str, frozenset[str], frozenset[str]]:
     if "in" in last and "opted" in words:
         # BAD_WORDS has `opted`, for `opted_out`.
         words = words - {"opted"}
+    words = words | {"exact_match"} if {"exact", "match"} <= words else words
     return names[-1], last, words | {"opt_out"} if {"opt", "out"} <= words else words
 
 

@@ -33,7 +33,8 @@ WEAK = frozenset((
 ))  # fmt: skip
 _JUDGEMENTS = _plain(
     """
-    broken discard discarded do_not_use dont_use drop_it excellent flagged
+    broken discard discarded lgtm nack nah needs_love needs_rework nope rework ship_it
+    do_not_use dont_use drop_it excellent flagged
     garbage hallucinated hallucination high_quality invalid keep low_quality mediocre meh needs_changes
     needs_edit needs_editing needs_fix needs_fixing needs_improvement needs_review needs_revision needs_work
     nonsense not_good not_helpful not_ok not_okay not_usable perfect so_so spam thumb_down thumb_up
@@ -54,6 +55,7 @@ _JUDGEMENTS = _plain(
     poprawny zaakceptowany zła złe zły iyi kötü doğru onaylandı reddedildi yanlış tốt xấu đúng baik buruk
     верно неверно неправильно одобрено отклонено отлично плохо плохой правильно принято ужасно хорошо
     хороший
+    満足 不満 不満足 满意 不满意 만족 불만족
     好 差 坏 很好 很差 良好 优秀 不好 正确 錯誤 错误 通过 通過 不通过 拒绝 拒絕 接受 合格 不合格 采纳
     喜欢 不喜欢 赞 踩 良い よい 悪い 不可 正解 不正解 承認 却下 要修正 差し戻し 不採用 採用
     좋음 나쁨 좋아요 싫어요 승인 거부 거절 통과 합격 불합격 정답 오답
@@ -86,7 +88,8 @@ _OPINIONS = _plain(
     accurate agree agrees disagree disagrees dissatisfied inaccurate irrelevant recommend relevant satisfied
     unsatisfied
     einverstanden unzufrieden zufrieden insatisfait insatisfaite satisfait satisfaite insatisfecho satisfecho
-    insatisfeito satisfeito insoddisfatto soddisfatto ontevreden tevreden missnöjd nöjd
+    insatisfeito satisfeito insoddisfatto soddisfatto ontevreden tevreden missnöjd nöjd mécontent mécontente
+    hilfreich nützlich utile inutile útil inútil nuttig behulpzaam przydatne przydatny полезно полезный
     """
 ) | {word for word in _STRONG if word.isalpha()}
 _DEGREES = _plain(
