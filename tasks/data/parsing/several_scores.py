@@ -17,15 +17,16 @@ MOST_VOTES = 1000  # scores of one row; more votes keep their share
 _UP = word_set(
     """
     👍 + accept accepted agree agreed agrees approve approved best better chosen correct for good helpful like
-    liked likes pass passed positive preferred pro right thumb_up thumbs_up true up ups upvote upvotes useful
-    valid win wins won yes
+    liked likes pass passed positive preferred pro right thumb_up thumbs_up thumbsup thumbup true up ups
+    upvote upvotes useful valid win wins won yes
     """
 )
 _DOWN = word_set(
     """
     👎 - against bad con contra decline declined disagree disagreed disapprove disapproved dislike disliked
     dislikes dispreferred down downs downvote downvotes fail failed false incorrect invalid lose loses loss
-    losses lost negative no reject rejected thumb_down thumbs_down unhelpful useless worse worst wrong
+    losses lost negative no reject rejected thumb_down thumbdown thumbs_down thumbsdown unhelpful useless
+    worse worst wrong
     """
 )
 _FILLERS = word_set("answer by count counts is n num number of response the total vote votes")
@@ -93,7 +94,8 @@ def find_counts(columns: Mapping[str, Collection[str]]) -> dict[str, str]:
         columns: The different values of each unread key.
 
     Returns:
-        Both columns; empty unless there is exactly one of each, under one object.
+        Both columns; empty unless there is exactly one of each, under one object. Beside them, the other
+        columns of an object of reactions are ignored.
     """
     found: dict[str, str] = {}
     for name, values in columns.items():
@@ -102,11 +104,20 @@ def find_counts(columns: Mapping[str, Collection[str]]) -> dict[str, str]:
         if side and values and all(as_count(value) is not None for value in values):
             found[name] = side
     holders = {name.rpartition(".")[0] for name in found}
-    return found if sorted(found.values()) == sorted(COUNTS) and len(holders) == 1 else {}
+    if sorted(found.values()) != sorted(COUNTS) or len(holders) > 1:
+        return {}
+    holder = holders.pop()
+    if "reaction" in holder.lower():
+        # A heart or a laugh beside the thumbs is neither for the answer nor against it.
+        found |= {name: "ignore" for name in columns if name.startswith(f"{holder}.") and name not in found}
+    return found
 
 
 def _side_of(name: str) -> str:
-    flat = flatten_name(name.rpartition(".")[2])
+    last = name.rpartition(".")[2]
+    if last in ("+1", "-1"):
+        return UPVOTES if last == "+1" else DOWNVOTES
+    flat = flatten_name(last)
     words = set(flat.split("_")) - _FILLERS
     for word, side in (
         ("thumbs_up", UPVOTES),

@@ -64,8 +64,9 @@ def count_unread(
         looks = _looks_like(leaf, held)
         tally.note_unread(leaf, held, where, looks)
         tally.note_values(leaf, held, name)
-        if looks == MASK and len(value_parts(held)) > 1:
-            # One of its items alone masks nothing, so the list counts as a value that cannot be named.
+        if looks == MASK and (isinstance(held, list) or len(value_parts(held)) > 1):
+            # Its items may be masks or numbers of turns, and one of them alone masks nothing. So the list
+            # counts as a value that cannot be named.
             tally.note_values(leaf, [[]])
 
 

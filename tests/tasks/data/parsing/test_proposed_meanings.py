@@ -347,3 +347,11 @@ def test_propose_meaning_flag_against_an_answer_is_no_verdict_for_it(
 )
 def test_propose_meaning_flag_of_a_row_is_not_turned_round(key: str, proposal: str) -> None:
     assert propose_meaning(key, "a verdict", {"true", "false"}, True) == proposal
+
+
+@pytest.mark.parametrize("key", ["train_turns", "learned_turns", "masked_turns"])
+@pytest.mark.parametrize("turns", [[1], [], [0]])
+def test_propose_all_list_under_the_name_of_a_mask_is_left_to_the_person(key: str, turns: list[int]) -> None:
+    rows = [{**PAIR, key: turns}, {**PAIR, "prompt": "Name another.", key: [1]}]
+    _, tally = read(*rows)
+    assert tally.propose_all(tally.asks()) == {key: UNKNOWN}

@@ -62,3 +62,23 @@ def test_read_rows_neither_of_two_opposite_flags_is_no_vote() -> None:
 )
 def test_find_counts_columns_that_are_no_opposites_are_none(columns: dict[str, set[str]]) -> None:
     assert find_counts(columns) == {}
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"), [("thumbsup", "thumbsdown"), ("+1", "-1"), ("👍", "👎"), ("thumb_up", "thumb_down")]
+)
+@pytest.mark.parametrize("others", [{}, {"heart": 2, "laugh": 0}])
+def test_propose_all_object_of_reactions_is_votes_for_and_against(
+    good: str, bad: str, others: dict[str, int]
+) -> None:
+    rows = [
+        {**_ROW, "prompt": f"Name bird {n}.", "reactions": {good if n % 3 else bad: 1 + n % 2, **others}}
+        for n in range(6)
+    ]
+    _, tally = read(*rows)
+    said = tally.propose_all(tally.asks())
+    votes = {f"reactions.{good}": "upvotes", f"reactions.{bad}": "downvotes"}
+    assert said == votes | {f"reactions.{name}": "ignore" for name in others}
+    found, tally = read(*rows, fields=said)
+    tally.check("mine", said)
+    assert [one.row.scores[0] for one in found if isinstance(one.row, Rating)] == [-1, 1, 1, -1, 1, 1]
