@@ -15,8 +15,11 @@ Points = Sequence[tuple[float, float]]
 
 LEFT, _RIGHT, _TOP, BOTTOM = 46, 14, 14, 38
 MOST_BARS = 3.0
-# Charts from this width on are scaled down on a phone.
-WIDE = 700
+_RADIUS = 6.0  # of a dot in a dot plot
+_LETTER, _LARGE_LETTER = 7, 12  # units of a character, in a small chart and in a wide one on a phone
+_NEAR = 90  # the distance between two dots at which their names would overlap
+# Charts from these widths on are scaled down on a phone.
+WIDE, MEDIUM = 700, 450
 DOTTED = 40  # more points than this are a curve, not points
 
 
@@ -149,14 +152,18 @@ def line_chart(
     axes = Axes([x for line in lines for x, _ in line.points], ys, width, height, x_label, y_label)
     low, high = axes.y
     parts = []
+    drawn: set[tuple[float, float]] = set()
     for line in lines:
         if line.noisy:
             inside = [(x, min(max(y, low), high)) for x, y in line.points]
             parts.append(axes.path(inside, f"{line.tone} faint"))
-        parts.append(axes.path(shown[id(line)], line.tone))
+        # Of two curves in one place, the first shows between the dashes of the second.
+        hides = 2 * sum(point in drawn for point in shown[id(line)]) > len(shown[id(line)])
+        parts.append(axes.path(shown[id(line)], f"{line.tone} dashed" if hides else line.tone))
         if not line.noisy and len(line.points) <= DOTTED:
             parts += [axes.dot((x, y), line.tone, f"{line.name}, {x_label} {tick_label(x)}: {y:.3f}", 2.2)
-                      for x, y in line.points]  # fmt: skip
+                      for x, y in line.points if (x, y) not in drawn]  # fmt: skip
+        drawn.update(shown[id(line)])
     if len(lines) > 1:
         parts.append(_chart_legend([(line.name, line.tone) for line in lines]))
     return axes.svg("".join(parts))
@@ -176,11 +183,38 @@ def trail_chart(
         title = f"{x_label} {point[0]:.2f}, {y_label} {point[1]:.2f}"
         # The style sheet has five shades, age0 to age4, from the first step to the last.
         parts.append(axes.dot(point, f"age{min(4, 5 * i // len(way))}", title, 6 if i in names else 3.5))
+    places = {i: axes.at(*way[i]) for i in names}
+    near = math.dist(places[0], places[len(way) - 1]) < _NEAR
     for i, name in names.items():
-        x, y = axes.at(*way[i])
-        anchor = "end" if x > width / 2 else "start"
-        parts.append(f'<text class="name" x="{x:.1f}" y="{y - 12:.1f}" text-anchor="{anchor}">{name}</text>')
+        x, y = places[i]
+        anchor, side = ("end", -8) if x > width / 2 else ("start", 8)
+        # The end's name goes below its dot where the start's name is above.
+        y += 26 if near and i else -12
+        parts.append(
+            f'<text class="name" x="{x + side:.1f}" y="{y:.1f}" text-anchor="{anchor}">{name}</text>'
+        )
     return axes.svg("".join(parts))
+
+
+def spread_dots(places: Sequence[float]) -> list[float]:
+    """Return for each dot of a row how far it is moved up, so that none hides another one.
+
+    Args:
+        places: The positions of the dots along the row.
+    """
+    order = sorted(range(len(places)), key=lambda i: places[i])
+    moved = [0.0] * len(places)
+    start = 0
+    for end in range(1, len(order) + 1):
+        if end < len(order) and places[order[end]] - places[order[end - 1]] < 2 * _RADIUS:
+            continue
+        cluster = sorted(order[start:end])
+        # Two dots touch each other; more of them overlap, and each still shows.
+        step = 2 * _RADIUS / max(1, len(cluster) - 1)
+        for number, i in enumerate(cluster if len(cluster) > 1 else ()):
+            moved[i] = _RADIUS - step * number
+        start = end
+    return moved
 
 
 def dot_plot(
@@ -210,7 +244,8 @@ def dot_plot(
         return left + (share - low) / (1 - low) * (width - left - 24)
 
     # A row may lack a dot, so the legend follows the row with the most.
-    parts = [_chart_legend([(name, tone) for name, tone, _ in max((dots for _, dots in rows), key=len)])]
+    longest = max((dots for _, dots in rows), key=len)
+    parts = [_chart_legend([(name, tone) for name, tone, _ in longest], _LARGE_LETTER)]
     for share in axis_ticks(low, 1.0):
         x = across(share)
         parts.append(f'<path class="grid" d="M{x:.1f} {top - 6}V{height - 24}"/>')
@@ -227,9 +262,9 @@ def dot_plot(
             f'<text class="name" x="{left - 14}" y="{y + 4:.1f}" text-anchor="end">{escape(label)}</text>'
         )
         parts.append(f'<path class="grid strong" d="M{min(places):.1f} {y:.1f}H{max(places):.1f}"/>')
-        for (name, tone, share), place in zip(dots, places, strict=True):
+        for (name, tone, share), place, up in zip(dots, places, spread_dots(places), strict=True):
             parts.append(
-                f'<circle class="dot {tone}" cx="{place:.1f}" cy="{y:.1f}" r="6">'
+                f'<circle class="dot {tone}" cx="{place:.1f}" cy="{y - up:.1f}" r="{_RADIUS:g}">'
                 f"<title>{escape(name)}: {share:.1%}</title></circle>"
             )
     return _svg_element(width, height, "accuracy", "".join(parts))
@@ -333,13 +368,13 @@ def standalone_svg(picture: Markup, style: str) -> str:
     return f'<svg xmlns="http://www.w3.org/2000/svg" {head}><style>{style}</style>{body}\n'
 
 
-def _chart_legend(names: Sequence[tuple[str, str]]) -> str:
+def _chart_legend(names: Sequence[tuple[str, str]], letter: float = _LETTER) -> str:
     parts, x = [], float(LEFT)
     for name, tone in names:
         parts.append(f'<circle class="dot {tone}" cx="{x + 4:.1f}" cy="6" r="4"/>')
         parts.append(f'<text class="tick" x="{x + 13:.1f}" y="10">{escape(name)}</text>')
-        # About 7 units a character: the width of a text is not known before a browser draws it.
-        x += 7 * len(name) + 34
+        # The width of a text is not known before a browser draws it.
+        x += letter * len(name) + 34
     return "".join(parts)
 
 
@@ -358,7 +393,8 @@ def _padded_range(values: Sequence[float], share: float) -> tuple[float, float]:
 
 def _svg_element(width: int, height: int, name: str, body: str) -> Markup:
     # On a phone a wide chart is scaled down, so the page's style gives its text a larger size there.
-    large = ' class="large"' if width >= WIDE else ""
+    size = "large" if width >= WIDE else "medium" if width >= MEDIUM else ""
+    large = f' class="{size}"' if size else ""
     return Markup(
         f'<svg{large} viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
         f'aria-label="{escape(name)}">{body}</svg>'

@@ -20,13 +20,13 @@ STYLE = """
   --base: #8a9099; --few: #b9a25c; --sft: #2a6fb0; --aligned: #c5531a; --held: #1c8a6a; --bad: #b3261e;
   --grid: #ebe8e1; --grid-strong: #cfcbc1; --axis: #b9b5ab; --quiet-line: #d9d4c9; --quiet-dot: #a9a498;
   --head-rule: #c9c5bb; --cell-rule: #eeeae2; --piece-odd: #e9f0f7; --piece-even: #f6ebdc;
-  --age0: #f3cdb2; --age1: #e9a67b; --age2: #dc804a; --age3: #c5531a; --age4: #8f3a10; }
+  --age0: #e5b48f; --age1: #e9a67b; --age2: #dc804a; --age3: #c5531a; --age4: #8f3a10; }
 @media (prefers-color-scheme: dark) { :root {
   --ink: #e4e2dc; --lede: #c9c7c0; --soft: #a2a6ad; --rule: #3a3d43; --paper: #17191d; --card: #202329;
   --base: #9aa1ab; --few: #cdb76d; --sft: #6aa9e6; --aligned: #f0894f; --held: #4fc29d; --bad: #f08178;
   --grid: #2c2f35; --grid-strong: #464a52; --axis: #6a6e76; --quiet-line: #4b4f57; --quiet-dot: #80858e;
   --head-rule: #4a4e56; --cell-rule: #2c2f35; --piece-odd: #22344a; --piece-even: #40311f;
-  --age0: #6b3a20; --age1: #944c25; --age2: #bd622e; --age3: #e07d40; --age4: #ffb27f; } }
+  --age0: #8a4f2e; --age1: #a55a30; --age2: #bd622e; --age3: #e07d40; --age4: #ffb27f; } }
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; }
 body { margin: 0; background: var(--paper); color: var(--ink);
@@ -54,6 +54,7 @@ svg .name { font-size: 12.5px; fill: var(--ink); }
 .axis { stroke: var(--axis); stroke-width: 1; fill: none; }
 .reference { stroke: var(--ink); stroke-width: 1; stroke-dasharray: 3 3; }
 .line { fill: none; stroke-width: 2; stroke-linejoin: round; } .line.faint { stroke-width: 1; opacity: .25; }
+.line.dashed { stroke-dasharray: 7 7; }
 .line.train { stroke: var(--sft); } .line.held { stroke: var(--held); } .line.aligned { stroke: var(--aligned); }
 .line.quiet { stroke: var(--quiet-line); } .band.aligned { stroke: var(--aligned); stroke-width: 5; opacity: .35; }
 .dot.train { fill: var(--sft); } .dot.held { fill: var(--held); } .dot.aligned { fill: var(--aligned); }
@@ -110,7 +111,7 @@ a { color: var(--sft); }
   td:first-child { font-weight: 600; } td[data-name]::before { content: attr(data-name); color: var(--soft);
     font-weight: 400; text-align: start; flex: none; max-width: 60%; }
   td:empty, tr:not(:has(td)) { display: none; }
-  svg.large text, svg.large .name { font-size: 21px; }
+  svg.large text, svg.large .name { font-size: 21px; } svg.medium text, svg.medium .name { font-size: 18px; }
 }
 @media print { h2 { break-after: avoid; } figure, .asked, table { break-inside: avoid; } }
 """  # noqa: E501

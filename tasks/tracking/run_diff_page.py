@@ -38,10 +38,12 @@ SECTIONS = (
     ("figure", "Figures"),
 )
 _OWN = """
-header h1 { font-size: 1.7rem; } td, th { white-space: nowrap; } h2 { margin-top: 3.2rem; }
+main, header, footer { max-width: 62rem; }
+@media (min-width: 40.01rem) { th, td.n, .run { white-space: nowrap; } }
+header h1 { font-size: 1.7rem; } h2 { margin-top: 3.2rem; }
 .charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)); gap: 1.2rem; }
 .charts figure { margin: 1rem 0; }
-.run { white-space: nowrap; } .mark { display: inline-block; width: .7em; height: .7em; border-radius: 50%; }
+.mark { display: inline-block; width: .7em; height: .7em; border-radius: 50%; }
 .mark.train { background: var(--sft); } .mark.aligned { background: var(--aligned); }
 """
 _PAGE = """<!doctype html>
@@ -147,9 +149,7 @@ def _training_charts(
             svg = line_chart(lines, "step", quantity.replace("_", " "))
             if svg is not None:
                 charts.append({"title": quantity.replace("_", " "), "svg": svg})
-        note = (
-            "Both runs have the same curves here: the second hides the first." if pair[0] == pair[1] else ""
-        )
+        note = "Both runs have the same curves here: the second is dashed." if pair[0] == pair[1] else ""
         stages.append({"name": f"Training: {stage}", "charts": charts, "note": note})
     return [stage for stage in stages if stage["charts"]]
 
