@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from flows.config import Preset
     from flows.orchestration.open_base import OpenBase
     from model.nn.model_config import ModelConfig
+    from model.training.lora_config import LoRAParameters
     from tasks.onboarding.folder_measure import Measured
     from tasks.onboarding.folder_scan import FolderScan
     from tasks.onboarding.model_sizing import Plan
@@ -61,9 +62,13 @@ class PresetDraft:
         machine = Machine(device, there, _pace(device, console))
         if self.base:
             from flows.orchestration.base_proposal import fit_memory, propose_base_plan
+            from model.training.lora_config import QUANTIZATIONS
 
-            self.plan = propose_base_plan(self.base, amount, device, minutes, _pace(device, console))
-            fit_memory(self.plan, lambda: self.parse(self.write([])), root, device)
+            pace = _pace(device, console)
+            for quantize in QUANTIZATIONS:
+                self.plan = propose_base_plan(self.base, amount, device, minutes, pace, quantize=quantize)
+                if not fit_memory(self.plan, lambda: self.parse(self.write([])), root, device):
+                    break
         else:
             self.plan = plan_run(amount, machine, minutes)
         speed = f"{self.plan.tokens_per_second:,.0f} tokens/s"
@@ -112,7 +117,8 @@ class PresetDraft:
             )
             if key in (section := plan.sections.get(stage, {}))
         ]  # fmt: skip
-        adapters = f"adapters of rank {plan.rank} learn"
+        bits = ", beside weights in 4 bits" if plan.lora.is_quantized else ""
+        adapters = f"adapters of rank {plan.lora.rank} learn{bits}"
         return ", ".join([f"{shape.num_parameters:,} weights of {self.base.text}", adapters, *steps])
 
 
@@ -120,8 +126,8 @@ def _pace(device: str, console: Console) -> Any:
     """Return a function that measures the tokens a second of a shape, and prints them."""
     from model.training import throughput
 
-    def measured(shape: ModelConfig, batch: int, rank: int = 0) -> float:
-        adapted = {"rank": rank} if rank else {}
+    def measured(shape: ModelConfig, batch: int, lora: LoRAParameters | None = None) -> float:
+        adapted = {"lora": lora} if lora else {}
         found = throughput.measure_pace(shape, batch, device, TRIED_SECONDS, **adapted).tokens_per_second
         console.print(
             f"[dim]  {shape.num_layers} layers of width {shape.hidden_size}: {found:,.0f} tokens/s[/dim]",

@@ -12,11 +12,11 @@ from flows.orchestration.open_base import OpenBase
 from model.errors import UserError
 from model.training.available_memory import DeviceMemory, find_memory
 from model.training.devices import compute_dtype, count_processes
-from model.training.lora_config import LoRAParameters
+from model.training.lora_config import LoRAParameters, Quantization
 from model.training.sft_config import SFTParameters
 from tasks.onboarding.base_sizing import (
     BasePlan,
-    adapter_rank,
+    base_adapter,
     base_context,
     lower_memory,
     plan_base_run,
@@ -38,18 +38,22 @@ def propose_base_plan(
     amount: Amount,
     device: str,
     minutes: float,
-    measure: Callable[[ModelConfig, int, int], float],
+    measure: Callable[[ModelConfig, int, LoRAParameters], float],
     memory: DeviceMemory | None = None,
+    quantize: Quantization = "none",
 ) -> BasePlan:
     """Return the numbers of a run that starts from an open model.
+
+    If the weights do not fit the memory in 16 bits, they are kept in 4.
 
     Args:
         base: The open model.
         amount: The amount of data in the tokens of the model.
         device: "cpu" or "cuda".
         minutes: The longest time of a run.
-        measure: Returns the tokens a second of a training step, by shape, batch and rank of the adapters.
+        measure: Returns the tokens a second of a training step, by shape, batch and adapters.
         memory: The memory of the device; None: that of this machine's.
+        quantize: How the frozen weights are kept; see LoRAParameters.
 
     Raises:
         UserError: The device has less memory than a training of the model needs, however small its batch.
@@ -60,31 +64,34 @@ def propose_base_plan(
     shape = replace(
         own, context_length=context, max_context_length=longest if context < longest else 0, open_model=True
     )
-    rank = adapter_rank(shape.hidden_size)
-    _check_size(base, shape, rank, device, memory or find_memory(device))
-    batch = max(2, _TIMED_TOKENS[device] // context)
-    pace = measure(shape, batch, rank)
-    return plan_base_run(amount, shape, pace, minutes, device, answers=base.tokenizer.keeps_template)
-
-
-def _check_size(base: OpenBase, shape: ModelConfig, rank: int, device: str, memory: DeviceMemory) -> None:
-    """Raise UserError if a training with adapters cannot fit the memory, before the model is timed."""
-    # Importing PyTorch takes a second.
-    from model.training.memory_estimate import Training, estimate_memory
-
-    parameters = SFTParameters(batch_size=1, lora=LoRAParameters(rank=rank))
-    processes = count_processes(device, 0, parameters.batch_parts)
-    training = Training(parameters, shape, device, processes, compute_dtype(device))
-    estimate = estimate_memory(training)
-    least = estimate.least * processes if device == "cpu" else estimate.least
+    memory = memory or find_memory(device)
     there = memory.total + memory.swap
+    if quantize == "none" and memory.total and least_memory(shape, quantize, device) > there:
+        quantize = "nf4"
+    least = least_memory(shape, quantize, device)
     if memory.total and least > there:
         what = "the GPU" if device == "cuda" else "this machine"
         raise UserError(
             f"--base {base.text}: the model has {shape.num_parameters:,} weights; a training with adapters "
-            f"needs {least / 1e9:,.1f} GB of memory, and {what} has {there / 1e9:,.1f} GB; choose a smaller "
-            "model"
+            f"needs {least / 1e9:,.1f} GB of memory, with these weights in 4 bits, and {what} has "
+            f"{there / 1e9:,.1f} GB; choose a smaller model"
         )
+    batch = max(2, _TIMED_TOKENS[device] // context)
+    pace = measure(shape, batch, base_adapter(shape.hidden_size, quantize))
+    answers = base.tokenizer.keeps_template
+    return plan_base_run(amount, shape, pace, minutes, device, answers, quantize)
+
+
+def least_memory(shape: ModelConfig, quantize: Quantization, device: str) -> int:
+    """Return the bytes that SFT with adapters needs however short its rows are."""
+    # Importing PyTorch takes a second.
+    from model.training.memory_estimate import Training, estimate_memory
+
+    parameters = SFTParameters(batch_size=1, lora=base_adapter(shape.hidden_size, quantize))
+    processes = count_processes(device, 0, parameters.batch_parts)
+    training = Training(parameters, shape, device, processes, compute_dtype(device))
+    least = estimate_memory(training).least
+    return least * processes if device == "cpu" else least
 
 
 def fit_memory(
@@ -104,9 +111,9 @@ def fit_memory(
         memory: The memory of the device; None: that of this machine's.
 
     Returns:
-        The sections that were lowered.
+        The sections that do not fit with the smallest passes.
     """
-    lowered: dict[str, None] = {}
+    large: list[str] = []
     for _ in range(_MOST_ATTEMPTS):
         found = MemoryCheck(parse(), root, device, memory)
         limit = found.memory.free or found.memory.total
@@ -116,8 +123,7 @@ def fit_memory(
             for stage in found.stages
             if limit and stage.needed > limit and stage.section.partition(".")[0] in plan.sections
         ]
-        changed = [section for section in large if lower_memory(plan.sections, section)]
-        if not changed:
+        # Each training is lowered, also after one that cannot be.
+        if not any([lower_memory(plan.sections, section) for section in large]):
             break
-        lowered |= dict.fromkeys(changed)
-    return [*lowered]
+    return large

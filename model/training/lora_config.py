@@ -13,7 +13,8 @@ from model.training.loop_config import LoopParameters
 # The linear layers of a block, by Hugging Face's names.
 TARGET_MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 LARGEST_RANK = 4096
-QUANTIZATIONS = ("none", "nf4")
+Quantization = Literal["none", "nf4"]
+QUANTIZATIONS: tuple[Quantization, ...] = ("none", "nf4")
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class LoRAParameters:
     target_modules: tuple[str, ...] = TARGET_MODULES
     """Linear layers of each block that get an adapter."""
 
-    quantize: Literal["none", "nf4"] = field(default="none", metadata={KEYED_IF_SET: True})
+    quantize: Quantization = field(default="none", metadata={KEYED_IF_SET: True})
     """How the frozen matrices of the blocks are kept: `nf4`, in 4 bits (QLoRA), which takes about a quarter
     of the memory and changes each weight by about a tenth; `none`, as they are. Not with `sharding`."""
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 from model.nn.model_config import ModelConfig
+from model.parameter_bounds import KEYED_IF_SET
 
 # AdamW's rate for a model that is trained from random weights here.
 _OWN_RATE = 3e-3
@@ -36,7 +37,7 @@ class OptimizerParameters:
     beta2: float = 0.95
     """Decay rate of AdamW's second moment, from 0 to below 1."""
 
-    adamw_bits: int = 32
+    adamw_bits: int = field(default=32, metadata={KEYED_IF_SET: True})
     """Bits of each of AdamW's two moments of a weight in a matrix: 32, or 8, which takes 6 bytes less memory
     a weight that learns."""
 

@@ -15,6 +15,7 @@ from model.data.dataloader import seeded_rng
 from model.events import EventCallback
 from model.nn.losses import linear_next_token_loss
 from model.nn.model_config import ModelConfig
+from model.nn.nf4 import quantize_layers
 from model.nn.transformer import Transformer
 from model.training.adapters import adapt_model
 from model.training.devices import compute_dtype, count_processes
@@ -38,7 +39,13 @@ class Pace:
     steps: int
 
 
-def measure_pace(architecture: ModelConfig, batch: int, device: str, seconds: float, rank: int = 0) -> Pace:
+def measure_pace(
+    architecture: ModelConfig,
+    batch: int,
+    device: str,
+    seconds: float,
+    lora: LoRAParameters = LoRAParameters(),  # noqa: B008
+) -> Pace:
     """Train a model of this shape on windows of random tokens for about `seconds` seconds; return its speed.
 
     The steps run as those of a training do: in the same number of processes, with the same settings of their
@@ -50,11 +57,11 @@ def measure_pace(architecture: ModelConfig, batch: int, device: str, seconds: fl
         batch: The windows of a step over all processes.
         device: "cpu" or "cuda".
         seconds: The time of the measurement.
-        rank: The rank of adapters that learn in place of the weights; 0: all weights learn.
+        lora: The adapters that learn in place of the weights; with rank 0 all weights learn.
     """
     arguments = {
         "architecture": asdict(architecture), "batch": batch, "device": device, "seconds": seconds,
-        "rank": rank,
+        "lora": asdict(lora),
     }  # fmt: skip
     processes = count_processes(device, 0, LoopParameters(batch_size=batch).batch_parts)
     with tempfile.TemporaryDirectory() as folder:
@@ -63,21 +70,31 @@ def measure_pace(architecture: ModelConfig, batch: int, device: str, seconds: fl
 
 
 def time_steps(
-    architecture: dict[str, Any], batch: int, device: str, seconds: float, rank: int, on_event: EventCallback
+    architecture: dict[str, Any],
+    batch: int,
+    device: str,
+    seconds: float,
+    lora: dict[str, Any],
+    on_event: EventCallback,
 ) -> dict[str, Any]:
     """Time training steps in this process of a group; return the fields of Pace.
 
     Args:
         architecture: As in ModelConfig.
-        batch, device, seconds, rank: As in `measure_pace`.
+        batch, device, seconds: As in `measure_pace`.
+        lora: As in LoRAParameters.
         on_event: Not called.
     """
-    optimizer = OptimizerParameters(muon_learning_rate=0.0 if rank else 0.01)
+    adapter = LoRAParameters(**lora)
+    optimizer = OptimizerParameters(muon_learning_rate=0.0 if adapter.rank else 0.01)
     parameters = LoopParameters(batch_size=batch, optimizer=optimizer)
     world = ProcessGroup.join_group(device, parameters.batch_parts)
     shape = ModelConfig(**architecture)
-    model = Transformer(shape).init_weights(0)
-    adapt_model(model, LoRAParameters(rank=rank), seed=0)
+    model = Transformer(shape)
+    if adapter.is_quantized:
+        # The speed does not depend on the values of the weights in 4 bits, which stay 0.
+        quantize_layers(model)
+    adapt_model(model.init_weights(0), adapter, seed=0)
     learner = MixedPrecisionOptimizer(model, parameters.optimizer, compute_dtype(device), world)
     drawn = seeded_rng(0).integers(shape.vocab_size, size=(batch, shape.context_length + 1))
     tokens = torch.from_numpy(drawn).to(device)

@@ -73,7 +73,8 @@ def write_base_preset(
             f"model forgets less. {_explain_rates(plan)}"
         ),
         "lora:",
-        f"  rank: {plan.rank}",
+        f"  rank: {plan.lora.rank}",
+        *_quantize_lines(plan),
         "",
         *preset_data(found, measured, allowed, [*_archive_lines(archives)]),
         "",
@@ -93,6 +94,12 @@ def write_base_preset(
             "  max: {loss_increase: 0.15, kl: 15.0}",
         ]
     return "\n".join(lines) + "\n"
+
+
+def _quantize_lines(plan: BasePlan) -> list[str]:
+    if not plan.lora.is_quantized:
+        return []
+    return ["  quantize: nf4 # the frozen weights in 4 bits: in 16 they do not fit the memory"]
 
 
 def _archive_lines(archives: Mapping[str, Archive]) -> list[str]:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from model.nn.model_config import ModelConfig
+from model.training.lora_config import LoRAParameters, Quantization
 from model.training.optimizer_config import OptimizerParameters
 from tasks.data.ratings import LEAST_JUDGE_TEXTS, LabelsParameters
 from tasks.engine.catalog import load_stages
@@ -58,12 +59,12 @@ class BasePlan(Plan):
     """The numbers of a preset that starts from an open model.
 
     Attributes:
-        rank: The rank of the adapters.
+        lora: The adapters.
         why_no_text: Why the text is only measured; empty if it is trained on.
         why_method: Why the alignment is by PPO or by DPO; empty without an alignment.
     """
 
-    rank: int = RANK
+    lora: LoRAParameters = field(default_factory=lambda: LoRAParameters(rank=RANK))
     why_no_text: str = ""
     why_method: str = ""
 
@@ -73,9 +74,9 @@ class BasePlan(Plan):
         return "continue_steps" in self.sections.get("pretrain", {})
 
 
-def adapter_rank(width: int) -> int:
-    """Return the rank of adapters for a width: `RANK`, or less in a model hardly wider than that."""
-    return max(1, min(RANK, width // 4))
+def base_adapter(width: int, quantize: Quantization = "none") -> LoRAParameters:
+    """Return adapters for a width: of `RANK`, or of less in a model hardly wider than that."""
+    return LoRAParameters(rank=max(1, min(RANK, width // 4)), quantize=quantize)
 
 
 def base_context(amount: Amount, longest: int, device: str) -> int:
@@ -107,6 +108,7 @@ def plan_base_run(
     minutes: float,
     device: str = "cpu",
     answers: bool = False,
+    quantize: Quantization = "none",
 ) -> BasePlan:
     """Return numbers for a run of at most so many minutes that starts from an open model.
 
@@ -119,10 +121,11 @@ def plan_base_run(
         minutes: The longest time of the run.
         device: The device of the trainings.
         answers: Whether the model answers already, by a chat template of its own.
+        quantize: How the frozen weights are kept; see LoRAParameters.
     """
     start = START + 16 * shape.num_parameters / _DISK
     for share in SHORTER:
-        planner = _Planner(amount, shape, pace, start, device, answers)
+        planner = _Planner(amount, shape, pace, start, device, answers, quantize)
         found = planner.plan(max(20.0, minutes * 60 - _OUTSIDE) * share)
         if found.minutes <= minutes:
             break
@@ -133,10 +136,18 @@ class _Planner:
     """The stages of one plan; `seconds` fills up as they are planned."""
 
     def __init__(
-        self, amount: Amount, shape: ModelConfig, pace: float, start: float, device: str, answers: bool
+        self,
+        amount: Amount,
+        shape: ModelConfig,
+        pace: float,
+        start: float,
+        device: str,
+        answers: bool,
+        quantize: Quantization,
     ) -> None:
         self.amount, self.shape, self.pace, self.start = amount, shape, pace, start
         self.answers = answers
+        self.lora = base_adapter(shape.hidden_size, quantize)
         self.largest_batch = 64 if device == "cuda" else 16
         context = shape.context_length
         self.a_prompt = min(amount.prompt, context // 2)
@@ -175,7 +186,7 @@ class _Planner:
         timed = {stage: self.start + value for stage, value in self.seconds.items()}
         return BasePlan(
             self.shape, "the open model", self.sections, timed | {"the rest": _OUTSIDE}, self.pace,
-            self.trained, rank=adapter_rank(self.shape.hidden_size), why_no_text=why_no_text,
+            self.trained, lora=self.lora, why_no_text=why_no_text,
             why_method=why_method,
         )  # fmt: skip
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from model.training import throughput
+from model.training.lora_config import QUANTIZATIONS, LoRAParameters, Quantization
 from tests.model.conftest import small_shape
 
 
@@ -13,5 +16,7 @@ def test_measure_pace_takes_real_steps() -> None:
     assert throughput.measure_pace(shape, 4, "cpu", 0.0).steps == 1
 
 
-def test_measure_pace_of_adapters_takes_real_steps() -> None:
-    assert throughput.measure_pace(small_shape(), 4, "cpu", 0.1, rank=4).tokens_per_second > 0
+@pytest.mark.parametrize("quantize", QUANTIZATIONS)
+def test_measure_pace_of_adapters_takes_real_steps(quantize: Quantization) -> None:
+    lora = LoRAParameters(rank=4, quantize=quantize)
+    assert throughput.measure_pace(small_shape(), 4, "cpu", 0.1, lora).tokens_per_second > 0

@@ -18,7 +18,7 @@ from model.training.sft_config import SFTParameters
 from tasks.onboarding.base_sizing import (
     FEWEST_STEPS,
     MOST_RATE,
-    adapter_rank,
+    base_adapter,
     base_context,
     lower_memory,
     plan_base_run,
@@ -59,7 +59,7 @@ def read_section(name: str, section: dict[str, Any], rank: int) -> None:
 def test_plan_base_run_sections_are_accepted_by_stages(amount: Amount, pace: float, minutes: float) -> None:
     plan = plan_base_run(amount, SHAPE, pace, minutes)
     for name, section in plan.sections.items():
-        read_section(name, section, plan.rank)
+        read_section(name, section, plan.lora.rank)
     assert ("sft" in plan.sections) is bool(amount.pairs)
     assert plan.continues is (amount.text_tokens > 10_000)
     assert bool(plan.why_no_text) is not plan.continues
@@ -125,8 +125,8 @@ def test_base_context_holds_the_rows_of_the_data(
 
 
 @pytest.mark.parametrize(("width", "rank"), [(4, 1), (32, 8), (64, 16), (4096, 16)])
-def test_adapter_rank_is_small_beside_the_width(width: int, rank: int) -> None:
-    assert adapter_rank(width) == rank
+def test_base_adapter_rank_is_small_beside_the_width(width: int, rank: int) -> None:
+    assert base_adapter(width).rank == rank
 
 
 def test_lower_memory_halves_until_nothing_is_left() -> None:
