@@ -1,6 +1,9 @@
 # The verbs a person types. `make run ARGS="--set rlhf.steps=60"` passes arguments on.
 PYTHON ?= python3
 BIN := .venv/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
+# On all cores at once, which pip does on one. A few files of packages are templates that do not compile.
+COMPILE := $(BIN)/python -m compileall -q -j 0 .venv > /dev/null 2>&1 || true
 ARGS ?=
 
 .PHONY: install develop run adapt test test-long lint reference up dashboards bench gpu-check postgres hosts chaos overhead past
@@ -14,16 +17,18 @@ install: .venv/installed
 # torch by itself and by its exact version first: pip then takes the build that is at hand for this machine.
 .venv/installed: requirements.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check "$$(grep '^torch==' requirements.txt)"
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(PIP) "$$(grep '^torch==' requirements.txt)"
+	$(PIP) -r requirements.txt
+	$(PIP) --no-deps --no-build-isolation --editable .
+	$(COMPILE)
 	$(BIN)/python -m tasks.project.database_templates
 	touch $@
 
 develop: .venv/developed
 
 .venv/developed: .venv/installed requirements-dev.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(PIP) -r requirements-dev.txt
+	$(COMPILE)
 	touch $@
 
 run: install

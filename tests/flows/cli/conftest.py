@@ -8,6 +8,7 @@ import pytest
 
 from model.nn.model_config import ModelConfig
 from model.training import throughput
+from model.training.lora_config import LoRAParameters
 from tests.example_project import write_project
 
 
@@ -24,7 +25,7 @@ def steady_pace(monkeypatch: pytest.MonkeyPatch) -> None:
     """Report the same pace on every machine, for tests that are not about measuring it."""
 
     def measure(
-        shape: ModelConfig, batch: int, device: str, seconds: float, rank: int = 0
+        shape: ModelConfig, batch: int, device: str, seconds: float, lora: LoRAParameters | None = None
     ) -> throughput.Pace:
         return throughput.Pace(2e10 / (6 * shape.num_parameters), 1)
 
