@@ -13,6 +13,7 @@ from model.data.dataloader import seeded_rng
 from model.events import EventCallback, Message
 from tasks.common.annotators import count_named, is_nobody
 from tasks.data.annotator_agreement import Agreement
+from tasks.data.comparison_agreement import ComparisonAgreement
 from tasks.data.ratings import (
     EVERY,
     LEAST_JUDGE_TEXTS,
@@ -58,9 +59,10 @@ def labels(
     """
     figures: dict[str, float] = {}
     agreed: dict[str, Agreement] = defaultdict(Agreement)
+    compared = ComparisonAgreement()
     share = find_judge_share(split / "train", parameters)
     if share:
-        _keep_for_judge(split / "train", parameters, share, agreed, out / JUDGE, figures)
+        _keep_for_judge(split / "train", parameters, share, agreed, compared, out / JUDGE, figures)
     elif parameters.judge_share:
         on_event(Message(TOO_FEW))
     for name in SPLITS:
@@ -72,7 +74,7 @@ def labels(
             out / f"{name}.ratings.jsonl", map(_rating_values, ratings.read(agreed))
         )
         figures[f"{name}_comparisons"] = _write_rows(
-            out / f"{name}.comparisons.jsonl", map(_comparison_values, comparisons.decided())
+            out / f"{name}.comparisons.jsonl", map(_comparison_values, comparisons.decided(compared))
         )
         if name == "train":
             refuse_one_class(ratings, comparisons, parameters.margin)
@@ -81,20 +83,32 @@ def labels(
                 rated_pairs(ratings.first, parameters, seed), map(_comparison_pair, comparisons.decided())
             )
             figures[f"{name}_pairs"] = _write_rows(out / f"pairs.{name}.jsonl", pairs)
-    # Sorted by stratum, so that equal labels give equal bytes.
     agreement = {
+        "ratings": _agreement_values(agreed),
+        "comparisons": _agreement_values(compared.by_stratum()),
+    }
+    (out / "agreement.json").write_text(json.dumps(agreement, indent=1))
+    alphas = (("alpha", "ratings"), ("comparison_alpha", "comparisons"))
+    return figures | {
+        f"{name}/{stratum}": found["alpha"]
+        for name, kind in alphas
+        for stratum, found in agreement[kind].items()
+    }
+
+
+def _agreement_values(agreed: Mapping[str, Agreement]) -> dict[str, dict[str, Any]]:
+    """Return the agreement by stratum, sorted, so that equal labels give equal bytes."""
+    return {
         stratum: {
             "items": found.items,
             "annotators": count_named(found.annotators),
             "unnamed": any(map(is_nobody, found.annotators)),
-            "ratings": found.ratings,
+            "judgements": found.ratings,
             "alpha": found.krippendorff_alpha,
             "pair_agreement": found.of_pairs,
         }
         for stratum, found in sorted(agreed.items())
     }
-    (out / "agreement.json").write_text(json.dumps(agreement, indent=1))
-    return figures | {f"alpha/{stratum}": found["alpha"] for stratum, found in agreement.items()}
 
 
 TOO_FEW = (
@@ -108,6 +122,7 @@ def _keep_for_judge(
     parameters: LabelsParameters,
     share: float,
     agreed: dict[str, Agreement],
+    compared: ComparisonAgreement,
     out: Path,
     figures: dict[str, float],
 ) -> None:
@@ -116,7 +131,7 @@ def _keep_for_judge(
     ratings, comparisons = Ratings(train, parameters, kept), Comparisons(train, parameters, kept)
     rows = map(_rating_values, ratings.read(agreed))
     figures["judge_ratings"] = _write_rows(out / "train.ratings.jsonl", rows)
-    decided = map(_comparison_values, comparisons.decided())
+    decided = map(_comparison_values, comparisons.decided(compared))
     figures["judge_comparisons"] = _write_rows(out / "train.comparisons.jsonl", decided)
     # The training reads this file; held-out pairs are for measuring, not for choosing a judge.
     _write_rows(out / "pairs.valid.jsonl", ())

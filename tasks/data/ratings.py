@@ -15,6 +15,7 @@ from model.errors import UserError
 from tasks.common.annotators import is_nobody
 from tasks.common.names import is_blank, stratum_key
 from tasks.data.annotator_agreement import Agreement
+from tasks.data.comparison_agreement import ComparisonAgreement
 from tasks.data.parsing.label_rows import time_seconds
 from tasks.data.records import Comparison, Rating, read_shards, text_digest
 
@@ -199,13 +200,15 @@ class Comparisons:
         self.folder, self.parameters, self.kept = split / "comparisons", parameters, kept
         self.ties = self.choices = 0
 
-    def decided(self) -> Iterator[Comparison]:
-        """Yield each comparison that is no tie."""
+    def decided(self, agreed: ComparisonAgreement | None = None) -> Iterator[Comparison]:
+        """Yield each comparison that is no tie, and add all of them to `agreed`."""
         self.ties = self.choices = 0
-        rows = (values for values in read_shards(self.folder) if self.kept.holds(values))
-        for row in (Comparison(**values) for values in rows):
-            if not self.parameters.select(row.aspect, row.source):
+        for values in read_shards(self.folder):
+            row = Comparison(**values)
+            if not self.kept.holds(values) or not self.parameters.select(row.aspect, row.source):
                 continue
+            if agreed is not None:
+                agreed.add(values)
             if row.choice == "tie":
                 self.ties += 1
             else:

@@ -8,7 +8,6 @@ both.
 from __future__ import annotations
 
 import json
-from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -22,9 +21,10 @@ from model.data.tokenizer import Tokenizer
 from tasks.common.annotators import count_named
 from tasks.common.names import stratum_key
 from tasks.data.annotator_agreement import Agreement
+from tasks.data.comparison_agreement import ComparisonAgreement
 from tasks.data.ngrams import words_of
 from tasks.data.ratings import whole_ratings
-from tasks.data.records import TYPES, annotators_of, list_shards, read_shards, text_digest
+from tasks.data.records import TYPES, list_shards, read_shards
 from tasks.data.splits import SPLITS
 
 FILE, IDS = "profile.json", "rows.txt"
@@ -37,7 +37,6 @@ _LONGEST = 40  # characters of a word: what is longer is no word, and said once
 _EDGES = sorted({round(2 ** (quarter / 4)) for quarter in range(81)})
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 CHUNK = 1 << 24
-VALUES = {"a": 1, "tie": 0, "b": -1}
 
 
 @dataclass(frozen=True)
@@ -271,34 +270,15 @@ def _profile_ratings(split: Path) -> tuple[dict[str, dict[str, int]], dict[str, 
 
 
 def _profile_comparisons(split: Path) -> tuple[dict[str, dict[str, int]], dict[str, Agreed]]:
-    """Return the counts of choices, and the agreement of annotators on the same two answers in any order."""
+    """Return the counts of choices, and the agreement of annotators, of all comparisons by stratum."""
     choices: dict[str, Counter[str]] = defaultdict(Counter)
-    people: dict[str, set[str]] = defaultdict(set)
-    subjects: dict[str, array[int]] = defaultdict(lambda: array("Q"))
-    # Arrays rather than lists: there may be millions of comparisons, and a Python integer takes 28 bytes.
-    values: dict[str, array[int]] = defaultdict(lambda: array("b"))
+    agreed = ComparisonAgreement()
     for part in SPLITS:
         for row in read_shards(split / part / "comparisons"):
-            stratum = stratum_key(row["aspect"], row["source"])
-            choices[stratum][row["choice"]] += 1
-            people[stratum].update(annotators_of(row))
-            # Annotators may see the two answers in either order; sorting gives both orders one subject and
-            # one sign.
-            first, second = sorted((row["a"], row["b"]))
-            subject = text_digest(row.get("history") or "", row["prompt"], first, second)
-            subjects[stratum].append(int(subject, 16))
-            values[stratum].append(VALUES[row["choice"]] * (1 if row["a"] == first else -1))
-    agreed = {}
-    for stratum, found in subjects.items():
-        agreement = Agreement()
-        _, places, counts = np.unique(np.array(found), return_inverse=True, return_counts=True)
-        given = np.array(values[stratum])[np.argsort(places, kind="stable")]
-        for judged in np.split(given, np.cumsum(counts)[:-1]):
-            if len(judged) > 1:
-                agreement.add_item(judged.tolist())
-        agreement.annotators = people[stratum]
-        agreed[stratum] = _agreement_values(agreement)
-    return _sort_counts(choices), agreed
+            choices[stratum_key(row["aspect"], row["source"])][row["choice"]] += 1
+            agreed.add(row)
+    found = agreed.by_stratum(least=2)
+    return _sort_counts(choices), {name: _agreement_values(each) for name, each in found.items()}
 
 
 def _agreement_values(found: Agreement) -> Agreed:

@@ -205,22 +205,24 @@ def _format_share(name: str, figures: dict[str, float]) -> str:
     return f"{said} (95%: {abs(low):.0%} to {high:.0%}, n = {n:,.0f})"
 
 
-def agreement_section(found: dict[str, dict[str, float]]) -> list[dict[str, str]]:
-    """Return the agreement of annotators by aspect and source."""
+def agreement_section(found: dict[str, dict[str, dict[str, float]]]) -> list[dict[str, str]]:
+    """Return the agreement of annotators by aspect and source, of ratings and of comparisons."""
     forms = {
-        "items": "{:,.0f}", "annotators": "{:,.0f}", "ratings": "{:,.0f}",
+        "items": "{:,.0f}", "annotators": "{:,.0f}", "judgements": "{:,.0f}",
         "alpha": "{:.2f}", "pair_agreement": "{:.0%}",
     }  # fmt: skip
     return [
         {
             **dict(zip(("aspect", "source"), split_stratum(name), strict=True)),
+            "judged": judged,
             **{key: _format_number(form, row.get(key)) for key, form in forms.items()},
             # Agreement is about texts that several people judged.
-            **({"alpha": "one judgement each"} if row.get("ratings") == row["items"] else {}),
-            # Nobody knows how many they are; a row of an older version does not say whether there are any.
+            **({"alpha": "one judgement each"} if row.get("judgements") == row["items"] else {}),
+            # Nobody knows how many they are.
             "some_unnamed": "1" if row.get("unnamed") else "",
         }
-        for name, row in sorted(found.items())
+        for kind, judged in (("ratings", "texts"), ("comparisons", "pairs"))
+        for name, row in sorted(found.get(kind, {}).items())
     ]
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from model.errors import UserError
 from tasks.data.ratings import LabelsParameters
-from tasks.data.records import TYPES, Comparison, Record, comparison_row, rating_row
+from tasks.data.records import TYPES, Choice, Comparison, Record, comparison_row, rating_row
 from tasks.data.splits import SPLITS, SplitParameters, split_of
 from tasks.labels import labels
 from tests.tasks.event_sink import ignore_event
@@ -107,9 +107,40 @@ def test_labels_single_and_joined_ratings_are_equal(tmp_path: Path) -> None:
 
 def test_labels_agreement_is_by_aspect_and_source(parts: Path, tmp_path: Path) -> None:
     labels(LabelsParameters(), split=parts, out=tmp_path, on_event=ignore_event, seed=1)
-    agreement = json.loads((tmp_path / "agreement.json").read_text())["tone/film"]
+    agreement = json.loads((tmp_path / "agreement.json").read_text())["ratings"]["tone/film"]
     assert agreement["annotators"] == 5 and agreement["items"] == 700 and not agreement["unnamed"]
     assert 0.8 < agreement["alpha"] < 1 and 0.7 < agreement["pair_agreement"] <= 1
+
+
+def test_labels_agreement_on_comparisons_joins_both_orders(tmp_path: Path) -> None:
+    def chosen(
+        number: int, choice: Choice, who: str, turned: bool = False, source: str = "chat"
+    ) -> Comparison:
+        sides = (f" bad {number}", f" good {number}") if turned else (f" good {number}", f" bad {number}")
+        text = f"question {number}"
+        return comparison_row(text, *sides, choice, "helpfulness", who, source, text)
+
+    # ana and ben agree on four of five pairs, of which ben saw all in the other order.
+    rows = [chosen(number, "a", "ana") for number in range(5)]
+    rows += [chosen(number, "b" if number else "a", "ben", turned=True) for number in range(5)]
+    rows += [chosen(9, "tie", "cleo", source="mail"), chosen(10, "a", "", source="mail")]
+    for part in SPLITS:
+        shard(tmp_path / "split", part, rows)
+    figures = labels(
+        LabelsParameters(), split=tmp_path / "split", out=tmp_path, on_event=ignore_event, seed=1
+    )
+    found = json.loads((tmp_path / "agreement.json").read_text())
+    assert found["ratings"] == {}
+    chat, mail = (found["comparisons"][f"helpfulness/{name}"] for name in ("chat", "mail"))
+    # The three splits hold the same rows here.
+    assert (chat["items"], chat["judgements"], chat["annotators"], chat["unnamed"]) == (5, 30, 2, False)
+    # Of the 30 ordered pairs of six choices, 6 + 6 agree where ana and ben do not, and all where they do.
+    assert chat["pair_agreement"] == pytest.approx((4 * 30 + 12) / 150)
+    assert (mail["items"], mail["judgements"], mail["annotators"], mail["unnamed"]) == (2, 6, 1, True)
+    assert figures["comparison_alpha/helpfulness/chat"] == chat["alpha"]
+    # Krippendorff's alpha by its definition: 27 choices of one sign and 3 of the other.
+    observed, expected = 18 * 4 / 5 / 30, 2 * 27 * 3 * 4 / (30 * 29)
+    assert chat["alpha"] == pytest.approx(1 - observed / expected)
 
 
 def test_labels_agreement_counts_no_unnamed_annotator(parts: Path, tmp_path: Path) -> None:
@@ -119,7 +150,7 @@ def test_labels_agreement_counts_no_unnamed_annotator(parts: Path, tmp_path: Pat
     out = tmp_path / "out"
     out.mkdir()
     labels(LabelsParameters(), split=tmp_path / "split", out=out, on_event=ignore_event, seed=1)
-    agreement = json.loads((out / "agreement.json").read_text())["tone/film"]
+    agreement = json.loads((out / "agreement.json").read_text())["ratings"]["tone/film"]
     assert agreement["annotators"] == 4 and agreement["unnamed"]
 
 
@@ -268,7 +299,7 @@ def test_labels_agreement_counts_both_parts(tmp_path: Path) -> None:
     ]
     figures, out, _ = keep(tmp_path, rows)
     assert figures["judge_ratings"] + figures["train_ratings"] == 500 and figures["judge_ratings"] > 100
-    assert json.loads((out / "agreement.json").read_text())["tone/film"]["items"] == 1500
+    assert json.loads((out / "agreement.json").read_text())["ratings"]["tone/film"]["items"] == 1500
 
 
 @pytest.mark.parametrize(

@@ -90,13 +90,12 @@ def leave_stages(root: Path, text: str = "beautiful") -> dict[str, Path]:
         [{"step": s, "loss": 3.4 + 1.6 * math.exp(-s / 60) + noise(s, 0.2)} for s in range(1, 300)]
         + [{"step": s, "valid_loss": 3.6 + 1.5 * math.exp(-s / 60)} for s in range(0, 301, 50)],
     )
-    people = {"items": 10605, "annotators": 20, "ratings": 212100, "alpha": 0.52, "pair_agreement": 0.86}
+    people = {"items": 10605, "annotators": 20, "judgements": 212100, "alpha": 0.52, "pair_agreement": 0.86}
     whole(
         at["labels"] / "agreement.json",
         {
-            "tone/film": people,
-            "tone/tweets": {**people, "alpha": 0.71},
-            "truthfulness/nq": {"items": 1370, "alpha": math.nan},
+            "ratings": {"tone/film": people, "tone/tweets": {**people, "alpha": 0.71}},
+            "comparisons": {"truthfulness/nq": {"items": 1370, "alpha": math.nan}},
         },
     )
     lines(
