@@ -411,4 +411,6 @@ def train_reward(
     task.export_model(Path(base), out)
     if world.rank == 0:
         (out / "accuracy.json").write_text(json.dumps(accuracy, indent=1))
+    if task.valid.rows:
+        held_out = {**held_out, "pair_accuracy_n": float(len(task.valid.chosen))}
     return {**held_out, "mean": task.model.mean, "deviation": task.model.deviation, **metrics}

@@ -117,7 +117,7 @@ class Trainer:
                 module.recomputes = parameters.activation_checkpointing
         self.step = 0
         self.skipped: list[int] = []
-        self.best = math.inf
+        self.best, self.best_step = math.inf, 0
         self.stale = 0
         self.stop = task.learner.stop
         self.step_metrics: dict[str, float] = {}
@@ -233,7 +233,7 @@ class Trainer:
             return
         value = metrics.get(self.task.best_by, math.inf)
         if value < self.best:
-            self.best, self.stale = value, 0
+            self.best, self.best_step, self.stale = value, self.step, 0
             if self.parameters.early_stopping_patience:
                 self._save_best()
         else:
@@ -253,6 +253,12 @@ class Trainer:
         # The export reads the model that the training began with.
         return_free_memory()
         if self.parameters.early_stopping_patience and self.best < math.inf:
+            if self.step and not self.best_step:
+                self._send_message(
+                    f"no step improved {self.task.best_by} on the held-out rows, so the weights from before "
+                    "the training are kept: this model has learned nothing; it needs more data, more steps, "
+                    "or a lower learning rate"
+                )
             self._load_best()
             # Other weights than those of the last evaluation.
             self.evaluated = -1
@@ -344,7 +350,12 @@ class Trainer:
                 "seed": self.seed,
                 "learner": self.task.learner.state_dict(),
                 "task": self.task.state_dict(),
-                "loop": {"skipped": self.skipped, "best": self.best, "stale": self.stale},
+                "loop": {
+                    "skipped": self.skipped,
+                    "best": self.best,
+                    "best_step": self.best_step,
+                    "stale": self.stale,
+                },
                 "step_metrics": self.step_metrics,
                 "pace": [self.seconds, self.taken, self._wall_seconds()],
                 "random": torch.get_rng_state(),
@@ -372,6 +383,8 @@ class Trainer:
         self.task.load_state_dict(state["task"])
         self.skipped = [int(step) for step in state["loop"]["skipped"]]
         self.best, self.stale = float(state["loop"]["best"]), int(state["loop"]["stale"])
+        # Checkpoints of earlier versions do not have it.
+        self.best_step = int(state["loop"].get("best_step", self.step))
         self.step_metrics = dict(state["step_metrics"])
         self.seconds, self.taken = float(state["pace"][0]), int(state["pace"][1])
         # Checkpoints of earlier versions have no third number.

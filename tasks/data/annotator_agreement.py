@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 
@@ -13,18 +14,19 @@ class Agreement:
         self.annotators: set[str] = set()
         self._shared = 0  # scores of items with more than one score
         self._sum = self._squares = self._within = 0.0
-        self._same = self._pairs = 0
+        # Ordered pairs of two people's scores of one item, to two digits, which bounds their number.
+        self._pairs: Counter[tuple[float, float]] = Counter()
 
     def add_item(self, scores: Sequence[float], annotators: Sequence[str] = ()) -> None:
         """Add an item with the scores of all its annotators."""
         self.items += 1
         self.ratings += len(scores)
         self.annotators.update(annotators)
-        signs = [sum(score > 0 for score in scores), sum(score < 0 for score in scores)]
-        signs.append(len(scores) - sum(signs))
-        self._same += sum(n * (n - 1) for n in signs)
-        self._pairs += len(scores) * (len(scores) - 1)
         if len(scores) > 1:
+            given = Counter(float(f"{score:.2g}") for score in scores)
+            for one, count in given.items():
+                for other, others in given.items():
+                    self._pairs[one, other] += count * (others - (one == other))
             squares, total = sum(score * score for score in scores), sum(scores)
             self._within += _squared_differences(len(scores), squares, total) / (len(scores) - 1)
             self._shared += len(scores)
@@ -51,8 +53,22 @@ class Agreement:
 
     @property
     def of_pairs(self) -> float:
-        """The share of pairs of annotators of one item whose scores have the same sign (-, 0 or +)."""
-        return self._same / self._pairs if self._pairs else float("nan")
+        """The share of pairs of annotators whose scores of one item are on the same side of the scale.
+
+        The sides are below, at and above the middle: 0 where some score is negative, and otherwise halfway
+        between the lowest score and the highest.
+        """
+        if not self._pairs:
+            return float("nan")
+        scores = [score for pair in self._pairs for score in pair]
+        lowest, highest = min(scores), max(scores)
+        middle = 0.0 if lowest < 0 else lowest + (highest - lowest) / 2
+        same = sum(
+            count
+            for (one, other), count in self._pairs.items()
+            if (one > middle) - (one < middle) == (other > middle) - (other < middle)
+        )
+        return same / self._pairs.total()
 
 
 def _squared_differences(count: int, squares: float, total: float) -> float:

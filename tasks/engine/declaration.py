@@ -248,10 +248,12 @@ def format_number(value: Any) -> str:
 
 
 def format_interval(name: str, metrics: Mapping[str, Any], form: Callable[[Any], str] = format_number) -> str:
-    """Return the interval of a metric and its n as text; empty if the metric has none."""
+    """Return the interval of a metric and its n as text, or its n alone; empty if the metric has none."""
     low, high, n = (metrics.get(f"{name}_{end}") for end in ("low", "high", "n"))
-    if low is None or high is None or n is None:
+    if n is None:
         return ""
+    if low is None or high is None:
+        return f" [n = {format_number(n)}]"
     return f" [{form(low)} to {form(high)}, n = {format_number(n)}]"
 
 

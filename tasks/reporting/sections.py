@@ -105,8 +105,10 @@ def in_words(kind: str, row: dict[str, Any]) -> list[tuple[str, str]]:
     if kind == "pairs":
         return [*asked, answer]
     scores = row["scores"]
-    mean = _format_number("{:+.2f}", sum(scores) / len(scores))
-    given = ", ".join(_format_number("{:+g}", score) if score else "0" for score in scores[:25])
+    # A plus only beside a minus: 1 may be the worst of five stars.
+    sign = "+" if min(scores) < 0 else ""
+    mean = _format_number(f"{{:{sign}.2f}}", sum(scores) / len(scores))
+    given = ", ".join(_format_number(f"{{:{sign}g}}", score) if score else "0" for score in scores[:25])
     # A text may have hundreds of ratings, which would fill the page.
     more = f" and {len(scores) - 25} more" if len(scores) > 25 else ""
     named = row.get("annotators") or []

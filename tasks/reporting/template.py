@@ -248,7 +248,8 @@ by themselves{% if sft.base_ends %}; of the base model’s, {{ sft.base_ends }}{
 {% if agreement %}
 <p>People rated texts, or chose between two answers. They do not always agree, and no model can agree with all of them.
 <em>Alpha</em> (Krippendorff) is 1 where they always do and 0 where they answer as if by chance; <em>same side</em>
-is how often two people put a text on the same side (above, below or at zero), or chose the same answer of a pair.</p>
+is how often two people put a text on the same side (above, below or at the middle of the scale), or chose the
+same answer of a pair.</p>
 <div class="scroll"><table><tr><th>aspect<th>source<th class="n">judged<th class="n">people<th class="n">judgements<th class="n">alpha<th class="n">same side</tr>
 {% for row in agreement %}<tr><td>{{ row.aspect }}<td data-name="source"><bdi lang="">{{ row.source }}</bdi><td class="n" data-name="judged">{{ row['items'] }} {{ row.judged }}<td class="n" data-name="people">{{ row.annotators }}{% if row.some_unnamed %} and some without a name{% endif %}<td class="n" data-name="judgements">{{ row.judgements }}<td class="n" data-name="alpha">{{ row.alpha }}<td class="n" data-name="same side">{{ row.pair_agreement }}</tr>
 {% endfor %}</table></div>

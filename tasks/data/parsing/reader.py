@@ -15,12 +15,14 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from model.errors import UserError
+from tasks.common.annotators import is_nobody
 from tasks.common.counts import counted
 from tasks.data.file_io.files import SourceFile
 from tasks.data.parsing.base import Format, ParseOptions
 from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.records import TYPES, Comparison, Fault, Pair, ParsedRow, Rating, fault_row
 
+EQUAL_ANSWERS = "comparisons of two equal answers, which are ties"
 LOOKED = 200  # rows of a file to search for its kind of rows
 # The largest number in a preset, so no `validate.limits.max_score` admits a larger score.
 LARGEST_SCORE = 1e15
@@ -51,13 +53,15 @@ def read_rows(
         if strict and tally.votes.first:
             break
         if isinstance(found, ParsedRow):
-            says = _unwritable(found) or _explain_score(found)
+            says = _unwritable(found) or _explain_score(found) or _explain_contradiction(found)
             if not says:
                 tally.rows += 1
                 tally.pairs += isinstance(found.row, Pair)
                 tally.comparisons += isinstance(found.row, Comparison)
                 tally.answers += isinstance(found.row, Pair | Rating)
                 tally.nameless += found.anonymous
+                if isinstance(found.row, Comparison) and found.row.a == found.row.b != "":
+                    tally.left_out[EQUAL_ANSWERS] += 1
                 yield found
                 continue
             found = Fault(found.where, f"{found.where}: {says}", _KINDS[type(found.row)])
@@ -99,6 +103,19 @@ def _explain_score(found: ParsedRow) -> str:
     if huge is None:
         return ""
     return f"a score is {huge:g}; a score is at most {LARGEST_SCORE:g} from 0; correct it or remove the row"
+
+
+def _explain_contradiction(found: ParsedRow) -> str:
+    """Return why a rating is no rating: one person's scores in it contradict each other; empty if not."""
+    row = found.row
+    if not isinstance(row, Rating) or len(row.annotators) != len(row.scores):
+        return ""
+    given: dict[str, float] = {}
+    for name, score in zip(row.annotators, row.scores, strict=True):
+        before = 0.0 if is_nobody(name) else given.setdefault(name, score)
+        if before * score < 0:
+            return f"{name} gives the answer {before:g} and {score:g}, which contradict each other; keep one"
+    return ""
 
 
 def _is_whole(value: object) -> bool:

@@ -156,6 +156,16 @@ def test_run_training_patience_stops_without_improvement(tmp_path: Path) -> None
     assert any("stopped after step" in text for text in said)
 
 
+@pytest.mark.parametrize("best", [0, 2])
+def test_run_training_without_improvement_is_said(tmp_path: Path, best: int) -> None:
+    task = Line(parameters(steps=6, eval_every=1, early_stopping_patience=3))
+    steps = iter(range(100))
+    task.evaluate_model = lambda: {"valid_loss": abs(next(steps) - best)}  # type: ignore[method-assign]
+    said: list[str] = []
+    run(task, tmp_path, said)
+    assert any("this model has learned nothing" in text for text in said) is (best == 0)
+
+
 @pytest.mark.parametrize(
     "key", ["steps", "batch_size", "micro_batch_size", "early_stopping_patience", "save_every"]
 )

@@ -34,6 +34,21 @@ def test_agreement_of_pairs_compares_signs() -> None:
     assert math.isnan(counted([1.0]).of_pairs)
 
 
+@pytest.mark.parametrize(
+    ("items", "same"),
+    [
+        # Stars: 3 is the middle of 1 to 5.
+        ([[1.0, 2.0], [5.0, 4.0], [1.0, 5.0], [3.0, 4.0]], 2 / 4),
+        ([[0.0, 1.0], [1.0, 1.0], [0.0, 0.0], [1.0, 1.0]], 3 / 4),
+        ([[10.0, 90.0, 80.0]], 1 / 3),
+        ([[4.0, 4.0], [4.0, 4.0]], 1.0),
+        ([[0.001, 0.0999], [0.07, 0.08]], 1 / 2),
+    ],
+)
+def test_agreement_of_pairs_compares_with_middle_of_scale(items: list[list[float]], same: float) -> None:
+    assert counted(*items).of_pairs == pytest.approx(same)
+
+
 def test_agreement_add_item_counts_items_ratings_and_annotators() -> None:
     found = counted([1.0, 2.0, 3.0], [1.0, 2.0])
     assert (found.items, found.ratings, len(found.annotators)) == (2, 5, 3)
