@@ -11,8 +11,10 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import psutil
 import pytest
 import torch
+import torch.nn.functional as F
 
 from model.errors import UserError
 from model.events import EventCallback, ImportedSources, Step
@@ -43,6 +45,23 @@ def stopped(path: str, on_event: EventCallback) -> dict[str, Any]:
     finally:
         Path(path, f"{rank}.saved").touch()
     return {}
+
+
+def multiply_shapes(on_event: EventCallback) -> dict[str, Any]:
+    """Return by how many MB this process grows while it multiplies matrices of many shapes."""
+    torch.set_num_threads(1)
+    weight = torch.ones(384, 128, dtype=torch.bfloat16)
+    held = psutil.Process().memory_info
+    began = 0
+    for rows in range(100, 900):
+        began = held().rss if rows == 200 else began
+        F.linear(torch.ones(rows, 128, dtype=torch.bfloat16), weight)
+    return {"grown": (held().rss - began) / 1e6}
+
+
+def test_launch_training_many_shapes_take_bounded_memory(tmp_path: Path) -> None:
+    # Without bounds of oneDNN's caches it is about 500.
+    assert launch_training(multiply_shapes, {}, log=tmp_path / "log")["grown"] < 150
 
 
 def test_launch_training_large_job_is_invisible_to_other_users(tmp_path: Path) -> None:
