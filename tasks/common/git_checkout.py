@@ -54,6 +54,10 @@ class GitRefuses(Exception):
     """Git gave no answer; the message names the reason."""
 
 
+# A file in a diff, but the pointer to the data: chatmill writes it itself, and it is no code.
+_CHANGED = re.compile(r"^diff --git (?!\S*\bdata\.dvc )", re.MULTILINE)
+
+
 @dataclass(frozen=True)
 class Code:
     """The state of the code: its commit, and its difference from that commit.
@@ -72,7 +76,7 @@ class Code:
 
         A value that Git did not give is `unknown`.
         """
-        dirty = UNKNOWN if self.problem else str(bool(self.diff)).lower()
+        dirty = UNKNOWN if self.problem else str(bool(_CHANGED.search(self.diff))).lower()
         problem = {"git.problem": self.problem} if self.problem else {}
         return {"git.commit": self.commit or UNKNOWN, "git.dirty": dirty, **problem, **self.about}
 

@@ -168,6 +168,34 @@ def test_code_state_git_failure_is_recorded_as_problem(
     assert tags["git.commit"] == (found.commit or UNKNOWN)
 
 
+@pytest.mark.parametrize(
+    ("changed", "dirty"),
+    [
+        ((), "false"),
+        (("data.dvc",), "false"),
+        (("data.dvc", "model/net.py"), "true"),
+        (("model/net.py",), "true"),
+        (("mydata.dvc",), "true"),
+        (("team/data.dvc",), "false"),
+    ],
+)
+def test_code_state_pointer_to_data_is_no_changed_code(
+    repository: Path, changed: tuple[str, ...], dirty: str
+) -> None:
+    names = ("data.dvc", "model/net.py", "mydata.dvc", "team/data.dvc")
+    for name in names:
+        (repository / name).parent.mkdir(exist_ok=True)
+        (repository / name).write_text("first\n")
+    git(repository, "add", "-f", *names)
+    git(repository, "commit", "-qm", "files")
+    for name in changed:
+        (repository / name).write_text("second\n")
+    found = code_state(repository)
+    assert found.tags()["git.dirty"] == dirty
+    # A reproduction applies the whole diff.
+    assert all(name in found.diff for name in changed)
+
+
 def test_code_state_readable_repository_has_commit_and_dirty_flag(repository: Path) -> None:
     found = code_state(repository)
     assert not found.problem and found.tags() == {"git.commit": found.commit, "git.dirty": "false"}
