@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from tasks.data.parsing.column_names import plain_name
 from tasks.data.parsing.field_meanings import SIDES, flatten_name, word_set
 from tasks.data.parsing.score_values import as_score
+from tasks.data.parsing.turning_signs import has_turning_sign
 
 _SIDES = (
     "response|answer|model|output|option|candidate|completion|assistant|reply|text|side|choice|"
@@ -50,6 +51,7 @@ TIES = word_set(
     """
 )
 _NONE = word_set("preference difference winner")
+_NO_TIE = re.compile(r"\b(?:no|not|never)\s+(?:an?\s+)?(?:tie|tied|draw|equal|equally|same)\b", re.IGNORECASE)
 _NAMED_SIDE = word_set("a b 1 2 0 left right first second links rechts")
 _SKIPPED = word_set(
     """
@@ -73,6 +75,14 @@ def plain_choice(value: object, columns: Mapping[str, str]) -> str:
     - a word for a tie.
     """
     said = str(value).strip()
+    if is_tie(said):
+        return "tie"
+    # Judges also write A>B, A>>B or [[A=B]].
+    order = _ORDER.fullmatch(said)
+    if order and order[1].lower() != order[3].lower():
+        return "tie" if order[2] == "=" else order[1 if order[2] == ">" else 3].lower()
+    if len(said) <= _LONGEST and has_turning_sign(said) and said not in columns.values():
+        return said
     word = plain_name(said)
     for side in ("a", "b"):
         if side in columns and word == plain_name(columns[side]):
@@ -85,12 +95,6 @@ def plain_choice(value: object, columns: Mapping[str, str]) -> str:
         named = [word for word in words if word in parts or word not in _BESIDE]
         if len(named) == 1 and named[0] in parts:
             return "ab"[parts.index(named[0])]
-    if is_tie(said):
-        return "tie"
-    # Judges also write A>B, A>>B or [[A=B]].
-    order = _ORDER.fullmatch(said)
-    if order and order[1].lower() != order[3].lower():
-        return "tie" if order[2] == "=" else order[1 if order[2] == ">" else 3].lower()
     found = _SIDE.fullmatch(word)
     return {"1": "a", "2": "b"}.get(found[1], found[1]) if found else said
 
@@ -123,7 +127,7 @@ def is_tie(text: str) -> bool:
     if text.strip() in _EQUAL_SIGNS:
         return True
     words = set(flatten_name(text).split("_"))
-    if len(text) > _LONGEST or words & _NAMED_SIDE:
+    if len(text) > _LONGEST or words & _NAMED_SIDE or has_turning_sign(text) or _NO_TIE.search(text):
         return False
     return bool(words & _EQUAL) or {"none", "of"} <= words or ("no" in words and bool(words & _NONE))
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from tasks.common.names import INVISIBLE
 from tasks.data.parsing.score_values import SECONDS, as_score, is_date
+from tasks.data.parsing.turning_signs import is_negated_word
 
 Meaning = str | Mapping[str, float | str]
 REVIEWS = ("accept", "reject", "ignore")
@@ -266,8 +267,9 @@ def plain_word(text: str) -> str:
     A signed number keeps its sign: -1 and 1 are opposite verdicts.
     """
     text = _plain_spelling(text)
-    if _SIGNED.fullmatch(text):
-        return text
+    # A negated word is none that is known, so that it is asked about.
+    if _SIGNED.fullmatch(text) or is_negated_word(text):
+        return text.casefold()
     if not text.isascii():
         marked = unicodedata.normalize("NFKD", text)
         text = "".join(c for c in marked if unicodedata.category(c) != "Mn")
@@ -319,8 +321,7 @@ def as_flag(value: Any) -> bool | None:
         # A weight of 0.5, for one, is no flag.
         return bool(value) if value in (0, 1) else None
     word = value.strip().lower() if isinstance(value, str) else ""
-    # Tables also write 1,0 and 1.00.
-    word = _ZEROS.sub(r"\1", word)
+    word = _ZEROS.sub(r"\1", word)  # tables also write 1,0 and 1.00
     if not word.isascii() and word not in TRUE | FALSE:
         # An accent may be a character of its own, as in decomposed Unicode.
         word = plain_word(word)
@@ -332,7 +333,7 @@ def as_verdict(value: Any) -> float | None:
     if isinstance(value, bool):
         return 1.0 if value else -1.0
     word = normalize_value(value) if isinstance(value, str) else ""
-    bare = word.strip("_.!") or word
+    bare = word if isinstance(value, str) and is_negated_word(value) else word.strip("_.!") or word
     return 1.0 if bare in POSITIVE else -1.0 if bare in NEGATIVE else None
 
 

@@ -24,6 +24,7 @@ from tasks.data.parsing.field_meanings import (
 from tasks.data.parsing.name_words import AGAINST, LEFT_OUT
 from tasks.data.parsing.score_values import as_score
 from tasks.data.parsing.seen_keys import Seen
+from tasks.data.parsing.verdict_names import nears_review
 from tasks.data.parsing.verdict_values import LONG
 from tasks.data.parsing.vote_cells import VoteCells
 
@@ -128,5 +129,5 @@ def _is_time(path: str, values: Collection[str]) -> bool:
 def _are_final_answers(values: Collection[str]) -> bool:
     """Return whether values under `answer` are those of exercises, of which some may be 1 or yes."""
     verdicts = POSITIVE | NEGATIVE | ACCEPT | REJECT | IGNORE | {LONG}
-    clear = {"accept", "accepted", "reject", "rejected", *IGNORE}
-    return clear.isdisjoint(values) and sum(value not in verdicts for value in values) >= _FINAL
+    reviewed = any(value in IGNORE or nears_review(value) for value in values)
+    return not reviewed and sum(value not in verdicts for value in values) >= _FINAL

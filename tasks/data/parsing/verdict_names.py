@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any
 
@@ -145,6 +146,7 @@ _FORBIDDEN = re.compile(
     r"не_(?:использовать|публиковать)|请勿使用|不要使用|勿用|使用不可|使用禁止|사용_금지)"
 )
 _END = re.compile(r"$|[_:;,.!(\[/–—-]")
+_REVIEW = re.compile(r"(?:accept|reject)(?:ed|s)?|ignored?")
 _ALWAYS_ANSWER = _ALWAYS | TRUE | FALSE
 # Words for a doubt, beside a key such as `confidence`. A number there says how sure a person or a program is.
 UNSURE = word_set(
@@ -309,6 +311,8 @@ def looks_like_verdict(path: str, value: Any) -> str:
     # Chat programs write a thumb as `+1` or `-1`, which elsewhere is a number.
     if any(word in path.lower() for word in _REACTED) and _REACTIONS & set(_NO_LETTERS.split(path.lower())):
         told = told | {"+1", "-1"}
+    if last == {"answer"} and isinstance(value, str) and nears_review(value):
+        return "a verdict"
     return "a verdict" if _holds_word(value, told) else ""
 
 
@@ -376,6 +380,15 @@ def _holds_word(value: Any, words: frozenset[str]) -> bool:
     # A text may go on with the reason, as `Rejected. It is wrong`.
     begun = plain_word(opening_of(value)) if isinstance(value, str) else ""
     return bool(begun) and (begun in words - _NUMBERS or forbids_use(begun))
+
+
+def nears_review(value: str) -> bool:
+    """Return whether a short text holds accept, reject or ignore, or nearly one, as `reject?` and `rejct`."""
+    words = plain_word(value).split("_") if len(value) <= _SHORT else []
+    parts = [part for word in words for part in re.findall(r"[a-z]+", word)]
+    return any(_REVIEW.fullmatch(part) for part in parts) or (
+        len(parts) == 1 and bool(get_close_matches(parts[0], ("accept", "reject", "ignore"), 1, 0.8))
+    )
 
 
 def forbids_use(value: str) -> bool:

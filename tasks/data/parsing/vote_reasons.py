@@ -20,7 +20,14 @@ _CONTRAST = frozenset((
     "aber", "although", "but", "except", "however", "jedoch", "ma", "maar", "mais", "mas", "obwohl", "pero",
     "though", "unless", "yet",
 ))  # fmt: skip
-_CLEAR = {1.0: POSITIVE - WEAK, -1.0: NEGATIVE - WEAK}
+_PRAISE = (POSITIVE - WEAK) | {"up", "yes"}
+_NEGATIONS = frozenset(("false", "kein", "keine", "never", "nicht", "no", "non", "none", "not", "pas"))
+_FAULTS = frozenset((
+    "deleted", "hallucinated", "hallucination", "inaccurate", "incorrect", "rejected", "removed",
+    "retracted", "spam", "unsafe", "useless", "wrong",
+))  # fmt: skip
+_SCORED = re.compile(r"\d\s*(?:/|of|von|out\s+of)\s*\d|(?<!\w)[-+]\d|^\s*\d+(?:[.,]\d+)?\s*$")
+_SIGNS = re.compile("[👎👍❌✗✘✖⛔🚫💩✓✔✅]")
 
 
 def split_reason(value: Any) -> tuple[str, str] | None:
@@ -36,7 +43,15 @@ def split_reason(value: Any) -> tuple[str, str] | None:
     if sign is None or not reason:
         return None
     words = {plain_word(word) for word in _WORD.findall(reason)}
-    return None if words & _CONTRAST or words & _CLEAR[-sign] else (begun, reason)
+    # `down: not helpful` says why, and `down: not really` takes the vote back.
+    negated = words & _NEGATIONS if sign > 0 else words and words <= _NEGATIONS | {"really", "so"}
+    if words & _CONTRAST or negated or words & (_PRAISE if sign < 0 else NEGATIVE | _FAULTS):
+        return None
+    # A picture, a score or a sign for the other side, as in `good: 👎`, `+1 (-1)` and `good (0/5)`.
+    other = as_verdict(reason.strip(_EDGES + "+")) if any(c.isdigit() for c in reason) else as_verdict(reason)
+    if (other is not None and other != sign) or _SCORED.search(reason) or _SIGNS.search(reason):
+        return None
+    return begun, reason
 
 
 def without_vote_reason(path: str, meaning: Any, value: Any, where: str, tally: SkipCounts) -> Any:

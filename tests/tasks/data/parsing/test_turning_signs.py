@@ -1,0 +1,97 @@
+"""Signs that turn a word round: what they stand beside is asked about, and never read as the plain word."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from model.errors import UserError
+from tasks.data.parsing.choices import plain_choice
+from tasks.data.parsing.turning_signs import has_turning_sign
+from tasks.data.parsing.vote_reasons import split_reason
+from tests.tasks.data.parsing.row_reader import read
+
+PAIR = {"prompt": "Name a bird.", "completion": "A robin."}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "👎 a", "❌ B", "!b", "-a", "– a", "¬a", "≠a", "~~a~~", "a ✗", "⛔b", "a 💩", "a (-)", "(👎) a", "↓a",
+        "<a", "b-", "b?", "b is better 👎", "❌response_a", "!tie", "-tie", "tie 👎", "no tie", "not equal",
+    ],
+)  # fmt: skip
+def test_plain_choice_with_turning_sign_names_no_side(said: str) -> None:
+    assert plain_choice(said, {}) == said
+
+
+@pytest.mark.parametrize(
+    ("said", "side"),
+    [
+        ("**a**", "a"), ("(b)", "b"), ("“B”", "b"), ("A.", "a"), ("B!", "b"), ("✓ a", "a"), ("👍🏽 b", "b"),
+        ("response-a", "a"), ("A - much better", "a"), ("[[B]]", "b"), ("A>>B", "a"),
+        ("no preference", "tie"),
+    ],
+)  # fmt: skip
+def test_plain_choice_with_harmless_marks_names_its_side(said: str, side: str) -> None:
+    assert plain_choice(said, {}) == side
+
+
+@pytest.mark.parametrize("key", ["feedback", "label", "thumbs", "liked", "accepted"])
+@pytest.mark.parametrize("sign", ["!", "-", "- ", "– "])
+def test_read_rows_negated_verdict_is_asked_about(key: str, sign: str) -> None:
+    words = {"feedback": ("good", "bad"), "thumbs": ("up", "down")}.get(key, ("true", "false"))
+    rows = [{**PAIR, "prompt": f"Bird {n}?", key: words[n % 2]} for n in range(6)]
+    found, tally = read(*rows, {**PAIR, key: f"{sign}{words[0]}"})
+    stopped = bool(found[-1].row.fault)
+    try:
+        tally.check("mine", {})
+    except UserError as error:
+        stopped = stopped or key in str(error)
+    assert stopped
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["reject?", "reject 👎", "rejct", "to reject", "accept ❌", "accept/reject", "ignore?", "Accept?"],
+)
+@pytest.mark.parametrize("several", [1, 3])
+def test_read_rows_answer_near_accept_or_reject_is_asked_about(value: str, several: int) -> None:
+    said = ["accept", "reject", *(f"{value}{' ' * n}" for n in range(several))]
+    rows = [{**PAIR, "prompt": f"Bird {n}?", "answer": one} for n, one in enumerate(said)]
+    _, tally = read(*rows)
+    with pytest.raises(UserError, match="answer"):
+        tally.check("mine", {})
+
+
+@pytest.mark.parametrize("values", [["4", "12", "7", "no"], ["12", "0", "7.5", "yes", "33"]])
+def test_read_rows_final_answers_are_not_asked_about(values: list[str]) -> None:
+    _, tally = read(*({**PAIR, "prompt": f"Bird {n}?", "answer": one} for n, one in enumerate(values)))
+    tally.check("mine", {})
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "up: down", "down - up", "good (not)", "good: 👎", "good - ❌", "👍 - no", "good (no)",
+        "good - false", "+1 (-1)", "good (0/5)", "good: not really", "good: hallucinated", "good (deleted)",
+        "bad: 👍", "bad (5/5)", "down: not really",
+    ],
+)  # fmt: skip
+def test_split_reason_that_takes_the_vote_back_is_not_split(cell: str) -> None:
+    assert split_reason(cell) is None
+
+
+@pytest.mark.parametrize(
+    "cell", ["down: not short", "👎 – no bird", "good - clear and short", "up: very nice", "bad (rude)"]
+)
+def test_split_reason_that_supports_the_vote_is_split(cell: Any) -> None:
+    assert split_reason(cell) is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "turns"), [("good", False), ("a/b", False), ("good 👎", True), ("ok?", True)]
+)
+def test_has_turning_sign_sees_signs_beside_words(text: str, turns: bool) -> None:
+    assert has_turning_sign(text) is turns
