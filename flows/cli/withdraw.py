@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
@@ -88,6 +89,7 @@ def withdraw(
             _take_out(console, preset, root, found)
         # Also of a repeated withdrawal: the first one may have been killed before it said this.
         _show_models(console, preset, root, found)
+    _show_similar(console, found)
     if dry_run:
         console.print("Nothing was written.")
         return
@@ -171,6 +173,19 @@ def _show_models(console: Console, preset: Preset, root: Path, found: DeletionPl
         show_learned(console, models, gone)
     else:
         console.print("no model used them")
+
+
+def _show_similar(console: Console, found: DeletionPlan) -> None:
+    """Name the people who stay and may be the withdrawn person under another spelling."""
+    people: dict[str, list[str]] = {}
+    for (name, kind), count in sorted(found.similar.items()):
+        people.setdefault(name, []).append(counted(count, kind))
+    if people:
+        names = ", ".join(f"{name} ({', '.join(counts)})" for name, counts in people.items())
+        options = " ".join(f"--annotator {shlex.quote(name)}" for name in people)
+        console.print(
+            escape(f"similar names stay: {names}; if this is the same person, add {options}"), soft_wrap=True
+        )
 
 
 def _print_withdrawals(console: Console, root: Path) -> None:

@@ -258,10 +258,10 @@ class PPOTrainer(TrainingTask):
         return {"step_kl": step_kl, "kl_after": kl_after}, undone
 
     def _say_undone(self, step: int, tries: int, undone: bool, moved: dict[str, float]) -> None:
-        limit = self.limit
+        limit, count = self.limit, tries - 1 + undone
         self._send_message(
-            f"step {step + 1} was undone {tries - 1 + undone} times, as it moved the policy by more than "
-            f"{limit.max_step_kl:.3g} nats an answer or beyond {limit.max_kl:.3g} nats from SFT; "
+            f"step {step + 1} was undone {count} time{'' if count == 1 else 's'}, as it moved the policy by "
+            f"more than {limit.max_step_kl:.3g} nats an answer or beyond {limit.max_kl:.3g} nats from SFT; "
             + ("it is left out" if undone else f"it now moves it by {moved['step_kl']:.2g}")
             + f"; the learning rate is {limit.rate:.3g} of what it was at the start"
         )

@@ -22,6 +22,14 @@ def visible_name(name: str) -> str:
     return " ".join("".join(seen).split())
 
 
+def similarity_key(name: str) -> str:
+    """Return a name without case, white space, accents and punctuation, by which similar names are equal."""
+    parts = unicodedata.normalize("NFKD", name.casefold())
+    kept = (c for c in parts if not unicodedata.combining(c) and unicodedata.category(c)[0] not in "PZSC")
+    # A name of signs only, such as an emoji, is similar to itself alone.
+    return "".join(kept) or name
+
+
 def is_nobody(annotator: object) -> bool:
     """Return whether a label's annotator is unknown."""
     return not isinstance(annotator, str) or not annotator or annotator.startswith(NOBODY)

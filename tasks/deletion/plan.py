@@ -12,7 +12,7 @@ from operator import eq
 from pathlib import Path
 
 from model.errors import UserError
-from tasks.common.annotators import visible_name
+from tasks.common.annotators import similarity_key, visible_name
 from tasks.common.names import shown_name
 from tasks.data.records import ID, LABEL_KINDS, TYPES, annotators_of, list_shards, naming_row
 from tasks.data.withdrawals import Withdrawal, merge_withdrawals, rated_of, read_withdrawals
@@ -42,12 +42,14 @@ class DeletionPlan:
     """The effect of a request: new withdrawals, known ones, and what leaves data/.
 
     `gone` counts rows by kind and source file. `reduced` counts ratings that stay with fewer scores.
+    `similar` counts the rows of people who stay and whose names are similar, by name and kind.
     """
 
     new: list[Withdrawal] = field(default_factory=list)
     known: list[Withdrawal] = field(default_factory=list)
     gone: Counter[tuple[str, str]] = field(default_factory=Counter)
     reduced: Counter[tuple[str, str]] = field(default_factory=Counter)
+    similar: Counter[tuple[str, str]] = field(default_factory=Counter)
 
 
 def read_ids(path: Path) -> dict[str, str]:
@@ -148,6 +150,7 @@ class _Search:
         self.withdrawn = merge_withdrawals(known)
         self.wanted = frozenset(asked.people)
         self.people: set[str] = set()
+        self.labels: Counter[tuple[str, str]] = Counter()
         self.lengths = sorted({len(given) for given in asked.ids})
         # By the given text: the full ids that start with it, each with the answer that it rates.
         self.found: dict[str, dict[str, str]] = {given: {} for given in asked.ids}
@@ -176,6 +179,7 @@ class _Search:
         people = set(annotators_of(row)) if row and self.wanted else set()
         now = self.corrected_people.get(number, people) if row else people
         self.people |= (people | now) - {""}
+        self.labels.update((name, kind) for name in now - {""})
         if now & self.wanted and not people & self.wanted:
             self.corrected[number] = (number, rated)
 
@@ -205,7 +209,19 @@ class _Search:
             for each in new
             if each.annotator not in self.withdrawn.annotators and each.id not in self.withdrawn.ids
         ]
-        return DeletionPlan(new, known)
+        return DeletionPlan(new, known, similar=self._count_similar())
+
+    def _count_similar(self) -> Counter[tuple[str, str]]:
+        """Return the rows of people who stay and whose names are similar to those of the request."""
+        leaving = self.wanted | self.withdrawn.annotators
+        keys = {similarity_key(name) for name in self.wanted}
+        return Counter(
+            {
+                (name, kind): count
+                for (name, kind), count in self.labels.items()
+                if name not in leaving and similarity_key(name) in keys
+            }
+        )
 
 
 def _explain_unknown_person(name: str, people: set[str]) -> str:

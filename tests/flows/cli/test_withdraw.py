@@ -130,3 +130,28 @@ def test_withdraw_list_after_kill_counts_rows_by_id(root: Path) -> None:
     number = json.loads(shard.read_text().splitlines()[0])["id"]
     write_withdrawals(root, [Withdrawal("eve", **SIGNED, id=number)])
     assert "data/ still holds 1 withdrawn row, as a withdrawal was interrupted" in say()
+
+
+@pytest.mark.parametrize(
+    ("named", "other", "option"),
+    [
+        ("Ana", "ana ", "--annotator ana"),
+        ("José", "jose", "--annotator jose"),
+        ("Mary Ann", "mary-ann", "--annotator mary-ann"),
+        ("o_neil", "O'Neil", "--annotator"),
+    ],
+)
+def test_withdraw_similar_name_is_named_with_counts(root: Path, named: str, other: str, option: str) -> None:
+    label = {"prompt": "p", "a": "x", "b": "y", "choice": "a"}
+    rows = [{**label, "prompt": f"p{n}", "annotator": other if n % 2 else named} for n in range(4)]
+    rows.append({**label, "prompt": "q", "annotator": "eve"})
+    (root / "labels.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    (root / "mine.yaml").write_text(PRESET)
+    parameters = DataParameters((Source("mine", files="labels.jsonl"),))
+    ingest.run(parameters, {}, StageContext(root), lambda event: None)
+    asked = ("--dry-run", "--config", "mine.yaml")
+    said = say("--annotator", named, *asked)
+    assert f"similar names stay: {other.strip()} (2 comparisons); if this is the same person" in said
+    assert option in said and "eve" not in said
+    assert "similar names" not in say("--annotator", named, "--annotator", other, *asked)
+    assert "similar names" not in say("--annotator", "eve", *asked)
