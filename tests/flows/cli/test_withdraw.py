@@ -153,5 +153,5 @@ def test_withdraw_similar_name_is_named_with_counts(root: Path, named: str, othe
     said = say("--annotator", named, *asked)
     assert f"similar names stay: {other.strip()} (2 comparisons); if this is the same person" in said
     assert option in said and "eve" not in said
-    assert "similar names" not in say("--annotator", named, "--annotator", other, *asked)
+    assert "similar names" not in say("--annotator", named, "--annotator", other.strip(), *asked)
     assert "similar names" not in say("--annotator", "eve", *asked)
