@@ -67,7 +67,9 @@ class PresetDraft:
             pace = _pace(device, console)
             for quantize in QUANTIZATIONS:
                 self.plan = propose_base_plan(self.base, amount, device, minutes, pace, quantize=quantize)
-                if not fit_memory(self.plan, lambda: self.parse(self.write([])), root, device):
+                large = fit_memory(self.plan, lambda: self.parse(self.write([])), root, device)
+                # The first proposal is in 4 bits already where 16 cannot fit: do not time it again.
+                if not large or self.plan.lora.is_quantized:
                     break
         else:
             self.plan = plan_run(amount, machine, minutes)

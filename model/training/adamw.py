@@ -109,10 +109,11 @@ class AdamW8Bit(AdamW):
     def _make_moments(self) -> dict[str, list[Tensor]]:
         moments: dict[str, list[Tensor]] = {}
         for name in ("first", "second"):
-            codes, scales = zip(
-                *(_zero_moment(weight, name == "first") for weight in self.weights), strict=True
-            )
-            moments |= {name: list(codes), f"{name}_scales": list(scales)}
+            zeros = [_zero_moment(weight, name == "first") for weight in self.weights]
+            moments |= {
+                name: [codes for codes, _ in zeros],
+                f"{name}_scales": [scales for _, scales in zeros],
+            }
         return moments
 
     def _update(self, chosen: list[int], learning_rate: float, decay: float) -> None:

@@ -382,6 +382,8 @@ def _holds_word(value: Any, words: frozenset[str]) -> bool:
     return bool(begun) and (begun in words - _NUMBERS or forbids_use(begun))
 
 
+# Asked for each answer of a data set of exercises; words repeat.
+@lru_cache(maxsize=4096)
 def nears_review(value: str) -> bool:
     """Return whether a short text holds accept, reject or ignore, or nearly one, as `reject?` and `rejct`."""
     words = plain_word(value).split("_") if len(value) <= _SHORT else []

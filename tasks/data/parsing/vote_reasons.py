@@ -48,7 +48,7 @@ def split_reason(value: Any) -> tuple[str, str] | None:
     if words & _CONTRAST or negated or words & (_PRAISE if sign < 0 else NEGATIVE | _FAULTS):
         return None
     # A picture, a score or a sign for the other side, as in `good: 👎`, `+1 (-1)` and `good (0/5)`.
-    other = as_verdict(reason.strip(_EDGES + "+")) if any(c.isdigit() for c in reason) else as_verdict(reason)
+    other = as_verdict(reason.strip(_EDGES + "+"))
     if (other is not None and other != sign) or _SCORED.search(reason) or _SIGNS.search(reason):
         return None
     return begun, reason
