@@ -208,8 +208,8 @@ def chat(
         typer.Option(
             "--model",
             "-m",
-            help="base, sft, aligned, champion, NAME/champion, or a model folder (default: the last run's "
-            "last one).",
+            help="base, sft, aligned, champion, a version number, NAME/champion, NAME/NUMBER, or a model "
+            "folder (default: the last run's last one).",
         ),
     ] = "",
     prompt: Annotated[str, typer.Option("--prompt", "-p", help="Answer this prompt and exit.")] = "",
@@ -236,8 +236,10 @@ def chat(
 
     model = model or serving.newest_model(Path.cwd())
     with tempfile.TemporaryDirectory(prefix="chatmill-champion-") as scratch:
-        champion = open_tracker().champion_folder(scratch, model) if serving.is_champion(model) else None
-        folder = serving.resolve_model(model, Path.cwd(), champion)
+        if serving.names_version(model):
+            folder = open_tracker().version_folder(scratch, model)
+        else:
+            folder = serving.resolve_model(model, Path.cwd())
         talker = serving.ChatModel(folder, continues=serving.continues_text(model))
         conversation = serving.Conversation(talker, system)
     manner = serving.SamplingParams(max_new_tokens, temperature, top_k, top_p, seed)

@@ -21,7 +21,7 @@ from tasks.engine.catalog import load_stages
 from tasks.engine.declaration import sort_stages
 from tasks.engine.output import DamagedOutput, verify_output
 from tasks.project.paths import ARTIFACTS, SUMMARY
-from tasks.tracking.products import CHAMPION, split_address
+from tasks.tracking.products import is_version
 
 BASE = "base"
 
@@ -37,9 +37,9 @@ class SamplingParams:
     seed: int = 0
 
 
-def is_champion(name: str) -> bool:
-    """Return whether a name means a champion (champion or NAME/champion) and is no model folder here."""
-    return split_address(name)[1] == CHAMPION and not (Path(name) / "config.json").exists()
+def names_version(name: str) -> bool:
+    """Return whether a name means a registered version, as NAME/3 or champion, and is no folder here."""
+    return is_version(name) and not (Path(name) / "config.json").exists()
 
 
 def continues_text(name: str) -> bool:
@@ -78,13 +78,12 @@ def _last_stages(root: Path) -> dict[str, str]:
         raise UserError(f"{summary} is damaged; `chatmill run` rewrites it") from error
 
 
-def resolve_model(name: str, root: Path, champion: Path | None = None) -> Path:
-    """Return the model folder of a name.
+def resolve_model(name: str, root: Path) -> Path:
+    """Return the model folder of a name that is no registered version.
 
     Args:
-        name: base, sft or aligned (of the last run), champion, NAME/champion, or a path.
+        name: base, sft or aligned (of the last run), or a path.
         root: The project's folder.
-        champion: The folder of the champion; None if there is none.
 
     Raises:
         UserError: There is no such model; the message says how to get one.
@@ -110,17 +109,13 @@ def resolve_model(name: str, root: Path, champion: Path | None = None) -> Path:
                 + (f", or use {' or '.join(others)}" if others else "")
             )
         return output / "model"
-    if is_champion(name):
-        if champion is None:
-            raise UserError(
-                "no model has passed the gate yet; `chatmill models` shows why, and --model aligned "
-                "uses the last one"
-            )
-        return champion
     folder = Path(name)
     if not (folder / "config.json").exists():
         known = ", ".join([*makers, "champion"])
-        raise UserError(f"{name} is neither one of {known} nor a model folder with a config.json")
+        raise UserError(
+            f"{name} is neither one of {known}, nor a version such as NAME/3 (`chatmill models` lists them), "
+            "nor a model folder with a config.json"
+        )
     # Before anything is loaded: a folder of the user's may hold any file.
     check_model(folder)
     return folder

@@ -30,13 +30,14 @@ _LONGEST = 200
 class Product:
     """A product: the name that people use, and the name of its registered model in MLflow.
 
-    `champion` is the version with the alias when the store was read; it is empty if there was none or the
-    store was not read.
+    `champion` is the version with the alias when the store was read, and `newest` the last version. They are
+    empty if there was none or the store was not read.
     """
 
     name: str
     model: str
     champion: str = ""
+    newest: str = ""
 
 
 def product_named(name: str) -> Product:
@@ -77,7 +78,8 @@ def list_products(client: MlflowClient) -> list[Product]:
 def product_of(model: RegisteredModel) -> Product | None:
     """Return the product that a registered model belongs to; None if another program made the model."""
     name = model.tags.get(PRODUCT, MODEL if model.name == MODEL else "")
-    return Product(name, model.name, str(model.aliases.get(CHAMPION, ""))) if name else None
+    newest = max((int(version.version) for version in model.latest_versions), default="")
+    return Product(name, model.name, str(model.aliases.get(CHAMPION, "")), str(newest)) if name else None
 
 
 def find_product(products: Iterable[Product], wanted: str = "", example: str = CHAMPION) -> Product:
@@ -134,9 +136,14 @@ def find_version(client: MlflowClient, address: str) -> Any:
             return client.get_model_version_by_alias(product.model, CHAMPION)
         return client.get_model_version(product.model, name)
     except MlflowException:
-        which = CHAMPION if name == CHAMPION else f"version {name}"
+        listed = f"`chatmill models {shlex.quote(product.name)}`"
+        if name == CHAMPION:
+            raise UserError(
+                f"no version of {product.name} is champion; {listed} shows why, and "
+                f"{shlex.quote(f'{product.name}/{product.newest}')} names the newest"
+            ) from None
         raise UserError(
-            f"MLflow has no {which} of {product.name}; `chatmill models` lists the versions"
+            f"MLflow has no version {name} of {product.name}; {listed} lists the versions"
         ) from None
 
 

@@ -36,6 +36,7 @@ from tasks.tracking.products import (
     MODEL,
     Product,
     find_product,
+    find_version,
     list_products,
     product_named,
     split_address,
@@ -419,24 +420,22 @@ class Tracker:
         source = f"{self.client.get_run(aligned.run).info.artifact_uri}/model"
         return self.registry.register(aligned, verdict, source, question, preset, unscored_reason)
 
-    def champion_folder(self, scratch: str, address: str = CHAMPION) -> Path | None:
-        """Return the folder of a champion's model; None if there is no champion.
-
-        The model is fetched if the store is not local.
+    def version_folder(self, scratch: str, address: str = CHAMPION) -> Path:
+        """Return the folder of a registered version's model, which is fetched if the store is not local.
 
         Args:
             scratch: The folder for files fetched from a server. The caller removes it.
-            address: champion or NAME/champion.
+            address: champion, a number, NAME/champion or NAME/NUMBER.
 
         Raises:
-            UserError: Several products have models and no name is given, or a file of the champion was
-                changed.
+            UserError: There is no such version, several products have models and no name is given, or a
+                file of the model was changed.
         """
-        there = list_products(self.client)
-        if not there:
-            return None
-        found = self.registry_of(find_product(there, split_address(address)[0])).champion()
-        return download_model(found, self.uri, scratch) if found else None
+        product, number = split_address(address)
+        if number == CHAMPION:
+            # This also ends the change of a killed process, which may name another champion.
+            self.registry_of(find_product(list_products(self.client), product)).champion()
+        return download_model(find_version(self.client, address), self.uri, scratch)
 
     def check_files(self, version: Any) -> None:
         """Raise DamagedModel unless MLflow has the files of a version as they were registered."""

@@ -88,9 +88,11 @@ def test_commands_ambiguous_product_is_refused_and_named_product_is_used(project
         with pytest.raises(UserError, match=asks):
             say(*words)
     with pytest.raises(UserError, match=asks):
-        at(project).champion_folder("")
-    folder = at(project).champion_folder("", "press/champion")
-    assert folder and json.loads((folder / "config.json").read_text()) == {"weights": "d"}
+        at(project).version_folder("")
+    folder = at(project).version_folder("", "press/champion")
+    assert json.loads((folder / "config.json").read_text()) == {"weights": "d"}
+    folder = at(project).version_folder("", "press/1")
+    assert json.loads((folder / "config.json").read_text()) == {"weights": "c"}
     assert "version 1 of press is now the champion" in say("rollback", "press/1", "--reason", "rude")
     assert champions(project) == {"demo": "2", "press": "1"}
     assert "version 1 of demo is now" in say("rollback", "--product", "demo", "--reason", "rude")

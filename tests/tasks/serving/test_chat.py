@@ -38,9 +38,7 @@ def test_resolve_model_name_is_folder_of_last_run(tmp_path: Path) -> None:
     assert resolve_model("sft", tmp_path) == model
     with pytest.raises(UserError, match=r"left no aligned model; .*, or use --model sft"):
         resolve_model("aligned", tmp_path)
-    with pytest.raises(UserError, match="passed the gate"):
-        resolve_model("champion", tmp_path)
-    with pytest.raises(UserError, match="neither one of base"):
+    with pytest.raises(UserError, match=r"neither one of base.*nor a version such as NAME/3"):
         resolve_model("elsewhere", tmp_path)
 
 

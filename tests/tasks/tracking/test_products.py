@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.serving.chat import is_champion
+from tasks.serving.chat import names_version
 from tasks.tracking.products import is_version, product_named
 
 
@@ -21,8 +21,9 @@ def test_is_version_accepts_only_version_addresses(tmp_path: Path, monkeypatch: 
     for text in ("", "demo", "demo/", "1" * 32, "٣", "aligned", "0x1"):
         assert not is_version(text)
     monkeypatch.chdir(tmp_path)
-    assert is_champion("models/champion")
-    # A folder that is here is a folder.
-    (tmp_path / "models" / "champion").mkdir(parents=True)
-    (tmp_path / "models" / "champion" / "config.json").write_text("{}")
-    assert not is_champion("models/champion")
+    assert names_version("models/champion") and names_version("models/3") and names_version("3")
+    # A model folder that is here is a folder.
+    for name in ("champion", "3"):
+        (tmp_path / "models" / name).mkdir(parents=True)
+        (tmp_path / "models" / name / "config.json").write_text("{}")
+        assert not names_version(f"models/{name}")

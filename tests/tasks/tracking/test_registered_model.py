@@ -44,9 +44,9 @@ def test_damaged_copies_of_run_are_named(project: Path, damage: Damage, name: st
 
 
 @pytest.mark.parametrize(("damage", "name"), DAMAGES)
-def test_champion_folder_damaged_file_is_refused_by_name(project: Path, damage: Damage, name: str) -> None:
+def test_version_folder_damaged_file_is_refused_by_name(project: Path, damage: Damage, name: str) -> None:
     tracker, model = at(project), place(project, 2)
-    assert tracker.champion_folder("") == model
+    assert tracker.version_folder("") == model
     damage(model)
     how = {
         remove_nested: "is missing", remove_manifest: "is missing",
@@ -54,7 +54,7 @@ def test_champion_folder_damaged_file_is_refused_by_name(project: Path, damage: 
     }.get(damage, "differs from the registered file")  # fmt: skip
     says = rf"version 2 of chatmill: {model.parent / name} {how}, so the model is not used.*restore"
     with pytest.raises(DamagedModel, match=says):
-        tracker.champion_folder("")
+        tracker.version_folder("")
     [second, first] = tracker.registry.versions()
     with pytest.raises(DamagedModel, match="version 2"):
         fetch_champion_model(second, tracker.uri, project, lambda event: None)
@@ -65,15 +65,15 @@ def test_champion_folder_damaged_file_is_refused_by_name(project: Path, damage: 
 
 
 @pytest.mark.parametrize("closed", [".", "extra", "model.safetensors"])
-def test_champion_folder_closed_path_is_not_called_damaged(project: Path, closed: str) -> None:
+def test_version_folder_closed_path_is_not_called_damaged(project: Path, closed: str) -> None:
     tracker, model = at(project), place(project, 2)
     path, mode = model / closed, (model / closed).stat().st_mode
     path.chmod(0)
     with as_any_user(), pytest.raises(PermissionError) as found:
-        tracker.champion_folder("")
+        tracker.version_folder("")
     assert os.path.realpath(found.value.filename) == os.path.realpath(path)
     path.chmod(mode)
-    assert tracker.champion_folder("") == model
+    assert tracker.version_folder("") == model
 
 
 def test_check_files_removed_model_is_refused(project: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from model.errors import UserError
 from model.events import Step
 from tasks.engine.output import StageOutput
 from tasks.tracking.products import CHAMPION, MODEL
@@ -154,17 +155,21 @@ def test_register_better_score_becomes_champion(tracker, tmp_path):
     better = tracker.register(track(tracker, output(tmp_path, key="c")), verdict(0.5))
     assert better.champion and better.version == "3"
     assert tracker.registry.champion().version == 3
-    assert (tracker.champion_folder(str(tmp_path)) / "config.json").exists()
+    assert (tracker.version_folder(str(tmp_path)) / "config.json").exists()
     assert [version.version for version in tracker.registry.versions()] == [3, 2, 1]
 
 
 def test_register_failed_gate_is_kept_with_reason(tracker, tmp_path):
     refused = tracker.register(track(tracker, output(tmp_path)), verdict(9.0, passed=False))
-    assert (
-        not refused.champion
-        and tracker.registry.champion() is None
-        and tracker.champion_folder(str(tmp_path)) is None
-    )
+    assert not refused.champion and tracker.registry.champion() is None
+    says = "no version .* is champion; `chatmill models chatmill` shows why, and chatmill/1 names the newest"
+    with pytest.raises(UserError, match=says):
+        tracker.version_folder(str(tmp_path))
+    # The version itself is named as in all other commands.
+    for address in ("chatmill/1", "1"):
+        assert (tracker.version_folder(str(tmp_path), address) / "config.json").exists()
+    with pytest.raises(UserError, match="has no version 7 of chatmill"):
+        tracker.version_folder(str(tmp_path), "chatmill/7")
     [version] = tracker.registry.versions()
     assert version.tags["reason"] == "kl is 20, at most 12 is wanted"
     assert CHAMPION not in version.aliases
