@@ -29,7 +29,7 @@ from model.errors import UserError
 from tasks.data.file_io.files import BrokenItem, SourceFile, SourceRecord
 from tasks.data.parsing.annotators import UNKNOWN_ANNOTATOR, normalize_annotator
 from tasks.data.parsing.base import FileSample, Format, ParseOptions
-from tasks.data.parsing.field_meanings import is_empty, read_meaning
+from tasks.data.parsing.field_meanings import is_empty
 from tasks.data.parsing.label_rows import (
     Label,
     answer_key,
@@ -47,6 +47,7 @@ from tasks.data.parsing.label_rows import (
 )
 from tasks.data.parsing.newest import REPLACED, NewestAnnotations
 from tasks.data.parsing.skip_counts import SkipCounts
+from tasks.data.parsing.value_meanings import read_meaning
 from tasks.data.records import Choice, Fault, ParsedRow, Record, text_digest
 
 _UNANSWERED = "records without a response"

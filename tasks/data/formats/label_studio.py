@@ -33,7 +33,7 @@ from tasks.data.formats.label_studio_export import (
     task_key,
 )
 from tasks.data.parsing.base import FileSample, Format, ParseOptions
-from tasks.data.parsing.field_meanings import as_verdict, read_meaning
+from tasks.data.parsing.field_meanings import as_verdict
 from tasks.data.parsing.label_rows import (
     PROMPTS,
     Label,
@@ -52,6 +52,7 @@ from tasks.data.parsing.label_rows import (
 )
 from tasks.data.parsing.newest import REPLACED
 from tasks.data.parsing.skip_counts import SkipCounts
+from tasks.data.parsing.value_meanings import read_meaning
 from tasks.data.records import Choice, Fault, ParsedRow, Record
 
 CANCELLED = "annotations that were cancelled"

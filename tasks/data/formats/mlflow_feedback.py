@@ -22,7 +22,7 @@ from tasks.data.file_io.files import BrokenItem, SourceFile, SourceRecord
 from tasks.data.parsing.annotators import UNKNOWN_ANNOTATOR, normalize_annotator
 from tasks.data.parsing.base import FileSample, Format, ParseOptions
 from tasks.data.parsing.conversations import read_turns
-from tasks.data.parsing.field_meanings import is_empty, mapped_value, read_meaning
+from tasks.data.parsing.field_meanings import is_empty
 from tasks.data.parsing.label_rows import (
     ANSWERS,
     Label,
@@ -36,6 +36,7 @@ from tasks.data.parsing.label_rows import (
 )
 from tasks.data.parsing.newest import REPLACED, NewestAnnotations
 from tasks.data.parsing.skip_counts import SkipCounts
+from tasks.data.parsing.value_meanings import mapped_value, read_meaning
 from tasks.data.parsing.verdict_scales import ZERO_THUMBS, scale_of
 from tasks.data.records import Fault, ParsedRow, Record, text_digest
 

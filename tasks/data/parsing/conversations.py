@@ -18,9 +18,10 @@ from tasks.common.names import yaml_text
 from tasks.common.value_kinds import kind_of
 from tasks.data.file_io.decoding import unify_line_ends
 from tasks.data.parsing.base import FileSample, ParseOptions
-from tasks.data.parsing.field_meanings import KNOWN, MASKS, flatten_name, group_name, is_empty, read_meaning
+from tasks.data.parsing.field_meanings import KNOWN, MASKS, flatten_name, group_name, is_empty
 from tasks.data.parsing.list_literals import holds_turns_text, read_literal, turns_of
 from tasks.data.parsing.roles import ROLE_KEYS, ROLES, is_tool, propose_roles, role_of, speaker_of
+from tasks.data.parsing.value_meanings import read_meaning
 from tasks.data.records import ParsedRow, Turn, TurnVerdict, group_digest, pair_row
 
 TEXTS = ("content", "value", "text", "message", "utterance")

@@ -10,7 +10,6 @@ from typing import Any
 
 from tasks.data.parsing.field_meanings import (
     FALSE,
-    SECONDS,
     TIME_WORDS,
     TRUE,
     as_flag,
@@ -20,7 +19,7 @@ from tasks.data.parsing.field_meanings import (
     removal_words,
     says_nothing_wrong,
 )
-from tasks.data.parsing.score_values import as_score, is_date
+from tasks.data.parsing.score_values import SECONDS, as_score, is_date
 
 
 def _plain(words: str) -> frozenset[str]:

@@ -7,21 +7,14 @@ from typing import Any
 
 from tasks.data.parsing.base import ParseOptions
 from tasks.data.parsing.choices import TIES, different_parts, is_undecided, paired_columns, plain_choice
-from tasks.data.parsing.field_meanings import (
-    SIDES,
-    flatten_name,
-    is_empty,
-    mapped_value,
-    maps_empty,
-    plain_word,
-    word_set,
-)
+from tasks.data.parsing.field_meanings import SIDES, flatten_name, is_empty, plain_word, word_set
 from tasks.data.parsing.key_paths import find_keys, with_value
 from tasks.data.parsing.label_checks import is_margin
 from tasks.data.parsing.row_verdicts import side_votes
 from tasks.data.parsing.score_values import as_score
 from tasks.data.parsing.side_columns import named_sides
 from tasks.data.parsing.skip_counts import SkipCounts
+from tasks.data.parsing.value_meanings import mapped_value, maps_empty
 
 UNDECIDED = "comparisons without a decision, such as skip or unsure"
 SAME_MODEL = "comparisons of two answers of one model, whose choice names that model"

@@ -8,15 +8,7 @@ from typing import Any
 
 from model.errors import UserError
 from tasks.data.parsing.base import ParseOptions
-from tasks.data.parsing.field_meanings import (
-    KNOWN,
-    VOTES,
-    flatten_name,
-    is_empty,
-    maps_empty,
-    maps_sides,
-    read_meaning,
-)
+from tasks.data.parsing.field_meanings import KNOWN, VOTES, flatten_name, is_empty
 from tasks.data.parsing.key_paths import find_keys, value_at
 from tasks.data.parsing.preference_fields import row_aspect
 from tasks.data.parsing.scale_direction import LOWER, scale_direction
@@ -24,6 +16,7 @@ from tasks.data.parsing.score_values import is_date, separator_advice
 from tasks.data.parsing.several_scores import COUNTS, as_count, comma_scale, count_votes, split_values
 from tasks.data.parsing.side_columns import side_scores
 from tasks.data.parsing.skip_counts import SkipCounts
+from tasks.data.parsing.value_meanings import maps_empty, maps_sides, read_meaning
 from tasks.data.parsing.verdict_names import value_parts
 from tasks.data.parsing.verdict_scales import GRADES, WORDS, exceeds_scale, scale_of
 from tasks.data.parsing.vote_cells import as_grade, is_no_vote, read_vote

@@ -15,11 +15,11 @@ from tasks.data.parsing.field_meanings import (
     LOWER_IS_BETTER,
     flatten_name,
     is_empty,
-    read_meaning,
     word_set,
 )
 from tasks.data.parsing.scale_direction import LOWER, scale_direction
 from tasks.data.parsing.score_values import as_score
+from tasks.data.parsing.value_meanings import read_meaning
 
 # Words of columns that name what wrote an answer, or the answer itself.
 _IDENTITIES = word_set(

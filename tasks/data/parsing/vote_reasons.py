@@ -8,6 +8,7 @@ from typing import Any
 
 from tasks.data.parsing.field_meanings import KNOWN, NEGATIVE, POSITIVE, as_verdict, flatten_name, plain_word
 from tasks.data.parsing.skip_counts import SkipCounts
+from tasks.data.parsing.verdict_names import UNSURE
 from tasks.data.parsing.verdict_openings import is_plain_vote, opening_of
 from tasks.data.parsing.verdict_values import WEAK
 
@@ -40,9 +41,10 @@ def split_reason(value: Any) -> tuple[str, str] | None:
     if not begun or not is_plain_vote(begun):
         return None
     sign, reason = as_verdict(begun), str(value).partition(begun)[2].strip(_EDGES)
-    if sign is None or not reason:
-        return None
     words = {plain_word(word) for word in _WORD.findall(reason)}
+    # A reason in doubt, as in `good (?)` and `up: unsure`, or without a word.
+    if sign is None or not words or "?" in reason or words & UNSURE:
+        return None
     # `down: not helpful` says why, and `down: not really` takes the vote back.
     negated = words & _NEGATIONS if sign > 0 else words and words <= _NEGATIONS | {"really", "so"}
     if words & _CONTRAST or negated or words & (_PRAISE if sign < 0 else NEGATIVE | _FAULTS):

@@ -8,8 +8,11 @@ import pytest
 
 from model.errors import UserError
 from tasks.data.parsing.choices import plain_choice
+from tasks.data.parsing.field_meanings import as_flag, as_review, as_verdict
 from tasks.data.parsing.turning_signs import has_turning_sign
+from tasks.data.parsing.value_meanings import mapped_value
 from tasks.data.parsing.vote_reasons import split_reason
+from tasks.data.records import Comparison
 from tests.tasks.data.parsing.row_reader import read
 
 PAIR = {"prompt": "Name a bird.", "completion": "A robin."}
@@ -76,7 +79,8 @@ def test_read_rows_final_answers_are_not_asked_about(values: list[str]) -> None:
     [
         "up: down", "down - up", "good (not)", "good: 👎", "good - ❌", "👍 - no", "good (no)",
         "good - false", "+1 (-1)", "good (0/5)", "good: not really", "good: hallucinated", "good (deleted)",
-        "bad: 👍", "bad (5/5)", "down: not really",
+        "bad: 👍", "bad (5/5)", "down: not really", "good - ?", "good (?)", "up: unsure", "bad: correct?",
+        "good: 🤔",
     ],
 )  # fmt: skip
 def test_split_reason_that_takes_the_vote_back_is_not_split(cell: str) -> None:
@@ -95,3 +99,65 @@ def test_split_reason_that_supports_the_vote_is_split(cell: Any) -> None:
 )
 def test_has_turning_sign_sees_signs_beside_words(text: str, turns: bool) -> None:
     assert has_turning_sign(text) is turns
+
+
+SIDES = {"1": "a", "2": "b", "left": "a", "right": "b", "=": "tie", "-1": "b"}
+TURNED = [
+    "!2", "1-", "1 -", "2–", "- 1", "-1.", "-1!", "left-", "- left", "!right", "！right", "right‑", "≠", "2?",
+    "l̶e̶f̶t̶", "left ✗", "👎 left",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("said", TURNED)
+def test_mapped_value_with_turning_sign_is_no_listed_value(said: str) -> None:
+    assert mapped_value(said, SIDES) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "meaning"),
+    [
+        (-1, "b"), ("-1", "b"), (-1.0, "b"), (" -1 ", "b"), ("LEFT", "a"), ("left.", "a"), ("Right!", "b"),
+        (2.0, "b"),
+    ],
+)  # fmt: skip
+def test_mapped_value_of_number_or_plain_word_is_listed_value(said: Any, meaning: str) -> None:
+    assert mapped_value(said, SIDES) == meaning
+
+
+@pytest.mark.parametrize("key", ["!2", "1-", "left -", "good?", "≠"])
+def test_mapped_value_of_key_with_turning_sign_matches_it_literally(key: str) -> None:
+    mapping = {**SIDES, "good": 1, key: "ignore"}
+    assert mapped_value(key, mapping) == mapped_value(f" {key.upper()}", mapping) == "ignore"
+    assert mapped_value("2", mapping) == "b" and mapped_value("left", mapping) == "a"
+
+
+@pytest.mark.parametrize("said", ["good -", "!👍", "yes –", "-yes", "n̶o̶", "！bad", "true-"])
+def test_as_verdict_with_turning_sign_is_no_verdict(said: str) -> None:
+    assert as_verdict(said) is as_review(said) is as_flag(said) is None
+
+
+@pytest.mark.parametrize("said", TURNED)
+def test_read_rows_vote_with_turning_sign_is_counted_as_lost(said: str) -> None:
+    two = {"prompt": "Name a bird.", "a": "A robin.", "b": "A bee."}
+    rows = [{**two, "prompt": f"Bird {n}?", "anna": 2, "ben": 1} for n in range(8)]
+    votes = dict.fromkeys(("anna", "ben"), SIDES)
+    found, tally = read(*rows, {**two, "anna": said, "ben": 1}, format="rows", fields=votes)
+    choices = [one.row.choice for one in found if isinstance(one.row, Comparison)]
+    assert sorted(choices) == ["a"] * 9 + ["b"] * 8
+    assert any("anna" in line and "a.jsonl, line 9" in line for line in tally.lines())
+
+
+@pytest.mark.parametrize("said", ["good -", "good–", "!good", "good ✗", "- good", "good?"])
+def test_read_rows_mapped_verdict_with_turning_sign_is_quarantined(said: str) -> None:
+    rows = ({**PAIR, "state": one} for one in ("good", "bad", said))
+    (*_, last), tally = read(*rows, fields={"state": {"good": 1, "bad": -1}})
+    assert "a value without a meaning in fields" in last.row.fault
+    assert tally.faults == 1
+
+
+@pytest.mark.parametrize("said", ["1-", "!2", "2?"])
+def test_read_rows_mapped_choice_with_turning_sign_is_asked_about(said: str) -> None:
+    two = {"prompt": "Name a bird.", "a": "A robin.", "b": "A bee."}
+    _, tally = read({**two, "choice": said}, {**two, "choice": "1"}, fields={"choice": {"1": "a", "2": "b"}})
+    with pytest.raises(UserError, match="choice"):
+        tally.check("mine", {})
