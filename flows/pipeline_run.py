@@ -415,8 +415,10 @@ class PipelineRun:
         """Write the report to var/report.html and the outcome to var/summary.json; return the outcome."""
         check_output(report, self.settings.root)
         page = (Path(report.path) / "report.html").read_text(encoding="utf-8")
+        # Found again: servers with other ports may have been started since the run began.
+        self.pages = find_pages(self.settings)
         links, shown = self._page_links(), self.settings.root / REPORT
-        note = "These pages open while `chatmill dashboards` or `chatmill up` runs."
+        note = "These pages open while `chatmill dashboards` or `chatmill up` runs with these ports."
         replace_text(shown, add_run_links(page, links, note))
         show_outcome_links(self.preset.name, links, shown, self.model_says)
         whole = self.collect_outcome()

@@ -5,20 +5,21 @@ Holds the names, tags and links that a run gets. Servers and their addresses are
 
 from __future__ import annotations
 
+import os
 import re
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from httpx import HTTPError
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.client.orchestration import get_client
 from prefect.runtime import deployment, flow_run
 
-from flows.servers.environment import LOOPBACK, Settings
-from flows.servers.state_file import read_served
+from flows.servers.environment import LOOPBACK, TEMPORARY_PREFECT, Settings
+from flows.servers.state_file import last_addresses, read_served
 
 PREFECT_PORT, MLFLOW_PORT = 4200, 5000
 # The names of the flows that commands start, as a person types them.
@@ -53,16 +54,16 @@ def find_pages(settings: Settings) -> RunPages:
     """Return the pages of this project's runs, as they are, or will be once `chatmill dashboards` runs.
 
     A store in a file has no page of its own, and the server that a command starts for itself ends with it.
+    The pages of such a run have the addresses of the last `chatmill up` or `chatmill dashboards` here.
     """
-    found = read_served(settings.root)
+    found, last = read_served(settings.root), last_addresses(settings.root)
     api = found.prefect if found and found.prefect else settings.prefect
     tracking = found.mlflow if found and found.mlflow else settings.mlflow
-    # A temporary server's port is gone after the run; the dashboards' default port is shown instead.
-    if not (found and found.prefect) and urlsplit(api).hostname in (None, LOOPBACK, "localhost", "::1"):
-        api = f"http://{LOOPBACK}:{PREFECT_PORT}"
+    # A temporary server's port is gone after the run.
+    if api in ("", os.environ.get(TEMPORARY_PREFECT)):
+        api = last.get("Prefect", f"http://{LOOPBACK}:{PREFECT_PORT}")
     if not tracking.startswith("http"):
-        served = [one.address for one in found.processes if one.name == "MLflow"] if found else []
-        tracking = served[0] if served else f"http://{LOOPBACK}:{MLFLOW_PORT}"
+        tracking = last.get("MLflow", f"http://{LOOPBACK}:{MLFLOW_PORT}")
     return RunPages(api.removesuffix("/api").rstrip("/"), tracking.rstrip("/"))
 
 

@@ -20,6 +20,7 @@ from flows.servers.credentials import without_secrets
 from flows.servers.database import prepare_prefect_database
 from flows.servers.environment import (
     LOOPBACK,
+    TEMPORARY_PREFECT,
     Settings,
     find_running_services,
     give_prefect,
@@ -86,7 +87,7 @@ class EphemeralPrefectServer:
         # The kernel ends a child when the thread that started it ends, so restarts happen in a thread that
         # lives as long as the program.
         threading.Thread(target=self._restart_when_killed, name="prefect", daemon=True).start()
-        os.environ["PREFECT_API_URL"] = self.api
+        os.environ["PREFECT_API_URL"] = os.environ[TEMPORARY_PREFECT] = self.api
         trust_server(self.api)
         give_prefect(self.login)
         atexit.register(self.stop_server)
@@ -161,6 +162,7 @@ class EphemeralPrefectServer:
             return
         if os.environ.get("PREFECT_API_URL") == self.api:
             del os.environ["PREFECT_API_URL"]
+        os.environ.pop(TEMPORARY_PREFECT, None)
         if self.ready:
             self.process.terminate()
         else:

@@ -18,6 +18,8 @@ from tasks.common.file_lock import exclusive_lock
 from tasks.project.paths import PREFECT_HOME, SERVERS
 
 _TRIES = 20
+# The key of what is kept when nothing runs.
+_ADDRESSES = "addresses"
 BETWEEN_SECONDS = 0.05
 
 
@@ -87,8 +89,11 @@ class StateFile:
         return _parse_state(os.pread(self.descriptor, 1 << 20, 0))
 
     def clear_state(self) -> None:
-        """Record that nothing runs any more."""
-        os.ftruncate(self.descriptor, 0)
+        """Record that nothing runs any more. The addresses of the pages stay, as people start them again."""
+        last = self.read_last()
+        text = json.dumps({_ADDRESSES: _page_addresses(last)}).encode() if last else b""
+        os.pwrite(self.descriptor, text, 0)
+        os.ftruncate(self.descriptor, len(text))
 
 
 @contextmanager
@@ -130,6 +135,22 @@ def read_served(root: Path) -> Served | None:
     except OSError:
         pass
     return None
+
+
+def last_addresses(root: Path) -> dict[str, str]:
+    """Return the addresses of the pages that run or ran last, by the service's name; empty if none did."""
+    try:
+        text = record_path(root).read_bytes()
+        if served := _parse_state(text):
+            return _page_addresses(served)
+        found = json.loads(text)[_ADDRESSES]
+        return {str(name): str(address) for name, address in found.items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return {}
+
+
+def _page_addresses(served: Served) -> dict[str, str]:
+    return {one.name: one.address for one in served.processes if one.address}
 
 
 def _is_held(descriptor: int) -> bool:
