@@ -9,8 +9,8 @@ _SINGULAR = {
         f"{noun}s": noun
         for noun in (
             "answer", "annotation", "assessment", "choice", "comparison", "conversation", "definition",
-            "document", "group", "key", "label", "metric", "model", "pair", "prompt", "rating", "record",
-            "row", "run", "task", "text", "token", "turn", "verdict", "version", "vote",
+            "document", "group", "item", "judgement", "key", "label", "metric", "model", "pair", "prompt",
+            "rating", "record", "row", "run", "task", "text", "token", "turn", "verdict", "version", "vote",
         )
     },
 }  # fmt: skip

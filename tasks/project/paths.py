@@ -11,6 +11,8 @@ from pathlib import Path
 RECORDS = Path("var")
 MLFLOW_DATABASE = RECORDS / "mlflow.db"
 MLFLOW_FOLDER = RECORDS / "mlflow"
+# The judgements of the label page.
+JUDGEMENTS_DATABASE = RECORDS / "judgements.db"
 PREFECT_HOME = RECORDS / "prefect"
 LABELS = RECORDS / "labels"
 KNOWN_CODE = RECORDS / "known_code"

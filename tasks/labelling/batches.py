@@ -1,0 +1,262 @@
+"""Batches of items to judge: a prompt with two answers, under a guide, for a set number of people."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from sqlalchemy import Connection, RowMapping, func, insert, select, update
+
+from model.errors import UserError
+from tasks.common.names import name_fault
+from tasks.labelling.schema import BATCH_TABLE, GUIDE_TABLE, ITEM_TABLE, LabelStore
+from tasks.labelling.times import iso_now
+
+# Why an item is in its batch. Only `random` items give unbiased figures; `known` ones have a right choice.
+Reason = Literal["random", "uncertain", "known", "given"]
+REASONS: tuple[str, ...] = get_args(Reason)
+KNOWN_CHOICES = ("a", "b", "tie")
+LONGEST_GUIDE = 100_000
+DEFAULT_GUIDE = """# Which answer is better?
+
+Choose the answer that you would rather get. A good answer is true, it helps with what was asked, and it
+harms nobody.
+
+- **Truth comes first.** An answer that invents something is worse than one that says less.
+- **Then help.** It answers the question that was asked, in as few words as it needs.
+- **Length is not quality.** Do not prefer an answer because it is long.
+- If both are equally good, press `0`. If neither is acceptable, press `b`.
+- If you cannot judge an item, skip it with `s`. If something is wrong with it, flag it with `f`.
+"""
+
+
+@dataclass(frozen=True)
+class LabelItem:
+    """A prompt and two answers to compare.
+
+    Attributes:
+        prompt: The last turn of the person who asked.
+        a: An answer.
+        b: The other answer.
+        history: The turns before the prompt, each with `role` and `content`.
+        a_model: The model or system that gave `a`; hidden from the people who judge.
+        b_model: That of `b`.
+        reason: Why the item is in its batch.
+        known_choice: The right choice of a known item; empty for all others.
+    """
+
+    prompt: str
+    a: str
+    b: str
+    history: tuple[Mapping[str, str], ...] = ()
+    a_model: str = ""
+    b_model: str = ""
+    reason: Reason = "given"
+    known_choice: str = ""
+
+    @property
+    def digest(self) -> str:
+        """Return the digest of what people see, equal for both orders of the answers."""
+        said = [list(map(dict, self.history)), self.prompt, *sorted((self.a, self.b))]
+        text = json.dumps(said, ensure_ascii=False, sort_keys=True)
+        return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class BatchSettings:
+    """How a batch is judged.
+
+    Attributes:
+        name: Its name, which no other batch has.
+        guide: The guide's text, in Markdown.
+        aspects: Aspects that people also compare, on five steps, after their choice.
+        needed: Judgements by different people that an item needs.
+        markdown: Whether the page shows Markdown as formatted text rather than as it was written.
+        origin: Where the items come from, for the people who run the page.
+    """
+
+    name: str
+    guide: str = DEFAULT_GUIDE
+    aspects: tuple[str, ...] = ()
+    needed: int = 2
+    markdown: bool = False
+    origin: Mapping[str, Any] = field(default_factory=dict)
+
+    def check(self) -> None:
+        """Raise UserError for a setting that is not valid."""
+        if fault := name_fault(self.name):
+            raise UserError(f"the batch's name is {self.name!a}, {fault}")
+        if self.needed < 1:
+            raise UserError(f"a batch asks {self.needed} people about each item; expected 1 or more")
+        if not self.guide.strip():
+            raise UserError("the guide is empty; people need to know what to prefer")
+        if len(self.guide) > LONGEST_GUIDE:
+            raise UserError(
+                f"the guide has {len(self.guide):,} characters; expected at most {LONGEST_GUIDE:,}"
+            )
+        for aspect in self.aspects:
+            if fault := name_fault(aspect):
+                raise UserError(f"the aspect is {aspect!a}, {fault}")
+        if len(set(self.aspects)) < len(self.aspects):
+            raise UserError(f"an aspect is named twice: {', '.join(self.aspects)}")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch in the store, with its numbers of items and of items that have all judgements."""
+
+    number: int
+    name: str
+    created: str
+    guide: str
+    aspects: tuple[str, ...]
+    needed: int
+    markdown: bool
+    open: bool
+    origin: Mapping[str, Any]
+    items: int
+    complete: int
+
+
+@dataclass(frozen=True)
+class Added:
+    """What became of the items of a new batch: added, repeated in it, and judged in earlier batches."""
+
+    batch: int
+    added: int
+    repeated: int
+    earlier: int
+
+
+def add_batch(store: LabelStore, settings: BatchSettings, items: Iterable[LabelItem]) -> Added:
+    """Add a batch with its items, each once, all or none.
+
+    Items that an earlier batch has are left out and counted, as people would judge them twice. Known items
+    may repeat.
+
+    Raises:
+        UserError: A setting or an item is not valid, the name is taken, or no item is left.
+    """
+    settings.check()
+    wanted: dict[str, LabelItem] = {}
+    given = 0
+    for item in items:
+        given += 1
+        check_item(item, f"item {given}")
+        wanted.setdefault(item.digest, item)
+    with store.write() as connection:
+        if connection.execute(
+            select(BATCH_TABLE.c.number).where(BATCH_TABLE.c.name == settings.name)
+        ).first():
+            raise UserError(f"there is a batch named {settings.name!r}; choose another name")
+        judged = set(connection.execute(select(ITEM_TABLE.c.digest)).scalars())
+        kept = [item for digest, item in wanted.items() if digest not in judged or item.known_choice]
+        if not any(not item.known_choice for item in kept):
+            raise UserError(
+                "the batch has no item to judge: "
+                + (f"all {len(wanted)} are in earlier batches" if wanted else "it is empty")
+            )
+        number = connection.execute(
+            insert(BATCH_TABLE).returning(BATCH_TABLE.c.number),
+            {
+                "name": settings.name, "created": iso_now(), "guide": add_guide(connection, settings.guide),
+                "aspects": list(settings.aspects), "needed": settings.needed, "markdown": settings.markdown,
+                "origin": dict(settings.origin),
+            },
+        ).scalar_one()  # fmt: skip
+        connection.execute(insert(ITEM_TABLE), [_item_values(number, item) for item in kept])
+    return Added(number, len(kept), given - len(wanted), len(wanted) - len(kept))
+
+
+def check_item(item: LabelItem, where: str) -> None:
+    """Raise UserError, with the item's place, if people could not compare its answers."""
+    for name in ("prompt", "a", "b"):
+        if not getattr(item, name).strip():
+            raise UserError(f"{where}: {name} is empty; expected a text")
+    if item.a == item.b:
+        raise UserError(f"{where}: a and b are equal, so there is nothing to choose")
+    if item.reason not in REASONS:
+        raise UserError(f"{where}: reason is {item.reason!r}; expected one of {', '.join(REASONS)}")
+    if (item.reason == "known") != bool(item.known_choice):
+        raise UserError(f"{where}: a known item, and no other, has a known_choice")
+    if item.known_choice and item.known_choice not in KNOWN_CHOICES:
+        raise UserError(
+            f"{where}: known_choice is {item.known_choice!r}; expected one of {', '.join(KNOWN_CHOICES)}"
+        )
+
+
+def add_guide(connection: Connection, text: str) -> str:
+    """Store a guide's text once; return its digest, which is its version."""
+    digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
+    if connection.execute(select(GUIDE_TABLE.c.digest).where(GUIDE_TABLE.c.digest == digest)).first() is None:
+        connection.execute(insert(GUIDE_TABLE).values(digest=digest, text=text, created=iso_now()))
+    return digest
+
+
+def change_guide(store: LabelStore, name: str, text: str) -> str:
+    """Give a batch a new guide for the judgements to come; return its digest.
+
+    Raises:
+        UserError: There is no such batch, or the text is empty or too long.
+    """
+    BatchSettings(name, text).check()
+    with store.write() as connection:
+        digest = add_guide(connection, text)
+        changed = connection.execute(
+            update(BATCH_TABLE).where(BATCH_TABLE.c.name == name).values(guide=digest)
+        )
+        if not changed.rowcount:
+            raise UserError(_no_batch(name))
+    return digest
+
+
+def open_batch(store: LabelStore, name: str, is_open: bool) -> None:
+    """Open or close a batch. Nobody is given items of a closed one. Raise UserError if there is none."""
+    with store.write() as connection:
+        if not connection.execute(
+            update(BATCH_TABLE).where(BATCH_TABLE.c.name == name).values(open=is_open)
+        ).rowcount:
+            raise UserError(_no_batch(name))
+
+
+def guide_text(store: LabelStore, digest: str) -> str | None:
+    """Return the text of a guide; None if there is none with that digest."""
+    with store.read() as connection:
+        found = connection.execute(select(GUIDE_TABLE.c.text).where(GUIDE_TABLE.c.digest == digest)).scalar()
+    return None if found is None else str(found)
+
+
+def list_batches(store: LabelStore) -> list[Batch]:
+    """Return all batches, the oldest first."""
+    complete = func.sum(
+        func.coalesce(ITEM_TABLE.c.given >= BATCH_TABLE.c.needed, False).cast(ITEM_TABLE.c.given.type)
+    )
+    with store.read() as connection:
+        rows = connection.execute(
+            select(BATCH_TABLE, func.count(ITEM_TABLE.c.number).label("items"), complete.label("complete"))
+            .join(ITEM_TABLE, ITEM_TABLE.c.batch == BATCH_TABLE.c.number)
+            .group_by(BATCH_TABLE.c.number)
+            .order_by(BATCH_TABLE.c.number)
+        ).mappings()
+        return [_as_batch(row) for row in rows]
+
+
+def _as_batch(row: RowMapping) -> Batch:
+    values = {name: row[name] for name in Batch.__dataclass_fields__}
+    return Batch(**{**values, "aspects": tuple(values["aspects"]), "complete": int(values["complete"] or 0)})
+
+
+def _item_values(batch: int, item: LabelItem) -> dict[str, Any]:
+    return {
+        "batch": batch, "digest": item.digest, "prompt": item.prompt,
+        "history": list(map(dict, item.history)), "a": item.a, "b": item.b,
+        "a_model": item.a_model, "b_model": item.b_model, "reason": item.reason,
+        "known_choice": item.known_choice,
+    }  # fmt: skip
+
+
+def _no_batch(name: str) -> str:
+    return f"there is no batch named {name!r}; `chatmill label batches` shows the names"

@@ -1,0 +1,203 @@
+"""The tables of the label page's database, and the store that reads and writes them.
+
+Rows of `judgements` are only ever added: an undone or changed judgement is followed by another one.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Connection,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    create_engine,
+    event,
+    text,
+)
+from sqlalchemy.engine import Engine
+
+from tasks.project.paths import JUDGEMENTS_DATABASE
+from tasks.project.private_folder import PRIVATE_FILE, make_private_folder
+
+# Seconds that a process waits for another one's write.
+WRITE_WAIT_SECONDS = 30.0
+_METADATA = MetaData()
+
+PEOPLE_TABLE = Table(
+    "people", _METADATA,
+    Column("name", String(200), primary_key=True),
+    Column("role", String(16), nullable=False),
+    Column("password", Text, nullable=False, default=""),
+    # Part of each session; a new password or a removal changes it, which ends the person's sessions.
+    Column("session_epoch", Integer, nullable=False, default=0),
+    Column("active", Boolean, nullable=False, default=True),
+    Column("created", String(40), nullable=False),
+)  # fmt: skip
+# Only the digest of a link's secret part is stored, so that the database holds no usable link.
+LOGIN_CODE_TABLE = Table(
+    "login_codes", _METADATA,
+    Column("digest", String(64), primary_key=True),
+    Column("person", ForeignKey("people.name"), nullable=False),
+    Column("expires", Float, nullable=False),
+)  # fmt: skip
+GUIDE_TABLE = Table(
+    "guides", _METADATA,
+    Column("digest", String(16), primary_key=True),
+    Column("text", Text, nullable=False),
+    Column("created", String(40), nullable=False),
+)  # fmt: skip
+BATCH_TABLE = Table(
+    "batches", _METADATA,
+    Column("number", Integer, primary_key=True),
+    Column("name", String(200), nullable=False, unique=True),
+    Column("created", String(40), nullable=False),
+    Column("guide", ForeignKey("guides.digest"), nullable=False),
+    Column("aspects", JSON, nullable=False),
+    Column("needed", Integer, nullable=False),
+    Column("markdown", Boolean, nullable=False, default=False),
+    Column("open", Boolean, nullable=False, default=True),
+    # Where its items come from: files, models and settings, for the people who run it.
+    Column("origin", JSON, nullable=False),
+)  # fmt: skip
+ITEM_TABLE = Table(
+    "items", _METADATA,
+    Column("number", Integer, primary_key=True),
+    Column("batch", ForeignKey("batches.number"), nullable=False),
+    Column("digest", String(16), nullable=False),
+    Column("prompt", Text, nullable=False),
+    Column("history", JSON, nullable=False),
+    Column("a", Text, nullable=False),
+    Column("b", Text, nullable=False),
+    Column("a_model", String(300), nullable=False, default=""),
+    Column("b_model", String(300), nullable=False, default=""),
+    Column("reason", String(40), nullable=False),
+    # The right choice of a known item; empty for all others.
+    Column("known_choice", String(8), nullable=False, default=""),
+    # Judgements that count, kept with each judgement so that finding the next item reads no history.
+    Column("given", Integer, nullable=False, default=0),
+    UniqueConstraint("batch", "digest"),
+    Index("items_by_given", "batch", "given", "number"),
+)  # fmt: skip
+JUDGEMENT_TABLE = Table(
+    "judgements", _METADATA,
+    Column("number", Integer, primary_key=True),
+    # Chosen by the browser, so that a judgement that it sends twice is stored once.
+    Column("key", String(64), nullable=False, unique=True),
+    Column("item", ForeignKey("items.number"), nullable=False),
+    Column("person", ForeignKey("people.name"), nullable=False),
+    Column("action", String(8), nullable=False),  # judge, skip, undo
+    Column("review", Boolean, nullable=False, default=False),
+    Column("choice", String(8), nullable=False, default=""),
+    Column("steps", JSON, nullable=False),
+    Column("flag", Boolean, nullable=False, default=False),
+    Column("comment", Text, nullable=False, default=""),
+    Column("better", Text, nullable=False, default=""),
+    Column("swapped", Boolean, nullable=False, default=False),
+    Column("seconds", Float, nullable=False, default=0.0),
+    Column("guide", ForeignKey("guides.digest"), nullable=False),
+    Column("time", String(40), nullable=False),
+    # Whether no later row of this person and item replaces it.
+    Column("newest", Boolean, nullable=False, default=True),
+    Index("judgements_by_item", "item", "review", "person"),
+    Index("judgements_by_person", "person", "newest", "review", "item"),
+)  # fmt: skip
+HOLD_TABLE = Table(
+    "holds", _METADATA,
+    Column("item", ForeignKey("items.number"), primary_key=True),
+    Column("person", ForeignKey("people.name"), primary_key=True),
+    Column("expires", Float, nullable=False),
+    Index("holds_by_person", "person"),
+)  # fmt: skip
+
+
+class LabelStore:
+    """The label page's database. Each of its transactions is on disk when its context ends."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        # SQLite lets one connection write at a time. Its own wait is a series of sleeps; this one is not.
+        self._writing = threading.Lock()
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Yield a connection whose transaction is committed at the end, or rolled back by an exception."""
+        with self._writing, self._engine.begin() as connection:
+            if connection.dialect.name == "sqlite":
+                # A transaction that reads first cannot become a writing one while another process writes.
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            else:
+                # One writer at a time, as in SQLite: of two people who take the last place of an item only
+                # one may get it. The number is an arbitrary constant.
+                connection.execute(text("SELECT pg_advisory_xact_lock(7243011)"))
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Yield a connection for reading one consistent state."""
+        with self._engine.connect() as connection:
+            if connection.dialect.name == "sqlite":
+                # Without it each query would see a state of its own.
+                connection.exec_driver_sql("BEGIN")
+            yield connection
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+
+def database_url(root: Path) -> str:
+    """Return the address of the project's own database, a SQLite file."""
+    return f"sqlite:///{root / JUDGEMENTS_DATABASE}"
+
+
+def open_label_store(root: Path, url: str = "") -> LabelStore:
+    """Return the label page's store, with its tables created if they are missing.
+
+    Args:
+        root: The project's folder.
+        url: The address of a PostgreSQL database; empty: the SQLite file in var/.
+    """
+    if not url:
+        make_private_folder((root / JUDGEMENTS_DATABASE).parent)
+        # Created here, as SQLite would let others read it.
+        (root / JUDGEMENTS_DATABASE).touch(mode=PRIVATE_FILE)
+    engine = create_engine(url or database_url(root), pool_pre_ping=bool(url))
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _prepare_connection)
+    store = LabelStore(engine)
+    with store.write() as connection:
+        _METADATA.create_all(connection)
+    return store
+
+
+def store_exists(root: Path, url: str = "") -> bool:
+    """Return whether the project has a label page's database, without creating one."""
+    path = root / JUDGEMENTS_DATABASE
+    return bool(url) or (path.is_file() and path.stat().st_size > 0)
+
+
+def _prepare_connection(connection: Any, _record: Any) -> None:
+    # The driver's own transactions begin only at the first write; `write` begins them itself.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {int(WRITE_WAIT_SECONDS * 1000)}")
+    cursor.execute("PRAGMA journal_mode = WAL")
+    # Each commit is on the disk before it is acknowledged. Without it, a power cut loses the last ones.
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
