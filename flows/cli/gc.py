@@ -97,7 +97,7 @@ def _collect_garbage(
         put, stay = rename_outputs(planned, bool(alive), removal) if not dry_run else ([], {})
         # Prefect's database may be changed only while no server has it open.
         idle = not alive and read_served(root) is None
-        remains = find_remains(root, age, time.time(), idle)
+        remains = find_remains(root, age, time.time(), idle, busy=bool(alive))
         if not dry_run:
             remains = remove_remains(root, remains, removal)
         freed = sum(each.size for each in remains)

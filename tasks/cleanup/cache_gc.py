@@ -14,6 +14,7 @@ from tasks.cleanup.output_gc import is_lock_held, show_age
 from tasks.cleanup.removal import REFUSED, Removal
 from tasks.common.git_checkout import remove_worktree
 from tasks.data.download import parse_address
+from tasks.engine.output import GONE
 from tasks.project.owned_folder import leads_elsewhere, marker_advice
 from tasks.project.paths import DOWNLOADS, ENVIRONMENTS, REPRODUCTIONS, SOURCE_SNAPSHOTS
 from tasks.reproduction.reproduce import TREE
@@ -66,6 +67,9 @@ def plan_cache(
             kept.append((cached, marker_advice(linked[0])))
         elif is_lock_held(cached.path.with_suffix(".lock")):
             kept.append((cached, "a process holds its file lock"))
+        elif cached.path.name.endswith(GONE):
+            # A killed gc had begun to remove it.
+            removed.append(cached)
         elif reproduces and place.parent == ENVIRONMENTS:
             kept.append((cached, "a reproduction may use it"))
         elif place.is_relative_to(DOWNLOADS) and place.relative_to(DOWNLOADS).parts[0] in named:
@@ -87,7 +91,7 @@ def remove_cached(root: Path, cached: Cached, removal: Removal) -> str:
     lock = path.with_suffix(".lock")
     if path.is_relative_to(root / DOWNLOADS):
         # Downloads have their locks inside. Only runs take them, and no run is alive.
-        return "" if removal.delete_path(path) else REFUSED
+        return "" if removal.delete_folder(path) else REFUSED
     try:
         return _remove_locked(root, path, lock, removal)
     except OSError as error:
@@ -108,10 +112,12 @@ def _remove_locked(root: Path, path: Path, lock: Path, removal: Removal) -> str:
             return "now in use by a process"
         if path.parent == root / REPRODUCTIONS:
             remove_worktree(root, path / TREE)
-        if not removal.delete_path(path):
+        if not removal.delete_folder(path):
             return REFUSED
-        # Inside the context: after it, another process could already hold the lock file.
-        lock.unlink(missing_ok=True)
+        # Inside the context: after it, another process could already hold the lock file. It stays where a
+        # killed gc had renamed the entry and a process has made it again since.
+        if not path.with_suffix("").exists():
+            lock.unlink(missing_ok=True)
     return ""
 
 
@@ -134,7 +140,7 @@ def _folder_entries(folder: Path) -> Iterator[Path]:
             continue
         if path.name == DATA_SETS[0]:
             yield from (each for each in sorted(path.iterdir()) if not each.is_symlink() and _is_named(each))
-        elif path.name == DATA_SETS[1] or _is_named(path):
+        elif path.name in (DATA_SETS[1], DATA_SETS[1] + GONE) or _is_named(path):
             yield path
 
 

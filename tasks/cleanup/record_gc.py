@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tasks.cleanup.removal import Removal
+from tasks.engine.output import GONE
 from tasks.project.dry_run import may_write
 from tasks.project.layout_migration import DUPLICATES
 from tasks.project.owned_folder import leads_elsewhere
@@ -69,8 +70,16 @@ class Remains:
     before: str = ""
 
 
-def find_remains(root: Path, age: float, now: float, prefect_idle: bool) -> list[Remains]:
-    """Return what is older than `age` seconds and needed by nothing. Nothing is changed."""
+def find_remains(root: Path, age: float, now: float, prefect_idle: bool, busy: bool = False) -> list[Remains]:
+    """Return what is older than `age` seconds and needed by nothing. Nothing is changed.
+
+    Args:
+        root: The project's folder.
+        age: The age in seconds.
+        now: The time in seconds since 1970.
+        prefect_idle: Whether no process has Prefect's database open; its old runs stay otherwise.
+        busy: Whether a run is alive; base models, which it may be reading, stay then.
+    """
     logs = [
         path
         for path in ([] if leads_elsewhere(root, LOGS) else _record_files(root / LOGS))
@@ -88,11 +97,11 @@ def find_remains(root: Path, age: float, now: float, prefect_idle: bool) -> list
             len(temporary), size_of(temporary), tuple(temporary),
         ),
     ]  # fmt: skip
-    if not leads_elsewhere(root, BASE_MODELS):
+    if not busy and not leads_elsewhere(root, BASE_MODELS):
         # Whole conversions: without one of its files a model folder is damaged.
         models = [
             path for path in sorted((root / BASE_MODELS).glob("*"))
-            if now - path.lstat().st_mtime > max(age, DAY)
+            if path.name.endswith(GONE) or now - path.lstat().st_mtime > max(age, DAY)
         ]  # fmt: skip
         size = sum(size_of([path, *path.rglob("*")]) for path in models)
         what = f"base models in {BASE_MODELS}, which are fetched or converted again when a run needs them"
@@ -122,7 +131,10 @@ def remove_remains(root: Path, found: Sequence[Remains], removal: Removal) -> li
         # The folder of duplicates is one path with many files.
         files = {path: list(_record_files(path)) for path in each.paths}
         sizes = {path: size_of(files[path]) for path in each.paths}
-        gone = [path for path in each.paths if removal.delete_path(path)]
+        gone = [
+            path for path in each.paths
+            if (removal.delete_path if path == root / DUPLICATES else removal.delete_folder)(path)
+        ]  # fmt: skip
         if gone:
             count, size = sum(len(files[path]) for path in gone), sum(sizes[path] for path in gone)
             removed.append(replace(each, count=count, size=size))

@@ -33,6 +33,23 @@ class Removal:
             return False
         return True
 
+    def delete_folder(self, path: Path) -> bool:
+        """Delete a file or a folder as `delete_path` does, but rename a folder first.
+
+        A kill then leaves no part of it under its name, where a later run would use what is left.
+        """
+        if path.name.endswith(GONE) or path.is_symlink() or not path.is_dir():
+            return self.delete_path(path)
+        target = path.with_name(path.name + GONE)
+        if not self.delete_path(target):
+            return False
+        try:
+            path.rename(target)
+        except OSError as error:
+            self.refuse(path, error)
+            return False
+        return self.delete_path(target)
+
     def refuse(self, path: Path, error: OSError) -> None:
         """Remember a path that could not be removed."""
         inner = Path(str(error.filename)) if error.filename else path

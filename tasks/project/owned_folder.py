@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from model.errors import UserError
@@ -51,6 +52,16 @@ def remove_folder(folder: Path, signs: Sequence[str] = ()) -> None:
         UserError: chatmill did not create the folder; it is unchanged.
     """
     check_folder(folder, signs)
+    if folder.is_dir():
+        # The marker goes last: without it, what a kill leaves would look like somebody's own.
+        for path in sorted(folder.iterdir()):
+            if path.name in (MARKER, *signs):
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                with suppress(OSError):
+                    path.unlink()
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -273,6 +273,8 @@ def _link_former_layout(project: Path) -> None:
 
 def _remove_checkout(root: Path, folder: Path) -> None:
     check_folder(folder)
+    # First: after a kill, the next attempt must not continue from half of a worktree.
+    (folder / READY).unlink(missing_ok=True)
     remove_worktree(root, folder / TREE)
     remove_folder(folder)
 

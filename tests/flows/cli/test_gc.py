@@ -227,9 +227,12 @@ def test_gc_names_what_it_cannot_remove_and_removes_the_rest(root: Path, tracker
     # The refused output is whole, the other one is gone, and no line says that refused files were removed.
     assert there(old + young) == [True, False, True, True] and (closed[0] / MANIFEST).exists()
     assert f"first {old[0].key} kept: it could not be removed" in said and "removed: " not in said
-    for folder in closed:
+    # The download was renamed before its removal, so that no run uses what is left.
+    download = closed[2].with_name(f"{closed[2].name}.gone")
+    assert download.exists() and not closed[2].exists()
+    for folder in (*closed[:2], download):
         folder.chmod(0o755)
-    assert say_as_user(root)[0] == 0
+    assert say_as_user(root)[0] == 0 and not download.exists()
     assert there(old + young) == [False, False, True, True] and not log.exists()
 
 

@@ -16,6 +16,7 @@ from tasks.cleanup.removal import Removal
 from tasks.project.owned_folder import MARKER
 from tasks.project.paths import (
     ARTIFACTS,
+    BASE_MODELS,
     CACHE,
     DOWNLOADS,
     ENVIRONMENTS,
@@ -23,6 +24,7 @@ from tasks.project.paths import (
     REPRODUCTIONS,
     SOURCE_SNAPSHOTS,
 )
+from tests.killed_process import kills
 
 DAY = 86_400.0
 KEY, RUN = "0123456789abcdef0123", "0123abcd"
@@ -114,3 +116,45 @@ def test_gc_linked_dataset_is_kept(tmp_path: Path) -> None:
     (tmp_path / DOWNLOADS / "datasets" / ("dd" * 8)).symlink_to(tmp_path / "other")
     clean(tmp_path)
     assert mine[0].exists()
+
+
+ENTRIES = (
+    DOWNLOADS / RUN,
+    DOWNLOADS / "datasets" / RUN,
+    DOWNLOADS / "huggingface",
+    ENVIRONMENTS / KEY,
+    BASE_MODELS / "0123-model",
+)
+
+
+def collect(root: Path, age: float = 3600.0, *presets: dict[str, str]) -> None:
+    removal = Removal()
+    for each in plan_cache(root, age, time.time(), presets, busy=False)[0]:
+        assert remove_cached(root, each, removal) == ""
+    remove_remains(root, find_remains(root, age, time.time(), prefect_idle=False), removal)
+
+
+def test_gc_killed_at_any_operation_leaves_no_part_under_its_name(tmp_path: Path) -> None:
+    """A later run would use it. The next gc removes the rest at any age, as its times are new."""
+
+    def make(root: Path) -> None:
+        for entry in ENTRIES:
+            lay(root / entry, "a", "b/c", "pyvenv.cfg")
+
+    count = 0
+    for root in kills(collect, make, tmp_path):
+        count += 1
+        for entry in ENTRIES:
+            files = {path.name for path in (root / entry).rglob("*") if path.is_file()}
+            assert files == {"a", "c", "pyvenv.cfg"} or not (root / entry).exists(), root
+        collect(root, 365 * DAY, {"dataset": "a"})
+        assert not [*(root / CACHE).rglob("*.gone")], root
+    assert count > 5 * len(ENTRIES)
+
+
+def test_remove_cached_half_removed_entry_keeps_lock_of_a_new_one(tmp_path: Path) -> None:
+    lay(tmp_path / ENVIRONMENTS, f"{KEY}/installed", f"{KEY}.lock", f"{KEY}.gone/lib/a.py")
+    removed, kept = plan_cache(tmp_path, 365 * DAY, time.time(), [], busy=False)
+    assert [each.path.name for each in removed] == [f"{KEY}.gone"] and len(kept) == 1
+    assert remove_cached(tmp_path, removed[0], Removal()) == ""
+    assert sorted(os.listdir(tmp_path / ENVIRONMENTS)) == [KEY, f"{KEY}.lock"]

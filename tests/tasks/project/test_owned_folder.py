@@ -8,6 +8,7 @@ import pytest
 
 from model.errors import UserError
 from tasks.project.owned_folder import claim_folder, remove_folder, replace_folder
+from tests.killed_process import kills
 
 
 def put(root: Path, name: str, text: str = "mine\n") -> None:
@@ -51,3 +52,18 @@ def test_remove_folder_only_own_folders_are_removed(tmp_path: Path) -> None:
     put(tmp_path, "file")
     with pytest.raises(UserError, match="is not a folder"):
         claim_folder(tmp_path / "file")
+
+
+def test_remove_folder_killed_at_any_operation_can_be_repeated(tmp_path: Path) -> None:
+    def make(root: Path) -> None:
+        claim_folder(root / "made")
+        for name in ("z", "lib/a", "Z/b"):
+            put(root / "made", name)
+
+    count = 0
+    for root in kills(lambda root: remove_folder(root / "made"), make, tmp_path):
+        count += 1
+        remove_folder(root / "made")
+        assert not (root / "made").exists()
+        claim_folder(root / "made")
+    assert count >= 7

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -23,6 +24,7 @@ from tasks.project.private_folder import make_private_folder
 from tasks.reproduction.known_code import remember_code
 from tasks.reproduction.reproduce import RecordedRun, ReproductionFailed, checked_out, make_anew
 from tasks.reproduction.verdict import StageResult
+from tests.killed_process import run_killed
 from tests.waiting import PATIENCE
 
 SOURCE = {"name": "mine", "files": "texts/*.jsonl", "format": "rows"}
@@ -123,3 +125,24 @@ def test_checked_out_leaves_only_kept_checkout(root: Path, original: RecordedRun
     with pytest.raises(UserError, match="no package"), checked_out(root, original, False, said.append):
         raise UserError("no package can be had")
     assert not list((root / "var" / "cache" / "reproduce").glob("*/*"))
+
+
+def test_checked_out_killed_at_its_end_is_not_resumed_from_the_rest(
+    root: Path, original: RecordedRun
+) -> None:
+    def reproduce() -> None:
+        with checked_out(root, original, False, lambda text: None):
+            left.touch()
+
+    left, place = root / "judged", root / "var" / "cache" / "reproduce"
+    resumed = 0
+    for number in itertools.count():
+        if not run_killed(reproduce, number, place):
+            break
+        if left.exists():
+            resumed += 1
+            left.unlink()
+            with checked_out(root, original, False, lambda text: None) as checkout:
+                assert (checkout.project / "flows" / "__init__.py").exists(), number
+            assert not list(place.iterdir()), number
+    assert resumed > 3
