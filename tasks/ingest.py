@@ -34,16 +34,9 @@ from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.rated_answers import RatedAnswers
 from tasks.data.readmitted_rows import check_readmitted, member_digests, note_withdrawn
 from tasks.data.records import TYPES, list_shards
-from tasks.data.sources import (
-    DataParameters,
-    Source,
-    check_still,
-    identities_digest,
-    read_source,
-    reading_of,
-    source_identities,
-    without_ignored,
-)
+from tasks.data.source_identity import check_still, identities_digest, source_identities
+from tasks.data.source_reading import read_source, reading_of, without_ignored
+from tasks.data.sources import DataParameters, Source
 from tasks.data.withdrawals import NOTHING, WITHDRAWN, Withdrawn, count_withdrawn, read_withdrawn
 from tasks.dvc import versions
 from tasks.dvc.pointer_file import explain_mismatch, read_pointer

@@ -34,7 +34,8 @@ from tasks.data.records import (
     text_digest,
 )
 from tasks.data.rejections import holds_rejection, rejection_id, rejection_numbers
-from tasks.data.sources import Source, check_annotators
+from tasks.data.source_reading import check_annotators
+from tasks.data.sources import Source
 from tasks.data.withdrawals import NOTHING, Withdrawn
 
 RUN_BYTES = 32 << 20  # bytes that one process sorts in memory

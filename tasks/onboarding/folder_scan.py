@@ -34,7 +34,7 @@ from tasks.data.rated_answers import RatedAnswers, bad_answers
 from tasks.data.records import TYPES, ParsedRow, Record, Text
 from tasks.data.rejections import rejection_id
 from tasks.data.source_files import NOT_UNICODE, check_file, walk_folders
-from tasks.data.sources import ENDINGS
+from tasks.data.source_reading import ENDINGS
 from tasks.data.withdrawals import Withdrawn, read_withdrawn
 from tasks.ingestion.repeated_labels import keep_each_once
 from tasks.onboarding.file_heads import file_batches

@@ -22,7 +22,8 @@ from tasks.data.parsing.reader import read_rows
 from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.readmitted_rows import check_readmitted
 from tasks.data.records import Record, list_shards
-from tasks.data.sources import DataParameters, Source, read_source, reading_of, without_ignored
+from tasks.data.source_reading import read_source, reading_of, without_ignored
+from tasks.data.sources import DataParameters, Source
 from tasks.data.splits import SplitParameters
 from tasks.data.withdrawals import WITHDRAWN, count_withdrawn, read_withdrawn
 from tasks.dvc import versions

@@ -6,7 +6,8 @@ import hashlib
 from pathlib import Path
 
 from tasks.data.package_archive import Archive
-from tasks.data.sources import DataParameters, Source, read_source
+from tasks.data.source_reading import read_source
+from tasks.data.sources import DataParameters, Source
 
 
 def read(source: Source, root: Path, said: list[str] | None = None, **packed: Archive) -> list[bytes]:

@@ -12,7 +12,8 @@ import pytest
 
 from model.errors import UserError
 from tasks.data import download
-from tasks.data.sources import DataParameters, Source, sources_digest
+from tasks.data.source_identity import sources_digest
+from tasks.data.sources import DataParameters, Source
 from tests.tasks.data.file_server import Served, served
 from tests.tasks.data.source_reader import read, sha
 

@@ -10,7 +10,9 @@ import pytest
 
 from model.errors import UserError
 from tasks.data import huggingface
-from tasks.data.sources import DataParameters, Source, read_source, sources_digest
+from tasks.data.source_identity import sources_digest
+from tasks.data.source_reading import read_source
+from tasks.data.sources import DataParameters, Source
 
 
 @pytest.fixture

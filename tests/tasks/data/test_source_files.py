@@ -10,7 +10,8 @@ import pytest
 
 from model.errors import UserError
 from tasks.data.source_files import walk_folders
-from tasks.data.sources import Source, own_files
+from tasks.data.source_reading import own_files
+from tasks.data.sources import Source
 from tests.any_user import as_any_user
 from tests.waiting import PATIENCE
 

@@ -13,15 +13,9 @@ import pytest
 from model.errors import UserError
 from tasks.common import checksums
 from tasks.data.records import ParsedRow, comparison_row, rating_row, text_row
-from tasks.data.sources import (
-    DataParameters,
-    Source,
-    check_annotators,
-    own_files,
-    read_source,
-    reading_of,
-    sources_digest,
-)
+from tasks.data.source_identity import sources_digest
+from tasks.data.source_reading import check_annotators, own_files, read_source, reading_of
+from tasks.data.sources import DataParameters, Source
 from tasks.project.paths import DIGESTS
 from tests.example_project import write_jsonl
 from tests.tasks.data.source_reader import read
