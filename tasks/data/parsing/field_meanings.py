@@ -221,6 +221,10 @@ def _split_words(name: str) -> list[str]:
 THUMBS = {"👍": "thumbs_up", "👎": "thumbs_down"}
 # Skin tones, variation selectors, and characters without width, which web pages leave in copied cells.
 _TINTS = re.compile("[\U0001f3fb-\U0001f3ff\ufe0e\ufe0f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+# Quotes around a whole value, as a table that was quoted twice has them.
+_QUOTES = "\"'\u2018-\u201f\u00ab\u00bb\u2039\u203a\u300c\u300d"
+_QUOTED = re.compile(rf"[{_QUOTES}]([^{_QUOTES}\n]+)[{_QUOTES}]")
+_FOR, _AGAINST = "✓✔☑✅👍", "✗✘✖❌👎"
 SHORTCODE = re.compile(r":([\w+-]{1,40}):(?::skin-tone-\d:)?")
 _SIGNED = re.compile(r"[-+]\d+(?:[.,]\d+)?")
 _GAPS = re.compile(r"[\s_-]+")
@@ -235,8 +239,10 @@ def plain_picture(text: str) -> str:
 
 
 def _plain_spelling(text: str) -> str:
-    """Return a text without invisible marks, and the name alone of an emoji written as `:thumbsdown:`."""
+    """Return a text without invisible marks and quotes around it, and the name of an emoji `:thumbsdown:`."""
     text = text.strip() if text.isascii() else plain_picture(text)
+    quoted = _QUOTED.fullmatch(text)
+    text = quoted[1].strip() if quoted else text
     code = SHORTCODE.fullmatch(text)
     return code[1] if code else text
 
@@ -324,13 +330,23 @@ def as_verdict(value: Any) -> float | None:
     """Return 1 for a word or flag that approves, -1 for one that disapproves, None for any other value."""
     if isinstance(value, bool):
         return 1.0 if value else -1.0
-    word = normalize_value(value) if isinstance(value, str) else ""
-    bare = word if isinstance(value, str) and is_negated_word(value) else word.strip("_.!") or word
+    said = _without_agreeing_marks(value) if isinstance(value, str) else ""
+    word = normalize_value(said)
+    bare = word if is_negated_word(said) else word.strip("_.!") or word
     return 1.0 if bare in POSITIVE else -1.0 if bare in NEGATIVE else None
+
+
+def _without_agreeing_marks(value: str) -> str:
+    """Return a word without the ticks or crosses around it that say the same, as `✔ yes` and `bad ❌`."""
+    text = _plain_spelling(value)
+    bare = text.strip(f"{_FOR}{_AGAINST} ")
+    marks, word = set(text.replace(bare, "", 1)) - {" "}, normalize_value(bare)
+    agree = word in POSITIVE | ACCEPT and marks <= set(_FOR)
+    return bare if agree or (word in NEGATIVE | REJECT and marks <= set(_AGAINST)) else text
 
 
 def as_review(value: Any) -> str | None:
     """Return accept, reject or ignore for a reviewer's answer in any usual spelling; else None."""
-    word = normalize_value(value)
+    word = normalize_value(_without_agreeing_marks(value) if isinstance(value, str) else value)
     known = ((ACCEPT, "accept"), (REJECT, "reject"), (IGNORE, "ignore"))
     return next((said for words, said in known if word in words), None)

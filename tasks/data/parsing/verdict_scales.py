@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from tasks.data.parsing.field_meanings import NEGATIVE, POSITIVE, as_flag, flatten_name, normalize_value
+from tasks.data.parsing.field_meanings import as_flag, as_verdict, flatten_name
 from tasks.data.parsing.score_values import SCALE, SHORT, as_score
 
 WORDS, NUMBERS, _FEW, ONES, PICTURES = "words", "plain numbers", "plain numbers to 5", "1 and -1", "stars"
@@ -41,9 +41,7 @@ def scale_of(value: Any, kind: str) -> str:
         if number in (0, -1):
             return ZERO_THUMBS if number == 0 else MINUS_THUMBS
         return WORDS
-    if isinstance(value, bool) or (
-        isinstance(value, str) and normalize_value(value).strip("_") in POSITIVE | NEGATIVE
-    ):
+    if isinstance(value, bool | str) and as_verdict(value) is not None:
         return WORDS
     found = SCALE.fullmatch(value.strip()) if isinstance(value, str) and len(value) < SHORT else None
     if found:

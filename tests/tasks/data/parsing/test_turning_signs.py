@@ -12,7 +12,7 @@ from tasks.data.parsing.field_meanings import as_flag, as_review, as_verdict
 from tasks.data.parsing.turning_signs import has_turning_sign
 from tasks.data.parsing.value_meanings import mapped_value
 from tasks.data.parsing.vote_reasons import split_reason
-from tasks.data.records import Comparison
+from tasks.data.records import Comparison, Rating
 from tests.tasks.data.parsing.row_reader import read
 
 PAIR = {"prompt": "Name a bird.", "completion": "A robin."}
@@ -57,7 +57,7 @@ def test_read_rows_negated_verdict_is_asked_about(key: str, sign: str) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["reject?", "reject 👎", "rejct", "to reject", "accept ❌", "accept/reject", "ignore?", "Accept?"],
+    ["reject?", "accept 👎", "rejct", "to reject", "accept ❌", "accept/reject", "ignore?", "Accept?"],
 )
 @pytest.mark.parametrize("several", [1, 3])
 def test_read_rows_answer_near_accept_or_reject_is_asked_about(value: str, several: int) -> None:
@@ -161,3 +161,33 @@ def test_read_rows_mapped_choice_with_turning_sign_is_asked_about(said: str) -> 
     _, tally = read({**two, "choice": said}, {**two, "choice": "1"}, fields={"choice": {"1": "a", "2": "b"}})
     with pytest.raises(UserError, match="choice"):
         tally.check("mine", {})
+
+
+@pytest.mark.parametrize("key", ["feedback", "label", "rating", "thumbs"])
+@pytest.mark.parametrize(
+    ("said", "score"),
+    [
+        ('"good"', 1.0), ("'bad'", -1.0), ("“Good”", 1.0), ("✓ good", 1.0), ("✔️ yes", 1.0), ("good ✅", 1.0),
+        ("❌ bad", -1.0), ("✗ no", -1.0), ("👎 bad", -1.0),
+    ],
+)  # fmt: skip
+def test_read_rows_verdict_in_quotes_or_with_agreeing_mark_is_read(key: str, said: str, score: float) -> None:
+    (found,), tally = read({**PAIR, key: said})
+    assert isinstance(found.row, Rating) and found.row.scores == [score]
+    tally.check("mine", {})
+
+
+@pytest.mark.parametrize(
+    "said", ["✓ bad", "☑ no", "good ❌", "👍 bad", '"!good"', "✓ -good", "- ✓ good", '"good" "bad"', '"good']
+)
+def test_read_rows_verdict_with_other_mark_is_asked_about(said: str) -> None:
+    _, tally = read({**PAIR, "feedback": "good"}, {**PAIR, "feedback": said})
+    with pytest.raises(UserError, match="feedback"):
+        tally.check("mine", {})
+
+
+@pytest.mark.parametrize(
+    ("said", "review"), [("✓ accepted", "accept"), ('"reject"', "reject"), ("✗ no", "reject")]
+)
+def test_as_review_in_quotes_or_with_agreeing_mark_is_read(said: str, review: str) -> None:
+    assert as_review(said) == review
