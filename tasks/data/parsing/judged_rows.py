@@ -74,6 +74,13 @@ def judged_rows(found: list[ParsedRow], said: Verdicts, row: SourceRow) -> Itera
             return
         if said.score is not None or said.votes or said.several:
             _refuse_verdict(last.row, said, row)
+        if said.unreviewed and not said.review:
+            if isinstance(last.row, Text):
+                # A reviewer may still reject it, so it is not learned silently.
+                row.tally.left_out[unreviewed_reason(said.unreviewed)] += 1
+                return
+            # A label is a judgement also without a review.
+            row.tally.note_unread(f"{said.unreviewed} (empty: a label without a review)", "", row.where)
         yield from found
         return
     if not said.rates:
@@ -133,7 +140,13 @@ def unrated_reason(key: str) -> str:
     """Return the reason under which pairs with an empty verdict are counted."""
     if key == UNCOUNTED:
         return key
-    return f"pairs that nobody rated, as {key} has no verdict (fields: {{{key}: ignore}} learns them)"
+    return f"pairs that nobody rated, as {key} has no verdict (fields: {{{key}: ignore}} learns every pair)"
+
+
+def unreviewed_reason(key: str) -> str:
+    """Return the reason under which texts without a review are counted."""
+    advice = '(a mapping of its words in fields, with "": accept, learns them)'
+    return f"texts that nobody reviewed, as {key} is empty {advice}"
 
 
 def _refuse_verdict(record: object, said: Verdicts, row: SourceRow) -> None:

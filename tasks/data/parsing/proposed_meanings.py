@@ -255,6 +255,9 @@ def _of_question(key: _Key) -> str:
 def _of_score(key: _Key) -> str:
     """Propose the meaning of scores, ranks, counts, flags and plain words for and against an answer."""
     words, name = key.words, flatten_name(key.path)
+    if key.understood and KNOWN.get(name) == "review":
+        # Other rows have a review, and a mapping would have to list all of its words.
+        return "review"
     if any(exceeds_scale(key.path, value.replace("_", " ")) for value in key.values):
         # The stars of a repository, or a school year, would be the score of its answer.
         return UNKNOWN

@@ -9,6 +9,7 @@ from tasks.data.parsing.column_names import yaml_value
 from tasks.data.parsing.key_text import format_sample, shown_key, yaml_key
 from tasks.data.parsing.proposed_meanings import (
     BYTES,
+    CHOICE,
     CORRECTION,
     GOLD,
     GOLD_LIST,
@@ -16,8 +17,10 @@ from tasks.data.parsing.proposed_meanings import (
     MASK,
     OTHER_CHOICE,
     QUOTED,
+    SIDE_OR_MODEL,
     UNKNOWN,
 )
+from tasks.data.parsing.review_columns import UNREVIEWED
 from tasks.data.parsing.seen_keys import MOST_KEYS, OTHERS, Seen
 
 # What a key beside a record may be, without which the record would be learned as something else.
@@ -79,7 +82,21 @@ def describe_times(times: Mapping[str, Seen]) -> Iterator[str]:
         )
 
 
-def describe_bytes(path: str, seen: Seen) -> str:
+def describe_special(path: str, seen: Seen, meaning: str) -> str:
+    """Return the question about a key that needs words of its own; empty for any other.
+
+    `meaning` is the proposal.
+    """
+    if seen.looks == CHOICE:
+        return _describe_choice(path, seen.where, seen.sample, meaning)
+    if seen.looks == SIDE_OR_MODEL:
+        return _describe_unclear_side(path, seen.where, seen.sample)
+    if seen.looks == BYTES:
+        return _describe_bytes(path, seen)
+    return _describe_unreviewed(path, seen) if seen.looks == UNREVIEWED else ""
+
+
+def _describe_bytes(path: str, seen: Seen) -> str:
     """Return the question about texts that are bytes as Python prints them."""
     return (
         f"{seen.where}: {shown_key(path)} is {seen.sample}, bytes as Python prints them "
@@ -88,7 +105,7 @@ def describe_bytes(path: str, seen: Seen) -> str:
     )
 
 
-def describe_unclear_side(path: str, where: str, sample: str) -> str:
+def _describe_unclear_side(path: str, where: str, sample: str) -> str:
     """Return the question about a choice that is the side of one answer, and the model of the other."""
     return (
         f"{where}: {shown_key(path)} is {sample}, which may be the side of an answer, or the name of the "
@@ -97,13 +114,23 @@ def describe_unclear_side(path: str, where: str, sample: str) -> str:
     )
 
 
-def describe_choice(path: str, where: str, sample: str, meaning: str) -> str:
+def _describe_choice(path: str, where: str, sample: str, meaning: str) -> str:
     """Return the question about a choice whose values name no answer."""
     what = f"{where}: {shown_key(path)} is {sample}, which does not say which answer is better; "
     if meaning == UNKNOWN:
         return what + "it has too many different values to map; write a, b or tie in their place"
     fields = f"fields: {{{yaml_key(path)}: {meaning}}}"
     return f"{what}map each value to a, b, tie or ignore in the source's fields, as in {fields}"
+
+
+def _describe_unreviewed(path: str, seen: Seen) -> str:
+    key, name = yaml_key(path), shown_key(path)
+    return (
+        f"{seen.where}: the key {name} is empty in {counted(seen.count, 'rows')}, and others have a review "
+        "under it; say in the source's fields whether an empty cell is a missing review, as in fields: "
+        f"{{{key}: review}}, which leaves these rows out, or {{{key}: {{accept: accept, reject: reject, "
+        'ignore: ignore, "": accept}}, which learns them'
+    )
 
 
 def format_example(looks: str, meaning: str = "") -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from model.errors import UserError
 from tasks.data.parsing.base import ParseOptions
-from tasks.data.parsing.field_meanings import KNOWN, VOTES, flatten_name, is_empty
+from tasks.data.parsing.field_meanings import KNOWN, MASKS, REVIEWS, VOTES, flatten_name, is_empty
 from tasks.data.parsing.key_paths import find_keys, value_at
 from tasks.data.parsing.preference_fields import row_aspect
 from tasks.data.parsing.scale_direction import LOWER, scale_direction
@@ -52,6 +52,7 @@ class Verdicts:
         deleted: Whether the row is marked as deleted.
         told: Whether the preset gives the meaning of the verdict's key.
         unrated: A key for a verdict that is empty.
+        unreviewed: The same for a reviewer's answer.
     """
 
     score: float | None = None
@@ -63,6 +64,7 @@ class Verdicts:
     deleted: bool = False
     told: bool = False
     unrated: str = ""
+    unreviewed: str = ""
 
     @property
     def rates(self) -> bool:
@@ -146,6 +148,8 @@ def read_verdicts(
         empty = is_empty(value) and not maps_empty(meaning)
         if empty and not (path in own or meaning in ("weight", "mask", "deleted", "ignore")):
             said = replace(said, unrated=path)
+            if is_review(meaning):
+                said = replace(said, unreviewed=path)
         if empty or meaning == "ignore":
             continue
         value = without_vote_reason(path, meaning, value, where, tally)
@@ -208,7 +212,10 @@ def read_verdicts(
         if is_empty(value):
             if kind in JUDGEMENTS and flatten_name(key) not in OTHERWISE:
                 said = replace(said, unrated=said.unrated or key)
+                said = replace(said, unreviewed=said.unreviewed or (key if kind == "review" else ""))
                 rest.pop(key)
+            elif kind in (*MASKS, "review"):
+                tally.reviews.note(key, where)
             continue
         value = without_vote_reason(key, None, value, where, tally)
         read = read_meaning(key, None, value)
@@ -325,6 +332,13 @@ def _note_scales(
     for one in value if isinstance(value, list) else [value]:
         if not is_empty(one):
             tally.note_scale(row_aspect(values, reading), scale_of(one, kind), key, where)
+
+
+def is_review(meaning: Any) -> bool:
+    """Return whether a meaning of `fields` makes a column a reviewer's answer."""
+    if isinstance(meaning, Mapping):
+        return all(said in REVIEWS for said in meaning.values())
+    return bool(meaning == "review")
 
 
 def is_unscored(value: Any) -> bool:

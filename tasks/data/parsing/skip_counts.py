@@ -17,7 +17,6 @@ from tasks.data.parsing.key_text import ascii_controls, format_sample, shown_key
 from tasks.data.parsing.lost_votes import LostVotes
 from tasks.data.parsing.marking_texts import RowShapes, look_marked
 from tasks.data.parsing.proposed_meanings import (
-    BYTES,
     CHOICE,
     GOLD,
     GOLD_LIST,
@@ -31,22 +30,21 @@ from tasks.data.parsing.proposed_meanings import (
     propose_vote,
 )
 from tasks.data.parsing.question_text import (
-    describe_bytes,
-    describe_choice,
     describe_companion,
     describe_listed,
     describe_listed_field,
     describe_literal,
     describe_nameless,
+    describe_special,
     describe_times,
     describe_two_scales,
-    describe_unclear_side,
     describe_unread,
     describe_vote_columns,
     describe_word,
     format_example,
     values_mapping,
 )
+from tasks.data.parsing.review_columns import ReviewColumns
 from tasks.data.parsing.scale_direction import scale_direction
 from tasks.data.parsing.score_values import as_score
 from tasks.data.parsing.seen_keys import MOST_KEYS, Seen, add_values, count_key, counted_again
@@ -104,6 +102,7 @@ class SkipCounts:
         numbered: The numbers in the names of the columns of two answers, by which votes may name them.
         rejected: The rejection ids of texts and labels that a reviewer rejected. Equal rows are left out too.
         shapes: The keys of rows, by which a text under `deleted` may mark its row.
+        reviews: Empty cells of reviewers' columns and masks.
         companions: Keys without which a row would be learned as something else, which stop the run.
         inside: Keys in lists of objects that are no turns, such as `reactions[].name`. Only ignore is right.
     """
@@ -137,6 +136,7 @@ class SkipCounts:
     votes: LostVotes = field(default_factory=LostVotes)
     rejected: set[str] = field(default_factory=set)
     shapes: RowShapes = field(default_factory=RowShapes)
+    reviews: ReviewColumns = field(default_factory=ReviewColumns)
 
     def votes_in(self, fields: Mapping[str, Any] | None) -> list[str]:
         """Return the columns that a source's fields call one person's votes, or that were read as such."""
@@ -227,7 +227,7 @@ class SkipCounts:
         for name in ("unread", "asked", "words", "times", "choices", "companions"):
             for path, seen in getattr(other, name).items():
                 count_key(getattr(self, name), path, seen)
-        for name in ("left_out", "understood", "used", "inside", "rejected", "ties", "shapes"):
+        for name in ("left_out", "understood", "used", "inside", "rejected", "ties", "shapes", "reviews"):
             getattr(self, name).update(getattr(other, name))
         for name in ("values", "openings"):
             for path, values in getattr(other, name).items():
@@ -304,6 +304,8 @@ class SkipCounts:
         found |= {path: s for path, s in asked.items() if path not in found and s.looks not in unasked}
         counts = (path for path in find_counts(unread) if path not in found)
         found |= {path: replace(self.unread[path], looks=VERDICT) for path in counts}
+        reviews = self.reviews.asked(self.unread, self.understood, VERDICT)
+        found |= {path: seen for path, seen in reviews if path not in found}
         # Some odd words are rows with an error, which validation quarantines.
         often = {path: seen for path, seen in self.choices.items() if seen.count > _ODD * self.rows}
         found |= {path: seen for path, seen in often.items() if path not in found}
@@ -356,12 +358,8 @@ class SkipCounts:
             raise UserError("\n".join(lines))
 
     def _describe_key(self, path: str, seen: Seen, meaning: str) -> str:
-        if seen.looks == CHOICE:
-            return describe_choice(path, seen.where, seen.sample, meaning)
-        if seen.looks == SIDE_OR_MODEL:
-            return describe_unclear_side(path, seen.where, seen.sample)
-        if seen.looks == BYTES:
-            return describe_bytes(path, seen)
+        if said := describe_special(path, seen, meaning):
+            return said
         example = f"fields: {{{yaml_key(path)}: {meaning}}}"
         if path in self.inside:
             return describe_listed(path, seen, example)
@@ -440,6 +438,7 @@ class SkipCounts:
         for reason, count in sorted(self.left_out.items(), key=lambda item: (-item[1], item[0])):
             yield f"left out: {counted(count, reason)}"
         yield from self.votes.lines()
+        yield from self.reviews.lines(self.understood)
         yield from describe_times(self.times)
         for key, seen in list(self.words.items())[:_NAMED]:
             yield describe_word(key, seen)
