@@ -337,7 +337,8 @@ def make_rows(
             tally.check(source.name, source.fields)
         except UserError as error:
             questions.append(str(error))
-        if not tally.rows:
+        # People may not have judged yet; the preset is right all the same.
+        if not tally.rows and not source.labels:
             names = [file.origin for part in parts if part.source_index == number for file in part.files]
             questions.append(no_rows(source.name, _name_origins(names), tally))
     # One error for all sources, so that the user can answer all questions before the next run.
@@ -360,7 +361,8 @@ def make_rows(
         refused[shard.kind] += shard.rejected
         votes[shard.kind] += shard.withdrawn
     # The runs are as large as the data, and are not part of the output.
-    shutil.rmtree(runs)
+    if runs.exists():  # not if all sources are label pages without judgements
+        shutil.rmtree(runs)
     for kind in TYPES:
         # Repeated rows leave fewer rows, so fewer shards: how the parts were cut must not show in the output.
         for name in ("rows", "origins"):

@@ -14,6 +14,7 @@ from model.errors import UserError
 from tasks.common.checksums import file_sums
 from tasks.data import huggingface
 from tasks.data.download import content_version
+from tasks.data.page_source import read_page
 from tasks.data.source_reading import labelling_config_path, own_files, source_path_name
 from tasks.data.sources import DataParameters, Source
 
@@ -57,6 +58,7 @@ def source_identities(parameters: DataParameters, root: Path) -> list[dict[str, 
             "files": {name: sums[name] for name in map(named, files[number])},
             "labelling": {name: sums[name] for name in map(named, labelling[number])},
             "urls": urls,
+            "page": hashlib.sha256(read_page(source, root).content).hexdigest() if source.labels else None,
             "dataset": huggingface.dataset_identity(source.wanted, root) if source.dataset else None,
         }
         found.append({name: value for name, value in identity.items() if value})
@@ -103,6 +105,8 @@ def identities_digest(parameters: DataParameters, found: Sequence[Mapping[str, A
             [*each.get("files", {}).values(), *each.get("labelling", {}).values()],
             [url["version"] for url in each.get("urls", ())],
             each.get("dataset"),
+            # Appended only where it is set, so that the digests of all other sources stay as they were.
+            *([each["page"]] if "page" in each else []),
         ]
         for source, each in zip(parameters.sources, found, strict=True)
     ]

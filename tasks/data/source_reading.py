@@ -1,4 +1,4 @@
-"""Read the files of a source: from disk, an address, a data set, or a package archive."""
+"""Read the files of a source: from disk, an address, a data set, an archive, or the label page."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from model.errors import UserError, one_line_path
-from model.events import EventCallback
+from model.events import EventCallback, Message
 from tasks.data import huggingface
 from tasks.data.download import download_file
 from tasks.data.file_io.files import SourceFile, unpacked_suffix
 from tasks.data.package_archive import fetch_archive, read_member
+from tasks.data.page_source import page_files, read_page
 from tasks.data.parsing.annotators import UNKNOWN_ANNOTATOR, normalize_annotator
 from tasks.data.parsing.base import ParseOptions
 from tasks.data.records import Comparison, ParsedRow, Rating
@@ -47,6 +48,10 @@ def read_source(
         return [
             SourceFile(f"{source.wanted.shown}.parquet", path=huggingface.dataset_table(source.wanted, root))
         ]
+    if source.labels:
+        for notice in read_page(source, root).notices:
+            on_event(Message(f"source {source.name}: {notice}"))
+        return page_files(source, root)
     archive = fetch_archive(parameters.archives[source.archive], root / DOWNLOADS)
     return [SourceFile(f"{archive.name}:{member}", read_member(archive, member)) for member in source.members]
 

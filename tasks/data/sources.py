@@ -1,4 +1,4 @@
-"""The sources of data in a preset: the user's files, addresses, data sets, members of package archives."""
+"""The sources of data in a preset: files, addresses, data sets, package archives, and the label page."""
 
 from __future__ import annotations
 
@@ -21,13 +21,16 @@ __all__ = ["Archive", "DataParameters", "Source"]
 
 IGNORABLE = ("group",)  # names that `columns` may map to no column, so that the file's own is not read
 Documents = Literal["file", "paragraph"]
+# Options of files, which the label page has no use for.
+_PAGE_FORMAT = "rows"
+_OF_FILES = ("prompt", "columns", "label_config", "fields")
 
 
 @dataclass(frozen=True)
 class Source:
-    """A source of rows, from one of four places, and the options of its parser.
+    """A source of rows, from one of five places, and the options of its parser.
 
-    Exactly one of `files`, `urls`, `dataset` and `archive` is set.
+    Exactly one of `files`, `urls`, `dataset`, `archive` and `labels` is set.
     """
 
     name: str
@@ -60,6 +63,14 @@ class Source:
 
     split: str = ""
     """Split of the data set; required if it has several."""
+
+    labels: Literal["", "page"] = ""
+    """`page`: the judgements of the label page; see [labelling.md](labelling.md)."""
+
+    min_known_accuracy: float = 0.0
+    """Of the label page: the judgements of people who choose the right answer of known items less often than
+    this share, from 0 to 1, are left out, with a notice. People who judged fewer than five known items
+    stay."""
 
     prompt: str = ""
     """Words before a prompt that is made from a text."""
@@ -100,16 +111,21 @@ class Source:
         concealed = conceal_secrets(urls) if isinstance(urls, str) else tuple(map(conceal_secrets, urls))
         # The dataclass is frozen, and its own __init__ has already set the field.
         object.__setattr__(self, "urls", concealed)
+        if self.labels:
+            # Known, so that nothing is guessed from the first judgements, or from none.
+            object.__setattr__(self, "format", self.format if self.format != AUTO else _PAGE_FORMAT)
         for said in self._faults():
             raise ValueError(f"source {self.name}: {said}")
 
     def _faults(self) -> list[str]:
         """Return what is wrong with the source, in sentences that follow its name."""
-        places = [name for name in ("files", "urls", "dataset", "archive") if getattr(self, name)]
+        places = [name for name in ("files", "urls", "dataset", "archive", "labels") if getattr(self, name)]
         faults = []
         if len(places) != 1:
             said = " and ".join(places) or "none"
-            faults.append(f"set exactly one of files, urls, dataset or archive with members (got {said})")
+            faults.append(
+                f"set exactly one of files, urls, dataset, archive with members, or labels (got {said})"
+            )
         if self.archive and not self.members:
             faults.append("set members, the files to read from the archive")
         for name, place in (
@@ -118,6 +134,17 @@ class Source:
         ):
             if getattr(self, name) and not getattr(self, place):
                 faults.append(f"{name} needs {place}, which is not set")
+        if self.labels not in ("", "page"):
+            faults.append(f"labels is {self.labels!r}; expected page")
+        if not 0 <= self.min_known_accuracy <= 1:
+            faults.append(f"min_known_accuracy is {self.min_known_accuracy}; expected a share from 0 to 1")
+        if self.min_known_accuracy and not self.labels:
+            faults.append("min_known_accuracy needs `labels: page`, which is not set")
+        if self.labels:
+            # The page's rows have their own keys, aspects and people.
+            useless = [name for name in _OF_FILES if getattr(self, name)]
+            useless += ["format"] if self.format != _PAGE_FORMAT else []
+            faults += [f"{name} has no effect with labels; remove it" for name in useless]
         for member in self.members:
             if leads_outside(member):
                 faults.append(f"the member {member!r} leads out of its archive; expected a path inside it")

@@ -160,11 +160,6 @@ class LabelStore:
         self._engine.dispose()
 
 
-def database_url(root: Path) -> str:
-    """Return the address of the project's own database, a SQLite file."""
-    return f"sqlite:///{root / JUDGEMENTS_DATABASE}"
-
-
 def open_label_store(root: Path, url: str = "") -> LabelStore:
     """Return the label page's store, with its tables created if they are missing.
 
@@ -176,7 +171,7 @@ def open_label_store(root: Path, url: str = "") -> LabelStore:
         make_private_folder((root / JUDGEMENTS_DATABASE).parent)
         # Created here, as SQLite would let others read it.
         (root / JUDGEMENTS_DATABASE).touch(mode=PRIVATE_FILE)
-    engine = create_engine(url or database_url(root), pool_pre_ping=bool(url))
+    engine = create_engine(url or f"sqlite:///{root / JUDGEMENTS_DATABASE}", pool_pre_ping=bool(url))
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _prepare_connection)
     store = LabelStore(engine)
@@ -185,10 +180,19 @@ def open_label_store(root: Path, url: str = "") -> LabelStore:
     return store
 
 
-def store_exists(root: Path, url: str = "") -> bool:
-    """Return whether the project has a label page's database, without creating one."""
+def read_label_store(root: Path, url: str = "") -> LabelStore | None:
+    """Return the label page's store for reading only; None if the project has none.
+
+    Arguments are those of `open_label_store`. Nothing is written, not even by SQLite.
+    """
     path = root / JUDGEMENTS_DATABASE
-    return bool(url) or (path.is_file() and path.stat().st_size > 0)
+    if url:
+        return LabelStore(create_engine(url, pool_pre_ping=True))
+    if not path.is_file() or not path.stat().st_size:
+        return None
+    # Without a write-ahead log no process has the database open, and reading would create one.
+    mode = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "immutable=1"
+    return LabelStore(create_engine(f"sqlite:///{path.absolute().as_uri()}?{mode}&uri=true"))
 
 
 def _prepare_connection(connection: Any, _record: Any) -> None:

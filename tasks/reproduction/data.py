@@ -154,6 +154,7 @@ def _all_here(data: DataParameters, root: Path) -> bool:
     return all(
         (not source.archive or (root / DOWNLOADS / data.archives[source.archive].file).exists())
         and all(find_download(address, root) for address in source.addresses)
+        and not source.labels
         and (not source.dataset or huggingface.is_saved(source.wanted, root))
         for source in data.sources
     )

@@ -31,7 +31,7 @@ def names(source: Source, root: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({}, "one of files, urls, dataset or archive .*got none"),
+        ({}, "one of files, urls, dataset, archive .*got none"),
         ({"archive": "x"}, "set members"),
         ({"archive": "x", "members": ("m",), "files": "f"}, "got files and archive"),
         ({"files": "f", "members": ("m",)}, "members needs archive"),

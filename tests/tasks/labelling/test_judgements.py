@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select
+from sqlalchemy.exc import OperationalError
 
 from model.errors import UserError
 from tasks.labelling.judgements import Judgement, add_judgements, newest_judgements
 from tasks.labelling.people import add_person, find_person
 from tasks.labelling.queue import next_items
-from tasks.labelling.schema import JUDGEMENT_TABLE, LabelStore, open_label_store
+from tasks.labelling.schema import JUDGEMENT_TABLE, LabelStore, open_label_store, read_label_store
 from tasks.project.paths import JUDGEMENTS_DATABASE
 from tests.tasks.labelling.label_project import batch, judge, person
 
@@ -84,6 +85,26 @@ def test_add_judgements_invalid_value_stores_nothing(
     with pytest.raises(UserError, match=message):
         add_judgements(store, ada, [good, Judgement(**{"key": "k", "item": 1, **values})])  # type: ignore[arg-type]
     assert count_rows(store) == 0
+
+
+def test_read_label_store_writes_nothing_and_sees_what_is_stored(tmp_path: Path) -> None:
+    assert read_label_store(tmp_path) is None
+    store = open_label_store(tmp_path)
+    batch(store)
+    judge(store, person(store, "Ada"), 1)
+    beside = read_label_store(tmp_path)
+    assert beside is not None
+    assert len(list(newest_judgements(beside))) == 1
+    beside.close()
+    store.close()
+    before = {path: path.read_bytes() for path in (tmp_path / "var").iterdir()}
+    alone = read_label_store(tmp_path)
+    assert alone is not None
+    assert len(list(newest_judgements(alone))) == 1
+    with pytest.raises(OperationalError):
+        add_person(alone, "Bob")
+    alone.close()
+    assert {path: path.read_bytes() for path in (tmp_path / "var").iterdir()} == before
 
 
 def _press_keys(folder: str, name: str, count: int) -> None:
