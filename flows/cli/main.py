@@ -58,6 +58,7 @@ from flows.common.terminal import Console, escape_controls, note_typed_words
 from flows.orchestration.tracker import open_tracker
 from model.errors import UserError, error_reason
 from model.file_guard import refuse_special_files
+from tasks.backup.restore import finish_restore
 from tasks.common.link_check import is_present
 from tasks.project.dry_run import forbid_writes
 from tasks.project.layout_migration import move_to_cache, moved_notice
@@ -112,8 +113,14 @@ def prepare_project(context: typer.Context) -> None:
             # `restore` replaces these files, so it must run even if one of them is wrong.
             check_records(Path.cwd())
         secure_records(Path.cwd())
+        if not {"--help", "-h"} & {*sys.argv} and (completed := finish_restore(Path.cwd())):
+            _print_note(completed)
     if moved := move_to_cache(Path.cwd()):
-        Console(stderr=True, highlight=False).print(f"[dim]{moved_notice(moved)}[/dim]", soft_wrap=True)
+        _print_note(moved_notice(moved))
+
+
+def _print_note(text: str) -> None:
+    Console(stderr=True, highlight=False).print(f"[dim]{text}[/dim]", soft_wrap=True)
 
 
 @app.command()

@@ -109,7 +109,8 @@ def prepare_prefect(root: Path) -> Settings:
     prepare_records(root)
     if moved := move_to_cache(root):
         print(moved_notice(moved), file=sys.stderr)
-    finish_restore(root)
+    if completed := finish_restore(root):
+        print(completed, file=sys.stderr)
     home = root / PREFECT_HOME
     try:
         if may_write():

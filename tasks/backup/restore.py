@@ -10,6 +10,7 @@ import fcntl
 import gzip
 import hashlib
 import json
+import os
 import shutil
 import tarfile
 import time
@@ -19,7 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from model.atomic_file import replace_text
+from model.atomic_file import fixed_part, replace_text
 from model.errors import UserError
 from tasks.backup.archive import CONTENTS, KEPT_RECORDS, PAGES, Backup, is_record, locked_folder
 from tasks.project.database_check import fault_in
@@ -58,7 +59,7 @@ def restore_backup(root: Path, source: Path, force: bool = False) -> tuple[Backu
                 f"{RECORDS}/{there[0]} exists; --force replaces it and keeps the old records in "
                 f"{RECORDS}/replaced-DATE"
             )
-        stamp = time.strftime("%Y%m%d-%H%M%S")
+        stamp = _free_stamp(root / RECORDS)
         # Both inside var/: a rename only works on one disk.
         part, replaced = root / RECORDS / f"restoring-{stamp}.part", root / RECORDS / f"replaced-{stamp}"
         part.mkdir(mode=0o700)
@@ -74,30 +75,53 @@ def restore_backup(root: Path, source: Path, force: bool = False) -> tuple[Backu
                 raise
             said = json.dumps({"new": part.name, "old": replaced.name})
             # From here on the restoration is decided: after a kill, the next command completes it.
-            replace_text(root / INTENTION, said)
-            finish_restore(root)
+            replace_text(root / INTENTION, said, fixed_part(root / INTENTION))
+            _move_records(root, part, replaced)
     found = Backup(source, len(sums), sum(size for _, size in sums.values()))
     return found, replaced if replaced.exists() else None
 
 
-def finish_restore(root: Path) -> None:
-    """Complete a restoration that a kill interrupted; remove what one left that was not decided yet."""
-    try:
-        found = json.loads((root / INTENTION).read_text(encoding="utf-8"))
-        # Only the last part of each name is used: a changed file must not lead outside var/.
-        part, replaced = (root / RECORDS / PurePosixPath(str(found[name])).name for name in ("new", "old"))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+def finish_restore(root: Path) -> str:
+    """Complete a restoration that a kill interrupted; remove what one left that was not decided yet.
+
+    Returns:
+        A sentence about the completed restoration; empty if there was none.
+    """
+    if (found := _read_intention(root)) is None:
         if may_write():
             _remove_killed(root)
-        return
+        return ""
     if not may_write():
         raise UserError(
             "`chatmill restore` was interrupted, and a dry run writes nothing; run `chatmill models`, which "
             "completes the restoration, then repeat the dry run"
         )
+    # The restoration may be alive, or another command may complete it at this moment.
+    with _locked_records(root):
+        if (found := _read_intention(root)) is None:
+            return ""
+        part, replaced = found
+        _move_records(root, part, replaced)
+    kept = f"; the replaced records are in {replaced.relative_to(root)}" if replaced.exists() else ""
+    return f"completed a `chatmill restore` that was interrupted{kept}"
+
+
+def _read_intention(root: Path) -> tuple[Path, Path] | None:
+    """Return the folders of the restored and of the replaced records, if a restoration is decided."""
+    try:
+        found = json.loads((root / INTENTION).read_text(encoding="utf-8"))
+        # Only the last part of each name is used: a changed file must not lead outside var/.
+        part, replaced = (root / RECORDS / PurePosixPath(str(found[name])).name for name in ("new", "old"))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return part, replaced
+
+
+def _move_records(root: Path, part: Path, replaced: Path) -> None:
+    """Move the records of var/ to `replaced`, and those of `part` to var/. The caller holds their lock."""
+    moved = replaced / "moved"
     if part.is_dir():
         replaced.mkdir(mode=0o700, exist_ok=True)
-        moved = replaced / "moved"
         if not moved.exists():
             for name in _record_entries(root / RECORDS):
                 _rename_path(root / RECORDS / name, replaced / name)
@@ -106,10 +130,20 @@ def finish_restore(root: Path) -> None:
         for name in _record_entries(part):
             _rename_path(part / name, root / RECORDS / name)
         shutil.rmtree(part)
-        moved.unlink()
-        with suppress(OSError):
-            replaced.rmdir()  # where there was nothing to keep
+    moved.unlink(missing_ok=True)
+    with suppress(OSError):
+        replaced.rmdir()  # where there was nothing to keep
     (root / INTENTION).unlink()
+
+
+def _free_stamp(folder: Path) -> str:
+    """Return the time as a part of names; with a number if an earlier restoration has the same."""
+    stamp = found = time.strftime("%Y%m%d-%H%M%S")
+    number = 1
+    while any(os.path.lexists(folder / name) for name in (f"restoring-{found}.part", f"replaced-{found}")):
+        number += 1
+        found = f"{stamp}-{number}"
+    return found
 
 
 def _remove_killed(root: Path) -> None:
@@ -139,12 +173,20 @@ def _holds_something(path: Path) -> bool:
 
 
 @contextmanager
-def _nothing_alive(root: Path) -> Iterator[None]:
-    """Raise UserError if a run or a server of this project is alive; keep new ones from starting."""
+def _locked_records(root: Path) -> Iterator[None]:
+    """Wait for the lock without which no run starts and no other process moves records, and hold it."""
     folder = root / MLFLOW_FOLDER
     folder.mkdir(mode=0o700, exist_ok=True)
     with (folder / "lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _nothing_alive(root: Path) -> Iterator[None]:
+    """Raise UserError if a run or a server of this project is alive; keep new ones from starting."""
+    folder = root / MLFLOW_FOLDER
+    with _locked_records(root):
         for path in [*sorted((folder / "alive").glob("*")), root / SERVERS]:
             if path.exists():
                 with path.open() as file:

@@ -12,8 +12,10 @@ import pytest
 
 from flows.servers.environment import checkout_environment
 from tasks.backup.archive import write_backup
-from tasks.backup.restore import finish_restore, restore_backup
-from tests.tasks.backup.test_archive import REPOSITORY, project
+from tasks.backup.restore import INTENTION, finish_restore, restore_backup
+from tasks.project.database_check import check_mlflow_database
+from tests.killed_process import kills, run_killed
+from tests.tasks.backup.test_archive import REPOSITORY, lay, project, word_of
 
 __all__ = ["project"]
 
@@ -51,3 +53,88 @@ def test_finish_restore_removes_what_a_killed_one_unpacked(
     assert not left.exists() and records <= set((project / "var").rglob("*"))
     found, _ = restore_backup(project, archive, force=True)
     assert found.files and not [*(project / "var").glob("restoring-*")]
+
+
+def names(folder: Path) -> set[str]:
+    """Return the files below var/ without those that the tests' databases and locks leave."""
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_restore_backup_killed_at_any_operation_is_completed_or_undone(project: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "records.tar"
+    write_backup(project, archive)
+
+    def restore(root: Path) -> None:
+        restore_backup(root, archive, force=True)
+
+    done, undone = 0, 0
+    for root in kills(restore, lambda root: lay(root, "second"), tmp_path / "killed"):
+        var = root / "var"
+        said = finish_restore(root)
+        left = names(var)
+        kept = {name.partition("/")[2] for name in left if name.startswith("replaced-")}
+        if word_of(root) == "first":
+            done += 1
+            assert (var / "report.html").read_text() == "first"
+            assert "mlflow.db" in kept and "labels/über & so.npz" in kept and "moved" not in kept, root
+        else:
+            undone += 1
+            assert not said and not [*var.glob("replaced-*")], root
+            assert (var / "report.html").read_text() == "second"
+        # A partial file of the decision is replaced by the next restoration.
+        left -= {"restoring.json.part"}
+        assert not [name for name in left if name.startswith("restoring")], root
+        assert finish_restore(root) == ""
+        restore(root)
+        assert word_of(root) == "first" and not [*var.glob("restoring*")], root
+    assert done > 15 and undone > 10
+
+
+def test_restore_backup_killed_in_empty_project_leaves_no_folder_of_replaced_records(
+    project: Path, tmp_path: Path
+) -> None:
+    archive = tmp_path / "records.tar"
+    write_backup(project, archive)
+    for root in kills(lambda root: restore_backup(root, archive), lambda root: None, tmp_path / "killed"):
+        finish_restore(root)
+        assert not [*(root / "var").glob("replaced-*")], root
+
+
+def test_restore_backup_twice_in_one_second_keeps_all_replaced_records(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.strftime", lambda form: "20260131-120000")
+    archive = tmp_path / "records.tar"
+    write_backup(project, archive)
+    other = tmp_path / "other"
+    lay(other, "second")
+    places = [restore_backup(other, archive, force=True)[1] for _ in range(3)]
+    assert [place and (place / "report.html").read_text() for place in places] == ["second", "first", "first"]
+
+
+def kill_within_moves(root: Path, archive: Path) -> None:
+    """Kill a restoration when some of the restored records are in place."""
+    for number in range(200):
+        assert run_killed(lambda: restore_backup(root, archive, force=True), number, root)
+        if (root / INTENTION).exists() and (root / "var" / "mlflow.db").exists():
+            return
+        finish_restore(root)
+    raise AssertionError("no kill was within the moves")
+
+
+@pytest.mark.parametrize("command", [("backup", "new.tar"), ("data", "log"), ("models",)])
+def test_main_after_killed_restore_completes_it_first(
+    project: Path, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    archive = tmp_path / "records.tar"
+    write_backup(project, archive)
+    kill_within_moves(project, archive)
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli.main", *command], cwd=project, capture_output=True, text=True,
+        env=checkout_environment(REPOSITORY), check=False,
+    )  # fmt: skip
+    assert done.stderr.count("completed a `chatmill restore` that was interrupted; the replaced") == 1, done
+    check_mlflow_database(project)
+    assert (project / "var" / "labels" / "über & so.npz").exists() and not (project / INTENTION).exists()
+    if command[0] == "backup":
+        assert done.returncode == 0 and "7 files" in done.stdout
