@@ -1,4 +1,8 @@
-"""Match rows that somebody rejected or deleted with their copies, also with other white space at the ends."""
+"""Match rows that somebody rejected or deleted with their copies.
+
+White space at the ends makes no difference, and neither does Alpaca's template around a prompt, or around a
+prompt and its answer as one text.
+"""
 
 from __future__ import annotations
 
@@ -21,18 +25,28 @@ from tasks.data.records import (
 )
 
 _UNSEEN = rf"[\s\u200b-\u200f\u2060\ufeff{INVISIBLE}]+"
+_HEAD = "### Response:"
+# One line before the headings, as in Alpaca's template and in that of `tasks/data/formats/alpaca.py`.
+_TEMPLATE = re.compile(
+    rf"(?:[^\n]{{1,300}}\n+)?### Instruction:\n(.*?)(?:\n+### Input:\n(.*?))?\n+{_HEAD}(.*)", re.DOTALL
+)
 _ENDS = re.compile(rf"\A{_UNSEEN}|{_UNSEEN}\Z")
 
 
 def rejection_id(row: Record) -> str:
-    """Return the id that a row has without white space at the ends of its texts.
+    """Return the id that a row has without white space at the ends of its texts, and without a template.
 
-    Copies of a row in two exports often differ in a line feed at the end.
+    Copies of a row in two exports often differ in a line feed at the end. A text that is an answer in
+    Alpaca's template has the id of the pair.
     """
     if isinstance(row, Text):
         text = _trimmed(row.text)
+        prompt, answer = _unwrapped(text)
+        if answer:
+            return pair_row(prompt, answer, "", "-").id
         return row.id if text == row.text else text_row(text, "", "-").id
     history, prompt = [_trimmed_turn(turn) for turn in row.history], _trimmed(row.prompt)
+    prompt = _unwrapped(prompt)[0]
     if isinstance(row, Comparison):
         a, b = _trimmed(row.a), _trimmed(row.b)
         same = (a, b, prompt, history) == (row.a, row.b, row.prompt, row.history)
@@ -60,6 +74,16 @@ def holds_rejection(numbers: np.ndarray, number: str) -> bool:
 
 def _trimmed(text: str) -> str:
     return _ENDS.sub("", text)
+
+
+def _unwrapped(text: str) -> tuple[str, str]:
+    """Return the prompt and the answer in a text of Alpaca's template; any other text, and no answer."""
+    found = _TEMPLATE.fullmatch(text) if _HEAD in text else None
+    if found is None:
+        return text, ""
+    asked, given, answer = (_trimmed(part or "") for part in found.groups())
+    # An input stands below the prompt as a context does.
+    return f"{asked}\n\n{given}" if given else asked, answer
 
 
 def _trimmed_turn(turn: Turn) -> Turn:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 
 from tasks.data.records import Pair, ParsedRow, pair_row, rating_row, text_row
 from tasks.data.rejections import rejection_id
+from tasks.data.sources import DataParameters, Source
 from tasks.data.withdrawals import Withdrawn
 from tasks.ingestion.repeated_labels import keep_each_once
 from tests.tasks.ingest_project import run, write
@@ -155,3 +158,52 @@ def test_ingest_rejected_text_with_white_space_at_an_end_is_left_out(tmp_path: P
     rows = [ParsedRow(text_row(MILL["text"] + end, "a"), "a, line 1")]
     rejected = [rejection_id(text_row(MILL["text"], "b"))]
     assert keep_each_once(rows, (), Withdrawn(), rejected) == []
+
+
+BELOW = "Below is an instruction that describes a task. Write a response that completes the request.\n\n"
+ASKS = f"{BELOW}### Instruction:\nWhat turns?\n\n### Response:"
+
+
+def alpaca(answer: str) -> dict[str, Any]:
+    """Return a row of Alpaca with an answer."""
+    return {"instruction": "What turns?", "input": "", "output": answer}
+
+
+def chat(answer: str) -> dict[str, Any]:
+    """Return a conversation with an answer."""
+    turns = [{"role": "user", "content": "What turns?"}, {"role": "assistant", "content": answer}]
+    return {"messages": turns}
+
+
+@pytest.mark.parametrize("mark", [{"deleted": True}, {"accepted": False}, {"label": "bad"}])
+@pytest.mark.parametrize(
+    ("bad", "good"),
+    [
+        (alpaca, lambda answer: {**ASKED, "completion": answer}),
+        (lambda answer: {**ASKED, "completion": answer}, alpaca),
+        (alpaca, chat),
+        (chat, alpaca),
+        (alpaca, lambda answer: {"prompt": ASKS, "completion": f" {answer}"}),
+        (lambda answer: {"prompt": f"{ASKS}\n", "completion": answer}, alpaca),
+        (alpaca, lambda answer: {"text": f"{ASKS}\n{answer}\n"}),
+    ],
+)
+def test_ingest_copy_of_bad_row_in_alpaca_template_is_left_out(
+    tmp_path: Path, mark: dict[str, Any], bad: Callable[[str], Any], good: Callable[[str], Any]
+) -> None:
+    write(tmp_path, good("The mill."), name="a")
+    write(tmp_path, {**bad("The mill."), **mark}, {**bad("The moon."), "label": "good"}, name="b")
+    write(tmp_path, OTHER, BROOK, name="c")
+    sources = [Source(name, files=f"texts/{name}.jsonl") for name in "abc"]
+    if "text" in good(""):
+        sources[0] = replace(sources[0], fields={"text": "text"})
+    figures = run(tmp_path, DataParameters(tuple(sources)))
+    assert (figures["pairs"], figures["text"]) == (1, 1)
+
+
+def test_rejection_id_of_alpaca_input_is_that_of_context() -> None:
+    prompt = f"{BELOW}### Instruction:\nSum up.\n\n### Input:\nThe mill turns.\n\n### Response:\n"
+    plain = pair_row("Sum up.\n\nThe mill turns.", "A mill.", "a", "g")
+    assert rejection_id(pair_row(prompt, "A mill.", "a", "g")) == rejection_id(plain) == plain.id
+    text = text_row("Write it below ### Response: as told.", "a")
+    assert rejection_id(text) == text.id
