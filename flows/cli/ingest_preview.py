@@ -24,6 +24,7 @@ from tasks.engine.declaration import format_number
 from tasks.engine.parallel import process_pool
 from tasks.onboarding.source_preview import DryRun, RunEnd, SourcePreview, dry_run, preview_end
 from tasks.project.dry_run import forbid_writes
+from tasks.validation.failure_words import describe_failure
 from tasks.validation.summary import Findings
 
 WIDTH = 110
@@ -185,7 +186,8 @@ def summarize_rows(found: DryRun) -> Iterator[str]:
         if row.count:
             first = f", first {row.examples[0]}" if row.examples else ""
             total = f"{format_number(row.count)} of {counted(rows_of(found.findings, row.kind), row.kind)}"
-            yield f"would be quarantined: {total}: {terminal_text(row.rule)}{terminal_text(first)}"
+            wrong = terminal_text(f"{describe_failure(row.rule)}{first}")
+            yield f"would be quarantined: {total}: {wrong}"
     if not found.findings.rules:
         totals = [(kind, rows_of(found.findings, kind)) for kind in TYPES]
         held = ", ".join(counted(count, kind) for kind, count in totals if count)

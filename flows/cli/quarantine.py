@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import islice, zip_longest
 from operator import itemgetter
@@ -36,6 +36,7 @@ def list_(config: Config = None) -> None:
     """Count the rows by rule and source with the first row of each, and name who released rows."""
     from rich.table import Table
 
+    from tasks.validation.failure_words import describe_failure
     from tasks.validation.quarantine import read_releases, summarize_quarantine
 
     root, path = Path.cwd(), _overrides_file(config)
@@ -44,7 +45,7 @@ def list_(config: Config = None) -> None:
     console = Console(highlight=False)
     if totals:
         table = Table(box=None, pad_edge=False)
-        for column in ("kind", "rule", "source"):
+        for column in ("kind", "what is wrong", "source"):
             table.add_column(column, overflow="fold")
         for column in ("rows", "released"):
             table.add_column(column, justify="right")
@@ -52,7 +53,8 @@ def list_(config: Config = None) -> None:
         for total in totals:
             numbers = (f"{number:,}" if number else "" for number in (total.rows, total.released))
             first = f"{total.first.id}  {_shorten_line(_describe_row(total.first.row), _SHOWN['example'])}"
-            table.add_row(total.kind, escape(total.rule), escape(total.source), *numbers, escape(first))
+            wrong = escape(describe_failure(total.rule))
+            table.add_row(total.kind, wrong, escape(total.source), *numbers, escape(first))
         console.print(table)
     else:
         console.print("no rows are quarantined")
@@ -71,8 +73,8 @@ def list_(config: Config = None) -> None:
         )
     if sum(total.rows for total in totals) > waiting:
         console.print(
-            "next: `chatmill quarantine show RULE` shows rows; `chatmill quarantine release ID… --author YOU "
-            "--reason TEXT` releases them, unchanged or edited",
+            "next: `chatmill quarantine show WORDS` shows rows, by words of what is wrong; "
+            "`chatmill quarantine release ID… --author YOU --reason TEXT` releases them, unchanged or edited",
             soft_wrap=True,
         )
 
@@ -80,7 +82,8 @@ def list_(config: Config = None) -> None:
 @quarantine.command()
 def show(
     rule: Annotated[
-        str, typer.Argument(metavar="RULE", help="A rule's name or part of it. Default: all rules.")
+        str,
+        typer.Argument(metavar="WORDS", help="Words of what is wrong, or of a rule's name. Default: all."),
     ] = "",
     source: Annotated[str, typer.Option("--source", help="Only rows of this source.")] = "",
     limit: Annotated[int, typer.Option("--limit", "-n", help="Maximum number shown (0: all).", min=0)] = 20,
@@ -92,7 +95,8 @@ def show(
     ] = False,
     config: Config = None,
 ) -> None:
-    """Show each quarantined row: its id and source, its origin, its rule, who gave its labels, its text."""
+    """Show quarantined rows by what is wrong: id, origin, value, who gave the labels, text."""
+    from tasks.data.records import TYPES
     from tasks.validation.exact_dedup import CONTRADICTS
     from tasks.validation.expectations import ACROSS
     from tasks.validation.quarantine import read_quarantine, read_releases, summarize_quarantine
@@ -112,13 +116,17 @@ def show(
     # Notes go to standard error, so that `show --json` can be redirected to a file.
     console, notes = Console(highlight=False), Console(highlight=False, stderr=True)
     found = (row for row in read_quarantine(root) if row.rule in rules and source in ("", row.source))
-    for row in islice(_by_question(found) if rules == {ACROSS[CONTRADICTS]} else found, limit or None):
-        if lines:
+    by_question = rules == {ACROSS[CONTRADICTS]}
+    shown: Iterator[QuarantinedRow] = islice(_by_question(found) if by_question else found, limit or None)
+    if lines:
+        for row in shown:
             # Raw, for --replacement: the console would escape characters. Lone surrogates cannot be printed.
             sys.stdout.write(row.line.encode("utf-8", "replace").decode() + "\n")
-        else:
-            for line in _describe_quarantined(row, row.id in known):
-                console.print(line, soft_wrap=True)
+    else:
+        if not by_question:
+            kinds = {kind: number for number, kind in enumerate(TYPES)}
+            shown = iter(sorted(shown, key=lambda row: (kinds[row.kind], *_what_is_wrong(row))))
+        _show_rows(shown, known, console)
     if not count:
         notes.print("no rows are quarantined" + (" for this rule and source" if totals else ""))
         return
@@ -188,22 +196,26 @@ def _made_by() -> Path | None:
 
 
 def _matching_rules(rule: str, totals: Sequence[Total]) -> set[str]:
-    """Return the rule of this name, or else all rules whose name contains the text.
+    """Return the rules whose name or words for people are the text, or else contain it.
 
     Raises:
         UserError: No rule matches.
     """
-    rules = {total.rule for total in totals}
-    if not rule or rule in rules:
-        return {rule} if rule else rules
-    found = {name for name in rules if rule.casefold() in name.casefold()}
-    if found:
+    from tasks.validation.failure_words import describe_failure
+
+    words = {total.rule: describe_failure(total.rule) for total in totals}
+    if not rule:
+        return set(words)
+    if exact := {name for name in words if rule in (name, words[name])}:
+        return exact
+    asked = rule.casefold()
+    if found := {name for name in words if asked in name.casefold() or asked in words[name].casefold()}:
         return found
     # Sorted, so that the same mistake gives the same hint.
-    near = difflib.get_close_matches(rule, sorted(rules), n=1, cutoff=0.5)
-    names = ", ".join(near or sorted(rules)) or "none"
+    near = difflib.get_close_matches(rule, sorted({*words, *words.values()}), n=1, cutoff=0.5)
+    names = ", ".join(near or sorted(words.values())) or "none"
     raise UserError(
-        f"no rows are quarantined by a rule {rule!r}; {'did you mean' if near else 'there are'} {names}"
+        f"no rows are quarantined for {rule!r}; {'did you mean' if near else 'there are'} {names}"
     )
 
 
@@ -215,19 +227,50 @@ def _known_source(source: str, totals: Sequence[Total]) -> None:
         )
 
 
-def _describe_quarantined(row: QuarantinedRow, released: bool) -> Iterator[str]:
-    mark = "  [green]released[/green]" if released else ""
-    head = f"[bold]{escape(row.id)}[/bold]  {row.kind}  {escape(_shorten_line(row.source, _SHOWN['value']))}"
-    yield f"{head}  [red]{escape(row.rule)}[/red]{mark}"
+def _show_rows(rows: Iterable[QuarantinedRow], released: Container[str], console: Console) -> None:
+    """Print rows; what is wrong with several in a row is said once."""
+    before = None
+    for row in rows:
+        kind, source, wrong = place = _what_is_wrong(row)
+        if place != before:
+            head = f"{kind}  {escape(_shorten_line(source, _SHOWN['value']))}"
+            console.print(
+                f"{head}  [red]{escape(_shorten_line(wrong, _SHOWN['text']))}[/red]", soft_wrap=True
+            )
+        before = place
+        mark = "  [green]released[/green]" if row.id in released else ""
+        for line in _describe_quarantined(row, mark):
+            console.print(line, soft_wrap=True)
+
+
+def _what_is_wrong(row: QuarantinedRow) -> tuple[str, str, str]:
+    """Return a row's kind and source, and what is wrong with it; for an unreadable row, with the reason."""
+    from tasks.validation.failure_words import describe_failure
+
+    wrong = describe_failure(row.rule, row.value)
+    reason = _unreadable_reason(row)
+    return row.kind, row.source, f"{wrong}: {reason}" if reason else wrong
+
+
+def _unreadable_reason(row: QuarantinedRow) -> str:
+    """Return why a row could not be read, without its place; empty if it was read."""
+    # The reason may begin with the place, which is shown with the row.
+    return str(row.row.get("fault") or "").removeprefix(row.where).lstrip(",: ")
+
+
+def _describe_quarantined(row: QuarantinedRow, mark: str) -> Iterator[str]:
     # A rule about several rows, such as duplicates, has no value of its own.
     said = "" if row.value is None else json.dumps(row.value, ensure_ascii=False)
     value = row.value if isinstance(row.value, str) else said
-    shown = ": ".join(part for part in (row.where, _shorten_line(value, _SHOWN["value"])) if part)
-    if shown:
-        yield f"    {escape(shown)}"
+    text = _describe_row(row.row)
+    # The head has the reason of an unreadable row, and the line below has a text that broke a rule.
+    beside = "" if row.row.get("fault") or value == text else _shorten_line(value, _SHOWN["value"])
+    shown = ": ".join(part for part in (row.where, beside) if part)
+    yield f"  [bold]{escape(row.id)}[/bold]  {escape(shown)}{mark}".rstrip()
     if people := _describe_people(row.row):
         yield f"    {escape(_shorten_line(people, _SHOWN['text']))}"
-    yield f"    [dim]{escape(_shorten_line(_describe_row(row.row), _SHOWN['text']))}[/dim]"
+    if not row.row.get("fault"):
+        yield f"    [dim]{escape(_shorten_line(text, _SHOWN['text']))}[/dim]"
 
 
 def _describe_people(row: dict[str, Any]) -> str:

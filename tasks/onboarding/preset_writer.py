@@ -19,6 +19,7 @@ from tasks.onboarding.folder_scan import FolderScan
 from tasks.onboarding.model_sizing import Amount, Plan
 from tasks.onboarding.size_notes import bounded_by, describe_duration
 from tasks.validation.expectations import Limits
+from tasks.validation.failure_words import describe_failure
 from tasks.validation.summary import Findings
 
 _ASKED = 12  # keys for which a comment proposes `fields`
@@ -235,7 +236,11 @@ def allowed_share(findings: Findings) -> Allowed | None:
         return None
     # A margin, as the next rows may be a little worse.
     rounded = math.ceil(share * 1.25 * 100) / 100
-    reasons = (f"{counted(row.count, row.kind)}: {row.rule}" for row in findings.table() if row.count)
+    reasons = (
+        f"{counted(row.count, row.kind)}: {describe_failure(row.rule)}"
+        for row in findings.table()
+        if row.count
+    )
     return Allowed(max(rounded, 0.02), tuple(reasons))
 
 

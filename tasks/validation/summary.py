@@ -16,6 +16,7 @@ from tasks.project.data_folder import is_quarantine
 from tasks.project.owned_folder import replace_folder
 from tasks.project.paths import DATA_DOCS, PAGES_LOCK
 from tasks.validation.expectations import READABLE
+from tasks.validation.failure_words import describe_failure
 from tasks.validation.quarantine import Release
 from tasks.validation.shard_validation import (
     FailedRow,
@@ -112,7 +113,7 @@ class Findings:
     def lines(self) -> str:
         """Return the table as text for a terminal."""
         return "\n".join(
-            f"  {row.kind}  {row.rule}  {row.count or 'the table'}"
+            f"  {row.kind}  {describe_failure(row.rule)}  {row.count or 'the table'}"
             + "".join(f"\n      {e}" for e in row.examples)
             for row in self.table()
         )
@@ -122,9 +123,9 @@ def publish_findings(
     findings: Findings, released: Mapping[str, Release], out: Path, root: Path, on_event: EventCallback
 ) -> None:
     """Write report.md and report.json, and publish the quarantine and the data docs in the project."""
-    header = ["rows", "rule", "broken by", "for example"]
+    header = ["kind", "what is wrong", "rows", "for example"]
     cells = [
-        [row.kind, row.rule, str(row.count or "the table"), "<br>".join(row.examples)]
+        [row.kind, describe_failure(row.rule), str(row.count or "the table"), "<br>".join(row.examples)]
         for row in findings.table()
     ]
     # An unescaped "|" in an example would start another cell of the Markdown table.

@@ -64,8 +64,8 @@ def test_validate_broken_row_is_quarantined_with_rule(tmp_path: Path) -> None:
     good = (tmp_path / "out" / "rows" / "text" / "00000.jsonl").read_text()
     assert good.count("\n") == 99 and "bell" not in good
     (table,) = [event for event in events if isinstance(event, MarkdownTable)]
-    assert "text is printable" in table.markdown
-    assert "text is printable" in (tmp_path / "out" / "report.md").read_text()
+    assert "the text has characters that cannot be printed" in table.markdown
+    assert "the text has characters that cannot be printed" in (tmp_path / "out" / "report.md").read_text()
 
 
 def test_validate_good_rows_are_unchanged(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_validate_too_many_broken_rows_stop_with_table(tmp_path: Path) -> None:
         UserError, match=r"rejected before any training: 5 of 10 texts break a rule, above 2\.0%"
     ) as caught:
         run(tmp_path, [*rows(5), *bad], events)
-    assert "text is printable" in str(caught.value)
+    assert "the text has characters that cannot be printed" in str(caught.value)
     assert any(isinstance(event, MarkdownTable) for event in events)
     assert len((tmp_path / "data" / "quarantine" / "text" / "00000.jsonl").read_text().splitlines()) == 5
     assert run(tmp_path, [*rows(5), *bad], [], max_bad_fraction=0.6)["text"] == 5

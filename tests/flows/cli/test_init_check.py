@@ -40,7 +40,8 @@ def test_propose_preset_doubtful_labels_raise_quarantine_and_are_named(
         "validate.max_bad_fraction is 0.13, so that a run continues without these rows: 16 comparisons"
         in said
     )
-    assert "# A run goes on without these rows: 16 comparisons: one person, one choice: they disagree" in text
+    wrong = "one person gave different verdicts on the same answers"
+    assert f"# A run goes on without these rows: 16 comparisons: {wrong}" in text
     preset = read_preset(path)
     assert preset.validation.max_bad_fraction == 0.13
     print_preview(preset, sample, Console(file=StringIO()), whole=True)

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 from flows.cli.quarantine import _describe_row, quarantine
 from model.errors import UserError
-from tasks.data.records import Record, comparison_row, pair_row, rating_row, text_row
+from tasks.data.records import Record, comparison_row, fault_row, pair_row, rating_row, text_row
 from tasks.validation.exact_dedup import CONTRADICTS
-from tasks.validation.expectations import ACROSS
+from tasks.validation.expectations import ACROSS, READABLE
 from tasks.validation.quarantine import read_releases
 from tests.flows.cli_runner import call
 
@@ -68,23 +68,45 @@ def test_quarantine_list_empty_project_says_so(tmp_path: Path, monkeypatch: pyte
 
 def test_quarantine_list_counts_by_rule_and_source(ids: list[str]) -> None:
     head, *lines = say("list").splitlines()
-    assert head.split() == ["kind", "rule", "source", "rows", "released", "for", "example"]
+    assert " ".join(head.split()) == "kind what is wrong source rows released for example"
     assert [line.split()[:1] for line in lines[:3]] == [["text"], ["text"], ["pairs"]]
-    printable = next(line for line in lines if "text is printable" in line)
-    assert printable.split()[4:] == ["tales", "1", ids[0], r"[b]\x1b[2J"]
-    assert "chatmill quarantine show RULE" in lines[-1]
+    printable = next(line for line in lines if "cannot be printed" in line)
+    assert printable.split()[9:] == ["tales", "1", ids[0], r"[b]\x1b[2J"]
+    assert "chatmill quarantine show WORDS" in lines[-1]
 
 
 def test_quarantine_show_prints_place_value_and_text_of_each_row(ids: list[str]) -> None:
     said = say("show").splitlines()
-    assert said[:3] == [
-        f"{ids[0]}  text  tales  text is printable",
-        r"    texts/a.txt, line 3: \x1b",
-        r"    [b]\x1b[2J",
+    at = said.index("text  tales  the text has characters that cannot be printed")
+    assert said[at + 1 : at + 3] == [rf"  {ids[0]}  texts/a.txt, line 3: \x1b", r"    [b]\x1b[2J"]
+    assert said[6:8] == [
+        "pairs  chat  the completion is empty, too short or too long",
+        f"  {ids[2]}  c.csv, row 2: 600",
     ]
-    assert said[7] == "    c.csv, row 2: 600"
     assert said[8].startswith("    Why? → So So") and len(said[8]) == 204 and said[8].endswith("…")
     assert "--author YOU --reason TEXT" in said[-1]
+
+
+def test_quarantine_show_says_what_rows_share_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    broken = [
+        {**dataclasses.asdict(fault_row("text", "notes", f"a.jsonl, line {line}", says)), "rule": READABLE}
+        | {"where": f"a.jsonl, line {line}", "value": says}
+        for line in range(1, 5)
+        for says in [f"a.jsonl, line {line}: no text here" if line < 4 else "not JSON"]
+    ]
+    empty = {**dataclasses.asdict(text_row(" ", "notes")), "rule": "text has a fit length"}
+    lay(tmp_path, "text", *broken, {**empty, "where": "b.txt", "value": " "})
+    said = say("show").splitlines()[:-1]
+    assert sorted(line for line in said if line.startswith("text")) == [
+        "text  notes  the row cannot be read: no text here",
+        "text  notes  the row cannot be read: not JSON",
+        "text  notes  the text is empty",
+    ]
+    # Each row has its id and place, and nothing of what is said above them.
+    for line, row in enumerate(broken, 1):
+        assert f"  {row['id']}  a.jsonl, line {line}" in said
+    assert len([line for line in said if line.strip()]) == 3 + 5
 
 
 def test_quarantine_show_filters_by_rule_and_source(ids: list[str]) -> None:
@@ -95,6 +117,8 @@ def test_quarantine_show_filters_by_rule_and_source(ids: list[str]) -> None:
     assert "no rows are quarantined for this rule and source" in say("show", "printable", "--source", "notes")
     assert "2 more: `--limit 0`" in say("show", "--limit", "1")
     assert "more" not in say("show", "--limit", "0")
+    assert ids[0] in say("show", "the text has characters that cannot be printed")
+    assert ids[1] in say("show", "too SHORT") and ids[0] not in say("show", "too SHORT")
     with pytest.raises(UserError, match=r"did you mean text is printable"):
         say("show", "text is prinatble")
     with pytest.raises(UserError, match=r"there are chat, notes, tales"):
@@ -205,6 +229,6 @@ def test_quarantine_show_contradictions_of_one_person_stand_together(
     found = sorted((dataclasses.asdict(row) for row in rows), key=itemgetter("id"))
     lay(tmp_path, "comparisons", *({**row, **broken} for row in found))
     said = invoke("show", "disagree", "--limit", limit)[0].splitlines()
-    asked = [f"{who.strip()} {text.strip()[:1]}" for who, text in zip(said[2::4], said[3::4], strict=True)]
+    asked = [f"{who.strip()} {text.strip()[:1]}" for who, text in zip(said[2::3], said[3::3], strict=True)]
     assert len(asked) == (int(limit) or 8) and asked[::2] == asked[1::2]
     assert len(set(asked)) == len(asked) // 2

@@ -167,8 +167,9 @@ def test_print_preview_rejected_rows_say_why_and_where(tmp_path: Path) -> None:
     lines(tmp_path / "a.jsonl", *rows)
     preset = preset_of({"name": "mine", "files": "a.jsonl"}, validate={"max_bad_fraction": 1.0})
     text = shown(preset, tmp_path)
-    assert "would be quarantined: 1 of 3 texts: text is printable, first a.jsonl, line 2: " in text
-    assert "would be quarantined: 1 of 3 texts: text has a fit length, first a.jsonl, line 4: 'x'" in text
+    quarantined = "would be quarantined: 1 of 3 texts: the text"
+    assert f"{quarantined} has characters that cannot be printed, first a.jsonl, line 2: " in text
+    assert f"{quarantined} is empty, too short or too long, first a.jsonl, line 4: 'x'" in text
     assert (
         "`chatmill ingest` would succeed, but `chatmill run` would stop: the only text does not fall into the"
         in text
