@@ -20,13 +20,13 @@ from model.evaluation.evaluate_config import LEXICON, NONE, REWARD_MODEL
 from model.events import EventCallback, Message
 from model.training.reward_config import RewardParameters
 from tasks.common.names import stratum_key
+from tasks.data.label_aggregation import JUDGE
 from tasks.data.ratings import LEAST_JUDGE_TEXTS
 from tasks.data.records import LABEL_KINDS
 from tasks.engine.declaration import Tolerance
 from tasks.engine.stage import stage
 from tasks.engine.training_launcher import TrainingLauncher
 from tasks.evaluation.lexicon import digest_lexicon
-from tasks.labels import JUDGE
 
 RECORD = "judge.json"
 

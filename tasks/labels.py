@@ -1,36 +1,40 @@
-"""Labels for the reward model: mean scores, held-out pairs, and the agreement of annotators."""
+"""Labels for the reward model: aggregated judgements, held-out pairs, and the agreement of annotators."""
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain, combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from model.data.dataloader import seeded_rng
 from model.events import EventCallback, Message
 from tasks.common.annotators import count_named, is_nobody
 from tasks.data.annotator_agreement import Agreement
-from tasks.data.comparison_agreement import ComparisonAgreement
+from tasks.data.comparisons import AggregatedPair, Comparisons, refuse_one_class
+from tasks.data.judgements import Judgements, measure_agreement, rating_subject, tabulate_judgements
+from tasks.data.label_aggregation import (
+    JUDGE,
+    TRAIN,
+    Aggregation,
+    aggregate_comparisons,
+    aggregate_ratings,
+)
 from tasks.data.ratings import (
     EVERY,
     LEAST_JUDGE_TEXTS,
-    Comparisons,
     Kept,
     LabelsParameters,
     Ratings,
     find_judge_share,
-    refuse_one_class,
 )
 from tasks.data.records import LABEL_KINDS, Comparison, Rating
 from tasks.data.splits import SPLITS
 from tasks.engine.declaration import named_counts
 from tasks.engine.stage import stage
-
-# The folder of the labels that are kept for the judge.
-JUDGE = "judge"
 
 
 @stage(
@@ -42,58 +46,118 @@ JUDGE = "judge"
         ("train_comparisons", "comparison", "comparisons"),
         ("train_ratings", "rated answer", "rated answers"),
         ("valid_pairs", "pair held out", "pairs held out"),
+        ("valid_ties", "held-out tie not counted", "held-out ties not counted"),
         none="no labels",
     ),
 )
 def labels(
     parameters: LabelsParameters, split: Path, out: Path, on_event: EventCallback, seed: int
 ) -> dict[str, float]:
-    """Write the labels of each split, held-out pairs and agreement.json.
+    """Write the labels of each split, held-out pairs, agreement.json and annotators.json.
 
     The files are SPLIT.ratings.jsonl, SPLIT.comparisons.jsonl, pairs.valid.jsonl and pairs.test.jsonl. The
     folder judge/ holds the training labels of the judge. If these are too few it is missing, and all training
-    labels are the reward model's.
+    labels are the reward model's. A comparison has `probability` if it is not certain which answer is better.
 
     Raises:
         UserError: The training labels hold no preference: there are none, or all are of one class.
     """
-    figures: dict[str, float] = {}
-    agreed: dict[str, Agreement] = defaultdict(Agreement)
-    compared = ComparisonAgreement()
-    share = find_judge_share(split / "train", parameters)
-    if share:
-        _keep_for_judge(split / "train", parameters, share, agreed, compared, out / JUDGE, figures)
-    elif parameters.judge_share:
+    share = find_judge_share(split / TRAIN, parameters)
+    if parameters.judge_share and not share:
         on_event(Message(TOO_FEW))
-    for name in SPLITS:
-        # Only training labels are divided: held-out pairs measure both models.
-        kept = Kept(share, False) if name == "train" else EVERY
-        ratings = Ratings(split / name, parameters, kept)
-        comparisons = Comparisons(split / name, parameters, kept)
-        figures[f"{name}_ratings"] = _write_rows(
-            out / f"{name}.ratings.jsonl", map(_rating_values, ratings.read(agreed))
-        )
-        figures[f"{name}_comparisons"] = _write_rows(
-            out / f"{name}.comparisons.jsonl", map(_comparison_values, comparisons.decided(compared))
-        )
-        if name == "train":
-            refuse_one_class(ratings, comparisons, parameters.margin)
-        else:
-            pairs = chain(
-                rated_pairs(ratings.first, parameters, seed), map(_comparison_pair, comparisons.decided())
-            )
-            figures[f"{name}_pairs"] = _write_rows(out / f"pairs.{name}.jsonl", pairs)
+    # Only training labels are divided: held-out pairs measure both models.
+    parts = {name: _Part(split / name, Kept(share, False) if name == TRAIN else EVERY) for name in SPLITS}
+    if share:
+        parts[JUDGE] = _Part(split / TRAIN, Kept(share, True))
+    agreed: dict[str, Agreement] = defaultdict(Agreement)
+    compared, rated = _collect_judgements(parts, parameters, agreed)
+    comparisons = aggregate_comparisons(compared, parameters.aggregation)
+    ratings = aggregate_ratings(rated, parameters.aggregation)
+    for note in (*comparisons.notes, *ratings.notes):
+        on_event(Message(note))
+    figures: dict[str, float] = {}
+    for name, part in parts.items():
+        folder = out / JUDGE if name == JUDGE else out
+        figures |= _write_part(folder, name, part, parameters, comparisons, ratings, seed)
+    strata = sorted({stratum for part in compared.values() for stratum in part.strata})
+    tables = {stratum: tabulate_judgements(stratum, compared.values()) for stratum in strata}
     agreement = {
         "ratings": _agreement_values(agreed),
-        "comparisons": _agreement_values(compared.by_stratum()),
+        "comparisons": _agreement_values({name: measure_agreement(table) for name, table in tables.items()}),
+        "held_out": {
+            name: {kind: figures[f"{name}_{kind}"] for kind in ("pairs", "ties")}
+            for name in SPLITS
+            if name != TRAIN
+        },
     }
     (out / "agreement.json").write_text(json.dumps(agreement, indent=1))
+    annotators = {"ratings": ratings.annotators, "comparisons": comparisons.annotators}
+    (out / "annotators.json").write_text(json.dumps(annotators, indent=1, ensure_ascii=False))
     alphas = (("alpha", "ratings"), ("comparison_alpha", "comparisons"))
     return figures | {
         f"{name}/{stratum}": found["alpha"]
         for name, kind in alphas
         for stratum, found in agreement[kind].items()
     }
+
+
+class _Part(NamedTuple):
+    """A part of the labels: a folder of the split, and which groups of it are read."""
+
+    folder: Path
+    kept: Kept
+
+
+def _collect_judgements(
+    parts: Mapping[str, _Part], parameters: LabelsParameters, agreed: dict[str, Agreement]
+) -> tuple[dict[str, Judgements], dict[str, Judgements]]:
+    """Return the comparisons and the scores of each part, and add the agreement on ratings to `agreed`."""
+    compared, rated = ({name: Judgements() for name in parts} for _ in LABEL_KINDS)
+    for name, part in parts.items():
+        for row in Comparisons(part.folder, parameters, part.kept).judged():
+            compared[name].add_comparison(vars(row))
+        for rating in Ratings(part.folder, parameters, part.kept).read(agreed):
+            rated[name].add_rating(rating)
+    return compared, rated
+
+
+def _write_part(
+    out: Path, name: str, part: _Part, parameters: LabelsParameters, comparisons: Aggregation,
+    ratings: Aggregation, seed: int,
+) -> dict[str, float]:  # fmt: skip
+    """Write the aggregated labels of a part as the trainings read them; return their numbers."""
+    scores = ratings.estimates[name]
+
+    def aggregate(row: Rating) -> Rating:
+        score = scores.get(rating_subject(vars(row)))
+        return row if score is None else replace(row, scores=[score])
+
+    rated = Ratings(part.folder, parameters, part.kept, aggregate)
+    compared = Comparisons(part.folder, parameters, part.kept)
+
+    def pairs() -> Iterator[AggregatedPair]:
+        return compared.aggregated(comparisons.estimates[name])
+
+    # The judge's training reads its labels as the reward model's does, from files of the same names.
+    learned = TRAIN if name == JUDGE else name
+    figures: dict[str, float] = {
+        f"{name}_ratings": _write_rows(out / f"{learned}.ratings.jsonl", map(_rating_values, rated.read())),
+        f"{name}_comparisons": _write_rows(
+            out / f"{learned}.comparisons.jsonl", map(_comparison_values, pairs())
+        ),
+        f"{name}_ties": compared.ties,
+    }
+    if name == TRAIN:
+        refuse_one_class(rated, compared, parameters.margin)
+    elif name == JUDGE:
+        # The training reads this file; held-out pairs are for measuring, not for choosing a judge.
+        _write_rows(out / "pairs.valid.jsonl", ())
+    else:
+        # A tie has no better answer that a model could find.
+        decided = (_held_out_pair(pair) for pair in pairs() if pair.probability > 0.5)
+        held_out = chain(rated_pairs(rated.first, parameters, seed), decided)
+        figures[f"{name}_pairs"] = _write_rows(out / f"pairs.{name}.jsonl", held_out)
+    return figures
 
 
 def _agreement_values(agreed: Mapping[str, Agreement]) -> dict[str, dict[str, Any]]:
@@ -115,26 +179,6 @@ TOO_FEW = (
     f"too few labels for a judge (fewer than {LEAST_JUDGE_TEXTS} texts in its share): the "
     "reward model gets all labels, and no judge compares the models"
 )
-
-
-def _keep_for_judge(
-    train: Path,
-    parameters: LabelsParameters,
-    share: float,
-    agreed: dict[str, Agreement],
-    compared: ComparisonAgreement,
-    out: Path,
-    figures: dict[str, float],
-) -> None:
-    """Write the judge's labels as the reward model's training reads them, without held-out pairs."""
-    kept = Kept(share, True)
-    ratings, comparisons = Ratings(train, parameters, kept), Comparisons(train, parameters, kept)
-    rows = map(_rating_values, ratings.read(agreed))
-    figures["judge_ratings"] = _write_rows(out / "train.ratings.jsonl", rows)
-    decided = map(_comparison_values, comparisons.decided(compared))
-    figures["judge_comparisons"] = _write_rows(out / "train.comparisons.jsonl", decided)
-    # The training reads this file; held-out pairs are for measuring, not for choosing a judge.
-    _write_rows(out / "pairs.valid.jsonl", ())
 
 
 def rated_pairs(
@@ -160,11 +204,11 @@ def rated_pairs(
             yield {**sides, "aspect": better.aspect, "source": better.source, "gap": gap}
 
 
-def _comparison_pair(row: Comparison) -> dict[str, Any]:
-    """Return a comparison as a held-out pair."""
-    plain = _comparison_values(row)
-    sides = {side: {**_prompt_fields(row), "completion": plain[side]} for side in ("chosen", "rejected")}
-    return {**sides, "aspect": row.aspect, "source": row.source, "gap": 0.0}
+def _held_out_pair(pair: AggregatedPair) -> dict[str, Any]:
+    """Return two compared answers as a held-out pair."""
+    before, row = _prompt_fields(pair.row), pair.row
+    sides = {side: {**before, "completion": getattr(pair, side)} for side in ("chosen", "rejected")}
+    return {**sides, "aspect": row.aspect, "source": row.source, "gap": 0.0, **_certainty(pair)}
 
 
 def _prompt_fields(row: Rating | Comparison) -> dict[str, Any]:
@@ -180,12 +224,17 @@ def _rating_values(row: Rating) -> dict[str, Any]:
     return {**_answer_fields(row), "score": round(row.score, 6), "aspect": row.aspect, "source": row.source}
 
 
-def _comparison_values(row: Comparison) -> dict[str, Any]:
-    chosen, rejected = (row.a, row.b) if row.choice == "a" else (row.b, row.a)
+def _comparison_values(pair: AggregatedPair) -> dict[str, Any]:
+    row = pair.row
     return {
-        **_prompt_fields(row), "chosen": chosen, "rejected": rejected,
-        "aspect": row.aspect, "source": row.source,
+        **_prompt_fields(row), "chosen": pair.chosen, "rejected": pair.rejected,
+        "aspect": row.aspect, "source": row.source, **_certainty(pair),
     }  # fmt: skip
+
+
+def _certainty(pair: AggregatedPair) -> dict[str, float]:
+    """Return the probability of a label that is not certain; a certain one has the row it always had."""
+    return {"probability": pair.probability} if pair.probability != 1 else {}
 
 
 def _write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> int:

@@ -10,16 +10,21 @@ from pathlib import Path
 
 from model.data.chat_template import Row, example_of, prompt_key
 from model.data.dataloader import Example, read_rows
+from model.data.label_probability import TIE, row_probability
 from model.data.tokenizer import Tokenizer
 from model.events import EventCallback, Message
 
 
 @dataclass(frozen=True)
 class AnswerPair:
-    """Two answers to one prompt after one history, as examples."""
+    """Two answers to one prompt after one history, as examples.
+
+    `probability` says how probable it is that the chosen one is better.
+    """
 
     chosen: Example
     rejected: Example
+    probability: float = 1.0
 
 
 def read_answer_pairs(
@@ -27,8 +32,9 @@ def read_answer_pairs(
 ) -> list[AnswerPair]:
     """Return the pairs of one split; report how many are left out because they are too long.
 
-    Comparisons are pairs. Of rated answers to one prompt, the best is compared with the worst, the second
-    best with the second worst, and so on. Thus each rated answer is in one pair at most.
+    Comparisons are pairs, except ties, in which no answer is better. Of rated answers to one prompt, the best
+    is compared with the worst, the second best with the second worst, and so on. Thus each rated answer is in
+    one pair at most.
 
     Args:
         labels: The output of the stage labels.
@@ -38,10 +44,9 @@ def read_answer_pairs(
         margin: The smallest difference between the scores of two rated answers.
         on_event: The event callback.
     """
-    comparisons = read_rows(labels / f"{split}.comparisons.jsonl")
     rows = [
-        *(tuple({**row, "completion": row[side]} for side in ("chosen", "rejected")) for row in comparisons),
-        *_rated_pairs(read_rows(labels / f"{split}.ratings.jsonl"), margin),
+        *_compared_pairs(read_rows(labels / f"{split}.comparisons.jsonl")),
+        *((*pair, 1.0) for pair in _rated_pairs(read_rows(labels / f"{split}.ratings.jsonl"), margin)),
     ]
     # The last token is only predicted.
     longest = context + 1
@@ -49,8 +54,9 @@ def read_answer_pairs(
         AnswerPair(
             example_of(better, tokenizer, longest, beside=worse["completion"]),
             example_of(worse, tokenizer, longest, beside=better["completion"]),
+            probability,
         )
-        for better, worse in rows
+        for better, worse, probability in rows
     ]
     fitting = [pair for pair in pairs if max(len(pair.chosen.tokens), len(pair.rejected.tokens)) <= longest]
     if len(fitting) < len(pairs):
@@ -61,6 +67,14 @@ def read_answer_pairs(
             )
         )
     return fitting
+
+
+def _compared_pairs(comparisons: list[Row]) -> Iterator[tuple[Row, Row, float]]:
+    """Yield the better and the worse answer of each comparison that is no tie, and its probability."""
+    for row in comparisons:
+        if (probability := row_probability(row)) != TIE:
+            better, worse = ({**row, "completion": row[side]} for side in ("chosen", "rejected"))
+            yield better, worse, probability
 
 
 def _rated_pairs(ratings: list[Row], margin: float) -> Iterator[tuple[Row, Row]]:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from model.data.chat_template import Row, example_of, examples_of, prompt_key, say_what_is_left_out
 from model.data.dataloader import read_rows, seeded_rng
+from model.data.label_probability import TIE, row_probability
 from model.data.tokenizer import Tokenizer
 from model.events import EventCallback
 from model.nn.losses import bradley_terry_loss
@@ -22,11 +23,15 @@ from model.nn.losses import bradley_terry_loss
 
 @dataclass(frozen=True)
 class Group:
-    """Texts that are compared with each other: token rows, and pairs of a better and a worse row."""
+    """Texts that are compared with each other: token rows, and pairs of a better and a worse row.
+
+    `probabilities` says how probable it is that the better row is better; 1/2 is a tie.
+    """
 
     rows: list[list[int]]
     better: list[int]
     worse: list[int]
+    probabilities: list[float]
 
 
 class PreferenceDataset:
@@ -67,6 +72,7 @@ class PreferenceDataset:
             [example.tokens[-context:] for example in examples] for examples in (rated, chosen, rejected)
         )
         self.scores = [float(row["score"]) for row in ratings]
+        self.probabilities = [row_probability(row) for row in comparisons]
         # Scores of different aspects or sources are not on one scale, so groups stay inside a stratum.
         self.strata = _by_stratum(ratings)
         self.compared = _by_stratum(comparisons)
@@ -78,7 +84,8 @@ class PreferenceDataset:
     def has_preferences(self) -> bool:
         """Return whether any two texts of a stratum are compared, or rated at least `margin` apart."""
         rated = ([self.scores[i] for i in rows] for rows in self.strata.values())
-        return bool(self.chosen) or any(max(scores) - min(scores) >= self.margin for scores in rated)
+        decided = any(probability != TIE for probability in self.probabilities)
+        return decided or any(max(scores) - min(scores) >= self.margin for scores in rated)
 
     def epoch_groups(self, seed: int, epoch: int) -> list[Group]:
         """Return the groups of an epoch: every label once, except those left over when the groups are full.
@@ -96,6 +103,7 @@ class PreferenceDataset:
                         [self.chosen[i] for i in chosen] + [self.rejected[i] for i in chosen],
                         list(range(len(chosen))),
                         list(range(len(chosen), 2 * len(chosen))),
+                        [self.probabilities[i] for i in chosen],
                     )
                 )
         return groups
@@ -113,7 +121,15 @@ class PreferenceDataset:
             for b, second in enumerate(chosen)
             if self.scores[first] - self.scores[second] >= self.margin
         ]
-        return Group([self.ratings[i] for i in chosen], [a for a, _ in pairs], [b for _, b in pairs])
+        better, worse = [a for a, _ in pairs], [b for _, b in pairs]
+        return Group([self.ratings[i] for i in chosen], better, worse, [1.0] * len(pairs))
+
+
+def probabilities_or_none(probabilities: Sequence[float]) -> Tensor | None:
+    """Return probabilities as a tensor; None if all are 1, for which a loss needs none."""
+    if all(probability == 1 for probability in probabilities):
+        return None
+    return torch.tensor(probabilities, dtype=torch.float32)
 
 
 def _by_stratum(rows: Sequence[dict[str, Any]]) -> dict[str, list[int]]:
@@ -141,6 +157,7 @@ class HeldOutPairs:
         self.rows = [list(text) for text in texts]
         self.chosen, self.rejected = (torch.tensor(side, dtype=torch.int64) for side in sides)
         self.strata = {name: torch.tensor(rows) for name, rows in _by_stratum(pairs).items()}
+        self.probabilities = probabilities_or_none([row_probability(pair) for pair in pairs])
 
     def score_pairs(self, scores: Tensor) -> Tensor:
         """Return 1 for each pair whose better text has the higher score, 0.5 for a tie, [P]."""
@@ -155,7 +172,8 @@ class HeldOutPairs:
         """
         margin, right = scores[self.chosen] - scores[self.rejected], self.score_pairs(scores)
         accuracy = {name: right[rows].mean().item() for name, rows in self.strata.items()}
-        loss = bradley_terry_loss(scores[self.chosen], scores[self.rejected]).item()
+        chosen, rejected = scores[self.chosen], scores[self.rejected]
+        loss = bradley_terry_loss(chosen, rejected, self.probabilities).item()
         return accuracy, loss / max(1, len(margin))
 
 

@@ -16,6 +16,7 @@ from model.data.chat_template import Row, prompt_key
 from model.data.dataloader import Example, each_row
 from model.data.hf_checkpoint import load_model
 from model.data.hf_config import load_architecture
+from model.data.label_probability import count_ties
 from model.data.preference_dataset import headline_accuracy, headline_strata
 from model.data.tokenizer import Tokenizer
 from model.errors import UserError
@@ -283,7 +284,10 @@ def _pair_accuracy(
     interval = bootstrap_mean_of_means(chosen, seed)
     count = sum(len(rows) for rows in chosen)
     value = headline_accuracy(accuracy, headline)
-    return accuracy, with_interval("test_pair_accuracy", value, interval, count)
+    metrics = with_interval("test_pair_accuracy", value, interval, count)
+    if ties := count_ties(labels, "test"):
+        metrics["test_pair_accuracy_ties"] = float(ties)
+    return accuracy, metrics
 
 
 def _sample_rows(

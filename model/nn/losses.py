@@ -63,7 +63,9 @@ def token_logprobs(logits: Tensor, tokens: Tensor) -> Tensor:
     return logits.gather(-1, tokens.unsqueeze(-1)).squeeze(-1) - logits.logsumexp(-1)
 
 
-def preference_loss(margins: Tensor, beta: float, kind: str, smoothing: float) -> Tensor:
+def preference_loss(
+    margins: Tensor, beta: float, kind: str, smoothing: float, probabilities: Tensor | None = None
+) -> Tensor:
     """Return the summed loss of direct preference optimization: margins [P] -> scalar.
 
     Args:
@@ -73,21 +75,38 @@ def preference_loss(margins: Tensor, beta: float, kind: str, smoothing: float) -
         kind: `sigmoid` (Rafailov et al., 2023, arXiv:2305.18290) or `ipo` (Azar et al., 2023,
             arXiv:2310.12036).
         smoothing: The share of wrong labels (Mitchell, A note on DPO with noisy preferences, 2023).
+        probabilities: The probability that the chosen answer is better, [P]; None: all are 1.
     """
     margins = margins if margins.dtype == torch.float64 else margins.float()
+    # A label that is wrong with some probability is one with the opposite margin by that share.
+    turned = 0.0 if probabilities is None else 1 - probabilities.to(margins)
     if kind == "ipo":
-        return (margins - 1 / (2 * beta)).square().sum()
+        target = 1 / (2 * beta)
+        return ((1 - turned) * (margins - target).square() + turned * (margins + target).square()).sum()
     right, wrong = F.logsigmoid(beta * margins), F.logsigmoid(-beta * margins)
-    return -((1 - smoothing) * right + smoothing * wrong).sum()
+    turned = smoothing + turned - 2 * smoothing * turned
+    return -((1 - turned) * right + turned * wrong).sum()
 
 
-def bradley_terry_loss(chosen: Tensor, rejected: Tensor) -> Tensor:
+def bradley_terry_loss(chosen: Tensor, rejected: Tensor, probabilities: Tensor | None = None) -> Tensor:
     """Return the summed negative log-likelihood of preferences: scores [P], [P] -> scalar.
 
-    Bradley & Terry, Rank analysis of incomplete block designs, 1952; as a reward model's loss in Stiennon et
-    al., Learning to summarize from human feedback, 2020, arXiv:2009.01325.
+    For the difference d of the scores and the probability p that the chosen text is better, it is
+    -(p log σ(d) + (1-p) log σ(-d)). A tie has p = 1/2. Bradley & Terry, Rank analysis of incomplete block
+    designs, 1952; as a reward model's loss in Stiennon et al., Learning to summarize from human feedback,
+    2020, arXiv:2009.01325.
+
+    Args:
+        chosen: The scores of the better texts.
+        rejected: The scores of the others.
+        probabilities: The probability that the chosen text is better, [P]; None: all are 1.
     """
-    return F.softplus(rejected.float() - chosen.float()).sum()
+    margins = rejected.float() - chosen.float()
+    losses = F.softplus(margins)
+    if probabilities is not None:
+        # As log σ(-d) = log σ(d) - d. Where p is 1, nothing is added, so the loss keeps its bits.
+        losses = losses - (1 - probabilities) * margins
+    return losses.sum()
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from model.data.answer_pairs import AnswerPair, read_answer_pairs
 from model.data.dataloader import Example, batch_order, each_row
+from model.data.preference_dataset import probabilities_or_none
 from model.data.tokenizer import Tokenizer
 from model.errors import UserError
 from model.events import EventCallback, Message
@@ -79,11 +80,12 @@ class DPOTrainer(TrainingTask):
         examples = [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]
         better, worse = sum_logprobs(self.policy, examples, self.tokenizer.end).view(2, -1)
         reference = self.reference[chosen].to(better.device, better.dtype)
-        return self._loss(better - worse - reference)
+        return self._loss(better - worse - reference, pairs)
 
-    def _loss(self, margins: Tensor) -> Tensor:
+    def _loss(self, margins: Tensor, pairs: Sequence[AnswerPair]) -> Tensor:
         settings = self.parameters
-        return preference_loss(margins, settings.beta, settings.loss, settings.label_smoothing)
+        probabilities = probabilities_or_none([pair.probability for pair in pairs])
+        return preference_loss(margins, settings.beta, settings.loss, settings.label_smoothing, probabilities)
 
     def describe_batch(self, step: int) -> str:
         chosen = batch_order(self.seed, step, self.parameters.batch_size, len(self.train))
@@ -107,7 +109,7 @@ class DPOTrainer(TrainingTask):
             margins = measure_margins(policy, self.valid, self.tokenizer.end, self.world)
         margins -= self.valid_reference
         metrics = {
-            "valid_loss": self._loss(margins).item() / len(margins),
+            "valid_loss": self._loss(margins, self.valid).item() / len(margins),
             # DPO's reward of an answer is its log-probability over the reference's, so this is the share of
             # pairs whose chosen answer has the higher reward.
             "valid_accuracy": ((margins > 0).double() + 0.5 * (margins == 0).double()).mean().item(),

@@ -17,9 +17,16 @@ from model.data.chat_template import chat_prompt
 from model.data.chunks import MapChunks, map_by_length, map_in_turn, rows_of_pass
 from model.data.dataloader import seeded_rng
 from model.data.hf_checkpoint import copy_model, copy_nf4, load_model
+from model.data.label_probability import count_ties
 from model.data.nf4_checkpoint import nf4_file
 from model.data.peft_adapter import load_adapter, save_adapter
-from model.data.preference_dataset import Group, HeldOutPairs, PreferenceDataset, headline_accuracy
+from model.data.preference_dataset import (
+    Group,
+    HeldOutPairs,
+    PreferenceDataset,
+    headline_accuracy,
+    probabilities_or_none,
+)
 from model.data.token_layout import TokenLayout, lay_out_rows
 from model.data.tokenizer import Tokenizer
 from model.errors import UserError
@@ -232,9 +239,11 @@ class RewardTrainer(TrainingTask):
                 "reward.group_size"
             )
         if not self.labels.has_preferences:
+            count = len(self.labels.ratings) + len(self.labels.chosen)
             raise UserError(
-                f"all {len(self.labels.ratings)} labels are of one class: no two scores of one aspect and "
-                f"source are {parameters.margin} apart; add other labels, or lower reward.margin"
+                f"all {count} labels are of one class: no two scores of one aspect and source are "
+                f"{parameters.margin} apart, and every comparison is a tie; add other labels, or lower "
+                "reward.margin"
             )
         self.prompts = self._reference_prompts(context)
         tokens = sum(len(row) for row in self.labels.ratings + self.labels.chosen + self.labels.rejected)
@@ -277,12 +286,15 @@ class RewardTrainer(TrainingTask):
         # Processes that share the weights need equally many passes, so one for each micro-batch.
         scores = self.model.raw_scores(rows, size=0 if self.world.sharded else PASS_ROWS)
         first = 0
-        better, worse = [], []
+        better, worse, probabilities = [], [], []
         for group in groups:
             better += [first + i for i in group.better]
             worse += [first + i for i in group.worse]
+            probabilities += group.probabilities
             first += len(group.rows)
-        return bradley_terry_loss(scores[better], scores[worse])
+        certain = probabilities_or_none(probabilities)
+        targets = certain if certain is None else certain.to(scores.device)
+        return bradley_terry_loss(scores[better], scores[worse], targets)
 
     def describe_batch(self, step: int) -> str:
         text = self.tokenizer.decode(self._group_batch(step)[0].rows[0])
@@ -413,4 +425,6 @@ def train_reward(
         (out / "accuracy.json").write_text(json.dumps(accuracy, indent=1))
     if task.valid.rows:
         held_out = {**held_out, "pair_accuracy_n": float(len(task.valid.chosen))}
+        if ties := count_ties(Path(labels), "valid"):
+            held_out["pair_accuracy_ties"] = float(ties)
     return {**held_out, "mean": task.model.mean, "deviation": task.model.deviation, **metrics}

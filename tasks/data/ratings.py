@@ -1,26 +1,27 @@
-"""Select the ratings and comparisons of a split, and reserve some of them for the judge."""
+"""Select the ratings of a split, and reserve some labels for the judge."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from model.errors import UserError
 from tasks.common.annotators import is_nobody
 from tasks.common.names import is_blank, stratum_key
 from tasks.data.annotator_agreement import Agreement
-from tasks.data.comparison_agreement import ComparisonAgreement
+from tasks.data.judgements import canonical_choice, rating_subject
 from tasks.data.parsing.label_rows import time_seconds
-from tasks.data.records import Comparison, Rating, read_shards, text_digest
+from tasks.data.records import Rating, read_shards
 
 # chatmill's own bound: a reward model that learns from fewer texts is not reliable.
 LEAST_JUDGE_TEXTS = 100
+
+MAJORITY, DAWID_SKENE = "majority", "dawid_skene"
 
 PAIRED = 2048  # texts of one aspect and source to pair, as pairs grow with the square
 
@@ -37,6 +38,13 @@ class LabelsParameters:
 
     min_annotators: int = 1
     """Fewest scores per text, 1 or more. Texts with fewer are not used."""
+
+    # Dawid & Skene, Maximum likelihood estimation of observer error-rates, 1979.
+    aggregation: str = MAJORITY
+    """How judgements of the same answers by several people become one label. `majority`: the share of the
+    people who chose an answer, a tie counting half, and the mean score. `dawid_skene`: each person's error
+    rates are estimated from the training labels, so that people who are often wrong count less. It needs
+    answers that several people judged, and scores of at most 7 different values."""
 
     margin: float = 1.0
     """Smallest difference between the mean scores of the two texts of a held-out pair, above 0."""
@@ -57,6 +65,8 @@ class LabelsParameters:
             raise ValueError(f"aspects is {said}, with an empty name; an empty list means all aspects")
         if self.min_annotators < 1 or self.max_eval_pairs < 1:
             raise ValueError("min_annotators and max_eval_pairs must be at least 1")
+        if self.aggregation not in (MAJORITY, DAWID_SKENE):
+            raise ValueError(f"aggregation is {self.aggregation!a}; it must be {MAJORITY} or {DAWID_SKENE}")
         if self.margin <= 0:
             raise ValueError(f"margin is {self.margin}; it must be above 0")
         if not 0 <= self.judge_share <= 0.5:
@@ -91,10 +101,14 @@ def find_judge_share(train: Path, parameters: LabelsParameters) -> float:
     if not parameters.judge_share:
         return 0.0
     kept, texts = Kept(parameters.judge_share, True), {True: 0, False: 0}
+    seen: set[int] = set()
     for kind, size in (("comparisons", 2), ("ratings", 1)):
         for values in read_shards(train / kind):
-            if parameters.select(values["aspect"], values["source"]):
-                texts[kept.holds(values)] += size if values.get("choice") != "tie" else 0
+            if parameters.select(values["aspect"], values["source"]) and values.get("choice") != "tie":
+                # Several judgements of the same answers become one label.
+                subject = rating_subject(values) if size == 1 else canonical_choice(values).subject
+                texts[kept.holds(values)] += size if subject not in seen else 0
+                seen.add(subject)
             # Large data is read only until there is enough. Twice as many for the reward model, whose part
             # must not be the smaller one.
             if min(texts[True], texts[False] / 2) >= LEAST_JUDGE_TEXTS:
@@ -106,23 +120,34 @@ def find_judge_share(train: Path, parameters: LabelsParameters) -> float:
 class Ratings:
     """The selected ratings of a split, read one at a time, with statistics of those that were read.
 
-    `first` has the first PAIRED of each aspect and source, `ends` the lowest and the highest mean.
+    `first` has the first PAIRED of each aspect and source, `ends` the lowest and the highest score. The score
+    is the mean, or that of `aggregate`.
     """
 
-    def __init__(self, split: Path, parameters: LabelsParameters, kept: Kept = EVERY) -> None:
+    def __init__(
+        self,
+        split: Path,
+        parameters: LabelsParameters,
+        kept: Kept = EVERY,
+        aggregate: Callable[[Rating], Rating] | None = None,
+    ) -> None:
         self.folder, self.parameters, self.kept = split / "ratings", parameters, kept
+        self.aggregate = aggregate
         self.count = 0
         self.first: dict[str, list[Rating]] = defaultdict(list)
         self.ends: dict[str, tuple[float, float]] = {}
 
-    def read(self, agreed: dict[str, Agreement]) -> Iterator[Rating]:
+    def read(self, agreed: dict[str, Agreement] | None = None) -> Iterator[Rating]:
         """Yield each rating, and count the agreement of annotators in `agreed` by "aspect/source"."""
         for row in whole_ratings(self.folder, self.kept):
             wanted = self.parameters.select(row.aspect, row.source)
             if not wanted or len(row.scores) < self.parameters.min_annotators:
                 continue
             stratum = stratum_key(row.aspect, row.source)
-            agreed[stratum].add_item(row.scores, row.annotators)
+            if agreed is not None:
+                agreed[stratum].add_item(row.scores, row.annotators)
+            if self.aggregate:
+                row = self.aggregate(row)
             if len(self.first[stratum]) < PAIRED:
                 self.first[stratum].append(row)
             low, high = self.ends.get(stratum, (row.score, row.score))
@@ -140,12 +165,12 @@ def whole_ratings(folder: Path, kept: Kept = EVERY) -> Iterator[Rating]:
     def rows() -> Iterator[dict[str, Any]]:
         return (values for values in read_shards(folder) if kept.holds(values))
 
-    subjects = np.fromiter((_rating_subject(values) for values in rows()), np.uint64)
+    subjects = np.fromiter((rating_subject(values) for values in rows()), np.uint64)
     known, counts = np.unique(subjects, return_counts=True)
     several = frozenset(known[counts > 1].tolist())
     held: dict[int, Rating] = {}
     for values in rows():
-        subject, row = _rating_subject(values), Rating(**values)
+        subject, row = rating_subject(values), Rating(**values)
         # Rows of one answer may lie far apart, as rows are sorted by id.
         if subject not in several:
             yield _each_once(row)
@@ -185,50 +210,3 @@ def _each_once(row: Rating) -> Rating:
         annotators=[row.annotators[index] for index in places],
         times=[row.times[index] for index in places],
     )
-
-
-def _rating_subject(values: Mapping[str, Any]) -> int:
-    """Return a number for the answer and the aspect that a rating is about."""
-    names = ("history", "prompt", "completion", "aspect", "source")
-    return int(text_digest(*(values.get(name) or "" for name in names)), 16)
-
-
-class Comparisons:
-    """The selected comparisons of a split. `ties` and `choices` count those that were read."""
-
-    def __init__(self, split: Path, parameters: LabelsParameters, kept: Kept = EVERY) -> None:
-        self.folder, self.parameters, self.kept = split / "comparisons", parameters, kept
-        self.ties = self.choices = 0
-
-    def decided(self, agreed: ComparisonAgreement | None = None) -> Iterator[Comparison]:
-        """Yield each comparison that is no tie, and add all of them to `agreed`."""
-        self.ties = self.choices = 0
-        for values in read_shards(self.folder):
-            row = Comparison(**values)
-            if not self.kept.holds(values) or not self.parameters.select(row.aspect, row.source):
-                continue
-            if agreed is not None:
-                agreed.add(values)
-            if row.choice == "tie":
-                self.ties += 1
-            else:
-                self.choices += 1
-                yield row
-
-
-def refuse_one_class(ratings: Ratings, comparisons: Comparisons, margin: float) -> None:
-    """Raise UserError if the labels express no preference: there are none, or all are of one class."""
-    count = ratings.count + comparisons.ties + comparisons.choices
-    if not count:
-        chosen = ratings.parameters
-        narrowed = [f"labels.{name}" for name in ("aspects", "sources") if getattr(chosen, name)]
-        raise UserError(
-            "there are no labels to learn preferences from; add ratings or comparisons to data.sources"
-            + (f", or change {' or '.join(narrowed)}" if narrowed else "")
-        )
-    # One decided comparison is a preference, whatever the scores are.
-    if not comparisons.choices and all(high - low < margin for low, high in ratings.ends.values()):
-        raise UserError(
-            f"all {count} labels are of one class: no two scores are {margin} "
-            "apart and every comparison is a tie; they teach no preference"
-        )

@@ -21,7 +21,7 @@ from model.data.tokenizer import Tokenizer
 from tasks.common.annotators import count_named
 from tasks.common.names import stratum_key
 from tasks.data.annotator_agreement import Agreement
-from tasks.data.comparison_agreement import ComparisonAgreement
+from tasks.data.judgements import Judgements, measure_agreement, tabulate_judgements
 from tasks.data.ngrams import words_of
 from tasks.data.ratings import whole_ratings
 from tasks.data.records import TYPES, list_shards, read_shards
@@ -272,12 +272,13 @@ def _profile_ratings(split: Path) -> tuple[dict[str, dict[str, int]], dict[str, 
 def _profile_comparisons(split: Path) -> tuple[dict[str, dict[str, int]], dict[str, Agreed]]:
     """Return the counts of choices, and the agreement of annotators, of all comparisons by stratum."""
     choices: dict[str, Counter[str]] = defaultdict(Counter)
-    agreed = ComparisonAgreement()
+    judgements = Judgements()
     for part in SPLITS:
         for row in read_shards(split / part / "comparisons"):
             choices[stratum_key(row["aspect"], row["source"])][row["choice"]] += 1
-            agreed.add(row)
-    found = agreed.by_stratum(least=2)
+            judgements.add_comparison(row)
+    tables = {stratum: tabulate_judgements(stratum, [judgements]) for stratum in choices}
+    found = {stratum: measure_agreement(table, least=2) for stratum, table in tables.items()}
     return _sort_counts(choices), {name: _agreement_values(each) for name, each in found.items()}
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from model.data.dataloader import read_rows
+from model.data.label_probability import row_probability
 from tasks.common.names import stratum_key
 
 # Unlike scikit-learn's default, this takes words of one letter, and ! and ?.
@@ -18,8 +19,7 @@ def linear_accuracy(labels: Path) -> dict[str, float]:
     """Return the accuracy of linear models on the held-out validation pairs, by "aspect/source".
 
     Each aspect and source has its own model on words and word pairs, weighted by rarity (TF-IDF). Rated texts
-    use ridge regression to the mean score. Compared texts use logistic regression on the difference of both
-    texts.
+    use ridge regression to the score. Compared texts use logistic regression on the difference of both texts.
 
     Args:
         labels: The output folder of labels.
@@ -69,12 +69,24 @@ def _fit_logistic(compared: list[dict[str, Any]], *sides: list[str]) -> list[np.
     ]
     features = words.fit_transform(texts)
     difference = features[: len(compared)] - features[len(compared) :]
-    # Each pair is used in both orders, so that the position of a text tells nothing.
-    both = np.concatenate([np.ones(len(compared)), np.zeros(len(compared))])
+    probability = np.array([row_probability(row) for row in compared])
+    uncertain = np.flatnonzero(probability != 1)
     from scipy.sparse import vstack
 
+    # Each pair is used in both orders, so that the position of a text tells nothing. An uncertain one is also
+    # used with the other text as the better one, weighted by how probable that is.
+    turned, doubt = difference[uncertain], 1 - probability[uncertain]
+    parts = [
+        (difference, 1, probability),
+        (-difference, 0, probability),
+        (turned, 0, doubt),
+        (-turned, 1, doubt),
+    ]
+    rows = vstack([part for part, _, _ in parts])
+    better = np.concatenate([np.full(len(weight), value, float) for _, value, weight in parts])
+    weights = np.concatenate([weight for _, _, weight in parts])
     # No intercept: with it, a text could win by its position.
-    model = LogisticRegression(fit_intercept=False, max_iter=300).fit(vstack([difference, -difference]), both)
+    model = LogisticRegression(fit_intercept=False, max_iter=300).fit(rows, better, sample_weight=weights)
     return [words.transform(side) @ model.coef_[0] for side in sides]
 
 

@@ -24,16 +24,10 @@ from model.training.sft_config import SFTParameters, named_pairs
 from tasks.common.counts import counted
 from tasks.common.names import stratum_key
 from tasks.common.program_call import program_call
-from tasks.data.annotator_agreement import Agreement
+from tasks.data.comparisons import Comparisons, refuse_one_class
 from tasks.data.groups import describe_few_groups
-from tasks.data.ratings import (
-    Comparisons,
-    Kept,
-    LabelsParameters,
-    Ratings,
-    find_judge_share,
-    refuse_one_class,
-)
+from tasks.data.judgements import canonical_choice
+from tasks.data.ratings import Kept, LabelsParameters, Ratings, find_judge_share
 from tasks.data.records import LABEL_KINDS, list_shards
 from tasks.data.splits import SPLITS
 
@@ -222,17 +216,23 @@ def _check_labels(asked: Trainings, split: Path, tokenizer: Tokenizer) -> None:
     share = find_judge_share(split / "train", asked.labels)
     comparisons = Comparisons(split / "train", asked.labels, Kept(share))
     groups = 0
-    for choice in comparisons.decided():
-        compared[stratum_key(choice.aspect, choice.source)] += 1
+    seen: set[int] = set()
+    for choice in comparisons.judged():
         # Any decided comparison is a preference, so no two scores need to differ.
-        apart = True
+        apart = apart or choice.choice != "tie"
+        subject = canonical_choice(vars(choice)).subject
+        # Several judgements of the same answers become one label.
+        if subject in seen:
+            continue
+        seen.add(subject)
+        compared[stratum_key(choice.aspect, choice.source)] += 1
         _remember_prompt(prompts, {"prompt": choice.prompt, "history": choice.history}, asked, tokenizer)
         groups = sum(count // (settings.group_size // 2) for count in compared.values())
         # Comparisons alone are enough here, so the ratings, which may be far more, are not read.
-        if groups >= settings.batch_size and len(prompts) > 1:
+        if groups >= settings.batch_size and len(prompts) > 1 and apart:
             return
     ratings = Ratings(split / "train", asked.labels, Kept(share))
-    for rating in ratings.read(defaultdict(Agreement)):
+    for rating in ratings.read():
         strata[stratum_key(rating.aspect, rating.source)] += 1
         _remember_prompt(prompts, {"prompt": rating.prompt, "history": rating.history}, asked, tokenizer)
     refuse_one_class(ratings, comparisons, asked.labels.margin)
@@ -291,11 +291,15 @@ def _check_answer_pairs(asked: Trainings, split: Path) -> None:
     settings = asked.rlhf.dpo
     kept = Kept(find_judge_share(split / "train", asked.labels))
     comparisons = Comparisons(split / "train", asked.labels, kept)
-    count = sum(1 for _ in islice(comparisons.decided(), settings.batch_size))
-    if count >= settings.batch_size:
-        return
+    decided = (canonical_choice(vars(row)).subject for row in comparisons.judged() if row.choice != "tie")
+    subjects: set[int] = set()
+    for subject in decided:
+        subjects.add(subject)
+        if len(subjects) >= settings.batch_size:
+            return
+    count = len(subjects)
     scores: dict[tuple[str, ...], list[float]] = defaultdict(list)
-    for rating in Ratings(split / "train", asked.labels, kept).read(defaultdict(Agreement)):
+    for rating in Ratings(split / "train", asked.labels, kept).read():
         key = prompt_key({"prompt": rating.prompt, "history": rating.history})
         scores[(stratum_key(rating.aspect, rating.source), *key)].append(rating.score)
     for values in scores.values():

@@ -75,3 +75,12 @@ def test_read_answer_pairs_comparisons_come_first_and_long_ones_are_told(
     texts, said = read(language, tmp_path, rated, compared)
     assert texts == [("yes", "no"), ("good", "bad")]
     assert said == "1 of 3 pairs of answers (train) are longer than the context of 48 tokens and are left out"
+
+
+def test_read_answer_pairs_ties_are_left_out_and_doubt_is_kept(language: Language, tmp_path: Path) -> None:
+    row = {"prompt": "p", "chosen": "good", "rejected": "bad", "aspect": "tone", "source": "a"}
+    write_rows(tmp_path / "train.ratings.jsonl", [rating("p", "b0", 1.0), rating("p", "b1", 5.0)])
+    compared = [row, {**row, "probability": 0.5}, {**row, "probability": 0.8}]
+    write_rows(tmp_path / "train.comparisons.jsonl", compared)
+    pairs = read_answer_pairs(tmp_path, "train", language.tokenizer, 48, 1.0, lambda event: None)
+    assert [pair.probability for pair in pairs] == [1.0, 0.8, 1.0]

@@ -65,6 +65,8 @@ def world(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> dic
     good, bad = ({"prompt": "p", "completion": text} for text in ("is good", "is bad"))
     compared = {"chosen": good, "rejected": bad, "aspect": "tone", "source": "film", "gap": 3.0}
     write(root / "labels" / "pairs.test.jsonl", [compared, {**compared, "source": "nq"}])
+    tied = {"prompt": "p", "chosen": "is", "rejected": "was", "aspect": "tone", "source": "film"}
+    write(root / "labels" / "test.comparisons.jsonl", [{**tied, "probability": 0.5}, tied])
     shape = small_shape(vocab_size=tokenizer.vocab_size, context_length=CONTEXT)
     models = {
         name: Transformer(shape).init_weights(seed) for name, seed in (("base", 1), ("sft", 2), ("reward", 3))

@@ -38,6 +38,36 @@ def test_token_logprobs_equal_log_softmax(random: torch.Generator) -> None:
     torch.testing.assert_close(token_logprobs(logits, tokens), expected)
 
 
+def test_bradley_terry_loss_probabilities_equal_formula() -> None:
+    chosen = torch.tensor([2.0, -1.0, 0.5, 3.0], dtype=torch.float64, requires_grad=True)
+    rejected = torch.tensor([1.0, 1.0, 0.5, -4.0], dtype=torch.float64)
+    probabilities = torch.tensor([1.0, 0.7, 0.5, 0.5], dtype=torch.float64)
+    right = torch.sigmoid(chosen - rejected)
+    wanted = -(probabilities * right.log() + (1 - probabilities) * (1 - right).log()).sum()
+    found = bradley_terry_loss(chosen, rejected, probabilities)
+    assert found.item() == pytest.approx(wanted.item(), rel=1e-6)
+    [slope], [wanted_slope] = (torch.autograd.grad(loss, chosen) for loss in (found, wanted))
+    torch.testing.assert_close(slope, wanted_slope, atol=1e-6, rtol=1e-5)
+    # A tie pulls the two scores together: no other difference has a lower loss.
+    differences = torch.linspace(-3, 3, 61)
+    losses = [bradley_terry_loss(d[None], torch.zeros(1), torch.tensor([0.5])).item() for d in differences]
+    assert differences[losses.index(min(losses))].item() == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_bradley_terry_loss_certain_labels_keep_their_bits(
+    random: torch.Generator, dtype: torch.dtype
+) -> None:
+    chosen, rejected = (30 * torch.randn(2, 999, generator=random)).to(dtype)
+    chosen.requires_grad_()
+    plain, weighted = (
+        bradley_terry_loss(chosen, rejected, certain) for certain in (None, torch.ones(len(chosen)))
+    )
+    assert torch.equal(plain, weighted)
+    slopes = [torch.autograd.grad(loss, chosen)[0] for loss in (plain, weighted)]
+    assert torch.equal(*slopes) and slopes[0].abs().max() > 0
+
+
 def test_bradley_terry_loss_is_negative_log_likelihood() -> None:
     chosen, rejected = torch.tensor([2.0, 0.0]), torch.tensor([1.0, 3.0])
     likelihood = torch.sigmoid(chosen - rejected)
@@ -112,6 +142,18 @@ def test_preference_loss_ipo_is_least_at_its_margin() -> None:
     margins = torch.linspace(0, 20, 201, dtype=torch.float64)
     losses = torch.stack([preference_loss(margin[None], 0.1, "ipo", 0.0) for margin in margins])
     assert margins[losses.argmin()].item() == pytest.approx(5.0) and losses.min().item() == pytest.approx(0)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("kind", ["sigmoid", "ipo"])
+def test_preference_loss_probability_is_share_of_opposite_labels(kind: str, smoothing: float) -> None:
+    margins = torch.tensor([-3.0, 0.0, 0.5, 4.0], dtype=torch.float64)
+    one, other = (preference_loss(sign * margins, 0.3, kind, smoothing) for sign in (1, -1))
+    probabilities = torch.full((4,), 0.7)
+    found = preference_loss(margins, 0.3, kind, smoothing, probabilities)
+    torch.testing.assert_close(found, 0.7 * one + 0.3 * other, rtol=1e-6, atol=1e-6)
+    certain = preference_loss(margins, 0.3, kind, smoothing, torch.ones(4))
+    assert torch.equal(certain, one)
 
 
 def test_preference_loss_of_extreme_margins_is_finite() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from model.data.dataloader import read_rows
+from model.data.preference_dataset import HeldOutPairs
 from model.errors import UserError
 from model.events import Event, EventCallback, Message
 from model.training import dpo, ppo, pretrain, reward, sft
@@ -274,6 +275,36 @@ def test_train_reward_labels_of_one_class_are_refused(
     other.__dict__.update(language.__dict__, labels=tmp_path / "labels")
     with pytest.raises(UserError, match=r"all 600 labels are of one class.*reward\.margin"):
         stage("reward", other, trained)(tmp_path / "out", quiet)
+
+
+def test_train_reward_ties_pull_scores_together_and_are_counted(
+    language: Language, trained: dict[str, Path], tmp_path: Path
+) -> None:
+    gaps, ties = {}, {}
+    for name, probability in (("certain", 1.0), ("tied", 0.5)):
+        labels = tmp_path / name / "labels"
+        for split in ("train", "valid"):
+            rows = read_rows(language.labels / f"{split}.comparisons.jsonl")
+            write_rows(
+                labels / f"{split}.comparisons.jsonl", [{**row, "probability": probability} for row in rows]
+            )
+        # One rated pair is a preference, so that a training of ties is not refused.
+        rated = read_rows(language.labels / "train.ratings.jsonl")[:8]
+        write_rows(labels / "train.ratings.jsonl", rated)
+        sides = [{side: {"prompt": row["prompt"], "completion": row[side]} for side in ("chosen", "rejected")}
+                 for row in rows]  # fmt: skip
+        pairs = [{**row, "aspect": "helpfulness", "source": "chat", "gap": 0.0} for row in sides]
+        write_rows(labels / "pairs.valid.jsonl", pairs)
+        other = Language.__new__(Language)
+        other.__dict__.update(language.__dict__, labels=labels)
+        figures = stage("reward", other, trained, batch_size=4)(tmp_path / name / "out", quiet)
+        model = load_reward(tmp_path / name / "out", DEVICE)
+        held_out = HeldOutPairs(labels / "pairs.valid.jsonl", language.tokenizer, CONTEXT)
+        scores = model.raw_scores(held_out.rows).cpu()
+        gaps[name] = (scores[held_out.chosen] - scores[held_out.rejected]).abs().mean().item()
+        ties[name] = figures.get("pair_accuracy_ties")
+    assert gaps["tied"] < 0.5 * gaps["certain"]
+    assert ties == {"certain": None, "tied": len(rows)}
 
 
 def test_train_sft_pairs_beyond_context_are_dropped_and_reported(

@@ -37,3 +37,24 @@ def test_linear_accuracy_reads_history(tmp_path: Path) -> None:
     write_rows(tmp_path / "train.comparisons.jsonl", [])
     write_rows(tmp_path / "pairs.valid.jsonl", [pair])
     assert linear_accuracy(tmp_path) == {"tone/s": 1.0}
+
+
+def test_linear_accuracy_ties_teach_nothing_and_wrong_labels_count_less(tmp_path: Path) -> None:
+    def compared(better: str, worse: str, probability: float) -> dict[str, Any]:
+        return {
+            "prompt": "go on", "chosen": better, "rejected": worse, "aspect": "tone", "source": "s",
+            "probability": probability,
+        }  # fmt: skip
+
+    def held_out(better: str, worse: str) -> dict[str, Any]:
+        sides = {"chosen": better, "rejected": worse}
+        rows = {side: {"prompt": "go on", "completion": text} for side, text in sides.items()}
+        return {**rows, "aspect": "tone", "source": "s"}
+
+    write_rows(tmp_path / "train.ratings.jsonl", [])
+    write_rows(tmp_path / "pairs.valid.jsonl", [held_out("glad day", "sad day")])
+    ties = [compared("sad day", "glad day", 0.5)] * 20
+    for others, accuracy in (([], 0.5), ([("glad day", "sad day", 0.9), ("sad day", "glad day", 0.6)], 1.0)):
+        rows = [compared(*other) for other in others for _ in range(10)]
+        write_rows(tmp_path / "train.comparisons.jsonl", [*ties, *rows])
+        assert linear_accuracy(tmp_path) == {"tone/s": accuracy}

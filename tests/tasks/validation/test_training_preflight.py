@@ -191,6 +191,33 @@ def test_check_trainings_later_failure_is_refused_first(
         check(tmp_path, [*kept, *rows], replace(ASKED, **changes))
 
 
+def repeated(people: int) -> list[Record]:
+    """Return the same few comparisons, each made by several people."""
+    return [
+        comparison_row(
+            say(n), say(n, 2), say(n + 50, 2), "a", "tone", f"person {i}", "chat", text_digest("c", n)
+        )
+        for n in range(4)
+        for i in range(people)
+    ]
+
+
+@pytest.mark.parametrize("changes", [{}, {"rlhf": BY_PAIRS}])
+def test_check_trainings_judgements_of_same_answers_are_one_label(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    with pytest.raises(UserError, match=r"reward: the training labels make [01] groups of 4 texts") as error:
+        check(tmp_path, [*texts(), *pairs(), *repeated(30)], replace(ASKED, **changes))
+    assert ("rlhf: the training labels have" in str(error.value)) is bool(changes)
+
+
+def test_check_trainings_ties_count_beside_one_choice(tmp_path: Path) -> None:
+    labels = [*comparisons(choice="tie")[:-1], *comparisons()[-1:]]
+    train = [row for row in labels if split_of(row.group, SPLIT) == "train"]
+    assert labels[-1] in train and len(train) > 20
+    assert check(tmp_path, [*texts(), *pairs(), *labels]) == ()
+
+
 def test_check_trainings_all_failing_stages_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         check(tmp_path, [*texts(), *pairs(4), *comparisons(3)])
