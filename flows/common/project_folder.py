@@ -22,7 +22,9 @@ from tasks.project.paths import (
     DIGESTS,
     DOWNLOADS,
     DVC_LOCK,
+    JUDGEMENTS_DATABASE,
     KNOWN_CODE,
+    LABEL_STORE,
     LABELS,
     LAYOUT_LOCK,
     LOGS,
@@ -48,7 +50,8 @@ _LONGEST_PATH = 512 - len("/var/prefect/prefect.db-journal") - 1
 _CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 # Paths that many commands, or the libraries below them, read or lock.
 FILES = (
-    MLFLOW_DATABASE, MLFLOW_FOLDER / "lock", STORES, SUMMARY, SERVERS, SECRETS / "password", DATA_LOCK,
+    MLFLOW_DATABASE, JUDGEMENTS_DATABASE, LABEL_STORE, MLFLOW_FOLDER / "lock", STORES, SUMMARY, SERVERS,
+    SECRETS / "password", DATA_LOCK,
     LAYOUT_LOCK, PAGES_LOCK, DVC_LOCK, DATABASE_CHECKS, DIGESTS, OUTPUT_DIGESTS,
     MEMORY_ESTIMATES, PREFECT_HOME / "prefect.db", Path("data.dvc"), Path(".dvc/config"), Path(".git/HEAD"),
     Path(".git/config"), Path(".git/index"),

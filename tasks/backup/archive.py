@@ -27,9 +27,12 @@ from typing import IO
 
 from model.errors import UserError, file_error
 from model.events import FULL
-from tasks.project.database_check import fault_in
+from tasks.labelling.people import forget_logins
+from tasks.project.database_check import database_address, fault_in
 from tasks.project.paths import (
+    JUDGEMENTS_DATABASE,
     KNOWN_CODE,
+    LABEL_STORE,
     LABELS,
     MLFLOW_DATABASE,
     MLFLOW_FOLDER,
@@ -42,11 +45,17 @@ from tasks.project.paths import (
 # Paths below var/. Credentials, locks, logs and Prefect's database are not among them.
 KEPT_RECORDS = tuple(
     path.relative_to(RECORDS).as_posix()
-    for path in (MLFLOW_DATABASE, MLFLOW_FOLDER / "artifacts", LABELS, KNOWN_CODE, SUMMARY, REPORT, STORES)
-)
+    for path in (
+        MLFLOW_DATABASE, JUDGEMENTS_DATABASE, MLFLOW_FOLDER / "artifacts", LABELS, KNOWN_CODE, SUMMARY,
+        REPORT, STORES, LABEL_STORE,
+    )
+)  # fmt: skip
+# Databases that servers write to. They are copied by SQLite, and the records that they name come after them.
+DATABASES = (MLFLOW_DATABASE, JUDGEMENTS_DATABASE)
 PAGES = "compare-*.html"
 # The folder of the database's copy, and the names of archives in a folder that the user names.
 _SCRATCH = "chatmill-backup-"
+_SCRATCH_FILES = {f"{path.name}{end}" for path in DATABASES for end in ("", "-journal")}
 _DATED = r"chatmill-[0-9]{8}-[0-9]{6}\.tar"
 CONTENTS = "backup.json"
 FORMAT = 1
@@ -95,9 +104,10 @@ def write_backup(root: Path, target: Path, force: bool = False) -> Backup:
         raise UserError(f"{target.parent} is not a folder; create it first")
     if not any((root / RECORDS / name).exists() for name in KEPT_RECORDS):
         raise UserError("there are no records yet; `chatmill run` creates them")
-    database = root / MLFLOW_DATABASE
-    if database.exists() and database.stat().st_size and (fault := fault_in(database)):
-        raise UserError(f"{MLFLOW_DATABASE} is damaged ({fault}), so a backup would be unusable")
+    for name in DATABASES:
+        database = root / name
+        if database.exists() and database.stat().st_size and (fault := fault_in(database)):
+            raise UserError(f"{name} is damaged ({fault}), so a backup would be unusable")
     # An interrupted backup must not replace the former one; the process number keeps two backups apart.
     part = target.with_name(f"{target.name}.{os.getpid()}.part")
     _remove_killed(root, target)
@@ -154,7 +164,7 @@ def _remove_killed(root: Path, target: Path) -> None:
                     path.unlink()
     for path in {*(root / RECORDS).glob(f"{_SCRATCH}*"), *target.parent.glob(f"{_SCRATCH}*")}:
         with suppress(OSError), locked_folder(path) as alone:
-            if alone and {entry.name for entry in path.iterdir()} <= {"database", "database-journal"}:
+            if alone and {entry.name for entry in path.iterdir()} <= _SCRATCH_FILES:
                 shutil.rmtree(path)
 
 
@@ -189,17 +199,24 @@ def _write_archive(
         else _as_it_is(file) as stream,
         tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as archive,
     ):
-        # The database comes first. Files that a run adds later are unknown to it, which does no harm; the
+        # The databases come first. Files that a run adds later are unknown to them, which does no harm; the
         # other order could lose files.
-        if (root / MLFLOW_DATABASE).exists():
-            copy = Path(scratch) / "database"
-            with (
-                closing(sqlite3.connect(root / MLFLOW_DATABASE, timeout=60)) as there,
-                closing(sqlite3.connect(copy)) as here,
-            ):
-                # SQLite's backup is consistent while a server writes; a copy of the file would not be.
-                there.backup(here)
-            _add_file(archive, copy, MLFLOW_DATABASE.name, sums)
+        for database in DATABASES:
+            if (root / database).exists():
+                copy = Path(scratch) / database.name
+                with (
+                    closing(
+                        sqlite3.connect(database_address(root / database), uri=True, timeout=60)
+                    ) as there,
+                    closing(sqlite3.connect(copy)) as here,
+                ):
+                    # SQLite's backup is consistent while a server writes; a copy of the file would not be.
+                    there.backup(here)
+                    # A copy in WAL mode would need further files beside it.
+                    here.execute("PRAGMA journal_mode = DELETE")
+                if database == JUDGEMENTS_DATABASE:
+                    forget_logins(copy)
+                _add_file(archive, copy, database.name, sums)
         for path in _record_files(root, left_out):
             # A run may remove a file between its listing and this line.
             with suppress(FileNotFoundError):
@@ -209,7 +226,7 @@ def _write_archive(
             artifacts = (MLFLOW_FOLDER / "artifacts").relative_to(RECORDS).as_posix()
             # A database of another MLflow version may lack these tables; it is backed up anyway.
             with suppress(sqlite3.DatabaseError):
-                damaged = damaged_versions(Path(scratch) / "database", artifacts, found, root)
+                damaged = damaged_versions(Path(scratch) / MLFLOW_DATABASE.name, artifacts, found, root)
         contents = {"format": FORMAT, "time": time.time(), "files": sums}
         data = json.dumps(contents, indent=1).encode()
         about = tarfile.TarInfo(CONTENTS)
@@ -230,7 +247,7 @@ def _as_it_is(file: IO[bytes]) -> Iterator[IO[bytes]]:
 
 def _record_files(root: Path, left_out: list[str]) -> Iterator[Path]:
     """Yield the regular files of the records, and note the other entries: a link may lead anywhere."""
-    places = [root / RECORDS / name for name in KEPT_RECORDS if name != MLFLOW_DATABASE.name]
+    places = [root / RECORDS / name for name in KEPT_RECORDS if RECORDS / name not in DATABASES]
     for place in [*places, *sorted((root / RECORDS).glob(PAGES))]:
         for path in sorted(place.rglob("*")) if place.is_dir() else [place]:
             if path.is_file() and not path.is_symlink():

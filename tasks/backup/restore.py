@@ -22,14 +22,14 @@ from typing import Any
 
 from model.atomic_file import fixed_part, replace_text
 from model.errors import UserError
-from tasks.backup.archive import CONTENTS, KEPT_RECORDS, PAGES, Backup, is_record, locked_folder
+from tasks.backup.archive import CONTENTS, DATABASES, KEPT_RECORDS, PAGES, Backup, is_record, locked_folder
 from tasks.project.database_check import fault_in
 from tasks.project.dry_run import may_write
-from tasks.project.paths import MLFLOW_DATABASE, MLFLOW_FOLDER, RECORDS, SERVERS
+from tasks.project.paths import JUDGEMENTS_LOCK, MLFLOW_FOLDER, RECORDS, SERVERS
 
-# SQLite's files beside the former database. They would damage a restored one, so they are moved with the
+# SQLite's files beside the former databases. They would damage restored ones, so they are moved with the
 # former.
-BESIDE = tuple(f"{MLFLOW_DATABASE.name}-{end}" for end in ("journal", "wal", "shm"))
+BESIDE = tuple(f"{path.name}-{end}" for path in DATABASES for end in ("journal", "wal", "shm"))
 INTENTION = RECORDS / "restoring.json"
 _PIECE = 1 << 20
 
@@ -67,9 +67,11 @@ def restore_backup(root: Path, source: Path, force: bool = False) -> tuple[Backu
         with locked_folder(part):
             try:
                 sums = _extract_archive(source, part)
-                database = part / MLFLOW_DATABASE.name
-                if database.exists() and (fault := fault_in(database)):
-                    raise UserError(f"{source} contains a damaged database ({fault}); nothing was changed")
+                for database in (part / path.name for path in DATABASES):
+                    if database.exists() and (fault := fault_in(database)):
+                        raise UserError(
+                            f"{source} contains a damaged database ({fault}); nothing was changed"
+                        )
             except BaseException:
                 shutil.rmtree(part, ignore_errors=True)
                 raise
@@ -197,7 +199,13 @@ def _nothing_alive(root: Path) -> Iterator[None]:
                     except BlockingIOError:
                         what = "`chatmill up` runs" if path.name == SERVERS.name else "a run is alive"
                         raise UserError(f"{what} here; stop it before replacing records") from None
-        yield
+        # The label page and the commands that change its store hold a shared lock.
+        with (root / JUDGEMENTS_LOCK).open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError("the label page runs here; stop it before replacing records") from None
+            yield
 
 
 def _extract_archive(source: Path, part: Path) -> dict[str, tuple[str, int]]:

@@ -20,6 +20,7 @@ from tasks.project.owned_folder import leads_elsewhere
 from tasks.project.paths import (
     BASE_MODELS,
     DATA_DOCS,
+    JUDGEMENTS_DATABASE,
     LABELS,
     LOGS,
     MLFLOW_DATABASE,
@@ -52,6 +53,7 @@ DELETIONS = (
 _KEPT = (
     (MLFLOW_DATABASE, "records: runs, the registry and its history"),
     (PREFECT_HOME, "Prefect's runs that are younger or not over, and its settings"),
+    (JUDGEMENTS_DATABASE, "records: people's judgements"),
     (LABELS, "records: announced labels"),
     (LOGS, "younger logs"),
     (DATA_DOCS, "the pages of the last validation"),

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import sqlite3
 import time
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, get_args
 
 from argon2 import PasswordHasher
@@ -176,6 +179,16 @@ def set_password(store: LabelStore, name: str, password: str) -> Person:
             .values(password=hashed, session_epoch=person.session_epoch + 1)
         )
         return _person_named(connection, name)
+
+
+def forget_logins(path: Path) -> None:
+    """Remove passwords and unused links from a copy of the database: a backup holds no secret."""
+    with closing(sqlite3.connect(path)) as copy:
+        copy.execute(f"UPDATE {PEOPLE_TABLE.name} SET password = ''")
+        copy.execute(f"DELETE FROM {LOGIN_CODE_TABLE.name}")
+        copy.commit()
+        # Removed rows stay in the file's free pages until it is rewritten.
+        copy.execute("VACUUM")
 
 
 def check_password(store: LabelStore, name: str, password: str) -> Person | None:

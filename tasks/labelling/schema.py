@@ -5,11 +5,12 @@ Rows of `judgements` are only ever added: an undone or changed judgement is foll
 
 from __future__ import annotations
 
+import fcntl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from sqlalchemy import (
     JSON,
@@ -31,7 +32,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Engine
 
-from tasks.project.paths import JUDGEMENTS_DATABASE
+from tasks.project.database_check import (
+    check_judgements_database,
+    read_only_address,
+    remember_judgements,
+)
+from tasks.project.paths import JUDGEMENTS_DATABASE, JUDGEMENTS_LOCK
 from tasks.project.private_folder import PRIVATE_FILE, make_private_folder
 
 # Seconds that a process waits for another one's write.
@@ -128,8 +134,8 @@ HOLD_TABLE = Table(
 class LabelStore:
     """The label page's database. Each of its transactions is on disk when its context ends."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, lock: TextIO | None = None) -> None:
+        self._engine, self._lock = engine, lock
         # SQLite lets one connection write at a time. Its own wait is a series of sleeps; this one is not.
         self._writing = threading.Lock()
 
@@ -158,6 +164,8 @@ class LabelStore:
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()
+        if self._lock is not None:
+            self._lock.close()
 
 
 def open_label_store(root: Path, url: str = "") -> LabelStore:
@@ -167,16 +175,24 @@ def open_label_store(root: Path, url: str = "") -> LabelStore:
         root: The project's folder.
         url: The address of a PostgreSQL database; empty: the SQLite file in var/.
     """
+    lock: TextIO | None = None
     if not url:
         make_private_folder((root / JUDGEMENTS_DATABASE).parent)
+        # Held while the store is open: a restoration must not replace the file meanwhile.
+        (root / JUDGEMENTS_LOCK).touch(mode=PRIVATE_FILE)
+        lock = (root / JUDGEMENTS_LOCK).open("a")
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        check_judgements_database(root)
         # Created here, as SQLite would let others read it.
         (root / JUDGEMENTS_DATABASE).touch(mode=PRIVATE_FILE)
     engine = create_engine(url or f"sqlite:///{root / JUDGEMENTS_DATABASE}", pool_pre_ping=bool(url))
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _prepare_connection)
-    store = LabelStore(engine)
+    store = LabelStore(engine, lock)
     with store.write() as connection:
         _METADATA.create_all(connection)
+    if not url:
+        remember_judgements(root)
     return store
 
 
@@ -188,11 +204,10 @@ def read_label_store(root: Path, url: str = "") -> LabelStore | None:
     path = root / JUDGEMENTS_DATABASE
     if url:
         return LabelStore(create_engine(url, pool_pre_ping=True))
+    check_judgements_database(root)
     if not path.is_file() or not path.stat().st_size:
         return None
-    # Without a write-ahead log no process has the database open, and reading would create one.
-    mode = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "immutable=1"
-    return LabelStore(create_engine(f"sqlite:///{path.absolute().as_uri()}?{mode}&uri=true"))
+    return LabelStore(create_engine(f"sqlite:///{read_only_address(path)}&uri=true"))
 
 
 def _prepare_connection(connection: Any, _record: Any) -> None:

@@ -15,7 +15,14 @@ from urllib.parse import urlsplit
 from model.atomic_file import replace_text
 from model.errors import UserError
 from tasks.project.dry_run import may_write
-from tasks.project.paths import DATABASE_CHECKS, MLFLOW_DATABASE, MLFLOW_FOLDER, PREFECT_HOME, STORES
+from tasks.project.paths import (
+    DATABASE_CHECKS,
+    JUDGEMENTS_DATABASE,
+    MLFLOW_DATABASE,
+    MLFLOW_FOLDER,
+    PREFECT_HOME,
+    STORES,
+)
 
 HEADER = b"SQLite format 3\0"
 LOCK_SECONDS = 20.0
@@ -23,6 +30,7 @@ LOCK_SECONDS = 20.0
 CHECK_SECONDS = 10.0
 _TRANSACTION_SECONDS = 3.0
 _OWN = "sqlite"
+_JUDGEMENTS = "judgements"
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _ADVICE = (
     "put it back, or restore a backup with `chatmill restore BACKUP`; to start with an empty "
@@ -44,13 +52,8 @@ def fault_in(path: Path, wait: float = LOCK_SECONDS) -> str:
         if file.read(len(HEADER)) != HEADER:
             return "it has no database header"
     deadline = time.monotonic() + wait + CHECK_SECONDS
-    # A process that was killed during a write left a journal. The first process that opens the database for
-    # writing rolls the unfinished write back; with mode "ro" that would fail.
-    writable = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
-    mode = "rw" if writable and may_write() else "ro"
-    address = f"{path.absolute().as_uri()}?mode={mode}"
     try:
-        with closing(sqlite3.connect(address, uri=True, timeout=wait)) as store:
+        with closing(sqlite3.connect(database_address(path), uri=True, timeout=wait)) as store:
             # SQLite calls the handler every 10,000 instructions of its virtual machine; a true value
             # interrupts the query.
             store.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
@@ -76,6 +79,21 @@ def fault_in(path: Path, wait: float = LOCK_SECONDS) -> str:
         return f"SQLite says: {error}"
     except sqlite3.DatabaseError as error:
         return f"SQLite says: {error}"
+
+
+def database_address(path: Path) -> str:
+    """Return the address by which SQLite opens a database to read it, as a user who may write if possible."""
+    # A process that was killed during a write left a journal. The first process that opens the database for
+    # writing rolls the unfinished write back; with mode "ro" that would fail.
+    writable = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+    return f"{path.absolute().as_uri()}?mode=rw" if writable and may_write() else read_only_address(path)
+
+
+def read_only_address(path: Path) -> str:
+    """Return the address by which SQLite opens a database and writes nothing, not even files beside it."""
+    # Without a write-ahead log no process has the database open, and reading one in WAL mode would create it.
+    mode = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "mode=ro&immutable=1"
+    return f"{path.absolute().as_uri()}?{mode}"
 
 
 def check_mlflow_database(root: Path) -> None:
@@ -107,6 +125,35 @@ def check_mlflow_database(root: Path) -> None:
         )
     with suppress(OSError):
         _write_state(root / DATABASE_CHECKS, {str(MLFLOW_DATABASE): stamp})
+
+
+def check_judgements_database(root: Path) -> None:
+    """Check the label page's SQLite file before it is opened.
+
+    Raises:
+        UserError: The file is damaged or locked, or it held judgements before and is empty or missing now.
+    """
+    path = root / JUDGEMENTS_DATABASE
+    advice = "put it back, or restore a backup with `chatmill restore BACKUP`"
+    if not path.exists() or not path.stat().st_size:
+        if _JUDGEMENTS in _read_state(root / STORES):
+            state = "is empty" if path.exists() else "is missing"
+            raise UserError(
+                f"{JUDGEMENTS_DATABASE}, which contained people's judgements, {state}; {advice}; to start "
+                f"with an empty label page, remove {_JUDGEMENTS!r} from {STORES}"
+            )
+        return
+    if fault := fault_in(path):
+        raise UserError(
+            f"{JUDGEMENTS_DATABASE}, which contains people's judgements, is damaged ({fault}); {advice}"
+        )
+
+
+def remember_judgements(root: Path) -> None:
+    """Remember that the project has a label page's SQLite file, which must not vanish unnoticed."""
+    found = _read_state(root / STORES)
+    if _JUDGEMENTS not in found:
+        _write_state(root / STORES, {**found, _JUDGEMENTS: str(JUDGEMENTS_DATABASE)})
 
 
 def _check_finished(path: Path) -> None:

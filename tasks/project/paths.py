@@ -13,6 +13,8 @@ MLFLOW_DATABASE = RECORDS / "mlflow.db"
 MLFLOW_FOLDER = RECORDS / "mlflow"
 # The judgements of the label page.
 JUDGEMENTS_DATABASE = RECORDS / "judgements.db"
+# The address of the label page's database where that is a server's.
+LABEL_STORE = RECORDS / "label_store.json"
 PREFECT_HOME = RECORDS / "prefect"
 LABELS = RECORDS / "labels"
 KNOWN_CODE = RECORDS / "known_code"
@@ -30,6 +32,7 @@ LAYOUT_LOCK = RECORDS / "layout.lock"
 PAGES_LOCK = RECORDS / "pages.lock"
 DVC_LOCK = RECORDS / "dvc.lock"
 LABELS_LOCK = RECORDS / "labels.lock"
+JUDGEMENTS_LOCK = RECORDS / "judgements.lock"
 VERSIONS_LOCK = RECORDS / "versions.lock"
 DEVICE_LOCKS = RECORDS / "devices"
 

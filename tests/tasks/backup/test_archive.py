@@ -20,6 +20,9 @@ from flows.servers.environment import checkout_environment
 from model.errors import UserError
 from tasks.backup.archive import write_backup
 from tasks.backup.restore import INTENTION, finish_restore, restore_backup
+from tasks.labelling.batches import BatchSettings, LabelItem, add_batch, list_batches
+from tasks.labelling.people import add_person, check_password, create_login_code, set_password
+from tasks.labelling.schema import open_label_store
 from tests.benchmarks.smoke import REPOSITORY
 
 
@@ -38,6 +41,12 @@ def lay(root, word="first"):
     with closing(sqlite3.connect(root / "var" / "mlflow.db")) as store, store:
         store.execute("create table t (a text)")
         store.execute("insert into t values (?)", (word,))
+    labels = open_label_store(root)
+    add_person(labels, "Ada")
+    set_password(labels, "Ada", "a secret password")
+    create_login_code(labels, "Ada")
+    add_batch(labels, BatchSettings(word), [LabelItem("Why?", "So.", "Because.")])
+    labels.close()
 
 
 def word_of(root):
@@ -54,15 +63,28 @@ def project(tmp_path):
 @pytest.mark.parametrize("name", ["records.tar", "records.tar.gz", "ünd so"])
 def test_write_backup_then_restore_gives_records_without_secrets(project, tmp_path, name):
     made = write_backup(project, tmp_path / name)
-    assert made.files == 7 and b"secret" not in (tmp_path / name).read_bytes()
+    assert made.files == 8 and b"secret" not in (tmp_path / name).read_bytes()
     assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
     (tmp_path / "new").mkdir()
     found, aside = restore_backup(tmp_path / "new", tmp_path / name)
-    assert (found.files, aside) == (7, None) and word_of(tmp_path / "new") == "first"
+    assert (found.files, aside) == (8, None) and word_of(tmp_path / "new") == "first"
+    labels = open_label_store(tmp_path / "new")
+    assert [one.name for one in list_batches(labels)] == ["first"]
+    assert check_password(labels, "Ada", "a secret password") is None
+    labels.close()
     there = tmp_path / "new" / "var"
     assert (there / "labels" / "über & so.npz").read_text() == "first"
     assert not (there / "prefect").exists() and not list(there.glob("restoring*"))
     assert not list((project / "var").glob("chatmill-backup-*")) and not list(tmp_path.glob("*.part"))
+
+
+def test_restore_backup_open_label_store_is_refused(project, tmp_path):
+    write_backup(project, tmp_path / "a.tar")
+    store = open_label_store(project)
+    with pytest.raises(UserError, match="label page runs"):
+        restore_backup(project, tmp_path / "a.tar", force=True)
+    store.close()
+    assert restore_backup(project, tmp_path / "a.tar", force=True)[1] is not None
 
 
 @pytest.mark.parametrize(
@@ -77,7 +99,7 @@ def test_write_backup_then_restore_gives_records_without_secrets(project, tmp_pa
 def test_write_backup_link_or_pipe_is_named(project, tmp_path, monkeypatch, capsys, name, make):
     make(project / "var" / name)
     made = write_backup(project, tmp_path / "a.tar")
-    assert made.left_out == (name,) and made.files == 7
+    assert made.left_out == (name,) and made.files == 8
     monkeypatch.chdir(project)
     backup(tmp_path / "b.tar")
     assert f"not in it: var/{name}: " in capsys.readouterr().out.replace("\n", " ")
@@ -275,7 +297,7 @@ def test_write_backup_force_replaces_whole_truncated_or_empty_backup(project, tm
     target.write_bytes(content[: int(len(content) * keeps)])
     with pytest.raises(UserError, match="exists; name another file"):
         write_backup(project, target)
-    assert write_backup(project, target, force=True).files == 7
+    assert write_backup(project, target, force=True).files == 8
 
 
 @pytest.mark.parametrize("place", ["var/x.tar", "var/mlflow/x.tar", "data", "data/new.tar", "link/x.tar"])

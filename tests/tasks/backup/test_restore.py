@@ -137,4 +137,4 @@ def test_main_after_killed_restore_completes_it_first(
     check_mlflow_database(project)
     assert (project / "var" / "labels" / "über & so.npz").exists() and not (project / INTENTION).exists()
     if command[0] == "backup":
-        assert done.returncode == 0 and "7 files" in done.stdout
+        assert done.returncode == 0 and "8 files" in done.stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -105,6 +106,19 @@ def test_read_label_store_writes_nothing_and_sees_what_is_stored(tmp_path: Path)
         add_person(alone, "Bob")
     alone.close()
     assert {path: path.read_bytes() for path in (tmp_path / "var").iterdir()} == before
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no database at all"])
+@pytest.mark.parametrize("opens", [open_label_store, read_label_store])
+def test_label_store_vanished_or_damaged_is_refused(
+    tmp_path: Path, content: bytes | None, opens: Callable[[Path], object]
+) -> None:
+    open_label_store(tmp_path).close()
+    (tmp_path / JUDGEMENTS_DATABASE).unlink()
+    if content is not None:
+        (tmp_path / JUDGEMENTS_DATABASE).write_bytes(content)
+    with pytest.raises(UserError, match="restore a backup"):
+        opens(tmp_path)
 
 
 def _press_keys(folder: str, name: str, count: int) -> None:
