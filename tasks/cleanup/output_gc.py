@@ -218,7 +218,9 @@ def _entries_of_key(stage: str, key: str, paths: dict[str, Path]) -> Iterator[Ca
 
 
 def _make_entry(stage: str, key: str, kind: str, paths: Sequence[Path], busy: bool) -> CachedOutput:
-    times = [path.stat().st_mtime for path in _all_files(paths)] or [path.stat().st_mtime for path in paths]
+    # A lock is as new as the last process that made it: a killed gc would keep what it began to remove.
+    dated = [path for path in paths if path.suffix != ".lock"] or paths
+    times = [path.stat().st_mtime for path in _all_files(dated)] or [path.stat().st_mtime for path in dated]
     return CachedOutput(
         stage, key, kind, tuple(paths), sum(_total_size(path) for path in paths), max(times), held=busy
     )

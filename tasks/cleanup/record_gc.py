@@ -107,8 +107,8 @@ def find_remains(root: Path, age: float, now: float, prefect_idle: bool, busy: b
         ]  # fmt: skip
         size = sum(size_of([path, *path.rglob("*")]) for path in models)
         what = f"base models in {BASE_MODELS}, which are fetched or converted again when a run needs them"
-        # Their checksums and locks go with them.
-        count = sum(path.suffix not in (".sums", ".lock") for path in models)
+        # Their checksums and locks go with them, or later where a gc was killed in between.
+        count = sum(path.suffix not in (".sums", ".lock") for path in models) or len(models)
         found.append(Remains(what, count, size, tuple(models)))
     if (root / DUPLICATES).is_dir() and not leads_elsewhere(root, DUPLICATES):
         files = list(_record_files(root / DUPLICATES))

@@ -140,6 +140,7 @@ def test_gc_killed_at_any_operation_leaves_no_part_under_its_name(tmp_path: Path
     def make(root: Path) -> None:
         for entry in ENTRIES:
             lay(root / entry, "a", "b/c", "pyvenv.cfg")
+        lay(root / BASE_MODELS, "0123-model.sums")
 
     count = 0
     for root in kills(collect, make, tmp_path):
@@ -149,6 +150,8 @@ def test_gc_killed_at_any_operation_leaves_no_part_under_its_name(tmp_path: Path
             assert files == {"a", "c", "pyvenv.cfg"} or not (root / entry).exists(), root
         collect(root, 365 * DAY, {"dataset": "a"})
         assert not [*(root / CACHE).rglob("*.gone")], root
+        collect(root)
+        assert [*(root / BASE_MODELS).iterdir()] == [], root
     assert count > 5 * len(ENTRIES)
 
 
