@@ -6,8 +6,9 @@ import difflib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain, repeat
 from operator import eq
 from pathlib import Path
 
@@ -97,10 +98,11 @@ def plan_deletion(root: Path, asked: DeletionRequest, overrides: Path | str = RE
         if release.row and ("choice" in release.row or "scores" in release.row)
     }
     search = _Search(asked, known, corrected)
-    for kind in TYPES:
-        for path, lines in _shards(root, kind):
-            with naming_row(path, f"data/{kind}/{path.name}"):
-                for line, _ in lines:
+    # People are named in labels alone, and texts are much larger.
+    for kind in TYPES if asked.ids else LABEL_KINDS:
+        for path in list_shards(root / "data" / kind):
+            with naming_row(path, f"data/{kind}/{path.name}"), path.open("rb") as lines:
+                for line in lines:
                     search.check_row(kind, line)
     ids = {given: search.resolve_id(given, root) for given in asked.ids} | search.corrected
     for name in asked.people:
@@ -114,13 +116,19 @@ def plan_deletion(root: Path, asked: DeletionRequest, overrides: Path | str = RE
 def _count_affected(root: Path, plan: DeletionPlan) -> None:
     """Count the rows of data/ that a plan removes or reduces, by ingestion's own rule."""
     withdrawn = merge_withdrawals((*plan.new, *plan.known))
-    for kind, made in TYPES.items():
-        for path, lines in _shards(root, kind):
-            with naming_row(path, f"data/{kind}/{path.name}"):
-                for line, where in lines:
+    pointer = read_pointer(root)
+    origins = find_origins(root, pointer["md5"]) if pointer else None
+    for kind in TYPES if withdrawn.ids else LABEL_KINDS:
+        for path in list_shards(root / "data" / kind):
+            places = read_places(origins / kind / path.name) if origins else repeat("")
+            with naming_row(path, f"data/{kind}/{path.name}"), path.open("rb") as lines:
+                # A row that was added by hand after the ingestion has no place.
+                for line, place in zip(lines, chain(places, repeat("")), strict=False):
                     if not withdrawn.matches_line(kind, line):
                         continue
-                    kept = withdrawn.filter_row(made(**json.loads(line)))
+                    row = TYPES[kind](**json.loads(line))
+                    where = _PLACE.sub("", place) if origins else f"source {row.source}"
+                    kept = withdrawn.filter_row(row)
                     (plan.gone if kept is None else plan.reduced)[kind, where] += 1
 
 
@@ -243,23 +251,3 @@ def _similar_id(given: str, root: Path) -> str:
                     if alike > most:
                         best, most = number, alike
     return best
-
-
-def _shards(root: Path, kind: str) -> Iterator[tuple[Path, Iterator[tuple[bytes, str]]]]:
-    """Yield the shards of data/, each with its rows and the source file of each row.
-
-    If the file is not known, a row has the name of its source.
-    """
-    pointer = read_pointer(root)
-    origins = find_origins(root, pointer["md5"]) if pointer else None
-    for path in list_shards(root / "data" / kind):
-        yield path, _data_lines(path, read_places(origins / kind / path.name) if origins else None)
-
-
-def _data_lines(path: Path, places: Iterator[str] | None) -> Iterator[tuple[bytes, str]]:
-    with path.open("rb") as lines:
-        for line in lines:
-            if places:
-                yield line, _PLACE.sub("", next(places, ""))
-            else:
-                yield line, f"source {json.loads(line).get('source')}"

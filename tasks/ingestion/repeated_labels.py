@@ -19,6 +19,7 @@ from model.atomic_file import atomic_path
 from tasks.common.annotators import is_nobody
 from tasks.data.external_sort import WithdrawnRow, numbered_vote
 from tasks.data.parsing.label_rows import time_seconds
+from tasks.data.rated_answers import RatedAnswers
 from tasks.data.records import Comparison, ParsedRow, Rating, Record, list_shards, parse_lines
 from tasks.data.rejections import rejection_id
 from tasks.data.withdrawals import Withdrawn
@@ -90,7 +91,11 @@ def _in_order(where: str) -> list[Any]:
 
 
 def keep_each_once(
-    every: Sequence[ParsedRow], seen: Collection[str], withdrawn: Withdrawn, rejected: Collection[str] = ()
+    every: Sequence[ParsedRow],
+    seen: Collection[str],
+    withdrawn: Withdrawn,
+    rejected: Collection[str] = (),
+    rated: RatedAnswers | None = None,
 ) -> list[Record]:
     """Return the rows of a source that ingestion keeps: each once, and none that is withdrawn or rejected.
 
@@ -101,6 +106,7 @@ def keep_each_once(
         seen: The ids of rows of earlier sources.
         withdrawn: The withdrawals.
         rejected: The rejection ids of rejected rows besides the pairs that `every` rejects.
+        rated: Notes each row that is not withdrawn, repeated ones too.
     """
     kept: list[Record] = []
     places: list[str] = []
@@ -112,6 +118,8 @@ def keep_each_once(
         votes[found.row.id] += vote
         asked = numbered_vote(found.row, votes[found.row.id]) if vote and withdrawn else found.row
         row = withdrawn.filter_row(asked) if withdrawn else found.row
+        if rated is not None:
+            rated.note(row)
         if row is None or (not vote and (row.id in taken or rejection_id(row) in gone)):
             continue
         taken.add(row.id)

@@ -415,9 +415,8 @@ def _read_rows(
         if read >= READ or len(every) >= _ROWS:
             break
     rejected = frozenset(filter(None, (*tally.rejected, *(found.rejects for found in every))))
-    rows, rated = keep_each_once(every, seen, withdrawn, rejected), RatedAnswers()
-    for one in every:
-        rated.note(withdrawn.filter_row(one.row) if withdrawn else one.row)
+    rated = RatedAnswers()
+    rows = keep_each_once(every, seen, withdrawn, rejected, rated)
     rated.note_scales(name, tally.scales)
     # The error is kept instead of raised: the preset can then propose the missing `fields`.
     stop = ""
