@@ -48,6 +48,7 @@ from tasks.data.parsing.name_words import (
 from tasks.data.parsing.removal_names import consent_meaning, names_consent
 from tasks.data.parsing.scale_direction import LOWER, scale_direction
 from tasks.data.parsing.score_values import as_score
+from tasks.data.parsing.survey_columns import is_code
 from tasks.data.parsing.verdict_names import UNSURE, VERDICT_WORDS, forbids_use, is_failure
 from tasks.data.parsing.verdict_pairs import look_like_approval
 from tasks.data.parsing.verdict_phrases import asks_opinion, says_to_do
@@ -69,6 +70,7 @@ RIGHT = (CORRECTION, GOLD, GOLD_LIST)
 CHOICE = "a choice between two answers"
 OTHER_CHOICE = "a second choice between the answers"
 SIDE_OR_MODEL = "a side, or the name of a model"
+ESCAPED = "a text with _x000D_, by which Excel writes a carriage return"
 ENDED = "the end of a request that failed or was cut"
 REJECTION = "the reason of a rejection"
 # What only the person who has the data can say. No preset with it is accepted.
@@ -157,7 +159,7 @@ def _of_text(key: _Key) -> str:
         # Of several right answers, only a person can say which one to learn.
         return "ignore" if not key.has_pairs else UNKNOWN if key.looks == GOLD_LIST else "correction"
     # A list as text may be meant as it is.
-    if key.looks in (LITERAL, BYTES, QUOTED):
+    if key.looks in (LITERAL, BYTES, QUOTED, ESCAPED):
         return "text"
     if key.looks == PRINTED:
         return "ignore"
@@ -246,10 +248,17 @@ def _of_removal(key: _Key) -> str:
 
 
 def _of_question(key: _Key) -> str:
-    """Propose a mapping to fill in for yes and no under a name that may ask for or against the row."""
+    """Propose a mapping to fill in under a name that says nothing, or may ask for or against the row."""
+    if key.few and is_code(key.path) and not key.values & (POSITIVE | NEGATIVE) - _FLAGS:
+        return _to_fill_in(key.values)
     if not answers_unknown_question(key.path, key.values) or _approves(key.path, key.words, key.values):
         return ""
-    return f"{{{', '.join(f'{yaml_value(value)}: {UNKNOWN}' for value in sorted(key.values))}}}"
+    return _to_fill_in(key.values)
+
+
+def _to_fill_in(values: Collection[str]) -> str:
+    """Return a mapping of values of which only a person can say the meaning."""
+    return f"{{{', '.join(f'{yaml_value(value)}: {UNKNOWN}' for value in sorted(values))}}}"
 
 
 def _of_score(key: _Key) -> str:

@@ -11,6 +11,7 @@ from tasks.data.parsing.proposed_meanings import (
     BYTES,
     CHOICE,
     CORRECTION,
+    ESCAPED,
     GOLD,
     GOLD_LIST,
     LITERAL,
@@ -140,7 +141,7 @@ def format_example(looks: str, meaning: str = "") -> str:
             "; a mask is 0 or 1 for the row, for each turn, or in a list with one item for each turn; write "
             "it so, or ignore, which skips it (an answer is learned whole, and its prompt never is)"
         )
-    if looks in (LITERAL, QUOTED):
+    if looks in (LITERAL, QUOTED, ESCAPED):
         return " if it is meant literally; or write only the text to the file"
     if looks == GOLD_LIST:
         return "; write the one to learn as a text under a key of its own, or ignore, which learns the answer"

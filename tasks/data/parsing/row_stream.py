@@ -7,6 +7,7 @@ text, and empties null words in optional keys. It reads verdicts, masks and dele
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,7 +35,7 @@ from tasks.data.parsing.printed_values import (
     holds_quoted,
     text_of_parts,
 )
-from tasks.data.parsing.proposed_meanings import BYTES, LITERAL, QUOTED
+from tasks.data.parsing.proposed_meanings import BYTES, ESCAPED, LITERAL, QUOTED
 from tasks.data.parsing.right_answers import write_right_answers
 from tasks.data.parsing.row_choices import note_other_choices, read_choice
 from tasks.data.parsing.row_verdicts import SourceRow, read_verdicts
@@ -57,6 +58,10 @@ _LISTED = _OPTIONAL - {"context", "input", *SYSTEM}
 NO_TEXTS = frozenset(("choice", "functions", "group", "id", "label", "score", "scores", "tools", *MEDIA))
 EMPTY = "rows without an answer to learn"
 BLANK = "empty rows"
+RETURNS = "breaks that Excel wrote as _x000D_ at the end of a line"
+_RETURN = "_x000D_"
+# Excel writes so the line ends of other programs. Inside a line the word may be meant.
+_BREAK = re.compile(rf"{_RETURN}(?=\n|\Z)")
 EQUAL = "choices between answers with equal scores, which are ties"
 
 
@@ -151,6 +156,8 @@ def _records(
             tally.note_literal(key, value, where, LITERAL)
         elif holds_quoted(value):
             tally.note_literal(key, value, where, QUOTED)
+        elif _RETURN in value:
+            tally.note_literal(key, value, where, ESCAPED)
     opened = {key: value if key in own else _opened(value) for key, value in values.items()}
     # A table has few columns, but a cell may hold an object with any number of keys.
     kept = {key: value for key, value in opened.items() if reading.fields.get(key) != "ignore"}
@@ -262,6 +269,9 @@ def unpacked_cells(
             parts = text_of_parts(value)
             value = value if parts is None else parts
         if isinstance(value, str):
+            if _RETURN in value and reading.fields.get(key) != "text":
+                value, count = _BREAK.subn("", value)
+                tally.left_out[RETURNS] += count
             if is_null_word(value):
                 tally.note_word(key, value, where)
                 value = None if key in optional else value

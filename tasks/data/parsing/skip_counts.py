@@ -49,6 +49,7 @@ from tasks.data.parsing.scale_direction import scale_direction
 from tasks.data.parsing.score_values import as_score
 from tasks.data.parsing.seen_keys import MOST_KEYS, Seen, add_values, count_key, counted_again
 from tasks.data.parsing.several_scores import find_counts
+from tasks.data.parsing.survey_columns import is_coded_question
 from tasks.data.parsing.text_properties import without_properties
 from tasks.data.parsing.verdict_pairs import look_like_approval, look_opposite
 from tasks.data.parsing.verdict_phrases import look_like_phrases
@@ -319,6 +320,7 @@ class SkipCounts:
             told = told or look_like_approval(path, values) or look_decided(path, values)
             unrated = seen.count - self.answers + self.pairs
             told = told or look_marked(path, values, unrated, self.shapes, path in self.understood)
+            told = told or is_coded_question(path, values, seen.count, self.answers + self.comparisons)
             told = told or look_like_openings(path, self.openings.get(path, ()), values)
             if path not in found and told:
                 found[path] = replace(seen, looks=VERDICT)
@@ -403,11 +405,10 @@ class SkipCounts:
         return found
 
     def _scale_questions(self) -> Iterator[str]:
-        mixed = self._mixed_keys()
         # Scores of "4/5" and "80%" under one aspect would be compared as 4 and 80.
         for scales in self.scales.values():
             if two := find_two_scales(scales):
-                yield describe_two_scales(two, [scales[scale] for scale in two], mixed)
+                yield describe_two_scales(two, [scales[scale] for scale in two], self._mixed_keys())
 
     def _field_questions(self, fields: Mapping[str, Any]) -> Iterator[str]:
         for path in fields:

@@ -10,10 +10,11 @@ import unicodedata
 from collections.abc import Collection
 from functools import lru_cache
 
+from tasks.data.file_io.tables import is_unnamed
 from tasks.data.parsing.field_meanings import NEGATIVE, POSITIVE, flatten_name, plain_word
 from tasks.data.parsing.score_values import as_score
 from tasks.data.parsing.verdict_pairs import NO, YES
-from tasks.data.parsing.verdict_values import LONG, MOST_VALUES
+from tasks.data.parsing.verdict_values import LONG, MOST_VALUES, QUANTITIES
 
 
 def _plain(words: str) -> frozenset[str]:
@@ -116,6 +117,43 @@ def look_like_survey(path: str, values: Collection[str]) -> bool:
     asks = _asks(name)
     scale = _on_scale(known, 100 if asks == "rates" else 10)
     return bool(asks) and (scale or known <= _OPPOSITE | POSITIVE | NEGATIVE | YES | NO)
+
+
+# Names of a column or a question in general, which with a number say nothing more.
+_NUMBERED = _plain(
+    """
+    answer col column entry feld field frage item question resp response spalte statement unnamed var variable
+    pregunta pergunta domanda vraag вопрос 問 题 질문
+    """
+)
+
+
+def is_coded_question(path: str, values: Collection[str], count: int, judged: int) -> bool:
+    """Return whether a column has a code for a name and few different values, as `Q01[SQ001]` and A1 to A5.
+
+    Survey programs export so, and nothing in the file says what was asked.
+
+    Args:
+        path: The key. A name without a letter says nothing either.
+        values: Its different values, as `short_values` spells them.
+        count: The number of rows with a value.
+        judged: The number of rows with an answer that people may have judged.
+    """
+    known = {value for value in values if value}
+    if not known or LONG in known or len(known) > MOST_VALUES or count < 2 * len(known):
+        return False
+    # One value throughout decides nothing.
+    return (len(known) > 1 or count < judged) and judged > 0 and is_code(path)
+
+
+@lru_cache(maxsize=4096)
+def is_code(name: str) -> bool:
+    """Return whether a name says nothing: it is missing, or a number with a letter or two, or `column 5`."""
+    words = re.findall(r"[^\W\d_]+", plain_word(name))
+    if is_unnamed(name) or not name.strip():
+        return True
+    short = all(len(word) < 3 or word in _NUMBERED for word in words)
+    return short and any(c.isdigit() for c in name) and not set(words) & (QUANTITIES - _NUMBERED)
 
 
 @lru_cache(maxsize=4096)

@@ -22,6 +22,7 @@ from tasks.data.parsing.field_meanings import (
     word_set,
 )
 from tasks.data.parsing.name_words import AGAINST, LEFT_OUT
+from tasks.data.parsing.proposed_meanings import REJECTION
 from tasks.data.parsing.score_values import as_score
 from tasks.data.parsing.seen_keys import Seen
 from tasks.data.parsing.verdict_names import nears_review
@@ -103,6 +104,8 @@ def without_properties(
     kinds: tuple[Callable[[str], bool], ...] = (
         lambda path: not has_answers and path in cells and _is_measured(path, cells[path]),
         lambda path: asked[path].count >= rows > 0 and _is_time(path, values.get(path, ())),
+        lambda path: asked[path].looks == REJECTION and path.replace("rejected", "chosen") in values,
+        lambda path: path in cells and cells[path].fine and _is_of_reward_model(path),
         lambda path: flatten_name(path) == "answer" and _are_final_answers(values.get(path, ())),
     )
     return {path: seen for path, seen in asked.items() if not any(fits(path) for fits in kinds)}
@@ -117,6 +120,12 @@ def _is_measured(path: str, cells: VoteCells) -> bool:
     if words & (AGAINST | LEFT_OUT) and not words & _PERPLEXITY:
         return False
     return cells.fine and set(cells.kinds) == {"number"}
+
+
+def _is_of_reward_model(path: str) -> bool:
+    """Return whether a key has the score of a reward model, as `rm_score`. No person gave it."""
+    words = frozenset(flatten_name(path.replace(".", "_")).split("_"))
+    return "rm" in words or {"reward", "model"} <= words
 
 
 def _is_time(path: str, values: Collection[str]) -> bool:

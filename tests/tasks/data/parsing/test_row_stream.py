@@ -11,6 +11,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
+from model.errors import UserError
 from tasks.data.file_io.files import SourceFile
 from tasks.data.file_io.tables import MOST_COLUMNS
 from tests.tasks.data.parsing.row_reader import read, read_file
@@ -93,3 +94,25 @@ def test_read_rows_deleted_row_need_not_be_readable(row: dict[str, Any]) -> None
     pair = {"prompt": "Name a bird.", "completion": "A robin."}
     found, tally = read({**row, "deleted": True}, pair, format="rows")
     assert len(found) == 1 and not tally.rejected and not tally.faults
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [("One._x000D_\nTwo.", "One.\nTwo."), ("One._x000D_", "One."), ("A._x000D_\nB._x000D_\n", "A.\nB.\n")],
+)
+def test_read_rows_line_end_of_excel_is_removed_and_counted(said: str, text: str) -> None:
+    (pair, other), tally = read({"prompt": "Why?_x000D_\nSay.", "completion": said}, {"text": said})
+    assert (pair.row.prompt, pair.row.completion, other.row.text) == ("Why?\nSay.", text, text)  # type: ignore[union-attr]
+    assert any(
+        line.endswith("breaks that Excel wrote as _x000D_ at the end of a line") for line in tally.lines()
+    )
+    tally.check("mine", {})
+
+
+def test_read_rows_escape_of_excel_inside_a_line_is_asked_about() -> None:
+    rows = [{"prompt": "Why?", "completion": "One_x000D_two"}]
+    with pytest.raises(UserError, match=r"completion.*_x000D_.*fields: \{completion: text\}"):
+        read(*rows)[1].check("mine", {})
+    (found,), tally = read(*rows, fields={"completion": "text"})
+    tally.check("mine", {"completion": "text"})
+    assert found.row.completion == "One_x000D_two"  # type: ignore[union-attr]

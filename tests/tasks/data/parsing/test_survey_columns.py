@@ -80,3 +80,53 @@ def test_skip_counts_check_ordinary_words_are_not(key: str, values: tuple[Any, .
 def test_skip_counts_check_decisions_and_pictures_are_asked_about(key: str, values: tuple[str, ...]) -> None:
     with pytest.raises(UserError, match="looks like a verdict"):
         read(*rows(key, values))[1].check("mine")
+
+
+CODES = [
+    "Q1",
+    "Q01[SQ001]",
+    "G01Q02",
+    "v12",
+    "VAR00003",
+    "Frage 3",
+    "column_5",
+    "Unnamed: 3",
+    "entry.123",
+    "1",
+]
+
+
+@pytest.mark.parametrize("name", CODES)
+@pytest.mark.parametrize(
+    "said", [["A1", "A5", "A3"], ["Y", "N", ""], [1, 4, 5], ["x", "", ""], [True, False, True]]
+)
+def test_skip_counts_check_column_named_by_a_code_is_asked_about(name: str, said: list[Any]) -> None:
+    pair = {"prompt": "Name a bird?", "completion": "A robin."}
+    _, tally = read(*({**pair, "completion": f"Bird {n}.", name: said[n % 3]} for n in range(12)))
+    with pytest.raises(UserError) as stopped:
+        tally.check("mine", {})
+    assert name in str(stopped.value) and "..." in str(stopped.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("Q1", list(range(12))), ("Q1", ["A1"]), ("Q1", [f"Answer {n}" for n in range(6)]), ("n1", [1, 2]),
+        ("h1", ["A long heading of more than forty letters, as texts have."]),
+        ("layer3", [1, 2]), ("no", [1, 2]), ("lg", ["en", "de"]),
+    ],
+)  # fmt: skip
+def test_skip_counts_check_other_short_names_are_not_asked_about(name: str, said: list[Any]) -> None:
+    pair = {"prompt": "Name a bird?", "completion": "A robin."}
+    _, tally = read(
+        *(
+            {**pair, "completion": f"Bird {n}.", name: said[n % len(said)]}
+            for n in range(12 // (1 + len(said) // 6))
+        )
+    )
+    tally.check("mine", {})
+
+
+def test_skip_counts_check_codes_beside_texts_are_not_asked_about() -> None:
+    _, tally = read(*({"text": f"Some words {n}.", "Q1": "AB"[n % 2]} for n in range(12)))
+    tally.check("mine", {})

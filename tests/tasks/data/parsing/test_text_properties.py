@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from model.errors import UserError
 from tasks.data.parsing.text_properties import is_property
 from tests.tasks.data.parsing.row_reader import read
 
@@ -86,3 +87,24 @@ def test_read_rows_verdict_like_a_property_is_asked_about(
 )
 def test_is_property_other_names_are_none(path: str, value: Any) -> None:
     assert not is_property(path, value)
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [
+        {"score_chosen": 0.3, "score_rejected": 0.1}, {"rm_score": 0.312}, {"reward_model_score": -1.72},
+        {"meta": {"chosen_score": 7.5, "rejected_score": 2}},
+    ],
+)  # fmt: skip
+def test_skip_counts_check_scores_of_a_model_beside_pairs_are_listed(scores: dict[str, Any]) -> None:
+    rows = ({"prompt": f"Bird {n}?", "completion": "A robin.", **scores} for n in range(5))
+    found, tally = read(*rows)
+    tally.check("mine", {})
+    assert len(found) == 5 and all(f"{name}" in next(tally.lines()) for name in scores)
+
+
+@pytest.mark.parametrize("scores", [{"score_rejected": 2}, {"rm_score": "bad"}, {"reward": 0.312}])
+def test_skip_counts_check_other_scores_beside_pairs_are_asked_about(scores: dict[str, Any]) -> None:
+    _, tally = read(*({"prompt": f"Bird {n}?", "completion": "A robin.", **scores} for n in range(5)))
+    with pytest.raises(UserError, match=next(iter(scores))):
+        tally.check("mine", {})
