@@ -1,7 +1,8 @@
 """Generate the tables of docs/configuration.md from the docstrings below the fields of a preset.
 
 `python -m flows.cli.config_reference` rewrites the tables in the page; `make reference` does the same. A
-table stands between two comments of HTML, of which the first names it: `<!-- keys: rlhf -->`.
+table stands between two comments of HTML, of which the first names it: `<!-- keys: rlhf -->`. The meanings of
+a source's `fields` get a table in docs/your-data.md.
 """
 
 from __future__ import annotations
@@ -24,10 +25,14 @@ from flows.config import Preset
 from model.parameter_bounds import NO_KEY
 from model.training.loop_config import LoopParameters
 from model.training.lora_config import AdaptableParameters
+from tasks.data.parsing.field_meanings import FIELD_MEANINGS
 
 PAGE = Path("docs/configuration.md")
 # The tables of the run's own keys, and of the keys that every training has.
 RUN, TRAINING = "run", "training"
+# The meanings of a source's `fields` are listed where the page on the user's data explains them.
+MEANINGS_PAGE = Path("docs/your-data.md")
+_MEANINGS = re.compile(r"(<!-- meanings of fields -->\n).*?(<!-- end of meanings -->)", re.DOTALL)
 _TABLE = re.compile(r"(<!-- keys: (\w+) -->\n).*?(<!-- end of keys -->)", re.DOTALL)
 
 
@@ -44,6 +49,13 @@ def update_page(page: str) -> str:
     """Return the page with every table regenerated. Raise KeyError if a table names no section."""
     tables = key_tables()
     return _TABLE.sub(lambda found: found[1] + _markdown_table(tables[found[2]]) + found[3], page)
+
+
+def update_meanings(page: str) -> str:
+    """Return the page with the table of the meanings that `fields` takes."""
+    rows = [f"| `{meaning}` | {does} |" for meaning, does in FIELD_MEANINGS.items()]
+    table = "\n".join(["| meaning | what it does |", "|---|---|", *rows, ""])
+    return _MEANINGS.sub(lambda found: found[1] + table + found[2], page)
 
 
 def key_tables() -> dict[str, list[KeyEntry]]:
@@ -137,11 +149,12 @@ def _markdown_table(entries: list[KeyEntry]) -> str:
 
 
 def main() -> None:
-    """Rewrite the tables of the page in the current folder."""
-    before = PAGE.read_text(encoding="utf-8")
-    after = update_page(before)
-    PAGE.write_text(after, encoding="utf-8")
-    print(f"{PAGE}: {'the tables were out of date' if after != before else 'the tables are current'}")
+    """Rewrite the tables of the pages in the current folder."""
+    for path, update in ((PAGE, update_page), (MEANINGS_PAGE, update_meanings)):
+        before = path.read_text(encoding="utf-8")
+        after = update(before)
+        path.write_text(after, encoding="utf-8")
+        print(f"{path}: {'the tables were out of date' if after != before else 'the tables are current'}")
 
 
 if __name__ == "__main__":

@@ -95,10 +95,9 @@ class Source:
     """Largest share of this source's rows, from 0 to 1, that may break a rule; empty: as in `validate`."""
 
     fields: dict[str, str | dict[str, float | str]] = field(default_factory=dict)
-    """Meaning of keys that look like a verdict or a training mask, as in `{quality: ignore}`: `ignore`,
-    `verdict`, `penalty`, `vote`, `review`, `weight`, `mask`, `deleted`, `correction`, `text`, or a
-    mapping of values as in `{good: 1, bad: -1}`; see
-    [your-data.md](your-data.md#verdicts-masks-and-other-keys)."""
+    """Meaning of keys that look like a verdict or a training mask, as in `{quality: ignore}`: one of
+    [these meanings](your-data.md#the-meanings-of-fields), or a mapping of values as in
+    `{good: 1, bad: -1}`."""
 
     strict: bool = False
     """Whether the first row that cannot be read stops the run; otherwise it is quarantined."""

@@ -6,33 +6,19 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tasks.data.parsing.field_meanings import REVIEWS, SIDES, VOTES
+from tasks.data.parsing.field_meanings import FIELD_MEANINGS, MAPPING_EXAMPLE, REVIEWS, SIDES
 from tasks.data.parsing.roles import ROLE_KEYS, SPEAKERS
 from tasks.data.parsing.score_values import as_score
 
-_MEANINGS = (
-    "ignore",
-    "verdict",
-    "penalty",
-    *VOTES,
-    "upvotes",
-    "downvotes",
-    "review",
-    "weight",
-    "mask",
-    "deleted",
-    "correction",
-    "text",
-)
+_EXPECTED = f"expected {', '.join(FIELD_MEANINGS)}, or a mapping of values such as {MAPPING_EXAMPLE}"
 
 
 def check_fields(given: Mapping[str, Any]) -> Iterator[str]:
     """Yield what is wrong with a source's `fields`, in sentences that follow the source's name."""
     for name, meaning in given.items():
         if isinstance(meaning, str):
-            if meaning not in _MEANINGS:
-                expected = f"expected {', '.join(_MEANINGS)} or a mapping of values"
-                yield f"fields: {name} is {meaning!r}; {expected}"
+            if meaning not in FIELD_MEANINGS:
+                yield f"fields: {name} is {meaning!r}; {_EXPECTED}"
         elif isinstance(meaning, Mapping) and meaning:
             for value, said in meaning.items():
                 role = name.rpartition("[].")[2] in ROLE_KEYS and "[]" in name
@@ -47,4 +33,4 @@ def check_fields(given: Mapping[str, Any]) -> Iterator[str]:
                     )
                     yield f"fields: {name} maps {value!r} to {said!r}; {right}"
         else:
-            yield f"fields: {name} is empty; expected {', '.join(_MEANINGS)} or a mapping of values"
+            yield f"fields: {name} is empty; {_EXPECTED}"

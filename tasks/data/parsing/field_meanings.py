@@ -21,6 +21,23 @@ REVIEWS = ("accept", "reject", "ignore")
 SIDES = ("a", "b", "tie")
 # Meanings of a column of one person's verdicts. Under `penalty_vote`, lower is better.
 VOTES = ("vote", "penalty_vote")
+# Every meaning that `fields` takes as a word, and what it does. Messages and the documents list these.
+FIELD_MEANINGS = {
+    "ignore": "the key is not read",
+    "verdict": "true, false, a number or a word that rates the answer; higher is better",
+    "penalty": "a number or flag against the answer, such as a rank or a count of errors; lower is better",
+    "vote": "a verdict of one person, after whom the column is named; beside two answers, a choice",
+    "penalty_vote": "a vote for which lower is better",
+    "upvotes": "the number of people for the answer, or a flag: each is a score of 1",
+    "downvotes": "the number of people against the answer, or a flag: each is a score of -1",
+    "review": "accept, reject or ignore: what is rejected or ignored is not learned",
+    "weight": "a training mask: what has false or 0 is not learned",
+    "mask": "a training mask: what has true or 1 is not learned",
+    "deleted": "rows with true are left out",
+    "correction": "a text that is learned in place of the answer",
+    "text": "the value is an ordinary text, and is used unchanged",
+}
+MAPPING_EXAMPLE = "{good: 1, bad: -1}"
 
 
 def word_set(words: str) -> frozenset[str]:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from tasks.common.counts import counted
 from tasks.data.parsing.column_names import yaml_value
+from tasks.data.parsing.field_meanings import FIELD_MEANINGS, MAPPING_EXAMPLE
 from tasks.data.parsing.key_text import format_sample, shown_key, yaml_key
 from tasks.data.parsing.proposed_meanings import (
     BYTES,
@@ -154,9 +155,10 @@ def format_example(looks: str, meaning: str = "") -> str:
         )
     if looks == MASK:
         return ", or weight, mask, or ignore, which skips it"
+    others = ", ".join(meaning for meaning in FIELD_MEANINGS if meaning != "ignore")
     return (
-        ", or review, verdict, penalty (lower is better), correction (a text that is learned in place of the "
-        "answer), deleted, a mapping such as {good: 1, bad: -1}, or ignore, which skips it"
+        f", or ignore, which skips it; docs/your-data.md explains the others: {others}, or a mapping such as "
+        f"{MAPPING_EXAMPLE}"
     )
 
 

@@ -9,11 +9,12 @@ import pytest
 import yaml
 
 from flows.cli.config import config
-from flows.cli.config_reference import field_docstrings, key_tables, update_page
+from flows.cli.config_reference import field_docstrings, key_tables, update_meanings, update_page
 from flows.cli.key_migration import migrate_keys
 from flows.config import Preset
 from model.errors import UserError
 from tasks.common.old_keys import rename_old_keys
+from tasks.data.parsing.field_meanings import FIELD_MEANINGS
 from tests.flows.cli_runner import call
 
 ROOT = Path(__file__).parents[3]
@@ -217,6 +218,14 @@ def test_configuration_page_has_present_tables() -> None:
     page = (ROOT / "docs" / "configuration.md").read_text("utf-8")
     assert update_page(page) == page, "run `make reference`"
     assert all(f"<!-- keys: {name} -->" in page for name in key_tables())
+
+
+def test_data_page_lists_the_meanings_that_fields_takes() -> None:
+    page = (ROOT / "docs" / "your-data.md").read_text("utf-8")
+    assert update_meanings(page) == page, "run `make reference`"
+    assert all(f"| `{meaning}` |" in page for meaning in FIELD_MEANINGS)
+    # A meaning that is missing in the page is written into it.
+    assert update_meanings(page.replace("| `penalty_vote` |", "| `other` |")) == page
 
 
 def test_every_key_has_a_docstring() -> None:

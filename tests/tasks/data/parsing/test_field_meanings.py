@@ -8,7 +8,8 @@ import pytest
 
 from model.errors import UserError
 from tasks.data.parsing.field_checks import check_fields
-from tasks.data.parsing.field_meanings import as_flag, as_review, as_verdict, flatten_name
+from tasks.data.parsing.field_meanings import FIELD_MEANINGS, as_flag, as_review, as_verdict, flatten_name
+from tasks.data.parsing.question_text import format_example
 from tasks.data.parsing.score_values import as_score, is_date, separator_advice
 from tasks.data.parsing.verdict_names import looks_like_verdict
 from tasks.data.parsing.verdict_scales import scale_of
@@ -264,7 +265,12 @@ def test_looks_like_verdict_long_text_or_topic_is_none() -> None:
 
 def test_check_fields_invalid_meanings_are_named() -> None:
     wrong: dict[str, Any] = {"a": "verdikt", "b": {}, "c": {"x": "maybe"}, "d": {"x": True}, "e": "weight"}
-    assert [said.split()[1] for said in check_fields(wrong)] == ["a", "b", "c", "d"]
+    said = list(check_fields(wrong))
+    assert [line.split()[1] for line in said] == ["a", "b", "c", "d"]
+    # All meanings are named, and each of them is right.
+    assert all(meaning in line for line in said[:2] for meaning in FIELD_MEANINGS)
+    assert not list(check_fields({f"key{n}": meaning for n, meaning in enumerate(FIELD_MEANINGS)}))
+    assert all(meaning in format_example("a verdict") for meaning in FIELD_MEANINGS)
 
 
 @pytest.mark.parametrize(
