@@ -335,7 +335,11 @@ class Preset(BaseModel):
 
     def judge_parameters(self) -> JudgeParameters:
         """Return the judge's parameters: its kind, and how a reward model is trained."""
-        return JudgeParameters(self.evaluate.judge, self.reward)
+        asked = self.evaluate
+        return JudgeParameters(
+            asked.judge, self.reward, asked.judge_function, asked.judge_endpoint, asked.judge_model,
+            asked.judge_question,
+        )  # fmt: skip
 
     def training_requirements(self, root: Path) -> Trainings:
         """Return the trainings' requirements on the data, for the check before the first of them."""

@@ -23,7 +23,7 @@ from typing import Any
 
 from model.data.dataloader import read_rows
 from model.evaluation.confidence_intervals import gain_metrics, mean_metrics, wilson_interval, with_interval
-from model.evaluation.evaluate_config import LEXICON, NONE, REWARD_MODEL, EvaluateParameters
+from model.evaluation.evaluate_config import ENDPOINT, NONE, REWARD_MODEL, EvaluateParameters
 from model.events import EventCallback, Message
 from model.training.devices import count_processes
 from model.training.launcher import launch_training
@@ -31,7 +31,7 @@ from tasks.data.records import LABEL_KINDS
 from tasks.drift_detection.profile import ABOUT, MODEL
 from tasks.engine.declaration import Tolerance, named_metrics
 from tasks.engine.stage import stage
-from tasks.evaluation.lexicon import score_tone
+from tasks.evaluation.answer_judges import judge_answers
 from tasks.judge import describe_reward_model, read_judge
 
 # The optional input.
@@ -99,8 +99,8 @@ def evaluate(
 
     embeddings = pretrain / "embeddings.safetensors"
     judging = read_judge(judge)
-    # The judge is given as a folder, and a lexicon is no concern of model/.
-    plain = {name: value for name, value in asdict(parameters).items() if name != "judge"}
+    # The judge is given as a folder, and the other kinds are no concern of model/.
+    plain = {name: value for name, value in asdict(parameters).items() if not name.startswith("judge")}
     figures: dict[str, Any] = launch_training(
         measure,
         {
@@ -123,13 +123,12 @@ def evaluate(
         on_event=on_event,
         log=out.with_suffix(".log"),
     )
-    # model/ may not import the lexicon's package, so its scores are added here.
-    if judging.kind == LEXICON:
-        _add_scores(out / "completions.jsonl")
+    # model/ may not import what these judges need, so their scores are added here.
+    figures |= judge_answers(judging.kind, parameters, judge, labels, out / "completions.jsonl", on_event)
     figures |= compare_by_judge(read_rows(out / "completions.jsonl"), seed)
     figures["judge"] = judging.kind
     figures["judge_reliable"] = float(_is_reliable(judging.kind, figures))
-    if judging.kind == REWARD_MODEL and not figures["judge_reliable"]:
+    if judging.kind in (REWARD_MODEL, ENDPOINT) and not figures["judge_reliable"]:
         on_event(Message(_explain_unreliable(figures)))
     held_out = json.loads((out / HELD_OUT).read_text(encoding="utf-8"))
     held_out |= {"judge": asdict(judging), "reward": asdict(describe_reward_model(reward, labels))}
@@ -144,16 +143,6 @@ def evaluate(
 
 def _write_json(path: Path, value: object) -> None:
     path.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def _add_scores(completions: Path) -> None:
-    """Add the lexicon's score to each row of completions.jsonl that has a reward: the free answers."""
-    rows = read_rows(completions)
-    scored = [row for row in rows if "reward" in row]
-    for row, score in zip(scored, score_tone([row["completion"] for row in scored]), strict=True):
-        row["judge"] = round(score, 4)
-    lines = (json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n" for row in rows)
-    completions.write_text("".join(lines), encoding="utf-8")
 
 
 def compare_by_judge(rows: Sequence[dict[str, Any]], seed: int) -> dict[str, float]:
@@ -188,8 +177,8 @@ def win_figures(name: str, after: Sequence[float], before: Sequence[float]) -> d
 
 
 def _is_reliable(kind: str, figures: dict[str, float]) -> bool:
-    """Return whether the judge counts: a trained one must order held-out pairs better than guessing."""
-    if kind == REWARD_MODEL:
+    """Return whether the judge counts: a model must order held-out pairs better than guessing."""
+    if kind in (REWARD_MODEL, ENDPOINT):
         return figures.get("judge_test_pair_accuracy_low", 0.0) > GUESSING
     return kind != NONE
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from model.data.dataloader import each_row
 from model.errors import UserError
-from model.evaluation.evaluate_config import LEXICON, NONE, REWARD_MODEL
+from model.evaluation.evaluate_config import ENDPOINT, FUNCTION, LEXICON, NONE, REWARD_MODEL
 from model.events import EventCallback, Message
 from model.training.reward_config import RewardParameters
 from tasks.common.names import stratum_key
@@ -26,6 +26,8 @@ from tasks.data.records import LABEL_KINDS
 from tasks.engine.declaration import Tolerance
 from tasks.engine.stage import stage
 from tasks.engine.training_launcher import TrainingLauncher
+from tasks.evaluation.endpoint_judge import EndpointJudge
+from tasks.evaluation.function_judge import copy_function, digest_function
 from tasks.evaluation.lexicon import digest_lexicon
 
 RECORD = "judge.json"
@@ -37,6 +39,10 @@ class JudgeParameters:
 
     kind: str = REWARD_MODEL
     reward: RewardParameters = field(default_factory=RewardParameters)
+    function: str = ""
+    endpoint: str = ""
+    model: str = ""
+    question: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,7 @@ class Scorer:
     """The identity of a scorer, so that scores of different scorers are not compared.
 
     Attributes:
-        kind: reward_model, lexicon or none.
+        kind: As in `evaluate.judge`.
         digest: The digest of the weights or rules; empty for none.
         data: The digest of the labels that it learned from; empty if it learned from none.
         why: The reason if there is none, in words.
@@ -60,11 +66,20 @@ def _describe_judge(metrics: Mapping[str, Any]) -> str:
     kind, why = str(metrics.get("judge", "")), metrics.get("why")
     if kind == NONE:
         return f"no judge: {why}" if why else "no judge"
-    return {REWARD_MODEL: "a second reward model", LEXICON: "a lexicon of tone"}.get(kind, kind)
+    named = {
+        REWARD_MODEL: "a second reward model", LEXICON: "a lexicon of tone",
+        FUNCTION: "a function of your own", ENDPOINT: "the model at an address",
+    }  # fmt: skip
+    return named.get(kind, kind)
+
+
+def _function_digest(parameters: JudgeParameters, root: Path) -> str:
+    return digest_function(parameters.function, root) if parameters.kind == FUNCTION else ""
 
 
 @stage(
     inputs=("sft", "labels"),
+    external_inputs=_function_digest,
     resumable=True,
     learns_from=LABEL_KINDS,
     headline=_describe_judge,
@@ -80,6 +95,7 @@ def judge(
     labels: Path,
     out: Path,
     on_event: EventCallback,
+    root: Path,
     seed: int,
     device: str,
     processes: int,
@@ -89,9 +105,10 @@ def judge(
     Too few labels for a second reward model are no error: there is no judge then, and the reason is kept.
     """
     if parameters.kind != REWARD_MODEL:
-        digest = digest_lexicon() if parameters.kind == LEXICON else ""
+        if parameters.kind == FUNCTION:
+            copy_function(parameters.function, root, out)
         why = "evaluate.judge is none" if parameters.kind == NONE else ""
-        return _keep_scorer(out, Scorer(parameters.kind, digest, why=why))
+        return _keep_scorer(out, Scorer(parameters.kind, _digest_rules(parameters, root), why=why))
     kept = labels / JUDGE
     if not kept.exists():
         why = f"fewer than {LEAST_JUDGE_TEXTS} labelled texts are available for a judge"
@@ -110,6 +127,15 @@ def judge(
     (out / "accuracy.json").unlink(missing_ok=True)
     figures = {name: value for name, value in figures.items() if not name.startswith("pair_accuracy")}
     return {**figures, **_keep_scorer(out, describe_reward_model(out, kept))}
+
+
+def _digest_rules(parameters: JudgeParameters, root: Path) -> str:
+    """Return the digest of a judge that is not trained here; empty for none."""
+    if parameters.kind == LEXICON:
+        return digest_lexicon()
+    if parameters.kind == ENDPOINT:
+        return EndpointJudge(parameters.endpoint, parameters.model, parameters.question).digest
+    return _function_digest(parameters, root)
 
 
 def _keep_scorer(out: Path, scorer: Scorer) -> dict[str, Any]:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields
 from typing import Any
 
 from model.errors import UserError
 
-REWARD_MODEL, LEXICON, NONE = JUDGES = ("reward_model", "lexicon", "none")
+REWARD_MODEL, LEXICON, FUNCTION, ENDPOINT, NONE = JUDGES = (
+    "reward_model", "lexicon", "function", "endpoint", "none",
+)  # fmt: skip
+
+_FUNCTION_PLACE = re.compile(r".+\.py:[A-Za-z_]\w*")
+# A preset is no place for secrets, which addresses hold before an `@` or after a `?`.
+_ENDPOINT_ADDRESS = re.compile(r"https?://[^\s@?#/]+(/[^\s@?#]*)?")
+_KEYS_OF_JUDGES = {
+    FUNCTION: ("judge_function",), ENDPOINT: ("judge_endpoint", "judge_model", "judge_question"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -59,11 +69,44 @@ class EvaluateParameters:
     judge: str = REWARD_MODEL
     """How the aligned model is compared with SFT and with the champion. `reward_model`: by a second reward
     model, which the stage `judge` trains on labels that RLHF's reward model never saw. `lexicon`: by a list
-    of English words with their tone (VADER). `none`: not at all."""
+    of English words with their tone (VADER). `function`: by `judge_function`. `endpoint`: by the model at
+    `judge_endpoint`. `none`: not at all."""
+
+    judge_function: str = ""
+    """A Python function of your own, `FILE.py:NAME`. It is called as `NAME(prompt, answer, history)` and
+    returns a number, higher for a better answer. The file is part of the cache key; modules that it imports
+    are not."""
+
+    judge_endpoint: str = ""
+    """Base address of an OpenAI-style API whose model compares answers, as in `http://127.0.0.1:8000/v1`.
+    Each answer is compared with SFT's in both orders. Its key is read from `CHATMILL_JUDGE_KEY`."""
+
+    judge_model: str = ""
+    """Name of the model at `judge_endpoint`."""
+
+    judge_question: str = ""
+    """What the model at `judge_endpoint` is asked before the two answers, `A` and `B`; empty: which answer is
+    better. It must ask for one word: A, B or TIE."""
 
     def __post_init__(self) -> None:
         if self.judge not in JUDGES:
             raise ValueError(f"judge is {self.judge!r}; it must be one of {', '.join(JUDGES)}")
+        for kind, keys in _KEYS_OF_JUDGES.items():
+            for name in keys:
+                needed = name != "judge_question" and self.judge == kind
+                if needed and not getattr(self, name).strip():
+                    raise ValueError(f"judge is {kind}, which needs {name}")
+                if getattr(self, name) and self.judge != kind:
+                    raise ValueError(f"{name} has no effect, as judge is {self.judge} and not {kind}")
+        if self.judge_function and not _FUNCTION_PLACE.fullmatch(self.judge_function):
+            raise ValueError(
+                f"judge_function is {self.judge_function!a}; expected FILE.py:NAME, as in tone.py:score"
+            )
+        if self.judge_endpoint and not _ENDPOINT_ADDRESS.fullmatch(self.judge_endpoint):
+            raise ValueError(
+                "judge_endpoint is not an address http:// or https:// without a user, a password and a "
+                "query; its key is read from CHATMILL_JUDGE_KEY"
+            )
         for name in ("num_prompts", "max_new_tokens"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 _SINGULAR = {
-    "people": "person", "choices": "choice", "responses": "response", "traces": "trace", "files": "file",
-    "sources": "source", "stages": "stage",
+    "people": "person", "replies": "reply", "choices": "choice", "responses": "response", "traces": "trace",
+    "files": "file", "sources": "source", "stages": "stage",
     **{
         f"{noun}s": noun
         for noun in (

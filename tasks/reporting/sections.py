@@ -384,7 +384,7 @@ def evaluation_section(figures: dict[str, float]) -> dict[str, Any]:
         share, low, high = (figures[name] for name in ("win_rate", "win_rate_low", "win_rate_high"))
         pairs = "judge_test_pair_accuracy"
         judged = {
-            "lexicon": figures.get("judge") == "lexicon",
+            "kind": figures.get("judge"),
             # Older runs did not measure whether the judge is reliable.
             "reliable": bool(figures.get("judge_reliable", 1)),
             "accuracy": _format_number("{:.0%}", figures.get(pairs))

@@ -298,10 +298,12 @@ is spent for nothing.</figcaption></figure>{% endif %}
 {% if judged %}
 <h3>Did it work? The judge’s word</h3>
 <p>{% if rlhf and rlhf.dpo %}The reward model learned from the same judgements as the aligned assistant, so it
-cannot judge it. {% else %}The reward model cannot judge its own pupil. {% endif %}{% if judged.lexicon %}The judge is a fixed list of words with
+cannot judge it. {% else %}The reward model cannot judge its own pupil. {% endif %}{% if judged.kind == "lexicon" %}The judge is a fixed list of words with
 their tone (VADER), which no model here has seen. It scores a text from −1 (negative) to 1 (positive).
-{% else %}The judge is a second reward model. It learned from judgements that the first one never saw, and orders
-{{ judged.accuracy }} of the held-out pairs as people did.{% if not judged.reliable %} That may be guessing, so
+{% else %}{% if judged.kind == "function" %}The judge is a function of your own.{% elif judged.kind == "endpoint" %}The judge is another
+model. It compared each answer with the assistant’s in both orders: 1 is a win, 0.5 a tie, 0 a loss.{% else %}The judge is a second
+reward model. It learned from judgements that the first one never saw.{% endif %}{% if judged.accuracy %} It orders
+{{ judged.accuracy }} of the held-out pairs as people did.{% endif %}{% if not judged.reliable %} That may be guessing, so
 its word does not count here.{% endif %}{% endif %} The
 assistant’s answers score {{ judged.before }} on average, the aligned assistant’s {{ judged.after }}. On the
 same prompt the aligned answer scores higher in {{ judged.rate }} of the cases (ties count half).</p>

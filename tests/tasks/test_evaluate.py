@@ -13,6 +13,7 @@ import tasks.evaluate as module
 from model.data.dataloader import read_rows
 from model.evaluation.evaluate_config import JUDGES, EvaluateParameters
 from tasks.evaluate import compare_by_judge, evaluate, win_figures
+from tasks.evaluation.answer_judges import judge_answers
 from tasks.judge import RECORD, Scorer
 
 
@@ -30,7 +31,8 @@ def test_compare_by_judge_lexicon_scores_answers_of_assistant(tmp_path: Path) ->
         + row("aligned", "is fine", reward=2.0)
         + row("aligned", "John")
     )
-    module._add_scores(completions)
+    parameters = EvaluateParameters(judge="lexicon")
+    judge_answers("lexicon", parameters, tmp_path, tmp_path, completions, lambda event: None)
     rows = read_rows(completions)
     figures = compare_by_judge(rows, 1)
     assert figures["win_rate"] == pytest.approx(0.75) and figures["win_rate_n"] == 2
@@ -125,7 +127,14 @@ def test_evaluate_without_judge_has_no_win_rate(tmp_path: Path, monkeypatch: pyt
 
 
 def test_evaluate_parameters_unknown_judge_is_refused() -> None:
+    further = {
+        "function": {"judge_function": "a.py:f"},
+        "endpoint": {"judge_endpoint": "http://127.0.0.1/v1", "judge_model": "m"},
+    }
     for judge in JUDGES:
-        EvaluateParameters(judge=judge)
-    with pytest.raises(ValueError, match="judge is 'vader'; it must be one of reward_model, lexicon, none"):
+        EvaluateParameters(judge=judge, **further.get(judge, {}))
+    with pytest.raises(
+        ValueError,
+        match="judge is 'vader'; it must be one of reward_model, lexicon, function,",
+    ):
         EvaluateParameters(judge="vader")

@@ -41,6 +41,7 @@ def make(root: Path, sft: Path, labels: Path, parameters: JudgeParameters) -> tu
         labels=labels,
         out=out,
         on_event=lambda event: None,
+        root=root,
         seed=3,
         device="cpu",
         processes=1,
