@@ -34,6 +34,7 @@ from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.rated_answers import RatedAnswers
 from tasks.data.readmitted_rows import check_readmitted, member_digests, note_withdrawn
 from tasks.data.records import TYPES, list_shards
+from tasks.data.row_counts import rows_headline
 from tasks.data.source_identity import check_still, identities_digest, source_identities
 from tasks.data.source_reading import read_source, reading_of, without_ignored
 from tasks.data.sources import DataParameters, Source
@@ -41,7 +42,6 @@ from tasks.data.withdrawals import NOTHING, WITHDRAWN, Withdrawn, count_withdraw
 from tasks.dvc import versions
 from tasks.dvc.pointer_file import explain_mismatch, read_pointer
 from tasks.dvc.version_list import is_kept
-from tasks.engine.declaration import named_counts
 from tasks.engine.output import MANIFEST
 from tasks.engine.parallel import ParallelMap, report_pace, serial_map
 from tasks.engine.stage import stage
@@ -59,14 +59,16 @@ SourceReader = Callable[[Source, DataParameters, Path, EventCallback], list[Sour
 
 
 class Rows(NamedTuple):
-    """Numbers of rows by kind: made, left out as withdrawn, and left out as repeated.
+    """Numbers of rows by kind: made, left out as withdrawn, left out as repeated, and unreadable.
 
-    `repeats` counts equal rows, and one person's labels of the same answers that agree.
+    `repeats` counts equal rows, and one person's labels of the same answers that agree. `unreadable` counts
+    those of the made rows that could not be read; validation quarantines them.
     """
 
     counts: dict[str, int]
     withdrawn: dict[str, int]
     repeats: dict[str, int]
+    unreadable: dict[str, int]
 
 
 def _output_is_current(folder: Path, root: Path) -> bool:
@@ -113,13 +115,7 @@ def _external_inputs(parameters: DataParameters, root: Path) -> dict[str, Any]:
     excluded_from_digest=("origins",),
     row_folders=("rows",),
     origin_files=("origins/",),
-    headline=named_counts(
-        ("text", "text", "texts"),
-        ("pairs", "pair", "pairs"),
-        ("comparisons", "comparison", "comparisons"),
-        ("ratings", "rating", "ratings"),
-        none="no rows",
-    ),
+    headline=rows_headline,
 )
 def ingest(
     parameters: DataParameters,
@@ -193,10 +189,11 @@ def _from_sources(
 
 
 def _version_metrics(pointer: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a version's metrics: its rows and repeated rows by kind, and its hash."""
+    """Return a version's metrics: its rows, repeated and unreadable rows by kind, and its hash."""
     meta = pointer["meta"]
     repeats = {f"repeated_{kind}": count for kind, count in (meta.get("repeats") or {}).items()}
-    return {**meta["rows"], **repeats, "data_hash": pointer["md5"]}
+    unreadable = {f"unreadable_{kind}": count for kind, count in (meta.get("unreadable") or {}).items()}
+    return {**meta["rows"], **repeats, **unreadable, "data_hash": pointer["md5"]}
 
 
 def _is_of(meta: Mapping[str, Any], external: Mapping[str, Any], withdrawn: Withdrawn) -> bool:
@@ -213,6 +210,8 @@ def describe_version(
     meta = {"sources": external["digest"], "names": names, "rows": made.counts}
     if made.repeats:
         meta["repeats"] = made.repeats
+    if made.unreadable:
+        meta["unreadable"] = made.unreadable
     if not withdrawn:
         return meta
     members = member_digests(withdrawn)
@@ -354,12 +353,14 @@ def make_rows(
     ]
     counts, written = dict.fromkeys(TYPES, 0), dict.fromkeys(TYPES, 0)
     refused, votes = dict.fromkeys(TYPES, 0), dict.fromkeys(TYPES, 0)
+    unreadable = dict.fromkeys(TYPES, 0)
     gathered = parallel_map(gather_range, wanted)
     for shard in report_pace(gathered, len(wanted), on_event, lambda shard: (shard.rows, shard.size)):
         counts[shard.kind] += shard.rows
         written[shard.kind] += shard.size
         refused[shard.kind] += shard.rejected
         votes[shard.kind] += shard.withdrawn
+        unreadable[shard.kind] += shard.unreadable
     # The runs are as large as the data, and are not part of the output.
     if runs.exists():  # not if all sources are label pages without judgements
         shutil.rmtree(runs)
@@ -386,7 +387,7 @@ def make_rows(
     for kind, count in again.items():
         counts[kind] -= count
         repeats[kind] = repeats.get(kind, 0) + count
-    return Rows(counts, left_out, repeats)
+    return Rows(counts, left_out, repeats, {kind: count for kind, count in unreadable.items() if count})
 
 
 def _counted(rows: Mapping[str, int]) -> str:

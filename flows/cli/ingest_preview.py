@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from model.errors import UserError
 from model.events import Event, EventCallback, Message, Step
 from tasks.common.counts import counted
 from tasks.data.records import TYPES, canonical_line
+from tasks.data.row_counts import describe_rows
 from tasks.data.withdrawals import WITHDRAWN
 from tasks.engine.declaration import format_number
 from tasks.engine.parallel import process_pool
@@ -166,13 +167,6 @@ def describe_source(source: SourcePreview, found: DryRun) -> Sequence[str]:
         lines.append(f"  {describe_rows(counts, faults)}")
     lines += [f"  [dim]{terminal_text(_truncate_text(canonical_line(row)))}[/dim]" for row in source.first]
     return [*lines, ""]
-
-
-def describe_rows(counts: Mapping[str, int], faults: int) -> str:
-    """Return how many rows of each kind a source has, and how many cannot be read, in words."""
-    held = [counted(counts[kind], kind) for kind in TYPES if counts.get(kind)]
-    held += [counted(faults, "rows that cannot be read")] if faults else []
-    return ", ".join(held) or "no row"
 
 
 def summarize_rows(found: DryRun) -> Iterator[str]:

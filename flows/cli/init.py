@@ -195,9 +195,9 @@ def _show_notes(found: FolderScan, console: Console) -> None:
 
 
 def _print_scan(found: FolderScan, console: Console, notes: bool) -> None:
-    from flows.cli.ingest_preview import describe_rows
     from flows.common.terminal import terminal_text
     from tasks.data.records import TYPES
+    from tasks.data.row_counts import describe_rows
 
     for source in found.sources:
         holds = describe_rows(

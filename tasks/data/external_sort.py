@@ -123,13 +123,16 @@ class KeyRange:
 
 @dataclass(frozen=True)
 class ShardResult:
-    """The number of rows and bytes of a shard, and of rows that are left out as rejected and as withdrawn."""
+    """The number of rows and bytes of a shard, of rows that are left out as rejected and as withdrawn, and of
+    written rows that could not be read.
+    """
 
     kind: str
     rows: int
     size: int
     rejected: int
     withdrawn: int = 0
+    unreadable: int = 0
 
 
 def sort_part(part: ParseTask) -> ParseResult:
@@ -297,13 +300,15 @@ def gather_range(part: KeyRange) -> ShardResult:
         rows.setdefault(row[ID], (row, place))
     left_out = [rows.pop(one) for one in part.rejected if one in rows]
     gone = _withdraw_votes(part, rows, voted) if part.withdrawn else 0
-    size = 0
+    size = unreadable = 0
     with _shard_path(part, "rows") as lines, _shard_path(part, "origins") as places:
         for key in sorted(rows):
             row, place = rows[key]
             size += lines.write(row + b"\n")
             places.write(place + b"\n")
-    return ShardResult(part.kind, len(rows), size, len(left_out) + len(spaced), gone)
+            # A canonical line has the key only with a reason. In a text, the quotes have backslashes.
+            unreadable += b',"fault":"' in row
+    return ShardResult(part.kind, len(rows), size, len(left_out) + len(spaced), gone, unreadable)
 
 
 def _withdraw_votes(part: KeyRange, rows: dict[bytes, tuple[bytes, bytes]], voted: Collection[bytes]) -> int:

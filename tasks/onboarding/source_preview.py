@@ -246,7 +246,7 @@ def _check_version(
     (folder / "ingest").mkdir()
     # A link instead of a copy: the rows may be many gigabytes, and validation only reads them.
     (folder / "ingest" / "rows").symlink_to((root / "data").resolve(), target_is_directory=True)
-    rows = Rows(dict(known["meta"].get("rows") or {}), {}, {})
+    rows = Rows(dict(known["meta"].get("rows") or {}), {}, {}, {})
     return _check_rows(replace(found, rows=rows), checks, known, root, on_event, parallel_map)
 
 
