@@ -16,6 +16,7 @@ from tasks.data.parsing.seen_keys import Seen, count_key
 
 # What an empty cell looks like if other rows have a review under its key.
 UNREVIEWED = "a review that is missing"
+TOLD = "a mask that is missing"
 
 
 @dataclass
@@ -24,9 +25,9 @@ class ReviewColumns:
 
     empty: dict[str, Seen] = field(default_factory=dict)
 
-    def note(self, key: str, where: str) -> None:
-        """Count an empty cell, whose row is learned."""
-        count_key(self.empty, key, Seen(1, where, "empty", UNREVIEWED))
+    def note(self, key: str, where: str, looks: str = UNREVIEWED) -> None:
+        """Count an empty cell, whose row is learned. `looks` is TOLD if the preset calls its key a mask."""
+        count_key(self.empty, key, Seen(1, where, "empty", looks))
 
     def update(self, other: ReviewColumns) -> None:
         """Add the cells of another part of the source."""
@@ -48,13 +49,14 @@ class ReviewColumns:
                 continue
             if key in unread:
                 yield key, replace(unread[key], looks=looks)
-            elif key in self.empty:
+            elif key in self.empty and self.empty[key].looks == UNREVIEWED:
                 yield key, self.empty[key]
 
     def lines(self, understood: Collection[str]) -> Iterator[str]:
         """Yield a line for each training mask that is empty in some rows. They are learned."""
         for key, seen in self.empty.items():
-            if key in understood and KNOWN.get(flatten_name(key)) in MASKS:
+            named = key in understood and KNOWN.get(flatten_name(key)) in MASKS
+            if named or seen.looks == TOLD:
                 yield (
                     f"learned although the mask {shown_key(key)} is empty: {counted(seen.count, 'rows')}, "
                     f"first {format_sample(seen.where)}"

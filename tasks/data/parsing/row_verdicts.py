@@ -11,6 +11,7 @@ from tasks.data.parsing.base import ParseOptions
 from tasks.data.parsing.field_meanings import KNOWN, MASKS, REVIEWS, VOTES, flatten_name, is_empty
 from tasks.data.parsing.key_paths import find_keys, value_at
 from tasks.data.parsing.preference_fields import row_aspect
+from tasks.data.parsing.review_columns import TOLD
 from tasks.data.parsing.scale_direction import LOWER, scale_direction
 from tasks.data.parsing.score_values import is_date, separator_advice
 from tasks.data.parsing.several_scores import COUNTS, as_count, comma_scale, count_votes, split_values
@@ -150,6 +151,8 @@ def read_verdicts(
             said = replace(said, unrated=path)
             if is_review(meaning):
                 said = replace(said, unreviewed=path)
+        if empty and meaning in MASKS:
+            tally.reviews.note(path, where, TOLD)
         if empty or meaning == "ignore":
             continue
         value = without_vote_reason(path, meaning, value, where, tally)

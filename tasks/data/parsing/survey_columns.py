@@ -14,7 +14,7 @@ from tasks.data.file_io.tables import is_unnamed
 from tasks.data.parsing.field_meanings import NEGATIVE, POSITIVE, flatten_name, plain_word
 from tasks.data.parsing.score_values import as_score
 from tasks.data.parsing.verdict_pairs import NO, YES
-from tasks.data.parsing.verdict_values import LONG, MOST_VALUES, QUANTITIES
+from tasks.data.parsing.verdict_values import DEGREES, LONG, MOST_VALUES, QUANTITIES
 
 
 def _plain(words: str) -> frozenset[str]:
@@ -96,6 +96,10 @@ _ENDS = (_plain("red rot rouge rojo rosso rood"), _plain("green grün vert verde
 _LIGHT_NAMES = _plain(
     "ampel check feu health light lights qa rag review semáforo semaforo status stoplicht traffic"
 )
+_SHORTEST = 3  # letters of a word that may be a code
+_NO_DEGREE = _plain(
+    "a all at bit du hardly little kaum wenig sehr nichts peu guère casi apenas poco nauwelijks"
+)
 _OPPOSITE = _plain(
     "up down like dislike pos neg positive negative pass fail + - right wrong love hate for against pro con"
 )
@@ -113,6 +117,11 @@ def look_like_survey(path: str, values: Collection[str]) -> bool:
         return False
     name = path.rpartition(".")[2] if not re.search(r"\s", path) else path
     if all(map(_PICTURES.fullmatch, known)) or _are_lights(name, known):
+        return True
+    # Words for a degree alone, as `very` and `not at all`, answer how much.
+    degrees = [frozenset(value.split("_")) for value in known]
+    long = any(len(value) > _SHORTEST for value in known)
+    if len(known) > 1 and long and all(words <= DEGREES | _NO_DEGREE for words in degrees):
         return True
     asks = _asks(name)
     scale = _on_scale(known, 100 if asks == "rates" else 10)

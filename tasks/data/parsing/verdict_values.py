@@ -92,7 +92,7 @@ _OPINIONS = _plain(
     hilfreich nützlich utile inutile útil inútil nuttig behulpzaam przydatne przydatny полезно полезный
     """
 ) | {word for word in _STRONG if word.isalpha()}
-_DEGREES = _plain(
+DEGREES = _plain(
     """
     completely entirely extremely fairly fully generally highly mainly moderately mostly neither nor not
     partially partly pretty quite rather really slightly so somewhat strongly totally very
@@ -287,7 +287,7 @@ def is_judgement(value: str) -> bool:
     bare = re.sub(r"^\d+[_\s.:=)-]+", "", value)
     if not re.fullmatch(r"[^\W\d]+", bare):
         return False
-    words = frozenset(bare.split("_")) - _DEGREES - {""}
+    words = frozenset(bare.split("_")) - DEGREES - {""}
     if words & _THINGS:
         return bool(words - _THINGS) and words - _THINGS <= _ABOUT_THINGS
     return bool(words) and words <= _OPINIONS

@@ -104,6 +104,13 @@ def test_read_rows_empty_mask_beside_others_is_told(row: dict[str, Any], key: st
     assert not any("mask" in line for line in read(*rows(row, key, None, None))[1].lines())
 
 
+@pytest.mark.parametrize("meaning", ["weight", "mask"])
+def test_read_rows_empty_told_mask_is_counted(meaning: str) -> None:
+    found, tally = read(*rows(PAIR, "use", 1, "", None, 0), fields={"use": meaning})
+    assert len(found) == 3
+    assert "learned although the mask use is empty: 2 rows, first 'a.jsonl, line 2'" in list(tally.lines())
+
+
 def test_review_columns_of_parts_are_added() -> None:
     whole = SkipCounts()
     for said in (["accept", ""], ["", "reject"]):

@@ -130,3 +130,24 @@ def test_skip_counts_check_other_short_names_are_not_asked_about(name: str, said
 def test_skip_counts_check_codes_beside_texts_are_not_asked_about() -> None:
     _, tally = read(*({"text": f"Some words {n}.", "Q1": "AB"[n % 2]} for n in range(12)))
     tally.check("mine", {})
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("zufriedenheit", ["sehr", "gar nicht", "kaum"]), ("solved_it", ["not at all", "somewhat", "very"]),
+        ("utilidad", ["muy", "nada", "poco"]), ("apport", ["très", "assez", "pas du tout"]),
+    ],
+)  # fmt: skip
+def test_skip_counts_check_degrees_alone_are_asked_about(name: str, said: list[str]) -> None:
+    _, tally = read(
+        *({"prompt": f"Bird {n}?", "completion": "A robin.", name: one} for n, one in enumerate(said))
+    )
+    with pytest.raises(UserError, match=name):
+        tally.check("mine", {})
+
+
+@pytest.mark.parametrize("said", [["no", "so"], ["a", "b"], ["all", "some"], ["very old", "new"]])
+def test_skip_counts_check_other_words_beside_degrees_are_not_asked_about(said: list[str]) -> None:
+    rows = ({"prompt": f"Bird {n}?", "completion": "A robin.", "kind": one} for n, one in enumerate(said))
+    read(*rows)[1].check("mine", {})
