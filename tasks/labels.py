@@ -15,7 +15,7 @@ from model.events import EventCallback, Message
 from tasks.common.annotators import count_named, is_nobody
 from tasks.data.annotator_agreement import Agreement
 from tasks.data.comparisons import AggregatedPair, Comparisons, refuse_one_class
-from tasks.data.judgements import Judgements, measure_agreement, rating_subject, tabulate_judgements
+from tasks.data.judgements import Judgements, rating_subject, tabulate_judgements
 from tasks.data.label_aggregation import (
     JUDGE,
     TRAIN,
@@ -23,6 +23,8 @@ from tasks.data.label_aggregation import (
     aggregate_comparisons,
     aggregate_ratings,
 )
+from tasks.data.label_agreement import agreement_on_comparisons, refuse_low_agreement
+from tasks.data.people_agreement import agreement_by_pair
 from tasks.data.ratings import (
     EVERY,
     LEAST_JUDGE_TEXTS,
@@ -60,7 +62,8 @@ def labels(
     labels are the reward model's. A comparison has `probability` if it is not certain which answer is better.
 
     Raises:
-        UserError: The training labels hold no preference: there are none, or all are of one class.
+        UserError: The training labels hold no preference: there are none, or all are of one class. Or people
+            agree less than `min_agreement`.
     """
     share = find_judge_share(split / TRAIN, parameters)
     if parameters.judge_share and not share:
@@ -69,21 +72,20 @@ def labels(
     parts = {name: _Part(split / name, Kept(share, False) if name == TRAIN else EVERY) for name in SPLITS}
     if share:
         parts[JUDGE] = _Part(split / TRAIN, Kept(share, True))
-    agreed: dict[str, Agreement] = defaultdict(Agreement)
-    compared, rated = _collect_judgements(parts, parameters, agreed)
+    agreed_scores: dict[str, Agreement] = defaultdict(Agreement)
+    compared, rated = _collect_judgements(parts, parameters, agreed_scores)
+    agreed = {"ratings": agreed_scores, "comparisons": agreement_on_comparisons(list(compared.values()))}
+    unknown = refuse_low_agreement(parameters, agreed)
     comparisons = aggregate_comparisons(compared, parameters.aggregation)
     ratings = aggregate_ratings(rated, parameters.aggregation)
-    for note in (*comparisons.notes, *ratings.notes):
+    for note in (*unknown, *comparisons.notes, *ratings.notes):
         on_event(Message(note))
     figures: dict[str, float] = {}
     for name, part in parts.items():
         folder = out / JUDGE if name == JUDGE else out
         figures |= _write_part(folder, name, part, parameters, comparisons, ratings, seed)
-    strata = sorted({stratum for part in compared.values() for stratum in part.strata})
-    tables = {stratum: tabulate_judgements(stratum, compared.values()) for stratum in strata}
     agreement = {
-        "ratings": _agreement_values(agreed),
-        "comparisons": _agreement_values({name: measure_agreement(table) for name, table in tables.items()}),
+        **{kind: _agreement_values(strata) for kind, strata in agreed.items()},
         "held_out": {
             name: {kind: figures[f"{name}_{kind}"] for kind in ("pairs", "ties")}
             for name in SPLITS
@@ -91,7 +93,11 @@ def labels(
         },
     }
     (out / "agreement.json").write_text(json.dumps(agreement, indent=1))
-    annotators = {"ratings": ratings.annotators, "comparisons": comparisons.annotators}
+    annotators = {
+        "ratings": _annotator_values(rated, ratings, mirrored=False),
+        "comparisons": _annotator_values(compared, comparisons, mirrored=True),
+    }
+    # Apart from agreement.json, which MLflow keeps, as it names people.
     (out / "annotators.json").write_text(json.dumps(annotators, indent=1, ensure_ascii=False))
     alphas = (("alpha", "ratings"), ("comparison_alpha", "comparisons"))
     return figures | {
@@ -160,6 +166,21 @@ def _write_part(
     return figures
 
 
+def _annotator_values(
+    parts: Mapping[str, Judgements], found: Aggregation, mirrored: bool
+) -> dict[str, dict[str, Any]]:
+    """Return by stratum each person's error rates, and the agreement of each two people."""
+    values = {}
+    for stratum in sorted({stratum for part in parts.values() for stratum in part.strata}):
+        pairs, left_out = agreement_by_pair(tabulate_judgements(stratum, parts.values()), mirrored)
+        values[stratum] = {
+            "error_rates": found.annotators.get(stratum, []),
+            "pairs": pairs,
+            "people_without_pairs": left_out,
+        }
+    return values
+
+
 def _agreement_values(agreed: Mapping[str, Agreement]) -> dict[str, dict[str, Any]]:
     """Return the agreement by stratum, sorted, so that equal labels give equal bytes."""
     return {
@@ -169,6 +190,8 @@ def _agreement_values(agreed: Mapping[str, Agreement]) -> dict[str, dict[str, An
             "unnamed": any(map(is_nobody, found.annotators)),
             "judgements": found.ratings,
             "alpha": found.krippendorff_alpha,
+            "shared_items": found.shared_items,
+            "alpha_interval": found.alpha_interval,
             "pair_agreement": found.of_pairs,
         }
         for stratum, found in sorted(agreed.items())

@@ -17,10 +17,10 @@ from model.events import EventCallback
 from tasks.common.names import is_blank, source_rank
 from tasks.engine.declaration import Tolerance, named_metrics
 from tasks.engine.stage import stage
+from tasks.reporting.agreement import agreement_section
 from tasks.reporting.sections import (
     SPEAKERS,
     Curve,
-    agreement_section,
     drift_section,
     evaluation_section,
     figure_tiles,
@@ -95,6 +95,7 @@ def report(
     """Write report.html: the same bytes for the same inputs. Sections of missing outputs are left out."""
     figures = _read_json(evaluate, "metrics.json", {})
     probes = _read_json(evaluate, "probes.json", {})
+    agreement = _read_json(labels, "agreement.json", {})
     aligned = rlhf_section(read_curve(rlhf), _read_json(rlhf, "best_step.json", {}))
     page = render_page(
         title=parameters.title,
@@ -117,11 +118,12 @@ def report(
             bool(_read_json(pretrain, "model/config.json", {}).get("open_model")),
         ),
         sft=sft_section(read_curve(sft), figures),
-        agreement=agreement_section(_read_json(labels, "agreement.json", {})),
+        agreement=agreement_section(agreement, _read_json(labels, "annotators.json", {})),
         reward=reward_section(
             read_curve(reward),
             _read_json(reward, "accuracy.json", {}),
             _read_json(reward, "yardstick.json", {}),
+            int(agreement.get("held_out", {}).get("valid", {}).get("ties", 0)),
         ),
         rlhf=aligned,
         **evaluation_section(figures),

@@ -160,8 +160,8 @@ class Estimates(Mapping[int, float]):
 
 
 def measure_agreement(table: JudgementTable, least: int = 1) -> Agreement:
-    """Return the agreement on the subjects of a table that have at least so many judgements."""
-    agreement = Agreement()
+    """Return the agreement on the compared answers of a table that have at least so many judgements."""
+    agreement = Agreement(mirrored=True)
     bounds = np.cumsum(table.counts)[:-1]
     for values in np.split(table.values, bounds) if len(table.subjects) else ():
         if len(values) >= least:

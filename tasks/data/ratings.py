@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,12 @@ class LabelsParameters:
     rates are estimated from the training labels, so that people who are often wrong count less. It needs
     answers that several people judged, and scores of at most 7 different values."""
 
+    # Krippendorff, Content analysis, 2004, chapter 11.
+    min_agreement: dict[str, float] = field(default_factory=dict)
+    """By aspect, the smallest Krippendorff's alpha of people's judgements, from -1 to 1, as in
+    `{helpfulness: 0.4}`. If the labels of any source of that aspect have less, the run stops before it trains
+    on them. Empty: no bound."""
+
     margin: float = 1.0
     """Smallest difference between the mean scores of the two texts of a held-out pair, above 0."""
 
@@ -65,6 +71,9 @@ class LabelsParameters:
             raise ValueError(f"aspects is {said}, with an empty name; an empty list means all aspects")
         if self.min_annotators < 1 or self.max_eval_pairs < 1:
             raise ValueError("min_annotators and max_eval_pairs must be at least 1")
+        for aspect, least in self.min_agreement.items():
+            if not -1 <= least <= 1:
+                raise ValueError(f"min_agreement.{aspect} is {least}; an alpha is from -1 to 1")
         if self.aggregation not in (MAJORITY, DAWID_SKENE):
             raise ValueError(f"aggregation is {self.aggregation!a}; it must be {MAJORITY} or {DAWID_SKENE}")
         if self.margin <= 0:

@@ -72,7 +72,7 @@ def figure_tiles(figures: dict[str, float], unchanged: str = "") -> list[dict[st
     first = [{"figure": "none", "words": f"of RLHF’s steps was kept. {unchanged}"}] if unchanged else []
     return first + [
         {
-            "figure": _format_number(form, figures[name]),
+            "figure": format_value(form, figures[name]),
             "words": words + _format_interval(form, name, figures),
         }
         for name, form, words in wanted
@@ -85,7 +85,7 @@ def _format_interval(form: str, name: str, figures: dict[str, float]) -> str:
     low, high, n = (figures.get(f"{name}_{end}") for end in ("low", "high", "n"))
     if low is None or high is None or n is None:
         return ""
-    return f" (95%: {_format_number(form, low)} to {_format_number(form, high)}; n = {n:,.0f})"
+    return f" (95%: {format_value(form, low)} to {format_value(form, high)}; n = {n:,.0f})"
 
 
 def in_words(kind: str, row: dict[str, Any]) -> list[tuple[str, str]]:
@@ -107,8 +107,8 @@ def in_words(kind: str, row: dict[str, Any]) -> list[tuple[str, str]]:
     scores = row["scores"]
     # A plus only beside a minus: 1 may be the worst of five stars.
     sign = "+" if min(scores) < 0 else ""
-    mean = _format_number(f"{{:{sign}.2f}}", sum(scores) / len(scores))
-    given = ", ".join(_format_number(f"{{:{sign}g}}", score) if score else "0" for score in scores[:25])
+    mean = format_value(f"{{:{sign}.2f}}", sum(scores) / len(scores))
+    given = ", ".join(format_value(f"{{:{sign}g}}", score) if score else "0" for score in scores[:25])
     # A text may have hundreds of ratings, which would fill the page.
     more = f" and {len(scores) - 25} more" if len(scores) > 25 else ""
     named = row.get("annotators") or []
@@ -207,27 +207,6 @@ def _format_share(name: str, figures: dict[str, float]) -> str:
     return f"{said} (95%: {abs(low):.0%} to {high:.0%}, n = {n:,.0f})"
 
 
-def agreement_section(found: dict[str, dict[str, dict[str, float]]]) -> list[dict[str, str]]:
-    """Return the agreement of annotators by aspect and source, of ratings and of comparisons."""
-    forms = {
-        "items": "{:,.0f}", "annotators": "{:,.0f}", "judgements": "{:,.0f}",
-        "alpha": "{:.2f}", "pair_agreement": "{:.0%}",
-    }  # fmt: skip
-    return [
-        {
-            **dict(zip(("aspect", "source"), split_stratum(name), strict=True)),
-            "judged": judged,
-            **{key: _format_number(form, row.get(key)) for key, form in forms.items()},
-            # Agreement is about texts that several people judged.
-            **({"alpha": "one judgement each"} if row.get("judgements") == row["items"] else {}),
-            # Nobody knows how many they are.
-            "some_unnamed": "1" if row.get("unnamed") else "",
-        }
-        for kind, judged in (("ratings", "texts"), ("comparisons", "pairs"))
-        for name, row in sorted(found.get(kind, {}).items())
-    ]
-
-
 def drift_section(found: dict[str, Any]) -> dict[str, Any] | None:
     """Return the table and the chart of the drift from the champion's data; None without a champion."""
     measures = found.get("measures") or []
@@ -248,9 +227,12 @@ def drift_section(found: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def reward_section(
-    points: Curve, accuracy: dict[str, float], yardstick: dict[str, float]
+    points: Curve, accuracy: dict[str, float], yardstick: dict[str, float], ties: int = 0
 ) -> dict[str, Any] | None:
-    """Return the curves, and the accuracy on held-out pairs by "aspect/source" beside the baseline's."""
+    """Return the curves, and the accuracy on held-out pairs by "aspect/source" beside the baseline's.
+
+    `ties` is the number of held-out comparisons that the accuracy leaves out.
+    """
     drawn = chart_section(
         (
             "Pairs it practised on",
@@ -275,6 +257,7 @@ def reward_section(
         "charts": drawn,
         "accuracy": dot_plot(rows, 0.5, "guessing"),
         "yardstick": any(len(dots) > 1 for _, dots in rows),
+        "ties": counted(ties, "ties") if ties else "",
     }
 
 
@@ -362,7 +345,7 @@ def _describe_choice(chosen: dict[str, Any]) -> str:
     if "valid_accuracy" not in chosen:
         return f"The aligned assistant is that of step {step}, the best on {asked}."
     share = f"{chosen['valid_accuracy']:.0%}"
-    margin = _format_number("{:+.2f}", chosen["valid_margin"])
+    margin = format_value("{:+.2f}", chosen["valid_margin"])
     return (
         f"The aligned assistant is that of step {step}, the best on {asked}. It puts {share} of them in the "
         f"order of people, with a margin of {margin} nats on average."
@@ -378,7 +361,7 @@ def evaluation_section(figures: dict[str, float]) -> dict[str, Any]:
     for measure, words, form in MEASURES:
         values = [figures.get(f"{name}_{measure}") for name, _ in SPEAKERS]
         if any(value is not None for value in values):
-            rows.append({"measure": words, "shown": [_format_number(form, value) for value in values]})
+            rows.append({"measure": words, "shown": [format_value(form, value) for value in values]})
     judged = None
     if "win_rate" in figures:
         share, low, high = (figures[name] for name in ("win_rate", "win_rate_low", "win_rate_high"))
@@ -387,10 +370,10 @@ def evaluation_section(figures: dict[str, float]) -> dict[str, Any]:
             "kind": figures.get("judge"),
             # Older runs did not measure whether the judge is reliable.
             "reliable": bool(figures.get("judge_reliable", 1)),
-            "accuracy": _format_number("{:.0%}", figures.get(pairs))
+            "accuracy": format_value("{:.0%}", figures.get(pairs))
             + _format_interval("{:.0%}", pairs, figures),
-            "before": _format_number("{:+.2f}", figures["sft_judge"]),
-            "after": _format_number("{:+.2f}", figures["aligned_judge"]),
+            "before": format_value("{:+.2f}", figures["sft_judge"]),
+            "after": format_value("{:+.2f}", figures["aligned_judge"]),
             "rate": f"{share:.0%}",
             "range": f"{low:.0%} to {high:.0%}",
             "interval": interval_chart(share, low, high, "win rate"),
@@ -411,7 +394,7 @@ def evaluation_section(figures: dict[str, float]) -> dict[str, Any]:
     }
 
 
-def _format_number(form: str, value: float | None) -> str:
+def format_value(form: str, value: float | None) -> str:
     """Return a number with a true minus sign; empty for None and NaN."""
     return "" if value is None or math.isnan(value) else form.format(value).replace("-", "−")
 
@@ -419,9 +402,7 @@ def _format_number(form: str, value: float | None) -> str:
 def _check_spread(check: dict[str, Any]) -> str:
     """Return the interval and the n of a gate's check as words."""
     low, high = check.get("interval") or (None, None)
-    shown = (
-        f" [{_format_number('{:.2f}', low)} to {_format_number('{:.2f}', high)}]" if low is not None else ""
-    )
+    shown = f" [{format_value('{:.2f}', low)} to {format_value('{:.2f}', high)}]" if low is not None else ""
     return f"{shown} (n = {check['n']:,.0f})" if check.get("n") else shown
 
 
@@ -432,7 +413,7 @@ def gate_section(verdict: dict[str, Any] | None) -> dict[str, Any] | None:
     checks = [
         {
             "name": metric_words(check["name"]),
-            "value": (_format_number("{:.2f}", check["value"]) or "missing") + _check_spread(check),
+            "value": (format_value("{:.2f}", check["value"]) or "missing") + _check_spread(check),
             "bar": f"{check['side']} {check['bar']:g}",
             "passed": check["passed"],
         }

@@ -251,8 +251,22 @@ by themselves{% if sft.base_ends %}; of the base model’s, {{ sft.base_ends }}{
 is how often two people put a text on the same side (above, below or at the middle of the scale), or chose the
 same answer of a pair.</p>
 <div class="scroll"><table><tr><th>aspect<th>source<th class="n">judged<th class="n">people<th class="n">judgements<th class="n">alpha<th class="n">same side</tr>
-{% for row in agreement %}<tr><td>{{ row.aspect }}<td data-name="source"><bdi lang="">{{ row.source }}</bdi><td class="n" data-name="judged">{{ row['items'] }} {{ row.judged }}<td class="n" data-name="people">{{ row.annotators }}{% if row.some_unnamed %} and some without a name{% endif %}<td class="n" data-name="judgements">{{ row.judgements }}<td class="n" data-name="alpha">{{ row.alpha }}<td class="n" data-name="same side">{{ row.pair_agreement }}</tr>
+{% for row in agreement.rows %}<tr><td>{{ row.aspect }}<td data-name="source"><bdi lang="">{{ row.source }}</bdi><td class="n" data-name="judged">{{ row['items'] }} {{ row.judged }}<td class="n" data-name="people">{{ row.annotators }}{% if row.some_unnamed %} and some without a name{% endif %}<td class="n" data-name="judgements">{{ row.judgements }}<td class="n" data-name="alpha"><span>{{ row.alpha }}{% if row.interval %} <span class="small">95%: {{ row.interval }}</span>{% endif %}</span><td class="n" data-name="same side">{{ row.pair_agreement }}</tr>
 {% endfor %}</table></div>
+<p>{{ agreement.advice }}</p>
+{% if agreement.pairs %}<h3>Two people at a time</h3>
+<div class="scroll"><table><tr><th>aspect<th>source<th>people<th class="n">judged by both<th class="n">equal<th class="n">alpha</tr>
+{% for row in agreement.pairs %}<tr><td>{{ row.aspect }}<td data-name="source"><bdi lang="">{{ row.source }}</bdi><td data-name="people"><span><bdi lang="">{{ row.people[0] }}</bdi>, <bdi lang="">{{ row.people[1] }}</bdi></span><td class="n" data-name="judged by both">{{ row['items'] }}<td class="n" data-name="equal"><span>{{ row.same }} <span class="small">95%: {{ row.interval }}</span></span><td class="n" data-name="alpha">{{ row.alpha }}</tr>
+{% endfor %}</table></div>
+<p class="note">{{ agreement.pairs_note }}</p>{% endif %}
+{% if agreement.people %}<h3>How often each person was right</h3>
+<p>The judgements of several people were joined by each person’s estimated error rates (Dawid and Skene), so that
+somebody who often contradicts the others counts less. Nobody knows the truth: <em>right</em> is measured against
+what all of them together make probable.</p>
+<div class="scroll"><table><tr><th>aspect<th>source<th>person<th class="n">judgements<th class="n">right<th>otherwise</tr>
+{% for row in agreement.people %}<tr><td>{{ row.aspect }}<td data-name="source"><bdi lang="">{{ row.source }}</bdi><td data-name="person">{% if row.annotator %}<bdi lang="">{{ row.annotator }}</bdi>{% else %}all without a name{% endif %}<td class="n" data-name="judgements">{{ row.judgements }}<td class="n" data-name="right">{{ row.right }}<td data-name="otherwise">{{ row.otherwise }}</tr>
+{% endfor %}</table></div>
+<p class="note">{{ agreement.people_note }}</p>{% endif %}
 {% endif %}
 {% if reward %}
 <p>The reward model is the assistant with a new last layer that gives a text one number. It is shown two texts
@@ -262,7 +276,8 @@ and moved to give the higher number to the one that people preferred.</p>
 {% if reward.accuracy %}<h3>How often it agrees with people on texts it has not seen</h3>
 <figure>{{ reward.accuracy }}<figcaption>Pairs of held-out texts that people clearly told apart: how often the
 reward model puts them in the same order.{% if reward.yardstick %} Beside it is a linear model on words
-and word pairs, trained on the same ratings.{% endif %} Half is what guessing gives.</figcaption></figure>{% endif %}
+and word pairs, trained on the same labels.{% endif %} Half is what guessing gives.{% if reward.ties %} {{ reward.ties }} are left
+out, as neither text is better.{% endif %}</figcaption></figure>{% endif %}
 {% endif %}
 
 {% if rlhf and rlhf.dpo %}

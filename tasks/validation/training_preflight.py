@@ -27,6 +27,7 @@ from tasks.common.program_call import program_call
 from tasks.data.comparisons import Comparisons, refuse_one_class
 from tasks.data.groups import describe_few_groups
 from tasks.data.judgements import canonical_choice
+from tasks.data.label_agreement import agreement_of_split, refuse_low_agreement
 from tasks.data.ratings import Kept, LabelsParameters, Ratings, find_judge_share
 from tasks.data.records import LABEL_KINDS, list_shards
 from tasks.data.splits import SPLITS
@@ -86,6 +87,8 @@ def check_trainings(asked: Trainings, split: Path, tokenizer: Path) -> tuple[str
         # All checks run even after one failed, so that the user can correct everything before the next run.
         faults.note("sft", lambda: _check_pairs(asked, split, encoder))
     if not missing:
+        if asked.labels.min_agreement:
+            faults.note("labels", lambda: _check_agreement(asked, split))
         faults.note("reward", lambda: _check_labels(asked, split, encoder))
         if asked.rlhf.method == "dpo":
             faults.note("rlhf", lambda: _check_answer_pairs(asked, split))
@@ -206,6 +209,11 @@ def _check_pairs(asked: Trainings, split: Path, tokenizer: Tokenizer) -> None:
             f"{named_pairs(asked.sft.sources)} fill {rows} rows of {context} tokens, fewer than one batch of "
             f"{batch}; add pairs, or lower sft.batch_size"
         )
+
+
+def _check_agreement(asked: Trainings, split: Path) -> None:
+    """Raise UserError where people agree less on an aspect than the preset asks for."""
+    refuse_low_agreement(asked.labels, agreement_of_split(split, asked.labels))
 
 
 def _check_labels(asked: Trainings, split: Path, tokenizer: Tokenizer) -> None:

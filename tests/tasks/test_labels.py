@@ -138,8 +138,8 @@ def test_labels_agreement_on_comparisons_joins_both_orders(tmp_path: Path) -> No
     assert chat["pair_agreement"] == pytest.approx((4 * 30 + 12) / 150)
     assert (mail["items"], mail["judgements"], mail["annotators"], mail["unnamed"]) == (2, 6, 1, True)
     assert figures["comparison_alpha/helpfulness/chat"] == chat["alpha"]
-    # Krippendorff's alpha by its definition: 27 choices of one sign and 3 of the other.
-    observed, expected = 18 * 4 / 5 / 30, 2 * 27 * 3 * 4 / (30 * 29)
+    # Krippendorff's alpha by its definition, with both orders of each pair: 30 choices of each sign.
+    observed, expected = 18 * 4 / 5 / 30, 2 * 30 * 30 * 4 / (60 * 59)
     assert chat["alpha"] == pytest.approx(1 - observed / expected)
 
 

@@ -116,8 +116,8 @@ def test_labels_dawid_skene_is_right_more_often_than_majority(tmp_path: Path) ->
         for name in ("train.comparisons", "judge/train.comparisons", "test.comparisons"):
             found = probabilities(out / f"{name}.jsonl").values()
             right[method, name] = np.mean([chance > 0.5 for chance in found])
-        people = json.loads((out / "annotators.json").read_text())["comparisons"]
-        names |= {row["annotator"] for row in people.get("tone/chat", ())}
+        people = json.loads((out / "annotators.json").read_text())["comparisons"]["tone/chat"]
+        names |= {row["annotator"] for row in people["error_rates"]}
         assert not said
     assert names == {"ana", "ben", "cleo", "dan", "eve"}
     for name in ("train.comparisons", "judge/train.comparisons", "test.comparisons"):
@@ -147,7 +147,7 @@ def test_labels_dawid_skene_of_ratings_writes_expected_scores(tmp_path: Path) ->
     scores = {row["completion"]: row["score"] for row in lines(out / "train.ratings.jsonl")}
     assert all(abs(scores[f"answer {i}"] - (i % 3 + 1)) < 0.2 for i in range(300))
     people = json.loads((out / "annotators.json").read_text())["ratings"]["tone/film"]
-    assert {row["annotator"]: row["same"] > 0.9 for row in people} == {
+    assert {row["annotator"]: row["same"] > 0.9 for row in people["error_rates"]} == {
         "ana": True, "ben": True, "dan": False, "eve": False
     }  # fmt: skip
 

@@ -96,7 +96,20 @@ def leave_stages(root: Path, text: str = "beautiful") -> dict[str, Path]:
         {
             "ratings": {"tone/film": people, "tone/tweets": {**people, "alpha": 0.71}},
             "comparisons": {"truthfulness/nq": {"items": 1370, "alpha": math.nan}},
+            "held_out": {"valid": {"pairs": 90, "ties": 7}},
         },
+    )
+    rate = {"annotator": "<i>ana</i>", "judgements": 400, "same": 0.62, "above": -0.4}
+    pair = {
+        "people": ["<i>ana</i>", "ben"],
+        "items": 300,
+        "same": 0.55,
+        "interval": [0.5, 0.6],
+        "alpha": 0.41,
+    }
+    whole(
+        at["labels"] / "annotators.json",
+        {"ratings": {"tone/film": {"error_rates": [rate], "pairs": [pair]}}, "comparisons": {}},
     )
     lines(
         at["reward"] / "curves.jsonl",
@@ -262,6 +275,11 @@ def test_report_all_stages_are_on_page(tmp_path: Path) -> None:
         "Learning what people prefer",
         ">linear model on words<",
         "212,100",
+        "The lowest here is 0.52, on tone of film. A reward model cannot",
+        "Two people at a time",
+        "0.40 below the estimated score on average",
+        "&lt;i&gt;ana",
+        "7 ties are left",
         "is version 7. 25.0% of the text",
         "Practising against the reward model",
         "What the reward costs",

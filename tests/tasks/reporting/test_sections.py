@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.reporting.sections import Curve, agreement_section, in_words, sft_section
+from tasks.reporting.sections import Curve, in_words, sft_section
 
 
 def test_in_words_row_of_each_kind_is_described() -> None:
@@ -40,27 +40,6 @@ def test_in_words_rating_counts_named_people(annotators: list[str], said: str) -
         "annotators": annotators,
     }
     assert in_words("ratings", row)[-1][0] == f"its tone, by {said}"
-
-
-def test_agreement_section_unnamed_people_are_told_not_counted() -> None:
-    row = {"items": 3, "annotators": 2, "judgements": 9, "alpha": 0.5, "pair_agreement": 0.8}
-    found = agreement_section({"ratings": {"tone/a": row, "tone/b": {**row, "unnamed": True}}})
-    assert [(each["annotators"], bool(each["some_unnamed"])) for each in found] == [("2", False), ("2", True)]
-
-
-@pytest.mark.parametrize(
-    ("judgements", "alpha", "said"),
-    [(3, None, "one judgement each"), (4, 0.25, "0.25"), (6, None, ""), (None, None, "")],
-)
-def test_agreement_section_texts_with_one_judgement_are_told(
-    judgements: int | None, alpha: float | None, said: str
-) -> None:
-    row = {"items": 3, "annotators": 2, "judgements": judgements, "alpha": alpha}
-    [rated, compared] = agreement_section({"comparisons": {"tone/a": row}, "ratings": {"tone/a": row}})
-    assert (rated["judged"], compared["judged"]) == ("texts", "pairs")
-    found = rated
-    assert compared["alpha"] == said
-    assert found["alpha"] == said
 
 
 @pytest.mark.parametrize(

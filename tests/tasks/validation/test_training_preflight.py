@@ -19,7 +19,17 @@ from model.training.pretrain_config import PretrainParameters
 from model.training.reward_config import RewardParameters
 from model.training.rlhf_config import RLHFConfig
 from model.training.sft_config import SFTParameters
-from tasks.data.records import TYPES, Record, comparison_row, pair_row, rating_row, text_digest, text_row
+from tasks.data.ratings import LabelsParameters
+from tasks.data.records import (
+    TYPES,
+    Comparison,
+    Record,
+    comparison_row,
+    pair_row,
+    rating_row,
+    text_digest,
+    text_row,
+)
 from tasks.data.sources import DataParameters, Source
 from tasks.data.splits import SplitParameters, split_of
 from tasks.engine.stage import StageContext
@@ -209,6 +219,23 @@ def test_check_trainings_judgements_of_same_answers_are_one_label(
     with pytest.raises(UserError, match=r"reward: the training labels make [01] groups of 4 texts") as error:
         check(tmp_path, [*texts(), *pairs(), *repeated(30)], replace(ASKED, **changes))
     assert ("rlhf: the training labels have" in str(error.value)) is bool(changes)
+
+
+@pytest.mark.parametrize(("least", "says"), [(-0.9, ""), (0.5, "labels: labels.min_agreement.tone is 0.5")])
+def test_check_trainings_low_agreement_is_refused_first(tmp_path: Path, least: float, says: str) -> None:
+    # Two people who always contradict each other on half of the pairs.
+    other = [
+        replace(row, choice="b" if n % 2 else "a", annotator="ben", id=f"{n:016x}")
+        for n, row in enumerate(comparisons())
+        if isinstance(row, Comparison)
+    ]
+    asked = replace(ASKED, labels=LabelsParameters(min_agreement={"tone": least}))
+    rows = [*texts(), *pairs(), *comparisons(), *other]
+    if says:
+        with pytest.raises(UserError, match=says):
+            check(tmp_path, rows, asked)
+    else:
+        assert check(tmp_path, rows, asked) == ()
 
 
 def test_check_trainings_ties_count_beside_one_choice(tmp_path: Path) -> None:

@@ -1,0 +1,100 @@
+"""Test the report's section on agreement: the tables, and the advice."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from tasks.reporting.agreement import agreement_section
+
+
+def section(found: dict[str, Any], people: dict[str, Any] | None = None) -> dict[str, Any]:
+    made = agreement_section(found, people or {})
+    assert made is not None
+    return made
+
+
+def measured(alpha: float, **more: Any) -> dict[str, Any]:
+    return {"items": 90, "annotators": 3, "judgements": 270, "alpha": alpha, "pair_agreement": 0.8, **more}
+
+
+def test_agreement_section_unnamed_people_are_told_not_counted() -> None:
+    row = {"items": 3, "annotators": 2, "judgements": 9, "alpha": 0.5, "pair_agreement": 0.8}
+    found = section({"ratings": {"tone/a": row, "tone/b": {**row, "unnamed": True}}})["rows"]
+    assert [(each["annotators"], bool(each["some_unnamed"])) for each in found] == [("2", False), ("2", True)]
+
+
+@pytest.mark.parametrize(
+    ("judgements", "alpha", "said"),
+    [(3, None, "one judgement each"), (4, 0.25, "0.25"), (6, None, ""), (None, None, "")],
+)
+def test_agreement_section_texts_with_one_judgement_are_told(
+    judgements: int | None, alpha: float | None, said: str
+) -> None:
+    row = {"items": 3, "annotators": 2, "judgements": judgements, "alpha": alpha}
+    rated, compared = section({"comparisons": {"tone/a": row}, "ratings": {"tone/a": row}})["rows"]
+    assert (rated["judged"], compared["judged"]) == ("texts", "pairs")
+    assert rated["alpha"] == compared["alpha"] == said
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ({"tone/chat": measured(math.nan)}, "Nothing was judged by two people"),
+        ({"tone/chat": measured(0.85)}, "All labels here are above the first bound."),
+        ({"tone/chat": measured(0.7), "tone/mail": measured(0.9)}, "0.70, on tone of chat, which is between"),
+        (
+            {
+                "tone/chat": measured(0.31, shared_items=1200, alpha_interval=[0.22, 0.4]),
+                "a/b": measured(0.9),
+            },
+            "The lowest here is 0.31 (95%: 0.22 to 0.40; 1,200 pairs), on tone of chat. A reward model",
+        ),
+        ({"tone/chat": measured(-0.2)}, "The lowest here is −0.20, on tone of chat. A reward model cannot"),
+    ],
+)
+def test_agreement_section_advice_follows_lowest_alpha(rows: dict[str, Any], said: str) -> None:
+    assert said in section({"comparisons": rows})["advice"]
+
+
+def test_agreement_section_shows_pairs_that_agree_least_and_says_how_many_are_left() -> None:
+    pairs = [
+        {"people": ["ana", f"p{n:02}"], "items": 10 + n, "same": 0.5, "interval": [0.3, 0.7], "alpha": n / 20}
+        for n in range(15)
+    ]
+    few = {"people": ["ben", "eve"], "items": 2, "same": 0.0, "interval": [0.0, 0.6], "alpha": -1.0}
+    people = {"comparisons": {"tone/chat": {"error_rates": [], "pairs": [*pairs, few]}}}
+    found = section({"comparisons": {"tone/chat": measured(0.5)}}, people)
+    assert [row["people"][1] for row in found["pairs"]] == [f"p{n:02}" for n in range(12)]
+    assert found["pairs"][0]["interval"] == "30% to 70%"
+    # Three that agree more, and the two people with little in common.
+    assert found["pairs_note"].startswith(
+        "Not shown: 4 pairs of people who agree more, or judged fewer than 10"
+    )
+
+
+def test_agreement_section_people_who_are_wrong_most_come_first() -> None:
+    choices = [
+        {"annotator": name, "judgements": 40, "better": right, "worse": 0.9 - right, "tie": 0.1}
+        for name, right in (("ana", 0.9), ("", 0.4))
+    ]
+    scores = [{"annotator": "ben", "judgements": 1200, "same": 0.5, "above": -0.25}]
+    people = {
+        "comparisons": {"tone/chat": {"error_rates": choices, "pairs": []}},
+        "ratings": {"tone/film": {"error_rates": scores, "pairs": []}},
+    }
+    found = section({"comparisons": {"tone/chat": measured(0.5)}}, people)["people"]
+    assert [(row["annotator"], row["right"]) for row in found] == [
+        ("", "40%"),
+        ("ben", "50%"),
+        ("ana", "90%"),
+    ]
+    assert found[0]["otherwise"] == "the worse answer 50%, a tie 10%"
+    assert found[1]["otherwise"] == "0.25 below the estimated score on average"
+    assert found[1]["judgements"] == "1,200"
+
+
+def test_agreement_section_without_labels_is_none() -> None:
+    assert agreement_section({"ratings": {}, "comparisons": {}}, {}) is None
