@@ -34,6 +34,7 @@ from tasks.cleanup.output_gc import (
 )
 from tasks.cleanup.record_gc import Remains, find_remains, kept_elsewhere, remove_remains
 from tasks.cleanup.removal import REFUSED, Removal, rename_outputs
+from tasks.common.disk_space import little_space
 from tasks.data.withdrawals import read_withdrawn
 from tasks.deletion.output_erasure import outputs_with_withdrawn
 from tasks.project.dry_run import forbid_writes
@@ -85,28 +86,32 @@ def _collect_garbage(
         console.print(f"Nothing to remove: {ARTIFACTS} is empty.")
         return
     tracker = _open_tracker_of(config)
+    removal, put, stay = Removal(), list[tuple[CachedOutput, Path]](), dict[CachedOutput, str]()
     # A dry run takes no lock: it must not make a run wait.
     # No run can start while this lock is held, so nothing becomes needed after the plan is made.
-    with nullcontext() if dry_run else _is_locked(tracker.folder / "lock"):
-        entries = list_outputs(root / ARTIFACTS)
-        alive = find_live_runs(tracker.folder)
-        _same_store(tracker, root, entries)
-        unwanted = outputs_with_withdrawn(entries, read_withdrawn(root)) if withdrawn else {}
-        planned = plan_gc(entries, find_gc_roots(tracker, root, alive), time.time(), age, size, unwanted)
-        removal = Removal()
-        put, stay = rename_outputs(planned, bool(alive), removal) if not dry_run else ([], {})
-        # Prefect's database may be changed only while no server has it open.
-        idle = not alive and read_served(root) is None
-        remains = find_remains(root, age, time.time(), idle, busy=bool(alive))
-        if not dry_run:
-            remains = remove_remains(root, remains, removal)
-        freed = sum(each.size for each in remains)
-        copies = _clean_copies(tracker, root, age, alive, dry_run, removal)
-        caches = _clean_caches(tracker, root, age, alive, dry_run, removal)
-    # Deleted after the lock is released: large folders take long, and runs may start meanwhile.
-    for entry, path in put:
-        if not removal.delete_path(path):
-            stay[entry] = REFUSED
+    try:
+        with nullcontext() if dry_run else _is_locked(tracker.folder / "lock"):
+            entries = list_outputs(root / ARTIFACTS)
+            alive = find_live_runs(tracker.folder)
+            _same_store(tracker, root, entries)
+            unwanted = outputs_with_withdrawn(entries, read_withdrawn(root)) if withdrawn else {}
+            planned = plan_gc(entries, find_gc_roots(tracker, root, alive), time.time(), age, size, unwanted)
+            if not dry_run:
+                put, stay = rename_outputs(planned, bool(alive), removal)
+            if little_space(root):
+                # What follows writes to the databases, for which the outputs make room.
+                _delete_renamed(put, stay, removal)
+            caches = _clean_caches(tracker, root, age, alive, dry_run, removal)
+            # Prefect's database may be changed only while no server has it open.
+            idle = not alive and read_served(root) is None
+            remains = find_remains(root, age, time.time(), idle, busy=bool(alive))
+            if not dry_run:
+                remains = remove_remains(root, remains, removal)
+            freed = sum(each.size for each in remains)
+            copies = _clean_copies(tracker, root, age, alive, dry_run, removal)
+    finally:
+        # After the lock is released: large folders take long, and runs may start meanwhile.
+        _delete_renamed(put, stay, removal)
     print_plan(console, planned, dry_run, stay)
     for rows in (copies.removed, caches.removed):
         remains += [Remains(f"{row.name}, {show_size(row.size)}", row.count, row.size) for row in rows]
@@ -122,6 +127,16 @@ def _collect_garbage(
         )
     # Last, because the rest of the output says what was removed.
     removal.raise_refused(root)
+
+
+def _delete_renamed(
+    put: list[tuple[CachedOutput, Path]], stay: dict[CachedOutput, str], removal: Removal
+) -> None:
+    """Delete renamed outputs and empty the list; what the system refuses goes to `stay`."""
+    while put:
+        entry, path = put.pop(0)
+        if not removal.delete_path(path):
+            stay[entry] = REFUSED
 
 
 def show_remains(console: Console, remains: list[Remains], freed: int, dry_run: bool) -> None:

@@ -7,10 +7,11 @@ import os
 import pwd
 import stat
 import sys
-from contextlib import suppress
 from pathlib import Path
 
+from model.atomic_file import replace_text
 from model.errors import UserError, file_error
+from model.events import FULL
 from tasks.common.link_check import is_present
 from tasks.project.dry_run import may_write
 from tasks.project.paths import (
@@ -146,8 +147,13 @@ def _ignore_records(root: Path) -> None:
     path = root / RECORDS / ".gitignore"
     # Older releases made `var/` without it. Who may only read the records cannot commit them either.
     if may_write() and not os.path.lexists(path) and os.access(path.parent, os.W_OK | os.X_OK):
-        with suppress(FileExistsError), path.open("x", encoding="utf-8") as file:
-            file.write("# chatmill's records and the password of its servers\n*\n")
+        try:
+            # In one step: a file that a kill or a full disk left empty would ignore nothing, and stay so.
+            replace_text(path, "# chatmill's records and the password of its servers\n*\n")
+        except OSError as error:
+            # The next command writes it. This one may be the one that frees the disk.
+            if error.errno not in FULL:
+                raise
 
 
 def require_project(root: Path) -> None:

@@ -108,7 +108,7 @@ def find_remains(root: Path, age: float, now: float, prefect_idle: bool, busy: b
         size = sum(size_of([path, *path.rglob("*")]) for path in models)
         what = f"base models in {BASE_MODELS}, which are fetched or converted again when a run needs them"
         # Their checksums and locks go with them, or later where a gc was killed in between.
-        count = sum(path.suffix not in (".sums", ".lock") for path in models) or len(models)
+        count = sum(map(_is_entry, models)) or len(models)
         found.append(Remains(what, count, size, tuple(models)))
     if (root / DUPLICATES).is_dir() and not leads_elsewhere(root, DUPLICATES):
         files = list(_record_files(root / DUPLICATES))
@@ -130,7 +130,6 @@ def remove_remains(root: Path, found: Sequence[Remains], removal: Removal) -> li
         if each.before:
             removed.append(replace(each, size=_delete_runs(root, each.before)))
             continue
-        # The folder of duplicates is one path with many files.
         files = {path: list(_record_files(path)) for path in each.paths}
         sizes = {path: size_of(files[path]) for path in each.paths}
         gone = [
@@ -138,9 +137,16 @@ def remove_remains(root: Path, found: Sequence[Remains], removal: Removal) -> li
             if (removal.delete_path if path == root / DUPLICATES else removal.delete_folder)(path)
         ]  # fmt: skip
         if gone:
-            count, size = sum(len(files[path]) for path in gone), sum(sizes[path] for path in gone)
-            removed.append(replace(each, count=count, size=size))
+            # The folder of duplicates is one path with many files; a model is one, with all its files.
+            count = sum(len(files[path]) if path == root / DUPLICATES else _is_entry(path) for path in gone)
+            size = sum(sizes[path] for path in gone)
+            removed.append(replace(each, count=count or len(gone), size=size))
     return removed
+
+
+def _is_entry(path: Path) -> bool:
+    """Return whether a path is no file beside an entry, such as a base model's checksums."""
+    return path.suffix not in (".sums", ".lock")
 
 
 def kept_elsewhere(root: Path, copies: int = 0) -> list[tuple[str, int, str]]:

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow.exceptions import MlflowException
 
 from flows.cli.gc import collect_garbage
 from tasks.engine.output import MANIFEST, StageOutput
 from tasks.tracking.tracker import CLEANED, HOLDER, Tracker
 from tests.flows.cli_runner import call, of
+from tests.small_disk import fill_disk, small_disk
 
 DAY = 86_400.0
 SECRET_FREE = "https://example.org/texts.jsonl"
@@ -192,3 +194,29 @@ def test_gc_removes_old_caches_and_dry_run_lists_same_files(root: Path, tracker:
     assert [path.exists() for path in stays] == [True] * len(stays)
     for path in (f"environments/{YOUNG}", "downloads/named.whl", f"reproduce/{LOCKED}"):
         assert re.search(rf"var/cache/{path} +\d+ B", done)
+
+
+def test_gc_full_disk_removes_outputs_before_it_writes_to_databases(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow's tag on the removed copies needs room, which the output gives."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with small_disk(tmp_path / "disk", "16m") as root:
+        monkeypatch.chdir(root)
+        (root / "var").mkdir()
+        tracker = Tracker(f"sqlite:///{root / 'var' / 'mlflow.db'}", "chatmill", root / "var" / "mlflow")
+        old, _ = run_chain(tracker, root, "old", 40), run_chain(tracker, root, "new", 30)
+        output = root / "var" / "cache" / "artifacts" / "sft" / ("ab" * 10)
+        output.mkdir(parents=True)
+        (output / MANIFEST).write_text(json.dumps({"key": output.name, "inputs": {}}))
+        (output / "model.safetensors").write_bytes(bytes(2_000_000))
+        os.utime(output / MANIFEST, (0, 0))
+        say("--older-than", "365000d")
+        fill_disk(root)
+        with pytest.raises(MlflowException, match="disk is full"):
+            tracker.client.set_tag(old["sft"], "word", "x" * 4000)
+        said = say()
+        assert "runs of sft" in said or "run of sft" in said
+        assert not output.exists() and not [*output.parent.glob("*.gone")]
+        assert files(root, old["sft"]) & {"model", "curves.jsonl"} == set()
+        assert "model" in tracker.client.get_run(old["sft"]).data.tags[CLEANED]

@@ -28,6 +28,8 @@ from flows.common.project_folder import (
 from flows.servers.environment import checkout_environment
 from model.errors import UserError
 from tasks.project.dry_run import forbid_writes
+from tests.killed_process import kills
+from tests.small_disk import fill_disk, small_disk
 from tests.waiting import PATIENCE
 
 REPOSITORY = Path(__file__).parents[3]
@@ -319,3 +321,18 @@ def test_prepare_records_leaves_ignore_file_of_user_and_dry_run(tmp_path: Path) 
     (tmp_path / "var" / ".gitignore").write_text("!*\n")
     prepare_records(tmp_path)
     assert (tmp_path / "var" / ".gitignore").read_text() == "!*\n"
+
+
+def test_prepare_records_killed_or_full_disk_leaves_no_empty_gitignore(tmp_path: Path) -> None:
+    """An empty one would ignore nothing, and a later command would keep it."""
+    for root in kills(prepare_records, lambda root: (root / "var").mkdir(), tmp_path / "killed"):
+        prepare_records(root)
+        assert "\n*\n" in (root / "var" / ".gitignore").read_text(), root
+    with small_disk(tmp_path / "disk", "1m") as root:
+        (root / "var").mkdir(mode=0o700)
+        fill_disk(root)
+        prepare_records(root)
+        assert not [*(root / "var").iterdir()]
+        (root / "filler").unlink()
+        prepare_records(root)
+        assert "\n*\n" in (root / "var" / ".gitignore").read_text()
