@@ -37,6 +37,8 @@ def _leaves(command: Any, name: str) -> Iterator[tuple[str, Any]]:
     if not hasattr(command, "commands"):
         yield name, command
         return
+    if getattr(command, "invoke_without_command", False):
+        yield name, command
     for word, inner in command.commands.items():
         yield from _leaves(inner, f"{name} {word}".strip())
 

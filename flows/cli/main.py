@@ -26,11 +26,13 @@ from flows.cli.data import data
 from flows.cli.explain import explain
 from flows.cli.gc import collect_garbage
 from flows.cli.join import join
+from flows.cli.label import label
 from flows.cli.launch import INTERRUPTED, load_ingestion, load_pipeline, run_preset
 from flows.cli.lineage import lineage
 from flows.cli.models import models, rollback
 from flows.cli.notify import notify
 from flows.cli.old_names import OldNamesGroup
+from flows.cli.people import people
 from flows.cli.quarantine import quarantine
 from flows.cli.reproduce import reproduce
 from flows.cli.up import dashboards, down, up
@@ -294,6 +296,8 @@ def register_commands() -> None:
     app.command()(up)
     app.command()(down)
     app.command()(dashboards)
+    app.add_typer(label, name="label")
+    app.add_typer(people, name="people")
     app.command()(notify)
     app.command()(models)
     app.command()(rollback)

@@ -24,7 +24,7 @@ from flows.orchestration.preset_deployments import (
     remove_former,
     write_deployments,
 )
-from flows.servers.commands import ListenAddress, mlflow_server, prefect_server
+from flows.servers.commands import LABEL_PAGE, ListenAddress, label_server, mlflow_server, prefect_server
 from flows.servers.credentials import PASSWORD_SETTING, is_loopback
 from flows.servers.database import prepare_prefect_database
 from flows.servers.environment import (
@@ -35,6 +35,7 @@ from flows.servers.environment import (
     give_prefect,
     prepare_environment,
 )
+from flows.servers.process_settings import LOOPBACK_ADDRESSES, bypass_proxy
 from flows.servers.state_file import Served, StateFile, open_state_file, read_served, record_path, start_lock
 from flows.servers.supervisor import Service, SupervisedProcess, end_leftovers, stop_processes
 from flows.servers.workers import (
@@ -48,6 +49,7 @@ from flows.servers.workers import (
     read_deployments,
 )
 from model.errors import UserError
+from tasks.backup.restore import finish_restore
 from tasks.project.paths import MLFLOW_DATABASE, MLFLOW_FOLDER
 
 if TYPE_CHECKING:
@@ -58,12 +60,14 @@ _LOOK_SECONDS = 0.5
 _ENDING_SECONDS = 170.0
 
 PrefectPort = Annotated[int, typer.Option(help="Port of Prefect's page.", min=1, max=65535)]
+LabelPort = Annotated[int, typer.Option(help="Port of the label page.", min=1, max=65535)]
 MLflowPort = Annotated[int, typer.Option(help="Port of MLflow's page.", min=1, max=65535)]
 Host = Annotated[
     str | None,
     typer.Option(
-        help="The address that both servers listen on, so that other hosts can use them. Default: "
-        f"{LOOPBACK}, this machine alone. Both ask for the password in {PASSWORD_SETTING}, or for a new one."
+        help="The address that the servers listen on, so that other hosts can use them. Default: "
+        f"{LOOPBACK}, this machine alone. Prefect's and MLflow's ask for the password in {PASSWORD_SETTING}, "
+        "or for a new one."
     ),
 ]
 
@@ -72,7 +76,8 @@ Host = Annotated[
 class ServerRequest:
     """The services to run and their addresses.
 
-    `host` is the address for other hosts; None: only this machine can reach the servers.
+    `host` is the address for other hosts; None: only this machine can reach the servers. `label_port` is that
+    of the label page; 0: it is not started. `pages` is whether Prefect's and MLflow's servers are wanted.
     """
 
     command: str
@@ -84,16 +89,26 @@ class ServerRequest:
     presets: tuple[Path, ...] = ()
     gpu_workers: int = 0
     detached: bool = False
+    label_port: int = 0
+    pages: bool = True
 
     @property
     def listen_address(self) -> str:
-        """Return the address that both servers listen on."""
+        """Return the address that all servers listen on."""
         return self.host or LOOPBACK
 
 
 def up(
     prefect_port: PrefectPort = 4200,
     mlflow_port: MLflowPort = 5000,
+    label_port: LabelPort = 4300,
+    label: Annotated[
+        bool | None,
+        typer.Option(
+            "--label/--no-label",
+            help="Start the label page. Default: yes, unless PREFECT_API_URL names another host's server.",
+        ),
+    ] = None,
     host: Host = None,
     pool: Annotated[
         list[str] | None,
@@ -119,7 +134,7 @@ def up(
         bool, typer.Option("--detach", "-d", help="Run in the background; `chatmill down` stops it.")
     ] = False,
 ) -> None:
-    """Start Prefect's and MLflow's servers, a worker for each pool, and prefect.yaml's deployments, if any.
+    """Start Prefect's and MLflow's servers, the label page, workers, and prefect.yaml's deployments, if any.
 
     Runs until Ctrl-C or `chatmill down`. A service that dies is started again. If it is already running,
     the command prints what runs.
@@ -144,21 +159,24 @@ def up(
         start_in_background(Path.cwd(), sys.argv[1:])
         return
     detached = os.environ.pop(DETACHED, "") != ""
+    # Workers of another host's server join that project; its people label there.
+    labels = label if label is not None else not os.environ.get("PREFECT_API_URL")
     asked = ServerRequest(
-        "chatmill up", host, prefect_port, mlflow_port, pools, deploys, presets, gpu_workers, detached
-    )
-    _serve_until_stopped(Path.cwd(), asked)
+        "chatmill up", host, prefect_port, mlflow_port, pools, deploys, presets, gpu_workers, detached,
+        label_port if labels else 0,
+    )  # fmt: skip
+    serve_until_stopped(Path.cwd(), asked)
 
 
 def dashboards(prefect_port: PrefectPort = 4200, mlflow_port: MLflowPort = 5000, host: Host = None) -> None:
     """Show Prefect's and MLflow's own pages with the runs in them, until Ctrl-C. `up` also starts workers."""
-    _serve_until_stopped(
+    serve_until_stopped(
         Path.cwd(), ServerRequest("chatmill dashboards", host, prefect_port, mlflow_port, (), False)
     )
 
 
 def down() -> None:
-    """Stop what `chatmill up` or `chatmill dashboards` started here, and wait until it has ended."""
+    """Stop what `chatmill up`, `dashboards` or `label` started here, and wait until it has ended."""
     root = Path.cwd()
     console = Console(highlight=False)
     served = read_served(root)
@@ -194,7 +212,7 @@ def _ended_left(names: list[str]) -> str:
     return f"stopped processes of a killed `chatmill up`: {', '.join(names)}"
 
 
-def _serve_until_stopped(root: Path, asked: ServerRequest) -> None:
+def serve_until_stopped(root: Path, asked: ServerRequest) -> None:
     """Run the requested services until Ctrl-C or SIGTERM.
 
     Raises:
@@ -229,10 +247,13 @@ class _Watch:
         """Start the services, restart those that end, and stop all of them on Ctrl-C."""
         # Called for its check: it raises UserError for a text that is not a valid address.
         is_loopback(self.asked.listen_address)
-        settings = prepare_environment(self.root)
+        settings = prepare_environment(self.root) if self.asked.pages else None
         try:
             with _ignore_signals(signal.SIGHUP):
-                self._start_services(settings)
+                if settings:
+                    self._start_services(settings)
+                self._start_label_page()
+                self._report_ready()
                 while True:
                     # A list, not a generator: any() must not stop at the first service that was restarted.
                     if any([one.restart_if_ended(self._log_note) for one in self.kept]):
@@ -286,12 +307,23 @@ class _Watch:
             started = build_workers(settings, api, mlflow, self.asked.pools, self.asked.gpu_workers)
             self._say(f"starting the workers {', '.join(one.name for one in started)}")
             self._bring_up(started)
+        self.served = replace(self.served, mlflow=mlflow)
+
+    def _start_label_page(self) -> None:
+        if self.asked.label_port and (where := self._listen_address(LABEL_PAGE, "", self.asked.label_port)):
+            # A killed `chatmill restore` may have left the judgements half restored.
+            finish_restore(self.root)
+            bypass_proxy(*LOOPBACK_ADDRESSES)
+            self._bring_up([label_server(self.root, where)])
+
+    def _report_ready(self) -> None:
         # `ready` is written last: `up --detach` and `down` wait for it.
-        self.served = replace(self.served, mlflow=mlflow, ready=True)
+        self.served = replace(self.served, ready=True)
         self._write_state()
         if not self.asked.detached:
             print_login_link(self.root, self.served, self.console)
-        self.console.print("[dim]Ctrl-C or `chatmill down` stops everything. Both pages show new runs.[/dim]")
+        shows = " Prefect's and MLflow's pages show new runs." if self.asked.pages else ""
+        self.console.print(f"[dim]Ctrl-C or `chatmill down` stops everything.{shows}[/dim]")
 
     def _listen_address(self, name: str, elsewhere: str, port: int) -> ListenAddress | None:
         """Return where a server is to listen; None if the environment names another server.
@@ -306,7 +338,8 @@ class _Watch:
             return None
         where = ListenAddress(self.asked.listen_address, port)
         if reason := bind_problem(where.host, port):
-            raise UserError(f"{reason}; `{self.asked.command} --{name.lower()}-port` takes another port")
+            option = f"{name.lower()}-port" if self.asked.pages else "port"
+            raise UserError(f"{reason}; `{self.asked.command} --{option}` takes another port")
         return where
 
     def _bring_up(self, services: list[Service]) -> None:

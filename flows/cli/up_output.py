@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.markup import escape
 
 from flows.common.terminal import Console
+from flows.servers.commands import LABEL_PAGE
 from flows.servers.environment import read_credentials
 from flows.servers.login_links import LINK_SECONDS, LoginLinks
 from flows.servers.state_file import Served, read_served
@@ -42,7 +43,8 @@ def print_login_link(root: Path, served: Served, console: Console) -> None:
     # A link, not the password: the terminal's scrollback keeps what is printed.
     login, _ = read_credentials(root)
     links = LoginLinks(root / SECRETS, login)
-    first = next((one.address for one in served.processes if one.address), "")
+    # The label page has links of its own, one for each person.
+    first = next((one.address for one in served.processes if one.address and one.name != LABEL_PAGE), "")
     if first:
         console.print(f"[bold]log in  [/bold] {links.create_link(first)}")
         console.print(

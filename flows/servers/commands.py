@@ -1,4 +1,4 @@
-"""The commands and environments of Prefect's and MLflow's servers."""
+"""The commands and environments of Prefect's and MLflow's servers, and of the label page."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import secrets
 import socket
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
@@ -26,6 +27,8 @@ from flows.servers.supervisor import Service
 from model.errors import UserError
 from tasks.project.paths import LOGS, MLFLOW_FOLDER, SECRETS
 
+# The label page's name among the services.
+LABEL_PAGE = "Label"
 EVERYWHERE = ("0.0.0.0", "::")
 HOSTS, ORIGINS = "MLFLOW_SERVER_ALLOWED_HOSTS", "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"
 PREFECT_ORIGINS = "PREFECT_SERVER_CORS_ALLOWED_ORIGINS"
@@ -112,7 +115,9 @@ def prefect_server(settings: Settings, where: ListenAddress, mlflow: ListenAddre
             **{name: os.environ.get(name, value) for name, value in RETENTION.items()},
             PREFECT_ORIGINS: merged_list(PREFECT_ORIGINS, *where.allowed_origins),
             **login.prefect_server,
-            **_guard_environment(settings, where, _page_links(where, mlflow), stores_login=True, then=mlflow),
+            **_guard_environment(
+                settings.root, where, _page_links(where, mlflow), stores_login=True, then=mlflow
+            ),
         },
     )
 
@@ -152,9 +157,27 @@ def mlflow_server(settings: Settings, where: ListenAddress, prefect: ListenAddre
             ),
             ORIGINS: merged_list(ORIGINS, *where.allowed_origins),
             **_protection_options(settings, login),
-            **_guard_environment(settings, where, _page_links(prefect, where)),
+            **_guard_environment(settings.root, where, _page_links(prefect, where)),
         },
     )
+
+
+def label_server(root: Path, where: ListenAddress) -> Service:
+    """Return the label page as a service. It has people and passwords of its own."""
+    return Service(
+        LABEL_PAGE,
+        (
+            sys.executable, "-m", "uvicorn", "--factory", "flows.servers.guarded_apps:label_app",
+            "--host", where.host, "--port", str(where.port), "--log-level", "warning", "--no-access-log",
+            # Forwarded headers could give each attempt to sign in an address of its own.
+            "--no-proxy-headers", "--no-server-header",
+        ),
+        root / LOGS / "label-page.log",
+        lambda: health_problem(where.address),
+        "people compare answers; `chatmill people add NAME` prints a link",
+        where.address,
+        _guard_environment(root, where, ()),
+    )  # fmt: skip
 
 
 def _page_links(prefect: ListenAddress | None, mlflow: ListenAddress | None) -> tuple[tuple[str, int], ...]:
@@ -167,7 +190,7 @@ def _host_pattern(name: str) -> str:
 
 
 def _guard_environment(
-    settings: Settings,
+    root: Path,
     where: ListenAddress,
     pages: tuple[tuple[str, int], ...],
     stores_login: bool = False,
@@ -184,7 +207,7 @@ def _guard_environment(
         then.port if then else 0,
         pages,
     )
-    return {GUARD: guard.dump(), GUARD_SECRETS: str(settings.root / SECRETS)}
+    return {GUARD: guard.dump(), GUARD_SECRETS: str(root / SECRETS)}
 
 
 def _parse_list_setting(setting: str) -> list[str]:
@@ -205,7 +228,7 @@ def _host_name(host: str) -> str:
 
 def own_guard(settings: Settings) -> dict[str, str]:
     """Return the environment of the guard of a Prefect server that a run starts for itself."""
-    return _guard_environment(settings, ListenAddress(LOOPBACK, 0), ())
+    return _guard_environment(settings.root, ListenAddress(LOOPBACK, 0), ())
 
 
 def _protection_options(settings: Settings, login: Credentials) -> dict[str, str]:

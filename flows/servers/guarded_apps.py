@@ -1,13 +1,15 @@
-"""Prefect's and MLflow's applications behind the request guard, for uvicorn to start by name."""
+"""The servers' applications behind their guards, for uvicorn to start by name."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from flows.common.garbage_collection import collect_rarely
-from flows.servers.environment import guard_environment
+from flows.servers.environment import GUARD, GUARD_SECRETS, guard_environment
 from flows.servers.login_links import LoginLinks
-from flows.servers.request_guard import App, GuardSettings, RequestGuard
+from flows.servers.origin_check import App, OriginCheck
+from flows.servers.request_guard import GuardSettings, RequestGuard
 from model.file_guard import refuse_special_files
 
 
@@ -24,6 +26,18 @@ def mlflow_app() -> App:
     from mlflow.server.auth import create_app
 
     return _wrap_app(create_app())
+
+
+def label_app() -> App:
+    """Return the label page of the project in the current folder."""
+    collect_rarely()
+    refuse_special_files()
+    from flows.servers.label_page.app import build_label_app, session_key
+    from tasks.labelling.schema import open_label_store
+
+    settings = GuardSettings.load(os.environ[GUARD])
+    check = OriginCheck(settings.hosts, settings.origins)
+    return build_label_app(open_label_store(Path.cwd()), session_key(Path(os.environ[GUARD_SECRETS])), check)
 
 
 def _wrap_app(app: App) -> App:

@@ -10,26 +10,29 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64decode
-from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import asdict, dataclass
-from fnmatch import fnmatchcase
-from typing import Any
-from urllib.parse import urlsplit
 
 from flows.servers.credentials import Credentials
 from flows.servers.login_links import LOGIN_PAGE, SESSION_USER, LoginLinks
 from flows.servers.login_page import login_page
-
-ASGIMessage = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[ASGIMessage]]
-Send = Callable[[ASGIMessage], Awaitable[None]]
-App = Callable[[ASGIMessage, Receive, Send], Awaitable[None]]
-Headers = list[tuple[bytes, bytes]]
+from flows.servers.origin_check import (
+    HTML,
+    JSON,
+    App,
+    ASGIMessage,
+    Headers,
+    OriginCheck,
+    Receive,
+    Send,
+    header_values,
+    host_name,
+    refuse_request,
+    send_error,
+    send_response,
+)
 
 SESSION_PATH = "/chatmill-session"
 LONGEST_BODY = 1024
-JSON, HTML = b"application/json", b"text/html; charset=utf-8"
-POLICY_VIOLATION = 1008
 # Descriptions of the API. Their pages load scripts of another host, which could read a session's password in
 # the browser's storage.
 _API_DOCS = frozenset(("docs", "redoc", "openapi.json"))
@@ -71,23 +74,24 @@ class RequestGuard:
 
     def __init__(self, app: App, settings: GuardSettings, links: LoginLinks) -> None:
         self.app, self.settings, self.links = app, settings, links
+        self.check = OriginCheck(settings.hosts, settings.origins)
 
     async def __call__(self, scope: ASGIMessage, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
         headers: Headers = list(scope["headers"])
-        if reason := self.refusal_reason(scope, headers):
-            await _send_refusal(scope, receive, send, reason)
+        if reason := self.check.refusal_reason(scope, headers):
+            await refuse_request(scope, receive, send, reason)
             return
         if scope["type"] == "http":
             # A proxy before the server may read another end of the body, and so another next request.
-            if _header_values(headers, b"content-length") and _header_values(headers, b"transfer-encoding"):
+            if header_values(headers, b"content-length") and header_values(headers, b"transfer-encoding"):
                 detail = "a request has either Content-Length or Transfer-Encoding, not both"
-                await _send_error(send, 400, detail, [(b"connection", b"close")])
+                await send_error(send, 400, detail, [(b"connection", b"close")])
                 return
             if _is_api_docs(scope["path"]):
-                await _send_error(send, 404, "this server has no pages that describe its API")
+                await send_error(send, 404, "this server has no pages that describe its API")
                 return
             if scope["path"] == LOGIN_PAGE:
                 await self._log_in(scope, receive, send, headers)
@@ -98,48 +102,11 @@ class RequestGuard:
             if not self._is_readable_login(headers):
                 # Prefect's page asks for the password itself; a dialog of the browser would come before it.
                 asks = [] if self.settings.stores_login else [(b"www-authenticate", b'Basic realm="mlflow"')]
-                await _send_error(send, 401, "expected one header Authorization: Basic USER:PASSWORD", asks)
+                await send_error(send, 401, "expected one header Authorization: Basic USER:PASSWORD", asks)
                 return
             # Not every page of the servers forbids frames itself.
-            send = _deny_foreign(send, _header_values(headers, b"host")[0])
+            send = _deny_foreign(send, header_values(headers, b"host")[0])
         await self.app({**scope, "headers": self._without_session(headers)}, receive, send)
-
-    def refusal_reason(self, scope: ASGIMessage, headers: Headers) -> str:
-        """Return why a request is refused; empty if it is accepted."""
-        hosts = _header_values(headers, b"host")
-        # Two Host headers: a proxy and the server might each take another one.
-        if len(hosts) != 1 or not self._is_own(hosts[0]):
-            return "this server does not accept that host name"
-        origins = _header_values(headers, b"origin")
-        if any(not self._is_allowed(origin, hosts[0]) for origin in origins):
-            return "this server rejects requests from pages of other origins"
-        if origins:
-            return ""
-        # Requests for images, scripts and frames have no Origin; browsers describe them in Sec-Fetch headers
-        # instead.
-        site = _header_values(headers, b"sec-fetch-site")
-        if any(value not in ("same-origin", "none") for value in site) and not _is_navigation(scope, headers):
-            return "this server rejects requests from pages of other origins"
-        return ""
-
-    def _is_own(self, host: str) -> bool:
-        """Return whether a Host header names this server. Its port is ignored, as a tunnel may change it."""
-        name = _host_name(host)
-        return bool(name) and any(
-            fnmatchcase(name, own) if "*" in own else name == own for own in self.settings.hosts
-        )
-
-    def _is_allowed(self, origin: str, host: str) -> bool:
-        """Return whether an Origin header names this server's own pages, or pages that are allowed."""
-        if origin in self.settings.origins:
-            return True
-        scheme, separator, place = origin.partition("://")
-        if scheme not in ("http", "https") or not separator:
-            return False
-        own = _with_port(host.lower(), scheme)
-        # The server itself has no TLS. A TLS proxy at the usual port passes on a Host header without a port;
-        # the origin of one at another port must be allowed.
-        return _with_port(place.lower(), scheme) == own and (scheme == "http" or own.endswith(":443"))
 
     def _without_session(self, headers: Headers) -> Headers:
         """Return the headers with a session's user and password replaced by the real ones."""
@@ -158,7 +125,7 @@ class RequestGuard:
 
         MLflow answers status 500 to another scheme than Basic, and Prefect to a login that is not ASCII.
         """
-        if not _header_values(headers, b"authorization"):
+        if not header_values(headers, b"authorization"):
             return True
         found = _read_login(headers)
         return found is not None and ("".join(found).isascii() or not self.settings.stores_login)
@@ -166,23 +133,23 @@ class RequestGuard:
     async def _log_in(self, scope: ASGIMessage, receive: Receive, send: Send, headers: Headers) -> None:
         if scope["method"] == "GET":
             page, policy = login_page(self.settings.pages)
-            await _send_response(
+            await send_response(
                 send, 200, page.encode(), HTML, [(b"content-security-policy", policy.encode())]
             )
             return
         # Only a script of the same origin can send JSON; a form of a foreign page cannot.
-        if scope["method"] != "POST" or _header_values(headers, b"content-type") != ["application/json"]:
-            await _send_response(send, 405, b"{}", JSON)
+        if scope["method"] != "POST" or header_values(headers, b"content-type") != ["application/json"]:
+            await send_response(send, 405, b"{}", JSON)
             return
         session = self._redeem_link(await _read_body(receive))
         if session is None:
-            await _send_response(send, 403, b"{}", JSON)
+            await send_response(send, 403, b"{}", JSON)
             return
         said = {
             "user": session.user, "password": session.password, "stored": self.settings.stores_login,
             "next": self._next_link(headers),
         }  # fmt: skip
-        await _send_response(send, 200, json.dumps(said).encode(), JSON)
+        await send_response(send, 200, json.dumps(said).encode(), JSON)
 
     def _redeem_link(self, body: bytes) -> Credentials | None:
         try:
@@ -197,25 +164,21 @@ class RequestGuard:
         """Return a link that logs in at the other server, by the host name of this request."""
         if not self.settings.next_port:
             return ""
-        name = _host_name(_header_values(headers, b"host")[0])
+        name = host_name(header_values(headers, b"host")[0])
         shown = f"[{name}]" if ":" in name else name
         return self.links.create_link(f"http://{shown}:{self.settings.next_port}")
 
     async def _confirm_session(self, send: Send, headers: Headers) -> None:
         """Answer so that the browser keeps a session's user and password, as after a login dialog."""
         if self._has_session(headers):
-            await _send_response(send, 200, b"{}", JSON)
+            await send_response(send, 200, b"{}", JSON)
         else:
-            await _send_response(send, 401, b"{}", JSON, [(b"www-authenticate", b'Basic realm="mlflow"')])
-
-
-def _header_values(headers: Headers, name: bytes) -> list[str]:
-    return [value.decode("latin-1") for found, value in headers if found.lower() == name]
+            await send_response(send, 401, b"{}", JSON, [(b"www-authenticate", b'Basic realm="mlflow"')])
 
 
 def _read_login(headers: Headers) -> tuple[str, str] | None:
     """Return the user and password of a request; None unless it has one header with both."""
-    found = _header_values(headers, b"authorization")
+    found = header_values(headers, b"authorization")
     if len(found) != 1:
         return None
     scheme, _, text = found[0].partition(" ")
@@ -226,33 +189,6 @@ def _read_login(headers: Headers) -> tuple[str, str] | None:
     return (user, password) if scheme.lower() == "basic" and colon else None
 
 
-def _host_name(host: str) -> str:
-    """Return the name or address in a Host header, in lower case; empty if it is malformed."""
-    if not host.isascii() or any(letter in host for letter in "@/\\?# \t,"):
-        return ""
-    try:
-        found = urlsplit(f"//{host}")
-        _ = found.port
-        return found.hostname or ""
-    except ValueError:
-        return ""
-
-
-def _with_port(place: str, scheme: str) -> str:
-    bare = place.rpartition("]")[2] if place.startswith("[") else place
-    return place if ":" in bare else f"{place}:{443 if scheme == 'https' else 80}"
-
-
-def _is_navigation(scope: ASGIMessage, headers: Headers) -> bool:
-    """Return whether a person follows a link. That is safe: only they see the page; GET changes nothing."""
-    return (
-        scope["type"] == "http"
-        and scope["method"] == "GET"
-        and _header_values(headers, b"sec-fetch-mode") == ["navigate"]
-        and _header_values(headers, b"sec-fetch-dest") == ["document"]
-    )
-
-
 async def _read_body(receive: Receive) -> bytes:
     body = b""
     while len(body) <= LONGEST_BODY:
@@ -261,35 +197,6 @@ async def _read_body(receive: Receive) -> bytes:
         if not message.get("more_body"):
             return body
     return b""
-
-
-async def _send_response(
-    send: Send, status: int, body: bytes, kind: bytes, more: Headers | None = None
-) -> None:
-    headers = [
-        (b"content-type", kind),
-        (b"content-length", str(len(body)).encode()),
-        (b"cache-control", b"no-store"),
-        (b"referrer-policy", b"no-referrer"),
-        (b"x-content-type-options", b"nosniff"),
-        (b"x-frame-options", b"DENY"),
-        *(more or []),
-    ]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-
-
-async def _send_refusal(scope: ASGIMessage, receive: Receive, send: Send, reason: str) -> None:
-    if scope["type"] == "websocket":
-        await receive()
-        # A websocket that is closed before it is accepted gives the browser status 403.
-        await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": reason})
-        return
-    await _send_error(send, 403, reason)
-
-
-async def _send_error(send: Send, status: int, detail: str, more: Headers | None = None) -> None:
-    await _send_response(send, status, json.dumps({"detail": detail}).encode(), JSON, more)
 
 
 def _is_api_docs(path: str) -> bool:
@@ -314,9 +221,9 @@ def _deny_foreign(send: Send, host: str) -> Send:
     async def sent(message: ASGIMessage) -> None:
         if message["type"] == "http.response.start":
             headers: Headers = list(message.get("headers", []))
-            if not _header_values(headers, b"x-frame-options"):
+            if not header_values(headers, b"x-frame-options"):
                 headers.append((b"x-frame-options", b"SAMEORIGIN"))
-            if any(kind.startswith("text/html") for kind in _header_values(headers, b"content-type")):
+            if any(kind.startswith("text/html") for kind in header_values(headers, b"content-type")):
                 headers.append((b"content-security-policy", policy.encode()))
             message = {**message, "headers": headers}
         await send(message)

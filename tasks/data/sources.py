@@ -65,7 +65,7 @@ class Source:
     """Split of the data set; required if it has several."""
 
     labels: Literal["", "page"] = ""
-    """`page`: the judgements of the label page; see [labelling.md](labelling.md)."""
+    """`page`: the judgements of the label page; see [the label page](labelling-setup.md)."""
 
     min_known_accuracy: float = 0.0
     """Of the label page: the judgements of people who choose the right answer of known items less often than

@@ -103,8 +103,8 @@ def _queries_in_order(connection: Connection, person: str) -> Iterator[Select[An
             yield items.where(ITEM_TABLE.c.batch == batch, ITEM_TABLE.c.given == given)
 
 
-def measure_progress(store: LabelStore, person: Person, day: str) -> Progress:
-    """Return how far a person is. `day` is the date whose judgements count as today's, as in 2026-11-30."""
+def measure_progress(store: LabelStore, person: Person, since: str) -> Progress:
+    """Return how far a person is. `since` begins their day: a date or time in UTC, as `iso_now` writes it."""
     mine = and_(JUDGEMENT_TABLE.c.person == person.name, JUDGEMENT_TABLE.c.newest, ~JUDGEMENT_TABLE.c.review)
     with store.read() as connection:
         counts = dict(
@@ -116,7 +116,7 @@ def measure_progress(store: LabelStore, person: Person, day: str) -> Progress:
         )
         today = connection.execute(
             select(func.count()).where(
-                mine, JUDGEMENT_TABLE.c.action == "judge", JUDGEMENT_TABLE.c.time.startswith(day)
+                mine, JUDGEMENT_TABLE.c.action == "judge", JUDGEMENT_TABLE.c.time >= since
             )
         ).scalar_one()
         left = connection.execute(

@@ -6,7 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Integer, Select, and_, case, distinct, exists, func, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Integer,
+    Select,
+    and_,
+    case,
+    distinct,
+    exists,
+    func,
+    or_,
+    select,
+)
 
 from tasks.labelling.people import Person
 from tasks.labelling.queue import QueuedItem, queued_item
@@ -19,8 +31,9 @@ class ReviewItem:
 
     Attributes:
         item: The item.
-        judgements: What each person said: `person`, `choice`, `steps`, `flag`, `comment`, `better`, `time`.
-            Choice and steps are in the order of the store; `item.swapped` says whether the screen's differs.
+        judgements: What each person said: `person`, `action`, `choice`, `steps`, `flag`, `comment`, `better`,
+            `time`. Somebody who skipped the item is among them if they flagged it. Choice and steps are in
+            the order of the store; `item.swapped` says whether the screen's differs.
         waiting: How many items wait for a decision, this one included.
     """
 
@@ -53,7 +66,6 @@ def count_reviews(store: LabelStore) -> int:
 
 def _to_review() -> Select[tuple[int]]:
     """Return the query of the numbers of the items that wait for a decision."""
-    counted = and_(JUDGEMENT_TABLE.c.newest, JUDGEMENT_TABLE.c.action == "judge")
     decision = JUDGEMENT_TABLE.alias()
     decided = exists().where(
         decision.c.item == ITEM_TABLE.c.number,
@@ -61,7 +73,12 @@ def _to_review() -> Select[tuple[int]]:
         decision.c.newest,
         decision.c.action == "judge",
     )
-    preference = case((JUDGEMENT_TABLE.c.choice == "bad", "tie"), else_=JUDGEMENT_TABLE.c.choice)
+    # None for a skipped item, which the count leaves out.
+    preference = case(
+        (JUDGEMENT_TABLE.c.action == "skip", None),
+        (JUDGEMENT_TABLE.c.choice == "bad", "tie"),
+        else_=JUDGEMENT_TABLE.c.choice,
+    )
     flags = func.max(JUDGEMENT_TABLE.c.flag.cast(Integer))
     disputed = and_(
         func.count(distinct(preference)) > 1,
@@ -73,7 +90,7 @@ def _to_review() -> Select[tuple[int]]:
         .join(BATCH_TABLE, BATCH_TABLE.c.number == ITEM_TABLE.c.batch)
         .join(
             JUDGEMENT_TABLE,
-            and_(JUDGEMENT_TABLE.c.item == ITEM_TABLE.c.number, counted, ~JUDGEMENT_TABLE.c.review),
+            and_(JUDGEMENT_TABLE.c.item == ITEM_TABLE.c.number, *_reviewable()),
         )
         .where(~decided)
         .group_by(ITEM_TABLE.c.number, ITEM_TABLE.c.given, ITEM_TABLE.c.known_choice, BATCH_TABLE.c.needed)
@@ -81,12 +98,23 @@ def _to_review() -> Select[tuple[int]]:
     )
 
 
+def _reviewable() -> tuple[ColumnElement[bool], ...]:
+    """Return the conditions of what a reviewer sees: judgements, and skipped items with a flag."""
+    return (
+        JUDGEMENT_TABLE.c.newest,
+        ~JUDGEMENT_TABLE.c.review,
+        or_(
+            JUDGEMENT_TABLE.c.action == "judge",
+            and_(JUDGEMENT_TABLE.c.action == "skip", JUDGEMENT_TABLE.c.flag),
+        ),
+    )
+
+
 def _judgements_of(connection: Connection, item: int) -> list[dict[str, Any]]:
-    names = ("person", "choice", "steps", "flag", "comment", "better", "time")
+    names = ("person", "action", "choice", "steps", "flag", "comment", "better", "time")
     rows = connection.execute(
         select(*(JUDGEMENT_TABLE.c[name] for name in names))
-        .where(JUDGEMENT_TABLE.c.item == item, JUDGEMENT_TABLE.c.newest, JUDGEMENT_TABLE.c.action == "judge")
-        .where(~JUDGEMENT_TABLE.c.review)
+        .where(JUDGEMENT_TABLE.c.item == item, *_reviewable())
         .order_by(JUDGEMENT_TABLE.c.number)
     ).mappings()
     return [dict(row) for row in rows]

@@ -1,4 +1,4 @@
-"""Loading a finished model and generating answers, for `chatmill chat` and for servers.
+"""Loading a finished model and generating answers, and the overview of what people say about them.
 
 Training and evaluation do not use it.
 """

@@ -118,7 +118,7 @@ def main() -> int:
         root = Path(folder)
         lay(root)
         shutil.copytree(REPOSITORY / "tests" / "benchmarks", root / "tests" / "benchmarks")
-        ports = ("--prefect-port", str(free_port()), "--mlflow-port", str(free_port()))
+        ports = ("--prefect-port", str(free_port()), "--mlflow-port", str(free_port()), "--no-label")
         print(call(root, "-m", "flows.cli.main", "up", "--detach", *ports))
         try:
             found = measure(root, given.rounds)

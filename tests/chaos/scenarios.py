@@ -137,7 +137,7 @@ def two_at_once(chain: Chain) -> Iterator[list[str]]:
 def worker_killed(chain: Chain) -> Iterator[list[str]]:
     """Kill the worker of `nightly` during a training. The next night's run must take over."""
     lay(chain.root)
-    ports = ("--prefect-port", str(free_port()), "--mlflow-port", str(free_port()))
+    ports = ("--prefect-port", str(free_port()), "--mlflow-port", str(free_port()), "--no-label")
     call(chain.root, "-m", "flows.cli.main", "up", "--detach", *ports)
     try:
         served = read_served(chain.root)

@@ -123,7 +123,7 @@ def two_hosts(folder: Path, host: str = "") -> Iterator[Hosts]:
     (folder / "shared").mkdir(parents=True)
     for root in (hosts.cpu, hosts.gpu):
         _copy(root)
-    served = ("--host", host, "--prefect-port", str(ports[0]), "--mlflow-port", str(ports[1]))
+    served = ("--host", host, "--prefect-port", str(ports[0]), "--mlflow-port", str(ports[1]), "--no-label")
     with hosts.up(hosts.cpu, *served, "--pool", "cpu"), hosts.up(hosts.gpu, "--pool", "gpu", "--no-deploy"):
         yield hosts
 

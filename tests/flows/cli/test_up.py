@@ -24,7 +24,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
-from flows.cli.up import ServerRequest, _serve_until_stopped
+from flows.cli.up import ServerRequest, serve_until_stopped
 from flows.servers.credentials import SECRET_VARIABLES, Credentials, stored_login
 from flows.servers.environment import (
     bind_problem,
@@ -53,6 +53,11 @@ def chatmill(root: Path, *words: str, code: int = 0, **settings: str) -> str:
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     return done.stdout + done.stderr
+
+
+def free_ports() -> tuple[str, ...]:
+    names = ("--prefect-port", "--mlflow-port", "--label-port")
+    return tuple(word for name in names for word in (name, str(free_port())))
 
 
 def running(root: Path) -> Served:
@@ -226,7 +231,7 @@ def begun_run(root: Path) -> Iterator[list[str]]:
 
 
 def test_up_starts_all_servers_and_down_stops_them(root: Path) -> None:
-    ports = ("--prefect-port", str(free_port()), "--mlflow-port", str(free_port()))
+    ports = free_ports()
     # Both processes create the databases at the same time.
     with begun_run(root) as beside:
         said = chatmill(root, "up", "--detach", *ports)
@@ -235,7 +240,9 @@ def test_up_starts_all_servers_and_down_stops_them(root: Path) -> None:
     with begun_run(root) as later:
         pass
     assert later == ["False", served.prefect]
-    assert served.ready and [one.name for one in served.processes] == ["Prefect", "MLflow", "cpu", "gpu"]
+    assert served.ready
+    assert [one.name for one in served.processes] == ["Prefect", "MLflow", "cpu", "gpu", "Label"]
+    assert health_problem(served.processes[4].address) == ""
     assert all(one.address in said for one in served.processes)
     for one in served.processes[:2]:
         assert one.address.startswith("http://127.0.0.1:")
@@ -276,7 +283,8 @@ def test_up_starts_all_servers_and_down_stops_them(root: Path) -> None:
     assert "stopped" in chatmill(root, "down")
     assert read_served(root) is None and of(root) == []
     # The links of later runs lead to the same ports.
-    assert [*last_addresses(root)] == ["Prefect", "MLflow"] and HOST in last_addresses(root)["MLflow"]
+    assert [*last_addresses(root)] == ["Prefect", "MLflow", "Label"]
+    assert HOST in last_addresses(root)["MLflow"]
 
 
 def test_up_failed_start_reports_reason_once(tmp_path: Path) -> None:
@@ -289,7 +297,7 @@ def test_up_failed_start_reports_reason_once(tmp_path: Path) -> None:
     # For an unexplained failure the message names the log.
     (tmp_path / "var" / "mlflow").unlink()
     broken = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": "none", "CHATMILL_PASSWORD": f"ann:{PASSWORD}"}
-    ports = ("--prefect-port", str(free_port()), "--mlflow-port", str(free_port()))
+    ports = free_ports()
     said = chatmill(tmp_path, "up", "--detach", *ports, code=1, **broken)
     assert said.count("details:") == said.count("chatmill failed:") == 1 and PASSWORD not in said
 
@@ -328,16 +336,16 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_own_environment")
-def test_serve_until_stopped_taken_port_is_named(tmp_path: Path) -> None:
+def testserve_until_stopped_taken_port_is_named(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(UserError, match=rf"port {port} is in use; `chatmill up --prefect-port"):
-            _serve_until_stopped(tmp_path, ServerRequest("chatmill up", "127.0.0.1", port, 1))
+            serve_until_stopped(tmp_path, ServerRequest("chatmill up", "127.0.0.1", port, 1))
         assert "not an address of this machine" in bind_problem("192.0.2.1", port)
 
 
 @pytest.mark.usefixtures("_own_environment")
-def test_serve_until_stopped_unknown_host_starts_nothing(tmp_path: Path) -> None:
+def testserve_until_stopped_unknown_host_starts_nothing(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no-such-name is not an address or name of this machine"):
-        _serve_until_stopped(tmp_path, ServerRequest("chatmill up", "no-such-name", 1, 1))
+        serve_until_stopped(tmp_path, ServerRequest("chatmill up", "no-such-name", 1, 1))
     assert {path.name for path in (tmp_path / "var").iterdir()} == {".gitignore", "up.json"}

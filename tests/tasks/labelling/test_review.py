@@ -42,3 +42,18 @@ def test_next_review_known_items_wait_only_if_flagged(store: LabelStore) -> None
     assert next_review(store, rita) is None
     judge(store, bob, 1, "b", flag=True)
     assert count_reviews(store) == 1
+
+
+def test_next_review_flagged_skip_waits_without_a_choice(store: LabelStore) -> None:
+    batch(store, count=2, needed=2)
+    ada, rita = person(store, "Ada"), person(store, "Rita", "reviewer")
+    judge(store, ada, 1, action="skip", flag=True, comment="both are cut off")
+    judge(store, ada, 2, action="skip")
+    assert count_reviews(store) == 1
+    found = next_review(store, rita)
+    assert found is not None and found.item.item == 1
+    assert [(one["action"], one["choice"], one["comment"]) for one in found.judgements] == [
+        ("skip", "", "both are cut off")
+    ]
+    judge(store, rita, 1, "tie", review=True)
+    assert count_reviews(store) == 0

@@ -1,0 +1,176 @@
+"""`chatmill label`: serve the label page, and add, list, close and open batches of items."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.common.terminal import Console, one_line
+from flows.servers.environment import LOOPBACK
+from model.errors import UserError, error_reason
+from tasks.common.counts import counted
+
+if TYPE_CHECKING:
+    from tasks.labelling.schema import LabelStore
+
+LABEL_PORT = 4300
+label = typer.Typer(invoke_without_command=True)
+BatchName = Annotated[str, typer.Argument(help="The batch's name.")]
+
+
+@contextmanager
+def opened_labels(root: Path) -> Iterator[LabelStore]:
+    """Yield the store of the project's label page, and close it."""
+    from tasks.backup.restore import finish_restore
+    from tasks.labelling.schema import open_label_store
+
+    # A killed `chatmill restore` may have left the judgements half restored.
+    finish_restore(root)
+    store = open_label_store(root)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@label.callback()
+def serve_labels(
+    context: typer.Context,
+    host: Annotated[
+        str | None,
+        typer.Option(
+            help=f"The address to listen on, so that other hosts can open the page. Default: {LOOPBACK}, "
+            "this machine alone."
+        ),
+    ] = None,
+    port: Annotated[int, typer.Option(help="The port to listen on.", min=1, max=65535)] = LABEL_PORT,
+) -> None:
+    """Serve the label page until Ctrl-C: people compare two answers, reviewers decide. `up` includes it.
+
+    People sign in with a link that `chatmill people add NAME` prints. Example: `chatmill label --port 4301`.
+    """
+    if context.invoked_subcommand:
+        return
+    from flows.cli.up import ServerRequest, serve_until_stopped
+    from tasks.labelling.people import list_people
+
+    root, console = Path.cwd(), Console(highlight=False, soft_wrap=True)
+    with opened_labels(root) as store:
+        if not any(person.active for person in list_people(store)):
+            console.print(
+                "nobody can sign in yet; in another terminal, `chatmill people add NAME` prints a link"
+            )
+    serve_until_stopped(
+        root, ServerRequest("chatmill label", host, 0, 0, (), False, label_port=port, pages=False)
+    )
+
+
+@label.command("import")
+def import_items(
+    file: Annotated[Path, typer.Argument(help="A JSONL file with prompt, a and b on each line.")],
+    name: Annotated[str, typer.Option("--name", "-n", help="The new batch's name.")],
+    guide: Annotated[
+        Path | None, typer.Option(help="The guide, a Markdown file. Default: a general one.")
+    ] = None,
+    aspect: Annotated[
+        list[str] | None,
+        typer.Option(help="An aspect to compare after the choice, as in --aspect helpfulness. Repeatable."),
+    ] = None,
+    needed: Annotated[int, typer.Option(help="How many people judge each item.", min=1)] = 2,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Show Markdown as formatted text. Default: as it was written.")
+    ] = False,
+) -> None:
+    """Add a batch of items from a file. Lines may also have history, a_model, b_model and known_choice.
+
+    An item with a known_choice (a, b or tie) shows how often each person is right. Items of earlier batches
+    are left out. Example: `chatmill label import pairs.jsonl --name first --aspect truthfulness`.
+    """
+    from tasks.labelling.batches import DEFAULT_GUIDE, BatchSettings, add_batch
+    from tasks.labelling.item_file import read_items
+
+    text = _read_guide(guide) if guide else DEFAULT_GUIDE
+    items = read_items(file)
+    settings = BatchSettings(name, text, tuple(aspect or ()), needed, markdown, {"file": str(file)})
+    with opened_labels(Path.cwd()) as store:
+        added = add_batch(store, settings, items)
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(
+        f"batch {one_line(name)}: {counted(added.added, 'items')}, each for {needed} "
+        f"{'person' if needed == 1 else 'people'}"
+    )
+    if added.repeated:
+        console.print(f"{counted(added.repeated, 'items')} left out, as the file has them twice")
+    if added.earlier:
+        console.print(f"{counted(added.earlier, 'items')} left out, as an earlier batch has them")
+    console.print("[dim]`chatmill people add NAME` adds somebody who judges them[/dim]")
+
+
+@label.command("batches")
+def list_label_batches() -> None:
+    """List the batches with their items, how many have all judgements, and their state."""
+    from rich.table import Table
+
+    from flows.common.narrow_tables import print_table
+    from tasks.labelling.batches import list_batches
+    from tasks.labelling.review import count_reviews
+
+    console = Console(highlight=False)
+    with opened_labels(Path.cwd()) as store:
+        found, reviews = list_batches(store), count_reviews(store)
+    if not found:
+        console.print("there is no batch; `chatmill label import FILE --name NAME` adds one", soft_wrap=True)
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("batch", "created"):
+        table.add_column(column)
+    for column in ("items", "complete", "people"):
+        table.add_column(column, justify="right")
+    table.add_column("state")
+    for each in found:
+        numbers = (f"{each.items:,}", f"{each.complete:,}", f"{each.needed}")
+        state = "open" if each.open else "closed"
+        table.add_row(one_line(each.name), each.created[:10], *numbers, state)
+    print_table(console, table)
+    if reviews:
+        console.print(f"{counted(reviews, 'items')} wait for a reviewer's decision")
+    console.print("[dim]`chatmill label close NAME` ends a batch; its judgements stay[/dim]", soft_wrap=True)
+
+
+@label.command("close")
+def close_batch(name: BatchName) -> None:
+    """Give nobody items of a batch any more. Its judgements stay. Example: `chatmill label close first`."""
+    _set_open(name, False)
+    Console(highlight=False).print(
+        f"closed {one_line(name)}; [dim]`chatmill label reopen {one_line(quote(name))}` opens it again[/dim]",
+        soft_wrap=True,
+    )
+
+
+@label.command("reopen")
+def reopen_batch(name: BatchName) -> None:
+    """Give people items of a closed batch again. Example: `chatmill label reopen first`."""
+    _set_open(name, True)
+    Console(highlight=False).print(
+        f"opened {one_line(name)}; [dim]`chatmill label batches` shows what is left[/dim]", soft_wrap=True
+    )
+
+
+def _set_open(name: str, is_open: bool) -> None:
+    from tasks.labelling.batches import open_batch
+
+    with opened_labels(Path.cwd()) as store:
+        open_batch(store, name, is_open)
+
+
+def _read_guide(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error_reason(error) if isinstance(error, OSError) else "it is not UTF-8"
+        raise UserError(f"the guide {path} cannot be read: {reason}") from None

@@ -1,0 +1,66 @@
+"""The label page's application."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from sqlalchemy.exc import OperationalError
+from starlette.staticfiles import StaticFiles
+
+from flows.servers.label_page.access import LabelAccess
+from flows.servers.label_page.api import label_api
+from flows.servers.label_page.guard import LabelGuard
+from flows.servers.label_page.pages import FOLDER, label_pages
+from flows.servers.label_page.sessions import SessionSigner
+from flows.servers.origin_check import App, OriginCheck
+from model.errors import UserError
+from tasks.labelling.schema import LabelStore
+from tasks.project.private_folder import read_or_create
+
+_KEY_FILE = "label-session-key"
+
+
+def build_label_app(store: LabelStore, key: str, check: OriginCheck) -> App:
+    """Return the application of a project's label page.
+
+    Args:
+        store: The people, batches and judgements.
+        key: The secret that signs the sessions.
+        check: Which hosts and origins may ask it.
+    """
+    # No pages that describe the API: they load scripts of another host.
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    access = LabelAccess(store, SessionSigner(store, key))
+    app.include_router(label_api(access))
+    app.include_router(label_pages(access))
+    app.mount("/static", StaticFiles(directory=FOLDER / "static"))
+
+    @app.exception_handler(UserError)
+    def refuse(_: Request, error: UserError) -> Response:
+        return JSONResponse({"detail": str(error)}, 422)
+
+    @app.exception_handler(RequestValidationError)
+    def name_fault(_: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return JSONResponse({"detail": f"{where}: {first['msg']}"}, 422)
+
+    @app.exception_handler(OperationalError)
+    def ask_again(_: Request, error: OperationalError) -> Response:
+        # The browser keeps what it could not send, and tries again.
+        return JSONResponse({"detail": f"the database did not answer: {error.orig}"}, 503)
+
+    @app.exception_handler(HTTPException)
+    def say(_: Request, error: HTTPException) -> Response:
+        return JSONResponse({"detail": error.detail}, error.status_code, error.headers)
+
+    return LabelGuard(app, check)
+
+
+def session_key(folder: Path) -> str:
+    """Return the secret that signs the sessions of a project; it is created if there is none."""
+    return read_or_create(folder / _KEY_FILE, lambda: secrets.token_hex(32))

@@ -1,0 +1,105 @@
+"""Items of a batch from a JSONL file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from model.errors import UserError, error_reason
+from tasks.common.counts import counted
+from tasks.labelling.batches import LabelItem, Reason, check_item
+
+ROLE_NAMES = ("system", "user", "assistant")
+_TEXTS = ("prompt", "a", "b")
+_OPTIONAL = ("a_model", "b_model", "known_choice")
+_KEYS = (*_TEXTS, "history", *_OPTIONAL)
+_EXAMPLE = '{"prompt": "…", "a": "…", "b": "…"}'
+# Faults that one message names.
+_SHOWN_FAULTS = 5
+
+
+def read_items(path: Path) -> list[LabelItem]:
+    """Return the items of a file with one JSON object a line.
+
+    Each has `prompt`, `a` and `b`, and may have `history` (turns with `role` and `content`), `a_model`,
+    `b_model` and `known_choice` (a, b or tie), which makes it a known item.
+
+    Raises:
+        UserError: The file cannot be read, or lines are not valid; the message names the first ones.
+    """
+    found: list[LabelItem] = []
+    faults: list[str] = []
+    for where, line in _lines(path):
+        try:
+            item = _read_item(line, where)
+            check_item(item, where)
+            found.append(item)
+        except UserError as error:
+            faults.append(str(error))
+    if faults:
+        more = len(faults) - _SHOWN_FAULTS
+        rest = [f"and {counted(more, 'lines')} more"] if more > 0 else []
+        raise UserError("\n".join([*faults[:_SHOWN_FAULTS], *rest]))
+    if not found:
+        raise UserError(f"{path} has no item; expected lines such as {_EXAMPLE}")
+    return found
+
+
+def _lines(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield the lines that are not blank, each with its place."""
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                # A byte order mark is how some editors begin a file.
+                text = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+                if text.strip():
+                    yield f"{path}:{number}", text
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error_reason(error)}") from None
+
+
+def _read_item(line: bytes, where: str) -> LabelItem:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{where}: not a line of JSON ({error}); expected {_EXAMPLE}") from None
+    if not isinstance(row, dict):
+        raise UserError(f"{where}: not a JSON object; expected {_EXAMPLE}")
+    if unknown := sorted(set(row) - set(_KEYS)):
+        raise UserError(f"{where}: unknown key {unknown[0]!a}; the keys are {', '.join(_KEYS)}")
+    texts = {name: _read_text(row, name, where) for name in (*_TEXTS, *_OPTIONAL)}
+    reason: Reason = "known" if texts["known_choice"] else "given"
+    return LabelItem(**texts, history=tuple(_read_history(row.get("history"), where)), reason=reason)
+
+
+def _read_text(row: dict[str, Any], name: str, where: str) -> str:
+    value = row.get(name, "" if name in _OPTIONAL else None)
+    if value is None and name in _OPTIONAL:
+        return ""
+    if value is None:
+        raise UserError(f"{where}: {name} is missing; expected {_EXAMPLE}")
+    if not isinstance(value, str):
+        raise UserError(f"{where}: {name} is not a text")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{where}: {name} contains half of a character (a lone surrogate)") from None
+    return value
+
+
+def _read_history(turns: Any, where: str) -> Iterator[dict[str, str]]:
+    if turns is None:
+        return
+    if not isinstance(turns, list):
+        raise UserError(f'{where}: history is not a list of turns such as {{"role": "user", "content": "…"}}')
+    for number, turn in enumerate(turns, 1):
+        if not isinstance(turn, dict) or set(turn) != {"role", "content"}:
+            raise UserError(f"{where}: turn {number} of history does not have the keys role and content")
+        if turn["role"] not in ROLE_NAMES:
+            raise UserError(
+                f"{where}: the role of turn {number} is {turn['role']!a}; "
+                f"expected one of {', '.join(ROLE_NAMES)}"
+            )
+        yield {"role": turn["role"], "content": _read_text(turn, "content", f"{where}: turn {number}")}

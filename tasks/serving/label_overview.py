@@ -1,0 +1,223 @@
+"""The label page's overview: who judged how much, how far people agree, and how the newest model fares."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from model.evaluation.confidence_intervals import RESAMPLES, wilson_interval
+from tasks.data.annotator_agreement import Agreement
+from tasks.labelling.batches import Batch, list_batches
+from tasks.labelling.judgements import newest_judgements
+from tasks.labelling.known_items import known_accuracy, preference_of, preference_of_step
+from tasks.labelling.page_rows import OVERALL
+from tasks.labelling.queue import count_left
+from tasks.labelling.review import count_reviews
+from tasks.labelling.schema import LabelStore
+
+_VALUES = {"a": 1, "tie": 0, "b": -1}
+# Fewer items say too little for an interval.
+_LEAST_ITEMS = 2
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class MeasuredShare:
+    """A share with its 95% interval (Wilson) and the number of cases."""
+
+    share: float
+    low: float
+    high: float
+    count: int
+
+
+@dataclass(frozen=True)
+class AspectAgreement:
+    """How far people agree on an aspect.
+
+    Attributes:
+        aspect: The aspect, or OVERALL.
+        alpha: Krippendorff's alpha; None if it cannot be measured.
+        low: The lower end of its 95% interval (bootstrap over items); None for too few items.
+        high: The upper end.
+        same: The share of pairs of people who choose the same; None if no item has two judgements.
+        items: Items with two or more judgements.
+    """
+
+    aspect: str
+    alpha: float | None
+    low: float | None
+    high: float | None
+    same: float | None
+    items: int
+
+
+@dataclass(frozen=True)
+class PersonSummary:
+    """What a person has done: judgements, the median seconds of one, and their accuracy on known items."""
+
+    person: str
+    judgements: int
+    median_seconds: float
+    known: MeasuredShare | None
+
+
+@dataclass(frozen=True)
+class ModelResult:
+    """How the newest model fares on randomly chosen items, an item at a time.
+
+    Attributes:
+        model: The newest model.
+        wins: Items on which most people prefer its answer; a reviewer's decision replaces theirs.
+        ties: Items without a preference.
+        losses: Items on which most people prefer the other answer.
+        win_rate: Wins among wins and losses; None if there are none.
+    """
+
+    model: str
+    wins: int
+    ties: int
+    losses: int
+    win_rate: MeasuredShare | None
+
+
+@dataclass(frozen=True)
+class LabelOverview:
+    """What the overview shows. `days` has the number of judgements of each person, the newest day last."""
+
+    days: Mapping[str, Mapping[str, int]]
+    people: Sequence[PersonSummary]
+    agreement: Sequence[AspectAgreement]
+    batches: Sequence[Batch]
+    judgements: int
+    left: int
+    reviews: int
+    median_seconds: float | None
+    newest_model: ModelResult | None
+
+
+def measure_labels(store: LabelStore) -> LabelOverview:
+    """Return the overview of all judgements in a store."""
+    rows = [dict(row) for row in newest_judgements(store)]
+    first = [row for row in rows if not row["review"]]
+    with store.read() as connection:
+        left = count_left(connection)
+    return LabelOverview(
+        days=_count_by_day(first),
+        people=_summarise_people(first),
+        agreement=_measure_agreement(first),
+        batches=list_batches(store),
+        judgements=len(first),
+        left=left,
+        reviews=count_reviews(store),
+        median_seconds=statistics.median(row["seconds"] for row in first) if first else None,
+        newest_model=_newest_model(rows),
+    )
+
+
+def _count_by_day(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
+    days: dict[str, Counter[str]] = defaultdict(Counter)
+    for row in rows:
+        days[row["time"][:10]][row["person"]] += 1
+    return {day: dict(sorted(days[day].items())) for day in sorted(days)}
+
+
+def _summarise_people(rows: Sequence[Mapping[str, Any]]) -> list[PersonSummary]:
+    seconds: dict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        seconds[row["person"]].append(row["seconds"])
+    known = known_accuracy(rows)
+    return [
+        PersonSummary(
+            person,
+            len(spent),
+            statistics.median(spent),
+            _share(known[person].right, known[person].judged) if person in known else None,
+        )
+        for person, spent in sorted(seconds.items())
+    ]
+
+
+def _share(wins: int, trials: int) -> MeasuredShare | None:
+    return MeasuredShare(wins / trials, *wilson_interval(wins, trials), trials) if trials else None
+
+
+def _measure_agreement(rows: Iterable[Mapping[str, Any]]) -> list[AspectAgreement]:
+    given: dict[str, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        # A known item has one right answer, so agreement on it is higher than on others.
+        if row["item_known_choice"]:
+            continue
+        given[OVERALL][row["item"]].append(_VALUES[preference_of(row["choice"])])
+        for aspect, step in row["steps"].items():
+            given[aspect][row["item"]].append(_VALUES[preference_of_step(step)])
+    # The choice as a whole comes first.
+    return [_aspect_agreement(aspect, given[aspect].values()) for aspect in sorted(given, key=_overall_first)]
+
+
+def _overall_first(aspect: str) -> tuple[bool, str]:
+    return aspect != OVERALL, aspect
+
+
+def _aspect_agreement(aspect: str, items: Iterable[Sequence[int]]) -> AspectAgreement:
+    shared = [item for item in items if len(item) > 1]
+    if not shared:
+        return AspectAgreement(aspect, None, None, None, None, 0)
+    agreement = Agreement()
+    for item in shared:
+        agreement.add_item(item)
+    low, high = _alpha_interval(shared) if len(shared) >= _LEAST_ITEMS else (None, None)
+    return AspectAgreement(
+        aspect, agreement.krippendorff_alpha, low, high, agreement.of_pairs, agreement.items
+    )
+
+
+def _alpha_interval(items: Sequence[Sequence[int]]) -> tuple[float, float]:
+    """Return the 95% interval of Krippendorff's alpha, items drawn with replacement."""
+    counts = np.array([len(item) for item in items], float)
+    sums = np.array([sum(item) for item in items], float)
+    squares = np.array([sum(value * value for value in item) for item in items], float)
+    within = 2 * (counts * squares - sums**2) / (counts - 1)
+    # How often each item is drawn in each resample: alpha depends on sums over items alone.
+    drawn = np.random.default_rng(_SEED).multinomial(len(items), [1 / len(items)] * len(items), RESAMPLES)
+    total = drawn @ counts
+    expected = 2 * (total * (drawn @ squares) - (drawn @ sums) ** 2) / (total * (total - 1))
+    observed = drawn @ within / total
+    # All choices of a resample are equal: nobody disagrees.
+    alpha = np.where(expected > 0, 1 - observed / np.where(expected > 0, expected, 1), 1.0)
+    low, high = np.quantile(alpha, (0.025, 0.975))
+    return float(low), float(high)
+
+
+def _newest_model(rows: Sequence[Mapping[str, Any]]) -> ModelResult | None:
+    """Return how the model that was first seen last fares on random items; None if no item names models."""
+    random = [row for row in rows if row["item_reason"] == "random"]
+    seen: dict[str, int] = {}
+    for row in sorted(random, key=lambda row: row["item"]):
+        for model in (row["item_a_model"], row["item_b_model"]):
+            seen.setdefault(model, row["batch_number"])
+    named = [model for model in seen if model]
+    if len(named) < 2:
+        return None
+    # `b` of two models that came together: a batch compares the champion with the challenger, in this order.
+    newest = max(named, key=lambda model: (seen[model], named.index(model)))
+    outcomes: dict[int, list[int]] = defaultdict(list)
+    decided: dict[int, int] = {}
+    for row in random:
+        models = (row["item_a_model"], row["item_b_model"])
+        if newest not in models or models[0] == models[1]:
+            continue
+        value = _VALUES[preference_of(row["choice"])] * (1 if models[0] == newest else -1)
+        if row["review"]:
+            decided[row["item"]] = value
+        else:
+            outcomes[row["item"]].append(value)
+    totals = [decided.get(item, sum(values)) for item, values in outcomes.items()]
+    totals += [value for item, value in decided.items() if item not in outcomes]
+    wins, losses = sum(total > 0 for total in totals), sum(total < 0 for total in totals)
+    return ModelResult(newest, wins, len(totals) - wins - losses, losses, _share(wins, wins + losses))

@@ -1,0 +1,73 @@
+"""Texts of models as the label page shows them."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+
+from flows.servers.label_page.safe_text import safe_markdown, visible_text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain\ttext\n", "plain\ttext\n"),
+        ("a\0b\x1b[31m\x7f", "a␀b␛[31m␡"),
+        ("\u202eabc\u2069", "[U+202E]abc[U+2069]"),
+        ("\u200f\u200e\u061c\u200b\ufeff\u00ad", "[U+200F][U+200E][U+061C][U+200B][U+FEFF][U+00AD]"),
+        ("line\r\nend\rx\x85\u2028", "line\nend␍x[U+0085][U+2028]"),
+        ("\U000e0041", "[U+E0041]"),
+        ("\ud800", "[U+D800]"),
+        # Joiners and selectors are parts of ordinary words and signs.
+        ("می‌خواهم 👨‍👩‍👧 ✔️ é", "می‌خواهم 👨‍👩‍👧 ✔️ é"),
+    ],
+)
+def test_visible_text_shows_hidden_characters(text: str, shown: str) -> None:
+    assert visible_text(text) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<script>x</script>",
+        "<img src=x onerror=y>",
+        "[a](javascript:alert(1))",
+        "[a](JaVaScRiPt:alert(1))",
+        "[a](&#106;avascript:alert(1))",
+        "[a](java&#10;script:alert(1))",
+        "[a](data:text/html,x)",
+        "[a](vbscript:x)",
+        "[a](//evil.example)",
+        "![a](https://evil.example/x.png)",
+        "![a](data:image/svg+xml,x)",
+        "<javascript:alert(1)>",
+        "[a]: javascript:x\n\n[a]",
+        "[a](https://x.example 'onclick=\"y\"')",
+        "```<script>\nx\n```",
+        "`<script>`",
+        "|<script>|\n|-|\n|<b>|",
+    ],
+)
+def test_safe_markdown_has_no_script_no_image_and_no_dangerous_link(text: str) -> None:
+    html = safe_markdown(text)
+    tags = re.findall(r"<\s*/?\s*(\w+)", html)
+    assert not {"script", "img", "b", "style", "iframe", "svg"} & set(tags), html
+    assert not re.search(r"<[^>]*\son\w+=", re.sub(r'"[^"]*"', '""', html)), html
+    for address in re.findall(r'(?:href|src)="([^"]*)"', html):
+        assert address.startswith("https://"), html
+
+
+def test_safe_markdown_formats_and_marks_links() -> None:
+    html = safe_markdown("# A\n\n- **b** [c](https://c.example)\n\n|x|\n|-|\n|1|")
+    for part in ("<h1>A</h1>", "<strong>b</strong>", "<table>", 'rel="noopener noreferrer nofollow"'):
+        assert part in html
+
+
+@pytest.mark.parametrize("part", ["[", "![", "*a ", "[a](b ", "> ", "`", "<", "&#", "a_", "|", "- "])
+def test_safe_markdown_nonsense_takes_no_second(part: str) -> None:
+    for length in (20_000, 100_000):
+        start = time.process_time()
+        safe_markdown(part * (length // len(part)))
+        assert time.process_time() - start < 2

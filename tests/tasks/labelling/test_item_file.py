@@ -1,0 +1,72 @@
+"""Items of a batch from a JSONL file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from model.errors import UserError
+from tasks.labelling.item_file import read_items
+
+
+def written(folder: Path, *lines: object) -> Path:
+    path = folder / "items.jsonl"
+    texts = (line if isinstance(line, str) else json.dumps(line) for line in lines)
+    path.write_text("\n".join(texts) + "\n", encoding="utf-8")
+    return path
+
+
+GOOD = {"prompt": "P", "a": "x", "b": "y"}
+
+
+def test_read_items_keeps_all_keys(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
+    more = {**GOOD, "history": turns, "a_model": "m@1", "b_model": None, "known_choice": "b"}
+    first, second = read_items(written(tmp_path, "\ufeff" + json.dumps(GOOD), "", more))
+    assert (first.prompt, first.reason, first.history) == ("P", "given", ())
+    assert (second.reason, second.known_choice, second.a_model, second.b_model) == ("known", "b", "m@1", "")
+    assert list(second.history) == turns
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("nope", "not a line of JSON"),
+        ("[1]", "not a JSON object"),
+        ("[" * 100_000, "not a line of JSON"),
+        ({**GOOD, "c": 1}, "unknown key 'c'"),
+        ({"prompt": "P", "a": "x"}, "b is missing"),
+        ({**GOOD, "a": 1}, "a is not a text"),
+        ({**GOOD, "a": " "}, "a is empty"),
+        ({**GOOD, "a": "y"}, "a and b are equal"),
+        ({**GOOD, "known_choice": "left"}, "known_choice is 'left'"),
+        ('{"prompt": "\\ud800", "a": "x", "b": "y"}', "lone surrogate"),
+        ({**GOOD, "history": "hi"}, "history is not a list"),
+        ({**GOOD, "history": [{"role": "user"}]}, "turn 1 of history"),
+        ({**GOOD, "history": [{"role": "bot", "content": "x"}]}, "the role of turn 1 is 'bot'"),
+    ],
+)
+def test_read_items_not_valid_line_is_named(tmp_path: Path, line: object, says: str) -> None:
+    path = written(tmp_path, GOOD, line)
+    with pytest.raises(UserError, match=r"items\.jsonl:2: ") as raised:
+        read_items(path)
+    assert says in str(raised.value)
+
+
+def test_read_items_names_the_first_faults_and_counts_the_others(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as raised:
+        read_items(written(tmp_path, GOOD, *["nope"] * 8))
+    lines = str(raised.value).splitlines()
+    assert len(lines) == 6 and lines[-1] == "and 3 lines more" and "items.jsonl:6" in lines[4]
+
+
+def test_read_items_without_items_or_file_says_so(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="has no item"):
+        read_items(written(tmp_path, ""))
+    with pytest.raises(UserError, match="cannot be read"):
+        read_items(tmp_path / "missing.jsonl")
+    (tmp_path / "bytes.jsonl").write_bytes(b'{"prompt": "\xff", "a": "x", "b": "y"}')
+    with pytest.raises(UserError, match=r"bytes.jsonl:1: not a line of JSON"):
+        read_items(tmp_path / "bytes.jsonl")
