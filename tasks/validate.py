@@ -15,6 +15,7 @@ import numpy as np
 
 from model.errors import UserError
 from model.events import EventCallback, Message
+from tasks.common.annotators import describe_similar_names
 from tasks.common.checksums import file_sums
 from tasks.common.counts import counted
 from tasks.data.records import TYPES, list_shards
@@ -246,6 +247,8 @@ def check_rows(
         findings.add(task.looking.kind, task.looked, sifted)
     # Signatures and digests of all rows; only the findings are kept.
     shutil.rmtree(work)
+    if said := describe_similar_names(name for kind in TYPES for name in findings.shares[kind, "annotator"]):
+        on_event(Message(said))
     return findings, stop_reasons(parameters, findings, before, parallel_map)
 
 

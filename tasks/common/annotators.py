@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable
 
 from tasks.common.counts import counted
 
 NOBODY = "unknown"
-
-
+_SHOWN_GROUPS = 5
 _SELECTORS = "\ufe0e\ufe0f"
 
 
@@ -54,3 +54,20 @@ def describe_people(annotators: Iterable[str]) -> str:
     if not any(map(is_nobody, names)):
         return counted(named, "people")
     return f"{counted(named, 'people')} and some without a name" if named else "people without a name"
+
+
+def describe_similar_names(names: Iterable[str]) -> str:
+    """Return a notice about names that differ in case, accents, spaces or signs alone; empty if none do."""
+    alike: dict[str, set[str]] = defaultdict(set)
+    for name in names:
+        if not is_nobody(name):
+            alike[similarity_key(name)].add(name)
+    groups = sorted(sorted(group) for group in alike.values() if len(group) > 1)
+    if not groups:
+        return ""
+    shown = "; ".join(" and ".join(map(repr, group)) for group in groups[:_SHOWN_GROUPS])
+    more = f"; and {len(groups) - _SHOWN_GROUPS:,} more such groups" if len(groups) > _SHOWN_GROUPS else ""
+    return (
+        f"names of annotators that are nearly the same count as different people: {shown}{more}; if they are "
+        "one person, write one name in the files (a preset cannot merge people)"
+    )

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
-from model.events import MarkdownTable
+from model.events import MarkdownTable, Message
 from tasks.data.records import TYPES, fault_row, read_shards, text_digest
 from tasks.engine.parallel import process_pool, serial_map
 from tasks.validate import ValidateParameters, validate
@@ -314,6 +314,21 @@ def test_validate_one_sided_labels_stop_if_balance_is_asked(tmp_path: Path) -> N
     assert sifted(tmp_path, "comparisons", [labels], max_label_share={"choice": 0.6})[0] == {}
     with pytest.raises(UserError, match=r"one annotator's share \(1; at most 0\.9 is wanted\)"):
         sifted(tmp_path, "comparisons", [labels], max_label_share={"annotator": 0.9})
+
+
+def test_validate_similar_names_get_one_notice(tmp_path: Path) -> None:
+    people = ("Anna", "anna", "Ben", "Ben")
+    labels = [
+        {**GOOD["comparisons"], "id": str(i), "prompt": f"What is {i}?", "annotator": who}
+        for i, who in enumerate(people)
+    ]
+    events: list[Any] = []
+    validate(
+        ValidateParameters(), ingest=laid(tmp_path, "comparisons", [labels]), out=tmp_path / "out",
+        on_event=events.append, root=tmp_path,
+    )  # fmt: skip
+    said = [event.text for event in events if isinstance(event, Message) and "nearly the same" in event.text]
+    assert len(said) == 1 and "'Anna' and 'anna'" in said[0] and "Ben" not in said[0]
 
 
 def test_validate_result_is_same_in_processes(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.common.annotators import count_named, describe_people, is_nobody
+from tasks.common.annotators import count_named, describe_people, describe_similar_names, is_nobody
 
 
 @pytest.mark.parametrize("name", ["", "unknown", "unknown-0", "unknown-12", None, 3])
@@ -26,3 +26,11 @@ def test_is_nobody_name_of_nobody_is_one(name: object) -> None:
 def test_describe_people_counts_only_names(annotators: list[str], named: int, said: str) -> None:
     assert count_named(annotators) == named
     assert describe_people(annotators) == said
+
+
+def test_describe_similar_names_lists_spellings_of_one_name() -> None:
+    assert describe_similar_names(["Anna", "Ben", "unknown-0", "Unknown", "Anna"]) == ""
+    said = describe_similar_names(["anna", "Ben", "Anna", "ben.", "Ánna", "Ana"])
+    assert "count as different people: 'Anna' and 'anna' and 'Ánna'; 'Ben' and 'ben.'; if they are" in said
+    many = [spelling for name in "abcdefg" for spelling in (name, name.upper())]
+    assert "; and 2 more such groups; " in describe_similar_names(many)
