@@ -65,9 +65,11 @@ class PreferenceDataset:
             ]
             for side, other in (("chosen", "rejected"), ("rejected", "chosen"))
         )
-        # Counted before the truncation below, which would hide what is too long.
-        texts = [*rated, *chosen, *rejected]
-        say_what_is_left_out(texts, "labelled texts", context, "keep their last tokens", on_event)
+        # Counted before the truncation below, which would hide what is too long. Labels are counted, as in
+        # the report: a comparison by its longer answer, as both sides keep the same turns.
+        longer = [max(pair, key=lambda one: len(one.tokens)) for pair in zip(chosen, rejected, strict=True)]
+        for examples, what in ((longer, "comparisons"), (rated, "rated answers")):
+            say_what_is_left_out(examples, what, context, "keep their last tokens", on_event)
         self.ratings, self.chosen, self.rejected = (
             [example.tokens[-context:] for example in examples] for examples in (rated, chosen, rejected)
         )

@@ -252,11 +252,12 @@ def test_preference_dataset_follows_and_truncates_history(
     assert tight.chosen[0][: len(cut)] == tight.rejected[0][: len(cut)] == cut
     assert tight.ratings == labels.ratings
     assert said == [
-        "2 of 3 labelled texts are conversations longer than the context; their oldest turns are left out"
+        "1 of 1 comparisons are conversations longer than the context; their oldest turns are left out"
     ]
     tiny = PreferenceDataset(tmp_path, tokenizer, 4, 2, 1.0, listener(said))
     assert tiny.rejected == [labels.rejected[0][-4:]]
-    assert said[-1] == "3 of 3 labelled texts are longer than the context and keep their last tokens"
+    kept = "are longer than the context and keep their last tokens"
+    assert said[-2:] == [f"1 of 1 comparisons {kept}", f"1 of 1 rated answers {kept}"]
 
 
 def test_held_out_pairs_distinguish_texts_by_history(language: Language, tmp_path: Path) -> None:
