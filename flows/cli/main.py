@@ -100,8 +100,22 @@ _WITH_PROJECT = frozenset((
 ))  # fmt: skip
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"chatmill {version('chatmill')}")
+        raise typer.Exit
+
+
 @app.callback()
-def prepare_project(context: typer.Context) -> None:
+def prepare_project(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version and exit.", callback=_print_version, is_eager=True),
+    ] = False,
+) -> None:
     """Move the project's folder to the present layout before any command reads it."""
     if "--dry-run" in sys.argv:
         context.with_resource(forbid_writes())

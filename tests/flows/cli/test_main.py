@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import termios
+import tomllib
 from contextlib import suppress
 from pathlib import Path
 
@@ -47,6 +48,15 @@ def test_main_help_imports_no_heavy_package(tmp_path: Path, words: tuple[str, ..
     code, found = modules(tmp_path, *words)
     assert code == 0
     assert found.isdisjoint(HEAVY)
+
+
+def test_main_version_is_printed_outside_a_project(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli", "--version"], cwd=tmp_path, env={"PYTHONPATH": str(REPOSITORY)},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    assert done.stdout == f"chatmill {project['version']}\n" and list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
