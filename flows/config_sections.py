@@ -145,13 +145,13 @@ class PromoteSection(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    approval: Literal["gate", "human"] = "gate"
-    """Who approves the model: the `gate` alone, or a person (`human`):
-    [approval](unattended.md#approval-by-a-person)."""
+    approval: Literal["gate", "human", "people"] = "gate"
+    """Who approves the model: the `gate` alone, a person (`human`), or the people of the label page, who
+    compare its answers with the champion's (`people`): [approval](unattended.md#approval-by-a-person)."""
 
     approval_timeout_hours: float = Field(default=72, gt=0, le=24 * 365)
-    """Hours to wait for a person's decision, above 0 and at most a year. Without one, the model is
-    rejected."""
+    """Hours to wait for the decision of a person or of people, above 0 and at most a year. Without one, the
+    model is rejected."""
 
 
 class RegistrySection(BaseModel):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from httpx import HTTPError
-from prefect import flow, get_client
+from prefect import flow, get_client, get_run_logger
 from prefect.client.schemas.filters import (
     DeploymentFilter,
     DeploymentFilterId,
@@ -54,6 +54,7 @@ def nightly(config: str = DEMO_PRESET, changes: list[str] | None = None) -> Stat
 def labels(config: str = DEMO_PRESET, changes: list[str] | None = None) -> State:
     """Make a new version of the data from the sources; new labels in it start `align`."""
     preset = _read_deployed_preset(config, changes)
+    _decide_by_votes(preset)
     if data := _notified_hash(preset):
         _prune_checks()
         return Completed(message=f"{NOTHING_NEW} {data[:12]}")
@@ -134,7 +135,7 @@ def _finish_or_suspend(preset: Preset, outcome: Outcome) -> State:
 
 def _read_decision(preset: Preset) -> State | None:
     """Return the final state of a run that was suspended for a person's decision; None for a new run."""
-    if preset.promote.approval != "human":
+    if preset.promote.approval == "gate":
         return None
     from flows.orchestration.human_approval import await_decision
 
@@ -158,6 +159,18 @@ def _read_deployed_preset(config: str, changes: list[str] | None) -> Preset:
         # This run occupies a worker of that pool; with one worker, waiting for a second would never end.
         return preset.model_copy(update={"execution": ExecutionSection()})
     return preset
+
+
+def _decide_by_votes(preset: Preset) -> None:
+    """Approve or reject the models about which the people of the label page have decided."""
+    if preset.promote.approval != "people":
+        return
+    from flows.orchestration.people_approval import decide_by_votes
+    from flows.orchestration.tracker import open_tracker
+
+    tracker = open_tracker(preset.tracking.mlflow, preset.tracking.experiment, preset.product)
+    for sentence in decide_by_votes(tracker, Path.cwd()):
+        get_run_logger().info(sentence)
 
 
 def _notified_hash(preset: Preset) -> str:

@@ -361,6 +361,13 @@ class PipelineRun:
         self.version, self.model_says = registered.version, registered.says
         write_model_card(self.tracker.registry, registered.version, self.tracker.run, self.settings.root)
         self.display.show_note(registered.says)
+        if registered.pending_approval and self.preset.promote.approval == "people":
+            from flows.orchestration.people_approval import ask_about_version
+
+            answers = Path(self.references["evaluate"].path)
+            self.display.show_note(
+                ask_about_version(self.settings.root, self.tracker.registry, registered.version, answers)
+            )
         if not verdict.metrics["passed"]:
             beside = " beside the champion" if self.tracker.registry.champion() else ""
             then = f"`chatmill models` shows version {registered.version}{beside}"
@@ -380,7 +387,7 @@ class PipelineRun:
 
     def _approval_request(self) -> ApprovalRequest | None:
         """Return the request to a person about a model that passed; None if nobody is asked."""
-        if self.preset.promote.approval != "human":
+        if self.preset.promote.approval == "gate":
             return None
         # Prefect can suspend only runs of deployments.
         asks = (self.flow_run, str(flow_run.name)) if deployment.id else ()

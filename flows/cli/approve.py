@@ -17,6 +17,7 @@ from model.errors import UserError
 
 if TYPE_CHECKING:
     from tasks.tracking.registry import Registry
+    from tasks.tracking.tracker import Tracker
 
 
 def approve(
@@ -31,8 +32,11 @@ def approve(
     reason: Annotated[str, typer.Option("--reason", "-r", help="The reason, kept in the history.")] = "",
     reject: Annotated[bool, typer.Option("--reject", help="Reject it; requires --reason.")] = False,
     show: Annotated[bool, typer.Option("--show", help="Show the evaluation without deciding.")] = False,
+    people: Annotated[
+        bool, typer.Option("--people", help="Decide as the people of the label page did, if they have.")
+    ] = False,
 ) -> None:
-    """Approve or reject a model that waits for approval (presets with `promote.approval: human`).
+    """Approve or reject a model that waits for approval (presets with `promote.approval: human` or `people`).
 
     The suspended run is resumed; nothing is trained again. The model's metrics are compared with those of
     the present champion, and a model that is no better does not become champion. `--show` shows the
@@ -40,14 +44,20 @@ def approve(
     """
     if show and (reject or reason):
         raise UserError("--show cannot be combined with --reject or --reason")
+    if people and (run or reject or reason or show):
+        raise UserError("--people decides about all waiting models; it cannot be combined with others")
     if reject and not reason.strip():
         raise UserError("a rejection needs --reason TEXT, as in --reason 'answers are rude'")
     tracker = open_tracker()
     # After open_tracker, which prepares the environment: this module imports MLflow.
+    from flows.orchestration.people_approval import vote_about
     from tasks.tracking.approval import FLOW_RUN, describe_approval, find_version_asked
     from tasks.tracking.version_files import VersionFiles
 
     console = Console(highlight=False)
+    if people:
+        _decide_by_people(tracker, console)
+        return
     # A run or version may belong to any product of the store, so all registries are searched.
     registries = {registry.model: registry for registry in tracker.registries()}
     found = find_version_asked([version for each in registries.values() for version in each.versions()], run)
@@ -55,6 +65,8 @@ def approve(
     if show:
         _print_evaluation(registry, found, console)
         print_files(console, VersionFiles(tracker.client, Path.cwd()).look_at(found))
+        if vote := vote_about(Path.cwd(), found):
+            console.print(escape(f"people of the label page: {vote.words}"), soft_wrap=True)
         console.print(escape(describe_approval(found)), soft_wrap=True)
         return
     decided = registry.decide(
@@ -67,6 +79,21 @@ def approve(
         # `champion` alone is ambiguous as soon as there are several products.
         address = quote(f"{registry.model}/champion") if len(registries) > 1 else "champion"
         console.print(f"Chat with it: [bold]chatmill chat --model {escape(address)}[/bold]", soft_wrap=True)
+
+
+def _decide_by_people(tracker: Tracker, console: Console) -> None:
+    """Decide about the waiting models whose vote is decided, and print the votes of the others."""
+    from flows.orchestration.people_approval import decide_by_votes, vote_about
+    from tasks.tracking.approval import PENDING, approval_state
+    from tasks.tracking.products import version_address
+
+    said = decide_by_votes(tracker, Path.cwd())
+    for registry in tracker.registries():
+        for version in registry.versions():
+            if approval_state(version.tags) == PENDING and (vote := vote_about(Path.cwd(), version)):
+                said.append(f"{version_address(version)} {vote.words}; `chatmill label` serves the page")
+    for sentence in said or ["no model waits for the people of the label page"]:
+        console.print(escape(sentence), soft_wrap=True)
 
 
 def _resume_suspended_run(version: Any, yes: bool, author: str, reason: str) -> str:

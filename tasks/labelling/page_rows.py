@@ -9,6 +9,7 @@ from typing import Any
 from tasks.common.counts import counted
 from tasks.labelling.judgements import newest_judgements
 from tasks.labelling.known_items import known_accuracy, preference_of, preference_of_step
+from tasks.labelling.people_vote import VOTE_KIND
 from tasks.labelling.schema import LabelStore
 
 # The aspect of the choice between two answers as a whole.
@@ -27,7 +28,7 @@ def page_rows(store: LabelStore, least_accuracy: float = 0.0, without: Iterable[
     """Return the rows that the page's judgements make.
 
     A reviewer's decision replaces the first judgements of its item. Known items make no rows, as their right
-    choice is not people's judgement.
+    choice is not people's judgement. Votes about a model make none either: its prompts are held out.
 
     Args:
         store: The page's store.
@@ -36,7 +37,9 @@ def page_rows(store: LabelStore, least_accuracy: float = 0.0, without: Iterable[
             comparisons.
     """
     found = PageRows()
-    judgements = [dict(row) for row in newest_judgements(store)]
+    judgements = [
+        dict(row) for row in newest_judgements(store) if row["batch_origin"].get("kind") != VOTE_KIND
+    ]
     accuracy = known_accuracy(row for row in judgements if not row["review"])
     aside = {person for person, known in accuracy.items() if known.is_below(least_accuracy)}
     for person in sorted(aside):

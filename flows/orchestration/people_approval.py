@@ -1,0 +1,94 @@
+"""Approval by the people of the label page: they compare a model's answers with those of the present one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from model.data.dataloader import read_rows
+from model.errors import UserError
+from tasks.labelling.batches import open_batch
+from tasks.labelling.people_vote import PeopleVote, ask_people, read_people_vote, vote_name
+from tasks.labelling.schema import open_label_store, read_label_store
+from tasks.tracking.approval import FLOW_RUN, PENDING, approval_state
+from tasks.tracking.products import version_address
+
+if TYPE_CHECKING:
+    from tasks.tracking.registry import Registry
+    from tasks.tracking.tracker import Tracker
+
+# The author of a decision by vote, in the history of the registry.
+AUTHOR = "the people of the label page"
+
+
+def ask_about_version(root: Path, registry: Registry, number: str, evaluation: Path) -> str:
+    """Put a model's answers on the label page, beside the champion's or SFT's; return a sentence about it.
+
+    Args:
+        root: The project's folder.
+        registry: The registry of the model.
+        number: The version that waits.
+        evaluation: The output of the stage `evaluate`, with the answers.
+    """
+    version, champion = registry.client.get_model_version(registry.model, number), registry.champion()
+    rows, address = read_rows(evaluation / "completions.jsonl"), version_address(version)
+    measured = any(row["model"] == "champion" for row in rows)
+    opponent = ("champion", version_address(champion)) if measured and champion else ("sft", "SFT")
+    store = open_label_store(root)
+    try:
+        count = ask_people(store, address, rows, *opponent)
+    except UserError as error:
+        said = f"people cannot compare {address} with {opponent[1]} ({error})"
+        return f"{said}; `chatmill approve {address}` decides"
+    finally:
+        store.close()
+    return (
+        f"the label page asks which answers are better, those of {address} or of {opponent[1]} "
+        f"({count} prompts); `chatmill label` serves it"
+    )
+
+
+def vote_about(root: Path, version: Any) -> PeopleVote | None:
+    """Return what people say of a version so far; None if they were not asked."""
+    store = read_label_store(root)
+    if store is None:
+        return None
+    try:
+        return read_people_vote(store, version_address(version))
+    finally:
+        store.close()
+
+
+def _close_vote(root: Path, version: Any) -> None:
+    """Let nobody judge further items of a vote that is decided."""
+    store = open_label_store(root)
+    try:
+        open_batch(store, vote_name(version_address(version)), False)
+    finally:
+        store.close()
+
+
+def decide_by_votes(tracker: Tracker, root: Path) -> list[str]:
+    """Approve or reject the waiting versions whose vote is decided; return a sentence for each.
+
+    A suspended run of such a version is resumed if Prefect's server is reachable.
+    """
+    said = []
+    for registry in tracker.registries():
+        for version in registry.versions():
+            if approval_state(version.tags) != PENDING:
+                continue
+            vote = vote_about(root, version)
+            if vote is None or not vote.decision:
+                continue
+            yes = vote.decision == "approved"
+            decided = registry.decide(
+                str(version.version), yes, AUTHOR, vote.words, check=tracker.check_files
+            )
+            said.append(f"{decided.says} ({vote.words})")
+            _close_vote(root, version)
+            if version.tags.get(FLOW_RUN):
+                from flows.orchestration.human_approval import resume_run
+
+                said.append(resume_run(version, yes, AUTHOR, vote.words))
+    return said

@@ -1,0 +1,156 @@
+"""The vote of people about a model: blind judgements of its answers against those of the present one.
+
+The interval holds at every number of judgements at once, so that looking after each of them is allowed. It is
+the confidence sequence of Robbins' normal mixture for values between 0 and 1 (Howard et al., Time-uniform,
+nonparametric, nonasymptotic confidence sequences, 2021, arXiv:1810.08240, equation 14).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import func, select
+
+from tasks.labelling.batches import BatchSettings, LabelItem, add_batch
+from tasks.labelling.judgements import newest_judgements
+from tasks.labelling.known_items import preference_of
+from tasks.labelling.schema import BATCH_TABLE, ITEM_TABLE, LabelStore
+
+# The share of intervals that may miss the true win rate.
+ERROR_RATE = 0.05
+# A value between 0 and 1 varies at most as a fair coin does, by 1/4. The mixture is narrowest at 100 items.
+_VARIANCE = 0.25
+_MIXTURE = 2.0
+# The kind of a batch whose judgements decide about a model. They teach no model, as its prompts are held out.
+VOTE_KIND = "vote"
+_SCORES = {"a": 1.0, "tie": 0.5, "b": 0.0}
+Decision = Literal["", "approved", "rejected"]
+
+
+@dataclass(frozen=True)
+class PeopleVote:
+    """What people say of a model so far.
+
+    Attributes:
+        judged: Prompts that somebody judged.
+        win_rate: The share of them that the model wins; a tie is half a win.
+        low: The lower end of the 95% interval.
+        high: The upper end.
+        items: Prompts of the batch.
+    """
+
+    judged: int
+    win_rate: float
+    low: float
+    high: float
+    items: int
+
+    @property
+    def decision(self) -> Decision:
+        """Return the decision; empty while more judgements could change it."""
+        if self.low > 0.5:
+            return "approved"
+        return "rejected" if self.high < 0.5 or self.judged >= self.items else ""
+
+    @property
+    def words(self) -> str:
+        """Return the vote in words."""
+        if not self.judged:
+            return f"nobody has judged any of the {self.items} prompts yet"
+        return (
+            f"wins {self.win_rate:.0%} of {self.judged} judged prompts of {self.items} "
+            f"(95%: {self.low:.0%} to {self.high:.0%})"
+        )
+
+
+def win_interval(scores: Sequence[float]) -> tuple[float, float]:
+    """Return the interval of the mean of values between 0 and 1, valid at every length of the sequence."""
+    if not scores:
+        return 0.0, 1.0
+    count, mean = len(scores), sum(scores) / len(scores)
+    spread = count * _VARIANCE + _MIXTURE
+    width = math.sqrt(spread * math.log(spread / (_MIXTURE * ERROR_RATE**2))) / count
+    return max(0.0, mean - width), min(1.0, mean + width)
+
+
+def vote_name(version: str) -> str:
+    """Return the name of the batch that decides about a version, NAME/NUMBER."""
+    return f"Is {version} better?"
+
+
+def ask_people(
+    store: LabelStore,
+    version: str,
+    rows: Sequence[Mapping[str, Any]],
+    opponent: str,
+    opponent_name: str,
+    settings: BatchSettings | None = None,
+) -> int:
+    """Add the batch that decides about a version, unless it is there; return its number of items.
+
+    Args:
+        store: The label page's store.
+        version: The version, NAME/NUMBER.
+        rows: The rows of the evaluation's completions.jsonl, with the free answers of all models.
+        opponent: The model of these rows that the version is compared with: `champion` or `sft`.
+        opponent_name: Its name for those who run the page.
+        settings: The guide and so on; the name and the origin are set here.
+    """
+    name = vote_name(version)
+    with store.read() as connection:
+        number = connection.execute(select(BATCH_TABLE.c.number).where(BATCH_TABLE.c.name == name)).scalar()
+        if number is not None:
+            return _count_items(connection, number)
+    free = [row for row in rows if "reward" in row]
+    mine, others = ([row for row in free if row["model"] == model] for model in ("aligned", opponent))
+    items = [
+        LabelItem(
+            row["prompt"], row["completion"], other["completion"],
+            tuple({"role": turn["role"], "content": turn["content"]} for turn in row.get("history") or ()),
+            version, opponent_name, "random",
+        )
+        for row, other in zip(mine, others, strict=True)
+        # Equal answers are ties, about which nobody need be asked; the gate counts empty ones.
+        if "" not in (row["completion"].strip(), other["completion"].strip())
+        and row["completion"] != other["completion"]
+    ]  # fmt: skip
+    given = settings or BatchSettings(name, needed=1)
+    asked = BatchSettings(
+        name, given.guide, given.aspects, given.needed, given.markdown,
+        {"kind": VOTE_KIND, "version": version, "opponent": opponent_name},
+    )  # fmt: skip
+    return add_batch(store, asked, items).added
+
+
+def _count_items(connection: Any, batch: int) -> int:
+    found = connection.execute(select(func.count()).where(ITEM_TABLE.c.batch == batch)).scalar_one()
+    return int(found)
+
+
+def read_people_vote(store: LabelStore, version: str) -> PeopleVote | None:
+    """Return the vote about a version; None if nobody was asked.
+
+    Prompts count in the order in which they were judged first. Of several people's judgements of one prompt
+    the mean counts. A reviewer's decision replaces them.
+    """
+    name = vote_name(version)
+    with store.read() as connection:
+        number = connection.execute(select(BATCH_TABLE.c.number).where(BATCH_TABLE.c.name == name)).scalar()
+        if number is None:
+            return None
+        items = _count_items(connection, number)
+    first: dict[int, list[float]] = defaultdict(list)
+    decided: dict[int, float] = {}
+    for row in newest_judgements(store):
+        if row["batch_name"] == name:
+            score = _SCORES[preference_of(row["choice"])]
+            first[row["item"]].append(score)
+            if row["review"]:
+                decided[row["item"]] = score
+    scores = [decided.get(item, sum(given) / len(given)) for item, given in first.items()]
+    low, high = win_interval(scores)
+    return PeopleVote(len(scores), sum(scores) / len(scores) if scores else 0.5, low, high, items)

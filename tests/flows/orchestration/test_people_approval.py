@@ -1,0 +1,110 @@
+"""Approval of models by the people of the label page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.orchestration.people_approval import AUTHOR, ask_about_version, decide_by_votes, vote_about
+from tasks.engine.output import StageOutput
+from tasks.labelling.batches import list_batches
+from tasks.labelling.people import add_person
+from tasks.labelling.schema import open_label_store
+from tasks.tracking.approval import APPROVED, PENDING, REJECTED, ApprovalRequest, approval_state
+from tasks.tracking.tracker import Tracker
+from tests.model.conftest import write_rows
+from tests.tasks.labelling.label_project import judge
+from tests.tasks.tracking.mlflow_store import open_tracker
+
+PROMPTS = 40
+
+
+@pytest.fixture
+def tracker(tmp_path: Path, empty_database: bytes) -> Tracker:
+    """Return a tracker with a champion, version 1, and version 2, which waits for people."""
+    (tmp_path / "mlflow.db").write_bytes(empty_database)
+    tracker = open_tracker(tmp_path)
+    for digest, score in (("a", 0.1), ("b", 0.2)):
+        run = tracker.client.create_run("0").info.run_id
+        model = tmp_path / digest / "model"
+        model.mkdir(parents=True)
+        (model / "config.json").write_text(digest)
+        tracker.client.log_artifacts(run, str(model), "model")
+        aligned = StageOutput("rlhf", digest, "", digest, False, 1.0, {}, run)
+        metrics = {"passed": 1, "reason": "all thresholds are met", "score": score}
+        verdict = StageOutput("gate", "g", "", f"verdict {digest}", False, 0.1, metrics)
+        tracker.register(aligned, verdict, ApprovalRequest(72, run) if digest == "b" else None)
+    return tracker
+
+
+def asked(root: Path, tracker: Tracker, models: tuple[str, ...] = ("sft", "champion", "aligned")) -> Any:
+    """Ask people about version 2; return the version."""
+    rows = [
+        {"model": model, "prompt": f"{n}?", "completion": f"{model} says {n}", "reward": 0.0}
+        for model in models
+        for n in range(PROMPTS)
+    ]
+    write_rows(root / "evaluate" / "completions.jsonl", rows)
+    [version] = [one for one in tracker.registry.versions() if approval_state(one.tags) == PENDING]
+    said = ask_about_version(root, tracker.registry, version.version, root / "evaluate")
+    assert f"({PROMPTS} prompts)" in said
+    return version
+
+
+def vote(root: Path, choice: Callable[[int], str], count: int) -> None:
+    """Let one person judge so many items of the vote."""
+    store = open_label_store(root)
+    ada, _ = add_person(store, "Ada")
+    for item in range(1, count + 1):
+        judge(store, ada, item, choice(item))
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("choice", "state", "champion"), [("a", APPROVED, "2"), ("b", REJECTED, "1"), ("bad", REJECTED, "1")]
+)
+def test_decide_by_votes_follows_the_people(
+    tmp_path: Path, tracker: Tracker, choice: str, state: str, champion: str
+) -> None:
+    version = asked(tmp_path, tracker)
+    vote(tmp_path, lambda item: choice, PROMPTS)
+    said = decide_by_votes(tracker, tmp_path)
+    assert len(said) == 1 and f"of {PROMPTS} judged prompts" in said[0]
+    found = tracker.client.get_model_version(version.name, version.version)
+    assert approval_state(found.tags) == state
+    assert str(tracker.registry.champion().version) == champion
+    store = open_label_store(tmp_path)
+    assert [one.open for one in list_batches(store)] == [False]
+    store.close()
+    assert decide_by_votes(tracker, tmp_path) == []
+    assert champion == "1" or tracker.registry.moves()[-1].who == AUTHOR
+
+
+def test_decide_by_votes_undecided_waits(tmp_path: Path, tracker: Tracker) -> None:
+    version = asked(tmp_path, tracker)
+    assert vote_about(tmp_path, version).decision == ""
+    vote(tmp_path, lambda item: "ab"[item % 2], PROMPTS - 1)
+    assert decide_by_votes(tracker, tmp_path) == []
+    assert approval_state(tracker.client.get_model_version(version.name, version.version).tags) == PENDING
+
+
+def test_ask_about_version_without_champion_compares_with_sft(tmp_path: Path, tracker: Tracker) -> None:
+    asked(tmp_path, tracker, ("sft", "aligned"))
+    store = open_label_store(tmp_path)
+    [batch] = list_batches(store)
+    store.close()
+    assert batch.origin["opponent"] == "SFT"
+
+
+def test_ask_about_version_equal_answers_leaves_it_to_a_person(tmp_path: Path, tracker: Tracker) -> None:
+    rows = [
+        {"model": model, "prompt": "?", "completion": "same", "reward": 0.0} for model in ("sft", "aligned")
+    ]
+    write_rows(tmp_path / "evaluate" / "completions.jsonl", rows)
+    version = tracker.registry.versions()[-1]
+    said = ask_about_version(tmp_path, tracker.registry, version.version, tmp_path / "evaluate")
+    assert said.startswith("people cannot compare") and "chatmill approve" in said
+    assert vote_about(tmp_path, version) is None

@@ -1,0 +1,102 @@
+"""The vote of people about a model."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from model.errors import UserError
+from tasks.labelling.batches import list_batches
+from tasks.labelling.page_rows import page_rows
+from tasks.labelling.people_vote import PeopleVote, ask_people, read_people_vote, win_interval
+from tasks.labelling.schema import LabelStore
+from tests.tasks.labelling.label_project import batch, judge, person
+
+
+def answers(count: int, **texts: str) -> list[dict[str, Any]]:
+    """Return the free answers of models to the same prompts, and a greedy one that no one compares."""
+    rows = [
+        {"model": model, "prompt": f"{n}?", "completion": text, "reward": 0.0}
+        for model, text in texts.items()
+        for n in range(count)
+    ]
+    return [*rows, {"model": "aligned", "prompt": "q?", "completion": "greedy"}]
+
+
+def test_win_interval_holds_at_every_number_at_once() -> None:
+    draw = random.Random(1)
+    missed = 0
+    for _ in range(400):
+        scores: list[float] = []
+        for _ in range(150):
+            scores.append(float(draw.random() < 0.5))
+            low, high = win_interval(scores)
+            if not low <= 0.5 <= high:
+                missed += 1
+                break
+    assert missed / 400 <= 0.05
+
+
+@pytest.mark.parametrize(("share", "most"), [(0.9, 30), (0.7, 120)])
+def test_win_interval_clear_winner_needs_few(share: float, most: int) -> None:
+    draw = random.Random(2)
+    needed = []
+    for _ in range(50):
+        scores: list[float] = []
+        while win_interval(scores)[0] <= 0.5 and len(scores) < 1000:
+            scores.append(float(draw.random() < share))
+        needed.append(len(scores))
+    assert sorted(needed)[25] <= most
+
+
+def test_win_interval_of_nothing_is_everything() -> None:
+    assert win_interval([]) == (0.0, 1.0)
+    assert win_interval([0.5] * 10)[0] < 0.5 < win_interval([0.5] * 10)[1]
+
+
+def test_ask_people_once_about_answers_that_differ(store: LabelStore) -> None:
+    rows = answers(3, sft="old", aligned="new", champion="new")
+    assert ask_people(store, "demo/2", rows, "sft", "SFT") == 3
+    assert ask_people(store, "demo/2", rows, "sft", "SFT") == 3
+    assert [one.items for one in list_batches(store)] == [3]
+    with pytest.raises(UserError, match="no item to judge"):
+        ask_people(store, "demo/3", rows, "champion", "demo/1")
+    assert read_people_vote(store, "demo/3") is None
+
+
+def test_read_vote_counts_prompts_and_takes_the_decision(store: LabelStore) -> None:
+    ask_people(store, "demo/2", answers(3, sft="old", aligned="new"), "sft", "SFT")
+    batch(store, count=2)
+    ada, bob, rita = person(store, "Ada"), person(store, "Bob"), person(store, "Rita", "reviewer")
+    assert read_people_vote(store, "demo/2") == PeopleVote(0, 0.5, 0.0, 1.0, 3)
+    judge(store, ada, 1, "a")
+    judge(store, bob, 1, "b")
+    judge(store, ada, 2, "bad")
+    judge(store, ada, 4, "b")
+    vote = read_people_vote(store, "demo/2")
+    assert vote is not None and (vote.judged, vote.win_rate, vote.decision) == (2, 0.5, "")
+    judge(store, rita, 1, "a", review=True)
+    vote = read_people_vote(store, "demo/2")
+    assert vote is not None and vote.win_rate == 0.75
+
+
+@pytest.mark.parametrize(("choice", "decision"), [("a", "approved"), ("b", "rejected"), ("tie", "")])
+def test_read_vote_decision(store: LabelStore, choice: str, decision: str) -> None:
+    ask_people(store, "demo/2", answers(40, sft="old", aligned="new"), "sft", "SFT")
+    ada = person(store, "Ada")
+    for item in range(1, 31):
+        judge(store, ada, item, choice)
+    vote = read_people_vote(store, "demo/2")
+    assert vote is not None and vote.decision == decision and "30 judged prompts of 40" in vote.words
+    for item in range(31, 41):
+        judge(store, ada, item, choice)
+    vote = read_people_vote(store, "demo/2")
+    assert vote is not None and vote.decision == (decision or "rejected")
+
+
+def test_page_rows_votes_make_no_rows(store: LabelStore) -> None:
+    ask_people(store, "demo/2", answers(3, sft="old", aligned="new"), "sft", "SFT")
+    judge(store, person(store, "Ada"), 1, "a", better="Mine.")
+    assert page_rows(store).rows == []
