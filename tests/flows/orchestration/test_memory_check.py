@@ -10,7 +10,8 @@ import torch
 from flows.cli.init import _state_memory
 from flows.common.terminal import Console
 from flows.config import Preset, read_preset
-from flows.orchestration.memory_check import MemoryCheck, StageMemory
+from flows.orchestration.memory_check import FLOW_BYTES, MemoryCheck, StageMemory
+from flows.orchestration.memory_estimates import estimate_stages
 from model.data.hf_checkpoint import save_model
 from model.data.tokenizer import train_tokenizer
 from model.errors import UserError
@@ -52,6 +53,17 @@ def test_describe_names_the_training_that_needs_the_most() -> None:
         "pretrain", "sft", "reward", "rlhf.dpo", "evaluate",
     ]  # fmt: skip
     assert "an unknown amount" in check(DeviceMemory(0, 0)).describe()
+
+
+def test_memory_check_of_a_cpu_counts_the_flow_beside_the_training() -> None:
+    memory = DeviceMemory(8 * GB, 8 * GB)
+    trainings = {stage.section: stage for stage in estimate_stages(preset_with(), Path(), "cpu")}
+    for section, stage in needs(check(memory)).items():
+        assert (
+            stage.needed - trainings[section].needed == FLOW_BYTES == stage.least - trainings[section].least
+        )
+    # A GPU's memory holds the training alone.
+    assert check(memory, device="cuda").stages == estimate_stages(preset_with(), Path(), "cuda")
 
 
 def test_find_shortages_with_enough_memory_are_none() -> None:
