@@ -19,10 +19,8 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from rich.markup import escape
 
-from flows.common.key_changes import apply_changes
-from flows.common.terminal import Console
+from flows.common.key_changes import apply_changes, show_old_keys
 from flows.common.yaml_reader import read_yaml_file
 from flows.config_sections import (
     MOST_PROCESSES,
@@ -67,15 +65,13 @@ from tasks.data.splits import SplitParameters
 from tasks.drift import DriftParameters
 from tasks.gate import GateParameters, effective_thresholds, explain_unmeasured
 from tasks.judge import JudgeParameters
+from tasks.labelling.batch_parameters import LabelBatchParameters
 from tasks.pretrain import BaseParameters
 from tasks.report import ReportParameters
 from tasks.tokenizer import TokenizerParameters
 from tasks.tracking.products import product_named
 from tasks.validate import ValidateParameters
 from tasks.validation.training_preflight import Trainings
-
-# The notices of old keys that this process has printed.
-_told: set[tuple[str, tuple[str, ...]]] = set()
 
 
 class Preset(BaseModel):
@@ -124,6 +120,7 @@ class Preset(BaseModel):
     promote: PromoteSection = Field(default_factory=PromoteSection)
     registration: RegistrySection = Field(default_factory=RegistrySection, alias="registry")
     report: ReportParameters = Field(default_factory=ReportParameters)
+    label_batch: LabelBatchParameters = Field(default_factory=LabelBatchParameters)
     tracking: TrackingSection = Field(default_factory=TrackingSection)
     parallel: ParallelSection = Field(default_factory=ParallelSection)
     remote_cache: RemoteCacheSection = Field(default_factory=RemoteCacheSection)
@@ -393,7 +390,7 @@ def read_preset(path: Path, changes: Sequence[str] = ()) -> Preset:
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     changed = apply_changes(values, changes)
-    _tell_old_keys(path, old, changed)
+    show_old_keys(path, old, changed)
     return load_preset(values)
 
 
@@ -433,18 +430,3 @@ def load_preset(values: Mapping[str, Any]) -> Preset:
             section = where.removesuffix(own[0]).removesuffix(".")
             raise UserError(f"{section}.{said}" if section else said) from error
         raise UserError(f"{where}{': ' if where else ''}{said}{given}") from error
-
-
-def _tell_old_keys(path: Path, old: Mapping[str, str], changed: Mapping[str, str]) -> None:
-    """Print one notice of the old keys in a preset and in the changes. A notice is printed once a process."""
-    names = {**old, **changed}
-    notice = (str(path), tuple(names))
-    if not names or notice in _told:
-        return
-    _told.add(notice)
-    said = ", ".join(f"{key} is now {new}" for key, new in names.items())
-    text = f"{path} has old names of keys" if old else "--set has old names of keys"
-    text += f", which only this version still reads: {said}"
-    if old:
-        text += f"; `chatmill config migrate {path}` renames them in the file"
-    Console(stderr=True, highlight=False).print(f"[dim]{escape(text)}[/dim]", soft_wrap=True)

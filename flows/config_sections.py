@@ -19,7 +19,7 @@ MOST_PROCESSES = 4096
 # choose only which results are averaged: all if none of the named sources has any.
 _SOURCE_KEYS = (
     "pretrain.replay_sources", "sft.sources", "labels.sources", "rlhf.sources", "evaluate.sources",
-    "evaluate.question_sources", "evaluate.text_sources",
+    "evaluate.question_sources", "evaluate.text_sources", "label_batch.sources",
 )  # fmt: skip
 
 

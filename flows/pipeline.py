@@ -10,6 +10,9 @@ from dataclasses import replace
 from prefect import flow
 
 from flows.config import Preset
+from flows.orchestration.events import LABELS_REQUESTED
+from flows.orchestration.label_batches import add_made_batch, find_batch_inputs, item_parameters, read_guide
+from flows.orchestration.run_links import deployed_preset_path
 from flows.pipeline_plan import PipelinePlan
 from flows.pipeline_run import Outcome, PipelineRun
 from tasks.drift import drift
@@ -18,6 +21,7 @@ from tasks.evaluate import evaluate
 from tasks.gate import gate
 from tasks.ingest import ingest
 from tasks.judge import judge
+from tasks.label_batch import label_batch
 from tasks.labels import labels
 from tasks.pretrain import pretrain
 from tasks.reference import reference
@@ -77,4 +81,23 @@ def ingestion(preset: Preset, announce: bool = True) -> Outcome:
         valid_rows = run(validate, preset.validation_parameters(), rows)
         if announce:
             run.announce_labels(valid_rows)
+        return run.collect_outcome()
+
+
+@flow(name="label_batch", validate_parameters=True, persist_result=False)
+def labelling(preset: Preset) -> Outcome:
+    """Run the stage label_batch alone, on the outputs of the preset's last run; add its items to the page.
+
+    The event `labels.requested` is sent once for each batch.
+    """
+    with PipelineRun(preset, trains=False) as run:
+        # Read before anything is computed for it.
+        read_guide(preset.label_batch, run.settings.root)
+        given = find_batch_inputs(preset, run.tracker, run.context, run.display.show_event)
+        run.references["ingest"] = given.data
+        items = run(label_batch, item_parameters(preset), *given.outputs)
+        made = add_made_batch(preset, items, run.settings.root, run.display.show_event)
+        run.show_notes(made.describe(), made.describe_left_out())
+        payload = {"batch": made.name, "items": made.items, "config": deployed_preset_path(preset.name)}
+        run.tell_once(items, LABELS_REQUESTED, made.describe(), "`chatmill label` serves the page", **payload)
         return run.collect_outcome()

@@ -23,6 +23,7 @@ from flows.orchestration.base_version import base_tags, pin_base_version
 from flows.orchestration.crash_recovery import recover_crashed_runs, without_run_tag
 from flows.orchestration.dask_runner import DaskRunner
 from flows.orchestration.events import (
+    CHAMPION_MADE,
     DATA,
     DRIFT,
     GATE_REFUSED,
@@ -34,8 +35,10 @@ from flows.orchestration.new_product import describe_new_product
 from flows.orchestration.progress import ProgressDisplay, keep_table
 from flows.orchestration.remote_stage import RemoteStageRunner, open_remote_cache
 from flows.orchestration.run_links import (
+    deployed_preset_path,
     find_pages,
     name_flow_run,
+    page_links,
     show_outcome_links,
     show_tracked_run,
     tracked_run_name,
@@ -155,7 +158,7 @@ class PipelineRun:
         if self.code.problem:
             says = "the code of this run could not be recorded, so the run cannot be reproduced"
             self.display.show_note(f"{says}: {self.code.problem}")
-        self._show_notes(describe_new_product(self.tracker, self.preset, self.settings.root), *notes)
+        self.show_notes(describe_new_product(self.tracker, self.preset, self.settings.root), *notes)
         if notes:
             self.tracker.log_text("swept.txt", "".join(f"{note}\n" for note in notes))
         return self
@@ -266,7 +269,7 @@ class PipelineRun:
                 "`chatmill data diff` shows added and removed rows; the full table is in MLflow, stage drift"
             )
             data = str(self.references["ingest"].metrics["data_hash"])
-            self._tell_once(reference, DRIFT, then=then, data_hash=data, **asdict(found))
+            self.tell_once(reference, DRIFT, then=then, data_hash=data, **asdict(found))
         return reference
 
     def _fetch_champion(self, reference: str) -> StageOutput | None:
@@ -319,11 +322,11 @@ class PipelineRun:
 
     def check_base(self) -> None:
         """Raise UserError if the preset's base model cannot be used, or a training has too little memory."""
-        self._show_notes(self.preset.check_base(self.settings.root, self.display.show_event))
+        self.show_notes(self.preset.check_base(self.settings.root, self.display.show_event))
         self.memory = MemoryCheck(self.preset, self.settings.root, self.context.device)
-        self._show_notes(self.memory.describe(), *self.memory.find_shortages(labels=False))
+        self.show_notes(self.memory.describe(), *self.memory.find_shortages(labels=False))
 
-    def _show_notes(self, *sentences: str) -> None:
+    def show_notes(self, *sentences: str) -> None:
         for sentence in filter(None, sentences):
             self.display.show_note(sentence)
 
@@ -334,10 +337,10 @@ class PipelineRun:
             UserError: A later stage would stop.
         """
         asked = self.preset.training_requirements(self.settings.root)
-        self._show_notes(*check_trainings(asked, Path(parts.path), Path(tokens.path)))
+        self.show_notes(*check_trainings(asked, Path(parts.path), Path(tokens.path)))
         if not missing_rows(Path(parts.path)):
-            self._show_notes(*self.memory.find_shortages(labels=True))
-        self._show_notes(self.preset.explain_loose_bounds())
+            self.show_notes(*self.memory.find_shortages(labels=True))
+        self.show_notes(self.preset.explain_loose_bounds())
 
     def end_without(self, kind: str, parts: StageOutput, made: StageOutput) -> None:
         """Raise UserError if the later stages have no pairs or no labels, with the model that is ready."""
@@ -368,15 +371,20 @@ class PipelineRun:
             self.display.show_note(
                 ask_about_version(self.settings.root, self.tracker.registry, registered.version, answers)
             )
+        if registered.champion:
+            then = "`chatmill label batch` has people compare its answers"
+            self.tell_once(
+                verdict, CHAMPION_MADE, registered.says, then, config=deployed_preset_path(self.preset.name)
+            )
         if not verdict.metrics["passed"]:
             beside = " beside the champion" if self.tracker.registry.champion() else ""
             then = f"`chatmill models` shows version {registered.version}{beside}"
-            self._tell_once(
+            self.tell_once(
                 verdict, GATE_REFUSED, f"the gate rejected the model: {verdict.metrics['reason']}", then
             )
         return registered
 
-    def _tell_once(self, output: StageOutput, event: str, says: str, then: str, **payload: Any) -> None:
+    def tell_once(self, output: StageOutput, event: str, says: str, then: str, **payload: Any) -> None:
         """Send an event about an output unless that was done; a kill may have prevented it before."""
         if self.tracker.was_notified(output):
             return
@@ -398,12 +406,8 @@ class PipelineRun:
         data = str(self.references["ingest"].metrics["data_hash"])
         announce_labels(
             self.settings.root, self.preset.name, Path(good.path) / "rows", good.digest, data,
-            self._preset_path(), self.display.show_event,
+            deployed_preset_path(self.preset.name), self.display.show_event,
         )  # fmt: skip
-
-    def _preset_path(self) -> str:
-        """Return the preset's file as a deployment names it; a run from a terminal gets the preset itself."""
-        return flow_run.parameters.get("config") or f"configs/{self.preset.name}.yaml"
 
     def collect_outcome(self) -> Outcome:
         """Return the outcome of the stages so far."""
@@ -424,7 +428,8 @@ class PipelineRun:
         page = (Path(report.path) / "report.html").read_text(encoding="utf-8")
         # Found again: servers with other ports may have been started since the run began.
         self.pages = find_pages(self.settings)
-        links, shown = self._page_links(), self.settings.root / REPORT
+        model, shown = self.tracker.registry.model, self.settings.root / REPORT
+        links = page_links(self.pages, self.flow_run, self._tracked_page, model, self.version)
         note = "These pages open while `chatmill dashboards` or `chatmill up` runs with these ports."
         replace_text(shown, add_run_links(page, links, note))
         show_outcome_links(self.preset.name, links, shown, self.model_says)
@@ -439,11 +444,3 @@ class PipelineRun:
     @property
     def _tracked_page(self) -> str:
         return self.pages.tracked_run(self.tracker.experiment, self.tracker.run)
-
-    def _page_links(self) -> dict[str, str]:
-        """Return the addresses of this run's other pages, by the words that are shown."""
-        model = self.tracker.registry.model
-        links = {"Run in Prefect": self.pages.flow_run(self.flow_run), "Run in MLflow": self._tracked_page}
-        if self.version:
-            links[f"Model version {self.version} in MLflow"] = self.pages.model_version(model, self.version)
-        return links

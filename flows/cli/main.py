@@ -27,6 +27,7 @@ from flows.cli.explain import explain
 from flows.cli.gc import collect_garbage
 from flows.cli.join import join
 from flows.cli.label import label
+from flows.cli.label_batch import make_label_batch
 from flows.cli.launch import INTERRUPTED, load_ingestion, load_pipeline, run_preset
 from flows.cli.lineage import lineage
 from flows.cli.models import models, rollback
@@ -95,7 +96,7 @@ BROKEN_PIPE = 128 + signal.SIGPIPE
 
 # Commands that use the records of a project, so that one must be there.
 _WITH_PROJECT = frozenset((
-    "approve", "backup", "compare", "cost", "data", "explain", "gc", "lineage", "models",
+    "approve", "backup", "compare", "cost", "data", "explain", "gc", "label", "lineage", "models",
     "quarantine", "reproduce", "rollback", "withdraw",
 ))  # fmt: skip
 
@@ -323,6 +324,8 @@ def register_commands() -> None:
     app.command()(reproduce)
     app.add_typer(data, name="data")
     app.add_typer(config, name="config")
+    label.command("batch")(make_label_batch)
+    app.add_typer(label, name="label")
     app.command("gc")(collect_garbage)
     app.command()(join)
     app.command()(backup)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
+
+from flows.common.terminal import Console
 from flows.common.yaml_reader import parse_yaml
 from model.errors import UserError
 from tasks.common.old_keys import rename_old_keys
+
+# The notices of old keys that this process has printed.
+_told: set[tuple[str, tuple[str, ...]]] = set()
 
 
 def apply_changes(values: dict[str, Any], changes: Sequence[str]) -> dict[str, str]:
@@ -48,3 +55,18 @@ def _rename_change(name: str, value: Any) -> tuple[str, Any, dict[str, str]]:
         [(segment, found)] = found.items()
         key.append(segment)
     return ".".join(key), found, old
+
+
+def show_old_keys(path: Path, old: Mapping[str, str], changed: Mapping[str, str]) -> None:
+    """Print one notice of the old keys in a preset and in the changes. A notice is printed once a process."""
+    names = {**old, **changed}
+    notice = (str(path), tuple(names))
+    if not names or notice in _told:
+        return
+    _told.add(notice)
+    said = ", ".join(f"{key} is now {new}" for key, new in names.items())
+    text = f"{path} has old names of keys" if old else "--set has old names of keys"
+    text += f", which only this version still reads: {said}"
+    if old:
+        text += f"; `chatmill config migrate {path}` renames them in the file"
+    Console(stderr=True, highlight=False).print(f"[dim]{escape(text)}[/dim]", soft_wrap=True)

@@ -9,8 +9,9 @@ from typing import Any
 
 from tasks.common.annotators import count_named
 
-LABELS_INGESTED = "labels.ingested"
+LABELS_INGESTED, LABELS_REQUESTED = "labels.ingested", "labels.requested"
 GATE_REFUSED, DATA, DRIFT = "chatmill.gate.refused", "chatmill.data.refused", "chatmill.drift"
+CHAMPION_MADE = "chatmill.champion"
 SLOW, ASKS = "chatmill.run.slow", "chatmill.approval.asked"
 _LONGEST = 2000
 # The bytes of people's names in an event; see `limit_arrivals`.

@@ -23,7 +23,7 @@ from flows.servers.state_file import last_addresses, read_served
 
 PREFECT_PORT, MLFLOW_PORT = 4200, 5000
 # The names of the flows that commands start, as a person types them.
-COMMANDS = {"chatmill": "run", "ingest": "ingest"}
+COMMANDS = {"chatmill": "run", "ingest": "ingest", "label_batch": "label batch"}
 MAX_KEY_CHARS = 60
 
 
@@ -125,3 +125,27 @@ def _artifact_key(kind: str, preset: str) -> str:
     """Return an artifact's key: Prefect accepts lower-case letters, digits and dashes alone."""
     name = re.sub(r"[^a-z0-9]+", "-", preset.lower()).strip("-")[:MAX_KEY_CHARS].strip("-")
     return f"{kind}-{name}" if name else kind
+
+
+def page_links(
+    pages: RunPages, flow_run_id: str, tracked_page: str, model: str, version: str
+) -> dict[str, str]:
+    """Return the addresses of a run's other pages, by the words that are shown.
+
+    Args:
+        pages: The servers' pages.
+        flow_run_id: The flow run's id in Prefect.
+        tracked_page: The address of its run in MLflow.
+        model: The registered model.
+        version: The version that the run registered; empty for none.
+    """
+    links = {"Run in Prefect": pages.flow_run(flow_run_id), "Run in MLflow": tracked_page}
+    if version:
+        links[f"Model version {version} in MLflow"] = pages.model_version(model, version)
+    return links
+
+
+def deployed_preset_path(preset: str) -> str:
+    """Return the file of this run's preset as a deployment names it; for a terminal's run, by the name."""
+    asked = flow_run.parameters
+    return str(asked.get("announced") or asked.get("config") or f"configs/{preset}.yaml")

@@ -9,7 +9,7 @@ from typing import Any
 
 from model.errors import UserError, error_reason
 from tasks.common.counts import counted
-from tasks.labelling.batches import LabelItem, Reason, check_item
+from tasks.labelling.batches import KNOWN_CHOICES, LabelItem, Reason, check_item
 
 ROLE_NAMES = ("system", "user", "assistant")
 _TEXTS = ("prompt", "a", "b")
@@ -44,6 +44,17 @@ def read_items(path: Path) -> list[LabelItem]:
         raise UserError("\n".join([*faults[:_SHOWN_FAULTS], *rest]))
     if not found:
         raise UserError(f"{path} has no item; expected lines such as {_EXAMPLE}")
+    return found
+
+
+def read_known_items(path: Path) -> list[LabelItem]:
+    """Return the items of a file as `read_items` does. Raise UserError if one has no known_choice."""
+    found = read_items(path)
+    for number, item in enumerate(found, 1):
+        if not item.known_choice:
+            raise UserError(
+                f"{path}: item {number} has no known_choice; expected one of {', '.join(KNOWN_CHOICES)}"
+            )
     return found
 
 

@@ -34,8 +34,9 @@ HELD = "chatmill.holds"
 PRESET = "chatmill.preset"
 # The stage whose model a pipeline run registers.
 REGISTERED_STAGE = "rlhf"
-# The stages of a run that only makes a version of the data, as the flow `ingest` and its schedule do.
-INGESTION_STAGES = ("ingest", "validate")
+# The stages of runs that train nothing: the flow `ingest` and its schedule make a version of the data, and
+# the flow `label_batch` makes items for the label page.
+SIDE_STAGES = ("ingest", "validate", "label_batch")
 _NEWEST = ("attributes.start_time DESC",)
 # Runs in a page: many if all are wanted, few if the search usually ends at the first.
 _PAGE, _FEW = 5000, 20
@@ -93,10 +94,10 @@ def find_stage(client: MlflowClient, stage: str, run: str = "") -> StageRun:
 
 
 def find_newest_stages(client: MlflowClient) -> tuple[list[StageRun], str]:
-    """Return the stages, in their order, of the newest pipeline run that did more than ingest.
+    """Return the stages, in their order, of the newest pipeline run that did more than SIDE_STAGES.
 
     Returns:
-        The stages, and a sentence about a newer run that only ingested; empty if there is none.
+        The stages, and a sentence about a newer run that did not; empty if there is none.
 
     Raises:
         UserError: There is no pipeline run, or the newest one began no stage.
@@ -104,8 +105,8 @@ def find_newest_stages(client: MlflowClient) -> tuple[list[StageRun], str]:
     pipeline, said = _find_pipeline(client, ""), ""
     stages = {name: child for name, child in _stages_of(client, pipeline).items() if name}
     # A schedule ingests every few minutes, and nobody asks about such a run.
-    if stages.keys() <= {*INGESTION_STAGES}:
-        past = " and ".join(f"tags.`chatmill.stage` != '{name}'" for name in INGESTION_STAGES)
+    if stages.keys() <= {*SIDE_STAGES}:
+        past = " and ".join(f"tags.`chatmill.stage` != '{name}'" for name in SIDE_STAGES)
         condition = f"{past} and tags.`{PARENT}` LIKE '%'{begun_by_now()}"
         if further := search_runs(client, condition, most=1):
             only = " and ".join(stages) or "no stage"
@@ -164,6 +165,32 @@ def last_whole(client: MlflowClient, preset: str) -> tuple[str, str]:
         if preset_of(run) == preset:
             return run.info.run_id, run.data.tags[WHOLE]
     return "", ""
+
+
+def last_stages(client: MlflowClient, preset: str, stage: str) -> tuple[dict[str, StageRun], str]:
+    """Return the finished stages of a preset's newest run that finished a stage, and the data's hash.
+
+    Args:
+        client: The client of the store.
+        preset: The preset's name.
+        stage: The stage that the run must have finished. The run itself may go on, or may have failed later.
+
+    Returns:
+        The stages by name and the hash of the data that they read; an empty mapping and text if there is no
+        such run.
+    """
+    finished = f"tags.`chatmill.stage` = '{stage}' and tags.`chatmill.key` LIKE '%'"
+    for child in iterate_runs(client, f"{finished}{begun_by_now()}"):
+        pipeline = run_or_none(client, child.data.tags.get(PARENT, ""))
+        if pipeline is None or preset_of(pipeline) != preset:
+            continue
+        stages = {
+            name: _stage_run(pipeline, each)
+            for name, each in _stages_of(client, pipeline).items()
+            if name and "chatmill.key" in each.data.tags
+        }
+        return stages, data_hash(child) or ""
+    return {}, ""
 
 
 def begun_by_now() -> str:

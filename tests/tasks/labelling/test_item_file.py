@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from model.errors import UserError
-from tasks.labelling.item_file import read_items
+from tasks.labelling.item_file import read_items, read_known_items
 
 
 def written(folder: Path, *lines: object) -> Path:
@@ -70,3 +70,14 @@ def test_read_items_without_items_or_file_says_so(tmp_path: Path) -> None:
     (tmp_path / "bytes.jsonl").write_bytes(b'{"prompt": "\xff", "a": "x", "b": "y"}')
     with pytest.raises(UserError, match=r"bytes.jsonl:1: not a line of JSON"):
         read_items(tmp_path / "bytes.jsonl")
+
+
+def test_read_known_items_item_without_choice_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "known.jsonl"
+    known = {"prompt": "q", "a": "x", "b": "y", "known_choice": "tie"}
+    path.write_text(json.dumps(known) + "\n")
+    (item,) = read_known_items(path)
+    assert (item.reason, item.known_choice) == ("known", "tie")
+    path.write_text(json.dumps(known) + "\n" + json.dumps({"prompt": "q", "a": "x", "b": "y"}) + "\n")
+    with pytest.raises(UserError, match="item 2 has no known_choice"):
+        read_known_items(path)

@@ -1,0 +1,87 @@
+"""`chatmill label batch`: make a batch of items from the models of the last run, for people to judge."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.cli.current_preset import DEMO, preset_to_run
+from flows.cli.launch import launch_flow
+from flows.common.project_folder import require_place
+from flows.common.terminal import Console
+from model.errors import UserError
+from tasks.common.names import yaml_quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flows.config import Preset
+    from flows.pipeline_run import Outcome
+
+
+def make_label_batch(
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            "-c",
+            help="The preset: a YAML file. Default: the demo's, or the one that made data/ if another did.",
+        ),
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", "-s", help="Override a preset key, as in label_batch.round=2. Repeatable."),
+    ] = None,
+    name: Annotated[
+        str, typer.Option("--name", "-n", help="The batch's name (default: label_batch.name).")
+    ] = "",
+    size: Annotated[
+        int, typer.Option(help="Items to judge, besides known items (default: label_batch.size).", min=0)
+    ] = 0,
+) -> None:
+    """Make a batch for the label page: pairs of answers by the models of the preset's last run.
+
+    Nothing is trained. Some pairs are drawn at random, and the others are those of which the reward model is
+    least certain. The same models give the same batch; `--set label_batch.round=2` makes another one.
+    """
+    preset = preset_to_run(config, Path.cwd(), Console(highlight=False)) or DEMO
+    wanted = [*(changes or [])]
+    if name:
+        wanted.append(f"label_batch.name={yaml_quoted(name)}")
+    if size:
+        wanted.append(f"label_batch.size={size}")
+    _make_batch(preset, wanted)
+    console = Console(highlight=False)
+    console.print("Judge its items: [bold]chatmill label[/bold]", soft_wrap=True)
+
+
+def _make_batch(config: Path, changes: list[str]) -> None:
+    """Run the flow that makes a batch and adds it to the store. Raise UserError for a wrong preset."""
+    from tasks.engine.source_snapshot import take_snapshot
+
+    require_place(Path.cwd())
+    # Before the stages are imported: the run then uses one state of the code to its end.
+    snapshot = take_snapshot(Path.cwd())
+
+    def read_preset_file() -> Preset:
+        from flows.config import read_preset
+
+        try:
+            return read_preset(config, changes)
+        except UserError:
+            if snapshot:
+                snapshot.discard()
+            raise
+
+    if not config.is_file():
+        # The error must come before anything is created for the run.
+        read_preset_file()
+    launch_flow(_load_labelling, read_preset_file)
+
+
+def _load_labelling() -> Callable[..., Outcome]:
+    from flows.pipeline import labelling
+
+    return labelling

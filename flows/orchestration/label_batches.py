@@ -1,0 +1,223 @@
+"""Batches for the label page: the models that answer, and a batch that is added to the store once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows.config import Preset
+from model.errors import UserError
+from model.events import EventCallback
+from tasks.common.counts import counted
+from tasks.common.file_lock import exclusive_lock
+from tasks.data.label_selection import read_made_items
+from tasks.engine.output import StageOutput
+from tasks.engine.stage import StageContext, fetch_output
+from tasks.label_batch import COUNTS, ITEMS, LabelItemsParameters
+from tasks.labelling.batch_parameters import (
+    ALIGNED,
+    CHAMPION_MODEL,
+    NUMBER_WORD,
+    SFT,
+    LabelBatchParameters,
+)
+from tasks.labelling.batches import DEFAULT_GUIDE, BatchSettings, add_batch, list_batches
+from tasks.labelling.schema import open_label_store
+from tasks.project.paths import LABEL_BATCHES_LOCK
+
+if TYPE_CHECKING:
+    from tasks.tracking.tracker import Tracker
+
+_WAITS = "another process is adding a batch for the label page; waiting for it"
+# The stages whose outputs the items are made from. Before there are labels, the last three are missing.
+_NEEDED, _OPTIONAL = ("split", "sft"), ("labels", "reward", "rlhf")
+_REASONS = (("random", "at random"), ("uncertain", "uncertain"), ("known", "known"))
+_LEFT_OUT = (
+    ("repeated_prompts", "repeated prompts"),
+    ("missing_answers", "prompts without an answer in a file"),
+    ("too_long", "prompts too long for a model"),
+    ("empty_answers", "pairs with an empty answer"),
+    ("equal_answers", "pairs of equal answers"),
+    ("similar_answers", "pairs of similar answers"),
+)
+
+
+@dataclass(frozen=True)
+class MadeBatch:
+    """A batch in the store.
+
+    Attributes:
+        name: Its name.
+        items: The number of its items.
+        counts: The stage's counts: items by reason, and what was left out.
+        is_new: Whether this call added it. False if the store had a batch with the same content.
+        earlier: Items that were left out, as earlier batches have them.
+    """
+
+    name: str
+    items: int
+    counts: Mapping[str, Any]
+    is_new: bool
+    earlier: int = 0
+
+    def describe(self) -> str:
+        """Return a sentence with the number of items by reason."""
+        reasons = [f"{self.counts[name]:.0f} {said}" for name, said in _REASONS if self.counts.get(name)]
+        said = f"batch {self.name} has {counted(self.items, 'items')}: {', '.join(reasons)}"
+        if self.is_new:
+            return said
+        return f"{said}; the page has it already (another label_batch.round makes another batch)"
+
+    def describe_left_out(self) -> str:
+        """Return a sentence about what was left out; empty if nothing was."""
+        found = [f"{self.counts[name]:,.0f} {said}" for name, said in _LEFT_OUT if self.counts.get(name)]
+        if self.earlier:
+            found.append(f"{self.earlier:,} items of earlier batches")
+        return f"left out: {', '.join(found)}" if found else ""
+
+
+@dataclass(frozen=True)
+class BatchInputs:
+    """The outputs that a batch is made from, and a reference to the data that they were made from."""
+
+    outputs: list[StageOutput]
+    data: StageOutput
+
+
+def item_parameters(preset: Preset) -> LabelItemsParameters:
+    """Return the parameters of a preset's items, without those of its batch that change no item."""
+    given, default = preset.label_batch, LabelBatchParameters()
+    return LabelItemsParameters(
+        replace(
+            given,
+            name=default.name,
+            aspects=default.aspects,
+            needed=default.needed,
+            guide=default.guide,
+            markdown=default.markdown,
+            sources=given.sources or preset.rlhf.sources,
+            max_new_tokens=given.max_new_tokens or preset.rlhf.max_new_tokens,
+        ),
+        preset.split_parameters(),
+        preset.reward,
+    )
+
+
+def find_batch_inputs(
+    preset: Preset, tracker: Tracker, context: StageContext, on_event: EventCallback
+) -> BatchInputs:
+    """Return the outputs of the preset's last run that a batch is made from.
+
+    That is the newest run with an aligned model, or else with an SFT model. Nothing is computed.
+
+    Args:
+        preset: The preset.
+        tracker: The tracker of the preset's product.
+        context: The run's settings.
+        on_event: Receives what is fetched.
+
+    Raises:
+        UserError: There is no such run, or an output of it or a named model is gone.
+    """
+    from tasks.tracking.queries import last_stages
+
+    again = f"`chatmill run` with preset {preset.name}"
+    stages, data = last_stages(tracker.client, preset.name, "rlhf")
+    if not stages:
+        stages, data = last_stages(tracker.client, preset.name, "sft")
+    if not stages:
+        raise UserError(f"no run of preset {preset.name} has made an SFT model yet; {again} makes one")
+    named = {answer.model for answer in preset.label_batch.answers}
+    if ALIGNED in named and "rlhf" not in stages:
+        raise UserError(
+            f"label_batch.answers names the {ALIGNED} model, and no run of preset {preset.name} has made one "
+            f"yet; {again} makes it once there are labels, or name {SFT}"
+        )
+    found = []
+    for name in (*_NEEDED, *_OPTIONAL):
+        if name not in stages:
+            continue
+        output = fetch_output(name, stages[name].key, context, on_event)
+        if output is None:
+            raise UserError(
+                f"the output of {name} of run {stages[name].pipeline[:12]} is missing; {again} recomputes it"
+            )
+        found.append(replace(output, run=stages[name].holder))
+    if CHAMPION_MODEL in named:
+        found.append(_fetch_champion(tracker, context.root, again, on_event))
+    return BatchInputs(found, StageOutput("ingest", "", "", "", True, 0.0, {"data_hash": data}))
+
+
+def _fetch_champion(tracker: Tracker, root: Path, again: str, on_event: EventCallback) -> StageOutput:
+    from tasks.tracking.champion_input import fetch_champion_model
+
+    version = tracker.registry.champion()
+    if version is None:
+        raise UserError(
+            f"label_batch.answers names the {CHAMPION_MODEL}, and there is none yet; {again} makes one if "
+            "the gate accepts the model"
+        )
+    return fetch_champion_model(version, tracker.uri, root, on_event)
+
+
+def read_guide(parameters: LabelBatchParameters, root: Path) -> str:
+    """Return the text of a batch's guide. Raise UserError if its file cannot be read."""
+    if not parameters.guide:
+        return DEFAULT_GUIDE
+    try:
+        return (root / parameters.guide).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"label_batch.guide: {parameters.guide} cannot be read ({error}); expected a Markdown file"
+        ) from error
+
+
+def add_made_batch(preset: Preset, output: StageOutput, root: Path, on_event: EventCallback) -> MadeBatch:
+    """Add the items of the stage label_batch to the label page's store, unless it has the same ones already.
+
+    Args:
+        preset: The preset.
+        output: The stage's output.
+        root: The project's folder.
+        on_event: Receives a message while another process adds a batch.
+
+    Raises:
+        UserError: The guide cannot be read, the name is taken, or all items are in earlier batches.
+    """
+    parameters = preset.label_batch
+    guide = read_guide(parameters, root)
+    folder = Path(output.path)
+    counts = json.loads((folder / COUNTS).read_text(encoding="utf-8"))
+    store = open_label_store(root)
+    try:
+        # Between the search for the batch and its addition no other process may add it.
+        with exclusive_lock(root / LABEL_BATCHES_LOCK, on_event, _WAITS):
+            batches = list_batches(store)
+            for batch in batches:
+                if batch.origin.get("output") == output.digest:
+                    return MadeBatch(batch.name, batch.items, counts, False)
+            name = _free_name(parameters, preset.name, {batch.name for batch in batches})
+            origin = {
+                "preset": preset.name, "output": output.digest, "key": output.key, "run": output.run,
+                "counts": counts,
+            }  # fmt: skip
+            settings = BatchSettings(
+                name, guide, parameters.aspects, parameters.needed, parameters.markdown, origin
+            )
+            added = add_batch(store, settings, read_made_items(folder / ITEMS))
+    finally:
+        store.close()
+    return MadeBatch(name, added.added, counts, True, added.earlier)
+
+
+def _free_name(parameters: LabelBatchParameters, preset: str, taken: set[str]) -> str:
+    """Return the name of a new batch: of a pattern with a number the first one that no batch has."""
+    number = 1
+    name = parameters.batch_name(preset, number)
+    while NUMBER_WORD in parameters.name and name in taken:
+        number += 1
+        name = parameters.batch_name(preset, number)
+    return name
