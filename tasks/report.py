@@ -15,6 +15,7 @@ from markupsafe import Markup
 from model.data.dataloader import each_row
 from model.events import EventCallback
 from tasks.common.names import is_blank, source_rank
+from tasks.data.records import TYPES
 from tasks.engine.declaration import Tolerance, named_metrics
 from tasks.engine.stage import stage
 from tasks.reporting.agreement import agreement_section
@@ -72,6 +73,8 @@ class ReportParameters:
         "evaluate",
         "gate",
     ),
+    # Its examples are rows, and its tables name people.
+    derived_rows=tuple(TYPES),
     artifacts=("report.html",),
     headline=named_metrics(("bytes", "bytes")),
     tolerances=(Tolerance(("bytes",), relative=0.1),),

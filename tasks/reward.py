@@ -27,6 +27,7 @@ from tasks.evaluation.linear_baseline import linear_accuracy
     artifacts=("accuracy.json", "yardstick.json"),
     headline=named_metrics(
         ("pair_accuracy", "of validation pairs right"),
+        ("pair_accuracy_ties", "ties left out of it"),
         ("linear_pair_accuracy", "by a linear model on words"),
         shares=("pair_accuracy", "linear_pair_accuracy"),
     ),

@@ -81,11 +81,16 @@ def figure_tiles(figures: dict[str, float], unchanged: str = "") -> list[dict[st
 
 
 def _format_interval(form: str, name: str, figures: dict[str, float]) -> str:
-    """Return the interval of a metric and its n as words; empty if the metric has none."""
-    low, high, n = (figures.get(f"{name}_{end}") for end in ("low", "high", "n"))
+    """Return the interval of a metric, its n and the ties left out as words; empty if the metric has none."""
+    low, high, n, ties = (figures.get(f"{name}_{end}") for end in ("low", "high", "n", "ties"))
     if low is None or high is None or n is None:
         return ""
-    return f" (95%: {format_value(form, low)} to {format_value(form, high)}; n = {n:,.0f})"
+    left_out = f"; {_format_ties(ties)} left out" if ties else ""
+    return f" (95%: {format_value(form, low)} to {format_value(form, high)}; n = {n:,.0f}{left_out})"
+
+
+def _format_ties(ties: float) -> str:
+    return "1 tie" if ties == 1 else f"{ties:,.0f} ties"
 
 
 def in_words(kind: str, row: dict[str, Any]) -> list[tuple[str, str]]:
@@ -257,7 +262,7 @@ def reward_section(
         "charts": drawn,
         "accuracy": dot_plot(rows, 0.5, "guessing"),
         "yardstick": any(len(dots) > 1 for _, dots in rows),
-        "ties": counted(ties, "ties") if ties else "",
+        "ties": _format_ties(ties) if ties else "",
     }
 
 

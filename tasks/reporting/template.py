@@ -276,8 +276,8 @@ and moved to give the higher number to the one that people preferred.</p>
 {% if reward.accuracy %}<h3>How often it agrees with people on texts it has not seen</h3>
 <figure>{{ reward.accuracy }}<figcaption>Pairs of held-out texts that people clearly told apart: how often the
 reward model puts them in the same order.{% if reward.yardstick %} Beside it is a linear model on words
-and word pairs, trained on the same labels.{% endif %} Half is what guessing gives.{% if reward.ties %} {{ reward.ties }} are left
-out, as neither text is better.{% endif %}</figcaption></figure>{% endif %}
+and word pairs, trained on the same labels.{% endif %} Half is what guessing gives.{% if reward.ties %} Left out: {{ reward.ties }}, as
+neither text is better.{% endif %}</figcaption></figure>{% endif %}
 {% endif %}
 
 {% if rlhf and rlhf.dpo %}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.reporting.sections import Curve, in_words, sft_section
+from tasks.reporting.sections import Curve, figure_tiles, in_words, sft_section
 
 
 def test_in_words_row_of_each_kind_is_described() -> None:
@@ -69,3 +69,11 @@ def test_in_words_rating_counts_named_people(annotators: list[str], said: str) -
 def test_sft_section_shares_have_interval(figures: dict[str, float], says: str) -> None:
     found = sft_section(Curve([{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}]), figures)
     assert found is not None and found["ends"] == says
+
+
+@pytest.mark.parametrize(("ties", "said"), [(None, "n = 90)"), (1.0, "; 1 tie left out)"), (7.0, "; 7 ties")])
+def test_figure_tiles_pair_accuracy_says_how_many_ties_are_left_out(ties: float | None, said: str) -> None:
+    name = "test_pair_accuracy"
+    figures = {name: 0.8, f"{name}_low": 0.7, f"{name}_high": 0.9, f"{name}_n": 90.0}
+    [tile] = figure_tiles({**figures, **({f"{name}_ties": ties} if ties else {})})
+    assert said in tile["words"]
