@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from tasks.data.file_io.files import SourceFile
+from tasks.data.records import pair_row
 from tasks.data.sources import Source
-from tasks.data.withdrawals import read_withdrawn
-from tasks.labelling.page_rows import page_rows
+from tasks.data.withdrawals import Withdrawn, read_withdrawn
+from tasks.labelling.page_rows import AUTHOR_KEY, page_rows
 from tasks.labelling.schema import read_label_store
 
 # The name of the file in messages and in the origins of rows.
@@ -32,22 +34,35 @@ def read_page(source: Source, root: Path) -> PageSnapshot:
     People judge at any time. A process therefore reads each source once, so that the digest of the sources
     and the rows are those of one moment.
     """
-    withdrawn = tuple(sorted(read_withdrawn(root).annotators))
-    return _take_snapshot(root.resolve(), source.min_known_accuracy, withdrawn)
+    return _take_snapshot(root.resolve(), source.min_known_accuracy, read_withdrawn(root))
 
 
 @cache
-def _take_snapshot(root: Path, least_accuracy: float, withdrawn: tuple[str, ...]) -> PageSnapshot:
+def _take_snapshot(root: Path, least_accuracy: float, withdrawn: Withdrawn) -> PageSnapshot:
     store = read_label_store(root)
     if store is None:
         return PageSnapshot(b"", ("the label page has no judgements yet; `chatmill label` serves it",))
     try:
-        found = page_rows(store, least_accuracy, withdrawn)
+        found = page_rows(store, least_accuracy)
     finally:
         store.close()
-    lines = [json.dumps(row, ensure_ascii=False, sort_keys=True) for row in found.rows]
+    kept = [row for row in found.rows if not _is_left_out(row, withdrawn)]
+    plain = [{key: value for key, value in row.items() if key != AUTHOR_KEY} for row in kept]
+    lines = [json.dumps(row, ensure_ascii=False, sort_keys=True) for row in plain]
     notices = found.notices or ([] if lines else ["the label page has no judgements yet"])
     return PageSnapshot("".join(f"{line}\n" for line in lines).encode("utf-8", "replace"), tuple(notices))
+
+
+def _is_left_out(row: Mapping[str, Any], withdrawn: Withdrawn) -> bool:
+    """Return whether an answer was written by a withdrawn person since the withdrawal.
+
+    What they wrote before is withdrawn by its id, so that ingestion leaves it out and counts it.
+    """
+    if not withdrawn.names_person(row.get(AUTHOR_KEY, "")):
+        return False
+    return (
+        pair_row(row["prompt"], row["completion"], "", "", (), row.get("history", ())).id not in withdrawn.ids
+    )
 
 
 def forget_pages() -> None:

@@ -15,10 +15,12 @@ from pathlib import Path
 from model.errors import UserError
 from tasks.common.annotators import similarity_key, visible_name
 from tasks.common.names import shown_name
-from tasks.data.records import ID, LABEL_KINDS, TYPES, annotators_of, list_shards, naming_row
+from tasks.data.records import ID, LABEL_KINDS, TYPES, annotators_of, list_shards, naming_row, pair_row
 from tasks.data.withdrawals import Withdrawal, merge_withdrawals, rated_of, read_withdrawals
 from tasks.dvc.pointer_file import read_pointer
 from tasks.ingestion.row_origins import find_origins, read_places
+from tasks.labelling.page_rows import own_answers
+from tasks.labelling.schema import read_label_store
 from tasks.validation.quarantine import RELEASES_FILE, read_releases
 
 _SHORTEST = 6  # characters of an id that stand for the whole of it
@@ -97,20 +99,37 @@ def plan_deletion(root: Path, asked: DeletionRequest, overrides: Path | str = RE
         for number, release in read_releases(root, overrides).items()
         if release.row and ("choice" in release.row or "scores" in release.row)
     }
-    search = _Search(asked, known, corrected)
+    written = _answers_written_by(root, asked.people)
+    search = _Search(asked, known, corrected, {number for ids in written.values() for number in ids})
     # People are named in labels alone, and texts are much larger.
-    for kind in TYPES if asked.ids else LABEL_KINDS:
+    for kind in TYPES if asked.ids else (*LABEL_KINDS, "pairs") if search.written else LABEL_KINDS:
         for path in list_shards(root / "data" / kind):
             with naming_row(path, f"data/{kind}/{path.name}"), path.open("rb") as lines:
                 for line in lines:
                     search.check_row(kind, line)
-    ids = {given: search.resolve_id(given, root) for given in asked.ids} | search.corrected
+    ids = {given: search.resolve_id(given, root) for given in asked.ids} | search.theirs
     for name in asked.people:
-        if name not in search.people and name not in search.withdrawn.annotators:
+        if name not in {*search.people, *search.withdrawn.annotators, *written}:
             raise UserError(_explain_unknown_person(name, search.people))
     plan = search.make_plan(ids)
     _count_affected(root, plan)
     return plan
+
+
+def _answers_written_by(root: Path, people: Sequence[str]) -> dict[str, set[str]]:
+    """Return the ids of the pairs that people wrote on the label page, by person; only people with some."""
+    store = read_label_store(root) if people else None
+    if store is None:
+        return {}
+    try:
+        answers = {name: own_answers(store, name) for name in people}
+    finally:
+        store.close()
+    return {
+        name: {pair_row(row["prompt"], row["completion"], "", "", (), row["history"]).id for row in rows}
+        for name, rows in answers.items()
+        if rows
+    }
 
 
 def _count_affected(root: Path, plan: DeletionPlan) -> None:
@@ -152,9 +171,13 @@ class _Search:
     """The state of a search through data/."""
 
     def __init__(
-        self, asked: DeletionRequest, known: Sequence[Withdrawal], corrected: Mapping[str, set[str]]
+        self,
+        asked: DeletionRequest,
+        known: Sequence[Withdrawal],
+        corrected: Mapping[str, set[str]],
+        written: set[str],
     ) -> None:
-        self.asked, self.known, self.corrected_people = asked, known, corrected
+        self.asked, self.known, self.corrected_people, self.written = asked, known, corrected, written
         self.withdrawn = merge_withdrawals(known)
         self.wanted = frozenset(asked.people)
         self.people: set[str] = set()
@@ -165,7 +188,8 @@ class _Search:
         for number in self.withdrawn.ids:
             for given in self._given(number):
                 self.found[given].setdefault(number, "")
-        self.corrected: dict[str, tuple[str, str]] = {}
+        # Rows of the people that are withdrawn by id, as data/ does not name the person in them.
+        self.theirs: dict[str, tuple[str, str]] = {}
 
     def _given(self, number: str) -> set[str]:
         # One look-up for each length rather than a comparison with each given id, of which there may be many.
@@ -189,7 +213,9 @@ class _Search:
         self.people |= (people | now) - {""}
         self.labels.update((name, kind) for name in now - {""})
         if now & self.wanted and not people & self.wanted:
-            self.corrected[number] = (number, rated)
+            self.theirs[number] = (number, rated)
+        if number in self.written:
+            self.theirs[number] = (number, "")
 
     def resolve_id(self, given: str, root: Path) -> tuple[str, str]:
         """Return the one row that is meant, and the answer that it rates."""

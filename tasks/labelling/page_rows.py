@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,8 @@ from tasks.labelling.schema import LabelStore
 
 # The aspect of the choice between two answers as a whole.
 OVERALL = "overall"
+# The key of the person who wrote an answer.
+AUTHOR_KEY = "written_by"
 
 
 @dataclass
@@ -24,7 +26,7 @@ class PageRows:
     notices: list[str] = field(default_factory=list)
 
 
-def page_rows(store: LabelStore, least_accuracy: float = 0.0, without: Iterable[str] = ()) -> PageRows:
+def page_rows(store: LabelStore, least_accuracy: float = 0.0) -> PageRows:
     """Return the rows that the page's judgements make.
 
     A reviewer's decision replaces the first judgements of its item. Known items make no rows, as their right
@@ -33,8 +35,6 @@ def page_rows(store: LabelStore, least_accuracy: float = 0.0, without: Iterable[
     Args:
         store: The page's store.
         least_accuracy: People who choose the right answer of known items less often are left out.
-        without: People whose own answers make no pairs, as they are withdrawn. Ingestion leaves out their
-            comparisons.
     """
     found = PageRows()
     judgements = [
@@ -49,7 +49,6 @@ def page_rows(store: LabelStore, least_accuracy: float = 0.0, without: Iterable[
             f"{person} chose the right answer in {known.right} of {known.judged} known items, less than "
             f"{least_accuracy:.0%}: {counted(lost, 'judgements')} left out"
         )
-    withdrawn = set(without)
     kept = [row for row in judgements if not row["item_known_choice"] and row["person"] not in aside]
     decided = {row["item"] for row in kept if row["review"]}
     if decided:
@@ -60,8 +59,8 @@ def page_rows(store: LabelStore, least_accuracy: float = 0.0, without: Iterable[
         if row["item"] not in decided or row["review"]:
             found.rows += _comparison_rows(row)
         # An answer of somebody's own stays theirs whatever a reviewer decides.
-        if row["better"].strip() and row["person"] not in withdrawn:
-            found.rows.append({**_prompt(row), "completion": row["better"]})
+        if row["better"].strip():
+            found.rows.append({**_prompt(row), "completion": row["better"], AUTHOR_KEY: row["person"]})
     return found
 
 

@@ -7,16 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from model.errors import UserError
 from model.events import Event, Message
 from tasks.data.page_source import forget_pages
 from tasks.data.records import read_shards
 from tasks.data.source_identity import sources_digest
 from tasks.data.sources import DataParameters, Source
-from tasks.data.withdrawals import Withdrawal, write_withdrawals
+from tasks.dvc.pointer_file import read_pointer
 from tasks.engine.parallel import serial_map
 from tasks.ingest import make_rows
 from tasks.labelling.people import add_person, find_person
 from tasks.labelling.schema import open_label_store
+from tests.tasks.data.withdrawal_project import make, withdraw
 from tests.tasks.labelling.label_project import batch, judge
 
 PAGE = DataParameters((Source("people", labels="page"),))
@@ -84,14 +86,32 @@ def test_page_source_digest_is_that_of_one_moment(tmp_path: Path) -> None:
     store.close()
 
 
-def test_page_source_withdrawn_person_has_no_rows(tmp_path: Path) -> None:
+def test_page_source_withdrawn_person_is_out_of_the_data_and_counted(tmp_path: Path) -> None:
     judged(tmp_path)
-    (tmp_path / "configs").mkdir()
-    write_withdrawals(tmp_path, [Withdrawal("me", "asked", "2026-01-01T00:00:00+00:00", annotator="Ada")])
-    snapshot = Source("people", labels="page")
-    assert sources_digest(DataParameters((snapshot,)), tmp_path) == sources_digest(PAGE, tmp_path)
-    rows, _ = ingested(tmp_path)
-    assert [row["completion"] for row in rows["pairs"]] == ["Bob's answer."]
+    make(tmp_path, PAGE)
+    plan = withdraw(tmp_path, ["Ada"], [])
+    assert sum(plan.gone.values()) == 4 and {kind for kind, _ in plan.gone} == {"comparisons", "pairs"}
+    forget_pages()
+    make(tmp_path, PAGE)
+    assert [row["completion"] for row in read_shards(tmp_path / "data" / "pairs")] == ["Bob's answer."]
+    assert {row["annotator"] for row in read_shards(tmp_path / "data" / "comparisons")} == {"Bob"}
+    recorded = (read_pointer(tmp_path) or {})["meta"]["withdrawn"]["rows"]
+    assert recorded == {"comparisons": 3, "pairs": 1}
+    store = open_label_store(tmp_path)
+    ada = find_person(store, "Ada")
+    assert ada is not None
+    judge(store, ada, 2, "a", better="A later answer.")
+    store.close()
+    forget_pages()
+    make(tmp_path, PAGE)
+    assert [row["completion"] for row in read_shards(tmp_path / "data" / "pairs")] == ["Bob's answer."]
+
+
+def test_withdraw_person_unknown_to_data_and_page_is_refused(tmp_path: Path) -> None:
+    judged(tmp_path)
+    make(tmp_path, PAGE)
+    with pytest.raises(UserError, match="no label in data/ is by 'Cleo'"):
+        withdraw(tmp_path, ["Cleo"], [])
 
 
 @pytest.mark.parametrize(

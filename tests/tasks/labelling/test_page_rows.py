@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tasks.labelling.batches import BatchSettings, LabelItem, add_batch
-from tasks.labelling.page_rows import own_answers, page_rows
+from tasks.labelling.page_rows import AUTHOR_KEY, own_answers, page_rows
 from tasks.labelling.schema import LabelStore
 from tests.tasks.labelling.label_project import batch, items, judge, person
 
@@ -45,13 +45,13 @@ def test_page_rows_decision_replaces_the_first_judgements(store: LabelStore) -> 
     assert found.notices == ["1 item decided by reviewers, in place of the first judgements"]
 
 
-def test_page_rows_own_answers_of_withdrawn_people_are_left_out(store: LabelStore) -> None:
+def test_page_rows_own_answers_name_their_author(store: LabelStore) -> None:
     batch(store, count=1)
     ada = person(store, "Ada")
     judge(store, ada, 1, "a", better="Mine.")
     assert own_answers(store, "Ada") == [{"prompt": "Question 0?", "history": [], "completion": "Mine."}]
     assert own_answers(store, "Bob") == []
-    assert not [row for row in page_rows(store, without=["Ada"]).rows if "completion" in row]
+    assert [row[AUTHOR_KEY] for row in page_rows(store).rows if "completion" in row] == ["Ada"]
 
 
 def test_page_rows_inaccurate_people_are_left_out_with_a_notice(store: LabelStore) -> None:
