@@ -36,6 +36,9 @@ def agreement_section(
     if not rows:
         return None
     pairs, others = _lowest_pairs(people)
+    strata = [each for kind, _ in _KINDS for each in people.get(kind, {}).values()]
+    without = sum(each["people_without_pairs"] for each in strata)
+    unpaired = f" {counted(without, 'people')} who judged least are in no pair there." if without else ""
     rates = list(_each_rate(people))
     # The least reliable first, as they are what a reader can do something about.
     rates.sort(key=lambda rate: (rate["share"], rate["annotator"]))
@@ -45,7 +48,8 @@ def agreement_section(
         "pairs": pairs,
         "pairs_note": _note_rest(
             others, "pairs of people", f"agree more, or judged fewer than {_FEW} answers in common"
-        ),
+        )
+        + unpaired,
         "people": rates[:_ROWS],
         "people_note": _note_rest(len(rates) - _ROWS, "people", "are right more often"),
     }

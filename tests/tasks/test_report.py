@@ -109,7 +109,10 @@ def leave_stages(root: Path, text: str = "beautiful") -> dict[str, Path]:
     }
     whole(
         at["labels"] / "annotators.json",
-        {"ratings": {"tone/film": {"error_rates": [rate], "pairs": [pair]}}, "comparisons": {}},
+        {
+            "ratings": {"tone/film": {"error_rates": [rate], "pairs": [pair], "people_without_pairs": 0}},
+            "comparisons": {},
+        },
     )
     lines(
         at["reward"] / "curves.jsonl",

@@ -65,14 +65,14 @@ def test_agreement_section_shows_pairs_that_agree_least_and_says_how_many_are_le
         for n in range(15)
     ]
     few = {"people": ["ben", "eve"], "items": 2, "same": 0.0, "interval": [0.0, 0.6], "alpha": -1.0}
-    people = {"comparisons": {"tone/chat": {"error_rates": [], "pairs": [*pairs, few]}}}
+    listed = {"error_rates": [], "pairs": [*pairs, few], "people_without_pairs": 3}
+    people = {"comparisons": {"tone/chat": listed}}
     found = section({"comparisons": {"tone/chat": measured(0.5)}}, people)
     assert [row["people"][1] for row in found["pairs"]] == [f"p{n:02}" for n in range(12)]
     assert found["pairs"][0]["interval"] == "30% to 70%"
     # Three that agree more, and the two people with little in common.
-    assert found["pairs_note"].startswith(
-        "Not shown: 4 pairs of people who agree more, or judged fewer than 10"
-    )
+    assert "Not shown: 4 pairs of people who agree more, or judged fewer than 10" in found["pairs_note"]
+    assert found["pairs_note"].endswith("has all. 3 people who judged least are in no pair there.")
 
 
 def test_agreement_section_people_who_are_wrong_most_come_first() -> None:
@@ -82,8 +82,8 @@ def test_agreement_section_people_who_are_wrong_most_come_first() -> None:
     ]
     scores = [{"annotator": "ben", "judgements": 1200, "same": 0.5, "above": -0.25}]
     people = {
-        "comparisons": {"tone/chat": {"error_rates": choices, "pairs": []}},
-        "ratings": {"tone/film": {"error_rates": scores, "pairs": []}},
+        "comparisons": {"tone/chat": {"error_rates": choices, "pairs": [], "people_without_pairs": 0}},
+        "ratings": {"tone/film": {"error_rates": scores, "pairs": [], "people_without_pairs": 0}},
     }
     found = section({"comparisons": {"tone/chat": measured(0.5)}}, people)["people"]
     assert [(row["annotator"], row["right"]) for row in found] == [
