@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from model.data.answer_pairs import read_answer_pairs
+from model.data.dataloader import read_rows
 from model.data.hf_checkpoint import load_model
 from model.errors import UserError
 from model.events import Event
@@ -66,6 +67,26 @@ def test_train_dpo_step_that_loses_right_answers_is_no_result(
         assert all(torch.equal(before[name], after[name]) for name in before)
         assert "steps with a lower loss were skipped" in said
     assert metrics["valid_loss_increase"] <= 0
+
+
+@pytest.mark.parametrize("loss", ["sigmoid", "ipo"])
+def test_train_dpo_doubtful_pairs_move_the_policy_less(
+    language: Language, policy: Path, tmp_path: Path, loss: str
+) -> None:
+    margins = {}
+    for probability in (1.0, 0.6):
+        labels = tmp_path / f"{probability}" / "labels"
+        for split in ("train", "valid"):
+            rows = read_rows(language.labels / f"{split}.comparisons.jsonl")
+            # A tie has no better answer, so DPO leaves it out.
+            tie = {**rows[0], "probability": 0.5}
+            compared = [*({**row, "probability": probability} for row in rows), tie]
+            write_rows(labels / f"{split}.comparisons.jsonl", compared)
+            write_rows(labels / f"{split}.ratings.jsonl", [])
+        metrics, _ = align(language, policy, labels.parent / "out", labels, loss=loss)
+        margins[probability] = metrics["valid_margin"]
+        assert metrics["valid_pairs"] == len(rows)
+    assert 0 < margins[0.6] < 0.8 * margins[1.0]
 
 
 @pytest.mark.parametrize(("count", "batch"), [(0, 8), (3, 8), (7, 8)])
