@@ -328,7 +328,9 @@ class Preset(BaseModel):
 
     def label_parts(self) -> LabelsParameters:
         """Return the labels' parameters. Only a judge that is a reward model gets a share of the labels."""
-        return self.labels if self.evaluate.judge == REWARD_MODEL else replace(self.labels, judge_share=0.0)
+        # What starts a run changes nothing in its outputs.
+        parts = replace(self.labels, min_new=LabelsParameters().min_new)
+        return parts if self.evaluate.judge == REWARD_MODEL else replace(parts, judge_share=0.0)
 
     def judge_parameters(self) -> JudgeParameters:
         """Return the judge's parameters: its kind, and how a reward model is trained."""

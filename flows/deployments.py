@@ -99,6 +99,39 @@ def align(
     return _finish_or_suspend(preset, pipeline.fn(preset))
 
 
+@flow(name="chatmill-label-batch", persist_result=False)
+def batch_labels(
+    config: str = DEMO_PRESET,
+    changes: list[str] | None = None,
+    presets: list[str] | None = None,
+    announced: str = "",
+) -> State:
+    """Make a batch for the label page from the models of the preset's last run, and ask people to judge it.
+
+    A batch that the page has already is not added again.
+
+    Args:
+        config: The preset of this deployment.
+        changes: Keys to change in it. Only the deployment sets them, never an event.
+        presets: Further presets that this deployment may run.
+        announced: The preset that an event names. It runs only if it is `config` or one of `presets`.
+    """
+    named = [config, *(presets or [])]
+    chosen = _named_preset(announced, named)
+    if chosen is None:
+        return Completed(message=_not_named(announced, named))
+    preset = _read_deployed_preset(chosen, changes)
+    if not any(source.labels for source in preset.data.sources):
+        return Completed(
+            message=f"no batch was made, as no source of {chosen} is the label page, and nothing would learn "
+            "from the judgements; docs/labelling-setup.md shows the source"
+        )
+    from flows.pipeline import labelling
+
+    outcome = labelling.fn(preset)
+    return Completed(message=f"MLflow run {outcome.mlflow_run_id[:12]} made the items")
+
+
 def _named_preset(announced: str, presets: list[str]) -> str | None:
     """Return the deployment's own name for the preset that an event names; None if it names no such preset.
 
@@ -174,7 +207,7 @@ def _decide_by_votes(preset: Preset) -> None:
 
 
 def _notified_hash(preset: Preset) -> str:
-    """Return the data's hash if sources and admissions did not change since the last announcement; else "".
+    """Return the data's hash if sources and admissions did not change since the last look; else "".
 
     This runs every few minutes, mostly with no result, so it must not leave a run in MLflow each time.
     """
@@ -182,8 +215,10 @@ def _notified_hash(preset: Preset) -> str:
 
     known = known_labels(Path.cwd(), preset.name)
     rows, good = _current_data(preset)
-    told = rows and rows.metrics["data_hash"] == known.data and good and good.digest == known.digest
-    return known.data if told else ""
+    if not rows or not good:
+        return ""
+    data = str(rows.metrics["data_hash"])
+    return data if known.is_handled(good.digest, data, preset.labels.min_new) else ""
 
 
 def _prune_checks() -> None:

@@ -27,6 +27,7 @@ from flows.orchestration.events import (
     DATA,
     DRIFT,
     GATE_REFUSED,
+    MAKE_BATCH,
     emit_run_event,
 )
 from flows.orchestration.label_announcement import announce_labels
@@ -372,10 +373,8 @@ class PipelineRun:
                 ask_about_version(self.settings.root, self.tracker.registry, registered.version, answers)
             )
         if registered.champion:
-            then = "`chatmill label batch` has people compare its answers"
-            self.tell_once(
-                verdict, CHAMPION_MADE, registered.says, then, config=deployed_preset_path(self.preset.name)
-            )
+            config = deployed_preset_path(self.preset.name)
+            self.tell_once(verdict, CHAMPION_MADE, registered.says, MAKE_BATCH, config=config)
         if not verdict.metrics["passed"]:
             beside = " beside the champion" if self.tracker.registry.champion() else ""
             then = f"`chatmill models` shows version {registered.version}{beside}"
@@ -406,7 +405,7 @@ class PipelineRun:
         data = str(self.references["ingest"].metrics["data_hash"])
         announce_labels(
             self.settings.root, self.preset.name, Path(good.path) / "rows", good.digest, data,
-            deployed_preset_path(self.preset.name), self.display.show_event,
+            deployed_preset_path(self.preset.name), self.display.show_event, self.preset.labels.min_new,
         )  # fmt: skip
 
     def collect_outcome(self) -> Outcome:

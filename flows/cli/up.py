@@ -125,9 +125,9 @@ def up(
     config: Annotated[
         list[Path] | None,
         typer.Option(
-            help="The preset of the deployments nightly, labels and align; default: the one in prefect.yaml, "
-            "or the one that made data/ if it was another. Repeatable: each further preset gets deployments "
-            "of its own."
+            help="The preset of the deployments nightly, labels, align and label-batch; default: the one in "
+            "prefect.yaml, or the one that made data/ if it was another. Repeatable: each further preset "
+            "gets deployments of its own."
         ),
     ] = None,
     detach: Annotated[

@@ -12,6 +12,8 @@ from tasks.common.annotators import count_named
 LABELS_INGESTED, LABELS_REQUESTED = "labels.ingested", "labels.requested"
 GATE_REFUSED, DATA, DRIFT = "chatmill.gate.refused", "chatmill.data.refused", "chatmill.drift"
 CHAMPION_MADE = "chatmill.champion"
+# The command that follows a new champion.
+MAKE_BATCH = "`chatmill label batch` has people compare its answers"
 SLOW, ASKS = "chatmill.run.slow", "chatmill.approval.asked"
 _LONGEST = 2000
 # The bytes of people's names in an event; see `limit_arrivals`.

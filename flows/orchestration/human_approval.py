@@ -14,7 +14,8 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, State
 from pydantic import Field
 
-from flows.orchestration.events import ASKS, emit_run_event
+from flows.orchestration.events import ASKS, CHAMPION_MADE, MAKE_BATCH, emit_run_event
+from flows.orchestration.run_links import deployed_preset_path
 from flows.orchestration.tracker import open_tracker
 from tasks.tracking.approval import (
     EXPIRED,
@@ -31,6 +32,7 @@ from tasks.tracking.products import version_address
 
 if TYPE_CHECKING:
     from flows.config import Preset
+    from tasks.tracking.registry import Registry
 
 SOMEBODY = "a person in Prefect's page"
 
@@ -83,8 +85,18 @@ def await_decision(preset: Preset) -> State | None:
             decided = registry.decide(
                 str(found.version), word.approve, word.who, word.why, in_time=True, check=tracker.check_files
             )
-            return Completed(message=decided.says)
-    return Completed(message=f"version {found.version}: {describe_approval(found)}")
+            return _finish_decided(preset, registry, str(found.version), decided.says)
+    said = f"version {found.version}: {describe_approval(found)}"
+    return _finish_decided(preset, registry, str(found.version), said)
+
+
+def _finish_decided(preset: Preset, registry: Registry, version: str, said: str) -> State:
+    """Return the final state of a run about whose model was decided; announce a new champion."""
+    champion = registry.champion()
+    if champion is not None and str(champion.version) == version:
+        config = deployed_preset_path(preset.name)
+        emit_run_event(CHAMPION_MADE, preset.name, said, MAKE_BATCH, config=config)
+    return Completed(message=said)
 
 
 def resume_run(version: Any, yes: bool, author: str, reason: str) -> str:

@@ -24,8 +24,11 @@ def announce_labels(
     data: str,
     config: str,
     on_event: EventCallback,
+    least: int = 1,
 ) -> None:
     """Send `labels.ingested` if accepted labels were not announced yet; the event starts `align`.
+
+    Too few labels stay new, and are counted again with the next ones.
 
     Args:
         root: The project's folder.
@@ -35,11 +38,22 @@ def announce_labels(
         data: The hash of the version of the data with these labels.
         config: The preset's file as a deployment names it.
         on_event: Receives the announcement, and a message while another run announces labels.
+        least: The fewest new labels that are announced.
     """
     # Two runs may accept the same labels at the same moment. The second one reads what the first remembered.
     with exclusive_lock(root / LABELS_LOCK, on_event, _WAITS):
         known = known_labels(root, preset)
-        if came := known.find_new_labels(good, digest):
+        came = known.find_new_labels(good, digest)
+        if came and came.count < least:
+            on_event(
+                Message(
+                    f"{counted(came.count, 'new labels')} so far; {least} start the deployment align "
+                    "(labels.min_new)"
+                )
+            )
+            known.remember_waiting(digest, data, came.count)
+            return
+        if came:
             told = " and ".join(counted(count, f"new {kind}") for kind, count in came.rows.items() if count)
             says = f"{told} by {describe_people(came.annotators)} were accepted"
             then = "`chatmill data diff` shows them"

@@ -14,7 +14,7 @@ from prefect.events.actions import SendNotification
 from prefect.events.schemas.automations import Automation, AutomationCore
 from prefect.types import SecretDict
 
-from flows.orchestration.events import ASKS, DATA, DRIFT, GATE_REFUSED, SLOW
+from flows.orchestration.events import ASKS, DATA, DRIFT, GATE_REFUSED, LABELS_REQUESTED, SLOW
 from flows.servers.environment import WEBHOOK
 from model.errors import UserError
 
@@ -57,6 +57,10 @@ NOTICES = (
     Notice("chatmill: data drifts", (DRIFT,), 1, f"chatmill: the data of {OF} drifts"),
     Notice("chatmill: a run is slow", (SLOW,), 1, f"chatmill: a run of {OF} is slow"),
     Notice("chatmill: a person is asked", (ASKS,), 0, f"chatmill: a model of {OF} waits for approval"),
+    Notice(
+        "chatmill: labels are requested", (LABELS_REQUESTED,), 0,
+        "chatmill: {{ event.payload.items }} items to judge for " + OF,
+    ),
 )  # fmt: skip
 
 

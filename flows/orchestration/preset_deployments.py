@@ -14,8 +14,9 @@ from model.atomic_file import replace_text
 from model.errors import UserError
 from tasks.project.paths import DEPLOYMENTS
 
-# `nightly` and `labels` read one preset, so each preset has its own. An event tells `align` which to run.
-COPIED, _SHARED = ("nightly", "labels"), "align"
+# `nightly` and `labels` read one preset, so each preset has its own. An event tells the shared ones which to
+# run.
+COPIED, _SHARED = ("nightly", "labels"), ("align", "label-batch")
 # The tag of deployments that are not in prefect.yaml. They are removed when no --config names their preset.
 _TAG = "chatmill-up-config"
 
@@ -24,18 +25,19 @@ def write_deployments(root: Path, presets: Sequence[Path]) -> tuple[Path, list[s
     """Write a copy of prefect.yaml whose deployments run these presets.
 
     `nightly` and `labels` run the first preset. Each further preset has deployments of its own, such as
-    `nightly-NAME`. `align` runs any of them. Other deployments are copied as they are.
+    `nightly-NAME`. `align` and `label-batch` run any of them. Other deployments are copied as they are.
 
     Returns:
         The file, and the names of its deployments.
 
     Raises:
-        UserError: A preset is not right, two have the same name, or prefect.yaml has none of the three.
+        UserError: A preset is not right, two have the same name, or prefect.yaml has none of the four.
     """
     found = read_deployments(root)
-    if not {one["name"] for one in found["deployments"]} & {*COPIED, _SHARED}:
+    *several, last = (*COPIED, *_SHARED)
+    if not {one["name"] for one in found["deployments"]} & {*several, last}:
         raise UserError(
-            f"{root / DEPLOYMENT_FILE} has no deployment {', '.join(COPIED)} or {_SHARED}, which --config "
+            f"{root / DEPLOYMENT_FILE} has no deployment {', '.join(several)} or {last}, which --config "
             "changes; add one, or leave --config out"
         )
     named = name_presets(root, presets)
@@ -49,7 +51,7 @@ def write_deployments(root: Path, presets: Sequence[Path]) -> tuple[Path, list[s
                 made.append(
                     {**one, **(further if index else {}), "parameters": {**parameters, "config": file}}
                 )
-        elif one["name"] == _SHARED:
+        elif one["name"] in _SHARED:
             given = {**parameters, "config": files[0], "presets": files[1:]}
             made.append({**one, "parameters": given})
         else:

@@ -58,6 +58,11 @@ class LabelsParameters:
     max_eval_pairs: int = 2000
     """Largest number of held-out pairs per aspect and source, drawn by the seed, 1 or more."""
 
+    min_new: int = 1
+    """Fewest new labels that start the deployment `align`, 1 or more. A judgement on the label page counts
+    once for the choice and once for each aspect. Fewer labels wait for the next ones; any run learns from
+    them."""
+
     # Bai et al., Training a helpful and harmless assistant, 2022 (arXiv:2204.05862), evaluate RLHF in this
     # way.
     judge_share: float = 0.3
@@ -69,8 +74,8 @@ class LabelsParameters:
         if any(map(is_blank, self.aspects)):
             said = ascii(list(self.aspects))
             raise ValueError(f"aspects is {said}, with an empty name; an empty list means all aspects")
-        if self.min_annotators < 1 or self.max_eval_pairs < 1:
-            raise ValueError("min_annotators and max_eval_pairs must be at least 1")
+        if min(self.min_annotators, self.max_eval_pairs, self.min_new) < 1:
+            raise ValueError("min_annotators, max_eval_pairs and min_new must be at least 1")
         for aspect, least in self.min_agreement.items():
             if not -1 <= least <= 1:
                 raise ValueError(f"min_agreement.{aspect} is {least}; an alpha is from -1 to 1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ from prefect.states import Completed, Failed, Paused, Scheduled, State
 from prefect.states import Running as Going
 
 from flows import deployments
-from flows.orchestration.events import LABELS_INGESTED, emit_run_event
+from flows.orchestration.events import CHAMPION_MADE, LABELS_INGESTED, emit_run_event
 from flows.orchestration.flow_run_pruning import KEPT_CHECKS
 from flows.servers.workers import make_pools
 from tests.flows.prefect_project import SMOKE, lay_deployments
@@ -149,6 +150,37 @@ def test_align_ignores_preset_and_changes_of_event(server_root: Path, client: Sy
         deployments.align, flow_run=stranger, parameters=stranger.parameters, return_type="state"
     )
     assert state.name == "Completed" and "nothing was run: the event is for the preset" in state.message
+
+
+def test_label_batch_starts_by_new_champion_of_named_preset(
+    server_root: Path, client: SyncPrefectClient
+) -> None:
+    make_pools()
+    lay_deployments(server_root)
+    deploying = (sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--name", "label-batch")
+    subprocess.run(deploying, check=True, capture_output=True, stdin=subprocess.DEVNULL)
+    for config in ("configs/own.yaml", deployments.DEMO_PRESET):
+        assert emit_run_event(CHAMPION_MADE, "demo", "version 1 is the champion", "", config=config)
+    (server_root / "configs").mkdir(exist_ok=True)
+    shutil.copy(SMOKE, server_root / deployments.DEMO_PRESET)
+    found: dict[str, FlowRun] = {}
+
+    def started() -> bool:
+        by_name = FlowFilter(name=FlowFilterName(any_=["chatmill-label-batch"]))
+        found.update({run.parameters["announced"]: run for run in client.read_flow_runs(flow_filter=by_name)})
+        return len(found) == 2
+
+    until(started, "two runs of label-batch")
+    said = {}
+    for announced, run in found.items():
+        state = run_flow(
+            deployments.batch_labels, flow_run=run, parameters=run.parameters, return_type="state"
+        )
+        said[announced] = state.message
+    (server_root / deployments.DEMO_PRESET).unlink()
+    assert "the event is for the preset" in said["configs/own.yaml"]
+    # The preset does not learn from the page.
+    assert "no source of configs/demo.yaml is the label page" in said[deployments.DEMO_PRESET]
 
 
 @pytest.mark.parametrize(

@@ -32,11 +32,34 @@ def announcing() -> None:
         assert known_labels(run.settings.root, "smoke").data == "d5"
 
 
+@flow(persist_result=False)
+def collecting() -> None:
+    """Announce labels with a threshold of two: one label, and then another one."""
+    with PipelineRun(read_preset(SMOKE, ["labels.min_new=2", "name=few"])) as run:
+        run.references["ingest"] = StageOutput("ingest", "k", "", "d", False, 1.0, {"data_hash": "d6"})
+        run.announce_labels(StageOutput("validate", "k", "good", "g1", False, 1.0, {}))
+        known = known_labels(run.settings.root, "few")
+        assert known.data == "" and known.waiting.count == 1
+        ratings = [rating_row("the film", f" is {n}", [1.0], ["ann"], "tone", "s", "g") for n in range(2)]
+        write_rows(run.settings.root / "good" / "rows" / "ratings" / "00000.jsonl", ratings)
+        run.announce_labels(StageOutput("validate", "k", "good", "g2", False, 1.0, {}))
+        known = known_labels(run.settings.root, "few")
+        assert known.data == "d6" and known.waiting.count == 0
+
+
+def test_announce_labels_too_few_wait_for_next_ones(server_root: Path) -> None:
+    for kind in ("comparisons", "ratings"):
+        (server_root / "good" / "rows" / kind).mkdir(parents=True, exist_ok=True)
+    rating = rating_row("the film", " is 0", [1.0], ["ann"], "tone", "s", "g")
+    write_rows(server_root / "good" / "rows" / "ratings" / "00000.jsonl", [rating])
+    collecting()
+
+
 def test_announce_labels_unreachable_server_is_repeated_later(
     server_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for kind in ("comparisons", "ratings"):
-        (server_root / "good" / "rows" / kind).mkdir(parents=True)
+        (server_root / "good" / "rows" / kind).mkdir(parents=True, exist_ok=True)
     rating = rating_row("the film", " is good", [1.0], ["ann"], "tone", "s", "g")
     write_rows(server_root / "good" / "rows" / "ratings" / "00000.jsonl", [rating])
     monkeypatch.setattr(events, "EVENT_PATIENCE_SECONDS", 0.0)

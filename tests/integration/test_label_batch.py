@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tasks.labelling.batches import Batch, list_batches
 from tasks.labelling.schema import read_label_store
-from tests.integration.clones import SMOKE, Clones, chatmill
+from tests.integration.clones import SMOKE, Clones, call, chatmill, mlflow
 
 
 @pytest.fixture(scope="module")
@@ -49,3 +51,35 @@ def test_label_batch_without_run_names_command(root: Path) -> None:
     assert "no run of preset other has made an SFT model yet; `chatmill run`" in " ".join(said.split())
     said = chatmill(root, *label, "label_batch.guide=missing.md", code=2)
     assert "label_batch.guide: missing.md cannot be read" in " ".join(said.split())
+
+
+FLOW = """
+import json, sys
+from flows.deployments import batch_labels
+
+config, changes = sys.argv[1], json.loads(sys.argv[2])
+print(batch_labels(config=config, changes=changes, announced=config, return_state=True).message)
+"""
+
+
+def test_label_batch_flow_killed_before_store_adds_batch_once(root: Path) -> None:
+    preset = yaml.safe_load(SMOKE.read_text())
+    page = [*preset["data"]["sources"], {"name": "people", "labels": "page"}]
+    changes = [f"data.sources={json.dumps(page)}", "label_batch.round=3", "label_batch.size=6"]
+    # The stage is complete, and the flow dies before the items are in the store.
+    dies = "import flows.pipeline as p\ndef die(*a): raise SystemExit(9)\np.add_made_batch = die\n"
+    words = (str(SMOKE), json.dumps(changes))
+    assert call(root, "-c", dies + FLOW, *words).returncode != 0
+    before = len(batches(root))
+    for _ in range(2):
+        done = call(root, "-c", FLOW, *words)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "made the items" in done.stdout
+    names = [batch.name for batch in batches(root)][before:]
+    assert len(names) == 1
+    # `labels.requested` was sent once: the run of the output records it.
+    told = mlflow(
+        root, "select count(*) from tags t join tags s using (run_uuid) "
+        "where t.key = 'chatmill.told' and s.key = 'chatmill.stage' and s.value = 'label_batch'"
+    )  # fmt: skip
+    assert told[0][0] >= 1

@@ -53,7 +53,8 @@ def test_write_deployments_follows_named_presets_and_removes_others(
         assert there[kind] == {"config": files[0]}
         for name, file in zip(("second", "third"), files[1:], strict=True):
             assert there[f"{kind}-{name}-préset"] == {"config": file}
-    assert there["align"] == {"config": files[0], "presets": files[1:]}
+    for kind in ("align", "label-batch"):
+        assert there[kind] == {"config": files[0], "presets": files[1:]}
     removed, there = deploy_presets(presets[2], presets[0])
     assert removed == [
         f"{kind}-{name}-préset" for kind in ("labels", "nightly") for name in ("second", "third")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from flows import deployments
@@ -46,6 +47,35 @@ def test_find_new_labels_remembered_labels_are_not_repeated(tmp_path: Path) -> N
     assert (
         known_labels(tmp_path, "a/preset").find_new_labels(tmp_path / "rows", "second").rows["ratings"] == 3
     )
+
+
+def test_remember_waiting_few_labels_stay_new(tmp_path: Path) -> None:
+    lay(tmp_path / "rows", "ann", "ben")
+    known = known_labels(tmp_path, "demo")
+    known.remember_labels(tmp_path / "rows", "first", "data-1")
+    lay(tmp_path / "rows", "ann", "ben", "cay+ann")
+    came = known.find_new_labels(tmp_path / "rows", "second")
+    assert came.count == 2 and came.rows["ratings"] == 1
+    known.remember_waiting("second", "data-2", came.count)
+
+    again = known_labels(tmp_path, "demo")
+    assert again.find_new_labels(tmp_path / "rows", "second").count == 2
+    # Nothing is left to do about these rows as long as so few labels are not enough.
+    assert again.is_handled("second", "data-2", 3) and not again.is_handled("second", "data-2", 2)
+    assert again.is_handled("first", "data-1", 3) and not again.is_handled("third", "data-3", 3)
+    again.remember_labels(tmp_path / "rows", "second", "data-2")
+    assert not known_labels(tmp_path, "demo").find_new_labels(tmp_path / "rows", "second")
+    assert known_labels(tmp_path, "demo").waiting.count == 0
+
+
+def test_known_labels_file_of_earlier_version_is_read(tmp_path: Path) -> None:
+    lay(tmp_path / "rows", "ann")
+    known = known_labels(tmp_path, "demo")
+    known.remember_labels(tmp_path / "rows", "first", "data-1")
+    with np.load(known.path) as found:
+        kept = {name: found[name] for name in ("digest", "data", "labels")}
+    np.savez(known.path, **kept)
+    assert known_labels(tmp_path, "demo").data == "data-1"
 
 
 def test_find_new_labels_removed_labels_are_not_new(tmp_path: Path) -> None:
