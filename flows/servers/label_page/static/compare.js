@@ -120,9 +120,10 @@ function nothingLeft() {
   }
   sinceCount = COUNT_EVERY;
   desk.nothing(
-    progress?.judged ? "Nothing left for you. Thank you!" : "Nothing to judge yet.",
+    progress?.judged || progress?.skipped ? "Nothing left for you. Thank you!" : "Nothing to judge yet.",
     "When new items come, they appear here by themselves. Items on which people disagree go to a reviewer, "
       + "and the judgements train the next model.",
+    done.length > 0 || readStored("done", []).length > 0,
   );
   setTimeout(() => desk.item || refill(), LOOK_AGAIN);
 }

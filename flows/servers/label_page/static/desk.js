@@ -47,6 +47,7 @@ export class Desk {
       this.keys.set(button.getAttribute("aria-keyshortcuts"), act);
     }
     for (const step of [1, 2, 3, 4, 5]) $(`step-${step}`).addEventListener("click", () => this.step(step));
+    $("back").addEventListener("click", () => this.undo());
     $("guide-close").addEventListener("click", () => this.toggleGuide(false));
     document.addEventListener("keydown", (event) => this.pressed(event));
     for (const kind of ["comment", "better"]) {
@@ -132,13 +133,15 @@ export class Desk {
     show("loading", true);
   }
 
-  nothing(title, text) {
+  // `back`: whether there is a last item to go back to.
+  nothing(title, text, back = false) {
     this.item = null;
     this.draft = emptyDraft();
     show("loading", false);
     show("item", false);
     show("actions", false);
     show("empty", true);
+    show("back", back);
     $("clock").textContent = "";
     $("empty-title").textContent = title;
     $("empty-text").textContent = text;
@@ -203,6 +206,8 @@ export class Desk {
   finish() {
     const { item, draft } = this;
     this.forget(item.item);
+    // A second key must not judge it again while the next one is on its way.
+    this.item = null;
     this.actions.finished(item, draft);
   }
 
@@ -215,6 +220,7 @@ export class Desk {
     const { item, draft } = this;
     if (!this.review) this.submit("skip");
     this.forget(item.item);
+    this.item = null;
     this.actions.skipped(item, draft);
   }
 

@@ -6,9 +6,11 @@ import { Desk } from "./desk.js";
 const WORDS = { left: "Answer 1", right: "Answer 2", tie: "Tie", bad: "Both bad", "": "Skipped" };
 const STEPS = ["", "Answer 1, clearly", "Answer 1, slightly", "equal", "Answer 2, slightly", "Answer 2, clearly"];
 const WAIT = 3000;
+const SLOW = 300;
 
 let next = null; // the next item, fetched while this one is on the screen
 let last = null;
+let at = 0; // the item on the screen, after which the next one is wanted
 let left = 0;
 let decided = new Set();
 
@@ -47,8 +49,9 @@ async function fetchAfter(number) {
 }
 
 async function proceed() {
-  const waiting = next || fetchAfter(desk.item ? desk.item.item : 0);
+  const waiting = next || fetchAfter(at);
   next = null;
+  const slow = setTimeout(() => desk.wait(), SLOW);
   try {
     const item = await waiting;
     if (item) display(item, desk.draftOf(item.item));
@@ -57,6 +60,7 @@ async function proceed() {
       desk.nothing(
         left ? `${left} left undecided.` : "Nothing to review.",
         left ? "Look again to see them once more." : "Items on which people disagree, and flagged ones, appear here.",
+        last !== null,
       );
     }
   } catch (error) {
@@ -65,10 +69,13 @@ async function proceed() {
       desk.showOutbox(desk.outbox);
     }
     setTimeout(proceed, WAIT);
+  } finally {
+    clearTimeout(slow);
   }
 }
 
 function display(item, draft) {
+  at = item.item;
   desk.display(item, draft);
   $("progress").textContent = `${item.waiting} waiting`;
   $("said").hidden = false;
@@ -98,7 +105,7 @@ function judgement(said) {
 $("again").addEventListener("click", () => {
   left = 0;
   decided = new Set();
-  desk.item = null;
+  at = 0;
   proceed();
 });
 proceed();
