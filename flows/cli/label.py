@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.common.terminal import Console, one_line
-from flows.servers.environment import LOOPBACK
+from flows.servers.environment import LOOPBACK, configure_database
 from model.errors import UserError, error_reason
 from tasks.common.counts import counted
 
@@ -31,6 +31,7 @@ def opened_labels(root: Path) -> Iterator[LabelStore]:
 
     # A killed `chatmill restore` may have left the judgements half restored.
     finish_restore(root)
+    configure_database(root)
     store = open_label_store(root)
     try:
         yield store

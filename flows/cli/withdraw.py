@@ -63,6 +63,7 @@ def withdraw(
     Without rows or a person: list all withdrawals.
     """
     from flows.config import read_preset
+    from flows.servers.environment import give_database_password
     from tasks.deletion.plan import DeletionRequest, plan_deletion, read_ids
 
     console, root = Console(highlight=False), Path.cwd()
@@ -81,6 +82,7 @@ def withdraw(
     # A dry run writes nothing, so it needs neither a name nor a reason.
     author, reason = (author, reason) if not dry_run else ("nobody", "only shown")
     asked = DeletionRequest(annotators or [], named, author, reason, now)
+    give_database_password()
     with forbid_writes() if dry_run else nullcontext():
         found = plan_deletion(root, asked, preset.validation.overrides_file)
         if dry_run:

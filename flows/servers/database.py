@@ -1,4 +1,4 @@
-"""The databases of Prefect and MLflow: SQLite under var/, or one PostgreSQL server by one setting."""
+"""The databases of Prefect, MLflow and the label page: SQLite in var/, or one PostgreSQL by one setting."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tasks.project.paths import PREFECT_HOME
 DATABASE_SETTING = "CHATMILL_DATABASE"
 PREFECT_DATABASE_SETTING = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
 _RIGHT = "expected postgresql://USER:PASSWORD@HOST:5432/NAME"
-# Both store their schema version in a table of the same name, so each needs a database of its own.
-OWNERS = ("prefect", "mlflow")
+# Prefect and MLflow store their schema version in a table of the same name, so each has its own database.
+OWNERS = ("prefect", "mlflow", "labels")
 _ANSWER_SECONDS = 10
 
 
 @dataclass(frozen=True)
 class Database:
-    """The address of both databases. It never holds the password, which both drivers read from PGPASSWORD."""
+    """The address of the databases. It never holds the password, which both drivers read from PGPASSWORD."""
 
     user: str
     place: str
@@ -39,6 +39,11 @@ class Database:
     def mlflow_url(self) -> str:
         """Return the address for MLflow."""
         return f"postgresql://{self._connection_url('mlflow')}"
+
+    @property
+    def labels_url(self) -> str:
+        """Return the address for the label page's judgements."""
+        return f"postgresql://{self._connection_url('labels')}"
 
     def _connection_url(self, owner: str) -> str:
         return f"{self.user}@{self.place}/{self.name}_{owner}"

@@ -135,7 +135,8 @@ def prepare_prefect(root: Path) -> Settings:
         os.environ["PREFECT_API_URL"] = found.prefect
     if prefect := os.environ.get("PREFECT_API_URL", ""):
         check_prefect_address(prefect)
-    kept = (found.mlflow if found else "") or _configure_database() or f"sqlite:///{root / MLFLOW_DATABASE}"
+    kept = (found.mlflow if found else "") or configure_database(root)
+    kept = kept or f"sqlite:///{root / MLFLOW_DATABASE}"
     give_prefect(login if origin(prefect) in trusted else None)
     _wait_for_server("Prefect", root, prefect)
     return Settings(root, os.environ.get("MLFLOW_TRACKING_URI", "") or kept, prefect, login)
@@ -256,16 +257,25 @@ def _wait_for_server(name: str, root: Path, address: str) -> None:
         )
 
 
-def _configure_database() -> str:
-    """Have Prefect's server use the configured PostgreSQL; return MLflow's address in it, or ""."""
+def give_database_password() -> None:
+    """Let this process and its children connect to the configured PostgreSQL, if one is set."""
+    if (address := os.environ.get(DATABASE_SETTING, "")) and (password := read_database(address).password):
+        # In PGPASSWORD, so that no address that is passed on or shown holds it.
+        os.environ["PGPASSWORD"] = password
+
+
+def configure_database(root: Path) -> str:
+    """Have Prefect and the label page use the configured PostgreSQL; return MLflow's address, or ""."""
     if not (address := os.environ.get(DATABASE_SETTING, "")):
         return ""
     database = read_database(address)
-    if database.password:
-        # In PGPASSWORD, so that no address that is passed on or shown holds it.
-        os.environ["PGPASSWORD"] = database.password
+    give_database_password()
     make_databases(database)
     os.environ.setdefault(PREFECT_DATABASE_SETTING, database.prefect_url)
+    if may_write():
+        from tasks.labelling.schema import choose_label_database
+
+        choose_label_database(root, database.labels_url)
     return database.mlflow_url
 
 

@@ -6,6 +6,7 @@ Rows of `judgements` are only ever added: an undone or changed judgement is foll
 from __future__ import annotations
 
 import fcntl
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,13 +32,16 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.engine import Engine
+from sqlalchemy.exc import OperationalError
 
+from model.atomic_file import replace_text
+from model.errors import UserError
 from tasks.project.database_check import (
     check_judgements_database,
     read_only_address,
     remember_judgements,
 )
-from tasks.project.paths import JUDGEMENTS_DATABASE, JUDGEMENTS_LOCK
+from tasks.project.paths import JUDGEMENTS_DATABASE, JUDGEMENTS_LOCK, LABEL_STORE
 from tasks.project.private_folder import PRIVATE_FILE, make_private_folder
 
 # Seconds that a process waits for another one's write.
@@ -155,10 +159,12 @@ class LabelStore:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Yield a connection for reading one consistent state."""
+        # Without these, each query would see a state of its own.
         with self._engine.connect() as connection:
             if connection.dialect.name == "sqlite":
-                # Without it each query would see a state of its own.
                 connection.exec_driver_sql("BEGIN")
+            else:
+                connection.execution_options(isolation_level="REPEATABLE READ")
             yield connection
 
     def close(self) -> None:
@@ -168,42 +174,83 @@ class LabelStore:
             self._lock.close()
 
 
-def open_label_store(root: Path, url: str = "") -> LabelStore:
-    """Return the label page's store, with its tables created if they are missing.
+def choose_label_database(root: Path, address: str) -> None:
+    """Let a project without a label page keep its judgements in a PostgreSQL database from now on.
 
     Args:
         root: The project's folder.
-        url: The address of a PostgreSQL database; empty: the SQLite file in var/.
+        address: The database's address without a password, which the driver reads from PGPASSWORD.
     """
-    lock: TextIO | None = None
-    if not url:
-        make_private_folder((root / JUDGEMENTS_DATABASE).parent)
-        # Held while the store is open: a restoration must not replace the file meanwhile.
-        (root / JUDGEMENTS_LOCK).touch(mode=PRIVATE_FILE)
-        lock = (root / JUDGEMENTS_LOCK).open("a")
-        fcntl.flock(lock, fcntl.LOCK_SH)
-        check_judgements_database(root)
-        # Created here, as SQLite would let others read it.
-        (root / JUDGEMENTS_DATABASE).touch(mode=PRIVATE_FILE)
-    engine = create_engine(url or f"sqlite:///{root / JUDGEMENTS_DATABASE}", pool_pre_ping=bool(url))
-    if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _prepare_connection)
-    store = LabelStore(engine, lock)
+    # Judgements that are in a file already must not vanish from the page when the setting appears.
+    if not (root / JUDGEMENTS_DATABASE).exists() and not (root / LABEL_STORE).exists():
+        make_private_folder((root / LABEL_STORE).parent)
+        replace_text(root / LABEL_STORE, json.dumps({"address": address}))
+
+
+def _stored_address(root: Path) -> str:
+    """Return the address of the project's PostgreSQL database; empty if its judgements are in a file."""
+    try:
+        return str(json.loads((root / LABEL_STORE).read_text(encoding="utf-8"))["address"])
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        raise UserError(
+            f"{LABEL_STORE}, which names the database of the label page, is damaged; restore a backup with "
+            "`chatmill restore BACKUP`"
+        ) from None
+
+
+def _connect_server(address: str) -> Engine:
+    """Return an engine of a PostgreSQL database. Raise UserError if it is unreachable."""
+    engine = create_engine(address, pool_pre_ping=True)
+    try:
+        engine.connect().close()
+    except OperationalError as error:
+        said = str(error.orig).strip().splitlines()[0]
+        raise UserError(
+            f"the label page's database, which {LABEL_STORE} names, is unreachable ({said}); set "
+            "CHATMILL_DATABASE as before, and start the server"
+        ) from None
+    return engine
+
+
+def open_label_store(root: Path) -> LabelStore:
+    """Return the label page's store, with its tables created if they are missing.
+
+    Raises:
+        UserError: The database is damaged or unreachable, or held judgements and is missing now.
+    """
+    address = _stored_address(root)
+    store = LabelStore(_connect_server(address)) if address else _open_file(root)
     with store.write() as connection:
         _METADATA.create_all(connection)
-    if not url:
+    if not address:
         remember_judgements(root)
     return store
 
 
-def read_label_store(root: Path, url: str = "") -> LabelStore | None:
+def _open_file(root: Path) -> LabelStore:
+    make_private_folder((root / JUDGEMENTS_DATABASE).parent)
+    # Held while the store is open: a restoration must not replace the file meanwhile.
+    (root / JUDGEMENTS_LOCK).touch(mode=PRIVATE_FILE)
+    lock = (root / JUDGEMENTS_LOCK).open("a")
+    fcntl.flock(lock, fcntl.LOCK_SH)
+    check_judgements_database(root)
+    # Created here, as SQLite would let others read it.
+    (root / JUDGEMENTS_DATABASE).touch(mode=PRIVATE_FILE)
+    engine = create_engine(f"sqlite:///{root / JUDGEMENTS_DATABASE}")
+    event.listen(engine, "connect", _prepare_connection)
+    return LabelStore(engine, lock)
+
+
+def read_label_store(root: Path) -> LabelStore | None:
     """Return the label page's store for reading only; None if the project has none.
 
-    Arguments are those of `open_label_store`. Nothing is written, not even by SQLite.
+    Nothing is written, not even by SQLite. Raises UserError as `open_label_store` does.
     """
+    if address := _stored_address(root):
+        return LabelStore(_connect_server(address))
     path = root / JUDGEMENTS_DATABASE
-    if url:
-        return LabelStore(create_engine(url, pool_pre_ping=True))
     check_judgements_database(root)
     if not path.is_file() or not path.stat().st_size:
         return None

@@ -6,14 +6,22 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from flows.servers.database import make_databases, read_database
-from flows.servers.environment import checkout_environment, prepare_environment
+from flows.servers.environment import checkout_environment, configure_database, prepare_environment
 from model.errors import UserError
+from tasks.labelling.batches import list_batches
+from tasks.labelling.page_rows import page_rows
+from tasks.labelling.queue import measure_progress, next_items
+from tasks.labelling.review import next_review
+from tasks.labelling.schema import open_label_store, read_label_store
+from tasks.project.paths import JUDGEMENTS_DATABASE, LABEL_STORE
 from tests.benchmarks.postgres import PASSWORD, REPOSITORY, crowd, postgresql, programs
+from tests.tasks.labelling.label_project import batch, judge, person
 
 TASKS = 50
 wanted = pytest.mark.skipif(programs() is None, reason="PostgreSQL is not installed (Debian's postgresql)")
@@ -65,6 +73,61 @@ def test_prepare_environment_makes_both_databases_once(tmp_path: Path, address: 
     prefect = os.environ["PREFECT_SERVER_DATABASE_CONNECTION_URL"]
     assert prefect.startswith("postgresql+asyncpg://") and prefect.endswith("/other_prefect")
     assert PASSWORD not in prefect
+
+
+@wanted
+@pytest.mark.usefixtures("_own_environment")
+def test_label_store_in_postgresql_keeps_every_judgement(tmp_path: Path, address: str) -> None:
+    os.environ["CHATMILL_DATABASE"] = address.replace("/mill", "/pages")
+    configure_database(tmp_path)
+    stores = [open_label_store(tmp_path) for _ in range(3)]
+    batch(stores[0], count=12, needed=1)
+    people = [person(stores[0], name) for name in ("Ada", "Bob", "Cleo")]
+
+    def work(number: int) -> list[int]:
+        done = []
+        while items := next_items(stores[number], people[number]):
+            judge(stores[number], people[number], items[0].item)
+            done.append(items[0].item)
+        return done
+
+    with ThreadPoolExecutor(3) as pool:
+        done = [item for items in pool.map(work, range(3)) for item in items]
+    assert sorted(done) == list(range(1, 13))
+    [found] = list_batches(stores[0])
+    assert (found.items, found.complete) == (12, 12)
+    judge(stores[0], people[0], 1, "b", steps={})
+    assert (
+        measure_progress(stores[0], people[0], "2").judged >= 1 and next_review(stores[0], people[0]) is None
+    )
+    reader = read_label_store(tmp_path)
+    assert reader is not None and len(page_rows(reader).rows) in (12, 13)
+    for store in (*stores, reader):
+        store.close()
+    assert not (tmp_path / JUDGEMENTS_DATABASE).exists()
+    assert PASSWORD not in (tmp_path / LABEL_STORE).read_text()
+    # The setting is gone: a new and empty file would hide the judgements.
+    del os.environ["PGPASSWORD"]
+    with pytest.raises(UserError, match="CHATMILL_DATABASE"):
+        open_label_store(tmp_path)
+
+
+@wanted
+@pytest.mark.usefixtures("_own_environment")
+def test_label_store_in_a_file_stays_there(tmp_path: Path, address: str) -> None:
+    open_label_store(tmp_path).close()
+    os.environ["CHATMILL_DATABASE"] = address
+    configure_database(tmp_path)
+    assert not (tmp_path / LABEL_STORE).exists()
+    open_label_store(tmp_path).close()
+
+
+def test_label_store_damaged_address_is_refused(tmp_path: Path) -> None:
+    (tmp_path / LABEL_STORE).parent.mkdir()
+    (tmp_path / LABEL_STORE).write_text("{")
+    for opens in (open_label_store, read_label_store):
+        with pytest.raises(UserError, match="restore a backup"):
+            opens(tmp_path)
 
 
 @wanted
