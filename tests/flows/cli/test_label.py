@@ -93,6 +93,7 @@ def test_people_add_list_and_remove(root: Path) -> None:
 
 
 def test_label_serves_until_stopped_and_people_add_finds_it(root: Path) -> None:
+    (root / "configs").mkdir()
     port = free_port()
     command = [sys.executable, "-m", "flows.cli.main", "label", "--port", str(port)]
     environment = {**checkout_environment(REPOSITORY), "COLUMNS": "120"}
@@ -100,7 +101,7 @@ def test_label_serves_until_stopped_and_people_add_finds_it(root: Path) -> None:
         command, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         try:
-            until(lambda: (found := read_served(root)) is not None and found.ready, "the page")
+            until(lambda: (found := read_served(root)) is not None and found.ready, "the page", process)
             address = f"http://127.0.0.1:{port}"
             assert health_problem(address) == ""
             assert f"{address}/sign-in#" in call(people, "add", "Anna").output

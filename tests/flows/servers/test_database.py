@@ -96,12 +96,10 @@ def test_label_store_in_postgresql_keeps_every_judgement(tmp_path: Path, address
     assert sorted(done) == list(range(1, 13))
     [found] = list_batches(stores[0])
     assert (found.items, found.complete) == (12, 12)
-    judge(stores[0], people[0], 1, "b", steps={})
-    assert (
-        measure_progress(stores[0], people[0], "2").judged >= 1 and next_review(stores[0], people[0]) is None
-    )
+    assert sum(measure_progress(stores[0], one, "2").judged for one in people) == 12
+    assert next_review(stores[0], people[0]) is None
     reader = read_label_store(tmp_path)
-    assert reader is not None and len(page_rows(reader).rows) in (12, 13)
+    assert reader is not None and len(page_rows(reader).rows) == 12
     for store in (*stores, reader):
         store.close()
     assert not (tmp_path / JUDGEMENTS_DATABASE).exists()
