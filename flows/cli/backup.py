@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from flows.common.terminal import Console
 from flows.servers.database import DATABASE_SETTING
+from model.errors import UserError
 from tasks.backup.archive import write_backup
 from tasks.backup.restore import restore_backup
 from tasks.cleanup.output_gc import show_size
@@ -24,7 +25,7 @@ _NAMED = 5
 
 def backup(
     target: Annotated[
-        Path,
+        str,
         typer.Argument(metavar="FILE|DIR", help="A file, as records.tar or records.tar.gz, or a folder."),
     ],
     force: Annotated[bool, typer.Option("--force", help="Replace an existing backup.")] = False,
@@ -43,7 +44,10 @@ def backup(
     if not (os.environ.get(DATABASE_SETTING) or os.environ.get("MLFLOW_TRACKING_URI")):
         # A damaged database must fail here: a backup without the registry would look complete.
         check_mlflow_database(Path.cwd())
-    found = write_backup(Path.cwd(), target, force)
+    # A path forgets the slash, by which a user means a folder.
+    if target.endswith("/") and not Path(target).is_dir():
+        raise UserError(f"{target} is not a folder; create it first, or name a file, as in records.tar.gz")
+    found = write_backup(Path.cwd(), Path(target), force)
     console = Console(highlight=False)
     console.print(
         f"backed up: {counted(found.files, 'files')}, {show_size(found.size)}, in "

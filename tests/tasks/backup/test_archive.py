@@ -78,6 +78,13 @@ def test_write_backup_then_restore_gives_records_without_secrets(project, tmp_pa
     assert not list((project / "var").glob("chatmill-backup-*")) and not list(tmp_path.glob("*.part"))
 
 
+def test_backup_missing_folder_is_refused_not_written_as_a_file(project, tmp_path, monkeypatch):
+    monkeypatch.chdir(project)
+    with pytest.raises(UserError, match="not a folder; create it first"):
+        backup(f"{tmp_path}/backups/")
+    assert not (tmp_path / "backups").exists()
+
+
 def test_restore_backup_open_label_store_is_refused(project, tmp_path):
     write_backup(project, tmp_path / "a.tar")
     store = open_label_store(project)
@@ -101,7 +108,7 @@ def test_write_backup_link_or_pipe_is_named(project, tmp_path, monkeypatch, caps
     made = write_backup(project, tmp_path / "a.tar")
     assert made.left_out == (name,) and made.files == 8
     monkeypatch.chdir(project)
-    backup(tmp_path / "b.tar")
+    backup(str(tmp_path / "b.tar"))
     assert f"not in it: var/{name}: " in capsys.readouterr().out.replace("\n", " ")
 
 
@@ -261,7 +268,7 @@ def test_backup_missing_or_damaged_registry_is_refused(project, tmp_path, monkey
     if content is not None:
         database.write_bytes(content)
     with pytest.raises(UserError, match=r"var/mlflow\.db, which contain.*(missing|empty|damaged).*restore"):
-        backup(tmp_path / "a.tar")
+        backup(str(tmp_path / "a.tar"))
     assert not (tmp_path / "a.tar").exists()
 
 
