@@ -17,7 +17,7 @@ from tasks.backup.restore import restore_backup
 from tasks.cleanup.output_gc import show_size
 from tasks.common.counts import counted
 from tasks.project.database_check import check_mlflow_database
-from tasks.project.paths import CACHE, RECORDS
+from tasks.project.paths import CACHE, JUDGEMENTS_DATABASE, RECORDS
 
 # The most entries that a message names.
 _NAMED = 5
@@ -97,6 +97,12 @@ def restore(
         kept = replaced.relative_to(Path.cwd())
         console.print(
             f"the replaced records are in [bold]{kept}[/bold]; delete that folder once you no longer need it"
+        )
+    if (Path.cwd() / JUDGEMENTS_DATABASE).exists():
+        console.print(
+            "people of the label page sign in with new links (`chatmill people add NAME`); "
+            "`chatmill people list` shows them, with those who were removed since the backup",
+            soft_wrap=True,
         )
     _note_other_stores(console, "`psql NAME_mlflow < mlflow.sql` restores it")
 

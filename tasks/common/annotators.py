@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from tasks.common.counts import counted
+from tasks.common.names import latin_letters
 
 NOBODY = "unknown"
 _SHOWN_GROUPS = 5
@@ -23,8 +24,11 @@ def visible_name(name: str) -> str:
 
 
 def similarity_key(name: str) -> str:
-    """Return a name without case, white space, accents and punctuation, by which similar names are equal."""
-    parts = unicodedata.normalize("NFKD", name.casefold())
+    """Return a name by which similar names are equal.
+
+    It has no case, white space, accents and punctuation. Letters that only look Latin are Latin.
+    """
+    parts = unicodedata.normalize("NFKD", latin_letters(name).casefold())
     kept = (c for c in parts if not unicodedata.combining(c) and unicodedata.category(c)[0] not in "PZSC")
     # A name of signs only, such as an emoji, is similar to itself alone.
     return "".join(kept) or name

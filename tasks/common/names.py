@@ -25,6 +25,24 @@ LETTERS = {
     "ð": "d", "þ": "th", "ı": "i",
 }  # fmt: skip
 
+# Letters of other scripts that look like Latin ones, as in a "label" with a Cyrillic a.
+_LOOKS_LIKE = str.maketrans(
+    "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u0455\u0501\u04bb\u0251\u0261\u03bf\u03b1\u03b9\u03bd\u03c1"
+    "\u0410\u0412\u0415\u041a\u041c\u041d\u041e\u0420\u0421\u0422\u0423\u0425\u0406\u0408\u0405\u039f\u0391\u0399",
+    "aeopcyxijsdhagoaivpABEKMHOPCTYXIJSOAI",
+)
+_MIXED = re.compile(r"[^\W_]*[A-Za-z][^\W_]*")
+# Signs that turn the text after them round, so that a name would show as another one.
+_TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
+
+
+def latin_letters(text: str) -> str:
+    """Return a text in which letters of other scripts that look like Latin ones are Latin.
+
+    Only words with a Latin letter are changed: a word of another script means what it says.
+    """
+    return _MIXED.sub(lambda word: word[0].translate(_LOOKS_LIKE), text)
+
 
 def is_blank(name: str) -> bool:
     """Return whether a name consists only of spaces, control characters and invisible characters."""
@@ -45,6 +63,8 @@ def name_fault(name: str) -> str:
         return "which is blank; expected a name with a letter"
     if any(unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") for char in name):
         return "which contains a control character; expected a name of one line"
+    if _TURNING.search(name):
+        return "which contains a sign that turns text round; expected letters alone"
     if "\\" in name or name.startswith("~") or any(part in ("", ".", "..") for part in name.split("/")):
         return "which is a path; expected a name"
     return ""

@@ -104,10 +104,13 @@ def add_judgements(store: LabelStore, person: Person, judgements: Sequence[Judge
 
 
 def _add_judgement(connection: Connection, person: Person, judgement: Judgement) -> None:
-    known = connection.execute(
-        select(JUDGEMENT_TABLE.c.person).where(JUDGEMENT_TABLE.c.key == judgement.key)
-    ).scalar()
-    if known == person.name:
+    values = _judgement_values(person, judgement)
+    known = (
+        connection.execute(select(JUDGEMENT_TABLE).where(JUDGEMENT_TABLE.c.key == judgement.key))
+        .mappings()
+        .first()
+    )
+    if known is not None and all(known[name] == value for name, value in values.items()):
         return
     if known is not None:
         raise UserError(f"the key {judgement.key!a} is that of another judgement")
@@ -132,7 +135,7 @@ def _add_judgement(connection: Connection, person: Person, judgement: Judgement)
     )
     before = connection.execute(select(JUDGEMENT_TABLE.c.action).where(mine)).scalar()
     connection.execute(update(JUDGEMENT_TABLE).where(mine).values(newest=False))
-    connection.execute(insert(JUDGEMENT_TABLE).values(**_judgement_values(person, judgement, item["guide"])))
+    connection.execute(insert(JUDGEMENT_TABLE).values(**values, guide=item["guide"], time=iso_now()))
     if judgement.review:
         return
     change = (judgement.action == "judge") - (before == "judge")
@@ -148,13 +151,13 @@ def _add_judgement(connection: Connection, person: Person, judgement: Judgement)
         hold_item(connection, person.name, judgement.item)
 
 
-def _judgement_values(person: Person, judgement: Judgement, guide: str) -> dict[str, Any]:
+def _judgement_values(person: Person, judgement: Judgement) -> dict[str, Any]:
+    """Return what the browser says of a judgement, as the table has it."""
     return {
         "key": judgement.key, "item": judgement.item, "person": person.name, "action": judgement.action,
         "review": judgement.review, "choice": judgement.choice, "steps": dict(judgement.steps),
         "flag": judgement.flag, "comment": judgement.comment, "better": judgement.better,
-        "swapped": judgement.swapped, "seconds": min(judgement.seconds, LONGEST_TIME_ON_ITEM), "guide": guide,
-        "time": iso_now(),
+        "swapped": judgement.swapped, "seconds": min(judgement.seconds, LONGEST_TIME_ON_ITEM),
     }  # fmt: skip
 
 

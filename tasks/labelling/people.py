@@ -181,6 +181,15 @@ def set_password(store: LabelStore, name: str, password: str) -> Person:
         return _person_named(connection, name)
 
 
+def end_sessions(store: LabelStore, name: str) -> None:
+    """End all sessions of a person, on every device. Raise UserError if nobody has that name."""
+    with store.write() as connection:
+        epoch = _person_named(connection, name).session_epoch + 1
+        connection.execute(
+            update(PEOPLE_TABLE).where(PEOPLE_TABLE.c.name == name).values(session_epoch=epoch)
+        )
+
+
 def forget_logins(path: Path) -> None:
     """Remove passwords and unused links from a copy of the database: a backup holds no secret."""
     with closing(sqlite3.connect(path)) as copy:

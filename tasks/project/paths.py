@@ -25,6 +25,8 @@ STORES = RECORDS / "stores.json"
 SERVERS = RECORDS / "up.json"
 # The servers' password and the keys of logins; only their owner may read them.
 SECRETS = RECORDS / "secrets"
+# Signs the sessions of the label page.
+LABEL_SESSION_KEY = SECRETS / "label-session-key"
 # File locks are not records. They are not in the cache, because removing a lock that a process holds would
 # let a second process in.
 DATA_LOCK = RECORDS / "data.lock"

@@ -13,7 +13,7 @@ from flows.servers.label_page.item_view import ScreenJudgement, item_view, revie
 from flows.servers.label_page.safe_text import safe_markdown
 from tasks.labelling.batches import guide_text
 from tasks.labelling.judgements import add_judgements
-from tasks.labelling.people import LONGEST_PASSWORD, LONGEST_PERSON, Person, set_password
+from tasks.labelling.people import LONGEST_PASSWORD, LONGEST_PERSON, Person, end_sessions, set_password
 from tasks.labelling.queue import MOST_ITEMS, measure_progress, next_items, queued_item
 from tasks.labelling.review import next_review
 
@@ -81,7 +81,8 @@ def label_api(access: LabelAccess) -> APIRouter:
 
     @router.post("/api/sign-out")
     def sign_out(request: Request, response: Response) -> dict[str, Any]:
-        access.require_session(request)
+        # On a computer that people share, a copy of the cookie must be worth nothing.
+        end_sessions(store, access.require_session(request).person.name)
         response.delete_cookie(access.signer.cookie, httponly=True, samesite="strict")
         return {}
 

@@ -19,9 +19,8 @@ from flows.servers.label_page.sessions import SessionSigner
 from flows.servers.origin_check import App, OriginCheck
 from model.errors import UserError
 from tasks.labelling.schema import LabelStore
+from tasks.project.paths import LABEL_SESSION_KEY
 from tasks.project.private_folder import read_or_create
-
-_KEY_FILE = "label-session-key"
 
 
 def build_label_app(store: LabelStore, key: str, check: OriginCheck) -> App:
@@ -63,4 +62,4 @@ def build_label_app(store: LabelStore, key: str, check: OriginCheck) -> App:
 
 def session_key(folder: Path) -> str:
     """Return the secret that signs the sessions of a project; it is created if there is none."""
-    return read_or_create(folder / _KEY_FILE, lambda: secrets.token_hex(32))
+    return read_or_create(folder / LABEL_SESSION_KEY.name, lambda: secrets.token_hex(32))

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from tasks.common.names import INVISIBLE
+from tasks.common.names import INVISIBLE, latin_letters
 from tasks.data.parsing.turning_signs import is_negated_word
 
 Meaning = str | Mapping[str, float | str]
@@ -201,21 +201,13 @@ KNOWN: dict[str, str] = {
 }
 MASKS = ("weight", "mask")
 
-# Letters of other scripts that look like Latin ones, as in a "label" with a Cyrillic a.
-_LOOKS_LIKE = str.maketrans(
-    "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u0455\u0501\u04bb\u0251\u0261\u03bf\u03b1\u03b9\u03bd\u03c1"
-    "\u0410\u0412\u0415\u041a\u041c\u041d\u041e\u0420\u0421\u0422\u0423\u0425\u0406\u0408\u0405\u039f\u0391\u0399",
-    "aeopcyxijsdhagoaivpABEKMHOPCTYXIJSOAI",
-)
-_MIXED = re.compile(r"[^\W_]*[A-Za-z][^\W_]*")
-
 
 def _plain_letters(name: str) -> str:
     """Return a name without invisible characters, in plain letters for full-width ones and look-alikes."""
     if name.isascii():
         return name
     visible = (c for c in unicodedata.normalize("NFKC", name) if unicodedata.category(c) != "Cf")
-    return _MIXED.sub(lambda word: word[0].translate(_LOOKS_LIKE), "".join(visible))
+    return latin_letters("".join(visible))
 
 
 @lru_cache(maxsize=4096)

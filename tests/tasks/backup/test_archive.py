@@ -17,12 +17,22 @@ import pytest
 
 from flows.cli.backup import backup
 from flows.servers.environment import checkout_environment
+from flows.servers.label_page.app import session_key
+from flows.servers.label_page.sessions import SessionSigner
 from model.errors import UserError
 from tasks.backup.archive import write_backup
 from tasks.backup.restore import INTENTION, finish_restore, restore_backup
 from tasks.labelling.batches import BatchSettings, LabelItem, add_batch, list_batches
-from tasks.labelling.people import add_person, check_password, create_login_code, set_password
+from tasks.labelling.people import (
+    add_person,
+    check_password,
+    create_login_code,
+    find_person,
+    remove_person,
+    set_password,
+)
 from tasks.labelling.schema import open_label_store
+from tasks.project.paths import SECRETS
 from tests.benchmarks.smoke import REPOSITORY
 
 
@@ -83,6 +93,20 @@ def test_backup_missing_folder_is_refused_not_written_as_a_file(project, tmp_pat
     with pytest.raises(UserError, match="not a folder; create it first"):
         backup(f"{tmp_path}/backups/")
     assert not (tmp_path / "backups").exists()
+
+
+def test_restore_backup_ends_the_sessions_of_the_label_page(project, tmp_path):
+    key = session_key(project / SECRETS)
+    write_backup(project, tmp_path / "a.tar")
+    labels = open_label_store(project)
+    cookie, _ = SessionSigner(labels, key).open_session(find_person(labels, "Ada"))
+    remove_person(labels, "Ada")
+    labels.close()
+    restore_backup(project, tmp_path / "a.tar", force=True)
+    labels = open_label_store(project)
+    assert find_person(labels, "Ada").active
+    assert SessionSigner(labels, session_key(project / SECRETS)).read_cookie(cookie) is None
+    labels.close()
 
 
 def test_restore_backup_open_label_store_is_refused(project, tmp_path):

@@ -17,6 +17,7 @@ from tasks.common.names import (
     file_name,
     is_blank,
     mlflow_key,
+    name_fault,
     plain_key,
     shorten,
     slugify_name,
@@ -164,3 +165,13 @@ def test_mlflow_key_and_file_name_long_names_stay_apart():
 def test_slugify_name_gives_short_ascii_name(folder: str, name: str) -> None:
     assert slugify_name(folder)[:-6] == name[:-6] and len(slugify_name(folder)) == len(name)
     assert re.fullmatch(r"[a-z0-9][a-z0-9-]*", slugify_name(folder)) and len(slugify_name(folder)) <= 48
+
+
+@pytest.mark.parametrize("name", ["a\u202eb", "\u2067x\u2069", "press/\u202dfilms"])
+def test_name_fault_sign_that_turns_text_round_is_refused(name):
+    assert "turns text round" in name_fault(name)
+
+
+@pytest.mark.parametrize("name", ["שלום\u200f", "نمونه\u200cها", "plain"])
+def test_name_fault_marks_of_right_to_left_words_are_accepted(name):
+    assert name_fault(name) == ""

@@ -33,6 +33,9 @@ def test_add_judgements_sent_twice_is_stored_once(store: LabelStore) -> None:
     assert add_judgements(store, ada, [said]) == ["k1"]
     assert add_judgements(store, ada, [said, said]) == ["k1", "k1"]
     assert count_rows(store) == 1
+    # The browser would drop a judgement that it believes stored.
+    with pytest.raises(UserError, match="another judgement"):
+        add_judgements(store, ada, [Judgement("k1", 1, choice="b")])
     with pytest.raises(UserError, match="another judgement"):
         add_judgements(store, bob, [said])
 
