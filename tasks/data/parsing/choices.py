@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from tasks.data.parsing.column_names import plain_name
 from tasks.data.parsing.field_meanings import SIDES, flatten_name, word_set
@@ -156,9 +156,20 @@ def is_choice(value: object) -> bool:
 
 # The differences that a margin may be. One that is none of them contradicts the choices.
 MARGINS = frozenset(("winner - loser", "a - b", "b - a"))
+# Of a margin with both signs, 0 is a tie.
+_SIGNED_TIES = frozenset(("plus", "minus", "zero"))
 
 
 def margin_conflicts(margin: float, choice: str) -> frozenset[str]:
-    """Return which of MARGINS a margin beside a choice is not, as a minus may mean that b is better."""
+    """Return which of MARGINS a margin beside a choice is not, and its sign.
+
+    A minus may mean that b is better.
+    """
     positive = {"winner - loser": True, "a - b": choice == "a", "b - a": choice == "b"}
-    return frozenset(what for what in MARGINS if margin and (margin > 0) is not positive[what])
+    wrong = (what for what in MARGINS if margin and (margin > 0) is not positive[what])
+    return frozenset((*wrong, "plus" if margin > 0 else "minus" if margin else "zero"))
+
+
+def contradicts_choices(conflicts: Collection[str]) -> bool:
+    """Return whether what `margin_conflicts` found in all rows contradicts their choices."""
+    return set(conflicts) >= MARGINS or set(conflicts) >= _SIGNED_TIES

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from tasks.data.parsing.base import ParseOptions
 from tasks.data.parsing.choices import TIES, different_parts, is_undecided, paired_columns, plain_choice
 from tasks.data.parsing.field_meanings import SIDES, flatten_name, is_empty, plain_word, word_set
 from tasks.data.parsing.key_paths import find_keys, with_value
-from tasks.data.parsing.label_checks import is_margin
+from tasks.data.parsing.label_checks import chosen_side, is_loose_margin, is_margin
 from tasks.data.parsing.row_verdicts import side_votes
 from tasks.data.parsing.score_values import as_score
 from tasks.data.parsing.side_columns import named_sides
 from tasks.data.parsing.skip_counts import SkipCounts
+from tasks.data.parsing.unread_keys import leaves_of
 from tasks.data.parsing.value_meanings import mapped_value, maps_empty
 
 UNDECIDED = "comparisons without a decision, such as skip or unsure"
@@ -162,17 +163,29 @@ def note_other_choices(
 def _note_doubts(
     values: Mapping[str, Any], own: frozenset[str], reading: ParseOptions, choice: Any, tally: SkipCounts
 ) -> None:
-    """Count the keys beside a choice that call the comparison a tie, and margins with another sign."""
-    for name, value in values.items():
+    """Count the keys beside a choice that call the comparison a tie, and margins with another sign.
+
+    Of a probability the margin is its distance from one half.
+    """
+    chosen = {"chosen", "rejected"} <= own
+    for name, value in _single_values(values):
         if name in own or name in reading.fields or isinstance(value, bool):
             continue
         words = set(flatten_name(name).split("_"))
         if isinstance(value, str) and not words & _TOPICS and plain_word(value) in TIES:
             tally.ties.add(name)
-        margin = as_score(value) if is_margin(name) else None
-        # Beside `chosen` and `rejected`, `check_side_scores` reads the margin.
-        if margin is not None and choice in ("a", "b"):
-            tally.note_margin(name, margin, choice)
+        # Beside `chosen` and `rejected`, `check_side_scores` reads what is surely a margin.
+        margin = as_score(value) if is_loose_margin(name) or (is_margin(name) and not chosen) else None
+        if not chosen and chosen_side(name) and (share := as_score(value)) is not None and 0 <= share <= 1:
+            margin = share - 0.5
+        if margin is not None and (chosen or choice in ("a", "b")):
+            tally.note_margin(name, margin, "a" if chosen else choice)
+
+
+def _single_values(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the keys of a row with their values, also of the objects in it."""
+    for name, value in values.items():
+        yield from leaves_of(name, value, 0) if isinstance(value, Mapping) else [(name, value)]
 
 
 def _mapped_side(value: str | int | float, reading: ParseOptions, key: str) -> str:

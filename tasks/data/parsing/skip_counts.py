@@ -10,7 +10,7 @@ from typing import Any
 from model.errors import UserError
 from tasks.common.counts import counted
 from tasks.data.parsing.annotators import PEOPLE
-from tasks.data.parsing.choices import MARGINS, margin_conflicts
+from tasks.data.parsing.choices import contradicts_choices, margin_conflicts
 from tasks.data.parsing.decision_states import look_decided
 from tasks.data.parsing.field_meanings import ACCEPT, KNOWN, REJECT, VOTES, flatten_name, plain_word
 from tasks.data.parsing.key_text import ascii_controls, format_sample, shown_key, yaml_key
@@ -97,7 +97,7 @@ class SkipCounts:
         used: Keys of the source's `fields` that were found.
         sides: Values of unread keys that name one of two answers, beside a choice: their number by side.
         ties: Unread keys that call a comparison with a choice a tie.
-        margins: What the numbers under a key such as `margin` are not: see MARGINS.
+        margins: What the numbers under a key such as `margin` are not: see `margin_conflicts`.
         compared: Whether columns of votes hold the choices between two answers.
         votes: Cells of vote columns that hold no vote.
         numbered: The numbers in the names of the columns of two answers, by which votes may name them.
@@ -324,7 +324,7 @@ class SkipCounts:
             told = told or look_like_openings(path, self.openings.get(path, ()), values)
             if path not in found and told:
                 found[path] = replace(seen, looks=VERDICT)
-            if path not in found and self.margins.get(path) == MARGINS:
+            if path not in found and contradicts_choices(self.margins.get(path, ())):
                 found[path] = replace(seen, looks=OTHER_CHOICE)
         return found
 
