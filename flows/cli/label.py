@@ -143,6 +143,26 @@ def list_label_batches() -> None:
     console.print("[dim]`chatmill label close NAME` ends a batch; its judgements stay[/dim]", soft_wrap=True)
 
 
+@label.command("guide")
+def change_batch_guide(
+    name: BatchName, file: Annotated[Path, typer.Argument(help="The new guide, a Markdown file.")]
+) -> None:
+    """Give a batch a new guide. Each judgement keeps the version of its time.
+
+    Example: `chatmill label guide first guide.md`.
+    """
+    from tasks.labelling.batches import change_guide
+
+    text = _read_guide(file)
+    with opened_labels(Path.cwd()) as store:
+        digest = change_guide(store, name, text)
+    Console(highlight=False).print(
+        f"{one_line(name)} has the guide {digest}; judgements from now on follow it. [dim]The page shows it "
+        "within the next items[/dim]",
+        soft_wrap=True,
+    )
+
+
 @label.command("close")
 def close_batch(name: BatchName) -> None:
     """Give nobody items of a batch any more. Its judgements stay. Example: `chatmill label close first`."""

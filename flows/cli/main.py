@@ -97,7 +97,7 @@ BROKEN_PIPE = 128 + signal.SIGPIPE
 # Commands that use the records of a project, so that one must be there.
 _WITH_PROJECT = frozenset((
     "approve", "backup", "compare", "cost", "data", "explain", "gc", "label", "lineage", "models",
-    "quarantine", "reproduce", "rollback", "withdraw",
+    "people", "quarantine", "reproduce", "rollback", "withdraw",
 ))  # fmt: skip
 
 

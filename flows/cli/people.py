@@ -22,9 +22,13 @@ PersonName = Annotated[str, typer.Argument(help="The person's name, as their jud
 def add_label_person(
     name: PersonName,
     reviewer: Annotated[
-        bool,
-        typer.Option("--reviewer", help="They also decide disputed items, and see the overview."),
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--reviewer/--labeller",
+            help="A reviewer also decides disputed items, and sees the overview. Default: the role that they "
+            "have, or labeller.",
+        ),
+    ] = None,
     address: Annotated[
         str,
         typer.Option(
@@ -35,15 +39,18 @@ def add_label_person(
 ) -> None:
     """Add a person to the label page and print a link that signs them in once, within 7 days.
 
-    For somebody who is there, it prints a new link, and sets their role. Example:
-    `chatmill people add Anna --reviewer`.
+    For somebody who is there, it prints a new link. Example: `chatmill people add Anna --reviewer`.
     """
-    from tasks.labelling.people import add_person, create_login_code
+    from tasks.labelling.people import Role, add_person, check_person_name, create_login_code, find_person
 
     root, console = Path.cwd(), Console(highlight=False, soft_wrap=True)
     where, runs = _page_address(root, address)
     with opened_labels(root) as store:
-        person, is_new = add_person(store, name, "reviewer" if reviewer else "labeller")
+        known = find_person(store, check_person_name(name))
+        role: Role = "reviewer" if reviewer else "labeller"
+        if reviewer is None and known:
+            role = known.role
+        person, is_new = add_person(store, name, role)
         code = create_login_code(store, person.name)
     state = "added" if is_new else "is there already; a new link"
     console.print(f"{one_line(person.name)}, {person.role}: {state}")

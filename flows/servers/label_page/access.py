@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from fastapi import HTTPException, Request
@@ -12,6 +13,8 @@ from flows.servers.label_page.sessions import IDLE_SECONDS, LabelSession, Sessio
 from tasks.labelling.people import Person, check_password, redeem_login_code
 from tasks.labelling.schema import LabelStore
 
+# A check of a password takes 64 MB and a tenth of a second; many at once would take the machine's memory.
+_CHECKS_AT_ONCE = 2
 TOKEN_HEADER = "x-chatmill-token"
 
 
@@ -21,6 +24,7 @@ class LabelAccess:
     def __init__(self, store: LabelStore, signer: SessionSigner) -> None:
         self.store, self.signer = store, signer
         self.attempts = LoginAttempts()
+        self._checks = threading.BoundedSemaphore(_CHECKS_AT_ONCE)
 
     def find_session(self, request: Request) -> LabelSession | None:
         """Return the session of a request; None if nobody is signed in."""
@@ -66,7 +70,8 @@ class LabelAccess:
             raise HTTPException(
                 429, f"too many attempts; try again in {seconds} s", {"Retry-After": str(seconds)}
             )
-        person = check_password(self.store, name, password)
+        with self._checks:
+            person = check_password(self.store, name, password)
         if person is None:
             raise HTTPException(403, "the name or the password is wrong")
         self.attempts.succeed(name, address)

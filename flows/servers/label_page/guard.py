@@ -65,7 +65,12 @@ class LabelGuard:
                 # The application answers that it could not read the request; the right answer follows.
                 return
             if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message.get("headers", []), *_HEADERS]}
+                headers = [*message.get("headers", []), *_HEADERS]
+                if not header_values(headers, b"cache-control"):
+                    # After an update no old script may meet a new page, and no cache keeps a person's items.
+                    kept = b"no-cache" if scope["path"].startswith("/static/") else b"no-store"
+                    headers.append((b"cache-control", kept))
+                message = {**message, "headers": headers}
             await send(message)
 
         with suppress(_BodyTooLongError):

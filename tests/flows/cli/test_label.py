@@ -28,6 +28,8 @@ REPOSITORY = Path(__file__).parents[3]
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    # What a project has, without which most commands refuse to run.
+    (tmp_path / "configs").mkdir()
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -75,6 +77,17 @@ def test_label_batches_close_and_reopen(root: Path) -> None:
         call(label, "close", "b")
 
 
+def test_label_guide_changes_the_guide_of_a_batch(root: Path) -> None:
+    call(label, "import", written(root, 2), "--name", "first")
+    (root / "guide.md").write_text("# Prefer the true one", encoding="utf-8")
+    assert "judgements from now on follow it" in call(label, "guide", "first", "guide.md").output
+    [store] = opened(root)
+    [batch] = list_batches(store)
+    assert guide_text(store, batch.guide) == "# Prefer the true one"
+    with pytest.raises(UserError, match="no batch named 'second'"):
+        call(label, "guide", "second", "guide.md")
+
+
 def test_people_add_list_and_remove(root: Path) -> None:
     assert "there is nobody" in call(people, "list").output
     said = call(people, "add", "Anna", "--reviewer").output
@@ -82,7 +95,9 @@ def test_people_add_list_and_remove(root: Path) -> None:
     [link] = re.findall(r"link +(\S+)", said)
     assert re.fullmatch(r"http://127\.0\.0\.1:4300/sign-in#[\w-]{43}", link)
     said = call(people, "add", "Anna", "--address", "https://labels.example/").output
-    assert "https://labels.example/sign-in#" in said and "Anna, labeller: is there already" in said
+    # A new link changes no role.
+    assert "https://labels.example/sign-in#" in said and "Anna, reviewer: is there already" in said
+    assert "Anna, labeller: is there already" in call(people, "add", "Anna", "--labeller").output
     assert re.search(r"Anna +labeller +link", call(people, "list").output)
     assert "can sign in no more; their judgements stay" in call(people, "remove", "Anna").output
     assert re.search(r"Anna +labeller +removed", call(people, "list").output)
@@ -93,7 +108,6 @@ def test_people_add_list_and_remove(root: Path) -> None:
 
 
 def test_label_serves_until_stopped_and_people_add_finds_it(root: Path) -> None:
-    (root / "configs").mkdir()
     port = free_port()
     command = [sys.executable, "-m", "flows.cli.main", "label", "--port", str(port)]
     environment = {**checkout_environment(REPOSITORY), "COLUMNS": "120"}

@@ -79,12 +79,20 @@ export class Desk {
       if (!$("guide").hidden && !WIDE.matches) this.toggleGuide(false);
       return;
     }
-    const key = event.key.toLowerCase();
+    const key = this.keyOf(event);
     const inAspects = this.item && this.draft.aspect >= 0;
     const act = inAspects && "12345".includes(key) ? () => this.step(Number(key)) : this.keys.get(key);
     if (!act) return;
     event.preventDefault();
     act();
+  }
+
+  // The key that a person means: on keyboards of other scripts, or with digits behind Shift, the one at its place.
+  keyOf(event) {
+    const key = event.key.toLowerCase();
+    const place = /^(?:Digit|Key)(.)$/.exec(event.code);
+    const foreign = key > "~" || (event.code.startsWith("Digit") && !/\d/.test(key));
+    return place && foreign && !event.shiftKey && !this.keys.has(key) ? place[1].toLowerCase() : key;
   }
 
   // Whether an item is on the screen long enough that a key can mean it.
@@ -325,8 +333,9 @@ export class Desk {
     let words = "";
     if (count && (outbox.problem || outbox.tries)) words = `${count} not sent yet, kept in this browser`;
     if (outbox.unstored.size) words = `${count} not sent yet, and this browser keeps nothing: leave the page open`;
-    $("sync").textContent = words;
     $("sync").classList.toggle("late", words !== "");
+    if (!words && outbox.hasOthers()) words = "Somebody else's judgements wait here until they sign in";
+    $("sync").textContent = words;
     document.body.dataset.unsent = count;
     if (outbox.problem === "signed-out") {
       this.notice("You are signed out. What you press is kept in this browser. ", ["Sign in", "/sign-in?next=" + location.pathname]);
@@ -335,8 +344,6 @@ export class Desk {
     } else if (refused) {
       const one = outbox.refused()[0];
       this.notice(`${refused} not accepted by the server (${one.reason}); kept in this browser. `, null, ["Forget", () => outbox.forgetRefused()]);
-    } else if (outbox.hasOthers()) {
-      this.notice("Judgements of somebody else wait in this browser until that person signs in here.");
     } else this.notice("");
   }
 

@@ -89,6 +89,7 @@ def test_label_app_every_answer_has_the_strict_policy(client: TestClient, store:
         policy = headers["content-security-policy"]
         assert "default-src 'none'; script-src 'self'; style-src 'self'" in policy, path
         assert "unsafe" not in policy and "frame-ancestors 'none'" in policy
+        assert headers["cache-control"] == ("no-cache" if path.startswith("/static/") else "no-store")
         assert headers["x-content-type-options"] == "nosniff" and headers["x-frame-options"] == "DENY"
     for page in PAGES:
         text = client.get(page).text

@@ -129,6 +129,28 @@ def test_compare_reload_between_choice_and_aspects_goes_on_there(
     assert [row["steps"] for row in server.judgements()] == [{}, {"truthfulness": 3}]
 
 
+def test_compare_keys_of_other_keyboards_act_by_their_place(
+    server: LabelServer, open_browser: Opener
+) -> None:
+    server.add(*question_items(4), needed=1)
+    browser = open_browser()
+    sign_in(browser, server, "Anna")
+    # Cyrillic letters, a French keyboard's digits without Shift, and the digits of the number pad.
+    for key, code in (("и", "KeyB"), ("à", "Digit0"), ("1", "Numpad1"), ("ы", "KeyS")):
+        time.sleep(0.2)
+        before = prompt(browser)
+        pressed = "new KeyboardEvent('keydown', {key: arguments[0], code: arguments[1]})"
+        browser.run(f"document.dispatchEvent({pressed})", key, code)
+        browser.wait(
+            "const text = document.querySelector('#prompt .text');"
+            "return document.querySelector('#item').hidden || text.innerText !== arguments[0]",
+            before,
+        )
+    browser.wait(SENT)
+    chosen = stored(server, "Anna")
+    assert (chosen[1], chosen[2], chosen[4]) == ("bad", "tie", "skip") and chosen[3] in ("a", "b")
+
+
 def test_compare_two_people_at_once_judge_everything_once_each(
     server: LabelServer, open_browser: Opener
 ) -> None:
@@ -258,7 +280,7 @@ def test_compare_outbox_of_another_person_is_not_sent(server: LabelServer, open_
     answer(browser, "1")
     browser.wait("return document.querySelector('#notice').innerText.includes('You are signed out')")
     sign_in(browser, server, "Bob")
-    browser.wait("return document.querySelector('#notice').innerText.includes('somebody else')")
+    browser.wait("return document.querySelector('#sync').innerText.startsWith('Somebody else')")
     answer(browser, "2")
     browser.wait(SENT)
     assert [row["person"] for row in server.judgements()] == ["Bob"]
