@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 from tasks.common.names import INVISIBLE, latin_letters
-from tasks.data.parsing.turning_signs import is_negated_word
+from tasks.data.parsing.turning_signs import has_raised_digit, is_negated_word
 
 Meaning = str | Mapping[str, float | str]
 REVIEWS = ("accept", "reject", "ignore")
@@ -274,8 +274,9 @@ def plain_word(text: str) -> str:
     A signed number keeps its sign: -1 and 1 are opposite verdicts.
     """
     text = _plain_spelling(text)
-    # A word with a sign that turns it round is none that is known, so that it is asked about.
-    if _SIGNED.fullmatch(text) or is_negated_word(text):
+    # A word with a sign that turns it round is none that is known, so that it is asked about. So is one with
+    # the number of a footnote.
+    if _SIGNED.fullmatch(text) or is_negated_word(text) or has_raised_digit(text):
         return text.casefold()
     if not text.isascii():
         marked = unicodedata.normalize("NFKD", text)

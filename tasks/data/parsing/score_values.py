@@ -9,6 +9,8 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
+from tasks.data.parsing.turning_signs import has_raised_digit
+
 SHORT = 60  # characters; a longer text is a remark
 _OF = r"(?:/|of|out of|von|sur|de|su|van|av|из)"
 _UNITS = (
@@ -44,7 +46,12 @@ _FRACTIONS = {"¼": ".25", "½": ".5", "¾": ".75"}
 
 
 def _plain_digits(text: str) -> str:
-    """Return a text with a plain minus and plain digits, as for −1, ４ and ③, and with .5 for ½."""
+    """Return a text with a plain minus and plain digits, as for −1, ４ and ③, and with .5 for ½.
+
+    A raised digit stays, as `5²` is no 52, and 2 under the text of a footnote is no score.
+    """
+    if has_raised_digit(text):
+        return text
     text = re.sub(r"(\d?)([¼½¾])", lambda found: (found[1] or "0") + _FRACTIONS[found[2]], text)
     return unicodedata.normalize("NFKC", text).replace("\u2212", "-")
 

@@ -31,6 +31,13 @@ def has_turning_sign(text: str) -> bool:
     )
 
 
+def has_raised_digit(text: str) -> bool:
+    """Return whether a text has a raised or a lowered digit or sign, as `5²`: a footnote or an exponent."""
+    return not text.isascii() and any(
+        unicodedata.decomposition(c).startswith(("<super>", "<sub>")) and not c.isalpha() for c in text
+    )
+
+
 def is_negated_word(text: str) -> bool:
     """Return whether a word has a sign of negation or a dash before it, a dash after it, or a stroke.
 

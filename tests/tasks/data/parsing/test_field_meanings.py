@@ -360,6 +360,18 @@ def test_as_score_percentages_are_read() -> None:
     assert [as_score(v) for v in ("85%", "7 %", "12.5%", "%", "5%%")] == [85.0, 7.0, 12.5, None, None]
 
 
+@pytest.mark.parametrize("value", ["²", "5¹", "⁴/5", "⁻1", "3₂", "4 ⁺"])
+def test_read_rows_score_with_raised_digit_is_fault(value: str) -> None:
+    assert as_score(value) is None
+    _, tally = read({"prompt": "A?", "completion": "B.", "score": value})
+    assert tally.faults == 1
+    _, tally = read(
+        {"prompt": "A?", "completion": "B.", "grade_now": value},
+        fields={"grade_now": {"2": 1, "5": 2, "51": 3, "32": 4, "4": 5, "4/5": 6, "-1": 7}},
+    )
+    assert "a value without a meaning in fields" in tally.first_fault
+
+
 def test_flatten_name_other_scripts_are_kept() -> None:
     assert flatten_name("\u0441\u043e\u0440\u0442") == "\u0441\u043e\u0440\u0442"
     assert (
