@@ -12,7 +12,7 @@ from sqlalchemy import Connection, RowMapping, and_, insert, select, update
 from model.errors import UserError
 from tasks.labelling.holds import hold_item, release_hold
 from tasks.labelling.people import Person
-from tasks.labelling.schema import BATCH_TABLE, ITEM_TABLE, JUDGEMENT_TABLE, LabelStore
+from tasks.labelling.schema import BATCH_TABLE, GUIDE_TABLE, ITEM_TABLE, JUDGEMENT_TABLE, LabelStore
 from tasks.labelling.times import iso_now
 
 # `bad`: neither answer is acceptable.
@@ -44,6 +44,7 @@ class Judgement:
         swapped: Whether the screen showed `b` first.
         seconds: The time that they spent on the item.
         review: Whether they decide as a reviewer.
+        guide: The digest of the guide that stood beside the item; empty: the batch's present one.
     """
 
     key: str
@@ -57,6 +58,7 @@ class Judgement:
     swapped: bool = False
     seconds: float = 0.0
     review: bool = False
+    guide: str = ""
 
     def check(self) -> None:
         """Raise UserError for a value that is not valid."""
@@ -133,9 +135,12 @@ def _add_judgement(connection: Connection, person: Person, judgement: Judgement)
         JUDGEMENT_TABLE.c.review == judgement.review,
         JUDGEMENT_TABLE.c.newest,
     )
+    guide = judgement.guide or item["guide"]
+    if connection.execute(select(GUIDE_TABLE.c.digest).where(GUIDE_TABLE.c.digest == guide)).first() is None:
+        raise UserError(f"there is no guide {guide!a}")
     before = connection.execute(select(JUDGEMENT_TABLE.c.action).where(mine)).scalar()
     connection.execute(update(JUDGEMENT_TABLE).where(mine).values(newest=False))
-    connection.execute(insert(JUDGEMENT_TABLE).values(**values, guide=item["guide"], time=iso_now()))
+    connection.execute(insert(JUDGEMENT_TABLE).values(**values, guide=guide, time=iso_now()))
     if judgement.review:
         return
     change = (judgement.action == "judge") - (before == "judge")

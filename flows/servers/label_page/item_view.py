@@ -40,6 +40,8 @@ class ScreenJudgement(BaseModel):
     swapped: bool
     seconds: float = Field(ge=0, allow_inf_nan=False)
     review: bool = False
+    # The guide may have changed since the page got the item, or while it was offline.
+    guide: str = Field(default="", max_length=64)
 
     def as_stored(self) -> Judgement:
         """Return it in the order of the store."""
@@ -51,6 +53,7 @@ class ScreenJudgement(BaseModel):
         return Judgement(
             self.key, self.item, self.action, choice, steps, self.flag, _storable(self.comment),
             _storable(self.better), self.swapped, self.seconds, self.review,
+            self.guide,
         )  # fmt: skip
 
 

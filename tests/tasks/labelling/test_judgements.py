@@ -13,6 +13,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import OperationalError
 
 from model.errors import UserError
+from tasks.labelling.batches import change_guide, list_batches
 from tasks.labelling.judgements import Judgement, add_judgements, newest_judgements
 from tasks.labelling.people import add_person, find_person
 from tasks.labelling.queue import next_items
@@ -60,6 +61,18 @@ def test_add_judgements_undone_gives_the_item_back(store: LabelStore) -> None:
     judge(store, ada, 1, "b")
     assert [row["choice"] for row in newest_judgements(store)] == ["b"]
     assert count_rows(store) == 3
+
+
+def test_add_judgements_keep_the_guide_that_was_shown(store: LabelStore) -> None:
+    batch(store)
+    ada = person(store, "Ada")
+    name, shown = list_batches(store)[0].name, list_batches(store)[0].guide
+    after = change_guide(store, name, "Another guide.")
+    judge(store, ada, 1, guide=shown)
+    judge(store, ada, 2)
+    assert [row["guide"] for row in newest_judgements(store)] == [shown, after]
+    with pytest.raises(UserError, match="no guide"):
+        judge(store, ada, 3, guide="0123456789abcdef")
 
 
 @pytest.mark.parametrize(
