@@ -8,9 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from model.evaluation.confidence_intervals import RESAMPLES, wilson_interval
+from model.evaluation.confidence_intervals import wilson_interval
 from tasks.data.annotator_agreement import Agreement
 from tasks.labelling.batches import Batch, list_batches
 from tasks.labelling.judgements import newest_judgements
@@ -21,9 +19,6 @@ from tasks.labelling.review import count_reviews
 from tasks.labelling.schema import LabelStore
 
 _VALUES = {"a": 1, "tie": 0, "b": -1}
-# Fewer items say too little for an interval.
-_LEAST_ITEMS = 2
-_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -43,7 +38,7 @@ class AspectAgreement:
     Attributes:
         aspect: The aspect, or OVERALL.
         alpha: Krippendorff's alpha; None if it cannot be measured.
-        low: The lower end of its 95% interval (bootstrap over items); None for too few items.
+        low: The lower end of its 95% interval over items; None for too few items.
         high: The upper end.
         same: The share of pairs of people who choose the same; None if no item has two judgements.
         items: Items with two or more judgements.
@@ -168,30 +163,14 @@ def _aspect_agreement(aspect: str, items: Iterable[Sequence[int]]) -> AspectAgre
     shared = [item for item in items if len(item) > 1]
     if not shared:
         return AspectAgreement(aspect, None, None, None, None, 0)
-    agreement = Agreement()
+    # The report of a run measures in the same way.
+    agreement = Agreement(mirrored=True)
     for item in shared:
         agreement.add_item(item)
-    low, high = _alpha_interval(shared) if len(shared) >= _LEAST_ITEMS else (None, None)
+    low, high = agreement.alpha_interval or (None, None)
     return AspectAgreement(
         aspect, agreement.krippendorff_alpha, low, high, agreement.of_pairs, agreement.items
     )
-
-
-def _alpha_interval(items: Sequence[Sequence[int]]) -> tuple[float, float]:
-    """Return the 95% interval of Krippendorff's alpha, items drawn with replacement."""
-    counts = np.array([len(item) for item in items], float)
-    sums = np.array([sum(item) for item in items], float)
-    squares = np.array([sum(value * value for value in item) for item in items], float)
-    within = 2 * (counts * squares - sums**2) / (counts - 1)
-    # How often each item is drawn in each resample: alpha depends on sums over items alone.
-    drawn = np.random.default_rng(_SEED).multinomial(len(items), [1 / len(items)] * len(items), RESAMPLES)
-    total = drawn @ counts
-    expected = 2 * (total * (drawn @ squares) - (drawn @ sums) ** 2) / (total * (total - 1))
-    observed = drawn @ within / total
-    # All choices of a resample are equal: nobody disagrees.
-    alpha = np.where(expected > 0, 1 - observed / np.where(expected > 0, expected, 1), 1.0)
-    low, high = np.quantile(alpha, (0.025, 0.975))
-    return float(low), float(high)
 
 
 def _newest_model(rows: Sequence[Mapping[str, Any]]) -> ModelResult | None:

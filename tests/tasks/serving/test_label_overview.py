@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from model.evaluation.confidence_intervals import wilson_interval
-from tasks.data.annotator_agreement import Agreement
 from tasks.labelling.batches import BatchSettings, LabelItem, add_batch
 from tasks.labelling.schema import LabelStore
-from tasks.serving.label_overview import OVERALL, _alpha_interval, measure_labels
+from tasks.serving.label_overview import OVERALL, measure_labels
 from tests.tasks.labelling.label_project import judge, opened, person
 
 
@@ -66,23 +64,6 @@ def test_measure_labels_agreement_has_each_aspect_the_choice_first(store: LabelS
     assert overall.alpha is not None and overall.low is not None and overall.high is not None
     assert overall.low <= overall.alpha <= overall.high <= 1 and overall.same == pytest.approx(5 / 6)
     assert aspect.alpha is not None and aspect.alpha < 0 and aspect.same == 0
-
-
-def test_alpha_interval_covers_the_alpha_of_many_items() -> None:
-    random = np.random.default_rng(3)
-    truth = random.choice([-1, 1], 4000)
-    noisy = [
-        [int(value if random.random() < 0.85 else -value) for _ in range(2 + number % 2)]
-        for number, value in enumerate(truth)
-    ]
-    whole = Agreement()
-    for item in noisy:
-        whole.add_item(item)
-    covered = 0
-    for start in range(0, 4000, 200):
-        low, high = _alpha_interval(noisy[start : start + 200])
-        covered += low <= whole.krippendorff_alpha <= high
-    assert covered >= 17  # of 20, where 19 are expected
 
 
 def test_measure_labels_newest_model_is_compared_item_by_item(store: LabelStore) -> None:
