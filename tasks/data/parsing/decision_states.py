@@ -7,6 +7,7 @@ from collections.abc import Collection
 from functools import lru_cache
 
 from tasks.data.parsing.field_meanings import FALSE, NO_WORDS, TRUE, YES_WORDS, flatten_name, plain_word
+from tasks.data.parsing.held_rows import look_closed_to_robots, look_held_out, look_left_out
 from tasks.data.parsing.score_values import as_score, is_date
 from tasks.data.parsing.verdict_names import forbids_use
 from tasks.data.parsing.verdict_values import LONG, MOST_VALUES
@@ -62,6 +63,7 @@ _ABOUT = _plain(
     subject subset tag tags task theme title tone topic topics type url
     """
 )
+_TITLES = _ABOUT - _plain("split subset")
 # Names of a decision by a second person. Any few words under them are asked about.
 _DECIDED = _plain(
     """
@@ -121,6 +123,10 @@ def look_decided(path: str, values: Collection[str]) -> bool:
     if not found or LONG in found or len(found) > MOST_VALUES:
         return False
     above, words = _path_words(path)
+    if look_held_out(words, found) or look_closed_to_robots(words, found):
+        return True
+    if not words & _TITLES and look_left_out(words, found):
+        return True
     if any(map(is_held, found)) and not (above | words) & (_SUBJECTS | _ABOUT) and not found & _SHOP:
         return True
     return _is_decision(above, words, found) or answers_unknown_question(path, found)

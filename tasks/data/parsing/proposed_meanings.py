@@ -29,6 +29,7 @@ from tasks.data.parsing.field_meanings import (
     removal_words,
     says_nothing_wrong,
 )
+from tasks.data.parsing.held_rows import held_out_values, is_training_part
 from tasks.data.parsing.judgement_words import blames, judgement_of
 from tasks.data.parsing.mark_columns import flag_meaning, is_mark_column, propose_mark
 from tasks.data.parsing.name_words import (
@@ -317,7 +318,8 @@ def _of_words(key: _Key) -> str:
 
 def _orders_removal(value: str) -> bool:
     """Return whether a value is an order not to use its row, as `do_not_use` and `to_be_deleted`."""
-    return forbids_use(value) or bool(says_to_do(value) and _DELETES.search(value))
+    to_delete = says_to_do(value) and _DELETES.search(value)
+    return forbids_use(value) or bool(held_out_values([value]) or to_delete)
 
 
 def _judges(key: _Key) -> bool:
@@ -375,7 +377,7 @@ def _approves(path: str, words: Collection[str], values: Collection[str]) -> boo
 
 def _is_to_leave(value: str) -> bool:
     """Return whether a value says that its row is not to be used, or not yet."""
-    return says_to_do(value) or is_held(value)
+    return says_to_do(value) or is_held(value) or bool(held_out_values([value]))
 
 
 def _are_grades(values: Collection[str]) -> bool:
@@ -414,12 +416,14 @@ def _complaints(values: list[str], has_pairs: bool) -> str:
 
 def _mapping(values: list[str]) -> str:
     """Return a mapping of words to reviews. What neither accepts nor rejects is left to the person."""
-    doubts = REMOVED | DRAFTS | UNSURE | set(filter(_is_to_leave, values)) | TIES
+    apart = held_out_values(values)
+    doubts = REMOVED | DRAFTS | UNSURE | set(filter(_is_to_leave, values)) | TIES | apart
     removes = not doubts.isdisjoint(values) or any(map(blames, values))
     said = []
     for value in values:
         judged = judgement_of(value)
-        if judged > 0 or (removes and value in CLEAR and value not in doubts):
+        kept = value in CLEAR or is_training_part(value)
+        if value not in apart and (judged > 0 or (removes and kept and value not in doubts)):
             meaning = "accept"
         elif judged < 0:
             meaning = "reject"

@@ -53,7 +53,7 @@ def test_skip_counts_check_opposite_values_need_meaning(end: str, key: str, valu
 @pytest.mark.parametrize(
     ("key", "values"),
     [
-        ("language", ["ja", "en"]), ("language", ["no", "si", "de"]), ("split", ["train", "validation"]),
+        ("language", ["ja", "en"]), ("language", ["no", "si", "de"]), ("split", ["train", "train_sft"]),
         ("source", ["web", "non_web"]), ("category", ["fiction", "non-fiction"]),
         ("gender", ["male", "female"]),
         ("has_image", [True, False]), ("has_image", ["Y", "N"]), ("has_code", ["yes", "unclear"]),
