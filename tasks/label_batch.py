@@ -1,8 +1,7 @@
 """Label batch: makes the items of a batch for the label page, prompts with two answers each.
 
 It samples more pairs than are wanted. A random share is kept as it is, so that figures stay unbiased. The
-others are the pairs on which an ensemble of heads of the reward model disagrees the most: people's judgements
-of these teach it the most.
+others are the pairs on which an ensemble of heads of the reward model disagrees the most.
 """
 
 from __future__ import annotations

@@ -101,10 +101,10 @@ def fit_ensemble(
     if not chosen:
         return None
     features = text_features(reward, [row for group in chosen for row in group.rows]).double()
-    return HeadEnsemble(_fit_heads(features, chosen, count, seed))
+    return HeadEnsemble(fit_heads(features, chosen, count, seed))
 
 
-def _fit_heads(features: Tensor, groups: Sequence[Group], count: int, seed: int) -> Tensor:
+def fit_heads(features: Tensor, groups: Sequence[Group], count: int, seed: int) -> Tensor:
     """Return the weights of heads, [K, D], each fitted to a bootstrap sample of the groups.
 
     Whole groups are drawn, not single pairs: pairs of a group share texts, so they are not independent.

@@ -9,7 +9,7 @@ import torch
 
 from model.data.hf_checkpoint import load_model
 from model.data.preference_dataset import Group
-from model.evaluation.head_ensemble import HeadEnsemble, _fit_heads, fit_ensemble, text_features
+from model.evaluation.head_ensemble import HeadEnsemble, fit_ensemble, fit_heads, text_features
 from model.training.reward import RewardModel
 from model.training.reward_config import RewardParameters
 from tests.model.conftest import Language, write_rows
@@ -60,7 +60,7 @@ def test_fit_ensemble_without_preferences_is_none(
     assert fit_ensemble(reward, tmp_path, SETTINGS, 5, 1, ignore_event) is None
 
 
-def test_fit_heads_disagree_where_no_preference_was_seen() -> None:
+def testfit_heads_disagree_where_no_preference_was_seen() -> None:
     random = torch.Generator().manual_seed(0)
     # Only the first of two features says anything, and the second one varies little.
     first = torch.randn(400, 1, generator=random, dtype=torch.float64)
@@ -69,7 +69,7 @@ def test_fit_heads_disagree_where_no_preference_was_seen() -> None:
     for start in range(0, 400, 2):
         better = int(first[start + 1] > first[start])
         groups.append(Group([[0], [0]], [better], [1 - better], [1.0]))
-    ensemble = HeadEnsemble(_fit_heads(features, groups, 5, 1))
+    ensemble = HeadEnsemble(fit_heads(features, groups, 5, 1))
     assert (ensemble.weights[:, 0] > 0).all()
     origin, seen, unseen = ensemble.score_features(torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 3.0]]))
     assert (unseen - origin).std() / (seen - origin).abs().mean() > (seen - origin).std() / (
