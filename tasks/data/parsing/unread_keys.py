@@ -7,7 +7,7 @@ from typing import Any
 
 from model.errors import UserError
 from tasks.data.parsing.base import ParseOptions
-from tasks.data.parsing.field_meanings import is_empty, says_nothing_wrong
+from tasks.data.parsing.field_meanings import is_empty, plain_word, says_nothing_wrong
 from tasks.data.parsing.gold_answers import looks_like_gold
 from tasks.data.parsing.key_text import shown_key, yaml_key
 from tasks.data.parsing.mark_columns import marks_removal
@@ -23,13 +23,20 @@ from tasks.data.parsing.verdict_names import (
     looks_like_correction,
     looks_like_failure,
     looks_like_verdict,
+    names_judgement,
     names_rejection,
     value_parts,
 )
+from tasks.data.parsing.verdict_openings import is_plain_vote
 from tasks.data.parsing.verdict_phrases import asks_opinion
 from tasks.data.parsing.verdict_values import named_as_verdict
 
 _DEEPEST, MOST_LEAVES = 100, 200
+_LONGEST_VOTE = 20  # characters
+# What people click under a turn, in the spelling of `plain_word`.
+_TURN_VOTES = frozenset(
+    ("+1", "-1", "dislike", "disliked", "down", "downvote", "like", "liked", "up", "upvote")
+)
 
 
 def count_unread(
@@ -61,7 +68,7 @@ def count_unread(
             tally.inside.add(leaf)
         if _told_of(leaf, reading, tally):
             continue
-        looks = _looks_like(leaf, held)
+        looks = _looks_like(leaf, held) or (VERDICT if _votes_inside(leaf, held, turn) else "")
         tally.note_unread(leaf, held, where, looks)
         tally.note_values(leaf, held, name)
         if looks == MASK and (isinstance(held, list) or len(value_parts(held)) > 1):
@@ -111,6 +118,17 @@ def _looks_like(path: str, value: Any) -> str:
     if looks_like_correction(path, value):
         return CORRECTION
     return REJECTION if names_rejection(path) and not says_nothing_wrong(value) else ""
+
+
+def _votes_inside(path: str, value: Any, turn: str) -> bool:
+    """Return whether a value is a vote under a verdict's object or in a turn, as `feedback.type: down`.
+
+    The last name, such as `type` or `name`, is then no verdict's, and the value alone may be a direction.
+    """
+    above = path.rpartition(".")[0]
+    if not isinstance(value, str) or len(value) > _LONGEST_VOTE or not is_plain_vote(value):
+        return False
+    return names_judgement(above) or bool(turn and plain_word(value) in _TURN_VOTES)
 
 
 def _told_of(path: str, reading: ParseOptions, tally: SkipCounts) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -110,3 +111,58 @@ def test_check_empty_reason_of_a_rejection_is_not_asked_about(value: str | None)
 def test_check_maker_of_a_rejected_answer_is_not_asked_about(key: str) -> None:
     _, tally = read({**PAIR, key: "model 7"})
     tally.check("mine")
+
+
+@pytest.mark.parametrize(
+    ("key", "held"),
+    [
+        ("metadata", {"feedback": {"type": "down"}}), ("meta", {"rating": {"source": "poor"}}),
+        ("extra", {"user_reactions": {"name": "dislike"}}), ("info", {"thumb": {"type": "negative"}}),
+        ("ui", {"clicked": "down"}), ("ui", {"state": {"button": "+1"}}), ("clicked", "downvote"),
+    ],
+)  # fmt: skip
+def test_count_unread_vote_inside_turn_is_asked_with_its_path(key: str, held: Any) -> None:
+    path = key
+    inner = held
+    while isinstance(inner, dict):
+        (name, inner), *_ = inner.items()
+        path += f".{name}"
+    turns = [{"role": "user", "content": "A bird?"}, {"role": "assistant", "content": "A robin.", key: held}]
+    _, tally = read({"messages": turns})
+    with pytest.raises(UserError, match=re.escape(f"the key messages[].{path} is {inner!r}")):
+        tally.check("mine")
+
+
+@pytest.mark.parametrize(
+    ("key", "held"),
+    [
+        ("metadata", {"model": {"type": "chat"}}), ("metadata", {"lang": "no"}), ("name", "Ada"),
+        ("metadata", {"scroll": {"to": "top"}}), ("metadata", {"tokens": 12, "time": "2024-01-02T10:00"}),
+    ],
+)  # fmt: skip
+def test_count_unread_other_value_inside_turn_passes(key: str, held: Any) -> None:
+    turns = [{"role": "user", "content": "A bird?"}, {"role": "assistant", "content": "A robin.", key: held}]
+    _, tally = read({"messages": turns})
+    tally.check("mine")
+
+
+def test_count_unread_direction_beside_pair_passes() -> None:
+    _, tally = read(*({"prompt": "A?", "completion": "B.", "meta": {"way": way}} for way in ("up", "left")))
+    tally.check("mine")
+
+
+def test_read_rows_vote_inside_turn_is_read_by_its_path() -> None:
+    path = "messages[].metadata.feedback.type"
+    user = {"role": "user", "content": "A bird?"}
+    rows = [
+        {
+            "messages": [
+                user,
+                {"role": "assistant", "content": word, "metadata": {"feedback": {"type": word}}},
+            ]
+        }
+        for word in ("up", "down")
+    ]
+    found, tally = read(*rows, fields={path: "verdict"})
+    tally.check("mine", {path: "verdict"})
+    assert [one.row.scores for one in found] == [[1.0], [-1.0]]
