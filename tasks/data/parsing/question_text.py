@@ -23,6 +23,7 @@ from tasks.data.parsing.proposed_meanings import (
     UNKNOWN,
 )
 from tasks.data.parsing.review_columns import UNREVIEWED
+from tasks.data.parsing.score_values import as_score
 from tasks.data.parsing.seen_keys import MOST_KEYS, OTHERS, Seen
 
 # What a key beside a record may be, without which the record would be learned as something else.
@@ -33,6 +34,7 @@ ANSWER = "an answer"
 DIALOGUE = "a conversation"
 REJECTED = "an answer that was not chosen"
 _NAMED = 12  # keys that a line lists
+LEARNS_ALL = "; ignore on a key in a list learns its rows, whatever the verdict in it"
 BESIDE = " beside "  # between a question or an answer and the column of its text
 
 
@@ -196,8 +198,36 @@ def describe_listed(path: str, seen: Seen, example: str) -> str:
     return (
         f"{seen.where}: the key {shown_key(path)} is {seen.sample} and looks like {seen.looks} in a list, "
         "which no format reads; write it as a key of its row or turn, or read past it under the source's "
-        f"fields, as in {example}"
+        f"fields, as in {example}{LEARNS_ALL}"
     )
+
+
+def describe_others(keys: str, fields: str, listed: bool, unclear: bool) -> str:
+    """Return the other keys that are asked about, with a proposal for all of them.
+
+    Args:
+        keys: The keys with a value each, and their number.
+        fields: The proposal.
+        listed: Whether some are in lists of objects.
+        unclear: Whether several of them may be the one verdict on an answer.
+    """
+    said = f" ({keys}). All of them, as in fields: {{{fields}}}"
+    said += LEARNS_ALL if listed else ""
+    return said + ("; an answer has one verdict, so ignore all scores but one" if unclear else "")
+
+
+def describe_quarantined(count: int, meaning: str, values: Collection[str]) -> str:
+    """Return that a meaning quarantines rows with the values of its key; empty if it reads them.
+
+    Args:
+        count: The number of rows with another value, which is read.
+        meaning: The proposal.
+        values: The values that the name of the key does not explain.
+    """
+    scores = bool(values) and all(as_score(value) is not None for value in values)
+    if not count or (meaning == "verdict" and scores):
+        return ""
+    return f", which quarantines rows with such a value ({counted(count, 'rows')} with another)"
 
 
 def describe_nameless(count: int, path: str) -> str:

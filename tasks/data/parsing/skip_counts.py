@@ -35,6 +35,8 @@ from tasks.data.parsing.question_text import (
     describe_listed_field,
     describe_literal,
     describe_nameless,
+    describe_others,
+    describe_quarantined,
     describe_special,
     describe_times,
     describe_two_scales,
@@ -367,8 +369,7 @@ class SkipCounts:
             return describe_listed(path, seen, example)
         if direction := scale_direction(path, self.values.get(path, ())):
             example += f", as its name says that {direction}"
-        if others := self.understood[path]:
-            example += f", which quarantines rows with such a value ({counted(others, 'rows')} with another)"
+        example += describe_quarantined(self.understood[path], meaning, self.values.get(path, ()))
         if meaning == UNKNOWN != self.propose(path, seen.looks):
             example += " (an answer has one verdict, and another key is read as it)"
         example += format_example(seen.looks, meaning)
@@ -390,9 +391,8 @@ class SkipCounts:
         fields = ", ".join(f"{yaml_key(path)}: {said}" for path, said in pairs[:_PROPOSED])
         fields += ", …" if len(asks) > _PROPOSED else ""
         unclear = any(said == UNKNOWN != self.propose(path, asks[path].looks, told) for path, said in pairs)
-        return f" ({len(others)} more such keys: {named}{more}). All of them, as in fields: {{{fields}}}" + (
-            "; an answer has one verdict, so ignore all scores but one" if unclear else ""
-        )
+        listed = not self.inside.isdisjoint(others)
+        return describe_others(f"{len(others)} more such keys: {named}{more}", fields, listed, unclear)
 
     def _mixed_keys(self) -> dict[str, str]:
         """Return the keys whose own values are on two scales, each with a mapping to fill in."""

@@ -41,12 +41,12 @@ def scale_of(value: Any, kind: str) -> str:
         if number in (0, -1):
             return ZERO_THUMBS if number == 0 else MINUS_THUMBS
         return WORDS
-    if isinstance(value, bool | str) and as_verdict(value) is not None:
+    number = as_score(value)
+    if isinstance(value, bool | str) and number is None and as_verdict(value) is not None:
         return WORDS
     found = SCALE.fullmatch(value.strip()) if isinstance(value, str) and len(value) < SHORT else None
     if found:
         return f"of {found[1]}" if found[1] else PERCENT
-    number = as_score(value)
     if number is None:
         return ""
     if isinstance(value, str) and not any(c.isdigit() for c in value):

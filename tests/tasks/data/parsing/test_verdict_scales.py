@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from model.errors import UserError
 from tasks.data.parsing.verdict_scales import PENALTIES, WORDS, exceeds_scale, scale_of
 from tasks.data.records import Rating
 from tests.tasks.data.parsing.row_reader import read
@@ -46,3 +47,43 @@ def test_exceeds_scale_rating_is_on_one(key: str, value: Any) -> None:
 )
 def test_scale_of_flag_against_an_answer_is_a_word(value: Any, scale: str) -> None:
     assert scale_of(value, "penalty") == scale
+
+
+@pytest.mark.parametrize("key", ["vote", "thumb", "opinion_of_user"])
+@pytest.mark.parametrize("votes", [["+1", "-1", "0"], [1, -1, 0], ["+1", "0", "-1", "+1"]])
+def test_find_two_scales_signed_votes_with_a_zero_are_one_scale(key: str, votes: list[Any]) -> None:
+    rows = [{"prompt": f"A {n}?", "completion": "B.", key: vote} for n, vote in enumerate(votes)]
+    found, tally = read(*rows, fields={key: "verdict"})
+    tally.check("mine", {key: "verdict"})
+    assert [one.row.scores for one in found] == [[float(vote)] for vote in votes]
+
+
+def test_skip_counts_check_zero_among_votes_is_said_to_be_read() -> None:
+    rows = [
+        {"prompt": f"A {n}?", "completion": "B.", "vote": vote} for n, vote in enumerate(("+1", "-1", "0"))
+    ]
+    _, tally = read(*rows)
+    with pytest.raises(UserError, match=r"the key vote is '0'.*vote: verdict}, or ignore"):
+        tally.check("mine")
+    rows[2]["vote"] = "perhaps"
+    _, tally = read(*rows)
+    with pytest.raises(UserError, match=r"which quarantines rows with such a value .2 rows with another"):
+        tally.check("mine")
+
+
+@pytest.mark.parametrize("path", ["annotations[].label", "votes[].verdict", "reviews[].decision.status"])
+def test_skip_counts_check_verdict_in_list_says_that_ignore_learns_it(path: str) -> None:
+    name, inner = path.split("[].")
+    held: Any = "bad"
+    for part in reversed(inner.split(".")):
+        held = {part: held}
+    row = {"prompt": "A?", "completion": "B.", name: [held]}
+    said = "; ignore on a key in a list learns its rows, whatever the verdict in it"
+    _, tally = read(row)
+    with pytest.raises(UserError) as error:
+        tally.check("mine")
+    assert str(error.value).endswith(f"ignore}}{said}")
+    _, tally = read({"quality_now": "bad", **row})
+    with pytest.raises(UserError) as error:
+        tally.check("mine")
+    assert str(error.value).count(said) == 1
