@@ -348,6 +348,7 @@ class Preset(BaseModel):
         return Trainings(
             shape.context_length, not self.pretrains, self.pretrain, self.sft,
             self.label_parts(), self.reward, self.rlhf, self.evaluate,
+            effective_thresholds(self.gate, {})[0].get("prompts", 0),
         )  # fmt: skip
 
     def base_parameters(self) -> BaseParameters:

@@ -17,6 +17,7 @@ from typing import Any
 from model.evaluation.evaluate_config import NONE, EvaluateParameters
 from model.events import EventCallback, Message
 from tasks.common.metric_labels import metric_words
+from tasks.data.splits import LEAST_TEST_PROMPTS
 from tasks.engine.declaration import Tolerance
 from tasks.engine.stage import stage
 from tasks.evaluate import HELD_OUT, METRICS
@@ -27,8 +28,7 @@ from tasks.evaluation.scores import Score, ScoreComparison
 DEFAULT_LEAST = {
     "reward_gain": 0.01,
     "ends_by_itself_change": -0.15,
-    # On fewer, a model that lost what SFT had passes by chance.
-    "prompts": 5.0,
+    "prompts": float(LEAST_TEST_PROMPTS),
 }
 DEFAULT_MOST = {"loss_increase": 0.15, "kl": 15.0}
 # The further default if the judge is reliable.

@@ -6,6 +6,8 @@ import hashlib
 from dataclasses import dataclass
 
 SPLITS = ("train", "valid", "test")
+# By default the gate refuses a model that answered fewer: one that lost what SFT had passes by chance.
+LEAST_TEST_PROMPTS = 5
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from model.data.chat_template import example_of
+from model.data.chat_template import example_of, prompt_key
 from model.data.tokenizer import Tokenizer, train_tokenizer
 from model.errors import UserError
 from tasks.common.counts import counted
 from tasks.common.names import stratum_key
 from tasks.data.records import TYPES, Comparison, Pair, Rating, Record, Text
-from tasks.data.splits import SPLITS, SplitParameters, split_of
+from tasks.data.splits import LEAST_TEST_PROMPTS, SPLITS, SplitParameters, split_of
 from tasks.onboarding import model_sizing
 from tasks.onboarding.folder_scan import FolderScan
 from tasks.onboarding.model_sizing import Amount
@@ -126,7 +126,7 @@ def _check_kinds(found: FolderScan, open_model: bool) -> None:
 
 
 def choose_split(found: FolderScan, text_required: bool = True) -> SplitParameters:
-    """Return the smallest shares that hold out text, pairs and labels, as tried on the rows.
+    """Return the smallest shares that hold out text, pairs, labels and test prompts, as tried on the rows.
 
     A split goes by digests, so it may miss few groups by chance.
 
@@ -149,10 +149,18 @@ def choose_split(found: FolderScan, text_required: bool = True) -> SplitParamete
     def holds_rows(split: SplitParameters) -> bool:
         return all(_rows_in_split(found.of(kind), name, split) for kind in kinds for name in SPLITS)
 
+    @cache
+    def holds_prompts(split: SplitParameters) -> bool:
+        test = _rows_in_split(found.of("pairs"), "test", split)
+        prompts = {prompt_key(vars(row)) for row in test if isinstance(row, Pair)}
+        return len(prompts) >= LEAST_TEST_PROMPTS
+
     tried = [SplitParameters(share, share, salt) for share in _SHARES for salt in SALTS]
     wishes: list[tuple[Callable[[SplitParameters], bool], ...]] = [(holds_text, holds_rows), (holds_text,)]
     if not text_required:
         wishes = [(holds_rows,), ()] if not found.of("text") else [*wishes[:1], (holds_rows,), ()]
+    if found.count("pairs"):
+        wishes.insert(0, (*wishes[0], holds_prompts))
     for wished in wishes:
         for split in tried:
             if all(holds(split) for holds in wished):

@@ -13,6 +13,7 @@ from tasks.common.names import yaml_comment, yaml_text
 from tasks.data.parsing.column_names import format_columns, format_fields
 from tasks.data.parsing.key_text import yaml_key
 from tasks.data.records import ASPECTS, TYPES
+from tasks.data.splits import LEAST_TEST_PROMPTS
 from tasks.onboarding import model_sizing
 from tasks.onboarding.folder_measure import Measured
 from tasks.onboarding.folder_scan import FolderScan
@@ -145,7 +146,8 @@ def preset_data(
         *_other_files(found),
         *_validation_section(measured, allowed),
         "",
-        "split: # shares of the groups that are held out: the smallest that leave some of each kind there",
+        "split: # shares of the groups that are held out: the smallest that leave some of each kind there,",
+        f"  # and {LEAST_TEST_PROMPTS} test prompts, the fewest that the gate accepts, if there are enough",
         f"  validation_fraction: {measured.split.validation_fraction}",
         f"  test_fraction: {measured.split.test_fraction}",
         *([f"  salt: {yaml_text(measured.split.salt)}"] if measured.split.salt else []),

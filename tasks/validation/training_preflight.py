@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -30,7 +31,7 @@ from tasks.data.judgements import canonical_choice
 from tasks.data.label_agreement import agreement_of_split, refuse_low_agreement
 from tasks.data.ratings import Kept, LabelsParameters, Ratings, find_judge_share
 from tasks.data.records import LABEL_KINDS, list_shards
-from tasks.data.splits import SPLITS
+from tasks.data.splits import LEAST_TEST_PROMPTS, SPLITS
 
 _FEW = 5  # held-out rows; metrics on fewer are mostly noise
 
@@ -48,6 +49,7 @@ class Trainings:
         reward: Parameters of the reward model.
         rlhf: Parameters of RLHF.
         evaluate: Parameters of evaluation.
+        least_prompts: The test prompts without which the gate refuses every model; 0: there is no such bound.
     """
 
     context: int
@@ -58,6 +60,7 @@ class Trainings:
     reward: RewardParameters = field(default_factory=RewardParameters)
     rlhf: RLHFConfig = field(default_factory=RLHFConfig)
     evaluate: EvaluateParameters = field(default_factory=EvaluateParameters)
+    least_prompts: float = LEAST_TEST_PROMPTS
 
 
 def check_trainings(asked: Trainings, split: Path, tokenizer: Path) -> tuple[str, ...]:
@@ -324,17 +327,22 @@ def _few_prompts(asked: Trainings, split: Path, tokenizer: Tokenizer) -> str:
     """Return a sentence if the models are evaluated on few prompts; empty if there are enough."""
     settings = asked.evaluate
     room = asked.context - settings.max_new_tokens
+    enough = max(_FEW, math.ceil(asked.least_prompts))
     prompts: set[tuple[str, str]] = set()
     for row in rows_by_source(split / "test" / "pairs", settings.sources):
         if len(chat_prompt(row, tokenizer, room)[0]) <= room:
             prompts.add(prompt_key(row))
-        if len(prompts) >= _FEW:
+        if len(prompts) >= enough:
             return ""
     count = counted(len(prompts), "test prompts")
+    refused = ""
+    if len(prompts) < asked.least_prompts:
+        refused = f". No model can become champion, as the gate needs {asked.least_prompts:g} test prompts"
     labels = sum(_count(split / "train" / kind) for kind in LABEL_KINDS)
     return (
         f"The models are judged on {count} alone, and learn from {labels:,} labels: the prompts are those of "
-        f"pairs. Add pairs, or raise split.test_fraction, so that there are {_FEW} test prompts or more"
+        f"pairs{refused}. Add pairs, or raise split.test_fraction, so that there are {enough} test prompts "
+        "or more"
     )
 
 

@@ -17,10 +17,11 @@ from flows.cli.ingest_preview import print_preview
 from flows.config import read_preset
 from model.errors import UserError
 from model.events import ignore_event
+from tasks.data.splits import LEAST_TEST_PROMPTS
 from tasks.ingest import ingest
 from tasks.onboarding import folder_scan
 from tests.example_project import write_jsonl, write_texts
-from tests.flows.cli.test_init import propose
+from tests.flows.cli.test_init import propose, run_first_stages
 
 
 def comparison_row(number: int, annotator: str, choice: str) -> dict[str, str]:
@@ -200,3 +201,27 @@ def test_propose_preset_good_rows_pass_check(
     preset = read_preset(propose(checked=True))
     assert "would stop" not in capsys.readouterr().out
     print_preview(preset, sample, Console(file=StringIO()), whole=True)
+
+
+REFUSED = "No model can become champion, as the gate needs 5 test prompts"
+
+
+@pytest.mark.parametrize(("prompts", "is_enough"), [(120, True), (40, True), (6, False)])
+def test_propose_preset_small_data_gets_the_test_prompts_of_its_gate_or_says_so(
+    sample: Path, steady_pace: None, capsys: pytest.CaptureFixture[str], prompts: int, is_enough: bool
+) -> None:
+    asked = (
+        {"prompt": f"Why mill {n % prompts}?", "completion": f"It grinds {n} sacks."} for n in range(120)
+    )
+    write_jsonl(sample / "mine" / "pairs.jsonl", *asked)
+    labels = (comparison_row(n, "ana", "ab"[n % 2]) for n in range(150))
+    write_jsonl(sample / "mine" / "labels" / "film.jsonl", *labels)
+    preset = read_preset(propose(checked=True))
+    said = " ".join(capsys.readouterr().out.split())
+    page = StringIO()
+    print_preview(preset, sample, Console(file=page, width=400), whole=True)
+    previewed = " ".join(page.getvalue().split())
+    assert (REFUSED in said, REFUSED in previewed) == (not is_enough, not is_enough)
+    made = run_first_stages(preset, sample)
+    if is_enough:
+        assert made["split"].metrics["test_pairs"] >= LEAST_TEST_PROMPTS * 120 / prompts

@@ -132,6 +132,16 @@ def test_check_trainings_few_test_prompts_are_noted(tmp_path: Path, kept: int, s
     assert (says in " ".join(found) and len(found) == 1) if says else found == ()
 
 
+@pytest.mark.parametrize(("least", "is_refused"), [(5, True), (0, False), (9, True)])
+def test_check_trainings_fewer_test_prompts_than_the_gate_needs_says_no_champion(
+    tmp_path: Path, least: int, is_refused: bool
+) -> None:
+    asked = replace(ASKED, least_prompts=least)
+    (found,) = check(tmp_path, [*texts(), *held_out(pairs(200), 4), *ratings()], asked)
+    assert (f"No model can become champion, as the gate needs {least} test prompts" in found) is is_refused
+    assert f"so that there are {max(5, least)} test prompts or more" in found
+
+
 @pytest.mark.parametrize(
     ("compared", "kept", "says"),
     [(60, 1, "is of 1 held-out comparison,"), (40, 2, "is of 2 held-out comparisons,"), (60, 6, "")],
