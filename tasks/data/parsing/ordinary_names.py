@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from tasks.data.parsing import (
+    doubt_flags,
     gold_answers,
     mark_columns,
     removal_names,
@@ -18,6 +19,7 @@ _PLAIN = re.compile(r"[a-z0-9_.]+")
 _LETTERS = re.compile("[a-z]+")
 # The letters alone of every word, as the rules split names in different ways.
 _RULES = (
+    doubt_flags,
     gold_answers,
     mark_columns,
     removal_names,

@@ -10,6 +10,7 @@ from functools import cached_property
 from tasks.data.parsing.choices import TIES
 from tasks.data.parsing.column_names import yaml_value
 from tasks.data.parsing.decision_states import answers_unknown_question, is_held
+from tasks.data.parsing.doubt_flags import doubt_meaning
 from tasks.data.parsing.field_meanings import (
     ACCEPT,
     COMPLAINTS,
@@ -210,9 +211,8 @@ def _of_mask(key: _Key) -> str:
 
 def _of_flag(key: _Key) -> str:
     """Propose the meaning of flags that keep or remove rows."""
-    if not key.flags:
-        return ""
-    if meaning := flag_meaning(key.path):
+    meaning = doubt_meaning(key.path, key.values)
+    if not key.flags or (meaning := meaning or flag_meaning(key.path)):
         return meaning
     if names_consent(key.path):
         return "weight"
@@ -422,8 +422,8 @@ def _mapping(values: list[str]) -> str:
     said = []
     for value in values:
         judged = judgement_of(value)
-        kept = value in CLEAR or is_training_part(value)
-        if value not in apart and (judged > 0 or (removes and kept and value not in doubts)):
+        kept = removes and (value in CLEAR or is_training_part(value))
+        if value not in apart and (judged > 0 or (kept and value not in doubts)):
             meaning = "accept"
         elif judged < 0:
             meaning = "reject"

@@ -7,6 +7,7 @@ from typing import Any
 
 from tasks.data.parsing.base import ParseOptions
 from tasks.data.parsing.choices import TIES, different_parts, is_undecided, paired_columns, plain_choice
+from tasks.data.parsing.doubt_flags import tells_other_order
 from tasks.data.parsing.field_meanings import SIDES, flatten_name, is_empty, plain_word, word_set
 from tasks.data.parsing.key_paths import find_keys, with_value
 from tasks.data.parsing.label_checks import chosen_side, is_loose_margin, is_margin
@@ -163,7 +164,7 @@ def note_other_choices(
 def _note_doubts(
     values: Mapping[str, Any], own: frozenset[str], reading: ParseOptions, choice: Any, tally: SkipCounts
 ) -> None:
-    """Count the keys beside a choice that call the comparison a tie, and margins with another sign.
+    """Count the keys beside a choice that call the comparison a tie or turn it round, and odd margins.
 
     Of a probability the margin is its distance from one half.
     """
@@ -172,7 +173,8 @@ def _note_doubts(
         if name in own or name in reading.fields or isinstance(value, bool):
             continue
         words = set(flatten_name(name).split("_"))
-        if isinstance(value, str) and not words & _TOPICS and plain_word(value) in TIES:
+        tied = isinstance(value, str) and not words & _TOPICS and plain_word(value) in TIES
+        if tied or tells_other_order(name, value):
             tally.ties.add(name)
         # Beside `chosen` and `rejected`, `check_side_scores` reads what is surely a margin.
         margin = as_score(value) if is_loose_margin(name) or (is_margin(name) and not chosen) else None

@@ -98,7 +98,7 @@ class SkipCounts:
         understood: The number of values that were read by the name of their key, by key.
         used: Keys of the source's `fields` that were found.
         sides: Values of unread keys that name one of two answers, beside a choice: their number by side.
-        ties: Unread keys that call a comparison with a choice a tie.
+        ties: Unread keys that call a comparison with a choice a tie, or give its answers another order.
         margins: What the numbers under a key such as `margin` are not: see `margin_conflicts`.
         compared: Whether columns of votes hold the choices between two answers.
         votes: Cells of vote columns that hold no vote.

@@ -7,6 +7,7 @@ from typing import Any
 
 from model.errors import UserError
 from tasks.data.parsing.base import ParseOptions
+from tasks.data.parsing.doubt_flags import looks_doubted
 from tasks.data.parsing.field_meanings import is_empty, plain_word, says_nothing_wrong
 from tasks.data.parsing.gold_answers import looks_like_gold
 from tasks.data.parsing.key_text import shown_key, yaml_key
@@ -113,6 +114,7 @@ def _looks_like(path: str, value: Any) -> str:
         or asks_opinion(path, value)
         or looks_removed(path, value)
         or looks_denied(path, value)
+        or looks_doubted(path, value)
     ):
         return VERDICT
     if looks_like_correction(path, value):
