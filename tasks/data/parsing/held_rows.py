@@ -9,6 +9,7 @@ import re
 from collections.abc import Collection
 
 from tasks.data.parsing.field_meanings import TIME_WORDS, word_set
+from tasks.data.parsing.verdict_openings import orders_removal
 from tasks.data.parsing.verdict_values import LONG, MOST_VALUES
 
 # Parts of a data set that nobody learns from, in the spelling of `plain_word`.
@@ -61,6 +62,7 @@ def held_out_values(values: Collection[str]) -> set[str]:
     """
     patterns = (_HELD_OUT, _LEFT_OUT, _NO_ROBOTS)
     found = {value for value in values if value == "never" or any(p.fullmatch(value) for p in patterns)}
+    found |= {value for value in values if orders_removal("", value.replace("_", " "))}
     return found if any(map(is_training_part, values)) else found - {"valid"}
 
 

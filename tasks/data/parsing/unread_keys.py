@@ -28,7 +28,7 @@ from tasks.data.parsing.verdict_names import (
     names_rejection,
     value_parts,
 )
-from tasks.data.parsing.verdict_openings import is_plain_vote
+from tasks.data.parsing.verdict_openings import is_plain_vote, orders_removal
 from tasks.data.parsing.verdict_phrases import asks_opinion
 from tasks.data.parsing.verdict_values import named_as_verdict
 
@@ -69,7 +69,9 @@ def count_unread(
             tally.inside.add(leaf)
         if _told_of(leaf, reading, tally):
             continue
-        looks = _looks_like(leaf, held) or (VERDICT if _votes_inside(leaf, held, turn) else "")
+        looks = _looks_like(leaf, held)
+        if not looks and (_votes_inside(leaf, held, turn) or orders_removal(leaf, held)):
+            looks = VERDICT
         tally.note_unread(leaf, held, where, looks)
         tally.note_values(leaf, held, name)
         if looks == MASK and (isinstance(held, list) or len(value_parts(held)) > 1):

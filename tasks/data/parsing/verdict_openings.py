@@ -5,7 +5,15 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from tasks.data.parsing.field_meanings import FALSE, NEGATIVE, POSITIVE, TRUE, plain_word, word_set
+from tasks.data.parsing.field_meanings import (
+    FALSE,
+    NEGATIVE,
+    POSITIVE,
+    TRUE,
+    flatten_name,
+    plain_word,
+    word_set,
+)
 
 _LONGEST = 30  # characters of an opening
 _MOST_WORDS = 3
@@ -21,6 +29,35 @@ _LOOSE = re.compile(
     re.I,
 )
 _WEAK = word_set("up down like dislike pos neg positive negative pass fail +1 -1 yes no y n")
+
+
+# An order to take out the row itself, at the beginning of a remark: `reject this one`, `please remove it`.
+_WHAT = (
+    r"(?:row|example|sample|pair|answer|response|reply|record|item|entry|completion|text|document|turn|chat|"
+    r"conversation|line|label|annotation)"
+)
+_ORDER = re.compile(
+    r"[\s\"'“„«*_\[(]*(?:(?:please|pls|should|must|to\s+be)[\s,]+)*"
+    r"(?:reject|exclude|discard|delete|remove|drop|skip|omit|redo|scrap|ban|throw\s+(?:out|away)|leave\s+out)"
+    rf"\s+(?:(?:this|that|the)\s+(?:\w+\s+)?(?:one|{_WHAT})\b|"
+    r"(?:this|it)\s*(?:$|[.,;:!–—-]|please|pls|because|since|as)|"
+    rf"{_WHAT}\s*(?:$|[.,;:!])|(?:it\s+|this\s+)?from\s+(?:the\s+)?(?:training|train|data|dataset|corpus|set)\b)",
+    re.I,
+)
+# Under these names an order is about something else, as in `remove this line` of an exercise.
+_EXERCISES = word_set(
+    """
+    code command commands description diff exercise goal heading hint instruction instructions patch prompt
+    query question questions steps subject summary system task template text title todo topic
+    """
+)
+
+
+def orders_removal(name: str, value: object) -> bool:
+    """Return whether a remark begins with an order to take its row out, as `reject this one`."""
+    if not isinstance(value, str) or _ORDER.match(value[: 3 * _LONGEST]) is None:
+        return False
+    return _EXERCISES.isdisjoint(flatten_name(name.rpartition(".")[2]).split("_"))
 
 
 @lru_cache(maxsize=4096)

@@ -166,3 +166,40 @@ def test_read_rows_vote_inside_turn_is_read_by_its_path() -> None:
     found, tally = read(*rows, fields={path: "verdict"})
     tally.check("mine", {path: "verdict"})
     assert [one.row.scores for one in found] == [[1.0], [-1.0]]
+
+
+@pytest.mark.parametrize("key", ["comment", "note", "meta.remark", "memo", "reviewer_notes", "bemerkung"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        "reject this one", "Please remove this one, it is wrong", "drop this row", "delete it",
+        "Exclude from training!",
+        "Discard this answer because it names the wrong river and its source says something else entirely.",
+        "skip this, the prompt is cut", "remove this bad example", "please redo it",
+    ],
+)  # fmt: skip
+def test_count_unread_remark_that_orders_a_removal_is_asked(key: str, said: str) -> None:
+    rows = [{"prompt": f"A {n}?", "completion": "B."} for n in range(9)]
+    name, _, inner = key.partition(".")
+    _, tally = read(*rows, {"prompt": "C?", "completion": "D.", name: {inner: said} if inner else said})
+    with pytest.raises(UserError, match=f"the key {key} is .* looks like a verdict; .*fields: "):
+        tally.check("mine")
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("comment", "Remove this term from both sides."), ("comment", "see page 3"), ("title", "Delete it"),
+        ("note", "It says to drop this row, which is wrong to ask"), ("steps", "Remove the line"),
+        ("note", "Delete the comma after the name."), ("summary", "Skip this one"),
+        ("comment", "this one is fine"),
+    ],
+)  # fmt: skip
+def test_count_unread_other_remark_passes(key: str, said: str) -> None:
+    _, tally = read({"prompt": "A?", "completion": "B.", key: said}, {"prompt": "C?", "completion": "D."})
+    tally.check("mine")
+
+
+def test_skip_counts_propose_ordered_removal_leaves_other_rows_as_they_are() -> None:
+    _, tally = read({"prompt": "A?", "completion": "B.", "memo": "drop this row"})
+    assert tally.propose_all(tally.asks()) == {"memo": '{drop_this_row: ignore, "": accept}'}
