@@ -324,7 +324,15 @@ class Preset(BaseModel):
         }
         shares = {**self.validation.max_bad_fraction_by_source, **own}
         order = self.validation.source_order or tuple(source.name for source in self.data.sources)
-        return replace(self.validation, max_bad_fraction_by_source=shares, source_order=order)
+        # People are asked about these aspects, so their labels are no surprise.
+        limits = self.validation.limits
+        aspects = tuple(dict.fromkeys((*limits.aspects, *self.label_batch.aspects)))
+        return replace(
+            self.validation,
+            max_bad_fraction_by_source=shares,
+            source_order=order,
+            limits=replace(limits, aspects=aspects),
+        )
 
     def label_parts(self) -> LabelsParameters:
         """Return the labels' parameters. Only a judge that is a reward model gets a share of the labels."""

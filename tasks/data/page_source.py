@@ -13,8 +13,6 @@ from tasks.data.file_io.files import SourceFile
 from tasks.data.records import pair_row
 from tasks.data.sources import Source
 from tasks.data.withdrawals import Withdrawn, read_withdrawn
-from tasks.labelling.page_rows import AUTHOR_KEY, page_rows
-from tasks.labelling.schema import read_label_store
 
 # The name of the file in messages and in the origins of rows.
 FILE_NAME = "label page.jsonl"
@@ -39,6 +37,10 @@ def read_page(source: Source, root: Path) -> PageSnapshot:
 
 @cache
 def _take_snapshot(root: Path, least_accuracy: float, withdrawn: Withdrawn) -> PageSnapshot:
+    # Imported here: SQLAlchemy takes half a second, and most presets have no label page.
+    from tasks.labelling.page_rows import AUTHOR_KEY, page_rows
+    from tasks.labelling.schema import read_label_store
+
     store = read_label_store(root)
     if store is None:
         return PageSnapshot(b"", ("the label page has no judgements yet; `chatmill label` serves it",))
@@ -46,19 +48,21 @@ def _take_snapshot(root: Path, least_accuracy: float, withdrawn: Withdrawn) -> P
         found = page_rows(store, least_accuracy)
     finally:
         store.close()
-    kept = [row for row in found.rows if not _is_left_out(row, withdrawn)]
-    plain = [{key: value for key, value in row.items() if key != AUTHOR_KEY} for row in kept]
-    lines = [json.dumps(row, ensure_ascii=False, sort_keys=True) for row in plain]
+    lines = []
+    for row in found.rows:
+        author = row.pop(AUTHOR_KEY, "")
+        if not _is_left_out(row, author, withdrawn):
+            lines.append(json.dumps(row, ensure_ascii=False, sort_keys=True))
     notices = found.notices or ([] if lines else ["the label page has no judgements yet"])
     return PageSnapshot("".join(f"{line}\n" for line in lines).encode("utf-8", "replace"), tuple(notices))
 
 
-def _is_left_out(row: Mapping[str, Any], withdrawn: Withdrawn) -> bool:
+def _is_left_out(row: Mapping[str, Any], author: str, withdrawn: Withdrawn) -> bool:
     """Return whether an answer was written by a withdrawn person since the withdrawal.
 
     What they wrote before is withdrawn by its id, so that ingestion leaves it out and counts it.
     """
-    if not withdrawn.names_person(row.get(AUTHOR_KEY, "")):
+    if not author or not withdrawn.names_person(author):
         return False
     return (
         pair_row(row["prompt"], row["completion"], "", "", (), row.get("history", ())).id not in withdrawn.ids

@@ -376,8 +376,6 @@ def _person(name: Any) -> Any:
     return visible_name(name) if isinstance(name, str) else name
 
 
-ASPECTS = ("truthfulness", "helpfulness", "harmlessness", "tone")
-
 STRINGS = {
     "text": ("text",),
     "pairs": ("prompt", "completion"),

@@ -6,14 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tasks.common.aspects import OVERALL
 from tasks.common.counts import counted
 from tasks.labelling.judgements import newest_judgements
 from tasks.labelling.known_items import known_accuracy, preference_of, preference_of_step
 from tasks.labelling.people_vote import VOTE_KIND
 from tasks.labelling.schema import LabelStore
 
-# The aspect of the choice between two answers as a whole.
-OVERALL = "overall"
 # The key of the person who wrote an answer.
 AUTHOR_KEY = "written_by"
 

@@ -8,6 +8,7 @@ import sqlite3
 import time
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -28,8 +29,6 @@ SHORTEST_PASSWORD = 10
 LONGEST_PASSWORD = 200
 LONGEST_PERSON = 100
 _HASHER = PasswordHasher()
-# Compared for unknown names, so that the time of an answer does not tell which names exist.
-_NO_HASH = _HASHER.hash(secrets.token_hex(16))
 
 
 @dataclass(frozen=True)
@@ -200,11 +199,17 @@ def forget_logins(path: Path) -> None:
         copy.execute("VACUUM")
 
 
+@cache
+def _unused_hash() -> str:
+    """Return a hash to compare for unknown names: an answer's time must not tell which names exist."""
+    return _HASHER.hash(secrets.token_hex(16))
+
+
 def check_password(store: LabelStore, name: str, password: str) -> Person | None:
     """Return the active person with this name and password; None for anything else."""
     with store.read() as connection:
         row = connection.execute(select(PEOPLE_TABLE).where(PEOPLE_TABLE.c.name == name)).mappings().first()
-    hashed = (row["password"] if row else "") or _NO_HASH
+    hashed = (row["password"] if row else "") or _unused_hash()
     try:
         _HASHER.verify(hashed, password[:LONGEST_PASSWORD].encode("utf-8", "surrogatepass"))
     except (VerificationError, InvalidHashError):

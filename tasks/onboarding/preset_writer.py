@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tasks.common.aspects import KNOWN_ASPECTS
 from tasks.common.counts import counted
 from tasks.common.names import yaml_comment, yaml_text
 from tasks.data.parsing.column_names import format_columns, format_fields
 from tasks.data.parsing.key_text import yaml_key
-from tasks.data.records import ASPECTS, TYPES
+from tasks.data.records import TYPES
 from tasks.data.splits import LEAST_TEST_PROMPTS
 from tasks.onboarding import model_sizing
 from tasks.onboarding.folder_measure import Measured
@@ -255,8 +256,8 @@ def _validation_section(measured: Measured, allowed: Allowed | None) -> list[str
             f"    min_score: {min(low, limits.min_score):g}",
             f"    max_score: {max(high, limits.max_score):g}",
         ]
-    if set(measured.aspects) - set(ASPECTS):
-        every = sorted({*ASPECTS, *measured.aspects})
+    if set(measured.aspects) - set(KNOWN_ASPECTS):
+        every = sorted({*KNOWN_ASPECTS, *measured.aspects})
         lines.append(f"    aspects: [{', '.join(map(yaml_text, every))}]")
     lines = ["  limits: # as far as these labels go", *lines] if lines else []
     if allowed:

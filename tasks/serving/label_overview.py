@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from model.evaluation.confidence_intervals import wilson_interval
+from tasks.common.aspects import OVERALL
 from tasks.data.annotator_agreement import Agreement
 from tasks.labelling.batches import Batch, list_batches
 from tasks.labelling.judgements import newest_judgements
 from tasks.labelling.known_items import known_accuracy, preference_of, preference_of_step
-from tasks.labelling.page_rows import OVERALL
 from tasks.labelling.queue import count_left
 from tasks.labelling.review import count_reviews
 from tasks.labelling.schema import LabelStore

@@ -12,9 +12,10 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from model.errors import UserError
+from tasks.common.aspects import KNOWN_ASPECTS
 from tasks.common.names import is_blank
 from tasks.data.parsing.field_meanings import is_invisible
-from tasks.data.records import ASPECTS, STRINGS
+from tasks.data.records import STRINGS
 from tasks.validation import pii, unicode_scripts
 from tasks.validation.unlearnable_answers import is_new, is_removed
 
@@ -54,7 +55,7 @@ class Limits:
     max_score: float = 10.0
     """Highest score of a label, above `min_score`."""
 
-    aspects: tuple[str, ...] = ASPECTS
+    aspects: tuple[str, ...] = KNOWN_ASPECTS
     """Aspects that labels may have."""
 
     repeated_prompts: bool = False

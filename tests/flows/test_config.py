@@ -308,3 +308,8 @@ def test_preset_continued_pretraining_needs_text_and_replays_sources(preset: Pat
     assert continued.tokenizer_parameters().replay_sources == (name,)
     assert continued.base_parameters().training.continued().steps == 5
     assert load_preset(dump_preset(continued)) == continued
+
+
+def test_validation_parameters_accept_the_aspects_of_label_batches(preset: Path) -> None:
+    found = read_preset(preset, ["label_batch.aspects=[politeness]"]).validation_parameters().limits.aspects
+    assert found[-1] == "politeness" and "overall" in found

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from model.errors import UserError
+from tasks.common.aspects import ASPECTS
 from tasks.common.value_kinds import kind_of
 from tasks.data.file_io.tables import is_unnamed
 from tasks.data.parsing.base import ParseOptions
@@ -21,7 +22,7 @@ from tasks.data.parsing.conversations import (
     turns_before_answer,
 )
 from tasks.data.parsing.score_values import as_score
-from tasks.data.records import ASPECTS, Choice, Record, Turn, comparison_row, pair_row, rating_row
+from tasks.data.records import Choice, Record, Turn, comparison_row, pair_row, rating_row
 
 PROMPTS = ("prompt", "question", "instruction", "query", "request", "input")
 ANSWERS = ("completion", "response", "answer", "output", "generation")

@@ -18,6 +18,7 @@ from tasks.engine.parallel import serial_map
 from tasks.ingest import make_rows
 from tasks.labelling.people import add_person, find_person
 from tasks.labelling.schema import open_label_store
+from tasks.validation.expectations import Limits
 from tests.tasks.data.withdrawal_project import make, withdraw
 from tests.tasks.labelling.label_project import batch, judge
 
@@ -66,6 +67,13 @@ def test_page_source_judgements_become_comparisons_and_pairs(tmp_path: Path) -> 
     ]  # fmt: skip
     assert sorted(str(row["completion"]) for row in rows["pairs"]) == ["Ada's answer.", "Bob's answer."]
     assert all(row["time"] for row in rows["comparisons"])
+
+
+def test_page_source_aspects_pass_validation(tmp_path: Path) -> None:
+    judged(tmp_path)
+    rows, _ = ingested(tmp_path)
+    found = {str(row["aspect"]) for row in rows["comparisons"]}
+    assert found == {"overall", "helpfulness"} and found <= set(Limits().aspects)
 
 
 def test_page_source_digest_is_that_of_one_moment(tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from model.evaluation.confidence_intervals import wilson_interval
+from tasks.common.aspects import OVERALL
 from tasks.labelling.batches import BatchSettings, LabelItem, add_batch
 from tasks.labelling.schema import LabelStore
-from tasks.serving.label_overview import OVERALL, measure_labels
+from tasks.serving.label_overview import measure_labels
 from tests.tasks.labelling.label_project import judge, opened, person
 
 
