@@ -40,6 +40,7 @@ _LEFT_OUT = (
     ("missing_answers", "prompts without an answer in a file"),
     ("too_long", "prompts too long for a model"),
     ("empty_answers", "pairs with an empty answer"),
+    ("unprintable_answers", "pairs with characters that cannot be printed"),
     ("equal_answers", "pairs of equal answers"),
     ("similar_answers", "pairs of similar answers"),
 )

@@ -11,12 +11,14 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tasks.common.printable_text import is_printable
 from tasks.data.label_prompts import AskedPrompt
-from tasks.data.records import read_lines
+from tasks.data.records import compose_text, read_lines
 from tasks.data.similar_texts import text_similarity
 from tasks.labelling.batches import LabelItem
 
 EMPTY, EQUAL, SIMILAR = "empty_answers", "equal_answers", "similar_answers"
+UNPRINTED = "unprintable_answers"
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,9 @@ def _count_random(trains: Sequence[bool], size: int, random_share: float) -> int
 def _pair_fault(one: str, other: str, max_similarity: float) -> str:
     if not one.strip() or not other.strip():
         return EMPTY
+    # Validation refuses such rows, so that judgements of them would be lost.
+    if not (is_printable(compose_text(one)) and is_printable(compose_text(other))):
+        return UNPRINTED
     similarity = text_similarity(one, other)
     if similarity == 1:
         return EQUAL

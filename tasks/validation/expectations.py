@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import difflib
 import math
-import re
-import unicodedata
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from model.errors import UserError
 from tasks.common.aspects import KNOWN_ASPECTS
 from tasks.common.names import is_blank
+from tasks.common.printable_text import is_printable
 from tasks.data.parsing.field_meanings import is_invisible
 from tasks.data.records import STRINGS
 from tasks.validation import pii, unicode_scripts
@@ -22,10 +21,6 @@ from tasks.validation.unlearnable_answers import is_new, is_removed
 if TYPE_CHECKING:
     import pandas as pd
 
-# Control characters except tab and line ends, the replacement character, and code points that are no
-# characters.
-UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffd\ufffe\uffff]")
-UNPRINTABLE_ASCII = bytes(byte for byte in range(128) if UNPRINTABLE.match(chr(byte)))
 _NAMES = ("aspect", "annotator")  # single words; the other columns hold prose
 _ANSWERS = ("completion", "a", "b")  # a single character is a valid answer
 COMMON = ("id", "source", "group")
@@ -439,13 +434,3 @@ def _shortest_length(column: str, limits: Limits) -> int:
 def _is_missing(value: Any) -> bool:
     # pandas fills the missing values of a column with NaN, which is not equal to itself.
     return value is None or (isinstance(value, float) and value != value)
-
-
-def is_printable(text: str) -> bool:
-    """Return whether a text has no character of UNPRINTABLE and is in Unicode's composed form (NFC)."""
-    if text.isascii():
-        # ASCII is always NFC. `translate` on bytes is faster than a regular expression, and most text takes
-        # this path.
-        raw = text.encode()
-        return len(raw.translate(None, UNPRINTABLE_ASCII)) == len(raw)
-    return UNPRINTABLE.search(text) is None and unicodedata.is_normalized("NFC", text)

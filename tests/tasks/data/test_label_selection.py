@@ -73,6 +73,13 @@ def test_choose_items_leaves_out_and_counts_equal_and_similar_answers() -> None:
     assert found.left_out == {"equal_answers": 1, "similar_answers": 1, "empty_answers": 1}
 
 
+@pytest.mark.parametrize("answer", ["bell \x07", "broken \ufffd", "form \x0c feed"])
+def test_choose_items_leaves_out_answers_that_validation_refuses(answer: str) -> None:
+    prompts = [AnsweredPrompt(AskedPrompt("why"), [answer, "a plain one"])]
+    found = choose_items(prompts, SPEAKERS, 1, 1.0, 0.9, seeded_rng(1))
+    assert (found.items, found.left_out) == ([], {"unprintable_answers": 1})
+
+
 def test_hide_known_keeps_right_answer_and_order_of_others() -> None:
     items = [LabelItem(f"q{n}", "x", "y", reason="random") for n in range(30)]
     known = [LabelItem(f"k{n}", "right", "wrong", reason="known", known_choice="a") for n in range(20)]
