@@ -71,6 +71,23 @@ def serve_labels(
     )
 
 
+def print_label_steps(root: Path, console: Console) -> None:
+    """Print what comes after a new batch: a person, if nobody can sign in yet, and the page."""
+    from tasks.labelling.people import list_people
+
+    with opened_labels(root) as store:
+        is_somebody_there = any(person.active for person in list_people(store))
+    add = "[bold]chatmill people add NAME[/bold] adds"
+    if is_somebody_there:
+        steps = ("[bold]chatmill label[/bold] serves the page", f"{add} somebody else, or prints a new link")
+    else:
+        steps = (
+            f"{add} somebody who judges them, and prints their link",
+            "[bold]chatmill label[/bold] serves the page",
+        )
+    console.print(f"next: {'; '.join(steps)}", soft_wrap=True)
+
+
 @label.command("import")
 def import_items(
     file: Annotated[Path, typer.Argument(help="A JSONL file with prompt, a and b on each line.")],
@@ -109,12 +126,12 @@ def import_items(
         console.print(f"{counted(added.repeated, 'items')} left out, as the file has them twice")
     if added.earlier:
         console.print(f"{counted(added.earlier, 'items')} left out, as an earlier batch has them")
-    console.print("[dim]`chatmill people add NAME` adds somebody who judges them[/dim]")
+    print_label_steps(Path.cwd(), console)
 
 
 @label.command("batches")
 def list_label_batches() -> None:
-    """List the batches with their items, how many have all judgements, and their state."""
+    """List the batches with their items, judgements so far, how many items have all, and their state."""
     from rich.table import Table
 
     from flows.common.narrow_tables import print_table
@@ -130,14 +147,19 @@ def list_label_batches() -> None:
     table = Table(box=None, pad_edge=False)
     for column in ("batch", "created"):
         table.add_column(column)
-    for column in ("items", "complete", "people"):
+    for column in ("items", "needed", "judgements", "complete"):
         table.add_column(column, justify="right")
     table.add_column("state")
     for each in found:
-        numbers = (f"{each.items:,}", f"{each.complete:,}", f"{each.needed}")
+        judged = f"{each.judged:,} of {each.items * each.needed:,}"
+        numbers = (f"{each.items:,}", f"{each.needed}", judged, f"{each.complete:,}")
         state = "open" if each.open else "closed"
         table.add_row(one_line(each.name), each.created[:10], *numbers, state)
     print_table(console, table)
+    console.print(
+        "[dim]needed: how many people judge each item; complete: the items that have them all[/dim]",
+        soft_wrap=True,
+    )
     if reviews:
         console.print(f"{counted(reviews, 'items')} wait for a reviewer's decision")
     console.print("[dim]`chatmill label close NAME` ends a batch; its judgements stay[/dim]", soft_wrap=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli.current_preset import DEMO, preset_to_run
+from flows.cli.label import print_label_steps
 from flows.cli.launch import launch_flow
 from flows.common.project_folder import require_place
 from flows.common.terminal import Console
@@ -53,8 +54,7 @@ def make_label_batch(
     if size:
         wanted.append(f"label_batch.size={size}")
     _make_batch(preset, wanted)
-    console = Console(highlight=False)
-    console.print("Judge its items: [bold]chatmill label[/bold]", soft_wrap=True)
+    print_label_steps(Path.cwd(), Console(highlight=False))
 
 
 def _make_batch(config: Path, changes: list[str]) -> None:

@@ -325,7 +325,6 @@ def register_commands() -> None:
     app.add_typer(data, name="data")
     app.add_typer(config, name="config")
     label.command("batch")(make_label_batch)
-    app.add_typer(label, name="label")
     app.command("gc")(collect_garbage)
     app.command()(join)
     app.command()(backup)

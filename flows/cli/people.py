@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
@@ -57,7 +58,10 @@ def add_label_person(
     console.print(f"[bold]link[/bold]  {where}/sign-in#{code}")
     console.print("[dim]it signs them in once, within 7 days; they may then choose a password[/dim]")
     if not runs:
-        console.print("[dim]the page is not running here; `chatmill label` or `chatmill up` starts it[/dim]")
+        console.print(
+            "[dim]the page is not running here; the link works once `chatmill label` or `chatmill up` serves "
+            f"it at port {urlsplit(where).port}. `--address http://HOST:PORT` gives another address[/dim]"
+        )
 
 
 @people.command("list")

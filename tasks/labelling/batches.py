@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from sqlalchemy import Connection, RowMapping, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, case, func, insert, select, update
 
 from model.errors import UserError
 from tasks.common.names import name_fault
@@ -106,7 +106,10 @@ class BatchSettings:
 
 @dataclass(frozen=True)
 class Batch:
-    """A batch in the store, with its numbers of items and of items that have all judgements."""
+    """A batch in the store, with its numbers of items, of items that have all judgements, and of judgements.
+
+    `judged` counts the first judgements, up to `needed` for each item.
+    """
 
     number: int
     name: str
@@ -119,6 +122,7 @@ class Batch:
     origin: Mapping[str, Any]
     items: int
     complete: int
+    judged: int
 
 
 @dataclass(frozen=True)
@@ -234,9 +238,16 @@ def list_batches(store: LabelStore) -> list[Batch]:
     complete = func.sum(
         func.coalesce(ITEM_TABLE.c.given >= BATCH_TABLE.c.needed, False).cast(ITEM_TABLE.c.given.type)
     )
+    given, needed = ITEM_TABLE.c.given, BATCH_TABLE.c.needed
+    judged = func.sum(case((given > needed, needed), else_=given))
     with store.read() as connection:
         rows = connection.execute(
-            select(BATCH_TABLE, func.count(ITEM_TABLE.c.number).label("items"), complete.label("complete"))
+            select(
+                BATCH_TABLE,
+                func.count(ITEM_TABLE.c.number).label("items"),
+                complete.label("complete"),
+                judged.label("judged"),
+            )
             .join(ITEM_TABLE, ITEM_TABLE.c.batch == BATCH_TABLE.c.number)
             .group_by(BATCH_TABLE.c.number)
             .order_by(BATCH_TABLE.c.number)
@@ -246,7 +257,8 @@ def list_batches(store: LabelStore) -> list[Batch]:
 
 def _as_batch(row: RowMapping) -> Batch:
     values = {name: row[name] for name in Batch.__dataclass_fields__}
-    return Batch(**{**values, "aspects": tuple(values["aspects"]), "complete": int(values["complete"] or 0)})
+    counts = {name: int(values[name] or 0) for name in ("complete", "judged")}
+    return Batch(**{**values, **counts, "aspects": tuple(values["aspects"])})
 
 
 def _item_values(batch: int, item: LabelItem) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from flows.servers.state_file import read_served
 from model.errors import UserError
 from tasks.labelling.batches import guide_text, list_batches
 from tests.flows.cli_runner import call
-from tests.tasks.labelling.label_project import opened
+from tests.tasks.labelling.label_project import judge, opened, person
 from tests.waiting import PATIENCE, until
 
 REPOSITORY = Path(__file__).parents[3]
@@ -44,7 +44,7 @@ def test_label_import_adds_a_batch_and_names_the_next_step(root: Path) -> None:
     (root / "guide.md").write_text("# Prefer the short one", encoding="utf-8")
     words = ("--name", "first", "--guide", "guide.md", "--aspect", "truth", "--needed", "3", "--markdown")
     said = call(label, "import", written(root, 2), *words).output
-    assert "batch first: 2 items, each for 3 people" in said and "chatmill people add" in said
+    assert "batch first: 2 items, each for 3 people" in said and "next: chatmill people add NAME adds" in said
     [store] = opened(root)
     [batch] = list_batches(store)
     assert (batch.name, batch.aspects, batch.needed, batch.markdown) == ("first", ("truth",), 3, True)
@@ -52,6 +52,9 @@ def test_label_import_adds_a_batch_and_names_the_next_step(root: Path) -> None:
     said = call(label, "import", written(root, 3), "--name", "second", "--needed", "1").output
     assert "batch second: 1 item, each for 1 person" in said
     assert "2 items left out, as an earlier batch has them" in said
+    call(people, "add", "Anna")
+    said = call(label, "import", written(root, 4), "--name", "third").output
+    assert "next: chatmill label serves the page; chatmill people add NAME adds somebody else" in said
 
 
 def test_label_import_errors_name_what_is_wrong(root: Path) -> None:
@@ -68,7 +71,12 @@ def test_label_import_errors_name_what_is_wrong(root: Path) -> None:
 def test_label_batches_close_and_reopen(root: Path) -> None:
     assert "there is no batch; `chatmill label import" in call(label, "batches").output
     call(label, "import", written(root, 2), "--name", "a batch")
-    assert re.search(r"a batch +\S+ +2 +0 +2 +open", call(label, "batches").output)
+    assert re.search(r"a batch +\S+ +2 +2 +0 of 4 +0 +open", call(label, "batches").output)
+    [store] = opened(root)
+    for name, numbers in (("Ana", (1, 2)), ("Ben", (1,))):
+        for number in numbers:
+            judge(store, person(store, name), number)
+    assert re.search(r"a batch +\S+ +2 +2 +3 of 4 +1 +open", call(label, "batches").output)
     said = call(label, "close", "a batch").output
     assert "closed a batch" in said and "chatmill label reopen 'a batch'" in said
     assert re.search(r"a batch .* closed", call(label, "batches").output)
@@ -92,7 +100,8 @@ def test_people_add_list_and_remove(root: Path) -> None:
     assert "there is nobody" in call(people, "list").output
     said = call(people, "add", "Anna", "--reviewer").output
     assert "Anna, reviewer: added" in said and "the page is not running here" in said
-    [link] = re.findall(r"link +(\S+)", said)
+    assert "serves it at port 4300. `--address http://HOST:PORT` gives another address" in said
+    [link] = re.findall(r"link  (\S+)", said)
     assert re.fullmatch(r"http://127\.0\.0\.1:4300/sign-in#[\w-]{43}", link)
     said = call(people, "add", "Anna", "--address", "https://labels.example/").output
     # A new link changes no role.
