@@ -14,12 +14,13 @@ from pathlib import Path
 
 from model.errors import UserError
 from tasks.common.annotators import similarity_key, visible_name
+from tasks.common.counts import counted
 from tasks.common.names import shown_name
 from tasks.data.records import ID, LABEL_KINDS, TYPES, annotators_of, list_shards, naming_row, pair_row
 from tasks.data.withdrawals import Withdrawal, merge_withdrawals, rated_of, read_withdrawals
 from tasks.dvc.pointer_file import read_pointer
 from tasks.ingestion.row_origins import find_origins, read_places
-from tasks.labelling.page_rows import own_answers
+from tasks.labelling.page_rows import own_answers, page_rows
 from tasks.labelling.schema import read_label_store
 from tasks.validation.quarantine import RELEASES_FILE, read_releases
 
@@ -110,7 +111,7 @@ def plan_deletion(root: Path, asked: DeletionRequest, overrides: Path | str = RE
     ids = {given: search.resolve_id(given, root) for given in asked.ids} | search.theirs
     for name in asked.people:
         if name not in {*search.people, *search.withdrawn.annotators, *written}:
-            raise UserError(_explain_unknown_person(name, search.people))
+            raise UserError(_explain_unknown_person(name, search.people, root))
     plan = search.make_plan(ids)
     _count_affected(root, plan)
     return plan
@@ -258,11 +259,29 @@ class _Search:
         )
 
 
-def _explain_unknown_person(name: str, people: set[str]) -> str:
+def _explain_unknown_person(name: str, people: set[str], root: Path) -> str:
+    """Return why nothing of a person can be withdrawn, and where their labels may be."""
+    if waiting := _count_page_labels(root, name):
+        return (
+            f"no label in data/ is by {name!r}; {counted(waiting, 'labels')} of theirs "
+            f"{'is' if waiting == 1 else 'are'} on the label page. `chatmill ingest` reads them, where a "
+            "source has `labels: page`; withdraw them after that"
+        )
     near = difflib.get_close_matches(name, sorted(people), n=1, cutoff=0.4)
     there = ", ".join(map(shown_name, sorted(people)[:9])) or "none"
     hint = f"did you mean {shown_name(near[0])}?" if near else f"there are {there}"
     return f"no label in data/ is by {name!r}; {hint} (what came since is read by `chatmill ingest`)"
+
+
+def _count_page_labels(root: Path, name: str) -> int:
+    """Return how many labels of a person the label page would give to an ingestion."""
+    store = read_label_store(root)
+    if store is None:
+        return 0
+    try:
+        return sum(row.get("annotator") == name for row in page_rows(store).rows)
+    finally:
+        store.close()
 
 
 def _similar_id(given: str, root: Path) -> str:

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from model.errors import UserError
 from tasks.data.records import read_shards
 from tasks.data.sources import DataParameters, Source
 from tasks.dvc.pointer_file import read_pointer
 from tests.tasks.data.withdrawal_project import make, withdraw
 from tests.tasks.ingest_project import write
+from tests.tasks.labelling.label_project import batch, judge, opened, person
 
 ANN = {"prompt": "p", "a": "x", "b": "y", "choice": "a", "annotator": "ann"}
 TURNED = {**ANN, "a": "y", "b": "x", "choice": "b"}
@@ -119,3 +121,24 @@ def test_ingest_scores_of_one_person_without_a_name_are_withdrawn(tmp_path: Path
     assert withdraw(tmp_path, [], [number]).gone.total() >= 1
     make(tmp_path, APART)
     assert number not in [row["id"] for row in rows(tmp_path, "ratings")]
+
+
+def test_plan_deletion_judgements_that_no_ingestion_read_are_named(tmp_path: Path) -> None:
+    write(tmp_path, {"text": "one"}, ANN)
+    make(tmp_path)
+    [store] = opened(tmp_path)
+    ben = person(store, "Ben")
+    person(store, "Cay")
+    batch(store, 2)
+    judge(store, ben, 1)
+    with pytest.raises(UserError, match="by .Ben.; 1 label of theirs is on the label page"):
+        withdraw(tmp_path, ["Ben"], [])
+    judge(store, ben, 2, choice="b")
+    with pytest.raises(UserError, match="2 labels of theirs are on the label page"):
+        withdraw(tmp_path, ["Ben"], [])
+    with pytest.raises(UserError, match="no label in data/ is by 'Cay'; there are ann "):
+        withdraw(tmp_path, ["Cay"], [])
+    judge(store, ben, 1, action="undo")
+    judge(store, ben, 2, action="undo")
+    with pytest.raises(UserError, match="no label in data/ is by 'Ben'; "):
+        withdraw(tmp_path, ["Ben"], [])
