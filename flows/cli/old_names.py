@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from typing import Any
 
 from typer.core import TyperGroup
 
 from flows.common.terminal import Console
+from model.errors import UserError
+from tasks.project.paths import REPORT
 
 OLD_COMMANDS = {"why": "explain", "clean": "gc", "quarantine admit": "quarantine release"}
 _SIGNED = {"--by": "--author", "--why": "--reason"}
@@ -27,8 +30,24 @@ OLD_OPTIONS = {
 }
 
 
+# Words that people try as a command, and what they find instead.
+_NO_COMMANDS = {
+    "report": f"each run writes its report to {REPORT}; open that file in a browser",
+    "train": "`chatmill run` trains, and does what comes before and after",
+}
+# They replace or remove something of the user's, so a word that is merely similar must not lead to them.
+_RISKY = frozenset(("down", "gc", "restore", "rollback", "withdraw"))
+_SURELY_MEANT = 0.85
+
+
 class OldNamesGroup(TyperGroup):
     """The root command: replaces old names in the command line before it is parsed."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command that the first argument names. Raise UserError for one that there is not."""
+        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            raise UserError(_explain_unknown_command(args[0], list(self.commands)))
+        return super().resolve_command(ctx, args)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the arguments that follow `chatmill`."""
@@ -48,6 +67,21 @@ class OldNamesGroup(TyperGroup):
             # Click names the unknown command itself.
             return list(arguments)
         return [*command.split(), *_replace_options(found, OLD_OPTIONS.get(command, {}), arguments[words:])]
+
+
+def _explain_unknown_command(name: str, commands: Sequence[str]) -> str:
+    """Return that there is no such command, with what to type instead."""
+    if name in _NO_COMMANDS:
+        return f"there is no command {name!r}: {_NO_COMMANDS[name]}"
+    similar = difflib.get_close_matches(name, commands)
+    # Two letters in the wrong order, or one too few, are still meant.
+    meant = [one for one in similar if one not in _RISKY or _similarity(name, one) >= _SURELY_MEANT]
+    hint = f"did you mean {' or '.join(meant)}?" if meant else "`chatmill --help` lists the commands"
+    return f"there is no command {name!r}; {hint}"
+
+
+def _similarity(one: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, one, other).ratio()
 
 
 def _replace_options(command: Any, old: dict[str, str], arguments: Sequence[str]) -> list[str]:

@@ -141,7 +141,7 @@ def test_run_missing_source_is_reported_before_stages_are_imported(tmp_path: Pat
     ("words", "says"),
     [
         (("chat", "--modl", "x"), "No such option: --modl"),
-        (("runn",), "No such command 'runn'"),
+        (("runn",), "there is no command 'runn'; did you mean run"),
         (("chat", "--top-p", "7"), "--top-p"),
     ],
 )

@@ -1,5 +1,6 @@
 """Old names of commands and options."""
 
+import re
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from typer.main import get_command
 import flows.cli.main as program
 from flows.cli.old_names import OLD_COMMANDS, OLD_OPTIONS, OldNamesGroup
 from flows.cli.quarantine import quarantine
+from model.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -64,3 +66,20 @@ def test_replace_old_names_prints_notice_for_each(
     assert replaced(group, *given.split()) == wanted.split()
     said = capsys.readouterr()
     assert said.out == "" and said.err.count(" is now ") == notices
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("report", "there is no command 'report': each run writes its report to var/report.html"),
+        ("linage", "there is no command 'linage'; did you mean lineage?"),
+        ("withdrw", "there is no command 'withdrw'; did you mean withdraw?"),
+        # Similar enough for difflib, but it would remove or replace something.
+        ("withhold", "there is no command 'withhold'; `chatmill --help` lists"),
+        ("rollout", "there is no command 'rollout'; `chatmill --help` lists"),
+        ("zzz", "there is no command 'zzz'; `chatmill --help` lists"),
+    ],
+)
+def test_resolve_command_unknown_word_suggests_no_risky_command(group: Any, word: str, says: str) -> None:
+    with pytest.raises(UserError, match=re.escape(says)):
+        group.main([word], standalone_mode=False)

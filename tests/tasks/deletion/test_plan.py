@@ -131,7 +131,7 @@ def test_plan_deletion_judgements_that_no_ingestion_read_are_named(tmp_path: Pat
     person(store, "Cay")
     batch(store, 2)
     judge(store, ben, 1)
-    with pytest.raises(UserError, match="by .Ben.; 1 label of theirs is on the label page"):
+    with pytest.raises(UserError, match=r"by .Ben.; 1 label of theirs is on the label page"):
         withdraw(tmp_path, ["Ben"], [])
     judge(store, ben, 2, choice="b")
     with pytest.raises(UserError, match="2 labels of theirs are on the label page"):
