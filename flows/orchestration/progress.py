@@ -187,6 +187,10 @@ def show_outcome(outcome: Any, console: Console | None = None) -> None:
         console.print(f"Report: [bold]{REPORT}[/bold]")
         # One command a line: a command that wraps over two lines cannot be copied.
         console.print(f"Chat with it: [bold]{escape(program_call())} chat[/bold]", soft_wrap=True)
+        if "rlhf" in folders:
+            steps = ("label batch", "people add NAME", "label")
+            commands = ", ".join(f"[bold]{escape(program_call())} {step}[/bold]" for step in steps)
+            console.print(f"Let people judge its answers: {commands}", soft_wrap=True)
         console.print(f"Watch the runs: [bold]{escape(program_call())} dashboards[/bold]", soft_wrap=True)
     if outcome.pending_version:
         console.print(

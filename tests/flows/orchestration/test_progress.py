@@ -199,12 +199,18 @@ def test_show_outcome_lists_stages_answers_and_next_commands(
         {"name": "report", "status": "computed", "seconds": 0.2, "folder": "/r", "metrics": {"bytes": 7}},
     ]
     console = screen()
+    show_outcome(Outcome([*stages, {**stages[0], "name": "rlhf"}], 70.0, "p", "m", "h", "c"), console)
+    steps = ", ".join(f"{program_call()} {step}" for step in ("label batch", "people add NAME", "label"))
+    assert f"Let people judge its answers: {steps}\n" in written(console)
+    console = screen()
     show_outcome(Outcome(stages, 70.0, "p", "m", "h", "c"), console)
     text = written(console)
     for part in ("pretrain", "computed", "61.0", "1.983 bits per byte", "cached", "film.", "joy.", "[bold]"):
         assert part in text
     calls = [line.rpartition(": ")[2] for line in text.splitlines() if line.startswith(("Chat", "Watch"))]
     assert calls == [f"{program_call()} chat", f"{program_call()} dashboards"]
+    # A run that ended before RLHF has no answers to compare.
+    assert "label batch" not in text
     # The folder of a reproduction is removed at its end.
     monkeypatch.setenv(REPRODUCTION, "1")
     console = screen()
