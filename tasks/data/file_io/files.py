@@ -248,7 +248,9 @@ class SourceFile:
                 yield from (_make_item(*found) for found in rows)
             except (DelimiterError, decoding.EncodingError) as error:
                 with self.characters() as file:
-                    raise UserError(explain_both(error, file.read(decoding.BLOCK), delimiter)) from error
+                    raise UserError(
+                        explain_both(error, file.read(decoding.BLOCK), delimiter, self.origin)
+                    ) from error
 
     def _expected_delimiter(self) -> str:
         return "\t" if self.container == "tsv" else ","

@@ -288,22 +288,30 @@ def _splits_evenly(lines: Iterable[tuple[int, str]], delimiter: str, origin: str
     return rows > 0
 
 
-def explain_both(error: UserError, head: bytes, delimiter: str) -> str:
+def explain_both(error: UserError, head: bytes, delimiter: str, origin: str) -> str:
     """Return the error of a table with the other fault of its encoding and its delimiter, if it has both.
+
+    A delimiter that splits all rows alike is found without help, so then only the encoding is named.
 
     Args:
         error: The error about one of them.
         head: The first bytes of the file, without a byte order mark.
         delimiter: The delimiter by the file's name.
+        origin: The name of the file.
     """
+    # The last line of a longer file may be cut off.
+    lines = head.decode("cp1252", "replace").splitlines(keepends=True)
+    lines = lines[:-1] if len(head) >= BLOCK else lines
+    is_found = bool(find_delimiter(lambda: enumerate(lines, 1), delimiter, origin))
     if isinstance(error, DelimiterError):
         try:
             codecs.getincrementaldecoder("utf-8")().decode(head)
         except UnicodeDecodeError as found:
-            return f"{error}. It is also not UTF-8, at byte {found.start}; save it as UTF-8"
+            save = f"at byte {found.start}; save it as UTF-8"
+            return f"{origin}: not UTF-8 {save}" if is_found else f"{error}. It is also not UTF-8, {save}"
         return str(error)
-    line = next(filter(str.strip, head.decode("cp1252", "replace").splitlines()), "")
-    if isinstance(error, EncodingError) and not SEPARATOR_LINE.fullmatch(line):
+    line = next(filter(str.strip, lines), "").rstrip("\r\n")
+    if isinstance(error, EncodingError) and not is_found and not SEPARATOR_LINE.fullmatch(line):
         try:
             header = next(csv.reader([line], delimiter=delimiter), [])
         except csv.Error:

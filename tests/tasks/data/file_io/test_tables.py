@@ -49,9 +49,23 @@ def umlauts(head: str, delimiter: str, encoding: str) -> bytes:
 )
 def test_table_wrong_delimiter_and_encoding_are_one_message(name: str, content: bytes) -> None:
     with pytest.raises(UserError) as refused:
-        list(SourceFile(name, content).items())
+        # A short row: no other delimiter splits this table by itself.
+        list(SourceFile(name, content + b"Wer?\n").items())
     said = str(refused.value)
     assert "UTF-8" in said and "save it as UTF-8" in said and "the delimiter seems to be" in said
+
+
+@pytest.mark.parametrize("head", ["Frage;Antwort", "Fräge;Antwort", "Frage\tAntwort", "Größe|Antwort"])
+@pytest.mark.parametrize("rows", [1, 100_000])
+def test_table_other_delimiter_that_is_found_names_only_the_encoding(head: str, rows: int) -> None:
+    delimiter = next(one for one in ";\t|" if one in head)
+    text = f"{head}\n" + f"Wer bläst?{delimiter}Der Föhn.\n" * rows
+    with pytest.raises(UserError) as refused:
+        list(SourceFile("a.csv", text.encode("cp1252")).items())
+    said = str(refused.value)
+    assert said.startswith("a.csv") and "not UTF-8 at byte " in said and said.endswith("; save it as UTF-8")
+    assert "delimiter" not in said and "column" not in said
+    assert len(list(SourceFile("a.csv", text.encode()).items())) == rows
 
 
 @pytest.mark.parametrize(
