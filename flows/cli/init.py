@@ -264,9 +264,11 @@ def _check_rows(preset: Preset, root: Path, console: Console) -> tuple[str, Any,
     Returns:
         Why a run would stop (empty: it would not), the share of bad rows to allow, and further notes.
     """
-    from flows.cli.ingest_preview import check_all_rows
+    from flows.cli.ingest_preview import check_all_rows, summarize_rows
 
     with check_all_rows(preset, root, console) as (found, find_end):
+        for line in summarize_rows(found):
+            console.print(f"[yellow]{line}[/yellow]" if found.findings.rules else line, soft_wrap=True)
         stop, allowed = str(found.stop or ""), None
         if stop and found.rows is not None:
             stop, allowed = _allow_bad_rows(preset, found.findings, stop)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 
 from tasks.data.parsing.column_names import plain_name
@@ -61,6 +62,31 @@ _SKIPPED = word_set(
 )
 _UNABLE = word_set("can cannot cant could couldn don dont hard not unable")
 _TO_DECIDE = word_set("certain choose comparable compare decide decided determine judge know say sure tell")
+# Phrases for no decision in other languages, in the spelling of `_plain_phrase`.
+_UNDECIDED_PHRASES = word_set(
+    """
+    weiss_nicht ich_weiss_nicht ich_weiss_es_nicht weiss_ich_nicht keine_ahnung keine_angabe keine_meinung
+    unsicher nicht_sicher ich_bin_nicht_sicher bin_nicht_sicher bin_unsicher unklar enthaltung
+    keine_entscheidung nicht_entscheidbar nicht_vergleichbar kann_ich_nicht_sagen nicht_beurteilbar
+    kann_ich_nicht_beurteilen
+    schwer_zu_sagen ubersprungen uebersprungen uberspringen ueberspringen
+    je_ne_sais_pas ne_sais_pas je_sais_pas sais_pas ne_sait_pas pas_sur pas_sure incertain incertaine indecis
+    indecise aucune_idee sans_avis sans_opinion difficile_a_dire impossible_a_dire passe
+    no_se no_lo_se no_sabe no_estoy_seguro no_estoy_segura inseguro insegura indeciso indecisa ni_idea
+    sin_decidir sin_opinion dificil_de_decir omitir omitido
+    nao_sei nao_sabe nao_tenho_certeza incerto incerta sem_opiniao dificil_dizer dificil_de_dizer pular
+    non_so non_lo_so non_saprei non_sono_sicuro non_sono_sicura nessuna_idea difficile_dire
+    weet_niet ik_weet_niet weet_ik_niet ik_weet_het_niet geen_idee geen_mening onzeker niet_zeker overslaan
+    не_знаю не_уверен не_уверена 不知道 不确定 不清楚 わからない 分からない 모르겠음 모르겠다
+    """
+)
+
+
+def _plain_phrase(text: str) -> str:
+    """Return a phrase in lower case without accents, with one underscore between words; `ß` is `ss`."""
+    marked = unicodedata.normalize("NFKD", text)
+    bare = "".join(c for c in marked if not "\u0300" <= c <= "\u036f")
+    return "_".join(re.findall(r"\w+", unicodedata.normalize("NFC", bare).casefold()))
 
 
 def plain_choice(value: object, columns: Mapping[str, str]) -> str:
@@ -133,10 +159,12 @@ def is_tie(text: str) -> bool:
 
 
 def is_undecided(text: str) -> bool:
-    """Return whether a text says that somebody made no choice, as `skip`, `not sure` or `can't tell`."""
+    """Return whether a text says that somebody made no choice, as `skip`, `can't tell` or `weiß nicht`."""
     words = set(flatten_name(text).split("_"))
     if len(text) > _LONGEST or words & (_NAMED_SIDE - {"a"}):
         return False
+    if _plain_phrase(text) in _UNDECIDED_PHRASES:
+        return True
     unable = bool(words & _UNABLE and words & _TO_DECIDE)
     return unable or bool(words & _SKIPPED) or re.fullmatch(r"[?\-\u2013\u2014/.]+", text.strip()) is not None
 

@@ -225,3 +225,19 @@ def test_propose_preset_small_data_gets_the_test_prompts_of_its_gate_or_says_so(
     made = run_first_stages(preset, sample)
     if is_enough:
         assert made["split"].metrics["test_pairs"] >= LEAST_TEST_PROMPTS * 120 / prompts
+
+
+def test_propose_preset_names_the_quarantined_rows_that_stop_no_run(
+    sample: Path, steady_pace: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = [comparison_row(n, "ana", "ab"[n % 2]) for n in range(150)]
+    labels += [comparison_row(150, "ana", "purple"), comparison_row(151, "ana", "weiß nicht")]
+    write_jsonl(sample / "mine" / "labels" / "film.jsonl", *labels)
+    preset = read_preset(propose(checked=True))
+    said = " ".join(capsys.readouterr().out.split())
+    page = StringIO()
+    print_preview(preset, sample, Console(file=page, width=400), whole=True)
+    previewed = " ".join(page.getvalue().split())
+    named = "would be quarantined: 1 of 151 comparisons"
+    # The row with `weiß nicht` is no vote, and so neither counted nor quarantined.
+    assert named in said and named in previewed

@@ -56,6 +56,10 @@ def test_plain_choice_number_or_word_of_the_columns_names_gives_side(
     [
         ("skip", True), ("Skipped", True), ("unsure", True), ("not sure", True), ("can't tell", True),
         ("Don\u2019t know", True), ("cannot judge", True), ("Hard to say", True), ("?", True), ("--", True),
+        ("weiss nicht", True), ("Weiß nicht.", True), ("WEISS NICHT", True), ("keine Ahnung", True),
+        ("Je ne sais pas", True), ("pas sûr", True), ("no sé", True), ("No se", True), ("não sei", True),
+        ("non so", True), ("weet niet", True), ("не знаю", True), ("不知道", True), ("わからない", True),
+        ("모르겠음", True), ("übersprungen", True), ("weiß ist besser", False), ("unentschieden", False),
         ("a", False), ("not A", False), ("invalid", False), ("good", False), ("tie", False), ("B?", False),
     ],
 )  # fmt: skip
