@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from model.errors import UserError
 from tasks.labelling.batches import BatchSettings
 
 # The prompts of the split's pairs, beside files.
@@ -132,7 +133,11 @@ class LabelBatchParameters:
             raise ValueError(
                 f"name is {self.name!a}; the words in braces are {PRESET_WORD} and {NUMBER_WORD}"
             )
-        BatchSettings(self.batch_name("preset", 1), aspects=self.aspects, needed=self.needed).check()
+        try:
+            BatchSettings(self.batch_name("preset", 1), aspects=self.aspects, needed=self.needed).check()
+        except UserError as error:
+            # The preset's reader puts the section's name before a ValueError.
+            raise ValueError(str(error)) from None
 
     def batch_name(self, preset: str, number: int) -> str:
         """Return the name of a batch of a preset."""

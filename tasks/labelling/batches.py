@@ -90,7 +90,7 @@ class BatchSettings:
         if fault := name_fault(self.name):
             raise UserError(f"the batch's name is {self.name!a}, {fault}")
         if self.needed < 1:
-            raise UserError(f"a batch asks {self.needed} people about each item; expected 1 or more")
+            raise UserError(f"needed is {self.needed}; a batch asks at least 1 person about each item")
         if not self.guide.strip():
             raise UserError("the guide is empty; people need to know what to prefer")
         if len(self.guide) > LONGEST_GUIDE:

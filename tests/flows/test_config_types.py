@@ -63,6 +63,8 @@ def preset_with(path: tuple[str | int, ...], value: Any) -> dict[str, Any]:
     values: Any = copy.deepcopy(SMALLEST)
     if path[:2] == ("data", "archives"):
         values["data"]["archives"] = {"mill": dict(ARCHIVE)}
+    if path[:2] == ("label_batch", "answers"):
+        values["label_batch"] = {"answers": [{"model": "sft"}, {"model": "aligned"}]}
     place = values
     for part in path[:-1]:
         place = place[part] if isinstance(part, int) else place.setdefault(part, {})

@@ -43,7 +43,7 @@ def test_add_batch_known_items_may_come_again(store: LabelStore) -> None:
     ("settings", "message"),
     [
         (BatchSettings(" "), "name"),
-        (BatchSettings("b", needed=0), "1 or more"),
+        (BatchSettings("b", needed=0), "needed is 0"),
         (BatchSettings("b", guide=" \n"), "guide is empty"),
         (BatchSettings("b", aspects=("x", "x")), "twice"),
         (BatchSettings("b", aspects=("",)), "aspect"),
