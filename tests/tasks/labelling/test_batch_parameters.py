@@ -21,7 +21,7 @@ from tasks.labelling.batch_parameters import AnswerSource, LabelBatchParameters
         ({"prompts": ()}, "prompts is empty"),
         ({"answers": (AnswerSource("sft"),)}, "answers has one entry"),
         ({"name": "{date}"}, "the words in braces are"),
-        ({"needed": 0}, "asks 0 people"),
+        ({"needed": 0}, "needed is 0"),
         ({"aspects": ("tone", "tone")}, "an aspect is named twice"),
     ],
 )
