@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import termios
+import time
 import tomllib
 from contextlib import suppress
 from pathlib import Path
@@ -232,6 +233,12 @@ def test_main_without_reader_exits_as_sigpipe(tmp_path: Path) -> None:
     assert done.stderr == "141\n"
 
 
+def take_terminal() -> None:
+    """Make standard input the terminal of this process; Ctrl-C ends it, whatever a parent ignored."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("typed", [b"\x03", b"\x04", b"hello\n\x04", b"hello\n\x03"])
 def test_read_lines_end_key_leaves_cursor_on_new_line(typed: bytes) -> None:
     code = (
@@ -241,12 +248,13 @@ def test_read_lines_end_key_leaves_cursor_on_new_line(typed: bytes) -> None:
     ours, theirs = pty.openpty()
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
-        env={**os.environ, "TERM": "dumb"}, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        env={**os.environ, "TERM": "dumb"}, preexec_fn=take_terminal,
     ) as child:  # fmt: skip
         os.close(theirs)
         said, keys, pressed = b"", typed.splitlines(keepends=True), 0
         with suppress(OSError):
-            while True:
+            deadline = time.monotonic() + PATIENCE
+            while time.monotonic() < deadline:
                 ready, _, _ = select.select([ours], [], [], 2.0)
                 said += os.read(ours, 1000) if ready else b""
                 # A key after a line is pressed at the next prompt: Ctrl-C discards what was typed before it.
