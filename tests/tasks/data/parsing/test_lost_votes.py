@@ -38,7 +38,7 @@ def chosen(*votes: str, fields: dict[str, Any] = TOLD, columns: dict[str, str] =
 
 
 @pytest.mark.parametrize(
-    "remark", ["see note", "keine Ahnung", "I stopped reading where the answer repeats itself", "blue", "§"]
+    "remark", ["see note", "siehe Notiz", "I stopped reading where the answer repeats itself", "blue", "§"]
 )
 @pytest.mark.parametrize("votes", [("4,5", "1,2", "3,"), ("yes,no", "no,no", "yes,"), ("A,B+", "C,D", "A,")])
 def test_read_rows_remark_costs_only_its_persons_vote(remark: str, votes: tuple[str, ...]) -> None:
