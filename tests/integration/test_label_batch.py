@@ -32,7 +32,7 @@ def test_label_batch_after_run_adds_batch_once(root: Path) -> None:
     label = ("label", "batch", "--config", str(SMOKE), "--size", "12")
     said = chatmill(root, *label)
     assert "batch smoke-1 has 12 items: 4 at random, 8 uncertain" in said
-    assert "left out: " in said and "Judge its items: chatmill label" in said
+    assert "left out: " in said and "next: chatmill people add NAME" in said
     (made,) = batches(root)
     assert (made.name, made.items, made.needed) == ("smoke-1", 12, 2)
     # The same models and settings: the page has the batch already, as after a kill behind the stage.
