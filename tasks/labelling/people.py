@@ -97,14 +97,9 @@ def remove_person(store: LabelStore, name: str) -> Person:
         UserError: Nobody has that name.
     """
     with store.write() as connection:
-        person = _person_named(connection, name)
-        connection.execute(
-            update(PEOPLE_TABLE)
-            .where(PEOPLE_TABLE.c.name == name)
-            .values(active=False, session_epoch=person.session_epoch + 1)
-        )
+        person = _end_sessions_with(connection, name, active=False)
         connection.execute(delete(LOGIN_CODE_TABLE).where(LOGIN_CODE_TABLE.c.person == name))
-        return _person_named(connection, name)
+        return person
 
 
 def list_people(store: LabelStore) -> list[Person]:
@@ -171,22 +166,13 @@ def set_password(store: LabelStore, name: str, password: str) -> Person:
     # Hashing takes a tenth of a second, so it happens before the transaction.
     hashed = _HASHER.hash(password.encode("utf-8", "surrogatepass"))
     with store.write() as connection:
-        person = _person_named(connection, name)
-        connection.execute(
-            update(PEOPLE_TABLE)
-            .where(PEOPLE_TABLE.c.name == name)
-            .values(password=hashed, session_epoch=person.session_epoch + 1)
-        )
-        return _person_named(connection, name)
+        return _end_sessions_with(connection, name, password=hashed)
 
 
 def end_sessions(store: LabelStore, name: str) -> None:
     """End all sessions of a person, on every device. Raise UserError if nobody has that name."""
     with store.write() as connection:
-        epoch = _person_named(connection, name).session_epoch + 1
-        connection.execute(
-            update(PEOPLE_TABLE).where(PEOPLE_TABLE.c.name == name).values(session_epoch=epoch)
-        )
+        _end_sessions_with(connection, name)
 
 
 def forget_logins(path: Path) -> None:
@@ -215,6 +201,14 @@ def check_password(store: LabelStore, name: str, password: str) -> Person | None
     except (VerificationError, InvalidHashError):
         return None
     return _as_person(row) if row and row["active"] else None
+
+
+def _end_sessions_with(connection: Connection, name: str, **values: object) -> Person:
+    """End a person's sessions together with a change of their columns; return the person as changed."""
+    epoch = _person_named(connection, name).session_epoch + 1
+    mine = PEOPLE_TABLE.c.name == name
+    connection.execute(update(PEOPLE_TABLE).where(mine).values(session_epoch=epoch, **values))
+    return _person_named(connection, name)
 
 
 def _person_named(connection: Connection, name: str) -> Person:

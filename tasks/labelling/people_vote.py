@@ -88,7 +88,6 @@ def ask_people(
     rows: Sequence[Mapping[str, Any]],
     opponent: str,
     opponent_name: str,
-    settings: BatchSettings | None = None,
 ) -> int:
     """Add the batch that decides about a version, unless it is there; return its number of items.
 
@@ -98,13 +97,9 @@ def ask_people(
         rows: The rows of the evaluation's completions.jsonl, with the free answers of all models.
         opponent: The model of these rows that the version is compared with: `champion` or `sft`.
         opponent_name: Its name for those who run the page.
-        settings: The guide and so on; the name and the origin are set here.
     """
-    name = vote_name(version)
-    with store.read() as connection:
-        number = connection.execute(select(BATCH_TABLE.c.number).where(BATCH_TABLE.c.name == name)).scalar()
-        if number is not None:
-            return _count_items(connection, number)
+    if asked := _count_items(store, version):
+        return asked
     free = [row for row in rows if "reward" in row]
     mine, others = ([row for row in free if row["model"] == model] for model in ("aligned", opponent))
     items = [
@@ -118,17 +113,20 @@ def ask_people(
         if "" not in (row["completion"].strip(), other["completion"].strip())
         and row["completion"] != other["completion"]
     ]  # fmt: skip
-    given = settings or BatchSettings(name, needed=1)
-    asked = BatchSettings(
-        name, given.guide, given.aspects, given.needed, given.markdown,
-        {"kind": VOTE_KIND, "version": version, "opponent": opponent_name},
-    )  # fmt: skip
-    return add_batch(store, asked, items).added
+    origin = {"kind": VOTE_KIND, "version": version, "opponent": opponent_name}
+    return add_batch(store, BatchSettings(vote_name(version), needed=1, origin=origin), items).added
 
 
-def _count_items(connection: Any, batch: int) -> int:
-    found = connection.execute(select(func.count()).where(ITEM_TABLE.c.batch == batch)).scalar_one()
-    return int(found)
+def _count_items(store: LabelStore, version: str) -> int:
+    """Return the number of items of a version's batch; 0 if there is no batch, as none is empty."""
+    query = (
+        select(func.count())
+        .select_from(ITEM_TABLE)
+        .join(BATCH_TABLE, BATCH_TABLE.c.number == ITEM_TABLE.c.batch)
+        .where(BATCH_TABLE.c.name == vote_name(version))
+    )
+    with store.read() as connection:
+        return int(connection.execute(query).scalar_one())
 
 
 def read_people_vote(store: LabelStore, version: str) -> PeopleVote | None:
@@ -137,12 +135,9 @@ def read_people_vote(store: LabelStore, version: str) -> PeopleVote | None:
     Prompts count in the order in which they were judged first. Of several people's judgements of one prompt
     the mean counts. A reviewer's decision replaces them.
     """
-    name = vote_name(version)
-    with store.read() as connection:
-        number = connection.execute(select(BATCH_TABLE.c.number).where(BATCH_TABLE.c.name == name)).scalar()
-        if number is None:
-            return None
-        items = _count_items(connection, number)
+    name, items = vote_name(version), _count_items(store, version)
+    if not items:
+        return None
     first: dict[int, list[float]] = defaultdict(list)
     decided: dict[int, float] = {}
     for row in newest_judgements(store):
