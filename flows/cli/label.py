@@ -32,11 +32,8 @@ def opened_labels(root: Path) -> Iterator[LabelStore]:
     # A killed `chatmill restore` may have left the judgements half restored.
     finish_restore(root)
     configure_database(root)
-    store = open_label_store(root)
-    try:
+    with open_label_store(root) as store:
         yield store
-    finally:
-        store.close()
 
 
 @label.callback()

@@ -192,25 +192,24 @@ def add_made_batch(preset: Preset, output: StageOutput, root: Path, on_event: Ev
     guide = read_guide(parameters, root)
     folder = Path(output.path)
     counts = json.loads((folder / COUNTS).read_text(encoding="utf-8"))
-    store = open_label_store(root)
-    try:
+    with (
+        open_label_store(root) as store,
         # Between the search for the batch and its addition no other process may add it.
-        with exclusive_lock(root / LABEL_BATCHES_LOCK, on_event, _WAITS):
-            batches = list_batches(store)
-            for batch in batches:
-                if batch.origin.get("output") == output.digest:
-                    return MadeBatch(batch.name, batch.items, counts, False)
-            name = _free_name(parameters, preset.name, {batch.name for batch in batches})
-            origin = {
-                "preset": preset.name, "output": output.digest, "key": output.key, "run": output.run,
-                "counts": counts,
-            }  # fmt: skip
-            settings = BatchSettings(
-                name, guide, parameters.aspects, parameters.needed, parameters.markdown, origin
-            )
-            added = add_batch(store, settings, read_made_items(folder / ITEMS))
-    finally:
-        store.close()
+        exclusive_lock(root / LABEL_BATCHES_LOCK, on_event, _WAITS),
+    ):
+        batches = list_batches(store)
+        for batch in batches:
+            if batch.origin.get("output") == output.digest:
+                return MadeBatch(batch.name, batch.items, counts, False)
+        name = _free_name(parameters, preset.name, {batch.name for batch in batches})
+        origin = {
+            "preset": preset.name, "output": output.digest, "key": output.key, "run": output.run,
+            "counts": counts,
+        }  # fmt: skip
+        settings = BatchSettings(
+            name, guide, parameters.aspects, parameters.needed, parameters.markdown, origin
+        )
+        added = add_batch(store, settings, read_made_items(folder / ITEMS))
     return MadeBatch(name, added.added, counts, True, added.earlier)
 
 

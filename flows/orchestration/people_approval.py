@@ -34,14 +34,12 @@ def ask_about_version(root: Path, registry: Registry, number: str, evaluation: P
     rows, address = read_rows(evaluation / "completions.jsonl"), version_address(version)
     measured = any(row["model"] == "champion" for row in rows)
     opponent = ("champion", version_address(champion)) if measured and champion else ("sft", "SFT")
-    store = open_label_store(root)
-    try:
-        count = ask_people(store, address, rows, *opponent)
-    except UserError as error:
-        said = f"people cannot compare {address} with {opponent[1]} ({error})"
-        return f"{said}; `chatmill approve {address}` decides"
-    finally:
-        store.close()
+    with open_label_store(root) as store:
+        try:
+            count = ask_people(store, address, rows, *opponent)
+        except UserError as error:
+            said = f"people cannot compare {address} with {opponent[1]} ({error})"
+            return f"{said}; `chatmill approve {address}` decides"
     return (
         f"the label page asks which answers are better, those of {address} or of {opponent[1]} "
         f"({count} prompts); `chatmill label` serves it"
@@ -53,19 +51,14 @@ def vote_about(root: Path, version: Any) -> PeopleVote | None:
     store = read_label_store(root)
     if store is None:
         return None
-    try:
+    with store:
         return read_people_vote(store, version_address(version))
-    finally:
-        store.close()
 
 
 def _close_vote(root: Path, version: Any) -> None:
     """Let nobody judge further items of a vote that is decided."""
-    store = open_label_store(root)
-    try:
+    with open_label_store(root) as store:
         open_batch(store, vote_name(version_address(version)), False)
-    finally:
-        store.close()
 
 
 def decide_by_votes(tracker: Tracker, root: Path) -> list[str]:

@@ -44,10 +44,8 @@ def _take_snapshot(root: Path, least_accuracy: float, withdrawn: Withdrawn) -> P
     store = read_label_store(root)
     if store is None:
         return PageSnapshot(b"", ("the label page has no judgements yet; `chatmill label` serves it",))
-    try:
+    with store:
         found = page_rows(store, least_accuracy)
-    finally:
-        store.close()
     lines = []
     for row in found.rows:
         author = row.pop(AUTHOR_KEY, "")

@@ -122,10 +122,8 @@ def _answers_written_by(root: Path, people: Sequence[str]) -> dict[str, set[str]
     store = read_label_store(root) if people else None
     if store is None:
         return {}
-    try:
+    with store:
         answers = {name: own_answers(store, name) for name in people}
-    finally:
-        store.close()
     return {
         name: {pair_row(row["prompt"], row["completion"], "", "", (), row["history"]).id for row in rows}
         for name, rows in answers.items()
@@ -278,10 +276,8 @@ def _count_page_labels(root: Path, name: str) -> int:
     store = read_label_store(root)
     if store is None:
         return 0
-    try:
+    with store:
         return sum(row.get("annotator") == name for row in page_rows(store).rows)
-    finally:
-        store.close()
 
 
 def _similar_id(given: str, root: Path) -> str:

@@ -136,7 +136,10 @@ HOLD_TABLE = Table(
 
 
 class LabelStore:
-    """The label page's database. Each of its transactions is on disk when its context ends."""
+    """The label page's database, closed at the end of its context.
+
+    Each of its transactions is on disk when the transaction's own context ends.
+    """
 
     def __init__(self, engine: Engine, lock: TextIO | None = None) -> None:
         self._engine, self._lock = engine, lock
@@ -166,6 +169,12 @@ class LabelStore:
             else:
                 connection.execution_options(isolation_level="REPEATABLE READ")
             yield connection
+
+    def __enter__(self) -> LabelStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Close all connections."""
