@@ -137,5 +137,5 @@ def test_data_log_prints_control_characters_and_markup_as_text(
     said = call(data, "log", columns=400).output
     assert not DANGEROUS.search(said) and MARKUP in said and "\\x1b[31m" in said
     for name in ("ann\x1b[2J", "ann\nchampion: version 9", "\u202enna"):
-        told = _explain_unknown_person("ann", {name})
+        told = _explain_unknown_person("ann", {name}, tmp_path)
         assert not DANGEROUS.search(told) and "\n" not in told
