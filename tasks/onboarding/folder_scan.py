@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import glob
-import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from pathlib import Path
-from typing import Literal
 
 from model.errors import UserError, one_line_path
 from tasks.common.names import slugify_name, unused_name, yaml_text
@@ -19,7 +16,7 @@ from tasks.data.file_io.files import SourceFile
 from tasks.data.formats.detect import describe_empty, list_mismatches, rename_keys, sample_file, why_unknown
 from tasks.data.formats.registry import find_format, formats
 from tasks.data.formats.unsupported_shapes import unreadable_shape
-from tasks.data.parsing.base import FileSample, ParseOptions
+from tasks.data.parsing.base import FileSample
 from tasks.data.parsing.column_names import (
     Guess,
     format_columns,
@@ -28,72 +25,24 @@ from tasks.data.parsing.column_names import (
     respelled_columns,
 )
 from tasks.data.parsing.guessed_rows import add_passage, guess_rows
-from tasks.data.parsing.reader import no_rows, read_rows
-from tasks.data.parsing.skip_counts import SkipCounts
-from tasks.data.rated_answers import RatedAnswers, bad_answers
-from tasks.data.records import TYPES, ParsedRow, Record, Text
+from tasks.data.rated_answers import bad_answers
+from tasks.data.records import Record, Text
 from tasks.data.rejections import rejection_id
 from tasks.data.source_files import NOT_UNICODE, check_file, walk_folders
 from tasks.data.source_reading import ENDINGS
 from tasks.data.withdrawals import Withdrawn, read_withdrawn
-from tasks.ingestion.repeated_labels import keep_each_once
-from tasks.onboarding.file_heads import file_batches
 from tasks.onboarding.hidden_files import hidden_data
 from tasks.onboarding.own_folders import check_place
+from tasks.onboarding.source_proposal import (
+    Proposal,
+    display_path,
+    file_ending,
+    plain_file_name,
+    read_proposal,
+)
 from tasks.onboarding.voted_answers import voted_answers
 
-PACKED = (".gz", ".zst")
 CONFIGURATION = ".xml"  # a labelling tool's configuration, beside its exports
-READ = 8 << 20  # bytes of a source that are read; the rest is taken to be alike
-_ROWS = 50_000
-_FEW = 50  # text files; fewer are split at blank lines, so that some documents can be held out
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """A source that a folder offers, with what was read of it.
-
-    Attributes:
-        name: The name for the preset.
-        format: The format.
-        files: Globs or names of its files.
-        columns: The file's own column names by the names that formats know.
-        document_unit: Whether a plain file is one document, or each paragraph is one.
-        size: Bytes of the files.
-        share: The share of the files that was read.
-        rows: The rows of that share.
-        notes: Sentences about what reading skipped.
-        asked: Keys whose meaning the preset must say, with a proposal for each.
-        stop: The error that a run ends with until it does.
-        faults: The number of rows that cannot be read.
-        rejected: The rejection ids of rows that a reviewer rejected, which no source may contain.
-        fields: The meanings of columns of scores, from which a choice follows.
-        rated: The scores of rated answers, of which no source may contain the bad ones as right.
-    """
-
-    name: str
-    format: str
-    files: tuple[str, ...]
-    columns: dict[str, str]
-    document_unit: Literal["file", "paragraph"]
-    size: int
-    share: float
-    rows: tuple[Record, ...]
-    notes: tuple[str, ...] = ()
-    asked: dict[str, str] = field(default_factory=dict)
-    stop: str = ""
-    faults: int = 0
-    rejected: frozenset[str] = frozenset()
-    fields: dict[str, str] = field(default_factory=dict)
-    rated: RatedAnswers = field(default_factory=RatedAnswers)
-
-    def count(self, kind: str) -> int:
-        """Return the estimated number of rows of a kind in the whole source."""
-        return round(len(self.of(kind)) / self.share)
-
-    def of(self, kind: str) -> list[Record]:
-        """Return the rows of a kind that were read."""
-        return [row for row in self.rows if type(row) is TYPES[kind]]
 
 
 @dataclass(frozen=True)
@@ -150,11 +99,11 @@ def scan_folder(folder: Path, root: Path) -> FolderScan:
     seen: set[str] = set()
     withdrawn = read_withdrawn(root)
     paths = _list_files(folder, root)
-    others += [(one_line_path(_display_path(path, root)), why) for path, why in hidden_data(folder)]
+    others += [(one_line_path(display_path(path, root)), why) for path, why in hidden_data(folder)]
     saved = _saved_sets(paths)
-    others += [_describe_dataset(_display_path(place, root)) for place in saved]
+    others += [_describe_dataset(display_path(place, root)) for place in saved]
     for path in paths:
-        name = one_line_path(_display_path(path, root))
+        name = one_line_path(display_path(path, root))
         if any(path.is_relative_to(place) for place in saved):
             continue
         # A run stops at a pipe, a device, a broken link or a name that is not UTF-8, so the preset must not
@@ -164,10 +113,10 @@ def scan_folder(folder: Path, root: Path) -> FolderScan:
         except UserError as error:
             others.append((name, str(error).removeprefix(f"{name} ").removeprefix(f"{name}: ")))
             # The preset names these, and it is UTF-8.
-            named = _file_ending(path) in ENDINGS and NOT_UNICODE not in str(error)
+            named = file_ending(path) in ENDINGS and NOT_UNICODE not in str(error)
             unreadable += [name] if named else []
             continue
-        if _file_ending(path) not in (*ENDINGS, CONFIGURATION):
+        if file_ending(path) not in (*ENDINGS, CONFIGURATION):
             others.append((name, _describe_other(path, name)))
             continue
         try:
@@ -179,22 +128,22 @@ def scan_folder(folder: Path, root: Path) -> FolderScan:
         except UserError as error:
             others.append((name, _error_reason(name, error)))
             # Other tools use .xml too, so such a file is not reported as unreadable data.
-            unreadable += [name] if _file_ending(path) != CONFIGURATION else []
+            unreadable += [name] if file_ending(path) != CONFIGURATION else []
     known = _with_empty(folder, known, empty)
     for path, why in empty.items():
         if path not in known:
-            others.append((_display_path(path, root), why))
-            unreadable += [_display_path(path, root)] if _file_ending(path) != CONFIGURATION else []
+            others.append((display_path(path, root), why))
+            unreadable += [display_path(path, root)] if file_ending(path) != CONFIGURATION else []
     sources: list[Proposal] = []
     taken: set[str] = set()
     for place, paths in _group_files(folder, known):
         # A source of one file is named after it, so that messages and reports name what the user knows.
-        own = Path(_plain_name(paths[0])).stem if len(paths) == 1 else known[paths[0]].format
+        own = Path(plain_file_name(paths[0])).stem if len(paths) == 1 else known[paths[0]].format
         name = unused_name(slugify_name(place[0] or own), taken)
         taken.add(name)
         globs = _find_globs(place, paths, folder, root)
         try:
-            sources.append(_read_rows(name, known[paths[0]], globs, paths, root, seen, withdrawn))
+            sources.append(read_proposal(name, known[paths[0]], globs, paths, root, seen, withdrawn))
         except UserError as error:
             together = find_format(known[paths[0]].format).unit == "source"
             # Files that make sense together only are not tried alone: each would lack the others.
@@ -204,7 +153,7 @@ def scan_folder(folder: Path, root: Path) -> FolderScan:
             unreadable += [name for name, _ in failed]
             if broken and whole:
                 globs = _find_globs(place, whole, folder, root)
-                sources.append(_read_rows(name, known[whole[0]], globs, whole, root, seen, withdrawn))
+                sources.append(read_proposal(name, known[whole[0]], globs, whole, root, seen, withdrawn))
     if not known and not others:
         raise UserError(f"{one_line_path(folder)} contains no files; put your text, pairs and labels there")
     return FolderScan(_without_rejected(sources), others, unreadable)
@@ -237,9 +186,9 @@ def _sorted_out(paths: Sequence[Path], found: Guess, root: Path) -> tuple[list[P
     """Try files that cannot be read together one by one; return those that can be read, and the others."""
     whole, broken = [], []
     for path in paths:
-        name = one_line_path(_display_path(path, root))
+        name = one_line_path(display_path(path, root))
         try:
-            _read_rows(slugify_name(path.stem), found, (name,), [path], root, set(), Withdrawn())
+            read_proposal(slugify_name(path.stem), found, (name,), [path], root, set(), Withdrawn())
             whole.append(path)
         except UserError as error:
             broken.append((name, _error_reason(name, error)))
@@ -266,19 +215,6 @@ def _list_files(folder: Path, root: Path) -> list[Path]:
                 check_place(here / name, root)
         found += [here / name for name in names]
     return sorted(found)
-
-
-def _display_path(path: Path, root: Path) -> str:
-    return Path(os.path.relpath(path, root)).as_posix()
-
-
-def _plain_name(path: Path) -> str:
-    """Return a file's name without the suffix of its compression."""
-    return next((path.name[: -len(end)] for end in PACKED if path.name.lower().endswith(end)), path.name)
-
-
-def _file_ending(path: Path) -> str:
-    return Path(_plain_name(path)).suffix.lower()
 
 
 def _guess_format(sample: FileSample, name: str) -> Guess:
@@ -336,7 +272,7 @@ def _file_place(path: Path, folder: Path) -> tuple[str, str]:
     """Return the subfolder (or none) and the whole suffix of a file, by which files form a source."""
     inner = path.relative_to(folder).parts
     # With the suffix of the compression, because a glob must match it.
-    return inner[0] if len(inner) > 1 else "", path.name[len(Path(_plain_name(path)).stem) :]
+    return inner[0] if len(inner) > 1 else "", path.name[len(Path(plain_file_name(path)).stem) :]
 
 
 def _with_empty(folder: Path, known: dict[Path, Guess], empty: Iterable[Path]) -> dict[Path, Guess]:
@@ -374,70 +310,10 @@ def _find_globs(place: tuple[str, str], paths: Sequence[Path], folder: Path, roo
     top, ending = place
     base = folder / top if top else folder
     deep = any(len(path.relative_to(base).parts) > 1 for path in paths)
-    pattern = f"{glob.escape(_display_path(base, root))}/{'**/' if deep else ''}*{glob.escape(ending)}"
+    pattern = f"{glob.escape(display_path(base, root))}/{'**/' if deep else ''}*{glob.escape(ending)}"
     matched = [root / name for name in glob.glob(pattern, root_dir=root, recursive=True)]
-    if len(paths) > 1 and sorted(
-        _display_path(path, root) for path in matched if not path.is_dir()
-    ) == sorted(_display_path(path, root) for path in paths):
+    if len(paths) > 1 and sorted(display_path(path, root) for path in matched if not path.is_dir()) == sorted(
+        display_path(path, root) for path in paths
+    ):
         return (pattern,)
-    return tuple(_display_path(path, root) for path in paths)
-
-
-def _read_rows(
-    name: str,
-    guessed: Guess,
-    globs: tuple[str, ...],
-    paths: Sequence[Path],
-    root: Path,
-    seen: set[str],
-    withdrawn: Withdrawn,
-) -> Proposal:
-    """Read the rows of a source from about READ of its bytes, without those that ingestion drops.
-
-    `seen` has the ids of rows of earlier sources; this source's ids are added. Raises UserError for a damaged
-    file.
-    """
-    # Prose of few files is split into paragraphs, so that a split can hold some of it out.
-    known = find_format(guessed.format)
-    prose = known.unit == "file" and _file_ending(paths[0]) in (".txt", ".md")
-    documents: Literal["file", "paragraph"] = "paragraph" if prose and len(paths) < _FEW else "file"
-    reading = replace(
-        ParseOptions(name), document_unit=documents, columns=guessed.columns, fields={**guessed.fields}
-    )
-    size = sum(path.stat().st_size for path in paths)
-    every: list[ParsedRow] = []
-    read, tally = 0, SkipCounts()
-    sources = [SourceFile(_display_path(path, root), path=path) for path in paths]
-    for files, covered in file_batches(known, sources, prose and documents == "file", READ):
-        found = islice(read_rows(known, files, reading, tally), _ROWS - len(every))
-        every += [one for one in found if not one.row.fault]
-        read += covered
-        if read >= READ or len(every) >= _ROWS:
-            break
-    rejected = frozenset(filter(None, (*tally.rejected, *(found.rejects for found in every))))
-    rated = RatedAnswers()
-    rows = keep_each_once(every, seen, withdrawn, rejected, rated)
-    rated.note_scales(name, tally.scales)
-    # The error is kept instead of raised: the preset can then propose the missing `fields`.
-    stop = ""
-    try:
-        tally.check(name, guessed.fields)
-    except UserError as error:
-        stop = str(error)
-    # A `stop` is the better message: it says which key must be explained first.
-    if not every and not stop:
-        raise UserError(no_rows(name, ", ".join(globs), tally))
-    seen |= {row.id for row in rows}
-    # If rows were cut off at _ROWS, the bytes of the rows themselves tell how much of the files was read.
-    whole = [one.row for one in every]
-    share = min(1.0, read / size) if len(every) < _ROWS else min(1.0, _rows_size(whole) / size)
-    meanings = tally.propose_all(tally.asks())
-    return Proposal(
-        name, guessed.format, globs, guessed.columns, documents, size, share, tuple(rows),
-        tuple(tally.lines(guessed.fields)), meanings, stop, tally.faults, rejected, guessed.fields,
-        rated,
-    )  # fmt: skip
-
-
-def _rows_size(rows: Sequence[Record]) -> int:
-    return sum(len(str(value)) for row in rows for value in vars(row).values())
+    return tuple(display_path(path, root) for path in paths)

@@ -19,7 +19,7 @@ from model.errors import UserError
 from model.events import ignore_event
 from tasks.data.splits import LEAST_TEST_PROMPTS
 from tasks.ingest import ingest
-from tasks.onboarding import folder_scan
+from tasks.onboarding import source_proposal
 from tests.example_project import write_jsonl, write_texts
 from tests.flows.cli.test_init import propose, run_first_stages
 
@@ -71,7 +71,7 @@ def test_propose_preset_key_beyond_the_read_part_stops_the_dry_run_and_ingestion
     many = [{"prompt": f"What is mill {n}?", "completion": f"A mill of {n} stones."} for n in range(3000)]
     write_jsonl(sample / "mine" / "press" / "late.jsonl", *many, row)
     size = (sample / "mine" / "press" / "late.jsonl").stat().st_size
-    monkeypatch.setattr(folder_scan, "READ", size // 2)
+    monkeypatch.setattr(source_proposal, "READ", size // 2)
     monkeypatch.setattr(init, "CHECKED", size // 2)
     path = propose(checked=True)
     said = " ".join(capsys.readouterr().out.split())

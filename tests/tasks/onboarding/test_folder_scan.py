@@ -23,7 +23,8 @@ from tasks.data.source_reading import own_files
 from tasks.data.sources import DataParameters, Source
 from tasks.engine.parallel import serial_map
 from tasks.ingest import make_rows
-from tasks.onboarding.folder_scan import Proposal, scan_folder
+from tasks.onboarding.folder_scan import scan_folder
+from tasks.onboarding.source_proposal import Proposal
 from tests.any_user import as_any_user
 from tests.example_project import write_jsonl, write_project, write_texts
 
@@ -190,7 +191,7 @@ def test_scan_folder_broken_line_drops_only_its_row(project: Path) -> None:
 def test_scan_folder_long_file_is_sampled_and_estimated(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.onboarding.folder_scan.READ", 2000)
+    monkeypatch.setattr("tasks.onboarding.source_proposal.READ", 2000)
     (source,) = scan_folder(project / "mine" / "labels", project).sources
     assert 0 < len(source.rows) < 200 and source.share < 1
     assert 180 <= source.count("ratings") <= 220
@@ -260,7 +261,7 @@ def test_scan_folder_folder_that_cannot_be_listed_is_refused(project: Path, fold
 
 
 def _scanned(project: Path, name: str, content: bytes, monkeypatch: pytest.MonkeyPatch) -> Proposal:
-    monkeypatch.setattr("tasks.onboarding.folder_scan.READ", 4000)
+    monkeypatch.setattr("tasks.onboarding.source_proposal.READ", 4000)
     folder = project / "large"
     folder.mkdir()
     (folder / name).write_bytes(content)
@@ -317,7 +318,7 @@ def test_scan_folder_utf_16_above_the_limit_is_not_cut(
 def test_scan_folder_large_documents_are_counted_by_files(
     project: Path, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
-    monkeypatch.setattr("tasks.onboarding.folder_scan.READ", 4000)
+    monkeypatch.setattr("tasks.onboarding.source_proposal.READ", 4000)
     (project / "books").mkdir()
     for n in range(count):
         (project / "books" / f"b{n}.txt").write_text(f"Book {n}. " * 1000)

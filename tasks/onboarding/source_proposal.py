@@ -1,0 +1,150 @@
+"""Read a source that a folder offers: its rows, and the questions that its preset must answer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+from model.errors import UserError
+from tasks.data.file_io.files import SourceFile
+from tasks.data.formats.registry import find_format
+from tasks.data.parsing.base import ParseOptions
+from tasks.data.parsing.column_names import Guess
+from tasks.data.parsing.reader import no_rows, read_rows
+from tasks.data.parsing.skip_counts import SkipCounts
+from tasks.data.rated_answers import RatedAnswers
+from tasks.data.records import TYPES, ParsedRow, Record
+from tasks.data.withdrawals import Withdrawn
+from tasks.ingestion.repeated_labels import keep_each_once
+from tasks.onboarding.file_heads import file_batches
+
+PACKED = (".gz", ".zst")
+READ = 8 << 20  # bytes of a source that are read; the rest is taken to be alike
+_ROWS = 50_000
+_FEW = 50  # text files; fewer are split at blank lines, so that some documents can be held out
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A source that a folder offers, with what was read of it.
+
+    Attributes:
+        name: The name for the preset.
+        format: The format.
+        files: Globs or names of its files.
+        columns: The file's own column names by the names that formats know.
+        document_unit: Whether a plain file is one document, or each paragraph is one.
+        size: Bytes of the files.
+        share: The share of the files that was read.
+        rows: The rows of that share.
+        notes: Sentences about what reading skipped.
+        asked: Keys whose meaning the preset must say, with a proposal for each.
+        stop: The error that a run ends with until it does.
+        faults: The number of rows that cannot be read.
+        rejected: The rejection ids of rows that a reviewer rejected, which no source may contain.
+        fields: The meanings of columns of scores, from which a choice follows.
+        rated: The scores of rated answers, of which no source may contain the bad ones as right.
+    """
+
+    name: str
+    format: str
+    files: tuple[str, ...]
+    columns: dict[str, str]
+    document_unit: Literal["file", "paragraph"]
+    size: int
+    share: float
+    rows: tuple[Record, ...]
+    notes: tuple[str, ...] = ()
+    asked: dict[str, str] = field(default_factory=dict)
+    stop: str = ""
+    faults: int = 0
+    rejected: frozenset[str] = frozenset()
+    fields: dict[str, str] = field(default_factory=dict)
+    rated: RatedAnswers = field(default_factory=RatedAnswers)
+
+    def count(self, kind: str) -> int:
+        """Return the estimated number of rows of a kind in the whole source."""
+        return round(len(self.of(kind)) / self.share)
+
+    def of(self, kind: str) -> list[Record]:
+        """Return the rows of a kind that were read."""
+        return [row for row in self.rows if type(row) is TYPES[kind]]
+
+
+def display_path(path: Path, root: Path) -> str:
+    """Return a path relative to the project, with slashes."""
+    return Path(os.path.relpath(path, root)).as_posix()
+
+
+def plain_file_name(path: Path) -> str:
+    """Return a file's name without the suffix of its compression."""
+    return next((path.name[: -len(end)] for end in PACKED if path.name.lower().endswith(end)), path.name)
+
+
+def file_ending(path: Path) -> str:
+    """Return a file's suffix in lower case, without that of its compression."""
+    return Path(plain_file_name(path)).suffix.lower()
+
+
+def read_proposal(
+    name: str,
+    guessed: Guess,
+    globs: tuple[str, ...],
+    paths: Sequence[Path],
+    root: Path,
+    seen: set[str],
+    withdrawn: Withdrawn,
+) -> Proposal:
+    """Read the rows of a source from about READ of its bytes, without those that ingestion drops.
+
+    `seen` has the ids of rows of earlier sources; this source's ids are added. Raises UserError for a damaged
+    file.
+    """
+    # Prose of few files is split into paragraphs, so that a split can hold some of it out.
+    known = find_format(guessed.format)
+    prose = known.unit == "file" and file_ending(paths[0]) in (".txt", ".md")
+    documents: Literal["file", "paragraph"] = "paragraph" if prose and len(paths) < _FEW else "file"
+    reading = replace(
+        ParseOptions(name), document_unit=documents, columns=guessed.columns, fields={**guessed.fields}
+    )
+    size = sum(path.stat().st_size for path in paths)
+    every: list[ParsedRow] = []
+    read, tally = 0, SkipCounts()
+    sources = [SourceFile(display_path(path, root), path=path) for path in paths]
+    for files, covered in file_batches(known, sources, prose and documents == "file", READ):
+        found = islice(read_rows(known, files, reading, tally), _ROWS - len(every))
+        every += [one for one in found if not one.row.fault]
+        read += covered
+        if read >= READ or len(every) >= _ROWS:
+            break
+    rejected = frozenset(filter(None, (*tally.rejected, *(found.rejects for found in every))))
+    rated = RatedAnswers()
+    rows = keep_each_once(every, seen, withdrawn, rejected, rated)
+    rated.note_scales(name, tally.scales)
+    # The error is kept instead of raised: the preset can then propose the missing `fields`.
+    stop = ""
+    try:
+        tally.check(name, guessed.fields)
+    except UserError as error:
+        stop = str(error)
+    # A `stop` is the better message: it says which key must be explained first.
+    if not every and not stop:
+        raise UserError(no_rows(name, ", ".join(globs), tally))
+    seen |= {row.id for row in rows}
+    # If rows were cut off at _ROWS, the bytes of the rows themselves tell how much of the files was read.
+    whole = [one.row for one in every]
+    share = min(1.0, read / size) if len(every) < _ROWS else min(1.0, _rows_size(whole) / size)
+    meanings = tally.propose_all(tally.asks())
+    return Proposal(
+        name, guessed.format, globs, guessed.columns, documents, size, share, tuple(rows),
+        tuple(tally.lines(guessed.fields)), meanings, stop, tally.faults, rejected, guessed.fields,
+        rated,
+    )  # fmt: skip
+
+
+def _rows_size(rows: Sequence[Record]) -> int:
+    return sum(len(str(value)) for row in rows for value in vars(row).values())
