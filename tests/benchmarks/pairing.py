@@ -38,4 +38,5 @@ def pair(
             variant()
             if counted:
                 kept.append(time.perf_counter() - began)
-    return Ratio(what, *(statistics.median(kept) for kept in seconds), bar, amount)
+    own, peer = (statistics.median(kept) for kept in seconds)
+    return Ratio(what, own, peer, bar, amount)

@@ -142,13 +142,13 @@ def measure(text: Path, workers: int) -> Measured:
     memory = Memory()
     made: dict[str, StageOutput] = {}
     steps = []
-    with process_pool(workers) as spread:
-        context = StageContext(root, spread=spread)
+    with process_pool(workers) as parallel_map:
+        context = StageContext(root, parallel_map=parallel_map)
         for stage, parameters in chain:
             memory.begin()
             began = time.monotonic()
             made[stage.name] = stage.run(parameters, made, context, lambda event: None)
-            spread.close()
+            parallel_map.close()
             steps.append(Step(stage.name, time.monotonic() - began, memory.first, memory.other))
     found = Measured(workers, steps, made["ingest"].metrics["data_hash"], made["tokenizer"].digest)
     shutil.rmtree(root)
@@ -175,12 +175,12 @@ def tokenising(text: Path) -> Ratio:
     for number in range(4 * cores):
         path = folder / f"{number:05}.jsonl"
         rows = texts[number * len(texts) // (4 * cores) : (number + 1) * len(texts) // (4 * cores)]
-        path.write_text("".join(json.dumps({"text": row}) + "\n" for row in rows))
+        path.write_text("".join(json.dumps({"text": row, "source": "bench"}) + "\n" for row in rows))
         work.append(Encoding("train", path, folder, whose))
-    with process_pool(patience=0.0) as spread:
+    with process_pool(patience=0.0) as parallel_map:
 
         def ours() -> None:
-            for _ in spread(encode_shard, work):
+            for _ in parallel_map(encode_shard, work):
                 pass
 
         def theirs() -> list[list[int]]:

@@ -59,7 +59,9 @@ def test_gpu_check_without_other_packages_runs_all_parts_on_a_cpu(tmp_path: Path
 def test_check_transformers_other_scale_of_scores_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     right = list(correctness.check_transformers(SMALL, "cpu"))
     original = transformer.cpu_attention
-    monkeypatch.setattr(transformer, "cpu_attention", lambda *given: original(*given[:-1], given[-1] * 1.5))
+    monkeypatch.setattr(
+        transformer, "cpu_attention", lambda *given: original(*given[:-1], scale=given[-1] * 1.5)
+    )
     wrong = list(correctness.check_transformers(SMALL, "cpu"))
     assert [row.verdict for row in right] == ["ok"] and [row.verdict for row in wrong] == ["FAILED"]
 

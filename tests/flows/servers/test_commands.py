@@ -57,6 +57,6 @@ def test_server_commands_pass_only_own_password(tmp_path: Path) -> None:
     given = {"MLFLOW_AUTH_ADMIN_USERNAME", "MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY"}
     assert set(SECRET_VARIABLES) & set(mlflow.environment) == given
     assert "a long password" not in " ".join((*prefect.command, *mlflow.command, repr(settings)))
-    settings = Path(mlflow.environment["MLFLOW_AUTH_CONFIG_PATH"])
-    assert stat.S_IMODE(settings.stat().st_mode) == 0o600 and "long" not in settings.read_text()
-    assert stat.S_IMODE(settings.with_suffix(".db").stat().st_mode) == 0o600
+    written = Path(mlflow.environment["MLFLOW_AUTH_CONFIG_PATH"])
+    assert stat.S_IMODE(written.stat().st_mode) == 0o600 and "long" not in written.read_text()
+    assert stat.S_IMODE(written.with_suffix(".db").stat().st_mode) == 0o600

@@ -30,11 +30,11 @@ def attend_one_by_one(
     parts = []
     for first, stop in zip(cu_seq_q[:-1].tolist(), cu_seq_k[1:].tolist(), strict=True):
         assert 0 <= stop - first <= max_q == max_k
-        one = [part[first:stop].transpose(0, 1)[None] for part in (query, key, value)]
+        q, k, v = (part[first:stop].transpose(0, 1)[None] for part in (query, key, value))
         seen = torch.ones(stop - first, stop - first, dtype=torch.bool).tril()
         if window_size[0] >= 0:
             seen = seen.triu(-window_size[0])
-        mixed = F.scaled_dot_product_attention(*one, seen, scale=scale, enable_gqa=enable_gqa)
+        mixed = F.scaled_dot_product_attention(q, k, v, seen, scale=scale, enable_gqa=enable_gqa)
         parts.append(mixed[0].transpose(0, 1))
     return torch.cat(parts)
 

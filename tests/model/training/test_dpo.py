@@ -37,8 +37,8 @@ def align(
     reference = measured_reference(policy, labels, folder.with_name("reference"), chosen)
     parameters = asdict(chosen)
     parameters["optimizer"]["learning_rate"] = 3e-3
-    places = (str(path) for path in (policy, labels, reference, language.split, folder))
-    metrics = train_dpo(parameters, *places, 3, DEVICE, said.append)
+    inputs = (str(path) for path in (policy, labels, reference, language.split))
+    metrics = train_dpo(parameters, *inputs, folder=str(folder), seed=3, device=DEVICE, on_event=said.append)
     return metrics, " ".join(getattr(event, "text", "") for event in said)
 
 
@@ -116,11 +116,16 @@ def test_train_dpo_reference_of_other_pairs_is_refused(
     broken.mkdir()
     (broken / "margins.safetensors").write_bytes(b"{")
     for reference, said in ((few, "has 1 margins .train. for"), (broken, "broken"), (missing, "is missing")):
-        places = (
-            str(path) for path in (policy, language.labels, reference, language.split, tmp_path / "out")
-        )
+        inputs = (str(path) for path in (policy, language.labels, reference, language.split))
         with pytest.raises(UserError, match=f"{said}.*recompute the stage reference"):
-            train_dpo(asdict(DPOConfig()), *places, 3, DEVICE, lambda event: None)
+            train_dpo(
+                asdict(DPOConfig()),
+                *inputs,
+                folder=str(tmp_path / "out"),
+                seed=3,
+                device=DEVICE,
+                on_event=print,
+            )
 
 
 def test_measure_reference_is_the_models_own_margin(language: Language, policy: Path, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ class Layered(nn.Module):
         self.head = nn.Linear(8, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        for layer in self.model["layers"]:
+        for layer in self.model["layers"].children():
             x = torch.tanh(layer(x))
         return self.head(x)
 

@@ -50,8 +50,8 @@ def host(tmp_path: Path, name: str, remote: str, endpoint: str = "", needed: boo
     return StageContext(root, store=Store(root, remote, endpoint, needed))
 
 
-class Said(list[dict[str, Any]]):
-    def __call__(self, event: dict[str, Any]) -> None:
+class Said(list[Any]):
+    def __call__(self, event: Any) -> None:
         self.append(event)
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ from tasks.onboarding.model_sizing import (
     vocabulary_size,
 )
 
-KINDS = {
+KINDS: dict[str, Any] = {
     "pretrain": PretrainParameters, "sft": SFTParameters, "reward": RewardParameters, "rlhf": PPOConfig,
 }  # fmt: skip
 MUCH = Amount(

@@ -118,7 +118,12 @@ def parse_by_kind(name: str, *files: str | bytes, source: str = "mine", prompt: 
     """Parse files of tests/fixtures/exports by name, or bytes."""
     read = [sample(file) if isinstance(file, str) else SourceFile("given.jsonl", file) for file in files]
     found = RowsByKind()
-    kinds = {Text: found.text, Pair: found.pairs, Comparison: found.comparisons, Rating: found.ratings}
+    kinds: dict[type, list[Any]] = {
+        Text: found.text,
+        Pair: found.pairs,
+        Comparison: found.comparisons,
+        Rating: found.ratings,
+    }
     for row, where, *_ in find_format(name).parse(read, ParseOptions(source, prompt)):
         kinds[type(row)].append(row)
         found.places.append(where)

@@ -231,8 +231,8 @@ def test_read_rows_null_words_are_counted_and_empty_in_optional_keys() -> None:
     found, tally = read(*rows)
     assert all("Input" not in one.row.prompt for one in found)  # type: ignore[union-attr]
     assert tally.words["input"].count == 6 and tally.words["input"].where == "a.jsonl, line 1"
-    (found,), tally = read({**PAIR, "completion": "None"})
-    assert found.row.completion == "None" and tally.words["completion"].count == 1  # type: ignore[union-attr]
+    (one,), tally = read({**PAIR, "completion": "None"})
+    assert one.row.completion == "None" and tally.words["completion"].count == 1  # type: ignore[union-attr]
 
 
 def test_as_flag_score_verdict_and_review_read_usual_spellings() -> None:
