@@ -364,7 +364,8 @@ class PipelineRun:
         self.pending_version = registered.version if registered.pending_approval else ""
         self.version, self.model_says = registered.version, registered.says
         write_model_card(self.tracker.registry, registered.version, self.tracker.run, self.settings.root)
-        self.display.show_note(registered.says)
+        # The gate's reasons stand in the table at the end, once.
+        self.display.show_note(registered.says.removesuffix(f": {verdict.metrics['reason']}"))
         if registered.pending_approval and self.preset.promote.approval == "people":
             from flows.orchestration.people_approval import ask_about_version
 

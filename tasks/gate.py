@@ -181,11 +181,18 @@ def _verdict_headline(metrics: Mapping[str, Any]) -> str:
     return ("passed" if metrics["passed"] else "refused") + (f": {reason}" if reason else "")
 
 
+def _short_headline(metrics: Mapping[str, Any]) -> str:
+    if metrics.get("passed") == 0 and metrics.get("reason"):
+        return "refused; the table at the end of the run has the reasons"
+    return _verdict_headline(metrics)
+
+
 @stage(
     inputs=("evaluate",),
     metrics_from=("evaluate",),
     artifacts=("verdict.json",),
     headline=_verdict_headline,
+    short_headline=_short_headline,
     tolerances=(Tolerance(("score",), absolute=0.05),),
 )
 def gate(parameters: GateParameters, evaluate: Path, out: Path, on_event: EventCallback) -> dict[str, Any]:

@@ -114,7 +114,7 @@ def _resume_suspended_run(version: Any, yes: bool, author: str, reason: str) -> 
 
 def _print_evaluation(registry: Registry, version: Any, console: Console) -> None:
     """Print the metrics beside the champion's, and the answers of all three models to the same prompts."""
-    from flows.orchestration.progress import show_answers
+    from flows.orchestration.outcome_output import show_answers
     from tasks.common.metric_labels import reason_words
     from tasks.tracking.approval import compared_answers, evaluation_rows
 
@@ -128,4 +128,4 @@ def _print_evaluation(registry: Registry, version: Any, console: Console) -> Non
     console.print(table)
     console.print(escape(reason_words(version.tags.get("reason", ""))), soft_wrap=True)
     if rows := compared_answers(registry.client, version):
-        show_answers(rows, console, most=3)
+        show_answers(rows, console, lines=8)

@@ -80,7 +80,7 @@ def run_preset(
         # The error must come before anything is created for the run.
         load_preset()
     outcome = launch_flow(load_flow, load_preset)
-    from flows.orchestration.progress import show_outcome
+    from flows.orchestration.outcome_output import show_outcome
 
     show_outcome(outcome)
 

@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Iterable
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console as RichConsole
 from rich.markup import escape
 from rich.segment import Segment
@@ -39,6 +40,30 @@ def terminal_text(text: str) -> str:
 def one_line(text: str) -> str:
     """Return a user's text, such as a name or a reason, as rich markup that stays on one line."""
     return escape(escape_controls(text).replace("\n", "\\n").replace("\t", "\\t"))
+
+
+# A command in backticks and a number with its interval are read as one word, so a line never ends in them.
+_UNBROKEN = re.compile(r"`[^`\n]*`|\S+ \[[^\]\n]*\]|\(n = [^)\n]*\)")
+# A noncharacter of Unicode: no text has it.
+_HELD_SPACE = "\ufdd0"
+
+
+def wrap_words(text: str, width: int) -> list[str]:
+    """Return a text as lines of at most `width` cells, broken only between words.
+
+    A longer word, such as a path, is a line of its own: what is cut cannot be copied. Line ends stay.
+    """
+    lines = []
+    for paragraph in text.split("\n"):
+        line = ""
+        for word in _UNBROKEN.sub(lambda found: found[0].replace(" ", _HELD_SPACE), paragraph).split():
+            joined = f"{line} {word}" if line else word
+            if line and cell_len(joined) > width:
+                lines.append(line)
+                joined = word
+            line = joined
+        lines.append(line)
+    return [line.replace(_HELD_SPACE, " ") for line in lines]
 
 
 # Words of the command line that span lines, as they are printed and as they are shown.

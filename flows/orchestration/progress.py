@@ -1,31 +1,22 @@
-"""Terminal output while a flow runs, and when it has ended."""
+"""Terminal output while a flow runs."""
 
 from __future__ import annotations
 
-import json
-import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.box import SIMPLE
 from rich.markup import escape
-from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
-from rich.table import Table
-from rich.text import Text
 
-from flows.common.terminal import Console, escape_controls, terminal_text
+from flows.common.terminal import Console, escape_controls, terminal_text, wrap_words
 from model.events import Event, MarkdownTable, Message, Step
 from tasks.common.counts import counted
-from tasks.common.program_call import REPRODUCTION, program_call
-from tasks.common.stage_status import CACHED, status_of
+from tasks.common.stage_status import status_of
 from tasks.engine.catalog import read_declaration
 from tasks.engine.output import StageOutput
-from tasks.project.paths import REPORT
 
 if TYPE_CHECKING:
     from tasks.tracking.tracker import Tracker
@@ -34,12 +25,20 @@ QUARTERS = 4
 # Without a terminal, the longest time between two lines.
 LINE_SECONDS = 15.0
 LIVE = ("loss", "reward", "kl")
+# Below this width a text is not wrapped by words: the columns before it leave it too little.
+WRAP_FROM = 24
 
 
 def key_figures(stage: str, metrics: dict[str, Any]) -> str:
     """Return a stage's result in the words that it declares; empty for a stage without any."""
     headline = read_declaration(stage, None).headline
     return headline(metrics) if headline else ""
+
+
+def short_figures(stage: str, metrics: dict[str, Any]) -> str:
+    """Return a stage's result while the run goes on: a long one stands in the table at the end alone."""
+    short = read_declaration(stage, None).short_headline
+    return short(metrics) if short else key_figures(stage, metrics)
 
 
 def format_duration(value: float) -> str:
@@ -120,6 +119,13 @@ class ProgressDisplay:
         self.unprinted, self.printed = "", time.monotonic()
         self.console.print(line, soft_wrap=True)
 
+    def _wrap(self, text: str, indent: int) -> str:
+        """Return a text in lines of whole words that begin at the column `indent`; one line in a log."""
+        width = self.console.width - indent
+        if not self.console.is_terminal or width < WRAP_FROM:
+            return text
+        return f"\n{' ' * indent}".join(wrap_words(text, width))
+
     def start_stage(self, stage: str) -> None:
         """Show that a stage begins."""
         self.stage, self.quarter, self.unprinted = stage, 0, ""
@@ -144,7 +150,8 @@ class ProgressDisplay:
 
     def show_note(self, text: str) -> None:
         """Show a sentence for the user, and log it."""
-        self._print_line(f"  [dim]{self.stage:<9} {escape(text)}[/dim]")
+        lines = self._wrap(escape_controls(text), 12)
+        self._print_line(f"  [dim]{self.stage:<9} {escape(lines)}[/dim]")
         self.log(f"{self.stage}: {text}")
 
     def finish_stage(self, reference: StageOutput, took: float) -> None:
@@ -153,69 +160,12 @@ class ProgressDisplay:
             self.progress.remove_task(self.bar)
         how = "[cyan]cached[/cyan]  " if reference.reused else "[green]computed[/green]"
         figures = key_figures(reference.stage, reference.metrics)
-        line = (
-            f"[bold]{reference.stage:<10}[/bold] {how} {format_duration(took):>11}  {terminal_text(figures)}"
-        )
+        shown = self._wrap(escape_controls(short_figures(reference.stage, reference.metrics)), 33)
+        line = f"[bold]{reference.stage:<10}[/bold] {how} {format_duration(took):>11}  {escape(shown)}"
         # No line of its progress comes after its last line.
         self.at_work = False
         self._print_line(line)
         self.log(f"{reference.stage}: {status_of(reference.reused)}, {format_duration(took)}, {figures}")
-
-
-def show_outcome(outcome: Any, console: Console | None = None) -> None:
-    """Print the stages in a table, the answers side by side, and the next commands."""
-    console = console or Console(highlight=False)
-    table = Table(
-        title=f"total time: {format_duration(outcome.seconds)}",
-        title_justify="left",
-        box=None,
-        pad_edge=False,
-    )
-    for column in ("stage", "", "seconds", "figure"):
-        table.add_column(column, justify="right" if column == "seconds" else "left")
-    for entry in outcome.stages:
-        colour = "cyan" if entry["status"] == CACHED else "green"
-        figures = terminal_text(key_figures(entry["name"], entry["metrics"]))
-        table.add_row(entry["name"], Text(entry["status"], colour), f"{entry['seconds']:.1f}", figures)
-    console.print()
-    console.print(table)
-    folders = {entry["name"]: Path(entry["folder"]) for entry in outcome.stages}
-    if "evaluate" in folders:
-        show_answers(json.loads((folders["evaluate"] / "answers.json").read_text()), console)
-    console.print()
-    if "report" in folders and REPRODUCTION not in os.environ:
-        console.print(f"Report: [bold]{REPORT}[/bold]")
-        # One command a line: a command that wraps over two lines cannot be copied.
-        console.print(f"Chat with it: [bold]{escape(program_call())} chat[/bold]", soft_wrap=True)
-        if "rlhf" in folders:
-            steps = ("label batch", "people add NAME", "label")
-            commands = ", ".join(f"[bold]{escape(program_call())} {step}[/bold]" for step in steps)
-            console.print(f"Let people judge its answers: {commands}", soft_wrap=True)
-        console.print(f"Watch the runs: [bold]{escape(program_call())} dashboards[/bold]", soft_wrap=True)
-    if outcome.pending_version:
-        console.print(
-            f"Version {outcome.pending_version} waits for approval: [bold]chatmill approve "
-            f"{outcome.pending_version}[/bold] (--show to see it, --reject to reject it)",
-            soft_wrap=True,
-        )
-
-
-def show_answers(answers: Sequence[dict[str, Any]], console: Console, most: int = 4) -> None:
-    """Print the answers of all three models to the same prompts, with the last two turns before each."""
-    table = Table(show_lines=True, expand=True)
-    names = (("prompt", "prompt"), ("base", "base"), ("sft", "SFT"), ("aligned", "aligned"))
-    for _, title in names:
-        table.add_column(title, ratio=1, overflow="fold")
-    for row in answers[:most]:
-        # Escaped before the table measures its cells: escaping by the console afterwards would break its
-        # lines.
-        cells = [Text(escape_controls(str(row.get(key, ""))).strip()) for key, _ in names]
-        for turn in reversed(row.get("history", [])[-2:]):
-            said = escape_controls(f"{turn['role']}: {turn['content'].strip()}")
-            cells[0] = Text(f"{said}\n", "dim") + cells[0]
-        table.add_row(*cells)
-    console.print()
-    console.print(Panel(table, title="the same prompts, answered by all three models", box=SIMPLE))
 
 
 def keep_table(event: MarkdownTable, tracker: Tracker) -> None:

@@ -91,6 +91,9 @@ class StageDeclaration:
     headline: Callable[[Mapping[str, Any]], str] | None = None
     """Returns a short text about the metrics for the terminal; None shows nothing."""
 
+    short_headline: Callable[[Mapping[str, Any]], str] | None = None
+    """Returns the text of a stage's line while the run goes on; None: the headline."""
+
     tolerances: tuple[Tolerance, ...] = ()
     """Defaults for a reproduction without earlier ones to learn from; other metrics must be equal."""
 

@@ -17,7 +17,7 @@ from rich.tree import Tree
 
 from flows.cli import lineage, models
 from flows.cli.data import data
-from flows.common.terminal import Console, VisibleRecord, escape_controls, one_line
+from flows.common.terminal import Console, VisibleRecord, escape_controls, one_line, wrap_words
 from flows.orchestration.tracker import open_tracker
 from model.errors import UserError
 from tasks.deletion.plan import _explain_unknown_person
@@ -139,3 +139,19 @@ def test_data_log_prints_control_characters_and_markup_as_text(
     for name in ("ann\x1b[2J", "ann\nchampion: version 9", "\u202enna"):
         told = _explain_unknown_person("ann", {name}, tmp_path)
         assert not DANGEROUS.search(told) and "\n" not in told
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("one two three", ["one two", "three"]),
+        ("ab `c d e f g`; h", ["ab", "`c d e f g`;", "h"]),
+        ("x 0.1 [0 to 1] y", ["x", "0.1 [0 to 1]", "y"]),
+        ("longerthanten is", ["longerthanten", "is"]),
+        ("日本語 日本語", ["日本語", "日本語"]),
+        ("a\n\nb", ["a", "", "b"]),
+        ("", [""]),
+    ],
+)
+def test_wrap_words_breaks_between_words_alone(text: str, lines: list[str]) -> None:
+    assert wrap_words(text, 10) == lines

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import io
-import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 
 from flows.orchestration.progress import (
     ProgressDisplay,
     byte_rate,
     format_duration,
     key_figures,
-    show_answers,
-    show_outcome,
+    short_figures,
 )
-from flows.pipeline_run import Outcome
 from model.events import Message, Step
-from tasks.common.program_call import REPRODUCTION, program_call
 from tasks.engine.declaration import format_number
 from tasks.engine.output import StageOutput
 
@@ -180,44 +176,6 @@ def test_byte_rate_small_values_use_smaller_unit(megabytes: float, says: str) ->
     assert byte_rate(megabytes) == says
 
 
-def test_show_outcome_lists_stages_answers_and_next_commands(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / "evaluate"
-    folder.mkdir()
-    answer = {
-        "prompt": "Finish this",
-        "base": "[bold]",
-        "sft": " film.",
-        "aligned": " joy.",
-        "reference": "x",
-    }
-    (folder / "answers.json").write_text(json.dumps([answer]))
-    stages = [
-        {"name": "pretrain", "status": "computed", "seconds": 61.0, "folder": "/p", "metrics": DONE.metrics},
-        {"name": "evaluate", "status": "cached", "seconds": 0.1, "folder": str(folder), "metrics": {}},
-        {"name": "report", "status": "computed", "seconds": 0.2, "folder": "/r", "metrics": {"bytes": 7}},
-    ]
-    console = screen()
-    show_outcome(Outcome([*stages, {**stages[0], "name": "rlhf"}], 70.0, "p", "m", "h", "c"), console)
-    steps = ", ".join(f"{program_call()} {step}" for step in ("label batch", "people add NAME", "label"))
-    assert f"Let people judge its answers: {steps}\n" in written(console)
-    console = screen()
-    show_outcome(Outcome(stages, 70.0, "p", "m", "h", "c"), console)
-    text = written(console)
-    for part in ("pretrain", "computed", "61.0", "1.983 bits per byte", "cached", "film.", "joy.", "[bold]"):
-        assert part in text
-    calls = [line.rpartition(": ")[2] for line in text.splitlines() if line.startswith(("Chat", "Watch"))]
-    assert calls == [f"{program_call()} chat", f"{program_call()} dashboards"]
-    # A run that ended before RLHF has no answers to compare.
-    assert "label batch" not in text
-    # The folder of a reproduction is removed at its end.
-    monkeypatch.setenv(REPRODUCTION, "1")
-    console = screen()
-    show_outcome(Outcome(stages, 70.0, "p", "m", "h", "c"), console)
-    assert "pretrain" in written(console) and "chatmill" not in written(console)
-
-
 def test_progress_display_shard_event_shows_rows_and_megabytes() -> None:
     console = screen()
     event = Step(4, 4, rows=12345, megabytes_per_second=31.25, seconds_left=0.0)
@@ -225,32 +183,6 @@ def test_progress_display_shard_event_shows_rows_and_megabytes() -> None:
         display.start_stage("ingest")
         display.show_event(event)
     assert "ingest    4/4 12,345 rows · 31.2 MB/s · 0.0 s left" in written(console)
-
-
-def test_show_answers_prints_history_above_prompt() -> None:
-    history = [{"role": role, "content": f" {role} says [b]x "} for role in ("system", "user", "assistant")]
-    console = screen()
-    show_answers([{"prompt": "why?", "history": history, "sft": "so"}], console)
-    text = written(console)
-    assert text.index("user: user") < text.index("assistant: ") < text.index("why?")
-    assert "system" not in text and "[b]x" in text
-
-
-@pytest.mark.parametrize("control", ["\x1b[31m", "\x07\x08", "\r", "\x9b2J", "\u202e", "\x00"])
-def test_show_answers_escapes_control_characters_and_keeps_columns(control: str) -> None:
-    row = {
-        "prompt": f"why{control}?",
-        "base": f"{control}so",
-        "sft": f"{control * 9} {'x' * 30}",
-        "aligned": "no",
-    }
-    history = [{"role": "user", "content": f"hi{control}"}]
-    console = screen()
-    show_answers([{**row, "history": history}], console)
-    text = written(console)
-    assert control not in text and control.encode("unicode_escape").decode() in text
-    # Escapes count toward the width of a cell.
-    assert max(map(len, text.splitlines())) <= 100
 
 
 @pytest.mark.parametrize(
@@ -287,3 +219,25 @@ def test_key_figures_of_gate_are_verdict_and_reason(metrics: dict[str, Any], say
 )
 def test_key_figures_are_words_a_person_reads(stage: str, metrics: dict[str, Any], says: str) -> None:
     assert key_figures(stage, metrics) == says
+
+
+def test_progress_display_on_terminal_breaks_lines_between_words() -> None:
+    console = Console(file=io.StringIO(), width=60, force_terminal=True, highlight=False)
+    note = "no step improved the loss on the held-out rows; type `chatmill explain sft`"
+    with ProgressDisplay("demo", "cpu", print, console) as display:
+        display.start_stage("sft")
+        display.show_note(note)
+        display.finish_stage(replace(DONE, metrics={"bits_per_byte": 1.9834}), 61.0)
+    text = "".join(Text.from_ansi(line).plain.rstrip() + "\n" for line in written(console).splitlines())
+    assert "sft       no step improved the loss on the held-out rows;\n" in text
+    assert "\n            type `chatmill explain sft`\n" in text
+    assert "1.983 bits per byte on\n" + " " * 33 + "validation text\n" in text
+
+
+def test_short_figures_of_refused_model_leave_reasons_to_the_table() -> None:
+    metrics = {"passed": 0, "reason": "test prompts: 2, at least 5 is required"}
+    assert short_figures("gate", metrics) == "refused; the table at the end of the run has the reasons"
+    assert short_figures("gate", {"passed": 1, "reason": "all met"}) == "passed: all met"
+    assert short_figures("pretrain", {"bits_per_byte": 2.0}) == key_figures(
+        "pretrain", {"bits_per_byte": 2.0}
+    )
