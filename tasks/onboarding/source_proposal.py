@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Literal
 
 from model.errors import UserError
-from tasks.data.file_io.files import SourceFile
+from tasks.data.file_io.files import SourceFile, SourceRecord
 from tasks.data.formats.registry import find_format
-from tasks.data.parsing.base import ParseOptions
+from tasks.data.parsing.base import Format, ParseOptions
 from tasks.data.parsing.column_names import Guess
+from tasks.data.parsing.field_meanings import flatten_name
+from tasks.data.parsing.preference_fields import ANNOTATORS
 from tasks.data.parsing.reader import no_rows, read_rows
 from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.rated_answers import RatedAnswers
 from tasks.data.records import TYPES, ParsedRow, Record
 from tasks.data.withdrawals import Withdrawn
 from tasks.ingestion.repeated_labels import keep_each_once
+from tasks.onboarding.annotator_columns import AnnotatorChoice, choose_annotator
 from tasks.onboarding.file_heads import file_batches
 
 PACKED = (".gz", ".zst")
 READ = 8 << 20  # bytes of a source that are read; the rest is taken to be alike
 _ROWS = 50_000
 _FEW = 50  # text files; fewer are split at blank lines, so that some documents can be held out
+
+_Batch = tuple[list[SourceFile], int]  # files that are read together, and their size in bytes
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,7 @@ class Proposal:
         rejected: The rejection ids of rows that a reviewer rejected, which no source may contain.
         fields: The meanings of columns of scores, from which a choice follows.
         rated: The scores of rated answers, of which no source may contain the bad ones as right.
+        annotator_note: Why a column is taken for the annotator, or the question which one is; empty for none.
     """
 
     name: str
@@ -65,6 +71,7 @@ class Proposal:
     rejected: frozenset[str] = frozenset()
     fields: dict[str, str] = field(default_factory=dict)
     rated: RatedAnswers = field(default_factory=RatedAnswers)
+    annotator_note: str = ""
 
     def count(self, kind: str) -> int:
         """Return the estimated number of rows of a kind in the whole source."""
@@ -112,15 +119,19 @@ def read_proposal(
         ParseOptions(name), document_unit=documents, columns=guessed.columns, fields={**guessed.fields}
     )
     size = sum(path.stat().st_size for path in paths)
-    every: list[ParsedRow] = []
-    read, tally = 0, SkipCounts()
     sources = [SourceFile(display_path(path, root), path=path) for path in paths]
-    for files, covered in file_batches(known, sources, prose and documents == "file", READ):
-        found = islice(read_rows(known, files, reading, tally), _ROWS - len(every))
-        every += [one for one in found if not one.row.fault]
-        read += covered
-        if read >= READ or len(every) >= _ROWS:
-            break
+    taken: list[_Batch] = []
+    batches = file_batches(known, sources, prose and documents == "file", READ)
+    every, read, tally = _read_batches(known, _kept(batches, taken), reading)
+    annotator = _find_annotator(taken, reading, tally)
+    if annotator.column:
+        named = replace(reading, columns={**reading.columns, "annotator": annotator.column})
+        again, covered, counts = _read_batches(known, taken, named)
+        # A format that takes no annotator, or rows that lack one, are read as they were.
+        if counts.faults == tally.faults and counts.nameless <= tally.nameless:
+            reading, every, read, tally = named, again, covered, counts
+        else:
+            annotator = AnnotatorChoice()
     rejected = frozenset(filter(None, (*tally.rejected, *(found.rejects for found in every))))
     rated = RatedAnswers()
     rows = keep_each_once(every, seen, withdrawn, rejected, rated)
@@ -140,10 +151,52 @@ def read_proposal(
     share = min(1.0, read / size) if len(every) < _ROWS else min(1.0, _rows_size(whole) / size)
     meanings = tally.propose_all(tally.asks())
     return Proposal(
-        name, guessed.format, globs, guessed.columns, documents, size, share, tuple(rows),
+        name, guessed.format, globs, reading.columns, documents, size, share, tuple(rows),
         tuple(tally.lines(guessed.fields)), meanings, stop, tally.faults, rejected, guessed.fields,
-        rated,
+        rated, annotator.note,
     )  # fmt: skip
+
+
+def _kept(batches: Iterable[_Batch], taken: list[_Batch]) -> Iterator[_Batch]:
+    """Yield the batches, and keep those that were asked for, as a head of each large file is in memory."""
+    for batch in batches:
+        taken.append(batch)
+        yield batch
+
+
+def _read_batches(
+    known: Format, batches: Iterable[_Batch], reading: ParseOptions
+) -> tuple[list[ParsedRow], int, SkipCounts]:
+    """Return the rows of a source that can be read, the bytes that were read, and what reading skipped."""
+    every: list[ParsedRow] = []
+    read, tally = 0, SkipCounts()
+    for files, covered in batches:
+        found = islice(read_rows(known, files, reading, tally), _ROWS - len(every))
+        every += [one for one in found if not one.row.fault]
+        read += covered
+        if read >= READ or len(every) >= _ROWS:
+            break
+    return every, read, tally
+
+
+def _find_annotator(batches: Sequence[_Batch], reading: ParseOptions, tally: SkipCounts) -> AnnotatorChoice:
+    """Return the column of the annotator of labels without one, or of rows whose verdict is asked about."""
+    asks = tally.asks()
+    rated = any(
+        said in ("verdict", "penalty") or said[:1] == "{" for said in tally.propose_all(asks).values()
+    )
+    if "annotator" in reading.columns or not (tally.nameless or rated):
+        return AnnotatorChoice()
+    # `rated by` is asked about, as its name has a word of a verdict.
+    among = [path for path in tally.unread if path not in asks or flatten_name(path) in ANNOTATORS]
+    rows = (
+        item.values
+        for files, _ in batches
+        for file in files
+        for item in file.all_items()
+        if isinstance(item, SourceRecord)
+    )
+    return choose_annotator(islice(rows, _ROWS), among, reading.columns)
 
 
 def _rows_size(rows: Sequence[Record]) -> int:
