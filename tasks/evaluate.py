@@ -56,11 +56,12 @@ _TEST_LABELS = tuple(f"test {kind}" for kind in LABEL_KINDS)
     },
     artifacts=("metrics.json", "accuracy.json", "answers.json"),
     headline=named_metrics(
+        ("test_pair_accuracy", "of test pairs right by the reward model"),
         ("reward_gain", "reward above SFT's"),
         ("loss_increase", "more loss on right answers"),
         ("kl", "nats from SFT"),
         ("win_rate", "of prompts won by the judge's scores"),
-        shares=("win_rate",),
+        shares=("test_pair_accuracy", "win_rate"),
     ),
     tolerances=(
         Tolerance(("loss", "bits_per_byte"), relative=0.02),

@@ -126,7 +126,7 @@ def report(
             read_curve(reward),
             _read_json(reward, "accuracy.json", {}),
             _read_json(reward, "yardstick.json", {}),
-            int(agreement.get("held_out", {}).get("valid", {}).get("ties", 0)),
+            agreement.get("held_out", {}).get("valid", {}),
         ),
         rlhf=aligned,
         **evaluation_section(figures),

@@ -25,6 +25,7 @@ from model.data.preference_dataset import (
     HeldOutPairs,
     PreferenceDataset,
     headline_accuracy,
+    headline_strata,
     probabilities_or_none,
 )
 from model.data.token_layout import TokenLayout, lay_out_rows
@@ -424,7 +425,10 @@ def train_reward(
     if world.rank == 0:
         (out / "accuracy.json").write_text(json.dumps(accuracy, indent=1))
     if task.valid.rows:
-        held_out = {**held_out, "pair_accuracy_n": float(len(task.valid.chosen))}
+        # The pairs of the accuracy: those of the headline's sources, which may be fewer than all.
+        strata = headline_strata(task.valid.strata, settings.headline_sources)
+        count = sum(len(task.valid.strata[name]) for name in strata)
+        held_out = {**held_out, "pair_accuracy_n": float(count)}
         if ties := count_ties(Path(labels), "valid"):
             held_out["pair_accuracy_ties"] = float(ties)
     return {**held_out, "mean": task.model.mean, "deviation": task.model.deviation, **metrics}

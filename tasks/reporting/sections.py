@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -232,12 +232,16 @@ def drift_section(found: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def reward_section(
-    points: Curve, accuracy: dict[str, float], yardstick: dict[str, float], ties: int = 0
+    points: Curve,
+    accuracy: dict[str, float],
+    yardstick: dict[str, float],
+    held_out: Mapping[str, int] | None = None,
 ) -> dict[str, Any] | None:
-    """Return the curves, and the accuracy on held-out pairs by "aspect/source" beside the baseline's.
+    """Return the curves, and the accuracy on validation pairs by "aspect/source" beside the baseline's.
 
-    `ties` is the number of held-out comparisons that the accuracy leaves out.
+    `held_out` has the numbers of validation pairs, and of the ties that the accuracy leaves out.
     """
+    ties = int((held_out or {}).get("ties", 0))
     drawn = chart_section(
         (
             "Pairs it practised on",
@@ -246,7 +250,7 @@ def reward_section(
         ),
         (
             "Pairs it never saw",
-            "Share of held-out pairs in people’s order, by step.",
+            "Share of validation pairs in people’s order, by step.",
             line_chart([ChartLine("held out", points.of("pair_accuracy"), "held")], "step", "accuracy"),
         ),
     )
@@ -262,6 +266,7 @@ def reward_section(
         "charts": drawn,
         "accuracy": dot_plot(rows, 0.5, "guessing"),
         "yardstick": any(len(dots) > 1 for _, dots in rows),
+        "pairs": f"{int((held_out or {}).get('pairs', 0)):,}",
         "ties": _format_ties(ties) if ties else "",
     }
 

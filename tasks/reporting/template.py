@@ -274,8 +274,8 @@ and moved to give the higher number to the one that people preferred.</p>
 <div class="pair">{% for chart in reward.charts %}<figure><h3>{{ chart.title }}</h3>{{ chart.svg }}<figcaption>{{ chart.caption }}</figcaption></figure>
 {% endfor %}</div>
 {% if reward.accuracy %}<h3>How often it agrees with people on texts it has not seen</h3>
-<figure>{{ reward.accuracy }}<figcaption>Pairs of held-out texts that people clearly told apart: how often the
-reward model puts them in the same order.{% if reward.yardstick %} Beside it is a linear model on words
+<figure>{{ reward.accuracy }}<figcaption>Pairs of validation texts that people clearly told apart (n = {{ reward.pairs }}): how often the
+reward model puts them in the same order. The share at the top of this page is of test pairs instead.{% if reward.yardstick %} Beside it is a linear model on words
 and word pairs, trained on the same labels.{% endif %} Half is what guessing gives.{% if reward.ties %} Left out: {{ reward.ties }}, as
 neither text is better.{% endif %}</figcaption></figure>{% endif %}
 {% endif %}

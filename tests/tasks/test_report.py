@@ -282,6 +282,7 @@ def test_report_all_stages_are_on_page(tmp_path: Path) -> None:
         "Two people at a time",
         "0.40 below the estimated score on average",
         "&lt;i&gt;ana",
+        "told apart (n = 90)",
         "Left out: 7 ties, as",
         "is version 7. 25.0% of the text",
         "Practising against the reward model",

@@ -215,6 +215,11 @@ def test_key_figures_of_gate_are_verdict_and_reason(metrics: dict[str, Any], say
             {"win_rate": 0.845, "win_rate_low": 0.8, "win_rate_high": 0.9, "win_rate_n": 200.0},
             "84.5% [80% to 90%, n = 200] of prompts won by the judge's scores",
         ),
+        (
+            "evaluate",
+            {"test_pair_accuracy": 0.825, "test_pair_accuracy_n": 60.0, "kl": 3.0},
+            "82.5% [n = 60] of test pairs right by the reward model, 3 nats from SFT",
+        ),
     ],
 )
 def test_key_figures_are_words_a_person_reads(stage: str, metrics: dict[str, Any], says: str) -> None:

@@ -307,6 +307,22 @@ def test_train_reward_ties_pull_scores_together_and_are_counted(
     assert ties == {"certain": None, "tied": len(rows)}
 
 
+def test_train_reward_with_headline_sources_counts_their_pairs_alone(
+    language: Language, trained: dict[str, Path], tmp_path: Path
+) -> None:
+    for name in ("train.ratings", "train.comparisons"):
+        write_rows(tmp_path / f"labels/{name}.jsonl", read_rows(language.labels / f"{name}.jsonl"))
+    pairs = read_rows(language.labels / "pairs.valid.jsonl")
+    sources = ["film" if n < 3 else "chat" for n in range(len(pairs))]
+    rows = [{**row, "source": source} for row, source in zip(pairs, sources, strict=True)]
+    write_rows(tmp_path / "labels/pairs.valid.jsonl", rows)
+    other = Language.__new__(Language)
+    other.__dict__.update(language.__dict__, labels=tmp_path / "labels")
+    figures = stage("reward", other, trained, headline_sources=["film"])(tmp_path / "out", quiet)
+    assert figures["pair_accuracy_n"] == 3 < len(pairs)
+    assert figures["pair_accuracy"] == figures["pair_accuracy/tone/film"]
+
+
 def test_train_sft_pairs_beyond_context_are_dropped_and_reported(
     language: Language, trained: dict[str, Path], tmp_path: Path
 ) -> None:
