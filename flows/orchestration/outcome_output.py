@@ -71,7 +71,8 @@ def _stages_table(stages: Sequence[dict[str, Any]], width: int) -> Table:
     for entry, took in zip(stages, seconds, strict=True):
         colour = "cyan" if entry["status"] == CACHED else "green"
         figures = wrap_words(escape_controls(key_figures(entry["name"], entry["metrics"])), room)
-        shown = Text("\n".join(figures), overflow="fold")
+        warned = "yellow" if entry["metrics"].get("learned_nothing") else ""
+        shown = Text("\n".join(figures), warned, overflow="fold")
         table.add_row(entry["name"], Text(entry["status"], colour), took, shown)
     return table
 

@@ -27,12 +27,16 @@ LINE_SECONDS = 15.0
 LIVE = ("loss", "reward", "kl")
 # Below this width a text is not wrapped by words: the columns before it leave it too little.
 WRAP_FROM = 24
+LEARNED_NOTHING = "LEARNED NOTHING, the weights from before it were kept"
 
 
 def key_figures(stage: str, metrics: dict[str, Any]) -> str:
     """Return a stage's result in the words that it declares; empty for a stage without any."""
     headline = read_declaration(stage, None).headline
-    return headline(metrics) if headline else ""
+    text = headline(metrics) if headline else ""
+    if not metrics.get("learned_nothing"):
+        return text
+    return f"{LEARNED_NOTHING}: {text}" if text else LEARNED_NOTHING
 
 
 def short_figures(stage: str, metrics: dict[str, Any]) -> str:

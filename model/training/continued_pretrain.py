@@ -117,7 +117,11 @@ def continue_pretraining(
         "tokens": metrics["steps"] * task.tokens_per_step,
         "parameters": float(shape.num_parameters),
         "context_length": float(shape.context_length),
-        **{name: metrics[name] for name in ("steps", "tokens_per_second", "skipped_batches")},
+        **{
+            name: metrics[name]
+            for name in ("steps", "tokens_per_second", "skipped_batches", "learned_nothing")
+            if name in metrics
+        },
     }
     if "replay_bits_per_byte" in after:
         found |= {

@@ -34,7 +34,9 @@ from model.training.trainer import Trainer, TrainingTask
 from model.training.utilization import flops_per_token
 
 # Metrics of the loop that are also those of the base model's training.
-KEPT_METRICS = ("steps", "tokens_per_second", "skipped_batches", "goodput", "flops_utilization")
+KEPT_METRICS = (
+    "steps", "tokens_per_second", "skipped_batches", "goodput", "flops_utilization", "learned_nothing",
+)  # fmt: skip
 
 
 class PretrainTrainer(TrainingTask):

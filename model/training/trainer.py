@@ -244,6 +244,10 @@ class Trainer:
     def _is_stale(self) -> bool:
         return 0 < self.parameters.early_stopping_patience <= self.stale
 
+    def _learned_nothing(self) -> bool:
+        patience = self.parameters.early_stopping_patience
+        return bool(patience and self.best < math.inf and self.step and not self.best_step)
+
     def _finish_training(self) -> dict[str, float]:
         if self._is_stale():
             self._send_message(
@@ -253,7 +257,7 @@ class Trainer:
         # The export reads the model that the training began with.
         return_free_memory()
         if self.parameters.early_stopping_patience and self.best < math.inf:
-            if self.step and not self.best_step:
+            if self._learned_nothing():
                 self._send_message(
                     f"no step improved {self.task.best_by} on the held-out rows, so the weights from before "
                     "the training are kept: this model has learned nothing; it needs more data, more steps, "
@@ -272,6 +276,7 @@ class Trainer:
             # The rest are evaluations, samples, checkpoints, and steps that were taken again.
             "goodput": self.seconds / max(self._wall_seconds(), 1e-9),
         }
+        metrics |= {"learned_nothing": 1.0} if self._learned_nothing() else {}
         if self.task.flops_per_token and self.world.device == "cuda":
             speed = pace * self.task.flops_per_token / self.world.size
             used = flops_utilization(speed, torch.cuda.get_device_name())

@@ -207,6 +207,11 @@ def test_key_figures_of_gate_are_verdict_and_reason(metrics: dict[str, Any], say
         ("judge", {"judge": "none", "why": "evaluate.judge is none"}, "no judge: evaluate.judge is none"),
         ("judge", {"judge": "reward_model"}, "a second reward model"),
         ("judge", {"judge": "lexicon"}, "a lexicon of tone"),
+        (
+            "reward",
+            {"learned_nothing": 1.0, "pair_accuracy": 0.5, "pair_accuracy_n": 2.0},
+            "LEARNED NOTHING, the weights from before it were kept: 50% [n = 2] of validation pairs right",
+        ),
         ("drift", {"rows/text": 300}, "nothing to compare with"),
         ("drift", {"drift.past": 0.0, "drift.measures": 21.0}, "0 of 21 metrics above their threshold"),
         ("drift", {"drift.past": 1.0, "drift.measures": 1.0}, "1 of 1 metric above their threshold"),

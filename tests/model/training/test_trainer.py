@@ -162,8 +162,9 @@ def test_run_training_without_improvement_is_said(tmp_path: Path, best: int) -> 
     steps = iter(range(100))
     task.evaluate_model = lambda: {"valid_loss": abs(next(steps) - best)}  # type: ignore[method-assign]
     said: list[str] = []
-    run(task, tmp_path, said)
+    figures = run(task, tmp_path, said)
     assert any("this model has learned nothing" in text for text in said) is (best == 0)
+    assert figures.get("learned_nothing") == (1.0 if best == 0 else None)
 
 
 @pytest.mark.parametrize(

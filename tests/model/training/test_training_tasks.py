@@ -310,7 +310,7 @@ def test_train_reward_ties_pull_scores_together_and_are_counted(
 def test_train_reward_with_headline_sources_counts_their_pairs_alone(
     language: Language, trained: dict[str, Path], tmp_path: Path
 ) -> None:
-    for name in ("train.ratings", "train.comparisons"):
+    for name in ("train.ratings", "train.comparisons", "valid.comparisons"):
         write_rows(tmp_path / f"labels/{name}.jsonl", read_rows(language.labels / f"{name}.jsonl"))
     pairs = read_rows(language.labels / "pairs.valid.jsonl")
     sources = ["film" if n < 3 else "chat" for n in range(len(pairs))]
