@@ -70,7 +70,9 @@ def run_stages(preset: Preset, run: PipelineRun | PipelinePlan) -> StageOutput:
     run.register_model(aligned_model, verdict)
     results = (drift_result, *models, metrics, verdict)
     order = preset.report.source_order or preset.validation_parameters().source_order
-    return run(report, replace(preset.report, source_order=order), valid_rows, splits, tokens, *results)
+    page = preset.report.label_page or any(source.labels for source in preset.data.sources)
+    shown = replace(preset.report, source_order=order, label_page=page)
+    return run(report, shown, valid_rows, splits, tokens, *results)
 
 
 @flow(name="ingest", validate_parameters=True, persist_result=False)

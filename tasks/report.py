@@ -15,10 +15,12 @@ from markupsafe import Markup
 from model.data.dataloader import each_row
 from model.events import EventCallback
 from tasks.common.names import is_blank, source_rank
-from tasks.data.records import TYPES
+from tasks.data.page_people import page_people_digest, read_page_people
+from tasks.data.records import LABEL_KINDS, TYPES
 from tasks.engine.declaration import Tolerance, named_metrics
 from tasks.engine.stage import stage
 from tasks.reporting.agreement import agreement_section
+from tasks.reporting.people import LabelCounts, people_section
 from tasks.reporting.sections import (
     SPEAKERS,
     Curve,
@@ -52,11 +54,20 @@ class ReportParameters:
     source_order: tuple[str, ...] = ()
     """Sources in the order of the table of sources; empty: that of `data.sources`."""
 
+    label_page: bool = False
+    """Whether to show what each person of the label page did. True in any case if a source has
+    `labels: page`."""
+
     def __post_init__(self) -> None:
         if self.num_answers < 0:
             raise ValueError(f"num_answers is {self.num_answers}; it must be 0 or more")
         if is_blank(self.title):
             raise ValueError(f"title is {self.title!a}, which is blank; expected a title with a letter")
+
+
+def _external_inputs(parameters: ReportParameters, root: Path) -> dict[str, str]:
+    """Return the digest of what the people of the label page did, if the report shows it."""
+    return {"label_page": page_people_digest(root)} if parameters.label_page else {}
 
 
 @stage(
@@ -73,6 +84,7 @@ class ReportParameters:
         "evaluate",
         "gate",
     ),
+    external_inputs=_external_inputs,
     # Its examples are rows, and its tables name people.
     derived_rows=tuple(TYPES),
     artifacts=("report.html",),
@@ -94,6 +106,7 @@ def report(
     gate: Path | None,
     out: Path,
     on_event: EventCallback,
+    root: Path,
 ) -> dict[str, float]:
     """Write report.html: the same bytes for the same inputs. Sections of missing outputs are left out."""
     figures = _read_json(evaluate, "metrics.json", {})
@@ -121,6 +134,9 @@ def report(
             bool(_read_json(pretrain, "model/config.json", {}).get("open_model")),
         ),
         sft=sft_section(read_curve(sft), figures),
+        people=people_section(
+            labels_by_person(split), read_page_people(root) if parameters.label_page else ()
+        ),
         agreement=agreement_section(agreement, _read_json(labels, "annotators.json", {})),
         reward=reward_section(
             read_curve(reward),
@@ -186,6 +202,16 @@ def first_examples(split: Path | None) -> list[dict[str, Any]]:
         if row:
             shown.append({"kind": kind, "source": row["source"], "parts": in_words(kind, row)})
     return shown
+
+
+def labels_by_person(split: Path | None) -> LabelCounts:
+    """Return the numbers of labels in all parts of the split by person and day."""
+    counts = LabelCounts()
+    for name in _SPLITS:
+        for kind in LABEL_KINDS:
+            for row in _read_rows(split, f"{name}/{kind}"):
+                counts.add_row(row)
+    return counts
 
 
 def _format_count(number: int) -> str:

@@ -296,6 +296,45 @@ def heat_map(names: Sequence[str], weights: Sequence[Sequence[float]], *, cell: 
     return _svg_element(width, height, "attention", "".join(parts))
 
 
+def count_grid(
+    rows: Sequence[tuple[str, Sequence[int]]], columns: Sequence[str], name: str, *, width: int = 720
+) -> Markup:
+    """Return counts as squares, one line for each row; a larger count has a darker square.
+
+    Args:
+        rows: For each row its label and a count for each column.
+        columns: The columns' names; the chart shows the first and the last.
+        name: The chart's accessible name.
+        width: The width in units of the SVG.
+    """
+    left, top, step = 190, 8, 26
+    height = top + step * len(rows) + 26
+    # Few columns make no wide squares.
+    across = min(48.0, (width - left - 4) / len(columns))
+    most = max(1, *(count for _, counts in rows for count in counts))
+    parts = []
+    for i, (label, counts) in enumerate(rows):
+        y = top + step * i
+        parts.append(
+            f'<text class="name" x="{left - 14}" y="{y + step / 2 + 4:.1f}" text-anchor="end">'
+            f"{escape(label)}</text>"
+        )
+        # Small counts are raised, so that they can be seen.
+        parts += [
+            f'<rect class="cell" x="{left + across * j:.1f}" y="{y}" width="{across - 2:.1f}" '
+            f'height="{step - 2}" style="--w:{(count / most) ** 0.6:.3f}"><title>{escape(label)}, '
+            f"{escape(columns[j])}: {count:,}</title></rect>"
+            for j, count in enumerate(counts)
+        ]
+    ends = ((left, "start", columns[0]), (left + across * len(columns) - 2, "end", columns[-1]))
+    # Two dates under few squares would overlap on a phone.
+    for x, anchor, column in ends if across * len(columns) > 24 * _LARGE_LETTER else ends[:1]:
+        parts.append(
+            f'<text class="tick" x="{x:.1f}" y="{height - 4}" text-anchor="{anchor}">{escape(column)}</text>'
+        )
+    return _svg_element(width, height, name, "".join(parts))
+
+
 def interval_chart(share: float, low: float, high: float, name: str, *, width: int = 720) -> Markup:
     """Return a share on a line from 0 to 100%, with its interval and a mark at one half."""
     left, right, y = 14, width - 14, 26

@@ -242,10 +242,30 @@ by themselves{% if sft.base_ends %}; of the base model’s, {{ sft.base_ends }}{
 {% endfor %}</div>
 {% endif %}
 
-{% if agreement or reward %}
-<h2><span class="step">Step 3 · the reward model</span>Learning what people prefer</h2>
+{% if agreement or people %}
+<h2><span class="step">Step 3 · the labels</span>The people behind the labels</h2>
+{% endif %}
+{% if people %}
+{% if people.lead %}<p>{{ people.lead }} A label is a choice between two answers or a score of one, on one
+aspect. The model learns these people’s taste, so it matters who they are and how they judge.</p>{% endif %}
+{% if people.chart %}<figure>{{ people.chart }}<figcaption>{{ people.caption }}</figcaption></figure>{% endif %}
+{% if people.rows %}<h3>Who labelled, and when</h3>
+<div class="scroll"><table><tr><th>person<th class="n">labels<th class="n">of all<th class="n">days<th>between<th>most on a day</tr>
+{% for row in people.rows %}<tr><td><bdi lang="">{{ row.person }}</bdi><td class="n" data-name="labels">{{ row.labels }}<td class="n" data-name="of all">{{ row.share }}<td class="n" data-name="days">{{ row.days }}<td data-name="between">{{ row.between }}<td data-name="most on a day">{{ row.most }}</tr>
+{% endfor %}</table></div>
+{% if people.note %}<p class="note">{{ people.note }}</p>{% endif %}{% endif %}
+{% if people.page %}<h3>On the label page: time and care</h3>
+<p>Seconds are those in which the page was visible and in use, the median over a person’s judgements. A known
+item has one right answer and is hidden among the others; n is how many of them the person judged.</p>
+<div class="scroll"><table><tr><th>person<th class="n">judgements<th class="n">seconds an item<th class="n">known items right</tr>
+{% for row in people.page %}<tr><td><bdi lang="">{{ row.person }}</bdi><td class="n" data-name="judgements">{{ row.judgements }}<td class="n" data-name="seconds an item">{{ row.seconds }}<td class="n" data-name="known items right">{% if row.right %}<span>{{ row.right }} <span class="small">{{ row.interval }}</span></span>{% endif %}</tr>
+{% endfor %}</table></div>
+{% if people.page_note %}<p class="note">{{ people.page_note }}</p>{% endif %}{% endif %}
+{% for sentence in people.advice %}<p>{{ sentence }}</p>
+{% endfor %}
 {% endif %}
 {% if agreement %}
+{% if people %}<h3>How far they agree</h3>{% endif %}
 <p>People rated texts, or chose between two answers. They do not always agree, and no model can agree with all of them.
 <em>Alpha</em> (Krippendorff) is 1 where they always do and 0 where they answer as if by chance; <em>same side</em>
 is how often two people put a text on the same side (above, below or at the middle of the scale), or chose the
@@ -269,6 +289,7 @@ what all of them together make probable.</p>
 <p class="note">{{ agreement.people_note }}</p>{% endif %}
 {% endif %}
 {% if reward %}
+<h2><span class="step">Step 3 · the reward model</span>Learning what people prefer</h2>
 <p>The reward model is the assistant with a new last layer that gives a text one number. It is shown two texts
 and moved to give the higher number to the one that people preferred.</p>
 <div class="pair">{% for chart in reward.charts %}<figure><h3>{{ chart.title }}</h3>{{ chart.svg }}<figcaption>{{ chart.caption }}</figcaption></figure>

@@ -8,27 +8,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from model.evaluation.confidence_intervals import wilson_interval
 from tasks.common.aspects import OVERALL
 from tasks.data.annotator_agreement import Agreement
 from tasks.labelling.batches import Batch, list_batches
 from tasks.labelling.judgements import newest_judgements
-from tasks.labelling.known_items import known_accuracy, preference_of, preference_of_step
+from tasks.labelling.known_items import preference_of, preference_of_step
+from tasks.labelling.person_summary import MeasuredShare, PersonSummary, measure_share, summarise_people
 from tasks.labelling.queue import count_left
 from tasks.labelling.review import count_reviews
 from tasks.labelling.schema import LabelStore
 
 _VALUES = {"a": 1, "tie": 0, "b": -1}
-
-
-@dataclass(frozen=True)
-class MeasuredShare:
-    """A share with its 95% interval (Wilson) and the number of cases."""
-
-    share: float
-    low: float
-    high: float
-    count: int
 
 
 @dataclass(frozen=True)
@@ -50,16 +40,6 @@ class AspectAgreement:
     high: float | None
     same: float | None
     items: int
-
-
-@dataclass(frozen=True)
-class PersonSummary:
-    """What a person has done: judgements, the median seconds of one, and their accuracy on known items."""
-
-    person: str
-    judgements: int
-    median_seconds: float
-    known: MeasuredShare | None
 
 
 @dataclass(frozen=True)
@@ -104,7 +84,7 @@ def measure_labels(store: LabelStore) -> LabelOverview:
         left = count_left(connection)
     return LabelOverview(
         days=_count_by_day(first),
-        people=_summarise_people(first),
+        people=summarise_people(first),
         agreement=_measure_agreement(first),
         batches=list_batches(store),
         judgements=len(first),
@@ -120,26 +100,6 @@ def _count_by_day(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, int]
     for row in rows:
         days[row["time"][:10]][row["person"]] += 1
     return {day: dict(sorted(days[day].items())) for day in sorted(days)}
-
-
-def _summarise_people(rows: Sequence[Mapping[str, Any]]) -> list[PersonSummary]:
-    seconds: dict[str, list[float]] = defaultdict(list)
-    for row in rows:
-        seconds[row["person"]].append(row["seconds"])
-    known = known_accuracy(rows)
-    return [
-        PersonSummary(
-            person,
-            len(spent),
-            statistics.median(spent),
-            _share(known[person].right, known[person].judged) if person in known else None,
-        )
-        for person, spent in sorted(seconds.items())
-    ]
-
-
-def _share(wins: int, trials: int) -> MeasuredShare | None:
-    return MeasuredShare(wins / trials, *wilson_interval(wins, trials), trials) if trials else None
 
 
 def _measure_agreement(rows: Iterable[Mapping[str, Any]]) -> list[AspectAgreement]:
@@ -199,4 +159,4 @@ def _newest_model(rows: Sequence[Mapping[str, Any]]) -> ModelResult | None:
     totals = [decided.get(item, sum(values)) for item, values in outcomes.items()]
     totals += [value for item, value in decided.items() if item not in outcomes]
     wins, losses = sum(total > 0 for total in totals), sum(total < 0 for total in totals)
-    return ModelResult(newest, wins, len(totals) - wins - losses, losses, _share(wins, wins + losses))
+    return ModelResult(newest, wins, len(totals) - wins - losses, losses, measure_share(wins, wins + losses))

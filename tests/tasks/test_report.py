@@ -13,9 +13,13 @@ from typing import Any
 import pytest
 from markupsafe import escape
 
+from tasks.data.page_people import forget_page_people
+from tasks.labelling.batches import BatchSettings, LabelItem, add_batch
+from tasks.labelling.schema import open_label_store
 from tasks.report import ReportParameters, first_examples, quarantine_counts, report, source_table
 from tasks.reporting.sections import in_words
 from tasks.reporting.template import RUN_LINKS, add_run_links
+from tests.tasks.labelling.label_project import judge, person
 
 STAGES = (
     "validate", "split", "tokenizer", "drift", "pretrain", "sft", "labels", "reward", "rlhf", "evaluate",
@@ -230,7 +234,9 @@ def leave_stages(root: Path, text: str = "beautiful") -> dict[str, Path]:
 
 def make(at: Mapping[str, Path | None], out: Path, **parameters: Any) -> str:
     out.mkdir()
-    figures = report(ReportParameters(**parameters), **at, out=out, on_event=lambda event: None)
+    figures = report(
+        ReportParameters(**parameters), **at, out=out, on_event=lambda event: None, root=out.parent
+    )
     page = (out / "report.html").read_text("utf-8")
     assert figures["bytes"] == len(page.encode())
     return page
@@ -300,6 +306,27 @@ def test_report_all_stages_are_on_page(tmp_path: Path) -> None:
         assert words in page, words
     assert "yardstick" not in page
     assert page.count("<svg") == 15
+
+
+def test_report_people_of_the_label_page_have_a_chapter(tmp_path: Path) -> None:
+    forget_page_people()
+    at = leave_stages(tmp_path / "run")
+    row = {"source": "page", "aspect": "overall", "prompt": "Q", "a": "x", "b": "y", "choice": "a"}
+    labelled = [
+        {**row, "annotator": "<i>ana</i>", "time": f"2026-03-{1 + n % 3:02}T10:00:00Z"} for n in range(9)
+    ]
+    lines(at["split"] / "train" / "comparisons" / "00000.jsonl", labelled)
+    with open_label_store(tmp_path) as store:
+        add_batch(store, BatchSettings("first"), [LabelItem("Q", "x", "y")])
+        judge(store, person(store, "<i>ben</i>"), 1, seconds=7.5)
+    page = make(at, tmp_path / "out", label_page=True)
+    check_markup(page)
+    chapter = page[page.index("The people behind the labels") : page.index("Learning what people prefer")]
+    assert "<i>" not in chapter
+    assert "1 person gave 9 labels, from 2026-03-01 to 2026-03-03; 4,000 more without a name." in chapter
+    assert "&lt;i&gt;ben&lt;/i&gt;" in chapter and "7.5" in chapter
+    # What the page's people did is not that of a preset without the page.
+    assert "&lt;i&gt;ben" not in make(at, tmp_path / "without")
 
 
 def test_report_says_whether_the_base_model_answers(tmp_path: Path) -> None:
