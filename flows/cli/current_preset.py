@@ -1,10 +1,12 @@
-"""The preset that commands use where `--config` names none: the one that made data/."""
+"""The options of commands that use a preset, and the one used where `--config` names none."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.markup import escape
 
 from flows.common.terminal import Console
@@ -12,6 +14,18 @@ from flows.common.yaml_reader import read_yaml_file
 from model.errors import UserError
 
 DEMO = Path("configs/demo.yaml")
+PresetOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        "-c",
+        help="The preset: a YAML file. Default: the demo's, or the one that made data/ if it was another.",
+    ),
+]
+ChangesOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", "-s", help="Override a preset key, as in rlhf.steps=60. Repeatable."),
+]
 
 
 def current_preset(root: Path) -> Path:

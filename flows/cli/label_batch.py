@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.current_preset import DEMO, preset_to_run
+from flows.cli.current_preset import DEMO, ChangesOption, PresetOption, preset_to_run
 from flows.cli.label import print_label_steps
 from flows.cli.launch import launch_flow
 from flows.common.project_folder import require_place
@@ -23,18 +23,8 @@ if TYPE_CHECKING:
 
 
 def make_label_batch(
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            "--config",
-            "-c",
-            help="The preset: a YAML file. Default: the demo's, or the one that made data/ if another did.",
-        ),
-    ] = None,
-    changes: Annotated[
-        list[str] | None,
-        typer.Option("--set", "-s", help="Override a preset key, as in label_batch.round=2. Repeatable."),
-    ] = None,
+    config: PresetOption = None,
+    changes: ChangesOption = None,
     name: Annotated[
         str, typer.Option("--name", "-n", help="The batch's name (default: label_batch.name).")
     ] = "",

@@ -21,7 +21,7 @@ from flows.cli.backup import backup, restore
 from flows.cli.compare import compare
 from flows.cli.config import config
 from flows.cli.cost import cost
-from flows.cli.current_preset import DEMO, preset_to_run
+from flows.cli.current_preset import DEMO, ChangesOption, PresetOption, preset_to_run
 from flows.cli.data import data
 from flows.cli.explain import explain
 from flows.cli.gc import collect_garbage
@@ -78,18 +78,6 @@ HELP = """Train a chat model from your own text and your team's judgements, repr
 app = typer.Typer(
     cls=OldNamesGroup, help=HELP, no_args_is_help=True, add_completion=False, rich_markup_mode="markdown"
 )
-Config = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        "-c",
-        help="The preset: a YAML file. Default: the demo's, or the one that made data/ if it was another.",
-    ),
-]
-Changes = Annotated[
-    list[str] | None,
-    typer.Option("--set", "-s", help="Override a preset key, as in rlhf.steps=60. Repeatable."),
-]
 # The code that a shell reports for a program killed by SIGPIPE.
 BROKEN_PIPE = 128 + signal.SIGPIPE
 
@@ -142,8 +130,8 @@ def _print_note(text: str) -> None:
 
 @app.command()
 def run(
-    config: Config = None,
-    changes: Changes = None,
+    config: PresetOption = None,
+    changes: ChangesOption = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -166,8 +154,8 @@ def run(
 
 @app.command()
 def ingest(
-    config: Config = None,
-    changes: Changes = None,
+    config: PresetOption = None,
+    changes: ChangesOption = None,
     dry_run: Annotated[
         bool,
         typer.Option(

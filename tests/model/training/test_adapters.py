@@ -110,6 +110,18 @@ def test_reward_model_shares_files_and_weights_with_assistant(chain: dict[str, P
     assert not torch.equal(assistant(x), before) and shared.body.body is assistant
 
 
+def check_adapter_resumes(
+    train: Callable[[Path, EventCallback], object], folder: Path, killed: EventCallback
+) -> None:
+    """Kill a training, look at what its checkpoints hold, and let it end."""
+    with pytest.raises(Killed):
+        train(folder, killed)
+    [*checkpoints] = (folder / "checkpoints").glob("*.pt")
+    # The adapter alone, with the optimizer's moments and the best step's copy.
+    assert checkpoints and max(path.stat().st_size for path in checkpoints) < 400_000
+    train(folder, quiet)
+
+
 @pytest.mark.parametrize("name", ["sft", "reward", "rlhf", "dpo"])
 def test_training_with_adapter_killed_and_resumed_ends_in_same_bits(
     name: str,
@@ -119,12 +131,7 @@ def test_training_with_adapter_killed_and_resumed_ends_in_same_bits(
     killed_at: Callable[[int], EventCallback],
 ) -> None:
     train = stage(name, language, chain, **SETTINGS[name])
-    with pytest.raises(Killed):
-        train(tmp_path / name, killed_at(4))
-    [*checkpoints] = (tmp_path / name / "checkpoints").glob("*.pt")
-    # The adapter alone, with the optimizer's moments and the best step's copy.
-    assert checkpoints and max(path.stat().st_size for path in checkpoints) < 400_000
-    train(tmp_path / name, quiet)
+    check_adapter_resumes(train, tmp_path / name, killed_at(4))
     assert digest(tmp_path / name) == digest(chain[name])
 
 
