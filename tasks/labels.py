@@ -24,6 +24,12 @@ from tasks.data.label_aggregation import (
     aggregate_ratings,
 )
 from tasks.data.label_agreement import agreement_on_comparisons, refuse_low_agreement
+from tasks.data.label_counts import (
+    LabelCounts,
+    count_comparisons,
+    count_ratings,
+    describe_label_counts,
+)
 from tasks.data.people_agreement import agreement_by_pair
 from tasks.data.ratings import (
     EVERY,
@@ -81,9 +87,16 @@ def labels(
     for note in (*unknown, *comparisons.notes, *ratings.notes):
         on_event(Message(note))
     figures: dict[str, float] = {}
+    counts: dict[str, dict[str, LabelCounts]] = {kind: {} for kind in LABEL_KINDS}
     for name, part in parts.items():
         folder = out / JUDGE if name == JUDGE else out
-        figures |= _write_part(folder, name, part, parameters, comparisons, ratings, seed)
+        found, read = _write_part(folder, name, part, parameters, comparisons, ratings, seed)
+        figures |= found
+        for kind in LABEL_KINDS:
+            counts[kind][name] = read[kind]
+    for kind in sorted(LABEL_KINDS):
+        if said := describe_label_counts(kind, counts[kind]):
+            on_event(Message(said))
     agreement = {
         **{kind: _agreement_values(strata) for kind, strata in agreed.items()},
         "held_out": {
@@ -130,8 +143,8 @@ def _collect_judgements(
 def _write_part(
     out: Path, name: str, part: _Part, parameters: LabelsParameters, comparisons: Aggregation,
     ratings: Aggregation, seed: int,
-) -> dict[str, float]:  # fmt: skip
-    """Write the aggregated labels of a part as the trainings read them; return their numbers."""
+) -> tuple[dict[str, float], dict[str, LabelCounts]]:  # fmt: skip
+    """Write the aggregated labels of a part as the trainings read them; return metrics and counts."""
     scores = ratings.estimates[name]
 
     def aggregate(row: Rating) -> Rating:
@@ -153,6 +166,7 @@ def _write_part(
         ),
         f"{name}_ties": compared.ties,
     }
+    counts = {"comparisons": count_comparisons(compared), "ratings": count_ratings(rated)}
     if name == TRAIN:
         refuse_one_class(rated, compared, parameters.margin)
     elif name == JUDGE:
@@ -163,7 +177,7 @@ def _write_part(
         decided = (_held_out_pair(pair) for pair in pairs() if pair.probability > 0.5)
         held_out = chain(rated_pairs(rated.first, parameters, seed), decided)
         figures[f"{name}_pairs"] = _write_rows(out / f"pairs.{name}.jsonl", held_out)
-    return figures
+    return figures, counts
 
 
 def _annotator_values(

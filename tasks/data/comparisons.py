@@ -29,18 +29,29 @@ class AggregatedPair(NamedTuple):
 
 
 class Comparisons:
-    """The selected comparisons of a split. `ties` and `choices` count those that were read."""
+    """The selected comparisons of a split.
+
+    Attributes:
+        ties: The number of ties among what was read last: comparisons, or pairs of answers.
+        choices: The number of the others.
+        rows: The number of comparisons that were read, of one person each.
+        unselected: The number of those whose aspect or source the parameters leave out.
+    """
 
     def __init__(self, split: Path, parameters: LabelsParameters, kept: Kept = EVERY) -> None:
         self.folder, self.parameters, self.kept = split / "comparisons", parameters, kept
-        self.ties = self.choices = 0
+        self.ties = self.choices = self.rows = self.unselected = 0
 
     def judged(self) -> Iterator[Comparison]:
         """Yield each comparison, as one person made it."""
-        self.ties = self.choices = 0
+        self.ties = self.choices = self.rows = self.unselected = 0
         for values in read_shards(self.folder):
             row = Comparison(**values)
-            if not self.kept.holds(values) or not self.parameters.select(row.aspect, row.source):
+            if not self.kept.holds(values):
+                continue
+            self.rows += 1
+            if not self.parameters.select(row.aspect, row.source):
+                self.unselected += 1
                 continue
             if row.choice == "tie":
                 self.ties += 1

@@ -135,7 +135,8 @@ class Ratings:
     """The selected ratings of a split, read one at a time, with statistics of those that were read.
 
     `first` has the first PAIRED of each aspect and source, `ends` the lowest and the highest score. The score
-    is the mean, or that of `aggregate`.
+    is the mean, or that of `aggregate`. `rows` counts the rows before those of one answer are merged, and
+    `unselected` the answers that the parameters leave out.
     """
 
     def __init__(
@@ -147,15 +148,17 @@ class Ratings:
     ) -> None:
         self.folder, self.parameters, self.kept = split / "ratings", parameters, kept
         self.aggregate = aggregate
-        self.count = 0
+        self.count = self.rows = self.unselected = 0
         self.first: dict[str, list[Rating]] = defaultdict(list)
         self.ends: dict[str, tuple[float, float]] = {}
 
     def read(self, agreed: dict[str, Agreement] | None = None) -> Iterator[Rating]:
         """Yield each rating, and count the agreement of annotators in `agreed` by "aspect/source"."""
-        for row in whole_ratings(self.folder, self.kept):
+        self.rows = self.unselected = 0
+        for row in whole_ratings(self.folder, self.kept, self._count_rows):
             wanted = self.parameters.select(row.aspect, row.source)
             if not wanted or len(row.scores) < self.parameters.min_annotators:
+                self.unselected += 1
                 continue
             stratum = stratum_key(row.aspect, row.source)
             if agreed is not None:
@@ -169,17 +172,25 @@ class Ratings:
             self.count += 1
             yield row
 
+    def _count_rows(self, rows: int) -> None:
+        self.rows = rows
 
-def whole_ratings(folder: Path, kept: Kept = EVERY) -> Iterator[Rating]:
+
+def whole_ratings(
+    folder: Path, kept: Kept = EVERY, on_rows: Callable[[int], None] | None = None
+) -> Iterator[Rating]:
     """Yield the ratings of a folder of shards, with all rows about one answer merged.
 
     Merged ratings come last. The rows are read twice, so that only those to merge are kept in memory.
+    `on_rows` gets their number before the first rating.
     """
 
     def rows() -> Iterator[dict[str, Any]]:
         return (values for values in read_shards(folder) if kept.holds(values))
 
     subjects = np.fromiter((rating_subject(values) for values in rows()), np.uint64)
+    if on_rows:
+        on_rows(len(subjects))
     known, counts = np.unique(subjects, return_counts=True)
     several = frozenset(known[counts > 1].tolist())
     held: dict[int, Rating] = {}

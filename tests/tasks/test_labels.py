@@ -64,6 +64,28 @@ def test_labels_are_means_choices_and_held_out_pairs(parts: Path, tmp_path: Path
         assert better - worse == pytest.approx(row["gap"])
 
 
+def test_labels_say_where_each_label_went(tmp_path: Path) -> None:
+    def judged(number: int, choice: Choice, who: str, aspect: str = "tone") -> Comparison:
+        return comparison_row("why?", f" a {number}", f" b {number}", choice, aspect, who, "chat", "g")
+
+    twice = [judged(number, "a", who) for number in range(4) for who in ("ana", "ben")]
+    shard(tmp_path, "train", [*twice, judged(4, "tie", "ana"), judged(5, "a", "ana", "length")])
+    shard(tmp_path, "valid", [judged(6, "b", "ana")])
+    rated = [rating_row("why?", f" {n}", [float(n)], ["ana"], "tone", "film", "h") for n in range(3)]
+    shard(tmp_path, "test", [*rated, rating_row("why?", " 0", [1.0], ["ben"], "tone", "film", "h")])
+    said: list[str] = []
+    figures = labels(
+        LabelsParameters(aspects=("tone",), judge_share=0.0), split=tmp_path, out=tmp_path / "out",
+        on_event=lambda event: said.append(event.text), seed=1,
+    )  # fmt: skip
+    assert figures["train_comparisons"] == 5
+    assert said == [
+        "11 comparisons: 5 for the reward model (1 tie), 1 for validation, 4 compare the same answers again "
+        "and count with the first, 1 left out by labels.aspects or labels.sources",
+        "4 ratings: 3 for the test, 1 rate the same answer again and count with the first",
+    ]
+
+
 def test_labels_held_out_pairs_follow_seed(parts: Path, tmp_path: Path) -> None:
     drawn = []
     for place, seed in enumerate((1, 1, 2)):
@@ -270,7 +292,10 @@ def keep(tmp_path: Path, rows: Sequence[Record], **settings: Any) -> tuple[dict[
         LabelsParameters(**settings), split=prepared(tmp_path / "split", rows), out=out,
         on_event=lambda event: said.append(event.text), seed=1,
     )  # fmt: skip
-    return figures, out, said
+    # The last sentence says where the labels went; each test has labels of one kind.
+    count = figures["train_comparisons"] or figures["train_ratings"]
+    assert f": {count:,} for the reward model" in said[-1]
+    return figures, out, said[:-1]
 
 
 @pytest.mark.parametrize("rows", [comparisons(400), comparisons(400, groups=90), comparisons(900, "press")])
