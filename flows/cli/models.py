@@ -6,18 +6,20 @@ import os
 import pwd
 import time
 from calendar import timegm
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
+from rich.markup import escape, render
 from rich.table import Table
 
 from flows.common.narrow_tables import print_table
 from flows.common.shared_products import describe_shared_product
-from flows.common.terminal import Console
+from flows.common.terminal import Console, escape_controls, wrap_words
 from flows.orchestration.tracker import open_tracker
 from model.errors import UserError
+from tasks.common.counts import counted
 
 if TYPE_CHECKING:
     from tasks.tracking.alias_changes import AliasChange
@@ -25,6 +27,11 @@ if TYPE_CHECKING:
     from tasks.tracking.tracker import Tracker
     from tasks.tracking.version_files import FileState, VersionFiles
 
+# A longer reason stands below the table: a narrow column of many lines cannot be read.
+_REASON_LINES = 2
+_LEAST_WIDTH = 24
+# As many columns of metrics fit beside their names.
+_MOST_VERSIONS = 4
 NONE_YET = "No model is registered yet; `chatmill run` registers one."
 # Approval states that need attention have a colour.
 STATES = {"pending": "[yellow]pending[/yellow]", "rejected": "rejected", "expired": "expired"}
@@ -78,7 +85,8 @@ def _show_versions(tracker: Tracker, registry: Registry, console: Console, files
     moves, versions = registry.moves(), registry.versions()
     champion = moves[-1].now if moves else ""
     presets = presets_of(tracker.client, versions)
-    table = _models_table("product", "version", "preset", "made", "status", "reason")
+    rows: list[tuple[str, ...]] = []
+    reasons: dict[str, str] = {}
     # The champion first: a quick look reads a limited number of bytes.
     order = sorted(versions, key=lambda version: str(version.version) != champion)
     states = {str(version.version): files.look_at(version) for version in order}
@@ -86,6 +94,8 @@ def _show_versions(tracker: Tracker, registry: Registry, console: Console, files
         made = time.strftime("%Y-%m-%d %H:%M", time.localtime(version.creation_timestamp / 1000))
         name, stands = str(version.version), approval_state(version.tags)
         holds = "[green]champion[/green]" if name == champion else STATES.get(stands, "")
+        if not holds and version.tags.get("passed") == "false":
+            holds = "refused"
         if states[name].damage:
             holds = f"{holds}, [red]damaged[/red]" if holds else "[red]damaged[/red]"
         if stands and name != champion:
@@ -93,17 +103,62 @@ def _show_versions(tracker: Tracker, registry: Registry, console: Console, files
         else:
             # The gate's reason is that of the day when the version was registered.
             reason = _describe_last_move(name, moves) or reason_words(version.tags.get("reason", ""))
+        reasons[name] = reason
         whose = (escape(registry.product.name), name, escape(presets.get(name, "not known")))
-        table.add_row(*whose, made, holds, escape(reason))
+        rows.append((*whose, made, holds, escape(reason)))
+    columns = ("product", "version", "preset", "made", "status", "reason")
+    below = _are_reasons_long(rows, columns, console.width)
+    table = _models_table(*(columns[:-1] if below else columns))
+    for row in rows:
+        table.add_row(*(row[:-1] if below else row))
     print_table(console, table, "reason")
-    # The metrics in words do not fit into a column of an 80-character terminal.
-    for version in versions:
-        if said := _format_figures(version.tags):
-            console.print(f"version {version.version}: {said}")
+    for name, reason in reasons.items() if below else ():
+        if reason:
+            _print_wrapped(console, f"version {name}: {reason}")
+    _print_metrics(console, versions, champion)
     for version in versions:
         print_files(console, states[str(version.version)])
     none = f"No version of {escape(registry.product.name)} is champion."
     console.print(_describe_champion(registry, moves[-1]) if champion else none, soft_wrap=True)
+
+
+def _are_reasons_long(rows: Sequence[Sequence[str]], columns: Sequence[str], width: int) -> bool:
+    """Return whether a reason takes over _REASON_LINES lines beside the other columns."""
+    texts = [columns, *([render(cell).plain for cell in row] for row in rows)]
+    before = sum(max(len(row[place]) for row in texts) + 2 for place in range(len(columns) - 1))
+    return any(len(row[-1]) > _REASON_LINES * max(0, width - before) for row in texts)
+
+
+def _print_metrics(console: Console, versions: Sequence[Any], champion: str) -> None:
+    """Print the metrics of the newest versions and of the champion, one column a version."""
+    from tasks.common.metric_labels import metric_words
+    from tasks.tracking.approval import approval_figures
+
+    measured = {str(one.version): found for one in versions if (found := approval_figures(one.tags))}
+    shown = [*measured][:_MOST_VERSIONS]
+    if champion in measured and champion not in shown:
+        shown[-1] = champion
+    if not shown:
+        return
+    table = Table(box=None, pad_edge=False)
+    table.add_column("metric")
+    for name in shown:
+        table.add_column(f"version {name}", justify="right", no_wrap=True)
+    for metric in dict.fromkeys(name for version in shown for name in measured[version]):
+        values = (measured[version].get(metric) for version in shown)
+        cells = ("–" if value is None else f"{value:.3g}" for value in values)
+        table.add_row(escape(metric_words(metric)), *cells)
+    console.print()
+    print_table(console, table, "metric")
+    if left := len(measured) - len(shown):
+        console.print(f"{counted(left, 'older versions')}: their metrics are in MLflow", soft_wrap=True)
+    console.print()
+
+
+def _print_wrapped(console: Console, text: str) -> None:
+    """Print a text in lines of whole words, those after the first indented."""
+    lines = wrap_words(escape_controls(text), max(_LEAST_WIDTH, console.width - 2))
+    console.print(escape("\n  ".join(lines)), soft_wrap=True)
 
 
 def print_files(console: Console, state: FileState) -> None:
@@ -154,16 +209,6 @@ def _models_table(*columns: str) -> Table:
         wide = column == "reason"
         table.add_column(column, no_wrap=not wide, overflow="fold" if wide else "ellipsis")
     return table
-
-
-def _format_figures(tags: dict[str, str]) -> str:
-    """Return a version's metrics in words."""
-    from tasks.common.metric_labels import metric_words
-    from tasks.tracking.approval import approval_figures
-
-    return escape(
-        "; ".join(f"{metric_words(name)}: {value:.3g}" for name, value in approval_figures(tags).items())
-    )
 
 
 def _moves_table(registry: Registry, moves: list[AliasChange]) -> Table:

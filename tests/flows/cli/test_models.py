@@ -13,8 +13,8 @@ from tasks.engine.output import StageOutput
 from tests.flows.cli_runner import call, of
 
 
-def say(*words: str) -> str:
-    return call(of(models.models, models.rollback), *words).output
+def say(*words: str, columns: int = 200) -> str:
+    return call(of(models.models, models.rollback), *words, columns=columns).output
 
 
 @pytest.fixture
@@ -26,12 +26,17 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def register_two_versions() -> None:
     """Register two models that passed the gate, the second better than the first."""
+    register({"a": 0.1, "b": 0.2})
+
+
+def register(scores: dict[str, float], reason: str = "all [4] thresholds are met", passed: int = 1) -> None:
+    """Register a model for each digest, with its score."""
     tracker = open_tracker()
-    for digest, score in (("a", 0.1), ("b", 0.2)):
+    for digest, score in scores.items():
         run = tracker.client.create_run(tracker.experiment).info.run_id
         tracker.client.log_text(run, digest, "model/config.json")
         aligned = StageOutput("rlhf", digest, "", digest, False, 1.0, {}, run)
-        metrics = {"passed": 1, "reason": "all [4] thresholds are met", "score": score}
+        metrics = {"passed": passed, "reason": reason, "score": score}
         tracker.register(aligned, StageOutput("gate", digest, "", digest, False, 0.1, metrics))
 
 
@@ -43,9 +48,10 @@ def test_models_and_rollback_show_versions_champion_and_history(project):
     assert shown[1].split()[:3] == ["chatmill", "2", "chatmill"]
     assert "champion" in shown[1]
     assert "champion" not in shown[2]
-    assert shown[3:5] == ["version 2: score: 0.2", "version 1: score: 0.1"]
-    assert shown[5].startswith("champion of chatmill: version 2, since 20")
-    assert "(the gate: all [4] thresholds" in shown[5]
+    assert shown[4].split() == ["metric", "version", "2", "version", "1"]
+    assert shown[5].split() == ["score", "0.2", "0.1"]
+    assert shown[-1].startswith("champion of chatmill: version 2, since 20")
+    assert "(the gate: all [4] thresholds" in shown[-1]
     assert "Missing option" in say("rollback")
     assert say("rollback", "--reason", "rude [b]").strip() == (
         "version 1 of chatmill is now the champion instead of version 2"
@@ -85,3 +91,23 @@ def test_models_reason_of_champion_and_former_champion_is_that_of_the_last_move(
     who = models.current_user()
     assert champion.format(who=who) in now
     assert former.format(who=who) in before
+
+
+def test_models_long_reason_stands_below_the_table_in_whole_words(project):
+    reason = "; ".join(f"number {n}: 0 [0, 0] (n = 3), at least 0.5 is required" for n in range(6))
+    register({"a": 0.1}, reason, passed=0)
+    lines = say("models", columns=80).splitlines()
+    assert lines[0].split() == ["product", "version", "preset", "made", "status"]
+    assert lines[1].split()[-1] == "refused"
+    assert lines[2].startswith("version 1: number 0: 0 [0, 0] (n = 3), at least")
+    assert " ".join(" ".join(lines[2:8]).split()).startswith(f"version 1: {reason}")
+    assert max(map(len, lines)) <= 80
+
+
+def test_models_with_many_versions_shows_metrics_of_the_newest_and_the_champion(project):
+    register({"a": 0.9})
+    register({letter: 0.1 for letter in "bcdef"})
+    lines = say("models", columns=80).splitlines()
+    header = next(line for line in lines if line.startswith("metric"))
+    assert header.split()[2::2] == ["6", "5", "4", "1"]
+    assert "2 older versions: their metrics are in MLflow" in lines
