@@ -25,7 +25,7 @@ from tasks.data.label_aggregation import (
 )
 from tasks.data.label_agreement import agreement_on_comparisons, refuse_low_agreement
 from tasks.data.label_counts import (
-    LabelCounts,
+    CountedLabels,
     count_comparisons,
     count_ratings,
     describe_label_counts,
@@ -87,7 +87,7 @@ def labels(
     for note in (*unknown, *comparisons.notes, *ratings.notes):
         on_event(Message(note))
     figures: dict[str, float] = {}
-    counts: dict[str, dict[str, LabelCounts]] = {kind: {} for kind in LABEL_KINDS}
+    counts: dict[str, dict[str, CountedLabels]] = {kind: {} for kind in LABEL_KINDS}
     for name, part in parts.items():
         folder = out / JUDGE if name == JUDGE else out
         found, read = _write_part(folder, name, part, parameters, comparisons, ratings, seed)
@@ -143,7 +143,7 @@ def _collect_judgements(
 def _write_part(
     out: Path, name: str, part: _Part, parameters: LabelsParameters, comparisons: Aggregation,
     ratings: Aggregation, seed: int,
-) -> tuple[dict[str, float], dict[str, LabelCounts]]:  # fmt: skip
+) -> tuple[dict[str, float], dict[str, CountedLabels]]:  # fmt: skip
     """Write the aggregated labels of a part as the trainings read them; return metrics and counts."""
     scores = ratings.estimates[name]
 

@@ -18,7 +18,7 @@ _USES = {
 
 
 @dataclass(frozen=True)
-class LabelCounts:
+class CountedLabels:
     """The labels of one kind in one part.
 
     Attributes:
@@ -39,17 +39,17 @@ class LabelCounts:
         return self.rows - self.labels - self.unselected
 
 
-def count_comparisons(read: Comparisons) -> LabelCounts:
+def count_comparisons(read: Comparisons) -> CountedLabels:
     """Return the counts of comparisons whose pairs were all read."""
-    return LabelCounts(read.rows, read.ties + read.choices, read.ties, read.unselected)
+    return CountedLabels(read.rows, read.ties + read.choices, read.ties, read.unselected)
 
 
-def count_ratings(read: Ratings) -> LabelCounts:
+def count_ratings(read: Ratings) -> CountedLabels:
     """Return the counts of ratings that were all read."""
-    return LabelCounts(read.rows, read.count, unselected=read.unselected)
+    return CountedLabels(read.rows, read.count, unselected=read.unselected)
 
 
-def describe_label_counts(kind: str, parts: Mapping[str, LabelCounts]) -> str:
+def describe_label_counts(kind: str, parts: Mapping[str, CountedLabels]) -> str:
     """Return where the labels of a kind went, so that the numbers add up; empty if there are none.
 
     Args:
