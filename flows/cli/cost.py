@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,7 @@ from flows.common.narrow_tables import print_table
 from flows.common.terminal import Console
 from flows.orchestration.tracker import open_store
 from model.errors import UserError
+from tasks.common.counts import counted
 
 if TYPE_CHECKING:
     from tasks.tracking.cost import Costs, Sum
@@ -23,8 +25,16 @@ BY = ("run", "week", "stage")
 _SHORT = 12
 _SECONDS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 # The last line of the output names the next command to type.
-NEXT = {"run": "--by stage shows the cost of each stage", "week": "--by stage shows the cost of each stage",
-        "stage": "--by run shows the cost of each run"}  # fmt: skip
+_NEXT = {"run": "stage", "week": "stage", "stage": "run"}
+# What the columns of the table mean, those about crashes apart.
+_LEGEND = (
+    "Computed and cached count stages. Process time counts for each process: 2 processes for a minute take "
+    "2 min. Saved: what cached stages took when they were computed. Memory: the most at once."
+)
+_CRASH_LEGEND = (
+    "Cut short: stages that stopped, and that no later run resumed. Lost: the time of these, and of steps "
+    "that were done twice."
+)
 
 
 def cost(
@@ -58,8 +68,11 @@ def cost(
         return
     presets = {one.run: one.preset for one in costs.taken}
     print_table(console, _cost_table(by, sums, whole, presets))
-    console.print(_explain_costs(whole, costs), soft_wrap=True)
-    console.print(f"[dim]{NEXT[by]}; --json prints JSON[/dim]")
+    console.print()
+    for sentence in _explain_costs(whole, costs, since):
+        console.print(sentence)
+    console.print(f"[dim]{_LEGEND}{f' {_CRASH_LEGEND}' if _had_crashes(whole) else ''}[/dim]")
+    console.print(f"[dim]`chatmill cost --by {_NEXT[by]}` shows each {_NEXT[by]}; --json prints JSON.[/dim]")
 
 
 def _parse_age(text: str) -> float:
@@ -76,59 +89,67 @@ def _parse_age(text: str) -> float:
 
 
 def _cost_table(by: str, sums: list[Sum], whole: Sum, presets: dict[str, str]) -> Table:
-    # Columns about GPUs are left out where no run used one.
+    # Columns about GPUs, and about crashes, are left out where there were none.
     gpu = whole.gpu_seconds + whole.gpu_saved > 0
+    crashed = _had_crashes(whole)
+    shown: dict[str, tuple[bool, Callable[[Sum], str]]] = {
+        "computed": (True, lambda row: f"{row.computed}"),
+        "cached": (True, lambda row: f"{row.cached}"),
+        "cut short": (crashed, lambda row: f"{row.ended}"),
+        "process time": (True, lambda row: _format_hours(row.cpu_seconds)),
+        "GPU time": (gpu, lambda row: _format_hours(row.gpu_seconds)),
+        "lost": (crashed, lambda row: _format_hours(row.cpu_lost + row.gpu_lost)),
+        "saved": (True, lambda row: _format_hours(row.cpu_saved + row.gpu_saved)),
+        "tokens": (True, lambda row: _format_count(row.tokens)),
+        "memory": (True, lambda row: _format_size(row.memory)),
+        "GPU memory": (gpu, lambda row: _format_size(row.gpu_memory)),
+    }
+    columns = {name: form for name, (there, form) in shown.items() if there}
     table = Table(box=None, pad_edge=False)
     table.add_column(by, no_wrap=True)
-    columns = [
-        "computed",
-        "cached",
-        "cut short",
-        "process time",
-        *(["GPU time"] if gpu else []),
-        "lost",
-        "saved",
-    ]
-    for column in (*columns, "tokens", "memory", *(["GPU memory"] if gpu else [])):
+    for name in columns:
         # In a narrow terminal headers and units take a second line: a number that is cut says nothing.
-        table.add_column(column.replace(" ", "\n"), justify="right", overflow="fold")
+        table.add_column(name.replace(" ", "\n"), justify="right", overflow="fold")
     for row in (*sums, whole):
-        name = row.name
+        name = "total" if row is whole else row.name
         if by == "run" and name in presets:
             name = f"{name[:_SHORT]} {presets[name][:20]}"
-        table.add_row(
-            escape(name), f"{row.computed}", f"{row.cached}", f"{row.ended}",
-            _format_hours(row.cpu_seconds), *([_format_hours(row.gpu_seconds)] if gpu else []),
-            _format_hours(row.cpu_lost + row.gpu_lost), _format_hours(row.cpu_saved + row.gpu_saved),
-            _format_count(row.tokens), _format_size(row.memory),
-            *([_format_size(row.gpu_memory)] if gpu else []),
-            style="bold" if row is whole else "", end_section=row is sums[-1],
-        )  # fmt: skip
+        cells = (form(row) for form in columns.values())
+        style = "bold" if row is whole else ""
+        table.add_row(escape(name), *cells, style=style, end_section=row is sums[-1])
     return table
 
 
-def _explain_costs(whole: Sum, costs: Costs) -> str:
-    """Return sentences that explain the table."""
+def _had_crashes(whole: Sum) -> bool:
+    return whole.ended + whole.cpu_lost + whole.gpu_lost > 0
+
+
+def _explain_costs(whole: Sum, costs: Costs, since: str) -> list[str]:
+    """Return the sentences below the table: the totals first, then what the table leaves out."""
+    span = "" if since == "all" else f" of the last {since}"
     said = []
     for kind, spent, lost, saved in (
-        ("Process", whole.cpu_seconds, whole.cpu_lost, whole.cpu_saved),
+        ("process", whole.cpu_seconds, whole.cpu_lost, whole.cpu_saved),
         ("GPU", whole.gpu_seconds, whole.gpu_lost, whole.gpu_saved),
     ):
         if spent + saved > 0:
-            said.append(
-                f"Runs: {costs.runs}. {kind} time: {_format_hours(spent)}; "
-                f"{_format_share(lost, spent)} of it was "
-                f"lost to crashes. Without the cache it would be {_format_hours(spent + saved)}: "
-                f"{_format_share(saved, spent + saved)} was saved."
+            crashes = f"{_format_hours(lost)} of it ({_format_share(lost, spent)})" if lost else "nothing"
+            cache = (
+                f"The cache saved {_format_hours(saved)}: without it, it would be "
+                f"{_format_hours(spent + saved)}."
+                if saved
+                else "The cache saved nothing."
             )
+            took = f"{_format_hours(spent)} of {kind} time" if spent else f"no {kind} time"
+            said.append(f"{counted(costs.runs, 'runs')}{span} took {took}. Crashes cost {crashes}. {cache}")
     if whole.repeated_steps:
-        said.append(f"Repeated optimizer steps: {whole.repeated_steps:,}.")
+        said.append(f"Training steps that were done twice: {whole.repeated_steps:,}.")
     running = sum(one.state == "running" for one in costs.taken)
     if running:
         said.append(f"Stages still running, and so not counted: {running}.")
     if costs.unmeasured:
         said.append(f"Runs of older versions, which did not measure costs: {costs.unmeasured}.")
-    return " ".join(said)
+    return said
 
 
 def _format_share(part: float, whole: float) -> str:
