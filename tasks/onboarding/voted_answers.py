@@ -7,6 +7,7 @@ from typing import Any
 
 from tasks.data.parsing.base import ParseOptions
 from tasks.data.parsing.column_names import NAMES, answer_columns, plain_name
+from tasks.data.parsing.listed_votes import holds_listed_votes
 from tasks.data.parsing.proposed_meanings import VOTE_COLUMN
 from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.parsing.unread_keys import count_unread
@@ -33,7 +34,10 @@ def voted_answers(rows: Sequence[Mapping[str, Any]]) -> dict[str, str] | None:
         for key, value in row.items():
             if key not in (*sides, prompt):
                 count_unread(key, value, reading, "", tally)
-    if not any(seen.looks == VOTE_COLUMN for seen in tally.asks().values()):
+    voted = any(map(holds_listed_votes, rows)) or any(
+        seen.looks == VOTE_COLUMN for seen in tally.asks().values()
+    )
+    if not voted:
         return None
     return {
         name: key for name, key in {"prompt": prompt, "a": sides[0], "b": sides[1]}.items() if name != key

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from model.errors import UserError
+from tasks.common.annotators import is_nobody
 from tasks.common.value_kinds import kind_of
 from tasks.data.formats.unpaired import fits_unpaired
 from tasks.data.parsing.annotators import UNKNOWN_ANNOTATOR, normalize_annotator
@@ -34,13 +35,13 @@ from tasks.data.parsing.conversations import (
 )
 from tasks.data.parsing.field_meanings import as_verdict, group_name, is_empty
 from tasks.data.parsing.list_literals import read_literal
+from tasks.data.parsing.listed_votes import holds_listed_votes, vote_person
 from tasks.data.parsing.preference_fields import ANNOTATORS, TIMES, iso_time, row_time
 from tasks.data.parsing.row_stream import Keys, row_stream
 from tasks.data.parsing.row_verdicts import is_side_vote, is_unscored, side_votes
 from tasks.data.parsing.score_values import as_score, separator_advice
 from tasks.data.parsing.several_scores import split_values
 from tasks.data.parsing.side_columns import scored_choice, side_scores
-from tasks.data.parsing.vote_columns import voter_name
 from tasks.data.records import (
     ParsedRow,
     comparison_row,
@@ -111,7 +112,8 @@ def read_row(values: Mapping[str, Any], reading: ParseOptions, where: str) -> It
         # Each person has a column that `fields` declares as a vote.
         for person, choice in side_votes(values, reading).items():
             if not is_empty(choice):
-                voted = {**row, "choice": choice, "annotator": voter_name(values, person)}
+                name = vote_person(values, person, reading)
+                voted = {**row, "choice": choice, "annotator": "" if is_nobody(name) else name}
                 yield _comparison_record({**dict.fromkeys(ANNOTATORS), **voted}, reading, where)
         return
     # An export of doccano has such a list where nobody wrote an answer yet.
@@ -324,7 +326,10 @@ def _detect_mismatch(sample: FileSample) -> str:
         return "keys instruction and output are another format's"
     known = ({"text"}, {"prompt", "completion"}, {"prompt", "a", "b", "choice"})
     told = bool(sample.items) and all(
-        any(keys <= i.values.keys() for keys in known) or _holds_conversations(i.values) for i in sample.items
+        any(keys <= i.values.keys() for keys in known)
+        or _holds_conversations(i.values)
+        or ({"prompt", "a", "b"} <= i.values.keys() and holds_listed_votes(i.values))
+        for i in sample.items
     )
     return "" if told else f"keys are not {_KNOWN}"
 

@@ -29,6 +29,7 @@ from tasks.data.parsing.companion_keys import RIGHT_OPTIONS, is_option_letter, o
 from tasks.data.parsing.field_meanings import KNOWN, as_flag, is_empty, plain_word
 from tasks.data.parsing.key_text import yaml_key
 from tasks.data.parsing.list_literals import holds_bytes
+from tasks.data.parsing.listed_votes import propose_listed
 from tasks.data.parsing.ordinary_columns import is_all_ordinary, is_ordinary_flag, is_ordinary_number
 from tasks.data.parsing.proposed_meanings import choice_mapping
 from tasks.data.parsing.right_answers import is_span
@@ -284,6 +285,12 @@ def _votes(sample: FileSample) -> str:
             return (
                 f"{sides[0]} and {sides[1]} are two answers, and {' and '.join(scores)} tell which is "
                 f"better; add to the source format: rows{columns}{format_fields(scores)}"
+            )
+        if listed := propose_listed([item.values for item in sample.items]):
+            columns = f", {format_columns(named)}" if named else ""
+            return (
+                f"{sides[0]} and {sides[1]} are two answers with a list of votes; if each is one person's, "
+                f"say which answer each value means, and add to the source format: rows{columns}, {listed}"
             )
         return (
             f"{sides[0]} and {sides[1]} are two answers, but no column has the choice; if one "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from model.errors import UserError
 from tasks.data.file_io.files import SourceFile, SourceRecord
@@ -13,6 +13,13 @@ from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.records import Fault, ParsedRow
 
 EMPTY_FILES = "empty files"  # the reason under which files without a row are counted
+
+
+class ListedVote(NamedTuple):
+    """A vote from a list of objects: its key there, as `ratings[].vote`, and its person."""
+
+    key: str
+    person: str
 
 
 @dataclass(frozen=True)
@@ -27,6 +34,7 @@ class ParseOptions:
         aspect: The aspect of labels that name none.
         labelling: The text of a labelling configuration.
         fields: The meaning of keys that no format reads (see tasks/data/parsing/field_meanings.py).
+        listed: The votes that listed_votes.py took from lists of a row, by their paths, as `ratings.anna`.
     """
 
     source: str
@@ -36,6 +44,11 @@ class ParseOptions:
     aspect: str = "helpfulness"
     labelling: str = ""
     fields: dict[str, Meaning] = field(default_factory=dict)
+    listed: dict[str, ListedVote] = field(default_factory=dict)
+
+    def told_path(self, path: str) -> str:
+        """Return the key by which the preset names a path: `ratings[].vote` for a vote from a list."""
+        return self.listed[path].key if path in self.listed else path
 
     def column(self, name: str) -> str:
         """Return the file's own key for the name of a format."""

@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tasks.data.parsing.field_meanings import FIELD_MEANINGS, MAPPING_EXAMPLE, REVIEWS, SIDES
+from tasks.data.parsing.field_meanings import ANNOTATOR, FIELD_MEANINGS, MAPPING_EXAMPLE, REVIEWS, SIDES
+from tasks.data.parsing.key_text import yaml_key
 from tasks.data.parsing.roles import ROLE_KEYS, SPEAKERS
 from tasks.data.parsing.score_values import as_score
 
@@ -19,6 +20,11 @@ def check_fields(given: Mapping[str, Any]) -> Iterator[str]:
         if isinstance(meaning, str):
             if meaning not in FIELD_MEANINGS:
                 yield f"fields: {name} is {meaning!r}; {_EXPECTED}"
+            if meaning == ANNOTATOR and "[]." not in name:
+                yield (
+                    f"fields: {name} is {meaning}, which is for a key in a list of objects, as ratings[].by; "
+                    f"for a key of the row, write columns: {{annotator: {yaml_key(name)}}}"
+                )
         elif isinstance(meaning, Mapping) and meaning:
             for value, said in meaning.items():
                 role = name.rpartition("[].")[2] in ROLE_KEYS and "[]" in name

@@ -21,6 +21,8 @@ REVIEWS = ("accept", "reject", "ignore")
 SIDES = ("a", "b", "tie")
 # Meanings of a column of one person's verdicts. Under `penalty_vote`, lower is better.
 VOTES = ("vote", "penalty_vote")
+# The meaning of a key in a list of objects that names the person of the vote beside it.
+ANNOTATOR = "annotator"
 # Every meaning that `fields` takes as a word, and what it does. Messages and the documents list these.
 FIELD_MEANINGS = {
     "ignore": "the key is not read",
@@ -28,6 +30,7 @@ FIELD_MEANINGS = {
     "penalty": "a number or flag against the answer, such as a rank or a count of errors; lower is better",
     "vote": "a verdict of one person, after whom the column is named; beside two answers, a choice",
     "penalty_vote": "a vote for which lower is better",
+    ANNOTATOR: "in a list of objects, the person who gave the vote in the same object",
     "upvotes": "the number of people for the answer, or a flag: each is a score of 1",
     "downvotes": "the number of people against the answer, or a flag: each is a score of -1",
     "review": "accept, reject or ignore: what is rejected or ignored is not learned",

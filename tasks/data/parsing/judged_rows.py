@@ -10,6 +10,7 @@ from tasks.common.annotators import is_nobody
 from tasks.data.parsing.annotators import UNKNOWN_ANNOTATOR, normalize_annotator
 from tasks.data.parsing.base import ParseOptions
 from tasks.data.parsing.field_meanings import is_empty
+from tasks.data.parsing.listed_votes import vote_person
 from tasks.data.parsing.preference_fields import row_annotator, row_aspect, row_time
 from tasks.data.parsing.row_verdicts import (
     UNCOUNTED,
@@ -18,7 +19,6 @@ from tasks.data.parsing.row_verdicts import (
     told_keys,
 )
 from tasks.data.parsing.several_scores import split_values
-from tasks.data.parsing.vote_columns import voter_name
 from tasks.data.records import Comparison, Pair, ParsedRow, Rating, Text, pair_row, rating_row
 from tasks.data.rejections import rejection_id
 
@@ -152,8 +152,9 @@ def unreviewed_reason(key: str) -> str:
 def _refuse_verdict(record: object, said: Verdicts, row: SourceRow) -> None:
     what = {Text: "a text", Comparison: "a comparison", Rating: "a rating"}.get(type(record), "a row")  # type: ignore[call-overload]
     if said.votes:
+        path = row.reading.told_path(next(iter(said.votes)))
         raise UserError(
-            f"{row.where}: fields makes {next(iter(said.votes))} a vote on an answer, but {what} takes "
+            f"{row.where}: fields makes {path} a vote on an answer, but {what} takes "
             "none; write one row per vote, or set ignore"
         )
     if said.told:
@@ -171,7 +172,7 @@ def _rated(found: ParsedRow, said: Verdicts, values: Mapping[str, Any], reading:
     row = found.row
     assert isinstance(row, Pair)
     who, when = row_annotator(values, reading), row_time(values, reading)
-    people, scores = _voter_names(values, said.votes), list(said.votes.values())
+    people, scores = _voter_names(values, said.votes, reading), list(said.votes.values())
     if said.score is not None:
         people, scores = [who], [said.score]
     elif said.several:
@@ -187,7 +188,7 @@ def _rated(found: ParsedRow, said: Verdicts, values: Mapping[str, Any], reading:
     return ParsedRow(rating, found.where, anonymous=nobody)
 
 
-def _voter_names(values: Mapping[str, Any], paths: Collection[str]) -> list[str]:
+def _voter_names(values: Mapping[str, Any], paths: Collection[str], reading: ParseOptions) -> list[str]:
     """Return the people whose votes are under some paths; the whole paths where two end in one name."""
-    names = [voter_name(values, path) for path in paths]
+    names = [vote_person(values, path, reading) for path in paths]
     return [path if names.count(name) > 1 else name for path, name in zip(paths, names, strict=True)]

@@ -183,3 +183,16 @@ def list_items(value: Any) -> list[Any] | None:
         except ValueError:
             return None
     return value if isinstance(value, list) else None
+
+
+def opened_objects(value: Any) -> Any:
+    """Return the objects in a text, as tables contain them; any other value unchanged."""
+    bare = value.strip() if isinstance(value, str) else ""
+    if bare[:1] + bare[-1:] not in ("{}", "[]") or "{" not in bare[:2]:
+        return value
+    try:
+        found = read_literal(bare)
+    except ValueError:
+        return value
+    objects = found if isinstance(found, list) else [found]
+    return found if objects and all(isinstance(one, dict) for one in objects) else value

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from tasks.common.counts import counted
+from tasks.common.names import yaml_quoted
 from tasks.data.parsing.column_names import yaml_value
 from tasks.data.parsing.field_meanings import FIELD_MEANINGS, MAPPING_EXAMPLE
 from tasks.data.parsing.key_text import format_sample, shown_key, yaml_key
@@ -193,12 +194,27 @@ def describe_two_scales(
     )
 
 
-def describe_listed(path: str, seen: Seen, example: str) -> str:
-    """Return the question about a key in a list of objects."""
+def describe_listed(path: str, seen: Seen, example: str, rated: bool) -> str:
+    """Return the question about a key in a list of objects.
+
+    Args:
+        path: The key.
+        seen: Its first place and value.
+        example: A proposal that skips it.
+        rated: Whether its rows have answers that votes in a list can rate.
+    """
+    name, _, key = path.partition("[].")
+    told = (
+        f"if each object of {shown_key(name)} is one person's vote, say so in the source's fields, as in "
+        f"fields: {{{yaml_key(path)}: vote, {yaml_quoted(f'{name}[].annotator')}: annotator}} with the "
+        "person's own key; else "
+        if rated and key and "[]" not in key
+        else ""
+    )
     return (
         f"{seen.where}: the key {shown_key(path)} is {seen.sample} and looks like {seen.looks} in a list, "
-        "which no format reads; write it as a key of its row or turn, or read past it under the source's "
-        f"fields, as in {example}{LEARNS_ALL}"
+        f"which no format reads; {told}write it as a key of its row or turn, or read past it under the "
+        f"source's fields, as in {example}{LEARNS_ALL}"
     )
 
 
@@ -242,7 +258,8 @@ def describe_listed_field(path: str) -> str:
     """Return the question about a meaning of a key in a list."""
     return (
         f"fields gives {shown_key(path)} a meaning, and it is in a list, which no format reads; expected "
-        "ignore, or write it as a key of its row or turn"
+        "ignore, or write it as a key of its row or turn. People's votes on a row are read if one key of "
+        "each object is vote, penalty_vote or a mapping, and at most one is annotator"
     )
 
 

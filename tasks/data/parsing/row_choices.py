@@ -98,7 +98,7 @@ def _read_votes(
     if two:
         tally.numbered |= {part for part in different_parts(a, b) or () if part.isdigit()}
     for path, value in votes.items():
-        meaning = reading.fields[path]
+        meaning, told_path = reading.fields[path], reading.told_path(path)
         if is_empty(value) and not maps_empty(meaning):
             continue
         if isinstance(value, list | tuple) and len(value) == 1:
@@ -107,20 +107,20 @@ def _read_votes(
         choice = _as_mapped(plain_choice(value, reading.columns), meaning) if said is None else said
         undecided = choice == "ignore" or (isinstance(value, str) and is_undecided(value))
         if choice in SIDES:
-            tally.votes.read[path] += 1
+            tally.votes.read[told_path] += 1
         elif undecided:
             tally.left_out[UNDECIDED] += 1
-            tally.votes.note_undecided(path, value, where)
+            tally.votes.note_undecided(told_path, value, where)
         else:
             # With its names, as a choice may also name what wrote an answer.
             side, told = named_sides(value, values, a, b)
             if told and len(side) == 1:
                 choice = _as_mapped(side, meaning)
-                tally.votes.read[path] += 1
+                tally.votes.read[told_path] += 1
             elif told:
                 tally.left_out[SAME_MODEL] += 1
             else:
-                tally.votes.note(path, value, where, _EXPECTED)
+                tally.votes.note(told_path, value, where, _EXPECTED)
         keys = find_keys(values, path)
         assert keys is not None
         values = with_value(values, keys, choice if choice in SIDES else None)

@@ -26,7 +26,8 @@ from tasks.data.parsing.judged_rows import MASKED_VERDICT, corrected_rows, rated
 from tasks.data.parsing.key_paths import check_paths
 from tasks.data.parsing.key_text import format_sample
 from tasks.data.parsing.label_checks import check_annotators, check_side_scores
-from tasks.data.parsing.list_literals import holds_bytes, holds_turns_text, read_literal, turns_of
+from tasks.data.parsing.list_literals import holds_bytes, holds_turns_text, opened_objects, turns_of
+from tasks.data.parsing.listed_votes import spread_votes
 from tasks.data.parsing.preference_fields import ANNOTATORS, TIMES, unread_times
 from tasks.data.parsing.printed_values import (
     holds_literal,
@@ -141,6 +142,7 @@ def _records(
     item: SourceRecord, row: Row, known: Keys, reading: ParseOptions, tally: SkipCounts, nothing: str
 ) -> Iterator[ParsedRow]:
     values, where = unpacked_cells(item.values, reading, item.where, tally), item.where
+    values, reading = spread_votes(values, known.own(values, reading), reading, where, tally)
     own = known.own(values, reading)
     if "references" in own:
         values = write_right_answers(values, reading)
@@ -158,7 +160,7 @@ def _records(
             tally.note_literal(key, value, where, QUOTED)
         elif _RETURN in value:
             tally.note_literal(key, value, where, ESCAPED)
-    opened = {key: value if key in own else _opened(value) for key, value in values.items()}
+    opened = {key: value if key in own else opened_objects(value) for key, value in values.items()}
     # A table has few columns, but a cell may hold an object with any number of keys.
     kept = {key: value for key, value in opened.items() if reading.fields.get(key) != "ignore"}
     unpacked = any(value is not item.values.get(key) for key, value in kept.items())
@@ -239,19 +241,6 @@ def _note_companions(
     for key, value, kind in companions_of(values, own, found[0].row, row.reading.columns):
         if fields.get(key) not in ("ignore", "text"):
             row.tally.note_companion(key, value, row.where, kind)
-
-
-def _opened(value: Any) -> Any:
-    """Return the objects in a text, as tables contain them; any other value unchanged."""
-    bare = value.strip() if isinstance(value, str) else ""
-    if bare[:1] + bare[-1:] not in ("{}", "[]") or "{" not in bare[:2]:
-        return value
-    try:
-        found = read_literal(bare)
-    except ValueError:
-        return value
-    objects = found if isinstance(found, list) else [found]
-    return found if objects and all(isinstance(one, dict) for one in objects) else value
 
 
 def unpacked_cells(

@@ -122,6 +122,7 @@ def read_verdicts(
         if path in sides:
             continue
         meaning, top = reading.fields[path], path.partition(".")[0]
+        told_path = reading.told_path(path)
         # choices.py reads the choice between two answers.
         if path == reading.column("choice") and path in own and isinstance(meaning, Mapping):
             continue
@@ -160,22 +161,24 @@ def read_verdicts(
         # A mapping of values defines its own scale, so only spellings that `fields` does not map are
         # recorded.
         if read is not None and read[0] == "verdict" and isinstance(meaning, str):
-            tally.note_scale(row_aspect(values, reading), scale_of(value, meaning), path, where)
-            tally.note_scale(row_aspect(values, reading), comma_scale(value), path, where)
+            tally.note_scale(row_aspect(values, reading), scale_of(value, meaning), told_path, where)
+            tally.note_scale(row_aspect(values, reading), comma_scale(value), told_path, where)
         if read is None and meaning == "vote":
             voted = read_vote(value, [values.get(one) for one in reading.fields if one != path])
             if voted is not None:
                 read = ("verdict", voted)
                 scale = WORDS if as_grade(value) is None else GRADES
-                tally.note_scale(row_aspect(values, reading), scale, path, where)
+                tally.note_scale(row_aspect(values, reading), scale, told_path, where)
         if read is None and meaning in VOTES:
             # Only this person's vote is lost, not those beside it.
             if is_no_vote(value):
                 tally.left_out[NO_VOTE] += 1
-                tally.votes.note_undecided(path, value, where)
+                tally.votes.note_undecided(told_path, value, where)
             else:
-                tally.votes.note(path, value, where, "a number, yes or no, a grade, or a word such as good")
-            said = replace(said, unrated=path)
+                tally.votes.note(
+                    told_path, value, where, "a number, yes or no, a grade, or a word such as good"
+                )
+            said = replace(said, unrated=told_path)
             continue
         if read is None:
             raise UserError(
@@ -189,7 +192,7 @@ def read_verdicts(
                 f"{path}}}, or map it to a number, accept, reject or ignore"
             )
         if meaning in VOTES:
-            tally.votes.read[path] += 1
+            tally.votes.read[told_path] += 1
             said.votes[path] = read[1]
             continue
         if read[0] == "verdict" and path in own:

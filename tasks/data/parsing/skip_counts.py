@@ -190,7 +190,7 @@ class SkipCounts(KeyCounts):
             return said
         example = f"fields: {{{yaml_key(path)}: {meaning}}}"
         if path in self.inside:
-            return describe_listed(path, seen, example)
+            return describe_listed(path, seen, example, self.answers > 0)
         if direction := scale_direction(path, self.values.get(path, ())):
             example += f", as its name says that {direction}"
         example += describe_quarantined(self.understood[path], meaning, self.values.get(path, ()))

@@ -8,7 +8,14 @@ import pytest
 
 from model.errors import UserError
 from tasks.data.parsing.field_checks import check_fields
-from tasks.data.parsing.field_meanings import FIELD_MEANINGS, as_flag, as_review, as_verdict, flatten_name
+from tasks.data.parsing.field_meanings import (
+    ANNOTATOR,
+    FIELD_MEANINGS,
+    as_flag,
+    as_review,
+    as_verdict,
+    flatten_name,
+)
 from tasks.data.parsing.question_text import format_example
 from tasks.data.parsing.score_values import as_score, is_date, separator_advice
 from tasks.data.parsing.verdict_names import looks_like_verdict
@@ -269,7 +276,8 @@ def test_check_fields_invalid_meanings_are_named() -> None:
     assert [line.split()[1] for line in said] == ["a", "b", "c", "d"]
     # All meanings are named, and each of them is right.
     assert all(meaning in line for line in said[:2] for meaning in FIELD_MEANINGS)
-    assert not list(check_fields({f"key{n}": meaning for n, meaning in enumerate(FIELD_MEANINGS)}))
+    paths = {meaning: "ratings[].by" if meaning == ANNOTATOR else meaning for meaning in FIELD_MEANINGS}
+    assert not list(check_fields({path: meaning for meaning, path in paths.items()}))
     assert all(meaning in format_example("a verdict") for meaning in FIELD_MEANINGS)
 
 
