@@ -105,16 +105,18 @@ def batch_labels(
     changes: list[str] | None = None,
     presets: list[str] | None = None,
     announced: str = "",
+    add_another: bool = False,
 ) -> State:
     """Make a batch for the label page from the models of the preset's last run, and ask people to judge it.
 
-    A batch that the page has already is not added again.
+    A batch that the page has already is not added again, and none is added while one needs judgements.
 
     Args:
         config: The preset of this deployment.
         changes: Keys to change in it. Only the deployment sets them, never an event.
         presets: Further presets that this deployment may run.
         announced: The preset that an event names. It runs only if it is `config` or one of `presets`.
+        add_another: Whether to add a batch although an open one of the preset needs judgements.
     """
     named = [config, *(presets or [])]
     chosen = _named_preset(announced, named)
@@ -126,9 +128,13 @@ def batch_labels(
             message=f"no batch was made, as no source of {chosen} is the label page, and nothing would learn "
             "from the judgements; docs/labelling-setup.md shows the source"
         )
+    from flows.orchestration.label_batches import find_unfinished_batch
+
+    if not add_another and (unfinished := find_unfinished_batch(preset, Path.cwd())):
+        return Completed(message=unfinished)
     from flows.pipeline import labelling
 
-    outcome = labelling.fn(preset)
+    outcome = labelling.fn(preset, add_another)
     return Completed(message=f"MLflow run {outcome.mlflow_run_id[:12]} made the items")
 
 

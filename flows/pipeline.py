@@ -6,15 +6,23 @@ Each line is one stage, one Prefect task and one MLflow run.
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from prefect import flow
 
 from flows.config import Preset
 from flows.orchestration.events import LABELS_REQUESTED
-from flows.orchestration.label_batches import add_made_batch, find_batch_inputs, item_parameters, read_guide
+from flows.orchestration.label_batches import (
+    add_made_batch,
+    find_batch_inputs,
+    find_unfinished_batch,
+    item_parameters,
+    read_guide,
+)
 from flows.orchestration.run_links import deployed_preset_path
 from flows.pipeline_plan import PipelinePlan
 from flows.pipeline_run import Outcome, PipelineRun
+from model.errors import UserError
 from tasks.drift import drift
 from tasks.engine.output import StageOutput
 from tasks.evaluate import evaluate
@@ -87,19 +95,31 @@ def ingestion(preset: Preset, announce: bool = True) -> Outcome:
 
 
 @flow(name="label_batch", validate_parameters=True, persist_result=False)
-def labelling(preset: Preset) -> Outcome:
+def labelling(preset: Preset, add_another: bool = False) -> Outcome:
     """Run the stage label_batch alone, on the outputs of the preset's last run; add its items to the page.
 
     The event `labels.requested` is sent once for each batch.
+
+    Args:
+        preset: The preset.
+        add_another: Whether to add a batch although an open one of the preset needs judgements.
+
+    Raises:
+        UserError: An open batch of the preset needs judgements, or there is nothing to make a batch from.
     """
+    root = Path.cwd()
+    # Read before anything is computed for it.
+    read_guide(preset.label_batch, root)
+    if not add_another and (unfinished := find_unfinished_batch(preset, root)):
+        raise UserError(unfinished)
     with PipelineRun(preset, trains=False) as run:
-        # Read before anything is computed for it.
-        read_guide(preset.label_batch, run.settings.root)
         given = find_batch_inputs(preset, run.tracker, run.context, run.display.show_event)
         run.references["ingest"] = given.data
         items = run(label_batch, item_parameters(preset), *given.outputs)
-        made = add_made_batch(preset, items, run.settings.root, run.display.show_event)
+        made = add_made_batch(preset, items, run.settings.root, add_another)
         run.show_notes(made.describe(), made.describe_left_out())
+        if made.missing:
+            return run.collect_outcome()
         payload = {"batch": made.name, "items": made.items, "config": deployed_preset_path(preset.name)}
         run.tell_once(items, LABELS_REQUESTED, made.describe(), "`chatmill label` serves the page", **payload)
         return run.collect_outcome()

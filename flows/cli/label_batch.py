@@ -31,11 +31,18 @@ def make_label_batch(
     size: Annotated[
         int, typer.Option(help="Items to judge, besides known items (default: label_batch.size).", min=0)
     ] = 0,
+    add_another: Annotated[
+        bool,
+        typer.Option(
+            "--add-another", help="Add a batch although an open one of the preset still needs judgements."
+        ),
+    ] = False,
 ) -> None:
     """Make a batch for the label page: pairs of answers by the models of the preset's last run.
 
     Nothing is trained. Some pairs are drawn at random, and the others are those of which the reward model is
-    least certain. The same models give the same batch; `--set label_batch.round=2` makes another one.
+    least certain. The same models give the same batch; `--set label_batch.round=2` makes another one. No
+    batch is added while an open one of the preset needs judgements.
     """
     preset = preset_to_run(config, Path.cwd(), Console(highlight=False)) or DEMO
     wanted = [*(changes or [])]
@@ -43,11 +50,11 @@ def make_label_batch(
         wanted.append(f"label_batch.name={yaml_quoted(name)}")
     if size:
         wanted.append(f"label_batch.size={size}")
-    _make_batch(preset, wanted)
+    _make_batch(preset, wanted, add_another)
     print_label_steps(Path.cwd(), Console(highlight=False))
 
 
-def _make_batch(config: Path, changes: list[str]) -> None:
+def _make_batch(config: Path, changes: list[str], add_another: bool) -> None:
     """Run the flow that makes a batch and adds it to the store. Raise UserError for a wrong preset."""
     from tasks.engine.source_snapshot import take_snapshot
 
@@ -68,7 +75,7 @@ def _make_batch(config: Path, changes: list[str]) -> None:
     if not config.is_file():
         # The error must come before anything is created for the run.
         read_preset_file()
-    launch_flow(_load_labelling, read_preset_file)
+    launch_flow(_load_labelling, read_preset_file, add_another=add_another)
 
 
 def _load_labelling() -> Callable[..., Outcome]:

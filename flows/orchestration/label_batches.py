@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,6 @@ from flows.config import Preset
 from model.errors import UserError
 from model.events import EventCallback
 from tasks.common.counts import counted
-from tasks.common.file_lock import exclusive_lock
 from tasks.data.label_selection import read_made_items
 from tasks.engine.output import StageOutput
 from tasks.engine.stage import StageContext, fetch_output
@@ -24,14 +23,20 @@ from tasks.labelling.batch_parameters import (
     SFT,
     LabelBatchParameters,
 )
-from tasks.labelling.batches import DEFAULT_GUIDE, BatchSettings, add_batch, list_batches
-from tasks.labelling.schema import open_label_store
-from tasks.project.paths import LABEL_BATCHES_LOCK
+from tasks.labelling.batches import (
+    DEFAULT_GUIDE,
+    Batch,
+    BatchSettings,
+    check_items,
+    insert_batch,
+    list_batches,
+    select_batches,
+)
+from tasks.labelling.schema import open_label_store, read_label_store
 
 if TYPE_CHECKING:
     from tasks.tracking.tracker import Tracker
 
-_WAITS = "another process is adding a batch for the label page; waiting for it"
 # The stages whose outputs the items are made from. Before there are labels, the last three are missing.
 _NEEDED, _OPTIONAL = ("split", "sft"), ("labels", "reward", "rlhf")
 _REASONS = (("random", "at random"), ("uncertain", "uncertain"), ("known", "known"))
@@ -54,8 +59,10 @@ class MadeBatch:
         name: Its name.
         items: The number of its items.
         counts: The stage's counts: items by reason, and what was left out.
-        is_new: Whether this call added it. False if the store had a batch with the same content.
+        is_new: Whether this call added it. False if the store had a batch with the same content, or another
+            process added one meanwhile.
         earlier: Items that were left out, as earlier batches have them.
+        missing: The judgements that the other process's batch needs.
     """
 
     name: str
@@ -63,9 +70,12 @@ class MadeBatch:
     counts: Mapping[str, Any]
     is_new: bool
     earlier: int = 0
+    missing: int = 0
 
     def describe(self) -> str:
         """Return a sentence with the number of items by reason."""
+        if self.missing:
+            return f"another process added a batch meanwhile: {_name_unfinished(self.name, self.missing)}"
         reasons = [f"{self.counts[name]:.0f} {said}" for name, said in _REASONS if self.counts.get(name)]
         said = f"batch {self.name} has {counted(self.items, 'items')}: {', '.join(reasons)}"
         if self.is_new:
@@ -176,14 +186,39 @@ def read_guide(parameters: LabelBatchParameters, root: Path) -> str:
         ) from error
 
 
-def add_made_batch(preset: Preset, output: StageOutput, root: Path, on_event: EventCallback) -> MadeBatch:
+def find_unfinished_batch(preset: Preset, root: Path) -> str:
+    """Return a sentence about the preset's open batch that still needs judgements; empty if there is none."""
+    store = read_label_store(root)
+    if store is None:
+        return ""
+    with store:
+        unfinished = _find_unfinished(list_batches(store), preset.name)
+    return _name_unfinished(unfinished.name, unfinished.missing) if unfinished else ""
+
+
+def _find_unfinished(batches: Iterable[Batch], preset: str) -> Batch | None:
+    # Batches that people imported, and those of other presets, are not of these models.
+    made = [each for each in batches if each.origin.get("output") and each.origin.get("preset") == preset]
+    return next((each for each in reversed(made) if each.open and each.missing > 0), None)
+
+
+def _name_unfinished(name: str, missing: int) -> str:
+    return (
+        f"batch {name} is open and still needs {counted(missing, 'judgements')}, so no batch was added; "
+        "`chatmill label close NAME` ends it, and `chatmill label batch --add-another` adds a batch beside it"
+    )
+
+
+def add_made_batch(preset: Preset, output: StageOutput, root: Path, add_another: bool = False) -> MadeBatch:
     """Add the items of the stage label_batch to the label page's store, unless it has the same ones already.
+
+    The store's own lock lets one process at a time look for a batch and add one, on any host.
 
     Args:
         preset: The preset.
         output: The stage's output.
         root: The project's folder.
-        on_event: Receives a message while another process adds a batch.
+        add_another: Whether to add the batch although an open one of the preset needs judgements.
 
     Raises:
         UserError: The guide cannot be read, the name is taken, or all items are in earlier batches.
@@ -192,15 +227,15 @@ def add_made_batch(preset: Preset, output: StageOutput, root: Path, on_event: Ev
     guide = read_guide(parameters, root)
     folder = Path(output.path)
     counts = json.loads((folder / COUNTS).read_text(encoding="utf-8"))
-    with (
-        open_label_store(root) as store,
-        # Between the search for the batch and its addition no other process may add it.
-        exclusive_lock(root / LABEL_BATCHES_LOCK, on_event, _WAITS),
-    ):
-        batches = list_batches(store)
+    # Before the transaction, for which the people who judge wait.
+    items = check_items(read_made_items(folder / ITEMS))
+    with open_label_store(root) as store, store.write() as connection:
+        batches = select_batches(connection)
         for batch in batches:
             if batch.origin.get("output") == output.digest:
                 return MadeBatch(batch.name, batch.items, counts, False)
+        if not add_another and (other := _find_unfinished(batches, preset.name)):
+            return MadeBatch(other.name, other.items, {}, False, missing=other.missing)
         name = _free_name(parameters, preset.name, {batch.name for batch in batches})
         origin = {
             "preset": preset.name, "output": output.digest, "key": output.key, "run": output.run,
@@ -209,7 +244,7 @@ def add_made_batch(preset: Preset, output: StageOutput, root: Path, on_event: Ev
         settings = BatchSettings(
             name, guide, parameters.aspects, parameters.needed, parameters.markdown, origin
         )
-        added = add_batch(store, settings, read_made_items(folder / ITEMS))
+        added = insert_batch(connection, settings, items)
     return MadeBatch(name, added.added, counts, True, added.earlier)
 
 

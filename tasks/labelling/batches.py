@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -124,6 +124,11 @@ class Batch:
     complete: int
     judged: int
 
+    @property
+    def missing(self) -> int:
+        """Return how many judgements its items still need."""
+        return self.items * self.needed - self.judged
+
 
 @dataclass(frozen=True)
 class Added:
@@ -144,34 +149,50 @@ def add_batch(store: LabelStore, settings: BatchSettings, items: Iterable[LabelI
     Raises:
         UserError: A setting or an item is not valid, the name is taken, or no item is left.
     """
+    checked = check_items(items)
+    with store.write() as connection:
+        return insert_batch(connection, settings, checked)
+
+
+def check_items(items: Iterable[LabelItem]) -> list[LabelItem]:
+    """Return the items of a new batch. Raise UserError with the place of one that is not valid."""
+    found = list(items)
+    for number, item in enumerate(found, 1):
+        check_item(item, f"item {number}")
+    return found
+
+
+def insert_batch(connection: Connection, settings: BatchSettings, items: Sequence[LabelItem]) -> Added:
+    """Add a batch as `add_batch` does, in a transaction of the caller, which may look at the store first.
+
+    Args:
+        connection: A connection of `LabelStore.write`: no other process adds a batch before it ends.
+        settings: How the batch is judged.
+        items: Its items, from `check_items`.
+    """
     settings.check()
     wanted: dict[str, LabelItem] = {}
-    given = 0
     for item in items:
-        given += 1
-        check_item(item, f"item {given}")
         wanted.setdefault(item.digest, item)
-    with store.write() as connection:
-        if connection.execute(
-            select(BATCH_TABLE.c.number).where(BATCH_TABLE.c.name == settings.name)
-        ).first():
-            raise UserError(f"there is a batch named {settings.name!r}; choose another name")
-        judged = set(connection.execute(select(ITEM_TABLE.c.digest)).scalars())
-        kept = [item for digest, item in wanted.items() if digest not in judged or item.known_choice]
-        if not any(not item.known_choice for item in kept):
-            raise UserError(
-                "the batch has no item to judge: "
-                + (f"all {len(wanted)} are in earlier batches" if wanted else "it is empty")
-            )
-        number = connection.execute(
-            insert(BATCH_TABLE).returning(BATCH_TABLE.c.number),
-            {
-                "name": settings.name, "created": iso_now(), "guide": add_guide(connection, settings.guide),
-                "aspects": list(settings.aspects), "needed": settings.needed, "markdown": settings.markdown,
-                "origin": dict(settings.origin),
-            },
-        ).scalar_one()  # fmt: skip
-        connection.execute(insert(ITEM_TABLE), [_item_values(number, item) for item in kept])
+    if connection.execute(select(BATCH_TABLE.c.number).where(BATCH_TABLE.c.name == settings.name)).first():
+        raise UserError(f"there is a batch named {settings.name!r}; choose another name")
+    judged = set(connection.execute(select(ITEM_TABLE.c.digest)).scalars())
+    kept = [item for digest, item in wanted.items() if digest not in judged or item.known_choice]
+    if not any(not item.known_choice for item in kept):
+        raise UserError(
+            "the batch has no item to judge: "
+            + (f"all {len(wanted)} are in earlier batches" if wanted else "it is empty")
+        )
+    number = connection.execute(
+        insert(BATCH_TABLE).returning(BATCH_TABLE.c.number),
+        {
+            "name": settings.name, "created": iso_now(), "guide": add_guide(connection, settings.guide),
+            "aspects": list(settings.aspects), "needed": settings.needed, "markdown": settings.markdown,
+            "origin": dict(settings.origin),
+        },
+    ).scalar_one()  # fmt: skip
+    connection.execute(insert(ITEM_TABLE), [_item_values(number, item) for item in kept])
+    given = len(items)
     return Added(number, len(kept), given - len(wanted), len(wanted) - len(kept))
 
 
@@ -235,24 +256,29 @@ def guide_text(store: LabelStore, digest: str) -> str | None:
 
 def list_batches(store: LabelStore) -> list[Batch]:
     """Return all batches, the oldest first."""
+    with store.read() as connection:
+        return select_batches(connection)
+
+
+def select_batches(connection: Connection) -> list[Batch]:
+    """Return all batches as a transaction sees them, the oldest first."""
     complete = func.sum(
         func.coalesce(ITEM_TABLE.c.given >= BATCH_TABLE.c.needed, False).cast(ITEM_TABLE.c.given.type)
     )
     given, needed = ITEM_TABLE.c.given, BATCH_TABLE.c.needed
     judged = func.sum(case((given > needed, needed), else_=given))
-    with store.read() as connection:
-        rows = connection.execute(
-            select(
-                BATCH_TABLE,
-                func.count(ITEM_TABLE.c.number).label("items"),
-                complete.label("complete"),
-                judged.label("judged"),
-            )
-            .join(ITEM_TABLE, ITEM_TABLE.c.batch == BATCH_TABLE.c.number)
-            .group_by(BATCH_TABLE.c.number)
-            .order_by(BATCH_TABLE.c.number)
-        ).mappings()
-        return [_as_batch(row) for row in rows]
+    rows = connection.execute(
+        select(
+            BATCH_TABLE,
+            func.count(ITEM_TABLE.c.number).label("items"),
+            complete.label("complete"),
+            judged.label("judged"),
+        )
+        .join(ITEM_TABLE, ITEM_TABLE.c.batch == BATCH_TABLE.c.number)
+        .group_by(BATCH_TABLE.c.number)
+        .order_by(BATCH_TABLE.c.number)
+    ).mappings()
+    return [_as_batch(row) for row in rows]
 
 
 def _as_batch(row: RowMapping) -> Batch:

@@ -35,10 +35,13 @@ def test_label_batch_after_run_adds_batch_once(root: Path) -> None:
     assert "left out: " in said and "next: chatmill people add NAME" in said
     (made,) = batches(root)
     assert (made.name, made.items, made.needed) == ("smoke-1", 12, 2)
+    another = (*label, "--name", "second", "--set", "label_batch.round=2")
+    said = " ".join(chatmill(root, *another, code=2).split())
+    assert "batch smoke-1 is open and still needs 24 judgements, so no batch was added" in said
     # The same models and settings: the page has the batch already, as after a kill behind the stage.
-    assert "the page has it already" in chatmill(root, *label)
+    assert "the page has it already" in chatmill(root, *label, "--add-another")
     assert len(batches(root)) == 1
-    said = chatmill(root, *label, "--name", "second", "--set", "label_batch.round=2")
+    said = chatmill(root, *another, "--add-another")
     assert "batch second has 12 items" in said
     assert [batch.name for batch in batches(root)] == ["smoke-1", "second"]
     # The runs that made batches do not hide the run with the models.
@@ -58,7 +61,10 @@ import json, sys
 from flows.deployments import batch_labels
 
 config, changes = sys.argv[1], json.loads(sys.argv[2])
-print(batch_labels(config=config, changes=changes, announced=config, return_state=True).message)
+said = batch_labels(
+    config=config, changes=changes, announced=config, add_another=len(sys.argv) > 3, return_state=True
+)
+print(said.message)
 """
 
 
@@ -68,7 +74,7 @@ def test_label_batch_flow_killed_before_store_adds_batch_once(root: Path) -> Non
     changes = [f"data.sources={json.dumps(page)}", "label_batch.round=3", "label_batch.size=6"]
     # The stage is complete, and the flow dies before the items are in the store.
     dies = "import flows.pipeline as p\ndef die(*a): raise SystemExit(9)\np.add_made_batch = die\n"
-    words = (str(SMOKE), json.dumps(changes))
+    words = (str(SMOKE), json.dumps(changes), "add another")
     assert call(root, "-c", dies + FLOW, *words).returncode != 0
     before = len(batches(root))
     for _ in range(2):
@@ -77,6 +83,9 @@ def test_label_batch_flow_killed_before_store_adds_batch_once(root: Path) -> Non
         assert "made the items" in done.stdout
     names = [batch.name for batch in batches(root)][before:]
     assert len(names) == 1
+    # Without that, nothing is computed while a batch needs judgements.
+    done = call(root, "-c", FLOW, *words[:2])
+    assert "is open and still needs 12 judgements, so no batch was added" in done.stdout, done.stderr
     # `labels.requested` was sent once: the run of the output records it.
     told = mlflow(
         root, "select count(*) from tags t join tags s using (run_uuid) "
