@@ -205,10 +205,12 @@ def _decide_by_votes(preset: Preset) -> None:
     if preset.promote.approval != "people":
         return
     from flows.orchestration.people_approval import decide_by_votes
+    from flows.orchestration.run_links import deployed_preset_path
     from flows.orchestration.tracker import open_tracker
 
     tracker = open_tracker(preset.tracking.mlflow, preset.tracking.experiment, preset.product)
-    for sentence in decide_by_votes(tracker, Path.cwd()):
+    configs = {preset.name: deployed_preset_path(preset.name)}
+    for sentence in decide_by_votes(tracker, Path.cwd(), configs):
         get_run_logger().info(sentence)
 
 

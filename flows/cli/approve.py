@@ -38,9 +38,9 @@ def approve(
 ) -> None:
     """Approve or reject a model that waits for approval (presets with `promote.approval: human` or `people`).
 
-    The suspended run is resumed; nothing is trained again. The model's metrics are compared with those of
-    the present champion, and a model that is no better does not become champion. `--show` shows the
-    evaluation and decides nothing.
+    The suspended run is resumed, or the deployments of `chatmill up` are told of the new champion; nothing is
+    trained again. The model's metrics are compared with those of the present champion, and a model that is
+    no better does not become champion. `--show` shows the evaluation and decides nothing.
     """
     if show and (reject or reason):
         raise UserError("--show cannot be combined with --reject or --reason")
@@ -50,8 +50,9 @@ def approve(
         raise UserError("a rejection needs --reason TEXT, as in --reason 'answers are rude'")
     tracker = open_tracker()
     # After open_tracker, which prepares the environment: this module imports MLflow.
+    from flows.orchestration.decision_effects import finish_decision
     from flows.orchestration.people_approval import vote_about
-    from tasks.tracking.approval import FLOW_RUN, describe_approval, find_version_asked
+    from tasks.tracking.approval import describe_approval, find_version_asked
     from tasks.tracking.version_files import VersionFiles
 
     console = Console(highlight=False)
@@ -73,8 +74,8 @@ def approve(
         str(found.version), not reject, author := current_user(), reason, check=tracker.check_files
     )
     console.print(escape(decided.says), soft_wrap=True)
-    if found.tags.get(FLOW_RUN):
-        console.print(escape(_resume_suspended_run(found, not reject, author, reason)), soft_wrap=True)
+    for sentence in finish_decision(Path.cwd(), registry, found, decided, not reject, author, reason):
+        console.print(escape(sentence), soft_wrap=True)
     if decided.champion:
         # `champion` alone is ambiguous as soon as there are several products.
         address = quote(f"{registry.model}/champion") if len(registries) > 1 else "champion"
@@ -94,22 +95,6 @@ def _decide_by_people(tracker: Tracker, console: Console) -> None:
                 said.append(f"{version_address(version)} {vote.words}; `chatmill label` serves the page")
     for sentence in said or ["no model waits for the people of the label page"]:
         console.print(escape(sentence), soft_wrap=True)
-
-
-def _resume_suspended_run(version: Any, yes: bool, author: str, reason: str) -> str:
-    """Resume the flow run that waits for this decision, and return what became of it in one sentence."""
-    from flows.servers.environment import prepare_environment
-    from tasks.tracking.approval import NAME
-
-    if not prepare_environment(Path.cwd()).prefect:
-        return (
-            f"the Prefect server with the run {version.tags.get(NAME)} is stopped; start "
-            "`chatmill up` and repeat this command to finish the run"
-        )
-    # Prefect reads its settings when it is imported, so the environment must be prepared first.
-    from flows.orchestration.human_approval import resume_run
-
-    return resume_run(version, yes, author, reason)
 
 
 def _print_evaluation(registry: Registry, version: Any, console: Console) -> None:

@@ -199,7 +199,10 @@ def rollback(
     move = registry.rollback(number, reason, current_user(), force, tracker.check_files)
     was = f" instead of version {move.before}" if move.before else ""
     said = f"version {move.now} of {chosen.name} is now the champion{was}"
-    Console(highlight=False).print(escape(said), soft_wrap=True)
+    from flows.orchestration.decision_effects import announce_champion
+
+    for sentence in (said, *announce_champion(Path.cwd(), registry, move.now, said)):
+        Console(highlight=False).print(escape(sentence), soft_wrap=True)
 
 
 def _models_table(*columns: str) -> Table:

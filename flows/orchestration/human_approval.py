@@ -99,8 +99,8 @@ def _finish_decided(preset: Preset, registry: Registry, version: str, said: str)
     return Completed(message=said)
 
 
-def resume_run(version: Any, yes: bool, author: str, reason: str) -> str:
-    """Resume the run that is suspended for a version; return a sentence about what became of it."""
+def resume_run(version: Any, yes: bool, author: str, reason: str) -> tuple[bool, str]:
+    """Resume the run that is suspended for a version; return whether it resumes, and a sentence about it."""
     run, name = UUID(version.tags[FLOW_RUN]), version.tags.get("approval.name", "")
     try:
         resume_flow_run(run, run_input={"approve": yes, "who": author, "why": reason})
@@ -109,6 +109,6 @@ def resume_run(version: Any, yes: bool, author: str, reason: str) -> str:
             try:
                 state = client.read_flow_run(run).state
             except ObjectNotFound:
-                return f"Prefect no longer has the run {name}"
-        return f"the run {name} is not suspended: {state.name if state else 'it has no state'}"
-    return f"the run {name} resumes and ends with your decision"
+                return False, f"Prefect no longer has the run {name}"
+        return False, f"the run {name} is not suspended: {state.name if state else 'it has no state'}"
+    return True, f"the run {name} resumes and ends with your decision"

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows.orchestration.decision_effects import finish_decision
 from model.data.dataloader import read_rows
 from model.errors import UserError
 from tasks.labelling.batches import open_batch
 from tasks.labelling.people_vote import PeopleVote, ask_people, read_people_vote, vote_name
 from tasks.labelling.schema import open_label_store, read_label_store
-from tasks.tracking.approval import FLOW_RUN, PENDING, approval_state
+from tasks.tracking.approval import PENDING, approval_state
 from tasks.tracking.products import version_address
 
 if TYPE_CHECKING:
@@ -61,10 +63,16 @@ def _close_vote(root: Path, version: Any) -> None:
         open_batch(store, vote_name(version_address(version)), False)
 
 
-def decide_by_votes(tracker: Tracker, root: Path) -> list[str]:
+def decide_by_votes(tracker: Tracker, root: Path, configs: Mapping[str, str] | None = None) -> list[str]:
     """Approve or reject the waiting versions whose vote is decided; return a sentence for each.
 
-    A suspended run of such a version is resumed if Prefect's server is reachable.
+    A suspended run of such a version is resumed if Prefect's server is reachable, and a new champion is
+    announced there.
+
+    Args:
+        tracker: The tracker of the store.
+        root: The project's folder.
+        configs: Files of presets by their names, where they are not configs/NAME.yaml.
     """
     said = []
     for registry in tracker.registries():
@@ -80,8 +88,5 @@ def decide_by_votes(tracker: Tracker, root: Path) -> list[str]:
             )
             said.append(f"{decided.says} ({vote.words})")
             _close_vote(root, version)
-            if version.tags.get(FLOW_RUN):
-                from flows.orchestration.human_approval import resume_run
-
-                said.append(resume_run(version, yes, AUTHOR, vote.words))
+            said += finish_decision(root, registry, version, decided, yes, AUTHOR, vote.words, configs)
     return said
