@@ -47,6 +47,9 @@ _VOTED = word_set(
     """
 )
 _LISTS = _VOTED | word_set("annotations feedback feedbacks human_feedback labels")
+_QUESTIONS = word_set(
+    "aspect attribute category criterion dimension metric question aspekt frage kategorie kriterium"
+)
 _RATING_KINDS = ("thumb", "word", "number")
 _CHOICES = frozenset((*NAMES["choice"], "value"))
 _MOST = 1000  # objects of a list
@@ -79,7 +82,7 @@ def spread_votes(
     for name, given in values.items():
         if name in own or name in reading.fields or f"{name}[]" in reading.fields:
             continue
-        value = opened_objects(given)
+        value = _as_objects(opened_objects(given))
         keys = _told_keys(name, value, reading) or _known_keys(name, value, values, own, reading)
         if keys is None:
             continue
@@ -103,7 +106,8 @@ def holds_listed_votes(values: Mapping[str, Any]) -> bool:
     """Return whether a row of two answers has a list of votes by people that is read without being told."""
     compared = {"a": "", "b": "", **values}
     return any(
-        _known_keys(name, opened_objects(value), compared, (), ParseOptions("")) is not None and value
+        not is_empty(value)
+        and _known_keys(name, _as_objects(opened_objects(value)), compared, (), ParseOptions("")) is not None
         for name, value in values.items()
     )
 
@@ -119,11 +123,11 @@ def propose_listed(rows: Sequence[Mapping[str, Any]]) -> str:
     Empty if no list has one key for the person and one for the vote.
     """
     for name, first in rows[0].items() if rows else ():
-        objects = opened_objects(first)
+        objects = _as_objects(opened_objects(first))
         votes = [key for key in objects[0] if _names_vote(key, True)] if _are_objects(objects) else []
         if len(votes) != 1 or not (person := _person_key(objects, votes[0])):
             continue
-        given = [opened_objects(row.get(name)) for row in rows]
+        given = [_as_objects(opened_objects(row.get(name))) for row in rows]
         said = {str(_held(one, votes[0])) for held in given if _are_objects(held) for one in held}
         meaning = values_mapping(said) if len(said) <= MOST_VALUES else UNKNOWN
         told = {f"{name}[].{votes[0]}": meaning, f"{name}[].{person}": ANNOTATOR}
@@ -138,6 +142,7 @@ def _told_keys(name: str, value: Any, reading: ParseOptions) -> _Keys | None:
         for path, meaning in reading.fields.items()
         if path.startswith(f"{name}[].") and "[]" not in path.removeprefix(f"{name}[].")
     }
+    # A list that `fields` names may be empty, or missing in some rows.
     votes = [k for k, said in inner.items() if said in VOTES or maps_sides(said) or _maps_numbers(said)]
     people = [key for key, said in inner.items() if said == ANNOTATOR]
     if len(votes) != 1 or len(people) > 1 or not (is_empty(value) or _are_objects(value)):
@@ -169,20 +174,36 @@ def _known_keys(
     # A key that `fields` gives a meaning is no longer known by its name.
     if any(path.startswith(f"{name}[].") and said != "ignore" for path, said in reading.fields.items()):
         return None
-    if value == [] and flat in _VOTED:
+    if is_empty(value) and flat in _VOTED:
         return _Keys("", "", "vote")
     if not _are_objects(value):
         return None
     every = dict.fromkeys(key for one in value for key in one)
     every = {key: None for key in every if reading.fields.get(f"{name}[].{key}") != "ignore"}
     votes = [key for key in every if _names_vote(key, compared)]
-    if len(votes) != 1:
+    # A vote on one of several questions is no verdict on the whole answer.
+    if len(votes) != 1 or any(flatten_name(key) in _QUESTIONS for key in every):
         return None
     person = _person_key(value, votes[0])
     said = [one.get(votes[0]) for one in value]
     if not person or not all(_is_clear(votes[0], vote, compared) for vote in said if not is_empty(vote)):
         return None
     return _Keys(person, votes[0], "vote")
+
+
+def _as_objects(value: Any) -> Any:
+    """Return a list without empty items; an object of equally long lists as a list of objects.
+
+    Parquet files of the `datasets` library hold a list of objects so.
+    """
+    if isinstance(value, list):
+        return [one for one in value if one is not None]
+    if not isinstance(value, Mapping) or len(value) < 2:
+        return value
+    columns = list(value.values())
+    if not all(isinstance(one, list) and len(one) == len(columns[0]) for one in columns):
+        return value
+    return [dict(zip(value, items, strict=True)) for items in zip(*columns, strict=True)]
 
 
 def _are_objects(value: Any) -> bool:

@@ -34,6 +34,7 @@ QUESTION = "a question"
 ANSWER = "an answer"
 DIALOGUE = "a conversation"
 REJECTED = "an answer that was not chosen"
+NAMED_VOTES = "votes with their people in one value"
 _NAMED = 12  # keys that a line lists
 LEARNS_ALL = "; ignore on a key in a list learns its rows, whatever the verdict in it"
 BESIDE = " beside "  # between a question or an answer and the column of its text
@@ -98,6 +99,13 @@ def describe_special(path: str, seen: Seen, meaning: str) -> str:
         return _describe_unclear_side(path, seen.where, seen.sample)
     if seen.looks == BYTES:
         return _describe_bytes(path, seen)
+    if seen.looks == NAMED_VOTES:
+        return (
+            f"{seen.where}: the key {shown_key(path)} is {seen.sample}, {NAMED_VOTES}, which no format "
+            'reads; write them as a list of objects, as in "ratings": [{"by": "anna", "vote": "good"}], or '
+            f"as a row per vote with the person under annotator; fields: {{{yaml_key(path)}: ignore}} learns "
+            "their rows, whatever the votes say"
+        )
     return _describe_unreviewed(path, seen) if seen.looks == UNREVIEWED else ""
 
 

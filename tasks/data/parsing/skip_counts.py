@@ -12,7 +12,7 @@ from tasks.common.counts import counted
 from tasks.data.parsing.annotators import PEOPLE
 from tasks.data.parsing.choices import contradicts_choices
 from tasks.data.parsing.decision_states import look_decided
-from tasks.data.parsing.field_meanings import ACCEPT, KNOWN, REJECT, VOTES, flatten_name
+from tasks.data.parsing.field_meanings import ACCEPT, KNOWN, REJECT, VOTES, flatten_name, word_set
 from tasks.data.parsing.key_counts import KeyCounts
 from tasks.data.parsing.key_text import ascii_controls, shown_key, yaml_key
 from tasks.data.parsing.marking_texts import look_marked
@@ -28,6 +28,7 @@ from tasks.data.parsing.proposed_meanings import (
     propose_vote,
 )
 from tasks.data.parsing.question_text import (
+    NAMED_VOTES,
     describe_companion,
     describe_listed,
     describe_listed_field,
@@ -61,6 +62,10 @@ from tasks.data.parsing.vote_columns import describe_values, find_vote_columns
 VERDICT = "a verdict"
 # Kinds in KNOWN that are the verdict on an answer.
 RATED = ("thumb", "thumb_down", "word", "number")
+# What the votes of all people say, which is nobody's vote.
+_SUMMARIES = word_set(
+    "consensus majority konsens mehrheit mehrheitsurteil majorité majorite mayoría maggioranza maioria"
+)
 _ODD = 0.1  # the share of choices that name no answer, above which their meaning is asked for
 _NAMED = 12  # keys that a message lists
 _PROPOSED = 40  # keys for which a message proposes a meaning
@@ -85,6 +90,8 @@ class SkipCounts(KeyCounts):
         """Return a proposal for the meaning of a key. `columns` is what `_read_columns` returns."""
         if path in self.inside or looks == OTHER_CHOICE:
             return "ignore"
+        if looks == NAMED_VOTES:
+            return UNKNOWN
         counts, votes = columns or self._read_columns()
         if path in counts:
             return counts[path]
@@ -92,6 +99,8 @@ class SkipCounts(KeyCounts):
             # Somebody may have given one number only, so the scale is that of all people.
             values = votes | self.values.get(path, set())
             # Pairs with votes in other columns are ratings.
+            if set(flatten_name(path).split("_")) & _SUMMARIES:
+                return "ignore"
             able, sides = self.pairs > 0 or bool(self.votes.read and not self.compared), self.numbered
             return propose_vote(path, values, self.cells[path], able, self.compared, sides)
         able = (self.answers if looks in RIGHT else self.pairs) > 0
@@ -190,7 +199,9 @@ class SkipCounts(KeyCounts):
             return said
         example = f"fields: {{{yaml_key(path)}: {meaning}}}"
         if path in self.inside:
-            return describe_listed(path, seen, example, self.answers > 0)
+            # If the list's votes are read, this key is something else.
+            read = any(one.startswith(f"{path.partition('[].')[0]}[].") for one in self.votes.read)
+            return describe_listed(path, seen, example, self.answers > 0 and not read)
         if direction := scale_direction(path, self.values.get(path, ())):
             example += f", as its name says that {direction}"
         example += describe_quarantined(self.understood[path], meaning, self.values.get(path, ()))

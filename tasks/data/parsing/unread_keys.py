@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from model.errors import UserError
 from tasks.data.parsing.base import ParseOptions
 from tasks.data.parsing.doubt_flags import looks_doubted
-from tasks.data.parsing.field_meanings import is_empty, plain_word, says_nothing_wrong
+from tasks.data.parsing.field_meanings import (
+    flatten_name,
+    is_empty,
+    plain_word,
+    says_nothing_wrong,
+    word_set,
+)
 from tasks.data.parsing.gold_answers import looks_like_gold
 from tasks.data.parsing.key_text import shown_key, yaml_key
 from tasks.data.parsing.mark_columns import marks_removal
 from tasks.data.parsing.ordinary_names import is_ordinary_name
 from tasks.data.parsing.printed_values import holds_objects
 from tasks.data.parsing.proposed_meanings import CORRECTION, ENDED, GOLD, GOLD_LIST, MASK, PRINTED, REJECTION
+from tasks.data.parsing.question_text import NAMED_VOTES
 from tasks.data.parsing.removal_names import looks_denied, looks_removed
+from tasks.data.parsing.score_values import as_score
 from tasks.data.parsing.skip_counts import VERDICT, SkipCounts
 from tasks.data.parsing.text_properties import is_property
 from tasks.data.parsing.verdict_names import (
@@ -30,10 +39,13 @@ from tasks.data.parsing.verdict_names import (
 )
 from tasks.data.parsing.verdict_openings import is_plain_vote, orders_removal
 from tasks.data.parsing.verdict_phrases import asks_opinion
-from tasks.data.parsing.verdict_values import named_as_verdict
+from tasks.data.parsing.verdict_values import is_judgement, named_as_verdict
 
 _DEEPEST, MOST_LEAVES = 100, 200
 _LONGEST_VOTE = 20  # characters
+_VOTED = word_set("bewertungen grades judgements ratings scores stimmen urteile verdicts votes")
+_LONGEST_LIST = 1000  # characters of a text with several people's votes
+_NAMED_VOTE = re.compile(r"[^\W\d][\w.@ -]{0,40}\s*[:=]\s*([^:=]{1,20})")
 # What people click under a turn, in the spelling of `plain_word`.
 _TURN_VOTES = frozenset(
     ("+1", "-1", "dislike", "disliked", "down", "downvote", "like", "liked", "up", "upvote")
@@ -103,6 +115,8 @@ def _looks_like(path: str, value: Any) -> str:
     """Return what a key looks like by its name, or by a value that is always a verdict; else empty."""
     if isinstance(value, str) and holds_objects(value):
         return PRINTED
+    if _holds_people(path, value):
+        return NAMED_VOTES
     if is_ordinary_name(path) or is_property(path, value):
         return VERDICT if holds_verdict(value) else ""
     if looks_like_gold(path, value):
@@ -122,6 +136,34 @@ def _looks_like(path: str, value: Any) -> str:
     if looks_like_correction(path, value):
         return CORRECTION
     return REJECTION if names_rejection(path) and not says_nothing_wrong(value) else ""
+
+
+def _holds_people(path: str, value: Any) -> bool:
+    """Return whether a value holds votes with their people, as `anna: good, ben: bad` or lists of two.
+
+    Numbers are votes only under the name of a verdict: they may be amounts.
+    """
+    if not isinstance(value, list) and not (isinstance(value, str) and (":" in value or "=" in value)):
+        return False
+    words = set(flatten_name(path).split("_"))
+    named = names_judgement(path) or named_as_verdict(path, "4") or not words.isdisjoint(_VOTED)
+    if not named and is_ordinary_name(path):
+        return False
+    if isinstance(value, list):
+        # As `[["anna", "good"], ["ben", "bad"]]`, which a program makes of an object.
+        pairs = [one for one in value if isinstance(one, list | tuple) and len(one) == 2]
+        return len(pairs) == len(value) > 0 and all(_is_vote(two[1], named) for two in pairs)
+    if not isinstance(value, str) or len(value) > _LONGEST_LIST:
+        return False
+    parts = [_NAMED_VOTE.fullmatch(part.strip()) for part in re.split(r"[,;|\n]", value) if part.strip()]
+    return len(parts) > 1 and all(part is not None and _is_vote(part[1], named) for part in parts)
+
+
+def _is_vote(value: Any, numbers: bool) -> bool:
+    if numbers and (isinstance(value, bool) or as_score(value) is not None):
+        return True
+    word = plain_word(value) if isinstance(value, str) else ""
+    return bool(word) and (is_plain_vote(word) or is_judgement(word))
 
 
 def _votes_inside(path: str, value: Any, turn: str) -> bool:

@@ -171,8 +171,10 @@ def test_read_rows_list_of_other_things_is_listed_only() -> None:
     assert set(tally.unread) == {"metadata[].name", "metadata[].value"}
 
 
-@pytest.mark.parametrize("empty", [[], [{"by": "anna", "vote": None}], [{"by": "anna", "vote": ""}]])
-def test_read_rows_list_without_a_vote_is_no_right_answer(empty: list[Any]) -> None:
+@pytest.mark.parametrize(
+    "empty", [None, "", [], [None], [{"by": "anna", "vote": None}], [{"by": "anna", "vote": ""}]]
+)
+def test_read_rows_list_without_a_vote_is_no_right_answer(empty: Any) -> None:
     found, tally = read({**PAIR, "ratings": empty}, {**PAIR, "ratings": [{"by": "ben", "vote": "bad"}]})
     assert [type(one.row) for one in found] == [Rating]
     (reason,) = tally.left_out
@@ -253,3 +255,65 @@ def test_read_rows_parts_of_a_file_with_lists_add_up() -> None:
         both.add(tally)
     assert [one.row for one in parts] == [one.row for one in together]
     assert (both.votes.read, both.used) == (whole.votes.read, whole.used)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("Bewertungen", "anna: gut, ben: schlecht"),
+        ("bewertungen", "anna: 4; ben: 2"),
+        ("votes", [["anna", "good"], ["ben", "bad"]]),
+        ("ratings", [["anna", 4], ["ben", 2]]),
+        ("Wer sagt was", "anna=good|ben=bad"),
+    ],
+)
+def test_read_rows_votes_with_their_people_in_one_value_are_asked_about(name: str, value: Any) -> None:
+    _, tally = read({**PAIR, name: value})
+    with pytest.raises(UserError, match="votes with their people in one value, which no format reads; write"):
+        tally.check("mine")
+    found, tally = read({**PAIR, name: value}, fields={name: "ignore"})
+    tally.check("mine", {name: "ignore"})
+    assert [type(one.row) for one in found] == [Pair]
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["size: 4, depth: 2", "anna: 3 cats, ben: 2 dogs", [["a", 1], ["b", 2]], [["x", "y"]], "10:30, 11:45"],
+)
+def test_read_rows_named_amounts_are_listed_only(value: Any) -> None:
+    _, tally = read({**PAIR, "settings": value})
+    tally.check("mine")
+    assert set(tally.unread) == {"settings"}
+
+
+def test_read_rows_object_of_lists_is_a_list_of_votes() -> None:
+    (found,), tally = read({**PAIR, "ratings": {"by": ["anna", "ben"], "vote": ["good", "bad"]}})
+    assert scores_of(found.row) == {"anna": 1, "ben": -1}
+    tally.check("mine")
+
+
+def test_read_rows_empty_items_of_a_list_are_no_votes() -> None:
+    (found,), _ = read({**PAIR, "ratings": [None, {"by": "anna", "vote": "good"}]})
+    assert scores_of(found.row) == {"anna": 1}
+
+
+def test_read_rows_votes_on_several_questions_are_asked_about() -> None:
+    votes = [{"by": "anna", "aspect": "tone", "score": 4}, {"by": "anna", "aspect": "facts", "score": 1}]
+    _, tally = read({**PAIR, "ratings": votes})
+    with pytest.raises(UserError, match=re.escape("ratings[].score")):
+        tally.check("mine")
+
+
+def test_check_other_key_of_a_list_that_is_read_is_no_vote() -> None:
+    votes = [{"by": "anna", "vote": "good", "deleted": True}]
+    _, tally = read({**PAIR, "ratings": votes})
+    with pytest.raises(UserError, match=re.escape("ratings[].deleted is True")) as caught:
+        tally.check("mine")
+    assert "one person's vote" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["Mehrheit", "majority"])
+def test_propose_column_of_the_majority_is_nobodys_vote(name: str) -> None:
+    votes = [("good", "bad"), ("bad", "bad"), ("bad", "good")]
+    _, tally = read(*({**PAIR, "anna": anna, "ben": ben, name: "bad"} for anna, ben in votes))
+    assert tally.propose_all(tally.asks()) == {"anna": "vote", "ben": "vote", name: "ignore"}
