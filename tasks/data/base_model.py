@@ -22,7 +22,7 @@ GGUF = ".gguf"
 REGISTERED = "model:"
 _REGISTERED = re.compile(r"model:(.*[^@/])[@/](champion|[0-9]{1,5})(?:#sha256=([0-9a-f]{64}))?", re.DOTALL)
 # Number of the conversion's rules; another one converts each file again.
-_CONVERSION = 3
+_CONVERSION = 4
 
 
 class RegisteredBase(NamedTuple):

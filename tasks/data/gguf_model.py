@@ -9,12 +9,13 @@ import json
 import re
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import gguf
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors import TensorSpec, serialize_file
 
 from model.data.hf_config import load_architecture
 from model.data.weights_header import INDEX, inspect_model
@@ -37,6 +38,23 @@ _IN_BLOCK = {
 }  # fmt: skip
 # Bytes of the weights that are in memory at once.
 _SHARD = 2 << 30
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """The numbers of a tensor, and their type's name. NumPy has no bfloat16: its bits are in uint16."""
+
+    type_name: str
+    numbers: np.ndarray
+
+    def describe(self) -> TensorSpec:
+        """Return where the numbers are in memory, which must stay there until they are written."""
+        return TensorSpec(
+            dtype=self.type_name,
+            shape=self.numbers.shape,
+            data_ptr=self.numbers.ctypes.data,
+            data_len=self.numbers.nbytes,
+        )
 
 
 def convert_gguf(path: Path, folder: Path) -> None:
@@ -138,16 +156,17 @@ def _read_config(path: Path, fields: dict[str, Any], tied: bool) -> dict[str, An
 def _write_weights(path: Path, reader: gguf.GGUFReader, config: dict[str, Any], folder: Path) -> None:
     """Write the weights in shards of at most `_SHARD` bytes, with their index."""
     shards: dict[str, str] = {}
-    batch: dict[str, np.ndarray] = {}
+    batch: dict[str, _Weights] = {}
 
     def write_batch() -> None:
         name = f"model-{len(set(shards.values())) + 1:05}.safetensors"
-        save_file(batch, folder / name, metadata={"format": "pt"})
+        described = {key: weights.describe() for key, weights in batch.items()}
+        serialize_file(described, folder / name, metadata={"format": "pt"})
         shards.update(dict.fromkeys(batch, name))
         batch.clear()
 
     for name, weights in _read_weights(path, reader, config):
-        if batch and sum(part.nbytes for part in batch.values()) + weights.nbytes > _SHARD:
+        if batch and sum(part.numbers.nbytes for part in batch.values()) + weights.numbers.nbytes > _SHARD:
             write_batch()
         batch[name] = weights
     write_batch()
@@ -158,8 +177,8 @@ def _write_weights(path: Path, reader: gguf.GGUFReader, config: dict[str, Any], 
 
 def _read_weights(
     path: Path, reader: gguf.GGUFReader, config: dict[str, Any]
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the weights by Hugging Face's names, in float32."""
+) -> Iterator[tuple[str, _Weights]]:
+    """Yield the weights by Hugging Face's names: those of 16 bits in their own type, others in float32."""
     heads = {"attn_q": config["num_attention_heads"], "attn_k": config["num_key_value_heads"]}
     for tensor in reader.tensors:
         found = re.fullmatch(r"blk\.(\d+)\.(\w+)\.(weight|bias)", tensor.name)
@@ -172,10 +191,18 @@ def _read_weights(
                 f"{path} has the tensor {tensor.name!r}, which is not supported as GGUF; "
                 "name the model's folder with safetensors files instead"
             )
-        weights = gguf.dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
+        weights = _read_numbers(tensor)
         if config["model_type"] == "llama" and part in heads:
-            weights = _separate_halves(weights, heads[part])
-        yield name, np.ascontiguousarray(weights)
+            weights = replace(weights, numbers=_separate_halves(weights.numbers, heads[part]))
+        yield name, replace(weights, numbers=np.ascontiguousarray(weights.numbers))
+
+
+def _read_numbers(tensor: gguf.ReaderTensor) -> _Weights:
+    if tensor.tensor_type == gguf.GGMLQuantizationType.F16:
+        return _Weights("float16", tensor.data)
+    if tensor.tensor_type == gguf.GGMLQuantizationType.BF16:
+        return _Weights("bfloat16", tensor.data.view(np.uint16))
+    return _Weights("float32", gguf.dequantize(tensor.data, tensor.tensor_type).astype(np.float32))
 
 
 def _separate_halves(weights: np.ndarray, heads: int) -> np.ndarray:

@@ -108,7 +108,7 @@ def write_tokenizer(writer: gguf.GGUFWriter, rules: Rules, split: str) -> None:
     writer.add_chat_template(CHAT)
 
 
-@pytest.mark.parametrize("stored", ["F32", "F16", "Q8_0", "Q4_1"])
+@pytest.mark.parametrize("stored", ["F32", "F16", "BF16", "Q8_0", "Q4_1"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_base_folder_of_gguf_equals_transformers(kind: str, stored: str, tmp_path: Path) -> None:
     write_gguf(tmp_path / "small.gguf", kind, gguf.GGMLQuantizationType[stored])
@@ -116,6 +116,8 @@ def test_base_folder_of_gguf_equals_transformers(kind: str, stored: str, tmp_pat
     folder = base_folder("small.gguf", tmp_path)
     check_model(folder)
     ours, tokenizer = load_model(folder)
+    wanted_type = {"F16": "float16", "BF16": "bfloat16"}.get(stored, "float32")
+    assert ours.architecture.weight_dtype == wanted_type
     x = torch.randint(300, (2, 40), generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         wanted = theirs(x).logits
