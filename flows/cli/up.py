@@ -16,10 +16,11 @@ import typer
 from rich.markup import escape
 
 from flows.cli.background import DETACHED, start_in_background
-from flows.cli.current_preset import preset_to_run
-from flows.cli.up_output import print_login_link, print_running, service_line
+from flows.cli.current_preset import DEMO, preset_to_run
+from flows.cli.up_output import describe_schedule, print_login_link, print_running, service_line
 from flows.common.terminal import Console
 from flows.orchestration.preset_deployments import (
+    COPIED,
     name_presets,
     remove_former,
     write_deployments,
@@ -78,6 +79,7 @@ class ServerRequest:
 
     `host` is the address for other hosts; None: only this machine can reach the servers. `label_port` is that
     of the label page; 0: it is not started. `pages` is whether Prefect's and MLflow's servers are wanted.
+    `scheduled` is whether runs of the presets start by themselves.
     """
 
     command: str
@@ -91,6 +93,7 @@ class ServerRequest:
     detached: bool = False
     label_port: int = 0
     pages: bool = True
+    scheduled: bool = True
 
     @property
     def listen_address(self) -> str:
@@ -142,7 +145,7 @@ def up(
     pools = tuple(pool or POOLS)
     if unknown := [name for name in pools if name not in POOLS]:
         raise UserError(f"unknown pool {unknown[0]}; expected --pool {' or --pool '.join(POOLS)}")
-    presets = tuple(config or ())
+    presets, scheduled = tuple(config or ()), True
     if presets and not deploys:
         raise UserError("--config and --no-deploy cannot be combined")
     if presets:
@@ -155,6 +158,10 @@ def up(
         if usual and (found := preset_to_run(None, Path.cwd(), Console(highlight=False), usual)):
             presets = (found,)
             name_presets(Path.cwd(), presets)
+        elif usual == [DEMO] and DEMO.is_file() and not Path("data").exists():
+            # Nobody asked for the demo yet: the labels' deployment would fetch its data within five minutes,
+            # and start its trainings.
+            presets, scheduled = (DEMO,), False
     if detach:
         start_in_background(Path.cwd(), sys.argv[1:])
         return
@@ -163,7 +170,7 @@ def up(
     labels = label if label is not None else not os.environ.get("PREFECT_API_URL")
     asked = ServerRequest(
         "chatmill up", host, prefect_port, mlflow_port, pools, deploys, presets, gpu_workers, detached,
-        label_port if labels else 0,
+        label_port if labels else 0, scheduled=scheduled,
     )  # fmt: skip
     serve_until_stopped(Path.cwd(), asked)
 
@@ -248,6 +255,7 @@ class _Watch:
         # Called for its check: it raises UserError for a text that is not a valid address.
         is_loopback(self.asked.listen_address)
         settings = prepare_environment(self.root) if self.asked.pages else None
+        self._announce_schedule()
         try:
             with _ignore_signals(signal.SIGHUP):
                 if settings:
@@ -266,6 +274,14 @@ class _Watch:
             with _ignore_signals(signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 stop_processes(self.kept, self._log_note)
         self.console.print("stopped")
+
+    def _announce_schedule(self) -> None:
+        """Say what runs by itself, and how to choose, before anything starts."""
+        if not self.asked.deploy or not deployment_names(self.root):
+            return
+        presets = [str(one) for one in self.asked.presets] or deployed_presets(self.root)
+        for sentence in describe_schedule(presets, self.asked.scheduled, self.asked.command):
+            self._say(sentence)
 
     def _start_services(self, settings: Settings) -> None:
         wanted: list[Service] = []
@@ -359,7 +375,7 @@ class _Watch:
             return
         file, names = None, deployment_names(self.root)
         if self.asked.presets:
-            file, names = write_deployments(self.root, self.asked.presets)
+            file, names = write_deployments(self.root, self.asked.presets, self.asked.scheduled)
         if not names:
             without = "names none" if (self.root / DEPLOYMENT_FILE).exists() else "is not in this folder"
             self._say(
@@ -370,17 +386,14 @@ class _Watch:
         self._say("creating the deployments of prefect.yaml")
         failed = deploy_flows(settings, api, file)
         # Only after a successful deploy, so that a failure leaves the old deployments in place.
-        if not failed and (removed := remove_former(names)):
+        # Another host's server may have deployments of these names of another project.
+        stopped = COPIED if self.served.prefect and not self.asked.scheduled else ()
+        if not failed and (removed := remove_former(names, stopped)):
             self._log_note(f"removed the deployments {', '.join(removed)}: no --config names their presets")
         if failed:
             self._log_note(f"the deployments of prefect.yaml were not created: {failed}")
         else:
             self.console.print(f"[bold]deployed[/bold] {', '.join(names)}")
-            if run := ", ".join(deployed_presets(self.root, file)):
-                self._say(
-                    f"{run} runs by itself every night, and when new labels arrive; new text waits for the "
-                    f"night. `{self.asked.command} --config FILE` takes another preset, --no-deploy none"
-                )
 
     def _write_state(self) -> None:
         self.served = replace(self.served, processes=tuple(one.describe_process() for one in self.kept))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.markup import escape
 
+from flows.cli.current_preset import DEMO
 from flows.common.terminal import Console
 from flows.servers.commands import LABEL_PAGE
+from flows.servers.credentials import PASSWORD_FILE, PASSWORD_SETTING
 from flows.servers.environment import read_credentials
 from flows.servers.login_links import LINK_SECONDS, LoginLinks
 from flows.servers.state_file import Served, read_served
@@ -38,6 +42,29 @@ def print_running(root: Path, command: str, console: Console) -> None:
     console.print(f"[dim]`chatmill down` stops it{then}.[/dim]")
 
 
+def describe_schedule(presets: Sequence[str], scheduled: bool, command: str) -> list[str]:
+    """Return the sentences about what runs by itself and how to choose another preset, or none.
+
+    Args:
+        presets: The presets of the deployments.
+        scheduled: Whether they run by themselves.
+        command: The command that was typed.
+    """
+    if not presets:
+        return []
+    if not scheduled:
+        return [
+            "scheduled: nothing, as there is no data/ yet",
+            f"to schedule your preset: `{command} --config FILE`; `chatmill init FOLDER` writes one",
+            f"to schedule the demo: `{command} --config {DEMO}`",
+        ]
+    demo = " (the demo)" if [str(DEMO)] == list(presets) else ""
+    return [
+        f"scheduled: {', '.join(presets)}{demo}, every night; new labels start it too",
+        f"to schedule another preset: `{command} --config FILE`; none: `{command} --no-deploy`",
+    ]
+
+
 def print_login_link(root: Path, served: Served, console: Console) -> None:
     """Print a link that logs a browser in, once, at the servers that run here."""
     # A link, not the password: the terminal's scrollback keeps what is printed.
@@ -50,6 +77,17 @@ def print_login_link(root: Path, served: Served, console: Console) -> None:
         console.print(
             f"[dim]         opens both pages in a browser, once, within {LINK_MINUTES} minutes[/dim]"
         )
+        for line in _describe_password():
+            console.print(f"[dim]         {escape(line)}[/dim]")
+
+
+def _describe_password() -> list[str]:
+    """Return where the user and password are that the pages ask for; never the password itself."""
+    where = f"the variable {PASSWORD_SETTING}" if os.environ.get(PASSWORD_SETTING) else str(PASSWORD_FILE)
+    return [
+        f"without it, a page asks for user and password: {where} has them",
+        "as USER:PASSWORD. Prefect's page takes that whole line, MLflow's each part",
+    ]
 
 
 def service_line(name: str, address: str, shows: str, pid: int) -> str:

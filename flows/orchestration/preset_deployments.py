@@ -21,11 +21,16 @@ COPIED, _SHARED = ("nightly", "labels"), ("align", "label-batch")
 _TAG = "chatmill-up-config"
 
 
-def write_deployments(root: Path, presets: Sequence[Path]) -> tuple[Path, list[str]]:
+def write_deployments(root: Path, presets: Sequence[Path], scheduled: bool = True) -> tuple[Path, list[str]]:
     """Write a copy of prefect.yaml whose deployments run these presets.
 
     `nightly` and `labels` run the first preset. Each further preset has deployments of its own, such as
     `nightly-NAME`. `align` and `label-batch` run any of them. Other deployments are copied as they are.
+
+    Args:
+        root: The project's folder.
+        presets: The files of the presets.
+        scheduled: False: `nightly` and `labels`, which run by themselves, are left out.
 
     Returns:
         The file, and the names of its deployments.
@@ -45,6 +50,9 @@ def write_deployments(root: Path, presets: Sequence[Path]) -> tuple[Path, list[s
     made: list[dict[str, Any]] = []
     for one in found["deployments"]:
         parameters = one.get("parameters") or {}
+        # Left out rather than paused: a later deployment would leave a paused schedule paused.
+        if one["name"] in COPIED and not scheduled:
+            continue
         if one["name"] in COPIED:
             for index, (name, file) in enumerate(named.items()):
                 further = {"name": f"{one['name']}-{name}", "tags": [*(one.get("tags") or []), _TAG]}
@@ -92,20 +100,26 @@ def name_presets(root: Path, presets: Sequence[Path]) -> dict[str, str]:
     return named
 
 
-def remove_former(names: Sequence[str]) -> list[str]:
+def remove_former(names: Sequence[str], unscheduled: Sequence[str] = ()) -> list[str]:
     """Remove the deployments that an earlier --config made from Prefect's server, except `names`.
 
+    Those in `unscheduled` are removed too. A server that other projects share must not be asked for these.
     Their scheduled runs are removed with them; past runs stay on Prefect's pages. Returns the removed names.
     """
     from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
+    from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName, DeploymentFilterTags
 
-    made = DeploymentFilter(tags=DeploymentFilterTags(all_=[_TAG]))
+    made = [DeploymentFilter(tags=DeploymentFilterTags(all_=[_TAG]))]
+    if unscheduled:
+        made.append(DeploymentFilter(name=DeploymentFilterName(any_=[*unscheduled])))
     removed = []
     with get_client(sync_client=True) as client:
         # In a loop, as Prefect answers at most 200 deployments at a time.
         while former := [
-            one for one in client.read_deployments(deployment_filter=made) if one.name not in names
+            one
+            for wanted in made
+            for one in client.read_deployments(deployment_filter=wanted)
+            if one.name not in names
         ]:
             for one in former:
                 client.delete_deployment(one.id)

@@ -20,7 +20,7 @@ from tasks.project.private_folder import read_or_create
 PASSWORD_SETTING = "CHATMILL_PASSWORD"
 # The servers that the password is for; if not set, those that the environment and `up` name.
 GUARDED_SERVERS = "CHATMILL_SERVERS"
-_FILE = "password"
+PASSWORD_FILE = SECRETS / "password"
 _USER = "chatmill"
 _RIGHT = "expected USER:PASSWORD with a password of 12 or more characters"
 # MLflow's own minimum length.
@@ -79,7 +79,7 @@ def stored_login(root: Path) -> Credentials:
     Raises:
         UserError: The file is damaged; the message does not hold the password.
     """
-    path = root / SECRETS / _FILE
+    path = root / PASSWORD_FILE
     try:
         text = read_or_create(path, lambda: f"{_USER}:{secrets.token_urlsafe(24)}")
     except OSError as error:

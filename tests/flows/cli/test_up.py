@@ -251,6 +251,8 @@ def test_up_starts_all_servers_and_down_stops_them(root: Path) -> None:
     for one in served.processes[:2]:
         address = f"{one.address}/api" if one.name == "Prefect" else one.address
         assert query_status(address, None) == 401 and query_status(address, own) == 200
+    # The hint names the file beside the link.
+    assert "user and password: var/secrets/password" in said
     links = re.findall(r"http\S+/chatmill-login#\S+", said)
     assert len(links) == 1 and log_in(log_in(links[0])) == ""
     # Commands find the password, and no log has it or a link.

@@ -12,7 +12,7 @@ import yaml
 from prefect.client.orchestration import SyncPrefectClient
 
 from flows import deployments
-from flows.orchestration.preset_deployments import name_presets, remove_former, write_deployments
+from flows.orchestration.preset_deployments import COPIED, name_presets, remove_former, write_deployments
 from flows.servers import workers
 from flows.servers.credentials import stored_login
 from flows.servers.environment import Settings
@@ -26,6 +26,25 @@ def _write_preset(path: Path, name: str) -> Path:
     path.parent.mkdir(exist_ok=True)
     path.write_text(yaml.safe_dump({**values, "name": name}), encoding="utf-8")
     return path
+
+
+def test_write_deployments_unscheduled_leaves_out_what_runs_by_itself(
+    server_root: Path, client: SyncPrefectClient
+) -> None:
+    make_pools()
+    lay_deployments(server_root)
+    preset = _write_preset(server_root / "presets/first.yaml", "first")
+    settings = Settings(server_root, "", "", stored_login(server_root))
+    (server_root / "var" / "logs").mkdir(exist_ok=True)
+    for scheduled in (True, False, True):
+        file, names = write_deployments(server_root, [preset], scheduled)
+        assert workers.deploy_flows(settings, os.environ["PREFECT_API_URL"], file) == ""
+        assert remove_former(names) == []
+        assert remove_former(names, () if scheduled else COPIED) == (
+            [] if scheduled else ["labels", "nightly"]
+        )
+        active = {one.name for one in client.read_deployments() if any(each.active for each in one.schedules)}
+        assert active == ({"nightly", "labels", "reproduce"} if scheduled else {"reproduce"})
 
 
 def test_write_deployments_follows_named_presets_and_removes_others(
