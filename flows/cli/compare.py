@@ -98,7 +98,7 @@ def _print_differences(console: Console, found: list[Difference], names: list[st
         told = [row for row in told if row not in metrics]
     if main:
         console.print("\n[bold]is the model better?[/bold]")
-        _print_rows(console, main, names)
+        _print_rows(console, main, names, one_stage=len({row.stage for row in main}) == 1)
     if told:
         console.print("\n[bold]what else differs[/bold]" if main else "")
         _print_rows(console, told, names)
@@ -114,18 +114,20 @@ def _print_differences(console: Console, found: list[Difference], names: list[st
             console.print(_diff_table(rows, names))
 
 
-def _print_rows(console: Console, rows: list[Difference], names: list[str]) -> None:
+def _print_rows(console: Console, rows: list[Difference], names: list[str], one_stage: bool = False) -> None:
     """Print differences in a table, with a sentence for each mark in it."""
     from tasks.tracking.run_diff import mark_notes
 
-    console.print(_diff_table(rows, names))
+    console.print(_diff_table(rows, names, one_stage))
     for note in mark_notes(rows):
         console.print(f"[yellow]{escape(note)}[/yellow]", soft_wrap=True)
 
 
-def _diff_table(rows: list[Difference], names: list[str]) -> Table:
+def _diff_table(rows: list[Difference], names: list[str], one_stage: bool = False) -> Table:
     table = Table(box=None, pad_edge=False)
-    for column in ("", "stage", "what", *map(one_line, names), "change"):
+    # The main metrics of one stage need no column for it: their names get the room.
+    before = () if one_stage else ("", "stage")
+    for column in (*before, "what", *map(one_line, names), "change"):
         # A name that was cut would be that of several metrics, so it is folded on a narrow terminal.
         table.add_column(
             column, justify="right" if column == "change" else "left", overflow="fold",
@@ -133,8 +135,7 @@ def _diff_table(rows: list[Difference], names: list[str]) -> Table:
         )  # fmt: skip
     for row in rows:
         table.add_row(
-            row.kind,
-            escape(row.stage),
+            *((row.kind, escape(row.stage)) if before else ()),
             escape(row.label or row.name),
             _format_value(row.before),
             _format_value(row.now),

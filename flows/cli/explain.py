@@ -163,7 +163,9 @@ def describe_difference(found: InputDifference) -> str:
     if file := _SOURCE_FILE.fullmatch(found.name):
         return f"source file  [bold]{terminal_text(file['path'])}[/bold]  {_change_of(found)}  {values}"
     name = found.name.removeprefix(f"{found.kind}.") if found.kind == "outside" else found.name
-    return f"{found.kind}  [bold]{terminal_text(name)}[/bold]  {values}"
+    # The seed and the device are kinds of their own.
+    kind = "" if name == found.kind else f"{found.kind}  "
+    return f"{kind}[bold]{terminal_text(name)}[/bold]  {values}"
 
 
 def summarize_differences(differ: Sequence[InputDifference]) -> str:

@@ -34,6 +34,7 @@ from tasks.cleanup.output_gc import (
 )
 from tasks.cleanup.record_gc import Remains, find_remains, kept_elsewhere, remove_remains
 from tasks.cleanup.removal import REFUSED, Removal, rename_outputs
+from tasks.common.counts import counted
 from tasks.common.disk_space import little_space
 from tasks.data.withdrawals import read_withdrawn
 from tasks.deletion.output_erasure import outputs_with_withdrawn
@@ -219,7 +220,10 @@ def _clean_copies(
         ],
         [
             TableRow(
-                f"{MLFLOW_FOLDER}: copies of {len(group)} stage runs", len(group), _total_size(group), reason
+                f"{MLFLOW_FOLDER}: copies of {counted(len(group), 'stage runs')}",
+                len(group),
+                _total_size(group),
+                reason,
             )
             for reason, group in sorted(kept.items())
         ],

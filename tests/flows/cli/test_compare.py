@@ -316,3 +316,14 @@ def test_run_differences_interval_is_one_row_with_its_label(
 def test_run_differences_same_interval_is_no_row() -> None:
     facts = [Facts(name, {}, figures={"evaluate": dict(EVALUATED)}) for name in ("a", "b")]
     assert run_differences(*facts) == []
+
+
+def test_diff_table_of_one_stage_gives_its_columns_to_the_names() -> None:
+    rows = [Difference("figure", "evaluate", "kl", 1.0, 2.0, 1.0)]
+    for one_stage, columns in (
+        (True, ["what", "a", "b", "change"]),
+        (False, ["", "stage", "what", "a", "b", "change"]),
+    ):
+        table = _diff_table(rows, ["a", "b"], one_stage)
+        assert [column.header for column in table.columns] == columns
+        assert len({len([*column.cells]) for column in table.columns}) == 1

@@ -230,3 +230,8 @@ def test_describe_difference_shows_control_characters_of_a_file_as_escapes(name:
     said = describe_difference(difference("outside", f"outside.sources.0.files.{name}", "none", "a1"))
     shown = Text.from_markup(said).plain
     assert shown.isprintable() and shown.startswith(f"source file  {name[0]}") and "added" in shown
+
+
+def test_describe_difference_of_seed_names_it_once() -> None:
+    said = Text.from_markup(describe_difference(InputDifference("seed", "seed", "1", "2"))).plain
+    assert said == "seed  1 → 2"
