@@ -6,7 +6,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 COMPILE := $(BIN)/python -m compileall -q -j 0 .venv > /dev/null 2>&1 || true
 ARGS ?=
 
-.PHONY: install develop run adapt test test-long lint reference up dashboards bench label-bench loop-demo gpu-check postgres hosts chaos overhead past
+.PHONY: install develop run adapt test test-long lint reference up dashboards bench label-bench loop-demo gpu-check postgres hosts chaos overhead past label-studio
 .DEFAULT_GOAL := run
 
 # The programs in .venv name their interpreter by its whole path, so they do not survive a move of the folder.
@@ -80,6 +80,15 @@ label-bench: develop
 # The label loop three times with simulated people: minutes a round. ARGS="--seeds 1 2 3".
 loop-demo: develop
 	$(BIN)/python -m tests.benchmarks.loop_demo $(ARGS)
+
+# Batches to a real Label Studio and judgements back, in three minutes. It conflicts with the lock file's pandas, so it has an
+# environment of its own.
+label-studio: develop .venv-label-studio/bin/label-studio
+	$(BIN)/python -m tests.integration.label_studio $(ARGS)
+
+.venv-label-studio/bin/label-studio:
+	$(PYTHON) -m venv .venv-label-studio
+	.venv-label-studio/bin/pip install --quiet --disable-pip-version-check 'label-studio==1.23.*'
 
 # One GPU in at most 8 minutes: right against the CPU, and how fast? On a machine with torch, tokenizers, safetensors and
 # transformers alone: `python -m tests.benchmarks.gpu_check`. ARGS="--device cpu --small" tries it without a GPU.

@@ -28,6 +28,7 @@ from flows.cli.gc import collect_garbage
 from flows.cli.join import join
 from flows.cli.label import label
 from flows.cli.label_batch import make_label_batch
+from flows.cli.label_exchange import pull_judgements, push_batch
 from flows.cli.launch import INTERRUPTED, load_ingestion, load_pipeline, run_preset
 from flows.cli.lineage import lineage
 from flows.cli.models import models, rollback
@@ -313,6 +314,8 @@ def register_commands() -> None:
     app.add_typer(data, name="data")
     app.add_typer(config, name="config")
     label.command("batch")(make_label_batch)
+    label.command("push")(push_batch)
+    label.command("pull")(pull_judgements)
     app.command("gc")(collect_garbage)
     app.command()(join)
     app.command()(backup)

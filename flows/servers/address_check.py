@@ -19,6 +19,11 @@ def check_prefect_address(address: str) -> None:
     _check_parts(address, "PREFECT_API_URL", _HTTP, "http://HOST:4200/api")
 
 
+def check_web_address(address: str, name: str, example: str) -> None:
+    """Raise UserError if the setting of a name is not the address of an HTTP server, as the example is."""
+    _check_parts(address, name, _HTTP, example)
+
+
 def check_mlflow_address(address: str, name: str) -> None:
     """Check the address of MLflow's store.
 

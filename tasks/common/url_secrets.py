@@ -24,7 +24,7 @@ SECRET = re.compile(
 _PLAIN = re.compile(r"[0-9]{1,6}|true|false|yes|no|csv|tsv|json|jsonl|parquet|txt|raw|main|master|download")
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 # A preset is shared: it must not send the passwords of this project's servers and stores to an address.
-OWN_VARIABLE = re.compile(r"(?:CHATMILL|PREFECT|MLFLOW|AWS)_|PGPASSWORD$", re.IGNORECASE)
+OWN_VARIABLE = re.compile(r"(?:CHATMILL|PREFECT|MLFLOW|AWS|LABEL_STUDIO)_|PGPASSWORD$", re.IGNORECASE)
 NOT_GIVEN = (
     "which belongs to the servers and stores of this project; set a variable of another name for this address"
 )

@@ -45,6 +45,7 @@ class Judgement:
         seconds: The time that they spent on the item.
         review: Whether they decide as a reviewer.
         guide: The digest of the guide that stood beside the item; empty: the batch's present one.
+        time: When it was given in another tool, ISO 8601 in UTC; empty: now.
     """
 
     key: str
@@ -59,6 +60,7 @@ class Judgement:
     seconds: float = 0.0
     review: bool = False
     guide: str = ""
+    time: str = ""
 
     def check(self) -> None:
         """Raise UserError for a value that is not valid."""
@@ -140,7 +142,9 @@ def _add_judgement(connection: Connection, person: Person, judgement: Judgement)
         raise UserError(f"there is no guide {guide!a}")
     before = connection.execute(select(JUDGEMENT_TABLE.c.action).where(mine)).scalar()
     connection.execute(update(JUDGEMENT_TABLE).where(mine).values(newest=False))
-    connection.execute(insert(JUDGEMENT_TABLE).values(**values, guide=guide, time=iso_now()))
+    connection.execute(
+        insert(JUDGEMENT_TABLE).values(**values, guide=guide, time=judgement.time or iso_now())
+    )
     if judgement.review:
         return
     change = (judgement.action == "judge") - (before == "judge")
