@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -68,9 +68,6 @@ from tasks.project.dry_run import forbid_writes
 from tasks.project.layout_migration import move_to_cache, moved_notice
 from tasks.project.paths import LOGS, RECORDS
 from tasks.project.private_folder import make_private_folder
-
-if TYPE_CHECKING:
-    pass
 
 HELP = """Train a chat model from your own text and your team's judgements, reproducibly.
 
@@ -129,7 +126,6 @@ def _print_note(text: str) -> None:
     Console(stderr=True, highlight=False).print(f"[dim]{text}[/dim]", soft_wrap=True)
 
 
-@app.command()
 def run(
     config: PresetOption = None,
     changes: ChangesOption = None,
@@ -153,7 +149,6 @@ def run(
     run_preset(load_pipeline, preset, changes)
 
 
-@app.command()
 def ingest(
     config: PresetOption = None,
     changes: ChangesOption = None,
@@ -186,7 +181,6 @@ def _dry_run(config: Path, changes: list[str] | None, whole: bool) -> None:
         raise typer.Exit(2)
 
 
-@app.command()
 def init(
     folder: Annotated[Path, typer.Argument(help="The folder with your text, pairs and labels.")],
     name: Annotated[
@@ -214,7 +208,6 @@ def init(
     propose_preset(folder, name, minutes, device, force, base=base)
 
 
-@app.command()
 def chat(
     model: Annotated[
         str,
@@ -292,36 +285,34 @@ def _read_lines() -> Iterator[str]:
             raise
 
 
+# The commands below each title of `--help`.
+_COMMANDS: dict[str, dict[str, Callable[..., object] | typer.Typer]] = {
+    "Train": {"run": run, "ingest": ingest, "init": init, "config": config, "chat": chat},
+    "Label": {"label": label, "people": people, "approve": approve},
+    "Models": {
+        "models": models, "rollback": rollback, "compare": compare, "lineage": lineage, "explain": explain,
+        "reproduce": reproduce, "cost": cost,
+    },
+    "Data": {"data": data, "quarantine": quarantine, "withdraw": withdraw},
+    "Servers": {"up": up, "down": down, "dashboards": dashboards, "notify": notify, "join": join},
+    "Records and disk": {"backup": backup, "restore": restore, "gc": collect_garbage},
+}  # fmt: skip
+
+
 def register_commands() -> None:
     """Add the commands of the other modules to the app, in the order of `--help`.
 
     Decorators would need each of these modules to import the app.
     """
-    app.command()(up)
-    app.command()(down)
-    app.command()(dashboards)
-    app.add_typer(label, name="label")
-    app.add_typer(people, name="people")
-    app.command()(notify)
-    app.command()(models)
-    app.command()(rollback)
-    app.command()(approve)
-    app.command()(explain)
-    app.command()(lineage)
-    app.command()(compare)
-    app.command()(cost)
-    app.command()(reproduce)
-    app.add_typer(data, name="data")
-    app.add_typer(config, name="config")
     label.command("batch")(make_label_batch)
     label.command("push")(push_batch)
     label.command("pull")(pull_judgements)
-    app.command("gc")(collect_garbage)
-    app.command()(join)
-    app.command()(backup)
-    app.command()(restore)
-    app.add_typer(quarantine, name="quarantine")
-    app.command()(withdraw)
+    for title, commands in _COMMANDS.items():
+        for name, command in commands.items():
+            if isinstance(command, typer.Typer):
+                app.add_typer(command, name=name, rich_help_panel=title)
+            else:
+                app.command(name, rich_help_panel=title)(command)
 
 
 def main() -> None:
