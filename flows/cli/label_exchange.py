@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
 from flows.cli.label import opened_labels
 from flows.common.terminal import Console, one_line
+from flows.orchestration.tracker import open_tracker
 from flows.servers.address_check import check_web_address
 from model.errors import UserError
 from tasks.common.counts import counted
 from tasks.common.url_secrets import secret_problem
 
 if TYPE_CHECKING:
+    from tasks.label_exchange.batch_items import PushedList
     from tasks.label_exchange.label_studio_client import LabelStudioClient
     from tasks.label_exchange.returned_judgements import PullResult
+    from tasks.labelling.schema import LabelStore
 
 _SHOWN_FAULTS = 5
 
@@ -27,6 +32,7 @@ class LabelTool(StrEnum):
     """A labelling tool that gets batches."""
 
     LABEL_STUDIO = "label-studio"
+    MLFLOW = "mlflow"
 
 
 def push_batch(
@@ -44,19 +50,16 @@ def push_batch(
 ) -> None:
     """Send a batch to another labelling tool, where people judge it blind.
 
-    Type the same again after a kill: what is there already is not sent again. The address is in
-    LABEL_STUDIO_URL, and the token in LABEL_STUDIO_API_KEY. Example: `chatmill label push first --to
-    label-studio --person Anna --person Ben`.
+    Type the same again after a kill: what is there already is not sent again. Label Studio's address is in
+    LABEL_STUDIO_URL, and its token in LABEL_STUDIO_API_KEY. MLflow is the project's own. Example: `chatmill
+    label push first --to label-studio --person Anna --person Ben`.
     """
-    from tasks.label_exchange.label_studio import push_to_label_studio
-
     console = Console(highlight=False, soft_wrap=True)
-    with opened_labels(Path.cwd()) as store, _open_label_studio() as client:
-        for project in push_to_label_studio(store, client, name, person or []):
-            whose = project.person or "whoever opens it"
+    with opened_labels(Path.cwd()) as store, _open_tool(to) as tool:
+        for pushed in tool.push(store, name, person or []):
             console.print(
-                f"project for {one_line(whose)}: {counted(project.added, 'items')} added, "
-                f"{project.items:,} in all: {project.page}"
+                f"for {one_line(pushed.person or 'everybody')}: {counted(pushed.added, 'items')} added, "
+                f"{pushed.items:,} in all: {one_line(pushed.place)}"
             )
     console.print(f"next: [bold]chatmill label pull --from {to}[/bold] fetches the judgements")
 
@@ -70,10 +73,8 @@ def pull_judgements(
     They are stored with those of the label page, with the person, the time and the guide. Example: `chatmill
     label pull --from label-studio`.
     """
-    from tasks.label_exchange.label_studio import pull_from_label_studio
-
-    with opened_labels(Path.cwd()) as store, _open_label_studio() as client:
-        results = pull_from_label_studio(store, client, name)
+    with opened_labels(Path.cwd()) as store, _open_tool(source) as tool:
+        results = tool.pull(store, name)
     console = Console(highlight=False, soft_wrap=True)
     if not results:
         console.print(f"no batch was sent there; `chatmill label push NAME --to {source}` sends one")
@@ -90,6 +91,30 @@ def _print_result(console: Console, batch: str, result: PullResult) -> None:
         console.print(f"[yellow]left out:[/yellow] {one_line(fault)}")
     if len(result.faults) > _SHOWN_FAULTS:
         console.print(f"[yellow]left out:[/yellow] {len(result.faults) - _SHOWN_FAULTS:,} more")
+
+
+class _Tool(Protocol):
+    def push(self, store: LabelStore, name: str, people: Sequence[str]) -> list[PushedList]: ...
+
+    def pull(self, store: LabelStore, name: str) -> dict[str, PullResult]: ...
+
+
+@contextmanager
+def _open_tool(tool: LabelTool) -> Iterator[_Tool]:
+    """Yield what sends to a tool and fetches from it."""
+    if tool is LabelTool.LABEL_STUDIO:
+        from tasks.label_exchange.label_studio import LabelStudioProjects
+
+        with _open_label_studio() as client:
+            yield LabelStudioProjects(client)
+        return
+    # Each trace is in the store before the next one is sent, so that a kill leaves no gap.
+    os.environ["MLFLOW_ENABLE_ASYNC_TRACE_LOGGING"] = "false"
+    uri = open_tracker().uri
+    # After open_tracker, which prepares the environment: this module imports MLflow.
+    from tasks.label_exchange.mlflow_queues import ReviewQueues
+
+    yield ReviewQueues(uri)
 
 
 def _open_label_studio() -> LabelStudioClient:

@@ -66,6 +66,16 @@ class ExchangedBatch:
     items: tuple[ExchangedItem, ...]
 
 
+@dataclass(frozen=True)
+class PushedList:
+    """A person's items of a batch in another tool: the person or ANYBODY, those added, all, and the place."""
+
+    person: str
+    added: int
+    items: int
+    place: str
+
+
 def read_exchanged_batches(store: LabelStore, name: str = "") -> list[ExchangedBatch]:
     """Return the batches of the store, or the one of a name. Raise UserError if there is none."""
     found = [batch for batch in list_batches(store) if not name or batch.name == name]

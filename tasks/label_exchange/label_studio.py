@@ -10,7 +10,6 @@ import html
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
@@ -18,6 +17,7 @@ from tasks.label_exchange.batch_items import (
     ANYBODY,
     ExchangedBatch,
     ExchangedItem,
+    PushedList,
     assign_items,
     check_people,
     read_exchanged_batches,
@@ -52,75 +52,66 @@ _FLAG = "flag"
 _SIDE = '<View style="flex: 1; white-space: pre-wrap">'
 
 
-@dataclass(frozen=True)
-class PushedProject:
-    """A project of a batch: its person (or ANYBODY), items that were added, all its items, and its page."""
+class LabelStudioProjects:
+    """The projects of batches on one Label Studio."""
 
-    person: str
-    added: int
-    items: int
-    page: str
+    def __init__(self, client: LabelStudioClient) -> None:
+        self._client = client
 
+    def push(self, store: LabelStore, name: str, people: Sequence[str]) -> list[PushedList]:
+        """Send a batch's items that Label Studio lacks; a second call sends nothing.
 
-def push_to_label_studio(
-    store: LabelStore, client: LabelStudioClient, name: str, people: Sequence[str]
-) -> list[PushedProject]:
-    """Send a batch's items that Label Studio lacks; a second call sends nothing.
+        Args:
+            store: The label page's store.
+            name: The batch's name.
+            people: The people who get items, in the order of their projects; none where one judgement is
+                enough.
 
-    Args:
-        store: The label page's store.
-        client: The server.
-        name: The batch's name.
-        people: The people who get items, in the order of their projects; none where one judgement is enough.
+        Raises:
+            UserError: The batch or a person is unknown, people are missing, or the server refuses a request.
+        """
+        [batch] = read_exchanged_batches(store, name)
+        wanted = check_people(batch, people, (person.name for person in list_people(store)))
+        client, projects = self._client, dict[str, int]()
+        there: dict[str, set[str]] = {}
+        for person, project in _projects_of(client, batch):
+            # A killed call may have left a second one; new items go to the first.
+            projects.setdefault(person, project)
+            there.setdefault(person, set()).update(
+                str(task["data"].get(_ITEM, "")) for task in client.tasks(project)
+            )
+        pushed = []
+        for person, items in assign_items(batch, wanted, there).items():
+            if items and person not in projects:
+                projects[person] = int(client.create_project(project_values(batch, person))["id"])
+            if person in projects:
+                client.add_tasks(projects[person], [task_data(batch, item, person) for item in items])
+                total = len(there.get(person, ())) + len(items)
+                pushed.append(PushedList(person, len(items), total, client.project_page(projects[person])))
+        return pushed
 
-    Raises:
-        UserError: The batch or a person is unknown, people are missing, or the server refuses a request.
-    """
-    [batch] = read_exchanged_batches(store, name)
-    wanted = check_people(batch, people, (person.name for person in list_people(store)))
-    projects: dict[str, int] = {}
-    there: dict[str, set[str]] = {}
-    for person, project in _projects_of(client, batch):
-        # A killed call may have left a second one; new items go to the first.
-        projects.setdefault(person, project)
-        there.setdefault(person, set()).update(
-            str(task["data"].get(_ITEM, "")) for task in client.tasks(project)
-        )
-    pushed = []
-    for person, items in assign_items(batch, wanted, there).items():
-        if items and person not in projects:
-            projects[person] = int(client.create_project(project_values(batch, person))["id"])
-        if person in projects:
-            client.add_tasks(projects[person], [task_data(batch, item, person) for item in items])
-            total = len(there.get(person, ())) + len(items)
-            pushed.append(PushedProject(person, len(items), total, client.project_page(projects[person])))
-    return pushed
+    def pull(self, store: LabelStore, name: str = "") -> dict[str, PullResult]:
+        """Add the annotations of the store's batches, or of one, that the store lacks; return them by batch.
 
-
-def pull_from_label_studio(
-    store: LabelStore, client: LabelStudioClient, name: str = ""
-) -> dict[str, PullResult]:
-    """Add the annotations of the store's batches, or of one, that the store lacks; return them by batch.
-
-    Batches without a project are left out. Raises UserError as `push_to_label_studio` does.
-    """
-    results = {}
-    users: dict[int, str] = {}
-    for batch in read_exchanged_batches(store, name):
-        found: list[tuple[str, ReturnedJudgement | str]] = []
-        projects = list(_projects_of(client, batch))
-        for person, project in projects:
-            if not person and not users:
-                users = client.users()
-            for task in client.tasks(project):
-                for annotation in task["annotations"]:
-                    said = read_annotation(batch, person, task, annotation, users)
-                    found.append((str(annotation.get("updated_at", "")), said))
-        if projects:
-            # The newest judgement of a person counts, so they are added in the order of their times.
-            ordered = [each for _, each in sorted(found, key=lambda each: each[0])]
-            results[batch.name] = store_returned(store, batch, TOOL, ordered)
-    return results
+        Batches without a project are left out. Raises UserError as `push` does.
+        """
+        results = {}
+        users: dict[int, str] = {}
+        for batch in read_exchanged_batches(store, name):
+            found: list[tuple[str, ReturnedJudgement | str]] = []
+            projects = list(_projects_of(self._client, batch))
+            for person, project in projects:
+                if not person and not users:
+                    users = self._client.users()
+                for task in self._client.tasks(project):
+                    for annotation in task["annotations"]:
+                        said = read_annotation(batch, person, task, annotation, users)
+                        found.append((str(annotation.get("updated_at", "")), said))
+            if projects:
+                # The newest judgement of a person counts, so they are added in the order of their times.
+                ordered = [each for _, each in sorted(found, key=lambda each: each[0])]
+                results[batch.name] = store_returned(store, batch, TOOL, ordered)
+        return results
 
 
 def _projects_of(client: LabelStudioClient, batch: ExchangedBatch) -> Iterator[tuple[str, int]]:

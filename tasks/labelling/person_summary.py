@@ -24,7 +24,10 @@ class MeasuredShare:
 
 @dataclass(frozen=True)
 class PersonSummary:
-    """What a person has done: judgements, the median seconds of one, and their accuracy on known items."""
+    """What a person has done: judgements, the median seconds of one, and their accuracy on known items.
+
+    Seconds of 0 are unknown, as other tools may not tell them; the median of none is 0.
+    """
 
     person: str
     judgements: int
@@ -42,7 +45,7 @@ def summarise_people(rows: Sequence[Mapping[str, Any]]) -> list[PersonSummary]:
         PersonSummary(
             person,
             len(spent),
-            statistics.median(spent),
+            statistics.median(filter(None, spent)) if any(spent) else 0.0,
             measure_share(known[person].right, known[person].judged) if person in known else None,
         )
         for person, spent in sorted(seconds.items())

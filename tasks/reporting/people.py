@@ -145,7 +145,7 @@ def _summary_row(found: Mapping[str, Any]) -> dict[str, str]:
     return {
         "person": found["person"],
         "judgements": f"{found['judgements']:,}",
-        "seconds": format_value("{:.1f}", found["median_seconds"]),
+        "seconds": format_value("{:.1f}", found["median_seconds"]) if found["median_seconds"] else "",
         "right": format_value("{:.0%}", known["share"]) if known else "",
         "interval": _format_known(known) if known else "",
     }
