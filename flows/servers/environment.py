@@ -62,6 +62,8 @@ _AGAIN_SECONDS = 45.0
 LOOPBACK = "127.0.0.1"
 # The settings of a server's guard, and the folder with the keys of sessions.
 GUARD, GUARD_SECRETS = "CHATMILL_GUARD", "CHATMILL_GUARD_SECRETS"
+# The id of the process that starts MLflow's application, which ends with it.
+SERVER_PARENT = "CHATMILL_SERVER_PARENT"
 # The address of a server that lasts no longer than the command which started it.
 TEMPORARY_PREFECT = "CHATMILL_TEMPORARY_PREFECT"
 _OWN_SERVERS: list[str] = []

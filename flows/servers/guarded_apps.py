@@ -6,11 +6,12 @@ import os
 from pathlib import Path
 
 from flows.common.garbage_collection import collect_rarely
-from flows.servers.environment import GUARD, GUARD_SECRETS, guard_environment
+from flows.servers.environment import GUARD, GUARD_SECRETS, SERVER_PARENT, guard_environment
 from flows.servers.login_links import LoginLinks
 from flows.servers.origin_check import App, OriginCheck
 from flows.servers.request_guard import GuardSettings, RequestGuard
 from model.file_guard import refuse_special_files
+from model.processes import die_with_parent
 
 
 def prefect_app() -> App:
@@ -23,6 +24,9 @@ def prefect_app() -> App:
 
 def mlflow_app() -> App:
     """Return MLflow's server with its users, as `mlflow server --app-name basic-auth` makes it."""
+    # Killed, MLflow's first process would leave this one, which holds the port.
+    if parent := os.environ.get(SERVER_PARENT):
+        die_with_parent(int(parent))
     from mlflow.server.auth import create_app
 
     return _wrap_app(create_app())

@@ -8,12 +8,14 @@ module applies the configured user and password at each start, and removes the u
 
 from __future__ import annotations
 
+import os
 import sys
 from configparser import ConfigParser
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from flows.servers.environment import SERVER_PARENT
 from model.atomic_file import atomic_path
 
 SECTION, _OWN, USERS = "mlflow", "chatmill", "users"
@@ -87,6 +89,7 @@ def main(options: list[str]) -> None:
     from mlflow.cli import cli
 
     # MLflow starts the application named by this function in another process. It has no setting for the name.
+    os.environ[SERVER_PARENT] = str(os.getpid())
     mlflow.server._find_app = lambda name: "flows.servers.guarded_apps:mlflow_app"
     cli(["server", "--app-name", "basic-auth", *options])
 

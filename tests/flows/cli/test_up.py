@@ -273,8 +273,9 @@ def test_up_starts_all_servers_and_down_stops_them(root: Path) -> None:
     until(lambda: health_problem(served.processes[1].address) == "", "an answer")
     assert "MLflow was killed (signal 9)" in (root / "var" / "logs" / "up.log").read_text()
 
-    # If `up` is killed, its processes end too.
-    os.kill(served.pid, signal.SIGKILL)
+    # If `up` is killed, its processes end too, and so do theirs.
+    for one in (running(root).processes[1], served):
+        os.kill(one.pid, signal.SIGKILL)
     until(lambda: not of(root), "their end")
     assert read_served(root) is None
     assert "nothing is running here" in chatmill(root, "down")
@@ -338,7 +339,7 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_own_environment")
-def testserve_until_stopped_taken_port_is_named(tmp_path: Path) -> None:
+def test_serve_until_stopped_taken_port_is_named(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(UserError, match=rf"port {port} is in use; `chatmill up --prefect-port"):
@@ -347,7 +348,7 @@ def testserve_until_stopped_taken_port_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("_own_environment")
-def testserve_until_stopped_unknown_host_starts_nothing(tmp_path: Path) -> None:
+def test_serve_until_stopped_unknown_host_starts_nothing(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no-such-name is not an address or name of this machine"):
         serve_until_stopped(tmp_path, ServerRequest("chatmill up", "no-such-name", 1, 1))
     assert {path.name for path in (tmp_path / "var").iterdir()} == {".gitignore", "up.json"}

@@ -60,7 +60,7 @@ def test_fit_ensemble_without_preferences_is_none(
     assert fit_ensemble(reward, tmp_path, SETTINGS, 5, 1, ignore_event) is None
 
 
-def testfit_heads_disagree_where_no_preference_was_seen() -> None:
+def test_fit_heads_disagree_where_no_preference_was_seen() -> None:
     random = torch.Generator().manual_seed(0)
     # Only the first of two features says anything, and the second one varies little.
     first = torch.randn(400, 1, generator=random, dtype=torch.float64)
