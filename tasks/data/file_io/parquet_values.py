@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pyarrow
+
+_UNUSUAL = ("binary", "decimal")  # parts of the names of types whose values JSON does not have
 
 
 def batch_rows(batch: pyarrow.RecordBatch) -> Iterator[tuple[dict[str, Any], str]]:
     """Yield the rows of a batch, each with the first value that Python cannot hold; empty if there is none.
 
     A time outside the years 1 to 9999, or in an unknown zone, becomes the number that the file has, also in
-    a list or an object. Bytes that are UTF-8 become a text, as some writers do not mark texts as such.
+    a list or an object. Bytes that are UTF-8 become a text, as some writers do not mark texts as such. A
+    decimal becomes a number, as in a file of JSON lines.
     """
-    binary = [field.name for field in batch.schema if "binary" in str(field.type)]
+    unusual = [field.name for field in batch.schema if any(kind in str(field.type) for kind in _UNUSUAL)]
     try:
         # As pairs of key and value, the keys of a map would be read by nobody.
         rows = ((row, "") for row in batch.to_pylist(maps_as_pydicts="strict"))
     except _faults():
         rows = (_row_by_cell(batch, number) for number in range(batch.num_rows))
     for row, fault in rows:
-        for name in binary:
+        for name in unusual:
             row[name] = _decoded(row[name])
         yield row, fault
 
@@ -85,7 +89,9 @@ def _by_key(parts: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
 
 
 def _decoded(value: Any) -> Any:
-    """Return a value with texts in place of the bytes in it that are UTF-8."""
+    """Return a value with texts in place of the bytes in it that are UTF-8, and numbers for decimals."""
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
     if isinstance(value, bytes):
         try:
             return value.decode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from decimal import Decimal
 from typing import Any
 
 import pyarrow
@@ -104,3 +105,32 @@ def test_read_rows_unread_value_out_of_range_is_listed_and_costs_no_row() -> Non
     tally.check("mine")
     (line,) = tally.lines()
     assert "history_of_edits (2, as " in line and f"meta.t (2, as {HUGE})" in line
+
+
+@pytest.mark.parametrize(
+    ("column", "second"),
+    [
+        (pyarrow.array([None, Decimal("4.50"), None], pyarrow.decimal128(5, 2)), 4.5),
+        (
+            pyarrow.array([None, Decimal(10**20 + 1), None], pyarrow.decimal256(40, 0)),
+            10**20 + 1,
+        ),
+        (
+            pyarrow.array(
+                [[], [{"by": "anna", "rating": Decimal("4.5")}], None],
+                pyarrow.list_(pyarrow.struct({"by": "str", "rating": pyarrow.decimal128(4, 1)})),
+            ),
+            [{"by": "anna", "rating": 4.5}],
+        ),
+        (
+            pyarrow.array(
+                [[], [("tone", Decimal("3.0"))], None], pyarrow.map_("str", pyarrow.decimal128(4, 1))
+            ),
+            {"tone": 3},
+        ),
+    ],
+)
+def test_batch_rows_decimal_is_a_number(column: Any, second: Any) -> None:
+    row = items(held=column)[1]
+    assert isinstance(row, SourceRecord) and row.values["held"] == second
+    assert "Decimal" not in repr(row.values)
