@@ -52,6 +52,8 @@ TIES = word_set(
     """
 )
 _NONE = word_set("preference difference winner")
+# Alone these mean neither. Beside other words, as in `keine Angabe`, they mean anything.
+_NEITHER = word_set("aucun aucune geen keine keiner keines nenhum nessuno ninguno")
 _NO_TIE = re.compile(r"\b(?:no|not|never)\s+(?:an?\s+)?(?:tie|tied|draw|equal|equally|same)\b", re.IGNORECASE)
 _NAMED_SIDE = word_set("a b 1 2 0 left right first second links rechts")
 _SKIPPED = word_set(
@@ -72,10 +74,12 @@ _UNDECIDED_PHRASES = word_set(
     schwer_zu_sagen ubersprungen uebersprungen uberspringen ueberspringen
     je_ne_sais_pas ne_sais_pas je_sais_pas sais_pas ne_sait_pas pas_sur pas_sure incertain incertaine indecis
     indecise aucune_idee sans_avis sans_opinion difficile_a_dire impossible_a_dire passe
+    aucune_opinion aucun_avis
     no_se no_lo_se no_sabe no_estoy_seguro no_estoy_segura inseguro insegura indeciso indecisa ni_idea
-    sin_decidir sin_opinion dificil_de_decir omitir omitido
+    ninguna_idea ninguna_opinion sin_decidir sin_opinion dificil_de_decir omitir omitido
     nao_sei nao_sabe nao_tenho_certeza incerto incerta sem_opiniao dificil_dizer dificil_de_dizer pular
-    non_so non_lo_so non_saprei non_sono_sicuro non_sono_sicura nessuna_idea difficile_dire
+    nenhuma_ideia nenhuma_opiniao
+    non_so non_lo_so non_saprei non_sono_sicuro non_sono_sicura nessuna_idea nessuna_opinione difficile_dire
     weet_niet ik_weet_niet weet_ik_niet ik_weet_het_niet geen_idee geen_mening onzeker niet_zeker overslaan
     не_знаю не_уверен не_уверена 不知道 不确定 不清楚 わからない 分からない 모르겠음 모르겠다
     """
@@ -83,10 +87,14 @@ _UNDECIDED_PHRASES = word_set(
 
 
 def _plain_phrase(text: str) -> str:
-    """Return a phrase in lower case without accents, with one underscore between words; `ß` is `ss`."""
+    """Return a phrase in lower case without accents and ligatures, with one underscore between words.
+
+    `ß` is `ss`.
+    """
     marked = unicodedata.normalize("NFKD", text)
     bare = "".join(c for c in marked if not "\u0300" <= c <= "\u036f")
-    return "_".join(re.findall(r"\w+", unicodedata.normalize("NFC", bare).casefold()))
+    plain = unicodedata.normalize("NFC", bare).casefold()
+    return "_".join(re.findall(r"\w+", plain.replace("æ", "ae").replace("œ", "oe")))
 
 
 def plain_choice(value: object, columns: Mapping[str, str]) -> str:
@@ -155,6 +163,12 @@ def is_tie(text: str) -> bool:
     words = set(flatten_name(text).split("_"))
     if len(text) > _LONGEST or words & _NAMED_SIDE or has_turning_sign(text) or _NO_TIE.search(text):
         return False
+    phrase = _plain_phrase(text)
+    # `ninguna idea` has a word for neither and is no decision.
+    if phrase in _UNDECIDED_PHRASES:
+        return False
+    if phrase in TIES or phrase in _NEITHER:
+        return True
     return bool(words & _EQUAL) or {"none", "of"} <= words or ("no" in words and bool(words & _NONE))
 
 

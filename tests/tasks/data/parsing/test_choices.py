@@ -65,3 +65,17 @@ def test_plain_choice_number_or_word_of_the_columns_names_gives_side(
 )  # fmt: skip
 def test_is_undecided_words_for_no_decision(said: str, undecided: bool) -> None:
     assert is_undecided(said) is undecided
+
+
+@pytest.mark.parametrize(
+    "said", ["nessuna idea", "Ninguna idea", "nenhuma ideia", "Nessuna opinione", "aucun avis"]
+)
+def test_plain_choice_no_idea_in_another_language_is_no_tie(said: str) -> None:
+    # The words for none alone are a tie.
+    assert plain_choice(said, {}) == said and is_undecided(said)
+
+
+@pytest.mark.parametrize("said", ["ex æquo", "Ex aequo", "aucune", "Keine", "nessuno", "égalité", "gelijk"])
+def test_plain_choice_neither_in_another_language_is_a_tie(said: str) -> None:
+    assert plain_choice(said, {}) == "tie"
+    assert plain_choice(f"{said} Angabe", {}) != "tie" or said not in ("Keine", "aucune")
