@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from tasks.common.aspects import KNOWN_ASPECTS
 from tasks.common.counts import counted
-from tasks.data.parsing.annotators import normalize_annotator
+from tasks.data.parsing.annotators import ANNOTATORS, normalize_annotator
 from tasks.data.parsing.choices import is_undecided
 from tasks.data.parsing.column_names import yaml_scalar
 from tasks.data.parsing.field_meanings import (
@@ -28,7 +28,7 @@ from tasks.data.parsing.field_meanings import (
     word_set,
 )
 from tasks.data.parsing.key_text import format_sample, shown_key
-from tasks.data.parsing.preference_fields import ANNOTATORS, iso_time
+from tasks.data.parsing.preference_fields import iso_time
 from tasks.data.parsing.score_values import as_score, is_date
 from tasks.data.parsing.verdict_values import NOBODY, QUANTITIES, is_judgement
 from tasks.data.parsing.vote_cells import SIDE_VALUES

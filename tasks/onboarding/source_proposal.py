@@ -12,10 +12,9 @@ from typing import Literal
 from model.errors import UserError
 from tasks.data.file_io.files import SourceFile, SourceRecord
 from tasks.data.formats.registry import find_format
+from tasks.data.parsing.annotators import names_annotator
 from tasks.data.parsing.base import Format, ParseOptions
 from tasks.data.parsing.column_names import Guess
-from tasks.data.parsing.field_meanings import flatten_name
-from tasks.data.parsing.preference_fields import ANNOTATORS
 from tasks.data.parsing.reader import no_rows, read_rows
 from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.rated_answers import RatedAnswers
@@ -188,7 +187,7 @@ def _find_annotator(batches: Sequence[_Batch], reading: ParseOptions, tally: Ski
     if "annotator" in reading.columns or not (tally.nameless or rated):
         return AnnotatorChoice()
     # `rated by` is asked about, as its name has a word of a verdict.
-    among = [path for path in tally.unread if path not in asks or flatten_name(path) in ANNOTATORS]
+    among = [path for path in tally.unread if path not in asks or names_annotator(path)]
     rows = (
         item.values
         for files, _ in batches

@@ -16,7 +16,7 @@ from model.errors import UserError
 from tasks.common.annotators import is_nobody
 from tasks.common.value_kinds import kind_of
 from tasks.data.formats.unpaired import fits_unpaired
-from tasks.data.parsing.annotators import UNKNOWN_ANNOTATOR, normalize_annotator
+from tasks.data.parsing.annotators import ANNOTATORS, UNKNOWN_ANNOTATOR, normalize_annotator
 from tasks.data.parsing.base import FileSample, Format, ParseOptions
 from tasks.data.parsing.choices import plain_choice
 from tasks.data.parsing.conversations import (
@@ -36,7 +36,7 @@ from tasks.data.parsing.conversations import (
 from tasks.data.parsing.field_meanings import as_verdict, group_name, is_empty
 from tasks.data.parsing.list_literals import read_literal
 from tasks.data.parsing.listed_votes import holds_listed_votes, vote_person
-from tasks.data.parsing.preference_fields import ANNOTATORS, TIMES, iso_time, row_time
+from tasks.data.parsing.preference_fields import TIMES, iso_time, row_time
 from tasks.data.parsing.row_stream import Keys, row_stream
 from tasks.data.parsing.row_verdicts import is_side_vote, is_unscored, side_votes
 from tasks.data.parsing.score_values import as_score, separator_advice

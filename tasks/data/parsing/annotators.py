@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tasks.common.annotators import visible_name
-from tasks.data.parsing.field_meanings import is_null_word
+from tasks.data.parsing.field_meanings import flatten_name, is_null_word
 
 UNKNOWN_ANNOTATOR = "unknown"
+ANNOTATORS = (
+    "annotator", "annotator_id", "_annotator_id", "worker", "worker_id", "labeler", "labeler_id", "labeller",
+    "labeller_id", "rater", "rater_id", "voter", "voter_id", "reviewer", "reviewer_id", "evaluator",
+    "evaluator_id", "annotated_by", "labeled_by", "labelled_by", "rated_by", "voted_by", "reviewed_by",
+)  # fmt: skip
 # Keys that often name the annotator, and as often the person of a conversation.
 PEOPLE = frozenset((
     "assessor", "author", "by", "created_by", "email", "employee", "expert", "grader", "judge", "judged_by",
@@ -18,6 +23,25 @@ PEOPLE = frozenset((
 ))  # fmt: skip
 _WHOLE = re.compile(r"[-+]?\d+\.0+")
 _NAMED_BY = ("email", "username", "name", "id", "user_id")
+
+
+def names_annotator(key: str) -> bool:
+    """Return whether a key is a name of the annotator in any spelling, as `Rated by` or `a[].WorkerId`."""
+    return flatten_name(key.rpartition(".")[2]) in ANNOTATORS
+
+
+def listed_person(path: str, keys: Iterable[str]) -> str:
+    """Return the only one of some keys that names a person in the objects of a vote; empty for none.
+
+    Args:
+        path: The key of the vote, as `ratings[].vote`.
+        keys: The keys that nothing reads.
+    """
+    inside = f"{path.partition('[].')[0]}[]."
+    beside = [key for key in keys if key.startswith(inside) and key != path]
+    named = [key for key in beside if names_annotator(key)]
+    named = named or [key for key in beside if flatten_name(key.removeprefix(inside)) in PEOPLE]
+    return named[0] if len(named) == 1 else ""
 
 
 def normalize_annotator(given: Any) -> str:

@@ -238,7 +238,10 @@ def choice_column(keys: Iterable[str]) -> str:
 
 
 def respelled_columns(keys: Iterable[str]) -> dict[str, str]:
-    """Return columns that differ from a known name only in case and white space, by that name."""
+    """Return columns that differ from a known name only in case and white space, by that name.
+
+    The names of a column for annotators are all known, so `Rated by` is one too, if it is the only one.
+    """
     keys = list(keys)
     found: dict[str, str] = {}
     for key in keys:
@@ -246,6 +249,9 @@ def respelled_columns(keys: Iterable[str]) -> dict[str, str]:
         # A column with exactly the known name has precedence over one in another case.
         if name != key and name in _KNOWN and name not in keys:
             found.setdefault(name, key)
+    people = [key for key in keys if plain_name(key) in _RATERS]
+    if len(people) == 1 and people[0] not in _RATERS:
+        found.setdefault("annotator", people[0])
     return found
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from model.errors import UserError
-from tasks.data.parsing.annotators import normalize_annotator
+from tasks.data.parsing.annotators import ANNOTATORS, normalize_annotator
 from tasks.data.parsing.base import ParseOptions
 from tasks.data.parsing.field_meanings import (
     HIGHER_IS_BETTER,
@@ -16,7 +16,6 @@ from tasks.data.parsing.field_meanings import (
     is_empty,
     word_set,
 )
-from tasks.data.parsing.preference_fields import ANNOTATORS
 from tasks.data.parsing.score_values import as_score
 
 _MARGINS, _DIFFERENCES = word_set("advantage margin margins"), word_set("delta diff difference gap")

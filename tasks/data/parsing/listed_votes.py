@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from model.errors import UserError
-from tasks.data.parsing.annotators import PEOPLE, UNKNOWN_ANNOTATOR, normalize_annotator
+from tasks.data.parsing.annotators import ANNOTATORS, PEOPLE, UNKNOWN_ANNOTATOR, normalize_annotator
 from tasks.data.parsing.base import ListedVote, ParseOptions
 from tasks.data.parsing.column_names import NAMES
 from tasks.data.parsing.field_meanings import (
@@ -23,10 +23,9 @@ from tasks.data.parsing.field_meanings import (
     is_empty,
     word_set,
 )
-from tasks.data.parsing.key_paths import find_keys, value_at
+from tasks.data.parsing.key_paths import find_keys, value_at, with_value
 from tasks.data.parsing.key_text import format_sample, shown_key, yaml_key
 from tasks.data.parsing.list_literals import opened_objects
-from tasks.data.parsing.preference_fields import ANNOTATORS
 from tasks.data.parsing.proposed_meanings import UNKNOWN
 from tasks.data.parsing.question_text import values_mapping
 from tasks.data.parsing.row_verdicts import NO_VOTE
@@ -78,21 +77,26 @@ def spread_votes(
     Raises:
         UserError: One person voted twice, and not the same.
     """
+    values = _with_opened(values, own, reading)
     found, fields, listed = values, dict(reading.fields), dict(reading.listed)
-    for name, given in values.items():
-        if name in own or name in reading.fields or f"{name}[]" in reading.fields:
+    for name, place in _list_places(values, own, reading):
+        if name in reading.fields or f"{name}[]" in reading.fields:
             continue
-        value = _as_objects(opened_objects(given))
-        keys = _told_keys(name, value, reading) or _known_keys(name, value, values, own, reading)
+        value = _as_objects(opened_objects(value_at(values, place)))
+        keys = _told_keys(name, value, reading)
+        if keys is None and len(place) == 1:
+            keys = _known_keys(name, value, values, own, reading)
         if keys is None:
             continue
         path = f"{name}[].{keys.vote}"
-        tally.used |= {path, f"{name}[].{keys.person}"}
+        # A key of the person that no object has is a mistake in `fields`.
+        people = {keys.person} if any(find_keys(one, keys.person) for one in value or ()) else set()
+        tally.used |= {path, *(f"{name}[].{person}" for person in people)}
         votes = _votes_of(value or [], keys, name, where, tally)
         if not any(not is_empty(vote) for vote in votes.values()):
-            found, fields[name] = {**found, name: None}, "vote"
+            found, fields[name] = with_value(found, place, None), "vote"
             continue
-        found = {**found, name: votes}
+        found = with_value(found, place, votes)
         for person in votes:
             # Numbers that a mapping gives are in `votes` already.
             fields[f"{name}.{person}"] = "vote" if _maps_numbers(keys.meaning) else keys.meaning
@@ -100,6 +104,34 @@ def spread_votes(
         others = [_without(one, keys) for one in value]
         count_unread(name, others, reading, where, tally)
     return (values, reading) if found is values else (found, replace(reading, fields=fields, listed=listed))
+
+
+def _with_opened(values: dict[str, Any], own: Collection[str], reading: ParseOptions) -> dict[str, Any]:
+    """Return a row with an object in place of its text, where `fields` names a list in the object."""
+    outer = {path.partition("[].")[0] for path in reading.fields if "[]." in path}
+    opened = {
+        key: opened_objects(value)
+        for key, value in values.items()
+        if key not in own and isinstance(value, str) and any(path.startswith(f"{key}.") for path in outer)
+    }
+    return {**values, **opened} if opened else values
+
+
+def _list_places(
+    values: Mapping[str, Any], own: Collection[str], reading: ParseOptions
+) -> list[tuple[str, tuple[str, ...]]]:
+    """Return the paths of a row that may be lists of votes, each with the keys that lead to it.
+
+    They are the keys of the row that its format does not read, and the lists inside objects that `fields`
+    names, as `meta.ratings`.
+    """
+    found: dict[str, tuple[str, ...]] = {name: (name,) for name in values if name not in own}
+    for path in reading.fields:
+        name, inside, _ = path.partition("[].")
+        keys = find_keys(values, name) if inside and "." in name and name not in found else None
+        if keys and keys[0] not in own:
+            found[name] = keys
+    return list(found.items())
 
 
 def holds_listed_votes(values: Mapping[str, Any]) -> bool:

@@ -6,18 +6,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
-from tasks.data.parsing.annotators import UNKNOWN_ANNOTATOR, normalize_annotator
+from tasks.data.parsing.annotators import ANNOTATORS, UNKNOWN_ANNOTATOR, normalize_annotator
 from tasks.data.parsing.base import ParseOptions
 from tasks.data.parsing.conversations import SourceTurn, conversation_group, history_turns
 from tasks.data.parsing.field_meanings import is_empty
 from tasks.data.parsing.several_scores import split_values
 from tasks.data.records import Choice, ParsedRow, comparison_row, text_digest
 
-ANNOTATORS = (
-    "annotator", "annotator_id", "_annotator_id", "worker", "worker_id", "labeler", "labeler_id", "labeller",
-    "labeller_id", "rater", "rater_id", "voter", "voter_id", "reviewer", "reviewer_id", "evaluator",
-    "evaluator_id", "annotated_by", "labeled_by", "labelled_by", "rated_by", "voted_by", "reviewed_by",
-)  # fmt: skip
 # The time of a change comes before that of the first label, as the label is that of the change.
 TIMES = ("time", "updated_at", "timestamp", "_timestamp", "created_at", "annotated_at")
 _SECONDS = 10**8  # the year 1973: a smaller number is a year or a duration

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from tasks.common.counts import counted
-from tasks.common.names import yaml_quoted
 from tasks.data.parsing.column_names import yaml_value
 from tasks.data.parsing.field_meanings import FIELD_MEANINGS, MAPPING_EXAMPLE
 from tasks.data.parsing.key_text import format_sample, shown_key, yaml_key
@@ -202,7 +201,7 @@ def describe_two_scales(
     )
 
 
-def describe_listed(path: str, seen: Seen, example: str, rated: bool) -> str:
+def describe_listed(path: str, seen: Seen, example: str, rated: bool, person: str) -> str:
     """Return the question about a key in a list of objects.
 
     Args:
@@ -210,12 +209,14 @@ def describe_listed(path: str, seen: Seen, example: str, rated: bool) -> str:
         seen: Its first place and value.
         example: A proposal that skips it.
         rated: Whether its rows have answers that votes in a list can rate.
+        person: The key that names the person in each object; empty if none is known.
     """
     name, _, key = path.partition("[].")
+    who = f", {yaml_key(person)}: annotator" if person else ""
     told = (
         f"if each object of {shown_key(name)} is one person's vote, say so in the source's fields, as in "
-        f"fields: {{{yaml_key(path)}: vote, {yaml_quoted(f'{name}[].annotator')}: annotator}} with the "
-        "person's own key; else "
+        f"fields: {{{yaml_key(path)}: vote{who}}}"
+        + ("; else " if person else ", with the key of the person as annotator if there is one; else ")
         if rated and key and "[]" not in key
         else ""
     )

@@ -14,6 +14,7 @@ from typing import Any
 
 from model.errors import UserError
 from tasks.data.file_io.files import BrokenItem, SourceFile, SourceRecord, explain_wide
+from tasks.data.parsing.annotators import ANNOTATORS
 from tasks.data.parsing.base import EMPTY_FILES, ParseOptions, Parser
 from tasks.data.parsing.companion_keys import companions_of
 from tasks.data.parsing.conversations import MEDIA, SYSTEM, MaskedAnswer, is_turn_list
@@ -28,7 +29,7 @@ from tasks.data.parsing.key_text import format_sample
 from tasks.data.parsing.label_checks import check_annotators, check_side_scores
 from tasks.data.parsing.list_literals import holds_bytes, holds_turns_text, opened_objects, turns_of
 from tasks.data.parsing.listed_votes import spread_votes
-from tasks.data.parsing.preference_fields import ANNOTATORS, TIMES, unread_times
+from tasks.data.parsing.preference_fields import TIMES, unread_times
 from tasks.data.parsing.printed_values import (
     holds_literal,
     holds_objects,

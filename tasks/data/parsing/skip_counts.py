@@ -9,7 +9,7 @@ from typing import Any
 
 from model.errors import UserError
 from tasks.common.counts import counted
-from tasks.data.parsing.annotators import PEOPLE
+from tasks.data.parsing.annotators import PEOPLE, listed_person, names_annotator
 from tasks.data.parsing.choices import contradicts_choices
 from tasks.data.parsing.decision_states import look_decided
 from tasks.data.parsing.field_meanings import ACCEPT, KNOWN, REJECT, VOTES, flatten_name, word_set
@@ -201,7 +201,8 @@ class SkipCounts(KeyCounts):
         if path in self.inside:
             # If the list's votes are read, this key is something else.
             read = any(one.startswith(f"{path.partition('[].')[0]}[].") for one in self.votes.read)
-            return describe_listed(path, seen, example, self.answers > 0 and not read)
+            rated = self.answers > 0 and not read
+            return describe_listed(path, seen, example, rated, listed_person(path, self.unread))
         if direction := scale_direction(path, self.values.get(path, ())):
             example += f", as its name says that {direction}"
         example += describe_quarantined(self.understood[path], meaning, self.values.get(path, ()))
@@ -268,7 +269,7 @@ class SkipCounts(KeyCounts):
         `fields` is that of `check`: a key that stops the run there is not called unused here.
         """
         yield from describe_unread(self.unread, {**self.companions, **self.asks(self.votes_in(fields))})
-        people = [path for path in self.unread if flatten_name(path) in PEOPLE]
+        people = [path for path in self.unread if flatten_name(path) in PEOPLE or names_annotator(path)]
         if self.nameless and people:
             yield describe_nameless(self.nameless, people[0])
         for reason, count in sorted(self.left_out.items(), key=lambda item: (-item[1], item[0])):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from model.errors import UserError
+from tasks.data.parsing.annotators import names_annotator
 from tasks.data.parsing.base import ParseOptions
 from tasks.data.parsing.doubt_flags import looks_doubted
 from tasks.data.parsing.field_meanings import (
@@ -117,7 +118,7 @@ def _looks_like(path: str, value: Any) -> str:
         return PRINTED
     if _holds_people(path, value):
         return NAMED_VOTES
-    if is_ordinary_name(path) or is_property(path, value):
+    if is_ordinary_name(path) or is_property(path, value) or names_annotator(path):
         return VERDICT if holds_verdict(value) else ""
     if looks_like_gold(path, value):
         return GOLD_LIST if isinstance(value, list) and len(value) > 1 else GOLD

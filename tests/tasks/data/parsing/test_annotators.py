@@ -9,7 +9,7 @@ import pytest
 
 from model.errors import UserError
 from tasks.data.parsing.annotators import normalize_annotator
-from tasks.data.records import annotators_of, rating_row
+from tasks.data.records import Rating, annotators_of, rating_row
 from tasks.data.withdrawals import Withdrawal, merge_withdrawals
 from tests.tasks.data.parsing.row_reader import read
 
@@ -64,3 +64,21 @@ def test_skip_counts_check_column_beside_votes_is_proposed_as_vote(given: list[A
     _, tally = read(*rows, fields={"anna": "vote"})
     with pytest.raises(UserError, match=r"fields: \{ben: vote\}"):
         tally.check("mine", {"anna": "vote"})
+
+
+@pytest.mark.parametrize("name", ["rated by", "Rated By", "Annotated-By", "WorkerId", "Reviewed by"])
+def test_read_rows_annotator_in_another_spelling_is_read(name: str) -> None:
+    found, tally = read(
+        *({"prompt": "Bird?", "completion": "A robin.", "score": 1, name: who} for who in "kl")
+    )
+    tally.check("mine")
+    assert [one.row.annotators for one in found if isinstance(one.row, Rating)] == [["k"], ["l"]]
+
+
+@pytest.mark.parametrize("name", ["rated by", "Reviewed By", "labeled by"])
+def test_check_annotator_beside_columns_of_the_preset_is_proposed_and_no_verdict(name: str) -> None:
+    row = {"frage": "Bird?", "completion": "A robin.", "score": 1, name: "kim"}
+    columns = {"prompt": "frage"}
+    _, tally = read(row, format="rows", columns=columns)
+    tally.check("mine")
+    assert any(f'columns: {{annotator: "{name}"}}' in line for line in tally.lines())

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from model.errors import UserError
 from tasks.data.file_io.files import SourceFile
@@ -317,3 +318,81 @@ def test_propose_column_of_the_majority_is_nobodys_vote(name: str) -> None:
     votes = [("good", "bad"), ("bad", "bad"), ("bad", "good")]
     _, tally = read(*({**PAIR, "anna": anna, "ben": ben, name: "bad"} for anna, ben in votes))
     assert tally.propose_all(tally.asks()) == {"anna": "vote", "ben": "vote", name: "ignore"}
+
+
+@pytest.mark.parametrize("row", [PAIR, CHAT, TASK])
+@pytest.mark.parametrize(
+    ("outer", "fields"),
+    [
+        (
+            {
+                "meta": {
+                    "ratings": [{"by": "anna", "vote": "good"}, {"by": "ben", "vote": "bad"}],
+                    "lang": "en",
+                }
+            },
+            {"meta.ratings[].vote": "vote", "meta.ratings[].by": "annotator"},
+        ),
+        (
+            {
+                "a": {
+                    "b": {
+                        "marks": [
+                            {"checker": {"id": "anna"}, "mark": "fine"},
+                            {"checker": "ben", "mark": "no"},
+                        ]
+                    }
+                }
+            },
+            {"a.b.marks[].mark": {"fine": 1, "no": -1}, "a.b.marks[].checker": "annotator"},
+        ),
+        (
+            {"qa.x": {"ranks": [{"who": "anna", "place": -1}, {"who": "ben", "place": 1}]}},
+            {"qa.x.ranks[].place": "penalty_vote", "qa.x.ranks[].who": "annotator"},
+        ),
+    ],
+)
+@pytest.mark.parametrize("as_text", [False, True])
+def test_read_rows_list_in_an_object_is_read_as_fields_say(
+    row: dict[str, Any], outer: dict[str, Any], fields: dict[str, Any], as_text: bool
+) -> None:
+    given = {key: json.dumps(value) if as_text else value for key, value in outer.items()}
+    (found,), tally = read({**row, **given}, fields=fields)
+    assert scores_of(found.row) == {"anna": 1, "ben": -1} and not found.anonymous
+    tally.check("mine", fields)
+    assert set(tally.unread) == ({"meta.lang"} if "meta" in outer else set())
+
+
+@pytest.mark.parametrize("held", [None, {}, {"ratings": []}, {"ratings": None}])
+def test_read_rows_list_in_an_object_may_be_missing(held: Any) -> None:
+    fields = {"meta.ratings[].vote": "vote", "meta.ratings[].by": "annotator"}
+    voted = {**PAIR, "meta": {"ratings": [{"by": "anna", "vote": "bad"}]}}
+    found, tally = read(voted, {**PAIR, "completion": "A wren.", "meta": held}, fields=fields)
+    tally.check("mine", fields)
+    assert scores_of(found[0].row) == {"anna": -1}
+    # An empty list is nobody's vote, and a pair without the list is a normal pair.
+    assert [type(one.row) for one in found[1:]] == ([] if held and "ratings" in held else [Pair])
+
+
+@pytest.mark.parametrize("person", ["by", "rater_id", "Rated by", "user_name"])
+@pytest.mark.parametrize("name", ["meta.ratings", "marks", "checks"])
+def test_check_list_of_votes_is_proposed_with_the_persons_own_key(name: str, person: str) -> None:
+    held: Any = [{person: "anna", "vote": "bad"}, {person: "ben", "vote": "good"}]
+    outer, _, inner = name.partition(".")
+    row = {**PAIR, outer: {inner: held} if inner else held}
+    _, tally = read(row)
+    with pytest.raises(UserError) as caught:
+        tally.check("mine")
+    told = re.search(r"as in fields: (\{.*?\})", str(caught.value))
+    assert told
+    fields = yaml.safe_load(told[1])
+    (found,), tally = read(row, fields=fields)
+    tally.check("mine", fields)
+    assert scores_of(found.row) == {"anna": -1, "ben": 1}
+
+
+def test_check_annotator_that_no_object_has_is_named() -> None:
+    fields = {"marks[].vote": "vote", "marks[].annotator": "annotator"}
+    _, tally = read({**PAIR, "marks": [{"by": "anna", "vote": "bad"}]}, fields=fields)
+    with pytest.raises(UserError, match=r"fields has the key marks\[\]\.annotator, which no row has"):
+        tally.check("mine", fields)
