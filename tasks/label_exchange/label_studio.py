@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
@@ -74,7 +74,7 @@ class LabelStudioProjects:
         wanted = check_people(batch, people, (person.name for person in list_people(store)))
         client, projects = self._client, dict[str, int]()
         there: dict[str, set[str]] = {}
-        for person, project in _projects_of(client, batch):
+        for person, project in _projects_of(client.projects(), batch):
             # A killed call may have left a second one; new items go to the first.
             projects.setdefault(person, project)
             there.setdefault(person, set()).update(
@@ -95,11 +95,11 @@ class LabelStudioProjects:
 
         Batches without a project are left out. Raises UserError as `push` does.
         """
-        results = {}
+        results, every = {}, self._client.projects()
         users: dict[int, str] = {}
         for batch in read_exchanged_batches(store, name):
             found: list[tuple[str, ReturnedJudgement | str]] = []
-            projects = list(_projects_of(self._client, batch))
+            projects = list(_projects_of(every, batch))
             for person, project in projects:
                 if not person and not users:
                     users = self._client.users()
@@ -114,9 +114,9 @@ class LabelStudioProjects:
         return results
 
 
-def _projects_of(client: LabelStudioClient, batch: ExchangedBatch) -> Iterator[tuple[str, int]]:
-    """Yield the person and the number of each project of a batch."""
-    for project in client.projects():
+def _projects_of(projects: Iterable[Mapping[str, Any]], batch: ExchangedBatch) -> Iterator[tuple[str, int]]:
+    """Yield the person and the number of each of some projects that is of a batch."""
+    for project in projects:
         mark = _MARK.search(str(project.get("description") or ""))
         try:
             found = json.loads(mark[1]) if mark else {}
@@ -205,7 +205,7 @@ def read_annotation(
     name = person or _email_of(annotation.get("completed_by"), users)
     if not name:
         return f"{where} is by a user whom Label Studio does not name"
-    answers = _read_results(annotation.get("result") or [])
+    answers = _read_results(annotation.get("result"))
     choice = next((value for value, said, _ in _CHOICES if answers.get("choice") in (value, said)), "")
     skipped = bool(annotation.get("was_cancelled"))
     if not choice and not skipped:
@@ -227,23 +227,30 @@ def read_annotation(
         comment=answers.get("comment", ""),
         better="" if skipped else answers.get("better", ""),
         flag=bool(answers.get(_FLAG)),
-        seconds=max(0.0, float(annotation.get("lead_time") or 0.0)),
+        seconds=_read_seconds(annotation.get("lead_time")),
         time=normal_time(annotation.get("updated_at")),
         guide=str(task["data"].get(_GUIDE, "")),
     )
 
 
+def _read_seconds(lead_time: Any) -> float:
+    """Return the seconds on a task; 0 if Label Studio does not tell them."""
+    return max(0.0, float(lead_time)) if isinstance(lead_time, int | float) else 0.0
+
+
 def _email_of(user: Any, users: Mapping[int, str]) -> str:
     if isinstance(user, Mapping):
-        return str(user.get("email") or users.get(int(user.get("id") or 0), ""))
+        return str(user.get("email") or "")
     return users.get(user, "") if isinstance(user, int) else ""
 
 
-def _read_results(results: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def _read_results(results: Any) -> dict[str, str]:
     """Return the text that each control of the configuration has; of several texts all, a line each."""
     found = {}
-    for result in results:
-        value = result.get("value") or {}
+    for result in results if isinstance(results, list) else ():
+        value = result.get("value") if isinstance(result, Mapping) else None
+        if not isinstance(value, Mapping):
+            continue
         given = value.get("choices") or value.get("text") or []
         texts = given if isinstance(given, list) else [given]
         found[str(result.get("from_name"))] = "\n".join(map(str, texts))

@@ -67,7 +67,13 @@ class LabelStudioClient:
     def tasks(self, project: int) -> Iterator[dict[str, Any]]:
         """Yield a project's tasks, each with `id`, `data` and `annotations`."""
         for task in self._pages("/api/tasks", {"project": project, "fields": "all"}, "tasks", "total"):
-            yield {**task, "data": task.get("data") or {}, "annotations": task.get("annotations") or []}
+            data, annotations = task.get("data"), task.get("annotations")
+            if not isinstance(data, dict) or not isinstance(annotations, list):
+                raise UserError(
+                    f"{self._where} gives task {task.get('id')} without data and annotations; chatmill knows "
+                    "the API of version 1.23"
+                )
+            yield {**task, "annotations": [each for each in annotations if isinstance(each, dict)]}
 
     def users(self) -> dict[int, str]:
         """Return the e-mail address of each user by their number."""
@@ -81,15 +87,16 @@ class LabelStudioClient:
         seen, page = 0, 1
         while True:
             found = self._ask("GET", path, query={**query, "page": page, "page_size": _PAGE})
-            if not isinstance(found, dict) or not isinstance(found.get(rows), list) or count not in found:
+            given = found.get(rows) if isinstance(found, dict) else None
+            if not isinstance(given, list) or not isinstance(found.get(count), int):
                 raise UserError(
                     f"{self._where} answers {path} without {rows} and {count}; chatmill knows the API of "
                     "version 1.23"
                 )
-            yield from found[rows]
-            seen, page = seen + len(found[rows]), page + 1
+            yield from given
+            seen, page = seen + len(given), page + 1
             # A page behind the last one would be an error.
-            if seen >= int(found[count]) or not found[rows]:
+            if seen >= found[count] or not given:
                 return
 
     @property

@@ -197,7 +197,12 @@ def _advise_known(summaries: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _advise_seconds(summaries: Sequence[Mapping[str, Any]]) -> list[str]:
-    timed = {each["person"]: each["median_seconds"] for each in summaries if each["judgements"] >= _FEW_TIMED}
+    # Other tools may not tell the time.
+    timed = {
+        each["person"]: each["median_seconds"]
+        for each in summaries
+        if each["judgements"] >= _FEW_TIMED and each["median_seconds"]
+    }
     hasty = []
     for person, seconds in timed.items():
         others = statistics.median([spent for other, spent in timed.items() if other != person] or [0.0])

@@ -72,7 +72,7 @@ def test_read_annotation_steps_texts_and_flag_are_read() -> None:
 
 
 def test_read_annotation_skipped_item_has_no_choice() -> None:
-    found = read(result=[], was_cancelled=True, lead_time=None)
+    found = read(result=None, was_cancelled=True, lead_time="long")
     assert isinstance(found, ReturnedJudgement) and (found.choice, found.seconds) == ("", 0.0)
 
 
@@ -81,13 +81,15 @@ def test_read_annotation_skipped_item_has_no_choice() -> None:
     [
         ([], "annotation 16 of task 3 has no choice"),
         ([result("choice", "choices", "maybe")], "has no choice between the answers"),
+        ("answer1", "has no choice between the answers"),
+        ([{"from_name": "choice", "value": "answer1"}, "answer1"], "has no choice between the answers"),
         (
             [result("choice", "choices", "tie"), result("aspect_1", "choices", "9")],
             "has the step '9' of truth",
         ),
     ],
 )
-def test_read_annotation_unreadable_one_is_named(said: list[dict[str, Any]], reason: str) -> None:
+def test_read_annotation_unreadable_one_is_named(said: Any, reason: str) -> None:
     assert reason in read(result=said)  # type: ignore[operator]
 
 
@@ -151,6 +153,17 @@ def test_label_studio_client_wrong_answers_are_explained_without_the_token(
         with pytest.raises(UserError, match=reason) as failed:
             client.projects()
         assert "secret" not in str(failed.value)
+
+
+def test_label_studio_client_task_without_data_is_named() -> None:
+    body = '{"total": 1, "tasks": [{"id": 7, "data": [], "annotations": []}]}'
+    reason = "gives task 7 without data and annotations"
+    with (
+        answering(200, body) as address,
+        LabelStudioClient(address, "x") as client,
+        pytest.raises(UserError, match=reason),
+    ):
+        list(client.tasks(1))
 
 
 def test_label_studio_client_unreachable_server_is_named() -> None:

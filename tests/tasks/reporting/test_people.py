@@ -107,3 +107,9 @@ def test_people_section_least_reliable_people_come_first() -> None:
         ("eve", "40%"), ("ben", "90%"), ("ana", ""),
     ]  # fmt: skip
     assert found["page"][0]["interval"] == "95%: 20% to 100%; n = 25"
+
+
+def test_people_section_unknown_seconds_are_empty_and_not_hasty() -> None:
+    found = section(LabelCounts(), summary("ana", 20.0), summary("ben", 0.0), summary("eve", 21.0))
+    assert [row["seconds"] for row in found["page"]] == ["20.0", "", "21.0"]
+    assert not any("faster" in sentence for sentence in found["advice"])

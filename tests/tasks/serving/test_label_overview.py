@@ -85,3 +85,12 @@ def test_measure_labels_newest_model_is_compared_item_by_item(store: LabelStore)
     assert (found.wins, found.ties, found.losses) == (2, 2, 1)
     assert found.win_rate is not None and found.win_rate.count == 3
     assert (found.win_rate.low, found.win_rate.high) == wilson_interval(2, 3)
+
+
+def test_summarise_people_seconds_that_a_tool_does_not_tell_are_left_out(store: LabelStore) -> None:
+    add_batch(store, BatchSettings("first", needed=2), random_items(3, ("", "")))
+    ada, bob = person(store, "Ada"), person(store, "Bob")
+    for item, seconds in ((1, 0.0), (2, 5.0), (3, 9.0)):
+        judge(store, ada, item, seconds=seconds)
+    judge(store, bob, 1, seconds=0.0)
+    assert [each.median_seconds for each in measure_labels(store).people] == [7.0, 0.0]
