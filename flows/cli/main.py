@@ -37,6 +37,7 @@ from flows.cli.old_names import OldNamesGroup
 from flows.cli.people import people
 from flows.cli.quarantine import quarantine
 from flows.cli.reproduce import reproduce
+from flows.cli.typed_text import refuse_other_encodings
 from flows.cli.up import dashboards, down, up
 from flows.cli.withdraw import withdraw
 from flows.common.disk_space import is_disk_full
@@ -313,6 +314,7 @@ def register_commands() -> None:
                 app.add_typer(command, name=name, rich_help_panel=title)
             else:
                 app.command(name, rich_help_panel=title)(command)
+    refuse_other_encodings(app)
 
 
 def main() -> None:

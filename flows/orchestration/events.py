@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from tasks.common.annotators import count_named
+from tasks.common.printable_text import escape_surrogates
 
 LABELS_INGESTED, LABELS_REQUESTED = "labels.ingested", "labels.requested"
 GATE_REFUSED, DATA, DRIFT = "chatmill.gate.refused", "chatmill.data.refused", "chatmill.drift"
@@ -46,9 +48,10 @@ def emit_run_event(event: str, preset: str, says: str, then: str, **payload: Any
     within = {"prefect.resource.id": f"prefect.flow-run.{flow_run.id}", "prefect.resource.role": "flow-run"}
     made = Event(
         event=event,
-        resource=Resource({"prefect.resource.id": resource, "prefect.resource.name": preset}),
+        resource=Resource({"prefect.resource.id": resource, "prefect.resource.name": _encodable(preset)}),
         related=[RelatedResource(within)] if flow_run.id else [],
-        payload={"preset": preset, "says": says[:_LONGEST], "then": then, **payload},
+        # A file's name may have bytes that JSON cannot hold.
+        payload=_encodable({"preset": preset, "says": says[:_LONGEST], "then": then, **payload}),
     )
     # Sent directly: Prefect's own queue does not report whether an event arrived.
     deadline = time.monotonic() + EVENT_PATIENCE_SECONDS
@@ -63,6 +66,15 @@ def emit_run_event(event: str, preset: str, says: str, then: str, **payload: Any
             if time.monotonic() > deadline:
                 return False
             time.sleep(1)
+
+
+def _encodable(value: Any) -> Any:
+    """Return a value of JSON whose texts have escapes in place of lone surrogates."""
+    if isinstance(value, str):
+        return escape_surrogates(value)
+    if isinstance(value, Mapping):
+        return {_encodable(key): _encodable(each) for key, each in value.items()}
+    return [_encodable(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def limit_arrivals(arrivals: dict[str, Any]) -> dict[str, Any]:

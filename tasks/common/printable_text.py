@@ -19,3 +19,17 @@ def is_printable(text: str) -> bool:
         raw = text.encode()
         return len(raw.translate(None, UNPRINTABLE_ASCII)) == len(raw)
     return UNPRINTABLE.search(text) is None and unicodedata.is_normalized("NFC", text)
+
+
+def is_utf8(text: str) -> bool:
+    """Return whether UTF-8 can hold a text: it has no lone surrogate, as an argument of other bytes has."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def escape_surrogates(text: str) -> str:
+    r"""Return a text with each lone surrogate written as an escape, such as \udce9."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

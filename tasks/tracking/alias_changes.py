@@ -7,6 +7,7 @@ recorded in one tag. The next reader of the registry makes those that are missin
 from __future__ import annotations
 
 import json
+import logging
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,9 +15,10 @@ from dataclasses import asdict, dataclass, fields
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
 
 from tasks.common.metric_labels import reason_words
+from tasks.common.printable_text import escape_surrogates
 from tasks.tracking.products import CHAMPION
 from tasks.tracking.tag_records import read_record
 
@@ -85,6 +87,7 @@ class PendingChange:
 
 def begin_change(client: MlflowClient, model: str, change: PendingChange) -> None:
     """Record a change, make it, and remove the record. The caller excludes other processes."""
+    change = _storable(change)
     client.set_registered_model_tag(model, PENDING, json.dumps(change.steps))
     finish_change(client, model, change)
 
@@ -94,17 +97,37 @@ def pending_change(tags: Mapping[str, str]) -> PendingChange | None:
     if PENDING not in tags:
         return None
     try:
-        return PendingChange(tuple(tuple(map(str, step)) for step in json.loads(tags[PENDING])))
+        return _storable(PendingChange(tuple(tuple(map(str, step)) for step in json.loads(tags[PENDING]))))
     except (ValueError, TypeError, RecursionError):
         # chatmill writes the tag in one request, so a broken one is not its own. It is removed without a
         # write.
         return PendingChange(())
 
 
+def _storable(change: PendingChange) -> PendingChange:
+    """Return a change without lone surrogates, which no store takes.
+
+    The record is JSON, which can hold them, so such a change would be recorded and never made.
+    """
+    return PendingChange(tuple(tuple(map(escape_surrogates, step)) for step in change.steps))
+
+
 def finish_change(client: MlflowClient, model: str, change: PendingChange) -> None:
-    """Make all writes of a change, and remove its record."""
+    """Make all writes of a change, and remove its record.
+
+    A write that MLflow refuses for its content is left out with a warning: repeated, it would be refused
+    again, and no command could use the product.
+    """
     for step in change.steps:
-        _apply_write(client, model, step)
+        try:
+            _apply_write(client, model, step)
+        except MlflowException as error:
+            if error.error_code != ErrorCode.Name(INVALID_PARAMETER_VALUE):
+                raise
+            logging.getLogger(__name__).warning(
+                "%s: a write of an unfinished change was left out, as MLflow refuses it: %s (%s)",
+                model, " ".join(step)[:200], " ".join(str(error).split())[:200],
+            )  # fmt: skip
     with _ignore_missing():
         # Last, so that a kill before this line leaves the change to the next reader.
         client.delete_registered_model_tag(model, PENDING)

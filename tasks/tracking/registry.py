@@ -20,6 +20,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 
 from model.errors import UserError
+from tasks.common.printable_text import is_utf8
 from tasks.engine.output import StageOutput
 from tasks.evaluation.scores import score_tags
 from tasks.tracking import approval
@@ -423,9 +424,11 @@ def _check_reason(reason: str) -> str:
     """Return a person's reason without outer spaces.
 
     Raises:
-        UserError: It is longer than what is kept.
+        UserError: It is longer than what is kept, or not valid UTF-8.
     """
     reason = reason.strip()
+    if not is_utf8(reason):
+        raise UserError(f"the reason is {reason!a}, which is not valid UTF-8; type it in UTF-8")
     if len(reason) > LONGEST_REASON:
         raise UserError(
             f"the reason has {len(reason):,} characters; --reason takes at most {LONGEST_REASON:,}"

@@ -263,6 +263,9 @@ def test_notifications_each_event_reaches_webhook_once(
     refused = "judge’s mean score, aligned less assistant: 0.3, at least 0.9 is required"
     assert refused in came("the gate rejected a model of smoke")
     assert "unknown pieces are 4%" in came("the data of smoke drifts")
+    # A preset, a person or a file may have a name of other bytes than UTF-8's.
+    for odd in ("caf\udce9", "\ud83d", "Zo\udceb"):
+        assert emit_run_event("chatmill.test", odd, odd, "none", people={odd: 1}, files=[odd])
     # Each event is sent once: a reported gate is not repeated, and the same event at most once an hour.
     # An event of another preset that was emitted later has arrived.
     assert emit_run_event(DRIFT, "smoke", "unknown pieces are 5%", "`chatmill data log` lists them")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from model.errors import UserError
+from tasks.common.printable_text import escape_surrogates
 from tasks.engine.output import StageOutput
-from tasks.tracking.alias_changes import GATE, PERSON
-from tasks.tracking.approval import ApprovalRequest, approval_state
+from tasks.tracking.alias_changes import GATE, PENDING, PERSON
+from tasks.tracking.approval import WHO, WHY, ApprovalRequest, approval_state
 from tasks.tracking.products import CHAMPION, MODEL
 from tasks.tracking.registry import Registered, Registry
 from tests.tasks.tracking.mlflow_store import open_tracker
@@ -207,3 +210,41 @@ def test_register_model_replaced_by_other_means_is_not_promoted(template: bytes,
     registry.client.set_registered_model_alias(MODEL, CHAMPION, "1")
     again = register(registry, "c", 0.9, gate="another verdict")
     assert not again.champion and "changed outside chatmill" in again.says
+
+
+@pytest.mark.parametrize("why", ["caf\udce9", "\ud83d", "Zo\udceb \udcff"])
+def test_decide_reason_not_utf8_is_refused_and_leaves_no_pending_change(
+    template: bytes, tmp_path: Path, why: str
+) -> None:
+    (tmp_path / "mlflow.db").write_bytes(template)
+    registry = open_tracker(tmp_path).registry
+    for action in (lambda: registry.decide("4", True, "ann", why), lambda: registry.rollback("", why, "ann")):
+        with pytest.raises(UserError, match="not valid UTF-8"):
+            action()
+    assert PENDING not in registry.client.get_registered_model(MODEL).tags
+    # An author is not typed but read from the system, so it is kept with an escape.
+    assert registry.decide("4", True, why, "reads well").champion
+    assert registry.champion().tags[WHO] == escape_surrogates(why)
+
+
+@pytest.mark.parametrize(
+    ("step", "kept"),
+    [
+        (["version", "4", WHY, "caf\udce9"], r"caf\udce9"),
+        (["version", "4", WHY, "\udcff\ud800"], r"\udcff\ud800"),
+        (["version", "no number", WHY, "reads well"], None),
+        (["version", "4", "a=b\x00/../c", "reads well"], None),
+    ],
+)
+def test_champion_pending_change_that_mlflow_refuses_is_repaired_or_left_out(
+    template: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture, step: list[str], kept: str | None
+) -> None:
+    (tmp_path / "mlflow.db").write_bytes(template)
+    registry = open_tracker(tmp_path).registry
+    steps = [["alias", "3", "4"], step, ["version", "4", "last", "made"]]
+    registry.client.set_registered_model_tag(MODEL, PENDING, json.dumps(steps))
+    champion = registry.champion()
+    assert (str(champion.version), champion.tags["last"]) == ("4", "made")
+    assert champion.tags.get(WHY) == kept
+    assert PENDING not in registry.client.get_registered_model(MODEL).tags
+    assert ("was left out, as MLflow refuses it" in caplog.text) == (kept is None)
