@@ -337,7 +337,7 @@ def make_rows(
         except UserError as error:
             questions.append(str(error))
         # People may not have judged yet; the preset is right all the same.
-        if not tally.rows and not source.labels:
+        if not tally.rows and not source.labels and not tally.asks_for_choices(source.fields):
             names = [file.origin for part in parts if part.source_index == number for file in part.files]
             questions.append(no_rows(source.name, _name_origins(names), tally))
     # One error for all sources, so that the user can answer all questions before the next run.

@@ -448,3 +448,21 @@ def test_ingest_source_without_readable_rows_is_refused(tmp_path: Path) -> None:
     ):
         run(tmp_path)
     assert not (tmp_path / "data.dvc").exists()
+
+
+@pytest.mark.parametrize(
+    ("votes", "asked"),
+    [
+        ({"votes": {"anna": "a", "ben": "b"}}, "votes.anna"),
+        ({"choice": {"anna": "a", "ben": "b"}}, "choice.anna"),
+        ({"Anna": "a", "Ben": "tie"}, "Anna"),
+    ],
+)
+def test_ingest_two_answers_whose_votes_are_asked_about_get_one_line(
+    tmp_path: Path, votes: dict[str, Any], asked: str
+) -> None:
+    rows = [{"prompt": f"Bird {n}?", "a": "A robin.", "b": "A wren.", **votes} for n in range(4)]
+    write(tmp_path, *rows)
+    with pytest.raises(UserError, match=asked) as caught:
+        run(tmp_path)
+    assert "can be read" not in str(caught.value)

@@ -84,10 +84,10 @@ def _record_kind(row: Mapping[str, Any], reading: ParseOptions) -> str:
 def _own_keys(values: Mapping[str, Any], reading: ParseOptions) -> frozenset[str]:
     columns = reading.columns
     there = {name: values[own] for name, own in columns.items() if own in values}
-    kind = _record_kind(
-        {**{key: value for key, value in values.items() if key not in columns.values()}, **there}, reading
-    )
-    known = _OWN.get(kind, _OWN["pair"])
+    row = {**{key: value for key, value in values.items() if key not in columns.values()}, **there}
+    kind = _record_kind(row, reading)
+    # Two answers are read as soon as the preset says where their choice is.
+    known = _OWN.get(kind, _OWN["comparison" if {"a", "b"} <= row.keys() else "pair"])
     if kind == "text" and "text" in columns:
         known = _OWN["text"]
     # If `columns` maps a name to another column, the column with that name itself is not ours.

@@ -47,6 +47,7 @@ class KeyCounts:
         sides: Values of unread keys that name one of two answers, beside a choice: their number by side.
         ties: Unread keys that call a comparison with a choice a tie, or give its answers another order.
         margins: What the numbers under a key such as `margin` are not: see `margin_conflicts`.
+        choosers: The keys of choices that are objects of people, as `choice.anna`.
         compared: Whether columns of votes hold the choices between two answers.
         votes: Cells of vote columns that hold no vote.
         numbered: The numbers in the names of the columns of two answers, by which votes may name them.
@@ -81,6 +82,7 @@ class KeyCounts:
     sides: dict[str, Counter[str]] = field(default_factory=dict)
     ties: set[str] = field(default_factory=set)
     margins: dict[str, frozenset[str]] = field(default_factory=dict)
+    choosers: set[str] = field(default_factory=set)
     compared: bool = False
     numbered: frozenset[str] = frozenset()
     votes: LostVotes = field(default_factory=LostVotes)
@@ -177,7 +179,18 @@ class KeyCounts:
         for name in ("unread", "asked", "words", "times", "choices", "companions"):
             for path, seen in getattr(other, name).items():
                 count_key(getattr(self, name), path, seen)
-        for name in ("left_out", "understood", "used", "inside", "rejected", "ties", "shapes", "reviews"):
+        updated = (
+            "left_out",
+            "understood",
+            "used",
+            "inside",
+            "rejected",
+            "ties",
+            "shapes",
+            "reviews",
+            "choosers",
+        )
+        for name in updated:
             getattr(self, name).update(getattr(other, name))
         for name in ("values", "openings"):
             for path, values in getattr(other, name).items():

@@ -30,6 +30,7 @@ from tasks.data.parsing.proposed_meanings import UNKNOWN
 from tasks.data.parsing.question_text import values_mapping
 from tasks.data.parsing.row_verdicts import NO_VOTE
 from tasks.data.parsing.score_values import as_score
+from tasks.data.parsing.seen_keys import MOST_KEYS
 from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.parsing.unread_keys import count_unread
 from tasks.data.parsing.value_meanings import mapped_value, maps_sides
@@ -77,7 +78,7 @@ def spread_votes(
     Raises:
         UserError: One person voted twice, and not the same.
     """
-    values = _with_opened(values, own, reading)
+    values, reading = _spread_choices(_with_opened(values, own, reading), own, reading, tally)
     found, fields, listed = values, dict(reading.fields), dict(reading.listed)
     for name, place in _list_places(values, own, reading):
         if name in reading.fields or f"{name}[]" in reading.fields:
@@ -115,6 +116,28 @@ def _with_opened(values: dict[str, Any], own: Collection[str], reading: ParseOpt
         if key not in own and isinstance(value, str) and any(path.startswith(f"{key}.") for path in outer)
     }
     return {**values, **opened} if opened else values
+
+
+def _spread_choices(
+    values: dict[str, Any], own: Collection[str], reading: ParseOptions, tally: SkipCounts
+) -> tuple[dict[str, Any], ParseOptions]:
+    """Return a row of two answers whose choice is an object of people with a key for each, as `choice.anna`.
+
+    Such keys are asked about as the columns of people are. The object alone names no side.
+    """
+    key, a, b = (reading.column(name) for name in ("choice", "a", "b"))
+    if key not in own or not {key, a, b} <= values.keys():
+        return values, reading
+    people = opened_objects(values[key])
+    if not isinstance(people, Mapping) or not all(isinstance(person, str) for person in people):
+        return values, reading
+    rest = {name: value for name, value in values.items() if name != key}
+    columns = {name: own for name, own in reading.columns.items() if name != "choice"}
+    spread = {f"{key}.{person}": choice for person, choice in people.items()}
+    listed = {f"{key}.{person}": ListedVote(f"{key}.{person}", person) for person in people}
+    if len(tally.choosers) < MOST_KEYS:
+        tally.choosers |= spread.keys()
+    return {**rest, **spread}, replace(reading, columns=columns, listed={**reading.listed, **listed})
 
 
 def _list_places(

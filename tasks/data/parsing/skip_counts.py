@@ -134,6 +134,7 @@ class SkipCounts(KeyCounts):
         # Columns of votes are found first, as each of them alone would look like a verdict.
         unread = {path: self.values[path] for path in self.unread if path in self.values}
         people = find_vote_columns(self.cells, votes, self.unread)
+        people += tuple(path for path in unread if path in self.choosers and path not in people)
         found = {path: replace(self.unread[path], looks=VOTE_COLUMN) for path in people}
         unasked = {*(() if self.answers else (GOLD, GOLD_LIST)), *((REJECTION,) if self.comparisons else ())}
         asked = without_properties(self.asked, self.cells, self.values, self.rows, self.answers > 0)
@@ -162,6 +163,11 @@ class SkipCounts(KeyCounts):
             if path not in found and contradicts_choices(self.margins.get(path, ())):
                 found[path] = replace(seen, looks=OTHER_CHOICE)
         return found
+
+    def asks_for_choices(self, fields: Mapping[str, Any] | None) -> bool:
+        """Return whether rows of two answers wait for the meaning of people's columns to be read at all."""
+        asked = self.asks(self.votes_in(fields)).values()
+        return self.compared and any(seen.looks == VOTE_COLUMN for seen in asked)
 
     def check(self, source: str, fields: Mapping[str, Any] | None = None) -> None:
         """Raise UserError with a line for each question that the preset must answer first.

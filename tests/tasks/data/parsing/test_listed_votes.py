@@ -396,3 +396,32 @@ def test_check_annotator_that_no_object_has_is_named() -> None:
     _, tally = read({**PAIR, "marks": [{"by": "anna", "vote": "bad"}]}, fields=fields)
     with pytest.raises(UserError, match=r"fields has the key marks\[\]\.annotator, which no row has"):
         tally.check("mine", fields)
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+@pytest.mark.parametrize(
+    ("key", "people"),
+    [
+        ("choice", [{"anna": "a", "ben": "tie"}, {"anna": "b", "ben": "b"}]),
+        ("winner", [{"anna": "Response A", "ben": "="}, {"anna": "B", "ben": "b"}]),
+        ("Besser", [{"anna": "A", "ben": "unentschieden"}, {"anna": "B", "ben": "B ist besser"}]),
+    ],
+)
+def test_check_choice_by_people_is_asked_about_and_read_as_proposed(
+    key: str, people: list[dict[str, str]], as_text: bool
+) -> None:
+    rows = [{**SIDES, key: json.dumps(one) if as_text else one} for one in people]
+    columns = {} if key == "choice" else {"choice": key}
+    found, tally = read(*rows, format="rows", columns=columns)
+    assert not any(isinstance(one.row, Comparison) for one in found)
+    assert tally.asks_for_choices(None) and "a" not in tally.unread
+    with pytest.raises(UserError) as caught:
+        tally.check("mine")
+    told = re.search(r"as in fields: (\{.*?\})", str(caught.value))
+    assert told
+    fields = yaml.safe_load(told[1])
+    found, tally = read(*rows, format="rows", columns=columns, fields=fields)
+    tally.check("mine", fields)
+    assert [(one.row.annotator, one.row.choice) for one in found if isinstance(one.row, Comparison)] == [
+        ("anna", "a"), ("ben", "tie"), ("anna", "b"), ("ben", "b"),
+    ]  # fmt: skip
