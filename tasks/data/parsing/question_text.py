@@ -272,6 +272,17 @@ def describe_listed_field(path: str) -> str:
     )
 
 
+def describe_aspect(path: str, seen: Seen, known: Sequence[str]) -> str:
+    """Return the question about a key that may name the aspect of its label."""
+    key = yaml_key(path)
+    return (
+        f"{seen.where}: {shown_key(path)} is {seen.sample} and looks like the aspect of its label; "
+        f"to read it, add to the source columns: {{aspect: {key}}}, and list other aspects than "
+        f"{', '.join(known)} under validate.aspects; if it is something else, fields: {{{key}: ignore}}, "
+        "with which several labels of one answer by one person become one"
+    )
+
+
 def describe_companion(path: str, where: str, sample: str, kind: str) -> str:
     """Return the question about a key without which its row would be learned as something else."""
     key, skip = yaml_key(path), f"fields: {{{yaml_key(path)}: ignore}}"

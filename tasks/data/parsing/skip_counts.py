@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from model.errors import UserError
+from tasks.common.aspects import KNOWN_ASPECTS
 from tasks.common.counts import counted
 from tasks.data.parsing.annotators import PEOPLE, listed_person, names_annotator
 from tasks.data.parsing.choices import contradicts_choices
@@ -29,6 +30,7 @@ from tasks.data.parsing.proposed_meanings import (
 )
 from tasks.data.parsing.question_text import (
     NAMED_VOTES,
+    describe_aspect,
     describe_companion,
     describe_listed,
     describe_listed_field,
@@ -46,6 +48,7 @@ from tasks.data.parsing.question_text import (
     values_mapping,
 )
 from tasks.data.parsing.scale_direction import scale_direction
+from tasks.data.parsing.score_values import as_score
 from tasks.data.parsing.seen_keys import Seen
 from tasks.data.parsing.several_scores import find_counts
 from tasks.data.parsing.survey_columns import is_coded_question
@@ -54,6 +57,7 @@ from tasks.data.parsing.verdict_pairs import look_like_approval, look_opposite
 from tasks.data.parsing.verdict_phrases import look_like_phrases
 from tasks.data.parsing.verdict_scales import find_two_scales
 from tasks.data.parsing.verdict_values import (
+    LONG,
     look_like_openings,
     look_like_verdicts,
 )
@@ -65,6 +69,10 @@ RATED = ("thumb", "thumb_down", "word", "number")
 # What the votes of all people say, which is nobody's vote.
 _SUMMARIES = word_set(
     "consensus majority konsens mehrheit mehrheitsurteil majorité majorite mayoría maggioranza maioria"
+)
+# Names of the question that a label answers.
+_ASPECTS = word_set(
+    "aspect aspekt aspecto aspetto criteria criterion criterio criterium critère dimension facet kriterium"
 )
 _ODD = 0.1  # the share of choices that name no answer, above which their meaning is asked for
 _NAMED = 12  # keys that a message lists
@@ -169,6 +177,17 @@ class SkipCounts(KeyCounts):
         asked = self.asks(self.votes_in(fields)).values()
         return self.compared and any(seen.looks == VOTE_COLUMN for seen in asked)
 
+    def aspect_keys(self) -> dict[str, Seen]:
+        """Return the keys that may name a label's aspect. Without it, two of a person's labels are one."""
+        labels = self.comparisons + self.answers - self.pairs
+        named = {path: self.values.get(path, set()) for path in self.unread if flatten_name(path) in _ASPECTS}
+        return {
+            path: self.unread[path]
+            for path, values in named.items()
+            if labels and LONG not in values and not all(as_score(value) is not None for value in values)
+            if len(values) > 1 or values & set(KNOWN_ASPECTS)
+        }
+
     def check(self, source: str, fields: Mapping[str, Any] | None = None) -> None:
         """Raise UserError with a line for each question that the preset must answer first.
 
@@ -193,6 +212,7 @@ class SkipCounts(KeyCounts):
             describe_companion(path, seen.where, seen.sample, seen.looks)
             for path, seen in self.companions.items()
         ]
+        questions += [describe_aspect(path, seen, KNOWN_ASPECTS) for path, seen in self.aspect_keys().items()]
         questions += [*self._scale_questions(), *self._field_questions(fields or {})]
         questions += self.votes.questions()
         if questions:
@@ -274,7 +294,8 @@ class SkipCounts(KeyCounts):
 
         `fields` is that of `check`: a key that stops the run there is not called unused here.
         """
-        yield from describe_unread(self.unread, {**self.companions, **self.asks(self.votes_in(fields))})
+        asked = {**self.companions, **self.aspect_keys(), **self.asks(self.votes_in(fields))}
+        yield from describe_unread(self.unread, asked)
         people = [path for path in self.unread if flatten_name(path) in PEOPLE or names_annotator(path)]
         if self.nameless and people:
             yield describe_nameless(self.nameless, people[0])

@@ -267,3 +267,47 @@ def test_skip_counts_check_key_after_unreadable_one_is_not_called_missing(
     found, tally = read({**PAIR, **row}, {**PAIR, "prompt": "Name two.", **row}, fields=fields)
     assert tally.faults == 2 and all(one.row.fault for one in found)
     tally.check("mine", fields)
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("criterion", ("helpfulness", "tone")),
+        ("Dimension", ("fluency", "truthfulness")),
+        ("Kriterium", ("tone",) * 2),
+    ],
+)
+@pytest.mark.parametrize(
+    "label",
+    [
+        {"prompt": "Bird?", "completion": "A robin.", "score": 4, "annotator": "kim"},
+        {"prompt": "Bird?", "a": "A robin.", "b": "A wren.", "choice": "a", "annotator": "kim"},
+    ],
+)
+def test_check_aspects_of_labels_under_another_name_are_asked_about(
+    key: str, values: tuple[str, str], label: dict[str, Any]
+) -> None:
+    rows = [{**label, key: value} for value in values]
+    _, tally = read(*rows, format="rows")
+    with pytest.raises(UserError, match=f"{key} is .* looks like the aspect") as caught:
+        tally.check("mine")
+    assert f"columns: {{aspect: {key}}}" in str(caught.value)
+    found, tally = read(*rows, format="rows", columns={"aspect": key})
+    tally.check("mine")
+    assert [one.row.aspect for one in found if isinstance(one.row, Rating | Comparison)] == list(values)
+    _, tally = read(*rows, format="rows", fields={key: "ignore"})
+    tally.check("mine", {key: "ignore"})
+
+
+@pytest.mark.parametrize("values", [(1, 2), ("3 x 4", "3 x 4"), ("", "")])
+def test_check_other_values_under_the_name_of_an_aspect_are_listed_only(values: tuple[Any, Any]) -> None:
+    label = {"prompt": "Bird?", "completion": "A robin.", "score": 4}
+    _, tally = read(*({**label, "dimension": value} for value in values))
+    assert not tally.aspect_keys()
+
+
+def test_check_aspect_name_beside_pairs_is_listed_only() -> None:
+    pair = {"prompt": "Bird?", "completion": "A robin."}
+    _, tally = read({**pair, "criterion": "tone"}, {**pair, "criterion": "helpfulness"})
+    tally.check("mine")
+    assert "criterion" in tally.unread
