@@ -21,11 +21,10 @@ def root(clones: Clones) -> Path:
 
 def batches(root: Path) -> list[Batch]:
     store = read_label_store(root)
-    assert store is not None
-    try:
+    if store is None:
+        return []
+    with store:
         return list_batches(store)
-    finally:
-        store.close()
 
 
 def test_label_batch_after_run_adds_batch_once(root: Path) -> None:
