@@ -36,6 +36,7 @@ from sqlalchemy.exc import OperationalError
 
 from model.atomic_file import replace_text
 from model.errors import UserError
+from tasks.labelling.store_files import StoreFiles
 from tasks.project.database_check import (
     check_judgements_database,
     read_only_address,
@@ -141,23 +142,37 @@ class LabelStore:
     Each of its transactions is on disk when the transaction's own context ends.
     """
 
-    def __init__(self, engine: Engine, lock: TextIO | None = None) -> None:
-        self._engine, self._lock = engine, lock
+    def __init__(self, engine: Engine, lock: TextIO | None = None, files: StoreFiles | None = None) -> None:
+        self._engine, self._lock, self._files = engine, lock, files
         # SQLite lets one connection write at a time. Its own wait is a series of sleeps; this one is not.
         self._writing = threading.Lock()
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """Yield a connection whose transaction is committed at the end, or rolled back by an exception."""
-        with self._writing, self._engine.begin() as connection:
-            if connection.dialect.name == "sqlite":
-                # A transaction that reads first cannot become a writing one while another process writes.
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
-            else:
-                # One writer at a time, as in SQLite: of two people who take the last place of an item only
-                # one may get it. The number is an arbitrary constant.
-                connection.execute(text("SELECT pg_advisory_xact_lock(7243011)"))
-            yield connection
+        """Yield a connection whose transaction is committed at the end, or rolled back by an exception.
+
+        Raises:
+            StoreUnavailableError: The database's file was removed or replaced. What was committed is lost.
+        """
+        with self._writing:
+            with self._engine.begin() as connection:
+                if connection.dialect.name == "sqlite":
+                    # A transaction that reads first cannot become a writing one while another process writes.
+                    connection.exec_driver_sql("BEGIN IMMEDIATE")
+                else:
+                    # One writer at a time, as in SQLite: of two people who take the last place of an item
+                    # only one may get it. The number is an arbitrary constant.
+                    connection.execute(text("SELECT pg_advisory_xact_lock(7243011)"))
+                if self._files:
+                    self._files.check()
+                yield connection
+            # Before the caller says that it is stored: the file may have gone during the commit.
+            if self._files:
+                self._files.check()
+
+    def find_fault(self) -> str:
+        """Return a sentence about a removed or replaced file of the open database; empty if there is none."""
+        return self._files.find_fault() if self._files else ""
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -246,10 +261,13 @@ def _open_file(root: Path) -> LabelStore:
     fcntl.flock(lock, fcntl.LOCK_SH)
     check_judgements_database(root)
     # Created here, as SQLite would let others read it.
-    (root / JUDGEMENTS_DATABASE).touch(mode=PRIVATE_FILE)
-    engine = create_engine(f"sqlite:///{root / JUDGEMENTS_DATABASE}")
+    path = root / JUDGEMENTS_DATABASE
+    path.touch(mode=PRIVATE_FILE)
+    files = StoreFiles(path, JUDGEMENTS_DATABASE)
+    # A later connection must not create a file in place of one that was removed meanwhile.
+    engine = create_engine(f"sqlite:///{path.absolute().as_uri()}?mode=rw&uri=true")
     event.listen(engine, "connect", _prepare_connection)
-    return LabelStore(engine, lock)
+    return LabelStore(engine, lock, files)
 
 
 def read_label_store(root: Path) -> LabelStore | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError
 from starlette.staticfiles import StaticFiles
 
 from flows.servers.label_page.access import LabelAccess
@@ -16,11 +16,15 @@ from flows.servers.label_page.api import label_api
 from flows.servers.label_page.guard import LabelGuard
 from flows.servers.label_page.pages import FOLDER, label_pages
 from flows.servers.label_page.sessions import SessionSigner
+from flows.servers.label_page.storage_log import StorageLog
 from flows.servers.origin_check import App, OriginCheck
 from model.errors import UserError
 from tasks.labelling.schema import LabelStore
+from tasks.labelling.store_files import StoreUnavailableError
 from tasks.project.paths import LABEL_SESSION_KEY
 from tasks.project.private_folder import read_or_create
+
+CANNOT_STORE = "the server cannot store anything now; its log says why"
 
 
 def build_label_app(store: LabelStore, key: str, check: OriginCheck) -> App:
@@ -48,10 +52,14 @@ def build_label_app(store: LabelStore, key: str, check: OriginCheck) -> App:
         where = ".".join(str(part) for part in first["loc"])
         return JSONResponse({"detail": f"{where}: {first['msg']}"}, 422)
 
-    @app.exception_handler(OperationalError)
-    def ask_again(_: Request, error: OperationalError) -> Response:
-        # The browser keeps what it could not send, and tries again.
-        return JSONResponse({"detail": f"the database did not answer: {error.orig}"}, 503)
+    faults = StorageLog()
+
+    @app.exception_handler(StoreUnavailableError)
+    @app.exception_handler(DatabaseError)
+    def ask_again(_: Request, error: StoreUnavailableError | DatabaseError) -> Response:
+        # The browser keeps what it could not send, and tries again. The cause is for whoever runs the page.
+        faults.log(str(error.orig if isinstance(error, DatabaseError) else error))
+        return JSONResponse({"detail": CANNOT_STORE}, 503)
 
     @app.exception_handler(HTTPException)
     def say(_: Request, error: HTTPException) -> Response:

@@ -53,7 +53,8 @@ def label_pages(access: LabelAccess) -> APIRouter:
 
     @router.get("/health")
     def show_health() -> Response:
-        return PlainTextResponse("ok")
+        fault = store.find_fault()
+        return PlainTextResponse(fault or "ok", 503 if fault else 200)
 
     def _page(request: Request, name: str, title: str, reviewer: bool = False, found: Any = dict) -> Response:
         session = access.find_session(request)

@@ -96,13 +96,16 @@ async function refill() {
     sinceCount = found.progress ? 0 : sinceCount + 1;
     if (found.progress && !desk.outbox.waiting().length) progress = found.progress;
     showProgress();
+    if (desk.outbox.problem === "cannot-store") desk.outbox.retry();
     if (!desk.item && queue.length) desk.display(queue[0], desk.draftOf(queue[0].item));
     if (!queue.length) nothingLeft();
   } catch (error) {
     if (error.status === 401) desk.outbox.settle("signed-out", error.message);
     if (error.status === 409) desk.outbox.settle("other-person", error.message);
+    if (error.status === 503) desk.outbox.settle("cannot-store", error.message);
     if (!desk.item && !queue.length && error.status !== 401) {
-      desk.nothing("The server does not answer.", "The page goes on by itself when it is back. What you pressed is kept.");
+      const said = error.status === 503 ? "The server cannot store anything now." : "The server does not answer.";
+      desk.nothing(said, "The page goes on by itself when it is back. What you pressed is kept.");
     }
     desk.showOutbox(desk.outbox);
     tries += 1;

@@ -342,6 +342,9 @@ export class Desk {
       this.notice("You are signed out. What you press is kept in this browser. ", ["Sign in", "/sign-in?next=" + location.pathname]);
     } else if (outbox.problem === "other-person") {
       this.notice("Somebody else signed in on this browser. ", ["Reload the page", location.pathname]);
+    } else if (outbox.problem === "cannot-store") {
+      const kept = outbox.unstored.size ? "Leave the page open: this browser keeps nothing." : "What you press is kept in this browser and sent later.";
+      this.notice(`The server cannot store anything now; tell whoever runs this page. ${kept}`);
     } else if (refused) {
       const one = outbox.refused()[0];
       this.notice(`${refused} not accepted by the server (${one.reason}); kept in this browser. `, null, ["Forget", () => outbox.forgetRefused()]);

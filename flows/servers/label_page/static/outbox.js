@@ -18,7 +18,7 @@ export class Outbox {
   constructor(onChange) {
     this.onChange = onChange;
     this.unstored = new Map(); // what the browser's storage has no room for
-    this.problem = ""; // "", "away", "signed-out" or "other-person"
+    this.problem = ""; // "", "away", "cannot-store", "signed-out" or "other-person"
     this.reason = "";
     this.tries = 0;
     this.most = MOST;
@@ -86,7 +86,7 @@ export class Outbox {
       this.settle("", "");
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
-      const problem = { 401: "signed-out", 409: "other-person" }[error.status] || "away";
+      const problem = { 401: "signed-out", 409: "other-person", 503: "cannot-store" }[error.status] || "away";
       this.settle(problem, error.message);
       this.timer = setTimeout(() => {
         this.timer = 0;
