@@ -38,10 +38,13 @@ def label_app() -> App:
     refuse_special_files()
     from flows.servers.label_page.app import build_label_app, session_key
     from tasks.labelling.schema import open_label_store
+    from tasks.project.label_site import first_site
 
     settings = GuardSettings.load(os.environ[GUARD])
     check = OriginCheck(settings.hosts, settings.origins)
-    return build_label_app(open_label_store(Path.cwd()), session_key(Path(os.environ[GUARD_SECRETS])), check)
+    secrets = Path(os.environ[GUARD_SECRETS])
+    key = session_key(secrets)
+    return build_label_app(open_label_store(Path.cwd()), key, check, first_site(secrets, key))
 
 
 def _wrap_app(app: App) -> App:

@@ -25,6 +25,7 @@ from model.errors import UserError
 from tasks.backup.archive import CONTENTS, DATABASES, KEPT_RECORDS, PAGES, Backup, is_record, locked_folder
 from tasks.project.database_check import fault_in
 from tasks.project.dry_run import may_write
+from tasks.project.label_site import keep_site
 from tasks.project.paths import JUDGEMENTS_LOCK, LABEL_SESSION_KEY, MLFLOW_FOLDER, RECORDS, SERVERS
 
 # SQLite's files beside the former databases. They would damage restored ones, so they are moved with the
@@ -122,6 +123,7 @@ def _read_intention(root: Path) -> tuple[Path, Path] | None:
 def _move_records(root: Path, part: Path, replaced: Path) -> None:
     """Move the records of var/ to `replaced`, and those of `part` to var/. The caller holds their lock."""
     # People who were removed since the backup, or have a new password, must not come in by an old session.
+    keep_site(root)
     (root / LABEL_SESSION_KEY).unlink(missing_ok=True)
     moved = replaced / "moved"
     if part.is_dir():

@@ -45,6 +45,8 @@ class Judgement:
         seconds: The time that they spent on the item.
         review: Whether they decide as a reviewer.
         guide: The digest of the guide that stood beside the item; empty: the batch's present one.
+        digest: The digest of the item that was on the screen, as a restored store may have another item of
+            that number; empty: it is not known.
         time: When it was given in another tool, ISO 8601 in UTC; empty: now.
     """
 
@@ -61,6 +63,7 @@ class Judgement:
     review: bool = False
     guide: str = ""
     time: str = ""
+    digest: str = ""
 
     def check(self) -> None:
         """Raise UserError for a value that is not valid."""
@@ -120,7 +123,7 @@ def _add_judgement(connection: Connection, person: Person, judgement: Judgement)
         raise UserError(f"the key {judgement.key!a} is that of another judgement")
     item = (
         connection.execute(
-            select(ITEM_TABLE.c.number, BATCH_TABLE.c.guide, BATCH_TABLE.c.aspects)
+            select(ITEM_TABLE.c.digest, BATCH_TABLE.c.guide, BATCH_TABLE.c.aspects)
             .join(BATCH_TABLE, BATCH_TABLE.c.number == ITEM_TABLE.c.batch)
             .where(ITEM_TABLE.c.number == judgement.item)
         )
@@ -129,6 +132,8 @@ def _add_judgement(connection: Connection, person: Person, judgement: Judgement)
     )
     if item is None:
         raise UserError(f"there is no item {judgement.item}")
+    if judgement.digest not in ("", item["digest"]):
+        raise UserError(f"item {judgement.item} is another one than the one that was judged")
     if unknown := sorted(set(judgement.steps) - set(item["aspects"])):
         raise UserError(f"item {judgement.item} is not judged on {', '.join(map(ascii, unknown))}")
     mine = and_(

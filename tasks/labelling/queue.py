@@ -31,6 +31,7 @@ class QueuedItem:
         guide: The digest of its batch's guide.
         aspects: Aspects to compare after the choice.
         markdown: Whether Markdown is shown as formatted text.
+        digest: The digest of what it shows.
     """
 
     item: int
@@ -42,6 +43,7 @@ class QueuedItem:
     guide: str
     aspects: Sequence[str]
     markdown: bool
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,7 @@ def _as_queued(row: Any, person: str) -> QueuedItem:
     left, right = (row["b"], row["a"]) if swapped else (row["a"], row["b"])
     return QueuedItem(
         row["number"], row["prompt"], row["history"], left, right, swapped, row["guide"], row["aspects"],
-        row["markdown"],
+        row["markdown"], row["digest"],
     )  # fmt: skip
 
 

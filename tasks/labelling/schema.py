@@ -59,6 +59,12 @@ PEOPLE_TABLE = Table(
     Column("active", Boolean, nullable=False, default=True),
     Column("created", String(40), nullable=False),
 )  # fmt: skip
+# What is true of the whole page, by name.
+PAGE_TABLE = Table(
+    "page", _METADATA,
+    Column("name", String(40), primary_key=True),
+    Column("value", Text, nullable=False),
+)  # fmt: skip
 # Only the digest of a link's secret part is stored, so that the database holds no usable link.
 LOGIN_CODE_TABLE = Table(
     "login_codes", _METADATA,

@@ -27,6 +27,8 @@ SERVERS = RECORDS / "up.json"
 SECRETS = RECORDS / "secrets"
 # Signs the sessions of the label page.
 LABEL_SESSION_KEY = SECRETS / "label-session-key"
+# The name of a page whose store had none, for a restoration that removes the key that it came from.
+LABEL_SITE = SECRETS / "label-site"
 # File locks are not records. They are not in the cache, because removing a lock that a process holds would
 # let a second process in.
 DATA_LOCK = RECORDS / "data.lock"

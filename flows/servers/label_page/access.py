@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import HTTPException, Request
@@ -18,11 +19,19 @@ _CHECKS_AT_ONCE = 2
 TOKEN_HEADER = "x-chatmill-token"
 
 
+@dataclass(frozen=True)
+class PageSite:
+    """The names under which browsers keep what they could not send: the present one, and an earlier one."""
+
+    name: str
+    former: str
+
+
 class LabelAccess:
     """Checks the requests of one project's label page."""
 
-    def __init__(self, store: LabelStore, signer: SessionSigner) -> None:
-        self.store, self.signer = store, signer
+    def __init__(self, store: LabelStore, signer: SessionSigner, site: PageSite) -> None:
+        self.store, self.signer, self.site = store, signer, site
         self.attempts = LoginAttempts()
         self._checks = threading.BoundedSemaphore(_CHECKS_AT_ONCE)
 
@@ -101,5 +110,5 @@ class LabelAccess:
         person = session.person
         return {
             "person": person.name, "reviewer": person.is_reviewer, "has_password": person.has_password,
-            "token": session.token, "site": self.signer.site,
+            "token": session.token,
         }  # fmt: skip

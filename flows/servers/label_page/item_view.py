@@ -42,6 +42,8 @@ class ScreenJudgement(BaseModel):
     review: bool = False
     # The guide may have changed since the page got the item, or while it was offline.
     guide: str = Field(default="", max_length=64)
+    # A restored store may have another item of this number. Judgements of earlier pages have none.
+    digest: str = Field(default="", max_length=64)
 
     def as_stored(self) -> Judgement:
         """Return it in the order of the store."""
@@ -53,7 +55,7 @@ class ScreenJudgement(BaseModel):
         return Judgement(
             self.key, self.item, self.action, choice, steps, self.flag, _storable(self.comment),
             _storable(self.better), self.swapped, self.seconds, self.review,
-            self.guide,
+            self.guide, digest=self.digest,
         )  # fmt: skip
 
 
@@ -72,7 +74,7 @@ def item_view(item: QueuedItem) -> dict[str, Any]:
             for turn in item.history
         ],
         "left": read(item.left), "right": read(item.right), "swapped": item.swapped, "guide": item.guide,
-        "aspects": list(item.aspects),
+        "aspects": list(item.aspects), "digest": item.digest,
     }  # fmt: skip
 
 

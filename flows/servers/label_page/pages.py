@@ -63,7 +63,7 @@ def label_pages(access: LabelAccess) -> APIRouter:
         if reviewer and not session.person.is_reviewer:
             return RedirectResponse("/", 303)
         text = _TEMPLATES.get_template(f"{name}.html").render(
-            title=title, page=name, person=session.person, token=session.token, site=access.signer.site,
+            title=title, page=name, person=session.person, token=session.token, site=access.site,
             waiting=count_reviews(store) if session.person.is_reviewer else 0, **found(),
         )  # fmt: skip
         response = HTMLResponse(text, headers={"cache-control": "no-store"})

@@ -12,6 +12,7 @@ from itsdangerous import BadSignature, URLSafeTimedSerializer
 
 from tasks.labelling.people import Person, find_person
 from tasks.labelling.schema import LabelStore
+from tasks.project.label_site import derive_site
 
 # A session that is not used for so long has ended.
 IDLE_SECONDS = 7 * 86_400
@@ -44,9 +45,8 @@ class SessionSigner:
         self._signer = URLSafeTimedSerializer(
             key, salt="label-session", signer_kwargs={"digest_method": hashlib.sha256}
         )
-        # Not secret. It names the project, as browsers share cookies and a host's storage between its ports.
-        self.site = self._sign_text("site")[:16]
-        self.cookie = f"chatmill-label-{self.site}"
+        # Not secret. It names the project, as browsers share cookies between the ports of a host.
+        self.cookie = f"chatmill-label-{derive_site(key)}"
 
     def open_session(self, person: Person) -> tuple[str, LabelSession]:
         """Return the cookie of a new session, and the session."""

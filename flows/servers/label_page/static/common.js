@@ -80,6 +80,30 @@ export function announce(text) {
 // Names of what this page keeps in the browser: a project and a person have their own.
 export const storageName = (kind) => `chatmill.${session.site}.${kind}.${encodeURIComponent(session.person)}`;
 
+// What this page kept under an earlier name, as before its session key was replaced, is found again.
+if (session.former) {
+  const [former, now] = [session.former, session.site].map((site) => `chatmill.${site}.`);
+  for (const name of namesStored(former)) {
+    const moved = now + name.slice(former.length);
+    try {
+      if (localStorage.getItem(moved) !== null) continue;
+      localStorage.setItem(moved, localStorage.getItem(name));
+      localStorage.removeItem(name);
+    } catch {
+      // There is no room for a second copy; it stays for the next visit.
+    }
+  }
+}
+
+// The names in the browser's storage that begin so; none if the browser forbids the storage.
+export function namesStored(beginning) {
+  try {
+    return Object.keys(localStorage).filter((name) => name.startsWith(beginning));
+  } catch {
+    return [];
+  }
+}
+
 export function readStored(kind, otherwise) {
   try {
     return JSON.parse(localStorage.getItem(storageName(kind))) ?? otherwise;

@@ -269,7 +269,7 @@ export class Desk {
       key: randomKey(), item: item.item, action, choice: judged ? draft.choice : "",
       steps: judged ? { ...draft.steps } : {}, flag: action !== "undo" && draft.flag,
       comment: action === "undo" ? "" : wellFormed(draft.comment), better: judged ? wellFormed(draft.better) : "",
-      swapped: item.swapped, guide: item.guide, review: this.review,
+      swapped: item.swapped, guide: item.guide, digest: item.digest, review: this.review,
       seconds: item === this.item ? this.clock.seconds : draft.seconds,
     });
   }
