@@ -13,7 +13,7 @@ from pathlib import Path
 from model.errors import one_line_path
 from model.events import FULL
 from tasks.common.disk_space import fullest_folder
-from tasks.project.paths import MLFLOW_DATABASE, PREFECT_HOME, RECORDS
+from tasks.project.paths import JUDGEMENTS_DATABASE, MLFLOW_DATABASE, PREFECT_HOME, RECORDS
 
 _ADVICE = {
     errno.ENOSPC: "free disk space and run again: finished outputs are kept",
@@ -118,7 +118,8 @@ def _explain_database(error: BaseException) -> str:
     text = str(error).lower()
     found = _HALF_MADE if _MADE_AGAIN.search(text) else ""
     found = found or next((advice for words, advice in DATABASE if words in text), "")
-    return f"the records' database ({MLFLOW_DATABASE} or {PREFECT_HOME}): {found}" if found else ""
+    where = f"{MLFLOW_DATABASE}, {JUDGEMENTS_DATABASE} or {PREFECT_HOME}"
+    return f"the records' database ({where}): {found}" if found else ""
 
 
 def _dangling_link(name: object) -> str:

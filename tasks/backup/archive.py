@@ -28,7 +28,7 @@ from typing import IO
 from model.errors import UserError, file_error
 from model.events import FULL
 from tasks.labelling.people import forget_logins
-from tasks.project.database_check import database_address, fault_in
+from tasks.project.database_check import check_judgements_database, database_address, fault_in
 from tasks.project.paths import (
     JUDGEMENTS_DATABASE,
     KNOWN_CODE,
@@ -85,8 +85,8 @@ def write_backup(root: Path, target: Path, force: bool = False) -> Backup:
         force: Replace an existing backup.
 
     Raises:
-        UserError: There are no records, the database is damaged, the file exists and `force` is not set or
-            it is no backup, or the place is a folder that chatmill empties.
+        UserError: There are no records, a database is damaged, the judgements are missing, the file exists
+            and `force` is not set or it is no backup, or the place is a folder that chatmill empties.
     """
     if target.is_dir():
         target = target / f"chatmill-{time.strftime('%Y%m%d-%H%M%S')}.tar"
@@ -104,6 +104,9 @@ def write_backup(root: Path, target: Path, force: bool = False) -> Backup:
         raise UserError(f"{target.parent} is not a folder; create it first")
     if not any((root / RECORDS / name).exists() for name in KEPT_RECORDS):
         raise UserError("there are no records yet; `chatmill run` creates them")
+    if not (root / LABEL_STORE).exists():
+        # A backup without the judgements would look complete, and could replace the last one that has them.
+        check_judgements_database(root)
     for name in DATABASES:
         database = root / name
         if database.exists() and database.stat().st_size and (fault := fault_in(database)):
@@ -202,7 +205,8 @@ def _write_archive(
         # The databases come first. Files that a run adds later are unknown to them, which does no harm; the
         # other order could lose files.
         for database in DATABASES:
-            if (root / database).exists():
+            # An empty file is a database whose creation was interrupted: it has no tables yet.
+            if (root / database).exists() and (root / database).stat().st_size:
                 copy = Path(scratch) / database.name
                 with (
                     closing(
@@ -215,7 +219,13 @@ def _write_archive(
                     # A copy in WAL mode would need further files beside it.
                     here.execute("PRAGMA journal_mode = DELETE")
                 if database == JUDGEMENTS_DATABASE:
-                    forget_logins(copy)
+                    try:
+                        forget_logins(copy)
+                    except sqlite3.DatabaseError as error:
+                        raise UserError(
+                            f"{database}, which contains people's judgements, is damaged ({error}); restore "
+                            "a backup with `chatmill restore BACKUP`"
+                        ) from error
                 _add_file(archive, copy, database.name, sums)
         for path in _record_files(root, left_out):
             # A run may remove a file between its listing and this line.

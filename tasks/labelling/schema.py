@@ -213,6 +213,8 @@ def choose_label_database(root: Path, address: str) -> None:
     """
     # Judgements that are in a file already must not vanish from the page when the setting appears.
     if not (root / JUDGEMENTS_DATABASE).exists() and not (root / LABEL_STORE).exists():
+        # Nor must those of a file that was removed: the setting would hide that they are missing.
+        check_judgements_database(root)
         make_private_folder((root / LABEL_STORE).parent)
         replace_text(root / LABEL_STORE, json.dumps({"address": address}))
 

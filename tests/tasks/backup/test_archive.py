@@ -32,7 +32,7 @@ from tasks.labelling.people import (
     remove_person,
     set_password,
 )
-from tasks.labelling.schema import open_label_store
+from tasks.labelling.schema import choose_label_database, open_label_store
 from tasks.project.label_site import derive_site, first_site
 from tasks.project.paths import SECRETS
 from tests.benchmarks.smoke import REPOSITORY
@@ -299,6 +299,39 @@ def test_backup_missing_or_damaged_registry_is_refused(project, tmp_path, monkey
     with pytest.raises(UserError, match=r"var/mlflow\.db, which contain.*(missing|empty|damaged).*restore"):
         backup(str(tmp_path / "a.tar"))
     assert not (tmp_path / "a.tar").exists()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no database at all", "no tables"])
+@pytest.mark.parametrize("force", [False, True])
+def test_write_backup_missing_or_damaged_judgements_keep_the_former_backup(project, tmp_path, content, force):
+    target = tmp_path / ("a.tar" if force else "b.tar")
+    write_backup(project, tmp_path / "a.tar")
+    good = (tmp_path / "a.tar").read_bytes()
+    database = project / "var" / "judgements.db"
+    for path in project.glob("var/judgements.db*"):
+        path.unlink()
+    if content == "no tables":
+        with closing(sqlite3.connect(database)) as store, store:
+            store.execute("create table other (a text)")
+    elif content is not None:
+        database.write_bytes(content)
+    with pytest.raises(
+        UserError, match=r"^var/judgements\.db, which contain.*(missing|empty|damaged).*restore"
+    ):
+        write_backup(project, target, force)
+    assert (tmp_path / "a.tar").read_bytes() == good and not (tmp_path / "b.tar").exists()
+    if content is None:
+        with pytest.raises(UserError, match="is missing"):
+            choose_label_database(project, "postgresql+psycopg://db.example/labels")
+        assert not (project / "var" / "label_store.json").exists()
+
+
+def test_write_backup_without_a_label_page_needs_no_judgements(project, tmp_path):
+    (project / "var" / "judgements.db").write_bytes(b"")
+    (project / "var" / "stores.json").write_text("{}")
+    made = write_backup(project, tmp_path / "a.tar")
+    with tarfile.open(made.path) as archive:
+        assert "judgements.db" not in archive.getnames()
 
 
 # The ids are fixed: gzip's bytes hold the time, and each worker must collect the same names.
