@@ -84,15 +84,19 @@ def approve(
 
 def _decide_by_people(tracker: Tracker, console: Console) -> None:
     """Decide about the waiting models whose vote is decided, and print the votes of the others."""
-    from flows.orchestration.people_approval import decide_by_votes, vote_about
+    from flows.orchestration.people_approval import decide_by_votes, describe_other_vote, vote_about
     from tasks.tracking.approval import PENDING, approval_state
     from tasks.tracking.products import version_address
 
     said = decide_by_votes(tracker, Path.cwd())
     for registry in tracker.registries():
         for version in registry.versions():
-            if approval_state(version.tags) == PENDING and (vote := vote_about(Path.cwd(), version)):
+            if approval_state(version.tags) != PENDING:
+                continue
+            if vote := vote_about(Path.cwd(), version):
                 said.append(f"{version_address(version)} {vote.words}; `chatmill label` serves the page")
+            elif other := describe_other_vote(Path.cwd(), version):
+                said.append(other)
     for sentence in said or ["no model waits for the people of the label page"]:
         console.print(escape(sentence), soft_wrap=True)
 

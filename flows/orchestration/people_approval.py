@@ -10,7 +10,7 @@ from flows.orchestration.decision_effects import finish_decision
 from model.data.dataloader import read_rows
 from model.errors import UserError
 from tasks.labelling.batches import open_batch
-from tasks.labelling.people_vote import PeopleVote, ask_people, read_people_vote, vote_name
+from tasks.labelling.people_vote import PeopleVote, ask_people, find_vote, other_votes, read_people_vote
 from tasks.labelling.schema import open_label_store, read_label_store
 from tasks.tracking.approval import PENDING, approval_state
 from tasks.tracking.products import version_address
@@ -38,7 +38,7 @@ def ask_about_version(root: Path, registry: Registry, number: str, evaluation: P
     opponent = ("champion", version_address(champion)) if measured and champion else ("sft", "SFT")
     with open_label_store(root) as store:
         try:
-            count = ask_people(store, address, rows, *opponent)
+            count = ask_people(store, address, _model_digest(version), rows, *opponent)
         except UserError as error:
             said = f"people cannot compare {address} with {opponent[1]} ({error})"
             return f"{said}; `chatmill approve {address}` decides"
@@ -54,13 +54,33 @@ def vote_about(root: Path, version: Any) -> PeopleVote | None:
     if store is None:
         return None
     with store:
-        return read_people_vote(store, version_address(version))
+        return read_people_vote(store, version_address(version), _model_digest(version))
+
+
+def describe_other_vote(root: Path, version: Any) -> str:
+    """Return that people judged another model which had this version; empty if they did not."""
+    store = read_label_store(root)
+    if store is None:
+        return ""
+    address, model = version_address(version), _model_digest(version)
+    with store:
+        if find_vote(store, address, model) or not other_votes(store, address, model):
+            return ""
+    return (
+        f"{address}: the votes on the label page are about another model that had this number and do not "
+        f"count; the next run asks again, and `chatmill approve {address}` decides without people"
+    )
+
+
+def _model_digest(version: Any) -> str:
+    return str(version.tags.get("digest") or version.run_id or version.source)
 
 
 def _close_vote(root: Path, version: Any) -> None:
     """Let nobody judge further items of a vote that is decided."""
     with open_label_store(root) as store:
-        open_batch(store, vote_name(version_address(version)), False)
+        if batch := find_vote(store, version_address(version), _model_digest(version)):
+            open_batch(store, batch.name, False)
 
 
 def decide_by_votes(tracker: Tracker, root: Path, configs: Mapping[str, str] | None = None) -> list[str]:

@@ -13,12 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import func, select
-
-from tasks.labelling.batches import BatchSettings, LabelItem, add_batch
+from tasks.labelling.batches import Batch, BatchSettings, LabelItem, add_batch, list_batches, open_batch
 from tasks.labelling.judgements import newest_judgements
 from tasks.labelling.known_items import preference_of
-from tasks.labelling.schema import BATCH_TABLE, ITEM_TABLE, LabelStore
+from tasks.labelling.schema import LabelStore
 
 # The share of intervals that may miss the true win rate.
 ERROR_RATE = 0.05
@@ -78,28 +76,32 @@ def win_interval(scores: Sequence[float]) -> tuple[float, float]:
 
 
 def vote_name(version: str) -> str:
-    """Return the name of the batch that decides about a version, NAME/NUMBER."""
+    """Return the name of the first batch that decides about a version, NAME/NUMBER."""
     return f"Is {version} better?"
 
 
 def ask_people(
     store: LabelStore,
     version: str,
+    model: str,
     rows: Sequence[Mapping[str, Any]],
     opponent: str,
     opponent_name: str,
 ) -> int:
     """Add the batch that decides about a version, unless it is there; return its number of items.
 
+    A batch of another model that had the same version is closed: its votes say nothing of this one.
+
     Args:
         store: The label page's store.
         version: The version, NAME/NUMBER.
+        model: The digest of its model. MLflow gives a number again after the registered model was deleted.
         rows: The rows of the evaluation's completions.jsonl, with the free answers of all models.
         opponent: The model of these rows that the version is compared with: `champion` or `sft`.
         opponent_name: Its name for those who run the page.
     """
-    if asked := _count_items(store, version):
-        return asked
+    if asked := find_vote(store, version, model):
+        return asked.items
     free = [row for row in rows if "reward" in row]
     mine, others = ([row for row in free if row["model"] == model] for model in ("aligned", opponent))
     items = [
@@ -113,39 +115,51 @@ def ask_people(
         if "" not in (row["completion"].strip(), other["completion"].strip())
         and row["completion"] != other["completion"]
     ]  # fmt: skip
-    origin = {"kind": VOTE_KIND, "version": version, "opponent": opponent_name}
-    return add_batch(store, BatchSettings(vote_name(version), needed=1, origin=origin), items).added
+    origin = {"kind": VOTE_KIND, "version": version, "model": model, "opponent": opponent_name}
+    former, name = other_votes(store, version, model), vote_name(version)
+    if former:
+        name = f"{name} ({model[:12]})"
+    added = add_batch(store, BatchSettings(name, needed=1, origin=origin), items).added
+    for batch in former:
+        open_batch(store, batch.name, False)
+    return added
 
 
-def _count_items(store: LabelStore, version: str) -> int:
-    """Return the number of items of a version's batch; 0 if there is no batch, as none is empty."""
-    query = (
-        select(func.count())
-        .select_from(ITEM_TABLE)
-        .join(BATCH_TABLE, BATCH_TABLE.c.number == ITEM_TABLE.c.batch)
-        .where(BATCH_TABLE.c.name == vote_name(version))
-    )
-    with store.read() as connection:
-        return int(connection.execute(query).scalar_one())
+def find_vote(store: LabelStore, version: str, model: str) -> Batch | None:
+    """Return the batch that decides about a version with this model; None if nobody was asked."""
+    found = [one for one in _votes(store, version) if one.origin.get("model") == model]
+    return found[-1] if found else None
 
 
-def read_people_vote(store: LabelStore, version: str) -> PeopleVote | None:
-    """Return the vote about a version; None if nobody was asked.
+def other_votes(store: LabelStore, version: str, model: str) -> list[Batch]:
+    """Return the batches about other models that had this version."""
+    return [one for one in _votes(store, version) if one.origin.get("model") != model]
+
+
+def _votes(store: LabelStore, version: str) -> list[Batch]:
+    wanted = (VOTE_KIND, version)
+    return [
+        one for one in list_batches(store) if (one.origin.get("kind"), one.origin.get("version")) == wanted
+    ]
+
+
+def read_people_vote(store: LabelStore, version: str, model: str) -> PeopleVote | None:
+    """Return the vote about a version with this model; None if nobody was asked.
 
     Prompts count in the order in which they were judged first. Of several people's judgements of one prompt
     the mean counts. A reviewer's decision replaces them.
     """
-    name, items = vote_name(version), _count_items(store, version)
-    if not items:
+    batch = find_vote(store, version, model)
+    if batch is None:
         return None
     first: dict[int, list[float]] = defaultdict(list)
     decided: dict[int, float] = {}
     for row in newest_judgements(store):
-        if row["batch_name"] == name:
+        if row["batch_name"] == batch.name:
             score = _SCORES[preference_of(row["choice"])]
             first[row["item"]].append(score)
             if row["review"]:
                 decided[row["item"]] = score
     scores = [decided.get(item, sum(given) / len(given)) for item, given in first.items()]
     low, high = win_interval(scores)
-    return PeopleVote(len(scores), sum(scores) / len(scores) if scores else 0.5, low, high, items)
+    return PeopleVote(len(scores), sum(scores) / len(scores) if scores else 0.5, low, high, batch.items)

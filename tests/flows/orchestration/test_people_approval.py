@@ -8,12 +8,19 @@ from typing import Any
 
 import pytest
 
-from flows.orchestration.people_approval import AUTHOR, ask_about_version, decide_by_votes, vote_about
+from flows.orchestration.people_approval import (
+    AUTHOR,
+    ask_about_version,
+    decide_by_votes,
+    describe_other_vote,
+    vote_about,
+)
 from tasks.engine.output import StageOutput
 from tasks.labelling.batches import list_batches
 from tasks.labelling.people import add_person
 from tasks.labelling.schema import open_label_store
 from tasks.tracking.approval import APPROVED, PENDING, REJECTED, ApprovalRequest, approval_state
+from tasks.tracking.products import version_address
 from tasks.tracking.tracker import Tracker
 from tests.model.conftest import write_rows
 from tests.tasks.labelling.label_project import judge
@@ -25,25 +32,35 @@ PROMPTS = 40
 @pytest.fixture
 def tracker(tmp_path: Path, empty_database: bytes) -> Tracker:
     """Return a tracker with a champion, version 1, and version 2, which waits for people."""
-    (tmp_path / "mlflow.db").write_bytes(empty_database)
-    tracker = open_tracker(tmp_path)
-    for digest, score in (("a", 0.1), ("b", 0.2)):
+    return store_with_pending(tmp_path, empty_database, "b")
+
+
+def store_with_pending(root: Path, empty_database: bytes, pending: str) -> Tracker:
+    """Make a store in a folder: the champion `a`, version 1, and a model that waits, version 2."""
+    (root / "mlflow.db").write_bytes(empty_database)
+    tracker = open_tracker(root)
+    for digest, score in (("a", 0.1), (pending, 0.2)):
         run = tracker.client.create_run("0").info.run_id
-        model = tmp_path / digest / "model"
-        model.mkdir(parents=True)
+        model = root / digest / "model"
+        model.mkdir(parents=True, exist_ok=True)
         (model / "config.json").write_text(digest)
         tracker.client.log_artifacts(run, str(model), "model")
         aligned = StageOutput("rlhf", digest, "", digest, False, 1.0, {}, run)
         metrics = {"passed": 1, "reason": "all thresholds are met", "score": score}
         verdict = StageOutput("gate", "g", "", f"verdict {digest}", False, 0.1, metrics)
-        tracker.register(aligned, verdict, ApprovalRequest(72, run) if digest == "b" else None)
+        tracker.register(aligned, verdict, ApprovalRequest(72, run) if digest == pending else None)
     return tracker
 
 
-def asked(root: Path, tracker: Tracker, models: tuple[str, ...] = ("sft", "champion", "aligned")) -> Any:
+def asked(
+    root: Path,
+    tracker: Tracker,
+    models: tuple[str, ...] = ("sft", "champion", "aligned"),
+    says: str = "says",
+) -> Any:
     """Ask people about version 2; return the version."""
     rows = [
-        {"model": model, "prompt": f"{n}?", "completion": f"{model} says {n}", "reward": 0.0}
+        {"model": model, "prompt": f"{n}?", "completion": f"{model} {says} {n}", "reward": 0.0}
         for model in models
         for n in range(PROMPTS)
     ]
@@ -108,3 +125,30 @@ def test_ask_about_version_equal_answers_leaves_it_to_a_person(tmp_path: Path, t
     said = ask_about_version(tmp_path, tracker.registry, version.version, tmp_path / "evaluate")
     assert said.startswith("people cannot compare") and "chatmill approve" in said
     assert vote_about(tmp_path, version) is None
+
+
+@pytest.mark.parametrize("elsewhere", ["deleted", "store", "digest lost"])
+def test_decide_by_votes_about_another_model_of_the_number_do_not_count(
+    tmp_path: Path, tracker: Tracker, empty_database: bytes, elsewhere: str
+) -> None:
+    voted = asked(tmp_path, tracker)
+    vote(tmp_path, lambda item: "a", PROMPTS)
+    if elsewhere == "store":
+        (tmp_path / "other").mkdir()
+        tracker = store_with_pending(tmp_path / "other", empty_database, "c")
+    else:
+        tracker.client.delete_registered_model(tracker.registry.model)
+        tracker = store_with_pending(tmp_path, empty_database, "c")
+    [version] = [one for one in tracker.registry.versions() if approval_state(one.tags) == PENDING]
+    assert version_address(version) == version_address(voted)
+    if elsewhere == "digest lost":
+        tracker.client.delete_model_version_tag(version.name, version.version, "digest")
+        version = tracker.client.get_model_version(version.name, version.version)
+    assert decide_by_votes(tracker, tmp_path) == []
+    assert vote_about(tmp_path, version) is None
+    assert "about another model that had this number" in describe_other_vote(tmp_path, version)
+    asked(tmp_path, tracker, says="writes")
+    found = vote_about(tmp_path, version)
+    assert found is not None and (found.judged, found.items) == (0, PROMPTS)
+    assert describe_other_vote(tmp_path, version) == "" and decide_by_votes(tracker, tmp_path) == []
+    assert str(tracker.registry.champion().version) == "1"

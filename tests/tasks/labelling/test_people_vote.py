@@ -10,7 +10,7 @@ import pytest
 from model.errors import UserError
 from tasks.labelling.batches import list_batches
 from tasks.labelling.page_rows import page_rows
-from tasks.labelling.people_vote import PeopleVote, ask_people, read_people_vote, win_interval
+from tasks.labelling.people_vote import PeopleVote, ask_people, other_votes, read_people_vote, win_interval
 from tasks.labelling.schema import LabelStore
 from tests.tasks.labelling.label_project import batch, judge, person
 
@@ -58,45 +58,68 @@ def test_win_interval_of_nothing_is_everything() -> None:
 
 def test_ask_people_once_about_answers_that_differ(store: LabelStore) -> None:
     rows = answers(3, sft="old", aligned="new", champion="new")
-    assert ask_people(store, "demo/2", rows, "sft", "SFT") == 3
-    assert ask_people(store, "demo/2", rows, "sft", "SFT") == 3
+    assert ask_people(store, "demo/2", "m", rows, "sft", "SFT") == 3
+    assert ask_people(store, "demo/2", "m", rows, "sft", "SFT") == 3
     assert [one.items for one in list_batches(store)] == [3]
     with pytest.raises(UserError, match="no item to judge"):
-        ask_people(store, "demo/3", rows, "champion", "demo/1")
-    assert read_people_vote(store, "demo/3") is None
+        ask_people(store, "demo/3", "m", rows, "champion", "demo/1")
+    assert read_people_vote(store, "demo/3", "m") is None
 
 
 def test_read_vote_counts_prompts_and_takes_the_decision(store: LabelStore) -> None:
-    ask_people(store, "demo/2", answers(3, sft="old", aligned="new"), "sft", "SFT")
+    ask_people(store, "demo/2", "m", answers(3, sft="old", aligned="new"), "sft", "SFT")
     batch(store, count=2)
     ada, bob, rita = person(store, "Ada"), person(store, "Bob"), person(store, "Rita", "reviewer")
-    assert read_people_vote(store, "demo/2") == PeopleVote(0, 0.5, 0.0, 1.0, 3)
+    assert read_people_vote(store, "demo/2", "m") == PeopleVote(0, 0.5, 0.0, 1.0, 3)
     judge(store, ada, 1, "a")
     judge(store, bob, 1, "b")
     judge(store, ada, 2, "bad")
     judge(store, ada, 4, "b")
-    vote = read_people_vote(store, "demo/2")
+    vote = read_people_vote(store, "demo/2", "m")
     assert vote is not None and (vote.judged, vote.win_rate, vote.decision) == (2, 0.5, "")
     judge(store, rita, 1, "a", review=True)
-    vote = read_people_vote(store, "demo/2")
+    vote = read_people_vote(store, "demo/2", "m")
     assert vote is not None and vote.win_rate == 0.75
 
 
 @pytest.mark.parametrize(("choice", "decision"), [("a", "approved"), ("b", "rejected"), ("tie", "")])
 def test_read_vote_decision(store: LabelStore, choice: str, decision: str) -> None:
-    ask_people(store, "demo/2", answers(40, sft="old", aligned="new"), "sft", "SFT")
+    ask_people(store, "demo/2", "m", answers(40, sft="old", aligned="new"), "sft", "SFT")
     ada = person(store, "Ada")
     for item in range(1, 31):
         judge(store, ada, item, choice)
-    vote = read_people_vote(store, "demo/2")
+    vote = read_people_vote(store, "demo/2", "m")
     assert vote is not None and vote.decision == decision and "30 judged prompts of 40" in vote.words
     for item in range(31, 41):
         judge(store, ada, item, choice)
-    vote = read_people_vote(store, "demo/2")
+    vote = read_people_vote(store, "demo/2", "m")
     assert vote is not None and vote.decision == (decision or "rejected")
 
 
 def test_page_rows_votes_make_no_rows(store: LabelStore) -> None:
-    ask_people(store, "demo/2", answers(3, sft="old", aligned="new"), "sft", "SFT")
+    ask_people(store, "demo/2", "m", answers(3, sft="old", aligned="new"), "sft", "SFT")
     judge(store, person(store, "Ada"), 1, "a", better="Mine.")
     assert page_rows(store).rows == []
+
+
+@pytest.mark.parametrize("others", [("a",), ("a", "b"), ("a" * 64, "a" * 64 + "b")])
+def test_ask_people_another_model_of_the_version_makes_a_new_vote(
+    store: LabelStore, others: tuple[str, ...]
+) -> None:
+    ada, items = person(store, "Ada"), 0
+    for model in others:
+        assert ask_people(store, "demo/2", model, answers(2, sft="old", aligned=model), "sft", "SFT") == 2
+        for item in (1, 2):
+            judge(store, ada, items + item, "a")
+        items += 2
+    assert read_people_vote(store, "demo/2", "new model") is None
+    rows = answers(2, sft="old", aligned="new")
+    assert ask_people(store, "demo/2", "new model", rows, "sft", "SFT") == 2
+    assert read_people_vote(store, "demo/2", "new model") == PeopleVote(0, 0.5, 0.0, 1.0, 2)
+    assert [one.open for one in list_batches(store)] == [*[False] * len(others), True]
+    assert len(other_votes(store, "demo/2", "new model")) == len(others)
+    judge(store, ada, items + 1, "b")
+    vote = read_people_vote(store, "demo/2", "new model")
+    assert vote is not None and (vote.judged, vote.win_rate) == (1, 0.0)
+    first = read_people_vote(store, "demo/2", others[0])
+    assert first is not None and (first.judged, first.win_rate) == (2, 1.0)
