@@ -68,7 +68,7 @@ class SupervisedProcess:
             # In a session of its own: Ctrl-C must reach only the supervisor, which ends the others in order.
             return subprocess.Popen(
                 self.service.command, cwd=self.root, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env=environment, start_new_session=True, preexec_fn=partial(die_with_parent, os.getpid()),
+                env=environment, start_new_session=True, preexec_fn=partial(_prepare_service, os.getpid()),
             )  # fmt: skip
 
     def wait_until_ready(self, say: Note | None = None) -> None:
@@ -125,6 +125,14 @@ class SupervisedProcess:
         return Process(self.service.name, self.process.pid, self.service.address, self.service.shows)
 
 
+def _prepare_service(parent: int) -> None:
+    """Set the signals of a new service, in it, before its command starts."""
+    # A shell starts `chatmill up &` with SIGINT ignored, and children inherit that. Prefect's worker turns
+    # SIGTERM into SIGINT, so it would never end.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    die_with_parent(parent)
+
+
 def stop_processes(kept: Iterable[SupervisedProcess], note: Note) -> None:
     """End all services, workers before the servers that they report to; kill those that take too long."""
     every = list(kept)
@@ -136,9 +144,11 @@ def stop_processes(kept: Iterable[SupervisedProcess], note: Note) -> None:
             if one.process.poll() is None:
                 with suppress(ProcessLookupError):
                     one.process.send_signal(signal.SIGTERM)
+        asked = time.monotonic()
         for one in wave:
             try:
-                one.process.wait(one.service.grace)
+                # All were asked at once, so the time that one took counts for the others too.
+                one.process.wait(max(0.0, asked + one.service.grace - time.monotonic()))
             except subprocess.TimeoutExpired:
                 note(f"{one.service.name} does not stop; killing it")
             _end_group(one.process.pid, signal.SIGKILL)
