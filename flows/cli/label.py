@@ -96,7 +96,7 @@ def import_items(
         list[str] | None,
         typer.Option(help="An aspect to compare after the choice, as in --aspect helpfulness. Repeatable."),
     ] = None,
-    needed: Annotated[int, typer.Option(help="How many people judge each item.", min=1)] = 2,
+    needed: Annotated[int, typer.Option(help="How many people judge each item, at most 1000.", min=1)] = 2,
     markdown: Annotated[
         bool, typer.Option("--markdown", help="Show Markdown as formatted text. Default: as it was written.")
     ] = False,

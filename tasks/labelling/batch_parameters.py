@@ -103,7 +103,7 @@ class LabelBatchParameters:
     """Aspects that people also compare, on five steps, after their choice."""
 
     needed: int = 2
-    """Judgements by different people that an item needs, 1 or more."""
+    """Judgements by different people that an item needs, from 1 to 1000."""
 
     guide: str = ""
     """File of the guide for the people who judge, in Markdown; empty: chatmill's own."""

@@ -20,6 +20,8 @@ Reason = Literal["random", "uncertain", "known", "given"]
 REASONS: tuple[str, ...] = get_args(Reason)
 KNOWN_CHOICES = ("a", "b", "tie")
 LONGEST_GUIDE = 100_000
+# People who judge one item; a team has no more.
+MOST_NEEDED = 1000
 DEFAULT_GUIDE = """# Which answer is better?
 
 Choose the answer that you would rather get. A good answer is true, it helps with what was asked, and it
@@ -89,8 +91,10 @@ class BatchSettings:
         """Raise UserError for a setting that is not valid."""
         if fault := name_fault(self.name):
             raise UserError(f"the batch's name is {self.name!a}, {fault}")
-        if self.needed < 1:
-            raise UserError(f"needed is {self.needed}; a batch asks at least 1 person about each item")
+        if not 1 <= self.needed <= MOST_NEEDED:
+            raise UserError(
+                f"needed is {self.needed}; a batch asks from 1 to {MOST_NEEDED} people about each item"
+            )
         if not self.guide.strip():
             raise UserError("the guide is empty; people need to know what to prefer")
         if len(self.guide) > LONGEST_GUIDE:

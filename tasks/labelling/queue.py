@@ -101,8 +101,17 @@ def _queries_in_order(connection: Connection, person: str) -> Iterator[Select[An
         .order_by(BATCH_TABLE.c.number)
     ).all()
     for batch, needed in batches:
-        for given in range(needed - 1, -1, -1):
+        # Only the numbers that occur, so that the cost does not depend on how many people are needed.
+        given = _largest_given(connection, batch, needed)
+        while given is not None:
             yield items.where(ITEM_TABLE.c.batch == batch, ITEM_TABLE.c.given == given)
+            given = _largest_given(connection, batch, given)
+
+
+def _largest_given(connection: Connection, batch: int, below: int) -> int | None:
+    """Return the largest number of judgements, less than `below`, that an item of a batch has."""
+    wanted = (ITEM_TABLE.c.batch == batch, ITEM_TABLE.c.given < below)
+    return connection.execute(select(func.max(ITEM_TABLE.c.given)).where(*wanted)).scalar()
 
 
 def measure_progress(store: LabelStore, person: Person, since: str) -> Progress:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from sqlalchemy import update
 
+from model.errors import UserError
+from tasks.labelling.batch_parameters import LabelBatchParameters
 from tasks.labelling.queue import is_swapped, measure_progress, next_items
-from tasks.labelling.schema import HOLD_TABLE, LabelStore
+from tasks.labelling.schema import BATCH_TABLE, HOLD_TABLE, LabelStore
 from tests.tasks.labelling.label_project import batch, judge, person
 
 
@@ -83,3 +87,27 @@ def test_measure_progress_counts_what_is_done_and_left(store: LabelStore) -> Non
     progress = measure_progress(store, ada, "2")
     assert (progress.judged, progress.skipped, progress.left, progress.today) == (1, 1, 2, 1)
     assert measure_progress(store, ada, "2999-01-01").today == 0
+
+
+@pytest.mark.parametrize("needed", [1001, 2_000_000_000, 99_999_999_999_999_999_999])
+def test_add_batch_too_many_people_is_refused(store: LabelStore, needed: int) -> None:
+    with pytest.raises(UserError, match="from 1 to 1000"):
+        batch(store, needed=needed)
+    with pytest.raises(ValueError, match="from 1 to 1000"):
+        LabelBatchParameters(needed=needed)
+
+
+def test_next_items_batch_of_many_people_is_found_at_once(store: LabelStore) -> None:
+    batch(store, count=4, needed=1000)
+    # A store of an earlier version may have a batch that needs any number.
+    with store.write() as connection:
+        connection.execute(update(BATCH_TABLE).values(needed=2_000_000_000))
+    ada, bob = person(store, "Ada"), person(store, "Bob")
+    judge(store, ada, 3)
+    started = time.monotonic()
+    # Begun items come before new ones.
+    assert [one.item for one in next_items(store, bob, 4)] == [3, 1, 2, 4]
+    for number in (1, 2, 4):
+        judge(store, ada, number)
+    assert next_items(store, ada, 4) == []
+    assert time.monotonic() - started < 5
