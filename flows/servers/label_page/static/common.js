@@ -104,6 +104,14 @@ export function namesStored(beginning) {
   }
 }
 
+export function readItem(name) {
+  try {
+    return localStorage.getItem(name);
+  } catch {
+    return null;
+  }
+}
+
 export function readStored(kind, otherwise) {
   try {
     return JSON.parse(localStorage.getItem(storageName(kind))) ?? otherwise;

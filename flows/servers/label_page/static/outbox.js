@@ -2,7 +2,7 @@
 // sent, under a name of its own, so that several tabs cannot overwrite each other's. It leaves the storage only
 // when the server says that it is on its disk. The server stores each key once, however often it is sent.
 
-import { Refused, ask, session } from "./common.js";
+import { Refused, ask, namesStored, readItem, session } from "./common.js";
 
 const KIND = `chatmill.${session.site}.outbox.`;
 const MINE = `${KIND}${encodeURIComponent(session.person)}/`;
@@ -18,6 +18,7 @@ export class Outbox {
   constructor(onChange) {
     this.onChange = onChange;
     this.unstored = new Map(); // what the browser's storage has no room for
+    this.unkept = new Map(); // what was refused and the storage has no room for: not sent again before a reload
     this.problem = ""; // "", "away", "cannot-store", "signed-out" or "other-person"
     this.reason = "";
     this.tries = 0;
@@ -31,27 +32,30 @@ export class Outbox {
 
   // The judgements of this person that wait, the oldest first, as [name, judgement].
   waiting() {
-    const found = new Map(this.unstored);
-    for (const name of names(MINE)) {
-      const entry = parse(localStorage.getItem(name));
-      if (entry) found.set(name, entry);
+    const found = new Map([...this.unstored].filter(([name]) => !this.unkept.has(name)));
+    for (const name of namesStored(MINE)) {
+      const entry = parse(readItem(name));
+      if (entry && !this.unkept.has(name)) found.set(name, entry);
     }
     return [...found].sort(([one], [other]) => (one < other ? -1 : 1));
   }
 
   // Judgements in this browser that were refused for good; they are never removed without a click.
   refused() {
-    return names(REFUSED).map((name) => parse(localStorage.getItem(name))).filter(Boolean);
+    return namesStored(REFUSED).map((name) => parse(readItem(name)))
+      .filter(Boolean).concat([...this.unkept.values()]);
   }
 
   forgetRefused() {
-    names(REFUSED).forEach((name) => localStorage.removeItem(name));
+    namesStored(REFUSED).forEach((name) => this.remove(name));
+    for (const name of this.unkept.keys()) this.remove(name);
+    this.unkept.clear();
     this.onChange(this);
   }
 
   // Whether judgements of other people wait in this browser. They are sent when those sign in.
   hasOthers() {
-    return names(KIND).some((name) => !name.startsWith(MINE));
+    return namesStored(KIND).some((name) => !name.startsWith(MINE));
   }
 
   add(judgement) {
@@ -134,23 +138,25 @@ export class Outbox {
   }
 
   refuse([name, judgement], error) {
-    try {
-      localStorage.setItem(`${REFUSED}${judgement.key}`, JSON.stringify({ judgement, reason: error.message }));
-    } catch {
-      return;
-    }
-    this.remove(name);
+    const refused = { judgement, reason: error.message };
     this.reason = error.message;
+    try {
+      localStorage.setItem(`${REFUSED}${judgement.key}`, JSON.stringify(refused));
+      this.remove(name);
+    } catch {
+      // It stays where it is. Sending it again at once would hold up all that follow.
+      this.unkept.set(name, refused);
+    }
   }
 
   remove(name) {
     this.unstored.delete(name);
-    localStorage.removeItem(name);
+    try {
+      localStorage.removeItem(name);
+    } catch {
+      // A browser that forbids the storage has nothing there.
+    }
   }
-}
-
-function names(beginning) {
-  return Object.keys(localStorage).filter((name) => name.startsWith(beginning));
 }
 
 function parse(text) {

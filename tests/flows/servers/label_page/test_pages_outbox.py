@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from sqlalchemy import update
 
 from tasks.labelling.schema import ITEM_TABLE, PAGE_TABLE, open_label_store
@@ -109,3 +110,41 @@ def test_compare_judgement_of_another_item_of_that_number_is_refused_and_kept(
         browser.run("return Object.keys(localStorage).filter((name) => name.includes('.refused.')).length")
         == 1
     )
+
+
+COUNT_REQUESTS = (
+    "const real = window.fetch; window.sent = 0; window.refuse = arguments[0];"
+    "window.fetch = (path, ...more) => { if (path !== '/api/judgements') return real(path, ...more);"
+    " window.sent += 1; const refuse = window.refuse; window.refuse = 0;"
+    ' return refuse ? Promise.resolve(new Response(\'{"detail": "no"}\', {status: refuse})) : real(path, ...more); };'
+)
+FULL = "Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceededError'); };"
+FORBIDDEN = (
+    "Object.defineProperty(window, 'localStorage',"
+    " { get() { throw new DOMException('forbidden', 'SecurityError'); } });"
+)
+
+
+@pytest.mark.parametrize(
+    ("status", "storage"), [(422, FULL), (404, FULL), (413, FORBIDDEN), (422, FORBIDDEN)]
+)
+def test_compare_refused_judgement_without_storage_does_not_hold_up_others(
+    server: LabelServer, open_browser: Opener, status: int, storage: str
+) -> None:
+    server.add(*question_items(6), needed=1)
+    browser = open_browser()
+    sign_in(browser, server, "Anna")
+    browser.run(COUNT_REQUESTS, status)
+    browser.run(storage)
+    answer(browser, "1")
+    browser.wait("return document.querySelector('#notice').innerText.includes('not accepted')")
+    answer(browser, "0")
+    answer(browser, "b")
+    browser.wait(SENT)
+    assert set(stored(server, "Anna").values()) == {"tie", "bad"}
+    time.sleep(1)
+    assert browser.run("return window.sent") <= 4
+    # The refused one is nowhere else.
+    assert "kept while this page is open" in browser.text("#notice")
+    browser.click("#notice button")
+    browser.wait("return document.querySelector('#notice').hidden")
