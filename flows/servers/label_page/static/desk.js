@@ -197,7 +197,8 @@ export class Desk {
   step(step) {
     const name = this.item?.aspects[this.draft.aspect];
     if (!name) return;
-    if (step) this.draft.steps[name] = step;
+    // An assignment to the name __proto__ would store nothing.
+    if (step) this.draft.steps = { ...this.draft.steps, [name]: step };
     else delete this.draft.steps[name];
     this.draft.aspect += 1;
     if (this.draft.aspect < this.item.aspects.length) {

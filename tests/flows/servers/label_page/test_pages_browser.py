@@ -369,3 +369,26 @@ def test_label_page_pictures_have_no_line_beyond_the_window(
             assert browser.run("return document.documentElement.scrollWidth") <= width, page
     browser.screenshot(tmp_path / "page.png")
     assert (tmp_path / "page.png").stat().st_size > 5000
+
+
+def test_compare_aspects_named_like_parts_of_objects_are_stored(
+    server: LabelServer, open_browser: Opener
+) -> None:
+    aspects = ("__proto__", "constructor", "toString", "hasOwnProperty")
+    server.add(*question_items(2), needed=1, aspects=aspects)
+    browser = open_browser()
+    sign_in(browser, server, "Anna")
+    press_on(browser, "1")
+    browser.wait("return !document.querySelector('#aspect').hidden")
+    browser.press("2")
+    browser.wait("return document.querySelector('#aspect-title').innerText.startsWith('Constructor')")
+    browser.wait(SENT)
+    # The steps so far come back from the browser's storage.
+    browser.open(f"{server.address}/")
+    browser.wait("return document.querySelector('#aspect-title').innerText.startsWith('Constructor')")
+    browser.press("24")
+    answer(browser, "5")
+    browser.wait(SENT)
+    swapped = is_swapped("Anna", question_items(1)[0].digest)
+    steps = dict(zip(aspects, (4, 4, 2, 1) if swapped else (2, 2, 4, 5), strict=True))
+    assert [row["steps"] for row in server.judgements() if row["newest"]] == [steps]
