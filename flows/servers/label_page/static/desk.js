@@ -334,7 +334,7 @@ export class Desk {
     const refused = outbox.refused().length;
     let words = "";
     if (count && (outbox.problem || outbox.tries)) words = `${count} not sent yet, kept in this browser`;
-    if (outbox.unstored.size) words = `${count} not sent yet, and this browser keeps nothing: leave the page open`;
+    if (count && outbox.unstored.size) words = `${count} not sent yet, and this browser keeps nothing: leave the page open`;
     $("sync").classList.toggle("late", words !== "");
     if (!words && outbox.hasOthers()) words = "Somebody else's judgements wait here until they sign in";
     $("sync").textContent = words;
@@ -348,7 +348,8 @@ export class Desk {
       this.notice(`The server cannot store anything now; tell whoever runs this page. ${kept}`);
     } else if (refused) {
       const one = outbox.refused()[0];
-      this.notice(`${refused} not accepted by the server (${one.reason}); kept in this browser. `, null, ["Forget", () => outbox.forgetRefused()]);
+      const kept = outbox.unkept.size ? "kept while this page is open" : "kept in this browser";
+      this.notice(`${refused} not accepted by the server (${one.reason}); ${kept}. `, null, ["Forget", () => outbox.forgetRefused()]);
     } else this.notice("");
   }
 

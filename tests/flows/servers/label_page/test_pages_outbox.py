@@ -116,7 +116,8 @@ COUNT_REQUESTS = (
     "const real = window.fetch; window.sent = 0; window.refuse = arguments[0];"
     "window.fetch = (path, ...more) => { if (path !== '/api/judgements') return real(path, ...more);"
     " window.sent += 1; const refuse = window.refuse; window.refuse = 0;"
-    ' return refuse ? Promise.resolve(new Response(\'{"detail": "no"}\', {status: refuse})) : real(path, ...more); };'
+    ' if (refuse) return Promise.resolve(new Response(\'{"detail": "no"}\', {status: refuse}));'
+    " return real(path, ...more); };"
 )
 FULL = "Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceededError'); };"
 FORBIDDEN = (
