@@ -53,6 +53,7 @@ from model.events import Event, MarkdownTable
 from model.training.devices import describe_processor
 from tasks.common.git_checkout import UNKNOWN
 from tasks.common.stage_status import status_of
+from tasks.deletion.learned_rows import refuse_withdrawn_rows
 from tasks.drift import DriftParameters, read_drift
 from tasks.engine.cache_key import lock_digest
 from tasks.engine.catalog import read_declaration
@@ -358,6 +359,7 @@ class PipelineRun:
         for output in (aligned, verdict):
             # Compared once more: hours may have passed since the stage, and this version may become champion.
             check_output(output, self.settings.root)
+        refuse_withdrawn_rows(self.settings.root, Path(self.references["split"].path))
         registered = self.tracker.register(
             aligned, verdict, self._approval_request(), self.preset.name, self.champion_missing_reason
         )

@@ -25,6 +25,7 @@ from tasks.data.withdrawals import (
     write_withdrawals,
 )
 from tasks.project.dry_run import forbid_writes
+from tasks.project.paths import MLFLOW_FOLDER
 
 if TYPE_CHECKING:
     from flows.config import Preset
@@ -91,6 +92,8 @@ def withdraw(
             _take_out(console, preset, root, found)
         # Also of a repeated withdrawal: the first one may have been killed before it said this.
         _show_models(console, preset, root, found)
+        if not dry_run:
+            _name_live_runs(console, root)
     _show_similar(console, found)
     if dry_run:
         console.print("Nothing was written.")
@@ -175,6 +178,18 @@ def _show_models(console: Console, preset: Preset, root: Path, found: DeletionPl
         show_learned(console, models, gone)
     else:
         console.print("no model used them")
+
+
+def _name_live_runs(console: Console, root: Path) -> None:
+    """Print the runs that are alive: they may have read the data before the withdrawal."""
+    from flows.cli.gc import find_live_runs
+
+    if runs := [run[:12] for run in find_live_runs(root / MLFLOW_FOLDER)]:
+        console.print(
+            f"alive now: {', '.join(f'run {run}' for run in runs)}. A run that has used withdrawn rows "
+            "registers no model; stop it and start it again",
+            soft_wrap=True,
+        )
 
 
 def _show_similar(console: Console, found: DeletionPlan) -> None:

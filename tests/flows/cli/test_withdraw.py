@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shutil
 from dataclasses import replace
@@ -15,7 +16,7 @@ from tasks.data.sources import DataParameters, Source
 from tasks.data.withdrawals import WITHDRAWN, Withdrawal, write_withdrawals
 from tasks.engine.stage import StageContext
 from tasks.ingest import ingest
-from tasks.project.paths import ARTIFACTS
+from tasks.project.paths import ARTIFACTS, MLFLOW_FOLDER
 from tests.flows.cli_runner import call, of
 
 SIGNED = {"reason": "asked to [be] left out", "time": "2026-01-31T12:00:00+00:00"}
@@ -89,7 +90,15 @@ def test_withdraw_repeated_after_kill_says_what_the_first_would(root: Path, name
     write_withdrawals(root, [Withdrawal("max", **SIGNED, annotator=name) for name in names])
     ingest.run(DataParameters((Source("mine", files="labels.jsonl"),)), {}, StageContext(root), print)
     asked = [word for name in names for word in ("--annotator", name)]
-    said = say(*asked, "--author", "max", "--reason", "asked", "--config", "mine.yaml")
+    alive = root / MLFLOW_FOLDER / "alive"
+    alive.mkdir(parents=True)
+    (alive / "0123456789abcdef").touch()
+    # This process holds the lock of one run; that of the other run is gone.
+    (alive / "fedcba9876543210").touch()
+    with (alive / "0123456789abcdef").open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        said = say(*asked, "--author", "max", "--reason", "asked", "--config", "mine.yaml")
+    assert "alive now: run 0123456789ab. A run that" in said and "fedcba" not in said
     assert said.count("withdrawn by max") == len(names) and "nothing to do: already withdrawn" in said
     assert "no model used them" in said and f"`git add {WITHDRAWN} data.dvc`" in said
     assert "next: `chatmill run --config mine.yaml`" in said
