@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from flows.common.terminal import Console
 from model.training.nodes import NODES, Nodes, join_trainings
@@ -26,5 +27,5 @@ def join(
     `CHATMILL_NODES=2@10.0.0.5:29500 chatmill run`. Next: `chatmill run` on the first machine.
     """
     machines, console = Nodes.read(nodes), Console()
-    console.print(f"waiting for trainings at {machines.host}:{machines.port}; Ctrl-C ends it")
-    join_trainings(machines, console.print)
+    console.print(f"waiting for trainings at {escape(f'{machines.host}:{machines.port}')}; Ctrl-C ends it")
+    join_trainings(machines, lambda text: console.print(escape(text)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -10,12 +11,15 @@ import typer
 
 from flows.cli.label import LABEL_PORT, opened_labels
 from flows.common.terminal import Console, one_line
+from flows.servers.address_check import check_web_address
 from flows.servers.commands import LABEL_PAGE
 from flows.servers.environment import LOOPBACK
 from flows.servers.state_file import last_addresses, read_served
 from model.errors import UserError
 
 people = typer.Typer(help="The people of the label page: add, list and remove them.", no_args_is_help=True)
+# Signs that end the path of a link, or that no path has.
+_NO_PLACE = re.compile(r"[\s\\?#<>\"^`{|}\x00-\x1f\x7f]")
 PersonName = Annotated[str, typer.Argument(help="The person's name, as their judgements will have it.")]
 
 
@@ -55,7 +59,7 @@ def add_label_person(
         code = create_login_code(store, person.name)
     state = "added" if is_new else "is there already; a new link"
     console.print(f"{one_line(person.name)}, {person.role}: {state}")
-    console.print(f"[bold]link[/bold]  {where}/sign-in#{code}")
+    console.print(f"[bold]link[/bold]  {one_line(where)}/sign-in#{code}")
     console.print("[dim]it signs them in once, within 7 days; they may then choose a password[/dim]")
     if not runs:
         console.print(
@@ -108,11 +112,20 @@ def remove_label_person(name: PersonName) -> None:
 def _page_address(root: Path, address: str) -> tuple[str, bool]:
     """Return the page's address, and whether it is known to answer there."""
     if address:
-        if not address.startswith(("http://", "https://")):
-            raise UserError(f"--address is {address!a}; expected http://HOST:PORT or https://HOST")
+        _check_page_address(address)
         return address.rstrip("/"), True
     served = read_served(root)
     running = {one.name: one.address for one in served.processes} if served else {}
     if LABEL_PAGE in running:
         return running[LABEL_PAGE], True
     return last_addresses(root).get(LABEL_PAGE, f"http://{LOOPBACK}:{LABEL_PORT}"), False
+
+
+def _check_page_address(address: str) -> None:
+    """Raise UserError if `/sign-in#CODE` behind an address makes no link."""
+    example = "http://HOST:PORT or https://HOST"
+    check_web_address(address, "--address", example)
+    if "@" in urlsplit(address).netloc or _NO_PLACE.search(address) or "[" in urlsplit(address).path:
+        raise UserError(
+            f"--address is {address!a}; expected {example}, without a user, a query or special characters"
+        )

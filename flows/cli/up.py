@@ -349,7 +349,7 @@ class _Watch:
         """
         if elsewhere.startswith("http"):
             self.console.print(
-                f"[bold]{name:<8}[/bold] {display_address(elsewhere)}   is set; nothing is started"
+                f"[bold]{name:<8}[/bold] {escape(display_address(elsewhere))}   is set; nothing is started"
             )
             return None
         where = ListenAddress(self.asked.listen_address, port)
@@ -393,7 +393,7 @@ class _Watch:
         if failed:
             self._log_note(f"the deployments of prefect.yaml were not created: {failed}")
         else:
-            self.console.print(f"[bold]deployed[/bold] {', '.join(names)}")
+            self.console.print(f"[bold]deployed[/bold] {escape(', '.join(names))}")
 
     def _write_state(self) -> None:
         self.served = replace(self.served, processes=tuple(one.describe_process() for one in self.kept))

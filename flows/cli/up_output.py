@@ -33,12 +33,12 @@ def print_running(root: Path, command: str, console: Console) -> None:
         raise UserError("another `chatmill up` is starting or stopping; try again in a moment")
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(served.since))
     state = "is running" if served.ready else "is starting"
-    console.print(f"{served.command} {state} here since {since} (process {served.pid}):")
+    console.print(f"{escape(served.command)} {state} here since {since} (process {served.pid}):")
     for one in served.processes:
         console.print(service_line(one.name, one.address, one.shows, one.pid))
     if served.ready:
         print_login_link(root, served, console)
-    then = f", then `{command}` starts the requested services" if command != served.command else ""
+    then = f", then `{escape(command)}` starts the requested services" if command != served.command else ""
     console.print(f"[dim]`chatmill down` stops it{then}.[/dim]")
 
 
@@ -73,7 +73,7 @@ def print_login_link(root: Path, served: Served, console: Console) -> None:
     # The label page has links of its own, one for each person.
     first = next((one.address for one in served.processes if one.address and one.name != LABEL_PAGE), "")
     if first:
-        console.print(f"[bold]log in  [/bold] {links.create_link(first)}")
+        console.print(f"[bold]log in  [/bold] {escape(links.create_link(first))}")
         console.print(
             f"[dim]         opens both pages in a browser, once, within {LINK_MINUTES} minutes[/dim]"
         )
@@ -92,4 +92,6 @@ def _describe_password() -> list[str]:
 
 def service_line(name: str, address: str, shows: str, pid: int) -> str:
     """Return the line about a service as rich markup: its name, its address or process, and its purpose."""
-    return f"[bold]{name:<8}[/bold] {address or f'process {pid}':<22} {escape(shows)}"
+    # Padded first: the signs that escape a bracket take no room.
+    place = f"{address or f'process {pid}':<22}"
+    return f"[bold]{name:<8}[/bold] {escape(place)} {escape(shows)}"

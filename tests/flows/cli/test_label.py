@@ -116,6 +116,29 @@ def test_people_add_list_and_remove(root: Path) -> None:
         call(people, "add", "Anna", "--address", "labels.example")
 
 
+@pytest.mark.parametrize(
+    "address",
+    ["http://[fe80::1]:4300", "https://labels.example/team/", "http://[::1]", "https://größer.example:8443"],
+)
+def test_people_add_address_is_printed_as_it_is(root: Path, address: str) -> None:
+    said = call(people, "add", "Anna", "--address", address).output
+    assert f"link  {address.rstrip('/')}/sign-in#" in said
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://", "http:///x", "http://h/[/bold]", "http://h/?q", "http://h/#x", "http://h:99999", "http://h:x",
+        "http://max:secret@h", "http://h /a", "http://h/a\nb", "http://[fe80::1", "ftp://h", "h", "http://[bold]",
+        "http://h/\x1b[31m",
+    ],
+)  # fmt: skip
+def test_people_add_address_that_makes_no_link_is_refused_and_adds_nobody(root: Path, address: str) -> None:
+    with pytest.raises(UserError, match="--address"):
+        call(people, "add", "Anna", "--address", address)
+    assert "there is nobody" in call(people, "list").output
+
+
 def test_label_serves_until_stopped_and_people_add_finds_it(root: Path) -> None:
     port = free_port()
     command = [sys.executable, "-m", "flows.cli.main", "label", "--port", str(port)]

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from flows.cli.up_output import describe_schedule
+import io
+
+import pytest
+
+from flows.cli.up_output import describe_schedule, service_line
+from flows.common.terminal import Console
 
 
 def test_describe_schedule_names_demo_and_how_to_choose() -> None:
@@ -19,3 +24,10 @@ def test_describe_schedule_of_project_without_data_names_commands() -> None:
     assert said[0] == "scheduled: nothing, as there is no data/ yet"
     assert "`chatmill up --config configs/demo.yaml`" in said[2]
     assert describe_schedule([], True, "chatmill up") == []
+
+
+@pytest.mark.parametrize("address", ["http://[::1]:4200", "http://[fe80::1]:4300", "http://h/[/bold]", ""])
+def test_service_line_address_is_printed_as_it_is(address: str) -> None:
+    shown = io.StringIO()
+    Console(file=shown, width=200).print(service_line("Prefect", address, "runs [b]", 7))
+    assert shown.getvalue() == f"Prefect  {address or 'process 7':<22} runs [b]\n"
