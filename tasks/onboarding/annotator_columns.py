@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from tasks.common.aspects import KNOWN_ASPECTS
 from tasks.common.counts import counted
-from tasks.data.parsing.annotators import ANNOTATORS, normalize_annotator
+from tasks.data.parsing.annotators import ANNOTATORS, RATERS, normalize_annotator
 from tasks.data.parsing.choices import is_undecided
 from tasks.data.parsing.column_names import yaml_scalar
 from tasks.data.parsing.field_meanings import (
@@ -39,18 +39,6 @@ _TEXTS = (
     "prompt", "completion", "a", "b", "chosen", "rejected", "instruction", "input", "output", "messages",
     "conversations", "preferred_output", "non_preferred_output",
 )  # fmt: skip
-# Words for a person who judges. A number under such a name is the person's number.
-_RATERS = word_set(
-    """
-    annotator annotators assessor coder crowdworker employee evaluator examiner expert grader initials judge
-    labeler labeller marker rater respondent reviewer scorer staff student tester turker voter who worker
-    annotiert bearbeiter bearbeiterin bearbeiterinnen bewerter bewerterin gutachter gutachterin initialen
-    kurzel kuerzel mitarbeiter mitarbeiterin prufer pruferin pruefer wer
-    annotateur annotatrice correcteur evaluateur evaluatrice examinateur juge qui relecteur relectrice
-    anotador anotadora evaluador evaluadora quien revisor revisora
-    avaliador avaliadora quem annotatore chi revisore valutatore beoordelaar
-    """
-)
 # Words before a person, and what the person did. Alone, or with such a verb, they name who judged.
 _BY = word_set("by person von durch par por per da door")
 _JUDGED = word_set(
@@ -227,7 +215,7 @@ def _is_named(name: str) -> bool:
     """Return whether a column's name is a word for a person who judges, and nothing that a row has."""
     words = _words_of(name)
     by = bool(words & _BY) and words - _BY <= _JUDGED
-    return (by or bool(words & _RATERS)) and not words & _PROPERTIES
+    return (by or bool(words & RATERS)) and not words & _PROPERTIES
 
 
 def _may_be_person(value: Any) -> bool:
@@ -249,7 +237,7 @@ def _are_people(people: Counter[str], rows: int, name: str, numbers: bool) -> bo
     if any(is_date(value) or (iso_time(value) and as_score(value) is None) for value in people):
         return False
     # A person's number or letter is like a score or a side, so only the name of the column tells them.
-    if _words_of(name) & _RATERS:
+    if _words_of(name) & RATERS:
         return True
     words = {plain_word(value) for value in people}
     said = any(word in _VERDICTS or is_judgement(word) or is_undecided(word) for word in words)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tasks.common.annotators import visible_name
-from tasks.data.parsing.field_meanings import flatten_name, is_null_word
+from tasks.data.parsing.field_meanings import flatten_name, is_null_word, word_set
 
 UNKNOWN_ANNOTATOR = "unknown"
 ANNOTATORS = (
@@ -21,6 +21,18 @@ PEOPLE = frozenset((
     "assessor", "author", "by", "created_by", "email", "employee", "expert", "grader", "judge", "judged_by",
     "name", "participant", "person", "user", "user_email", "user_id", "user_name", "username", "who",
 ))  # fmt: skip
+# Words for a person who judges. A number under such a name is the person's number.
+RATERS = word_set(
+    """
+    annotator annotators assessor coder crowdworker employee evaluator examiner expert grader initials judge
+    labeler labeller marker rater respondent reviewer scorer staff student tester turker voter who worker
+    annotiert bearbeiter bearbeiterin bearbeiterinnen bewerter bewerterin gutachter gutachterin initialen
+    kurzel kuerzel mitarbeiter mitarbeiterin prufer pruferin pruefer wer
+    annotateur annotatrice correcteur evaluateur evaluatrice examinateur juge qui relecteur relectrice
+    anotador anotadora evaluador evaluadora quien revisor revisora
+    avaliador avaliadora quem annotatore chi revisore valutatore beoordelaar
+    """
+)
 _WHOLE = re.compile(r"[-+]?\d+\.0+")
 _NAMED_BY = ("email", "username", "name", "id", "user_id")
 
@@ -40,7 +52,7 @@ def listed_person(path: str, keys: Iterable[str]) -> str:
     inside = f"{path.partition('[].')[0]}[]."
     beside = [key for key in keys if key.startswith(inside) and key != path]
     named = [key for key in beside if names_annotator(key)]
-    named = named or [key for key in beside if flatten_name(key.removeprefix(inside)) in PEOPLE]
+    named = named or [key for key in beside if flatten_name(key.removeprefix(inside)) in PEOPLE | RATERS]
     return named[0] if len(named) == 1 else ""
 
 

@@ -13,7 +13,7 @@ from tasks.common.counts import counted
 from tasks.data.parsing.annotators import PEOPLE, listed_person, names_annotator
 from tasks.data.parsing.choices import contradicts_choices
 from tasks.data.parsing.decision_states import look_decided
-from tasks.data.parsing.field_meanings import ACCEPT, KNOWN, REJECT, VOTES, flatten_name, word_set
+from tasks.data.parsing.field_meanings import ACCEPT, ANNOTATOR, KNOWN, REJECT, VOTES, flatten_name, word_set
 from tasks.data.parsing.key_counts import KeyCounts
 from tasks.data.parsing.key_text import ascii_controls, shown_key, yaml_key
 from tasks.data.parsing.marking_texts import look_marked
@@ -114,6 +114,17 @@ class SkipCounts(KeyCounts):
         able = (self.answers if looks in RIGHT else self.pairs) > 0
         return propose_meaning(path, looks, self.values.get(path, ()), able, path in self.understood)
 
+    def _propose_listed(self, asks: Collection[str]) -> dict[str, str]:
+        """Return the meanings of the only verdict beside one person in the objects of each list."""
+        found: dict[str, str] = {}
+        for path in (one for one in asks if one in self.inside):
+            person, (name, _, key) = listed_person(path, self.unread), path.partition("[].")
+            judged = [one for one in asks if one.startswith(f"{name}[].") and one != person]
+            read = any(one.startswith(f"{name}[].") for one in self.votes.read)
+            if person and judged == [path] and self.answers and not read and "[]" not in key:
+                found |= {path: "vote", person: ANNOTATOR}
+        return found
+
     def propose_all(self, asks: Mapping[str, Seen]) -> dict[str, str]:
         """Return a proposal for each key that is asked about, such that a row can be read with all of them.
 
@@ -124,6 +135,7 @@ class SkipCounts(KeyCounts):
         found = {
             path: mixed.get(path) or self.propose(path, seen.looks, columns) for path, seen in asks.items()
         }
+        found |= self._propose_listed(asks)
         rated = [path for path, said in found.items() if said in ("verdict", "penalty") and "[]" not in path]
         read = [path for path in self.understood if KNOWN.get(flatten_name(path)) in RATED]
         taken = bool({*VOTES, "upvotes"} & set(found.values())) or any(path not in found for path in read)
@@ -205,9 +217,11 @@ class SkipCounts(KeyCounts):
         if votes:
             questions.append(self._describe_votes(votes, asks, bool(told)) + self._other_keys(asks, votes))
         elif asks:
-            path, seen = next(iter(asks.items()))
-            meaning = self.propose_all(asks)[path]
-            questions.append(self._describe_key(path, seen, meaning) + self._other_keys(asks, [path]))
+            meanings = self.propose_all(asks)
+            # The vote of a list says what its person is.
+            path = next(one for one in asks if meanings[one] != ANNOTATOR)
+            said = self._describe_key(path, asks[path], meanings[path])
+            questions.append(said + self._other_keys(asks, [path]))
         questions += [
             describe_companion(path, seen.where, seen.sample, seen.looks)
             for path, seen in self.companions.items()
@@ -223,12 +237,13 @@ class SkipCounts(KeyCounts):
     def _describe_key(self, path: str, seen: Seen, meaning: str) -> str:
         if said := describe_special(path, seen, meaning):
             return said
-        example = f"fields: {{{yaml_key(path)}: {meaning}}}"
         if path in self.inside:
             # If the list's votes are read, this key is something else.
             read = any(one.startswith(f"{path.partition('[].')[0]}[].") for one in self.votes.read)
             rated = self.answers > 0 and not read
-            return describe_listed(path, seen, example, rated, listed_person(path, self.unread))
+            person = listed_person(path, self.unread)
+            return describe_listed(path, seen, f"fields: {{{yaml_key(path)}: ignore}}", rated, person)
+        example = f"fields: {{{yaml_key(path)}: {meaning}}}"
         if direction := scale_direction(path, self.values.get(path, ())):
             example += f", as its name says that {direction}"
         example += describe_quarantined(self.understood[path], meaning, self.values.get(path, ()))

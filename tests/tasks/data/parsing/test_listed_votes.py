@@ -425,3 +425,34 @@ def test_check_choice_by_people_is_asked_about_and_read_as_proposed(
     assert [(one.row.annotator, one.row.choice) for one in found if isinstance(one.row, Comparison)] == [
         ("anna", "a"), ("ben", "tie"), ("anna", "b"), ("ben", "b"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("row", [PAIR, CHAT, TASK])
+@pytest.mark.parametrize(
+    ("name", "person", "vote", "values"),
+    [
+        ("opinions", "wer", "note", ("gut", "schlecht")),
+        ("opinions", "annotated by", "verdict", ("good", "bad")),
+        ("reviews", "qui", "avis_ok", ("oui", "non")),
+    ],
+)
+def test_propose_all_list_with_one_vote_and_person_is_read_as_proposed(
+    row: dict[str, Any], name: str, person: str, vote: str, values: tuple[str, str]
+) -> None:
+    votes = [{person: who, vote: value} for who, value in zip(("anna", "ben"), values, strict=True)]
+    rows = [{**row, "id": str(number), name: votes} for number in range(4)]
+    _, tally = read(*rows)
+    proposed = tally.propose_all(tally.asks())
+    assert proposed == {f"{name}[].{vote}": "vote", f"{name}[].{person}": "annotator"}
+    with pytest.raises(UserError, match=re.escape(f"[].{vote}")) as told:
+        tally.check("mine")
+    assert f'"{name}[].{person}": vote' not in str(told.value)
+    found, tally = read(*rows, fields=proposed)
+    tally.check("mine", proposed)
+    assert all(scores_of(one.row) == {"anna": 1, "ben": -1} for one in found) and len(found) == 4
+
+
+def test_propose_all_list_with_two_verdicts_is_for_a_person_to_say() -> None:
+    votes = [{"wer": "anna", "note": "gut", "ton": "schlecht"}, {"wer": "ben", "note": "gut", "ton": "gut"}]
+    _, tally = read(*[{**PAIR, "id": str(number), "opinions": votes} for number in range(4)])
+    assert set(tally.propose_all(tally.asks()).values()) == {"ignore"}
