@@ -66,7 +66,6 @@ def people_of(rows: Any) -> set[str]:
         ("Kürzel", ("AM", "B", "CZ")),
         ("Évaluatrice", PEOPLE),
         ("quién", PEOPLE),
-        ("rated by", PEOPLE),
     ],
 )
 def test_scan_folder_column_named_after_a_person_is_the_annotator(
