@@ -55,7 +55,10 @@ def reward(
     start = TrainingLauncher(out, on_event, seed, device, processes)
     figures = start(train_reward, parameters, base=sft / "model", labels=labels)
     # A linear model on words shows how much of the accuracy needs no transformer.
-    yardstick = linear_accuracy(labels)
+    measured = linear_accuracy(labels)
+    yardstick = {name: share for name, (share, _) in measured.items()}
+    counts = {name: count for name, (_, count) in measured.items()}
     (out / "yardstick.json").write_text(json.dumps(yardstick, indent=1))
     # Over the same sources as the model's own accuracy, so that the two compare.
-    return {**figures, "linear_pair_accuracy": headline_accuracy(yardstick, parameters.headline_sources)}
+    baseline = headline_accuracy(yardstick, counts, parameters.headline_sources)
+    return {**figures, "linear_pair_accuracy": baseline}

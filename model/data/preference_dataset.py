@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -161,6 +161,10 @@ class HeldOutPairs:
         self.strata = {name: torch.tensor(rows) for name, rows in _by_stratum(pairs).items()}
         self.probabilities = probabilities_or_none([row_probability(pair) for pair in pairs])
 
+    def count_by_stratum(self) -> dict[str, int]:
+        """Return the number of pairs by "aspect/source"."""
+        return {name: len(rows) for name, rows in self.strata.items()}
+
     def score_pairs(self, scores: Tensor) -> Tensor:
         """Return 1 for each pair whose better text has the higher score, 0.5 for a tie, [P]."""
         margin = scores[self.chosen] - scores[self.rejected]
@@ -184,10 +188,21 @@ def _last_tokens(row: Row, other: Row, tokenizer: Tokenizer, context: int) -> tu
     return tuple(example_of(row, tokenizer, context, beside=other["completion"]).tokens[-context:])
 
 
-def headline_accuracy(accuracy: dict[str, float], sources: Sequence[str]) -> float:
-    """Return the mean accuracy over the named sources; over all if none is named or present."""
-    chosen = [accuracy[name] for name in headline_strata(accuracy, sources)]
-    return sum(chosen) / len(chosen) if chosen else math.nan
+def headline_accuracy(
+    accuracy: Mapping[str, float], counts: Mapping[str, int], sources: Sequence[str]
+) -> float:
+    """Return the share of pairs in the right order over the named sources; over all if none is present.
+
+    Every pair counts the same, so that the share and the number of pairs belong together.
+
+    Args:
+        accuracy: The accuracy by "aspect/source".
+        counts: The number of pairs by "aspect/source".
+        sources: The names; empty: all.
+    """
+    chosen = headline_strata(accuracy, sources)
+    pairs = sum(counts[name] for name in chosen)
+    return sum(accuracy[name] * counts[name] for name in chosen) / pairs if pairs else math.nan
 
 
 def headline_strata(strata: Iterable[str], sources: Sequence[str]) -> list[str]:

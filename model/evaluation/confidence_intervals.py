@@ -48,14 +48,6 @@ def bootstrap_ratio(numerators: np.ndarray, denominators: np.ndarray, seed: int)
     return float(low), float(high)
 
 
-def bootstrap_mean_of_means(groups: Sequence[np.ndarray], seed: int) -> tuple[float, float]:
-    """Return the interval of the mean of several groups' means, rows drawn within each group."""
-    random = np.random.default_rng(seed)
-    means = [group[random.integers(len(group), size=(RESAMPLES, len(group)))].mean(1) for group in groups]
-    low, high = np.quantile(np.mean(means, axis=0), (0.025, 0.975))
-    return float(low), float(high)
-
-
 def mean_metrics(name: str, values: Sequence[float], seed: int) -> dict[str, float]:
     """Return the mean of values as a metric with its interval and their number; empty for no values."""
     if not len(values):

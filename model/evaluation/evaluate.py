@@ -17,7 +17,7 @@ from model.data.dataloader import Example, each_row
 from model.data.hf_checkpoint import load_model
 from model.data.hf_config import load_architecture
 from model.data.label_probability import count_ties
-from model.data.preference_dataset import headline_accuracy, headline_strata
+from model.data.preference_dataset import headline_strata
 from model.data.tokenizer import Tokenizer
 from model.errors import UserError
 from model.evaluation.answer_scores import (
@@ -28,11 +28,9 @@ from model.evaluation.answer_scores import (
     score_models,
 )
 from model.evaluation.confidence_intervals import (
-    bootstrap_mean_of_means,
     gain_metrics,
     mean_metrics,
     share_metrics,
-    with_interval,
 )
 from model.evaluation.evaluate_config import EvaluateParameters
 from model.evaluation.held_out_measures import HeldOutMeasures, UsedPairs
@@ -153,7 +151,7 @@ def evaluate(
     as_text = () if opponent.same_tokens else ("champion",)
     critic = load_reward(Path(reward), device, compute_dtype(device))
     scores = {"reward": score_models(critic, asked.prompts, assistants, as_text, world)}
-    accuracy, found = _pair_accuracy(critic, Path(labels), settings.headline_sources, seed, world)
+    accuracy, found = _pair_accuracy(critic, Path(labels), settings.headline_sources, world)
     metrics |= found
     # The judge takes its place in the memory.
     del critic
@@ -273,18 +271,16 @@ def _measure_champion(
 
 
 def _pair_accuracy(
-    critic: RewardModel, labels: Path, headline: Sequence[str], seed: int, world: ProcessGroup
+    critic: RewardModel, labels: Path, headline: Sequence[str], world: ProcessGroup
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Return the reward model's accuracy on test pairs by "aspect/source", and its headline as a metric."""
     pairs, scores = score_held_out_pairs(critic, labels, world)
     if not pairs.rows:
         return {}, {}
-    accuracy, right = pairs.pair_accuracy(scores)[0], pairs.score_pairs(scores).numpy()
-    chosen = [right[pairs.strata[name].numpy()] for name in headline_strata(pairs.strata, headline)]
-    interval = bootstrap_mean_of_means(chosen, seed)
-    count = sum(len(rows) for rows in chosen)
-    value = headline_accuracy(accuracy, headline)
-    metrics = with_interval("test_pair_accuracy", value, interval, count)
+    accuracy, right = pairs.pair_accuracy(scores)[0], pairs.score_pairs(scores)
+    strata = headline_strata(pairs.strata, headline)
+    flags = [flag for name in strata for flag in right[pairs.strata[name]].tolist()]
+    metrics = share_metrics("test_pair_accuracy", flags)
     if ties := count_ties(labels, "test"):
         metrics["test_pair_accuracy_ties"] = float(ties)
     return accuracy, metrics

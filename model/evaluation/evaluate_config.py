@@ -55,7 +55,7 @@ class EvaluateParameters:
     """Number of prompts shown side by side, and half as many questions, 0 or more."""
 
     headline_sources: tuple[str, ...] = ()
-    """Sources over which `test_pair_accuracy` is averaged; empty: all."""
+    """Sources whose pairs `test_pair_accuracy` is the share of; empty: all."""
 
     probe_words: tuple[str, ...] = ("good", "film", "his", "two", "city", "war")
     """Words whose nearest neighbors in the embedding the report shows."""

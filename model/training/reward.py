@@ -319,7 +319,9 @@ class RewardTrainer(TrainingTask):
         accuracy, loss = self.pair_accuracy()
         return {
             "valid_loss": loss,
-            "pair_accuracy": headline_accuracy(accuracy, self.parameters.headline_sources),
+            "pair_accuracy": headline_accuracy(
+                accuracy, self.valid.count_by_stratum(), self.parameters.headline_sources
+            ),
             **{f"pair_accuracy/{name}": value for name, value in accuracy.items()},
         }
 
@@ -426,8 +428,8 @@ def train_reward(
         (out / "accuracy.json").write_text(json.dumps(accuracy, indent=1))
     if task.valid.rows:
         # The pairs of the accuracy: those of the headline's sources, which may be fewer than all.
-        strata = headline_strata(task.valid.strata, settings.headline_sources)
-        count = sum(len(task.valid.strata[name]) for name in strata)
+        counts = task.valid.count_by_stratum()
+        count = sum(counts[name] for name in headline_strata(counts, settings.headline_sources))
         held_out = {**held_out, "pair_accuracy_n": float(count)}
         if ties := count_ties(Path(labels), "valid"):
             held_out["pair_accuracy_ties"] = float(ties)

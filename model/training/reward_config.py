@@ -26,7 +26,7 @@ class RewardParameters(AdaptableParameters):
     """Largest length of these answers in tokens, 1 or more."""
 
     headline_sources: tuple[str, ...] = ()
-    """Sources over which `pair_accuracy` is averaged; empty: all."""
+    """Sources whose pairs `pair_accuracy` is the share of; empty: all."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

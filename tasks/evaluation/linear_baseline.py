@@ -15,7 +15,7 @@ from tasks.common.names import stratum_key
 _WORDS = r"(?u)\b\w+\b|[!?]"
 
 
-def linear_accuracy(labels: Path) -> dict[str, float]:
+def linear_accuracy(labels: Path) -> dict[str, tuple[float, int]]:
     """Return the accuracy of linear models on the held-out validation pairs, by "aspect/source".
 
     Each aspect and source has its own model on words and word pairs, weighted by rarity (TF-IDF). Rated texts
@@ -25,13 +25,13 @@ def linear_accuracy(labels: Path) -> dict[str, float]:
         labels: The output folder of labels.
 
     Returns:
-        Accuracies from 0 to 1; a tie counts half. An aspect and source with fewer than two labels is left
-        out.
+        Accuracies from 0 to 1, each with its number of pairs; a tie counts half. An aspect and source with
+        fewer than two labels is left out.
     """
     ratings = read_rows(labels / "train.ratings.jsonl")
     comparisons = read_rows(labels / "train.comparisons.jsonl")
     pairs = read_rows(labels / "pairs.valid.jsonl")
-    accuracy: dict[str, float] = {}
+    accuracy: dict[str, tuple[float, int]] = {}
     for stratum in sorted({_row_stratum(row) for row in pairs}):
         held_out = [row for row in pairs if _row_stratum(row) == stratum]
         rated = [row for row in ratings if _row_stratum(row) == stratum]
@@ -44,7 +44,7 @@ def linear_accuracy(labels: Path) -> dict[str, float]:
         else:
             continue
         right = (chosen > rejected) + 0.5 * (chosen == rejected)
-        accuracy[stratum] = float(np.mean(right))
+        accuracy[stratum] = float(np.mean(right)), len(held_out)
     return accuracy
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from model.data.label_probability import count_ties
-from model.data.preference_dataset import HeldOutPairs, PreferenceDataset
+from model.data.preference_dataset import HeldOutPairs, PreferenceDataset, headline_accuracy
 from tests.model.conftest import Language, write_rows
 
 
@@ -65,3 +66,15 @@ def test_count_ties_counts_only_even_probabilities(tmp_path: Path) -> None:
     rows = [compared(1), compared(2, probability=0.5), compared(3, probability=0.51)]
     write_rows(tmp_path / "valid.comparisons.jsonl", rows)
     assert count_ties(tmp_path, "valid") == 1
+
+
+@pytest.mark.parametrize(
+    ("sources", "share"), [((), 3 / 5), (("film",), 2 / 4), (("chat",), 1.0), (("none",), 3 / 5)]
+)
+def test_headline_accuracy_is_share_of_all_pairs(sources: tuple[str, ...], share: float) -> None:
+    accuracy, counts = {"tone/film": 0.5, "tone/chat": 1.0}, {"tone/film": 4, "tone/chat": 1}
+    assert headline_accuracy(accuracy, counts, sources) == pytest.approx(share)
+
+
+def test_headline_accuracy_without_pairs_is_nan() -> None:
+    assert math.isnan(headline_accuracy({}, {}, ()))

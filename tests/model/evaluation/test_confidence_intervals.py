@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from model.evaluation.confidence_intervals import (
-    bootstrap_mean_of_means,
     bootstrap_ratio,
     mean_metrics,
     share_metrics,
@@ -39,11 +38,6 @@ def test_bootstrap_ratio_draws_rows_together() -> None:
     # Every row has the same ratio, so every draw has it too.
     tokens = np.array([1.0, 50.0, 3.0, 700.0])
     assert bootstrap_ratio(2.5 * tokens, tokens, seed=1) == pytest.approx((2.5, 2.5))
-
-
-def test_bootstrap_mean_of_means_weighs_groups_equally() -> None:
-    low, high = bootstrap_mean_of_means([np.ones(1000), np.zeros(3)], seed=1)
-    assert low == high == 0.5
 
 
 @pytest.mark.parametrize("values", [[1.0], [0.25, 0.75], [-1.0, 4.0, 2.0]])

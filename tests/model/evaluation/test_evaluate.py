@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from model.data.dataloader import Example
+from model.data.dataloader import Example, read_rows
 from model.data.hf_checkpoint import load_model, save_model
 from model.data.tokenizer import Tokenizer, train_tokenizer
 from model.errors import UserError
+from model.evaluation.confidence_intervals import wilson_interval
 from model.evaluation.evaluate import choose_rows, evaluate
 from model.evaluation.evaluate_config import EvaluateParameters
 from model.evaluation.perplexity import HeldOutText
@@ -26,7 +28,7 @@ from model.nn.transformer import Transformer
 from model.training.launcher import launch_training
 from model.training.pretrain import bits_per_byte
 from model.training.process_group import ProcessGroup
-from tests.model.conftest import small_shape
+from tests.model.conftest import small_shape, write_rows
 
 CONTEXT, NEW = 64, 16
 WORDS = ("film", "story", "camera", "actor", "scene", "music")
@@ -166,6 +168,21 @@ def test_evaluate_writes_every_metric_and_file(world: dict[str, Any], tmp_path: 
     assert [found["word"] for found in probes["neighbours"]] == ["good"]
     assert len(probes["attention"]["pieces"]) == len(probes["attention"]["weights"])
     assert set(json.loads((tmp_path / "accuracy.json").read_text())) == {"tone/film", "tone/nq"}
+
+
+def test_evaluate_accuracy_is_share_of_its_pairs_with_wilson_interval(
+    world: dict[str, Any], tmp_path: Path
+) -> None:
+    labels = tmp_path / "labels"
+    shutil.copytree(world["labels"], labels)
+    film, nq = sorted(read_rows(labels / "pairs.test.jsonl"), key=lambda row: str(row["source"]))
+    write_rows(labels / "pairs.test.jsonl", [film, film, film, nq])
+    figures = run({**world, "labels": str(labels)}, tmp_path / "out")
+    accuracy = json.loads((tmp_path / "out" / "accuracy.json").read_text())
+    right = 3 * accuracy["tone/film"] + accuracy["tone/nq"]
+    ends = [figures[f"test_pair_accuracy{end}"] for end in ("", "_low", "_high", "_n")]
+    assert ends == [right / 4, *wilson_interval(right, 4), 4]
+    assert ends[2] - ends[1] > 0.4, "four pairs say little, even if all are right"
 
 
 def test_evaluate_same_seed_writes_same_bytes(world: dict[str, Any], tmp_path: Path) -> None:

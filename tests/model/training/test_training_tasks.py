@@ -323,6 +323,23 @@ def test_train_reward_with_headline_sources_counts_their_pairs_alone(
     assert figures["pair_accuracy"] == figures["pair_accuracy/tone/film"]
 
 
+def test_train_reward_accuracy_is_share_of_its_pairs(
+    language: Language, trained: dict[str, Path], tmp_path: Path
+) -> None:
+    for name in ("train.ratings", "train.comparisons", "valid.comparisons"):
+        write_rows(tmp_path / f"labels/{name}.jsonl", read_rows(language.labels / f"{name}.jsonl"))
+    first = read_rows(language.labels / "pairs.valid.jsonl")[0]
+    turned = {**first, "chosen": first["rejected"], "rejected": first["chosen"]}
+    # Three pairs of one source and the same pair turned round of another: 3 or 1 of 4 are right, never 2.
+    rows = [{**row, "source": source} for row, source in ((first, "film"),) * 3 + ((turned, "chat"),)]
+    write_rows(tmp_path / "labels/pairs.valid.jsonl", rows)
+    other = Language.__new__(Language)
+    other.__dict__.update(language.__dict__, labels=tmp_path / "labels")
+    figures = stage("reward", other, trained)(tmp_path / "out", quiet)
+    assert figures["pair_accuracy"] == pytest.approx(figures["pair_accuracy/tone/film"] / 2 + 0.25)
+    assert figures["pair_accuracy"] in (0.25, 0.75) and figures["pair_accuracy_n"] == 4
+
+
 def test_train_sft_pairs_beyond_context_are_dropped_and_reported(
     language: Language, trained: dict[str, Path], tmp_path: Path
 ) -> None:
