@@ -23,8 +23,9 @@ _LONGEST_NAME = 14
 _NAMED = 3
 # A person with more of the labels than this decides most of what the model learns.
 _LARGE_SHARE = 0.5
-# Known items of which fewer say too little, and the share of right choices that a careful person reaches.
-_FEW_KNOWN, _CAREFUL = 20, 0.8
+# Known items of which fewer say too little about a person, also where the interval is clear, and the share of
+# right choices that a careful person reaches.
+_FEW_KNOWN, _CAREFUL = 10, 0.8
 # Judgements from which a median of seconds means something, and the part of the others' median that is hasty.
 _FEW_TIMED, _HASTY = 20, 1 / 3
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
@@ -88,13 +89,14 @@ def _describe_labels(counts: LabelCounts, total: int) -> str:
     days = sorted({day for found in counts.by_day.values() for day in found if day})
     said = f"{counted(len(counts.by_day), 'people')} gave {counted(total, 'labels')}"
     if days:
-        said += f", from {days[0]} to {days[-1]}" if len(days) > 1 else f", all on {days[0]}"
-    more = []
-    if counts.undated and days:
-        more.append(f"{counts.undated:,} of these without a date")
-    if counts.unnamed:
-        more.append(f"{counts.unnamed:,} more without a name")
-    return f"{said}{'; ' if more else ''}{', and '.join(more)}."
+        when = f"from {days[0]} to {days[-1]}" if len(days) > 1 else f"on {days[0]}"
+        # Another tool may tell no time, beside the label page, which does.
+        if counts.undated:
+            said += f", {total - counts.undated:,} of them {when} and {counts.undated:,} without a date"
+        else:
+            said += f", {when}" if len(days) > 1 else f", all {when}"
+    more = f"; {counts.unnamed:,} more without a name" if counts.unnamed else ""
+    return f"{said}{more}."
 
 
 def _person_row(person: str, found: Counter[str], total: int) -> dict[str, str]:
@@ -183,17 +185,27 @@ def _advise_known(summaries: Sequence[Mapping[str, Any]]) -> list[str]:
         return []
     if not measured:
         return ["No known items were judged. About one in twenty shows who judges with care."]
-    below = [each for each in measured if each["known"]["high"] < _CAREFUL]
-    if below:
-        named = "; ".join(f"{each['person']} ({_format_known(each['known'])})" for each in below[:_NAMED])
-        others = f"; and {counted(len(below) - _NAMED, 'more people')}" if len(below) > _NAMED else ""
-        return [
-            f"Clearly right on fewer than {_CAREFUL:.0%} of known items: {named}{others}. Talk with them "
-            "about the guide first. The key min_known_accuracy of the source leaves such labels out."
-        ]
-    if all(each["known"]["count"] < _FEW_KNOWN for each in measured):
+    few = [each for each in measured if each["known"]["count"] < _FEW_KNOWN]
+    if len(few) == len(measured):
         return [f"Nobody judged {_FEW_KNOWN} known items yet, so these shares say little about a person."]
-    return [f"Nobody is clearly right on fewer than {_CAREFUL:.0%} of known items."]
+    below = [each for each in measured if each not in few and each["known"]["high"] < _CAREFUL]
+    if below:
+        named = _name_some([f"{each['person']} ({_format_known(each['known'])})" for each in below])
+        said = [
+            f"Clearly right on fewer than {_CAREFUL:.0%} of known items: {named}. Talk with them about the "
+            "guide first. The key min_known_accuracy of the source leaves such labels out."
+        ]
+    else:
+        said = [f"Nobody is clearly right on fewer than {_CAREFUL:.0%} of known items."]
+    if few:
+        named = _name_some([f"{each['person']} (n = {each['known']['count']:,})" for each in few])
+        said.append(f"Fewer than {_FEW_KNOWN} known items say little about a person: {named}.")
+    return said
+
+
+def _name_some(names: Sequence[str]) -> str:
+    more = f"; and {counted(len(names) - _NAMED, 'more people')}" if len(names) > _NAMED else ""
+    return f"{'; '.join(names[:_NAMED])}{more}"
 
 
 def _advise_seconds(summaries: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -210,8 +222,7 @@ def _advise_seconds(summaries: Sequence[Mapping[str, Any]]) -> list[str]:
             hasty.append(f"{person} {seconds:.1f} seconds, the others {others:.1f}")
     if not hasty:
         return []
-    more = f"; and {counted(len(hasty) - _NAMED, 'more people')}" if len(hasty) > _NAMED else ""
     return [
-        f"Much faster than the others, by the median of an item: {'; '.join(hasty[:_NAMED])}{more}. That is "
-        "hardly time to read both answers."
+        f"Much faster than the others, by the median of an item: {_name_some(hasty)}. That is hardly time to "
+        "read both answers."
     ]

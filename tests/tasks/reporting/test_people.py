@@ -50,8 +50,24 @@ def test_people_section_rating_counts_each_score_on_its_day() -> None:
         ("ben", "1", ""),
     ]
     assert found["lead"] == (
-        "2 people gave 2 labels, all on 2026-03-01; 1 of these without a date, and 2 more without a name."
+        "2 people gave 2 labels, 1 of them on 2026-03-01 and 1 without a date; 2 more without a name."
     )
+
+
+@pytest.mark.parametrize(
+    ("days", "said"),
+    [
+        ({"": 4}, "1 person gave 4 labels."),
+        ({"2026-03-01": 4}, "1 person gave 4 labels, all on 2026-03-01."),
+        ({"2026-03-01": 1, "2026-03-04": 2}, "1 person gave 3 labels, from 2026-03-01 to 2026-03-04."),
+        (
+            {"2026-03-01": 1, "2026-03-04": 2, "": 9},
+            "1 person gave 12 labels, 3 of them from 2026-03-01 to 2026-03-04 and 9 without a date.",
+        ),
+    ],
+)
+def test_people_section_lead_says_dates_of_dated_labels_alone(days: dict[str, int], said: str) -> None:
+    assert section(labelled(ana=days))["lead"] == said
 
 
 def test_people_section_rows_have_share_days_and_the_most_on_a_day() -> None:
@@ -81,7 +97,16 @@ def test_people_section_many_people_and_days_are_cut_and_told() -> None:
     ("summaries", "said"),
     [
         ([summary("ana")], "No known items were judged."),
-        ([summary("ana", share=0.9, low=0.5, count=6)], "Nobody judged 20 known items yet"),
+        ([summary("ana", share=0.9, low=0.5, count=6)], "Nobody judged 10 known items yet"),
+        ([summary("ana", share=0.0, high=0.79, count=1)], "Nobody judged 10 known items yet"),
+        (
+            [summary("ana", share=0.9, low=0.8), summary("rita", share=0.0, high=0.79, count=1)],
+            "80% of known items. Fewer than 10 known items say little about a person: rita (n = 1).",
+        ),
+        (
+            [summary("ana", share=0.3, high=0.6, count=10), summary("rita", share=0.0, high=0.79, count=9)],
+            "of known items: ana (95%: 0% to 60%; n = 10). Talk with them",
+        ),
         ([summary("ana", share=0.9, low=0.8)], "Nobody is clearly right on fewer than 80%"),
         (
             [summary("ana", share=0.9, low=0.8), summary("ben", share=0.4, low=0.23, high=0.59)],
