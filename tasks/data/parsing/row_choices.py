@@ -11,7 +11,7 @@ from tasks.data.parsing.doubt_flags import tells_other_order
 from tasks.data.parsing.field_meanings import SIDES, flatten_name, is_empty, plain_word, word_set
 from tasks.data.parsing.key_paths import find_keys, with_value
 from tasks.data.parsing.label_checks import chosen_side, is_loose_margin, is_margin
-from tasks.data.parsing.row_verdicts import side_votes
+from tasks.data.parsing.row_verdicts import note_empty_votes, side_votes
 from tasks.data.parsing.score_values import as_score
 from tasks.data.parsing.side_columns import named_sides
 from tasks.data.parsing.skip_counts import SkipCounts
@@ -97,6 +97,7 @@ def _read_votes(
     tally.compared = tally.compared or bool(votes) or two
     if two:
         tally.numbered |= {part for part in different_parts(a, b) or () if part.isdigit()}
+    note_empty_votes(votes.items(), reading, tally)
     for path, value in votes.items():
         meaning, told_path = reading.fields[path], reading.told_path(path)
         if is_empty(value) and not maps_empty(meaning):

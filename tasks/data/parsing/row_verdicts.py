@@ -27,6 +27,7 @@ DELETED = "rows marked as deleted"
 UNLEARNED = "rows marked as not to be learned"
 SKIPPED = "rows that a reviewer skipped"
 NO_VOTE = "votes without a decision, such as skip or ?"
+EMPTY_VOTE = "votes that nobody gave, as the person's cell is empty"
 UNCOUNTED = "pairs without a vote for or against them"
 # Kinds in KNOWN that are judgements, so an empty value means that the row is not judged yet.
 JUDGEMENTS = ("thumb", "thumb_down", "word", "number", "review")
@@ -117,6 +118,8 @@ def read_verdicts(
     told = (*told_keys(values, reading), *_unmarked(values, reading))
     # Before the values are read: the first that cannot be read ends the row.
     tally.used.update(path for path, value in told if value is not _MISSING)
+    cells = [(path, value) for path, value in told if path not in sides and reading.fields[path] in VOTES]
+    note_empty_votes(cells, reading, tally)
     for path, value in told:
         value = None if value is _MISSING else value
         if path in sides:
@@ -311,6 +314,19 @@ def side_votes(values: Mapping[str, Any], reading: ParseOptions) -> dict[str, An
     if not a or not b or choice:
         return {}
     return {path: value for path, value in told_keys(values, reading) if is_side_vote(reading.fields[path])}
+
+
+def note_empty_votes(cells: Collection[tuple[str, Any]], reading: ParseOptions, tally: SkipCounts) -> None:
+    """Count the empty cells of people's columns in a row. A row without any vote is counted as a row.
+
+    Args:
+        cells: The columns of the row that `fields` declares as votes, with their values.
+        reading: The options of the parser.
+        tally: The counts of the source.
+    """
+    empty = sum(is_empty(value) and not maps_empty(reading.fields[path]) for path, value in cells)
+    if 0 < empty < len(cells):
+        tally.left_out[EMPTY_VOTE] += empty
 
 
 def is_side_vote(meaning: Any) -> bool:

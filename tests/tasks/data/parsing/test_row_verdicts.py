@@ -10,6 +10,7 @@ import pytest
 from model.errors import UserError
 from tasks.data.file_io.files import SourceFile
 from tasks.data.parsing.judged_rows import MASKED_VERDICT
+from tasks.data.parsing.row_verdicts import EMPTY_VOTE
 from tasks.data.records import Comparison, Pair, Rating
 from tests.tasks.data.parsing.row_reader import read, read_file
 
@@ -155,7 +156,26 @@ def test_read_rows_missing_vote_gives_no_row() -> None:
         ("a", "ana"),
         ("tie", "ben"),
     ]  # type: ignore[union-attr]
-    assert tally.left_out == {"rows without an answer or a vote": 1}
+    assert tally.left_out == {EMPTY_VOTE: 1, "rows without an answer or a vote": 1}
+
+
+@pytest.mark.parametrize(
+    ("answers", "votes"),
+    [({"a": "x", "b": "y"}, ("a", "b")), ({"completion": "x"}, ("yes", "no"))],
+)
+def test_read_rows_empty_cells_of_people_are_counted(answers: dict[str, str], votes: tuple[str, str]) -> None:
+    people = ("ana", "ben", "rita")
+    given = [(votes[0], votes[1], votes[0]), (votes[0], "", votes[1]), ("", "", votes[1]), ("", "", "")]
+    made = [
+        {"prompt": f"P{n}", **answers, **dict(zip(people, row, strict=True))} for n, row in enumerate(given)
+    ]
+    file = SourceFile("v.jsonl", "".join(json.dumps(row) + "\n" for row in made).encode())
+    found, tally = read_file(file, "rows", fields=dict.fromkeys(people, "vote"))
+    read_votes = sum(len(one.row.scores) if isinstance(one.row, Rating) else 1 for one in found)
+    assert (read_votes, tally.left_out[EMPTY_VOTE]) == (6, 3)
+    # The row that nobody judged is counted once, as a row.
+    assert sum(tally.left_out.values()) == 3 + 1
+    assert "left out: 3 votes that nobody gave, as the person's cell is empty" in [*tally.lines()]
 
 
 def test_read_rows_votes_beside_choice_need_meaning() -> None:
