@@ -31,7 +31,7 @@ from tasks.reporting.charts import against_bars, standalone_svg
 from tasks.reporting.template import STYLE
 
 _TABLE, CELLS, PICTURE, FOUND = "drift.md", "drift.csv", "drift.svg", "drift.json"
-_NOTHING = "no comparison: no champion was trained on other data"
+_NOTHING = "no champion was trained on other data yet, so there is nothing to compare this data with"
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from model.errors import UserError
 from model.events import EventCallback, Message
+from tasks.common.commit_advice import advise_commit
 from tasks.common.counts import counted
 from tasks.common.file_lock import exclusive_lock
 from tasks.data.external_sort import (
@@ -45,6 +46,7 @@ from tasks.dvc.version_list import is_kept
 from tasks.engine.output import MANIFEST
 from tasks.engine.parallel import ParallelMap, report_pace, serial_map
 from tasks.engine.stage import stage
+from tasks.ingestion.missing_sources import describe_missing_sources
 from tasks.ingestion.repeated_labels import count_kept, drop_repeated_labels, label_of
 from tasks.ingestion.row_origins import find_origins, write_places
 from tasks.project import data_folder
@@ -165,6 +167,8 @@ def _from_sources(
         _copy_rows(root, out, known["md5"])
     else:
         made = make_rows(parameters, root, out, on_event, parallel_map, withdrawn)
+        if known and (missing := describe_missing_sources(root, parameters, known)):
+            on_event(Message(missing))
         # Sources that changed while they were read would give rows of no version.
         check_still(parameters, root, external["sources"])
         publish_rows(out / "rows", root)
@@ -178,7 +182,8 @@ def _from_sources(
             found = versions.add_version(root, parameters.remote, meta, parameters.endpoint)
             # A reproduction's data.dvc is removed with its checkout, so there is nothing to commit.
             if not is_reproduction(root):
-                text = f"data.dvc has a new version, {found[:12]}: `git add data.dvc` and commit it"
+                advice = advise_commit(root, "data.dvc")
+                text = f"data.dvc has a new version, {found[:12]}{advice and ': '}{advice}"
                 on_event(Message(text))
     if followed:
         versions.keep_data(root)

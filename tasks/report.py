@@ -36,6 +36,7 @@ from tasks.reporting.sections import (
     sft_section,
 )
 from tasks.reporting.template import PAGE, RUN_LINKS, STYLE
+from tasks.validation.failure_words import describe_failure
 
 _KINDS = ("text", "pairs", "comparisons", "ratings")
 _SPLITS = ("train", "valid", "test")
@@ -219,14 +220,15 @@ def _format_count(number: int) -> str:
 
 
 def quarantine_counts(validate: Path | None) -> dict[str, str] | None:
-    """Return the number of quarantined rows in all and by rule, in words; None if there are none."""
+    """Return the number of quarantined rows in all and by what is wrong with them; None if there are none."""
     rules = Counter(
         str(row.get("rule", "rule")) for kind in _KINDS for row in _read_rows(validate, f"quarantine/{kind}")
     )
     if not rules:
         return None
-    named = ", ".join(f"{rule} ({count:,})" for rule, count in rules.most_common())
-    return {"total": f"{rules.total():,}", "rules": named}
+    # A rule's name says what holds, so that of a broken rule would say the opposite of what is wrong.
+    named = "; ".join(f"{describe_failure(rule)} ({count:,})" for rule, count in rules.most_common())
+    return {"total": f"{rules.total():,}", "reasons": named}
 
 
 def token_counts(tokens: dict[str, Any]) -> dict[str, str] | None:

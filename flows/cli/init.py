@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,6 +73,7 @@ def propose_preset(
         raise UserError(f"{place} cannot be written by your user; run chatmill in a folder that you own")
 
     from flows.common.terminal import terminal_text
+    from flows.orchestration.memory_check import FULL_ROWS
     from model.training.devices import find_device
     from tasks.onboarding import preset_writer, size_notes
     from tasks.onboarding.folder_measure import measure_folder
@@ -123,7 +124,9 @@ def propose_preset(
         soft_wrap=True,
     )
     missing = preset_writer.missing_parts(found, measured, base=opened is not None)
-    too_large = _state_memory(preset, root, kind, console, labels=not missing)
+    # Without pairs a run ends before SFT, and without labels after it.
+    reached = (FULL_ROWS if found.count("pairs") else FULL_ROWS[:1]) if missing else None
+    too_large = _state_memory(preset, root, kind, console, reached)
     stop = stop or too_large
     # The error at the end names the files that cannot be read.
     for note in [*notes[bool(found.unreadable) :], *missing]:
@@ -156,12 +159,15 @@ def propose_preset(
             f"{more}; fix the file or move it out of {one_line_path(folder)}, and run init again with "
             f"--force. {f'A run without it would stop: {stop}' if stop else runs}"
         )
-    runs = f"`chatmill run --config configs/{path.name}` runs it"
+    far = " as far as the rows allow" if missing else ""
+    runs = f"`chatmill run --config configs/{path.name}` runs it{far}"
     console.print(f"written: configs/{path.name}; {runs}", soft_wrap=True)
     return path
 
 
-def _state_memory(preset: Preset, root: Path, device: str, console: Console, labels: bool) -> str:
+def _state_memory(
+    preset: Preset, root: Path, device: str, console: Console, reached: Collection[str] | None
+) -> str:
     """Print the memory that the trainings need, and return why a run would stop; empty: it would not.
 
     Args:
@@ -169,16 +175,16 @@ def _state_memory(preset: Preset, root: Path, device: str, console: Console, lab
         root: The project's folder.
         device: The kind of device: cpu or cuda.
         console: The console to print to.
-        labels: Whether the folder has all that the trainings learn from.
+        reached: The trainings that a run reaches with the folder's rows; None: all.
     """
     from flows.cli.ingest_preview import print_shortages
     from flows.orchestration.memory_check import MemoryCheck
 
     memory = MemoryCheck(preset, root, device)
-    console.print(memory.describe(), soft_wrap=True)
+    console.print(memory.describe(reached), soft_wrap=True)
     try:
         print_shortages(memory, console, labels=False)
-        if labels:
+        if reached is None:
             print_shortages(memory, console, labels=True)
     except UserError as error:
         return str(error)
@@ -280,7 +286,8 @@ def _check_rows(preset: Preset, root: Path, console: Console) -> tuple[str, Any,
         if stop:
             return stop, allowed, []
         end = find_end()
-    return end.reason, allowed, list(end.notes)
+    # A run that ends early for lack of pairs or labels still makes a model; a note says what is missing.
+    return (end.reason if end.refused else ""), allowed, list(end.notes)
 
 
 def _allow_bad_rows(preset: Preset, findings: Findings, stop: str) -> tuple[str, Any]:

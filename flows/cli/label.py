@@ -139,7 +139,11 @@ def list_label_batches() -> None:
     with opened_labels(Path.cwd()) as store:
         found, reviews = list_batches(store), count_reviews(store)
     if not found:
-        console.print("there is no batch; `chatmill label import FILE --name NAME` adds one", soft_wrap=True)
+        console.print(
+            "there is no batch; `chatmill label batch` makes one from the models of the last run, "
+            "`chatmill label import FILE --name NAME` adds one of your own pairs",
+            soft_wrap=True,
+        )
         return
     table = Table(box=None, pad_edge=False)
     for column in ("batch", "created"):

@@ -29,8 +29,9 @@ def make_label_batch(
         str, typer.Option("--name", "-n", help="The batch's name (default: label_batch.name).")
     ] = "",
     size: Annotated[
-        int, typer.Option(help="Items to judge, besides known items (default: label_batch.size).", min=0)
-    ] = 0,
+        int | None,
+        typer.Option(help="Items to judge, besides known items (default: label_batch.size).", min=1),
+    ] = None,
     add_another: Annotated[
         bool,
         typer.Option(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,6 +39,20 @@ _NO_COMMANDS = {
 # They replace or remove something of the user's, so a word that is merely similar must not lead to them.
 _RISKY = frozenset(("down", "gc", "restore", "rollback", "withdraw"))
 _SURELY_MEANT = 0.85
+# Code in Markdown that `keep_backticks` has not changed yet.
+_CODE = re.compile(r"(?<!`)(?<!`` )`([^`]+)`(?!`)")
+
+
+def keep_backticks(command: Any) -> None:
+    """Let the help of a command, and of those below it, show the backticks around what is typed.
+
+    Markdown shows code in another colour. Without colours, "`up` includes it" would read "up includes it".
+    """
+    for described in (command, *command.params):
+        if getattr(described, "help", None):
+            described.help = _CODE.sub(r"`` `\1` ``", described.help)
+    for each in getattr(command, "commands", {}).values():
+        keep_backticks(each)
 
 
 class OldNamesGroup(TyperGroup):
@@ -51,6 +66,7 @@ class OldNamesGroup(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the arguments that follow `chatmill`."""
+        keep_backticks(self)
         return super().parse_args(ctx, self._replace_old_names(ctx, args))
 
     def _replace_old_names(self, ctx: Any, arguments: Sequence[str]) -> list[str]:

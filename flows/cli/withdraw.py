@@ -15,6 +15,7 @@ from rich.markup import escape
 from flows.cli.current_preset import DEMO, choose_preset
 from flows.common.terminal import Console
 from model.errors import UserError
+from tasks.common.commit_advice import advise_commit
 from tasks.common.counts import counted
 from tasks.data.withdrawals import (
     WITHDRAWN,
@@ -61,7 +62,8 @@ def withdraw(
     """Remove rows, or all labels of a person, from the data permanently.
 
     Writes configs/withdrawn.jsonl, creates a new data version, and lists the models that used them.
-    Without rows or a person: list all withdrawals.
+    Without rows or a person: list all withdrawals. Copies remain in the sources, in earlier versions of the
+    data, in the models that learned from them, in judgements, backups and reports, until you remove these.
     """
     from flows.config import read_preset
     from flows.servers.environment import give_database_password
@@ -98,10 +100,8 @@ def withdraw(
     if dry_run:
         console.print("Nothing was written.")
         return
-    console.print(
-        f"`git add {WITHDRAWN} data.dvc` and commit both. docs/withdrawing.md lists the remaining copies",
-        soft_wrap=True,
-    )
+    advice = advise_commit(root, WITHDRAWN, "data.dvc") or f"keep {WITHDRAWN}: later runs read it"
+    console.print(f"{advice}. `chatmill withdraw --help` lists the remaining copies", soft_wrap=True)
     command = "chatmill run" if config == DEMO else f"chatmill run --config {config}"
     console.print(f"next: `{escape(command)}` recomputes what depends on them", soft_wrap=True)
 

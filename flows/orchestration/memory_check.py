@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,11 +48,16 @@ class MemoryCheck:
         processes = preset.training_processes(device)
         self.memory = memory or (DeviceMemory(0, 0) if elsewhere else find_memory(device, processes))
 
-    def describe(self) -> str:
-        """Return one line: the training that needs the most memory, and what the device has."""
-        if not self.stages:
+    def describe(self, sections: Collection[str] | None = None) -> str:
+        """Return one line: the training that needs the most memory, and what the device has.
+
+        Args:
+            sections: The trainings that a run reaches; None: all.
+        """
+        reached = [stage for stage in self.stages if sections is None or stage.section in sections]
+        if not reached:
             return ""
-        memory, largest = self.memory, max(self.stages, key=lambda stage: stage.needed)
+        memory, largest = self.memory, max(reached, key=lambda stage: stage.needed)
         up_to = "" if self._is_exact(largest) else "up to "
         where = "of each GPU" if self.device == "cuda" else "on this machine"
         there = f"{_gigabytes(memory.total)} {where}" if memory.total else "an unknown amount is there"

@@ -47,13 +47,15 @@ def missing_parts(found: FolderScan, measured: Measured, base: bool = False) -> 
     if not found.count("pairs"):
         made = "trains the open model on the text" if base else "makes the base model"
         said.append(
-            f"There are no pairs of prompt and completion: the run {made} and stops at sft; add "
+            f"There are no pairs of prompt and completion: the run {made} and ends before sft; add "
             'rows such as {"prompt": ..., "completion": ...}.'
         )
     amount = measured.amount
     if not amount.rated and not amount.compared:
+        # A run without pairs ends earlier.
+        ends = "the run ends after sft" if said == [] else "with pairs alone, a run would end after sft"
         said.append(
-            "There are no labels: the run stops after sft, as the reward model has nothing to learn from; "
+            f"There are no labels: {ends}, as the reward model has nothing to learn from; "
             'add rows such as {"prompt": ..., "a": ..., "b": ..., "choice": "a"}, or with a score.'
         )
     elif not amount.compared and measured.scores[0] == measured.scores[1]:

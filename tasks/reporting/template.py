@@ -180,7 +180,7 @@ for the figures on this page.</p>
 {% endfor %}</section>
 {% endfor %}</div>{% endif %}
 {% if quarantine %}<p>Before that, {{ quarantine.total }} row{{ '' if quarantine.total == '1' else 's' }} that broke a
-rule {{ 'was' if quarantine.total == '1' else 'were' }} put aside: {{ quarantine.rules }}.</p>{% endif %}
+rule {{ 'was' if quarantine.total == '1' else 'were' }} put aside: {{ quarantine.reasons }}.</p>{% endif %}
 {% endif %}
 
 {% if drift %}
@@ -297,7 +297,8 @@ and moved to give the higher number to the one that people preferred.</p>
 {% if reward.accuracy %}<h3>How often it agrees with people on texts it has not seen</h3>
 <figure>{{ reward.accuracy }}<figcaption>Pairs of validation texts that people clearly told apart (n = {{ reward.pairs }}): how often the
 reward model puts them in the same order. The share at the top of this page is of test pairs instead.{% if reward.yardstick %} Beside it is a linear model on words
-and word pairs, trained on the same labels.{% endif %} Half is what guessing gives.{% if reward.ties %} Left out: {{ reward.ties }}, as
+and word pairs, trained on the same labels. It shows how much of the labels single words explain: where its dot is the higher one,
+the reward model has not learned as much from these labels as counting words does.{% endif %} Half is what guessing gives.{% if reward.ties %} Left out: {{ reward.ties }}, as
 neither text is better.{% endif %}</figcaption></figure>{% endif %}
 {% endif %}
 

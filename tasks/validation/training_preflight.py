@@ -108,7 +108,7 @@ def check_trainings(asked: Trainings, split: Path, tokenizer: Path) -> tuple[str
 
 
 _ENDS = {
-    "pairs": "there are no pairs: the run makes the base model and ends at sft; add pairs",
+    "pairs": "there are no pairs: the run makes the base model and ends before sft; add pairs",
     "labels": "there are no labels: the run ends after sft; add ratings or comparisons",
 }
 

@@ -427,7 +427,19 @@ def test_source_table_and_quarantine_counts_count_rows(tmp_path: Path) -> None:
     assert names == ["nq", "boolq", "film"]
     assert quarantine_counts(at["validate"]) == {
         "total": "4",
-        "rules": "no_duplicate_content (3), printable_text (1)",
+        "reasons": "no_duplicate_content (3); printable_text (1)",
+    }
+
+
+def test_quarantine_counts_known_rules_say_what_is_wrong(tmp_path: Path) -> None:
+    folder = tmp_path / "quarantine" / "text"
+    folder.mkdir(parents=True)
+    rules = ["held out of training", "held out of training", "text has a fit length"]
+    (folder / "00000.jsonl").write_text("".join(f"{json.dumps({'rule': rule})}\n" for rule in rules))
+    assert quarantine_counts(tmp_path) == {
+        "total": "3",
+        "reasons": "the same content is in another group, which may be held out of training (2); "
+        "the text is empty, too short or too long (1)",
     }
 
 

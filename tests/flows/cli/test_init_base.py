@@ -67,7 +67,7 @@ def test_propose_preset_with_base_needs_no_text(sample: Path, base: Path, steady
     # Pairs alone: the run stops after SFT.
     write_jsonl(sample / "one" / "pairs.jsonl", *rows("pairs"))
     text = propose("one").read_text()
-    assert "There are no labels: the run stops after sft" in " ".join(text.replace("\n#", "").split())
+    assert "There are no labels: the run ends after sft" in " ".join(text.replace("\n#", "").split())
     assert "rlhf:" not in text
 
 

@@ -69,7 +69,8 @@ def test_label_import_errors_name_what_is_wrong(root: Path) -> None:
 
 
 def test_label_batches_close_and_reopen(root: Path) -> None:
-    assert "there is no batch; `chatmill label import" in call(label, "batches").output
+    said = call(label, "batches").output
+    assert said.index("`chatmill label batch` makes one") < said.index("`chatmill label import FILE")
     call(label, "import", written(root, 2), "--name", "a batch")
     assert re.search(r"a batch +\S+ +2 +2 +0 of 4 +0 +open", call(label, "batches").output)
     [store] = opened(root)

@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 from typer.main import get_command
+from typer.testing import CliRunner
 
 import flows.cli.main as program
-from flows.cli.old_names import OLD_COMMANDS, OLD_OPTIONS, OldNamesGroup
+from flows.cli.label import label
+from flows.cli.old_names import OLD_COMMANDS, OLD_OPTIONS, OldNamesGroup, keep_backticks
 from flows.cli.quarantine import quarantine
 from model.errors import UserError
 
@@ -83,3 +85,22 @@ def test_replace_old_names_prints_notice_for_each(
 def test_resolve_command_unknown_word_suggests_no_risky_command(group: Any, word: str, says: str) -> None:
     with pytest.raises(UserError, match=re.escape(says)):
         group.main([word], standalone_mode=False)
+
+
+def test_help_without_colours_shows_backticks() -> None:
+    app = program.typer.Typer(cls=OldNamesGroup, rich_markup_mode="markdown")
+    app.add_typer(label, name="label")
+    app.add_typer(quarantine, name="quarantine")
+    said = CliRunner().invoke(app, ["label", "--help"], env={"NO_COLOR": "1"}).output
+    assert "`up` includes it." in " ".join(said.split())
+
+
+def test_keep_backticks_twice_changes_nothing() -> None:
+    app = program.typer.Typer(cls=OldNamesGroup)
+    app.add_typer(label, name="label")
+    command: Any = get_command(app)
+    keep_backticks(command)
+    once = command.commands["label"].help
+    assert "`` `up` `` includes it." in once
+    keep_backticks(command)
+    assert command.commands["label"].help == once

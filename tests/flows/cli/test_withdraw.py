@@ -100,7 +100,7 @@ def test_withdraw_repeated_after_kill_says_what_the_first_would(root: Path, name
         said = say(*asked, "--author", "max", "--reason", "asked", "--config", "mine.yaml")
     assert "alive now: run 0123456789ab. A run that" in said and "fedcba" not in said
     assert said.count("withdrawn by max") == len(names) and "nothing to do: already withdrawn" in said
-    assert "no model used them" in said and f"`git add {WITHDRAWN} data.dvc`" in said
+    assert "no model used them" in said and f"keep {WITHDRAWN}: later runs read it" in said
     assert "next: `chatmill run --config mine.yaml`" in said
 
 

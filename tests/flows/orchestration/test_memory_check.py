@@ -186,13 +186,13 @@ def test_memory_check_names_4_bits_for_frozen_weights_that_do_not_fit(tmp_path: 
 
 def test_init_states_the_memory_and_why_a_run_would_stop(capsys: pytest.CaptureFixture[str]) -> None:
     console = Console(highlight=False)
-    assert _state_memory(preset_with(), Path(), "cpu", console, labels=True) == ""
+    assert _state_memory(preset_with(), Path(), "cpu", console, None) == ""
     assert capsys.readouterr().out.startswith("memory: ")
     # 200 billion weights, more than any machine of a test has.
     huge = preset_with(
         "architecture.hidden_size=131072", "architecture.num_heads=64", "architecture.num_layers=1"
     )  # fmt: skip
-    said = _state_memory(huge, Path(), "cpu", console, labels=False)
+    said = _state_memory(huge, Path(), "cpu", console, ("pretrain",))
     assert said.startswith("pretrain needs ") and "lora.rank" not in said and "smaller model" in said
 
 

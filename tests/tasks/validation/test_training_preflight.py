@@ -156,7 +156,7 @@ def test_check_trainings_few_held_out_comparisons_are_noted(
 
 def test_check_trainings_missing_kind_is_noted(tmp_path: Path) -> None:
     for name, rows, says in (
-        ("a", texts(), "there are no pairs: the run makes the base model and ends at sft"),
+        ("a", texts(), "there are no pairs: the run makes the base model and ends before sft"),
         ("b", [*texts(), *pairs()], "there are no labels: the run ends after sft"),
         ("c", [*texts(), *comparisons()], "there are no pairs"),
     ):
@@ -166,8 +166,8 @@ def test_check_trainings_missing_kind_is_noted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "pairs_say", "labels_say"),
     [
-        (texts(), "ends at sft", ""),
-        ([*texts(), *comparisons()], "ends at sft", ""),
+        (texts(), "ends before sft", ""),
+        ([*texts(), *comparisons()], "ends before sft", ""),
         ([*texts(), *pairs()], "", "ends after sft"),
         ([*texts(), *pairs(), *ratings()], "", ""),
     ],
