@@ -211,7 +211,8 @@ def _print_scan(found: FolderScan, console: Console, notes: bool) -> None:
         )
         about = "" if source.share == 1 else "about "
         format = "" if source.name == source.format else f" {source.format}"
-        line = f"[bold]{terminal_text(source.name)}[/bold]{format}: {about}{holds}"
+        told = ", if its keys mean what the preset proposes" if source.proposed else ""
+        line = f"[bold]{terminal_text(source.name)}[/bold]{format}: {about}{holds}{told}"
         console.print(line, soft_wrap=True)
         scores = [(meaning, own) for own, meaning in source.fields.items()]
         # The note says by what the annotator was found.

@@ -146,8 +146,11 @@ def choose_split(found: FolderScan, text_required: bool = True) -> SplitParamete
         return min(_split_bytes(found.of("text"), name, split) for name in SPLITS) >= LEAST_HELD_OUT
 
     @cache
+    def count_held(split: SplitParameters) -> int:
+        return sum(bool(_rows_in_split(found.of(kind), name, split)) for kind in kinds for name in SPLITS)
+
     def holds_rows(split: SplitParameters) -> bool:
-        return all(_rows_in_split(found.of(kind), name, split) for kind in kinds for name in SPLITS)
+        return count_held(split) == len(kinds) * len(SPLITS)
 
     @cache
     def holds_prompts(split: SplitParameters) -> bool:
@@ -156,15 +159,18 @@ def choose_split(found: FolderScan, text_required: bool = True) -> SplitParamete
         return len(prompts) >= LEAST_TEST_PROMPTS
 
     tried = [SplitParameters(share, share, salt) for share in _SHARES for salt in SALTS]
-    wishes: list[tuple[Callable[[SplitParameters], bool], ...]] = [(holds_text, holds_rows), (holds_text,)]
+    wishes: list[tuple[Callable[[SplitParameters], bool], ...]] = [(holds_text, holds_rows)]
     if not text_required:
-        wishes = [(holds_rows,), ()] if not found.of("text") else [*wishes[:1], (holds_rows,), ()]
+        wishes = [(holds_rows,)] if not found.of("text") else [*wishes, (holds_rows,)]
     if found.count("pairs"):
         wishes.insert(0, (*wishes[0], holds_prompts))
     for wished in wishes:
         for split in tried:
             if all(holds(split) for holds in wished):
                 return split
+    # A kind with too few groups must not cost the others theirs: the most of all that can be held out.
+    if possible := [split for split in tried if not text_required or holds_text(split)]:
+        return max(possible, key=count_held)
     documents = found.count("text")
     # A chat export may be a large file without a single blank line, and so one document.
     lines = any(source.document_unit == "paragraph" and source.of("text") for source in found.sources)

@@ -178,7 +178,8 @@ def _source_section(source: Any) -> list[str]:
     extra = f", {format_columns(source.columns)}" if source.columns else ""
     extra += format_fields(source.fields)
     extra += ", document_unit: paragraph" if source.document_unit == "paragraph" else ""
-    heading = [f"    # {'' if source.share == 1 else 'about '}{holds}"]
+    told = ", if the keys mean what is proposed below" if source.proposed else ""
+    heading = [f"    # {'' if source.share == 1 else 'about '}{holds}{told}"]
     heading += [f"    {line}" for line in comment_lines(yaml_comment(source.annotator_note))]
     if source.asked:
         return [*heading, *_asked_section(source, files)]

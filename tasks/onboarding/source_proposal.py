@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Literal
+
+import yaml
 
 from model.errors import UserError
 from tasks.data.file_io.files import SourceFile, SourceRecord
@@ -15,6 +17,7 @@ from tasks.data.formats.registry import find_format
 from tasks.data.parsing.annotators import names_annotator
 from tasks.data.parsing.base import Format, ParseOptions
 from tasks.data.parsing.column_names import Guess
+from tasks.data.parsing.proposed_meanings import UNKNOWN
 from tasks.data.parsing.reader import no_rows, read_rows
 from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.rated_answers import RatedAnswers
@@ -53,6 +56,7 @@ class Proposal:
         fields: The meanings of columns of scores, from which a choice follows.
         rated: The scores of rated answers, of which no source may contain the bad ones as right.
         annotator_note: Why a column is taken for the annotator, or the question which one is; empty for none.
+        proposed: Whether the rows are those that the proposed meanings give.
     """
 
     name: str
@@ -71,6 +75,7 @@ class Proposal:
     fields: dict[str, str] = field(default_factory=dict)
     rated: RatedAnswers = field(default_factory=RatedAnswers)
     annotator_note: str = ""
+    proposed: bool = False
 
     def count(self, kind: str) -> int:
         """Return the estimated number of rows of a kind in the whole source."""
@@ -131,10 +136,6 @@ def read_proposal(
             reading, every, read, tally = named, again, covered, counts
         else:
             annotator = AnnotatorChoice()
-    rejected = frozenset(filter(None, (*tally.rejected, *(found.rejects for found in every))))
-    rated = RatedAnswers()
-    rows = keep_each_once(every, seen, withdrawn, rejected, rated)
-    rated.note_scales(name, tally.scales)
     # The error is kept instead of raised: the preset can then propose the missing `fields`.
     stop = ""
     try:
@@ -144,15 +145,22 @@ def read_proposal(
     # A `stop` is the better message: it says which key must be explained first.
     if not every and not stop:
         raise UserError(no_rows(name, ", ".join(globs), tally))
+    # The sizes are those of a run that reads the keys as proposed.
+    meanings, counts, proposed = tally.propose_all(tally.asks()), tally, False
+    if stop and (told := _read_as_proposed(known, taken, reading, meanings)):
+        (every, read, counts), proposed = told, True
+    rejected = frozenset(filter(None, (*counts.rejected, *(found.rejects for found in every))))
+    rated = RatedAnswers()
+    rows = keep_each_once(every, seen, withdrawn, rejected, rated)
+    rated.note_scales(name, counts.scales)
     seen |= {row.id for row in rows}
     # If rows were cut off at _ROWS, the bytes of the rows themselves tell how much of the files was read.
     whole = [one.row for one in every]
     share = min(1.0, read / size) if len(every) < _ROWS else min(1.0, _rows_size(whole) / size)
-    meanings = tally.propose_all(tally.asks())
     return Proposal(
         name, guessed.format, globs, reading.columns, documents, size, share, tuple(rows),
-        tuple(tally.lines(guessed.fields)), meanings, stop, tally.faults, rejected, guessed.fields,
-        rated, annotator.note,
+        tuple(tally.lines(guessed.fields)), meanings, stop, counts.faults, rejected, guessed.fields,
+        rated, annotator.note, proposed,
     )  # fmt: skip
 
 
@@ -176,6 +184,22 @@ def _read_batches(
         if read >= READ or len(every) >= _ROWS:
             break
     return every, read, tally
+
+
+def _read_as_proposed(
+    known: Format, batches: Sequence[_Batch], reading: ParseOptions, meanings: Mapping[str, str]
+) -> tuple[list[ParsedRow], int, SkipCounts] | None:
+    """Return what `_read_batches` does, with the proposed meanings; None if these are not enough."""
+    if not meanings or any(UNKNOWN in meaning for meaning in meanings.values()):
+        return None
+    told = {path: yaml.safe_load(meaning) for path, meaning in meanings.items()}
+    fields = {**reading.fields, **told}
+    found = _read_batches(known, batches, replace(reading, fields=fields))
+    try:
+        found[2].check(reading.source, fields)
+    except UserError:
+        return None
+    return found if found[0] else None
 
 
 def _find_annotator(batches: Sequence[_Batch], reading: ParseOptions, tally: SkipCounts) -> AnnotatorChoice:

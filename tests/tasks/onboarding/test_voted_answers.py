@@ -48,6 +48,9 @@ def test_scan_folder_votes_of_people_on_two_answers_are_a_source_with_a_question
     (source,) = found.sources
     assert (source.format, source.columns) == ("rows", {"prompt": "question", "a": a, "b": b})
     assert source.asked == dict.fromkeys(votes, asked) and not found.unreadable
+    # The sizes are those of the votes as proposed, unless the user must say what the values mean.
+    assert source.proposed == ("..." not in asked) == bool(found.count("comparisons"))
+    assert source.count("comparisons") == 16 * source.proposed and source.faults == 8 * (not source.proposed)
     assert f"the columns {', '.join(votes)} look like one per person" in source.stop
 
 
