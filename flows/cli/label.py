@@ -12,7 +12,6 @@ import typer
 
 from flows.common.terminal import Console, one_line
 from flows.servers.environment import LOOPBACK, configure_database
-from model.errors import UserError, error_reason
 from tasks.common.counts import counted
 
 if TYPE_CHECKING:
@@ -107,9 +106,10 @@ def import_items(
     are left out. Example: `chatmill label import pairs.jsonl --name first --aspect truthfulness`.
     """
     from tasks.labelling.batches import DEFAULT_GUIDE, BatchSettings, add_batch
+    from tasks.labelling.guide_file import read_guide_file
     from tasks.labelling.item_file import read_items
 
-    text = _read_guide(guide) if guide else DEFAULT_GUIDE
+    text = read_guide_file(guide) if guide else DEFAULT_GUIDE
     items = read_items(file)
     settings = BatchSettings(name, text, tuple(aspect or ()), needed, markdown, {"file": str(file)})
     with opened_labels(Path.cwd()) as store:
@@ -175,8 +175,9 @@ def change_batch_guide(
     Example: `chatmill label guide first guide.md`.
     """
     from tasks.labelling.batches import change_guide
+    from tasks.labelling.guide_file import read_guide_file
 
-    text = _read_guide(file)
+    text = read_guide_file(file)
     with opened_labels(Path.cwd()) as store:
         digest = change_guide(store, name, text)
     Console(highlight=False).print(
@@ -210,11 +211,3 @@ def _set_open(name: str, is_open: bool) -> None:
 
     with opened_labels(Path.cwd()) as store:
         open_batch(store, name, is_open)
-
-
-def _read_guide(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error_reason(error) if isinstance(error, OSError) else "it is not UTF-8"
-        raise UserError(f"the guide {path} cannot be read: {reason}") from None

@@ -32,6 +32,7 @@ from tasks.labelling.batches import (
     list_batches,
     select_batches,
 )
+from tasks.labelling.guide_file import read_guide_file
 from tasks.labelling.schema import open_label_store, read_label_store
 
 if TYPE_CHECKING:
@@ -179,11 +180,9 @@ def read_guide(parameters: LabelBatchParameters, root: Path) -> str:
     if not parameters.guide:
         return DEFAULT_GUIDE
     try:
-        return (root / parameters.guide).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"label_batch.guide: {parameters.guide} cannot be read ({error}); expected a Markdown file"
-        ) from error
+        return read_guide_file(root / parameters.guide)
+    except UserError as error:
+        raise UserError(f"label_batch.guide: {error}") from None
 
 
 def find_unfinished_batch(preset: Preset, root: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,10 @@ _KEYS = (*_TEXTS, "history", *_OPTIONAL)
 _EXAMPLE = '{"prompt": "…", "a": "…", "b": "…"}'
 # Faults that one message names.
 _SHOWN_FAULTS = 5
+# Faults after which the rest of the file is not read: it is another kind of file.
+_MOST_FAULTS = 1000
+# A longer line is no item that people could read. A device such as /dev/zero has one that never ends.
+_LONGEST_LINE = 16_000_000
 
 
 def read_items(path: Path) -> list[LabelItem]:
@@ -38,9 +43,13 @@ def read_items(path: Path) -> list[LabelItem]:
             found.append(item)
         except UserError as error:
             faults.append(str(error))
+            if len(faults) == _MOST_FAULTS:
+                break
     if faults:
         more = len(faults) - _SHOWN_FAULTS
         rest = [f"and {counted(more, 'lines')} more"] if more > 0 else []
+        if len(faults) == _MOST_FAULTS:
+            rest.append("the rest of the file was not read")
         raise UserError("\n".join([*faults[:_SHOWN_FAULTS], *rest]))
     if not found:
         raise UserError(f"{path} has no item; expected lines such as {_EXAMPLE}")
@@ -62,7 +71,12 @@ def _lines(path: Path) -> Iterator[tuple[str, bytes]]:
     """Yield the lines that are not blank, each with its place."""
     try:
         with path.open("rb") as file:
-            for number, line in enumerate(file, 1):
+            for number, line in enumerate(iter(partial(file.readline, _LONGEST_LINE + 1), b""), 1):
+                if len(line) > _LONGEST_LINE:
+                    raise UserError(
+                        f"{path}:{number}: the line has more than {_LONGEST_LINE:,} bytes; "
+                        f"expected {_EXAMPLE}"
+                    )
                 # A byte order mark is how some editors begin a file.
                 text = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
                 if text.strip():

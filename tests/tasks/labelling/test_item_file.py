@@ -81,3 +81,14 @@ def test_read_known_items_item_without_choice_is_named(tmp_path: Path) -> None:
     path.write_text(json.dumps(known) + "\n" + json.dumps({"prompt": "q", "a": "x", "b": "y"}) + "\n")
     with pytest.raises(UserError, match="item 2 has no known_choice"):
         read_known_items(path)
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "/dev/full"])
+def test_read_items_line_without_end_is_refused(path: str) -> None:
+    with pytest.raises(UserError, match=f"{path}:1: the line has more than 16,000,000 bytes"):
+        read_items(Path(path))
+
+
+def test_read_items_device_of_faulty_lines_is_not_read_to_its_end() -> None:
+    with pytest.raises(UserError, match="the rest of the file was not read"):
+        read_items(Path("/dev/urandom"))
