@@ -19,6 +19,7 @@ from tasks.data.records import LABEL_KINDS
 from tasks.engine.catalog import read_declaration
 from tasks.engine.declaration import StageDeclaration, measured_of, measured_rows, sort_stages
 from tasks.tracking.lineage import model_run
+from tasks.tracking.parameter_diff import parameter_differences
 from tasks.tracking.products import find_version, is_version
 from tasks.tracking.queries import (
     PARENT,
@@ -310,7 +311,7 @@ def run_differences(before: Facts, now: Facts) -> list[Difference]:
         for stage, one, two in _differing_values(before.code, now.code)
     ]
     for stage, one, two in _stage_differences(before.parameters, now.parameters):
-        found += [Difference("parameter", stage, *row) for row in _differing_values(one, two)]
+        found += [Difference("parameter", stage, *row) for row in parameter_differences(one, two)]
     held_out = _differing_values(before.held_out, now.held_out)
     found += [Difference("held-out rows", "split", *row) for row in held_out]
     exams = {name for name, _, _ in held_out}
