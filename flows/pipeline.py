@@ -12,6 +12,7 @@ from prefect import flow
 
 from flows.config import Preset
 from flows.orchestration.events import LABELS_REQUESTED
+from flows.orchestration.label_announcement import remember_learned_labels
 from flows.orchestration.label_batches import (
     add_made_batch,
     find_batch_inputs,
@@ -47,6 +48,9 @@ def pipeline(preset: Preset) -> Outcome:
     """Make what changed, reuse the rest; the outcome is also written to var/summary.json."""
     with PipelineRun(preset) as run:
         page = run_stages(run.preset, run)
+        rows, valid_rows = (run.references[name] for name in ("ingest", "validate"))
+        data = str(rows.metrics["data_hash"])
+        remember_learned_labels(run.settings.root, preset.name, valid_rows, data, run.display.show_event)
         return run.publish_report(page)
 
 

@@ -11,6 +11,7 @@ from tasks.common.annotators import describe_people
 from tasks.common.counts import counted
 from tasks.common.file_lock import exclusive_lock
 from tasks.data.new_labels import known_labels
+from tasks.engine.output import StageOutput
 from tasks.project.paths import LABELS_LOCK
 
 _WAITS = "another run is announcing labels; waiting for it"
@@ -54,8 +55,11 @@ def announce_labels(
             known.remember_waiting(digest, data, came.count)
             return
         if came:
-            told = " and ".join(counted(count, f"new {kind}") for kind, count in came.rows.items() if count)
+            # Without an announcement before, nothing says which of them are new.
+            new = "new " if known.data else ""
+            told = " and ".join(counted(count, f"{new}{kind}") for kind, count in came.rows.items() if count)
             says = f"{told} by {describe_people(came.annotators)} were accepted"
+            says += "" if known.data else f"; no labels of {preset} were announced before"
             then = "`chatmill data diff` shows them"
             on_event(Message(says))
             holds = {"data_hash": data, "config": config, **limit_arrivals(asdict(came))}
@@ -64,3 +68,24 @@ def announce_labels(
                 return
         # After the event has arrived: otherwise a server that is away would lose the announcement.
         known.remember_labels(good, digest, data)
+
+
+def remember_learned_labels(
+    root: Path, preset: str, valid_rows: StageOutput, data: str, on_event: EventCallback
+) -> None:
+    """Take the labels that the first whole run of a preset learned from as known.
+
+    Later announcements then count the labels that came since. Without it, the first one would count all.
+
+    Args:
+        root: The project's folder.
+        preset: The preset's name.
+        valid_rows: The output of the stage validate.
+        data: The hash of the version of the data.
+        on_event: Receives a message while another run announces labels.
+    """
+    with exclusive_lock(root / LABELS_LOCK, on_event, _WAITS):
+        known = known_labels(root, preset)
+        # Labels since an earlier announcement are announced as new, whichever run learns from them first.
+        if not known.data and not known.waiting.count:
+            known.remember_labels(Path(valid_rows.path) / "rows", valid_rows.digest, data)

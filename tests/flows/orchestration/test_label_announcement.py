@@ -8,12 +8,15 @@ from threading import Thread
 
 import pytest
 
-from flows.orchestration.label_announcement import announce_labels
+from flows.orchestration import events
+from flows.orchestration.label_announcement import announce_labels, remember_learned_labels
 from model.events import Event, Message
 from tasks.common.file_lock import exclusive_lock
 from tasks.data.new_labels import known_labels
 from tasks.data.records import comparison_row, rating_row
+from tasks.engine.output import StageOutput
 from tasks.project.paths import LABELS_LOCK
+from tests.flows.prefect_project import unreachable_server
 from tests.tasks.record_files import write_rows
 
 RATINGS = [rating_row("the film", f" is {n}", [1.0], ["ann"], "tone", "s", "g") for n in range(3)]
@@ -50,3 +53,42 @@ def test_announce_labels_waits_for_run_that_announces_them(
     # It would have announced them, had it read the known labels before it waited.
     assert said.empty() and not second.is_alive()
     assert known_labels(tmp_path, "mine").data == "d5"
+
+
+def announced(root: Path, good: Path, digest: str) -> str:
+    """Announce the labels; return the sentence about them."""
+    said: list[str] = []
+
+    def on_event(event: Event) -> None:
+        assert isinstance(event, Message)
+        said.append(event.text)
+
+    # The sentence comes before the event, which has no part in these tests.
+    with unreachable_server():
+        announce_labels(root, "mine", good, digest, f"data-{digest}", "mine.yaml", on_event)
+    return said[0] if said else ""
+
+
+def test_announce_labels_after_a_whole_run_counts_those_since(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "EVENT_PATIENCE_SECONDS", 0.0)
+    learned = lay(tmp_path / "one", 2, 1)
+    (learned.parent / "rows").symlink_to(learned)
+    output = StageOutput("validate", "k", str(learned.parent), "one", False, 1.0, {})
+    remember_learned_labels(tmp_path, "mine", output, "data-one", print)
+    assert announced(tmp_path, learned, "one") == ""
+    later = lay(tmp_path / "two", 3, 1)
+    assert announced(tmp_path, later, "two") == "1 new rating by 1 person were accepted"
+    # An announcement is not taken back by a later run.
+    remember_learned_labels(tmp_path, "mine", output, "data-one", print)
+    assert known_labels(tmp_path, "mine").data == "data-one"
+
+
+def test_announce_labels_without_a_run_before_names_none_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "EVENT_PATIENCE_SECONDS", 0.0)
+    said = announced(tmp_path, lay(tmp_path, 2, 1), "one")
+    assert said.startswith("1 comparison and 2 ratings by ") and "new" not in said
+    assert said.endswith("were accepted; no labels of mine were announced before")
