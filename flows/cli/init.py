@@ -159,8 +159,7 @@ def propose_preset(
             f"{more}; fix the file or move it out of {one_line_path(folder)}, and run init again with "
             f"--force. {f'A run without it would stop: {stop}' if stop else runs}"
         )
-    far = " as far as the rows allow" if missing else ""
-    runs = f"`chatmill run --config configs/{path.name}` runs it{far}"
+    runs = f"`chatmill run --config configs/{path.name}` runs it"
     console.print(f"written: configs/{path.name}; {runs}", soft_wrap=True)
     return path
 
@@ -287,8 +286,7 @@ def _check_rows(preset: Preset, root: Path, console: Console) -> tuple[str, Any,
         if stop:
             return stop, allowed, []
         end = find_end()
-    # A run that ends early for lack of pairs or labels still makes a model; a note says what is missing.
-    return (end.reason if end.refused else ""), allowed, list(end.notes)
+    return end.reason, allowed, list(end.notes)
 
 
 def _allow_bad_rows(preset: Preset, findings: Findings, stop: str) -> tuple[str, Any]:

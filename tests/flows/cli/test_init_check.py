@@ -182,7 +182,7 @@ def test_propose_preset_one_group_for_all_pairs_is_noted(
         ([{"prompt": f"What {n}?", "completion": f"It {n}."} for n in range(60)], "there are no labels"),
     ],
 )  # fmt: skip
-def test_propose_preset_data_for_a_part_of_a_run_is_noted_like_dry_run(
+def test_propose_preset_data_for_a_part_of_a_run_stops_like_dry_run(
     sample: Path,
     steady_pace: None,
     capsys: pytest.CaptureFixture[str],
@@ -192,14 +192,13 @@ def test_propose_preset_data_for_a_part_of_a_run_is_noted_like_dry_run(
     write_texts(sample / "own" / "texts", random.Random(3))
     if rows:
         write_jsonl(sample / "own" / "a.jsonl", *rows)
-    # A run makes a model of such a folder, so it is no error.
-    path = init.propose_preset(sample / "own", "mine", 5, "cpu", False)
+    with pytest.raises(UserError) as error:
+        init.propose_preset(sample / "own", "mine", 5, "cpu", False)
     said = " ".join(capsys.readouterr().out.split())
-    assert reason in said.lower().replace(" of prompt and completion", "")
-    assert said.endswith("`chatmill run --config configs/mine.yaml` runs it as far as the rows allow")
     reached = ("pretrain", "sft") if rows else ("pretrain",)
     assert re.search(rf"memory: ({'|'.join(reached)}) needs the most", said)
-    later = print_preview(read_preset(path), sample, Console(file=StringIO()))
+    later = print_preview(read_preset(sample / "configs" / "mine.yaml"), sample, Console(file=StringIO()))
+    assert str(error.value) == f"configs/mine.yaml is written, but a run with it would stop: {later}"
     assert reason in later
 
 
