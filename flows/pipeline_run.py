@@ -359,7 +359,8 @@ class PipelineRun:
         for output in (aligned, verdict):
             # Compared once more: hours may have passed since the stage, and this version may become champion.
             check_output(output, self.settings.root)
-        refuse_withdrawn_rows(self.settings.root, Path(self.references["split"].path))
+        if split := self.references.get("split"):
+            refuse_withdrawn_rows(self.settings.root, Path(split.path))
         registered = self.tracker.register(
             aligned, verdict, self._approval_request(), self.preset.name, self.champion_missing_reason
         )
