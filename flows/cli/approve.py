@@ -52,6 +52,7 @@ def approve(
     # After open_tracker, which prepares the environment: this module imports MLflow.
     from flows.orchestration.decision_effects import finish_decision
     from flows.orchestration.people_approval import vote_about
+    from tasks.deletion.learned_rows import promotion_check
     from tasks.tracking.approval import describe_approval, find_version_asked
     from tasks.tracking.version_files import VersionFiles
 
@@ -71,7 +72,11 @@ def approve(
         console.print(escape(describe_approval(found)), soft_wrap=True)
         return
     decided = registry.decide(
-        str(found.version), not reject, author := current_user(), reason, check=tracker.check_files
+        str(found.version),
+        not reject,
+        author := current_user(),
+        reason,
+        check=promotion_check(tracker, Path.cwd()),
     )
     console.print(escape(decided.says), soft_wrap=True)
     for sentence in finish_decision(Path.cwd(), registry, found, decided, not reject, author, reason):

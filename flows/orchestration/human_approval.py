@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from pydantic import Field
 from flows.orchestration.events import ASKS, CHAMPION_MADE, MAKE_BATCH, emit_run_event
 from flows.orchestration.run_links import deployed_preset_path
 from flows.orchestration.tracker import open_tracker
+from tasks.deletion.learned_rows import promotion_check
 from tasks.tracking.approval import (
     EXPIRED,
     FLOW_RUN,
@@ -83,7 +85,12 @@ def await_decision(preset: Preset) -> State | None:
         found = registry.client.get_model_version(found.name, found.version)
         if approval_state(found.tags) in (PENDING, EXPIRED):
             decided = registry.decide(
-                str(found.version), word.approve, word.who, word.why, in_time=True, check=tracker.check_files
+                str(found.version),
+                word.approve,
+                word.who,
+                word.why,
+                in_time=True,
+                check=promotion_check(tracker, Path.cwd()),
             )
             return _finish_decided(preset, registry, str(found.version), decided.says)
     said = f"version {found.version}: {describe_approval(found)}"

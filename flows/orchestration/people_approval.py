@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from flows.orchestration.decision_effects import finish_decision
 from model.data.dataloader import read_rows
 from model.errors import UserError
+from tasks.deletion.learned_rows import promotion_check
 from tasks.labelling.batches import open_batch
 from tasks.labelling.people_vote import PeopleVote, ask_people, find_vote, other_votes, read_people_vote
 from tasks.labelling.schema import open_label_store, read_label_store
@@ -104,7 +105,7 @@ def decide_by_votes(tracker: Tracker, root: Path, configs: Mapping[str, str] | N
                 continue
             yes = vote.decision == "approved"
             decided = registry.decide(
-                str(version.version), yes, AUTHOR, vote.words, check=tracker.check_files
+                str(version.version), yes, AUTHOR, vote.words, check=promotion_check(tracker, root)
             )
             said.append(f"{decided.says} ({vote.words})")
             _close_vote(root, version)

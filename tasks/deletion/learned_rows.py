@@ -1,13 +1,19 @@
-"""The check that a run's model learned from no row that was withdrawn while it was computed."""
+"""The checks that a new model or champion learned from no row that was withdrawn since."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from model.errors import UserError
 from tasks.common.counts import counted
 from tasks.data.splits import SPLITS
 from tasks.data.withdrawals import WITHDRAWN, count_withdrawn, read_withdrawn
+from tasks.tracking.products import version_address
+
+if TYPE_CHECKING:
+    from tasks.tracking.registry import Check
+    from tasks.tracking.tracker import Tracker
 
 
 def refuse_withdrawn_rows(root: Path, split: Path) -> None:
@@ -28,3 +34,29 @@ def refuse_withdrawn_rows(root: Path, split: Path) -> None:
             f"{WITHDRAWN} withdraws {counted(found, 'rows')} that this run has used, since it read the data; "
             "its model is not registered. Repeat the run: it computes again without them what used them"
         )
+
+
+def promotion_check(tracker: Tracker, root: Path) -> Check:
+    """Return what a waiting version must pass before it becomes champion: whole files, no withdrawn row.
+
+    Args:
+        tracker: The tracker of the store.
+        root: The project's folder.
+    """
+
+    def check(version: Any) -> None:
+        tracker.check_files(version)
+        withdrawn = read_withdrawn(root)
+        if not withdrawn:
+            return
+        from tasks.deletion.affected_models import SearchTarget, learned_from
+
+        address = f"{version.name}/{version.version}"
+        used, _ = learned_from(tracker.client, tracker.registries(), root, SearchTarget(withdrawn=withdrawn))
+        if any(address in usage.versions for usage in used):
+            raise UserError(
+                f"{WITHDRAWN} withdraws rows that {version_address(version)} has used, so it cannot become "
+                "champion; reject it and repeat its run, which computes without them"
+            )
+
+    return check

@@ -11,8 +11,12 @@ import pytest
 from flows.pipeline_run import PipelineRun
 from model.errors import UserError
 from tasks.data.withdrawals import Withdrawal, write_withdrawals
-from tasks.deletion.learned_rows import refuse_withdrawn_rows
+from tasks.deletion.learned_rows import promotion_check, refuse_withdrawn_rows
+from tasks.tracking.tracker import Tracker
+from tests.flows.cli.test_lineage_bases import descended, project
 from tests.tasks.deletion.test_output_erasure import make
+
+__all__ = ["descended", "project"]
 
 TIME = "2026-01-31T12:00:00+00:00"
 
@@ -52,3 +56,22 @@ def test_register_model_of_withdrawn_labels_is_refused_before_the_registry(tmp_p
     write_withdrawals(tmp_path, [Withdrawal("max", "asked for it", TIME, annotator="ana")])
     with pytest.raises(UserError, match="its model is not registered"):
         run.register_model(done["labels"], done["report"])
+
+
+@pytest.mark.parametrize(("number", "learned"), [("2", True), ("3", True), ("4", False)])
+def test_promotion_check_version_of_withdrawn_labels_is_refused(
+    descended: Path, monkeypatch: pytest.MonkeyPatch, number: str, learned: bool
+) -> None:
+    monkeypatch.chdir(descended)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    store = f"sqlite:///{descended / 'var' / 'mlflow.db'}"
+    tracker = Tracker(store, "chatmill", descended / "var" / "mlflow")
+    version = tracker.client.get_model_version("chatmill", number)
+    check = promotion_check(tracker, descended)
+    check(version)
+    write_withdrawals(descended, [Withdrawal("max", "asked for it", TIME, annotator="ann")])
+    if learned:
+        with pytest.raises(UserError, match=f"chatmill/{number} has used, so it cannot become champion"):
+            check(version)
+    else:
+        check(version)
