@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from multiprocessing import get_context
 from pathlib import Path
 from threading import Event, Thread
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -305,12 +306,14 @@ def test_ingest_two_at_once_take_turns(root: Path) -> None:
 class Keys:
     """Pipeline run that makes the data stages, and computes only the key of every other stage."""
 
-    found: dict[str, StageOutput]
+    references: dict[str, StageOutput]
 
     def __init__(self, preset: Preset) -> None:
         self.preset = preset
         self.context = StageContext(Path.cwd(), preset.seed)
-        self.found = Keys.found = {}
+        self.references = Keys.references = {}
+        self.settings = SimpleNamespace(root=Path.cwd())
+        self.display = SimpleNamespace(show_event=lambda event: None)
 
     def __enter__(self) -> Keys:
         return self
@@ -334,7 +337,7 @@ class Keys:
         else:
             key = stage.key(parameters, given, self.context)
             made = StageOutput(stage.name, key, "", key, True, 0.0, {})
-        self.found[stage.name] = made
+        self.references[stage.name] = made
         return made
 
     run_drift = __call__
@@ -361,7 +364,7 @@ def smoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Preset]:
 def test_pipeline_withdrawal_changes_only_dependent_stages(smoke: Preset) -> None:
     def outputs() -> dict[str, StageOutput]:
         pipeline.pipeline.fn(smoke)
-        return dict(Keys.found)
+        return dict(Keys.references)
 
     root, data = Path.cwd(), ("ingest", "validate", "split")
     before = outputs()
