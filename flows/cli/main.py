@@ -74,6 +74,8 @@ HELP = """Train a chat model from your own text and your team's judgements, repr
 
 `chatmill run` runs the pipeline and recomputes only what changed; `chatmill chat` talks to the result.
 """
+# The title of the commands of this module in `--help`.
+_TRAIN = "Train"
 app = typer.Typer(
     cls=OldNamesGroup, help=HELP, no_args_is_help=True, add_completion=False, rich_markup_mode="markdown"
 )
@@ -127,6 +129,7 @@ def _print_note(text: str) -> None:
     Console(stderr=True, highlight=False).print(f"[dim]{text}[/dim]", soft_wrap=True)
 
 
+@app.command(rich_help_panel=_TRAIN)
 def run(
     config: PresetOption = None,
     changes: ChangesOption = None,
@@ -150,6 +153,7 @@ def run(
     run_preset(load_pipeline, preset, changes)
 
 
+@app.command(rich_help_panel=_TRAIN)
 def ingest(
     config: PresetOption = None,
     changes: ChangesOption = None,
@@ -182,6 +186,7 @@ def _dry_run(config: Path, changes: list[str] | None, whole: bool) -> None:
         raise typer.Exit(2)
 
 
+@app.command(rich_help_panel=_TRAIN)
 def init(
     folder: Annotated[Path, typer.Argument(help="The folder with your text, pairs and labels.")],
     name: Annotated[
@@ -209,6 +214,7 @@ def init(
     propose_preset(folder, name, minutes, device, force, base=base)
 
 
+@app.command(rich_help_panel=_TRAIN)
 def chat(
     model: Annotated[
         str,
@@ -286,9 +292,9 @@ def _read_lines() -> Iterator[str]:
             raise
 
 
-# The commands below each title of `--help`.
+# The commands of other modules below each title of `--help`.
 _COMMANDS: dict[str, dict[str, Callable[..., object] | typer.Typer]] = {
-    "Train": {"run": run, "ingest": ingest, "init": init, "config": config, "chat": chat},
+    _TRAIN: {"config": config},
     "Label": {"label": label, "people": people, "approve": approve},
     "Models": {
         "models": models, "rollback": rollback, "compare": compare, "lineage": lineage, "explain": explain,
