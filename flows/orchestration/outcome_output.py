@@ -78,18 +78,13 @@ def _stages_table(stages: Sequence[dict[str, Any]], width: int) -> Table:
 
 
 def show_answers(
-    answers: Sequence[dict[str, Any]],
-    console: Console,
-    most: int = _PROMPTS,
-    lines: int = _LINES,
-    rest: str = "",
+    answers: Sequence[dict[str, Any]], console: Console, lines: int = _LINES, rest: str = ""
 ) -> None:
-    """Print the answers of all three models to the same prompts, with the last two turns before each.
+    """Print the answers of all three models to a few prompts, with the last two turns before each.
 
     Args:
         answers: Rows with a prompt, the turns before it and the models' answers.
         console: The console.
-        most: The most prompts that are shown.
         lines: The most lines of each text; a text that is cut ends in an ellipsis.
         rest: Where the prompts are that are not shown; empty if nobody needs to know.
     """
@@ -97,16 +92,16 @@ def show_answers(
         return
     console.print()
     console.print("the same prompts, answered by all three models:")
-    for row in answers[:most]:
+    for row in answers[:_PROMPTS]:
         console.print()
         for turn in row.get("history", [])[-2:]:
             _print_answer(console, str(turn["role"]), str(turn["content"]), lines, "dim")
         for key, title in _NAMES:
             if key in row:
                 _print_answer(console, title, str(row[key]), lines, "bold" if key == "prompt" else "")
-    if rest and len(answers) > most:
+    if rest and len(answers) > _PROMPTS:
         console.print()
-        console.print(f"{counted(len(answers) - most, 'more prompts')} {rest}")
+        console.print(f"{counted(len(answers) - _PROMPTS, 'more prompts')} {rest}")
 
 
 def _print_answer(console: Console, title: str, content: str, most: int, style: str) -> None:
