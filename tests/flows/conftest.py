@@ -1,7 +1,8 @@
-"""One Prefect server for all test files of a process that need one: a start takes seconds."""
+"""Fixtures of several files. One Prefect server serves a process of tests: a start takes seconds."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,15 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 
 from tests.flows.prefect_project import PrefectProject, enter_project, run_server
+
+
+@pytest.fixture
+def restored_environment() -> Iterator[None]:
+    """Undo what a test changes in the environment."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -36,14 +35,6 @@ print(json.dumps(add_output(Path.cwd(), sys.argv[1])))
 @pytest.fixture(scope="module")
 def preset() -> Preset:
     return read_preset(SMOKE, [])
-
-
-@pytest.fixture
-def _own_environment() -> Iterator[None]:
-    before = dict(os.environ)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
 
 
 def leave_output(root: Path, number: str, count: int = 3) -> StageOutput:
@@ -129,7 +120,7 @@ def test_add_made_batch_two_processes_at_once_one_adds_its_batch(tmp_path: Path)
 
 
 @pytest.mark.skipif(programs() is None, reason="PostgreSQL is not installed (Debian's postgresql)")
-@pytest.mark.usefixtures("_own_environment")
+@pytest.mark.usefixtures("restored_environment")
 def test_add_made_batch_two_hosts_at_once_one_adds_its_batch(tmp_path: Path) -> None:
     with postgresql() as address:
         os.environ["CHATMILL_DATABASE"] = address

@@ -33,14 +33,6 @@ def address() -> Iterator[str]:
         yield found
 
 
-@pytest.fixture
-def _own_environment() -> Iterator[None]:
-    before = dict(os.environ)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
-
-
 @wanted
 @pytest.mark.long
 def test_postgresql_many_concurrent_tasks_lose_no_state(tmp_path: Path, address: str) -> None:
@@ -62,7 +54,7 @@ def test_postgresql_many_concurrent_tasks_lose_no_state(tmp_path: Path, address:
 
 
 @wanted
-@pytest.mark.usefixtures("_own_environment")
+@pytest.mark.usefixtures("restored_environment")
 def test_prepare_environment_makes_both_databases_once(tmp_path: Path, address: str) -> None:
     for name in ("PREFECT_SERVER_DATABASE_CONNECTION_URL", "MLFLOW_TRACKING_URI"):
         os.environ.pop(name, None)
@@ -76,7 +68,7 @@ def test_prepare_environment_makes_both_databases_once(tmp_path: Path, address: 
 
 
 @wanted
-@pytest.mark.usefixtures("_own_environment")
+@pytest.mark.usefixtures("restored_environment")
 def test_label_store_in_postgresql_keeps_every_judgement(tmp_path: Path, address: str) -> None:
     os.environ["CHATMILL_DATABASE"] = address.replace("/mill", "/pages")
     configure_database(tmp_path)
@@ -111,7 +103,7 @@ def test_label_store_in_postgresql_keeps_every_judgement(tmp_path: Path, address
 
 
 @wanted
-@pytest.mark.usefixtures("_own_environment")
+@pytest.mark.usefixtures("restored_environment")
 def test_label_store_in_a_file_stays_there(tmp_path: Path, address: str) -> None:
     open_label_store(tmp_path).close()
     os.environ["CHATMILL_DATABASE"] = address
