@@ -120,10 +120,14 @@ class SkipCounts(KeyCounts):
         for path in (one for one in asks if one in self.inside):
             person, (name, _, key) = listed_person(path, self.unread), path.partition("[].")
             judged = [one for one in asks if one.startswith(f"{name}[].") and one != person]
-            read = any(one.startswith(f"{name}[].") for one in self.votes.read)
-            if person and judged == [path] and self.answers and not read and "[]" not in key:
+            if person and judged == [path] and self._takes_votes(path) and "[]" not in key:
                 found |= {path: "vote", person: ANNOTATOR}
         return found
+
+    def _takes_votes(self, path: str) -> bool:
+        """Return whether the rows have answers to rate, and no key of this list is read as the vote yet."""
+        name = path.partition("[].")[0]
+        return self.answers > 0 and not any(one.startswith(f"{name}[].") for one in self.votes.read)
 
     def propose_all(self, asks: Mapping[str, Seen]) -> dict[str, str]:
         """Return a proposal for each key that is asked about, such that a row can be read with all of them.
@@ -239,9 +243,7 @@ class SkipCounts(KeyCounts):
             return said
         if path in self.inside:
             # If the list's votes are read, this key is something else.
-            read = any(one.startswith(f"{path.partition('[].')[0]}[].") for one in self.votes.read)
-            rated = self.answers > 0 and not read
-            person = listed_person(path, self.unread)
+            rated, person = self._takes_votes(path), listed_person(path, self.unread)
             return describe_listed(path, seen, f"fields: {{{yaml_key(path)}: ignore}}", rated, person)
         example = f"fields: {{{yaml_key(path)}: {meaning}}}"
         if direction := scale_direction(path, self.values.get(path, ())):
