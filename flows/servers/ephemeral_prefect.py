@@ -125,6 +125,8 @@ class EphemeralPrefectServer:
                     raise start_failure("Prefect's server", self.log, self.log_start)
                 time.sleep(0.1)
         self.ready = True
+        if self.process is not None:
+            _send_no_heartbeats()
 
     def wait_for_tasks(self, flow_run: str, tasks: int) -> bool:
         """Wait until the server has recorded the end of so many tasks of a flow run; return whether it has.
@@ -173,6 +175,16 @@ class EphemeralPrefectServer:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+
+def _send_no_heartbeats() -> None:
+    """Turn off the heartbeats of flow runs: nobody watches for them at a server that ends with the run.
+
+    Prefect's thread for them sleeps a second at a time, and a flow waits for that thread at its end.
+    """
+    from prefect.settings import get_current_settings
+
+    get_current_settings().flows.heartbeat_frequency = None
 
 
 def _say(text: str) -> None:
