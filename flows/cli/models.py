@@ -178,16 +178,21 @@ def rollback(
         ),
     ] = "",
     force: Annotated[
-        bool, typer.Option("--force", help="Allow a version that never passed the gate.")
+        bool,
+        typer.Option(
+            "--force", help="Allow a version that never passed the gate, or that has used withdrawn rows."
+        ),
     ] = False,
     product: Annotated[str, typer.Option("--product", "-p", help="The product, if there are several.")] = "",
 ) -> None:
     """Make an earlier version champion again, or any version that passed the gate.
 
-    The gate does not promote the model again that was rolled back from. A model that beats the champion's
-    score still becomes champion, and the run says that it overrides a rollback.
+    A version that has used rows withdrawn since is refused. The gate does not promote the model again that
+    was rolled back from. A model that beats the champion's score still becomes champion, and the run says
+    that it overrides a rollback.
     """
     tracker = open_tracker()
+    from tasks.deletion.learned_rows import rollback_check
     from tasks.tracking.products import find_product, list_products, split_address
 
     whose, number = split_address(version)
@@ -196,12 +201,14 @@ def rollback(
     # Resolved before the rollback, so that an ambiguous number changes nothing.
     chosen = find_product(list_products(tracker.client), whose or product, number)
     registry = tracker.registry_of(chosen)
-    move = registry.rollback(number, reason, current_user(), force, tracker.check_files)
+    allowed: list[str] = []
+    check = rollback_check(tracker, Path.cwd(), force, allowed)
+    move = registry.rollback(number, reason, current_user(), force, check)
     was = f" instead of version {move.before}" if move.before else ""
     said = f"version {move.now} of {chosen.name} is now the champion{was}"
     from flows.orchestration.decision_effects import announce_champion
 
-    for sentence in (said, *announce_champion(Path.cwd(), registry, move.now, said)):
+    for sentence in (*allowed, said, *announce_champion(Path.cwd(), registry, move.now, said)):
         Console(highlight=False).print(escape(sentence), soft_wrap=True)
 
 

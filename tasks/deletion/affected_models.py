@@ -190,6 +190,14 @@ def learned_from(
     return found, gone
 
 
+def split_key_of(client: MlflowClient, version: Any) -> str:
+    """Return the key of the split that a registered version learned from; empty if no run recorded it."""
+    for stages in _stages_by_run(client).values():
+        if REGISTERED_STAGE in stages and stages[REGISTERED_STAGE].holder == version.run_id:
+            return stages["split"].key if "split" in stages else ""
+    return ""
+
+
 def base_versions(client: MlflowClient) -> dict[str, str]:
     """Return the registered version that each pipeline run began from, as NAME/NUMBER, by the run's id."""
     wanted = f"{PIPELINES} and tags.`{BASE_TAG}` LIKE '%'"

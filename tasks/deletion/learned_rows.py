@@ -1,4 +1,4 @@
-"""The checks that a new model or champion learned from no row that was withdrawn since."""
+"""The checks that a new model or a champion has used no row that was withdrawn since."""
 
 from __future__ import annotations
 
@@ -46,17 +46,61 @@ def promotion_check(tracker: Tracker, root: Path) -> Check:
 
     def check(version: Any) -> None:
         tracker.check_files(version)
-        withdrawn = read_withdrawn(root)
-        if not withdrawn:
-            return
-        from tasks.deletion.affected_models import SearchTarget, learned_from
-
-        address = f"{version.name}/{version.version}"
-        used, _ = learned_from(tracker.client, tracker.registries(), root, SearchTarget(withdrawn=withdrawn))
-        if any(address in usage.versions for usage in used):
+        if used := describe_withdrawn_use(tracker, root, version):
             raise UserError(
-                f"{WITHDRAWN} withdraws rows that {version_address(version)} has used, so it cannot become "
-                "champion; reject it and repeat its run, which computes without them"
+                f"{used}, so it cannot become champion; reject it and repeat its run, which computes "
+                "without them"
             )
 
     return check
+
+
+def rollback_check(tracker: Tracker, root: Path, force: bool, allowed: list[str]) -> Check:
+    """Return what an earlier version must pass before it becomes champion again.
+
+    Args:
+        tracker: The tracker of the store.
+        root: The project's folder.
+        force: Accept a version that has used withdrawn rows.
+        allowed: Takes the sentence about such a version.
+    """
+
+    def check(version: Any) -> None:
+        tracker.check_files(version)
+        if not (used := describe_withdrawn_use(tracker, root, version)):
+            return
+        if not force:
+            raise UserError(
+                f"{used}; name another version (`chatmill models`), or add --force to use it anyway"
+            )
+        allowed.append(f"--force: {used}")
+
+    return check
+
+
+def describe_withdrawn_use(tracker: Tracker, root: Path, version: Any) -> str:
+    """Return that a registered version has used rows that are withdrawn by now; empty if it has not.
+
+    Args:
+        tracker: The tracker of the store.
+        root: The project's folder.
+        version: The version in MLflow's registry.
+
+    Returns:
+        A sentence without its end. It also tells of a version whose rows cannot be read any more, as such a
+        version cannot be checked.
+    """
+    withdrawn = read_withdrawn(root)
+    if not withdrawn:
+        return ""
+    from tasks.deletion.affected_models import SearchTarget, learned_from, split_key_of
+
+    used, gone = learned_from(tracker.client, tracker.registries(), root, SearchTarget(withdrawn=withdrawn))
+    if any(f"{version.name}/{version.version}" in usage.versions for usage in used):
+        return f"{WITHDRAWN} withdraws rows that {version_address(version)} has used"
+    if gone and split_key_of(tracker.client, version) in gone:
+        return (
+            f"nobody can tell whether {version_address(version)} has used rows that {WITHDRAWN} withdraws: "
+            "its data is neither on disk nor in DVC's cache or remote"
+        )
+    return ""

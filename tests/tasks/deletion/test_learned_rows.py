@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from flows.cli.models import rollback
 from flows.pipeline_run import PipelineRun
 from model.errors import UserError
 from tasks.data.withdrawals import Withdrawal, write_withdrawals
 from tasks.deletion.learned_rows import promotion_check, refuse_withdrawn_rows
 from tasks.tracking.tracker import Tracker
 from tests.flows.cli.test_lineage_bases import descended, project
+from tests.flows.cli_runner import call, of
 from tests.tasks.deletion.test_output_erasure import make
 
 __all__ = ["descended", "project"]
@@ -75,3 +78,43 @@ def test_promotion_check_version_of_withdrawn_labels_is_refused(
             check(version)
     else:
         check(version)
+
+
+def withdraw_person(root: Path) -> None:
+    write_withdrawals(root, [Withdrawal("max", "asked for it", TIME, annotator="ann")])
+
+
+def test_rollback_version_of_withdrawn_rows_needs_force(
+    descended: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(descended)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+    def run(*words: str) -> list[str]:
+        # Another reason each time: the same rollback for the same reason changes nothing.
+        return call(of(rollback), *words, "--reason", f"rude {words}", columns=200).output.splitlines()
+
+    assert run("2") == ["version 2 of chatmill is now the champion instead of version 1"]
+    withdraw_person(descended)
+    # Version 4 began from another model and other rows.
+    assert run("4") == ["version 4 of chatmill is now the champion instead of version 2"]
+    # The champion before, and another version; both learned through their base models.
+    for words, number in (((), 2), (("3",), 3)):
+        with pytest.raises(UserError, match=f"chatmill/{number} has used; name another version.*--force"):
+            run(*words)
+    assert run("3", "--force") == [
+        "--force: configs/withdrawn.jsonl withdraws rows that chatmill/3 has used",
+        "version 3 of chatmill is now the champion instead of version 4",
+    ]
+
+
+def test_rollback_version_whose_rows_are_gone_needs_force(
+    descended: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(descended)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    withdraw_person(descended)
+    shutil.rmtree(descended / "var" / "cache" / "artifacts" / "split")
+    shutil.rmtree(descended / ".dvc", ignore_errors=True)
+    with pytest.raises(UserError, match=r"nobody can tell whether chatmill/3 has used rows.*neither on disk"):
+        call(of(rollback), "3", "--reason", "answers are rude", columns=200)
