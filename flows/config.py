@@ -63,7 +63,7 @@ from tasks.data.ratings import LabelsParameters
 from tasks.data.sources import DataParameters
 from tasks.data.splits import SplitParameters
 from tasks.drift import DriftParameters
-from tasks.gate import GateParameters, effective_thresholds, explain_unmeasured
+from tasks.gate import GateParameters, effective_thresholds, explain_unmeasured, prompts_needed
 from tasks.judge import JudgeParameters
 from tasks.labelling.batch_parameters import LabelBatchParameters
 from tasks.pretrain import BaseParameters
@@ -356,7 +356,7 @@ class Preset(BaseModel):
         return Trainings(
             shape.context_length, not self.pretrains, self.pretrain, self.sft,
             self.label_parts(), self.reward, self.rlhf, self.evaluate,
-            effective_thresholds(self.gate, {})[0].get("prompts", 0),
+            *prompts_needed(self.gate),
         )  # fmt: skip
 
     def base_parameters(self) -> BaseParameters:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from model.evaluation.confidence_intervals import Z
 from model.evaluation.evaluate_config import NONE, EvaluateParameters
 from model.events import EventCallback, Message
 from tasks.common.metric_labels import metric_words
@@ -61,6 +62,8 @@ _MEASURES = {
     "distinct": GateMeasure(),
     "length": GateMeasure(),
 }
+# Metrics that are shares of the test prompts with Wilson's interval, by the end of their names.
+_PROMPT_SHARES = ("win_rate", "ends_by_itself")
 MODELS = ("base", "few_shot", "sft", "aligned", "champion")
 # Listed rather than taken from evaluate: a preset is checked before anything is measured.
 _COMPARISON_METRICS = (
@@ -138,6 +141,10 @@ class GateParameters:
             raise ValueError(
                 f"{section}.{name} is {bar:g}, and no model passes: min.{name} is {least:g} and max.{name} "
                 f"{most:g}"
+            )
+        if section == "min" and bar >= 1 and name.endswith("_low") and _bare(name).endswith(_PROMPT_SHARES):
+            raise ValueError(
+                f"min.{name} is {bar:g}, and no model passes: the interval of a share begins below 1"
             )
         low, high = _range_of(name)
         if not low <= bar <= high:
@@ -276,6 +283,11 @@ def explain_unmeasured(parameters: GateParameters, evaluate: EvaluateParameters)
                 return f"gate.min.{name} is {bar:g} and {why}, so no model passes; {removed}"
             if not value and _bare(name).endswith(metrics):
                 return f"gate.{side}.{name} is {bar:g} and {reason}, so no model passes; {removed}"
+        if name != "prompts" and side == "min" and (needed := _prompts_for(name, bar)) > evaluate.num_prompts:
+            return (
+                f"gate.min.{name} is {bar:g}, which takes {needed} prompts even if all are won, and "
+                f"evaluate.num_prompts is {evaluate.num_prompts}, so no model passes; {removed}"
+            )
         if evaluate.judge == NONE and _needs_judge(_bare(name)):
             return f"gate.{side}.{name} is {bar:g} and evaluate.judge is none, so no model passes; {removed}"
     by = _measure_of(parameters.ranking_metric)
@@ -284,6 +296,32 @@ def explain_unmeasured(parameters: GateParameters, evaluate: EvaluateParameters)
     if reasons:
         return f"gate.ranking_metric is {parameters.ranking_metric} and {reasons[0]}; name another metric"
     return ""
+
+
+def prompts_needed(parameters: GateParameters) -> tuple[int, str]:
+    """Return the fewest test prompts with which a model can pass, and the threshold that needs so many.
+
+    The number is 0, and the threshold's key empty, if none depends on it.
+    """
+    least, _ = effective_thresholds(parameters, {})
+    needed = {f"gate.min.{name}": _prompts_for(name, bar) for name, bar in least.items()}
+    key = max(needed, key=needed.__getitem__, default="")
+    return (needed[key], key) if needed.get(key) else (0, "")
+
+
+def _prompts_for(name: str, bar: float) -> int:
+    """Return the fewest test prompts with which a metric can reach a threshold of `min`; 0: any number.
+
+    Where all n prompts are won, Wilson's interval begins at n / (n + z**2).
+    """
+    if name == "prompts":
+        return math.ceil(bar)
+    bare = _bare(name)
+    if not bare.endswith(_PROMPT_SHARES):
+        return 0
+    if name.endswith("_n"):
+        return math.ceil(bar)
+    return math.ceil(Z**2 * bar / (1 - bar)) if name.endswith("_low") and 0 <= bar < 1 else 0
 
 
 def _bare(name: str) -> str:

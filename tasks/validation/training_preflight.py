@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -50,6 +49,7 @@ class Trainings:
         rlhf: Parameters of RLHF.
         evaluate: Parameters of evaluation.
         least_prompts: The test prompts without which the gate refuses every model; 0: there is no such bound.
+        prompts_key: The threshold that needs so many.
     """
 
     context: int
@@ -60,7 +60,8 @@ class Trainings:
     reward: RewardParameters = field(default_factory=RewardParameters)
     rlhf: RLHFConfig = field(default_factory=RLHFConfig)
     evaluate: EvaluateParameters = field(default_factory=EvaluateParameters)
-    least_prompts: float = LEAST_TEST_PROMPTS
+    least_prompts: int = LEAST_TEST_PROMPTS
+    prompts_key: str = "gate.min.prompts"
 
 
 def check_trainings(asked: Trainings, split: Path, tokenizer: Path) -> tuple[str, ...]:
@@ -327,7 +328,7 @@ def _few_prompts(asked: Trainings, split: Path, tokenizer: Tokenizer) -> str:
     """Return a sentence if the models are evaluated on few prompts; empty if there are enough."""
     settings = asked.evaluate
     room = asked.context - settings.max_new_tokens
-    enough = max(_FEW, math.ceil(asked.least_prompts))
+    enough = max(_FEW, asked.least_prompts)
     prompts: set[tuple[str, str]] = set()
     for row in rows_by_source(split / "test" / "pairs", settings.sources):
         if len(chat_prompt(row, tokenizer, room)[0]) <= room:
@@ -337,7 +338,8 @@ def _few_prompts(asked: Trainings, split: Path, tokenizer: Tokenizer) -> str:
     count = counted(len(prompts), "test prompts")
     refused = ""
     if len(prompts) < asked.least_prompts:
-        refused = f". No model can become champion, as the gate needs {asked.least_prompts:g} test prompts"
+        needs = f"{asked.prompts_key} needs {asked.least_prompts:,} test prompts"
+        refused = f". No model can become champion, as {needs}"
     labels = sum(_count(split / "train" / kind) for kind in LABEL_KINDS)
     return (
         f"The models are judged on {count} alone, and learn from {labels:,} labels: the prompts are those of "

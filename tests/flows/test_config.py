@@ -225,6 +225,7 @@ def test_read_preset_pointless_threshold_is_named(change: str, says: str) -> Non
     [
         (["evaluate.num_completions=0"], "gate.max.loss_increase is 0.15 and evaluate.num_completions is 0"),
         (["evaluate.num_prompts=4"], "gate.min.prompts is 5 and evaluate.num_prompts is 4"),
+        (["gate.min={win_rate_low: 0.99}"], "gate.min.win_rate_low is 0.99, which takes 381 prompts even"),
         (["gate.min={completions: 200}"], "completions is 200 and evaluate.num_completions is 64"),
         (["gate.min={aligned_f1: 0.1}", "evaluate.num_questions=0"], "aligned_f1 is 0.1 and evaluate."),
         (

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from model.evaluation.confidence_intervals import wilson_interval
 from tasks.common.metric_labels import metric_words
 from tasks.evaluation.scores import explain_incomparable, read_comparison
 from tasks.gate import (
@@ -21,6 +22,7 @@ from tasks.gate import (
     check_thresholds,
     compare_with_champion,
     gate,
+    prompts_needed,
 )
 
 BARS = GateParameters(min={"judge_gain": 0.4, "win_rate": 0.8}, max={"kl": 12.0})
@@ -113,6 +115,7 @@ def test_judge_figures_threshold_of_other_side_keeps_default(
         ("max", "aligned_ends_by_itself", 80.0, "every model passes"),
         ("min", "judge_test_pair_accuracy_low", 51.0, "no model passes"),
         ("min", "champion_f1", -1.0, "every model passes"),
+        ("min", "win_rate_low", 1.0, "no model passes: the interval of a share begins below 1"),
         ("min", "kl", None, "has no effect.*`max: {kl: null}` removes it"),
         ("max", "reward_gain", None, "has no effect.*`min: {reward_gain: null}` removes it"),
         ("max", "win_rate", None, "has no effect"),
@@ -124,6 +127,30 @@ def test_gate_parameters_pointless_threshold_is_refused(
     with pytest.raises(ValueError, match=says) as raised:
         GateParameters(**{section: {name: bar}})
     assert str(raised.value).startswith(f"{section}.{name} ")
+
+
+@pytest.mark.parametrize(
+    ("least", "needed"),
+    [
+        ({}, (5, "gate.min.prompts")),
+        ({"prompts": None}, (0, "")),
+        ({"prompts": 40}, (40, "gate.min.prompts")),
+        ({"win_rate_n": 64}, (64, "gate.min.win_rate_n")),
+        ({"champion_win_rate_low": 0.5}, (5, "gate.min.prompts")),
+        ({"win_rate_low": 0.9, "aligned_ends_by_itself_low": 0.8}, (35, "gate.min.win_rate_low")),
+        ({"judge_gain_low": 0.9, "ends_by_itself_change_low": 0.5}, (5, "gate.min.prompts")),
+    ],
+)
+def test_prompts_needed_is_the_most_of_any_threshold(
+    least: dict[str, float | None], needed: tuple[int, str]
+) -> None:
+    assert prompts_needed(GateParameters(min=least)) == needed
+
+
+@pytest.mark.parametrize("bar", [0.5, 0.6, 0.9, 0.99])
+def test_prompts_needed_fewer_wins_do_not_reach_the_interval(bar: float) -> None:
+    count, _ = prompts_needed(GateParameters(min={"prompts": None, "win_rate_low": bar}))
+    assert wilson_interval(count, count)[0] >= bar > wilson_interval(count - 1, count - 1)[0]
 
 
 @pytest.mark.parametrize(

@@ -210,7 +210,7 @@ def test_propose_preset_good_rows_pass_check(
     print_preview(preset, sample, Console(file=StringIO()), whole=True)
 
 
-REFUSED = "No model can become champion, as the gate needs 5 test prompts"
+REFUSED = "No model can become champion, as gate.min.prompts needs 5 test prompts"
 
 
 @pytest.mark.parametrize(("prompts", "is_enough"), [(120, True), (40, True), (6, False)])

@@ -136,9 +136,10 @@ def test_check_trainings_few_test_prompts_are_noted(tmp_path: Path, kept: int, s
 def test_check_trainings_fewer_test_prompts_than_the_gate_needs_says_no_champion(
     tmp_path: Path, least: int, is_refused: bool
 ) -> None:
-    asked = replace(ASKED, least_prompts=least)
+    asked = replace(ASKED, least_prompts=least, prompts_key="gate.min.win_rate_low")
     (found,) = check(tmp_path, [*texts(), *held_out(pairs(200), 4), *ratings()], asked)
-    assert (f"No model can become champion, as the gate needs {least} test prompts" in found) is is_refused
+    says = f"No model can become champion, as gate.min.win_rate_low needs {least} test prompts"
+    assert (says in found) is is_refused
     assert f"so that there are {max(5, least)} test prompts or more" in found
 
 
