@@ -241,12 +241,13 @@ def _prune_checks() -> None:
 
 def _current_data(preset: Preset) -> tuple[StageOutput | None, StageOutput | None]:
     """Return the data of the present sources and its good rows, if a run has made them."""
+    from flows.orchestration.page_products import ingest_parameters
     from tasks.engine.stage import StageContext
     from tasks.ingest import ingest
     from tasks.validate import validate
 
     context = StageContext(Path.cwd(), preset.seed)
-    rows = ingest.find_output(preset.data, {}, context, lambda event: None)
+    rows = ingest.find_output(ingest_parameters(preset, context.root), {}, context, lambda event: None)
     return rows, rows and validate.find_output(
         preset.validation_parameters(), {"ingest": rows}, context, lambda event: None
     )

@@ -20,6 +20,7 @@ from flows.orchestration.label_batches import (
     item_parameters,
     read_guide,
 )
+from flows.orchestration.page_products import ingest_parameters
 from flows.orchestration.run_links import deployed_preset_path
 from flows.pipeline_plan import PipelinePlan
 from flows.pipeline_run import Outcome, PipelineRun
@@ -57,7 +58,7 @@ def pipeline(preset: Preset) -> Outcome:
 def run_stages(preset: Preset, run: PipelineRun | PipelinePlan) -> StageOutput:
     """Carry out the stages in their order, or only plan them; return the report's output."""
     run.check_base()
-    rows = run(ingest, preset.data)
+    rows = run(ingest, ingest_parameters(preset, run.context.root))
     valid_rows = run(validate, preset.validation_parameters(), rows)
     splits = run(split, preset.split_parameters(), valid_rows)
     tokens = run(tokenizer, preset.tokenizer_parameters(), splits)
@@ -91,7 +92,7 @@ def run_stages(preset: Preset, run: PipelineRun | PipelinePlan) -> StageOutput:
 def ingestion(preset: Preset, announce: bool = True) -> Outcome:
     """Run the first two stages alone: make the data's new version, check it, and announce its new labels."""
     with PipelineRun(preset, trains=False) as run:
-        rows = run(ingest, preset.data)
+        rows = run(ingest, ingest_parameters(preset, run.context.root))
         valid_rows = run(validate, preset.validation_parameters(), rows)
         if announce:
             run.announce_labels(valid_rows)

@@ -14,6 +14,7 @@ from flows.common.terminal import Console, terminal_text
 from flows.config import Preset
 from flows.orchestration.base_version import preview_base_version
 from flows.orchestration.memory_check import MemoryCheck
+from flows.orchestration.page_products import ingest_parameters
 from flows.orchestration.progress import progress_text
 from model.errors import UserError
 from model.events import Event, EventCallback, Message, Step
@@ -45,7 +46,9 @@ def check_all_rows(
     with (
         process_pool(preset.parallel.workers) as parallel_map,
         show_progress(console, "checking all rows, as a run does") as on_event,
-        dry_run(preset.data, preset.validation_parameters(), root, on_event, parallel_map) as found,
+        dry_run(
+            ingest_parameters(preset, root), preset.validation_parameters(), root, on_event, parallel_map
+        ) as found,
     ):
 
         def find_end() -> RunEnd:

@@ -99,19 +99,27 @@ def import_items(
     markdown: Annotated[
         bool, typer.Option("--markdown", help="Show Markdown as formatted text. Default: as it was written.")
     ] = False,
+    product: Annotated[
+        str, typer.Option(help="The product whose runs read the judgements. Default: those of all products.")
+    ] = "",
 ) -> None:
     """Add a batch of items from a file. Lines may also have history, a_model, b_model and known_choice.
 
     An item with a known_choice (a, b or tie) shows how often each person is right. Items of earlier batches
     are left out. Example: `chatmill label import pairs.jsonl --name first --aspect truthfulness`.
     """
+    from tasks.labelling.batch_products import PRODUCT_KEY, check_product_name
     from tasks.labelling.batches import DEFAULT_GUIDE, BatchSettings, add_batch
     from tasks.labelling.guide_file import read_guide_file
     from tasks.labelling.item_file import read_items
 
     text = read_guide_file(guide) if guide else DEFAULT_GUIDE
     items = read_items(file)
-    settings = BatchSettings(name, text, tuple(aspect or ()), needed, markdown, {"file": str(file)})
+    origin = {"file": str(file)}
+    if product:
+        check_product_name(product)
+        origin[PRODUCT_KEY] = product
+    settings = BatchSettings(name, text, tuple(aspect or ()), needed, markdown, origin)
     with opened_labels(Path.cwd()) as store:
         added = add_batch(store, settings, items)
     console = Console(highlight=False, soft_wrap=True)
@@ -132,7 +140,9 @@ def list_label_batches() -> None:
     from rich.table import Table
 
     from flows.common.narrow_tables import print_table
+    from tasks.labelling.batch_products import batch_product
     from tasks.labelling.batches import list_batches
+    from tasks.labelling.people_vote import VOTE_KIND
     from tasks.labelling.review import count_reviews
 
     console = Console(highlight=False)
@@ -146,7 +156,7 @@ def list_label_batches() -> None:
         )
         return
     table = Table(box=None, pad_edge=False)
-    for column in ("batch", "created"):
+    for column in ("batch", "product", "created"):
         table.add_column(column)
     for column in ("items", "needed", "judgements", "complete"):
         table.add_column(column, justify="right")
@@ -155,7 +165,10 @@ def list_label_batches() -> None:
         judged = f"{each.judged:,} of {each.items * each.needed:,}"
         numbers = (f"{each.items:,}", f"{each.needed}", judged, f"{each.complete:,}")
         state = "open" if each.open else "closed"
-        table.add_row(one_line(each.name), each.created[:10], *numbers, state)
+        product = one_line(batch_product(each.origin)) or (
+            "" if each.origin.get("kind") == VOTE_KIND else "all"
+        )
+        table.add_row(one_line(each.name), product, each.created[:10], *numbers, state)
     print_table(console, table)
     console.print(
         "[dim]needed: how many people judge each item; complete: the items that have them all[/dim]",
@@ -183,6 +196,25 @@ def change_batch_guide(
     Console(highlight=False).print(
         f"{one_line(name)} has the guide {digest}; judgements from now on follow it. [dim]The page shows it "
         "within the next items[/dim]",
+        soft_wrap=True,
+    )
+
+
+@label.command("product")
+def change_batch_product(
+    name: BatchName, product: Annotated[str, typer.Argument(help="The product, as in a preset's name.")]
+) -> None:
+    """Record the product of a batch: runs of other products leave its judgements out from now on.
+
+    Example: `chatmill label product first team`.
+    """
+    from tasks.labelling.batch_products import set_batch_product
+
+    with opened_labels(Path.cwd()) as store:
+        set_batch_product(store, name, product)
+    Console(highlight=False).print(
+        f"{one_line(name)} is of the product {one_line(product)}; [dim]the next run of each product follows "
+        "it[/dim]",
         soft_wrap=True,
     )
 

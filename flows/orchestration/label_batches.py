@@ -23,6 +23,7 @@ from tasks.labelling.batch_parameters import (
     SFT,
     LabelBatchParameters,
 )
+from tasks.labelling.batch_products import PRESET_KEY, PRODUCT_KEY
 from tasks.labelling.batches import (
     DEFAULT_GUIDE,
     Batch,
@@ -197,7 +198,7 @@ def find_unfinished_batch(preset: Preset, root: Path) -> str:
 
 def _find_unfinished(batches: Iterable[Batch], preset: str) -> Batch | None:
     # Batches that people imported, and those of other presets, are not of these models.
-    made = [each for each in batches if each.origin.get("output") and each.origin.get("preset") == preset]
+    made = [each for each in batches if each.origin.get("output") and each.origin.get(PRESET_KEY) == preset]
     return next((each for each in reversed(made) if each.open and each.missing > 0), None)
 
 
@@ -237,8 +238,8 @@ def add_made_batch(preset: Preset, output: StageOutput, root: Path, add_another:
             return MadeBatch(other.name, other.items, {}, False, missing=other.missing)
         name = _free_name(parameters, preset.name, {batch.name for batch in batches})
         origin = {
-            "preset": preset.name, "output": output.digest, "key": output.key, "run": output.run,
-            "counts": counts,
+            PRODUCT_KEY: preset.product, PRESET_KEY: preset.name, "output": output.digest,
+            "key": output.key, "run": output.run, "counts": counts,
         }  # fmt: skip
         settings = BatchSettings(
             name, guide, parameters.aspects, parameters.needed, parameters.markdown, origin

@@ -11,7 +11,7 @@ from typing import Any
 
 from tasks.data.file_io.files import SourceFile
 from tasks.data.records import pair_row
-from tasks.data.sources import Source
+from tasks.data.sources import DataParameters, IngestParameters, Source
 from tasks.data.withdrawals import Withdrawn, read_withdrawn
 
 # The name of the file in messages and in the origins of rows.
@@ -26,18 +26,31 @@ class PageSnapshot:
     notices: Sequence[str]
 
 
-def read_page(source: Source, root: Path) -> PageSnapshot:
-    """Return the label page's judgements as a source reads them.
+def read_page(source: Source, parameters: DataParameters, root: Path) -> PageSnapshot:
+    """Return the label page's judgements as a source reads them: those of its products.
 
     People judge at any time. A process therefore reads each source once, so that the digest of the sources
     and the rows are those of one moment.
     """
-    return _take_snapshot(root.resolve(), source.min_known_accuracy, read_withdrawn(root))
+    own = parameters if isinstance(parameters, IngestParameters) else IngestParameters(parameters.sources)
+    # All that decides the rows is among the arguments: one process may read the page for several products.
+    return _take_snapshot(
+        root.resolve(), source.min_known_accuracy, source.products, own.product, own.presets,
+        read_withdrawn(root),
+    )  # fmt: skip
 
 
 @cache
-def _take_snapshot(root: Path, least_accuracy: float, withdrawn: Withdrawn) -> PageSnapshot:
+def _take_snapshot(
+    root: Path,
+    least_accuracy: float,
+    products: tuple[str, ...],
+    own: str,
+    presets: tuple[str, ...],
+    withdrawn: Withdrawn,
+) -> PageSnapshot:
     # Imported here: SQLAlchemy takes half a second, and most presets have no label page.
+    from tasks.labelling.batch_products import ProductChoice
     from tasks.labelling.page_rows import AUTHOR_KEY, page_rows
     from tasks.labelling.schema import read_label_store
 
@@ -45,7 +58,7 @@ def _take_snapshot(root: Path, least_accuracy: float, withdrawn: Withdrawn) -> P
     if store is None:
         return PageSnapshot(b"", ("the label page has no judgements yet; `chatmill label` serves it",))
     with store:
-        found = page_rows(store, least_accuracy)
+        found = page_rows(store, least_accuracy, ProductChoice(products, own, presets))
     lines = []
     for row in found.rows:
         author = row.pop(AUTHOR_KEY, "")
@@ -72,7 +85,7 @@ def forget_pages() -> None:
     _take_snapshot.cache_clear()
 
 
-def page_files(source: Source, root: Path) -> list[SourceFile]:
+def page_files(source: Source, parameters: DataParameters, root: Path) -> list[SourceFile]:
     """Return the judgements as a file of the source; no file if there are none."""
-    content = read_page(source, root).content
+    content = read_page(source, parameters, root).content
     return [SourceFile(FILE_NAME, content)] if content else []

@@ -58,11 +58,15 @@ def source_identities(parameters: DataParameters, root: Path) -> list[dict[str, 
             "files": {name: sums[name] for name in map(named, files[number])},
             "labelling": {name: sums[name] for name in map(named, labelling[number])},
             "urls": urls,
-            "page": hashlib.sha256(read_page(source, root).content).hexdigest() if source.labels else None,
+            "page": _page_digest(source, parameters, root) if source.labels else None,
             "dataset": huggingface.dataset_identity(source.wanted, root) if source.dataset else None,
         }
         found.append({name: value for name, value in identity.items() if value})
     return found
+
+
+def _page_digest(source: Source, parameters: DataParameters, root: Path) -> str:
+    return hashlib.sha256(read_page(source, parameters, root).content).hexdigest()
 
 
 def check_still(parameters: DataParameters, root: Path, found: Sequence[Mapping[str, Any]]) -> None:

@@ -49,9 +49,9 @@ def read_source(
             SourceFile(f"{source.wanted.shown}.parquet", path=huggingface.dataset_table(source.wanted, root))
         ]
     if source.labels:
-        for notice in read_page(source, root).notices:
+        for notice in read_page(source, parameters, root).notices:
             on_event(Message(f"source {source.name}: {notice}"))
-        return page_files(source, root)
+        return page_files(source, parameters, root)
     archive = fetch_archive(parameters.archives[source.archive], root / DOWNLOADS)
     return [SourceFile(f"{archive.name}:{member}", read_member(archive, member)) for member in source.members]
 

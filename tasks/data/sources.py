@@ -72,6 +72,10 @@ class Source:
     this share, from 0 to 1, are left out, with a notice. People who judged fewer than five known items
     stay."""
 
+    products: tuple[str, ...] = ()
+    """Of the label page: the products whose batches are read, as in `[team, demo]`. Empty: that of the
+    preset. Imported batches that name no product are always read."""
+
     prompt: str = ""
     """Words before a prompt that is made from a text."""
 
@@ -139,6 +143,10 @@ class Source:
             faults.append(f"min_known_accuracy is {self.min_known_accuracy}; expected a share from 0 to 1")
         if self.min_known_accuracy and not self.labels:
             faults.append("min_known_accuracy needs `labels: page`, which is not set")
+        if self.products and not self.labels:
+            faults.append("products needs `labels: page`, which is not set")
+        if any(map(is_blank, self.products)):
+            faults.append("products contains an empty name")
         if self.labels:
             # The page's rows have their own keys, aspects and people.
             useless = [name for name in _OF_FILES if getattr(self, name)]
@@ -242,6 +250,20 @@ class DataParameters:
         for name in ("remote", "endpoint"):
             if said := address_problem(getattr(self, name)):
                 raise ValueError(f"{name} {said}")
+
+
+@dataclass(frozen=True)
+class IngestParameters(DataParameters):
+    """The sources as a preset reads them: those of the label page have the preset's product.
+
+    A preset without such a source has DataParameters, so that its product changes nothing in ingestion.
+    """
+
+    product: str = ""
+    """Product of the preset, whose judgements a source reads that names no `products`."""
+
+    presets: tuple[str, ...] = ()
+    """Names of the presets of that product. Batches of earlier versions record their preset alone."""
 
 
 def as_list(one_or_more: str | Sequence[str]) -> tuple[str, ...]:

@@ -77,7 +77,8 @@ class BatchSettings:
         aspects: Aspects that people also compare, on five steps, after their choice.
         needed: Judgements by different people that an item needs.
         markdown: Whether the page shows Markdown as formatted text rather than as it was written.
-        origin: Where the items come from, for the people who run the page.
+        origin: Where the items come from, for the people who run the page. Its key `product` names the
+            product whose models learn from the judgements; without it all do.
     """
 
     name: str
@@ -238,7 +239,7 @@ def change_guide(store: LabelStore, name: str, text: str) -> str:
             update(BATCH_TABLE).where(BATCH_TABLE.c.name == name).values(guide=digest)
         )
         if not changed.rowcount:
-            raise UserError(_no_batch(name))
+            raise UserError(missing_batch(name))
     return digest
 
 
@@ -248,7 +249,7 @@ def open_batch(store: LabelStore, name: str, is_open: bool) -> None:
         if not connection.execute(
             update(BATCH_TABLE).where(BATCH_TABLE.c.name == name).values(open=is_open)
         ).rowcount:
-            raise UserError(_no_batch(name))
+            raise UserError(missing_batch(name))
 
 
 def guide_text(store: LabelStore, digest: str) -> str | None:
@@ -300,5 +301,6 @@ def _item_values(batch: int, item: LabelItem) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _no_batch(name: str) -> str:
+def missing_batch(name: str) -> str:
+    """Return the sentence for a name that no batch has."""
     return f"there is no batch named {name!r}; `chatmill label batches` shows the names"

@@ -8,6 +8,7 @@ from typing import Any
 
 from tasks.common.aspects import OVERALL
 from tasks.common.counts import counted
+from tasks.labelling.batch_products import ALL_PRODUCTS, ProductChoice
 from tasks.labelling.judgements import newest_judgements
 from tasks.labelling.known_items import known_accuracy, preference_of, preference_of_step
 from tasks.labelling.people_vote import VOTE_KIND
@@ -25,7 +26,9 @@ class PageRows:
     notices: list[str] = field(default_factory=list)
 
 
-def page_rows(store: LabelStore, least_accuracy: float = 0.0) -> PageRows:
+def page_rows(
+    store: LabelStore, least_accuracy: float = 0.0, products: ProductChoice = ALL_PRODUCTS
+) -> PageRows:
     """Return the rows that the page's judgements make.
 
     A reviewer's decision replaces the first judgements of its item. Known items make no rows, as their right
@@ -34,11 +37,16 @@ def page_rows(store: LabelStore, least_accuracy: float = 0.0) -> PageRows:
     Args:
         store: The page's store.
         least_accuracy: People who choose the right answer of known items less often are left out.
+        products: The products whose batches are read.
     """
     found = PageRows()
     judgements = [
         dict(row) for row in newest_judgements(store) if row["batch_origin"].get("kind") != VOTE_KIND
     ]
+    found.notices += products.describe_choice(
+        row["batch_origin"] for row in judgements if not row["item_known_choice"]
+    )
+    judgements = [row for row in judgements if products.reads(row["batch_origin"])]
     accuracy = known_accuracy(row for row in judgements if not row["review"])
     aside = {person for person, known in accuracy.items() if known.is_below(least_accuracy)}
     for person in sorted(aside):

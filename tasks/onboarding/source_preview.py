@@ -131,7 +131,7 @@ def preview_source(source: Source, parameters: DataParameters, root: Path) -> So
     try:
         if lacking := tuple(_missing_downloads(source, parameters, root)):
             return replace(found, lacking=lacking)
-        files = without_ignored(_local_files(source, parameters, root), source)
+        files = without_ignored(_local_files(source, parameters, root, ignore_event), source)
         found = replace(found, files=len(files), bytes=sum(map(_download_size, files)))
         known, reading = choose_reading(files, source.name, source.format, reading_of(source, root))
         found = replace(found, format=known.name)
@@ -323,16 +323,18 @@ class _Reader:
                     path=huggingface.dataset_table(source.wanted, root, self.folder),
                 )
             ]
-        return _local_files(source, parameters, root)
+        return _local_files(source, parameters, root, on_event)
 
 
-def _local_files(source: Source, parameters: DataParameters, root: Path) -> list[SourceFile]:
+def _local_files(
+    source: Source, parameters: DataParameters, root: Path, on_event: EventCallback
+) -> list[SourceFile]:
     if source.dataset:
         return [huggingface.dataset_head(source.wanted, root, _FIRST)[0]]
     if source.urls:
         # Ingestion asks the server for a newer file. Here that would mean fetching it.
         return [SourceFile(a.display_text, path=find_download(a, root)) for a in source.addresses]
-    return read_source(source, parameters, root, lambda event: None)
+    return read_source(source, parameters, root, on_event)
 
 
 def _missing_downloads(source: Source, parameters: DataParameters, root: Path) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,16 @@ def test_plan_has_the_keys_of_the_run_that_follows(root: Path) -> None:
         (*NAMES, "labels"), "cached"
     )
     assert again["validate"].key == made["validate"].key
+
+
+def test_plan_of_another_product_reads_other_judgements(root: Path) -> None:
+    page = {"sources": [*asdict(preset_of().data)["sources"], {"name": "people", "labels": "page"}]}
+    keys = [
+        plan(root, preset_of(data=page, registry={"model": product}))["ingest"].key for product in ("a", "b")
+    ]
+    assert keys[0] != keys[1]
+    keys = [plan(root, preset_of(registry={"model": product}))["ingest"].key for product in ("a", "b")]
+    assert keys[0] == keys[1]
 
 
 @pytest.mark.parametrize("lost", ["", "digests.json", "output-digests.json"])

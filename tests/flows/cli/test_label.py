@@ -72,18 +72,29 @@ def test_label_batches_close_and_reopen(root: Path) -> None:
     said = call(label, "batches").output
     assert said.index("`chatmill label batch` makes one") < said.index("`chatmill label import FILE")
     call(label, "import", written(root, 2), "--name", "a batch")
-    assert re.search(r"a batch +\S+ +2 +2 +0 of 4 +0 +open", call(label, "batches").output)
+    assert re.search(r"a batch +all +\S+ +2 +2 +0 of 4 +0 +open", call(label, "batches").output)
     [store] = opened(root)
     for name, numbers in (("Ana", (1, 2)), ("Ben", (1,))):
         for number in numbers:
             judge(store, person(store, name), number)
-    assert re.search(r"a batch +\S+ +2 +2 +3 of 4 +1 +open", call(label, "batches").output)
+    assert re.search(r"a batch +all +\S+ +2 +2 +3 of 4 +1 +open", call(label, "batches").output)
     said = call(label, "close", "a batch").output
     assert "closed a batch" in said and "chatmill label reopen 'a batch'" in said
     assert re.search(r"a batch .* closed", call(label, "batches").output)
     assert "opened a batch" in call(label, "reopen", "a batch").output
     with pytest.raises(UserError, match="no batch named 'b'"):
         call(label, "close", "b")
+
+
+def test_label_product_is_recorded_and_shown(root: Path) -> None:
+    call(label, "import", written(root, 2), "--name", "first", "--product", "team")
+    assert re.search(r"first +team ", call(label, "batches").output)
+    assert "first is of the product demo" in call(label, "product", "first", "demo").output
+    assert re.search(r"first +demo ", call(label, "batches").output)
+    with pytest.raises(UserError, match="no batch named 'second'"):
+        call(label, "product", "second", "demo")
+    with pytest.raises(UserError, match="the product's name is empty"):
+        call(label, "import", written(root, 1), "--name", "x", "--product", " ")
 
 
 def test_label_guide_changes_the_guide_of_a_batch(root: Path) -> None:

@@ -131,6 +131,8 @@ def test_withdraw_person_unknown_to_data_and_page_is_refused(tmp_path: Path) -> 
         ({"labels": "page", "columns": {"prompt": "p"}}, "columns has no effect"),
         ({"labels": "page", "min_known_accuracy": 1.5}, "share from 0 to 1"),
         ({"files": "x.jsonl", "min_known_accuracy": 0.5}, "needs `labels: page`"),
+        ({"files": "x.jsonl", "products": ("team",)}, "products needs `labels: page`"),
+        ({"labels": "page", "products": ("team", " ")}, "products contains an empty name"),
     ],
 )
 def test_source_invalid_label_options_are_refused(values: dict[str, object], message: str) -> None:
