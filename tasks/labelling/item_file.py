@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,10 @@ _TEXTS = ("prompt", "a", "b")
 _OPTIONAL = ("a_model", "b_model", "known_choice")
 _KEYS = (*_TEXTS, "history", *_OPTIONAL)
 _EXAMPLE = '{"prompt": "…", "a": "…", "b": "…"}'
-# Faults that one message names.
+_NO_JSON = "not a line of JSON"
+# Faults that one message names, and lines that it names for each.
 _SHOWN_FAULTS = 5
+_SHOWN_CHARACTERS = 40
 # Faults after which the rest of the file is not read: it is another kind of file.
 _MOST_FAULTS = 1000
 # A longer line is no item that people could read. A device such as /dev/zero has one that never ends.
@@ -35,25 +37,57 @@ def read_items(path: Path) -> list[LabelItem]:
         UserError: The file cannot be read, or lines are not valid; the message names the first ones.
     """
     found: list[LabelItem] = []
-    faults: list[str] = []
-    for where, line in _lines(path):
+    # What is wrong with the lines of each fault. All that is not JSON is one fault.
+    faults: dict[str, dict[int, str]] = {}
+    first, broken = b"", 0
+    for number, line in _lines(path):
+        first = first or line
+        where = f"{path}:{number}"
         try:
             item = _read_item(line, where)
             check_item(item, where)
             found.append(item)
         except UserError as error:
-            faults.append(str(error))
-            if len(faults) == _MOST_FAULTS:
+            said = str(error).removeprefix(f"{where}: ")
+            faults.setdefault(_NO_JSON if said.startswith(_NO_JSON) else said, {})[number] = said
+            broken += 1
+            if broken == _MOST_FAULTS:
                 break
     if faults:
-        more = len(faults) - _SHOWN_FAULTS
-        rest = [f"and {counted(more, 'lines')} more"] if more > 0 else []
-        if len(faults) == _MOST_FAULTS:
-            rest.append("the rest of the file was not read")
-        raise UserError("\n".join([*faults[:_SHOWN_FAULTS], *rest]))
+        if broken > 1 and not found and list(faults) == [_NO_JSON]:
+            lines = f"{'first ' if broken == _MOST_FAULTS else ''}{broken:,} lines"
+            raise UserError(
+                f"{path}: none of its {lines} is JSON; it begins with {_begin(first)}; expected lines such "
+                f"as {_EXAMPLE}"
+            )
+        raise UserError("\n".join(_describe_faults(path, faults, broken)))
     if not found:
         raise UserError(f"{path} has no item; expected lines such as {_EXAMPLE}")
     return found
+
+
+def _begin(line: bytes) -> str:
+    """Return the first characters of a line, as a quoted text."""
+    text = line.decode("utf-8", "replace").strip()
+    return repr(text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…")
+
+
+def _describe_faults(path: Path, faults: Mapping[str, Mapping[int, str]], broken: int) -> Iterator[str]:
+    """Yield a sentence for each of the first faults, with its lines."""
+    shown = list(faults.items())[:_SHOWN_FAULTS]
+    for said, lines in shown:
+        number, alone = next(iter(lines.items()))
+        if len(lines) == 1:
+            yield f"{path}:{number}: {alone}"
+            continue
+        named = ", ".join(map(str, list(lines)[:_SHOWN_FAULTS]))
+        more = f" and {len(lines) - _SHOWN_FAULTS:,} more" if len(lines) > _SHOWN_FAULTS else ""
+        expected = f"; expected {_EXAMPLE}" if said == _NO_JSON else ""
+        yield f"{path}, lines {named}{more}: {said}{expected}"
+    if left := broken - sum(len(lines) for _, lines in shown):
+        yield f"and {counted(left, 'lines')} more"
+    if broken == _MOST_FAULTS:
+        yield "the rest of the file was not read"
 
 
 def read_known_items(path: Path) -> list[LabelItem]:
@@ -67,8 +101,8 @@ def read_known_items(path: Path) -> list[LabelItem]:
     return found
 
 
-def _lines(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield the lines that are not blank, each with its place."""
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines that are not blank, each with its number."""
     try:
         with path.open("rb") as file:
             for number, line in enumerate(iter(partial(file.readline, _LONGEST_LINE + 1), b""), 1):
@@ -80,7 +114,7 @@ def _lines(path: Path) -> Iterator[tuple[str, bytes]]:
                 # A byte order mark is how some editors begin a file.
                 text = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
                 if text.strip():
-                    yield f"{path}:{number}", text
+                    yield number, text
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error_reason(error)}") from None
 
@@ -89,7 +123,7 @@ def _read_item(line: bytes, where: str) -> LabelItem:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{where}: not a line of JSON ({error}); expected {_EXAMPLE}") from None
+        raise UserError(f"{where}: {_NO_JSON} ({error}); expected {_EXAMPLE}") from None
     if not isinstance(row, dict):
         raise UserError(f"{where}: not a JSON object; expected {_EXAMPLE}")
     if unknown := sorted(set(row) - set(_KEYS)):

@@ -55,11 +55,33 @@ def test_read_items_not_valid_line_is_named(tmp_path: Path, line: object, says: 
     assert says in str(raised.value)
 
 
-def test_read_items_names_the_first_faults_and_counts_the_others(tmp_path: Path) -> None:
+def test_read_items_fault_of_many_lines_is_named_once(tmp_path: Path) -> None:
+    path = written(tmp_path, GOOD, *["nope", "no: way"] * 4, {**GOOD, "a": "y"})
     with pytest.raises(UserError) as raised:
-        read_items(written(tmp_path, GOOD, *["nope"] * 8))
+        read_items(path)
+    assert str(raised.value).splitlines() == [
+        f"{path}, lines 2, 3, 4, 5, 6 and 3 more: not a line of JSON; "
+        'expected {"prompt": "…", "a": "…", "b": "…"}',
+        f"{path}:10: a and b are equal, so there is nothing to choose",
+    ]
+
+
+def test_read_items_many_faults_names_the_first_and_counts_the_others(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as raised:
+        read_items(written(tmp_path, GOOD, *({**GOOD, f"key{n}": 1} for n in range(8))))
     lines = str(raised.value).splitlines()
     assert len(lines) == 6 and lines[-1] == "and 3 lines more" and "items.jsonl:6" in lines[4]
+
+
+def test_read_items_other_kind_of_file_is_named_once_with_its_beginning(tmp_path: Path) -> None:
+    path = tmp_path / "items.csv"
+    path.write_text('prompt;a;b\n"What is ""x""?";yes;no\nWhy?;because;why not\n')
+    with pytest.raises(UserError) as raised:
+        read_items(path)
+    assert str(raised.value) == (
+        f"{path}: none of its 3 lines is JSON; it begins with 'prompt;a;b'; expected lines such as "
+        '{"prompt": "…", "a": "…", "b": "…"}'
+    )
 
 
 def test_read_items_without_items_or_file_says_so(tmp_path: Path) -> None:
@@ -90,5 +112,5 @@ def test_read_items_line_without_end_is_refused(path: str) -> None:
 
 
 def test_read_items_device_of_faulty_lines_is_not_read_to_its_end() -> None:
-    with pytest.raises(UserError, match="the rest of the file was not read"):
+    with pytest.raises(UserError, match="none of its first 1,000 lines is JSON"):
         read_items(Path("/dev/urandom"))
