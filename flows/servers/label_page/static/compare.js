@@ -41,13 +41,13 @@ function note(judged, skipped) {
 function leave(item, draft) {
   done.push({ item, draft, skipped: draft.choice === "" });
   if (done.length > BACK) done.shift();
-  writeStored("done", done.map((each) => each.item.item));
+  writeStored("done", done.map((each) => [each.item.item, each.item.digest]));
   queue.shift();
   proceed();
 }
 
 function proceed() {
-  if (queue.length) desk.display(queue[0], desk.draftOf(queue[0].item));
+  if (queue.length) desk.display(queue[0], desk.draftOf(queue[0]));
   else desk.wait();
   refill();
 }
@@ -55,21 +55,28 @@ function proceed() {
 async function undo() {
   let last = done.pop();
   if (!last) {
-    // After a reload only the numbers of the last items are known.
-    const number = readStored("done", []).pop();
-    if (number === undefined) {
+    // After a reload only the numbers and digests of the last items are known.
+    const kept = doneBefore().pop();
+    if (!kept) {
       desk.notice("There is nothing to undo.");
       return;
     }
+    let item;
     try {
-      last = { item: await ask(`/api/items/${number}`), draft: emptyDraft(), skipped: false };
+      item = await ask(`/api/items/${kept[0]}`);
     } catch {
       desk.notice("The last item cannot be fetched now; try again in a moment.");
       return;
     }
+    if (item.digest !== kept[1]) {
+      writeStored("done", []);
+      desk.notice("There is nothing to undo: the server's items are others since it was restored.");
+      return;
+    }
+    last = { item, draft: emptyDraft(), skipped: false };
   }
   desk.notice("");
-  writeStored("done", readStored("done", []).filter((number) => number !== last.item.item));
+  writeStored("done", doneBefore().filter(([number]) => number !== last.item.item));
   desk.keep();
   note(last.skipped ? 0 : -1, last.skipped ? -1 : 0);
   desk.submit("undo", last.item, last.draft);
@@ -77,6 +84,11 @@ async function undo() {
   if (at >= 0) queue.splice(at, 1);
   queue.unshift(last.item);
   desk.display(last.item, { ...last.draft, choice: "", steps: {}, aspect: -1 });
+}
+
+// The last items of earlier visits, as [number, digest]. A page of an earlier version kept no digests.
+function doneBefore() {
+  return readStored("done", []).filter(Array.isArray);
 }
 
 async function refill() {
@@ -97,7 +109,7 @@ async function refill() {
     if (found.progress && !desk.outbox.waiting().length) progress = found.progress;
     showProgress();
     if (desk.outbox.problem === "cannot-store") desk.outbox.retry();
-    if (!desk.item && queue.length) desk.display(queue[0], desk.draftOf(queue[0].item));
+    if (!desk.item && queue.length) desk.display(queue[0], desk.draftOf(queue[0]));
     if (!queue.length) nothingLeft();
   } catch (error) {
     if (error.status === 401) desk.outbox.settle("signed-out", error.message);
@@ -126,7 +138,7 @@ function nothingLeft() {
     progress?.judged || progress?.skipped ? "Nothing left for you. Thank you!" : "Nothing to judge yet.",
     "When new items come, they appear here by themselves. Items on which people disagree go to a reviewer, "
       + "and the judgements train the next model.",
-    done.length > 0 || readStored("done", []).length > 0,
+    done.length > 0 || doneBefore().length > 0,
   );
   setTimeout(() => desk.item || refill(), LOOK_AGAIN);
 }
@@ -145,10 +157,11 @@ function startOfDay() {
 
 async function begin() {
   // An item whose aspects or comment were begun comes first.
-  const [begun] = Object.keys(readStored("drafts", {})).map(Number);
-  if (begun) {
+  for (const [name, draft] of Object.entries(desk.drafts())) {
     try {
-      queue.push(await ask(`/api/items/${begun}`));
+      const found = await ask(`/api/items/${draft.item ?? name}`);
+      if (draft.item && found.digest !== name) continue;
+      queue.push(found);
       proceed();
       return;
     } catch {

@@ -214,7 +214,7 @@ export class Desk {
 
   finish() {
     const { item, draft } = this;
-    this.forget(item.item);
+    this.forget(item);
     // A second key must not judge it again while the next one is on its way.
     this.item = null;
     this.actions.finished(item, draft);
@@ -228,7 +228,7 @@ export class Desk {
     }
     const { item, draft } = this;
     if (!this.review) this.submit("skip");
-    this.forget(item.item);
+    this.forget(item);
     this.item = null;
     this.actions.skipped(item, draft);
   }
@@ -275,25 +275,39 @@ export class Desk {
     });
   }
 
-  // What is not sent yet stays in the browser, so that a reload loses no comment.
+  // What is not sent yet stays in the browser, so that a reload loses no comment. It is kept under the item's
+  // digest: in a restored store, the number may be that of another item.
   keep() {
     if (!this.item) return;
     this.draft.seconds = this.clock.seconds;
     const { choice, flag, comment, better } = this.draft;
-    const drafts = readStored(this.draftName, {});
-    if (choice || flag || comment || better) drafts[this.item.item] = this.draft;
-    else delete drafts[this.item.item];
+    const drafts = this.draftsWithout(this.item);
+    if (choice || flag || comment || better) drafts[this.item.digest] = { ...this.draft, item: this.item.item };
     writeStored(this.draftName, drafts);
   }
 
-  forget(number) {
-    const drafts = readStored(this.draftName, {});
-    delete drafts[number];
-    writeStored(this.draftName, drafts);
+  forget(item) {
+    writeStored(this.draftName, this.draftsWithout(item));
   }
 
-  draftOf(number) {
-    return readStored(this.draftName, {})[number] || null;
+  draftOf(item) {
+    const drafts = this.drafts();
+    // Pages of an earlier version kept drafts under the number.
+    const kept = drafts[item.digest] || drafts[item.item];
+    if (!kept || kept.item === item.item) return kept || null;
+    // The same texts under another number: what was chosen there says nothing of this batch's aspects.
+    return { ...kept, choice: "", steps: {}, aspect: -1 };
+  }
+
+  draftsWithout(item) {
+    const drafts = this.drafts();
+    delete drafts[item.digest];
+    delete drafts[item.item];
+    return drafts;
+  }
+
+  drafts() {
+    return readStored(this.draftName, {});
   }
 
   get draftName() {

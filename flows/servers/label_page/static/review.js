@@ -54,7 +54,7 @@ async function proceed() {
   const slow = setTimeout(() => desk.wait(), SLOW);
   try {
     const item = await waiting;
-    if (item) display(item, desk.draftOf(item.item));
+    if (item) display(item, desk.draftOf(item));
     else {
       $("progress").textContent = "";
       desk.nothing(
