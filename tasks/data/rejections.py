@@ -1,7 +1,8 @@
 """Match rows that somebody rejected or deleted with their copies.
 
 White space at the ends makes no difference, and neither does Alpaca's template around a prompt, or around a
-prompt and its answer as one text.
+prompt and its answer as one text. Nor do the kind of line ends, the kind of a space, spaces at the end of a
+line and characters without width: programs change them when they save a file.
 """
 
 from __future__ import annotations
@@ -31,13 +32,17 @@ _TEMPLATE = re.compile(
     rf"(?:[^\n]{{1,300}}\n+)?### Instruction:\n(.*?)(?:\n+### Input:\n(.*?))?\n+{_HEAD}(.*)", re.DOTALL
 )
 _ENDS = re.compile(rf"\A{_UNSEEN}|{_UNSEEN}\Z")
+_LINE_ENDS = re.compile(r"[^\S\n]*(?:\r\n|[\r\n\x0b\x0c\x85\u2028\u2029])")
+# Zero-width joiners stay, as they make other words and other emoji.
+_WIDTHLESS = re.compile(r"[\u200b\u200e\u200f\u2060\ufeff\u00ad]")
+_SPACES = re.compile(r"[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]")
 
 
 def rejection_id(row: Record) -> str:
-    """Return the id that a row has without white space at the ends of its texts, and without a template.
+    """Return the id that a row has with plain white space, none at the ends, and without a template.
 
-    Copies of a row in two exports often differ in a line feed at the end. A text that is an answer in
-    Alpaca's template has the id of the pair.
+    Copies of a row in two exports often differ in line ends. A text that is an answer in Alpaca's template
+    has the id of the pair. Indentation counts, as it may be what a reviewer corrected.
     """
     if isinstance(row, Text):
         text = _trimmed(row.text)
@@ -73,7 +78,10 @@ def holds_rejection(numbers: np.ndarray, number: str) -> bool:
 
 
 def _trimmed(text: str) -> str:
-    return _ENDS.sub("", text)
+    text = _ENDS.sub("", text)
+    if not text.isascii():
+        text = _SPACES.sub(" ", _WIDTHLESS.sub("", text))
+    return _LINE_ENDS.sub("\n", text) if not text.isprintable() else text
 
 
 def _unwrapped(text: str) -> tuple[str, str]:

@@ -207,3 +207,81 @@ def test_rejection_id_of_alpaca_input_is_that_of_context() -> None:
     assert rejection_id(pair_row(prompt, "A mill.", "a", "g")) == rejection_id(plain) == plain.id
     text = text_row("Write it below ### Response: as told.", "a")
     assert rejection_id(text) == text.id
+
+
+LONG = {"prompt": "What turns\nat the mill?", "completion": "The wheel turns.\nThe stones turn too."}
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("completion", "The wheel turns.\r\nThe stones turn too."),
+        ("completion", "The wheel turns.  \rThe stones turn too."),
+        ("completion", "The\u00a0wheel turns.\n\u200bThe stones\u202fturn too."),
+        ("prompt", "What turns\r\nat the mill?"),
+    ],
+)
+@pytest.mark.parametrize("swapped", [False, True])
+def test_ingest_rejected_copy_with_other_line_ends_or_spaces_is_left_out(
+    tmp_path: Path, key: str, text: str, swapped: bool
+) -> None:
+    copies = [LONG, {**LONG, key: text}]
+    good, bad = reversed(copies) if swapped else copies
+    write(tmp_path, good, OTHER, {"text": "one"}, name="a")
+    write(tmp_path, {**bad, "label": False}, OTHER, name="b")
+    run(tmp_path)
+    [pair] = read_rows(tmp_path / "out" / "rows" / "pairs", "pairs")
+    assert pair.completion == "The wheel."
+
+
+@pytest.mark.parametrize(
+    ("bad", "good"),
+    [
+        ("if mill:\nturn()", "if mill:\n    turn()"),
+        ("The mill\u200dturns.", "The mill turns."),
+        ("The wheel.\nThe stones.", "The wheel. The stones."),
+    ],
+)
+def test_ingest_correction_of_indentation_or_lines_stays(tmp_path: Path, bad: str, good: str) -> None:
+    write(tmp_path, {**ASKED, "completion": good}, {"text": "one"}, name="a")
+    write(tmp_path, {**ASKED, "completion": bad, "label": False}, name="b")
+    run(tmp_path)
+    [pair] = read_rows(tmp_path / "out" / "rows" / "pairs", "pairs")
+    assert pair.completion == good
+
+
+@pytest.mark.parametrize(
+    "rejected",
+    [
+        {"rating": 5, "accepted": False},
+        {"stars": "4 stars", "approved": "no", "annotator": "ana"},
+        {"thumbs": "up", "review_result": "rejected"},
+        {"rating": 1, "answer": "reject", "annotator": "ana"},
+    ],
+)
+def test_ingest_rating_that_a_reviewer_rejected_is_no_score(tmp_path: Path, rejected: dict[str, Any]) -> None:
+    # A score of -1 would be on no scale of the rater, and under the rater's name.
+    rows = [{**ASKED, **rejected}, {**ASKED, "completion": "The wheel.", **rejected, **accepted(rejected)}]
+    write(tmp_path, *rows, {"text": "one"}, name="a")
+    write(tmp_path, ASKED, name="b")
+    said: list[str] = []
+    figures = run(tmp_path, said=said)
+    [rating] = read_rows(tmp_path / "out" / "rows" / "ratings", "ratings")
+    assert rating.completion == "The wheel." and rating.scores != [-1.0]
+    assert figures["pairs"] == 0, "the answer was rejected"
+    assert any("left out: 1 rating in rows that a reviewer rejected" in text for text in said), said
+
+
+def accepted(row: dict[str, Any]) -> dict[str, Any]:
+    """Return the reviews of a row, which now accept it."""
+    return {key: "accept" for key in row if key in ("accepted", "approved", "review_result", "answer")}
+
+
+@pytest.mark.parametrize("verdict", [{"feedback": "bad"}, {"thumbs": "down"}, {"thumbs_down": 1}])
+def test_ingest_rejected_answer_that_was_rated_bad_stays_a_bad_example(
+    tmp_path: Path, verdict: dict[str, Any]
+) -> None:
+    write(tmp_path, {**ASKED, **verdict, "approved": False}, {"text": "one"})
+    assert run(tmp_path)["ratings"] == 1
+    [rating] = read_rows(tmp_path / "out" / "rows" / "ratings", "ratings")
+    assert rating.scores == [-1.0]

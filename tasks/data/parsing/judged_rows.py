@@ -23,6 +23,7 @@ from tasks.data.records import Comparison, Pair, ParsedRow, Rating, Text, pair_r
 from tasks.data.rejections import rejection_id
 
 REJECTED = "rows that a reviewer rejected"
+REJECTED_RATING = "ratings in rows that a reviewer rejected"
 EARLIER = "earlier answers of conversations with a verdict on the whole"
 CORRECTED = "answers that a correction replaces"
 CORRECTED_QUESTION = "questions and system prompts that a correction replaces"
@@ -97,6 +98,14 @@ def judged_rows(found: list[ParsedRow], said: Verdicts, row: SourceRow) -> Itera
         return
     if len(found) > 1:
         row.tally.left_out[EARLIER] += len(found) - 1
+    if said.review == "reject" and said.contradicts_rejection:
+        # The reviewer may have rejected the label: neither it nor a verdict of the reviewer's own is learned.
+        row.tally.left_out[REJECTED_RATING] += 1
+        rated = _rated(last, said, row.values, row.reading)
+        row.tally.rejected.add(rejection_id(last.row))
+        if not rated.anonymous:
+            row.tally.rejected.add(rejection_id(rated.row))
+        return
     # A rejected answer is a bad example, which a reward model can learn from.
     score = -1.0 if said.review == "reject" else said.score
     rated = _rated(last, said if score is None else Verdicts(score), row.values, row.reading)

@@ -73,6 +73,12 @@ class Verdicts:
         """True if a pair with these verdicts is a rating."""
         return self.score is not None or bool(self.votes or self.several) or self.review == "reject"
 
+    @property
+    def contradicts_rejection(self) -> bool:
+        """True if somebody rated the answer otherwise than with -1, as a rejection does."""
+        scores = [*self.votes.values(), *self.several, *([] if self.score is None else [self.score])]
+        return any(score != -1 for score in scores)
+
     def left_out(self) -> str:
         """Return why the row is excluded; empty if it is not."""
         if self.deleted:
