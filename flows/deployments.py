@@ -55,6 +55,7 @@ def labels(config: str = DEMO_PRESET, changes: list[str] | None = None) -> State
     """Make a new version of the data from the sources; new labels in it start `align`."""
     preset = _read_deployed_preset(config, changes)
     _decide_by_votes(preset)
+    _send_batch_events(preset)
     if data := _notified_hash(preset):
         _prune_checks()
         return Completed(message=f"{NOTHING_NEW} {data[:12]}")
@@ -128,8 +129,10 @@ def batch_labels(
             message=f"no batch was made, as no source of {chosen} is the label page, and nothing would learn "
             "from the judgements; docs/labelling-setup.md shows the source"
         )
+    from flows.orchestration.batch_events import send_batch_requests
     from flows.orchestration.label_batches import find_unfinished_batch
 
+    send_batch_requests(Path.cwd(), preset.name)
     if not add_another and (unfinished := find_unfinished_batch(preset, Path.cwd())):
         return Completed(message=unfinished)
     from flows.pipeline import labelling
@@ -212,6 +215,14 @@ def _decide_by_votes(preset: Preset) -> None:
     configs = {preset.name: deployed_preset_path(preset.name)}
     for sentence in decide_by_votes(tracker, Path.cwd(), configs):
         get_run_logger().info(sentence)
+
+
+def _send_batch_events(preset: Preset) -> None:
+    """Send the events about batches of the label page that a killed process did not send."""
+    from flows.orchestration.batch_events import send_batch_requests
+
+    if problem := send_batch_requests(Path.cwd(), preset.name):
+        get_run_logger().warning(problem)
 
 
 def _notified_hash(preset: Preset) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from prefect import flow
 
 from flows.config import Preset
-from flows.orchestration.events import LABELS_REQUESTED
+from flows.orchestration.batch_events import send_batch_requests
 from flows.orchestration.label_announcement import remember_learned_labels
 from flows.orchestration.label_batches import (
     add_made_batch,
@@ -21,7 +21,6 @@ from flows.orchestration.label_batches import (
     read_guide,
 )
 from flows.orchestration.page_products import ingest_parameters
-from flows.orchestration.run_links import deployed_preset_path
 from flows.pipeline_plan import PipelinePlan
 from flows.pipeline_run import Outcome, PipelineRun
 from model.errors import UserError
@@ -103,7 +102,7 @@ def ingestion(preset: Preset, announce: bool = True) -> Outcome:
 def labelling(preset: Preset, add_another: bool = False) -> Outcome:
     """Run the stage label_batch alone, on the outputs of the preset's last run; add its items to the page.
 
-    The event `labels.requested` is sent once for each batch.
+    The event `labels.requested` is sent once for each batch, also for one whose process was killed before.
 
     Args:
         preset: The preset.
@@ -115,6 +114,8 @@ def labelling(preset: Preset, add_another: bool = False) -> Outcome:
     root = Path.cwd()
     # Read before anything is computed for it.
     read_guide(preset.label_batch, root)
+    # Of a batch that was added by a process which was killed then.
+    send_batch_requests(root, preset.name)
     if not add_another and (unfinished := find_unfinished_batch(preset, root)):
         raise UserError(unfinished)
     with PipelineRun(preset, trains=False) as run:
@@ -123,8 +124,5 @@ def labelling(preset: Preset, add_another: bool = False) -> Outcome:
         items = run(label_batch, item_parameters(preset), *given.outputs)
         made = add_made_batch(preset, items, run.settings.root, add_another)
         run.show_notes(made.describe(), made.describe_left_out())
-        if made.missing:
-            return run.collect_outcome()
-        payload = {"batch": made.name, "items": made.items, "config": deployed_preset_path(preset.name)}
-        run.tell_once(items, LABELS_REQUESTED, made.describe(), "`chatmill label` serves the page", **payload)
+        run.show_notes(send_batch_requests(run.settings.root, preset.name))
         return run.collect_outcome()

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID, uuid4
 
 from tasks.common.annotators import count_named
 from tasks.common.printable_text import escape_surrogates
@@ -23,7 +24,9 @@ _EVENT_BYTES = 100_000
 EVENT_PATIENCE_SECONDS, _ANSWER_SECONDS = 20.0, 10.0
 
 
-def emit_run_event(event: str, preset: str, says: str, then: str, **payload: Any) -> bool:
+def emit_run_event(
+    event: str, preset: str, says: str, then: str, *, event_id: UUID | None = None, **payload: Any
+) -> bool:
     """Send an event about the runs of a preset to Prefect's server, with retries for a while.
 
     Only a permanent server, as `chatmill up` runs it, acts on events.
@@ -33,6 +36,7 @@ def emit_run_event(event: str, preset: str, says: str, then: str, **payload: Any
         preset: The preset's name.
         says: One sentence about what happened.
         then: The command to type next.
+        event_id: The event's id; None: a new one. The server acts once on events of one id.
         payload: Further values of the event.
 
     Returns:
@@ -47,6 +51,7 @@ def emit_run_event(event: str, preset: str, says: str, then: str, **payload: Any
     resource = f"chatmill.{about}.{re.sub(r'[^A-Za-z0-9_-]+', '-', preset)}"
     within = {"prefect.resource.id": f"prefect.flow-run.{flow_run.id}", "prefect.resource.role": "flow-run"}
     made = Event(
+        id=event_id or uuid4(),
         event=event,
         resource=Resource({"prefect.resource.id": resource, "prefect.resource.name": _encodable(preset)}),
         related=[RelatedResource(within)] if flow_run.id else [],

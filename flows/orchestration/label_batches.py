@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.config import Preset
+from flows.orchestration.run_links import deployed_preset_path
 from model.errors import UserError
 from model.events import EventCallback
 from tasks.common.counts import counted
@@ -24,6 +25,7 @@ from tasks.labelling.batch_parameters import (
     LabelBatchParameters,
 )
 from tasks.labelling.batch_products import PRESET_KEY, PRODUCT_KEY
+from tasks.labelling.batch_requests import add_request
 from tasks.labelling.batches import (
     DEFAULT_GUIDE,
     Batch,
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 
 # The stages whose outputs the items are made from. Before there are labels, the last three are missing.
 _NEEDED, _OPTIONAL = ("split", "sft"), ("labels", "reward", "rlhf")
+SERVE_PAGE = "`chatmill label` serves the page"
 _REASONS = (("random", "at random"), ("uncertain", "uncertain"), ("known", "known"))
 _LEFT_OUT = (
     ("repeated_prompts", "repeated prompts"),
@@ -212,7 +215,8 @@ def _name_unfinished(name: str, missing: int) -> str:
 def add_made_batch(preset: Preset, output: StageOutput, root: Path, add_another: bool = False) -> MadeBatch:
     """Add the items of the stage label_batch to the label page's store, unless it has the same ones already.
 
-    The store's own lock lets one process at a time look for a batch and add one, on any host.
+    The request to judge them is stored with them; `send_batch_requests` sends it. The store's own lock lets
+    one process at a time look for a batch and add one, on any host.
 
     Args:
         preset: The preset.
@@ -229,6 +233,7 @@ def add_made_batch(preset: Preset, output: StageOutput, root: Path, add_another:
     counts = json.loads((folder / COUNTS).read_text(encoding="utf-8"))
     # Before the transaction, for which the people who judge wait.
     items = check_items(read_made_items(folder / ITEMS))
+    config = deployed_preset_path(preset.name)
     with open_label_store(root) as store, store.write() as connection:
         batches = select_batches(connection)
         for batch in batches:
@@ -245,7 +250,12 @@ def add_made_batch(preset: Preset, output: StageOutput, root: Path, add_another:
             name, guide, parameters.aspects, parameters.needed, parameters.markdown, origin
         )
         added = insert_batch(connection, settings, items)
-    return MadeBatch(name, added.added, counts, True, added.earlier)
+        made = MadeBatch(name, added.added, counts, True, added.earlier)
+        payload = {
+            "says": made.describe(), "then": SERVE_PAGE, "batch": name, "items": made.items, "config": config,
+        }  # fmt: skip
+        add_request(connection, added.batch, preset.name, payload)
+    return made
 
 
 def _free_name(parameters: LabelBatchParameters, preset: str, taken: set[str]) -> str:

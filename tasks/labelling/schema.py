@@ -133,6 +133,15 @@ JUDGEMENT_TABLE = Table(
     Index("judgements_by_item", "item", "review", "person"),
     Index("judgements_by_person", "person", "newest", "review", "item"),
 )  # fmt: skip
+# The event `labels.requested` of a batch. It is stored with the batch and sent afterwards, so that a process
+# that is killed in between loses no event.
+REQUEST_TABLE = Table(
+    "requests", _METADATA,
+    Column("batch", ForeignKey("batches.number"), primary_key=True),
+    Column("preset", String(200), nullable=False),
+    Column("payload", JSON, nullable=False),
+    Column("sent", Boolean, nullable=False, default=False),
+)  # fmt: skip
 HOLD_TABLE = Table(
     "holds", _METADATA,
     Column("item", ForeignKey("items.number"), primary_key=True),
@@ -204,6 +213,11 @@ class LabelStore:
             self._lock.close()
 
 
+def has_label_store(root: Path) -> bool:
+    """Return whether a project has the label page's store."""
+    return (root / JUDGEMENTS_DATABASE).exists() or (root / LABEL_STORE).exists()
+
+
 def choose_label_database(root: Path, address: str) -> None:
     """Let a project without a label page keep its judgements in a PostgreSQL database from now on.
 
@@ -212,7 +226,7 @@ def choose_label_database(root: Path, address: str) -> None:
         address: The database's address without a password, which the driver reads from PGPASSWORD.
     """
     # Judgements that are in a file already must not vanish from the page when the setting appears.
-    if not (root / JUDGEMENTS_DATABASE).exists() and not (root / LABEL_STORE).exists():
+    if not has_label_store(root):
         # Nor must those of a file that was removed: the setting would hide that they are missing.
         check_judgements_database(root)
         make_private_folder((root / LABEL_STORE).parent)

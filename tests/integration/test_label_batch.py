@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tasks.labelling.batch_requests import unsent_requests
 from tasks.labelling.batches import Batch, list_batches
-from tasks.labelling.schema import read_label_store
-from tests.integration.clones import SMOKE, Clones, call, chatmill, mlflow
+from tasks.labelling.schema import open_label_store, read_label_store
+from tests.integration.clones import SMOKE, Clones, call, chatmill
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +87,29 @@ def test_label_batch_flow_killed_before_store_adds_batch_once(root: Path) -> Non
     # Without that, nothing is computed while a batch needs judgements.
     done = call(root, "-c", FLOW, *words[:2])
     assert "is open and still needs 12 judgements, so no batch was added" in done.stdout, done.stderr
-    # `labels.requested` was sent once: the run of the output records it.
-    told = mlflow(
-        root, "select count(*) from tags t join tags s using (run_uuid) "
-        "where t.key = 'chatmill.told' and s.key = 'chatmill.stage' and s.value = 'label_batch'"
-    )  # fmt: skip
-    assert told[0][0] >= 1
+    assert unsent(root) == 0
+
+
+def unsent(root: Path) -> int:
+    """Return how many batches have a request that was not sent."""
+    with open_label_store(root) as store:
+        return len(unsent_requests(store, "smoke"))
+
+
+def test_label_batch_flow_killed_behind_store_asks_people_next_time(root: Path) -> None:
+    preset = yaml.safe_load(SMOKE.read_text())
+    page = [*preset["data"]["sources"], {"name": "people", "labels": "page"}]
+    changes = [f"data.sources={json.dumps(page)}", "label_batch.round=4", "label_batch.size=6"]
+    dies = (
+        "import flows.pipeline as p\nadd = p.add_made_batch\n"
+        "def die(*a): print(add(*a).name, flush=True); raise SystemExit(9)\np.add_made_batch = die\n"
+    )
+    words = (str(SMOKE), json.dumps(changes))
+    before = len(batches(root))
+    done = call(root, "-c", dies + FLOW, *words, "add another")
+    assert done.returncode != 0 and len(batches(root)) == before + 1
+    assert unsent(root) == 1
+    # The next run adds none, as this batch needs judgements, and sends its request.
+    done = call(root, "-c", FLOW, *words)
+    assert "so no batch was added" in done.stdout, done.stdout + done.stderr
+    assert unsent(root) == 0
