@@ -19,6 +19,7 @@ from flows.servers.environment import checkout_environment, free_port, health_pr
 from flows.servers.state_file import read_served
 from model.errors import UserError
 from tasks.labelling.batches import guide_text, list_batches
+from tasks.labelling.schema import open_label_store
 from tests.flows.cli_runner import call
 from tests.tasks.labelling.label_project import judge, opened, person
 from tests.waiting import PATIENCE, until
@@ -73,10 +74,10 @@ def test_label_batches_close_and_reopen(root: Path) -> None:
     assert said.index("`chatmill label batch` makes one") < said.index("`chatmill label import FILE")
     call(label, "import", written(root, 2), "--name", "a batch")
     assert re.search(r"a batch +all +\S+ +2 +2 +0 of 4 +0 +open", call(label, "batches").output)
-    [store] = opened(root)
-    for name, numbers in (("Ana", (1, 2)), ("Ben", (1,))):
-        for number in numbers:
-            judge(store, person(store, name), number)
+    with open_label_store(root) as store:
+        for name, numbers in (("Ana", (1, 2)), ("Ben", (1,))):
+            for number in numbers:
+                judge(store, person(store, name), number)
     assert re.search(r"a batch +all +\S+ +2 +2 +3 of 4 +1 +open", call(label, "batches").output)
     said = call(label, "close", "a batch").output
     assert "closed a batch" in said and "chatmill label reopen 'a batch'" in said
