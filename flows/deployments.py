@@ -110,7 +110,8 @@ def batch_labels(
 ) -> State:
     """Make a batch for the label page from the models of the preset's last run, and ask people to judge it.
 
-    A batch that the page has already is not added again, and none is added while one needs judgements.
+    A batch that the page has already is not added again, and none is added while one needs judgements: the
+    champion then waits, and `labels` starts this again when that batch has ended.
 
     Args:
         config: The preset of this deployment.
@@ -130,11 +131,14 @@ def batch_labels(
             "from the judgements; docs/labelling-setup.md shows the source"
         )
     from flows.orchestration.batch_events import send_batch_requests
-    from flows.orchestration.label_batches import find_unfinished_batch
+    from flows.orchestration.label_batches import find_unfinished_batch, keep_champion_waiting
+    from flows.orchestration.tracker import open_tracker
 
     send_batch_requests(Path.cwd(), preset.name)
     if not add_another and (unfinished := find_unfinished_batch(preset, Path.cwd())):
-        return Completed(message=unfinished)
+        tracker = open_tracker(preset.tracking.mlflow, preset.tracking.experiment, preset.product)
+        waits = keep_champion_waiting(preset, tracker, Path.cwd())
+        return Completed(message="; ".join(filter(None, (unfinished, waits))))
     from flows.pipeline import labelling
 
     outcome = labelling.fn(preset, add_another)
@@ -218,11 +222,12 @@ def _decide_by_votes(preset: Preset) -> None:
 
 
 def _send_batch_events(preset: Preset) -> None:
-    """Send the events about batches of the label page that a killed process did not send."""
-    from flows.orchestration.batch_events import send_batch_requests
+    """Send the events about batches of the label page that are due by its store."""
+    from flows.orchestration.batch_events import send_batch_requests, start_waiting_batch
 
-    if problem := send_batch_requests(Path.cwd(), preset.name):
-        get_run_logger().warning(problem)
+    for sentence in (send_batch_requests(Path.cwd(), preset.name), start_waiting_batch(Path.cwd(), preset)):
+        if sentence:
+            get_run_logger().info(sentence)
 
 
 def _notified_hash(preset: Preset) -> str:

@@ -18,6 +18,7 @@ from flows.orchestration.label_batches import (
     find_batch_inputs,
     find_unfinished_batch,
     item_parameters,
+    keep_champion_waiting,
     read_guide,
 )
 from flows.orchestration.page_products import ingest_parameters
@@ -40,6 +41,7 @@ from tasks.rlhf import rlhf
 from tasks.sft import sft
 from tasks.split import split
 from tasks.tokenizer import tokenizer
+from tasks.tracking.products import version_address
 from tasks.validate import validate
 
 
@@ -122,7 +124,12 @@ def labelling(preset: Preset, add_another: bool = False) -> Outcome:
         given = find_batch_inputs(preset, run.tracker, run.context, run.display.show_event)
         run.references["ingest"] = given.data
         items = run(label_batch, item_parameters(preset), *given.outputs)
-        made = add_made_batch(preset, items, run.settings.root, add_another)
+        champion = run.tracker.registry.champion()
+        made = add_made_batch(
+            preset, items, run.settings.root, add_another, version_address(champion) if champion else ""
+        )
         run.show_notes(made.describe(), made.describe_left_out())
+        if made.missing:
+            run.show_notes(keep_champion_waiting(preset, run.tracker, run.settings.root))
         run.show_notes(send_batch_requests(run.settings.root, preset.name))
         return run.collect_outcome()

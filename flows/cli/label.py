@@ -144,10 +144,11 @@ def list_label_batches() -> None:
     from tasks.labelling.batches import list_batches
     from tasks.labelling.people_vote import VOTE_KIND
     from tasks.labelling.review import count_reviews
+    from tasks.labelling.waiting_champions import list_waiting
 
     console = Console(highlight=False)
     with opened_labels(Path.cwd()) as store:
-        found, reviews = list_batches(store), count_reviews(store)
+        found, reviews, waiting = list_batches(store), count_reviews(store), list_waiting(store)
     if not found:
         console.print(
             "there is no batch; `chatmill label batch` makes one from the models of the last run, "
@@ -176,6 +177,13 @@ def list_label_batches() -> None:
     )
     if reviews:
         console.print(f"{counted(reviews, 'items')} wait for a reviewer's decision")
+    for one in waiting:
+        command = f"chatmill label batch --config {one_line(quote(one.config))}"
+        console.print(
+            f"the champion {one_line(one.champion)} waits for a batch until the one before it ends; "
+            f"`chatmill up` makes it then, and so does `{command}`",
+            soft_wrap=True,
+        )
     console.print("[dim]`chatmill label close NAME` ends a batch; its judgements stay[/dim]", soft_wrap=True)
 
 

@@ -13,6 +13,8 @@ from tasks.common.annotators import count_named
 from tasks.common.printable_text import escape_surrogates
 
 LABELS_INGESTED, LABELS_REQUESTED = "labels.ingested", "labels.requested"
+# A champion waited for the end of the batch before its own.
+LABELS_DUE = "labels.due"
 GATE_REFUSED, DATA, DRIFT = "chatmill.gate.refused", "chatmill.data.refused", "chatmill.drift"
 CHAMPION_MADE = "chatmill.champion"
 # The command that follows a new champion.

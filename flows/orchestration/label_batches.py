@@ -37,12 +37,16 @@ from tasks.labelling.batches import (
 )
 from tasks.labelling.guide_file import read_guide_file
 from tasks.labelling.schema import open_label_store, read_label_store
+from tasks.labelling.waiting_champions import drop_waiting, keep_waiting
+from tasks.tracking.products import version_address
 
 if TYPE_CHECKING:
     from tasks.tracking.tracker import Tracker
 
 # The stages whose outputs the items are made from. Before there are labels, the last three are missing.
 _NEEDED, _OPTIONAL = ("split", "sft"), ("labels", "reward", "rlhf")
+# The key of a batch's origin with the champion of its time.
+_CHAMPION = "champion"
 SERVE_PAGE = "`chatmill label` serves the page"
 _REASONS = (("random", "at random"), ("uncertain", "uncertain"), ("known", "known"))
 _LEFT_OUT = (
@@ -199,6 +203,23 @@ def find_unfinished_batch(preset: Preset, root: Path) -> str:
     return _name_unfinished(unfinished.name, unfinished.missing) if unfinished else ""
 
 
+def keep_champion_waiting(preset: Preset, tracker: Tracker, root: Path) -> str:
+    """Remember that the champion has no batch while an earlier one needs judgements; return a sentence.
+
+    Nothing is remembered if that batch was made for this champion, or if there is no champion.
+    """
+    version = tracker.registry.champion()
+    if version is None:
+        return ""
+    champion = version_address(version)
+    with open_label_store(root) as store:
+        unfinished = _find_unfinished(list_batches(store), preset.name)
+        if unfinished and unfinished.origin.get(_CHAMPION) == champion:
+            return ""
+        keep_waiting(store, preset.name, champion, deployed_preset_path(preset.name))
+    return f"the batch of the champion {champion} is made when that one ends"
+
+
 def _find_unfinished(batches: Iterable[Batch], preset: str) -> Batch | None:
     # Batches that people imported, and those of other presets, are not of these models.
     made = [each for each in batches if each.origin.get("output") and each.origin.get(PRESET_KEY) == preset]
@@ -212,7 +233,9 @@ def _name_unfinished(name: str, missing: int) -> str:
     )
 
 
-def add_made_batch(preset: Preset, output: StageOutput, root: Path, add_another: bool = False) -> MadeBatch:
+def add_made_batch(
+    preset: Preset, output: StageOutput, root: Path, add_another: bool = False, champion: str = ""
+) -> MadeBatch:
     """Add the items of the stage label_batch to the label page's store, unless it has the same ones already.
 
     The request to judge them is stored with them; `send_batch_requests` sends it. The store's own lock lets
@@ -223,6 +246,7 @@ def add_made_batch(preset: Preset, output: StageOutput, root: Path, add_another:
         output: The stage's output.
         root: The project's folder.
         add_another: Whether to add the batch although an open one of the preset needs judgements.
+        champion: The champion at this moment, NAME/NUMBER; empty: there is none.
 
     Raises:
         UserError: The guide cannot be read, the name is taken, or all items are in earlier batches.
@@ -238,13 +262,15 @@ def add_made_batch(preset: Preset, output: StageOutput, root: Path, add_another:
         batches = select_batches(connection)
         for batch in batches:
             if batch.origin.get("output") == output.digest:
+                # The models have not changed, so there is no other batch that a champion could wait for.
+                drop_waiting(connection, preset.name)
                 return MadeBatch(batch.name, batch.items, counts, False)
         if not add_another and (other := _find_unfinished(batches, preset.name)):
             return MadeBatch(other.name, other.items, {}, False, missing=other.missing)
         name = _free_name(parameters, preset.name, {batch.name for batch in batches})
         origin = {
             PRODUCT_KEY: preset.product, PRESET_KEY: preset.name, "output": output.digest,
-            "key": output.key, "run": output.run, "counts": counts,
+            "key": output.key, "run": output.run, "counts": counts, _CHAMPION: champion,
         }  # fmt: skip
         settings = BatchSettings(
             name, guide, parameters.aspects, parameters.needed, parameters.markdown, origin
@@ -254,6 +280,7 @@ def add_made_batch(preset: Preset, output: StageOutput, root: Path, add_another:
         payload = {
             "says": made.describe(), "then": SERVE_PAGE, "batch": name, "items": made.items, "config": config,
         }  # fmt: skip
+        drop_waiting(connection, preset.name)
         add_request(connection, added.batch, preset.name, payload)
     return made
 

@@ -142,6 +142,16 @@ REQUEST_TABLE = Table(
     Column("payload", JSON, nullable=False),
     Column("sent", Boolean, nullable=False, default=False),
 )  # fmt: skip
+# A preset's champion that has no batch yet, as an earlier batch still needed judgements.
+WAITING_CHAMPION_TABLE = Table(
+    "waiting_champions", _METADATA,
+    Column("preset", String(200), primary_key=True),
+    Column("champion", String(300), nullable=False),
+    Column("config", Text, nullable=False),
+    # The event that starts its batch, and whether it was sent.
+    Column("event", String(36), nullable=False),
+    Column("asked", Boolean, nullable=False, default=False),
+)  # fmt: skip
 HOLD_TABLE = Table(
     "holds", _METADATA,
     Column("item", ForeignKey("items.number"), primary_key=True),
