@@ -170,6 +170,24 @@ class HeldOutPairs:
         margin = scores[self.chosen] - scores[self.rejected]
         return (margin > 0).double() + 0.5 * (margin == 0).double()
 
+    def score_texts(
+        self, scores: Tensor, strata: Sequence[str] | None = None
+    ) -> tuple[list[float], list[int], list[int]]:
+        """Return for each pair whether it is in the right order, and the numbers of its two texts.
+
+        Args:
+            scores: The score of each text, [texts].
+            strata: The strata, "aspect/source", whose pairs are returned in this order; None: all pairs.
+
+        Returns:
+            `score_pairs` of these pairs, the numbers of their better texts, and those of their worse ones.
+        """
+        right, better, worse = self.score_pairs(scores), self.chosen, self.rejected
+        if strata is not None:
+            rows = torch.cat([self.strata[name] for name in strata])
+            right, better, worse = right[rows], better[rows], worse[rows]
+        return right.tolist(), better.tolist(), worse.tolist()
+
     def pair_accuracy(self, scores: Tensor) -> tuple[dict[str, float], float]:
         """Return the accuracy by "aspect/source", ties counting half, and the mean loss.
 

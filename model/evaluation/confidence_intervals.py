@@ -1,4 +1,7 @@
-"""95% intervals of metrics: Wilson's for shares, the percentile bootstrap for means and ratios."""
+"""95% intervals of metrics: Wilson's for shares, the percentile bootstrap for means and ratios.
+
+Pairs that have texts in common are not independent, so the share of pairs has an interval of its own.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ RESAMPLES = 2000
 Z = 1.96
 
 
-def wilson_interval(wins: float, trials: int, z: float = Z) -> tuple[float, float]:
+def wilson_interval(wins: float, trials: float, z: float = Z) -> tuple[float, float]:
     """Return the interval of a share of wins, by default at 95%.
 
     E. B. Wilson, Probable inference, the law of succession, and statistical inference, JASA 1927. Unlike the
@@ -20,7 +23,7 @@ def wilson_interval(wins: float, trials: int, z: float = Z) -> tuple[float, floa
 
     Args:
         wins: The number of wins; ties may count half.
-        trials: The number of trials, above 0.
+        trials: The number of trials, above 0; that of independent trials may be a fraction.
         z: The quantile of the normal distribution.
     """
     share = wins / trials
@@ -29,6 +32,35 @@ def wilson_interval(wins: float, trials: int, z: float = Z) -> tuple[float, floa
     half = z / scale * math.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
     # Rounding may exceed 0 or 1 slightly.
     return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def pair_interval(right: Sequence[float], first: Sequence[int], second: Sequence[int]) -> tuple[float, float]:
+    """Return the interval of the share of pairs in the right order, where a text may be in many pairs.
+
+    Pairs with a common text depend on each other: the 1,700 pairs of 70 rated texts say as much as about 100
+    pairs of other texts. The variance takes this into account (Aronow, Samii & Assenova, Cluster-robust
+    variance estimation for dyadic data, Political Analysis 2015). The interval is Wilson's for the number of
+    independent pairs that would have this variance. Without common texts it is nearly Wilson's own.
+
+    Args:
+        right: [n] 1 for a pair in the right order, 0.5 for a tie, else 0; n is above 0.
+        first: [n] the number of each pair's one text.
+        second: [n] the number of its other text.
+    """
+    flags = np.asarray(right, dtype=float)
+    share, pairs = float(flags.mean()), len(flags)
+    errors = flags - share
+    places, texts = np.unique(np.concatenate([first, second]), return_inverse=True)
+    by_text = np.bincount(texts, np.concatenate([errors, errors]), len(places))
+    # The sum over all couples of pairs with a common text. Each pair is in two of the sums, so that its own
+    # square is subtracted once. Few texts give too small a variance. With the factor, at most 5% of intervals
+    # lay above 1/2 in 3,000 draws of guesses on 6 to 40 texts; without common texts 2.5% may.
+    few = (len(places) / max(1, len(places) - 2)) ** 2
+    variance = few * (np.sum(by_text**2) - np.sum(errors**2)) / pairs**2
+    spread = share * (1 - share)
+    # Without a variance, as where all pairs are right: m texts have at most m - 1 pairs without a circle.
+    independent = spread / variance if variance > 0 and spread > 0 else max(1, len(places) - 1)
+    return wilson_interval(share * (trials := min(pairs, independent)), trials)
 
 
 def bootstrap_ratio(numerators: np.ndarray, denominators: np.ndarray, seed: int) -> tuple[float, float]:
@@ -63,6 +95,16 @@ def share_metrics(name: str, flags: Sequence[float]) -> dict[str, float]:
         return {}
     total = float(sum(flags))
     return with_interval(name, total / len(flags), wilson_interval(total, len(flags)), len(flags))
+
+
+def pair_metrics(
+    name: str, right: Sequence[float], first: Sequence[int], second: Sequence[int]
+) -> dict[str, float]:
+    """Return the share of pairs in the right order as a metric; arguments as in `pair_interval`."""
+    if not len(right):
+        return {}
+    share = float(sum(right)) / len(right)
+    return with_interval(name, share, pair_interval(right, first, second), len(right))
 
 
 def with_interval(name: str, value: float, interval: tuple[float, float], n: int) -> dict[str, float]:

@@ -30,7 +30,7 @@ from model.evaluation.answer_scores import (
 from model.evaluation.confidence_intervals import (
     gain_metrics,
     mean_metrics,
-    share_metrics,
+    pair_metrics,
 )
 from model.evaluation.evaluate_config import EvaluateParameters
 from model.evaluation.held_out_measures import HeldOutMeasures, UsedPairs
@@ -159,7 +159,7 @@ def evaluate(
         second = load_reward(Path(judge), device, compute_dtype(device))
         scores["judge"] = score_models(second, asked.prompts, assistants, as_text, world)
         pairs, raw = score_held_out_pairs(second, Path(labels), world)
-        metrics |= share_metrics("judge_test_pair_accuracy", pairs.score_pairs(raw).tolist())
+        metrics |= pair_metrics("judge_test_pair_accuracy", *pairs.score_texts(raw))
     for scorer, by_model in scores.items():
         for name, values in by_model.items():
             metrics |= mean_metrics(f"{name}_{scorer}", values, seed)
@@ -277,13 +277,11 @@ def _pair_accuracy(
     pairs, scores = score_held_out_pairs(critic, labels, world)
     if not pairs.rows:
         return {}, {}
-    accuracy, right = pairs.pair_accuracy(scores)[0], pairs.score_pairs(scores)
     strata = headline_strata(pairs.strata, headline)
-    flags = [flag for name in strata for flag in right[pairs.strata[name]].tolist()]
-    metrics = share_metrics("test_pair_accuracy", flags)
+    metrics = pair_metrics("test_pair_accuracy", *pairs.score_texts(scores, strata))
     if ties := count_ties(labels, "test"):
         metrics["test_pair_accuracy_ties"] = float(ties)
-    return accuracy, metrics
+    return pairs.pair_accuracy(scores)[0], metrics
 
 
 def _sample_rows(

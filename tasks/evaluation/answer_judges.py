@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from model.data.dataloader import read_rows
-from model.evaluation.confidence_intervals import share_metrics
+from model.evaluation.confidence_intervals import pair_metrics
 from model.evaluation.evaluate_config import ENDPOINT, FUNCTION, LEXICON, EvaluateParameters
 from model.events import EventCallback, Message
 from tasks.common.counts import counted
@@ -56,10 +56,10 @@ def judge_answers(
         shown, name = split_place(parameters.judge_function)
         function = load_function(judge, name, shown)
         scores = score_rows(function, scored, shown)
-        better, worse = (
+        chosen, rejected = (
             score_rows(function, [pair[side] for pair in pairs], shown) for side in ("chosen", "rejected")
         )
-        agreed = [float(a > b) + 0.5 * (a == b) for a, b in zip(better, worse, strict=True)]
+        agreed = [float(a > b) + 0.5 * (a == b) for a, b in zip(chosen, rejected, strict=True)]
     else:
         endpoint = EndpointJudge(parameters.judge_endpoint, parameters.judge_model, parameters.judge_question)
         on_event(Message(f"asking {endpoint.model} to compare {counted(len(scored), 'answers')} with SFT's"))
@@ -76,7 +76,12 @@ def judge_answers(
             row["judge"] = round(score, 4)
     lines = (json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n" for row in rows)
     completions.write_text("".join(lines), encoding="utf-8")
-    return share_metrics("judge_test_pair_accuracy", agreed)
+    texts: dict[str, int] = {}
+    better, worse = (
+        [texts.setdefault(json.dumps(pair[side], sort_keys=True), len(texts)) for pair in pairs]
+        for side in ("chosen", "rejected")
+    )
+    return pair_metrics("judge_test_pair_accuracy", agreed, better, worse)
 
 
 def _some_pairs(labels: Path, most: int) -> list[dict[str, Any]]:

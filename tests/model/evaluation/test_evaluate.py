@@ -170,9 +170,7 @@ def test_evaluate_writes_every_metric_and_file(world: dict[str, Any], tmp_path: 
     assert set(json.loads((tmp_path / "accuracy.json").read_text())) == {"tone/film", "tone/nq"}
 
 
-def test_evaluate_accuracy_is_share_of_its_pairs_with_wilson_interval(
-    world: dict[str, Any], tmp_path: Path
-) -> None:
+def test_evaluate_accuracy_of_repeated_pairs_has_wide_interval(world: dict[str, Any], tmp_path: Path) -> None:
     labels = tmp_path / "labels"
     shutil.copytree(world["labels"], labels)
     film, nq = sorted(read_rows(labels / "pairs.test.jsonl"), key=lambda row: str(row["source"]))
@@ -181,8 +179,9 @@ def test_evaluate_accuracy_is_share_of_its_pairs_with_wilson_interval(
     accuracy = json.loads((tmp_path / "out" / "accuracy.json").read_text())
     right = 3 * accuracy["tone/film"] + accuracy["tone/nq"]
     ends = [figures[f"test_pair_accuracy{end}"] for end in ("", "_low", "_high", "_n")]
-    assert ends == [right / 4, *wilson_interval(right, 4), 4]
-    assert ends[2] - ends[1] > 0.4, "four pairs say little, even if all are right"
+    assert (ends[0], ends[3]) == (right / 4, 4)
+    low, high = wilson_interval(right, 4)
+    assert ends[2] - ends[1] > max(0.4, high - low - 0.01), "one pair three times says no more than once"
 
 
 def test_evaluate_same_seed_writes_same_bytes(world: dict[str, Any], tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from model.data.dataloader import read_rows
 from model.errors import UserError
+from model.evaluation.confidence_intervals import wilson_interval
 from model.evaluation.evaluate_config import EvaluateParameters
 from model.events import Event
 from tasks.common.url_secrets import use_environment
@@ -64,18 +65,13 @@ def endpoint(reply: Reply, statuses: list[int] | None = None) -> Iterator[tuple[
 
 
 def evaluated(
-    root: Path, parameters: EvaluateParameters, pairs: int = 2
+    root: Path, parameters: EvaluateParameters, pairs: int | list[dict[str, Any]] = 2
 ) -> tuple[dict[str, float], list[Any]]:
     """Let the stage `judge` and the evaluation's part judge ANSWERS; return metrics and scored rows."""
     labels, out = root / "labels", root / "judge"
     side = {"prompt": "Why?"}
-    write_rows(
-        labels / "pairs.test.jsonl",
-        [
-            {"chosen": {**side, "completion": "a good one"}, "rejected": {**side, "completion": "bad"}}
-            for _ in range(pairs)
-        ],
-    )
+    good = {"chosen": {**side, "completion": "a good one"}, "rejected": {**side, "completion": "bad"}}
+    write_rows(labels / "pairs.test.jsonl", pairs if isinstance(pairs, list) else [good] * pairs)
     rows = [
         {"model": model, "prompt": f"{n}?", "completion": text, "reward": 0.0}
         for model, texts in {"base": ["x"], **ANSWERS}.items()
@@ -112,6 +108,22 @@ def test_judge_answers_function_scores_every_free_answer(tmp_path: Path) -> None
     assert scores_of(rows, "base") == [1]
     assert "judge" not in rows[-1]
     assert (figures["judge_test_pair_accuracy"], figures["judge_test_pair_accuracy_n"]) == (1.0, 2.0)
+
+
+@pytest.mark.parametrize("texts", [4, 9, 30])
+def test_judge_answers_function_interval_counts_texts_of_pairs(tmp_path: Path, texts: int) -> None:
+    (tmp_path / "length.py").write_text(LENGTH)
+    # One better answer against each of the others: its pairs are right or wrong together.
+    long = {"prompt": "q", "completion": " " + "a" * 99}
+    pairs = [{"chosen": long, "rejected": {"prompt": "q", "completion": " " + "b" * n}} for n in range(texts)]
+    pairs += [{"chosen": one["rejected"], "rejected": long} for one in pairs[: texts // 4]]
+    figures, _ = evaluated(
+        tmp_path, EvaluateParameters(judge="function", judge_function="length.py:score"), pairs=pairs
+    )
+    name = "judge_test_pair_accuracy"
+    low, high = wilson_interval(figures[name] * len(pairs), len(pairs))
+    assert figures[f"{name}_n"] == len(pairs)
+    assert figures[f"{name}_high"] - figures[f"{name}_low"] > 1.05 * (high - low)
 
 
 def test_digest_function_changes_with_the_file_and_the_name(tmp_path: Path) -> None:
