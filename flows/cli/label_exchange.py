@@ -70,7 +70,8 @@ def pull_judgements(
 ) -> None:
     """Fetch the judgements that people gave in another labelling tool, each once.
 
-    They are stored with those of the label page, with the person, the time and the guide. Example: `chatmill
+    They are stored with those of the label page, with the person, the time and the guide. A judgement that
+    is deleted there counts no more; it stays on record. Example: `chatmill
     label pull --from label-studio`.
     """
     with opened_labels(Path.cwd()) as store, _open_tool(source) as tool:
@@ -84,9 +85,14 @@ def pull_judgements(
 
 def _print_result(console: Console, batch: str, result: PullResult) -> None:
     by = f" by {counted(len(result.people), 'people')}" if result.people else ""
-    console.print(
+    says = (
         f"batch {one_line(batch)}: {counted(result.new, 'new judgements')}{by}; {result.known:,} were known"
     )
+    if result.withdrawn:
+        says += f"; {result.withdrawn:,} withdrawn, as they are deleted there"
+    if result.kept:
+        says += f"; {result.kept:,} of items that are not there any more still count"
+    console.print(says)
     for fault in result.faults[:_SHOWN_FAULTS]:
         console.print(f"[yellow]left out:[/yellow] {one_line(fault)}")
     if len(result.faults) > _SHOWN_FAULTS:

@@ -30,6 +30,7 @@ from tasks.label_exchange.returned_judgements import (
     TIE,
     PullResult,
     ReturnedJudgement,
+    ToolItems,
     normal_time,
     store_returned,
 )
@@ -99,18 +100,21 @@ class LabelStudioProjects:
         users: dict[int, str] = {}
         for batch in read_exchanged_batches(store, name):
             found: list[tuple[str, ReturnedJudgement | str]] = []
-            projects = list(_projects_of(every, batch))
+            projects, there = list(_projects_of(every, batch)), ToolItems()
             for person, project in projects:
                 if not person and not users:
                     users = self._client.users()
                 for task in self._client.tasks(project):
+                    item = str(task["data"].get(_ITEM, ""))
+                    there.add(person, item)
                     for annotation in task["annotations"]:
+                        there.note(person or _email_of(annotation.get("completed_by"), users), item)
                         said = read_annotation(batch, person, task, annotation, users)
                         found.append((str(annotation.get("updated_at", "")), said))
             if projects:
                 # The newest judgement of a person counts, so they are added in the order of their times.
                 ordered = [each for _, each in sorted(found, key=lambda each: each[0])]
-                results[batch.name] = store_returned(store, batch, TOOL, ordered)
+                results[batch.name] = store_returned(store, batch, TOOL, ordered, there)
         return results
 
 

@@ -34,6 +34,7 @@ from tasks.label_exchange.returned_judgements import (
     TIE,
     PullResult,
     ReturnedJudgement,
+    ToolItems,
     normal_time,
     store_returned,
 )
@@ -95,7 +96,7 @@ class ReviewQueues:
         for batch in read_exchanged_batches(store, name):
             found = _explained(lambda batch=batch: self._fetch(batch))  # type: ignore[misc]
             if found is not None:
-                results[batch.name] = store_returned(store, batch, _TOOL, found)
+                results[batch.name] = store_returned(store, batch, _TOOL, *found)
         return results
 
     def _push(self, batch: ExchangedBatch, people: Sequence[str]) -> list[PushedList]:
@@ -185,8 +186,9 @@ class ReviewQueues:
         ):
             yield trace.info
 
-    def _fetch(self, batch: ExchangedBatch) -> list[ReturnedJudgement | str] | None:
+    def _fetch(self, batch: ExchangedBatch) -> tuple[list[ReturnedJudgement | str], ToolItems] | None:
         """Return what people said of a batch, in the order of its time; None if it was not sent here."""
+        there = ToolItems()
         experiment = self._find_experiment(batch)
         if not experiment:
             return None
@@ -198,10 +200,15 @@ class ReviewQueues:
                     queue.queue_id, max_results=_PAGE, page_token=token
                 )
             ):
-                if str(item.status) != "pending" and item.item_id in traces:
+                if item.item_id not in traces:
+                    continue
+                digest, person = (traces[item.item_id].tags.get(tag, "") for tag in (_ITEM, _PERSON))
+                there.add(person, digest)
+                if str(item.status) != "pending":
+                    there.note(person or str(item.completed_by or ""), digest)
                     moment = int(item.completed_time_ms or 0)
                     found.append((moment, read_review(batch, item, traces[item.item_id])))
-        return [each for _, each in sorted(found, key=lambda each: each[0])]
+        return [each for _, each in sorted(found, key=lambda each: each[0])], there
 
 
 def experiment_name(batch: ExchangedBatch) -> str:

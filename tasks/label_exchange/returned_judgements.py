@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import RowMapping, select
 
 from model.errors import UserError
-from tasks.label_exchange.batch_items import ExchangedBatch
+from tasks.label_exchange.batch_items import ANYBODY, ExchangedBatch
 from tasks.labelling.batches import guide_text
 from tasks.labelling.judgements import Action, Judgement, add_judgements
 from tasks.labelling.people import add_person, check_person_name, find_person
@@ -58,25 +58,75 @@ class ReturnedJudgement:
 
 
 @dataclass
+class ToolItems:
+    """What a tool has of a batch now, beside the judgements that can be read.
+
+    Attributes:
+        lists: The digests of the items by the person whose list it is, or ANYBODY.
+        judged: Each item with a person who said something about it there, readable or not; an empty name
+            stands for somebody whom the tool does not name.
+    """
+
+    lists: dict[str, set[str]] = field(default_factory=dict)
+    judged: set[tuple[str, str]] = field(default_factory=set)
+
+    def add(self, person: str, item: str) -> None:
+        """Note an item of a person's list."""
+        self.lists.setdefault(person, set()).add(item)
+
+    def note(self, person: str, item: str) -> None:
+        """Note that a person said something about an item there; an empty name: somebody unknown."""
+        try:
+            name = check_person_name(person) if person else ""
+        except UserError:
+            name = ""
+        self.judged.add((item, name))
+
+    def has(self, person: str, item: str) -> bool:
+        """Return whether a person can judge an item there."""
+        return any(item in self.lists.get(each, ()) for each in (person, ANYBODY))
+
+    def is_deleted(self, person: str, item: str) -> bool:
+        """Return whether a judgement of an item that is still there is not."""
+        return self.has(person, item) and not {(item, person), (item, "")} & self.judged
+
+
+@dataclass
 class PullResult:
-    """What became of the judgements of one batch: new ones, ones that were known, people, and faults."""
+    """What became of the judgements of one batch.
+
+    Attributes:
+        new: Judgements that were added.
+        known: Judgements that the store had.
+        withdrawn: Judgements that are deleted there, and count no more.
+        kept: Judgements of items that are not there any more; they count still.
+        people: The people with new judgements.
+        faults: Sentences about what was left out.
+    """
 
     new: int = 0
     known: int = 0
+    withdrawn: int = 0
+    kept: int = 0
     people: set[str] = field(default_factory=set)
     faults: list[str] = field(default_factory=list)
 
 
 def store_returned(
-    store: LabelStore, batch: ExchangedBatch, tool: str, found: Iterable[ReturnedJudgement | str]
-) -> PullResult:
+    store: LabelStore, batch: ExchangedBatch, tool: str, found: Iterable[ReturnedJudgement | str],
+    there: ToolItems,
+) -> PullResult:  # fmt: skip
     """Add the judgements that the store lacks; a second call with the same ones adds nothing.
+
+    A judgement that was fetched before and is deleted there is followed by a row that takes it back. Nothing
+    is taken back because an item, or a whole list, is gone: people tidy up when a batch is done.
 
     Args:
         store: The label page's store.
         batch: Their batch.
         tool: The tool's name, in ASCII.
         found: Judgements in the order in which they were given, and sentences about unreadable ones.
+        there: The items that the tool has.
     """
     result = PullResult()
     numbers = _item_numbers(store, batch.number)
@@ -111,7 +161,64 @@ def store_returned(
         add_judgements(store, person, new)
         result.new += len(new)
         result.people.add(name)
+    _follow_deletions(store, batch, tool, people, there, result)
     return result
+
+
+def _follow_deletions(
+    store: LabelStore, batch: ExchangedBatch, tool: str, people: Mapping[str, Sequence[Judgement]],
+    there: ToolItems, result: PullResult,
+) -> None:  # fmt: skip
+    """Take back what is deleted there, and add again what is back or what counted before it."""
+    # The last one of each person and item counts.
+    given = {(name, one.item): one for name, some in people.items() for one in some}
+    more: dict[str, list[Judgement]] = {}
+    for row in _counting_rows(store, batch.number, tool):
+        name, item = row["person"], row["digest"]
+        last = given.get((name, row["item"]))
+        if not there.has(name, item):
+            result.kept += row["action"] != "undo"
+        elif there.is_deleted(name, item):
+            if row["action"] != "undo":
+                said = f"withdrawn: it was deleted in {tool}"
+                key = _derived_key(tool, row["key"], "")
+                more.setdefault(name, []).append(Judgement(key, row["item"], "undo", comment=said))
+                result.withdrawn += 1
+        elif last and row["key"] != last.key and not _is_same(row, last):
+            key = _derived_key(tool, row["key"], last.key)
+            more.setdefault(name, []).append(replace(last, key=key))
+            result.new += 1
+            result.people.add(name)
+    for name, judgements in sorted(more.items()):
+        if person := find_person(store, name):
+            add_judgements(store, person, judgements)
+
+
+def _counting_rows(store: LabelStore, batch: int, tool: str) -> list[RowMapping]:
+    """Return the newest row of each person and item of a batch, as far as they came from a tool."""
+    query = (
+        select(JUDGEMENT_TABLE, ITEM_TABLE.c.digest)
+        .join(ITEM_TABLE, ITEM_TABLE.c.number == JUDGEMENT_TABLE.c.item)
+        .where(
+            ITEM_TABLE.c.batch == batch,
+            JUDGEMENT_TABLE.c.newest,
+            ~JUDGEMENT_TABLE.c.review,
+            JUDGEMENT_TABLE.c.key.startswith(f"{tool}-", autoescape=True),
+        )
+        .order_by(JUDGEMENT_TABLE.c.number)
+    )
+    with store.read() as connection:
+        return list(connection.execute(query).mappings())
+
+
+def _is_same(row: RowMapping, judgement: Judgement) -> bool:
+    names = ("action", "choice", "steps", "flag", "comment", "better")
+    return all(row[name] == getattr(judgement, name) for name in names)
+
+
+def _derived_key(tool: str, *keys: str) -> str:
+    """Return the key of a row that follows from others, so that a second call adds it once."""
+    return f"{tool}-{hashlib.sha256(json.dumps(keys).encode()).hexdigest()[:32]}"
 
 
 def _as_judgement(batch: ExchangedBatch, tool: str, found: ReturnedJudgement, item: int) -> Judgement:

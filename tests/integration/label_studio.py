@@ -223,6 +223,26 @@ def check_two_people(server: Server, project: Project, checks: Checks) -> None:
     server.ask("PATCH", f"/api/annotations/{skipped}/", {"was_cancelled": False, "result": changed})
     said = project.type("label", "pull", "--from", "label-studio")
     checks.check("a changed annotation", "1 new judgement by 1 person; 80 were known" in said, True)
+    # A person deletes an annotation, then judges the task again, then the task itself is deleted.
+    taken = tasks[1][0]
+    [there] = next(one for one in server.tasks(projects[1]["id"]) if one["id"] == taken["id"])["annotations"]
+    server.ask("DELETE", f"/api/annotations/{there['id']}/")
+    said = project.type("label", "pull", "--from", "label-studio")
+    checks.check(
+        "a deleted annotation", "80 were known; 1 withdrawn, as they are deleted there" in said, True
+    )
+    said = project.type("label", "pull", "--from", "label-studio")
+    checks.check("… once", "0 new judgements; 80 were known" in said and "withdrawn" not in said, True)
+    with open_label_store(project.root) as store:
+        checks.check("judgements that count", len(list(newest_judgements(store))), 80)
+    side = "answer1" if taken["data"]["answer1"].startswith("right") else "answer2"
+    step = result("aspect_1", "choices", "1" if side == "answer1" else "5")
+    server.annotate(taken["id"], side, result=[result("choice", "choices", side), step])
+    said = project.type("label", "pull", "--from", "label-studio")
+    checks.check("the same task judged again", "1 new judgement by 1 person; 80 were known" in said, True)
+    server.ask("DELETE", f"/api/tasks/{taken['id']}/")
+    said = project.type("label", "pull", "--from", "label-studio")
+    checks.check("a deleted task", "1 of items that are not there any more still count" in said, True)
     with open_label_store(project.root) as store:
         rows = [dict(row) for row in newest_judgements(store)]
         [batch] = list_batches(store)

@@ -125,6 +125,23 @@ def test_pull_twice_adds_once_in_the_order_of_the_store(store: LabelStore, queue
     assert [row["choice"] for row in newest_judgements(store)] == ["bad", "tie"]
 
 
+def test_pull_item_that_is_pending_again_is_withdrawn(store: LabelStore, queues: ReviewQueues) -> None:
+    items = [LabelItem(f"Q{n}", "x", "y") for n in range(2)]
+    add_batch(store, BatchSettings("first", needed=1), items)
+    person(store, "Ana")
+    queues.push(store, "first", ["Ana"])
+    [batch] = read_exchanged_batches(store)
+    ana = Reviewer(queues, batch, "items for Ana", "ana")
+    for trace in ana.traces():
+        ana.answer(trace, answer="both are bad")
+    assert queues.pull(store)["first"].new == 2
+    ana.client._set_review_queue_item_status(ana.queue, item_id=ana.traces()[0], status="pending")
+    found = queues.pull(store)["first"]
+    assert (found.new, found.withdrawn) == (0, 1)
+    assert len(list(newest_judgements(store))) == 1
+    assert queues.pull(store)["first"].withdrawn == 0
+
+
 def test_push_without_person_makes_one_queue_for_everybody(store: LabelStore, queues: ReviewQueues) -> None:
     add_batch(store, BatchSettings("first", needed=1), [LabelItem("Q", "x", "y")])
     [pushed] = queues.push(store, "first", [])
