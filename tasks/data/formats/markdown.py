@@ -2,26 +2,23 @@
 
 Headings, lists, emphasis and code stay, because a model learns from them to write Markdown, as assistants are
 asked to. Plain text rendered from a table or from code is worse. Front matter is about the document, so it is
-removed.
+no part of the text. Its keys are read as those of a row: `deleted: true` leaves the document out.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from tasks.data.file_io.decoding import LONGEST, EncodingError, unify_line_ends
-from tasks.data.file_io.files import SourceFile, unpacked_suffix
+from tasks.data.file_io.files import SourceFile, SourceRecord, unpacked_suffix
 from tasks.data.parsing.base import EMPTY_FILES, FileSample, Format, ParseOptions
+from tasks.data.parsing.front_matter import split_front_matter
+from tasks.data.parsing.row_stream import Keys, item_rows
 from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.records import Fault, ParsedRow, text_row
 
-# YAML between lines of ---, or TOML between lines of +++. A first line of --- that is followed by anything
-# but a key or a comment is a horizontal rule, and text follows.
-_FRONT = re.compile(
-    r"\A---[ \t]*\n(?=---|[\w\"'-]+[ \t]*:|#)(?:.*\n)*?(?:---|\.\.\.)[ \t]*(?:\n|\Z)"
-    r"|\A\+\+\+[ \t]*\n(?:.*\n)*?\+\+\+[ \t]*(?:\n|\Z)"
-)
+_TEXT = "(the document)"  # the key of the text beside those of the front matter; no YAML key looks so
 
 
 def stream_rows(
@@ -37,15 +34,22 @@ def stream_rows(
         except EncodingError as error:
             yield Fault(file.origin, str(error), "text")
             continue
-        if text := without_front_matter(unify_line_ends(whole)).strip():
-            yield ParsedRow(text_row(text, reading.source), file.origin)
-        else:
+        front, rest = split_front_matter(unify_line_ends(whole))
+        text = rest.strip()
+        if not text:
             tally.left_out[EMPTY_FILES] += 1
+        elif front:
+            item = SourceRecord({**front, _TEXT: text}, file.origin)
+            yield from item_rows(item, _document, _KEYS, reading, tally, "text")
+        else:
+            yield ParsedRow(text_row(text, reading.source), file.origin)
 
 
-def without_front_matter(text: str) -> str:
-    """Return the text after its front matter, or the whole text if there is none or it has no end."""
-    return _FRONT.sub("", text, count=1)
+def _document(values: Mapping[str, Any], reading: ParseOptions, where: str) -> Iterator[ParsedRow]:
+    yield ParsedRow(text_row(values[_TEXT], reading.source), where)
+
+
+_KEYS = Keys(lambda values, reading: frozenset((_TEXT,)), {})
 
 
 def _detect_mismatch(sample: FileSample) -> str:

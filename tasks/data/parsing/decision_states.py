@@ -102,6 +102,17 @@ _ORDINARY = _plain(
     vegan vegetarisch verheiratet vegetarian video vip vorhanden avec_image con_imagen gehuwd
     """
 )
+# Logs of changes, as a database or a queue exports them: the last word of a row may be that it was deleted.
+_LOGS = _plain(
+    "action activity cdc change changetype dml event eventtype mutation op operation opcode optype"
+)
+_ERASURES = _plain("d del delete delete_one destroy drop erase purge remove tombstone unpublish")
+_CHANGES = _ERASURES | _plain(
+    """
+    a add added append c create created edit edited i index indexed insert inserted m merge merged modify
+    modified noop patch publish put r read replace replaced restore save snapshot u update updated upsert
+    """
+)
 _FOREIGN = {plain_word(word) for word in YES_WORDS | NO_WORDS} - {"no"}
 
 
@@ -124,6 +135,8 @@ def look_decided(path: str, values: Collection[str]) -> bool:
         return False
     above, words = _path_words(path)
     if look_held_out(words, found) or look_closed_to_robots(words, found):
+        return True
+    if words & _LOGS and found & _ERASURES and found <= _CHANGES:
         return True
     if not words & _TITLES and look_left_out(words, found):
         return True

@@ -32,7 +32,7 @@ _PERSONS = _by_stems("cheat fraud spamm inattent careless straightlin dishonest 
     "bogus forged forgery gibberish speeder speeders"
 )
 # What was done to the order of two answers, or to their label.
-_TURNS = _by_stems("invert revers swap swapp flip flipp transpos")
+_TURNS = _by_stems("invert revers swap swapp switch shuffl flip flipp transpos")
 _TURNED = word_set(
     """
     a ab answer answers b ba be been choice choices display flag is label labels must needs order position

@@ -25,6 +25,7 @@ from tasks.data.parsing.proposed_meanings import (
 from tasks.data.parsing.review_columns import UNREVIEWED
 from tasks.data.parsing.score_values import as_score
 from tasks.data.parsing.seen_keys import MOST_KEYS, OTHERS, Seen
+from tasks.data.parsing.verdict_scales import NO_ANSWER, means_no_answer
 
 # What a key beside a record may be, without which the record would be learned as something else.
 PASSAGE = "a passage"
@@ -194,6 +195,13 @@ def describe_two_scales(
     """
     (key, first), (other, second) = places
     keys = shown_key(key) if key == other else f"{shown_key(key)} and {shown_key(other)}"
+    if means_no_answer(two):
+        number = two[1].removesuffix(NO_ANSWER)
+        return (
+            f"{shown_key(other)} is {number} ({second}), beside {two[0]} ({first}); this often stands for no "
+            "answer. Empty such cells, or give every value a meaning in the source's fields, as in "
+            f'fields: {{{yaml_key(other)}: {{"{number}": ignore, "1": 1, "2": 2}}}}'
+        )
     return (
         f"the scores under {keys} are on two scales, {two[0]} ({first}) and {two[1]} ({second}); convert "
         f"them to one scale, or set a meaning for each value (or ignore) in the source's fields"

@@ -116,19 +116,32 @@ def row_stream(row: Row, known: Keys, kind: str = "", nothing: str = EMPTY) -> P
                     tally.left_out[BLANK] += 1
                     continue
                 tally.shapes.note(item.values, file.origin)
-                try:
-                    found = list(_records(item, row, known, reading, tally, nothing))
-                except UserError as error:
-                    yield Fault(item.where, str(error), kind)
-                # A row that nests deeper than Python's stack must not end the whole source.
-                except RecursionError:
-                    yield Fault(item.where, f"{item.where}: nested too deeply", kind)
-                else:
-                    yield from found
+                yield from item_rows(item, row, known, reading, tally, kind, nothing)
             if empty:
                 tally.left_out[EMPTY_FILES] += 1
 
     return stream
+
+
+def item_rows(
+    item: SourceRecord,
+    row: Row,
+    known: Keys,
+    reading: ParseOptions,
+    tally: SkipCounts,
+    kind: str = "",
+    nothing: str = EMPTY,
+) -> Iterator[ParsedRow | Fault]:
+    """Yield the records of one item, or a Fault. The arguments are those of `row_stream`."""
+    try:
+        found = list(_records(item, row, known, reading, tally, nothing))
+    except UserError as error:
+        yield Fault(item.where, str(error), kind)
+    # A row that nests deeper than Python's stack must not end the whole source.
+    except RecursionError:
+        yield Fault(item.where, f"{item.where}: nested too deeply", kind)
+    else:
+        yield from found
 
 
 def _is_blank(values: Mapping[str, Any]) -> bool:

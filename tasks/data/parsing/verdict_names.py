@@ -77,7 +77,8 @@ BAD_FLAGS = word_set(
     """
 ) | word_set(
     """
-    held hold overruled overturned reversed suspended voided
+    canceled cancelled embargo embargoed fixme held hold neither overruled overturned regenerated retried
+    reversed suspended undone void voided
     abgebrochen anstößig beleidigend beschwerde defekt doppelt entwurf eskaliert fehlerhaft gekürzt gesperrt
     privat sensibel strittig toxisch ungeklärt unvollständig veraltet versteckt vertraulich
     bloqué brouillon confidentiel doublon erroné incomplet masqué obsolète plainte toxique
@@ -89,7 +90,7 @@ BAD_FLAGS = word_set(
 )
 GOOD_FLAGS = word_set(
     """
-    active allow allowed appropriate checked complete completed confirmed done eligible enabled final
+    active allow allowed appropriate checked complete completed confirmed current done eligible enabled final
     finalised finalized finished happy include included latest permission permitted proofread public published
     ready relevant resolved retained satisfied selected solved succeeded success successful suitable supported
     tested trusted visible

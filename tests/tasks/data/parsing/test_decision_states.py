@@ -142,3 +142,43 @@ def test_is_held_state_with_more_words_is_recognized(value: str) -> None:
 @pytest.mark.parametrize("value", ["holding", "reversible", "suspendedly", "in_use", "use"])
 def test_is_held_other_word_is_not(value: str) -> None:
     assert not is_held(value)
+
+
+@pytest.mark.parametrize("row", [PAIR, TEXT, CHAT, CHOICE])
+@pytest.mark.parametrize(
+    ("path", "values"),
+    [
+        ("op", ["d", "u", "c"]), ("_op", ["delete", "index"]), ("event_type", ["INSERT", "DELETE"]),
+        ("changeType", ["Remove", "Update"]), ("meta.operation", ["upsert", "purge"]),
+        ("is_current", [False, True]), ("cancelled", [True, False]), ("void", [1, 0]),
+        ("regenerated", ["yes", "no"]), ("embargo", [True, False]), ("FIXME", ["x", ""]),
+        ("undone", [True, False]),
+    ],
+)  # fmt: skip
+def test_read_rows_change_that_removes_a_row_is_asked_about(
+    row: dict[str, Any], path: str, values: list[Any]
+) -> None:
+    _, tally = read(*(_with_key(row, path, value) for value in values))
+    with pytest.raises(UserError, match="looks like a verdict"):
+        tally.check("mine")
+
+
+@pytest.mark.parametrize(
+    ("path", "values"),
+    [
+        ("op", ["add", "mul", "sub"]), ("event", ["delete", "click"]), ("action", ["create", "update"]),
+        ("intent", ["delete", "update"]), ("current", [3, 5]), ("current_user", ["ana", "ben"]),
+        ("cancelled", [False, False]), ("operation", ["d", "x"]),
+    ],
+)  # fmt: skip
+def test_read_rows_change_that_removes_no_row_is_listed(path: str, values: list[Any]) -> None:
+    found, tally = read(*(_with_key(PAIR, path, value) for value in values))
+    tally.check("mine")
+    assert found
+
+
+@pytest.mark.parametrize("path", ["shuffled", "sides_switched", "order_shuffled"])
+def test_read_rows_flag_that_answers_were_shuffled_is_asked_about(path: str) -> None:
+    _, tally = read(*({**CHOICE, path: value} for value in (True, False)))
+    with pytest.raises(UserError, match=f"the key {path} is True"):
+        tally.check("mine")

@@ -393,7 +393,7 @@ def test_flatten_name_other_scripts_are_kept() -> None:
     [
         ("4 Sterne", 4.0, "plain numbers to 5"), ("3 von 5", 3.0, "of 5"), ("2 sur 10", 2.0, "of 10"),
         ("4,5 étoiles", 4.5, "plain numbers to 5"), ("3 de 5 estrellas", 3.0, "of 5"),
-        ("4½", 4.5, "plain numbers to 5"), ("−2", -2.0, "plain numbers"),
+        ("4½", 4.5, "plain numbers to 5"), ("−2", -2.0, "negative numbers"),
         ("③", 3.0, "plain numbers to 5"), ("4 звезды", 4.0, "plain numbers to 5"),
     ],
 )  # fmt: skip

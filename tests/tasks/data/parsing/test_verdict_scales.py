@@ -87,3 +87,55 @@ def test_skip_counts_check_verdict_in_list_says_that_ignore_learns_it(path: str)
     with pytest.raises(UserError) as error:
         tally.check("mine")
     assert str(error.value).count(said) == 1
+
+
+@pytest.mark.parametrize("key", ["rating", "score", "quality"])
+@pytest.mark.parametrize(
+    ("values", "code"),
+    [
+        ([1, 5, -99], "-99"),
+        ([3, "4", "999"], "999"),
+        ([1, 7, 10, 99], "99"),
+        ([1, 4, -1], "-1"),
+        ([2, -9], "-9"),
+    ],
+)
+def test_skip_counts_check_number_that_means_no_answer_is_asked_about(
+    key: str, values: list[Any], code: str
+) -> None:
+    rows = [{**_ROW, "prompt": f"Name bird {n}.", key: value} for n, value in enumerate(values)]
+    _, tally = read(*rows)
+    with pytest.raises(UserError, match=rf"{key} is {code} .*often stands for no answer.*Empty such cells"):
+        tally.check("mine")
+    rows[-1][key] = ""
+    found, tally = read(*rows)
+    tally.check("mine")
+    assert len(found) == len(values) - 1
+
+
+@pytest.mark.parametrize("key", ["rating", "score"])
+def test_read_rows_mapping_leaves_out_number_that_means_no_answer(key: str) -> None:
+    rows = [{**_ROW, "prompt": f"Name bird {n}.", key: value} for n, value in enumerate((1, 5, -99))]
+    fields: dict[str, Any] = {key: {"-99": "ignore", "1": 1, "5": 5}}
+    found, tally = read(*rows, fields=fields)
+    tally.check("mine", fields)
+    assert [one.row.scores for one in found if isinstance(one.row, Rating)] == [[1.0], [5.0]]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[1, 40, 99], [-10, -4, 10, -9], [-3, -1, 3], [1, -1, 0], [20, 999, 400], [-1, 2, -2, 4], [9.5, 3.25]],
+)
+def test_skip_counts_check_long_scale_has_no_code(values: list[Any]) -> None:
+    rows = [{**_ROW, "prompt": f"Name bird {n}.", "score": value} for n, value in enumerate(values)]
+    found, tally = read(*rows)
+    tally.check("mine")
+    assert len(found) == len(values)
+
+
+@pytest.mark.parametrize("values", [[5, 0, 3], ["4", "0"], [1, 0.0]])
+def test_read_rows_no_star_is_asked_about(values: list[Any]) -> None:
+    rows = [{**_ROW, "prompt": f"Name bird {n}.", "stars": value} for n, value in enumerate(values)]
+    _, tally = read(*rows)
+    with pytest.raises(UserError, match=r"the key stars is '?0"):
+        tally.check("mine")
