@@ -1,7 +1,9 @@
 """Alignment by direct preference optimization: the policy learns from pairs of answers.
 
 Rafailov et al., Direct preference optimization, 2023, arXiv:2305.18290; with the loss `ipo`, Azar et al., A
-general theoretical paradigm to understand learning from human preferences, 2023, arXiv:2310.12036.
+general theoretical paradigm to understand learning from human preferences, 2023, arXiv:2310.12036. The loss
+on the chosen answers beside it is that of Pang et al., Iterative reasoning preference optimization, 2024,
+arXiv:2404.19733, with the weight of Grattafiori et al., The Llama 3 herd of models, 2024, arXiv:2407.21783.
 """
 
 from __future__ import annotations
@@ -80,7 +82,12 @@ class DPOTrainer(TrainingTask):
         examples = [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]
         better, worse = sum_logprobs(self.policy, examples, self.tokenizer.end).view(2, -1)
         reference = self.reference[chosen].to(better.device, better.dtype)
-        return self._loss(better - worse - reference, pairs)
+        loss = self._loss(better - worse - reference, pairs)
+        if coefficient := self.parameters.chosen_loss_coef:
+            # By the token, so that long answers count no more. A pair that is nearly a tie teaches little.
+            weights = [(2 * pair.probability - 1) / len(pair.chosen.completion) for pair in pairs]
+            loss = loss - coefficient * (better * better.new_tensor(weights)).sum()
+        return loss
 
     def _loss(self, margins: Tensor, pairs: Sequence[AnswerPair]) -> Tensor:
         settings = self.parameters

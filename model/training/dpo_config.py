@@ -60,6 +60,11 @@ class DPOConfig(AdaptableParameters):
     label_smoothing: float = 0.0
     """Share of the labels that are taken to be wrong, from 0 to below 0.5; for `sigmoid`."""
 
+    chosen_loss_coef: float = 0.2
+    """Weight of the loss on the chosen answers, in nats a token, beside DPO's loss, 0 or more. With 0, both
+    answers of a pair may become less likely. If the rejected ones are mostly shorter, answers then no longer
+    end."""
+
     margin: float = 1.0
     """Smallest difference between the mean scores of two rated answers that form a pair, above 0."""
 
@@ -82,8 +87,9 @@ class DPOConfig(AdaptableParameters):
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0 and finite")
         if not 0 <= self.label_smoothing < 0.5:
             raise ValueError(f"label_smoothing is {self.label_smoothing}; it must be from 0 to below 0.5")
-        if not self.max_loss_increase >= 0:
-            raise ValueError(f"max_loss_increase is {self.max_loss_increase}; it must be 0 or more")
+        for name in ("chosen_loss_coef", "max_loss_increase"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 or more, and finite")
         if self.loss not in ("sigmoid", "ipo"):
             raise ValueError(f"loss is {self.loss!r}; it must be sigmoid or ipo")
 

@@ -89,6 +89,24 @@ def test_train_dpo_doubtful_pairs_move_the_policy_less(
     assert 0 < margins[0.6] < 0.8 * margins[1.0]
 
 
+# The loss `ipo` is of squared margins, so its gradients are larger.
+@pytest.mark.parametrize(
+    ("settings", "weight"), [({}, 0.5), ({"loss": "ipo"}, 20.0), ({"micro_batch_size": 2}, 0.5)]
+)
+def test_train_dpo_loss_on_chosen_answers_keeps_them_likely(
+    language: Language, policy: Path, tmp_path: Path, settings: dict[str, Any], weight: float
+) -> None:
+    nats = {}
+    for coefficient in (0.0, weight):
+        out = tmp_path / f"{coefficient}" / "out"
+        metrics, _ = align(language, policy, out, chosen_loss_coef=coefficient, **settings)
+        assert metrics["valid_accuracy"] > 0.9
+        model, tokenizer = load_model(out / "model")
+        pairs = read_answer_pairs(language.labels, "valid", tokenizer, 64, 1.0, lambda event: None)
+        nats[coefficient] = sum(completion_logprobs(model, [pair.chosen for pair in pairs], tokenizer.end))
+    assert nats[weight] > 0.9 * nats[0.0]
+
+
 @pytest.mark.parametrize(("count", "batch"), [(0, 8), (3, 8), (7, 8)])
 def test_train_dpo_fewer_pairs_than_batch_are_refused(
     language: Language, policy: Path, tmp_path: Path, count: int, batch: int
@@ -167,6 +185,8 @@ def test_train_dpo_without_held_out_pairs_keeps_last_step(
         ({"margin": -1.0}, "margin is -1"),
         ({"early_stopping_patience": 2}, "early_stopping_patience is 2"),
         ({"max_loss_increase": math.nan}, "max_loss_increase is nan"),
+        ({"chosen_loss_coef": -0.1}, "chosen_loss_coef is -0.1"),
+        ({"chosen_loss_coef": math.inf}, "chosen_loss_coef is inf"),
     ],
 )
 def test_dpo_config_invalid_value_is_named(values: dict[str, Any], said: str) -> None:
