@@ -77,8 +77,10 @@ HELP = """Train a chat model from your own text and your team's judgements, repr
 # The title of the commands of this module in `--help`.
 _TRAIN = "Train"
 app = typer.Typer(
-    cls=OldNamesGroup, help=HELP, no_args_is_help=True, add_completion=False, rich_markup_mode="markdown"
-)
+    cls=OldNamesGroup, help=HELP, no_args_is_help=True, add_completion=False, rich_markup_mode="markdown",
+    # Commands below it take these settings over.
+    context_settings={"help_option_names": ["-h", "--help"]},
+)  # fmt: skip
 # The code that a shell reports for a program killed by SIGPIPE.
 BROKEN_PIPE = 128 + signal.SIGPIPE
 

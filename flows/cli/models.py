@@ -38,7 +38,12 @@ STATES = {"pending": "[yellow]pending[/yellow]", "rejected": "rejected", "expire
 
 
 def models(
-    product: Annotated[str, typer.Argument(metavar="NAME", help="The product. Default: all products.")] = "",
+    product: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="A product, or one version of it, as NAME/3. Default: all products."
+        ),
+    ] = "",
     history: Annotated[
         bool, typer.Option("--history", help="Show all past champions, with date, person and reason.")
     ] = False,
@@ -55,7 +60,8 @@ def models(
     from tasks.tracking.version_files import VersionFiles
 
     files = VersionFiles(tracker.client, Path.cwd())
-    registries = tracker.registries(product or named)
+    wanted, only = _split_version(tracker, product, named)
+    registries = tracker.registries(wanted)
     if not registries:
         missing = "No model has been champion yet." if history else NONE_YET
         console.print(missing, soft_wrap=True)
@@ -64,25 +70,54 @@ def models(
         if index:
             console.print()
         if history:
-            moves = registry.moves()
-            none = f"No model of {registry.product.name} has been champion yet."
+            moves = [move for move in registry.moves() if only in ("", move.before, move.now)]
+            what = f"Version {only}" if only else "No model"
+            none = f"{what} of {registry.product.name} has {'never ' if only else ''}been champion"
+            none += "." if only else " yet."
             if moves:
                 print_table(console, _moves_table(registry, moves), "reason")
             else:
                 console.print(escape(none))
         else:
-            _show_versions(tracker, registry, console, files)
+            _show_versions(tracker, registry, console, files, only)
             if said := describe_shared_product(Path.cwd(), registry.product.name):
                 console.print(f"[yellow]{escape(said)}[/yellow]", soft_wrap=True)
 
 
-def _show_versions(tracker: Tracker, registry: Registry, console: Console, files: VersionFiles) -> None:
+def _split_version(tracker: Tracker, address: str, product: str) -> tuple[str, str]:
+    """Return the product that a command line names, and the version's number; empty: all of them.
+
+    Args:
+        tracker: The tracker of the store.
+        address: What was typed: a product, or a version as 3, NAME/3 or NAME/champion.
+        product: The value of --product.
+
+    Raises:
+        UserError: There is no such version.
+    """
+    from tasks.tracking.products import find_version, is_version, list_products, split_address
+
+    # The name of a product may contain a slash and end in a number.
+    names = {name for each in list_products(tracker.client) for name in (each.name, each.model)}
+    if address in names or not is_version(address):
+        return address or product, ""
+    whose, number = split_address(address)
+    whose = whose or product
+    version = find_version(tracker.client, f"{whose}/{number}" if whose else number)
+    return str(version.name), str(version.version)
+
+
+def _show_versions(
+    tracker: Tracker, registry: Registry, console: Console, files: VersionFiles, only: str = ""
+) -> None:
+    """Print the versions of a product, or the only one that is asked for."""
     from tasks.common.metric_labels import reason_words
     from tasks.tracking.approval import approval_state
     from tasks.tracking.approval import describe_approval as told_person
     from tasks.tracking.lineage import presets_of
 
-    moves, versions = registry.moves(), registry.versions()
+    moves = registry.moves()
+    versions = [each for each in registry.versions() if only in ("", str(each.version))]
     champion = moves[-1].now if moves else ""
     presets = presets_of(tracker.client, versions)
     rows: list[tuple[str, ...]] = []

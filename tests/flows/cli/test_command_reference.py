@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flows.cli.command_reference import iterate_commands, render_page
+from flows.cli.main import app
+from tests.flows.cli_runner import call
 
 ROOT = Path(__file__).parents[3]
 COMMANDS = dict(iterate_commands())
@@ -32,3 +35,17 @@ def test_commands_page_is_current() -> None:
 def test_commands_page_names_options_below_their_command(command: str, option: str) -> None:
     section = render_page().split(f"\n## chatmill {command}\n")[1].split("\n## ")[0]
     assert f"`{option}`" in section
+
+
+@pytest.mark.parametrize("name", ["", "label", "people", "quarantine", "data", *COMMANDS])
+def test_command_short_help_option_prints_the_help(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = []
+    for option in ("-h", "--help"):
+        words = [*name.split(), option]
+        # The start of the program looks for the option there: help needs no project.
+        monkeypatch.setattr(sys, "argv", ["chatmill", *words])
+        said.append(call(app, *words).output)
+    assert said[0] == said[1] and "Usage: " in said[0] and "-h" in said[0]

@@ -104,6 +104,22 @@ def test_models_long_reason_stands_below_the_table_in_whole_words(project):
     assert max(map(len, lines)) <= 80
 
 
+def test_models_address_shows_this_version_alone(project):
+    register_two_versions()
+    for address in ("chatmill/1", "1"):
+        said = say("models", address)
+        lines = said.splitlines()
+        assert lines[1].split()[:2] == ["chatmill", "1"] and "replaced by version 2" in said
+        assert not any(line.split()[:2] == ["chatmill", "2"] for line in lines)
+        assert "version 1" in said and "champion of chatmill: version 2" in said
+    assert say("models", "chatmill/champion") == say("models", "2", "--product", "chatmill")
+    assert len(say("models", "1", "--history").splitlines()) == 3
+    with pytest.raises(UserError, match="no version 7 of chatmill"):
+        say("models", "chatmill/7")
+    with pytest.raises(UserError, match="there is no product 'press'; there are: chatmill"):
+        say("models", "press/1")
+
+
 def test_models_with_many_versions_shows_metrics_of_the_newest_and_the_champion(project):
     register({"a": 0.9})
     register({letter: 0.1 for letter in "bcdef"})

@@ -176,3 +176,10 @@ def test_register_foreign_registered_model_is_refused(project: Path) -> None:
     ):
         made(project, "taken", "a", 0.1)
     assert len(client.search_model_versions("name='taken'")) == 1
+
+
+def test_models_product_named_as_an_address_is_the_product(project: Path) -> None:
+    made(project, "demo", "a", 0.9)
+    made(project, "demo/1", "b", 0.1)
+    assert [line.split()[0] for line in say("models", "demo/1").splitlines()[:2]] == ["product", "demo/1"]
+    assert "demo/1" not in say("models", "demo/champion")
