@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 
 from flows.cli.models import print_files
@@ -111,19 +112,30 @@ def _print_differences(console: Console, found: list[Difference], names: list[st
     for what, rows in apart.items():
         if rows:
             console.print(f"\n[dim]{APART[what]}[/dim]", soft_wrap=True)
-            console.print(_diff_table(rows, names))
+            console.print(_fitting_table(console, rows, names))
 
 
 def _print_rows(console: Console, rows: list[Difference], names: list[str], one_stage: bool = False) -> None:
     """Print differences in a table, with a sentence for each mark in it."""
     from tasks.tracking.run_diff import mark_notes
 
-    console.print(_diff_table(rows, names, one_stage))
+    console.print(_fitting_table(console, rows, names, one_stage))
     for note in mark_notes(rows):
         console.print(f"[yellow]{escape(note)}[/yellow]", soft_wrap=True)
 
 
-def _diff_table(rows: list[Difference], names: list[str], one_stage: bool = False) -> Table:
+def _fitting_table(
+    console: Console, rows: list[Difference], names: list[str], one_stage: bool = False
+) -> Table:
+    """Return the table of differences, with intervals below their values where the terminal is narrow."""
+    table = _diff_table(rows, names, one_stage)
+    needed = Measurement.get(console, console.options.update(width=10_000), table).maximum
+    return table if needed <= console.width else _diff_table(rows, names, one_stage, narrow=True)
+
+
+def _diff_table(
+    rows: list[Difference], names: list[str], one_stage: bool = False, narrow: bool = False
+) -> Table:
     table = Table(box=None, pad_edge=False)
     # The main metrics of one stage need no column for it: their names get the room.
     before = () if one_stage else ("", "stage")
@@ -137,16 +149,22 @@ def _diff_table(rows: list[Difference], names: list[str], one_stage: bool = Fals
         table.add_row(
             *((row.kind, escape(row.stage)) if before else ()),
             escape(row.label or row.name),
-            _format_value(row.before),
-            _format_value(row.now),
+            _format_value(row.before, narrow),
+            _format_value(row.now, narrow),
             row.change_text,
         )
     return table
 
 
-def _format_value(value: Any) -> str:
+def _format_value(value: Any, narrow: bool = False) -> str:
+    from tasks.tracking.run_diff import IntervalMetric
+
     if value is None:
         return "[dim]none[/dim]"
+    if narrow and isinstance(value, IntervalMetric):
+        # A space within an interval would be the place where the line is broken.
+        ends = f"{value.low:.3g} to {value.high:.3g}".replace(" ", "\u00a0")
+        return f"{value.value:.4g}\n[dim]{ends}[/dim]"
     text = f"{value:.5g}" if isinstance(value, float) else str(value)
     if _DIGEST.fullmatch(text):
         return text[:_VALUE]

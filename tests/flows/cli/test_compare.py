@@ -20,7 +20,7 @@ from flows.cli.compare import _diff_table, _print_differences, compare
 from model.errors import UserError
 from tasks.engine.catalog import read_declaration
 from tasks.engine.stage import StageContext, stage
-from tasks.tracking.run_diff import MACHINE, Difference, Facts, run_differences
+from tasks.tracking.run_diff import MACHINE, Difference, Facts, IntervalMetric, run_differences
 from tasks.tracking.tracker import Tracker
 from tests.any_user import as_any_user
 from tests.flows.cli_runner import call, of
@@ -244,6 +244,18 @@ def test_diff_table_names_of_metrics_are_whole_on_a_narrow_terminal(columns: int
     joined = "".join(line[start:end].strip() for line in lines)
     assert all(name in joined for name in names)
     assert "…" not in text.getvalue() and "aaaaaaaaaaaa " in text.getvalue()
+
+
+def test_print_differences_narrow_terminal_has_interval_below_its_value() -> None:
+    low, high = (IntervalMetric(value, value - 0.05098, value + 0.04698) for value in (-0.003972, 0.5))
+    words = "judge's mean score, aligned less assistant, on the prompts"
+    rows = [Difference("figure", "evaluate", "judge_gain", low, high, 0.5, label=words)]
+    for columns, value in ((80, "-0.055 to 0.043"), (200, "-0.003972 [-0.05495, 0.04301]")):
+        text = StringIO()
+        _print_differences(Console(width=columns, file=text), rows, ["smoke/1", "smoke/2"], False)
+        said = text.getvalue().replace("\u00a0", " ")
+        assert value in said and max(map(len, said.splitlines())) <= columns
+    assert ("0.449 to 0.547" in said) is False
 
 
 @pytest.mark.parametrize("whole", [False, True])
