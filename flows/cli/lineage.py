@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 # Longer lists hide the rest of the tree; --json has all.
 _SHOWN = 20
+# A summary shows so many files, people and runs, and the first characters of digests.
+_SUMMARIZED, _DIGEST = 8, 12
 
 
 def lineage(
@@ -49,6 +52,12 @@ def lineage(
     diff: Annotated[
         bool, typer.Option("--diff", help="Show uncommitted changes in the runs that produced it.")
     ] = False,
+    whole: Annotated[
+        bool,
+        typer.Option(
+            "--all", help="Print whole digests, every file, person and run. Default in a terminal: a summary."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show where a model comes from: stages, runs, code, data, sources, labels by annotator, environment."""
@@ -62,7 +71,7 @@ def lineage(
     tracker, root = open_tracker(), Path.cwd()
     client = tracker.client
     if not model:
-        _show_affected_models(tracker, root, row, annotator, as_json)
+        _show_affected_models(tracker, root, row, annotator, as_json, whole)
         return
     from tasks.tracking.lineage import recorded_diffs, trace_model
 
@@ -77,7 +86,10 @@ def lineage(
         print(json.dumps(found, indent=1))
         return
     console = Console(highlight=False)
-    console.print(lineage_tree(found))
+    brief = console.is_terminal and not whole
+    console.print(_brief_tree(found) if brief else lineage_tree(found))
+    if brief:
+        console.print("[dim]--all prints whole digests and every file[/dim]", soft_wrap=True)
     if found["version"]:
         from tasks.tracking.products import find_version
         from tasks.tracking.version_files import VersionFiles
@@ -119,10 +131,7 @@ def lineage_tree(found: dict[str, Any]) -> Tree:
         reused = "" if stage["status"] == "computed" else f"{stage['status']}, "
         maker_run = f"computed by run {stage['run'][:8]} {whose}{commit}{dirty}"
         stages.add(one_line(f"{stage['stage']} {stage['key']}  {reused}{maker_run}"))
-    if base := found.get("base_model"):
-        branch = tree.add(one_line(f"base model {base['name']}"))
-        if version := base.get("version"):
-            branch.add(one_line(f"`chatmill lineage {shlex.quote(version)}` shows what it learned from"))
+    _draw_base(tree, found.get("base_model"))
     data = tree.add(f"data, DVC hash {found['data_hash'] or 'unknown'}")
     digest = found["sources_digest"]
     sources = data.add(f"sources, digest {digest}" if digest else "sources (no digest recorded)")
@@ -144,6 +153,75 @@ def lineage_tree(found: dict[str, Any]) -> Tree:
     return tree
 
 
+def _brief_tree(found: dict[str, Any]) -> Tree:
+    """Return a lineage as a tree of short lines: without checksums, and with what is usual left out."""
+    from rich.tree import Tree
+
+    version = f"version {found['version']} of {found['product']}" if found["version"] else found["model"]
+    maker = found["pipeline_run"]
+    whose = f"pipeline run {maker[:8]}" if maker else "whose pipeline run is gone from MLflow"
+    tree = Tree(f"[bold]{one_line(version)}[/bold]  MLflow run {found['mlflow_run'][:8]}, {whose}")
+    changed = {True: ", with changes (--diff shows them)", False: ""}
+    state = changed.get(found["git_diff"], ", unknown whether it was changed")
+    code = f"version {found['code_version']}, " if found.get("code_digest") else ""
+    tree.add(escape(f"code of chatmill: {code}git commit {(found['git_commit'] or 'unknown')[:10]}{state}"))
+    if commit := found.get("project_commit"):
+        tree.add(f"project: git commit {commit[:10]}{', with changes' if found['project_dirty'] else ''}")
+    stages = tree.add("stages")
+    wide = max((len(stage["stage"]) for stage in found["stages"]), default=0)
+    for stage in found["stages"]:
+        said = f"{stage['stage']:{wide}}  {stage['key'][:_DIGEST]}  run {stage['run'][:8]}"
+        if stage["status"] != "computed":
+            said += f", {stage['status']}"
+        if stage["pipeline_run"] != maker:
+            other = (stage["pipeline_run"] or "")[:8]
+            said += f" of pipeline run {other}" if other else ", whose run is missing in MLflow"
+        if stage["git_commit"] != found["git_commit"]:
+            said += f", commit {(stage['git_commit'] or 'unknown')[:10]}"
+        stages.add(one_line(said))
+    _draw_base(tree, found.get("base_model"))
+    data = tree.add(f"data, DVC hash {(found['data_hash'] or 'unknown')[:_DIGEST]}")
+    if found["sources"] is None:
+        data.add("sources unknown: the pipeline run's preset.json is missing")
+    for source in (found["sources"] or [])[:_SHOWN]:
+        files = [*source.get("sums", {}), *source.get("versions", {})]
+        which = next((f"{source[key]}" for key in ("archive", "dataset") if source.get(key)), "")
+        told = [source.get("format", ""), which, counted(len(files), "files") if files else ""]
+        data.add(one_line(f"{source['name']}: {', '.join(filter(None, told))}"))
+    if (left := len(found["sources"] or []) - _SHOWN) > 0:
+        data.add(f"and {left:,} more sources")
+    _draw_people(tree, found["labels"])
+    environment = found["environment"]
+    lock, device = (environment["lock"] or "unknown")[:_DIGEST], environment["device"] or "unknown"
+    tree.add(one_line(f"environment: lock file {lock}, device {device}"))
+    return tree
+
+
+def _draw_base(tree: Tree, base: Mapping[str, str] | None) -> None:
+    if base is None:
+        return
+    branch = tree.add(one_line(f"base model {base['name']}"))
+    if version := base.get("version"):
+        branch.add(one_line(f"`chatmill lineage {shlex.quote(version)}` shows what it learned from"))
+
+
+def _draw_people(tree: Tree, labels: Mapping[str, Mapping[str, int]] | None) -> None:
+    """Add the labels by part of the split, and the people with the most; None: the split is gone."""
+    if not labels:
+        tree.add("labels: none" if labels == {} else "labels: unknown, as the split is no longer on disk")
+        return
+    parts = Counter[str]()
+    for counts in labels.values():
+        parts.update(counts)
+    total = ", ".join(f"{count:,} {part}" for part, count in parts.items())
+    branch = tree.add(f"labels by {counted(len(labels), 'annotators')}: {total}")
+    # The recorded order decides between people with as many.
+    for name in sorted(labels, key=lambda name: -sum(labels[name].values()))[:_SUMMARIZED]:
+        branch.add(f"{one_line(name)}: {', '.join(f'{n:,} {part}' for part, n in labels[name].items())}")
+    if len(labels) > _SUMMARIZED:
+        branch.add(f"and {len(labels) - _SUMMARIZED:,} more")
+
+
 def _draw_source(tree: Tree, source: Mapping[str, Any]) -> None:
     known = ("name", "sums", "versions")
     rest = [f"{name} {_shorten_value(value)}" for name, value in source.items() if name not in known]
@@ -160,7 +238,9 @@ def _shorten_value(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _show_affected_models(tracker: Tracker, root: Path, row: str, annotator: str, as_json: bool) -> None:
+def _show_affected_models(
+    tracker: Tracker, root: Path, row: str, annotator: str, as_json: bool, whole: bool
+) -> None:
     """Print the models that learned from a row or from a person's labels, as lines or as JSON."""
     from tasks.deletion.affected_models import SearchTarget, learned_from
 
@@ -180,7 +260,14 @@ def _show_affected_models(tracker: Tracker, root: Path, row: str, annotator: str
         print(json.dumps({"models": rows, "splits_gone": gone}, indent=1))
         return
     console = Console(highlight=False)
-    show_learned(console, found, gone)
+    brief = console.is_terminal and not whole
+    # The newest runs, and the champions: these are the ones in use.
+    shown = [each for n, each in enumerate(found) if n < _SUMMARIZED or each.champion] if brief else found
+    show_learned(console, shown, gone)
+    if len(shown) < len(found):
+        console.print(
+            f"and {counted(len(found) - len(shown), 'earlier runs')}: --all lists them", soft_wrap=True
+        )
     for line in _show_withdrawals(tracker, root, row, annotator, found):
         console.print(line, soft_wrap=True)
     console.print("next: `chatmill lineage VERSION` shows the data of a model", soft_wrap=True)

@@ -28,36 +28,33 @@ Config = Annotated[
     Path | None,
     typer.Option("--config", "-c", help="A preset, for its validate.overrides_file: the file of releases."),
 ]
+Whole = Annotated[
+    bool, typer.Option("--all", help="Print every rule and source. Default in a terminal: a summary.")
+]
 _SHOWN = {"value": 80, "text": 200, "example": 48}
+# Lines of each part of a summary, and of those the ones with an example.
+_SUMMARIZED, _EXAMPLES = 10, 5
 
 
 @quarantine.command("list")
-def list_(config: Config = None) -> None:
-    """Count the rows by rule and source with the first row of each, and name who released rows."""
-    from rich.table import Table
+def list_(whole: Whole = False, config: Config = None) -> None:
+    """Count the rows by rule and source with the first row of each, and name who released rows.
 
-    from tasks.validation.failure_words import describe_failure
+    In a terminal, this is a summary of the most frequent rules and sources; --all prints all.
+    """
     from tasks.validation.quarantine import read_releases, summarize_quarantine
 
     root, path = Path.cwd(), _overrides_file(config)
     released = read_releases(root, path)
     totals = summarize_quarantine(root, released)
     console = Console(highlight=False)
-    if totals:
-        table = Table(box=None, pad_edge=False)
-        for column in ("kind", "what is wrong", "source"):
-            table.add_column(column, overflow="fold")
-        for column in ("rows", "released"):
-            table.add_column(column, justify="right")
-        table.add_column("for example", overflow="fold")
-        for total in totals:
-            numbers = (f"{number:,}" if number else "" for number in (total.rows, total.released))
-            first = f"{total.first.id}  {_shorten_line(_describe_row(total.first.row), _SHOWN['example'])}"
-            wrong = escape(describe_failure(total.rule))
-            table.add_row(total.kind, wrong, escape(total.source), *numbers, escape(first))
-        console.print(table)
-    else:
+    if not totals:
         console.print("no rows are quarantined")
+    elif whole or not console.is_terminal:
+        # A program that reads the output gets every total.
+        _print_totals(totals, console)
+    else:
+        _print_summary(totals, console)
     authors = sorted({release.author for release in released.values()})
     if released:
         shown = escape(_shorten_line(", ".join(authors), _SHOWN["text"]))
@@ -77,6 +74,68 @@ def list_(config: Config = None) -> None:
             "`chatmill quarantine release ID… --author YOU --reason TEXT` releases them, unchanged or edited",
             soft_wrap=True,
         )
+
+
+def _print_totals(totals: Sequence[Total], console: Console) -> None:
+    """Print a line for each kind, rule and source."""
+    from rich.table import Table
+
+    from flows.common.narrow_tables import print_table
+    from tasks.validation.failure_words import describe_failure
+
+    table = Table(box=None, pad_edge=False)
+    for column in ("kind", "what is wrong", "source"):
+        table.add_column(column, overflow="fold")
+    for column in ("rows", "released"):
+        table.add_column(column, justify="right")
+    table.add_column("for example", overflow="fold")
+    for total in totals:
+        numbers = (f"{number:,}" if number else "" for number in (total.rows, total.released))
+        first = f"{total.first.id}  {_shorten_line(_describe_row(total.first.row), _SHOWN['example'])}"
+        wrong = escape(describe_failure(total.rule))
+        table.add_row(total.kind, wrong, escape(total.source), *numbers, escape(first))
+    print_table(console, table, "for example")
+
+
+def _print_summary(totals: Sequence[Total], console: Console) -> None:
+    """Print the rows by what is wrong, with a few examples, and by source; the most frequent first."""
+    from collections import Counter
+
+    from tasks.common.counts import counted
+    from tasks.data.records import TYPES
+    from tasks.validation.failure_words import describe_failure
+
+    kinds, rules, sources = Counter[str](), Counter[tuple[str, str]](), Counter[str]()
+    released = 0
+    firsts: dict[tuple[str, str], QuarantinedRow] = {}
+    for total in totals:
+        kinds[total.kind] += total.rows
+        rules[total.kind, total.rule] += total.rows
+        sources[total.source] += total.rows
+        released += total.released
+        firsts.setdefault((total.kind, total.rule), total.first)
+    held = ", ".join(counted(kinds[kind], kind) for kind in TYPES if kinds[kind])
+    since = f"; {released:,} of them released since" if released else ""
+    console.print(f"quarantined: {held}{since}", soft_wrap=True)
+    wide = max(len(counted(count, kind)) for (kind, _), count in rules.items()) + 2
+    for number, ((kind, rule), count) in enumerate(rules.most_common(_SUMMARIZED)):
+        wrong = escape(describe_failure(rule))
+        console.print(f"{counted(count, kind):>{wide}}  {wrong}", soft_wrap=True)
+        if number < _EXAMPLES:
+            first = firsts[kind, rule]
+            room = max(_SHOWN["example"] // 2, console.width - wide - len(first.id) - 4)
+            text = escape(_shorten_line(_describe_row(first.row), room))
+            console.print(f"{'':{wide}}  [dim]{escape(first.id)}  {text}[/dim]", soft_wrap=True)
+    named = [
+        f"{escape(_shorten_line(name, _SHOWN['value']))} {count:,}"
+        for name, count in sources.most_common(_SUMMARIZED)
+    ]
+    more = f" and {len(sources) - _SUMMARIZED:,} more" if len(sources) > _SUMMARIZED else ""
+    console.print(f"by source: {', '.join(named)}{more}", soft_wrap=True)
+    if len(rules) > _SUMMARIZED or len(sources) > 1:
+        left = max(0, len(rules) - _SUMMARIZED)
+        rest = f"{counted(left, 'more rules')}; " if left else ""
+        console.print(f"{rest}`chatmill quarantine list --all` counts by rule and source", soft_wrap=True)
 
 
 @quarantine.command()

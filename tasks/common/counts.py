@@ -8,9 +8,10 @@ _SINGULAR = {
     **{
         f"{noun}s": noun
         for noun in (
-            "answer", "annotation", "assessment", "choice", "comparison", "conversation", "definition",
-            "document", "group", "item", "judgement", "key", "label", "metric", "model", "pair", "prompt",
-            "rating", "record", "row", "run", "task", "text", "token", "turn", "verdict", "version", "vote",
+            "answer", "annotation", "annotator", "assessment", "choice", "comparison", "conversation",
+            "definition", "document", "group", "item", "judgement", "key", "label", "metric", "model", "pair",
+            "prompt", "rating", "record", "row", "rule", "run", "task", "text", "token", "turn", "verdict",
+            "version", "vote",
         )
     },
 }  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 import typer
 from typer.testing import CliRunner, Result
 
@@ -22,3 +23,9 @@ def of(*commands: Callable[..., None]) -> typer.Typer:
     for command in commands:
         app.command()(command)
     return app
+
+
+def print_as_in_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let commands print as in a terminal without colours."""
+    for name, value in (("FORCE_COLOR", "1"), ("NO_COLOR", "1"), ("TERM", "dumb")):
+        monkeypatch.setenv(name, value)

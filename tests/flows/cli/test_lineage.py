@@ -6,8 +6,10 @@ import json
 import shutil
 
 import pytest
+from rich.tree import Tree
 
-from flows.cli.lineage import lineage
+from flows.cli.lineage import _draw_people, lineage
+from flows.common.terminal import Console
 from model.errors import UserError
 from tasks.data.records import TYPES, rating_row, text_row
 from tasks.data.splits import SplitParameters
@@ -15,7 +17,7 @@ from tasks.dvc import versions
 from tasks.engine.stage import StageContext, stage
 from tasks.split import split
 from tasks.tracking.tracker import Tracker
-from tests.flows.cli_runner import call, of
+from tests.flows.cli_runner import call, of, print_as_in_terminal
 from tests.tasks.record_files import write_rows
 
 TEXTS = [text_row(f"text {n}", "tales") for n in range(40)]
@@ -112,3 +114,52 @@ def test_lineage_unknown_person_or_row_is_refused_with_one_sentence(root):
     for words in ((), ("1", "--annotator", "ann"), ("--row", "ab")):
         with pytest.raises(UserError):
             say(*words)
+
+
+def test_lineage_model_in_a_terminal_is_a_summary(root, monkeypatch):
+    whole = say("1")
+    print_as_in_terminal(monkeypatch)
+    brief = call(of(lineage), "1", columns=80).stdout
+    # The last line is about the files of the version, which are missing here.
+    assert max(map(len, brief.splitlines()[:-1])) <= 80
+    assert "--all prints whole digests" in brief
+    found = json.loads(say("1", "--json"))
+    for digest in (found["data_hash"], found["mlflow_run"]):
+        assert digest in whole and digest not in brief and digest[:8] in brief
+    # One line a stage.
+    for each in found["stages"]:
+        assert len([line for line in brief.splitlines() if each["key"][:12] in line]) == 1
+    assert say("1", "--all") == whole
+
+
+def test_lineage_many_runs_in_a_terminal_are_the_newest_and_the_champion(root, monkeypatch, tmp_path):
+    place = tmp_path / "many"
+    shutil.copytree(root, place)
+    monkeypatch.chdir(place)
+    tracker = Tracker(f"sqlite:///{place / 'var' / 'mlflow.db'}", "chatmill", place / "var" / "mlflow")
+    data = json.loads(say("1", "--json"))["data_hash"]
+    made = {}
+    for number in range(10):
+        with tracker.open_run("demo", {}, {"prefect.flow_run_id": f"g{number}"}, "note"):
+            for each in (validate, split, reward, rlhf):
+                parameters = SplitParameters(0.2, 0.2) if each is split else {"number": number}
+                with tracker.open_stage(each.name, parameters, []) as run:
+                    found = each.run(parameters, made, StageContext(place), lambda event: None, run=run)
+                    held = tracker.close_stage(found, data)
+                made[each.name] = type(found)(**{**vars(found), "run": held})
+    whole = say("--annotator", "ann")
+    assert whole.count("  run ") == 11 and "earlier runs" not in whole
+    print_as_in_terminal(monkeypatch)
+    brief = say("--annotator", "ann")
+    assert brief.count("  run ") == 9 and "version chatmill/1 (champion)" in brief
+    assert "and 2 earlier runs: --all lists them" in brief
+    assert say("--annotator", "ann", "--all") == whole
+
+
+def test_draw_people_many_people_are_summed_and_the_most_active_named(capsys):
+    tree = Tree("model")
+    _draw_people(tree, {f"person-{n}": {"train": n, "test": 1} for n in range(1, 12)})
+    Console(width=80).print(tree)
+    lines = [line.strip("├└│─ ") for line in capsys.readouterr().out.splitlines()]
+    assert lines[1:3] == ["labels by 11 annotators: 66 train, 11 test", "person-11: 11 train, 1 test"]
+    assert lines[-1] == "and 3 more" and len(lines) == 11

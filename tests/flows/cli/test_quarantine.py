@@ -16,7 +16,7 @@ from tasks.data.records import Record, comparison_row, fault_row, pair_row, rati
 from tasks.validation.exact_dedup import CONTRADICTS
 from tasks.validation.expectations import ACROSS, READABLE
 from tasks.validation.quarantine import read_releases
-from tests.flows.cli_runner import call
+from tests.flows.cli_runner import call, print_as_in_terminal
 
 
 def invoke(*words: str) -> tuple[str, str]:
@@ -73,6 +73,30 @@ def test_quarantine_list_counts_by_rule_and_source(ids: list[str]) -> None:
     printable = next(line for line in lines if "cannot be printed" in line)
     assert printable.split()[9:] == ["tales", "1", ids[0], r"[b]\x1b[2J"]
     assert "chatmill quarantine show WORDS" in lines[-1]
+
+
+def test_quarantine_list_in_a_terminal_is_a_summary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [
+        {**dataclasses.asdict(text_row(f"text {n} of a source " * 9, f"s{n % 12}")), "rule": f"rule {n % 11}"}
+        for n in range(132)
+    ]
+    rows.append({**dataclasses.asdict(text_row("one more", "s0")), "rule": "rule 3"})
+    lay(tmp_path, "text", *({**row, "where": "a.txt, line 1", "value": ""} for row in rows))
+    whole = say("list")
+    print_as_in_terminal(monkeypatch)
+    said = call(quarantine, "list", columns=80).stdout
+    lines = said.splitlines()
+    assert lines[0] == "quarantined: 133 texts"
+    # The most frequent first, five of them with an example.
+    assert lines[1] == "  13 texts  rule 3" and lines[2].split()[0] in {row["id"] for row in rows}
+    assert len([line for line in lines if " texts  rule" in line]) == 10
+    assert len([line for line in lines if "of a source" in line]) == 5
+    at = next(n for n, line in enumerate(lines) if line.startswith("by source: s0 12, "))
+    assert lines[at].endswith("and 2 more")
+    assert lines[at + 1] == "1 more rule; `chatmill quarantine list --all` counts by rule and source"
+    assert max(map(len, lines[:at])) <= 80 and len(lines) < 25
+    assert say("list", "--all") == whole and len(whole.splitlines()) == 1 + 132 + 1
 
 
 def test_quarantine_show_prints_place_value_and_text_of_each_row(ids: list[str]) -> None:
