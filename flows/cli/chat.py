@@ -49,3 +49,5 @@ def run_chat(
             begun = begun or bool(shown)
             write(shown)
         write("\n")
+        if not begun:
+            note("(empty answer)")

@@ -19,6 +19,7 @@ from tasks.common.program_call import REPRODUCTION, program_call
 from tasks.common.stage_status import CACHED
 from tasks.project.paths import REPORT
 
+_EMPTY_ANSWER = "(empty answer)"
 _PROMPTS = 3
 _LINES = 2
 _GAP = 2  # characters between two columns
@@ -98,7 +99,11 @@ def show_answers(
             _print_answer(console, str(turn["role"]), str(turn["content"]), lines, "dim")
         for key, title in _NAMES:
             if key in row:
-                _print_answer(console, title, str(row[key]), lines, "bold" if key == "prompt" else "")
+                said, style = str(row[key]), "bold" if key == "prompt" else ""
+                if key != "prompt" and not said.strip():
+                    # A blank would look like a fault of this output.
+                    said, style = _EMPTY_ANSWER, "dim"
+                _print_answer(console, title, said, lines, style)
     if rest and len(answers) > _PROMPTS:
         console.print()
         console.print(f"{counted(len(answers) - _PROMPTS, 'more prompts')} {rest}")

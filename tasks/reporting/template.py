@@ -156,7 +156,7 @@ which answers people like.{% endif %}{% if rlhf and rlhf.unchanged %} {{ rlhf.un
 {% for asked in answers %}<section class="asked">{% for name, words in asked.before %}<p class="before" dir="auto" lang=""><span class="small" lang="en" dir="ltr">{{ name }}</span> {{ words }}</p>
 {% endfor %}<p dir="auto" lang="">{{ asked.prompt }}</p><div class="said">
 {% for kind, name in speakers %}{% if kind in asked %}<div class="{{ kind }}"><h4>{{ name }}</h4>
-{% if asked[kind] %}<p dir="auto" lang="">{{ asked[kind] }}</p>{% else %}<p class="nothing">nothing</p>{% endif %}</div>{% endif %}
+{% if asked[kind].strip() %}<p dir="auto" lang="">{{ asked[kind] }}</p>{% else %}<p class="nothing">(empty answer)</p>{% endif %}</div>{% endif %}
 {% endfor %}</div>{% if asked.reference %}<p class="wrote">In the data: <bdi lang="">{{ asked.reference }}</bdi></p>{% endif %}</section>
 {% endfor %}</div>
 <p class="note">Answers are drawn at random from what each model finds likely, with the same seed; questions
@@ -215,7 +215,7 @@ would need, on average, to store one byte. Plain storage takes 8.</p>
 {% if pretrain.samples %}<h3>What it writes, from the first step to the last</h3>
 <p>The same beginnings (in bold), continued by the model as it was at each of these moments.</p>
 {% for moment in pretrain.samples %}<h3>{{ moment.title }}</h3>
-{% for sample in moment.samples %}<p class="sample" dir="auto" lang=""><b>{{ sample.prompt }}</b>{{ sample.text }}</p>
+{% for sample in moment.samples %}<p class="sample" dir="auto" lang=""><b>{{ sample.prompt }}</b>{% if sample.text.strip() %}{{ sample.text }}{% else %} <span class="nothing" lang="en" dir="ltr">(nothing)</span>{% endif %}</p>
 {% endfor %}{% endfor %}{% endif %}
 {% if pretrain.neighbours %}<h3>Which words stand near each other</h3>
 <p>Inside the model each word is a point in space. At the start the points lie at random. Nobody tells the

@@ -301,7 +301,7 @@ def test_report_all_stages_are_on_page(tmp_path: Path) -> None:
         "aligned less assistant",
         "no_duplicate_content (3)",
         "+2, −1: +0.50 on average",
-        "nothing",
+        "(empty answer)",
     ):
         assert words in page, words
     assert "yardstick" not in page
@@ -479,6 +479,17 @@ def test_report_history_before_prompt_is_shown(tmp_path: Path) -> None:
     assert '<span class="small" lang="en" dir="ltr">earlier prompt</span> Who &lt;wrote&gt; it?</p>' in page
     assert page.index("Be brief.") < page.index(answers[0]["prompt"])
     assert "earlier prompt" not in plain
+
+
+@pytest.mark.parametrize("answer", ["", " \n"])
+def test_report_empty_answer_is_said(tmp_path: Path, answer: str) -> None:
+    at = leave_stages(tmp_path / "stages")
+    answers = json.loads((at["evaluate"] / "answers.json").read_text())
+    answers[0]["sft"] = answer
+    whole(at["evaluate"] / "answers.json", answers)
+    page = make(at, tmp_path / "out")
+    check_markup(page)
+    assert re.search(r'<div class="sft"><h4>[^<]*</h4>\s*<p class="nothing">\(empty answer\)</p>', page)
 
 
 def test_first_examples_empty_shard_is_skipped(tmp_path: Path) -> None:

@@ -67,6 +67,13 @@ def test_run_chat_help_is_answered_by_the_program(talker: ChatModel) -> None:
     assert notes == ["/new starts a new conversation; an empty line or Ctrl-D ends it"] * 2
 
 
+def test_run_chat_empty_answer_is_noted(talker: ChatModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    conversation = Conversation(talker)
+    # A model that ends at once is a matter of its weights.
+    monkeypatch.setattr(conversation, "answer", lambda text, manner: iter([" ", ""]))
+    assert said(conversation, ["why"]) == ([""], ["(empty answer)"])
+
+
 def test_run_chat_new_keeps_system_line(talker: ChatModel) -> None:
     conversation = Conversation(talker, "be warm")
     (first, again), _ = said(conversation, ["the film", "/new", "the film"])

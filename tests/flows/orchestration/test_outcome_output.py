@@ -104,6 +104,14 @@ def test_show_answers_with_many_long_rows_cuts_them_and_counts_the_rest() -> Non
     assert max(map(len, lines)) <= 60 and sum(line.endswith("…") for line in lines) == 6
 
 
+@pytest.mark.parametrize("answer", ["", " ", "\n\n\t"])
+def test_show_answers_empty_answer_is_said(answer: str) -> None:
+    console = screen()
+    show_answers([{"prompt": "why?", "base": "so", "sft": answer, "aligned": "no"}], console)
+    lines = [line.rstrip() for line in written(console).splitlines()]
+    assert lines[-3:] == ["base       so", "SFT        (empty answer)", "aligned    no"]
+
+
 def test_show_answers_with_form_feed_shows_its_escape() -> None:
     console = screen()
     show_answers([{"prompt": "p", "base": "a\x0cb\r\n\tc"}], console)
