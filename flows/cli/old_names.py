@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from typer.core import TyperGroup
@@ -55,6 +56,34 @@ def keep_backticks(command: Any) -> None:
         keep_backticks(each)
 
 
+# What a value is, for people who do not know Python: typer shows `<int range>` and `<list[str]>`.
+_VALUES = {"bool": "", "Path": "PATH", "int": "NUMBER", "float": "NUMBER", "str": "TEXT"}
+
+
+def name_values(command: Any) -> None:
+    """Let the help of a command, and of those below it, name arguments and values in plain words."""
+    for param in command.params:
+        if param.param_type_name == "argument":
+            param.metavar = param.metavar or param.name.upper()
+            # The name says what it is.
+            param.display_type_rich = lambda ctx: ""
+        elif param.metavar is None and not param.type_descriptor.is_choice:
+            kind = param.bare_type().removeprefix("list[").removesuffix("]")
+            param.metavar = _VALUES.get(kind, "VALUE")
+    if "get_help_option" not in vars(command):
+        command.get_help_option = partial(_help_option, command.get_help_option)
+    for each in getattr(command, "commands", {}).values():
+        name_values(each)
+
+
+def _help_option(find: Callable[[Any], Any], ctx: Any) -> Any:
+    """Return a command's option `--help`, which exists once the command has a context."""
+    option = find(ctx)
+    if option is not None:
+        option.metavar = ""
+    return option
+
+
 class OldNamesGroup(TyperGroup):
     """The root command: replaces old names in the command line before it is parsed."""
 
@@ -67,6 +96,7 @@ class OldNamesGroup(TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the arguments that follow `chatmill`."""
         keep_backticks(self)
+        name_values(self)
         return super().parse_args(ctx, self._replace_old_names(ctx, args))
 
     def _replace_old_names(self, ctx: Any, arguments: Sequence[str]) -> list[str]:

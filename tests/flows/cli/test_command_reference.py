@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -49,3 +50,5 @@ def test_command_short_help_option_prints_the_help(
         monkeypatch.setattr(sys, "argv", ["chatmill", *words])
         said.append(call(app, *words).output)
     assert said[0] == said[1] and "Usage: " in said[0] and "-h" in said[0]
+    # Arguments are in capitals, and no type of Python is named.
+    assert not re.search(r"<(bool|str|path|int|float|list)|[{][a-z_]+[}]", said[0])
