@@ -34,6 +34,7 @@ from tasks.validation.expectations import (
     own_expectations,
 )
 from tasks.validation.group_links import find_links, join_links, link_tasks
+from tasks.validation.pii_hint import describe_unsought_pii
 from tasks.validation.quarantine import RELEASES_FILE, read_releases
 from tasks.validation.row_loss import accepted_rows, least_rows, lost_rows
 from tasks.validation.shard_validation import (
@@ -248,6 +249,8 @@ def check_rows(
     # Signatures and digests of all rows; only the findings are kept.
     shutil.rmtree(work)
     if said := describe_similar_names(name for kind in TYPES for name in findings.shares[kind, "annotator"]):
+        on_event(Message(said))
+    if parameters.pii == "off" and (said := describe_unsought_pii(out / "rows")):
         on_event(Message(said))
     return findings, stop_reasons(parameters, findings, before, parallel_map)
 

@@ -119,6 +119,11 @@ def find_pii(text: str) -> list[Span]:
     return kept
 
 
+def has_email(text: str) -> bool:
+    """Return whether a text has what looks like an e-mail address."""
+    return next(_email_addresses(text), None) is not None
+
+
 def mask_pii(text: str) -> str:
     """Return a text in which each span of `find_pii` is replaced by its kind in brackets."""
     spans = find_pii(text)

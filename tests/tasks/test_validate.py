@@ -316,6 +316,31 @@ def test_validate_one_sided_labels_stop_if_balance_is_asked(tmp_path: Path) -> N
         sifted(tmp_path, "comparisons", [labels], max_label_share={"annotator": 0.9})
 
 
+@pytest.mark.parametrize(
+    ("pii", "text", "hinted"),
+    [
+        ("off", "Write to bob@mill.example for flour.", True),
+        ("off", "Say hi to @bob at 3 @ the mill, file icon@2x.png.", False),
+        ("mask", "Write to bob@mill.example for flour.", False),
+    ],
+)
+def test_validate_personal_data_that_nobody_asked_for_is_hinted_once(
+    tmp_path: Path, pii: str, text: str, hinted: bool
+) -> None:
+    events: list[Any] = []
+    lines = [{**row, "text": f"{text} {number}"} for number, row in enumerate(rows(30))]
+    run(tmp_path, [*lines, *rows(31)[30:]], events, pii=pii)
+    said = [event.text for event in events if isinstance(event, Message) and "validate.pii" in event.text]
+    assert said == (
+        [
+            "30 of 31 rows looked at have what looks like an e-mail address. validate.pii is off, so "
+            "personal data stays in; `mask` or `quarantine` takes it out"
+        ]
+        if hinted
+        else []
+    )
+
+
 def test_validate_similar_names_get_one_notice(tmp_path: Path) -> None:
     people = ("Anna", "anna", "Ben", "Ben")
     labels = [
