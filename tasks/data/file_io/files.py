@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from model.errors import UserError, file_error, one_line_path
 from tasks.data.file_io import decoding
 from tasks.data.file_io.decoding import LARGEST
 from tasks.data.file_io.json_stream import has_more_keys, read_json, read_object, read_objects
+from tasks.data.file_io.survey_header import SURVEY_HEADER, holds_import_ids
 from tasks.data.file_io.tables import (
     MOST_COLUMNS,
     REPEATED_HEADER,
@@ -68,6 +70,12 @@ def _refuse_wide(item: SourceRecord) -> SourceRecord | BrokenItem:
     """Return an object, or why it is not read if it has more keys than a table may have columns."""
     fault = explain_wide(item.values, item.where)
     return BrokenItem(item.where, fault) if fault else item
+
+
+def _is_header_again(item: SourceRecord | BrokenItem) -> bool:
+    if isinstance(item, SourceRecord):
+        return repeats_header(item.values)
+    return item.fault.endswith(REPEATED_HEADER)
 
 
 def explain_wide(values: dict[str, Any], where: str) -> str:
@@ -209,15 +217,18 @@ class SourceFile:
                 raise UserError(item.fault)
             yield item
 
-    def all_items(self) -> Iterator[SourceRecord | BrokenItem]:
+    def all_items(self, left_out: Counter[str] | None = None) -> Iterator[SourceRecord | BrokenItem]:
         """Yield the objects as `items` does, with a BrokenItem in the place of each damaged one.
+
+        Args:
+            left_out: Counts the rows of a survey tool's header, which are no objects of the file.
 
         Raises:
             UserError: The file is damaged so that the objects after the damage cannot be found.
         """
         # The reader of a table counts its columns once.
         json = self.container in ("lines", "json")
-        for item in self._all_items():
+        for item in self._without_survey_header(Counter() if left_out is None else left_out):
             # Also in JSON and Parquet, into which a joined table may have been converted.
             if isinstance(item, SourceRecord) and repeats_header(item.values):
                 item = BrokenItem(item.where, f"{item.where}: {REPEATED_HEADER}")
@@ -227,6 +238,29 @@ class SourceFile:
             if json and isinstance(item, SourceRecord):
                 item = _refuse_wide(item)
             yield item
+
+    def _without_survey_header(self, left_out: Counter[str]) -> Iterator[SourceRecord | BrokenItem]:
+        """Yield the objects without a row of import ids, and without the questions' texts before it."""
+        held: SourceRecord | None = None
+        # Exports that were joined repeat the header, so the texts may follow it anywhere.
+        is_below_header = True
+        items = self._all_items()
+        while True:
+            try:
+                item = next(items, None)
+            except UserError:
+                yield from [held] if held else []
+                raise
+            if isinstance(item, SourceRecord) and holds_import_ids(item.values):
+                left_out[SURVEY_HEADER] += 2 if held else 1
+                held = None
+                continue
+            yield from [held] if held else []
+            if item is None:
+                return
+            held = item if is_below_header and isinstance(item, SourceRecord) else None
+            is_below_header = _is_header_again(item)
+            yield from [] if held else [item]
 
     def _all_items(self) -> Iterator[SourceRecord | BrokenItem]:
         container = self.container

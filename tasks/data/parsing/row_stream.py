@@ -107,7 +107,7 @@ def row_stream(row: Row, known: Keys, kind: str = "", nothing: str = EMPTY) -> P
         for file in files:
             # A part of a file may have no item, and its file is not empty.
             empty = file.stop is None
-            for item in file.all_items():
+            for item in file.all_items(tally.left_out):
                 empty = False
                 if isinstance(item, BrokenItem):
                     yield Fault(item.where, item.fault, kind)
