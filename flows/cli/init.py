@@ -24,6 +24,10 @@ _NAMED = 5  # files that a message names
 CHECKED = 64 << 20  # bytes of sources that are checked whole; a dry run checks more
 
 
+class PartialRun(UserError):
+    """A preset is written, and a run with it ends early, as the folder lacks pairs or labels."""
+
+
 def propose_preset(
     folder: Path,
     name: str,
@@ -50,6 +54,7 @@ def propose_preset(
     Raises:
         UserError: The folder has no text, or chatmill writes to it, or the preset exists, or the open model
             cannot be used. Also, after the preset is written, if a run with it would be refused.
+        PartialRun: The preset is written, and a run with it makes the first models alone.
     """
     from model.atomic_file import replace_text
     from tasks.common.names import slugify_name
@@ -106,9 +111,9 @@ def propose_preset(
     # What is written is read back: a preset that init writes must be one that `run` accepts.
     text = draft.write(notes)
     preset = draft.parse(text)
-    stop, allowed = "", None
+    stop, allowed, early = "", None, ""
     if whole:
-        stop, allowed, later = _check_rows(preset, root, console)
+        stop, allowed, later, early = _check_rows(preset, root, console)
         if allowed:
             # Written once more: the check found the share of bad rows to allow.
             text = draft.write(notes, allowed)
@@ -146,6 +151,12 @@ def propose_preset(
             f"{part}To check all rows: `chatmill ingest --config configs/{path.name} --dry-run`",
             soft_wrap=True,
         )
+    if early and not stop and not found.unreadable:
+        raise PartialRun(
+            f"written: configs/{path.name}, for a part of a run: {early}. `chatmill run --config "
+            f"configs/{path.name}` runs that part"
+        )
+    stop = stop or early
     if stop and not found.unreadable:
         raise UserError(f"configs/{path.name} is written, but a run with it would stop: {stop}")
     if found.unreadable:
@@ -269,11 +280,12 @@ def _describe_unreadable(found: FolderScan) -> str:
     return f"Not in the preset, as {what} be read: {named}. A run ignores {them}.{later}"
 
 
-def _check_rows(preset: Preset, root: Path, console: Console) -> tuple[str, Any, list[str]]:
+def _check_rows(preset: Preset, root: Path, console: Console) -> tuple[str, Any, list[str], str]:
     """Check the rows as a run does.
 
     Returns:
-        Why a run would stop (empty: it would not), the share of bad rows to allow, and further notes.
+        Why a run would stop before its first training (empty: it would not), the share of bad rows to allow,
+        further notes, and why it would end after one of its trainings.
     """
     from flows.cli.ingest_preview import check_all_rows, summarize_rows
 
@@ -284,9 +296,10 @@ def _check_rows(preset: Preset, root: Path, console: Console) -> tuple[str, Any,
         if stop and found.rows is not None:
             stop, allowed = _allow_bad_rows(preset, found.findings, stop)
         if stop:
-            return stop, allowed, []
+            return stop, allowed, [], ""
         end = find_end()
-    return end.reason, allowed, list(end.notes)
+    refused, early = (end.reason, "") if end.refused else ("", end.reason)
+    return refused, allowed, list(end.notes), early
 
 
 def _allow_bad_rows(preset: Preset, findings: Findings, stop: str) -> tuple[str, Any]:

@@ -211,9 +211,15 @@ def init(
 
     With `--base` a run starts from an open model, which needs no text.
     """
-    from flows.cli.init import propose_preset
+    from flows.cli.init import PartialRun, propose_preset
+    from flows.common.terminal import terminal_text
 
-    propose_preset(folder, name, minutes, device, force, base=base)
+    try:
+        propose_preset(folder, name, minutes, device, force, base=base)
+    except PartialRun as said:
+        # The preset is written, so this is no error; the exit code is that of such a run.
+        Console(highlight=False).print(f"[yellow]{terminal_text(str(said))}[/yellow]", soft_wrap=True)
+        raise typer.Exit(2) from None
 
 
 @app.command(rich_help_panel=_TRAIN)

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from flows.cli import init
 from flows.cli.ingest_preview import print_preview
+from flows.cli.main import app
 from flows.config import read_preset
 from model.errors import UserError
 from model.events import ignore_event
@@ -22,6 +23,7 @@ from tasks.ingest import ingest
 from tasks.onboarding import source_proposal
 from tests.example_project import write_jsonl, write_texts
 from tests.flows.cli.test_init import propose, run_first_stages
+from tests.flows.cli_runner import call
 
 
 def comparison_row(number: int, annotator: str, choice: str) -> dict[str, str]:
@@ -198,8 +200,15 @@ def test_propose_preset_data_for_a_part_of_a_run_stops_like_dry_run(
     reached = ("pretrain", "sft") if rows else ("pretrain",)
     assert re.search(rf"memory: ({'|'.join(reached)}) needs the most", said)
     later = print_preview(read_preset(sample / "configs" / "mine.yaml"), sample, Console(file=StringIO()))
-    assert str(error.value) == f"configs/mine.yaml is written, but a run with it would stop: {later}"
+    assert isinstance(error.value, init.PartialRun)
+    assert str(error.value) == (
+        f"written: configs/mine.yaml, for a part of a run: {later}. "
+        "`chatmill run --config configs/mine.yaml` runs that part"
+    )
     assert reason in later
+    done = call(app, "init", "own", "--name", "mine", "--force", "--minutes", "5", "--device", "cpu")
+    assert done.exit_code == 2 and "error" not in done.output
+    assert done.stdout.splitlines()[-1] == str(error.value)
 
 
 def test_propose_preset_good_rows_pass_check(
