@@ -7,6 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from pathlib import Path
 
 from model.errors import UserError, one_line_path
@@ -42,6 +43,7 @@ from tasks.onboarding.source_proposal import (
 )
 from tasks.onboarding.voted_answers import voted_answers
 
+_SHORTEST_NAME = 3  # letters that the names of files share
 CONFIGURATION = ".xml"  # a labelling tool's configuration, beside its exports
 
 
@@ -137,9 +139,7 @@ def scan_folder(folder: Path, root: Path) -> FolderScan:
     sources: list[Proposal] = []
     taken: set[str] = set()
     for place, paths in _group_files(folder, known):
-        # A source of one file is named after it, so that messages and reports name what the user knows.
-        own = Path(plain_file_name(paths[0])).stem if len(paths) == 1 else known[paths[0]].format
-        name = unused_name(slugify_name(place[0] or own), taken)
+        name = unused_name(slugify_name(place[0] or _name_files(paths, folder)), taken)
         taken.add(name)
         globs = _find_globs(place, paths, folder, root)
         try:
@@ -303,6 +303,25 @@ def _group_files(folder: Path, known: dict[Path, Guess]) -> list[tuple[tuple[str
             for key in exports:
                 groups[key] += configurations
     return [((top, ending), groups[top, ending, name]) for top, ending, name in sorted(groups)]
+
+
+def _name_files(paths: Sequence[Path], folder: Path) -> str:
+    """Return what files at the top of a folder are called, so that messages name what the user knows.
+
+    It is the name of a single file, the beginning that several names share up to a word's end, or else the
+    name of the folder.
+    """
+    names = [Path(plain_file_name(path)).stem for path in paths]
+    if len(names) == 1:
+        return names[0]
+    # The first and the last by the alphabet differ earliest.
+    letters = zip(min(names), max(names), strict=False)
+    shared = "".join(one for one, _ in takewhile(lambda both: both[0] == both[1], letters))
+    # The beginning must end where a word or a number does: `river` and `rivet` share no word.
+    if any(name[len(shared) :][:1].isalpha() and shared[-1:].isalpha() for name in names):
+        shared = re.sub(r"[^\W\d_]+$", "", shared)
+    shared = re.sub(r"[\W\d_]+$", "", shared)
+    return shared if sum(map(str.isalpha, shared)) >= _SHORTEST_NAME else folder.resolve().name
 
 
 def _find_globs(place: tuple[str, str], paths: Sequence[Path], folder: Path, root: Path) -> tuple[str, ...]:

@@ -37,6 +37,31 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.parametrize(
+    ("files", "name"),
+    [
+        (("maria.jsonl", "jose.jsonl"), "my-notes"),
+        (("chat_01.jsonl", "chat_02.jsonl", "chat_10.jsonl"), "chat"),
+        (("support chat (1).jsonl", "support chat (2).jsonl"), "support-chat"),
+        (("export-2024-01.jsonl", "export-2024-02.jsonl"), "export"),
+        (("river.jsonl", "rivet.jsonl"), "my-notes"),
+        (("2024-01.jsonl", "2024-02.jsonl"), "my-notes"),
+        (("v1.jsonl", "v2.jsonl"), "my-notes"),
+        (("größe1.jsonl", "größe2.jsonl"), "groesse"),
+        (("pairs.jsonl",), "pairs"),
+    ],
+)
+def test_scan_folder_several_files_are_named_after_what_they_share(
+    tmp_path: Path, files: tuple[str, ...], name: str
+) -> None:
+    folder = tmp_path / "My notes"
+    folder.mkdir()
+    for number, file in enumerate(files):
+        row = {"prompt": f"What is {number}?", "completion": f"It is {number}."}
+        write_jsonl(folder / file, row)
+    assert [source.name for source in scan_folder(folder, tmp_path).sources] == [name]
+
+
 def test_scan_folder_follows_links_and_stops_at_loops(project: Path) -> None:
     elsewhere = project.parent / f"{project.name}-elsewhere"
     write_jsonl(elsewhere / "a.jsonl", {"text": "From another disk."})
