@@ -225,16 +225,18 @@ def _print_scan(found: FolderScan, console: Console, notes: bool) -> None:
         line = f"[bold]{terminal_text(source.name)}[/bold]{format}: {about}{holds}{told}"
         console.print(line, soft_wrap=True)
         scores = [(meaning, own) for own, meaning in source.fields.items()]
-        # The note says by what the annotator was found.
-        noted = ("annotator",) if source.annotator_note else ()
-        named = [*((name, own) for name, own in source.columns.items() if name not in noted), *scores]
+        # The reasons say by what the others were found.
+        named = [
+            *((name, own) for name, own in source.columns.items() if name not in source.reasons),
+            *scores,
+        ]
         if named:
             said = ", ".join(f"{own} as {name}" for name, own in named)
             console.print(
                 f"  [yellow]columns matched by name: {terminal_text(said)}[/yellow]", soft_wrap=True
             )
-        if source.annotator_note:
-            console.print(f"  [yellow]{terminal_text(source.annotator_note)}[/yellow]", soft_wrap=True)
+        for reason in source.reasons.values():
+            console.print(f"  [yellow]{terminal_text(reason)}[/yellow]", soft_wrap=True)
     if notes:
         _show_notes(found, console)
     for other, reason in found.others:

@@ -180,7 +180,8 @@ def _source_section(source: Any) -> list[str]:
     extra += ", document_unit: paragraph" if source.document_unit == "paragraph" else ""
     told = ", if the keys mean what is proposed below" if source.proposed else ""
     heading = [f"    # {'' if source.share == 1 else 'about '}{holds}{told}"]
-    heading += [f"    {line}" for line in comment_lines(yaml_comment(source.annotator_note))]
+    for reason in source.reasons.values():
+        heading += [f"    {line}" for line in comment_lines(yaml_comment(reason))]
     if source.asked:
         return [*heading, *_asked_section(source, files)]
     return [

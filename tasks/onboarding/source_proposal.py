@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 
@@ -21,11 +21,12 @@ from tasks.data.parsing.proposed_meanings import UNKNOWN
 from tasks.data.parsing.reader import no_rows, read_rows
 from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.rated_answers import RatedAnswers
-from tasks.data.records import TYPES, ParsedRow, Record
+from tasks.data.records import TYPES, Comparison, ParsedRow, Rating, Record
 from tasks.data.withdrawals import Withdrawn
 from tasks.ingestion.repeated_labels import keep_each_once
 from tasks.onboarding.annotator_columns import AnnotatorChoice, choose_annotator
 from tasks.onboarding.file_heads import file_batches
+from tasks.onboarding.time_columns import TimeChoice, choose_time
 
 PACKED = (".gz", ".zst")
 READ = 8 << 20  # bytes of a source that are read; the rest is taken to be alike
@@ -55,7 +56,7 @@ class Proposal:
         rejected: The rejection ids of rows that a reviewer rejected, which no source may contain.
         fields: The meanings of columns of scores, from which a choice follows.
         rated: The scores of rated answers, of which no source may contain the bad ones as right.
-        annotator_note: Why a column is taken for the annotator, or the question which one is; empty for none.
+        reasons: By a key of `columns`, why a column is taken for it, or the question which one is.
         proposed: Whether the rows are those that the proposed meanings give.
     """
 
@@ -74,7 +75,7 @@ class Proposal:
     rejected: frozenset[str] = frozenset()
     fields: dict[str, str] = field(default_factory=dict)
     rated: RatedAnswers = field(default_factory=RatedAnswers)
-    annotator_note: str = ""
+    reasons: dict[str, str] = field(default_factory=dict)
     proposed: bool = False
 
     def count(self, kind: str) -> int:
@@ -136,6 +137,15 @@ def read_proposal(
             reading, every, read, tally = named, again, covered, counts
         else:
             annotator = AnnotatorChoice()
+    time = _find_time(taken, reading, tally, every)
+    if time.column:
+        dated = replace(reading, columns={**reading.columns, "time": time.column})
+        again, covered, counts = _read_batches(known, taken, dated)
+        if counts.faults == tally.faults:
+            reading, every, read, tally = dated, again, covered, counts
+        else:
+            time = TimeChoice()
+    notes = {"annotator": annotator.note, "time": time.note}
     # The error is kept instead of raised: the preset can then propose the missing `fields`.
     stop = ""
     try:
@@ -160,7 +170,7 @@ def read_proposal(
     return Proposal(
         name, guessed.format, globs, reading.columns, documents, size, share, tuple(rows),
         tuple(tally.lines(guessed.fields)), meanings, stop, counts.faults, rejected, guessed.fields,
-        rated, annotator.note, proposed,
+        rated, {key: note for key, note in notes.items() if note}, proposed,
     )  # fmt: skip
 
 
@@ -202,16 +212,36 @@ def _read_as_proposed(
     return found if found[0] else None
 
 
+def _asks_for_verdicts(tally: SkipCounts) -> bool:
+    """Return whether rows become labels as soon as the preset says what their verdict means."""
+    asked = tally.propose_all(tally.asks()).values()
+    return any(said in ("verdict", "penalty") or said[:1] == "{" for said in asked)
+
+
 def _find_annotator(batches: Sequence[_Batch], reading: ParseOptions, tally: SkipCounts) -> AnnotatorChoice:
     """Return the column of the annotator of labels without one, or of rows whose verdict is asked about."""
     asks = tally.asks()
-    rated = any(
-        said in ("verdict", "penalty") or said[:1] == "{" for said in tally.propose_all(asks).values()
-    )
-    if "annotator" in reading.columns or not (tally.nameless or rated):
+    if "annotator" in reading.columns or not (tally.nameless or _asks_for_verdicts(tally)):
         return AnnotatorChoice()
     # `rated by` is asked about, as its name has a word of a verdict.
     among = [path for path in tally.unread if path not in asks or names_annotator(path)]
+    return choose_annotator(_raw_rows(batches), among, reading.columns)
+
+
+def _find_time(
+    batches: Sequence[_Batch], reading: ParseOptions, tally: SkipCounts, every: Sequence[ParsedRow]
+) -> TimeChoice:
+    """Return the column with the time of labels without one, or of rows whose verdict is asked about."""
+    labels = [one.row for one in every if isinstance(one.row, Comparison | Rating)]
+    dated = any(row.time if isinstance(row, Comparison) else any(row.times) for row in labels)
+    if "time" in reading.columns or dated or not (labels or _asks_for_verdicts(tally)):
+        return TimeChoice()
+    asks = tally.asks()
+    return choose_time(_raw_rows(batches), [path for path in tally.unread if path not in asks])
+
+
+def _raw_rows(batches: Sequence[_Batch]) -> Iterator[Mapping[str, Any]]:
+    """Yield the first rows of a source as they stand in its files."""
     rows = (
         item.values
         for files, _ in batches
@@ -219,7 +249,7 @@ def _find_annotator(batches: Sequence[_Batch], reading: ParseOptions, tally: Ski
         for item in file.all_items()
         if isinstance(item, SourceRecord)
     )
-    return choose_annotator(islice(rows, _ROWS), among, reading.columns)
+    return islice(rows, _ROWS)
 
 
 def _rows_size(rows: Sequence[Record]) -> int:

@@ -79,11 +79,13 @@ def test_scan_folder_column_named_after_a_person_is_the_annotator(
         table.writerows(rows)
     (source,) = scan_folder(tmp_path, tmp_path).sources
     assert source.columns["annotator"] == name and people_of(source.rows) == {str(one) for one in values}
-    assert source.annotator_note.startswith(f"{name} is taken for the annotator: it has 3 different values")
+    assert source.reasons["annotator"].startswith(
+        f"{name} is taken for the annotator: it has 3 different values"
+    )
     # The preset says why, and what is read by it is what the scan shows.
     text = "\n".join(_source_section(source))
     (told,) = yaml.safe_load(f"sources:\n{text}")["sources"]
-    assert told["columns"]["annotator"] == name and "# " + source.annotator_note[:60] in text
+    assert told["columns"]["annotator"] == name and "# " + source.reasons["annotator"][:60] in text
     found, _ = read_file(SourceFile("mine.csv", path=tmp_path / "mine.csv"), columns=told["columns"])
     assert people_of(one.row for one in found) == people_of(source.rows) and len(found) == COUNT
 
@@ -167,7 +169,7 @@ def test_scan_folder_pairs_without_labels_have_no_annotator(tmp_path: Path) -> N
     ]
     (tmp_path / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (source,) = scan_folder(tmp_path, tmp_path).sources
-    assert "annotator" not in source.columns and not source.annotator_note
+    assert "annotator" not in source.columns and not source.reasons
     assert any("unused keys: Wer (24" in note for note in source.notes)
 
 
