@@ -14,13 +14,13 @@ from tasks.data.download import Address, parse_address
 from tasks.data.formats.detect import AUTO
 from tasks.data.formats.registry import find_format
 from tasks.data.package_archive import Archive, leads_outside
+from tasks.data.parsing.base import DocumentUnit
 from tasks.data.parsing.field_checks import check_fields
 from tasks.dvc.remote import address_problem
 
 __all__ = ["Archive", "DataParameters", "Source"]
 
 IGNORABLE = ("group",)  # names that `columns` may map to no column, so that the file's own is not read
-Documents = Literal["file", "paragraph"]
 # Options of files, which the label page has no use for.
 _PAGE_FORMAT = "rows"
 _OF_FILES = ("prompt", "columns", "label_config", "fields")
@@ -82,9 +82,9 @@ class Source:
     columns: dict[str, str] = field(default_factory=dict)
     """The file's own key names by role, as in `{text: body}`; `{group: ""}` ignores the column `group`."""
 
-    document_unit: Documents = "file"
+    document_unit: DocumentUnit = "file"
     """What one document of a plain file is. `file`: the whole file; `paragraph`: each block between blank
-    lines."""
+    lines; `line`: each line."""
 
     aspect: str = "helpfulness"
     """Aspect of labels that name none."""
@@ -170,8 +170,8 @@ class Source:
                 find_format(self.format)
             except UserError as error:
                 faults.append(str(error))
-        if self.document_unit not in get_args(Documents):
-            faults.append(f"document_unit is {self.document_unit!r}; expected file or paragraph")
+        if self.document_unit not in get_args(DocumentUnit):
+            faults.append(f"document_unit is {self.document_unit!r}; expected file, paragraph or line")
         if fault := name_fault(self.aspect):
             faults.append(f"aspect is {self.aspect!a}, {fault}")
         if any(map(is_blank, self.columns)):

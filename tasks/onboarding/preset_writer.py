@@ -177,7 +177,7 @@ def _source_section(source: Any) -> list[str]:
     files = names[0] if len(names) == 1 else f"[{', '.join(names)}]"
     extra = f", {format_columns(source.columns)}" if source.columns else ""
     extra += format_fields(source.fields)
-    extra += ", document_unit: paragraph" if source.document_unit == "paragraph" else ""
+    extra += f", document_unit: {source.document_unit}" if source.document_unit != "file" else ""
     told = ", if the keys mean what is proposed below" if source.proposed else ""
     heading = [f"    # {'' if source.share == 1 else 'about '}{holds}{told}"]
     for reason in source.reasons.values():
@@ -201,7 +201,7 @@ def _asked_section(source: Any, files: str) -> list[str]:
         f"      format: {source.format}",
     ]
     lines += [f"      {format_columns(source.columns)}"] if source.columns else []
-    lines += ["      document_unit: paragraph"] if source.document_unit == "paragraph" else []
+    lines += [f"      document_unit: {source.document_unit}"] if source.document_unit != "file" else []
     lines += [
         "      # A run stops until this source says what these keys mean, as in the next line. Right are",
         "      # verdict, vote, review, weight, mask, deleted, ignore, text, or a mapping: {bad: -1}.",

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 
@@ -15,7 +15,7 @@ from model.errors import UserError
 from tasks.data.file_io.files import SourceFile, SourceRecord
 from tasks.data.formats.registry import find_format
 from tasks.data.parsing.annotators import names_annotator
-from tasks.data.parsing.base import Format, ParseOptions
+from tasks.data.parsing.base import DocumentUnit, Format, ParseOptions
 from tasks.data.parsing.column_names import Guess
 from tasks.data.parsing.proposed_meanings import UNKNOWN
 from tasks.data.parsing.reader import no_rows, read_rows
@@ -25,13 +25,14 @@ from tasks.data.records import TYPES, Comparison, ParsedRow, Rating, Record
 from tasks.data.withdrawals import Withdrawn
 from tasks.ingestion.repeated_labels import keep_each_once
 from tasks.onboarding.annotator_columns import AnnotatorChoice, choose_annotator
+from tasks.onboarding.document_units import UnitChoice, choose_unit
 from tasks.onboarding.file_heads import file_batches
 from tasks.onboarding.time_columns import TimeChoice, choose_time
 
+PLAIN = "plain"
 PACKED = (".gz", ".zst")
 READ = 8 << 20  # bytes of a source that are read; the rest is taken to be alike
 _ROWS = 50_000
-_FEW = 50  # text files; fewer are split at blank lines, so that some documents can be held out
 
 _Batch = tuple[list[SourceFile], int]  # files that are read together, and their size in bytes
 
@@ -45,7 +46,7 @@ class Proposal:
         format: The format.
         files: Globs or names of its files.
         columns: The file's own column names by the names that formats know.
-        document_unit: Whether a plain file is one document, or each paragraph is one.
+        document_unit: Whether a plain file is one document, or each paragraph or line is one.
         size: Bytes of the files.
         share: The share of the files that was read.
         rows: The rows of that share.
@@ -56,7 +57,7 @@ class Proposal:
         rejected: The rejection ids of rows that a reviewer rejected, which no source may contain.
         fields: The meanings of columns of scores, from which a choice follows.
         rated: The scores of rated answers, of which no source may contain the bad ones as right.
-        reasons: By a key of `columns`, why a column is taken for it, or the question which one is.
+        reasons: Why a column or a unit of documents was chosen, or the question which one is, by its key.
         proposed: Whether the rows are those that the proposed meanings give.
     """
 
@@ -64,7 +65,7 @@ class Proposal:
     format: str
     files: tuple[str, ...]
     columns: dict[str, str]
-    document_unit: Literal["file", "paragraph"]
+    document_unit: DocumentUnit
     size: int
     share: float
     rows: tuple[Record, ...]
@@ -119,12 +120,12 @@ def read_proposal(
     # Prose of few files is split into paragraphs, so that a split can hold some of it out.
     known = find_format(guessed.format)
     prose = known.unit == "file" and file_ending(paths[0]) in (".txt", ".md")
-    documents: Literal["file", "paragraph"] = "paragraph" if prose and len(paths) < _FEW else "file"
+    sources = [SourceFile(display_path(path, root), path=path) for path in paths]
+    documents, why = choose_unit(sources, guessed.format == PLAIN) if prose else UnitChoice("file")
     reading = replace(
         ParseOptions(name), document_unit=documents, columns=guessed.columns, fields={**guessed.fields}
     )
     size = sum(path.stat().st_size for path in paths)
-    sources = [SourceFile(display_path(path, root), path=path) for path in paths]
     taken: list[_Batch] = []
     batches = file_batches(known, sources, prose and documents == "file", READ)
     every, read, tally = _read_batches(known, _kept(batches, taken), reading)
@@ -145,7 +146,7 @@ def read_proposal(
             reading, every, read, tally = dated, again, covered, counts
         else:
             time = TimeChoice()
-    notes = {"annotator": annotator.note, "time": time.note}
+    notes = {"annotator": annotator.note, "time": time.note, "document_unit": why}
     # The error is kept instead of raised: the preset can then propose the missing `fields`.
     stop = ""
     try:

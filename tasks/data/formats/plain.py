@@ -1,4 +1,4 @@
-"""Parse plain text: each file is one document, or each paragraph between blank lines."""
+"""Parse plain text: each file is one document, or each paragraph between blank lines, or each line."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from tasks.data.records import Fault, ParsedRow, text_row
 def stream_rows(
     files: Sequence[SourceFile], reading: ParseOptions, tally: SkipCounts
 ) -> Iterator[ParsedRow | Fault]:
-    """Yield a Text for each file, or for each paragraph with `document_unit: paragraph`, that is not blank.
+    """Yield a Text for each file, paragraph or line, as `document_unit` says, that is not blank.
 
-    A file that is not UTF-8 becomes a Fault. Of its paragraphs, those before the wrong byte are read.
+    A file that is not UTF-8 becomes a Fault. Its paragraphs or lines before the wrong byte are read.
 
     Raises UserError for a document of more than 64 MB.
     """
@@ -30,7 +30,7 @@ def stream_rows(
                     yield ParsedRow(text_row(text, reading.source), where)
         except EncodingError as error:
             empty = False
-            rest = "; the file is read up to there" if reading.document_unit == "paragraph" else ""
+            rest = "; the file is read up to there" if reading.document_unit != "file" else ""
             yield Fault(file.origin, f"{error}{rest}", "text")
         if empty:
             tally.left_out[EMPTY_FILES] += 1
@@ -39,6 +39,9 @@ def stream_rows(
 def _read_documents(file: SourceFile, reading: ParseOptions) -> Iterator[tuple[str, str]]:
     if reading.document_unit == "paragraph":
         yield from _read_paragraphs(file)
+    elif reading.document_unit == "line":
+        for number, line in split_at_returns(file.text_lines()):
+            yield line.strip(), f"{file.origin}, line {number}"
     else:
         whole = file.text(LONGEST, "document_unit: paragraph makes a document of every paragraph")
         yield unify_line_ends(whole).strip(), file.origin

@@ -22,6 +22,9 @@ class ListedVote(NamedTuple):
     person: str
 
 
+DocumentUnit = Literal["file", "paragraph", "line"]
+
+
 @dataclass(frozen=True)
 class ParseOptions:
     """Options of a parser besides the files.
@@ -30,7 +33,7 @@ class ParseOptions:
         source: The name of the source.
         prompt: A text before prompts that are made of a text.
         columns: The file's own keys by the names of the format, as in {"text": "body"}.
-        document_unit: Whether a plain file is one document, or each paragraph is one.
+        document_unit: Whether a plain file is one document, or each paragraph or line is one.
         aspect: The aspect of labels that name none.
         labelling: The text of a labelling configuration.
         fields: The meaning of keys that no format reads (see tasks/data/parsing/field_meanings.py).
@@ -40,7 +43,7 @@ class ParseOptions:
     source: str
     prompt: str = ""
     columns: dict[str, str] = field(default_factory=dict)
-    document_unit: Literal["file", "paragraph"] = "file"
+    document_unit: DocumentUnit = "file"
     aspect: str = "helpfulness"
     labelling: str = ""
     fields: dict[str, Meaning] = field(default_factory=dict)

@@ -50,7 +50,10 @@ def names(source: Source, root: Path) -> list[str]:
             "the sum of https://host/a.txt is '12'; expected 64 hex digits",
         ),
         ({"files": "f", "format": "plian"}, "unknown format 'plian'; expected one of plain"),
-        ({"files": "f", "document_unit": "line"}, "document_unit is 'line'; expected file or paragraph"),
+        (
+            {"files": "f", "document_unit": "word"},
+            "document_unit is 'word'; expected file, paragraph or line",
+        ),
         ({"files": "f", "aspect": ""}, "aspect is .., which is blank"),
         ({"files": "f", "columns": {"text": ""}}, "'text' maps to no column"),
         ({"files": "f", "annotators": ("",)}, "annotators contains an empty name"),

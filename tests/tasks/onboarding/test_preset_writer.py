@@ -15,7 +15,7 @@ MANY = {f"key {n}": "ignore" for n in range(20)}
 
 
 @pytest.mark.parametrize("fields", [{}, {"Rank A": "penalty", "Rank B": "penalty"}, {"no": "verdict"}])
-@pytest.mark.parametrize("document_unit", ["file", "paragraph"])
+@pytest.mark.parametrize("document_unit", ["file", "paragraph", "line"])
 @pytest.mark.parametrize(
     "asked",
     [

@@ -79,6 +79,24 @@ def test_read_rows_invalid_utf8_file_is_one_fault(content: bytes, format: str, n
         list(read_rows(find_format(format), files, ParseOptions("mine"), SkipCounts(), strict=True))
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_plain_lines_are_documents_with_their_numbers(end: str) -> None:
+    text = end.join(["\ufeffThe mill is old.", "", "  It is tall. ", "\t", "It creaks."])
+    found = read("plain", SourceFile("a.txt", text.encode()), document_unit="line")
+    assert [(one.row.text, one.where) for one in found if isinstance(one.row, Text)] == [
+        ("The mill is old.", "a.txt, line 1"), ("It is tall.", "a.txt, line 3"),
+        ("It creaks.", "a.txt, line 5"),
+    ]  # fmt: skip
+
+
+def test_read_rows_invalid_utf8_in_line_keeps_those_before() -> None:
+    file, reading = SourceFile("a.txt", b"one\ntw\xe9\nthree"), ParseOptions("mine", document_unit="line")
+    found = list(read_rows(find_format("plain"), [file], reading, SkipCounts()))
+    assert [one.row.text for one in found if isinstance(one.row, Text)] == ["one", ""]
+    assert found[1].row.fault.startswith("a.txt, line 2: not UTF-8 at byte 6")
+    assert found[1].row.fault.endswith("the file is read up to there")
+
+
 def test_read_rows_invalid_utf8_in_paragraph_keeps_those_before() -> None:
     file = SourceFile("a.txt", b"one\n\ntw\xe9\n\nthree")
     found = list(
