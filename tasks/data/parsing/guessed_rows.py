@@ -32,7 +32,7 @@ from tasks.data.parsing.field_meanings import (
     plain_word,
 )
 from tasks.data.parsing.list_literals import holds_turns_text
-from tasks.data.parsing.right_answers import is_span
+from tasks.data.parsing.right_answers import IDEAL, is_span
 from tasks.data.parsing.roles import ROLE_KEYS
 from tasks.data.parsing.score_values import as_score
 from tasks.data.parsing.side_columns import propose_scores
@@ -63,7 +63,7 @@ def guess_rows(rows: Sequence[Mapping[str, Any]]) -> Guess | None:
     """Return the format and the columns that some rows suggest; None if they suggest none."""
     if not rows:
         return None
-    found = _guess_answers(rows) or _guess_summaries(rows) or _guess_names(rows)
+    found = _guess_evals(rows) or _guess_answers(rows) or _guess_summaries(rows) or _guess_names(rows)
     return found._replace(columns=add_passage(found, rows)) if found else None
 
 
@@ -96,6 +96,16 @@ def add_passage(found: Guess, rows: Sequence[Mapping[str, Any]]) -> dict[str, st
     if 1 < len(set(texts)) == changes + 1 < len(rows) and "group" not in keys and not titled:
         return {**columns, "context": passages[0], "group": passages[0]}
     return {**columns, **({"context": passages[0]} if passages[0] != "context" else {})}
+
+
+def _guess_evals(rows: Sequence[Mapping[str, Any]]) -> Guess | None:
+    """Return the columns of rows for OpenAI's evals: turns under `input`, right answers under `ideal`."""
+    for row in rows:
+        ideal = row.get(IDEAL)
+        texts = ideal if isinstance(ideal, list) else [ideal]
+        if not _is_chat(row.get("input")) or not texts or not all(isinstance(one, str) for one in texts):
+            return None
+    return Guess("rows", {"prompt": "input", "completion": IDEAL})
 
 
 def _guess_answers(rows: Sequence[Mapping[str, Any]]) -> Guess | None:

@@ -7,9 +7,11 @@ from typing import Any
 
 from tasks.data.parsing.base import ParseOptions
 from tasks.data.parsing.companion_keys import is_prose
-from tasks.data.parsing.field_meanings import is_empty
+from tasks.data.parsing.field_meanings import flatten_name, is_empty
 from tasks.data.parsing.list_literals import read_literal
 
+# The key of the right answers in a row for OpenAI's evals, whose turns are under `input`.
+IDEAL = "ideal"
 _LONGEST = 1 << 20  # characters of a cell with answers
 
 
@@ -51,16 +53,17 @@ def _is_span(one: dict[str, Any]) -> bool:
 def write_right_answers(values: Mapping[str, Any], reading: ParseOptions) -> dict[str, Any]:
     """Return a row of a question with its first right answer as completion, and all of them as references.
 
-    Several texts in a list are right answers only beside a passage. Elsewhere they may be answers of several
-    models, of which nobody said that they are right.
+    Several texts in a list are right answers only beside a passage, or under `ideal`, as in OpenAI's evals.
+    Elsewhere they may be answers of several models, of which nobody said that they are right.
     """
     key = reading.column("completion")
     value = values.get(key)
     found = right_answers(value)
     if found is None and isinstance(value, list) and len(value) > 1:
         passage = any(is_prose(reading.optional(values, name)) for name in ("context", "input"))
-        found = value if passage and all(isinstance(one, str) for one in value) else None
+        told = passage or flatten_name(key) == IDEAL
+        found = value if told and all(isinstance(one, str) for one in value) else None
     if found is None:
         return dict(values)
-    told = values.get("references")
-    return {**values, key: found[0] if found else [], "references": found if is_empty(told) else told}
+    given = values.get("references")
+    return {**values, key: found[0] if found else [], "references": found if is_empty(given) else given}

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tasks.data.parsing.guessed_rows import guess_rows
 from tasks.data.parsing.right_answers import right_answers
 from tasks.data.records import Pair
 from tests.tasks.data.parsing.row_reader import read
@@ -72,3 +73,52 @@ def test_read_rows_question_without_an_answer_is_counted() -> None:
 def test_read_rows_several_texts_without_a_passage_are_refused(beside: dict[str, Any]) -> None:
     found, tally = read({"prompt": "Where?", "completion": ["by it", "near it"], **beside}, format="rows")
     assert found[0].row.fault and tally.faults == 1
+
+
+SYSTEM = {"role": "system", "content": "Be short."}
+ASKED = {"role": "user", "content": "How tall is the mill?"}
+
+
+@pytest.mark.parametrize(
+    ("turns", "ideal", "expected"),
+    [
+        ([SYSTEM, ASKED], "Nine metres.", ("Nine metres.", ["Nine metres."])),
+        ([ASKED], ["Nine metres."], ("Nine metres.", ["Nine metres."])),
+        ([SYSTEM, ASKED], ["Nine metres.", "9 m"], ("Nine metres.", ["Nine metres.", "9 m"])),
+        (
+            [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}, ASKED],
+            ["9 m", "Nine"],
+            ("9 m", ["9 m", "Nine"]),
+        ),
+    ],
+)
+def test_guess_rows_openai_evals_are_prompts_with_right_answers(
+    turns: list[dict[str, str]], ideal: Any, expected: tuple[str, list[str]]
+) -> None:
+    row = {"input": turns, "ideal": ideal}
+    guess = guess_rows([row, {**row, "ideal": "Ten."}])
+    assert guess is not None and guess.format == "rows"
+    (found,), _ = read(row, format="rows", columns=guess.columns)
+    assert isinstance(found.row, Pair) and found.row.prompt == ASKED["content"]
+    assert (found.row.completion, list(found.row.references)) == expected
+    assert [turn["role"] for turn in found.row.history] == [turn["role"] for turn in turns[:-1]]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"input": [SYSTEM, ASKED], "output": "Nine metres."},
+        {"input": [SYSTEM, ASKED], "ideal": 9},
+        {"input": [SYSTEM, ASKED], "ideal": []},
+        {"input": ["How tall?"], "ideal": "Nine metres."},
+    ],
+)
+def test_guess_rows_other_input_is_no_openai_eval(row: dict[str, Any]) -> None:
+    guess = guess_rows([row])
+    assert guess is None or guess.columns.get("completion") != "ideal"
+
+
+def test_read_several_answers_under_another_name_are_not_all_right() -> None:
+    row = {"prompt": "How tall is the mill?", "answers": ["Nine metres.", "Ten metres."]}
+    (found,), _ = read(row, format="rows", columns={"completion": "answers"})
+    assert found.row.fault
