@@ -11,6 +11,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from model.errors import UserError, one_line_path
+from tasks.common.counts import counted
 from tasks.common.names import slugify_name, unused_name, yaml_text
 from tasks.data.file_io.decoding import HEAD
 from tasks.data.file_io.files import SourceFile
@@ -34,6 +35,7 @@ from tasks.data.source_reading import ENDINGS
 from tasks.data.withdrawals import Withdrawn, read_withdrawn
 from tasks.onboarding.hidden_files import hidden_data
 from tasks.onboarding.own_folders import check_place
+from tasks.onboarding.rejecting_names import holds_verdicts, rejecting_part
 from tasks.onboarding.source_proposal import (
     Proposal,
     display_path,
@@ -98,6 +100,7 @@ def scan_folder(folder: Path, root: Path) -> FolderScan:
     unreadable: list[str] = []
     known: dict[Path, Guess] = {}
     empty: dict[Path, str] = {}
+    rejected: dict[Path, list[str]] = {}
     seen: set[str] = set()
     withdrawn = read_withdrawn(root)
     paths = _list_files(folder, root)
@@ -126,11 +129,18 @@ def scan_folder(folder: Path, root: Path) -> FolderScan:
             if sample is None:
                 empty[path] = f"it {describe_empty(file)}"
                 continue
-            known[path] = _guess_format(sample, name)
+            guess = _guess_format(sample, name)
+            part = rejecting_part(path, folder)
+            if part and not holds_verdicts(guess.format, (item.values for item in sample.items)):
+                marked = next(above for above in (path, *path.parents) if above.name == part)
+                rejected.setdefault(marked, []).append(name)
+                continue
+            known[path] = guess
         except UserError as error:
             others.append((name, _error_reason(name, error)))
             # Other tools use .xml too, so such a file is not reported as unreadable data.
             unreadable += [name] if file_ending(path) != CONFIGURATION else []
+    others += [_describe_rejected(display_path(above, root), names) for above, names in rejected.items()]
     known = _with_empty(folder, known, empty)
     for path, why in empty.items():
         if path not in known:
@@ -157,6 +167,15 @@ def scan_folder(folder: Path, root: Path) -> FolderScan:
     if not known and not others:
         raise UserError(f"{one_line_path(folder)} contains no files; put your text, pairs and labels there")
     return FolderScan(_without_rejected(sources), others, unreadable)
+
+
+def _describe_rejected(place: str, names: Sequence[str]) -> tuple[str, str]:
+    """Return a file or a folder whose name says that it was rejected, and why its files are left out."""
+    many = "" if list(names) == [one_line_path(place)] else f" of {counted(len(names), 'files')}"
+    return one_line_path(place), (
+        f"its name says that the rows{many} are not to be learned, and the rows do not say it themselves; to "
+        f"learn them, add a source with files: {yaml_text(place)}, or give it another name"
+    )
 
 
 def _describe_other(path: Path, name: str) -> str:

@@ -43,6 +43,7 @@ from tasks.data.parsing.row_choices import note_other_choices, read_choice
 from tasks.data.parsing.row_verdicts import SourceRow, read_verdicts
 from tasks.data.parsing.seen_keys import Seen, count_key
 from tasks.data.parsing.skip_counts import SkipCounts
+from tasks.data.parsing.turn_order import check_turn_order
 from tasks.data.parsing.unread_keys import count_unread, leaves_of
 from tasks.data.parsing.walked_turns import MASKED, spread_masks, walk_turns
 from tasks.data.records import Comparison, Fault, ParsedRow, Rating, as_tie, describe_number
@@ -182,6 +183,9 @@ def _records(
         raise UserError(fault)
     values = opened
     if known.turns:
+        column = reading.column(known.turns)
+        silent = [path.partition("[].")[2] for path, said in reading.fields.items() if said == "ignore"]
+        check_turn_order(values.get(column), column, silent, where)
         values = spread_masks(values, reading.column(known.turns), reading, where, tally)
     check_paths(values, reading.fields, where)
     said, values = read_verdicts(values, own, reading, where, tally)

@@ -366,7 +366,7 @@ def test_scan_folder_damaged_utf_16_among_texts_is_quarantined_as_one_row(
     (project / "notes").mkdir()
     for n in range(4):
         (project / "notes" / f"n{n}.md").write_text(f"Note {n} about birds.")
-    (project / "notes" / "bad.md").write_bytes(content)
+    (project / "notes" / "cut.md").write_bytes(content)
     found = scan_folder(project / "notes", project)
     assert not found.unreadable
     (source,) = found.sources
