@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -191,6 +192,8 @@ class LabelStore:
                 if self._files:
                     self._files.check()
                 yield connection
+                if self._files:
+                    _count_commit(connection)
             # Before the caller says that it is stored: the file may have gone during the commit.
             if self._files:
                 self._files.check()
@@ -210,6 +213,16 @@ class LabelStore:
                 connection.execution_options(isolation_level="REPEATABLE READ")
             yield connection
 
+    def give_identity(self) -> None:
+        """Give a SQLite file without one the number by which an overwritten file is told from it."""
+        with self.write() as connection:
+            if connection.exec_driver_sql("PRAGMA application_id").scalar():
+                return
+            connection.exec_driver_sql(f"PRAGMA application_id = {1 + secrets.randbelow(2**31 - 1)}")
+        with self._engine.connect() as connection:
+            # Into the file itself, where it is looked for; until then it is in the write-ahead log.
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
+
     def __enter__(self) -> LabelStore:
         return self
 
@@ -219,6 +232,8 @@ class LabelStore:
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()
+        if self._files:
+            self._files.close()
         if self._lock is not None:
             self._lock.close()
 
@@ -281,6 +296,7 @@ def open_label_store(root: Path) -> LabelStore:
     with store.write() as connection:
         _METADATA.create_all(connection)
     if not address:
+        store.give_identity()
         remember_judgements(root)
     return store
 
@@ -314,6 +330,13 @@ def read_label_store(root: Path) -> LabelStore | None:
     if not path.is_file() or not path.stat().st_size:
         return None
     return LabelStore(create_engine(f"sqlite:///{read_only_address(path)}&uri=true"))
+
+
+def _count_commit(connection: Connection) -> None:
+    """Raise the number of commits in the file's header, by which an older copy of the file is recognised."""
+    count = int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
+    # The field has 32 bits with a sign.
+    connection.exec_driver_sql(f"PRAGMA user_version = {min(count + 1, 2**31 - 1)}")
 
 
 def _prepare_connection(connection: Any, _record: Any) -> None:

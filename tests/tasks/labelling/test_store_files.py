@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -47,6 +50,73 @@ def empty(var: Path) -> None:
 def leave_empty_file(var: Path) -> None:
     remove_all(var)
     (var / FILES[0]).touch()
+
+
+def overwrite_with_earlier_copy(var: Path) -> None:
+    earlier = (var / "earlier.db").read_bytes()
+    assert earlier != (var / FILES[0]).read_bytes()
+    with (var / FILES[0]).open("r+b") as file:
+        file.write(earlier)
+        file.truncate()
+
+
+def overwrite_with_other_store(var: Path) -> None:
+    other = var.parent / "other"
+    other.mkdir()
+    with open_label_store(other) as store:
+        # More commits than the page's own store.
+        batch(store, count=50)
+        bob = person(store, "Bob")
+        for number in range(1, 41):
+            judge(store, bob, number)
+    shutil.copyfile(other / JUDGEMENTS_DATABASE, var / FILES[0])
+
+
+def overwrite_with_text(var: Path) -> None:
+    with (var / FILES[0]).open("r+b") as file:
+        file.write(b"not a database. " * 8)
+
+
+def checkpoint(path: Path) -> None:
+    """Write the log into the file, as SQLite does after some commits."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+
+@pytest.mark.parametrize(
+    "damage", [overwrite_with_earlier_copy, overwrite_with_other_store, overwrite_with_text]
+)
+def test_add_judgements_file_overwritten_in_place_is_refused(
+    store: LabelStore, tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    batch(store)
+    ada, database = person(store, "Ada"), tmp_path / JUDGEMENTS_DATABASE
+    checkpoint(database)
+    shutil.copyfile(database, tmp_path / "var" / "earlier.db")
+    judge(store, ada, 1)
+    checkpoint(database)
+    judge(store, ada, 2)
+    assert store.find_fault() == ""
+    before = os.stat(database).st_ino
+    damage(tmp_path / "var")
+    assert os.stat(database).st_ino == before
+    assert "was overwritten by another file" in store.find_fault()
+    with pytest.raises(StoreUnavailableError, match="was overwritten by another file"):
+        judge(store, ada, 3)
+
+
+def test_add_judgements_file_overwritten_with_its_own_bytes_loses_nothing(
+    store: LabelStore, tmp_path: Path
+) -> None:
+    batch(store)
+    ada, database = person(store, "Ada"), tmp_path / JUDGEMENTS_DATABASE
+    judge(store, ada, 1)
+    database.write_bytes(database.read_bytes())
+    judge(store, ada, 2)
+    assert store.find_fault() == ""
+    store.close()
+    with open_label_store(tmp_path) as again:
+        assert [row["item"] for row in newest_judgements(again)] == [1, 2]
 
 
 @pytest.mark.parametrize(
