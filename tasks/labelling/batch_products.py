@@ -12,11 +12,11 @@ from sqlalchemy import select, update
 from model.errors import UserError
 from tasks.common.counts import counted
 from tasks.common.names import is_blank, shown_name, yaml_quoted
-from tasks.labelling.batches import missing_batch
+from tasks.labelling.batches import PRODUCT_KEY, missing_batch
 from tasks.labelling.schema import BATCH_TABLE, LabelStore
 
-# The keys of a batch's origin. Batches of earlier versions have the preset alone, imported ones neither.
-PRODUCT_KEY, PRESET_KEY = "product", "preset"
+# Another key of a batch's origin. Batches of earlier versions have it alone, imported ones have neither.
+PRESET_KEY = "preset"
 
 
 def batch_product(origin: Mapping[str, Any]) -> str:

@@ -15,6 +15,9 @@ from tasks.common.names import name_fault
 from tasks.labelling.schema import BATCH_TABLE, GUIDE_TABLE, ITEM_TABLE, LabelStore
 from tasks.labelling.times import iso_now
 
+# The key of a batch's origin that names its product.
+PRODUCT_KEY = "product"
+
 # Why an item is in its batch. Only `random` items give unbiased figures; `known` ones have a right choice.
 Reason = Literal["random", "uncertain", "known", "given"]
 REASONS: tuple[str, ...] = get_args(Reason)
@@ -181,7 +184,7 @@ def insert_batch(connection: Connection, settings: BatchSettings, items: Sequenc
         wanted.setdefault(item.digest, item)
     if connection.execute(select(BATCH_TABLE.c.number).where(BATCH_TABLE.c.name == settings.name)).first():
         raise UserError(f"there is a batch named {settings.name!r}; choose another name")
-    judged = set(connection.execute(select(ITEM_TABLE.c.digest)).scalars())
+    judged = _earlier_items(connection, settings.origin.get(PRODUCT_KEY))
     kept = [item for digest, item in wanted.items() if digest not in judged or item.known_choice]
     if not any(not item.known_choice for item in kept):
         raise UserError(
@@ -199,6 +202,14 @@ def insert_batch(connection: Connection, settings: BatchSettings, items: Sequenc
     connection.execute(insert(ITEM_TABLE), [_item_values(number, item) for item in kept])
     given = len(items)
     return Added(number, len(kept), given - len(wanted), len(wanted) - len(kept))
+
+
+def _earlier_items(connection: Connection, product: str | None) -> set[str]:
+    """Return the digests of the items whose judgements a product's models learn from; None: all products."""
+    batches = connection.execute(select(BATCH_TABLE.c.number, BATCH_TABLE.c.origin))
+    read = [number for number, origin in batches if origin.get(PRODUCT_KEY) in (None, product)]
+    asked = select(ITEM_TABLE.c.digest).where(ITEM_TABLE.c.batch.in_(read))
+    return set(connection.execute(asked).scalars())
 
 
 def check_item(item: LabelItem, where: str) -> None:

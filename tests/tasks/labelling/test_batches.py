@@ -33,6 +33,16 @@ def test_add_batch_repeated_items_are_counted_and_kept_once(store: LabelStore) -
     assert [one.items for one in list_batches(store)] == [3, 2]
 
 
+def test_add_batch_items_of_another_product_are_asked_again(store: LabelStore) -> None:
+    # The judgements of a batch without a product are for all products.
+    for name, product, start, count, earlier in (
+        ("one", "shop", 0, 3, 0), ("two", "bank", 0, 3, 0), ("three", "shop", 2, 3, 1), ("four", "", 4, 3, 0),
+        ("five", "bank", 2, 5, 4),
+    ):  # fmt: skip
+        settings = BatchSettings(name, origin={"product": product} if product else {})
+        assert add_batch(store, settings, items(count, start)).earlier == earlier, name
+
+
 def test_add_batch_known_items_may_come_again(store: LabelStore) -> None:
     known = replace(ITEM, reason="known", known_choice="a")
     add_batch(store, BatchSettings("one"), [known, *items(1)])
