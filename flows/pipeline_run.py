@@ -53,7 +53,7 @@ from model.events import Event, MarkdownTable
 from model.training.devices import describe_processor
 from tasks.common.git_checkout import UNKNOWN
 from tasks.common.stage_status import status_of
-from tasks.deletion.learned_rows import refuse_withdrawn_rows
+from tasks.deletion.learned_rows import refuse_withdrawn_base, refuse_withdrawn_rows
 from tasks.drift import DriftParameters, read_drift
 from tasks.engine.cache_key import lock_digest
 from tasks.engine.catalog import read_declaration
@@ -103,7 +103,7 @@ class PipelineRun:
         self.tracker = Tracker(self.settings.mlflow, preset.tracking.experiment, folder, preset.product)
         # A registry that cannot be used must fail the run at its start, not at its end.
         self.tracker.registry.check()
-        self.preset = pin_base_version(preset, self.tracker.client, self.settings.root) if trains else preset
+        self.preset = pin_base_version(preset, self.tracker, self.settings.root) if trains else preset
         device = preset.find_device()
         self.parallel_map, self.store = (
             self._open_parallel_map(),
@@ -361,6 +361,7 @@ class PipelineRun:
             check_output(output, self.settings.root)
         if split := self.references.get("split"):
             refuse_withdrawn_rows(self.settings.root, Path(split.path))
+        refuse_withdrawn_base(self.tracker, self.settings.root, self.preset.base_model)
         registered = self.tracker.register(
             aligned, verdict, self._approval_request(), self.preset.name, self.champion_missing_reason
         )

@@ -12,7 +12,7 @@ from tasks.data.base_model import parse_registered
 from tasks.project.paths import STORES
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
+    from tasks.tracking.tracker import Tracker
 
 
 def base_tags(preset: Preset) -> dict[str, str]:
@@ -22,7 +22,7 @@ def base_tags(preset: Preset) -> dict[str, str]:
 
 
 def pin_base_version(
-    preset: Preset, client: MlflowClient, root: Path, on_event: EventCallback = ignore_event
+    preset: Preset, tracker: Tracker, root: Path, on_event: EventCallback = ignore_event
 ) -> Preset:
     """Return a preset whose `base_model` names a version's number and digest, if it is a registered model.
 
@@ -30,15 +30,17 @@ def pin_base_version(
     preset says `champion`.
 
     Raises:
-        UserError: There is no such version, or its files changed.
+        UserError: There is no such version, its files changed, or it has used rows withdrawn since.
     """
     base = parse_registered(preset.base_model)
     if base is None:
         return preset
     # MLflow takes a second to import.
+    from tasks.deletion.learned_rows import refuse_withdrawn_base
     from tasks.tracking.registered_base import pin_registered_base
 
-    found = pin_registered_base(base, client, root, on_event)
+    found = pin_registered_base(base, tracker.client, root, on_event)
+    refuse_withdrawn_base(tracker, root, found.text)
     return preset.model_copy(update={"base_model": found.text})
 
 
@@ -52,4 +54,4 @@ def preview_base_version(preset: Preset, root: Path, on_event: EventCallback) ->
     tracking = preset.tracking
     if not tracking.mlflow and not (root / STORES).exists():
         raise UserError(f"base_model: {preset.base_model}: no model is registered here yet")
-    return pin_base_version(preset, open_tracker(tracking.mlflow, tracking.experiment).client, root, on_event)
+    return pin_base_version(preset, open_tracker(tracking.mlflow, tracking.experiment), root, on_event)

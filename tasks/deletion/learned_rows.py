@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from model.errors import UserError
 from tasks.common.counts import counted
+from tasks.data.base_model import parse_registered
 from tasks.data.splits import SPLITS
 from tasks.data.withdrawals import WITHDRAWN, count_withdrawn, read_withdrawn
-from tasks.tracking.products import version_address
+from tasks.tracking.products import find_version, version_address
 
 if TYPE_CHECKING:
     from tasks.tracking.registry import Check
@@ -33,6 +34,29 @@ def refuse_withdrawn_rows(root: Path, split: Path) -> None:
         raise UserError(
             f"{WITHDRAWN} withdraws {counted(found, 'rows')} that this run has used, since it read the data; "
             "its model is not registered. Repeat the run: it computes again without them what used them"
+        )
+
+
+def refuse_withdrawn_base(tracker: Tracker, root: Path, base_model: str) -> None:
+    """Raise UserError if a model would begin from a registered one that has used rows withdrawn by now.
+
+    Args:
+        tracker: The tracker of the store.
+        root: The project's folder.
+        base_model: The preset's `base_model`.
+    """
+    base = parse_registered(base_model)
+    if base is None or not read_withdrawn(root):
+        return
+    try:
+        version = find_version(tracker.client, base.address)
+    except UserError:
+        # A reproduction has the base's files, and a store of its own without the version.
+        return
+    if used := describe_withdrawn_use(tracker, root, version):
+        raise UserError(
+            f"base_model: {used}, and a model that begins from it would have learned from them too; name "
+            "another version (`chatmill models`) or another base"
         )
 
 

@@ -13,7 +13,7 @@ from flows.cli.models import rollback
 from flows.pipeline_run import PipelineRun
 from model.errors import UserError
 from tasks.data.withdrawals import Withdrawal, write_withdrawals
-from tasks.deletion.learned_rows import promotion_check, refuse_withdrawn_rows
+from tasks.deletion.learned_rows import promotion_check, refuse_withdrawn_base, refuse_withdrawn_rows
 from tasks.tracking.tracker import Tracker
 from tests.flows.cli.test_lineage_bases import descended, project
 from tests.flows.cli_runner import call, of
@@ -78,6 +78,28 @@ def test_promotion_check_version_of_withdrawn_labels_is_refused(
             check(version)
     else:
         check(version)
+
+
+@pytest.mark.parametrize(
+    ("base", "learned"),
+    [("model:chatmill@2", True), ("model:chatmill@3", True), ("model:chatmill@champion", True),
+     ("model:chatmill@4", False), ("model:chatmill@9", False), ("models/llama", False), ("", False)],
+)  # fmt: skip
+def test_refuse_withdrawn_base_version_of_withdrawn_labels_is_refused(
+    descended: Path, monkeypatch: pytest.MonkeyPatch, base: str, learned: bool
+) -> None:
+    monkeypatch.chdir(descended)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    tracker = Tracker(
+        f"sqlite:///{descended / 'var' / 'mlflow.db'}", "chatmill", descended / "var" / "mlflow"
+    )
+    refuse_withdrawn_base(tracker, descended, base)
+    withdraw_person(descended)
+    if learned:
+        with pytest.raises(UserError, match=r"base_model: .* has used, and a model that"):
+            refuse_withdrawn_base(tracker, descended, base)
+    else:
+        refuse_withdrawn_base(tracker, descended, base)
 
 
 def withdraw_person(root: Path) -> None:
