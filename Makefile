@@ -6,7 +6,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 COMPILE := $(BIN)/python -m compileall -q -j 0 .venv > /dev/null 2>&1 || true
 ARGS ?=
 
-.PHONY: install develop run adapt test test-long lint reference up dashboards bench label-bench loop-demo key-bench gpu-check postgres hosts chaos overhead past label-studio
+.PHONY: install develop run adapt test test-long lint reference up dashboards bench label-bench loop-demo key-bench reward-bench gpu-check postgres hosts chaos overhead past label-studio
 .DEFAULT_GOAL := run
 
 # The programs in .venv name their interpreter by its whole path, so they do not survive a move of the folder.
@@ -80,6 +80,10 @@ label-bench: develop
 # Milliseconds from a key to the next item on the screen, in Chromium. ARGS="--keys 300".
 key-bench: develop
 	$(BIN)/python -m tests.benchmarks.key_to_paint $(ARGS)
+
+# Reward models from labels with two of five people at random, by both aggregations, after `make run`. ARGS="--seeds 6".
+reward-bench: develop
+	$(BIN)/python -m tests.benchmarks.reward_aggregation var/cache/artifacts $(ARGS)
 
 # The label loop three times with simulated people: minutes a round. ARGS="--seeds 1 2 3".
 loop-demo: develop
