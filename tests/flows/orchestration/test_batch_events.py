@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from prefect.client.orchestration import SyncPrefectClient
 
 from flows.cli.label import label
 from flows.config import Preset, read_preset
+from flows.deployments import batch_labels
 from flows.orchestration import batch_events
 from flows.orchestration.batch_events import send_batch_requests, start_waiting_batch
 from flows.orchestration.events import LABELS_DUE, LABELS_REQUESTED
@@ -176,3 +178,20 @@ def test_start_waiting_batch_of_a_champion_that_waits_again_sends_a_second_event
             open_batch(store, f"again-{number}", False)
         assert start_waiting_batch(tmp_path, preset)
     until(lambda: len(events_of(client, LABELS_DUE, "again")) == 2, "two events")
+
+
+def test_batch_labels_beside_an_unfinished_batch_lets_the_champion_wait(
+    client: SyncPrefectClient, empty_database: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sources = [{"name": "people", "labels": "page"}]
+    changes = ["name=waits", f"data.sources={json.dumps(sources)}"]
+    preset = read_preset(SMOKE, changes)
+    add_made_batch(preset, leave_output(tmp_path, "1"), tmp_path)
+    lay_champion(tmp_path, empty_database, "waits")
+    state = batch_labels(config=str(SMOKE), changes=changes, return_state=True)
+    told = "batch waits-1 is open and still needs 6 judgements, so no batch was added"
+    assert state.message.startswith(told)
+    assert state.message.endswith("; the batch of the champion waits/1 is made when that one ends")
+    with open_label_store(tmp_path) as store:
+        assert [one.champion for one in list_waiting(store)] == ["waits/1"]
