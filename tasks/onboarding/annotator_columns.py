@@ -28,7 +28,7 @@ from tasks.data.parsing.field_meanings import (
     word_set,
 )
 from tasks.data.parsing.key_text import format_sample, shown_key
-from tasks.data.parsing.preference_fields import iso_time
+from tasks.data.parsing.label_times import iso_time
 from tasks.data.parsing.score_values import as_score, is_date
 from tasks.data.parsing.verdict_values import NOBODY, QUANTITIES, is_judgement
 from tasks.data.parsing.vote_cells import SIDE_VALUES

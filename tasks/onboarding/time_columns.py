@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from tasks.data.parsing.column_names import yaml_scalar
 from tasks.data.parsing.field_meanings import TIME_WORDS, flatten_name, is_empty, plain_word, word_set
 from tasks.data.parsing.key_text import format_sample, shown_key
-from tasks.data.parsing.preference_fields import iso_time
+from tasks.data.parsing.label_times import iso_time
 from tasks.data.parsing.score_values import as_score
 
 # Words for what a person did at a time, besides those for a date or a time of day.

@@ -34,9 +34,10 @@ from tasks.data.parsing.conversations import (
     turns_before_answer,
 )
 from tasks.data.parsing.field_meanings import as_verdict, group_name, is_empty
+from tasks.data.parsing.label_times import iso_time
 from tasks.data.parsing.list_literals import read_literal
 from tasks.data.parsing.listed_votes import holds_listed_votes, vote_person
-from tasks.data.parsing.preference_fields import TIMES, iso_time, row_time
+from tasks.data.parsing.preference_fields import TIMES, row_time
 from tasks.data.parsing.row_stream import Keys, row_stream
 from tasks.data.parsing.row_verdicts import is_side_vote, is_unscored, side_votes
 from tasks.data.parsing.score_values import as_score, separator_advice

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime
 from typing import Any
 
 from tasks.data.parsing.annotators import ANNOTATORS, UNKNOWN_ANNOTATOR, normalize_annotator
 from tasks.data.parsing.base import ParseOptions
 from tasks.data.parsing.conversations import SourceTurn, conversation_group, history_turns
 from tasks.data.parsing.field_meanings import is_empty
+from tasks.data.parsing.label_times import iso_time
 from tasks.data.parsing.several_scores import split_values
 from tasks.data.records import Choice, ParsedRow, comparison_row, text_digest
 
 # The time of a change comes before that of the first label, as the label is that of the change.
 TIMES = ("time", "updated_at", "timestamp", "_timestamp", "created_at", "annotated_at")
-_SECONDS = 10**8  # the year 1973: a smaller number is a year or a duration
-_MILLISECONDS = 10**11  # as seconds, the year 5138
 
 
 def preference_row(
@@ -62,8 +60,8 @@ def row_annotator(values: Mapping[str, Any], reading: ParseOptions) -> str:
 def row_time(values: Mapping[str, Any], reading: ParseOptions) -> str:
     """Return a label's time as ISO 8601, the first of TIMES in the row; else empty.
 
-    Seconds or milliseconds since 1970 become a time in UTC. Other spellings than ISO 8601 are ambiguous, so
-    they are no time. They cost only the order of a person's labels, and `unread_times` finds them.
+    A notation with two readings, as 1/2/2026, is no time. It costs only the order of a person's labels, and
+    `unread_times` finds it.
     """
     found = (iso_time(values.get(name)) for name in (reading.column("time"), *TIMES))
     return next(filter(None, found), "")
@@ -88,24 +86,3 @@ def unread_times(
         for value in split_values(values.get(name)) or ():
             if not is_empty(value) and not iso_time(value):
                 yield name, value
-
-
-def iso_time(value: object) -> str:
-    """Return a date, an ISO 8601 text, or seconds or milliseconds since 1970 as ISO 8601; else empty."""
-    if isinstance(value, date):
-        return value.isoformat()
-    try:
-        if isinstance(value, str) and not value.isdecimal():
-            datetime.fromisoformat(value.strip())
-            return value.strip()
-        if isinstance(value, bool) or not isinstance(value, str | int | float):
-            return ""
-        seconds = float(value)
-        # Written with `not`, so that NaN is excluded too.
-        if not seconds >= _SECONDS:
-            return ""
-        # JavaScript writes milliseconds, Python seconds.
-        seconds = seconds / 1000 if seconds >= _MILLISECONDS else seconds
-        return datetime.fromtimestamp(seconds, UTC).isoformat()
-    except (ValueError, OverflowError, OSError):
-        return ""

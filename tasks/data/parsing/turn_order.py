@@ -15,7 +15,7 @@ from typing import Any
 from model.errors import UserError
 from tasks.data.parsing.field_meanings import flatten_name
 from tasks.data.parsing.key_text import yaml_key
-from tasks.data.parsing.preference_fields import iso_time
+from tasks.data.parsing.label_times import iso_time
 
 # When a turn was said. A time of its last change says nothing about the order.
 _TIMES = frozenset((
