@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,9 +17,12 @@ from model.errors import UserError, one_line_path
 if TYPE_CHECKING:
     from flows.config import Preset
     from flows.orchestration.open_base import OpenBase
+    from tasks.data.sources import Source
     from tasks.onboarding.folder_scan import FolderScan
     from tasks.validation.summary import Findings
 
+# A key of a source, and none in a comment.
+_MAPPED = re.compile(r"^[^#\n]*\b(?:columns|fields)\b[\"']?\s*:", re.M)
 _NAMED = 5  # files that a message names
 CHECKED = 64 << 20  # bytes of sources that are checked whole; a dry run checks more
 
@@ -85,8 +88,9 @@ def propose_preset(
 
     console = Console(highlight=False)
     kind = find_device(device)
+    told = _earlier_sources(path) if path.exists() else ()
     with _show_activity(console, "scanning the files"):
-        found = scan_folder(folder, root)
+        found = scan_folder(folder, root, told)
     whole = checked and found.size <= CHECKED
     # If all rows are checked, that check prints the notes, with the counts of all rows instead of a sample.
     _print_scan(found, console, notes=not whole)
@@ -167,12 +171,32 @@ def propose_preset(
         runs = f"`chatmill run --config configs/{path.name}` runs without it"
         raise UserError(
             f"configs/{path.name} is written without {name}, which cannot be read: {dict(found.others)[name]}"
-            f"{more}; fix the file or move it out of {one_line_path(folder)}, and run init again with "
-            f"--force. {f'A run without it would stop: {stop}' if stop else runs}"
+            f"{more}; fix the file, move it out of {one_line_path(folder)}, or add it to data.sources of the "
+            "preset; then run init again with --force, which keeps columns and fields of the sources. "
+            f"{f'A run without it would stop: {stop}' if stop else runs}"
         )
     runs = f"`chatmill run --config configs/{path.name}` runs it"
     console.print(f"written: configs/{path.name}; {runs}", soft_wrap=True)
     return path
+
+
+def _earlier_sources(path: Path) -> Sequence[Source]:
+    """Return the sources of the preset that is overwritten, whose columns and fields are kept.
+
+    Raises:
+        UserError: The preset cannot be read, so that what it says about the files would be lost.
+    """
+    from flows.config import read_preset
+
+    try:
+        return read_preset(path).data.sources
+    except UserError as error:
+        if not _MAPPED.search(path.read_text(encoding="utf-8", errors="replace")):
+            return ()
+        raise UserError(
+            f"configs/{path.name} cannot be read, so its columns and fields would be lost: {error}; correct "
+            "it, or remove it to write it anew"
+        ) from error
 
 
 def _state_memory(
@@ -212,6 +236,7 @@ def _show_notes(found: FolderScan, console: Console) -> None:
 
 def _print_scan(found: FolderScan, console: Console, notes: bool) -> None:
     from flows.common.terminal import terminal_text
+    from tasks.data.parsing.column_names import yaml_meaning
     from tasks.data.records import TYPES
     from tasks.data.row_counts import describe_rows
 
@@ -224,17 +249,16 @@ def _print_scan(found: FolderScan, console: Console, notes: bool) -> None:
         told = ", if its keys mean what the preset proposes" if source.proposed else ""
         line = f"[bold]{terminal_text(source.name)}[/bold]{format}: {about}{holds}{told}"
         console.print(line, soft_wrap=True)
-        scores = [(meaning, own) for own, meaning in source.fields.items()]
+        scores = [(yaml_meaning(meaning), own) for own, meaning in source.fields.items()]
         # The reasons say by what the others were found.
+        said_by = "as in the preset before" if source.told else "matched by name"
         named = [
             *((name, own) for name, own in source.columns.items() if name not in source.reasons),
             *scores,
         ]
         if named:
             said = ", ".join(f"{own} as {name}" for name, own in named)
-            console.print(
-                f"  [yellow]columns matched by name: {terminal_text(said)}[/yellow]", soft_wrap=True
-            )
+            console.print(f"  [yellow]columns {said_by}: {terminal_text(said)}[/yellow]", soft_wrap=True)
         for reason in source.reasons.values():
             console.print(f"  [yellow]{terminal_text(reason)}[/yellow]", soft_wrap=True)
     if notes:

@@ -205,7 +205,12 @@ def init(
             "ARCHIVE!FILE with an archive of a preset in configs/."
         ),
     ] = "",
-    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing preset.")] = False,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force", help="Overwrite an existing preset. Columns and fields of its sources are kept."
+        ),
+    ] = False,
 ) -> None:
     """Scan a folder and write a commented preset for it, sized to the data and this machine.
 

@@ -32,6 +32,7 @@ from tasks.data.records import Record, Text
 from tasks.data.rejections import rejection_id
 from tasks.data.source_files import NOT_UNICODE, check_file, walk_folders
 from tasks.data.source_reading import ENDINGS
+from tasks.data.sources import Source
 from tasks.data.withdrawals import Withdrawn, read_withdrawn
 from tasks.onboarding.hidden_files import hidden_data
 from tasks.onboarding.own_folders import check_place
@@ -43,6 +44,7 @@ from tasks.onboarding.source_proposal import (
     plain_file_name,
     read_proposal,
 )
+from tasks.onboarding.told_sources import told_guess, told_guesses
 from tasks.onboarding.voted_answers import voted_answers
 
 _SHORTEST_NAME = 3  # letters that the names of files share
@@ -86,10 +88,15 @@ class FolderScan:
         return all(source.share == 1 for source in self.sources)
 
 
-def scan_folder(folder: Path, root: Path) -> FolderScan:
+def scan_folder(folder: Path, root: Path, earlier: Iterable[Source] = ()) -> FolderScan:
     """Scan the files of a folder. Globs are relative to `root`. Hidden files are among the others.
 
     A file of no clear format, or one that is cut off, is among the others with the reason.
+
+    Args:
+        folder: The folder.
+        root: The project's folder.
+        earlier: The sources of an earlier preset, whose `columns` and `fields` hold where they fit.
 
     Raises:
         UserError: The folder is missing or empty.
@@ -103,6 +110,7 @@ def scan_folder(folder: Path, root: Path) -> FolderScan:
     rejected: dict[Path, list[str]] = {}
     seen: set[str] = set()
     withdrawn = read_withdrawn(root)
+    told = told_guesses(earlier, root)
     paths = _list_files(folder, root)
     others += [(one_line_path(display_path(path, root)), why) for path, why in hidden_data(folder)]
     saved = _saved_sets(paths)
@@ -129,7 +137,7 @@ def scan_folder(folder: Path, root: Path) -> FolderScan:
             if sample is None:
                 empty[path] = f"it {describe_empty(file)}"
                 continue
-            guess = _guess_format(sample, name)
+            guess = told_guess(told, path, sample) or _guess_format(sample, name)
             part = rejecting_part(path, folder)
             if part and not holds_verdicts(guess.format, (item.values for item in sample.items)):
                 marked = next(above for above in (path, *path.parents) if above.name == part)

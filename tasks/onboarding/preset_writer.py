@@ -11,7 +11,7 @@ from typing import Any
 from tasks.common.aspects import KNOWN_ASPECTS
 from tasks.common.counts import counted
 from tasks.common.names import yaml_comment, yaml_text
-from tasks.data.parsing.column_names import format_columns, format_fields
+from tasks.data.parsing.column_names import format_columns, format_fields, yaml_meaning
 from tasks.data.parsing.key_text import yaml_key
 from tasks.data.records import TYPES
 from tasks.data.splits import LEAST_TEST_PROMPTS
@@ -211,7 +211,7 @@ def _asked_section(source: Any, files: str) -> list[str]:
     more = f" # and {len(asked) - _ASKED} more keys" if len(asked) > _ASKED else ""
     if not source.fields:
         return [*lines, f"      # fields: {{{', '.join(asked[:_ASKED])}}}{more}"]
-    told = [f"        {yaml_key(path)}: {meaning}" for path, meaning in source.fields.items()]
+    told = [f"        {yaml_key(path)}: {yaml_meaning(said)}" for path, said in source.fields.items()]
     proposed = [f"        # {one}" for one in asked[:_ASKED]]
     return [*lines, "      fields:", *told, *proposed[:-1], proposed[-1] + more]
 

@@ -17,6 +17,7 @@ from tasks.data.formats.registry import find_format
 from tasks.data.parsing.annotators import names_annotator
 from tasks.data.parsing.base import DocumentUnit, Format, ParseOptions
 from tasks.data.parsing.column_names import Guess
+from tasks.data.parsing.field_meanings import Meaning
 from tasks.data.parsing.proposed_meanings import UNKNOWN
 from tasks.data.parsing.reader import no_rows, read_rows
 from tasks.data.parsing.skip_counts import SkipCounts
@@ -59,6 +60,7 @@ class Proposal:
         rated: The scores of rated answers, of which no source may contain the bad ones as right.
         reasons: Why a column or a unit of documents was chosen, or the question which one is, by its key.
         proposed: Whether the rows are those that the proposed meanings give.
+        told: Whether the columns and the fields are those of an earlier preset of the folder.
     """
 
     name: str
@@ -74,10 +76,11 @@ class Proposal:
     stop: str = ""
     faults: int = 0
     rejected: frozenset[str] = frozenset()
-    fields: dict[str, str] = field(default_factory=dict)
+    fields: Mapping[str, Meaning] = field(default_factory=dict)
     rated: RatedAnswers = field(default_factory=RatedAnswers)
     reasons: dict[str, str] = field(default_factory=dict)
     proposed: bool = False
+    told: bool = False
 
     def count(self, kind: str) -> int:
         """Return the estimated number of rows of a kind in the whole source."""
@@ -171,7 +174,7 @@ def read_proposal(
     return Proposal(
         name, guessed.format, globs, reading.columns, documents, size, share, tuple(rows),
         tuple(tally.lines(guessed.fields)), meanings, stop, counts.faults, rejected, guessed.fields,
-        rated, {key: note for key, note in notes.items() if note}, proposed,
+        rated, {key: note for key, note in notes.items() if note}, proposed, guessed.told,
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from tasks.common.names import yaml_quoted
-from tasks.data.parsing.field_meanings import flatten_name, word_set
+from tasks.data.parsing.field_meanings import Meaning, flatten_name, word_set
 from tasks.data.parsing.key_text import YAML_WORDS
 
 # Common names in order of likelihood. Names are compared in lower case with one underscore between words.
@@ -101,12 +101,14 @@ _OVERALL = word_set("final human majority overall")
 class Guess(NamedTuple):
     """A format, and the file's own columns by the format's names. `columns` omits equal names.
 
-    `fields` has the meanings of columns without which the rows could not be read.
+    `fields` has the meanings of columns without which the rows could not be read. `told` is true if an
+    earlier preset of the folder says all this.
     """
 
     format: str
     columns: dict[str, str]
-    fields: dict[str, str] = {}  # noqa: RUF012
+    fields: Mapping[str, Meaning] = {}
+    told: bool = False
 
 
 def plain_name(name: str) -> str:
@@ -266,11 +268,23 @@ def format_columns(columns: Mapping[str, str]) -> str:
     return f"columns: {{{', '.join(f'{name}: {yaml_scalar(own)}' for name, own in columns.items())}}}"
 
 
-def format_fields(fields: Mapping[str, str]) -> str:
+def format_fields(fields: Mapping[str, Meaning]) -> str:
     """Return the meanings of columns as YAML that follows other keys of a source; empty for none."""
     if not fields:
         return ""
-    return f", fields: {{{', '.join(f'{yaml_scalar(name)}: {said}' for name, said in fields.items())}}}"
+    told = (f"{yaml_scalar(name)}: {yaml_meaning(said)}" for name, said in fields.items())
+    return f", fields: {{{', '.join(told)}}}"
+
+
+def yaml_meaning(meaning: Meaning) -> str:
+    """Return a meaning of `fields` as YAML: a word, or a mapping of values, of which the text is kept."""
+    if isinstance(meaning, str):
+        return meaning
+    said = (
+        f"{yaml_scalar(value)}: {yaml_scalar(to) if isinstance(to, str) else to}"
+        for value, to in meaning.items()
+    )
+    return f"{{{', '.join(said)}}}"
 
 
 def yaml_scalar(text: str) -> str:

@@ -238,3 +238,40 @@ def test_propose_preset_few_documents_fill_every_split(sample: Path, steady_pace
     for stage, parameters in ((ingest, preset.data), (validate, preset.validation), (split, preset.split)):
         references[stage.name] = stage.run(parameters, references, context, done)
     assert all(references["split"].metrics[f"{name}_text"] for name in ("train", "valid", "test"))
+
+
+def test_propose_preset_forced_keeps_columns_and_counts_their_rows(sample: Path, steady_pace: None) -> None:
+    rows = [{"guest wrote": f"Why is loaf {n} flat?", "we wrote": f"It rested {n} hours."} for n in range(99)]
+    (sample / "mine" / "letters.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(UserError, match=r"letters.*add it to data\.sources of the preset; then run init"):
+        propose()
+    own = "{name: own, files: mine/letters.jsonl, columns: {prompt: guest wrote, completion: we wrote}}"
+    (sample / "configs" / "mine.yaml").write_text(f"name: mine\ndata: {{sources: [{own}]}}\n")
+    preset = read_preset(propose(force=True))
+    kept = {source.name: source.columns for source in preset.data.sources}
+    assert kept["letters"] == {"prompt": "guest wrote", "completion": "we wrote"}
+    assert {"labels", "pairs", "texts"} < kept.keys()
+
+
+@pytest.mark.parametrize(
+    "text", ["columns: {prompt: q}\ndata: [", "data: {sources: [{name: x, fields: {q: vote}}]}\n"]
+)
+def test_propose_preset_forced_over_an_unreadable_preset_is_refused(
+    sample: Path, steady_pace: None, text: str
+) -> None:
+    path = sample / "configs" / "mine.yaml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"mine\.yaml cannot be read, so its columns .* would be lost"):
+        propose(force=True)
+    assert path.read_text() == text
+
+
+@pytest.mark.parametrize("text", ["\n", "name: [", "name: mine\n# fields: {quality: ...}\n"])
+def test_propose_preset_forced_over_a_preset_without_columns_is_written(
+    sample: Path, steady_pace: None, text: str
+) -> None:
+    path = sample / "configs" / "mine.yaml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    assert read_preset(propose(force=True)).name == "mine"

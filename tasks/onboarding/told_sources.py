@@ -1,0 +1,65 @@
+"""Find what an earlier preset of a folder says about its files, so that `init` does not ask for it again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from model.errors import UserError
+from tasks.data.file_io.files import unpacked_suffix
+from tasks.data.formats.detect import AUTO, list_mismatches, rename_keys
+from tasks.data.formats.registry import formats
+from tasks.data.parsing.base import FileSample
+from tasks.data.parsing.column_names import Guess
+from tasks.data.source_files import match_files
+from tasks.data.source_reading import ENDINGS
+from tasks.data.sources import Source, as_list
+
+
+def told_guesses(sources: Iterable[Source], root: Path) -> dict[Path, Guess]:
+    """Return the format, `columns` and `fields` of each file of sources that have columns or fields.
+
+    Args:
+        sources: The sources of an earlier preset.
+        root: The project's folder.
+
+    Returns:
+        The guesses by the real paths of the files. A source whose files are gone has none.
+    """
+    told: dict[Path, Guess] = {}
+    for source in sources:
+        if not source.columns and not source.fields:
+            continue
+        for pattern in as_list(source.files):
+            try:
+                paths = match_files(pattern, root, lambda name: unpacked_suffix(name) in ENDINGS)
+            except UserError:
+                # The scan of the folder names a file that cannot be read.
+                continue
+            for path in paths:
+                told.setdefault(
+                    path.resolve(), Guess(source.format, dict(source.columns), dict(source.fields), True)
+                )
+    return told
+
+
+def told_guess(told: Mapping[Path, Guess], path: Path, sample: FileSample) -> Guess | None:
+    """Return what an earlier preset says about a file, with its format; None if that does not fit the file.
+
+    Args:
+        told: The guesses of `told_guesses`.
+        path: The file.
+        sample: The first rows of the file.
+    """
+    found = told.get(path.resolve())
+    if found is None or not sample.items:
+        return None
+    # The file may have other columns than it had when the preset was written.
+    keys = {str(key) for item in sample.items for key in item.values}
+    if any(own and own not in keys for own in found.columns.values()):
+        return None
+    if found.format != AUTO:
+        return found
+    looks = list_mismatches(rename_keys(sample, found.columns), formats())
+    fitting = [name for name, why_not in looks.items() if not why_not]
+    return found._replace(format=fitting[0]) if len(fitting) == 1 else None
