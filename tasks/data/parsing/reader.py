@@ -19,6 +19,7 @@ from tasks.common.annotators import is_nobody
 from tasks.common.counts import counted
 from tasks.data.file_io.files import SourceFile
 from tasks.data.parsing.base import Format, ParseOptions
+from tasks.data.parsing.placeholder_texts import explain_placeholder
 from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.records import TYPES, Comparison, Fault, Pair, ParsedRow, Rating, fault_row
 
@@ -53,7 +54,12 @@ def read_rows(
         if strict and tally.votes.first:
             break
         if isinstance(found, ParsedRow):
-            says = _unwritable(found) or _explain_score(found) or _explain_contradiction(found)
+            says = (
+                _unwritable(found)
+                or _explain_score(found)
+                or _explain_contradiction(found)
+                or explain_placeholder(found, reading.fields)
+            )
             if not says:
                 tally.rows += 1
                 tally.pairs += isinstance(found.row, Pair)
