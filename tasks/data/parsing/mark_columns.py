@@ -18,7 +18,9 @@ def _plain(words: str) -> frozenset[str]:
 _SIGNS, _WORD = re.compile(r"[?!:.()]"), re.compile(r"[^\W_]+")
 # A cross may mean yes in a column of crosses alone, and no beside a tick.
 _CROSSES = _plain("✗ ✘ ❌ ✖ × ☒ *")
-_MARKS = frozenset(map(plain_word, TICKS)) | _CROSSES
+# Circles mark cells in Japan. Under another name they are a good grade.
+_CIRCLES = _plain("○ ◯ 〇 ● レ")
+_MARKS = frozenset(map(plain_word, TICKS)) | _CROSSES | _CIRCLES
 # Names of columns that mark rows to remove, in other languages than English.
 _REMOVALS = _plain(
     """
@@ -29,7 +31,7 @@ _REMOVALS = _plain(
     poista usuń usunąć удалить исключить убрать видалити smazat odstranit șterge törlés sil
     escludi ungültig ongeldig invalide inválido nieważne untrainable unlearn
     不训练 不訓練 不学習 学習対象外 学習不可 対象外 不使用 不采用 不採用 사용안함 학습제외
-    删除 刪除 移除 削除 除外 삭제 제외
+    删除 刪除 移除 削除 除外 無効 廃止 作废 作廢 삭제 제외 무효
     """
 )
 # Scripts without spaces between words: such a term anywhere in the name is enough.
@@ -126,7 +128,7 @@ def propose_mark(name: str, value: str, removes: bool, against: bool, keeps: boo
         removes, against, keeps = keeps, False, removes or against
     if removes + against + keeps != 1:
         return f'{{{yaml_value(value)}: ..., "": ...}}'
-    if removes and value not in _CROSSES:
+    if removes and value not in _CROSSES | _CIRCLES:
         return "deleted"
     if keeps and value in _CROSSES:
         # A cross under `good` may be a mark or a no.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from tasks.data.parsing import (
+    correction_names,
     doubt_flags,
     gold_answers,
     mark_columns,
@@ -19,6 +20,7 @@ _PLAIN = re.compile(r"[a-z0-9_.]+")
 _LETTERS = re.compile("[a-z]+")
 # The letters alone of every word, as the rules split names in different ways.
 _RULES = (
+    correction_names,
     doubt_flags,
     gold_answers,
     mark_columns,

@@ -34,6 +34,7 @@ QUESTION = "a question"
 ANSWER = "an answer"
 DIALOGUE = "a conversation"
 REJECTED = "an answer that was not chosen"
+REPLACED_ROW = "the number of a row that this row replaces"
 NAMED_VOTES = "votes with their people in one value"
 _NAMED = 12  # keys that a line lists
 LEARNS_ALL = "; ignore on a key in a list learns its rows, whatever the verdict in it"
@@ -105,6 +106,12 @@ def describe_special(path: str, seen: Seen, meaning: str) -> str:
             'reads; write them as a list of objects, as in "ratings": [{"by": "anna", "vote": "good"}], or '
             f"as a row per vote with the person under annotator; fields: {{{yaml_key(path)}: ignore}} learns "
             "their rows, whatever the votes say"
+        )
+    if seen.looks == REPLACED_ROW:
+        return (
+            f"{seen.where}: the key {shown_key(path)} is {seen.sample} and looks like {REPLACED_ROW}; both "
+            "rows would be learned. Remove the replaced rows, or mark each under a column deleted. Then skip "
+            f"this key, as in fields: {{{yaml_key(path)}: ignore}}"
         )
     return _describe_unreviewed(path, seen) if seen.looks == UNREVIEWED else ""
 

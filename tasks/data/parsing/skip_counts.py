@@ -30,6 +30,7 @@ from tasks.data.parsing.proposed_meanings import (
 )
 from tasks.data.parsing.question_text import (
     NAMED_VOTES,
+    REPLACED_ROW,
     describe_aspect,
     describe_companion,
     describe_listed,
@@ -98,7 +99,7 @@ class SkipCounts(KeyCounts):
         """Return a proposal for the meaning of a key. `columns` is what `_read_columns` returns."""
         if path in self.inside or looks == OTHER_CHOICE:
             return "ignore"
-        if looks == NAMED_VOTES:
+        if looks in (NAMED_VOTES, REPLACED_ROW):
             return UNKNOWN
         counts, votes = columns or self._read_columns()
         if path in counts:

@@ -9,6 +9,7 @@ from typing import Any
 from model.errors import UserError
 from tasks.data.parsing.annotators import names_annotator
 from tasks.data.parsing.base import ParseOptions
+from tasks.data.parsing.correction_names import looks_like_correction, names_replaced
 from tasks.data.parsing.doubt_flags import looks_doubted
 from tasks.data.parsing.field_meanings import (
     flatten_name,
@@ -23,7 +24,7 @@ from tasks.data.parsing.mark_columns import marks_removal
 from tasks.data.parsing.ordinary_names import is_ordinary_name
 from tasks.data.parsing.printed_values import holds_objects
 from tasks.data.parsing.proposed_meanings import CORRECTION, ENDED, GOLD, GOLD_LIST, MASK, PRINTED, REJECTION
-from tasks.data.parsing.question_text import NAMED_VOTES
+from tasks.data.parsing.question_text import NAMED_VOTES, REPLACED_ROW
 from tasks.data.parsing.removal_names import looks_denied, looks_removed
 from tasks.data.parsing.score_values import as_score
 from tasks.data.parsing.skip_counts import VERDICT, SkipCounts
@@ -31,7 +32,6 @@ from tasks.data.parsing.text_properties import is_property
 from tasks.data.parsing.verdict_names import (
     holds_verdict,
     is_remark_text,
-    looks_like_correction,
     looks_like_failure,
     looks_like_verdict,
     names_judgement,
@@ -118,6 +118,8 @@ def _looks_like(path: str, value: Any) -> str:
         return PRINTED
     if _holds_people(path, value):
         return NAMED_VOTES
+    if names_replaced(path, value):
+        return REPLACED_ROW
     if is_ordinary_name(path) or is_property(path, value) or names_annotator(path):
         return VERDICT if holds_verdict(value) else ""
     if looks_like_gold(path, value):

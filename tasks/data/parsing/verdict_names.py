@@ -198,28 +198,15 @@ _DOUBTED = word_set("certainty confidence confident sure")
 
 
 # Names of a text that somebody wrote in place of the answer.
-_CORRECTED = word_set(
+CORRECTION_WORDS = word_set(
     """
     amended corrected correction corrections edit edited edits improved revised revision rewrite rewritten
-    suggested suggestion correccion corrección correctie correzione correção korrektur korrigiert
-    überarbeitung
+    suggested suggestion updated correccion corrección correctie correzione correção korrektur korrigiert
+    überarbeitet überarbeitung corrigé corrigée corregida corregido corretta corretto
     """
 )
-_RIGHT = word_set("better expected fixed gold golden ideal new")
+RIGHT_WORDS = word_set("better expected fixed gold golden ideal new")
 _ANSWERS = word_set("answer completion content output reply response text version")
-_REMARKS = word_set("comment count distance explanation note notes prompt question reason summary type")
-
-
-def looks_like_correction(path: str, value: Any) -> bool:
-    """Return whether an unread key looks like a text that somebody wrote in place of the answer."""
-    words = _name_words(path)[1]
-    # `corrected_by` says who, but `answer edited by an expert` says what.
-    about = _REMARKS if words & _ANSWERS else _REMARKS | _ABOUT
-    if not isinstance(value, str) or words & about or not words & (_CORRECTED | _RIGHT):
-        return False
-    if not re.search(r"[^\W\d_]\s+\S", value):
-        return False
-    return bool(words & _CORRECTED) or bool(words & _ANSWERS)
 
 
 # Words by which programs say why a model stopped, of answers that are cut or failed.
@@ -331,7 +318,7 @@ def _named_for_texts(path: str, name: str, last: frozenset[str]) -> str:
     if words & _WRITTEN or last & _ABOUT or name in _SETTINGS or words & _SIDES:
         return ""
     ends = name.split("_")[-1].removesuffix("s")
-    if words & _CORRECTED or ends in _ANSWERS or (words & _ANSWERS and words & _RIGHT):
+    if words & CORRECTION_WORDS or ends in _ANSWERS or (words & _ANSWERS and words & RIGHT_WORDS):
         return ""
     return "a verdict" if words & (VERDICT_WORDS | _JUDGED) else ""
 
@@ -403,8 +390,8 @@ def forbids_use(value: str) -> bool:
 # Without one of them, no name means anything to `looks_like_verdict` and the like.
 NAME_WORDS = frozenset().union(
     BAD_FLAGS, BAD_WORDS, GOOD_FLAGS, GOOD_WORDS, MASK_WORDS, VERDICT_WORDS,
-    ERRORS, POINTERS, REFUSALS, _CHOICES, _CORRECTED, _DOUBTED, _REACTIONS, _RIGHT, _SIDES, _STOPS, _HTTP,
-    KNOWN, ("answer", "exact", "opt", "rejected", "status"),
+    ERRORS, POINTERS, REFUSALS, _CHOICES, CORRECTION_WORDS, _DOUBTED, _REACTIONS, RIGHT_WORDS, _SIDES, _STOPS,
+    _HTTP, KNOWN, ("answer", "exact", "opt", "rejected", "status"),
 )  # fmt: skip
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tasks.data.parsing import unread_keys
+from tasks.data.parsing.correction_names import looks_like_correction
 from tasks.data.parsing.mark_columns import marks_removal
 from tasks.data.parsing.ordinary_names import is_ordinary_name
-from tasks.data.parsing.verdict_names import looks_like_correction, looks_like_failure, looks_like_verdict
+from tasks.data.parsing.verdict_names import looks_like_failure, looks_like_verdict
 from tasks.data.parsing.verdict_phrases import asks_opinion
 from tasks.data.parsing.verdict_values import named_as_verdict
 from tests.tasks.data.parsing.row_reader import read
