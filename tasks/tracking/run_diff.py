@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,6 +57,9 @@ APART = {
 UNLIKE = (
     "* The two runs measured this on different held-out rows, so the change says nothing about the models."
 )
+RESCORED = (
+    "^ Another judge or reward model gave the scores of the second run, so the change may come from it."
+)
 CHANCE = "~ The 95% intervals of the two runs overlap, so the change may be chance."
 # Metrics of the evaluation that tell whether a model is better, in the order in which they are shown.
 MAIN_METRICS = (
@@ -64,6 +67,12 @@ MAIN_METRICS = (
     "loss_increase", "base_answer_loss_change", "test_pair_accuracy", "sft_ends_by_itself",
     "aligned_ends_by_itself", "length_ratio", "base_bits_per_byte",
 )  # fmt: skip
+_EVALUATE = "evaluate"
+# The ends of the names of metrics that are scores by a model, by the stage that trains it.
+_SCORED_BY = {
+    "judge": ("_judge", "judge_gain", "judge_gain_over_base", "win_rate"),
+    "reward": ("_reward", "reward_gain"),
+}
 # Metrics of cost rather than result: they differ from run to run.
 SPEED = ("seconds", "tokens_per_second", "goodput", "flops_utilization", "peak_memory", "memory")
 
@@ -107,7 +116,10 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Facts:
-    """The recorded properties of one pipeline run, by stage if they belong to a stage."""
+    """The recorded properties of one pipeline run, by stage if they belong to a stage.
+
+    `scorers` has the digests of the models that scored the answers, by their stages.
+    """
 
     run: str
     environment: dict[str, str]
@@ -115,6 +127,7 @@ class Facts:
     code: dict[str, str] = field(default_factory=dict)
     figures: dict[str, dict[str, float]] = field(default_factory=dict)
     held_out: dict[str, HeldOut] = field(default_factory=dict)
+    scorers: dict[str, str] = field(default_factory=dict)
     declared: dict[str, StageDeclaration] = field(default_factory=dict)
 
 
@@ -131,6 +144,7 @@ class Difference:
         change: For a metric, the second value less the first.
         label: A metric's name in words; empty for other properties.
         unlike: The metric was measured on other held-out rows, so `change` means little.
+        rescored: The metric is the score of another judge or reward model, so `change` means little.
         about: What a metric depends on: `MODEL`, `LAST` or `MACHINE`.
     """
 
@@ -143,27 +157,37 @@ class Difference:
     unlike: bool = False
     about: str = MODEL
     label: str = ""
+    rescored: bool = False
 
     @property
     def by_chance(self) -> bool:
         """Whether both values have 95% intervals, and these overlap."""
         one, two = self.before, self.now
-        if self.unlike or not (isinstance(one, IntervalMetric) and isinstance(two, IntervalMetric)):
+        if (
+            self.unlike
+            or self.rescored
+            or not (isinstance(one, IntervalMetric) and isinstance(two, IntervalMetric))
+        ):
             return False
         return max(one.low, two.low) <= min(one.high, two.high)
 
     @property
     def change_text(self) -> str:
-        """The change with its mark, `*` or `~`; empty if there is no change."""
+        """The change with its mark, `*`, `^` or `~`; empty if there is no change."""
         if self.change is None:
             return ""
-        return f"{self.change:+.4g}{' *' if self.unlike else ' ~' if self.by_chance else ''}"
+        mark = " *" if self.unlike else " ^" if self.rescored else " ~" if self.by_chance else ""
+        return f"{self.change:+.4g}{mark}"
 
 
 def mark_notes(rows: Iterable[Difference]) -> list[str]:
     """Return a sentence for each mark that the changes of some rows have."""
     shown = [row for row in rows if row.change is not None]
-    notes = ((UNLIKE, any(row.unlike for row in shown)), (CHANCE, any(row.by_chance for row in shown)))
+    notes = (
+        (UNLIKE, any(row.unlike for row in shown)),
+        (RESCORED, any(row.rescored and not row.unlike for row in shown)),
+        (CHANCE, any(row.by_chance for row in shown)),
+    )
     return [note for note, needed in notes if needed]
 
 
@@ -282,11 +306,24 @@ def run_facts(client: MlflowClient, parent: Run) -> Facts:
         )
         known.code[name] = (manifest or {}).get("code", _GONE)
         known.declared[name] = read_declaration(name, (manifest or {}).get("declaration"))
+        if name == _EVALUATE:
+            known.scorers.update(_scorers(manifest or {}))
         if name == "split":
             known.held_out.update(_held_out(manifest or {}, known.figures[name]))
         known.environment.setdefault("data", data_hash(run) or _GONE)
     known.environment.setdefault("data", _GONE)
     return known
+
+
+def _scorers(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Return the digests of the models whose scores an evaluation has, from its manifest."""
+    inputs = manifest.get("inputs") or {}
+    return {stage: str(inputs[stage].get("digest", "")) for stage in _SCORED_BY if stage in inputs}
+
+
+def _is_rescored(figure: str, changed: Collection[str]) -> bool:
+    """Return whether a metric of the evaluation is a score of one of the changed models."""
+    return any(figure.endswith(_SCORED_BY[stage]) for stage in changed)
 
 
 def _held_out(manifest: Mapping[str, Any], figures: Mapping[str, float]) -> dict[str, HeldOut]:
@@ -315,6 +352,10 @@ def run_differences(before: Facts, now: Facts) -> list[Difference]:
     held_out = _differing_values(before.held_out, now.held_out)
     found += [Difference("held-out rows", "split", *row) for row in held_out]
     exams = {name for name, _, _ in held_out}
+    # A run without a judge, or an old one, does not tell which model scored.
+    rescored = {
+        stage for stage in before.scorers if now.scorers.get(stage, "") not in ("", before.scorers[stage])
+    }
     figures = []
     declared = {**before.declared, **now.declared}
     for stage, one, two in _stage_differences(before.figures, now.figures):
@@ -326,7 +367,8 @@ def run_differences(before: Facts, now: Facts) -> list[Difference]:
             unlike = about == MODEL and not exams.isdisjoint(measured_of(declared, stage, name))
             # A training's own metrics have short names that mean something else in an evaluation.
             label = metric_words(name) if evaluates else name.replace("_", " ")
-            figures.append(Difference("figure", stage, name, old, new, change, unlike, about, label))
+            other = stage == _EVALUATE and _is_rescored(name, rescored)
+            figures.append(Difference("figure", stage, name, old, new, change, unlike, about, label, other))
     # The decisive metrics come first: those on held-out rows, the last stage before the others.
     first = [stage for stage in reversed(sort_stages(declared)) if measured_rows(declared, stage)]
     return found + sorted(

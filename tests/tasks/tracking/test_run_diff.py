@@ -8,6 +8,7 @@ from tasks.engine.catalog import load_stages
 from tasks.engine.declaration import StageDeclaration, measured_of
 from tasks.tracking.run_diff import (
     CHANCE,
+    RESCORED,
     UNLIKE,
     Difference,
     Facts,
@@ -27,6 +28,11 @@ FIGURES = {
         "judge_test_pair_accuracy", "judge_reliable",
     ),
 }  # fmt: skip
+
+_SCORES = (
+    "aligned_judge", "judge_gain", "win_rate", "reward_gain", "kl", "judge_test_pair_accuracy",
+    "test_pair_accuracy",
+)  # fmt: skip
 
 
 def facts(run: str, value: float, **digests: str) -> Facts:
@@ -96,6 +102,43 @@ def test_measured_of_former_record_names_all_rows_of_its_stage() -> None:
     assert measured_of({"evaluate": former}, "gate", "score") == set()
     gate = StageDeclaration(metrics_from=("evaluate",))
     assert measured_of({"evaluate": former, "gate": gate}, "gate", "score") == {"test text", "test pairs"}
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "names"),
+    [
+        ({"judge": "x", "reward": "y"}, {"judge": "x", "reward": "y"}, set()),
+        (
+            {"judge": "x", "reward": "y"},
+            {"judge": "z", "reward": "y"},
+            {"aligned_judge", "judge_gain", "win_rate"},
+        ),
+        ({"judge": "x", "reward": "y"}, {"judge": "x", "reward": "z"}, {"reward_gain"}),
+        ({"reward": "y"}, {"judge": "z", "reward": "y"}, set()),
+        ({}, {"judge": "z", "reward": "z"}, set()),
+    ],
+)
+def test_run_differences_scores_of_another_model_are_marked(
+    one: dict[str, str], two: dict[str, str], names: set[str]
+) -> None:
+    figures = {name: IntervalMetric(0.5, 0.4, 0.6) for name in _SCORES}
+    runs = [
+        Facts(run, {}, figures={"evaluate": ends(figures, by)}, scorers=scorers)
+        for run, by, scorers in (("a", 0.0, one), ("b", 0.1, two))
+    ]
+    found = [row for row in run_differences(*runs) if row.name in _SCORES]
+    assert {row.name for row in found} == set(_SCORES)
+    assert {row.name for row in found if row.change_text == "+0.1 ^"} == names
+    assert (RESCORED in mark_notes(found)) == bool(names)
+
+
+def ends(figures: dict[str, IntervalMetric], by: float) -> dict[str, float]:
+    """Return metrics as MLflow has them, all greater by a number."""
+    return {
+        f"{name}{end}": round(value + by, 6)
+        for name, metric in figures.items()
+        for end, value in (("", metric.value), ("_low", metric.low), ("_high", metric.high))
+    }
 
 
 @pytest.mark.parametrize(
