@@ -122,6 +122,7 @@ def read_verdicts(
     counts: dict[str, int] = {}
     sides: Collection[str] = side_votes(values, reading) or side_scores(values, reading) or ()
     told = (*told_keys(values, reading), *_unmarked(values, reading))
+    columns = {column: name for name, column in reading.columns.items()}
     # Before the values are read: the first that cannot be read ends the row.
     tally.used.update(path for path, value in told if value is not _MISSING)
     cells = [(path, value) for path, value in told if path not in sides and reading.fields[path] in VOTES]
@@ -157,8 +158,12 @@ def read_verdicts(
                 said = replace(said, several=(*said.several, *several), key=path, told=True)
             continue
         empty = is_empty(value) and not maps_empty(meaning)
-        if empty and not (path in own or meaning in ("weight", "mask", "deleted", "ignore")):
+        # The other keys of a format, such as `completion`, hold no verdict.
+        scores = path not in own or columns.get(path, path) in SCORES
+        if empty and scores and meaning not in ("weight", "mask", "deleted", "ignore"):
             said = replace(said, unrated=path)
+            if path in own:
+                rest[path] = value  # a column that `columns` names must be there
             if is_review(meaning):
                 said = replace(said, unreviewed=path)
         if empty and meaning in MASKS:
@@ -210,7 +215,7 @@ def read_verdicts(
         if read[0] == "verdict":
             scored[path] = read[1]
         said = replace(said.plus(*read, path), told=True)
-    names = {column: name for name, column in reading.columns.items()}
+    names = columns
     for key, value in values.items():
         kind = KNOWN.get(flatten_name(names.get(key, key)))
         if key in own and key not in reading.fields:

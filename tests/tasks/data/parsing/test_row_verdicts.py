@@ -197,3 +197,19 @@ def test_read_rows_second_choice_needs_meaning(key: str) -> None:
     _, tally = read_file(file, "rows")
     with pytest.raises(UserError, match=f"the key {key} is 'b' and looks like a verdict"):
         tally.check("mine")
+
+
+@pytest.mark.parametrize("empty", ["", None, " "])
+@pytest.mark.parametrize("meaning", ["verdict", "penalty", "vote", {"1": 1, "2": -1}])
+def test_read_verdicts_empty_score_with_told_meaning_is_left_out(meaning, empty):
+    rated, unrated = {"prompt": "a", "completion": "b"}, {"prompt": "c", "completion": "d", "score": empty}
+    found, tally = read(rated | {"score": "1"}, unrated, fields={"score": meaning})
+    assert [one.row.completion for one in found] == ["b"]
+    assert any("nobody rated" in line for line in tally.lines())
+
+
+def test_read_verdicts_empty_grade_under_a_column_named_score_is_left_out():
+    rows = [{"q": "a", "r": "b", "Note": 2}, {"q": "c", "r": "d", "Note": ""}]
+    columns = {"prompt": "q", "completion": "r", "score": "Note"}
+    found, _ = read(*rows, columns=columns, fields={"Note": "penalty"})
+    assert [(one.row.completion, one.row.scores) for one in found] == [("b", [-2.0])]
