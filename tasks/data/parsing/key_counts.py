@@ -14,6 +14,7 @@ from tasks.data.parsing.lost_votes import LostVotes
 from tasks.data.parsing.marking_texts import RowShapes
 from tasks.data.parsing.proposed_meanings import CHOICE, SIDE_OR_MODEL
 from tasks.data.parsing.review_columns import ReviewColumns
+from tasks.data.parsing.scale_legends import ScaleLegends
 from tasks.data.parsing.score_values import as_score
 from tasks.data.parsing.seen_keys import MOST_KEYS, Seen, add_values, count_key, counted_again
 from tasks.data.parsing.verdict_values import short_openings, short_values
@@ -54,6 +55,7 @@ class KeyCounts:
         rejected: The rejection ids of texts and labels that a reviewer rejected. Equal rows are left out too.
         shapes: The keys of rows, by which a text under `deleted` may mark its row.
         reviews: Empty cells of reviewers' columns and masks.
+        legends: Cells that say that lower scores are better.
         companions: Keys without which a row would be learned as something else, which stop the run.
         inside: Keys in lists of objects that are no turns, such as `reactions[].name`. Only ignore is right.
     """
@@ -89,6 +91,7 @@ class KeyCounts:
     rejected: set[str] = field(default_factory=set)
     shapes: RowShapes = field(default_factory=RowShapes)
     reviews: ReviewColumns = field(default_factory=ReviewColumns)
+    legends: ScaleLegends = field(default_factory=ScaleLegends)
 
     def votes_in(self, fields: Mapping[str, Any] | None) -> list[str]:
         """Return the columns that a source's fields call one person's votes, or that were read as such."""
@@ -188,6 +191,7 @@ class KeyCounts:
             "ties",
             "shapes",
             "reviews",
+            "legends",
             "choosers",
         )
         for name in updated:

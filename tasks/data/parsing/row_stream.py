@@ -137,6 +137,7 @@ def item_rows(
     try:
         found = list(_records(item, row, known, reading, tally, nothing))
     except UserError as error:
+        tally.legends.note_row(item.values, item.where)
         yield Fault(item.where, str(error), kind)
     # A row that nests deeper than Python's stack must not end the whole source.
     except RecursionError:
@@ -189,6 +190,8 @@ def _records(
         values = spread_masks(values, reading.column(known.turns), reading, where, tally)
     check_paths(values, reading.fields, where)
     said, values = read_verdicts(values, own, reading, where, tally)
+    if said.unrated:
+        tally.legends.note_row(item.values, where)
     values, unchosen = read_choice(values, own, reading, where, tally)
     note_other_choices(values, own, reading, tally)
     # The difference afterwards shows whether masks of turns emptied this row.

@@ -56,7 +56,7 @@ from tasks.data.parsing.survey_columns import is_coded_question
 from tasks.data.parsing.text_properties import without_properties
 from tasks.data.parsing.verdict_pairs import look_like_approval, look_opposite
 from tasks.data.parsing.verdict_phrases import look_like_phrases
-from tasks.data.parsing.verdict_scales import find_two_scales
+from tasks.data.parsing.verdict_scales import find_two_scales, rises
 from tasks.data.parsing.verdict_values import (
     LONG,
     look_like_openings,
@@ -232,7 +232,7 @@ class SkipCounts(KeyCounts):
             for path, seen in self.companions.items()
         ]
         questions += [describe_aspect(path, seen, KNOWN_ASPECTS) for path, seen in self.aspect_keys().items()]
-        questions += [*self._scale_questions(), *self._field_questions(fields or {})]
+        questions += [*self._scale_questions(fields or {}), *self._field_questions(fields or {})]
         questions += self.votes.questions()
         if questions:
             # Two aspects may have one question.
@@ -284,11 +284,18 @@ class SkipCounts(KeyCounts):
                 found[key] = values_mapping(self.values[key])
         return found
 
-    def _scale_questions(self) -> Iterator[str]:
+    def _scale_questions(self, fields: Mapping[str, Any]) -> Iterator[str]:
         # Scores of "4/5" and "80%" under one aspect would be compared as 4 and 80.
         for scales in self.scales.values():
             if two := find_two_scales(scales):
                 yield describe_two_scales(two, [scales[scale] for scale in two], self._mixed_keys())
+
+        if self.legends.found:
+            keys = [
+                key for scales in self.scales.values() for scale, (key, _) in scales.items() if rises(scale)
+            ]
+            # A preset that gives the key a meaning has decided.
+            yield from (self.legends.question(key) for key in dict.fromkeys(keys) if key not in fields)
 
     def _field_questions(self, fields: Mapping[str, Any]) -> Iterator[str]:
         for path in fields:

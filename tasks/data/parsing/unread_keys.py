@@ -86,6 +86,7 @@ def count_unread(
         if not looks and (_votes_inside(leaf, held, turn) or orders_removal(leaf, held)):
             looks = VERDICT
         tally.note_unread(leaf, held, where, looks)
+        tally.legends.note(held, where)
         tally.note_values(leaf, held, name)
         if looks == MASK and (isinstance(held, list) or len(value_parts(held)) > 1):
             # Its items may be masks or numbers of turns, and one of them alone masks nothing. So the list

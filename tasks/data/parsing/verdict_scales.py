@@ -73,6 +73,11 @@ def _number_scale(number: float) -> str:
     return next((name for most, name in ((3, _TWO), (6, _FEW), (11, _TEN)) if number < most), NUMBERS)
 
 
+def rises(scale: str) -> bool:
+    """Return whether a scale has numbers above 1, of which higher ones are read as better."""
+    return scale in (_TWO, _FEW, _TEN, NUMBERS)
+
+
 def means_no_answer(two: Collection[str]) -> bool:
     """Return whether one of two scales of `find_two_scales` is a number that may stand for no answer."""
     return any(scale.endswith(NO_ANSWER) for scale in two) or (
