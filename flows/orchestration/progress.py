@@ -156,7 +156,7 @@ class ProgressDisplay:
         """Show a sentence for the user, and log it."""
         lines = self._wrap(escape_controls(text), 12)
         self._print_line(f"  [dim]{self.stage:<9} {escape(lines)}[/dim]")
-        self.log(f"{self.stage}: {text}")
+        self.log(f"{self.stage}: {text}" if self.stage else text)
 
     def finish_stage(self, reference: StageOutput, took: float) -> None:
         """Show that a stage has ended: whether it was computed or cached, its seconds and its result."""

@@ -87,7 +87,7 @@ def _sweep_stage(folder: Path) -> Iterator[str]:
     if not part.exists():
         return
     if found := sorted((part / CHECKPOINTS).glob("[0-9]*.pt")):
-        yield f"{stage}: training was killed; its checkpoint after step {int(found[-1].stem)} is kept"
+        yield f"{stage}: training was interrupted; its checkpoint after step {int(found[-1].stem)} is kept"
     # With a manifest, the output is complete and the next run publishes it. A damaged checkpoint is kept for
     # inspection.
     elif not (part / "manifest.json").exists() and not any((part / CHECKPOINTS).glob("*.damaged*")):

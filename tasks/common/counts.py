@@ -10,8 +10,8 @@ _SINGULAR = {
         for noun in (
             "answer", "annotation", "annotator", "assessment", "choice", "comparison", "conversation",
             "definition", "document", "group", "item", "judgement", "key", "label", "metric", "model", "pair",
-            "prompt", "rating", "record", "row", "rule", "run", "task", "text", "token", "turn", "verdict",
-            "version", "vote",
+            "prompt", "rating", "record", "row", "rule", "run", "task", "text", "tie", "token", "turn",
+            "verdict", "version", "vote",
         )
     },
 }  # fmt: skip

@@ -12,6 +12,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from tasks.common.counts import counted
+
 
 @dataclass(frozen=True)
 class Tolerance:
@@ -224,7 +226,8 @@ def named_metrics(
     def headline(values: Mapping[str, Any]) -> str:
         return (
             ", ".join(
-                f"{_format_metric(name, values, format_share if name in shares else format_number)} {words}"
+                f"{_format_metric(name, values, format_share if name in shares else format_number)} "
+                f"{words if name in shares else _agreeing_words(name, values, words)}"
                 for name, words in metrics
                 if values.get(name) is not None
             )
@@ -232,6 +235,12 @@ def named_metrics(
         )
 
     return headline
+
+
+def _agreeing_words(name: str, values: Mapping[str, Any], words: str) -> str:
+    """Return the words after a metric, with their noun in the singular after a count of 1."""
+    is_one = values[name] == 1 and f"{name}_low" not in values
+    return counted(1, words).removeprefix("1 ") if is_one else words
 
 
 def _format_metric(name: str, values: Mapping[str, Any], form: Callable[[Any], str]) -> str:

@@ -17,6 +17,7 @@ from tasks.tracking.lineage import LINEAGE_FILE, LINEAGE_TAG, trace_model
 from tasks.tracking.markdown import as_markdown
 from tasks.tracking.registry import Registry
 
+_NOTE = "mlflow.note.content"  # MLflow shows this tag as the description
 LONGEST = 5000  # characters that MLflow's database has room for
 _SHOWN = 20  # annotators and files that are named; the file has all
 
@@ -40,9 +41,23 @@ def write_model_card(registry: Registry, version: str, run: str, root: Path) -> 
     found = trace_model(client, f"{model}/{version}", root)
     client.log_text(run, json.dumps(found, indent=1), LINEAGE_FILE)
     client.update_model_version(model, version, lineage_markdown(found, run, tags))
+    # Without it, the page of the pipeline's run is empty, as its stages have the metrics.
+    client.set_tag(run, _NOTE, run_note(f"{model}/{version}", tags))
     # The page first, then the tags, LINEAGE_TAG last: that tag says that everything else is there.
     for name, value in {**_card_tags(found), LINEAGE_TAG: f"runs:/{run}/{LINEAGE_FILE}"}.items():
         client.set_model_version_tag(model, version, name, value)
+
+
+def run_note(version: str, tags: Mapping[str, str]) -> str:
+    """Return the description of a pipeline run in Markdown: its model's version, and the gate's verdict.
+
+    Args:
+        version: The model's version, as in `demo/3`.
+        tags: The version's tags with the verdict.
+    """
+    lines = [f"Registered as {as_markdown(version)}.", "", *_verdict_lines(tags)]
+    lines += ["The metrics and the parameters are those of the child runs, one for each stage."]
+    return "\n".join(lines)
 
 
 def _card_tags(found: Mapping[str, Any]) -> dict[str, str]:

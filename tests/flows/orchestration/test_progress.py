@@ -251,3 +251,13 @@ def test_short_figures_of_refused_model_leave_reasons_to_the_table() -> None:
     assert short_figures("pretrain", {"bits_per_byte": 2.0}) == key_figures(
         "pretrain", {"bits_per_byte": 2.0}
     )
+
+
+@pytest.mark.parametrize(("stage", "logged"), [("", "memory: 2 GB"), ("sft", "sft: memory: 2 GB")])
+def test_show_note_logs_the_stage_if_there_is_one(stage: str, logged: str) -> None:
+    log: list[str] = []
+    with ProgressDisplay("demo", "cpu", log.append, screen()) as display:
+        if stage:
+            display.start_stage(stage)
+        display.show_note("memory: 2 GB")
+    assert log[-1] == logged

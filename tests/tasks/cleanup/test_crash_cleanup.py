@@ -42,7 +42,7 @@ def test_clean_up_crashes_partial_output_is_removed_checkpoints_stay(tmp_path: P
     removed.mkdir()
     said = "\n".join(clean_up_crashes(tmp_path))
     assert "split: removed partial output of an unfinished run" in said
-    assert "sft: training was killed; its checkpoint after step 40 is kept" in said
+    assert "sft: training was interrupted; its checkpoint after step 40 is kept" in said
     assert "finished the removal" in said
     assert not half.exists() and not removed.exists() and not (half.parent / f"{KEY}.view").exists()
     assert (training / "checkpoints" / "00000040.pt").exists()

@@ -13,7 +13,7 @@ from tasks.engine.catalog import load_stages
 from tasks.engine.stage import StageContext, stage
 from tasks.evaluation.scores import Score, score_tags
 from tasks.tracking.lineage import count_labels, described_sources, recorded_diffs, trace_model
-from tasks.tracking.model_card import LONGEST, lineage_markdown, write_model_card
+from tasks.tracking.model_card import LONGEST, lineage_markdown, run_note, write_model_card
 from tasks.tracking.registry import Registry
 from tasks.tracking.run_diff import (
     LAST,
@@ -131,9 +131,24 @@ def test_run_differences_lists_only_what_differs(store):
         find_run(client, "nothing")
 
 
+@pytest.mark.parametrize(
+    ("tags", "said"),
+    [
+        ({}, "Registered as demo/3."),
+        ({"passed": "true", "reason": "all 10 thresholds are met"}, "**Passed the gate**: all 10 thresholds"),
+        ({"passed": "false", "reason": "kl is *20*"}, "**Did not pass the gate**: kl is \\*20\\*"),
+    ],
+)
+def test_run_note_has_version_and_verdict(tags, said):
+    assert said in run_note("demo/3", tags)
+    assert run_note("demo/3", tags).startswith("Registered as demo/3.")
+
+
 def test_write_model_card_has_lineage(store):
     root, client, _, second = store
     write_model_card(Registry(client, nullcontext), "1", second, root)
+    note = client.get_run(second).data.tags["mlflow.note.content"]
+    assert note.startswith("Registered as ") and "one for each stage" in note
     page = client.get_model_version("chatmill", "1")
     assert "commit `def`, with changes" in page.description and "| ann | 1 | 0 | 1 |" in page.description
     assert page.tags["git.commit"] == "def" and page.tags["git.dirty"] == "true"
