@@ -57,6 +57,7 @@ def read_table(
     delimiter = text.delimiter() or delimiter
     rows = csv.reader(text, delimiter=delimiter, strict=True)
     header: list[str] = []
+    folded: frozenset[str] = frozenset()
     written: list[str] = []
     rows_read = False
     while True:
@@ -86,6 +87,7 @@ def read_table(
             header = [cell.strip().strip("\ufeff").strip() for cell in cells]
             _check_header(header, delimiter, text.where)
             written = header
+            folded = frozenset(name.casefold() for name in header)
             # pandas writes its index as a first column without a name.
             header = [name or unnamed_column(number) for number, name in enumerate(header, 1)]
             continue
@@ -103,9 +105,8 @@ def read_table(
                 )
             yield {}, text.where, f"{text.where}: {len(cells)} cells under {len(header)} columns"
             continue
-        if cells[0].strip('\ufeff" \t\r\n') in written and (
-            fault := _header_again(cells, written, text.where)
-        ):
+        firsts = {cell.strip('\ufeff" \t\r\n').casefold() for cell in cells[:2]}
+        if not firsts.isdisjoint(folded) and (fault := _header_again(cells, written, text.where)):
             yield {}, text.where, fault
             continue
         rows_read = True
@@ -115,18 +116,33 @@ def read_table(
 def _header_again(cells: list[str], header: list[str], where: str) -> str:
     """Return why a row is not read that repeats the header, as where files were joined; empty for others.
 
-    Raises UserError if the names are in another order: all cells below would be under wrong names.
+    Raises UserError if names are in another order, or some have changed: cells below would be under wrong
+    names.
     """
     # Quotes behind the byte order mark of a joined file belong to the cell.
     names = [cell.strip().strip("\ufeff").strip().strip('"') for cell in cells]
-    if names == header:
+    if names == header or (
+        len(header) > 1 and [name.casefold() for name in names] == [name.casefold() for name in header]
+    ):
         return f"{where}: {REPEATED_HEADER}"
     if sorted(names) == sorted(header) and len(set(names)) > 1:
         raise UserError(
             f"{where}: the header again, with its columns in another order ({', '.join(names)}): files were "
             "joined here; split the file before this line"
         )
+    renamed = [(old, new) for old, new in zip(header, names, strict=True) if old.casefold() != new.casefold()]
+    same = len(header) - len(renamed)
+    if same > 1 and same >= len(renamed) and all(map(_may_name_a_column, (new for _, new in renamed))):
+        changes = ", ".join(f"{new} in place of {old or 'no name'}" for old, new in renamed)
+        raise UserError(
+            f"{where}: a second header with other names ({changes:.200}): columns were renamed here; split "
+            "the file before this line, or remove the line if the columns mean the same"
+        )
     return ""
+
+
+def _may_name_a_column(cell: str) -> bool:
+    return 0 < len(cell) <= LONGEST_NAME and not _is_number(cell) and cell.strip("-?") != ""
 
 
 def repeats_header(values: dict[str, Any]) -> bool:

@@ -122,3 +122,45 @@ def test_ingest_repeated_header_is_named_and_kept_out(tmp_path: Path) -> None:
         "1 row, quarantined by validation; the first: texts/a.csv, line 32: each cell is" in text
         for text in said
     )
+
+
+@pytest.mark.parametrize(
+    ("content", "change"),
+    [
+        (
+            "prompt,completion,score\nWho?,Me.,3\nprompt,completion,Note\nWhy?,So.,2\n",
+            "Note in place of score",
+        ),
+        (
+            "Nr;Frage;Antwort;Urteil\n1;Wer?;Ich.;gut\nNr;Frage;Antwort;Status\n2;Wie?;So.;neu\n",
+            "Status in place of",
+        ),
+        ("id,prompt,completion\n1,Who?,Me.\nid,prompt,answer\n2,Why?,So.\n", "answer in place of completion"),
+        ("q,prompt,completion\n1,Who?,Me.\nnumber,prompt,completion\n2,Why?,So.\n", "number in place of q"),
+    ],
+)
+def test_all_items_second_header_with_other_names_stops_with_its_line(content: str, change: str) -> None:
+    with pytest.raises(UserError, match=rf"a.csv, line 3: a second header with other names.*{change}"):
+        list(SourceFile("a.csv", content.encode()).all_items())
+
+
+@pytest.mark.parametrize("again", ["Prompt,Completion", "PROMPT,COMPLETION", '"Prompt","completion"'])
+def test_all_items_header_in_other_capitals_is_no_row(again: str) -> None:
+    items = list(SourceFile("a.csv", f"{PAIRS}{again}\nWhy?,So.\n".encode()).all_items())
+    assert [isinstance(item, BrokenItem) for item in items] == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "prompt,completion,3",
+        "prompt,completion,",
+        "prompt,completion,?",
+        "prompt,What is it?,good",
+        "prompt,b,c",
+    ],
+)
+def test_all_items_row_that_names_columns_stays(row: str) -> None:
+    content = f"prompt,completion,score\nWho?,Me.,3\n{row}\n"
+    items = list(SourceFile("a.csv", content.encode()).all_items())
+    assert [isinstance(item, BrokenItem) for item in items] == [False, False]
