@@ -371,6 +371,29 @@ def test_label_page_pictures_have_no_line_beyond_the_window(
     assert (tmp_path / "page.png").stat().st_size > 5000
 
 
+def test_overview_tables_fit_a_phone(server: LabelServer, open_browser: Opener) -> None:
+    server.add(*question_items(3), needed=3, aspects=("truthfulness",))
+    for person in ("Anna", "Benedikt"):
+        browser = open_browser()
+        sign_in(browser, server, person)
+        for number in range(3):
+            press_on(browser, "1")
+            browser.wait("return !document.querySelector('#aspect').hidden")
+            browser.press("2")
+            browser.wait(f"return document.body.innerText.includes('{number + 1} judged')")
+        browser.wait(SENT)
+    browser = open_browser()
+    sign_in(browser, server, "Rita", "reviewer")
+    browser.resize(390, 844)
+    browser.open(f"{server.address}/overview")
+    assert browser.run("return document.documentElement.scrollWidth") == 390
+    right = (
+        "Math.max(...[...document.querySelectorAll('table')].map((one) => one.getBoundingClientRect().right))"
+    )
+    assert browser.run("return document.querySelectorAll('table').length") >= 4
+    assert browser.run(f"return {right}") <= 390
+
+
 def test_compare_aspects_named_like_parts_of_objects_are_stored(
     server: LabelServer, open_browser: Opener
 ) -> None:
