@@ -9,6 +9,7 @@ from typing import Any
 
 from tasks.data.parsing.choices import margin_conflicts
 from tasks.data.parsing.field_meanings import VOTES, plain_word
+from tasks.data.parsing.file_scales import FileScales
 from tasks.data.parsing.key_text import format_sample
 from tasks.data.parsing.lost_votes import LostVotes
 from tasks.data.parsing.marking_texts import RowShapes
@@ -53,6 +54,7 @@ class KeyCounts:
         votes: Cells of vote columns that hold no vote.
         numbered: The numbers in the names of the columns of two answers, by which votes may name them.
         rejected: The rejection ids of texts and labels that a reviewer rejected. Equal rows are left out too.
+        file_scales: The highest score of each file.
         shapes: The keys of rows, by which a text under `deleted` may mark its row.
         reviews: Empty cells of reviewers' columns and masks.
         legends: Cells that say that lower scores are better.
@@ -89,6 +91,7 @@ class KeyCounts:
     numbered: frozenset[str] = frozenset()
     votes: LostVotes = field(default_factory=LostVotes)
     rejected: set[str] = field(default_factory=set)
+    file_scales: FileScales = field(default_factory=FileScales)
     shapes: RowShapes = field(default_factory=RowShapes)
     reviews: ReviewColumns = field(default_factory=ReviewColumns)
     legends: ScaleLegends = field(default_factory=ScaleLegends)
@@ -188,6 +191,7 @@ class KeyCounts:
             "used",
             "inside",
             "rejected",
+            "file_scales",
             "ties",
             "shapes",
             "reviews",

@@ -68,6 +68,8 @@ def read_rows(
                 tally.nameless += found.anonymous
                 if isinstance(found.row, Comparison) and found.row.a == found.row.b != "":
                     tally.left_out[EQUAL_ANSWERS] += 1
+                if isinstance(found.row, Rating):
+                    tally.file_scales.note(found.row.aspect, found.where, found.row.scores)
                 yield found
                 continue
             found = Fault(found.where, f"{found.where}: {says}", _KINDS[type(found.row)])
