@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, fields
 from typing import Any
+from urllib.parse import urlsplit
 
 from model.errors import UserError
 
@@ -107,6 +108,11 @@ class EvaluateParameters:
                 "judge_endpoint is not an address http:// or https:// without a user, a password and a "
                 "query; its key is read from CHATMILL_JUDGE_KEY"
             )
+        try:
+            # A wrong port or bracket raises; the training would be done before the address is used.
+            _ = urlsplit(self.judge_endpoint).port
+        except ValueError as error:
+            raise ValueError(f"judge_endpoint is not an address: {error}") from None
         for name in ("num_prompts", "max_new_tokens"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import queue
+import re
+import threading
 import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 
@@ -26,9 +28,23 @@ DEFAULT_QUESTION = (
 )
 _AT_ONCE = 8
 _TRIES = 5
+# The wait before the second try; each further wait is twice as long.
+_RETRY_SECONDS = 1.0
 _ANSWER_SECONDS = 120.0
-# The replies that are read, by their first word.
+# A reply is one word in about a kilobyte of JSON.
+_MOST_BYTES = 1 << 20
+# More than both orders of a row take if each try ends at its limit. A server that sends its headers byte by
+# byte takes longer.
+_LONGEST_WAIT = 3.0 * _TRIES * _ANSWER_SECONDS
+# If this share of the replies cannot be read, the ties that they count as would hide that nothing was
+# judged.
+_MOST_UNCLEAR = 0.5
+# Of a few replies, chance makes that many.
+_LEAST_UNCLEAR = 8
 _REPLIES = {"a": 1.0, "b": 0.0, "tie": 0.5}
+_Row = TypeVar("_Row")
+_Found = TypeVar("_Found")
+_REPLY = re.compile(r"[\W_]*(?:answer[\W_]+)?(a|b|tie)(?![^\W_])", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -60,55 +76,68 @@ class EndpointJudge:
             rows: A row with `prompt` and perhaps `history`, the first answer, and the second.
 
         Raises:
-            UserError: The address does not answer, or refuses the request.
+            UserError: The address does not answer, or refuses, or half of the replies name nothing.
         """
-        with (
-            httpx.Client(timeout=_ANSWER_SECONDS, headers=_headers()) as client,
-            ThreadPoolExecutor(_AT_ONCE) as pool,
-        ):
-            found = list(pool.map(lambda row: self._compare(client, *row), rows))
-        return [outcome for outcome, _ in found], sum(unclear for _, unclear in found)
+        with httpx.Client(timeout=_ANSWER_SECONDS, headers=_headers()) as client:
+            stop = threading.Event()
+            found = _map_in_threads(lambda row: self._compare(client, stop, *row), rows, stop, self.address)
+        unclear = [reply for _, replies in found for reply in replies]
+        asked = 2 * sum(first != second for _, first, second in rows)
+        if len(unclear) >= max(_LEAST_UNCLEAR, _MOST_UNCLEAR * asked):
+            raise UserError(
+                f"the judge at {display_url(self.address)} named A, B or TIE in "
+                f"{asked - len(unclear)} of {asked} replies; another reply begins with "
+                f"{unclear[0][:60]!a}. Take a model that replies with one word at once, without reasoning "
+                "before it, or ask for that in evaluate.judge_question"
+            )
+        return [outcome for outcome, _ in found], len(unclear)
 
     def _compare(
-        self, client: httpx.Client, row: Mapping[str, Any], first: str, second: str
-    ) -> tuple[float, int]:
+        self, client: httpx.Client, stop: threading.Event, row: Mapping[str, Any], first: str, second: str
+    ) -> tuple[float, list[str]]:
+        """Return the outcome for the first answer, and the replies that could not be read."""
         if first == second:
-            return 0.5, 0
-        forth, back = self._ask(client, row, first, second), self._ask(client, row, second, first)
-        unclear = (forth is None) + (back is None)
+            return 0.5, []
+        texts = [self._ask(client, stop, row, *pair) for pair in ((first, second), (second, first))]
+        forth, back = (_read_reply(text) for text in texts)
+        unclear = [text for text in texts if _read_reply(text) is None]
         wins = forth is not None and back is not None and forth == 1.0 - back
         return (forth if wins and forth is not None else 0.5), unclear
 
-    def _ask(self, client: httpx.Client, row: Mapping[str, Any], a: str, b: str) -> float | None:
-        """Return 1 if the reply names `a`, 0 if it names `b`, 0.5 for a tie; None for another reply."""
+    def _ask(
+        self, client: httpx.Client, stop: threading.Event, row: Mapping[str, Any], a: str, b: str
+    ) -> str:
+        """Return the judge's reply about the answers `a` and `b`."""
         turns = [*(row.get("history") or []), {"role": "user", "content": row["prompt"]}]
         said = "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in turns)
         question = self.question or DEFAULT_QUESTION
         parts = (("Conversation", said), ("Answer A", a), ("Answer B", b))
-        reply = self._post(client, "\n\n".join([question, *(f"# {name}\n{part}" for name, part in parts)]))
-        word = reply.strip().strip("*\"'`[(").lower().replace("answer ", "")
-        first = word.split()[0].strip("*\"'`.,:;!)]") if word.split() else ""
-        return _REPLIES.get(first)
+        text = "\n\n".join([question, *(f"# {name}\n{part}" for name, part in parts)])
+        return self._post(client, stop, text)
 
-    def _post(self, client: httpx.Client, text: str) -> str:
+    def _post(self, client: httpx.Client, stop: threading.Event, text: str) -> str:
         body = {
             "model": self.model, "messages": [{"role": "user", "content": text}], "temperature": 0, "seed": 0,
             "max_tokens": 8,
         }  # fmt: skip
         problem = ""
         for attempt in range(_TRIES):
-            if attempt:
-                time.sleep(2.0 ** (attempt - 1))
+            if attempt and stop.wait(_RETRY_SECONDS * 2.0 ** (attempt - 1)):
+                break
+            ends = time.monotonic() + _ANSWER_SECONDS
             try:
-                answer = client.post(f"{self.address.rstrip('/')}/chat/completions", json=body)
+                with client.stream(
+                    "POST", f"{self.address.rstrip('/')}/chat/completions", json=body
+                ) as answer:
+                    if answer.status_code == 200:
+                        return _reply_text(_read_body(answer, ends), self.address)
+                    status = answer.status_code
             except httpx.HTTPError as error:
                 problem = f"is unreachable ({type(error).__name__})"
                 continue
-            if answer.status_code == 200:
-                return _reply_text(answer, self.address)
-            problem = f"answers status {answer.status_code}"
+            problem = f"answers status {status}"
             # Busy or failing servers recover; a request that is refused stays refused.
-            if answer.status_code not in (408, 409, 429) and answer.status_code < 500:
+            if status not in (408, 409, 429) and status < 500:
                 break
         raise UserError(
             f"the judge at {display_url(self.address)} {problem}; check evaluate.judge_endpoint and "
@@ -116,15 +145,87 @@ class EndpointJudge:
         )
 
 
+def _map_in_threads(
+    action: Callable[[_Row], _Found], rows: Sequence[_Row], stop: threading.Event, address: str
+) -> list[_Found]:
+    """Return the action's result for each row; the first error stops the others.
+
+    The threads are daemons. Those of an executor would keep Ctrl-C waiting until each request has timed out.
+    """
+    todo: queue.SimpleQueue[int] = queue.SimpleQueue()
+    done: queue.SimpleQueue[tuple[int, _Found | BaseException]] = queue.SimpleQueue()
+    for index in range(len(rows)):
+        todo.put(index)
+
+    def work() -> None:
+        while not stop.is_set():
+            try:
+                index = todo.get_nowait()
+            except queue.Empty:
+                return
+            try:
+                done.put((index, action(rows[index])))
+            except BaseException as error:
+                done.put((index, error))
+
+    for _ in range(min(_AT_ONCE, len(rows))):
+        threading.Thread(target=work, daemon=True).start()
+    found: dict[int, _Found] = {}
+    try:
+        while len(found) < len(rows):
+            try:
+                index, result = done.get(timeout=_LONGEST_WAIT)
+            except queue.Empty:
+                raise UserError(
+                    f"the judge at {display_url(address)} does not complete its replies; check "
+                    "evaluate.judge_endpoint"
+                ) from None
+            if isinstance(result, BaseException):
+                raise result
+            found[index] = result
+    finally:
+        stop.set()
+    return [found[index] for index in range(len(rows))]
+
+
+def _read_reply(text: str) -> float | None:
+    """Return 1 if a reply names the first answer, 0 for the second, 0.5 for a tie; None for another reply."""
+    found = _REPLY.match(text)
+    return _REPLIES[found[1].lower()] if found else None
+
+
+def _read_body(answer: httpx.Response, ends: float) -> bytes:
+    """Return a body as it was sent, at most _MOST_BYTES + 1 of it.
+
+    Raises:
+        httpx.ReadTimeout: It was not complete at the time `ends`. httpx's own limit is one for each read.
+    """
+    body = bytearray()
+    for part in answer.iter_raw():
+        body += part
+        if len(body) > _MOST_BYTES:
+            break
+        if time.monotonic() > ends:
+            raise httpx.ReadTimeout("the reply is not complete")
+    return bytes(body[: _MOST_BYTES + 1])
+
+
 def _headers() -> dict[str, str]:
     key = read_variable(KEY_VARIABLE).strip()
-    return {"Authorization": f"Bearer {key}"} if key else {}
+    if not (key.isascii() and key.isprintable()):
+        raise UserError(f"the key in {KEY_VARIABLE} has a character that no key has; set it again")
+    # A compressed reply could expand to any size.
+    headers = {"Accept-Encoding": "identity"}
+    return {**headers, "Authorization": f"Bearer {key}"} if key else headers
 
 
-def _reply_text(answer: httpx.Response, address: str) -> str:
+def _reply_text(body: bytes, address: str) -> str:
     try:
-        return str(answer.json()["choices"][0]["message"]["content"] or "")
-    except (ValueError, KeyError, IndexError, TypeError):
+        if len(body) > _MOST_BYTES:
+            raise ValueError("too long")
+        return str(json.loads(body)["choices"][0]["message"]["content"] or "")
+    # Deep nesting ends in a RecursionError.
+    except (ValueError, KeyError, IndexError, TypeError, RecursionError):
         raise UserError(
             f"the judge at {display_url(address)} answers something else than a chat completion; expected "
             "the base of an OpenAI-style API, as in http://127.0.0.1:8000/v1"

@@ -16,6 +16,8 @@ from model.errors import UserError
 JudgeFunction = Callable[[str, str, list[dict[str, str]]], float]
 # The copy of the function's file in the output of the stage `judge`.
 COPY = "judge_function.py"
+# Characters of an error's text, which may hold a whole answer.
+_LONGEST_REASON = 300
 
 
 def split_place(place: str) -> tuple[str, str]:
@@ -56,8 +58,8 @@ def load_function(folder: Path, name: str, shown: str = COPY) -> JudgeFunction:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    # Any error of the file is the user's to see, with its line.
-    except Exception as error:
+    # Any error of the file is the user's to see, with its line. sys.exit() would end the run without a word.
+    except (Exception, SystemExit) as error:
         raise UserError(f"{shown} cannot be loaded: {_place_of(error, shown)}") from error
     found = getattr(module, name, None)
     if not callable(found):
@@ -76,7 +78,7 @@ def score_rows(function: JudgeFunction, rows: Sequence[Mapping[str, Any]], shown
         history = [dict(turn) for turn in row.get("history") or []]
         try:
             score = float(function(row["prompt"], row["completion"], history))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise UserError(
                 f"the judge function of {shown} failed on the answer {_brief(row['completion'])}: "
                 f"{_place_of(error, shown)}"
@@ -90,14 +92,16 @@ def score_rows(function: JudgeFunction, rows: Sequence[Mapping[str, Any]], shown
     return scores
 
 
-def _place_of(error: Exception, shown: str) -> str:
+def _place_of(error: BaseException, shown: str) -> str:
     """Return an error with the line of the judge's file in which it happened."""
     lines = [
         frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith(COPY)
     ]
     line = error.lineno if isinstance(error, SyntaxError) else (lines[-1] if lines else None)
     where = f"{shown}, line {line}: " if line else ""
-    return f"{where}{type(error).__name__}: {error.msg if isinstance(error, SyntaxError) else error}"
+    text = str(error.msg if isinstance(error, SyntaxError) else error)
+    shown_text = text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}…"
+    return f"{where}{type(error).__name__}: {shown_text}"
 
 
 def _brief(text: str) -> str:

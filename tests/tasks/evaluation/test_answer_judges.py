@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -141,6 +150,7 @@ def test_digest_function_changes_with_the_file_and_the_name(tmp_path: Path) -> N
     [
         ("def score(:\n", r"f\.py, line 1: SyntaxError"),
         ("import no_such_module\n", r"f\.py, line 1: ModuleNotFoundError"),
+        ("import sys\nsys.exit()\n", r"f\.py, line 2: SystemExit"),
         ("score = 3\n", "no function score"),
         ("def other(p, a, h):\n    return 1\n", "no function score"),
     ],
@@ -158,6 +168,10 @@ def test_copy_function_broken_file_names_the_line(tmp_path: Path, text: str, mes
         ("return 1 / 0", r"f\.py, line 2: ZeroDivisionError"),
         ("return None", "TypeError"),
         ("return float('nan')", "finite number"),
+        ("import sys; sys.exit(0)", r"f\.py, line 2: SystemExit"),
+        ("raise SystemExit", r"f\.py, line 2: SystemExit"),
+        ("raise ValueError('x' * 100_000)", r"f\.py, line 2: ValueError: x{300}…$"),
+        ("return score(prompt, answer, history)", r"f\.py, line 2: RecursionError"),
     ],
 )
 def test_judge_answers_failing_function_names_the_answer(tmp_path: Path, body: str, message: str) -> None:
@@ -185,7 +199,141 @@ def test_judge_answers_endpoint_compares_with_sft_in_both_orders(tmp_path: Path)
     assert len(asked) == 2 * (5 + 2)
 
 
-@pytest.mark.parametrize("reply", ["A", "B", "perhaps", ""])
+@pytest.mark.parametrize(
+    ("reply", "shown"),
+    [
+        ("perhaps", "'perhaps'"),
+        ("", "''"),
+        ("<think>Answer A is", "'<think>Answer A is'"),
+        ("Äpfel", "xc4pfel"),
+    ],
+)
+def test_endpoint_judge_unreadable_replies_stop_the_evaluation(reply: str, shown: str) -> None:
+    rows = [({"prompt": "?"}, "good", f"bad {n}") for n in range(4)]
+    with (
+        endpoint(lambda text: reply) as (address, _),
+        pytest.raises(UserError, match=f"in 0 of 8 replies; another reply begins with .*{re.escape(shown)}"),
+    ):
+        EndpointJudge(address, "m").compare_answers(rows)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_endpoint_judge_unreadable_replies_about_few_pairs_are_ties(count: int) -> None:
+    rows = [({"prompt": "?"}, "good", f"bad {n}") for n in range(count)]
+    with endpoint(lambda text: "perhaps") as (address, _):
+        assert EndpointJudge(address, "m").compare_answers(rows) == ([0.5] * count, 2 * count)
+
+
+def test_endpoint_judge_few_unreadable_replies_are_counted() -> None:
+    rows = [({"prompt": "?"}, "good", f"bad {n}") for n in range(4)]
+    with endpoint(lambda text: "perhaps" if "bad 2" in text else prefer_good(text)) as (address, _):
+        outcomes, unclear = EndpointJudge(address, "m").compare_answers(rows)
+    assert (outcomes, unclear) == ([1.0, 1.0, 0.5, 1.0], 2)
+
+
+@contextmanager
+def raw_endpoint(send: Callable[[BinaryIO], object], headers: dict[str, str]) -> Iterator[str]:
+    """Serve an address whose body is what `send` writes; yield it."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                send(self.wfile)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/v1"
+        finally:
+            server.shutdown()
+
+
+def _send_gzip_bomb(file: BinaryIO) -> None:
+    with gzip.GzipFile(fileobj=file, mode="wb") as packed:
+        for _ in range(400):
+            packed.write(b" " * 1_000_000)
+
+
+def _send_endlessly(file: BinaryIO) -> None:
+    while True:
+        file.write(b"[" * 100_000)
+
+
+@pytest.mark.parametrize(
+    ("send", "headers"),
+    [
+        (_send_endlessly, {}),
+        (lambda file: file.write(b"[" * 200_000), {}),
+        (_send_gzip_bomb, {"Content-Encoding": "gzip"}),
+        (lambda file: file.write(b"[1, 2]"), {}),
+    ],
+    ids=["endless", "nested", "gzip bomb", "list"],
+)
+def test_endpoint_judge_hostile_body_is_one_sentence(
+    send: Callable[[BinaryIO], object], headers: dict[str, str]
+) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with (
+        raw_endpoint(send, headers) as address,
+        pytest.raises(UserError, match="something else than a chat completion"),
+    ):
+        EndpointJudge(address, "m").compare_answers([({"prompt": "?"}, "good", "bad")])
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 150_000
+
+
+@pytest.mark.parametrize("pause", [0.01, 0.05, 0.2])
+def test_endpoint_judge_slow_body_ends_at_the_limit(monkeypatch: pytest.MonkeyPatch, pause: float) -> None:
+    monkeypatch.setattr(endpoint_judge, "_RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(endpoint_judge, "_ANSWER_SECONDS", 0.5)
+
+    def drip(file: BinaryIO) -> None:
+        for _ in range(1000):
+            file.write(b" ")
+            time.sleep(pause)
+
+    with raw_endpoint(drip, {}) as address, pytest.raises(UserError, match="unreachable \\(ReadTimeout\\)"):
+        EndpointJudge(address, "m").compare_answers([({"prompt": "?"}, "good", "bad")])
+
+
+@pytest.mark.parametrize("key", ["sk-\u00e4", "two\nlines", "nul\0"])
+def test_endpoint_judge_unusable_key_is_named(key: str) -> None:
+    use_environment({KEY_VARIABLE: key})
+    try:
+        with pytest.raises(UserError, match=f"the key in {KEY_VARIABLE}"):
+            EndpointJudge("http://127.0.0.1:9/v1", "m").compare_answers([({"prompt": "?"}, "good", "bad")])
+    finally:
+        use_environment({})
+
+
+@pytest.mark.parametrize("rows", [1, 8, 40])
+def test_endpoint_judge_interrupted_ends_at_once(rows: int) -> None:
+    reached = threading.Event()
+
+    def hang(file: BinaryIO) -> None:
+        reached.set()
+        time.sleep(60)
+
+    with raw_endpoint(hang, {}) as address:
+        program = (
+            "import sys; from tasks.evaluation.endpoint_judge import EndpointJudge;"
+            f"EndpointJudge({address!r}, 'm').compare_answers([({{'prompt': '?'}}, 'a', 'b')] * {rows})"
+        )
+        process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
+        assert reached.wait(60)
+        os.kill(process.pid, signal.SIGINT)
+        assert process.wait(20) != 0
+
+
+@pytest.mark.parametrize("reply", ["A", "B", "Answer: **A**", "tie."])
 def test_judge_answers_endpoint_that_prefers_a_place_wins_nothing(tmp_path: Path, reply: str) -> None:
     with endpoint(lambda text: reply) as (address, _):
         figures, rows = evaluated(
@@ -204,19 +352,19 @@ def test_judge_answers_endpoint_asks_about_some_test_pairs(tmp_path: Path) -> No
 
 
 def test_endpoint_judge_busy_server_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    waited: list[float] = []
-    monkeypatch.setattr(endpoint_judge.time, "sleep", waited.append)
+    monkeypatch.setattr(endpoint_judge, "_RETRY_SECONDS", 0.1)
+    start = time.monotonic()
     with endpoint(prefer_good, [503, 429]) as (address, asked):
         outcomes, unclear = EndpointJudge(address, "m").compare_answers([({"prompt": "?"}, "good", "bad")])
     assert (outcomes, unclear) == ([1.0], 0)
-    assert len(asked) == 4 and waited == [1.0, 2.0]
+    assert len(asked) == 4 and time.monotonic() - start >= 0.3
 
 
 @pytest.mark.parametrize(("status", "tries"), [(401, 1), (404, 1), (500, 5)])
 def test_endpoint_judge_refusing_server_is_one_sentence(
     monkeypatch: pytest.MonkeyPatch, status: int, tries: int
 ) -> None:
-    monkeypatch.setattr(endpoint_judge.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(endpoint_judge, "_RETRY_SECONDS", 0.0)
     with (
         endpoint(prefer_good, [status] * 20) as (address, asked),
         pytest.raises(UserError, match=f"status {status}.*judge_endpoint"),
@@ -235,6 +383,9 @@ def test_endpoint_judge_refusing_server_is_one_sentence(
         ({"judge": "function", "judge_function": "a.py"}, "FILE.py:NAME"),
         ({"judge": "function", "judge_function": "a.txt:f"}, "FILE.py:NAME"),
         ({"judge": "endpoint", "judge_endpoint": "ftp://x", "judge_model": "m"}, "http"),
+        ({"judge": "endpoint", "judge_endpoint": "http://[::1/v1", "judge_model": "m"}, "not an address"),
+        ({"judge": "endpoint", "judge_endpoint": "http://x:99999/v1", "judge_model": "m"}, "not an address"),
+        ({"judge": "endpoint", "judge_endpoint": "http://x:port/v1", "judge_model": "m"}, "not an address"),
         ({"judge": "endpoint", "judge_endpoint": "http://me:pw@x/v1", "judge_model": "m"}, "password"),
     ],
 )
