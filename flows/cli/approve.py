@@ -99,9 +99,15 @@ def _decide_by_people(tracker: Tracker, console: Console) -> None:
             if approval_state(version.tags) != PENDING:
                 continue
             if vote := vote_about(Path.cwd(), version):
-                said.append(f"{version_address(version)} {vote.words}; `chatmill label` serves the page")
+                said.append(f"{version_address(version)} {vote.words}; {vote.next_step}")
             elif other := describe_other_vote(Path.cwd(), version):
                 said.append(other)
+            else:
+                address = version_address(version)
+                said.append(
+                    f"{address} waits, but the label page asks nobody about it; `chatmill approve {address}` "
+                    "decides"
+                )
     for sentence in said or ["no model waits for the people of the label page"]:
         console.print(escape(sentence), soft_wrap=True)
 

@@ -8,6 +8,7 @@ nonparametric, nonasymptotic confidence sequences, 2021, arXiv:1810.08240, equat
 from __future__ import annotations
 
 import math
+import shlex
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -39,6 +40,8 @@ class PeopleVote:
         low: The lower end of the 95% interval.
         high: The upper end.
         items: Prompts of the batch.
+        batch: The batch's name.
+        closed: Whether its items are given to nobody any more.
     """
 
     judged: int
@@ -46,6 +49,17 @@ class PeopleVote:
     low: float
     high: float
     items: int
+    batch: str = ""
+    closed: bool = False
+
+    @property
+    def next_step(self) -> str:
+        """Return the command with which people can go on to judge."""
+        if self.closed:
+            return (
+                f"its batch is closed, and `chatmill label reopen {shlex.quote(self.batch)}` opens it again"
+            )
+        return "`chatmill label` serves the page"
 
     @property
     def decision(self) -> Decision:
@@ -162,4 +176,5 @@ def read_people_vote(store: LabelStore, version: str, model: str) -> PeopleVote 
                 decided[row["item"]] = score
     scores = [decided.get(item, sum(given) / len(given)) for item, given in first.items()]
     low, high = win_interval(scores)
-    return PeopleVote(len(scores), sum(scores) / len(scores) if scores else 0.5, low, high, batch.items)
+    mean = sum(scores) / len(scores) if scores else 0.5
+    return PeopleVote(len(scores), mean, low, high, batch.items, batch.name, not batch.open)

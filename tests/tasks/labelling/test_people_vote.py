@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import random
+import shlex
 from typing import Any
 
 import pytest
 
 from model.errors import UserError
-from tasks.labelling.batches import list_batches
+from tasks.labelling.batches import list_batches, open_batch
 from tasks.labelling.page_rows import page_rows
-from tasks.labelling.people_vote import PeopleVote, ask_people, other_votes, read_people_vote, win_interval
+from tasks.labelling.people_vote import (
+    PeopleVote,
+    ask_people,
+    other_votes,
+    read_people_vote,
+    vote_name,
+    win_interval,
+)
 from tasks.labelling.schema import LabelStore
 from tests.tasks.labelling.label_project import batch, judge, person
 
@@ -70,7 +78,7 @@ def test_read_vote_counts_prompts_and_takes_the_decision(store: LabelStore) -> N
     ask_people(store, "demo/2", "m", answers(3, sft="old", aligned="new"), "sft", "SFT")
     batch(store, count=2)
     ada, bob, rita = person(store, "Ada"), person(store, "Bob"), person(store, "Rita", "reviewer")
-    assert read_people_vote(store, "demo/2", "m") == PeopleVote(0, 0.5, 0.0, 1.0, 3)
+    assert read_people_vote(store, "demo/2", "m") == PeopleVote(0, 0.5, 0.0, 1.0, 3, vote_name("demo/2"))
     judge(store, ada, 1, "a")
     judge(store, bob, 1, "b")
     judge(store, ada, 2, "bad")
@@ -96,6 +104,18 @@ def test_read_vote_decision(store: LabelStore, choice: str, decision: str) -> No
     assert vote is not None and vote.decision == (decision or "rejected")
 
 
+@pytest.mark.parametrize("version", ["demo/2", "o'neill/3", "two words/1"])
+def test_read_vote_closed_batch_names_how_to_open_it(store: LabelStore, version: str) -> None:
+    ask_people(store, version, "m", answers(2, sft="old", aligned="new"), "sft", "SFT")
+    vote = read_people_vote(store, version, "m")
+    assert vote and vote.next_step == "`chatmill label` serves the page"
+    open_batch(store, vote_name(version), False)
+    vote = read_people_vote(store, version, "m")
+    assert vote and shlex.split(vote.next_step.split("`")[1])[-1] == vote_name(version)
+    open_batch(store, vote_name(version), True)
+    assert read_people_vote(store, version, "m") != vote
+
+
 def test_page_rows_votes_make_no_rows(store: LabelStore) -> None:
     ask_people(store, "demo/2", "m", answers(3, sft="old", aligned="new"), "sft", "SFT")
     judge(store, person(store, "Ada"), 1, "a", better="Mine.")
@@ -115,7 +135,9 @@ def test_ask_people_another_model_of_the_version_makes_a_new_vote(
     assert read_people_vote(store, "demo/2", "new model") is None
     rows = answers(2, sft="old", aligned="new")
     assert ask_people(store, "demo/2", "new model", rows, "sft", "SFT") == 2
-    assert read_people_vote(store, "demo/2", "new model") == PeopleVote(0, 0.5, 0.0, 1.0, 2)
+    assert read_people_vote(store, "demo/2", "new model") == PeopleVote(
+        0, 0.5, 0.0, 1.0, 2, "Is demo/2 better? (new model)"
+    )
     assert [one.open for one in list_batches(store)] == [*[False] * len(others), True]
     assert len(other_votes(store, "demo/2", "new model")) == len(others)
     judge(store, ada, items + 1, "b")
