@@ -186,7 +186,8 @@ def _brief_tree(found: dict[str, Any]) -> Tree:
     for source in (found["sources"] or [])[:_SHOWN]:
         files = [*source.get("sums", {}), *source.get("versions", {})]
         which = next((f"{source[key]}" for key in ("archive", "dataset") if source.get(key)), "")
-        told = [source.get("format", ""), which, counted(len(files), "files") if files else ""]
+        page = "label page" if source.get("labels") else ""
+        told = [source.get("format", ""), page, which, counted(len(files), "files") if files else ""]
         data.add(one_line(f"{source['name']}: {', '.join(filter(None, told))}"))
     if (left := len(found["sources"] or []) - _SHOWN) > 0:
         data.add(f"and {left:,} more sources")

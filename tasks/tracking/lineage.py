@@ -115,7 +115,18 @@ def described_sources(
     if not preset or "data" not in preset:
         return None
     archives = preset["data"].get("archives") or {}
-    told = ("name", "format", "archive", "members", "files", "urls", "dataset", "subset", "revision")
+    told = (
+        "name",
+        "format",
+        "archive",
+        "members",
+        "files",
+        "urls",
+        "dataset",
+        "subset",
+        "revision",
+        "labels",
+    )
     known = {each["name"]: each for each in identities}
     described = []
     for source in preset["data"].get("sources", []):

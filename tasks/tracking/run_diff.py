@@ -356,6 +356,8 @@ def run_differences(before: Facts, now: Facts) -> list[Difference]:
     rescored = {
         stage for stage in before.scorers if now.scorers.get(stage, "") not in ("", before.scorers[stage])
     }
+    # The gate's score is that metric of the evaluation by which models compete.
+    copied = [value for name, value in now.figures.get(_EVALUATE, {}).items() if _is_rescored(name, rescored)]
     figures = []
     declared = {**before.declared, **now.declared}
     for stage, one, two in _stage_differences(before.figures, now.figures):
@@ -367,7 +369,8 @@ def run_differences(before: Facts, now: Facts) -> list[Difference]:
             unlike = about == MODEL and not exams.isdisjoint(measured_of(declared, stage, name))
             # A training's own metrics have short names that mean something else in an evaluation.
             label = metric_words(name) if evaluates else name.replace("_", " ")
-            other = stage == _EVALUATE and _is_rescored(name, rescored)
+            ranks = (stage, name) == ("gate", "score") and new in copied
+            other = ranks or (stage == _EVALUATE and _is_rescored(name, rescored))
             figures.append(Difference("figure", stage, name, old, new, change, unlike, about, label, other))
     # The decisive metrics come first: those on held-out rows, the last stage before the others.
     first = [stage for stage in reversed(sort_stages(declared)) if measured_rows(declared, stage)]

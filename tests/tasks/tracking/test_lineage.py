@@ -131,6 +131,15 @@ def test_run_differences_lists_only_what_differs(store):
         find_run(client, "nothing")
 
 
+def test_described_sources_label_page_is_named():
+    page = {"name": "people", "labels": "page", "format": "rows", "files": []}
+    text = {"name": "diary", "labels": "", "format": "plain", "files": "texts"}
+    assert described_sources({"data": {"sources": [page, text]}}) == [
+        {"name": "people", "format": "rows", "labels": "page"},
+        {"name": "diary", "format": "plain", "files": "texts"},
+    ]
+
+
 @pytest.mark.parametrize(
     ("tags", "said"),
     [

@@ -132,6 +132,21 @@ def test_run_differences_scores_of_another_model_are_marked(
     assert (RESCORED in mark_notes(found)) == bool(names)
 
 
+@pytest.mark.parametrize(("score", "shown"), [(0.6, "+0.1 ^"), (0.7, "+0.2")])
+def test_run_differences_score_of_the_gate_is_marked_if_a_judge_gave_it(score: float, shown: str) -> None:
+    runs = [
+        Facts(
+            run,
+            {},
+            figures={"evaluate": {"aligned_judge": judged}, "gate": {"score": gate}},
+            scorers={"judge": run},
+        )
+        for run, judged, gate in (("a", 0.5, 0.5), ("b", 0.6, score))
+    ]
+    (found,) = [row for row in run_differences(*runs) if row.stage == "gate"]
+    assert found.change_text == shown
+
+
 def ends(figures: dict[str, IntervalMetric], by: float) -> dict[str, float]:
     """Return metrics as MLflow has them, all greater by a number."""
     return {
