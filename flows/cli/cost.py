@@ -141,7 +141,8 @@ def _explain_costs(whole: Sum, costs: Costs, since: str) -> list[str]:
                 else "The cache saved nothing."
             )
             took = f"{_format_hours(spent)} of {kind} time" if spent else f"no {kind} time"
-            said.append(f"{counted(costs.runs, 'runs')}{span} took {took}. Crashes cost {crashes}. {cache}")
+            cut = f"Crashes and interruptions cost {crashes}."
+            said.append(f"{counted(costs.runs, 'runs')}{span} took {took}. {cut} {cache}")
     if whole.repeated_steps:
         said.append(f"Training steps that were done twice: {whole.repeated_steps:,}.")
     running = sum(one.state == "running" for one in costs.taken)

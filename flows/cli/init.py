@@ -112,6 +112,8 @@ def propose_preset(
     with _show_activity(console, "measuring training speed on this machine"):
         plan = draft.plan_run(kind, minutes, root, console)
     notes = [*filter(None, [_describe_unreadable(found)]), *size_notes.time_notes(plan, minutes)]
+    if opened is None:
+        notes += size_notes.text_notes(measured.amount)
     # What is written is read back: a preset that init writes must be one that `run` accepts.
     text = draft.write(notes)
     preset = draft.parse(text)

@@ -7,6 +7,9 @@ import math
 from tasks.onboarding import model_sizing
 from tasks.onboarding.model_sizing import Amount, Machine, Plan
 
+# Ours: the demo's 4 million tokens, read four times, give words and grammar, and little sense.
+LITTLE_TEXT = 20_000_000
+
 
 def bounded_by(plan: Plan, amount: Amount) -> str:
     """Return what bounds the model, in words; for the time also how much of the text it leaves."""
@@ -43,6 +46,16 @@ def time_notes(plan: Plan, minutes: float) -> list[str]:
             "the model writes sentences that make sense."
         )
     return notes
+
+
+def text_notes(amount: Amount) -> list[str]:
+    """Return a sentence for the user if the text is too little for a model with random weights."""
+    if amount.text_tokens >= LITTLE_TEXT:
+        return []
+    return [
+        f"From {amount.text_tokens:,} tokens of text, a model with random weights learns words and grammar, "
+        "and little sense. `--base` starts from an open model that can write already (docs/base-models.md)."
+    ]
 
 
 def describe_duration(seconds: float) -> str:

@@ -20,6 +20,7 @@ from tasks.engine.output import StageOutput
 from tasks.engine.stage import StageContext
 from tasks.ingest import ingest
 from tasks.labels import labels
+from tasks.onboarding import size_notes
 from tasks.split import split
 from tasks.tokenizer import tokenizer
 from tasks.validate import validate
@@ -223,6 +224,20 @@ def test_propose_preset_too_few_minutes_are_reported(
     comment = " ".join(path.read_text().replace("\n#", "").split())
     for text in (" ".join(capsys.readouterr().out.split()), comment):
         assert re.search(says, text), text
+
+
+@pytest.mark.parametrize(("least", "says"), [(10**3, False), (10**6, True), (10**9, True)])
+def test_propose_preset_little_text_is_said_with_the_way_out(
+    sample: Path, steady_pace: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    least: int, says: bool,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(size_notes, "LITTLE_TEXT", least)
+    comment = " ".join(propose().read_text().replace("\n#", "").split())
+    for text in (" ".join(capsys.readouterr().out.split()), comment):
+        found = re.search(
+            r"From [0-9,]+ tokens of text, .* little sense\. `--base` starts from an open", text
+        )
+        assert bool(found) == says, text
 
 
 def test_propose_preset_few_documents_fill_every_split(sample: Path, steady_pace: None) -> None:
