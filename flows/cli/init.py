@@ -13,6 +13,7 @@ from flows.cli.preset_draft import PresetDraft
 from flows.common.shared_products import describe_shared_product
 from flows.common.terminal import Console
 from model.errors import UserError, one_line_path
+from tasks.common.names import yaml_quoted
 
 if TYPE_CHECKING:
     from flows.config import Preset
@@ -95,7 +96,7 @@ def propose_preset(
     # If all rows are checked, that check prints the notes, with the counts of all rows instead of a sample.
     _print_scan(found, console, notes=not whole)
     if not found.sources:
-        raise UserError(_describe_nothing(folder, found))
+        raise UserError(_describe_nothing(folder, found, path))
     opened = _open_base(base, root, console) if base else None
     # A source with an open question, such as the meaning of a verdict, stops a run; the preset holds the
     # question.
@@ -284,15 +285,22 @@ def _describe_part(found: FolderScan) -> str:
     )
 
 
-def _describe_nothing(folder: Path, found: FolderScan) -> str:
-    """Return a sentence that no file of a folder can be read, with the reason of the first."""
+def _describe_nothing(folder: Path, found: FolderScan, preset: Path) -> str:
+    """Return a sentence that no file of a folder can be read, with the reason of the first and a way out."""
     names = found.unreadable or [name for name, _ in found.others]
-    place = one_line_path(folder)
-    reason = dict(found.others)[names[0]]
+    place, reason = one_line_path(folder), dict(found.others)[names[0]]
     if len(names) > 1:
         none = f"none of the {len(names)} files in {place} can be read"
-        return f"{none}, so no preset is written; the first: {names[0]}: {reason}"
-    return f"the only file in {place} cannot be read, so no preset is written: {names[0]}: {reason}"
+        said = f"{none}, so no preset is written; the first: {names[0]}: {reason}"
+    else:
+        said = f"the only file in {place} cannot be read, so no preset is written: {names[0]}: {reason}"
+    if "columns: {" not in reason:
+        return said
+    return (
+        f"{said}\nWrite them into configs/{preset.name}, and type the command again with --force, which "
+        f"keeps them:\nname: {yaml_quoted(preset.stem)}\ndata:\n  sources:\n    - {{name: mine, files: "
+        f"{yaml_quoted(names[0])}, format: rows, columns: {{prompt: ..., completion: ...}}}}"
+    )
 
 
 def _describe_unreadable(found: FolderScan) -> str:

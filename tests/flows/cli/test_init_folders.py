@@ -140,6 +140,29 @@ def test_propose_preset_unreadable_file_is_named(
         propose("alone")
 
 
+@pytest.mark.parametrize("name", ["tickets.csv", "my tickets: 1.csv", "#new.tsv"])
+def test_propose_preset_unknown_columns_are_told_in_shown_preset(
+    sample: Path, steady_pace: None, name: str
+) -> None:
+    rows = [f"Where is cake {n}?\tIn the oven since {n} minutes." for n in range(120)]
+    lines = "\n".join(["Customer asks\tWe answered", *rows])
+    (sample / "alone").mkdir()
+    separated = lines if name.endswith("tsv") else lines.replace("\t", ",")
+    (sample / "alone" / name).write_text(f"{separated}\n")
+    with pytest.raises(UserError, match=r"Write them into configs/alone\.yaml, .* --force") as refused:
+        propose("alone")
+    shown = str(refused.value).partition("keeps them:\n")[2]
+    told = shown.replace("prompt: ...", "prompt: Customer asks").replace(
+        "completion: ...", "completion: We answered"
+    )
+    (sample / "configs").mkdir()
+    (sample / "configs" / "alone.yaml").write_text(told)
+    write_texts(sample / "alone", random.Random(4))
+    preset = read_preset(propose("alone", force=True))
+    asked = {"prompt": "Customer asks", "completion": "We answered"}
+    assert asked in [dict(source.columns) for source in preset.data.sources]
+
+
 def test_propose_preset_common_column_names_are_mapped_and_ingested(
     sample: Path, steady_pace: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
