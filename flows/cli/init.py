@@ -107,7 +107,10 @@ def propose_preset(
     except UserError as error:
         if whole:
             _show_notes(found, console)
-        lacking = [f"{name} cannot be read: {dict(found.others)[name]}" for name in found.unreadable[:1]]
+        lacking = [
+            f"{name} cannot be read: {dict(found.others)[name]}{_show_columns(path, found, name)}"
+            for name in found.unreadable[:1]
+        ]
         raise UserError("\n".join([asked or str(error), *lacking])) from error
     draft = PresetDraft(name, device, found, measured, opened)
     with _show_activity(console, "measuring training speed on this machine"):
@@ -294,12 +297,17 @@ def _describe_nothing(folder: Path, found: FolderScan, preset: Path) -> str:
         said = f"{none}, so no preset is written; the first: {names[0]}: {reason}"
     else:
         said = f"the only file in {place} cannot be read, so no preset is written: {names[0]}: {reason}"
-    if "columns: {" not in reason:
-        return said
+    return f"{said}{_show_columns(preset, found, names[0])}"
+
+
+def _show_columns(preset: Path, found: FolderScan, name: str) -> str:
+    """Return where the columns of an unread table are written; empty for a file that is none."""
+    if "columns: {" not in dict(found.others)[name]:
+        return ""
     return (
-        f"{said}\nWrite them into configs/{preset.name}, and type the command again with --force, which "
-        f"keeps them:\nname: {yaml_quoted(preset.stem)}\ndata:\n  sources:\n    - {{name: mine, files: "
-        f"{yaml_quoted(names[0])}, format: rows, columns: {{prompt: ..., completion: ...}}}}"
+        f"\nWrite them into configs/{preset.name}, and type the command again with --force, which keeps them:"
+        f"\nname: {yaml_quoted(preset.stem)}\ndata:\n  sources:\n    - {{name: mine, files: "
+        f"{yaml_quoted(name)}, format: rows, columns: {{prompt: ..., completion: ...}}}}"
     )
 
 

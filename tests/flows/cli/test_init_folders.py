@@ -140,15 +140,18 @@ def test_propose_preset_unreadable_file_is_named(
         propose("alone")
 
 
+@pytest.mark.parametrize("beside", [False, True])
 @pytest.mark.parametrize("name", ["tickets.csv", "my tickets: 1.csv", "#new.tsv"])
 def test_propose_preset_unknown_columns_are_told_in_shown_preset(
-    sample: Path, steady_pace: None, name: str
+    sample: Path, steady_pace: None, name: str, beside: bool
 ) -> None:
     rows = [f"Where is cake {n}?\tIn the oven since {n} minutes." for n in range(120)]
     lines = "\n".join(["Customer asks\tWe answered", *rows])
     (sample / "alone").mkdir()
     separated = lines if name.endswith("tsv") else lines.replace("\t", ",")
     (sample / "alone" / name).write_text(f"{separated}\n")
+    if beside:
+        write_jsonl(sample / "alone" / "votes.jsonl", {"prompt": "q", "chosen": "a", "rejected": "b"})
     with pytest.raises(UserError, match=r"Write them into configs/alone\.yaml, .* --force") as refused:
         propose("alone")
     shown = str(refused.value).partition("keeps them:\n")[2]
