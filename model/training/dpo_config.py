@@ -87,9 +87,11 @@ class DPOConfig(AdaptableParameters):
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0 and finite")
         if not 0 <= self.label_smoothing < 0.5:
             raise ValueError(f"label_smoothing is {self.label_smoothing}; it must be from 0 to below 0.5")
-        for name in ("chosen_loss_coef", "max_loss_increase"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 or more, and finite")
+        if not 0 <= self.chosen_loss_coef < math.inf:
+            raise ValueError(f"chosen_loss_coef is {self.chosen_loss_coef}; it must be 0 or more, and finite")
+        # Infinite: no bound.
+        if not self.max_loss_increase >= 0:
+            raise ValueError(f"max_loss_increase is {self.max_loss_increase}; it must be 0 or more")
         if self.loss not in ("sigmoid", "ipo"):
             raise ValueError(f"loss is {self.loss!r}; it must be sigmoid or ipo")
 

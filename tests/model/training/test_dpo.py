@@ -107,6 +107,10 @@ def test_train_dpo_loss_on_chosen_answers_keeps_them_likely(
     assert nats[weight] > 0.9 * nats[0.0]
 
 
+def test_dpo_config_takes_no_bound_on_the_loss_increase() -> None:
+    assert DPOConfig(max_loss_increase=math.inf).max_loss_increase == math.inf
+
+
 @pytest.mark.parametrize(("count", "batch"), [(0, 8), (3, 8), (7, 8)])
 def test_train_dpo_fewer_pairs_than_batch_are_refused(
     language: Language, policy: Path, tmp_path: Path, count: int, batch: int
