@@ -15,7 +15,7 @@ from tasks.common.annotators import is_nobody
 from tasks.common.names import is_blank, stratum_key
 from tasks.data.annotator_agreement import Agreement
 from tasks.data.judgements import canonical_choice, rating_subject
-from tasks.data.parsing.label_rows import time_seconds
+from tasks.data.parsing.label_times import time_seconds
 from tasks.data.records import Rating, read_shards
 
 # chatmill's own bound: a reward model that learns from fewer texts is not reliable.

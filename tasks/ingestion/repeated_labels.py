@@ -18,7 +18,7 @@ import numpy as np
 from model.atomic_file import atomic_path
 from tasks.common.annotators import is_nobody
 from tasks.data.external_sort import WithdrawnRow, numbered_vote
-from tasks.data.parsing.label_rows import time_seconds
+from tasks.data.parsing.label_times import time_seconds
 from tasks.data.rated_answers import RatedAnswers
 from tasks.data.records import Comparison, ParsedRow, Rating, Record, list_shards, parse_lines
 from tasks.data.rejections import rejection_id

@@ -48,8 +48,8 @@ from tasks.data.parsing.label_rows import (
     option_score,
     score_of,
     text_at,
-    time_seconds,
 )
+from tasks.data.parsing.label_times import time_seconds
 from tasks.data.parsing.newest import REPLACED
 from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.parsing.value_meanings import read_meaning

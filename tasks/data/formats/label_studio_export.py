@@ -12,7 +12,8 @@ from tasks.data.file_io.files import BrokenItem, SourceFile, SourceRecord
 from tasks.data.formats.label_studio_config import KINDS, Labelling
 from tasks.data.parsing.annotators import UNKNOWN_ANNOTATOR, normalize_annotator
 from tasks.data.parsing.field_meanings import as_flag
-from tasks.data.parsing.label_rows import time_of, time_seconds
+from tasks.data.parsing.label_rows import time_of
+from tasks.data.parsing.label_times import time_seconds
 from tasks.data.records import Fault, text_digest
 
 GROUND_TRUTH = "ground-truth"

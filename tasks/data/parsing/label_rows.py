@@ -21,6 +21,7 @@ from tasks.data.parsing.conversations import (
     require_value,
     turns_before_answer,
 )
+from tasks.data.parsing.label_times import time_seconds
 from tasks.data.parsing.score_values import as_score
 from tasks.data.records import Choice, Record, Turn, comparison_row, pair_row, rating_row
 
@@ -130,16 +131,6 @@ def time_of(value: Any, where: str) -> str:
     except (ValueError, TypeError, OverflowError, OSError) as error:
         raise UserError(f"{where}: {value!r} is not a valid time; expected ISO 8601") from error
     return str(value)
-
-
-def time_seconds(time: str) -> float:
-    """Return the seconds since 1970 of a time of `time_of`, in UTC if it has no zone; -inf for none."""
-    if not time:
-        return float("-inf")
-    moment = datetime.fromisoformat(time)
-    zero = datetime(1970, 1, 1, tzinfo=UTC)
-    # Mixed times with and without zones cannot be compared by Python.
-    return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - zero).total_seconds()
 
 
 def text_at(values: Mapping[str, Any], key: str, where: str) -> str:

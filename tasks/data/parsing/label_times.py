@@ -6,9 +6,9 @@ import re
 from datetime import UTC, date, datetime
 from email.utils import parsedate_to_datetime
 
-EARLIEST_SECONDS = 10**8  # the year 1973: a smaller number is a year or a duration
+_EARLIEST_SECONDS = 10**8  # the year 1973: a smaller number is a year or a duration
 # As seconds, the year 5138: a larger number counts milliseconds, microseconds or nanoseconds.
-_LATEST_SECONDS = 10**11
+LATEST_SECONDS = 10**11
 _LATEST_NUMBER = 10**20
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 # What programs write behind a time in UTC: `UTC`, `+0000 UTC` or ` Z`.
@@ -43,11 +43,21 @@ def iso_time(value: object) -> str:
         return ""
 
 
+def time_seconds(time: str) -> float:
+    """Return the seconds since 1970 of a time in ISO 8601, in UTC if it has no zone; -inf for none."""
+    if not time:
+        return float("-inf")
+    moment = datetime.fromisoformat(time)
+    zero = datetime(1970, 1, 1, tzinfo=UTC)
+    # Mixed times with and without zones cannot be compared by Python.
+    return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - zero).total_seconds()
+
+
 def _time_of_number(number: float) -> str:
     # Written so that NaN is excluded too.
-    if not EARLIEST_SECONDS <= number < _LATEST_NUMBER:
+    if not _EARLIEST_SECONDS <= number < _LATEST_NUMBER:
         return ""
-    while number >= _LATEST_SECONDS:
+    while number >= LATEST_SECONDS:
         number /= 1000
     return datetime.fromtimestamp(number, UTC).isoformat()
 

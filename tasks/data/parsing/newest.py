@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from tasks.data.parsing.label_rows import time_seconds
+from tasks.data.parsing.label_times import time_seconds
 
 REPLACED = "annotations that a newer one of the same person replaces"
 

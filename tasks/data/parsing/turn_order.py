@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
 from model.errors import UserError
 from tasks.data.parsing.field_meanings import flatten_name
 from tasks.data.parsing.key_text import yaml_key
-from tasks.data.parsing.label_times import iso_time
+from tasks.data.parsing.label_times import LATEST_SECONDS, iso_time, time_seconds
 
 # When a turn was said. A time of its last change says nothing about the order.
 _TIMES = frozenset((
@@ -26,7 +25,6 @@ _NUMBERS = frozenset((
     "idx", "index", "message_id", "message_index", "message_number", "number", "position", "seq", "sequence",
     "turn", "turn_id", "turn_index", "turn_number",
 ))  # fmt: skip
-_MILLISECONDS = 10**11  # as seconds, a time beyond the year 5000
 _SKEW = 1.0  # seconds by which the clocks of two programs may differ
 
 
@@ -77,10 +75,9 @@ def _moment(value: Any, is_time: bool) -> float | None:
         number = None
     if number is not None:
         # Also milliseconds, microseconds and nanoseconds since 1970.
-        while is_time and _MILLISECONDS <= number < math.inf:
+        while is_time and LATEST_SECONDS <= number < math.inf:
             number /= 1000
         return number if math.isfinite(number) else None
     if not is_time or not (said := iso_time(value)):
         return None
-    moment = datetime.fromisoformat(said)
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    return time_seconds(said)

@@ -268,15 +268,21 @@ def test_propose_preset_forced_keeps_columns_and_counts_their_rows(sample: Path,
     assert {"labels", "pairs", "texts"} < kept.keys()
 
 
+def write_earlier(sample: Path, text: str) -> Path:
+    """Write the text of a preset of the folder `mine` that was there before; return its path."""
+    path = sample / "configs" / "mine.yaml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    return path
+
+
 @pytest.mark.parametrize(
     "text", ["columns: {prompt: q}\ndata: [", "data: {sources: [{name: x, fields: {q: vote}}]}\n"]
 )
 def test_propose_preset_forced_over_an_unreadable_preset_is_refused(
     sample: Path, steady_pace: None, text: str
 ) -> None:
-    path = sample / "configs" / "mine.yaml"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(text)
+    path = write_earlier(sample, text)
     with pytest.raises(UserError, match=r"mine\.yaml cannot be read, so its columns .* would be lost"):
         propose(force=True)
     assert path.read_text() == text
@@ -286,7 +292,5 @@ def test_propose_preset_forced_over_an_unreadable_preset_is_refused(
 def test_propose_preset_forced_over_a_preset_without_columns_is_written(
     sample: Path, steady_pace: None, text: str
 ) -> None:
-    path = sample / "configs" / "mine.yaml"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(text)
+    write_earlier(sample, text)
     assert read_preset(propose(force=True)).name == "mine"
