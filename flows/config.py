@@ -58,9 +58,9 @@ from model.training.rlhf_config import RLHFConfig
 from model.training.sft_config import SFTParameters
 from tasks.common import url_secrets
 from tasks.common.old_keys import rename_old_keys
-from tasks.data.base_model import base_folder, pin_base
-from tasks.data.ratings import LabelsParameters
-from tasks.data.sources import DataParameters
+from tasks.data.base_models.base_model import base_folder, pin_base
+from tasks.data.labels.ratings import LabelsParameters
+from tasks.data.sources.source_types import DataParameters
 from tasks.data.splits import SplitParameters
 from tasks.drift import DriftParameters
 from tasks.gate import GateParameters, effective_thresholds, explain_unmeasured, prompts_needed

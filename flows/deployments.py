@@ -235,7 +235,7 @@ def _notified_hash(preset: Preset) -> str:
 
     This runs every few minutes, mostly with no result, so it must not leave a run in MLflow each time.
     """
-    from tasks.data.new_labels import known_labels
+    from tasks.data.labels.new_labels import known_labels
 
     known = known_labels(Path.cwd(), preset.name)
     rows, good = _current_data(preset)

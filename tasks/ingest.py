@@ -30,15 +30,15 @@ from tasks.data.file_io.decoding import EncodingError
 from tasks.data.file_io.files import SourceFile, unpacked_suffix
 from tasks.data.file_io.tables import DELIMITERS
 from tasks.data.formats.detect import choose_reading
+from tasks.data.labels.rated_answers import RatedAnswers
 from tasks.data.parsing.reader import no_rows
-from tasks.data.parsing.skip_counts import SkipCounts
-from tasks.data.rated_answers import RatedAnswers
-from tasks.data.readmitted_rows import check_readmitted, member_digests, note_withdrawn
+from tasks.data.questions.skip_counts import SkipCounts
 from tasks.data.records import TYPES, list_shards
-from tasks.data.row_counts import rows_headline
-from tasks.data.source_identity import check_still, identities_digest, source_identities
-from tasks.data.source_reading import read_source, reading_of, without_ignored
-from tasks.data.sources import DataParameters, Source
+from tasks.data.sources.source_identity import check_still, identities_digest, source_identities
+from tasks.data.sources.source_reading import read_source, reading_of, without_ignored
+from tasks.data.sources.source_types import DataParameters, Source
+from tasks.data.versions.readmitted_rows import check_readmitted, member_digests, note_withdrawn
+from tasks.data.versions.row_counts import rows_headline
 from tasks.data.withdrawals import NOTHING, WITHDRAWN, Withdrawn, count_withdrawn, read_withdrawn
 from tasks.dvc import versions
 from tasks.dvc.pointer_file import explain_mismatch, read_pointer

@@ -20,8 +20,8 @@ from model.evaluation.evaluate_config import ENDPOINT, FUNCTION, LEXICON, NONE, 
 from model.events import EventCallback, Message
 from model.training.reward_config import RewardParameters
 from tasks.common.names import stratum_key
-from tasks.data.label_aggregation import JUDGE
-from tasks.data.ratings import LEAST_JUDGE_TEXTS
+from tasks.data.labels.label_aggregation import JUDGE
+from tasks.data.labels.ratings import LEAST_JUDGE_TEXTS
 from tasks.data.records import LABEL_KINDS
 from tasks.engine.declaration import Tolerance
 from tasks.engine.stage import stage

@@ -22,7 +22,7 @@ from model.events import EventCallback, Message
 from model.training.launcher import launch_training
 from model.training.reward_config import RewardParameters
 from tasks.common.checksums import file_sum
-from tasks.data.label_prompts import (
+from tasks.data.labels.label_prompts import (
     AskedPrompt,
     draw_prompts,
     one_path,
@@ -30,8 +30,8 @@ from tasks.data.label_prompts import (
     read_given_answers,
     read_prompts_of,
 )
-from tasks.data.label_selection import AnsweredPrompt, Selection, choose_items, hide_known, item_values
-from tasks.data.source_reading import source_path_name
+from tasks.data.labels.label_selection import AnsweredPrompt, Selection, choose_items, hide_known, item_values
+from tasks.data.sources.source_reading import source_path_name
 from tasks.data.splits import SplitParameters, split_of
 from tasks.drift_detection.profile import ABOUT, MODEL
 from tasks.engine.declaration import named_counts

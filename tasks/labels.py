@@ -13,25 +13,25 @@ from typing import Any, NamedTuple
 from model.data.dataloader import seeded_rng
 from model.events import EventCallback, Message
 from tasks.common.annotators import count_named, is_nobody
-from tasks.data.annotator_agreement import Agreement
-from tasks.data.comparisons import AggregatedPair, Comparisons, refuse_one_class
-from tasks.data.judgements import Judgements, rating_subject, tabulate_judgements
-from tasks.data.label_aggregation import (
+from tasks.data.labels.annotator_agreement import Agreement
+from tasks.data.labels.comparisons import AggregatedPair, Comparisons, refuse_one_class
+from tasks.data.labels.judgements import Judgements, rating_subject, tabulate_judgements
+from tasks.data.labels.label_aggregation import (
     JUDGE,
     TRAIN,
     Aggregation,
     aggregate_comparisons,
     aggregate_ratings,
 )
-from tasks.data.label_agreement import agreement_on_comparisons, refuse_low_agreement
-from tasks.data.label_counts import (
+from tasks.data.labels.label_agreement import agreement_on_comparisons, refuse_low_agreement
+from tasks.data.labels.label_counts import (
     CountedLabels,
     count_comparisons,
     count_ratings,
     describe_label_counts,
 )
-from tasks.data.people_agreement import agreement_by_pair
-from tasks.data.ratings import (
+from tasks.data.labels.people_agreement import agreement_by_pair
+from tasks.data.labels.ratings import (
     EVERY,
     LEAST_JUDGE_TEXTS,
     Kept,

@@ -10,7 +10,7 @@ from model.data.tokenizer import Tokenizer
 from model.events import EventCallback
 from model.nn.model_config import ModelConfig, Shape
 from model.training.pretrain_config import PretrainParameters
-from tasks.data.base_model import base_folder
+from tasks.data.base_models.base_model import base_folder
 from tasks.engine.cache_key import folder_digest
 from tasks.engine.declaration import Tolerance, named_metrics
 from tasks.engine.stage import stage

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from model.data.dataloader import each_row
 from model.events import EventCallback
 from tasks.common.names import is_blank, source_rank
-from tasks.data.page_people import page_people_digest, read_page_people
+from tasks.data.labels.page_people import page_people_digest, read_page_people
 from tasks.data.records import LABEL_KINDS, TYPES
 from tasks.engine.declaration import Tolerance, named_metrics
 from tasks.engine.stage import stage

@@ -15,7 +15,7 @@ from model.data.tokenizer import Tokenizer as Encoder
 from model.data.tokenizer import train_tokenizer
 from model.events import EventCallback
 from model.parameter_bounds import NO_KEY
-from tasks.data.base_model import base_folder
+from tasks.data.base_models.base_model import base_folder
 from tasks.data.records import list_shards
 from tasks.data.splits import SPLITS
 from tasks.engine.declaration import named_metrics

@@ -84,7 +84,7 @@ def test_environment_is_read_only_in_flows() -> None:
             "model/processes.py",
             "model/training/devices.py",
             "model/training/process_group.py",
-            "tasks/data/package_archive.py",
+            "tasks/data/sources/package_archive.py",
         )
     }
     breaches = [

@@ -25,7 +25,7 @@ from flows.config import Preset
 from model.parameter_bounds import NO_KEY
 from model.training.loop_config import LoopParameters
 from model.training.lora_config import AdaptableParameters
-from tasks.data.parsing.field_meanings import FIELD_MEANINGS
+from tasks.data.values.field_meanings import FIELD_MEANINGS
 
 PAGE = Path("docs/configuration.md")
 # The tables of the run's own keys, and of the keys that every training has.

@@ -13,7 +13,7 @@ from tasks.common.counts import counted
 from tasks.data.records import TYPES
 
 if TYPE_CHECKING:
-    from tasks.data.version_history import Version
+    from tasks.data.versions.version_history import Version
 
 data = typer.Typer(
     help="List versions of the data and show the differences between them.", no_args_is_help=True
@@ -33,7 +33,7 @@ def log(
     Without git: the versions that were made in this folder.
     """
     from tasks.common.git_checkout import git_problem, is_empty, is_shallow
-    from tasks.data import version_history
+    from tasks.data.versions import version_history
 
     console = Console(highlight=False)
     found, problem = version_history.version_log(Path.cwd()), git_problem(Path.cwd())
@@ -80,8 +80,8 @@ def diff(
     from rich.table import Table
 
     from flows.servers.environment import prepare_environment
-    from tasks.data import version_history
-    from tasks.data.version_diff import compare_versions
+    from tasks.data.versions import version_history
+    from tasks.data.versions.version_diff import compare_versions
     from tasks.dvc import remote, versions
 
     root = Path.cwd()
@@ -130,6 +130,6 @@ def _explain_change(before: Version, version: Version) -> str:
 
 
 def _find_version(root: Path, name: str) -> str:
-    from tasks.data import version_history
+    from tasks.data.versions import version_history
 
     return name if name == version_history.WORKING else version_history.find_version_hash(root, name)

@@ -20,7 +20,7 @@ from model.errors import UserError
 from model.events import Event, EventCallback, Message, Step
 from tasks.common.counts import counted
 from tasks.data.records import TYPES, canonical_line
-from tasks.data.row_counts import describe_rows
+from tasks.data.versions.row_counts import describe_rows
 from tasks.data.withdrawals import WITHDRAWN
 from tasks.engine.declaration import format_number
 from tasks.engine.parallel import process_pool

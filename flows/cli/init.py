@@ -18,7 +18,7 @@ from tasks.common.names import yaml_quoted
 if TYPE_CHECKING:
     from flows.config import Preset
     from flows.orchestration.open_base import OpenBase
-    from tasks.data.sources import Source
+    from tasks.data.sources.source_types import Source
     from tasks.onboarding.folder_scan import FolderScan
     from tasks.validation.summary import Findings
 
@@ -242,9 +242,9 @@ def _show_notes(found: FolderScan, console: Console) -> None:
 
 def _print_scan(found: FolderScan, console: Console, notes: bool) -> None:
     from flows.common.terminal import terminal_text
-    from tasks.data.parsing.column_names import yaml_meaning
     from tasks.data.records import TYPES
-    from tasks.data.row_counts import describe_rows
+    from tasks.data.values.column_names import yaml_meaning
+    from tasks.data.versions.row_counts import describe_rows
 
     for source in found.sources:
         holds = describe_rows(

@@ -59,7 +59,7 @@ def run_preset(
     def load_preset() -> Preset:
         from flows.config import read_preset
         from flows.orchestration.memory_check import MemoryCheck
-        from tasks.data.source_reading import own_files
+        from tasks.data.sources.source_reading import own_files
 
         try:
             preset = read_preset(config, list(changes or []))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from flows.config import Preset
 from model.errors import UserError
 from model.events import EventCallback, ignore_event
-from tasks.data.base_model import parse_registered
+from tasks.data.base_models.base_model import parse_registered
 from tasks.project.paths import STORES
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from model.events import EventCallback, Message
 from tasks.common.annotators import describe_people
 from tasks.common.counts import counted
 from tasks.common.file_lock import exclusive_lock
-from tasks.data.new_labels import known_labels
+from tasks.data.labels.new_labels import known_labels
 from tasks.engine.output import StageOutput
 from tasks.project.paths import LABELS_LOCK
 

@@ -13,7 +13,7 @@ from flows.orchestration.run_links import deployed_preset_path
 from model.errors import UserError
 from model.events import EventCallback
 from tasks.common.counts import counted
-from tasks.data.label_selection import read_made_items
+from tasks.data.labels.label_selection import read_made_items
 from tasks.engine.output import StageOutput
 from tasks.engine.stage import StageContext, fetch_output
 from tasks.label_batch import COUNTS, ITEMS, LabelItemsParameters

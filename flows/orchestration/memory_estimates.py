@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from model.atomic_file import replace_text
 from model.nn.model_config import ModelConfig
 from model.training.devices import compute_dtype, count_processes, describe_processor
-from tasks.data.base_model import base_folder
+from tasks.data.base_models.base_model import base_folder
 from tasks.engine.cache_key import lock_digest, named_code_digest
 from tasks.project.dry_run import may_write
 from tasks.project.paths import MEMORY_ESTIMATES, RECORDS

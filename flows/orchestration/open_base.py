@@ -13,9 +13,9 @@ from model.data.checkpoint_check import check_model
 from model.errors import UserError
 from model.events import EventCallback
 from tasks.common import url_secrets
-from tasks.data.base_model import base_folder, parse_registered, pin_base
-from tasks.data.hub_model import HUB, pin_hub_model
-from tasks.data.package_archive import Archive
+from tasks.data.base_models.base_model import base_folder, parse_registered, pin_base
+from tasks.data.base_models.hub_model import HUB, pin_hub_model
+from tasks.data.sources.package_archive import Archive
 from tasks.project.paths import STORES
 
 if TYPE_CHECKING:

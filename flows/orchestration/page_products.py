@@ -7,7 +7,7 @@ from pathlib import Path
 
 from flows.common.shared_products import product_presets
 from flows.config import Preset
-from tasks.data.sources import DataParameters, IngestParameters
+from tasks.data.sources.source_types import DataParameters, IngestParameters
 
 
 def ingest_parameters(preset: Preset, root: Path) -> DataParameters:

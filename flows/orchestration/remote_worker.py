@@ -26,7 +26,7 @@ from model.errors import UserError
 from model.events import Event, MarkdownTable, Message, Step, to_json
 from model.training.devices import check_processes, describe_device, find_device
 from tasks.common.stage_status import status_of
-from tasks.data.base_model import parse_registered
+from tasks.data.base_models.base_model import parse_registered
 from tasks.engine.cache_key import code_digest, lock_digest
 from tasks.engine.catalog import load_stages
 from tasks.engine.output import StageOutput

@@ -13,7 +13,7 @@ from typing import Any
 from tasks.cleanup.output_gc import is_lock_held, show_age
 from tasks.cleanup.removal import REFUSED, Removal
 from tasks.common.git_checkout import remove_worktree
-from tasks.data.download import parse_address
+from tasks.data.sources.download import parse_address
 from tasks.engine.output import GONE
 from tasks.project.owned_folder import leads_elsewhere, marker_advice
 from tasks.project.paths import DOWNLOADS, ENVIRONMENTS, REPRODUCTIONS, SOURCE_SNAPSHOTS

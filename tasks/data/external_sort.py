@@ -18,10 +18,10 @@ import numpy as np
 from model.errors import UserError
 from tasks.data.file_io.files import SourceFile
 from tasks.data.formats.registry import find_format
+from tasks.data.labels.rated_answers import RatedAnswers
 from tasks.data.parsing.base import ParseOptions
 from tasks.data.parsing.reader import read_rows
-from tasks.data.parsing.skip_counts import SkipCounts
-from tasks.data.rated_answers import RatedAnswers
+from tasks.data.questions.skip_counts import SkipCounts
 from tasks.data.records import (
     ID,
     TYPES,
@@ -34,8 +34,8 @@ from tasks.data.records import (
     text_digest,
 )
 from tasks.data.rejections import holds_rejection, rejection_id, rejection_numbers
-from tasks.data.source_reading import check_annotators
-from tasks.data.sources import Source
+from tasks.data.sources.source_reading import check_annotators
+from tasks.data.sources.source_types import Source
 from tasks.data.withdrawals import NOTHING, Withdrawn
 
 RUN_BYTES = 32 << 20  # bytes that one process sorts in memory

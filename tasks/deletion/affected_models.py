@@ -23,7 +23,7 @@ from tasks.common.old_keys import rename_stage_parameters
 from tasks.data.groups import group_of
 from tasks.data.records import LABEL_KINDS, TYPES, annotators_of, list_shards, naming_row
 from tasks.data.splits import SPLITS, SplitParameters, split_of
-from tasks.data.version_diff import bring_files, side_of
+from tasks.data.versions.version_diff import bring_files, side_of
 from tasks.data.withdrawals import Withdrawn
 from tasks.dvc import remote, versions
 from tasks.engine.catalog import load_stages, read_declaration

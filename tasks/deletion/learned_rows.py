@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from model.errors import UserError
 from tasks.common.counts import counted
-from tasks.data.base_model import parse_registered
+from tasks.data.base_models.base_model import parse_registered
 from tasks.data.splits import SPLITS
 from tasks.data.withdrawals import WITHDRAWN, count_withdrawn, read_withdrawn
 from tasks.tracking.products import find_version, version_address

@@ -20,10 +20,10 @@ from model.data.dataloader import map_tokens
 from model.data.tokenizer import Tokenizer
 from tasks.common.annotators import count_named
 from tasks.common.names import stratum_key
-from tasks.data.annotator_agreement import Agreement
-from tasks.data.judgements import Judgements, measure_agreement, tabulate_judgements
+from tasks.data.labels.annotator_agreement import Agreement
+from tasks.data.labels.judgements import Judgements, measure_agreement, tabulate_judgements
+from tasks.data.labels.ratings import whole_ratings
 from tasks.data.ngrams import words_of
-from tasks.data.ratings import whole_ratings
 from tasks.data.records import TYPES, list_shards, read_shards
 from tasks.data.splits import SPLITS
 

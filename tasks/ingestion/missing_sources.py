@@ -9,7 +9,7 @@ from typing import Any
 
 from tasks.common.counts import counted
 from tasks.data.records import TYPES, read_shards
-from tasks.data.sources import DataParameters
+from tasks.data.sources.source_types import DataParameters
 from tasks.dvc.versions import folder_hash
 
 _SHOWN = 5

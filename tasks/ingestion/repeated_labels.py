@@ -18,10 +18,10 @@ import numpy as np
 from model.atomic_file import atomic_path
 from tasks.common.annotators import is_nobody
 from tasks.data.external_sort import WithdrawnRow, numbered_vote
-from tasks.data.parsing.label_times import time_seconds
-from tasks.data.rated_answers import RatedAnswers
+from tasks.data.labels.rated_answers import RatedAnswers
 from tasks.data.records import Comparison, ParsedRow, Rating, Record, list_shards, parse_lines
 from tasks.data.rejections import rejection_id
+from tasks.data.values.label_times import time_seconds
 from tasks.data.withdrawals import Withdrawn
 from tasks.ingestion.row_origins import read_places
 from tasks.validation.exact_dedup import text_hash

@@ -10,10 +10,12 @@ from typing import Any, NamedTuple
 
 from tasks.common.aspects import KNOWN_ASPECTS
 from tasks.common.counts import counted
-from tasks.data.parsing.annotators import ANNOTATORS, RATERS, normalize_annotator
-from tasks.data.parsing.choices import is_undecided
-from tasks.data.parsing.column_names import yaml_scalar
-from tasks.data.parsing.field_meanings import (
+from tasks.data.questions.vote_cells import SIDE_VALUES
+from tasks.data.records import text_digest
+from tasks.data.values.annotators import ANNOTATORS, RATERS, normalize_annotator
+from tasks.data.values.choices import is_undecided
+from tasks.data.values.column_names import yaml_scalar
+from tasks.data.values.field_meanings import (
     ACCEPT,
     FALSE,
     IGNORE,
@@ -27,12 +29,10 @@ from tasks.data.parsing.field_meanings import (
     plain_word,
     word_set,
 )
-from tasks.data.parsing.key_text import format_sample, shown_key
-from tasks.data.parsing.label_times import iso_time
-from tasks.data.parsing.score_values import as_score, is_date
-from tasks.data.parsing.verdict_values import NOBODY, QUANTITIES, is_judgement
-from tasks.data.parsing.vote_cells import SIDE_VALUES
-from tasks.data.records import text_digest
+from tasks.data.values.key_text import format_sample, shown_key
+from tasks.data.values.label_times import iso_time
+from tasks.data.values.score_values import as_score, is_date
+from tasks.data.verdicts.verdict_values import NOBODY, QUANTITIES, is_judgement
 
 # The columns of a label's texts, by which two labels are about the same answers.
 _TEXTS = (

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from model.training.optimizer_config import OptimizerParameters
 from model.training.ppo_derivation import derive_learning_rate
 from tasks.common.names import yaml_text
-from tasks.data.package_archive import Archive
+from tasks.data.sources.package_archive import Archive
 from tasks.onboarding.base_sizing import PAIR_PASSES, TEXT_PASSES, BasePlan
 from tasks.onboarding.folder_measure import Measured
 from tasks.onboarding.folder_scan import FolderScan

@@ -13,7 +13,7 @@ from typing import Any
 from model.nn.model_config import ModelConfig
 from model.training.lora_config import LoRAParameters, Quantization
 from model.training.optimizer_config import OptimizerParameters
-from tasks.data.ratings import LEAST_JUDGE_TEXTS, LabelsParameters
+from tasks.data.labels.ratings import LEAST_JUDGE_TEXTS, LabelsParameters
 from tasks.engine.catalog import load_stages
 from tasks.onboarding.model_sizing import (
     ANSWER_COST,

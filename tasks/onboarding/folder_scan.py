@@ -18,21 +18,21 @@ from tasks.data.file_io.files import SourceFile
 from tasks.data.formats.detect import describe_empty, list_mismatches, rename_keys, sample_file, why_unknown
 from tasks.data.formats.registry import find_format, formats
 from tasks.data.formats.unsupported_shapes import unreadable_shape
+from tasks.data.labels.rated_answers import bad_answers
 from tasks.data.parsing.base import FileSample
-from tasks.data.parsing.column_names import (
+from tasks.data.parsing.guessed_rows import add_passage, guess_rows
+from tasks.data.records import Record, Text
+from tasks.data.rejections import rejection_id
+from tasks.data.sources.source_files import NOT_UNICODE, check_file, walk_folders
+from tasks.data.sources.source_reading import ENDINGS
+from tasks.data.sources.source_types import Source
+from tasks.data.values.column_names import (
     Guess,
     format_columns,
     format_fields,
     labelled_columns,
     respelled_columns,
 )
-from tasks.data.parsing.guessed_rows import add_passage, guess_rows
-from tasks.data.rated_answers import bad_answers
-from tasks.data.records import Record, Text
-from tasks.data.rejections import rejection_id
-from tasks.data.source_files import NOT_UNICODE, check_file, walk_folders
-from tasks.data.source_reading import ENDINGS
-from tasks.data.sources import Source
 from tasks.data.withdrawals import Withdrawn, read_withdrawn
 from tasks.onboarding.hidden_files import hidden_data
 from tasks.onboarding.own_folders import check_place

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from tasks.common.counts import counted
 from tasks.data.file_io.files import unpacked_suffix
-from tasks.data.source_files import walk_folders
-from tasks.data.source_reading import ENDINGS
+from tasks.data.sources.source_files import walk_folders
+from tasks.data.sources.source_reading import ENDINGS
 
 HIDDEN_FILE = "hidden files are left out; rename it without the dot to have it read"
 # Folders that programs keep for themselves. Nobody puts data there.

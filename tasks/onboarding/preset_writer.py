@@ -11,10 +11,10 @@ from typing import Any
 from tasks.common.aspects import KNOWN_ASPECTS
 from tasks.common.counts import counted
 from tasks.common.names import yaml_comment, yaml_text
-from tasks.data.parsing.column_names import format_columns, format_fields, yaml_meaning
-from tasks.data.parsing.key_text import yaml_key
 from tasks.data.records import TYPES
 from tasks.data.splits import LEAST_TEST_PROMPTS
+from tasks.data.values.column_names import format_columns, format_fields, yaml_meaning
+from tasks.data.values.key_text import yaml_key
 from tasks.onboarding import model_sizing
 from tasks.onboarding.folder_measure import Measured
 from tasks.onboarding.folder_scan import FolderScan

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.data.file_io.files import unpacked_suffix
-from tasks.data.parsing.field_meanings import KNOWN, flatten_name, plain_word
+from tasks.data.values.field_meanings import KNOWN, flatten_name, plain_word
 
 # The formats whose rows hold no verdict of their own.
 _BARE = ("alpaca", "markdown", "messages", "plain", "rows", "sharegpt")

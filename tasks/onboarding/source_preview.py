@@ -14,17 +14,17 @@ from model.data.tokenizer import train_tokenizer
 from model.errors import UserError
 from model.events import EventCallback, ignore_event
 from tasks.common.counts import counted
-from tasks.data import huggingface
-from tasks.data.download import InterruptedDownload, ask_server, find_download
 from tasks.data.file_io.files import SourceFile
 from tasks.data.formats.detect import choose_reading
 from tasks.data.parsing.reader import read_rows
-from tasks.data.parsing.skip_counts import SkipCounts
-from tasks.data.readmitted_rows import check_readmitted
+from tasks.data.questions.skip_counts import SkipCounts
 from tasks.data.records import Record, list_shards
-from tasks.data.source_reading import read_source, reading_of, without_ignored
-from tasks.data.sources import DataParameters, Source
+from tasks.data.sources import huggingface
+from tasks.data.sources.download import InterruptedDownload, ask_server, find_download
+from tasks.data.sources.source_reading import read_source, reading_of, without_ignored
+from tasks.data.sources.source_types import DataParameters, Source
 from tasks.data.splits import SplitParameters
+from tasks.data.versions.readmitted_rows import check_readmitted
 from tasks.data.withdrawals import WITHDRAWN, count_withdrawn, read_withdrawn
 from tasks.dvc import versions
 from tasks.dvc.pointer_file import read_pointer

@@ -14,15 +14,15 @@ import yaml
 from model.errors import UserError
 from tasks.data.file_io.files import SourceFile, SourceRecord
 from tasks.data.formats.registry import find_format
-from tasks.data.parsing.annotators import names_annotator
+from tasks.data.labels.rated_answers import RatedAnswers
 from tasks.data.parsing.base import DocumentUnit, Format, ParseOptions
-from tasks.data.parsing.column_names import Guess
-from tasks.data.parsing.field_meanings import Meaning
-from tasks.data.parsing.proposed_meanings import UNKNOWN
 from tasks.data.parsing.reader import no_rows, read_rows
-from tasks.data.parsing.skip_counts import SkipCounts
-from tasks.data.rated_answers import RatedAnswers
+from tasks.data.questions.proposed_meanings import UNKNOWN
+from tasks.data.questions.skip_counts import SkipCounts
 from tasks.data.records import TYPES, Comparison, ParsedRow, Rating, Record
+from tasks.data.values.annotators import names_annotator
+from tasks.data.values.column_names import Guess
+from tasks.data.values.field_meanings import Meaning
 from tasks.data.withdrawals import Withdrawn
 from tasks.ingestion.repeated_labels import keep_each_once
 from tasks.onboarding.annotator_columns import AnnotatorChoice, choose_annotator

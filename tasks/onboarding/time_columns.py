@@ -6,11 +6,11 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tasks.data.parsing.column_names import yaml_scalar
-from tasks.data.parsing.field_meanings import TIME_WORDS, flatten_name, is_empty, plain_word, word_set
-from tasks.data.parsing.key_text import format_sample, shown_key
-from tasks.data.parsing.label_times import iso_time
-from tasks.data.parsing.score_values import as_score
+from tasks.data.values.column_names import yaml_scalar
+from tasks.data.values.field_meanings import TIME_WORDS, flatten_name, is_empty, plain_word, word_set
+from tasks.data.values.key_text import format_sample, shown_key
+from tasks.data.values.label_times import iso_time
+from tasks.data.values.score_values import as_score
 
 # Words for what a person did at a time, besides those for a date or a time of day.
 _DONE = frozenset(

@@ -10,10 +10,10 @@ from tasks.data.file_io.files import unpacked_suffix
 from tasks.data.formats.detect import AUTO, list_mismatches, rename_keys
 from tasks.data.formats.registry import formats
 from tasks.data.parsing.base import FileSample
-from tasks.data.parsing.column_names import Guess
-from tasks.data.source_files import match_files
-from tasks.data.source_reading import ENDINGS
-from tasks.data.sources import Source, as_list
+from tasks.data.sources.source_files import match_files
+from tasks.data.sources.source_reading import ENDINGS
+from tasks.data.sources.source_types import Source, as_list
+from tasks.data.values.column_names import Guess
 
 
 def told_guesses(sources: Iterable[Source], root: Path) -> dict[Path, Guess]:

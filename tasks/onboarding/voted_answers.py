@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tasks.data.parsing.base import ParseOptions
-from tasks.data.parsing.column_names import NAMES, answer_columns, plain_name
 from tasks.data.parsing.listed_votes import holds_listed_votes
-from tasks.data.parsing.proposed_meanings import VOTE_COLUMN
-from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.parsing.unread_keys import count_unread
+from tasks.data.questions.proposed_meanings import VOTE_COLUMN
+from tasks.data.questions.skip_counts import SkipCounts
+from tasks.data.values.column_names import NAMES, answer_columns, plain_name
 
 
 def voted_answers(rows: Sequence[Mapping[str, Any]]) -> dict[str, str] | None:

@@ -9,7 +9,7 @@ from typing import Any
 from mlflow import MlflowClient
 
 from model.errors import UserError
-from tasks.data.base_model import parse_registered, registered_folder
+from tasks.data.base_models.base_model import parse_registered, registered_folder
 from tasks.tracking.registered_base import pin_registered_base
 
 

@@ -13,11 +13,11 @@ from typing import Any
 
 from model.errors import UserError
 from tasks.common.old_keys import recorded_key, rename_old_keys
-from tasks.data import huggingface
-from tasks.data.download import find_download
-from tasks.data.source_identity import sources_digest
-from tasks.data.source_reading import own_files
-from tasks.data.sources import Archive, DataParameters, Source, as_list
+from tasks.data.sources import huggingface
+from tasks.data.sources.download import find_download
+from tasks.data.sources.source_identity import sources_digest
+from tasks.data.sources.source_reading import own_files
+from tasks.data.sources.source_types import Archive, DataParameters, Source, as_list
 from tasks.data.withdrawals import WITHDRAWN, Withdrawal, Withdrawn, read_withdrawn
 from tasks.dvc import versions
 from tasks.dvc.pointer_file import POINTER, write_pointer

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.common.aspects import OVERALL
-from tasks.data.annotator_agreement import Agreement
+from tasks.data.labels.annotator_agreement import Agreement
 from tasks.labelling.batches import Batch, list_batches
 from tasks.labelling.judgements import newest_judgements
 from tasks.labelling.known_items import preference_of, preference_of_step

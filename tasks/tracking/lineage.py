@@ -18,7 +18,7 @@ from mlflow.entities import Run
 from model.errors import UserError
 from tasks.common.git_checkout import UNKNOWN
 from tasks.common.stage_status import read_status
-from tasks.data.base_model import parse_registered
+from tasks.data.base_models.base_model import parse_registered
 from tasks.data.records import annotators_of, naming_row
 from tasks.engine.output import is_undamaged
 from tasks.project.paths import ARTIFACTS

@@ -9,7 +9,7 @@ from dataclasses import MISSING, fields
 from functools import cache
 from typing import Any
 
-from tasks.data.sources import Source
+from tasks.data.sources.source_types import Source
 from tasks.engine.cache_key import flatten_values
 
 _OF_SOURCE = re.compile(r"(sources\.\d+)\.(.+)")

@@ -10,8 +10,8 @@ from mlflow import MlflowClient
 from model.errors import UserError
 from model.events import EventCallback
 from tasks.common.file_lock import exclusive_lock
-from tasks.data.base_files import is_intact, record_sums
-from tasks.data.base_model import RegisteredBase, registered_folder
+from tasks.data.base_models.base_files import is_intact, record_sums
+from tasks.data.base_models.base_model import RegisteredBase, registered_folder
 from tasks.tracking.products import find_version
 from tasks.tracking.reference_version import link_or_copy
 from tasks.tracking.registered_model import download_model

@@ -13,8 +13,8 @@ from model.errors import UserError
 from tasks.common.aspects import KNOWN_ASPECTS
 from tasks.common.names import is_blank
 from tasks.common.printable_text import is_printable
-from tasks.data.parsing.field_meanings import is_invisible
 from tasks.data.records import STRINGS
+from tasks.data.values.field_meanings import is_invisible
 from tasks.validation import pii, unicode_scripts
 from tasks.validation.unlearnable_answers import is_new, is_removed
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from tasks.data.parsing.field_meanings import is_invisible
 from tasks.data.records import STRINGS
+from tasks.data.values.field_meanings import is_invisible
 from tasks.validation.exact_dedup import CONTRADICTS, NEAR, REPEATS, TORN
 from tasks.validation.expectations import ACROSS, COMMON, READABLE
 

@@ -24,11 +24,11 @@ from model.training.sft_config import SFTParameters, named_pairs
 from tasks.common.counts import counted
 from tasks.common.names import stratum_key
 from tasks.common.program_call import program_call
-from tasks.data.comparisons import Comparisons, refuse_one_class
 from tasks.data.groups import describe_few_groups
-from tasks.data.judgements import canonical_choice
-from tasks.data.label_agreement import agreement_of_split, refuse_low_agreement
-from tasks.data.ratings import Kept, LabelsParameters, Ratings, find_judge_share
+from tasks.data.labels.comparisons import Comparisons, refuse_one_class
+from tasks.data.labels.judgements import canonical_choice
+from tasks.data.labels.label_agreement import agreement_of_split, refuse_low_agreement
+from tasks.data.labels.ratings import Kept, LabelsParameters, Ratings, find_judge_share
 from tasks.data.records import LABEL_KINDS, list_shards
 from tasks.data.splits import LEAST_TEST_PROMPTS, SPLITS
 

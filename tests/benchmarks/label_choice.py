@@ -34,7 +34,7 @@ from model.data.preference_dataset import Group
 from model.evaluation.head_ensemble import HeadEnsemble, fit_heads, text_features
 from model.events import ignore_event
 from model.training.reward import RewardModel, load_reward, train_reward
-from tasks.data.label_selection import preference_deviation
+from tasks.data.labels.label_selection import preference_deviation
 from tasks.labelling.batch_parameters import LabelBatchParameters
 from tests.benchmarks.smoke import REPOSITORY
 

@@ -31,7 +31,7 @@ from flows.config import read_preset
 from model.data.dataloader import read_rows, seeded_rng
 from model.events import ignore_event
 from model.training.reward import train_reward
-from tasks.data.ratings import DAWID_SKENE, MAJORITY, LabelsParameters
+from tasks.data.labels.ratings import DAWID_SKENE, MAJORITY, LabelsParameters
 from tasks.data.records import Choice, Comparison, comparison_row
 from tasks.data.splits import SPLITS
 from tasks.labels import labels

@@ -120,7 +120,7 @@ class Memory:
 
 def measure(text: Path, workers: int) -> Measured:
     """Run the four stages in a new project with that many processes."""
-    from tasks.data.sources import DataParameters, Source
+    from tasks.data.sources.source_types import DataParameters, Source
     from tasks.data.splits import SplitParameters
     from tasks.engine.output import StageOutput
     from tasks.engine.parallel import process_pool

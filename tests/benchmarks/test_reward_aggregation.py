@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from model.data.dataloader import read_rows
-from tasks.data.ratings import DAWID_SKENE, MAJORITY
+from tasks.data.labels.ratings import DAWID_SKENE, MAJORITY
 from tests.benchmarks.reward_aggregation import (
     JUDGES,
     PEOPLE,

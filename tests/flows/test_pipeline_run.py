@@ -12,7 +12,7 @@ from flows.config import read_preset
 from flows.orchestration import events
 from flows.orchestration.events import limit_arrivals
 from flows.pipeline_run import PipelineRun
-from tasks.data.new_labels import known_labels
+from tasks.data.labels.new_labels import known_labels
 from tasks.data.records import rating_row
 from tasks.engine.output import StageOutput
 from tests.flows.prefect_project import SMOKE, unreachable_server

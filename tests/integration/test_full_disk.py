@@ -20,7 +20,7 @@ from model.data.hf_checkpoint import _save_weights
 from model.errors import UserError
 from model.training.checkpoint import write_synced as write_state
 from tasks.data.audit_log import append_lines
-from tasks.data.new_labels import LabelCursor
+from tasks.data.labels.new_labels import LabelCursor
 from tasks.engine.source_snapshot import _store_snapshot
 from tasks.ingestion.repeated_labels import _write_without
 from tasks.project.data_folder import list_files

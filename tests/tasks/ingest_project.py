@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from model.events import Event, Message
-from tasks.data.sources import DataParameters, Source
+from tasks.data.sources.source_types import DataParameters, Source
 from tasks.engine.parallel import ParallelMap, serial_map
 from tasks.ingest import ingest
 from tasks.project.data_folder import STATE

@@ -14,8 +14,8 @@ import yaml
 from model.errors import UserError
 from tasks.data import external_sort
 from tasks.data.records import TYPES
-from tasks.data.sources import DataParameters, Source
-from tasks.data.version_diff import compare_versions
+from tasks.data.sources.source_types import DataParameters, Source
+from tasks.data.versions.version_diff import compare_versions
 from tasks.dvc import versions
 from tasks.engine.output import is_undamaged
 from tasks.engine.parallel import ParallelMap, process_pool, serial_map

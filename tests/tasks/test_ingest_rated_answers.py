@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tasks.data.records import Pair
-from tasks.data.sources import DataParameters
+from tasks.data.sources.source_types import DataParameters
 from tasks.onboarding.folder_scan import scan_folder
 from tests.tasks.ingest_project import OWN, run, write
 from tests.tasks.record_files import read_rows

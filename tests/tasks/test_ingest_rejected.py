@@ -11,7 +11,7 @@ import pytest
 
 from tasks.data.records import Pair, ParsedRow, pair_row, rating_row, text_row
 from tasks.data.rejections import rejection_id
-from tasks.data.sources import DataParameters, Source
+from tasks.data.sources.source_types import DataParameters, Source
 from tasks.data.withdrawals import Withdrawn
 from tasks.ingestion.repeated_labels import keep_each_once
 from tests.tasks.ingest_project import run, write

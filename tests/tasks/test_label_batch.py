@@ -12,8 +12,8 @@ import pytest
 from model.errors import UserError
 from model.training.reward import train_reward
 from model.training.reward_config import RewardParameters
-from tasks.data import label_selection
-from tasks.data.label_selection import read_made_items
+from tasks.data.labels import label_selection
+from tasks.data.labels.label_selection import read_made_items
 from tasks.data.splits import SplitParameters
 from tasks.label_batch import COUNTS, ITEMS, LabelItemsParameters, label_batch
 from tasks.labelling.batch_parameters import AnswerSource, LabelBatchParameters

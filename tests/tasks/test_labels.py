@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
-from tasks.data.ratings import LabelsParameters
+from tasks.data.labels.ratings import LabelsParameters
 from tasks.data.records import TYPES, Choice, Comparison, Record, comparison_row, rating_row
 from tasks.data.splits import SPLITS, SplitParameters, split_of
 from tasks.labels import labels
@@ -259,7 +259,7 @@ def test_labels_history_is_kept(tmp_path: Path) -> None:
 
 
 def test_labels_of_many_texts_pair_only_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.data.ratings.PAIRED", 4)
+    monkeypatch.setattr("tasks.data.labels.ratings.PAIRED", 4)
     rows = [rating_row("a", f"{i}", [float(i)], ["x"], "tone", "s", f"{i}") for i in range(40)]
     labels(
         LabelsParameters(),

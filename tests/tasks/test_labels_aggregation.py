@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tasks.data.ratings import LabelsParameters
+from tasks.data.labels.ratings import LabelsParameters
 from tasks.data.records import Choice, Record, comparison_row, rating_row
 from tasks.data.splits import SPLITS
 from tasks.labels import labels

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from markupsafe import escape
 
-from tasks.data.page_people import forget_page_people
+from tasks.data.labels.page_people import forget_page_people
 from tasks.labelling.batches import BatchSettings, LabelItem, add_batch
 from tasks.labelling.schema import open_label_store
 from tasks.report import ReportParameters, first_examples, quarantine_counts, report, source_table

@@ -10,7 +10,7 @@ import yaml
 
 from model.errors import UserError
 from tasks.data.records import TYPES, text_row
-from tasks.data.sources import DataParameters, Source
+from tasks.data.sources.source_types import DataParameters, Source
 from tasks.data.splits import SPLITS, SplitParameters
 from tasks.engine.parallel import serial_map
 from tasks.ingest import make_rows

@@ -27,9 +27,7 @@ from typing import Any, NamedTuple
 
 from model.errors import UserError
 from tasks.data.file_io.files import BrokenItem, SourceFile, SourceRecord
-from tasks.data.parsing.annotators import UNKNOWN_ANNOTATOR, normalize_annotator
 from tasks.data.parsing.base import FileSample, Format, ParseOptions
-from tasks.data.parsing.field_meanings import is_empty
 from tasks.data.parsing.label_rows import (
     Label,
     answer_key,
@@ -45,10 +43,12 @@ from tasks.data.parsing.label_rows import (
     text_at,
     time_of,
 )
-from tasks.data.parsing.newest import REPLACED, NewestAnnotations
-from tasks.data.parsing.skip_counts import SkipCounts
-from tasks.data.parsing.value_meanings import read_meaning
+from tasks.data.questions.skip_counts import SkipCounts
 from tasks.data.records import Choice, Fault, ParsedRow, Record, text_digest
+from tasks.data.values.annotators import UNKNOWN_ANNOTATOR, normalize_annotator
+from tasks.data.values.field_meanings import is_empty
+from tasks.data.values.newest import REPLACED, NewestAnnotations
+from tasks.data.values.value_meanings import read_meaning
 
 _UNANSWERED = "records without a response"
 _LEFT_OUT = {"draft": "responses that are drafts", "discarded": "responses that were discarded"}

@@ -12,15 +12,15 @@ from tasks.data.file_io.files import CONTAINERS, SourceFile, SourceRecord, unpac
 from tasks.data.formats.registry import find_format, formats
 from tasks.data.formats.unsupported_shapes import describe_shape, unreadable_shape
 from tasks.data.parsing.base import FileSample, Format, ParseOptions
-from tasks.data.parsing.column_names import (
+from tasks.data.parsing.guessed_rows import guess_rows
+from tasks.data.parsing.unread_keys import leaves_of
+from tasks.data.values.column_names import (
     format_columns,
     format_fields,
     rename_columns,
     respelled_columns,
 )
-from tasks.data.parsing.guessed_rows import guess_rows
-from tasks.data.parsing.unread_keys import leaves_of
-from tasks.data.parsing.verdict_names import value_parts
+from tasks.data.verdicts.verdict_names import value_parts
 
 AUTO = "auto"
 ITEMS = 20

@@ -16,7 +16,7 @@ from tasks.data.parsing.base import FileSample, Format, ParseOptions
 from tasks.data.parsing.conversations import is_transcript, read_text, read_transcript, shared_turns
 from tasks.data.parsing.preference_fields import preference_row
 from tasks.data.parsing.row_stream import LABEL_KEYS, keys, row_stream
-from tasks.data.parsing.skip_counts import SkipCounts
+from tasks.data.questions.skip_counts import SkipCounts
 from tasks.data.records import Fault, ParsedRow
 
 RED_TEAM_FILE = "red_team_attempts"

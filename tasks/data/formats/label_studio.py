@@ -33,7 +33,6 @@ from tasks.data.formats.label_studio_export import (
     task_key,
 )
 from tasks.data.parsing.base import FileSample, Format, ParseOptions
-from tasks.data.parsing.field_meanings import as_verdict
 from tasks.data.parsing.label_rows import (
     PROMPTS,
     Label,
@@ -49,11 +48,12 @@ from tasks.data.parsing.label_rows import (
     score_of,
     text_at,
 )
-from tasks.data.parsing.label_times import time_seconds
-from tasks.data.parsing.newest import REPLACED
-from tasks.data.parsing.skip_counts import SkipCounts
-from tasks.data.parsing.value_meanings import read_meaning
+from tasks.data.questions.skip_counts import SkipCounts
 from tasks.data.records import Choice, Fault, ParsedRow, Record
+from tasks.data.values.field_meanings import as_verdict
+from tasks.data.values.label_times import time_seconds
+from tasks.data.values.newest import REPLACED
+from tasks.data.values.value_meanings import read_meaning
 
 CANCELLED = "annotations that were cancelled"
 _REVIEWS = {"accept": 1.0, "reject": -1.0}

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 from model.errors import UserError
 from tasks.data.file_io.files import BrokenItem, SourceFile, SourceRecord
 from tasks.data.formats.label_studio_config import KINDS, Labelling
-from tasks.data.parsing.annotators import UNKNOWN_ANNOTATOR, normalize_annotator
-from tasks.data.parsing.field_meanings import as_flag
 from tasks.data.parsing.label_rows import time_of
-from tasks.data.parsing.label_times import time_seconds
 from tasks.data.records import Fault, text_digest
+from tasks.data.values.annotators import UNKNOWN_ANNOTATOR, normalize_annotator
+from tasks.data.values.field_meanings import as_flag
+from tasks.data.values.label_times import time_seconds
 
 GROUND_TRUTH = "ground-truth"
 GIVE = "give the project's labelling configuration as label_config, or its .xml file beside the export"

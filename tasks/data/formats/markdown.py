@@ -13,10 +13,10 @@ from typing import Any
 from tasks.data.file_io.decoding import LONGEST, EncodingError, unify_line_ends
 from tasks.data.file_io.files import SourceFile, SourceRecord, unpacked_suffix
 from tasks.data.parsing.base import EMPTY_FILES, FileSample, Format, ParseOptions
-from tasks.data.parsing.front_matter import split_front_matter
 from tasks.data.parsing.row_stream import Keys, item_rows
-from tasks.data.parsing.skip_counts import SkipCounts
+from tasks.data.questions.skip_counts import SkipCounts
 from tasks.data.records import Fault, ParsedRow, text_row
+from tasks.data.values.front_matter import split_front_matter
 
 _TEXT = "(the document)"  # the key of the text beside those of the front matter; no YAML key looks so
 

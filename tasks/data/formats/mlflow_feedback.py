@@ -19,10 +19,8 @@ from typing import Any, NamedTuple
 from model.errors import UserError
 from tasks.common.value_kinds import kind_of
 from tasks.data.file_io.files import BrokenItem, SourceFile, SourceRecord
-from tasks.data.parsing.annotators import UNKNOWN_ANNOTATOR, normalize_annotator
 from tasks.data.parsing.base import FileSample, Format, ParseOptions
 from tasks.data.parsing.conversations import read_turns
-from tasks.data.parsing.field_meanings import is_empty
 from tasks.data.parsing.label_rows import (
     ANSWERS,
     Label,
@@ -34,11 +32,13 @@ from tasks.data.parsing.label_rows import (
     text_at,
     time_of,
 )
-from tasks.data.parsing.newest import REPLACED, NewestAnnotations
-from tasks.data.parsing.skip_counts import SkipCounts
-from tasks.data.parsing.value_meanings import mapped_value, read_meaning
-from tasks.data.parsing.verdict_scales import ZERO_THUMBS, scale_of
+from tasks.data.questions.skip_counts import SkipCounts
 from tasks.data.records import Fault, ParsedRow, Record, text_digest
+from tasks.data.values.annotators import UNKNOWN_ANNOTATOR, normalize_annotator
+from tasks.data.values.field_meanings import is_empty
+from tasks.data.values.newest import REPLACED, NewestAnnotations
+from tasks.data.values.value_meanings import mapped_value, read_meaning
+from tasks.data.values.verdict_scales import ZERO_THUMBS, scale_of
 
 _SHORT = 60  # characters; a longer text is a remark
 _OTHERS = "assessments by judges and code"

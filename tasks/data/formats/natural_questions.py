@@ -9,11 +9,11 @@ from model.errors import UserError
 from tasks.common.value_kinds import kind_of
 from tasks.data.file_io.files import SourceFile
 from tasks.data.parsing.base import FileSample, Format, ParseOptions
-from tasks.data.parsing.column_names import plain_name
-from tasks.data.parsing.companion_keys import OPTION_LISTS, PASSAGES
-from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.parsing.unread_keys import count_extra_key
+from tasks.data.questions.companion_keys import OPTION_LISTS, PASSAGES
+from tasks.data.questions.skip_counts import SkipCounts
 from tasks.data.records import Choice, ParsedRow, comparison_row, group_digest, pair_row, text_digest
+from tasks.data.values.column_names import plain_name
 
 _ASPECT, _JUDGES = "truthfulness", "nq-judges"
 _READ = frozenset((

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from model.errors import UserError
 from tasks.data.file_io.files import SourceFile
 from tasks.data.parsing.base import FileSample, Format, ParseOptions
-from tasks.data.parsing.column_names import plain_name
-from tasks.data.parsing.companion_keys import ANSWERS, OPTION_LISTS
-from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.parsing.unread_keys import count_extra_key
+from tasks.data.questions.companion_keys import ANSWERS, OPTION_LISTS
+from tasks.data.questions.skip_counts import SkipCounts
 from tasks.data.records import ParsedRow, text_row
+from tasks.data.values.column_names import plain_name
 
 SAME = "rows about the passage of the row before"
 EMPTY = "rows without a passage"

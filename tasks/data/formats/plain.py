@@ -8,7 +8,7 @@ from model.errors import UserError
 from tasks.data.file_io.decoding import LONGEST, EncodingError, split_at_returns, unify_line_ends
 from tasks.data.file_io.files import SourceFile, unpacked_suffix
 from tasks.data.parsing.base import EMPTY_FILES, FileSample, Format, ParseOptions
-from tasks.data.parsing.skip_counts import SkipCounts
+from tasks.data.questions.skip_counts import SkipCounts
 from tasks.data.records import Fault, ParsedRow, text_row
 
 

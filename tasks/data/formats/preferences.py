@@ -29,10 +29,10 @@ from tasks.data.parsing.conversations import (  # fmt: skip
     shared_turns,
     turns_before_answer,
 )
-from tasks.data.parsing.field_meanings import is_empty
 from tasks.data.parsing.preference_fields import preference_row
 from tasks.data.parsing.row_stream import LABEL_KEYS, keys, row_stream
 from tasks.data.records import ParsedRow
+from tasks.data.values.field_meanings import is_empty
 
 _SIDES = ("chosen", "rejected")
 _PROMPTS = ("prompt", "instruction", "question", "messages", "conversations")

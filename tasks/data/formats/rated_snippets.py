@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from model.errors import UserError
 from tasks.data.file_io.files import SourceFile
 from tasks.data.parsing.base import FileSample, Format, ParseOptions
-from tasks.data.parsing.skip_counts import SkipCounts
+from tasks.data.questions.skip_counts import SkipCounts
 from tasks.data.records import ParsedRow, group_digest, pair_row, rating_row, text_row
 
 _ASPECT = "tone"

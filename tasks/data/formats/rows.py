@@ -16,9 +16,7 @@ from model.errors import UserError
 from tasks.common.annotators import is_nobody
 from tasks.common.value_kinds import kind_of
 from tasks.data.formats.unpaired import fits_unpaired
-from tasks.data.parsing.annotators import ANNOTATORS, UNKNOWN_ANNOTATOR, normalize_annotator
 from tasks.data.parsing.base import FileSample, Format, ParseOptions
-from tasks.data.parsing.choices import plain_choice
 from tasks.data.parsing.conversations import (
     CONTEXT,
     MEDIA,
@@ -33,15 +31,10 @@ from tasks.data.parsing.conversations import (
     shared_turns,
     turns_before_answer,
 )
-from tasks.data.parsing.field_meanings import as_verdict, group_name, is_empty
-from tasks.data.parsing.label_times import iso_time
-from tasks.data.parsing.list_literals import read_literal
 from tasks.data.parsing.listed_votes import holds_listed_votes, vote_person
 from tasks.data.parsing.preference_fields import TIMES, row_time
 from tasks.data.parsing.row_stream import Keys, row_stream
 from tasks.data.parsing.row_verdicts import is_side_vote, is_unscored, side_votes
-from tasks.data.parsing.score_values import as_score, separator_advice
-from tasks.data.parsing.several_scores import split_values
 from tasks.data.parsing.side_columns import scored_choice, side_scores
 from tasks.data.records import (
     ParsedRow,
@@ -52,6 +45,13 @@ from tasks.data.records import (
     rating_row,
     text_row,
 )
+from tasks.data.values.annotators import ANNOTATORS, UNKNOWN_ANNOTATOR, normalize_annotator
+from tasks.data.values.choices import plain_choice
+from tasks.data.values.field_meanings import as_verdict, group_name, is_empty
+from tasks.data.values.label_times import iso_time
+from tasks.data.values.list_literals import read_literal
+from tasks.data.values.score_values import as_score, separator_advice
+from tasks.data.values.several_scores import split_values
 
 _KNOWN = "text | prompt, completion | prompt, a, b, choice | prompt, completion, score or scores"
 _NAMED = 8  # keys that a message lists

@@ -11,7 +11,6 @@ from typing import Any
 
 from model.errors import UserError
 from tasks.common.value_kinds import kind_of
-from tasks.data.parsing.annotators import UNKNOWN_ANNOTATOR
 from tasks.data.parsing.base import FileSample, Format, ParseOptions
 from tasks.data.parsing.conversations import (
     MEDIA,
@@ -22,10 +21,11 @@ from tasks.data.parsing.conversations import (
     read_history,
     require_value,
 )
-from tasks.data.parsing.field_meanings import as_flag, as_verdict, is_empty
 from tasks.data.parsing.preference_fields import row_annotator, row_aspect, row_time
 from tasks.data.parsing.row_stream import LABEL_KEYS, keys, row_stream
 from tasks.data.records import ParsedRow, rating_row
+from tasks.data.values.annotators import UNKNOWN_ANNOTATOR
+from tasks.data.values.field_meanings import as_flag, as_verdict, is_empty
 
 UNRATED = "pairs that nobody rated, as label has no verdict"
 _KEYS = keys(

@@ -12,8 +12,15 @@ from typing import Any
 
 from tasks.data.file_io.files import unpacked_suffix
 from tasks.data.parsing.base import FileSample
-from tasks.data.parsing.choices import different_parts, is_choice, is_tie, is_undecided
-from tasks.data.parsing.column_names import (
+from tasks.data.parsing.listed_votes import propose_listed
+from tasks.data.parsing.right_answers import is_span
+from tasks.data.parsing.side_columns import propose_scores
+from tasks.data.parsing.unread_keys import leaves_of
+from tasks.data.questions.companion_keys import RIGHT_OPTIONS, is_option_letter, option_keys
+from tasks.data.questions.proposed_meanings import choice_mapping
+from tasks.data.questions.vote_cells import too_many_others
+from tasks.data.values.choices import different_parts, is_choice, is_tie, is_undecided
+from tasks.data.values.column_names import (
     NAMES,
     answer_columns,
     choice_column,
@@ -25,19 +32,12 @@ from tasks.data.parsing.column_names import (
     plain_name,
     yaml_scalar,
 )
-from tasks.data.parsing.companion_keys import RIGHT_OPTIONS, is_option_letter, option_keys
-from tasks.data.parsing.field_meanings import KNOWN, as_flag, is_empty, plain_word
-from tasks.data.parsing.key_text import yaml_key
-from tasks.data.parsing.list_literals import holds_bytes
-from tasks.data.parsing.listed_votes import propose_listed
-from tasks.data.parsing.ordinary_columns import is_all_ordinary, is_ordinary_flag, is_ordinary_number
-from tasks.data.parsing.proposed_meanings import choice_mapping
-from tasks.data.parsing.right_answers import is_span
-from tasks.data.parsing.roles import role_of
-from tasks.data.parsing.score_values import as_score
-from tasks.data.parsing.side_columns import propose_scores
-from tasks.data.parsing.unread_keys import leaves_of
-from tasks.data.parsing.vote_cells import too_many_others
+from tasks.data.values.field_meanings import KNOWN, as_flag, is_empty, plain_word
+from tasks.data.values.key_text import yaml_key
+from tasks.data.values.list_literals import holds_bytes
+from tasks.data.values.roles import role_of
+from tasks.data.values.score_values import as_score
+from tasks.data.verdicts.ordinary_columns import is_all_ordinary, is_ordinary_flag, is_ordinary_number
 
 # Names of columns by which the first line of a text is the header of a table.
 _HEADINGS = frozenset((

@@ -1,4 +1,4 @@
-"""What the parsers of several formats share: conversations, annotators, verdicts and the meaning of keys.
+"""The steps of reading a row that several formats share, and the records that a row becomes.
 
 `base.py` defines what each format provides. One format's own rules are in `tasks/data/formats/`.
 

@@ -8,9 +8,9 @@ from typing import Any, Literal, NamedTuple
 
 from model.errors import UserError
 from tasks.data.file_io.files import SourceFile, SourceRecord
-from tasks.data.parsing.field_meanings import Meaning
-from tasks.data.parsing.skip_counts import SkipCounts
+from tasks.data.questions.skip_counts import SkipCounts
 from tasks.data.records import Fault, ParsedRow
+from tasks.data.values.field_meanings import Meaning
 
 EMPTY_FILES = "empty files"  # the reason under which files without a row are counted
 
@@ -36,7 +36,7 @@ class ParseOptions:
         document_unit: Whether a plain file is one document, or each paragraph or line is one.
         aspect: The aspect of labels that name none.
         labelling: The text of a labelling configuration.
-        fields: The meaning of keys that no format reads (see tasks/data/parsing/field_meanings.py).
+        fields: The meaning of keys that no format reads (see tasks/data/values/field_meanings.py).
         listed: The votes that listed_votes.py took from lists of a row, by their paths, as `ratings.anna`.
     """
 

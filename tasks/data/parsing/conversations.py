@@ -18,11 +18,11 @@ from tasks.common.names import yaml_text
 from tasks.common.value_kinds import kind_of
 from tasks.data.file_io.decoding import unify_line_ends
 from tasks.data.parsing.base import FileSample, ParseOptions
-from tasks.data.parsing.field_meanings import KNOWN, MASKS, flatten_name, group_name, is_empty
-from tasks.data.parsing.list_literals import holds_turns_text, read_literal, turns_of
-from tasks.data.parsing.roles import ROLE_KEYS, ROLES, is_tool, propose_roles, role_of, speaker_of
-from tasks.data.parsing.value_meanings import read_meaning
 from tasks.data.records import ParsedRow, Turn, TurnVerdict, group_digest, pair_row
+from tasks.data.values.field_meanings import KNOWN, MASKS, flatten_name, group_name, is_empty
+from tasks.data.values.list_literals import holds_turns_text, read_literal, turns_of
+from tasks.data.values.roles import ROLE_KEYS, ROLES, is_tool, propose_roles, role_of, speaker_of
+from tasks.data.values.value_meanings import read_meaning
 
 TEXTS = ("content", "value", "text", "message", "utterance")
 TURN_KEYS = frozenset((*ROLE_KEYS, *TEXTS, "tool_calls", "function_call"))

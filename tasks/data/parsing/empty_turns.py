@@ -9,9 +9,9 @@ from itertools import dropwhile
 from typing import Any
 
 from tasks.data.parsing.conversations import TEXTS, is_transcript, is_turn_list
-from tasks.data.parsing.list_literals import read_literal
-from tasks.data.parsing.roles import role_of
-from tasks.data.parsing.skip_counts import SkipCounts
+from tasks.data.questions.skip_counts import SkipCounts
+from tasks.data.values.list_literals import read_literal
+from tasks.data.values.roles import role_of
 
 REASONS = {
     "assistant": "empty answers inside conversations; the questions before and after them are joined",

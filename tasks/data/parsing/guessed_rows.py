@@ -6,7 +6,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from tasks.data.parsing.column_names import (
+from tasks.data.parsing.conversations import is_turn_list
+from tasks.data.parsing.right_answers import IDEAL, is_span
+from tasks.data.parsing.side_columns import propose_scores
+from tasks.data.questions.companion_keys import PASSAGES, POST_BODIES, SUMMARIES, is_passage, is_prose
+from tasks.data.values.column_names import (
     CONVERSATIONS,
     NAMES,
     Guess,
@@ -15,9 +19,7 @@ from tasks.data.parsing.column_names import (
     named_columns,
     plain_name,
 )
-from tasks.data.parsing.companion_keys import PASSAGES, POST_BODIES, SUMMARIES, is_passage, is_prose
-from tasks.data.parsing.conversations import is_turn_list
-from tasks.data.parsing.field_meanings import (
+from tasks.data.values.field_meanings import (
     ACCEPT,
     FALSE,
     IGNORE,
@@ -31,13 +33,11 @@ from tasks.data.parsing.field_meanings import (
     is_empty,
     plain_word,
 )
-from tasks.data.parsing.list_literals import holds_turns_text
-from tasks.data.parsing.right_answers import IDEAL, is_span
-from tasks.data.parsing.roles import ROLE_KEYS
-from tasks.data.parsing.score_values import as_score
-from tasks.data.parsing.side_columns import propose_scores
-from tasks.data.parsing.verdict_names import names_judgement
-from tasks.data.parsing.verdict_values import MOST_VALUES, is_judgement
+from tasks.data.values.list_literals import holds_turns_text
+from tasks.data.values.roles import ROLE_KEYS
+from tasks.data.values.score_values import as_score
+from tasks.data.verdicts.verdict_names import names_judgement
+from tasks.data.verdicts.verdict_values import MOST_VALUES, is_judgement
 
 # Names of a column of turns. A list under another name, as `answers`, may be no conversation.
 _CHATS = frozenset((

@@ -7,9 +7,7 @@ from typing import Any
 
 from model.errors import UserError
 from tasks.common.annotators import is_nobody
-from tasks.data.parsing.annotators import UNKNOWN_ANNOTATOR, normalize_annotator
 from tasks.data.parsing.base import ParseOptions
-from tasks.data.parsing.field_meanings import is_empty
 from tasks.data.parsing.listed_votes import vote_person
 from tasks.data.parsing.preference_fields import row_annotator, row_aspect, row_time
 from tasks.data.parsing.row_verdicts import (
@@ -18,9 +16,11 @@ from tasks.data.parsing.row_verdicts import (
     Verdicts,
     told_keys,
 )
-from tasks.data.parsing.several_scores import split_values
 from tasks.data.records import Comparison, Pair, ParsedRow, Rating, Text, pair_row, rating_row
 from tasks.data.rejections import rejection_id
+from tasks.data.values.annotators import UNKNOWN_ANNOTATOR, normalize_annotator
+from tasks.data.values.field_meanings import is_empty
+from tasks.data.values.several_scores import split_values
 
 REJECTED = "rows that a reviewer rejected"
 REJECTED_RATING = "ratings in rows that a reviewer rejected"

@@ -7,16 +7,16 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from model.errors import UserError
-from tasks.data.parsing.annotators import ANNOTATORS, normalize_annotator
 from tasks.data.parsing.base import ParseOptions
-from tasks.data.parsing.field_meanings import (
+from tasks.data.values.annotators import ANNOTATORS, normalize_annotator
+from tasks.data.values.field_meanings import (
     HIGHER_IS_BETTER,
     LOWER_IS_BETTER,
     flatten_name,
     is_empty,
     word_set,
 )
-from tasks.data.parsing.score_values import as_score
+from tasks.data.values.score_values import as_score
 
 _MARGINS, _DIFFERENCES = word_set("advantage margin margins"), word_set("delta diff difference gap")
 # A measure of a model, as a loss or a perplexity, is no rank: it may be worse for the better answer.

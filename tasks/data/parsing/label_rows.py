@@ -13,7 +13,6 @@ from tasks.common.aspects import ASPECTS
 from tasks.common.value_kinds import kind_of
 from tasks.data.file_io.tables import is_unnamed
 from tasks.data.parsing.base import ParseOptions
-from tasks.data.parsing.choices import is_tie
 from tasks.data.parsing.conversations import (
     conversation_group,
     history_turns,
@@ -21,9 +20,10 @@ from tasks.data.parsing.conversations import (
     require_value,
     turns_before_answer,
 )
-from tasks.data.parsing.label_times import time_seconds
-from tasks.data.parsing.score_values import as_score
 from tasks.data.records import Choice, Record, Turn, comparison_row, pair_row, rating_row
+from tasks.data.values.choices import is_tie
+from tasks.data.values.label_times import time_seconds
+from tasks.data.values.score_values import as_score
 
 PROMPTS = ("prompt", "question", "instruction", "query", "request", "input")
 ANSWERS = ("completion", "response", "answer", "output", "generation")

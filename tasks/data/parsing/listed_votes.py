@@ -11,10 +11,17 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from model.errors import UserError
-from tasks.data.parsing.annotators import ANNOTATORS, PEOPLE, UNKNOWN_ANNOTATOR, normalize_annotator
 from tasks.data.parsing.base import ListedVote, ParseOptions
-from tasks.data.parsing.column_names import NAMES
-from tasks.data.parsing.field_meanings import (
+from tasks.data.parsing.row_verdicts import NO_VOTE
+from tasks.data.parsing.unread_keys import count_unread
+from tasks.data.questions.proposed_meanings import UNKNOWN
+from tasks.data.questions.question_text import values_mapping
+from tasks.data.questions.seen_keys import MOST_KEYS
+from tasks.data.questions.skip_counts import SkipCounts
+from tasks.data.questions.vote_columns import voter_name
+from tasks.data.values.annotators import ANNOTATORS, PEOPLE, UNKNOWN_ANNOTATOR, normalize_annotator
+from tasks.data.values.column_names import NAMES
+from tasks.data.values.field_meanings import (
     ANNOTATOR,
     KNOWN,
     VOTES,
@@ -23,19 +30,12 @@ from tasks.data.parsing.field_meanings import (
     is_empty,
     word_set,
 )
-from tasks.data.parsing.key_paths import find_keys, value_at, with_value
-from tasks.data.parsing.key_text import format_sample, shown_key, yaml_key
-from tasks.data.parsing.list_literals import opened_objects
-from tasks.data.parsing.proposed_meanings import UNKNOWN
-from tasks.data.parsing.question_text import values_mapping
-from tasks.data.parsing.row_verdicts import NO_VOTE
-from tasks.data.parsing.score_values import as_score
-from tasks.data.parsing.seen_keys import MOST_KEYS
-from tasks.data.parsing.skip_counts import SkipCounts
-from tasks.data.parsing.unread_keys import count_unread
-from tasks.data.parsing.value_meanings import mapped_value, maps_sides
-from tasks.data.parsing.verdict_values import MOST_VALUES
-from tasks.data.parsing.vote_columns import voter_name
+from tasks.data.values.key_paths import find_keys, value_at, with_value
+from tasks.data.values.key_text import format_sample, shown_key, yaml_key
+from tasks.data.values.list_literals import opened_objects
+from tasks.data.values.score_values import as_score
+from tasks.data.values.value_meanings import mapped_value, maps_sides
+from tasks.data.verdicts.verdict_values import MOST_VALUES
 
 TWICE = "votes that a person gave twice in one list"
 # Names of a list of which each object is one person's vote. An empty list of these is nobody's.

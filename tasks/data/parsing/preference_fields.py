@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from tasks.data.parsing.annotators import ANNOTATORS, UNKNOWN_ANNOTATOR, normalize_annotator
 from tasks.data.parsing.base import ParseOptions
 from tasks.data.parsing.conversations import SourceTurn, conversation_group, history_turns
-from tasks.data.parsing.field_meanings import is_empty
-from tasks.data.parsing.label_times import iso_time
-from tasks.data.parsing.several_scores import split_values
 from tasks.data.records import Choice, ParsedRow, comparison_row, text_digest
+from tasks.data.values.annotators import ANNOTATORS, UNKNOWN_ANNOTATOR, normalize_annotator
+from tasks.data.values.field_meanings import is_empty
+from tasks.data.values.label_times import iso_time
+from tasks.data.values.several_scores import split_values
 
 # The time of a change comes before that of the first label, as the label is that of the change.
 TIMES = ("time", "updated_at", "timestamp", "_timestamp", "created_at", "annotated_at")

@@ -19,9 +19,9 @@ from tasks.common.annotators import is_nobody
 from tasks.common.counts import counted
 from tasks.data.file_io.files import SourceFile
 from tasks.data.parsing.base import Format, ParseOptions
-from tasks.data.parsing.placeholder_texts import explain_placeholder
-from tasks.data.parsing.skip_counts import SkipCounts
+from tasks.data.questions.skip_counts import SkipCounts
 from tasks.data.records import TYPES, Comparison, Fault, Pair, ParsedRow, Rating, fault_row
+from tasks.data.values.placeholder_texts import explain_placeholder
 
 EQUAL_ANSWERS = "comparisons of two equal answers, which are ties"
 LOOKED = 200  # rows of a file to search for its kind of rows

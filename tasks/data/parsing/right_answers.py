@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from tasks.data.parsing.base import ParseOptions
-from tasks.data.parsing.companion_keys import is_prose
-from tasks.data.parsing.field_meanings import flatten_name, is_empty
-from tasks.data.parsing.list_literals import read_literal
+from tasks.data.questions.companion_keys import is_prose
+from tasks.data.values.field_meanings import flatten_name, is_empty
+from tasks.data.values.list_literals import read_literal
 
 # The key of the right answers in a row for OpenAI's evals, whose turns are under `input`.
 IDEAL = "ideal"

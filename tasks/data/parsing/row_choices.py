@@ -6,17 +6,17 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from tasks.data.parsing.base import ParseOptions
-from tasks.data.parsing.choices import TIES, different_parts, is_undecided, paired_columns, plain_choice
-from tasks.data.parsing.doubt_flags import tells_other_order
-from tasks.data.parsing.field_meanings import SIDES, flatten_name, is_empty, plain_word, word_set
-from tasks.data.parsing.key_paths import find_keys, with_value
 from tasks.data.parsing.label_checks import chosen_side, is_loose_margin, is_margin
 from tasks.data.parsing.row_verdicts import note_empty_votes, side_votes
-from tasks.data.parsing.score_values import as_score
 from tasks.data.parsing.side_columns import named_sides
-from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.parsing.unread_keys import leaves_of
-from tasks.data.parsing.value_meanings import mapped_value, maps_empty
+from tasks.data.questions.skip_counts import SkipCounts
+from tasks.data.values.choices import TIES, different_parts, is_undecided, paired_columns, plain_choice
+from tasks.data.values.field_meanings import SIDES, flatten_name, is_empty, plain_word, word_set
+from tasks.data.values.key_paths import find_keys, with_value
+from tasks.data.values.score_values import as_score
+from tasks.data.values.value_meanings import mapped_value, maps_empty
+from tasks.data.verdicts.doubt_flags import tells_other_order
 
 UNDECIDED = "comparisons without a decision, such as skip or unsure"
 SAME_MODEL = "comparisons of two answers of one model, whose choice names that model"

@@ -14,40 +14,40 @@ from typing import Any
 
 from model.errors import UserError
 from tasks.data.file_io.files import BrokenItem, SourceFile, SourceRecord, explain_wide
-from tasks.data.parsing.annotators import ANNOTATORS
 from tasks.data.parsing.base import EMPTY_FILES, ParseOptions, Parser
-from tasks.data.parsing.companion_keys import companions_of
 from tasks.data.parsing.conversations import MEDIA, SYSTEM, MaskedAnswer, is_turn_list
 from tasks.data.parsing.empty_turns import count_empty_turns
-from tasks.data.parsing.field_meanings import (
+from tasks.data.parsing.judged_rows import MASKED_VERDICT, corrected_rows, rated_turns
+from tasks.data.parsing.label_checks import check_annotators, check_side_scores
+from tasks.data.parsing.listed_votes import spread_votes
+from tasks.data.parsing.preference_fields import TIMES, unread_times
+from tasks.data.parsing.right_answers import write_right_answers
+from tasks.data.parsing.row_choices import note_other_choices, read_choice
+from tasks.data.parsing.row_verdicts import SourceRow, read_verdicts
+from tasks.data.parsing.turn_order import check_turn_order
+from tasks.data.parsing.unread_keys import count_unread, leaves_of
+from tasks.data.parsing.walked_turns import MASKED, spread_masks, walk_turns
+from tasks.data.questions.companion_keys import companions_of
+from tasks.data.questions.proposed_meanings import BYTES, ESCAPED, LITERAL, QUOTED
+from tasks.data.questions.seen_keys import Seen, count_key
+from tasks.data.questions.skip_counts import SkipCounts
+from tasks.data.records import Comparison, Fault, ParsedRow, Rating, as_tie, describe_number
+from tasks.data.rejections import rejection_id
+from tasks.data.values.annotators import ANNOTATORS
+from tasks.data.values.field_meanings import (
     is_invisible,
     is_null_word,
 )
-from tasks.data.parsing.judged_rows import MASKED_VERDICT, corrected_rows, rated_turns
-from tasks.data.parsing.key_paths import check_paths
-from tasks.data.parsing.key_text import format_sample
-from tasks.data.parsing.label_checks import check_annotators, check_side_scores
-from tasks.data.parsing.list_literals import holds_bytes, holds_turns_text, opened_objects, turns_of
-from tasks.data.parsing.listed_votes import spread_votes
-from tasks.data.parsing.preference_fields import TIMES, unread_times
-from tasks.data.parsing.printed_values import (
+from tasks.data.values.key_paths import check_paths
+from tasks.data.values.key_text import format_sample
+from tasks.data.values.list_literals import holds_bytes, holds_turns_text, opened_objects, turns_of
+from tasks.data.values.printed_values import (
     holds_literal,
     holds_objects,
     holds_other_print,
     holds_quoted,
     text_of_parts,
 )
-from tasks.data.parsing.proposed_meanings import BYTES, ESCAPED, LITERAL, QUOTED
-from tasks.data.parsing.right_answers import write_right_answers
-from tasks.data.parsing.row_choices import note_other_choices, read_choice
-from tasks.data.parsing.row_verdicts import SourceRow, read_verdicts
-from tasks.data.parsing.seen_keys import Seen, count_key
-from tasks.data.parsing.skip_counts import SkipCounts
-from tasks.data.parsing.turn_order import check_turn_order
-from tasks.data.parsing.unread_keys import count_unread, leaves_of
-from tasks.data.parsing.walked_turns import MASKED, spread_masks, walk_turns
-from tasks.data.records import Comparison, Fault, ParsedRow, Rating, as_tie, describe_number
-from tasks.data.rejections import rejection_id
 
 Row = Callable[[Mapping[str, Any], ParseOptions, str], Iterator[ParsedRow]]
 LABEL_KEYS = frozenset((*ANNOTATORS, *TIMES, "annotator", "aspect", "time"))

@@ -8,20 +8,20 @@ from typing import Any
 
 from model.errors import UserError
 from tasks.data.parsing.base import ParseOptions
-from tasks.data.parsing.field_meanings import KNOWN, MASKS, REVIEWS, VOTES, flatten_name, is_empty
-from tasks.data.parsing.key_paths import find_keys, value_at
 from tasks.data.parsing.preference_fields import row_aspect
-from tasks.data.parsing.review_columns import TOLD
-from tasks.data.parsing.scale_direction import LOWER, scale_direction
-from tasks.data.parsing.score_values import is_date, separator_advice
-from tasks.data.parsing.several_scores import COUNTS, as_count, comma_scale, count_votes, split_values
 from tasks.data.parsing.side_columns import side_scores
-from tasks.data.parsing.skip_counts import SkipCounts
-from tasks.data.parsing.value_meanings import maps_empty, maps_sides, read_meaning
-from tasks.data.parsing.verdict_names import value_parts
-from tasks.data.parsing.verdict_scales import GRADES, WORDS, exceeds_scale, scale_of
-from tasks.data.parsing.vote_cells import as_grade, is_no_vote, read_vote
 from tasks.data.parsing.vote_reasons import without_vote_reason
+from tasks.data.questions.review_columns import TOLD
+from tasks.data.questions.skip_counts import SkipCounts
+from tasks.data.questions.vote_cells import as_grade, is_no_vote, read_vote
+from tasks.data.values.field_meanings import KNOWN, MASKS, REVIEWS, VOTES, flatten_name, is_empty
+from tasks.data.values.key_paths import find_keys, value_at
+from tasks.data.values.scale_direction import LOWER, scale_direction
+from tasks.data.values.score_values import is_date, separator_advice
+from tasks.data.values.several_scores import COUNTS, as_count, comma_scale, count_votes, split_values
+from tasks.data.values.value_meanings import maps_empty, maps_sides, read_meaning
+from tasks.data.values.verdict_scales import GRADES, WORDS, exceeds_scale, scale_of
+from tasks.data.verdicts.verdict_names import value_parts
 
 DELETED = "rows marked as deleted"
 UNLEARNED = "rows marked as not to be learned"

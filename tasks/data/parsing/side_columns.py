@@ -8,18 +8,18 @@ from functools import lru_cache
 from typing import Any
 
 from tasks.data.parsing.base import ParseOptions
-from tasks.data.parsing.choices import different_parts, paired_columns
-from tasks.data.parsing.column_names import SIDE_WORDS
-from tasks.data.parsing.field_meanings import (
+from tasks.data.values.choices import different_parts, paired_columns
+from tasks.data.values.column_names import SIDE_WORDS
+from tasks.data.values.field_meanings import (
     HIGHER_IS_BETTER,
     LOWER_IS_BETTER,
     flatten_name,
     is_empty,
     word_set,
 )
-from tasks.data.parsing.scale_direction import LOWER, scale_direction
-from tasks.data.parsing.score_values import as_score
-from tasks.data.parsing.value_meanings import read_meaning
+from tasks.data.values.scale_direction import LOWER, scale_direction
+from tasks.data.values.score_values import as_score
+from tasks.data.values.value_meanings import read_meaning
 
 # Words of columns that name what wrote an answer, or the answer itself.
 _IDENTITIES = word_set(

@@ -12,9 +12,9 @@ from itertools import pairwise
 from typing import Any
 
 from model.errors import UserError
-from tasks.data.parsing.field_meanings import flatten_name
-from tasks.data.parsing.key_text import yaml_key
-from tasks.data.parsing.label_times import LATEST_SECONDS, iso_time, time_seconds
+from tasks.data.values.field_meanings import flatten_name
+from tasks.data.values.key_text import yaml_key
+from tasks.data.values.label_times import LATEST_SECONDS, iso_time, time_seconds
 
 # When a turn was said. A time of its last change says nothing about the order.
 _TIMES = frozenset((

@@ -7,29 +7,37 @@ from collections.abc import Iterator
 from typing import Any
 
 from model.errors import UserError
-from tasks.data.parsing.annotators import names_annotator
 from tasks.data.parsing.base import ParseOptions
-from tasks.data.parsing.correction_names import looks_like_correction, names_replaced
-from tasks.data.parsing.doubt_flags import looks_doubted
-from tasks.data.parsing.field_meanings import (
+from tasks.data.questions.gold_answers import looks_like_gold
+from tasks.data.questions.ordinary_names import is_ordinary_name
+from tasks.data.questions.proposed_meanings import (
+    CORRECTION,
+    ENDED,
+    GOLD,
+    GOLD_LIST,
+    MASK,
+    PRINTED,
+    REJECTION,
+)
+from tasks.data.questions.question_text import NAMED_VOTES, REPLACED_ROW
+from tasks.data.questions.skip_counts import VERDICT, SkipCounts
+from tasks.data.questions.text_properties import is_property
+from tasks.data.values.annotators import names_annotator
+from tasks.data.values.field_meanings import (
     flatten_name,
     is_empty,
     plain_word,
     says_nothing_wrong,
     word_set,
 )
-from tasks.data.parsing.gold_answers import looks_like_gold
-from tasks.data.parsing.key_text import shown_key, yaml_key
-from tasks.data.parsing.mark_columns import marks_removal
-from tasks.data.parsing.ordinary_names import is_ordinary_name
-from tasks.data.parsing.printed_values import holds_objects
-from tasks.data.parsing.proposed_meanings import CORRECTION, ENDED, GOLD, GOLD_LIST, MASK, PRINTED, REJECTION
-from tasks.data.parsing.question_text import NAMED_VOTES, REPLACED_ROW
-from tasks.data.parsing.removal_names import looks_denied, looks_removed
-from tasks.data.parsing.score_values import as_score
-from tasks.data.parsing.skip_counts import VERDICT, SkipCounts
-from tasks.data.parsing.text_properties import is_property
-from tasks.data.parsing.verdict_names import (
+from tasks.data.values.key_text import shown_key, yaml_key
+from tasks.data.values.printed_values import holds_objects
+from tasks.data.values.score_values import as_score
+from tasks.data.verdicts.correction_names import looks_like_correction, names_replaced
+from tasks.data.verdicts.doubt_flags import looks_doubted
+from tasks.data.verdicts.mark_columns import marks_removal
+from tasks.data.verdicts.removal_names import looks_denied, looks_removed
+from tasks.data.verdicts.verdict_names import (
     holds_verdict,
     is_remark_text,
     looks_like_failure,
@@ -38,9 +46,9 @@ from tasks.data.parsing.verdict_names import (
     names_rejection,
     value_parts,
 )
-from tasks.data.parsing.verdict_openings import is_plain_vote, orders_removal
-from tasks.data.parsing.verdict_phrases import asks_opinion
-from tasks.data.parsing.verdict_values import is_judgement, named_as_verdict
+from tasks.data.verdicts.verdict_openings import is_plain_vote, orders_removal
+from tasks.data.verdicts.verdict_phrases import asks_opinion
+from tasks.data.verdicts.verdict_values import is_judgement, named_as_verdict
 
 _DEEPEST, MOST_LEAVES = 100, 200
 _LONGEST_VOTE = 20  # characters

@@ -6,11 +6,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from tasks.data.parsing.field_meanings import KNOWN, NEGATIVE, POSITIVE, as_verdict, flatten_name, plain_word
-from tasks.data.parsing.skip_counts import SkipCounts
-from tasks.data.parsing.verdict_names import UNSURE
-from tasks.data.parsing.verdict_openings import is_plain_vote, opening_of
-from tasks.data.parsing.verdict_values import WEAK
+from tasks.data.questions.skip_counts import SkipCounts
+from tasks.data.values.field_meanings import KNOWN, NEGATIVE, POSITIVE, as_verdict, flatten_name, plain_word
+from tasks.data.verdicts.verdict_names import UNSURE
+from tasks.data.verdicts.verdict_openings import is_plain_vote, opening_of
+from tasks.data.verdicts.verdict_values import WEAK
 
 # What a word for or against an answer means under these. Under others, as a penalty, it is asked about.
 _KINDS = ("number", "thumb", "verdict", "vote", "word")

@@ -8,19 +8,19 @@ from typing import Any
 from model.errors import UserError
 from tasks.data.parsing.base import ParseOptions
 from tasks.data.parsing.conversations import ROLE_PATH, TEXTS, TURN_KEYS, VERDICT, is_turn_list
-from tasks.data.parsing.field_meanings import KNOWN, MASKS, VOTES, flatten_name, is_empty
 from tasks.data.parsing.judged_rows import CORRECTED, CORRECTED_QUESTION
-from tasks.data.parsing.list_literals import holds_bytes, list_items
 from tasks.data.parsing.preference_fields import row_aspect
-from tasks.data.parsing.proposed_meanings import BYTES
-from tasks.data.parsing.roles import ROLE_KEYS, role_of, speaker_of
-from tasks.data.parsing.several_scores import COUNTS
-from tasks.data.parsing.skip_counts import SkipCounts
 from tasks.data.parsing.unread_keys import count_unread
-from tasks.data.parsing.value_meanings import mapped_value, maps_empty, read_meaning
-from tasks.data.parsing.verdict_scales import scale_of
 from tasks.data.parsing.vote_reasons import without_vote_reason
+from tasks.data.questions.proposed_meanings import BYTES
+from tasks.data.questions.skip_counts import SkipCounts
 from tasks.data.records import TurnVerdict
+from tasks.data.values.field_meanings import KNOWN, MASKS, VOTES, flatten_name, is_empty
+from tasks.data.values.list_literals import holds_bytes, list_items
+from tasks.data.values.roles import ROLE_KEYS, role_of, speaker_of
+from tasks.data.values.several_scores import COUNTS
+from tasks.data.values.value_meanings import mapped_value, maps_empty, read_meaning
+from tasks.data.values.verdict_scales import scale_of
 
 MASKED = "answers marked as not to be learned"
 UNRATED = "answers of conversations that nobody rated"

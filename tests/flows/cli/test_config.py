@@ -14,7 +14,7 @@ from flows.cli.key_migration import migrate_keys
 from flows.config import Preset
 from model.errors import UserError
 from tasks.common.old_keys import rename_old_keys
-from tasks.data.parsing.field_meanings import FIELD_MEANINGS
+from tasks.data.values.field_meanings import FIELD_MEANINGS
 from tests.flows.cli_runner import call
 
 ROOT = Path(__file__).parents[3]

@@ -158,7 +158,7 @@ YOUNG, LOCKED = "e0" * 8, "f0" * 4
 
 
 def test_gc_removes_old_caches_and_dry_run_lists_same_files(root: Path, tracker: Tracker) -> None:
-    from tasks.data.download import parse_address
+    from tasks.data.sources.download import parse_address
 
     cache = root / "var" / "cache"
     old = [

@@ -12,7 +12,7 @@ import yaml
 
 from flows.config import read_preset
 from model.errors import UserError
-from tasks.data.source_reading import own_files
+from tasks.data.sources.source_reading import own_files
 from tasks.engine.stage import StageContext
 from tasks.ingest import ingest
 from tasks.onboarding.folder_scan import scan_folder

@@ -8,7 +8,7 @@ import pytest
 
 from flows.config import read_preset
 from model.errors import UserError
-from tasks.data.source_reading import own_files
+from tasks.data.sources.source_reading import own_files
 from tests.flows.cli.test_init import propose
 
 LINE = '{"text": "A mill grinds grain, and the river turns the wheel of mill number %d."}\n'

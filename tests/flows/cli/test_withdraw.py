@@ -12,7 +12,7 @@ import pytest
 
 from flows.cli.withdraw import withdraw
 from model.errors import UserError
-from tasks.data.sources import DataParameters, Source
+from tasks.data.sources.source_types import DataParameters, Source
 from tasks.data.withdrawals import WITHDRAWN, Withdrawal, write_withdrawals
 from tasks.engine.stage import StageContext
 from tasks.ingest import ingest

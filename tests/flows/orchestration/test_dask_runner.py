@@ -16,7 +16,7 @@ from prefect import flow, task
 
 from flows.orchestration.dask_runner import DaskRunner
 from model.errors import UserError
-from tasks.data.sources import DataParameters, Source
+from tasks.data.sources.source_types import DataParameters, Source
 from tasks.data.splits import SplitParameters
 from tasks.engine.cache_key import folder_sums, sums_digest
 from tasks.engine.parallel import ParallelMap, serial_map

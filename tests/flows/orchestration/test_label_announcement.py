@@ -12,7 +12,7 @@ from flows.orchestration import events
 from flows.orchestration.label_announcement import announce_labels, remember_learned_labels
 from model.events import Event, Message
 from tasks.common.file_lock import exclusive_lock
-from tasks.data.new_labels import known_labels
+from tasks.data.labels.new_labels import known_labels
 from tasks.data.records import comparison_row, rating_row
 from tasks.engine.output import StageOutput
 from tasks.project.paths import LABELS_LOCK

@@ -13,7 +13,7 @@ import pytest
 from flows.config import Preset, read_preset
 from flows.orchestration.label_batches import add_made_batch, find_unfinished_batch
 from flows.servers.environment import configure_database
-from tasks.data.label_selection import item_values
+from tasks.data.labels.label_selection import item_values
 from tasks.engine.output import StageOutput
 from tasks.label_batch import COUNTS, ITEMS
 from tasks.labelling.batches import BatchSettings, LabelItem, add_batch, list_batches, open_batch

@@ -11,8 +11,8 @@ from flows.cli.main import app
 from flows.config import Preset, load_preset
 from flows.orchestration.label_batches import add_made_batch
 from flows.orchestration.page_products import ingest_parameters
-from tasks.data.page_source import forget_pages, read_page
-from tasks.data.sources import IngestParameters
+from tasks.data.sources.page_source import forget_pages, read_page
+from tasks.data.sources.source_types import IngestParameters
 from tasks.labelling.schema import open_label_store
 from tests.flows.cli_runner import call
 from tests.flows.orchestration.test_label_batches import leave_output

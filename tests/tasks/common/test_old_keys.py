@@ -17,8 +17,8 @@ from tasks.common.old_keys import (
     rename_old_keys,
     rename_stage_parameters,
 )
-from tasks.data.source_identity import identities_digest
-from tasks.data.sources import DataParameters, Source
+from tasks.data.sources.source_identity import identities_digest
+from tasks.data.sources.source_types import DataParameters, Source
 from tasks.engine.cache_key import flatten_values
 from tasks.reproduction.data import standalone_preset
 from tasks.reproduction.reproduce import Checkout, _set_preset_key

@@ -11,8 +11,8 @@ from flows.config import load_preset
 from model.errors import UserError
 from tasks.common import url_secrets
 from tasks.common.url_secrets import conceal_secrets, display_url, hide_secrets, reveal_secrets
-from tasks.data.download import parse_address
-from tasks.data.sources import DataParameters, Source
+from tasks.data.sources.download import parse_address
+from tasks.data.sources.source_types import DataParameters, Source
 from tasks.dvc import remote
 from tasks.engine.stage import StageContext
 from tasks.ingest import ingest

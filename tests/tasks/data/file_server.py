@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tasks.data import download
+from tasks.data.sources import download
 from tests.tasks.data.source_reader import sha
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tasks.common import url_secrets
-from tasks.data import download
+from tasks.data.sources import download
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 TOKEN = "hf_aSecretOfAna"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from tasks.data.package_archive import Archive
-from tasks.data.source_reading import read_source
-from tasks.data.sources import DataParameters, Source
+from tasks.data.sources.package_archive import Archive
+from tasks.data.sources.source_reading import read_source
+from tasks.data.sources.source_types import DataParameters, Source
 
 
 def read(source: Source, root: Path, said: list[str] | None = None, **packed: Archive) -> list[bytes]:

@@ -22,9 +22,9 @@ from model.errors import UserError
 from model.events import Message
 from tasks.cleanup.output_gc import RUNNING, Root, list_outputs, plan_gc
 from tasks.common.file_lock import exclusive_lock
-from tasks.data.readmitted_rows import member_digests
 from tasks.data.records import comparison_row, rating_row, read_shards, text_row
-from tasks.data.sources import DataParameters, Source
+from tasks.data.sources.source_types import DataParameters, Source
+from tasks.data.versions.readmitted_rows import member_digests
 from tasks.data.withdrawals import (
     WITHDRAWN,
     Withdrawal,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tasks.data.records import read_shards
-from tasks.data.sources import DataParameters, Source
+from tasks.data.sources.source_types import DataParameters, Source
 from tasks.data.withdrawals import write_withdrawals
 from tasks.deletion.plan import DeletionPlan, DeletionRequest, plan_deletion
 from tasks.engine.output import StageOutput

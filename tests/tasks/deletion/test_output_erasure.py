@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 from tasks.cleanup.output_gc import list_outputs
-from tasks.data.ratings import LabelsParameters
-from tasks.data.sources import DataParameters, Source
+from tasks.data.labels.ratings import LabelsParameters
+from tasks.data.sources.source_types import DataParameters, Source
 from tasks.data.splits import SplitParameters
 from tasks.data.withdrawals import Withdrawn
 from tasks.deletion.output_erasure import outputs_with_withdrawn

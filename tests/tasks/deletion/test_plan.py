@@ -9,7 +9,7 @@ import pytest
 
 from model.errors import UserError
 from tasks.data.records import read_shards
-from tasks.data.sources import DataParameters, Source
+from tasks.data.sources.source_types import DataParameters, Source
 from tasks.dvc.pointer_file import read_pointer
 from tests.tasks.data.withdrawal_project import make, withdraw
 from tests.tasks.ingest_project import write

@@ -14,8 +14,8 @@ import pytest
 
 from model.errors import UserError
 from tasks.common.file_lock import exclusive_lock
-from tasks.data.sources import DataParameters
-from tasks.data.version_history import find_version_hash, last_accepted, version_log
+from tasks.data.sources.source_types import DataParameters
+from tasks.data.versions.version_history import find_version_hash, last_accepted, version_log
 from tasks.dvc import versions
 from tasks.dvc.pointer_file import read_pointer
 from tasks.dvc.version_list import KNOWN, complete_list, remembered_versions

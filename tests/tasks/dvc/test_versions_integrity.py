@@ -14,8 +14,8 @@ import yaml
 from model.errors import UserError
 from tasks.cleanup.crash_cleanup import clean_up_crashes
 from tasks.common import checksums
-from tasks.data import version_history
-from tasks.data.sources import DataParameters
+from tasks.data.sources.source_types import DataParameters
+from tasks.data.versions import version_history
 from tasks.dvc import version_list, versions
 from tasks.dvc.pointer_file import read_pointer
 from tasks.engine.stage import StageContext

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from model.events import Event, Message
-from tasks.data.sources import DataParameters, Source
+from tasks.data.sources.source_types import DataParameters, Source
 from tasks.engine.stage import StageContext
 from tasks.ingest import ingest
 

@@ -10,9 +10,9 @@ import pytest
 
 from model.events import Event, Message
 from tasks.common.counts import counted
-from tasks.data.ratings import whole_ratings
+from tasks.data.labels.ratings import whole_ratings
 from tasks.data.records import TYPES, Rating, rating_row, read_shards
-from tasks.data.sources import DataParameters, Source
+from tasks.data.sources.source_types import DataParameters, Source
 from tasks.data.withdrawals import Withdrawal, Withdrawn, write_withdrawals
 from tasks.ingestion.repeated_labels import keep_each_once
 from tasks.onboarding.folder_scan import scan_folder

@@ -19,8 +19,8 @@ import pytest
 from model.errors import UserError
 from model.events import Event, Message
 from tasks.data.records import Text
-from tasks.data.source_reading import own_files
-from tasks.data.sources import DataParameters, Source
+from tasks.data.sources.source_reading import own_files
+from tasks.data.sources.source_types import DataParameters, Source
 from tasks.engine.parallel import serial_map
 from tasks.ingest import make_rows
 from tasks.onboarding.folder_scan import scan_folder

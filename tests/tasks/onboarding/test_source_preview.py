@@ -16,7 +16,7 @@ from rich.console import Console
 from flows.cli.ingest_preview import print_preview
 from flows.config import Preset, load_preset
 from model.errors import UserError
-from tasks.data.sources import Archive, DataParameters, Source
+from tasks.data.sources.source_types import Archive, DataParameters, Source
 from tasks.engine.output import StageOutput
 from tasks.engine.stage import StageContext
 from tasks.ingest import ingest

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tasks.data.records import Comparison, Pair
-from tasks.data.sources import Source
+from tasks.data.sources.source_types import Source
 from tasks.onboarding.folder_scan import FolderScan, scan_folder
 
 _VOTES = {name: {"first": "a", "second": "b"} for name in ("Maria", "Jonas")}

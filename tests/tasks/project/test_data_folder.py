@@ -13,7 +13,7 @@ from dvc.repo import Repo
 
 from model.errors import UserError
 from tasks.data.records import TYPES
-from tasks.data.sources import DataParameters, Source
+from tasks.data.sources.source_types import DataParameters, Source
 from tasks.dvc import version_list, versions
 from tasks.dvc.pointer_file import read_pointer
 from tasks.ingest import publish_rows

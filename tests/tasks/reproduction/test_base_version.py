@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from model.errors import UserError
-from tasks.data.base_model import base_folder, parse_registered
+from tasks.data.base_models.base_model import base_folder, parse_registered
 from tasks.project.paths import BASE_MODELS
 from tasks.reproduction.base_version import fetch_registered_base
 from tasks.tracking.registered_base import pin_registered_base

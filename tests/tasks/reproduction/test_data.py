@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
-from tasks.data.sources import DataParameters, Source
+from tasks.data.sources.source_types import DataParameters, Source
 from tasks.engine.output import read_manifest
 from tasks.engine.stage import StageContext
 from tasks.ingest import ingest

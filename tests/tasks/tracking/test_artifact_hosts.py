@@ -16,7 +16,7 @@ from mlflow.artifacts import download_artifacts, list_artifacts
 from flows.servers.environment import QUIET
 from model.errors import UserError
 from tasks.common.url_secrets import conceal_secrets, reveal_secrets
-from tasks.data.download import parse_address
+from tasks.data.sources.download import parse_address
 from tasks.tracking.artifact_hosts import check_artifact_host, trust_servers
 from tests.tasks.tracking.mlflow_store import open_tracker
 from tests.waiting import PATIENCE

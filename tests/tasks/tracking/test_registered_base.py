@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from model.errors import UserError
-from tasks.data.base_model import RegisteredBase, base_folder, parse_registered, registered_folder
+from tasks.data.base_models.base_model import RegisteredBase, base_folder, parse_registered, registered_folder
 from tasks.tracking.registered_base import pin_registered_base
 from tasks.tracking.registered_model import DamagedModel
 from tests.tasks.event_sink import ignore_event

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tasks.data.records import TYPES, list_shards, read_shards
-from tasks.data.sources import DataParameters, Source
+from tasks.data.sources.source_types import DataParameters, Source
 from tasks.engine.parallel import serial_map
 from tasks.validate import ValidateParameters, validate
 from tasks.validation.group_links import join_links, link_tasks

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from model.errors import UserError
-from tasks.data.sources import DataParameters
+from tasks.data.sources.source_types import DataParameters
 from tasks.engine.output import StageOutput
 from tasks.engine.stage import StageContext
 from tasks.ingest import ingest

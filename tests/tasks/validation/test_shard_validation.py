@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tasks.common.names import source_rank
-from tasks.data.sources import DataParameters, Source
+from tasks.data.sources.source_types import DataParameters, Source
 from tasks.engine.parallel import serial_map
 from tasks.validate import ValidateParameters, check_rows
 from tasks.validation.row_loss import accepted_rows

@@ -19,7 +19,7 @@ from model.training.pretrain_config import PretrainParameters
 from model.training.reward_config import RewardParameters
 from model.training.rlhf_config import RLHFConfig
 from model.training.sft_config import SFTParameters
-from tasks.data.ratings import LabelsParameters
+from tasks.data.labels.ratings import LabelsParameters
 from tasks.data.records import (
     TYPES,
     Comparison,
@@ -30,7 +30,7 @@ from tasks.data.records import (
     text_digest,
     text_row,
 )
-from tasks.data.sources import DataParameters, Source
+from tasks.data.sources.source_types import DataParameters, Source
 from tasks.data.splits import SplitParameters, split_of
 from tasks.engine.stage import StageContext
 from tasks.ingest import ingest

@@ -13,7 +13,7 @@ from pyarrow import parquet
 
 from model.errors import UserError
 from tasks.data.file_io.files import BrokenItem, SourceFile
-from tasks.data.sources import DataParameters, Source
+from tasks.data.sources.source_types import DataParameters, Source
 from tests.tasks.data.parsing.row_reader import read_file
 from tests.tasks.ingest_project import run
 

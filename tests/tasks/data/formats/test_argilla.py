@@ -11,10 +11,10 @@ from model.errors import UserError
 from tasks.data.file_io.files import SourceFile
 from tasks.data.formats.registry import find_format
 from tasks.data.parsing.base import ParseOptions
-from tasks.data.parsing.newest import REPLACED
 from tasks.data.parsing.reader import read_rows
-from tasks.data.parsing.skip_counts import SkipCounts
+from tasks.data.questions.skip_counts import SkipCounts
 from tasks.data.records import ParsedRow
+from tasks.data.values.newest import REPLACED
 from tests.tasks.data.formats.export_reader import comparisons, lines, pairs, ratings, read, rows, sample
 
 ANN, BOB, EVE = (f"00000000-0000-0000-0000-{number:012d}" for number in (1, 2, 3))

@@ -10,10 +10,10 @@ from model.errors import UserError
 from tasks.data.file_io.files import SourceFile
 from tasks.data.formats.registry import find_format
 from tasks.data.parsing.base import ParseOptions
-from tasks.data.parsing.front_matter import LARGEST_FRONT, split_front_matter
 from tasks.data.parsing.reader import read_rows
-from tasks.data.parsing.skip_counts import SkipCounts
+from tasks.data.questions.skip_counts import SkipCounts
 from tasks.data.records import ParsedRow, Text
+from tasks.data.values.front_matter import LARGEST_FRONT, split_front_matter
 from tests.tasks.data.formats.export_reader import read, sample
 
 

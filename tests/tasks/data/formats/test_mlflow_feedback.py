@@ -12,7 +12,7 @@ from model.errors import UserError
 from tasks.data.file_io.files import SourceFile
 from tasks.data.formats.mlflow_feedback import FORMAT
 from tasks.data.parsing.base import ParseOptions
-from tasks.data.parsing.skip_counts import SkipCounts
+from tasks.data.questions.skip_counts import SkipCounts
 from tasks.data.records import ParsedRow, Rating
 from tests.tasks.data.formats.export_reader import comparisons, lines, pairs, ratings, read, rows
 

@@ -10,7 +10,7 @@ from tasks.data.formats import plain
 from tasks.data.formats.registry import find_format
 from tasks.data.parsing.base import ParseOptions
 from tasks.data.parsing.reader import read_rows
-from tasks.data.parsing.skip_counts import SkipCounts
+from tasks.data.questions.skip_counts import SkipCounts
 from tasks.data.records import Text, text_digest
 from tests.tasks.data.formats.export_reader import parse_by_kind, read, sample
 

@@ -17,7 +17,7 @@ from tasks.data.parsing.base import ParseOptions
 from tasks.data.parsing.listed_votes import TWICE
 from tasks.data.parsing.reader import read_rows
 from tasks.data.parsing.row_verdicts import NO_VOTE
-from tasks.data.parsing.skip_counts import SkipCounts
+from tasks.data.questions.skip_counts import SkipCounts
 from tasks.data.records import Comparison, Pair, Rating
 from tasks.onboarding.folder_scan import scan_folder
 from tests.tasks.data.parsing.row_reader import read

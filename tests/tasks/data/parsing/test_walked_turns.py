@@ -8,11 +8,11 @@ import pytest
 import yaml
 
 from model.errors import UserError
-from tasks.data.parsing.field_checks import check_fields
 from tasks.data.parsing.judged_rows import CORRECTED, CORRECTED_QUESTION
-from tasks.data.parsing.roles import role_of
 from tasks.data.parsing.walked_turns import MISPLACED, UNRATED
 from tasks.data.records import Pair, Rating
+from tasks.data.values.field_checks import check_fields
+from tasks.data.values.roles import role_of
 from tests.tasks.data.parsing.row_reader import read
 
 THUMBS: dict[str, Any] = {"messages[].thumbs": "verdict"}
