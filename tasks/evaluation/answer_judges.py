@@ -14,7 +14,7 @@ from model.evaluation.evaluate_config import ENDPOINT, FUNCTION, LEXICON, Evalua
 from model.events import EventCallback, Message
 from tasks.common.counts import counted
 from tasks.evaluation.endpoint_judge import EndpointJudge
-from tasks.evaluation.function_judge import load_function, score_rows, split_place
+from tasks.evaluation.function_judge import JudgeProcess, split_place
 from tasks.evaluation.lexicon import score_tone
 
 # Test pairs that a judge orders, to show how often it agrees with people. An endpoint takes seconds for each.
@@ -54,11 +54,11 @@ def judge_answers(
         scores: Sequence[float | None] = score_tone([row["completion"] for row in scored])
     elif kind == FUNCTION:
         shown, name = split_place(parameters.judge_function)
-        function = load_function(judge, name, shown)
-        scores = score_rows(function, scored, shown)
-        chosen, rejected = (
-            score_rows(function, [pair[side] for pair in pairs], shown) for side in ("chosen", "rejected")
-        )
+        with JudgeProcess(judge, name, shown) as function:
+            scores = function.score_rows(scored)
+            chosen, rejected = (
+                function.score_rows([pair[side] for pair in pairs]) for side in ("chosen", "rejected")
+            )
         agreed = [float(a > b) + 0.5 * (a == b) for a, b in zip(chosen, rejected, strict=True)]
     else:
         endpoint = EndpointJudge(parameters.judge_endpoint, parameters.judge_model, parameters.judge_question)

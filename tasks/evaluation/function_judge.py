@@ -1,23 +1,35 @@
-"""A function of the team's own as a judge: `score(prompt, answer, history) -> number`, higher is better."""
+"""A function of the team's own as a judge: `score(prompt, answer, history) -> number`, higher is better.
+
+The function runs in a process of its own. `os._exit()`, a crash of a library or a lack of memory there would
+otherwise end the whole run, perhaps with exit code 0.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import math
+import multiprocessing
+import os
 import shutil
+import signal
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
 from model.errors import UserError
+from model.processes import die_with_parent
 
 JudgeFunction = Callable[[str, str, list[dict[str, str]]], float]
 # The copy of the function's file in the output of the stage `judge`.
 COPY = "judge_function.py"
 # Characters of an error's text, which may hold a whole answer.
 _LONGEST_REASON = 300
+# What the function's own threads and exit handlers get to end by themselves.
+_END_SECONDS = 5.0
 
 
 def split_place(place: str) -> tuple[str, str]:
@@ -36,23 +48,126 @@ def digest_function(place: str, root: Path) -> str:
 
 
 def copy_function(place: str, root: Path, out: Path) -> None:
-    """Copy a function's file to a folder, from which `load_function` reads it, and check that it loads."""
+    """Copy a function's file to a folder, from which `JudgeProcess` reads it, and check that it loads."""
     path, name = split_place(place)
     shutil.copyfile(root / path, out / COPY)
-    load_function(out, name, path)
+    with JudgeProcess(out, name, path):
+        pass
 
 
-def load_function(folder: Path, name: str, shown: str = COPY) -> JudgeFunction:
-    """Return the function in a folder's copy.
+class JudgeProcess:
+    """A process that has loaded a judge function and scores rows with it, one at a time.
 
-    Args:
-        folder: The folder with the copy.
-        name: The function's name.
-        shown: The file's name in messages.
-
-    Raises:
-        UserError: The file has an error, or has no such function.
+    The end of the process is an error here, whatever its exit code is.
     """
+
+    def __init__(self, folder: Path, name: str, shown: str) -> None:
+        """Describe the process; `with` starts it.
+
+        Args:
+            folder: The folder with the copy of the function's file.
+            name: The function's name.
+            shown: The file's name in messages.
+        """
+        self.shown = shown
+        # Not forked: a flow has threads, and a fork would copy locks that they hold and never release them.
+        start = multiprocessing.get_context("spawn")
+        self.pipe, self.far_end = start.Pipe()
+        arguments = (self.far_end, os.getpid(), str(folder), name, shown)
+        # Not a daemon: the function may start processes.
+        self.process = start.Process(target=_serve_scores, args=arguments, daemon=False)
+
+    def __enter__(self) -> JudgeProcess:
+        """Start the process and load the function. Raise UserError if the file is not right."""
+        self.process.start()
+        self.far_end.close()
+        try:
+            self._receive("while its file was loaded")
+        except BaseException:
+            self._end(0.0)
+            raise
+        return self
+
+    def __exit__(self, kind: object, *error: object) -> None:
+        """End the process: an idle one by itself, else with a signal."""
+        self._end(0.0 if kind else _END_SECONDS)
+
+    def score_rows(self, rows: Sequence[Mapping[str, Any]]) -> list[float]:
+        """Return the function's score of each row with `prompt`, `completion` and perhaps `history`.
+
+        Raises:
+            UserError: The function fails, ends its process, or returns something else than a finite number.
+        """
+        scores = []
+        for row in rows:
+            history = [dict(turn) for turn in row.get("history") or []]
+            asked = json.dumps([row["prompt"], row["completion"], history]).encode()
+            during = f"on the answer {_brief(row['completion'])}"
+            try:
+                self.pipe.send_bytes(asked)
+            # The process ended after its last reply.
+            except OSError:
+                raise self._ended(during) from None
+            scores.append(self._receive(during))
+        return scores
+
+    def _receive(self, during: str) -> float:
+        # A process that the function has started may hold the pipe open, so its end alone is no sign.
+        connection.wait([self.pipe, self.process.sentinel])
+        try:
+            found = json.loads(self.pipe.recv_bytes()) if self.pipe.poll() else None
+        except (EOFError, OSError):
+            found = None
+        if found is None:
+            raise self._ended(during)
+        if "error" in found:
+            raise UserError(found["error"])
+        return float(found["score"])
+
+    def _ended(self, during: str) -> UserError:
+        """Return the error of a process that has ended, or is about to."""
+        self.process.join(_END_SECONDS)
+        code = self.process.exitcode
+        how = f"with exit code {code}"
+        if code is not None and code < 0:
+            name = signal.Signals(-code).name
+            how = f"by {name}" + ("; the usual cause is a lack of memory" if name == "SIGKILL" else "")
+        return UserError(
+            f"the judge function of {self.shown} ended its process {during} ({how}); a judge function must "
+            "return a number, without os._exit() or the like"
+        )
+
+    def _end(self, patience: float) -> None:
+        self.pipe.close()
+        if patience:
+            self.process.join(patience)
+        for stop in (self.process.terminate, self.process.kill):
+            if self.process.is_alive():
+                stop()
+                self.process.join(_END_SECONDS)
+
+
+def _serve_scores(pipe: connection.Connection, parent: int, folder: str, name: str, shown: str) -> None:
+    """Load a function, then answer each request with a score or an error, until the pipe is closed."""
+    die_with_parent(parent)
+    # Ctrl-C reaches the whole process group. The parent ends this process, so it ignores the signal.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        function = _load_function(Path(folder), name, shown)
+        pipe.send_bytes(json.dumps({"score": 0.0}).encode())
+        while True:
+            prompt, answer, history = json.loads(pipe.recv_bytes())
+            score = _score_answer(function, prompt, answer, history, shown)
+            pipe.send_bytes(json.dumps({"score": score}).encode())
+    except UserError as error:
+        pipe.send_bytes(json.dumps({"error": str(error)}).encode())
+    # The parent has closed the pipe, or has ended.
+    except (EOFError, OSError):
+        pass
+
+
+def _load_function(folder: Path, name: str, shown: str) -> JudgeFunction:
+    """Return the function in a folder's copy. Raise UserError if the file has an error or lacks it."""
     spec = importlib.util.spec_from_file_location("chatmill_judge_function", folder / COPY)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -67,29 +182,21 @@ def load_function(folder: Path, name: str, shown: str = COPY) -> JudgeFunction:
     return found  # type: ignore[no-any-return]
 
 
-def score_rows(function: JudgeFunction, rows: Sequence[Mapping[str, Any]], shown: str) -> list[float]:
-    """Return the function's score of each row with `prompt`, `completion` and perhaps `history`.
-
-    Raises:
-        UserError: The function fails, or returns something else than a finite number.
-    """
-    scores = []
-    for row in rows:
-        history = [dict(turn) for turn in row.get("history") or []]
-        try:
-            score = float(function(row["prompt"], row["completion"], history))
-        except (Exception, SystemExit) as error:
-            raise UserError(
-                f"the judge function of {shown} failed on the answer {_brief(row['completion'])}: "
-                f"{_place_of(error, shown)}"
-            ) from error
-        if not math.isfinite(score):
-            raise UserError(
-                f"the judge function of {shown} returned {score} for the answer {_brief(row['completion'])}; "
-                "expected a finite number"
-            )
-        scores.append(score)
-    return scores
+def _score_answer(
+    function: JudgeFunction, prompt: str, answer: str, history: list[dict[str, str]], shown: str
+) -> float:
+    try:
+        score = float(function(prompt, answer, history))
+    except (Exception, SystemExit) as error:
+        raise UserError(
+            f"the judge function of {shown} failed on the answer {_brief(answer)}: {_place_of(error, shown)}"
+        ) from error
+    if not math.isfinite(score):
+        raise UserError(
+            f"the judge function of {shown} returned {score} for the answer {_brief(answer)}; expected a "
+            "finite number"
+        )
+    return score
 
 
 def _place_of(error: BaseException, shown: str) -> str:

@@ -30,7 +30,7 @@ from tasks.common.url_secrets import use_environment
 from tasks.evaluation import endpoint_judge
 from tasks.evaluation.answer_judges import MOST_PAIRS, judge_answers
 from tasks.evaluation.endpoint_judge import KEY_VARIABLE, EndpointJudge
-from tasks.evaluation.function_judge import copy_function, digest_function
+from tasks.evaluation.function_judge import COPY, JudgeProcess, copy_function, digest_function
 from tasks.judge import JudgeParameters, judge, read_judge
 from tests.model.conftest import write_rows
 
@@ -178,6 +178,72 @@ def test_judge_answers_failing_function_names_the_answer(tmp_path: Path, body: s
     (tmp_path / "f.py").write_text(f"def score(prompt, answer, history):\n    {body}\n")
     with pytest.raises(UserError, match=message):
         evaluated(tmp_path, EvaluateParameters(judge="function", judge_function="f.py:score"))
+
+
+ENDS = {
+    "exit": ("import os; os._exit(0)", r"exit code 0\)"),
+    "signal": ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "by SIGKILL; the usual cause"),
+    # The child of the function holds the pipe open after its parent's end.
+    "child": ("import os, time; os.fork() or time.sleep(3); os._exit(4)", r"exit code 4\)"),
+    "crash": ("import ctypes; ctypes.string_at(0)", "by SIGSEGV"),
+}
+
+
+@pytest.mark.parametrize(("body", "message"), ENDS.values(), ids=list(ENDS))
+def test_judge_answers_function_that_ends_its_process_is_named(
+    tmp_path: Path, body: str, message: str
+) -> None:
+    (tmp_path / "f.py").write_text(
+        f"def score(prompt, answer, history):\n    if answer == 'bad':\n        {body}\n    return 1\n"
+    )
+    with pytest.raises(UserError, match=rf"f\.py ended its process on the answer 'bad' \(.*{message}"):
+        evaluated(tmp_path, EvaluateParameters(judge="function", judge_function="f.py:score"))
+
+
+@pytest.mark.parametrize(("body", "message"), ENDS.values(), ids=list(ENDS))
+def test_copy_function_file_that_ends_its_process_is_named(tmp_path: Path, body: str, message: str) -> None:
+    (tmp_path / "f.py").write_text(f"{body}\ndef score(prompt, answer, history):\n    return 1\n")
+    (tmp_path / "out").mkdir()
+    with pytest.raises(UserError, match=rf"f\.py ended its process while its file was loaded \(.*{message}"):
+        copy_function("f.py:score", tmp_path, tmp_path / "out")
+
+
+def test_judge_process_function_keeps_its_state_and_its_thread_ends_nothing(tmp_path: Path) -> None:
+    # A thread that never ends must not keep the run waiting.
+    (tmp_path / COPY).write_text(
+        "import threading, time\nthreading.Thread(target=time.sleep, args=(600,)).start()\nseen = []\n"
+        "def score(prompt, answer, history):\n    seen.append(answer)\n    return len(seen)\n"
+    )
+    start = time.monotonic()
+    with JudgeProcess(tmp_path, "score", "f.py") as function:
+        row = {"prompt": "?", "completion": "\ud800 x"}
+        assert function.score_rows([row] * 3) == [1, 2, 3]
+        assert function.score_rows([row]) == [4]
+    assert not function.process.is_alive()
+    assert time.monotonic() - start < 60
+
+
+def test_judge_process_interrupted_ends_its_process(tmp_path: Path) -> None:
+    (tmp_path / COPY).write_text(
+        "import os, time\nfrom pathlib import Path\n\n"
+        "def score(prompt, answer, history):\n"
+        "    Path(prompt).write_text(str(os.getpid()))\n    os.replace(prompt, answer)\n    time.sleep(600)\n"
+    )
+    at, seen = tmp_path / "begun", tmp_path / "pid"
+    program = (
+        "from pathlib import Path; from tasks.evaluation.function_judge import JudgeProcess\n"
+        f"with JudgeProcess(Path({str(tmp_path)!r}), 'score', 'f.py') as function:\n"
+        f"    function.score_rows([{{'prompt': {str(at)!r}, 'completion': {str(seen)!r}}}])\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not seen.exists():
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGINT)
+    assert process.wait(30) != 0
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(seen.read_text()), 0)
 
 
 def test_judge_answers_endpoint_compares_with_sft_in_both_orders(tmp_path: Path) -> None:
