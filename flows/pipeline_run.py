@@ -22,6 +22,7 @@ from flows.config import Preset, dump_preset
 from flows.orchestration.base_version import base_tags, pin_base_version
 from flows.orchestration.crash_recovery import recover_crashed_runs, without_run_tag
 from flows.orchestration.dask_runner import DaskRunner
+from flows.orchestration.drift_reference import fetch_drift_reference
 from flows.orchestration.events import (
     CHAMPION_MADE,
     DATA,
@@ -30,6 +31,7 @@ from flows.orchestration.events import (
     MAKE_BATCH,
     emit_run_event,
 )
+from flows.orchestration.judge_check import JudgeCheck
 from flows.orchestration.label_announcement import announce_labels
 from flows.orchestration.memory_check import MemoryCheck
 from flows.orchestration.new_product import describe_new_product
@@ -114,6 +116,7 @@ class PipelineRun:
             self.settings.root, preset.seed, device, processes, self.parallel_map, self.store
         )
         self.display = ProgressDisplay(preset.name, device, get_run_logger().info)
+        self.judge_check = JudgeCheck(preset, self.display.show_note, trains)
         snapshot = current_snapshot()
         self.code = snapshot.code if snapshot else running_code(self.settings.root)
         self.stages: list[dict[str, Any]] = []
@@ -236,9 +239,8 @@ class PipelineRun:
                 self.store.send_output(inputs[CHAMPION], self._report_event)
             elsewhere = RemoteStageRunner(self.preset, self.settings, self.tracker.client, self.context)
             return elsewhere(stage, parameters, inputs, self.display.show_event, run)
-        reference = stage.run(
-            parameters, inputs, self.context, self._report_event, run, self.tracker.begin_stage
-        )
+        begin = self.judge_check.before(stage, self.tracker.begin_stage)
+        reference = stage.run(parameters, inputs, self.context, self._report_event, run, begin)
         if self.store is not None:
             self.store.send_output(reference, self._report_event)
         return reference
@@ -261,7 +263,10 @@ class PipelineRun:
 
         If a distance is past its threshold, the event `chatmill.drift` is sent, once.
         """
-        champion = self._fetch_champion(parameters.reference_output)
+        champion = fetch_drift_reference(
+            parameters.reference_output, str(self.references["ingest"].metrics["data_hash"]), self.tracker,
+            self.settings.root, self._report_event, self.display.show_note,
+        )  # fmt: skip
         given = (*inputs, champion) if champion else inputs
         reference = self(stage, replace(parameters, reference_output=""), *given)
         found = read_drift(Path(reference.path))
@@ -273,29 +278,6 @@ class PipelineRun:
             data = str(self.references["ingest"].metrics["data_hash"])
             self.tell_once(reference, DRIFT, then=then, data_hash=data, **asdict(found))
         return reference
-
-    def _fetch_champion(self, reference: str) -> StageOutput | None:
-        from tasks.tracking.reference_version import fetch_reference_version, find_by_key, newest_other
-        from tasks.tracking.registered_model import DamagedModel
-
-        if reference:
-            return find_by_key(reference, self.settings.root)
-        data = str(self.references["ingest"].metrics["data_hash"])
-        found, reason = newest_other(self.tracker.registry, data)
-        if reason:
-            self.display.show_note(reason)
-        if found is None:
-            return None
-        problem = f"MLflow lacks the profile of champion {found.version}'s training data"
-        try:
-            fetched = fetch_reference_version(
-                found, self.tracker.client, self.tracker.uri, self.settings.root, self._report_event
-            )
-        except DamagedModel as error:
-            fetched, problem = None, str(error)
-        if fetched is None:
-            self.display.show_note(f"{problem}; the data is not compared with its training data")
-        return fetched
 
     def fetch_champion_model(self, aligned: StageOutput) -> tuple[StageOutput, ...]:
         """Return the champion's model as a further input of evaluate: a tuple of one output, or an empty one.

@@ -36,6 +36,8 @@ _MOST_BYTES = 1 << 20
 # More than both orders of a row take if each try ends at its limit. A server that sends its headers byte by
 # byte takes longer.
 _LONGEST_WAIT = 3.0 * _TRIES * _ANSWER_SECONDS
+# What the one request before a training may take, and the whole check with the look-up of the host's name.
+_CHECK_SECONDS, _LONGEST_CHECK = 10.0, 15.0
 # If this share of the replies cannot be read, the ties that they count as would hide that nothing was
 # judged.
 _MOST_UNCLEAR = 0.5
@@ -45,6 +47,26 @@ _REPLIES = {"a": 1.0, "b": 0.0, "tie": 0.5}
 _Row = TypeVar("_Row")
 _Found = TypeVar("_Found")
 _REPLY = re.compile(r"[\W_]*(?:answer[\W_]+)?(a|b|tie)(?![^\W_])", re.IGNORECASE)
+# Requests that another try may answer: of a busy server.
+_BUSY = (408, 409, 429)
+_EXAMPLE = {"prompt": "What is the capital of France?"}
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """Why a request has no reply.
+
+    Attributes:
+        text: The problem in words, after the address.
+        advice: What to do.
+        retried: Whether the next try may succeed.
+        lasting: Whether hours later the request would fail too.
+    """
+
+    text: str
+    advice: str
+    retried: bool
+    lasting: bool
 
 
 @dataclass(frozen=True)
@@ -80,7 +102,9 @@ class EndpointJudge:
         """
         with httpx.Client(timeout=_ANSWER_SECONDS, headers=_headers()) as client:
             stop = threading.Event()
-            found = _map_in_threads(lambda row: self._compare(client, stop, *row), rows, stop, self.address)
+            found = _map_in_threads(
+                lambda row: self._compare(client, stop, *row), rows, stop, self.address, _LONGEST_WAIT
+            )
         unclear = [reply for _, replies in found for reply in replies]
         asked = 2 * sum(first != second for _, first, second in rows)
         if len(unclear) >= max(_LEAST_UNCLEAR, _MOST_UNCLEAR * asked):
@@ -91,6 +115,32 @@ class EndpointJudge:
                 "before it, or ask for that in evaluate.judge_question"
             )
         return [outcome for outcome, _ in found], len(unclear)
+
+    def check_reachable(self) -> str:
+        """Ask the judge once, in a few seconds. Return a notice for the run; empty if it replied well.
+
+        A server that is busy, or still loads its model, is no error.
+
+        Raises:
+            UserError: The address, the model or the key is wrong.
+        """
+        text = self._question_about(_EXAMPLE, "Paris.", "I do not know.")
+        with httpx.Client(timeout=_CHECK_SECONDS, headers=_headers()) as client:
+            stop, at = threading.Event(), display_url(self.address)
+            [reply] = _map_in_threads(
+                lambda asked: self._request(client, asked, _CHECK_SECONDS), [text], stop, self.address,
+                _LONGEST_CHECK,
+            )  # fmt: skip
+        if isinstance(reply, _Problem):
+            if reply.lasting:
+                raise self._error(reply)
+            return f"the judge at {at} {reply.text}; the evaluation asks it again"
+        if _read_reply(reply) is None:
+            return (
+                f"the judge at {at} was asked for A, B or TIE, and its reply begins with {reply[:60]!a}; if "
+                "half of its replies at the evaluation are like this, the run stops"
+            )
+        return ""
 
     def _compare(
         self, client: httpx.Client, stop: threading.Event, row: Mapping[str, Any], first: str, second: str
@@ -108,47 +158,73 @@ class EndpointJudge:
         self, client: httpx.Client, stop: threading.Event, row: Mapping[str, Any], a: str, b: str
     ) -> str:
         """Return the judge's reply about the answers `a` and `b`."""
+        text = self._question_about(row, a, b)
+        found: str | _Problem = ""
+        for attempt in range(_TRIES):
+            if attempt and stop.wait(_RETRY_SECONDS * 2.0 ** (attempt - 1)):
+                break
+            found = self._request(client, text, _ANSWER_SECONDS)
+            if isinstance(found, str):
+                return found
+            if not found.retried:
+                break
+        assert isinstance(found, _Problem)
+        raise self._error(found)
+
+    def _question_about(self, row: Mapping[str, Any], a: str, b: str) -> str:
         turns = [*(row.get("history") or []), {"role": "user", "content": row["prompt"]}]
         said = "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in turns)
         question = self.question or DEFAULT_QUESTION
         parts = (("Conversation", said), ("Answer A", a), ("Answer B", b))
-        text = "\n\n".join([question, *(f"# {name}\n{part}" for name, part in parts)])
-        return self._post(client, stop, text)
+        return "\n\n".join([question, *(f"# {name}\n{part}" for name, part in parts)])
 
-    def _post(self, client: httpx.Client, stop: threading.Event, text: str) -> str:
+    def _request(self, client: httpx.Client, text: str, seconds: float) -> str | _Problem:
+        """Send one request; return its reply, or why there is none.
+
+        Raises:
+            UserError: The answer is no chat completion.
+        """
         body = {
             "model": self.model, "messages": [{"role": "user", "content": text}], "temperature": 0, "seed": 0,
             "max_tokens": 8,
         }  # fmt: skip
-        problem = ""
-        for attempt in range(_TRIES):
-            if attempt and stop.wait(_RETRY_SECONDS * 2.0 ** (attempt - 1)):
-                break
-            ends = time.monotonic() + _ANSWER_SECONDS
-            try:
-                with client.stream(
-                    "POST", f"{self.address.rstrip('/')}/chat/completions", json=body
-                ) as answer:
-                    if answer.status_code == 200:
-                        return _reply_text(_read_body(answer, ends), self.address)
-                    status = answer.status_code
-            except httpx.HTTPError as error:
-                problem = f"is unreachable ({type(error).__name__})"
-                continue
-            problem = f"answers status {status}"
-            # Busy or failing servers recover; a request that is refused stays refused.
-            if status not in (408, 409, 429) and status < 500:
-                break
-        raise UserError(
-            f"the judge at {display_url(self.address)} {problem}; check evaluate.judge_endpoint and "
-            f"evaluate.judge_model, and the key in {KEY_VARIABLE} if it needs one"
+        ends = time.monotonic() + seconds
+        try:
+            with client.stream("POST", f"{self.address.rstrip('/')}/chat/completions", json=body) as answer:
+                if answer.status_code == 200:
+                    return _reply_text(_read_body(answer, ends), self.address)
+                return _describe_status(answer.status_code)
+        except httpx.HTTPError as error:
+            advice = "check evaluate.judge_endpoint, and that its server runs and can be reached from here"
+            # A name that nobody knows, a closed port, a host that drops packets.
+            lasting = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.UnsupportedProtocol)
+            return _Problem(f"is unreachable ({type(error).__name__})", advice, True, lasting)
+
+    def _error(self, problem: _Problem) -> UserError:
+        return UserError(f"the judge at {display_url(self.address)} {problem.text}; {problem.advice}")
+
+
+def _describe_status(status: int) -> _Problem:
+    # Busy or failing servers recover; a request that is refused stays refused.
+    passing = status in _BUSY or status >= 500
+    if status in (401, 403):
+        advice = f"set the key of evaluate.judge_endpoint in {KEY_VARIABLE}"
+    else:
+        advice = (
+            "check evaluate.judge_endpoint, the base of an API as in http://127.0.0.1:8000/v1, and that it "
+            "has the model of evaluate.judge_model"
         )
+    return _Problem(f"answers status {status}", advice, passing, not passing)
 
 
 def _map_in_threads(
-    action: Callable[[_Row], _Found], rows: Sequence[_Row], stop: threading.Event, address: str
+    action: Callable[[_Row], _Found],
+    rows: Sequence[_Row],
+    stop: threading.Event,
+    address: str,
+    longest: float,
 ) -> list[_Found]:
-    """Return the action's result for each row; the first error stops the others.
+    """Return the action's result for each row; the first error, or `longest` seconds, stops the others.
 
     The threads are daemons. Those of an executor would keep Ctrl-C waiting until each request has timed out.
     """
@@ -174,7 +250,7 @@ def _map_in_threads(
     try:
         while len(found) < len(rows):
             try:
-                index, result = done.get(timeout=_LONGEST_WAIT)
+                index, result = done.get(timeout=longest)
             except queue.Empty:
                 raise UserError(
                     f"the judge at {display_url(address)} does not complete its replies; check "

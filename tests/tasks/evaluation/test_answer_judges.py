@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import json
 import os
 import re
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -33,44 +33,10 @@ from tasks.evaluation.endpoint_judge import KEY_VARIABLE, EndpointJudge
 from tasks.evaluation.function_judge import COPY, JudgeProcess, copy_function, digest_function
 from tasks.judge import JudgeParameters, judge, read_judge
 from tests.model.conftest import write_rows
+from tests.tasks.evaluation.judge_endpoint import endpoint, prefer_good
 
 LENGTH = "def score(prompt, answer, history):\n    return len(answer)\n"
 ANSWERS = {"sft": ["good", "bad", "good"], "aligned": ["good!", "good", "bad"], "champion": ["bad"] * 3}
-Reply = Callable[[str], str]
-
-
-def prefer_good(text: str) -> str:
-    """Reply as a judge that prefers answers with the word good, and is sure of nothing else."""
-    a, b = (part.splitlines()[0] for part in text.partition("# Answer A\n")[2].split("\n\n# Answer B\n"))
-    return "TIE" if ("good" in a) == ("good" in b) else "**A**." if "good" in a else "Answer B"
-
-
-@contextmanager
-def endpoint(reply: Reply, statuses: list[int] | None = None) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Serve an OpenAI-style API on loopback; yield its address and the requests that it got."""
-    asked: list[dict[str, Any]] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            asked.append({**body, "path": self.path, "key": self.headers.get("Authorization")})
-            status = statuses.pop(0) if statuses else 200
-            text = reply(body["messages"][0]["content"]) if status == 200 else ""
-            content = json.dumps({"choices": [{"message": {"content": text}}]}).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}/v1", asked
-        finally:
-            server.shutdown()
 
 
 def evaluated(
@@ -437,6 +403,78 @@ def test_endpoint_judge_refusing_server_is_one_sentence(
     ):
         EndpointJudge(address, "m").compare_answers([({"prompt": "?"}, "good", "bad")])
     assert len(asked) == tries
+
+
+def test_check_reachable_sends_one_request_of_the_evaluation() -> None:
+    with endpoint(prefer_good) as (address, asked):
+        assert EndpointJudge(address, "m", "Which is good?").check_reachable() == ""
+        EndpointJudge(address, "m", "Which is good?").compare_answers([({"prompt": "?"}, "good", "bad")])
+    first, second = asked[:2]
+    assert len(asked) == 3
+    assert {**first, "messages": 0} == {**second, "messages": 0}
+    assert first["messages"][0]["content"].startswith("Which is good?\n\n# Conversation\nuser: ")
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (400, "status 400; check evaluate.judge_endpoint.*evaluate.judge_model"),
+        (401, f"status 401; set the key of evaluate.judge_endpoint in {KEY_VARIABLE}"),
+        (403, f"status 403; set the key of evaluate.judge_endpoint in {KEY_VARIABLE}"),
+        (404, "status 404; check evaluate.judge_endpoint.*evaluate.judge_model"),
+    ],
+)
+def test_check_reachable_refused_request_names_the_key(status: int, message: str) -> None:
+    with (
+        endpoint(prefer_good, [status] * 9) as (address, asked),
+        pytest.raises(UserError, match=f"the judge at {re.escape(address)} answers {message}"),
+    ):
+        EndpointJudge(address, "m").check_reachable()
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    "address", ["http://127.0.0.1:{closed}/v1", "http://no-such-host.invalid/v1"], ids=["closed", "unknown"]
+)
+def test_check_reachable_nobody_there_is_one_sentence(address: str) -> None:
+    with socket.socket() as port:
+        port.bind(("127.0.0.1", 0))
+        address = address.format(closed=port.getsockname()[1])
+    with pytest.raises(
+        UserError, match=rf"{re.escape(address)} is unreachable \(ConnectError\); check evalu"
+    ):
+        EndpointJudge(address, "m").check_reachable()
+
+
+def test_check_reachable_other_page_is_one_sentence() -> None:
+    with (
+        raw_endpoint(lambda file: file.write(b"<html>"), {}) as address,
+        pytest.raises(UserError, match="something else than a chat completion"),
+    ):
+        EndpointJudge(address, "m").check_reachable()
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 503])
+def test_check_reachable_busy_server_is_a_notice(status: int) -> None:
+    with endpoint(prefer_good, [status] * 9) as (address, asked):
+        notice = EndpointJudge(address, "m").check_reachable()
+    assert notice == f"the judge at {address} answers status {status}; the evaluation asks it again"
+    assert len(asked) == 1
+
+
+def test_check_reachable_unreadable_reply_is_a_notice() -> None:
+    with endpoint(lambda text: "Let me think") as (address, _):
+        notice = EndpointJudge(address, "m").check_reachable()
+    assert "its reply begins with 'Let me think'" in notice
+
+
+def test_check_reachable_silent_server_is_a_notice_in_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoint_judge, "_CHECK_SECONDS", 0.5)
+    start = time.monotonic()
+    with raw_endpoint(lambda file: time.sleep(5), {}) as address:
+        notice = EndpointJudge(address, "m").check_reachable()
+    assert "is unreachable (ReadTimeout)" in notice
+    assert time.monotonic() - start < 5
 
 
 @pytest.mark.parametrize(
