@@ -33,7 +33,8 @@ from model.training.process_group import ProcessGroup
 from model.training.reference_margins import measure_margins, read_margins
 from model.training.right_answers import mean_completion_loss, read_right_answers
 from model.training.supervised import supervised_update
-from model.training.trainer import Trainer, TrainingTask, describe_steps
+from model.training.trainer import Trainer
+from model.training.training_task import TrainingTask, describe_steps
 
 
 class DPOTrainer(TrainingTask):

@@ -40,7 +40,8 @@ from model.training.reward import load_scorer, shares_backbone
 from model.training.right_answers import mean_completion_loss, read_right_answers
 from model.training.rollouts import ActorCritic, RolloutCollector, Rollouts, ScoreFunction
 from model.training.stopping import StepAbandoned
-from model.training.trainer import Trainer, TrainingTask, describe_steps
+from model.training.trainer import Trainer
+from model.training.training_task import TrainingTask, describe_steps
 
 MOST_TRIES = 6  # of one step, each at half the rate of the one before
 # Mean distance of the first minibatch's ratios from 1: by float32 rounding, by bfloat16 rounding, by a bug.

@@ -30,7 +30,8 @@ from model.training.learner import make_learner, new_model
 from model.training.pretrain_config import PretrainParameters
 from model.training.process_group import ProcessGroup
 from model.training.supervised import supervised_update
-from model.training.trainer import Trainer, TrainingTask
+from model.training.trainer import Trainer
+from model.training.training_task import TrainingTask
 from model.training.utilization import flops_per_token
 
 # Metrics of the loop that are also those of the base model's training.

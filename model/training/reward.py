@@ -44,7 +44,8 @@ from model.training.learner import freeze_module, load_for_training, make_learne
 from model.training.process_group import ProcessGroup
 from model.training.reward_config import RewardParameters
 from model.training.supervised import supervised_update
-from model.training.trainer import Trainer, TrainingTask
+from model.training.trainer import Trainer
+from model.training.training_task import TrainingTask
 
 # Rows of similar length in one pass: fewer leave a CPU idle, more need more padding.
 PASS_ROWS = 16

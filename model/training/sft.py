@@ -24,7 +24,8 @@ from model.training.learner import load_for_training, make_learner, new_model
 from model.training.process_group import ProcessGroup
 from model.training.sft_config import SFTParameters, named_pairs
 from model.training.supervised import supervised_update
-from model.training.trainer import Trainer, TrainingTask
+from model.training.trainer import Trainer
+from model.training.training_task import TrainingTask
 from model.training.utilization import flops_per_token
 
 

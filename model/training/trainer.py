@@ -7,19 +7,15 @@ A TrainingTask defines what is learned, and from which batches. A step is a func
 from __future__ import annotations
 
 import fcntl
-import json
 import math
 import signal
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from model.atomic_file import atomic_path
 from model.errors import UserError
 from model.events import Evaluation, EventCallback, Message, Resumed, Step, Usage
 from model.nn.transformer import Transformer
@@ -31,11 +27,12 @@ from model.training.checkpoint import (
     write_synced,
 )
 from model.training.checkpoint_writer import CheckpointWriter
-from model.training.learner import Learner
+from model.training.curve_file import CurveFile
 from model.training.loop_config import LoopParameters
 from model.training.sharded_checkpoint import ShardedWriter, load_sharded_checkpoint, load_shards, save_shards
 from model.training.step_pace import StepPace
 from model.training.stopping import StepAbandoned
+from model.training.training_task import TrainingTask
 from model.training.utilization import flops_utilization
 
 # Points of a curve, however long the training: the report draws each of them.
@@ -47,45 +44,6 @@ SHARDED_BEST = "checkpoints/best"
 # Files that only a resumption needs.
 RESUME_FILES = ("checkpoints", BEST, TRAINING_LOCK)
 SKIPS_ALLOWED = 10
-
-
-class TrainingTask(ABC):
-    """The part of the loop that differs between kinds of training."""
-
-    learner: Learner
-    tokens_per_step: float = 0.0
-    # Of a task whose rows fill the model's context, where the pace says how well a GPU is used; 0: unknown.
-    flops_per_token: int = 0
-    # The metric that `early_stopping_patience` watches; lower is better.
-    best_by: str = ""
-
-    @abstractmethod
-    def optimizer_step(self, step: int) -> dict[str, float]:
-        """Take step number `step` (from 0) and return its metrics.
-
-        Raises:
-            FloatingPointError: The loss or the gradient is not finite.
-            StepAbandoned: The training was asked to stop. Nothing has changed then, and the step is taken
-                again when the training is resumed.
-        """
-
-    @abstractmethod
-    def describe_batch(self, step: int) -> str:
-        """Return which rows step number `step` learns from, in a few words."""
-
-    def evaluate_model(self) -> dict[str, float]:
-        """Return metrics on all held-out rows. Called on every process."""
-        return {}
-
-    def on_checkpoint_sample(self, step: int) -> None:  # noqa: B027
-        """Examine the model after `step` steps; called before the first, in the middle, and at the end."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what the next step depends on besides the learner, as tensors and plain values."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027
-        """Restore the values of `state_dict`."""
 
 
 class Interrupted(SystemExit):
@@ -127,6 +85,7 @@ class Trainer:
         self.wall = self.restored_wall = 0.0
         self.began = time.monotonic()
         self.pace = StepPace()
+        self.curves = CurveFile(folder / "curves.jsonl")
         self.evaluation_seconds, self.evaluations = 0.0, 0
         # The last evaluation, and the step whose weights it measured.
         self.held_out: dict[str, float] = {}
@@ -331,8 +290,7 @@ class Trainer:
 
     def _report_metrics(self, metrics: dict[str, float]) -> None:
         if self.is_main_process:
-            with (self.folder / "curves.jsonl").open("a") as curves:
-                curves.write(json.dumps({"step": self.step, **metrics}) + "\n")
+            self.curves.append(self.step, metrics)
 
     def _send_message(self, text: str) -> None:
         self.on_event(Message(text))
@@ -381,7 +339,7 @@ class Trainer:
         self.step = int(state["step"]) if state else 0
         if self.is_main_process:
             # Points after the checkpoint belong to steps that are taken again.
-            _truncate_curves(self.folder / "curves.jsonl", self.step if state else -1)
+            self.curves.truncate(self.step if state else -1)
         if state is None:
             return False
         self.task.learner.load_state_dict(state["learner"])
@@ -426,25 +384,3 @@ class Trainer:
         finally:
             for number, handler in before:
                 signal.signal(number, handler)
-
-
-def _truncate_curves(curves: Path, step: int) -> None:
-    """Keep only the points up to `step`: later ones will be written again."""
-    if not curves.exists():
-        return
-    kept = []
-    for line in curves.read_text().splitlines():
-        try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line + "\n")
-        except ValueError:
-            # A kill left this line incomplete.
-            break
-    with atomic_path(curves, curves.with_suffix(".part")) as part:
-        part.write_text("".join(kept))
-
-
-def describe_steps(steps: int, batch: int, what: str) -> str:
-    """Return the steps of a training and their batch in words, as `10 steps of 1 prompt`."""
-    counts = ((steps, "step"), (batch, what))
-    return " of ".join(f"{count:,} {noun if count == 1 else noun + 's'}" for count, noun in counts)

@@ -20,7 +20,8 @@ from model.training.optimizer import MixedPrecisionOptimizer
 from model.training.optimizer_config import OptimizerParameters
 from model.training.process_group import ProcessGroup
 from model.training.supervised import supervised_update
-from model.training.trainer import Interrupted, Trainer, TrainingTask, describe_steps
+from model.training.trainer import Interrupted, Trainer
+from model.training.training_task import TrainingTask, describe_steps
 
 
 class Line(TrainingTask):
