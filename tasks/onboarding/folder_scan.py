@@ -96,7 +96,8 @@ def scan_folder(folder: Path, root: Path, earlier: Iterable[Source] = ()) -> Fol
     Args:
         folder: The folder.
         root: The project's folder.
-        earlier: The sources of an earlier preset, whose `columns` and `fields` hold where they fit.
+        earlier: The sources of an earlier preset. Their `columns`, `fields` and `marked_texts` hold where
+            they fit.
 
     Raises:
         UserError: The folder is missing or empty.
@@ -138,6 +139,8 @@ def scan_folder(folder: Path, root: Path, earlier: Iterable[Source] = ()) -> Fol
                 empty[path] = f"it {describe_empty(file)}"
                 continue
             guess = told_guess(told, path, sample) or _guess_format(sample, name)
+            if before := told.get(path.resolve()):
+                guess = guess._replace(marked_texts=before.marked_texts)
             part = rejecting_part(path, folder)
             if part and not holds_verdicts(guess.format, (item.values for item in sample.items)):
                 marked = next(above for above in (path, *path.parents) if above.name == part)
@@ -320,7 +323,9 @@ def _group_files(folder: Path, known: dict[Path, Guess]) -> list[tuple[tuple[str
     """Group files into sources: those of one subfolder (or none), one suffix and one format."""
     groups: dict[tuple[str, str, str], list[Path]] = defaultdict(list)
     for path, found in known.items():
-        name = f"{found.format} {format_columns(found.columns)}{format_fields(found.fields)}"
+        name = (
+            f"{found.format} {format_columns(found.columns)}{format_fields(found.fields)}{found.marked_texts}"
+        )
         groups[*_file_place(path, folder), name].append(path)
     for top, ending, name in [key for key in groups if key[1] == CONFIGURATION]:
         # A labelling configuration is read together with the exports that it describes.

@@ -178,11 +178,12 @@ def _source_section(source: Any) -> list[str]:
     extra = f", {format_columns(source.columns)}" if source.columns else ""
     extra += format_fields(source.fields)
     extra += f", document_unit: {source.document_unit}" if source.document_unit != "file" else ""
+    extra += f", marked_texts: {source.marked_texts}" if source.marked_texts else ""
     told = ", if the keys mean what is proposed below" if source.proposed else ""
     heading = [f"    # {'' if source.share == 1 else 'about '}{holds}{told}"]
     for reason in source.reasons.values():
         heading += [f"    {line}" for line in comment_lines(yaml_comment(reason))]
-    if source.asked:
+    if source.asked or source.has_marks:
         return [*heading, *_asked_section(source, files)]
     return [
         *heading,
@@ -202,6 +203,16 @@ def _asked_section(source: Any, files: str) -> list[str]:
     ]
     lines += [f"      {format_columns(source.columns)}"] if source.columns else []
     lines += [f"      document_unit: {source.document_unit}"] if source.document_unit != "file" else []
+    lines += [f"      marked_texts: {source.marked_texts}"] if source.marked_texts else []
+    if source.has_marks:
+        lines += [
+            "      # A run stops until this source says what happens to rows with a mark such as [DELETED]",
+            "      # on a text: leave_out, as in the next line, or keep.",
+            "      # marked_texts: leave_out",
+        ]
+    if not source.asked:
+        meanings = format_fields(source.fields).removeprefix(", ")
+        return [*lines, *([f"      {meanings}"] if meanings else [])]
     lines += [
         "      # A run stops until this source says what these keys mean, as in the next line. Right are",
         "      # verdict, vote, review, weight, mask, deleted, ignore, text, or a mapping: {bad: -1}.",

@@ -61,6 +61,8 @@ class Proposal:
         reasons: Why a column or a unit of documents was chosen, or the question which one is, by its key.
         proposed: Whether the rows are those that the proposed meanings give.
         told: Whether the columns and the fields are those of an earlier preset of the folder.
+        marked_texts: What an earlier preset says about texts with an editorial mark.
+        has_marks: Whether the preset must say it.
     """
 
     name: str
@@ -81,6 +83,8 @@ class Proposal:
     reasons: dict[str, str] = field(default_factory=dict)
     proposed: bool = False
     told: bool = False
+    marked_texts: str = ""
+    has_marks: bool = False
 
     def count(self, kind: str) -> int:
         """Return the estimated number of rows of a kind in the whole source."""
@@ -126,8 +130,9 @@ def read_proposal(
     sources = [SourceFile(display_path(path, root), path=path) for path in paths]
     documents, why = choose_unit(sources, guessed.format == PLAIN) if prose else UnitChoice("file")
     reading = replace(
-        ParseOptions(name), document_unit=documents, columns=guessed.columns, fields={**guessed.fields}
-    )
+        ParseOptions(name), document_unit=documents, columns=guessed.columns, fields={**guessed.fields},
+        marked_texts=guessed.marked_texts,
+    )  # fmt: skip
     size = sum(path.stat().st_size for path in paths)
     taken: list[_Batch] = []
     batches = file_batches(known, sources, prose and documents == "file", READ)
@@ -175,6 +180,7 @@ def read_proposal(
         name, guessed.format, globs, reading.columns, documents, size, share, tuple(rows),
         tuple(tally.lines(guessed.fields)), meanings, stop, counts.faults, rejected, guessed.fields,
         rated, {key: note for key, note in notes.items() if note}, proposed, guessed.told,
+        guessed.marked_texts, tally.marked.count > 0,
     )  # fmt: skip
 
 
@@ -203,12 +209,16 @@ def _read_batches(
 def _read_as_proposed(
     known: Format, batches: Sequence[_Batch], reading: ParseOptions, meanings: Mapping[str, str]
 ) -> tuple[list[ParsedRow], int, SkipCounts] | None:
-    """Return what `_read_batches` does, with the proposed meanings; None if these are not enough."""
-    if not meanings or any(UNKNOWN in meaning for meaning in meanings.values()):
+    """Return what `_read_batches` does, with the proposed meanings; None if these are not enough.
+
+    Rows with an editorial mark on a text are left out, as the preset proposes too.
+    """
+    if any(UNKNOWN in meaning for meaning in meanings.values()):
         return None
     told = {path: yaml.safe_load(meaning) for path, meaning in meanings.items()}
     fields = {**reading.fields, **told}
-    found = _read_batches(known, batches, replace(reading, fields=fields))
+    marked = reading.marked_texts or "leave_out"
+    found = _read_batches(known, batches, replace(reading, fields=fields, marked_texts=marked))
     try:
         found[2].check(reading.source, fields)
     except UserError:

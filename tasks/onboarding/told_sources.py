@@ -17,7 +17,9 @@ from tasks.data.values.column_names import Guess
 
 
 def told_guesses(sources: Iterable[Source], root: Path) -> dict[Path, Guess]:
-    """Return the format, `columns` and `fields` of each file of sources that have columns or fields.
+    """Return what an earlier preset says about each file of its sources.
+
+    Only sources with `columns`, `fields` or `marked_texts` say anything.
 
     Args:
         sources: The sources of an earlier preset.
@@ -28,7 +30,7 @@ def told_guesses(sources: Iterable[Source], root: Path) -> dict[Path, Guess]:
     """
     told: dict[Path, Guess] = {}
     for source in sources:
-        if not source.columns and not source.fields:
+        if not source.columns and not source.fields and not source.marked_texts:
             continue
         for pattern in as_list(source.files):
             try:
@@ -37,9 +39,10 @@ def told_guesses(sources: Iterable[Source], root: Path) -> dict[Path, Guess]:
                 # The scan of the folder names a file that cannot be read.
                 continue
             for path in paths:
-                told.setdefault(
-                    path.resolve(), Guess(source.format, dict(source.columns), dict(source.fields), True)
+                guess = Guess(
+                    source.format, dict(source.columns), dict(source.fields), True, source.marked_texts
                 )
+                told.setdefault(path.resolve(), guess)
     return told
 
 
@@ -52,7 +55,7 @@ def told_guess(told: Mapping[Path, Guess], path: Path, sample: FileSample) -> Gu
         sample: The first rows of the file.
     """
     found = told.get(path.resolve())
-    if found is None or not sample.items:
+    if found is None or not sample.items or not (found.columns or found.fields):
         return None
     # The file may have other columns than it had when the preset was written.
     keys = {str(key) for item in sample.items for key in item.values}

@@ -10,6 +10,7 @@ from model.errors import UserError
 from tasks.data.file_io.files import SourceFile, SourceRecord
 from tasks.data.questions.skip_counts import SkipCounts
 from tasks.data.records import Fault, ParsedRow
+from tasks.data.values.editorial_marks import MarkedTextsUse
 from tasks.data.values.field_meanings import Meaning
 
 EMPTY_FILES = "empty files"  # the reason under which files without a row are counted
@@ -37,6 +38,7 @@ class ParseOptions:
         aspect: The aspect of labels that name none.
         labelling: The text of a labelling configuration.
         fields: The meaning of keys that no format reads (see tasks/data/values/field_meanings.py).
+        marked_texts: Whether rows with an editorial mark on a text are learned; empty: it is asked.
         listed: The votes that listed_votes.py took from lists of a row, by their paths, as `ratings.anna`.
     """
 
@@ -47,6 +49,7 @@ class ParseOptions:
     aspect: str = "helpfulness"
     labelling: str = ""
     fields: dict[str, Meaning] = field(default_factory=dict)
+    marked_texts: MarkedTextsUse = ""
     listed: dict[str, ListedVote] = field(default_factory=dict)
 
     def told_path(self, path: str) -> str:

@@ -21,6 +21,7 @@ from tasks.data.file_io.files import SourceFile
 from tasks.data.parsing.base import Format, ParseOptions
 from tasks.data.questions.skip_counts import SkipCounts
 from tasks.data.records import TYPES, Comparison, Fault, Pair, ParsedRow, Rating, fault_row
+from tasks.data.values.editorial_marks import MARKED_TEXTS, find_editorial_mark
 from tasks.data.values.placeholder_texts import explain_placeholder
 
 EQUAL_ANSWERS = "comparisons of two equal answers, which are ties"
@@ -61,6 +62,11 @@ def read_rows(
                 or explain_placeholder(found, reading.fields)
             )
             if not says:
+                if reading.marked_texts != "keep" and (mark := find_editorial_mark(found.row)):
+                    if reading.marked_texts == "leave_out":
+                        tally.left_out[MARKED_TEXTS] += 1
+                        continue
+                    tally.marked.note(found.where, mark)
                 tally.rows += 1
                 tally.pairs += isinstance(found.row, Pair)
                 tally.comparisons += isinstance(found.row, Comparison)

@@ -13,6 +13,7 @@ from tasks.data.questions.review_columns import ReviewColumns
 from tasks.data.questions.seen_keys import MOST_KEYS, Seen, add_values, count_key, counted_again
 from tasks.data.questions.vote_cells import VoteCells
 from tasks.data.values.choices import margin_conflicts
+from tasks.data.values.editorial_marks import MarkedTexts
 from tasks.data.values.field_meanings import VOTES, plain_word
 from tasks.data.values.file_scales import FileScales
 from tasks.data.values.key_text import format_sample
@@ -58,6 +59,7 @@ class KeyCounts:
         shapes: The keys of rows, by which a text under `deleted` may mark its row.
         reviews: Empty cells of reviewers' columns and masks.
         legends: Cells that say that lower scores are better.
+        marked: Rows of which a text has an editorial mark.
         companions: Keys without which a row would be learned as something else, which stop the run.
         inside: Keys in lists of objects that are no turns, such as `reactions[].name`. Only ignore is right.
     """
@@ -95,6 +97,7 @@ class KeyCounts:
     shapes: RowShapes = field(default_factory=RowShapes)
     reviews: ReviewColumns = field(default_factory=ReviewColumns)
     legends: ScaleLegends = field(default_factory=ScaleLegends)
+    marked: MarkedTexts = field(default_factory=MarkedTexts)
 
     def votes_in(self, fields: Mapping[str, Any] | None) -> list[str]:
         """Return the columns that a source's fields call one person's votes, or that were read as such."""
@@ -196,6 +199,7 @@ class KeyCounts:
             "shapes",
             "reviews",
             "legends",
+            "marked",
             "choosers",
         )
         for name in updated:

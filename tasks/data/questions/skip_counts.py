@@ -233,7 +233,7 @@ class SkipCounts(KeyCounts):
         ]
         questions += [describe_aspect(path, seen, KNOWN_ASPECTS) for path, seen in self.aspect_keys().items()]
         questions += [*self._scale_questions(fields or {}), *self._field_questions(fields or {})]
-        questions += self.votes.questions()
+        questions += [*self.votes.questions(), *self.marked.questions()]
         # A preset that gives the key a meaning has decided.
         scored = [key for scales in self.scales.values() for key, _ in scales.values()]
         if key := next((key for key in scored if key not in (fields or {})), ""):

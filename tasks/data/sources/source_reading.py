@@ -65,7 +65,7 @@ def reading_of(source: Source, root: Path) -> ParseOptions:
     )
     return ParseOptions(
         source.name, source.prompt, {name: own for name, own in source.columns.items() if own},
-        source.document_unit, source.aspect, labelling, dict(source.fields),
+        source.document_unit, source.aspect, labelling, dict(source.fields), source.marked_texts,
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from tasks.data.parsing.base import DocumentUnit
 from tasks.data.sources import huggingface
 from tasks.data.sources.download import Address, parse_address
 from tasks.data.sources.package_archive import Archive, leads_outside
+from tasks.data.values.editorial_marks import MarkedTextsUse
 from tasks.data.values.field_checks import check_fields
 from tasks.dvc.remote import address_problem
 
@@ -103,6 +104,10 @@ class Source:
     [these meanings](your-data.md#the-meanings-of-fields), or a mapping of values as in
     `{good: 1, bad: -1}`."""
 
+    marked_texts: MarkedTextsUse = ""
+    """What happens to rows of which a text has an editorial mark, as `[DELETED]` at its beginning.
+    `leave_out`: they are not learned; `keep`: they are; empty: such a row stops the run."""
+
     strict: bool = False
     """Whether the first row that cannot be read stops the run; otherwise it is quarantined."""
 
@@ -172,6 +177,8 @@ class Source:
                 faults.append(str(error))
         if self.document_unit not in get_args(DocumentUnit):
             faults.append(f"document_unit is {self.document_unit!r}; expected file, paragraph or line")
+        if self.marked_texts not in get_args(MarkedTextsUse):
+            faults.append(f"marked_texts is {self.marked_texts!r}; expected keep or leave_out")
         if fault := name_fault(self.aspect):
             faults.append(f"aspect is {self.aspect!a}, {fault}")
         if any(map(is_blank, self.columns)):

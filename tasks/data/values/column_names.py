@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from tasks.common.names import yaml_quoted
+from tasks.data.values.editorial_marks import MarkedTextsUse
 from tasks.data.values.field_meanings import Meaning, flatten_name, word_set
 from tasks.data.values.key_text import YAML_WORDS
 
@@ -102,13 +103,14 @@ class Guess(NamedTuple):
     """A format, and the file's own columns by the format's names. `columns` omits equal names.
 
     `fields` has the meanings of columns without which the rows could not be read. `told` is true if an
-    earlier preset of the folder says all this.
+    earlier preset of the folder says all this. `marked_texts` is that of the earlier preset.
     """
 
     format: str
     columns: dict[str, str]
     fields: Mapping[str, Meaning] = {}
     told: bool = False
+    marked_texts: MarkedTextsUse = ""
 
 
 def plain_name(name: str) -> str:

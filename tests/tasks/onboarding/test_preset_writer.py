@@ -30,7 +30,8 @@ def test_source_section_proposal_without_its_mark_is_valid(
 ) -> None:
     source = SimpleNamespace(
         name="mine", files=("mine/a.csv",), format="rows", columns=columns, fields=fields, asked=asked,
-        document_unit=document_unit, share=1, reasons={}, proposed=True,
+        document_unit=document_unit, share=1, reasons={}, proposed=True, marked_texts="",
+        has_marks=False,
         count=lambda kind: 1,
     )  # fmt: skip
     lines = _source_section(source)
