@@ -51,15 +51,12 @@ def reproduce_run(
     from tasks.common.git_checkout import program_state
     from tasks.engine.source_snapshot import ORIGIN
     from tasks.reproduction.base_version import fetch_registered_base
+    from tasks.reproduction.checkout import checked_out
     from tasks.reproduction.environment import prepare_interpreter
     from tasks.reproduction.history import past_reproductions, record_verdict
-    from tasks.reproduction.reproduce import (
-        checked_out,
-        compared_as_then,
-        describe_environment,
-        make_anew,
-        read_original,
-    )
+    from tasks.reproduction.past_opponents import compared_as_then
+    from tasks.reproduction.recorded_run import read_original
+    from tasks.reproduction.reproduce import describe_environment, make_anew
     from tasks.reproduction.verdict import judge_stages, overall_verdict, verdict_sentence
     from tasks.tracking.registered_model import damaged_copies
 

@@ -17,7 +17,7 @@ from tasks.data.sources.download import parse_address
 from tasks.engine.output import GONE
 from tasks.project.owned_folder import leads_elsewhere, marker_advice
 from tasks.project.paths import DOWNLOADS, ENVIRONMENTS, REPRODUCTIONS, SOURCE_SNAPSHOTS
-from tasks.reproduction.reproduce import TREE
+from tasks.reproduction.checkout import TREE
 
 # Folders of downloads whose entries are data sets: a preset names them by more than a path.
 DATA_SETS = ("datasets", "huggingface")

@@ -23,8 +23,8 @@ from tasks.dvc import versions
 from tasks.dvc.pointer_file import POINTER, write_pointer
 from tasks.dvc.version_list import complete_list
 from tasks.project.paths import BASE_MODELS, DOWNLOADS
+from tasks.reproduction.known_code import SHOWN_DIGITS
 
-_SHOWN = 12
 # Sections that do not change the result: where a run is recorded, shared and placed. A reproduction keeps to
 # itself.
 _ELSEWHERE = ("tracking", "remote_cache", "execution")
@@ -90,7 +90,7 @@ def place_data(
         write_pointer(project, version, meta)
         # checkout_data compares each file with its hash.
         if not versions.checkout_data(project):
-            raise UserError(f"version {version[:_SHOWN]} of the data is damaged in DVC's cache")
+            raise UserError(f"version {version[:SHOWN_DIGITS]} of the data is damaged in DVC's cache")
         # A preset that pins a version of the data must pin the one that was placed.
         if (pinned := recorded_key(preset, "data.pinned_version").removeprefix("data.")) in data:
             data[pinned] = version
@@ -101,7 +101,7 @@ def place_data(
         return PlacedData(given, f"fetched again from its sources{since}")
     where = f" nor at {remote}" if remote else ""
     raise UserError(
-        f"the data of that run, version {version[:_SHOWN] or 'unknown'}, is not in DVC's cache{where}, "
+        f"the data of that run, version {version[:SHOWN_DIGITS] or 'unknown'}, is not in DVC's cache{where}, "
         "and its sources are missing or changed"
     )
 

@@ -24,7 +24,8 @@ from tasks.project.paths import KNOWN_CODE
 # Git names commits by SHA-1, or by SHA-256 in repositories that were created so.
 COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 DATA_HASH = re.compile(r"[0-9a-f]{32}(\.dir)?")
-_SHOWN = 12
+# Digits of a digest in messages.
+SHOWN_DIGITS = 12
 
 
 def remember_code(root: Path, code: Code, preset: str) -> None:
@@ -62,7 +63,7 @@ def check_trusted(root: Path, run: str, code: Code, preset: Mapping[str, Any]) -
     # A commit on a local branch or tag was fetched or made by the user, so it is trusted.
     if not known_code and not is_on_branch(root, code.commit):
         raise UserError(
-            f"commit {code.commit[:_SHOWN]} of run {run} is in no branch or tag of this repository, "
+            f"commit {code.commit[:SHOWN_DIGITS]} of run {run} is in no branch or tag of this repository, "
             "and this host has no record of running it; read it with `git show`, then run it with --trust"
         )
     if _is_known(root, _preset_digest(preset)):

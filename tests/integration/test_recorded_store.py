@@ -15,6 +15,9 @@ from flows.orchestration.tracker import open_tracker
 from tasks.common.git_checkout import is_on_branch
 from tasks.common.old_keys import rename_old_keys
 from tasks.reproduction import reproduce
+from tasks.reproduction.checkout import checked_out
+from tasks.reproduction.past_opponents import compared_as_then
+from tasks.reproduction.recorded_run import read_original
 from tasks.tracking.champion_input import fetch_champion_model
 from tasks.tracking.queries import read_artifact
 from tasks.tracking.reference_version import fetch_reference_version, of_version
@@ -96,7 +99,7 @@ def test_rollback_in_recorded_store_moves_champion_and_back(root):
 def test_load_preset_of_recorded_runs_reads_their_keys(root):
     client = open_tracker().client
     for number in ("1", "2"):
-        original = reproduce.read_original(client, number)
+        original = read_original(client, number)
         preset = load_preset(rename_old_keys(original.preset)[0])
         assert preset.name == "smoke" and preset.seed == int(number)
         assert preset.rlhf.steps == 2 and preset.pretrain.batch_size == 8
@@ -104,12 +107,12 @@ def test_load_preset_of_recorded_runs_reads_their_keys(root):
 
 def test_reproduce_of_recorded_run_restores_former_code_data_and_preset(root):
     client, notes = open_tracker().client, []
-    original = reproduce.read_original(client, "champion")
+    original = read_original(client, "champion")
     assert original.command == "run" and len(original.stages) == 14
     assert is_on_branch(root, original.code.commit)
-    with reproduce.checked_out(root, original, False, notes.append) as checkout:
+    with checked_out(root, original, False, notes.append) as checkout:
         # Nothing is left out: the champion that the run was compared with is known.
-        assert reproduce.compared_as_then(client, original, checkout) == {}
+        assert compared_as_then(client, original, checkout) == {}
         # Its stages are run by the command line that its own code has.
         assert reproduce.command_module(checkout.project) == "flows.command"
         assert (checkout.project / "var" / "artifacts").is_symlink()

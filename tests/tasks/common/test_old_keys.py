@@ -20,8 +20,9 @@ from tasks.common.old_keys import (
 from tasks.data.sources.source_identity import identities_digest
 from tasks.data.sources.source_types import DataParameters, Source
 from tasks.engine.cache_key import flatten_values
+from tasks.reproduction.checkout import Checkout
 from tasks.reproduction.data import standalone_preset
-from tasks.reproduction.reproduce import Checkout, _set_preset_key
+from tasks.reproduction.past_opponents import _set_preset_key
 from tasks.tracking.cache_explanation import explain_differences
 from tasks.tracking.run_diff import Facts, run_differences
 

@@ -14,7 +14,7 @@ from model.errors import UserError
 from tasks.common.git_checkout import Code, code_state
 from tasks.project.paths import KNOWN_CODE
 from tasks.reproduction.known_code import check_plain, check_trusted, remember_code
-from tasks.reproduction.reproduce import read_original
+from tasks.reproduction.recorded_run import read_original
 from tasks.tracking.tracker import Tracker
 from tests.tasks.dvc_project import git
 

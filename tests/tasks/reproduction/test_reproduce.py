@@ -21,8 +21,10 @@ from tasks.engine.output import read_manifest
 from tasks.engine.stage import StageContext
 from tasks.ingest import ingest
 from tasks.project.private_folder import make_private_folder
+from tasks.reproduction.checkout import checked_out
 from tasks.reproduction.known_code import remember_code
-from tasks.reproduction.reproduce import RecordedRun, ReproductionFailed, checked_out, make_anew
+from tasks.reproduction.recorded_run import RecordedRun
+from tasks.reproduction.reproduce import ReproductionFailed, make_anew
 from tasks.reproduction.verdict import StageResult
 from tests.killed_process import run_killed
 from tests.waiting import PATIENCE

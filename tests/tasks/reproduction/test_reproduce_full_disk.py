@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from tasks.common.git_checkout import Code
-from tasks.reproduction.reproduce import Checkout, RecordedRun, ReproductionFailed, make_anew
+from tasks.reproduction.checkout import Checkout
+from tasks.reproduction.recorded_run import RecordedRun
+from tasks.reproduction.reproduce import ReproductionFailed, make_anew
 from tests.small_disk import small_disk
 
 # Stands for a run of an earlier version, whose message names no folder; it leaves this many bytes.

@@ -14,7 +14,9 @@ from tasks.common.git_checkout import Code
 from tasks.drift_detection.profile import ABOUT, FILE, IDS
 from tasks.engine.output import StageOutput, read_manifest
 from tasks.engine.stage import Stage, StageContext, stage
-from tasks.reproduction.reproduce import Checkout, RecordedRun, compared_as_then
+from tasks.reproduction.checkout import Checkout
+from tasks.reproduction.past_opponents import compared_as_then
+from tasks.reproduction.recorded_run import RecordedRun
 from tasks.reproduction.verdict import IDENTICAL, StageResult, judge_stages, overall_verdict, verdict_sentence
 from tasks.tracking.reference_version import (
     Baseline,

@@ -8,7 +8,7 @@ import pytest
 
 from model.errors import UserError
 from tasks.common.git_checkout import Code, program_state
-from tasks.reproduction.reproduce import read_original
+from tasks.reproduction.recorded_run import read_original
 from tasks.tracking.tracker import Tracker
 
 

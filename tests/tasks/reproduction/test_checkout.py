@@ -9,7 +9,8 @@ import pytest
 
 from model.errors import UserError
 from tasks.common.git_checkout import Code, code_state
-from tasks.reproduction.reproduce import RecordedRun, checked_out
+from tasks.reproduction.checkout import checked_out
+from tasks.reproduction.recorded_run import RecordedRun
 
 
 @pytest.mark.parametrize("code_folder", ["", "/opt/chatmill"])
