@@ -16,6 +16,7 @@ from tasks.backup.archive import write_backup
 from tasks.backup.restore import restore_backup
 from tasks.cleanup.output_gc import show_size
 from tasks.common.counts import counted
+from tasks.common.git_checkout import would_be_added
 from tasks.project.database_check import check_mlflow_database
 from tasks.project.paths import CACHE, JUDGEMENTS_DATABASE, RECORDS
 
@@ -54,6 +55,13 @@ def backup(
         f"[bold]{escape(str(found.path))}[/bold]",
         soft_wrap=True,
     )
+    if would_be_added(found.path):
+        name = escape(found.path.name)
+        text = (
+            f"{name} names people, and git does not ignore it, so `git add` could publish it; move it out of "
+            f"the repository, or write its name into .gitignore"
+        )
+        console.print(f"[yellow]{text}[/yellow]", soft_wrap=True)
     # A damaged model is reported, not refused: the other records are worth a backup anyway.
     for said in found.damaged:
         text = f"{said}; an older backup may contain the original; `chatmill restore` restores it"

@@ -98,7 +98,7 @@ def write_backup(root: Path, target: Path, force: bool = False) -> Backup:
         raise UserError(f"{target} is not a regular file and is not replaced; name another file")
     if os.path.lexists(target) and not force:
         raise UserError(f"{target} exists; name another file, or replace it with --force")
-    if target.exists() and not _begins_as_backup(target):
+    if target.exists() and not begins_as_backup(target):
         raise UserError(f"{target} is not a backup and is not replaced; name another file, or remove it")
     if not target.parent.is_dir():
         raise UserError(f"{target.parent} is not a folder; create it first")
@@ -163,7 +163,7 @@ def _remove_killed(root: Path, target: Path) -> None:
     for path in target.parent.iterdir():
         if parts.fullmatch(path.name) and path.is_file() and not path.is_symlink():
             with suppress(OSError), path.open("rb") as file:
-                if _lock_alone(file.fileno()) and _begins_as_backup(path):
+                if _lock_alone(file.fileno()) and begins_as_backup(path):
                     path.unlink()
     for path in {*(root / RECORDS).glob(f"{_SCRATCH}*"), *target.parent.glob(f"{_SCRATCH}*")}:
         with suppress(OSError), locked_folder(path) as alone:
@@ -171,7 +171,7 @@ def _remove_killed(root: Path, target: Path) -> None:
                 shutil.rmtree(path)
 
 
-def _begins_as_backup(path: Path) -> bool:
+def begins_as_backup(path: Path) -> bool:
     """Return whether a file begins as a backup does, or is empty. A truncated backup begins so too."""
     if not path.stat().st_size:
         return True

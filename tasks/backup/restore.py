@@ -22,7 +22,16 @@ from typing import Any
 
 from model.atomic_file import fixed_part, replace_text
 from model.errors import UserError
-from tasks.backup.archive import CONTENTS, DATABASES, KEPT_RECORDS, PAGES, Backup, is_record, locked_folder
+from tasks.backup.archive import (
+    CONTENTS,
+    DATABASES,
+    KEPT_RECORDS,
+    PAGES,
+    Backup,
+    begins_as_backup,
+    is_record,
+    locked_folder,
+)
 from tasks.project.database_check import fault_in
 from tasks.project.dry_run import may_write
 from tasks.project.label_site import keep_site
@@ -52,6 +61,9 @@ def restore_backup(root: Path, source: Path, force: bool = False) -> tuple[Backu
     finish_restore(root)
     if not source.is_file():
         raise UserError(f"{source} is not a file; create one with `chatmill backup FILE`")
+    # Before --force is asked for, which would be of no use.
+    if not source.stat().st_size or not begins_as_backup(source):
+        raise UserError(f"{source} is not a backup; `chatmill backup FILE` writes one; nothing was changed")
     (root / RECORDS).mkdir(mode=0o700, exist_ok=True)
     with _nothing_alive(root):
         there = [name for name in _record_entries(root / RECORDS) if _holds_something(root / RECORDS / name)]

@@ -368,6 +368,12 @@ def run_git(root: Path, *words: str, given: bytes = b"") -> subprocess.Completed
     return subprocess.CompletedProcess(words, done.returncode, done.stdout, said) if said else done
 
 
+def would_be_added(path: Path) -> bool:
+    """Return whether `git add` of its folder would add a new file: no rule of a repository ignores it."""
+    # 1: no rule ignores it. 128: there is no repository.
+    return run_git(path.parent, "check-ignore", "--quiet", path.name).returncode == 1
+
+
 def _decode(said: bytes) -> str:
     return said.decode("utf-8", "replace")
 

@@ -167,6 +167,37 @@ def test_restore_backup_existing_records_need_force_and_are_kept_aside(project, 
     assert (other / "var" / "mlflow" / "users.db").exists() and (other / "var" / "cache").is_dir()
 
 
+@pytest.mark.parametrize("content", [b"", b"no archive " * 999, b"PK\x03\x04" + b"\0" * 999])
+def test_restore_backup_other_file_is_named_before_force_is_asked_for(project, tmp_path, content):
+    (tmp_path / "a.tar").write_bytes(content)
+    with pytest.raises(UserError, match=r"a\.tar is not a backup; .* nothing was changed"):
+        restore_backup(project, tmp_path / "a.tar")
+    assert word_of(project) == "first"
+    write_backup(project, tmp_path / "b.tar")
+    with pytest.raises(UserError, match="--force replaces it"):
+        restore_backup(project, tmp_path / "b.tar")
+
+
+@pytest.mark.parametrize(
+    ("repository", "ignored", "noted"), [(True, "", True), (True, "*.tar", False), (False, "", False)]
+)
+def test_backup_file_that_git_would_add_is_noted(
+    project, tmp_path, monkeypatch, capsys, repository, ignored, noted
+):
+    if repository:
+        subprocess.run(["git", "init", "-q"], cwd=project, check=True)
+        (project / ".gitignore").write_text(f"var/\n{ignored}\n")
+    monkeypatch.chdir(project)
+    # The database of this project has no tables of MLflow.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    backup("records.tar")
+    said = capsys.readouterr().out
+    assert ("records.tar names people, and git does not ignore it" in said) == noted
+    # Another place of the disk is none of this repository.
+    backup(f"{tmp_path}/elsewhere.tar")
+    assert "elsewhere.tar names people" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty", "text", "member", "link", "outside"])
 def test_restore_backup_damaged_archive_changes_nothing(project, tmp_path, damage):
     path = tmp_path / "a.tar"
