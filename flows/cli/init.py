@@ -301,8 +301,8 @@ def _describe_nothing(folder: Path, found: FolderScan, preset: Path) -> str:
 
 
 def _show_columns(preset: Path, found: FolderScan, name: str) -> str:
-    """Return where the columns of an unread table are written; empty for a file that is none."""
-    if "columns: {" not in dict(found.others)[name]:
+    """Return where the columns of an unread table are written; empty for a file that has none to map."""
+    if name not in found.unmapped:
         return ""
     return (
         f"\nWrite them into configs/{preset.name}, and type the command again with --force, which keeps them:"

@@ -15,7 +15,13 @@ from tasks.common.counts import counted
 from tasks.common.names import slugify_name, unused_name, yaml_text
 from tasks.data.file_io.decoding import HEAD
 from tasks.data.file_io.files import SourceFile
-from tasks.data.formats.detect import describe_empty, list_mismatches, rename_keys, sample_file, why_unknown
+from tasks.data.formats.detect import (
+    describe_empty,
+    explain_unknown,
+    list_mismatches,
+    rename_keys,
+    sample_file,
+)
 from tasks.data.formats.registry import find_format, formats
 from tasks.data.formats.unsupported_shapes import unreadable_shape
 from tasks.data.labels.rated_answers import bad_answers
@@ -51,16 +57,22 @@ _SHORTEST_NAME = 3  # letters that the names of files share
 CONFIGURATION = ".xml"  # a labelling tool's configuration, beside its exports
 
 
+class UnmappedFile(UserError):
+    """A file of no known format, whose columns a preset can map."""
+
+
 @dataclass(frozen=True)
 class FolderScan:
     """The sources of a folder, and its other files, each with the reason.
 
-    `unreadable` names those of the others that have the suffix of data and cannot be read.
+    `unreadable` names those of the others that have the suffix of data and cannot be read, and `unmapped`
+    those of them whose columns a preset can map.
     """
 
     sources: list[Proposal]
     others: list[tuple[str, str]] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
+    unmapped: frozenset[str] = frozenset()
 
     def count(self, kind: str) -> int:
         """Return the estimated number of rows of a kind in all sources."""
@@ -106,6 +118,7 @@ def scan_folder(folder: Path, root: Path, earlier: Iterable[Source] = ()) -> Fol
         raise UserError(f"{folder} is not a folder; expected the folder with your text, pairs and labels")
     others: list[tuple[str, str]] = []
     unreadable: list[str] = []
+    unmapped: set[str] = set()
     known: dict[Path, Guess] = {}
     empty: dict[Path, str] = {}
     rejected: dict[Path, list[str]] = {}
@@ -151,6 +164,8 @@ def scan_folder(folder: Path, root: Path, earlier: Iterable[Source] = ()) -> Fol
             others.append((name, _error_reason(name, error)))
             # Other tools use .xml too, so such a file is not reported as unreadable data.
             unreadable += [name] if file_ending(path) != CONFIGURATION else []
+            if isinstance(error, UnmappedFile):
+                unmapped.add(name)
     others += [_describe_rejected(display_path(above, root), names) for above, names in rejected.items()]
     known = _with_empty(folder, known, empty)
     for path, why in empty.items():
@@ -177,7 +192,7 @@ def scan_folder(folder: Path, root: Path, earlier: Iterable[Source] = ()) -> Fol
                 sources.append(read_proposal(name, known[whole[0]], globs, whole, root, seen, withdrawn))
     if not known and not others:
         raise UserError(f"{one_line_path(folder)} contains no files; put your text, pairs and labels there")
-    return FolderScan(_without_rejected(sources), others, unreadable)
+    return FolderScan(_without_rejected(sources), others, unreadable, frozenset(unmapped))
 
 
 def _describe_rejected(place: str, names: Sequence[str]) -> tuple[str, str]:
@@ -279,7 +294,8 @@ def _guess_format(sample: FileSample, name: str) -> Guess:
     # A run stops until the preset says what the votes mean, and the preset proposes it.
     if sample.items and (voted := voted_answers(values)) is not None:
         return Guess("rows", voted)
-    raise UserError(f"{name}: {why_unknown(sample)}")
+    unknown = explain_unknown(sample)
+    raise (UnmappedFile if unknown.mappable else UserError)(f"{name}: {unknown.why}")
 
 
 def _saved_sets(paths: Sequence[Path]) -> list[Path]:

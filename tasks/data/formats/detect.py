@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from model.errors import UserError
@@ -162,32 +162,47 @@ def rename_keys(sample: FileSample, columns: Mapping[str, str]) -> FileSample:
     return replace(sample, items=items)
 
 
-def why_unknown(sample: FileSample) -> str:
-    """Return a sentence about why no format fits a sample, and what to do."""
+@dataclass(frozen=True)
+class UnknownFormat:
+    """Why no format fits a file.
+
+    Attributes:
+        why: The reason and what to do, in words that follow the file's name.
+        mappable: Whether `columns` of a preset can name the file's keys.
+    """
+
+    why: str
+    mappable: bool = False
+
+
+def explain_unknown(sample: FileSample) -> UnknownFormat:
+    """Return why no format fits a sample, and what to do."""
     if not sample.items:
-        return "in an unknown format: neither text nor objects with keys"
+        return UnknownFormat("in an unknown format: neither text nor objects with keys")
     every = [str(key) for key in sample.items[0].values]
     more = f" and {len(every) - _NAMED} more" if len(every) > _NAMED else ""
     keys = (", ".join(every[:_NAMED]) or "none") + more
     found = guess_rows([item.values for item in sample.items])
     chat = found is not None and found.format in ("messages", "sharegpt")
     if not chat and (said := describe_shape(sample)):
-        return f"in an unknown format: {said}"
+        return UnknownFormat(f"in an unknown format: {said}")
     if found and (found.columns or found.fields):
         columns = f", {format_columns(found.columns)}" if found.columns else ""
-        return (
+        return UnknownFormat(
             f"in an unknown format; its keys are {keys}. If the names are meaningful, add to the "
-            f"source format: {found.format}{columns}{format_fields(found.fields)}"
+            f"source format: {found.format}{columns}{format_fields(found.fields)}",
+            mappable=bool(found.columns),
         )
     if inner := _inner_texts(sample.items[0].values):
-        return (
+        return UnknownFormat(
             f"in an unknown format: its texts are inside objects, as under {', '.join(inner)}, which no "
             "format reads; write them as keys of their rows, as prompt and completion, or as turns under "
             "messages"
         )
-    return (
+    return UnknownFormat(
         f"in an unknown format; its keys are {keys}. Map them, as in format: rows, "
-        "columns: {prompt: ..., completion: ...}, or columns: {text: ...}"
+        "columns: {prompt: ..., completion: ...}, or columns: {text: ...}",
+        mappable=True,
     )
 
 
@@ -220,7 +235,7 @@ def _unknown_format(
     for file, others in looks:
         theirs = [name for name, why in others.items() if not why]
         if not theirs:
-            return f"{file.origin} is {why_unknown(samples[file])}"
+            return f"{file.origin} is {explain_unknown(samples[file]).why}"
         if not set(mine) & set(theirs):
             return (
                 f"{first.origin} is {' or '.join(mine)} and {file.origin} is "

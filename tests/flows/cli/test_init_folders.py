@@ -166,6 +166,18 @@ def test_propose_preset_unknown_columns_are_told_in_shown_preset(
     assert asked in [dict(source.columns) for source in preset.data.sources]
 
 
+def test_propose_preset_file_without_columns_gets_no_advice_to_map_them(
+    sample: Path, steady_pace: None
+) -> None:
+    # A key with the words of the advice.
+    row = {"texts": {"columns: {prompt": "Where is it now?", "told": "In the oven for now."}}
+    (sample / "alone").mkdir()
+    write_jsonl(sample / "alone" / "rows.jsonl", *[row] * 100)
+    with pytest.raises(UserError, match=r"inside objects, as under texts\.columns: \{prompt") as refused:
+        propose("alone")
+    assert "Write them into" not in str(refused.value)
+
+
 def test_propose_preset_common_column_names_are_mapped_and_ingested(
     sample: Path, steady_pace: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
