@@ -18,6 +18,8 @@ _SHOWN = 5
 def describe_missing_sources(root: Path, parameters: DataParameters, known: Mapping[str, Any]) -> str:
     """Return a sentence about sources of the present version that the preset lacks; "" if it has all.
 
+    A preset that has none of them is one of other data, as the first of one's own after the demo.
+
     The numbers of rows are given while data/ still holds that version.
 
     Args:
@@ -26,8 +28,9 @@ def describe_missing_sources(root: Path, parameters: DataParameters, known: Mapp
         known: The `md5` and the `meta` of data.dvc.
     """
     present = {source.name for source in parameters.sources}
-    missing = [str(name) for name in known["meta"].get("names") or () if name not in present]
-    if not missing:
+    before = [str(name) for name in known["meta"].get("names") or ()]
+    missing = [name for name in before if name not in present]
+    if not missing or len(missing) == len(before):
         return ""
     rows = Counter[str]()
     # Other files may be damaged, and say nothing about the version.

@@ -12,10 +12,10 @@ from tasks.ingest import ingest
 
 
 def test_ingest_source_missing_from_preset_is_named_with_its_rows(tmp_path: Path) -> None:
-    for name, count in (("a", 2), ("b", 3)):
+    for name, count in (("a", 2), ("b", 3), ("c", 4)):
         rows = [{"prompt": f"{name} {n}?", "completion": f"It is {n} of {name}."} for n in range(count)]
         (tmp_path / f"{name}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    a, b = (Source(name=name, files=f"{name}.jsonl") for name in ("a", "b"))
+    a, b, c = (Source(name=name, files=f"{name}.jsonl") for name in ("a", "b", "c"))
     context = StageContext(tmp_path, 1)
 
     def lines(*sources: Source) -> list[str]:
@@ -32,5 +32,7 @@ def test_ingest_source_missing_from_preset_is_named_with_its_rows(tmp_path: Path
     (tmp_path / "data" / "pairs" / "00000.jsonl").write_text("no row")
     assert lines(a, b) == []
     (tmp_path / "data" / "pairs" / "00000.jsonl").write_text("no row")
-    (said,) = lines(b)
+    (said,) = lines(b, c)
     assert said.startswith("this preset lacks a source of the version of data/ before: a. Rows")
+    # Another product's data: nothing is left out of it.
+    assert lines(a) == []
