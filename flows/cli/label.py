@@ -109,7 +109,7 @@ def import_items(
     are left out. Example: `chatmill label import pairs.jsonl --name first --aspect truthfulness`.
     """
     from tasks.labelling.batch_products import PRODUCT_KEY, check_product_name
-    from tasks.labelling.batches import DEFAULT_GUIDE, BatchSettings, add_batch
+    from tasks.labelling.batches import DEFAULT_GUIDE, BatchSettings, add_batch_once
     from tasks.labelling.guide_file import read_guide_file
     from tasks.labelling.item_file import read_items
 
@@ -121,10 +121,11 @@ def import_items(
         origin[PRODUCT_KEY] = product
     settings = BatchSettings(name, text, tuple(aspect or ()), needed, markdown, origin)
     with opened_labels(Path.cwd()) as store:
-        added = add_batch(store, settings, items)
+        added = add_batch_once(store, settings, items)
     console = Console(highlight=False, soft_wrap=True)
+    present = " was added before, from the same items" if added.present else ""
     console.print(
-        f"batch {one_line(name)}: {counted(added.added, 'items')}, each for {needed} "
+        f"batch {one_line(name)}{present}: {counted(added.added, 'items')}, each for {needed} "
         f"{'person' if needed == 1 else 'people'}"
     )
     if added.repeated:

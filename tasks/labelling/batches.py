@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from sqlalchemy import Connection, RowMapping, case, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, case, func, insert, select, true, update
 
 from model.errors import UserError
 from tasks.common.names import name_fault
@@ -140,12 +140,16 @@ class Batch:
 
 @dataclass(frozen=True)
 class Added:
-    """What became of the items of a new batch: added, repeated in it, and judged in earlier batches."""
+    """What became of the items of a new batch: added, repeated in it, and judged in earlier batches.
+
+    `present` is whether the batch was there already, from the same items.
+    """
 
     batch: int
     added: int
     repeated: int
     earlier: int
+    present: bool = False
 
 
 def add_batch(store: LabelStore, settings: BatchSettings, items: Iterable[LabelItem]) -> Added:
@@ -160,6 +164,55 @@ def add_batch(store: LabelStore, settings: BatchSettings, items: Iterable[LabelI
     checked = check_items(items)
     with store.write() as connection:
         return insert_batch(connection, settings, checked)
+
+
+def add_batch_once(store: LabelStore, settings: BatchSettings, items: Iterable[LabelItem]) -> Added:
+    """Add a batch as `add_batch` does, unless it is there already with the same settings and items.
+
+    A process that was killed after its transaction has told nobody, so people give the same items again.
+    """
+    checked = check_items(items)
+    with store.write() as connection:
+        return _find_same_batch(connection, settings, checked) or insert_batch(connection, settings, checked)
+
+
+def _find_same_batch(
+    connection: Connection, settings: BatchSettings, items: Sequence[LabelItem]
+) -> Added | None:
+    """Return what `insert_batch` returned for the same arguments; None if it did not add such a batch."""
+    batch = (
+        connection.execute(select(BATCH_TABLE).where(BATCH_TABLE.c.name == settings.name)).mappings().first()
+    )
+    if batch is None:
+        return None
+    number = int(batch["number"])
+    same = (
+        batch["guide"] == _guide_digest(settings.guide)
+        and tuple(batch["aspects"]) == settings.aspects
+        and (batch["needed"], batch["markdown"]) == (settings.needed, settings.markdown)
+        # A file may be named in several ways.
+        and {**batch["origin"], "file": ""} == {**settings.origin, "file": ""}
+    )
+    wanted = _distinct_items(items)
+    judged = _earlier_items(connection, settings.origin.get(PRODUCT_KEY), before=number)
+    kept = [_item_values(number, item) for item in _new_items(wanted, judged)]
+    columns = [ITEM_TABLE.c[name] for name in _item_values(number, LabelItem("", "", ""))]
+    there = connection.execute(select(*columns).where(ITEM_TABLE.c.batch == number)).mappings()
+    if not same or {row["digest"]: dict(row) for row in there} != {row["digest"]: row for row in kept}:
+        return None
+    return Added(number, len(kept), len(items) - len(wanted), len(wanted) - len(kept), present=True)
+
+
+def _distinct_items(items: Iterable[LabelItem]) -> dict[str, LabelItem]:
+    wanted: dict[str, LabelItem] = {}
+    for item in items:
+        wanted.setdefault(item.digest, item)
+    return wanted
+
+
+def _new_items(wanted: Mapping[str, LabelItem], judged: Collection[str]) -> list[LabelItem]:
+    """Return the items that no earlier batch has; a known item may repeat."""
+    return [item for digest, item in wanted.items() if digest not in judged or item.known_choice]
 
 
 def check_items(items: Iterable[LabelItem]) -> list[LabelItem]:
@@ -179,13 +232,11 @@ def insert_batch(connection: Connection, settings: BatchSettings, items: Sequenc
         items: Its items, from `check_items`.
     """
     settings.check()
-    wanted: dict[str, LabelItem] = {}
-    for item in items:
-        wanted.setdefault(item.digest, item)
+    wanted = _distinct_items(items)
     if connection.execute(select(BATCH_TABLE.c.number).where(BATCH_TABLE.c.name == settings.name)).first():
         raise UserError(f"there is a batch named {settings.name!r}; choose another name")
     judged = _earlier_items(connection, settings.origin.get(PRODUCT_KEY))
-    kept = [item for digest, item in wanted.items() if digest not in judged or item.known_choice]
+    kept = _new_items(wanted, judged)
     if not any(not item.known_choice for item in kept):
         raise UserError(
             "the batch has no item to judge: "
@@ -204,9 +255,13 @@ def insert_batch(connection: Connection, settings: BatchSettings, items: Sequenc
     return Added(number, len(kept), given - len(wanted), len(wanted) - len(kept))
 
 
-def _earlier_items(connection: Connection, product: str | None) -> set[str]:
-    """Return the digests of the items whose judgements a product's models learn from; None: all products."""
-    batches = connection.execute(select(BATCH_TABLE.c.number, BATCH_TABLE.c.origin))
+def _earlier_items(connection: Connection, product: str | None, before: int | None = None) -> set[str]:
+    """Return the digests of the items whose judgements a product's models learn from; None: all products.
+
+    Batches from the number `before` on are left out.
+    """
+    earlier = true() if before is None else BATCH_TABLE.c.number < before
+    batches = connection.execute(select(BATCH_TABLE.c.number, BATCH_TABLE.c.origin).where(earlier))
     read = [number for number, origin in batches if origin.get(PRODUCT_KEY) in (None, product)]
     asked = select(ITEM_TABLE.c.digest).where(ITEM_TABLE.c.batch.in_(read))
     return set(connection.execute(asked).scalars())
@@ -231,10 +286,14 @@ def check_item(item: LabelItem, where: str) -> None:
 
 def add_guide(connection: Connection, text: str) -> str:
     """Store a guide's text once; return its digest, which is its version."""
-    digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
+    digest = _guide_digest(text)
     if connection.execute(select(GUIDE_TABLE.c.digest).where(GUIDE_TABLE.c.digest == digest)).first() is None:
         connection.execute(insert(GUIDE_TABLE).values(digest=digest, text=text, created=iso_now()))
     return digest
+
+
+def _guide_digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
 
 
 def change_guide(store: LabelStore, name: str, text: str) -> str:

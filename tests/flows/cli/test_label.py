@@ -66,7 +66,26 @@ def test_label_import_errors_name_what_is_wrong(root: Path) -> None:
         call(label, "import", "missing.jsonl", "--name", "x")
     call(label, "import", file, "--name", "x")
     with pytest.raises(UserError, match="there is a batch named 'x'"):
-        call(label, "import", file, "--name", "x")
+        call(label, "import", written(root, 2), "--name", "x")
+
+
+KILLED = """
+import os, signal
+from flows.cli import label
+label.counted = lambda *words: os.kill(os.getpid(), signal.SIGKILL)
+label.label(["import", "items.jsonl", "--name", "x", "--needed", "1"])
+"""
+
+
+def test_label_import_killed_after_its_commit_ends_well_at_the_second_try(root: Path) -> None:
+    written(root, 3)
+    done = subprocess.run([sys.executable, "-c", KILLED], env=checkout_environment(REPOSITORY), check=False)
+    assert done.returncode == -9
+    said = call(label, "import", "items.jsonl", "--name", "x", "--needed", "1").output
+    assert "batch x was added before, from the same items: 3 items, each for 1 person" in said
+    assert "next: chatmill people add NAME adds" in said
+    [store] = opened(root)
+    assert [(batch.name, batch.items) for batch in list_batches(store)] == [("x", 3)]
 
 
 def test_label_batches_close_and_reopen(root: Path) -> None:

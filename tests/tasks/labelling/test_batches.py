@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from tasks.labelling.batches import (
     BatchSettings,
     LabelItem,
     add_batch,
+    add_batch_once,
     change_guide,
     guide_text,
     list_batches,
@@ -92,6 +94,38 @@ def test_add_batch_taken_name_or_no_new_item_is_refused(store: LabelStore) -> No
         add_batch(store, BatchSettings("two"), [ITEM])
     with pytest.raises(UserError, match="empty"):
         add_batch(store, BatchSettings("two"), [])
+
+
+def test_add_batch_once_same_batch_is_found_with_its_counts(store: LabelStore) -> None:
+    known = replace(ITEM, reason="known", known_choice="a", history=({"role": "user", "content": "Hi"},))
+    settings = BatchSettings("two", "Guide", ("truth",), 3, True, {"file": "b.jsonl"})
+    add_batch(store, BatchSettings("one"), items(2))
+    given = [*items(5), known, items(3)[2]]
+    first = add_batch_once(store, settings, given)
+    assert (first.added, first.repeated, first.earlier, first.present) == (4, 1, 2, False)
+    # A later batch with its items changes nothing.
+    add_batch(store, BatchSettings("three", origin={"product": "shop"}), items(9, start=7))
+    again = add_batch_once(store, replace(settings, origin={"file": "./b.jsonl"}), given)
+    assert again == replace(first, present=True)
+    assert [batch.items for batch in list_batches(store)] == [2, 4, 9]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"guide": "Other"}, {"aspects": ()}, {"needed": 2}, {"markdown": True},
+        {"origin": {"product": "shop"}},
+        {"items": items(2)}, {"items": items(4)}, {"items": [replace(one, a_model="m") for one in items(3)]},
+    ],
+)  # fmt: skip
+def test_add_batch_once_other_batch_of_the_name_is_refused(store: LabelStore, change: dict[str, Any]) -> None:
+    settings = BatchSettings("one", "Guide", ("truth",), 1, origin={"file": "a"})
+    add_batch_once(store, settings, items(3))
+    changed = dict(change)
+    given = changed.pop("items", items(3))
+    with pytest.raises(UserError, match="there is a batch named 'one'; choose another name"):
+        add_batch_once(store, replace(settings, **changed), given)
+    assert [batch.items for batch in list_batches(store)] == [3]
 
 
 def test_change_guide_keeps_the_former_version(store: LabelStore) -> None:
