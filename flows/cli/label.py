@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.common.terminal import Console, one_line
+from flows.servers.commands import LABEL_PORT
 from flows.servers.environment import LOOPBACK, configure_database
 from tasks.common.counts import counted
 
 if TYPE_CHECKING:
     from tasks.labelling.schema import LabelStore
 
-LABEL_PORT = 4300
 label = typer.Typer(invoke_without_command=True)
 BatchName = Annotated[str, typer.Argument(help="The batch's name.")]
 

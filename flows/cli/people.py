@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 
 import typer
 
-from flows.cli.label import LABEL_PORT, opened_labels
+from flows.cli.label import opened_labels
 from flows.common.terminal import Console, one_line
 from flows.servers.address_check import check_web_address
-from flows.servers.commands import LABEL_PAGE
+from flows.servers.commands import LABEL_PAGE, LABEL_PORT
 from flows.servers.environment import LOOPBACK
 from flows.servers.state_file import last_addresses, read_served
 from model.errors import UserError

@@ -25,7 +25,14 @@ from flows.orchestration.preset_deployments import (
     remove_former,
     write_deployments,
 )
-from flows.servers.commands import LABEL_PAGE, ListenAddress, label_server, mlflow_server, prefect_server
+from flows.servers.commands import (
+    LABEL_PAGE,
+    LABEL_PORT,
+    ListenAddress,
+    label_server,
+    mlflow_server,
+    prefect_server,
+)
 from flows.servers.credentials import PASSWORD_SETTING, is_loopback
 from flows.servers.database import prepare_prefect_database
 from flows.servers.environment import (
@@ -104,7 +111,7 @@ class ServerRequest:
 def up(
     prefect_port: PrefectPort = 4200,
     mlflow_port: MLflowPort = 5000,
-    label_port: LabelPort = 4300,
+    label_port: LabelPort = LABEL_PORT,
     label: Annotated[
         bool | None,
         typer.Option(

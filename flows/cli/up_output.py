@@ -6,12 +6,13 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from rich.markup import escape
 
 from flows.cli.current_preset import DEMO
 from flows.common.terminal import Console
-from flows.servers.commands import LABEL_PAGE
+from flows.servers.commands import LABEL_PAGE, LABEL_PORT
 from flows.servers.credentials import PASSWORD_FILE, PASSWORD_SETTING
 from flows.servers.environment import read_credentials
 from flows.servers.login_links import LINK_SECONDS, LoginLinks
@@ -19,6 +20,8 @@ from flows.servers.state_file import Served, read_served
 from model.errors import UserError
 from tasks.project.paths import SECRETS
 
+# The commands that serve a part of the pages, as the state file names them.
+_LABEL, _DASHBOARDS = "chatmill label", "chatmill dashboards"
 LINK_MINUTES = round(LINK_SECONDS / 60)
 
 
@@ -26,7 +29,8 @@ def print_running(root: Path, command: str, console: Console) -> None:
     """Print the services that run here already; `command` is the command that was typed.
 
     Raises:
-        UserError: Another `up` is starting or stopping.
+        UserError: Another `up` is starting or stopping, or the label page runs without the typed command's
+            pages, or the other way round.
     """
     served = read_served(root)
     if served is None:
@@ -38,8 +42,23 @@ def print_running(root: Path, command: str, console: Console) -> None:
         console.print(service_line(one.name, one.address, one.shows, one.pid))
     if served.ready:
         print_login_link(root, served, console)
+    if {command, served.command} == {_LABEL, _DASHBOARDS}:
+        raise UserError(_explain_both_pages(served))
     then = f", then `{escape(command)}` starts the requested services" if command != served.command else ""
     console.print(f"[dim]`chatmill down` stops it{then}.[/dim]")
+
+
+def _explain_both_pages(served: Served) -> str:
+    """Return how to serve the label page beside Prefect's and MLflow's: one process serves all pages."""
+    without = "Prefect's and MLflow's pages" if served.command == _LABEL else "the label page"
+    label = next((urlsplit(one.address).port for one in served.processes if one.name == LABEL_PAGE), None)
+    # The links of people who judge hold the port.
+    port = f" --label-port {label}" if label not in (None, LABEL_PORT) else ""
+    return (
+        f"`{served.command}` runs here, without {without}. `chatmill down`, then `chatmill up "
+        f"--no-deploy{port}` serves all three, and no run starts by itself; add --host, if "
+        f"`{served.command}` has it. The judgements stay, and people reload the page"
+    )
 
 
 def describe_schedule(presets: Sequence[str], scheduled: bool, command: str) -> list[str]:
