@@ -29,6 +29,7 @@ from tasks.data.parsing.base import FileSample
 from tasks.data.parsing.guessed_rows import add_passage, guess_rows
 from tasks.data.records import Record, Text
 from tasks.data.rejections import rejection_id
+from tasks.data.sources.rejecting_names import holds_verdicts, rejecting_part
 from tasks.data.sources.source_files import NOT_UNICODE, check_file, walk_folders
 from tasks.data.sources.source_reading import ENDINGS
 from tasks.data.sources.source_types import Source
@@ -42,7 +43,6 @@ from tasks.data.values.column_names import (
 from tasks.data.withdrawals import Withdrawn, read_withdrawn
 from tasks.onboarding.hidden_files import hidden_data
 from tasks.onboarding.own_folders import check_place
-from tasks.onboarding.rejecting_names import holds_verdicts, rejecting_part
 from tasks.onboarding.source_proposal import (
     Proposal,
     display_path,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import glob
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from tasks.data.sources import huggingface
 from tasks.data.sources.download import download_file
 from tasks.data.sources.package_archive import fetch_archive, read_member
 from tasks.data.sources.page_source import page_files, read_page
+from tasks.data.sources.rejecting_names import check_file_names
 from tasks.data.sources.source_files import match_files
 from tasks.data.sources.source_types import DataParameters, Source, as_list
 from tasks.data.values.annotators import UNKNOWN_ANNOTATOR, normalize_annotator
@@ -38,7 +39,9 @@ def read_source(
         UserError: Something is missing or has changed.
     """
     if source.files:
-        return [SourceFile(source_path_name(path, root), path=path) for path in own_files(source, root)]
+        files = [SourceFile(source_path_name(path, root), path=path) for path in own_files(source, root)]
+        check_file_names(files, source, root, reading_of(source, root))
+        return files
     if source.urls:
         return [
             SourceFile(given.display_text, path=download_file(given, root, on_event))
@@ -92,10 +95,11 @@ def check_annotators(source: Source, found: ParsedRow) -> None:
 def own_files(source: Source, root: Path) -> list[Path]:
     """Return the files of a source's globs and folders, each once, in the order of the globs.
 
-    A glob may lead out of the project's folder, which is the author's decision. Raises UserError for a glob
-    without a match.
+    Those of `exclude` are left out. A glob may lead out of the project's folder, which is the author's
+    decision. Raises UserError for a glob without a match.
     """
     found: dict[str, Path] = {}
+    excluded = {os.path.realpath(path) for path in _excluded_files(source, root)}
     for pattern in as_list(source.files):
         try:
             paths = match_files(pattern, root, lambda name: unpacked_suffix(name) in ENDINGS)
@@ -110,8 +114,25 @@ def own_files(source: Source, root: Path) -> list[Path]:
         if not paths:
             raise UserError(f"source {source.name}: {_explain_no_match(pattern, root)}")
         for path in paths:
-            found.setdefault(os.path.realpath(path), path)
+            if os.path.realpath(path) not in excluded:
+                found.setdefault(os.path.realpath(path), path)
+    if excluded and not found:
+        raise UserError(f"source {source.name}: exclude leaves out every file; remove one of its entries")
     return list(found.values())
+
+
+def _excluded_files(source: Source, root: Path) -> Iterator[Path]:
+    """Yield the files of `exclude`. Raise UserError for an entry without a match, which may be mistyped."""
+    for pattern in as_list(source.exclude):
+        try:
+            paths = match_files(pattern, root, lambda name: True)
+        except UserError as error:
+            raise UserError(f"source {source.name}: exclude: {error}") from error
+        if not paths:
+            raise UserError(
+                f"source {source.name}: exclude: {pattern} matches no file in {root}; correct or remove it"
+            )
+        yield from paths
 
 
 def _explain_no_match(pattern: str, root: Path) -> str:

@@ -24,7 +24,7 @@ __all__ = ["Archive", "DataParameters", "Source"]
 IGNORABLE = ("group",)  # names that `columns` may map to no column, so that the file's own is not read
 # Options of files, which the label page has no use for.
 _PAGE_FORMAT = "rows"
-_OF_FILES = ("prompt", "columns", "label_config", "fields")
+_OF_FILES = ("prompt", "columns", "label_config", "fields", "exclude")
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,9 @@ class Source:
     files: str | tuple[str, ...] = ()
     """Glob, folder, or list of them, relative to the project's folder. A glob may lead outside it; hidden
     files are skipped. A file or folder whose name equals the glob is taken by its name."""
+
+    exclude: str | tuple[str, ...] = ()
+    """Glob, folder, file, or list of them, as under `files`, whose files are not read."""
 
     urls: str | tuple[str, ...] = ()
     """Address, or list of them, each optionally followed by `#sha256=SUM`."""
@@ -138,6 +141,7 @@ class Source:
             faults.append("set members, the files to read from the archive")
         for name, place in (
             ("members", "archive"),
+            ("exclude", "files"),
             *((n, "dataset") for n in ("subset", "revision", "split")),
         ):
             if getattr(self, name) and not getattr(self, place):
@@ -160,6 +164,8 @@ class Source:
         for member in self.members:
             if leads_outside(member):
                 faults.append(f"the member {member!r} leads out of its archive; expected a path inside it")
+        if any(map(is_blank, as_list(self.exclude))):
+            faults.append("exclude contains an empty name; expected a glob, a folder or a file")
         for pattern in as_list(self.files):
             if not pattern.strip():
                 faults.append("files contains an empty name; expected a glob, a folder or a file")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tasks.data.sources.rejecting_names import rejecting_part
 from tasks.onboarding.folder_scan import scan_folder
-from tasks.onboarding.rejecting_names import rejecting_part
 
 
 @pytest.mark.parametrize(
