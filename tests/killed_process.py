@@ -13,6 +13,8 @@ from pathlib import Path
 _CHANGES = (
     "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.truncate",
 )  # fmt: skip
+# For an action that kills itself.
+NO_OPERATION = sys.maxsize
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 

@@ -1,17 +1,21 @@
 """Test backup and restore: consistent, checked, complete, and nothing replaced silently."""
 
 import fcntl
+import functools
 import gzip
 import io
 import json
 import os
 import shutil
+import signal
 import sqlite3
 import stat
 import subprocess
 import sys
 import tarfile
+import tempfile
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +24,7 @@ from flows.servers.environment import checkout_environment
 from flows.servers.label_page.app import session_key
 from flows.servers.label_page.sessions import SessionSigner
 from model.errors import UserError
+from tasks.backup import archive
 from tasks.backup.archive import write_backup
 from tasks.backup.restore import INTENTION, finish_restore, restore_backup
 from tasks.labelling.batches import BatchSettings, LabelItem, add_batch, list_batches
@@ -36,29 +41,43 @@ from tasks.labelling.schema import choose_label_database, open_label_store
 from tasks.project.label_site import derive_site, first_site
 from tasks.project.paths import SECRETS
 from tests.benchmarks.smoke import REPOSITORY
+from tests.killed_process import NO_OPERATION, run_killed
+
+
+@functools.cache
+def laid(word):
+    """Return the packed records of a project, in which files and rows hold a word."""
+    with tempfile.TemporaryDirectory() as made, io.BytesIO() as packed:
+        root = Path(made)
+        files = {
+            "mlflow/artifacts/1/run/artifacts/model/model.safetensors": word * 5000,
+            "labels/über & so.npz": word, "summary.json": "{}", "report.html": word, "stores.json": "{}",
+            "compare-a-b.html": word, "mlflow/users.db": "secret", "mlflow/lock": "", "up.json": "",
+            "prefect/prefect.db": "secret", "logs/a.log": "secret", "cache/artifacts/x": "again",
+            "credentials.json": "secret",
+        }  # fmt: skip
+        for name, text in files.items():
+            path = root / "var" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        with closing(sqlite3.connect(root / "var" / "mlflow.db")) as store, store:
+            store.execute("create table t (a text)")
+            store.execute("insert into t values (?)", (word,))
+        labels = open_label_store(root)
+        add_person(labels, "Ada")
+        set_password(labels, "Ada", "a secret password")
+        create_login_code(labels, "Ada")
+        add_batch(labels, BatchSettings(word), [LabelItem("Why?", "So.", "Because.")])
+        labels.close()
+        with tarfile.open(fileobj=packed, mode="w") as archive:
+            archive.add(root, "")
+        return packed.getvalue()
 
 
 def lay(root, word="first"):
-    files = {
-        "mlflow/artifacts/1/run/artifacts/model/model.safetensors": word * 5000,
-        "labels/über & so.npz": word, "summary.json": "{}", "report.html": word, "stores.json": "{}",
-        "compare-a-b.html": word, "mlflow/users.db": "secret", "mlflow/lock": "", "up.json": "",
-        "prefect/prefect.db": "secret", "logs/a.log": "secret", "cache/artifacts/x": "again",
-        "credentials.json": "secret",
-    }  # fmt: skip
-    for name, text in files.items():
-        path = root / "var" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    with closing(sqlite3.connect(root / "var" / "mlflow.db")) as store, store:
-        store.execute("create table t (a text)")
-        store.execute("insert into t values (?)", (word,))
-    labels = open_label_store(root)
-    add_person(labels, "Ada")
-    set_password(labels, "Ada", "a secret password")
-    create_login_code(labels, "Ada")
-    add_batch(labels, BatchSettings(word), [LabelItem("Why?", "So.", "Because.")])
-    labels.close()
+    # The hash of a password alone takes a quarter of a second, so each project is made only once.
+    with tarfile.open(fileobj=io.BytesIO(laid(word))) as archive:
+        archive.extractall(root, filter="fully_trusted")
 
 
 def word_of(root):
@@ -411,15 +430,8 @@ def test_write_backup_into_folder_that_chatmill_empties_is_refused(project, plac
     assert list((project / "data").iterdir()) == []
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from tasks.backup import archive
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
-setattr(*((archive, "_record_files") if sys.argv[3] == "database" else (os, "fsync")), die)
-archive.write_backup(Path(sys.argv[1]), Path(sys.argv[2]))
-"""
 
 
 @pytest.mark.parametrize("moment", ["database", "end"])
@@ -427,12 +439,14 @@ archive.write_backup(Path(sys.argv[1]), Path(sys.argv[2]))
 def test_write_backup_removes_what_a_killed_one_left(project, tmp_path, moment, name):
     (tmp_path / "backups").mkdir()
     target = tmp_path / name
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, str(project), str(target), moment],
-        env=checkout_environment(REPOSITORY), check=False,
-    )  # fmt: skip
+
+    def write():
+        setattr(*((archive, "_record_files") if moment == "database" else (os, "fsync")), die)
+        write_backup(project, target)
+
+    assert run_killed(write, NO_OPERATION, project)
     left = [*tmp_path.rglob("*.part"), *(project / "var").glob("chatmill-backup-*")]
-    assert done.returncode == -9 and len(left) == (2 if moment == "database" else 1)
+    assert len(left) == (2 if moment == "database" else 1)
     mine = tmp_path / "records.tar.9.part"
     mine.write_text("not a backup")
     write_backup(project, target)

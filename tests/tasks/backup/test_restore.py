@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,23 +12,14 @@ from pathlib import Path
 import pytest
 
 from flows.servers.environment import checkout_environment
+from tasks.backup import restore
 from tasks.backup.archive import write_backup
 from tasks.backup.restore import INTENTION, finish_restore, restore_backup
 from tasks.project.database_check import check_mlflow_database
-from tests.killed_process import kills, run_killed
-from tests.tasks.backup.test_archive import REPOSITORY, lay, project, word_of
+from tests.killed_process import NO_OPERATION, kills, run_killed
+from tests.tasks.backup.test_archive import REPOSITORY, die, lay, project, word_of
 
 __all__ = ["project"]
-
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from tasks.backup import restore
-def die(*_):
-    os.kill(os.getpid(), signal.SIGKILL)
-setattr(restore, sys.argv[3], die)
-restore.restore_backup(Path(sys.argv[1]), Path(sys.argv[2]), force=True)
-"""
 
 
 @pytest.mark.parametrize("moment", ["is_record", "fault_in", "replace_text"])
@@ -37,11 +29,12 @@ def test_finish_restore_removes_what_a_killed_one_unpacked(
     archive = tmp_path / "records.tar"
     write_backup(project, archive)
     records = {path for path in (project / "var").rglob("*") if path.is_file()}
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, str(project), str(archive), moment],
-        env=checkout_environment(REPOSITORY), check=False,
-    )  # fmt: skip
-    assert done.returncode == -9
+
+    def restore_and_die() -> None:
+        setattr(restore, moment, die)
+        restore_backup(project, archive, force=True)
+
+    assert run_killed(restore_and_die, NO_OPERATION, project)
     [left] = (project / "var").glob("restoring-*")
     # A living restoration holds its folder.
     held = os.open(left, os.O_RDONLY)
@@ -64,11 +57,11 @@ def test_restore_backup_killed_at_any_operation_is_completed_or_undone(project: 
     archive = tmp_path / "records.tar"
     write_backup(project, archive)
 
-    def restore(root: Path) -> None:
+    def restore_again(root: Path) -> None:
         restore_backup(root, archive, force=True)
 
     done, undone = 0, 0
-    for root in kills(restore, lambda root: lay(root, "second"), tmp_path / "killed"):
+    for root in kills(restore_again, lambda root: lay(root, "second"), tmp_path / "killed"):
         var = root / "var"
         said = finish_restore(root)
         left = names(var)
@@ -85,7 +78,7 @@ def test_restore_backup_killed_at_any_operation_is_completed_or_undone(project: 
         left -= {"restoring.json.part"}
         assert not [name for name in left if name.startswith("restoring")], root
         assert finish_restore(root) == ""
-        restore(root)
+        restore_again(root)
         assert word_of(root) == "first" and not [*var.glob("restoring*")], root
     assert done > 15 and undone > 10
 
@@ -122,13 +115,22 @@ def kill_within_moves(root: Path, archive: Path) -> None:
     raise AssertionError("no kill was within the moves")
 
 
-@pytest.mark.parametrize("command", [("backup", "new.tar"), ("data", "log"), ("models",)])
-def test_main_after_killed_restore_completes_it_first(
-    project: Path, tmp_path: Path, command: tuple[str, ...]
-) -> None:
-    archive = tmp_path / "records.tar"
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a project in which a restoration was killed; a test works in a copy of it."""
+    place = tmp_path_factory.mktemp("interrupted")
+    project, archive = place / "project", place / "records.tar"
+    lay(project)
     write_backup(project, archive)
     kill_within_moves(project, archive)
+    return project
+
+
+@pytest.mark.parametrize("command", [("backup", "new.tar"), ("data", "log"), ("models",)])
+def test_main_after_killed_restore_completes_it_first(
+    interrupted: Path, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    project = shutil.copytree(interrupted, tmp_path / "project", symlinks=True)
     done = subprocess.run(
         [sys.executable, "-m", "flows.cli.main", *command], cwd=project, capture_output=True, text=True,
         env=checkout_environment(REPOSITORY), check=False,
