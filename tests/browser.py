@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import shutil
 import subprocess
 import time
@@ -13,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+from websockets.sync.client import connect
 
 from flows.servers.environment import reserve_port
 
@@ -37,6 +39,31 @@ class Browser:
         capabilities = {"alwaysMatch": {"goog:chromeOptions": options}}
         found = self._client.post("/session", json={"capabilities": capabilities}).json()["value"]
         self._path = f"/session/{found['sessionId']}"
+        self._address = found["capabilities"]["goog:chromeOptions"]["debuggerAddress"]
+        self._first_window, self._context = self._ask("/window"), ""
+
+    def open_window(self) -> None:
+        """Open a window that shares no cookie, storage or cache with those of before.
+
+        That takes a tenth of the time of another browser.
+        """
+        self._context = self._control("Target.createBrowserContext")["browserContextId"]
+        made = self._control("Target.createTarget", url="about:blank", browserContextId=self._context)
+        self._ask("/window", {"handle": made["targetId"]})
+
+    def close_window(self) -> None:
+        """Close the window that `open_window` opened, with all that it stored."""
+        self._ask("/window", {"handle": self._first_window})
+        self._control("Target.disposeBrowserContext", browserContextId=self._context)
+
+    def _control(self, command: str, **parameters: Any) -> Any:
+        """Send a command of the DevTools protocol to the browser itself, not to a page."""
+        found = httpx.get(f"http://{self._address}/json/version").json()
+        with connect(found["webSocketDebuggerUrl"]) as socket:
+            socket.send(json.dumps({"id": 1, "method": command, "params": parameters}))
+            while (answer := json.loads(socket.recv(WAIT_SECONDS))).get("id") != 1:
+                pass
+        return answer["result"]
 
     def _ask(self, command: str, body: dict[str, Any] | None = None) -> Any:
         address = f"{self._path}{command}"

@@ -25,22 +25,35 @@ def server(tmp_path: Path) -> Iterator[LabelServer]:
         running.close()
 
 
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Run ChromeDriver for the tests of a file."""
-    with chromedriver(tmp_path_factory.mktemp("driver") / "driver.log") as address:
-        yield address
-
-
-@pytest.fixture
-def open_browser(driver: str, tmp_path: Path) -> Iterator[Opener]:
-    """Return a function that opens a browser with a profile of its own."""
-    with ExitStack() as stack:
+@pytest.fixture(scope="session")
+def idle_browsers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[list[Browser], Opener]]:
+    """Return the started browsers that no test uses, and a function that starts another."""
+    folder, idle = tmp_path_factory.mktemp("browsers"), list[Browser]()
+    with chromedriver(folder / "driver.log") as address, ExitStack() as stack:
         count = iter(range(100))
 
-        def opened() -> Browser:
-            browser = Browser(driver, tmp_path / f"profile-{next(count)}")
+        def start() -> Browser:
+            browser = Browser(address, folder / f"profile-{next(count)}")
             stack.callback(browser.close)
             return browser
 
-        yield opened
+        yield idle, start
+
+
+@pytest.fixture
+def open_browser(idle_browsers: tuple[list[Browser], Opener]) -> Iterator[Opener]:
+    """Return a function that opens a browser's window with cookies and storage of its own."""
+    idle, start = idle_browsers
+    used: list[Browser] = []
+
+    def opened() -> Browser:
+        browser = idle.pop() if idle else start()
+        browser.open_window()
+        used.append(browser)
+        return browser
+
+    yield opened
+    # A browser that cannot close its window is not used again.
+    for browser in used:
+        browser.close_window()
+        idle.append(browser)

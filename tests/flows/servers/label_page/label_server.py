@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import httpx
+import uvicorn
 from sqlalchemy import select
 
 from flows.servers.environment import GUARD, GUARD_SECRETS, checkout_environment, free_port
@@ -20,6 +19,22 @@ from tasks.labelling.schema import JUDGEMENT_TABLE, LabelStore, open_label_store
 
 REPOSITORY = Path(__file__).parents[4]
 START_SECONDS = 60.0
+APPLICATION = "flows.servers.guarded_apps:label_app"
+# Every server is forked from one process that has imported all that a server imports.
+_FORKED = multiprocessing.get_context("forkserver")
+_FORKED.set_forkserver_preload(
+    ["pytest", "uvicorn", "flows.servers.guarded_apps", "flows.servers.label_page.app"]
+)
+
+
+def _serve(root: Path, port: int, environment: dict[str, str]) -> None:
+    os.chdir(root)
+    os.environ.clear()
+    os.environ.update(environment)
+    log = os.open("server.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    for stream in (1, 2):
+        os.dup2(log, stream)
+    uvicorn.run(APPLICATION, factory=True, host="127.0.0.1", port=port, log_level="warning", access_log=False)
 
 
 class LabelServer:
@@ -33,37 +48,32 @@ class LabelServer:
 
     def start(self) -> None:
         """Start the process, and wait until it answers."""
-        words = (
-            "-m", "uvicorn", "--factory", "flows.servers.guarded_apps:label_app", "--host", "127.0.0.1",
-            "--port", str(self.port), "--log-level", "warning", "--no-access-log",
-        )  # fmt: skip
         environment = {
             **checkout_environment(REPOSITORY),
             GUARD: GuardSettings(("127.0.0.1", "localhost")).dump(),
             GUARD_SECRETS: str(self.root / "var" / "secrets"),
         }
-        with (self.root / "server.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, *words], cwd=self.root, env=environment, stdout=log, stderr=log
-            )
+        words = (self.root.absolute(), self.port, environment)
+        self.process = _FORKED.Process(target=_serve, args=words)
+        self.process.start()
         deadline = time.monotonic() + START_SECONDS
         while True:
             try:
                 if httpx.get(f"{self.address}/health").status_code == 200:
                     return
             except httpx.TransportError:
-                if time.monotonic() > deadline or self.process.poll() is not None:
+                if time.monotonic() > deadline or not self.process.is_alive():
                     raise
-            time.sleep(0.05)
+            time.sleep(0.02)
 
     def kill(self) -> None:
         """End the process as a power cut would."""
-        os.kill(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        self.process.kill()
+        self.process.join()
 
     def close(self) -> None:
         """End the process, and close the store."""
-        if self.process.poll() is None:
+        if self.process.is_alive():
             self.kill()
         self.store.close()
 
