@@ -26,7 +26,9 @@ GROUPS = (
         "flows/orchestration/test_dask_runner.py", "flows/servers/test_commands.py",
         "flows/test_deployments.py", "flows/test_pipeline_run.py",
     ),
-    ("integration/test_reproduction.py", "integration/test_pipeline.py"),
+    (
+        "integration/test_reproduction.py", "integration/test_pipeline.py", "integration/test_label_batch.py",
+    ),
 )  # fmt: skip
 
 

@@ -48,18 +48,20 @@ print(json.dumps(said))
 class Clones:
     """A clone with changed code, in which the smoke preset has run once, and another of the same commit.
 
-    `records` has a copy of the records of that first run; `said` is the run's output.
+    `records` has a copy of the records of that first run, and `later` a copy of the whole folder. Each test
+    file changes one of them alone. `said` is the run's output.
     """
 
     first: Path
     second: Path
     records: Path
+    later: Path
     said: str
 
 
 def make_clones(place: Path) -> Clones:
     """Clone the current files twice, change the code of the first clone, and run the smoke preset there."""
-    first, second, records = place / "first", place / "second", place / "records"
+    first, second, records, later = (place / name for name in ("first", "second", "records", "later"))
     for name in HELD:
         there, to = REPOSITORY / name, first / name
         to.parent.mkdir(parents=True, exist_ok=True)
@@ -79,7 +81,8 @@ def make_clones(place: Path) -> Clones:
     (first / "tasks" / "moreover.py").write_text(f"MORE = {MORE!r}\n")
     said = chatmill(first, "run", "--config", str(SMOKE.relative_to(REPOSITORY)))
     shutil.copytree(first / "var", records / "var", symlinks=True)
-    return Clones(first, second, records, said)
+    shutil.copytree(first, later, symlinks=True)
+    return Clones(first, second, records, later, said)
 
 
 def git(root: Path, *words: str) -> None:
@@ -113,14 +116,23 @@ def chatmill(root: Path, *words: str, code: int = 0, **settings: str) -> str:
     return done.stdout + done.stderr
 
 
-def chatmill_each(root: Path, *commands: tuple[str, ...]) -> list[str]:
-    """Run command lines in one process, and return what each one prints."""
-    done = call(root, "-c", SEVERAL, json.dumps(commands))
+def chatmill_each(
+    root: Path, *commands: tuple[str, ...], codes: tuple[int, ...] = (), **settings: str
+) -> list[str]:
+    """Run command lines in one process, check their exit codes, and return what each one prints.
+
+    Args:
+        root: The folder.
+        commands: The words of each.
+        codes: The exit code of each; none: all are 0.
+        settings: What is set beside the environment.
+    """
+    done = call(root, "-c", SEVERAL, json.dumps(commands), **settings)
     assert done.returncode == 0, done.stdout + done.stderr
     said = json.loads(done.stdout)
     assert len(said) == len(commands)
-    for code, text in said:
-        assert code == 0 and "Traceback" not in text, text
+    for (code, text), wanted in zip(said, codes or [0] * len(commands), strict=True):
+        assert code == wanted and "Traceback" not in text, text
     return [text for _, text in said]
 
 

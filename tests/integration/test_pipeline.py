@@ -130,7 +130,8 @@ COMPARED = """
 import json, sys, time
 from pathlib import Path
 from flows.servers.environment import prepare_environment
-prepare_environment(Path.cwd())
+from flows.servers.ephemeral_prefect import EphemeralPrefectServer
+server = EphemeralPrefectServer(prepare_environment(Path.cwd()))
 from prefect import flow
 from prefect.client.orchestration import get_client
 from flows.config import read_preset
@@ -161,6 +162,7 @@ def twice(preset):
             told = client._client.post("/events/filter", json=wanted).json()["events"]
     return {"made": made, "told": [event["payload"] for event in told]}
 
+server.wait_until_ready()
 print("compared", json.dumps(twice(read_preset(Path(sys.argv[1])), return_state=False)))
 """
 
