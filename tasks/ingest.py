@@ -3,74 +3,35 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from model.errors import UserError
 from model.events import EventCallback, Message
 from tasks.common.commit_advice import advise_commit
 from tasks.common.counts import counted
 from tasks.common.file_lock import exclusive_lock
-from tasks.data.external_sort import (
-    CLAIMS,
-    ParseTask,
-    WithdrawnRow,
-    check_claims,
-    cut_files,
-    gather_range,
-    join_shards,
-    key_ranges,
-    shard_count,
-    sort_part,
-)
-from tasks.data.file_io.decoding import EncodingError
-from tasks.data.file_io.files import SourceFile, unpacked_suffix
-from tasks.data.file_io.tables import DELIMITERS
-from tasks.data.formats.detect import choose_reading
-from tasks.data.labels.rated_answers import RatedAnswers
-from tasks.data.parsing.reader import no_rows
-from tasks.data.questions.skip_counts import SkipCounts
 from tasks.data.records import TYPES, list_shards
 from tasks.data.sources.source_identity import check_still, identities_digest, source_identities
-from tasks.data.sources.source_reading import read_source, reading_of, without_ignored
-from tasks.data.sources.source_types import DataParameters, Source
+from tasks.data.sources.source_types import DataParameters
 from tasks.data.versions.readmitted_rows import check_readmitted, member_digests, note_withdrawn
 from tasks.data.versions.row_counts import rows_headline
-from tasks.data.withdrawals import NOTHING, WITHDRAWN, Withdrawn, count_withdrawn, read_withdrawn
+from tasks.data.withdrawals import WITHDRAWN, Withdrawn, count_withdrawn, read_withdrawn
 from tasks.dvc import versions
 from tasks.dvc.pointer_file import explain_mismatch, read_pointer
 from tasks.dvc.version_list import is_kept
 from tasks.engine.output import MANIFEST
-from tasks.engine.parallel import ParallelMap, report_pace, serial_map
+from tasks.engine.parallel import ParallelMap, serial_map
 from tasks.engine.stage import stage
 from tasks.ingestion.missing_sources import describe_missing_sources
-from tasks.ingestion.repeated_labels import count_kept, drop_repeated_labels, label_of
+from tasks.ingestion.row_making import Rows, make_rows
 from tasks.ingestion.row_origins import find_origins, write_places
 from tasks.project import data_folder
 from tasks.project.owned_folder import copy_folder
 from tasks.project.paths import DATA_LOCK, is_reproduction
 
-_SHOWN = 3
 WAITS = "another run is writing data/; waiting for it"
-
-
-SourceReader = Callable[[Source, DataParameters, Path, EventCallback], list[SourceFile]]
-
-
-class Rows(NamedTuple):
-    """Numbers of rows by kind: made, left out as withdrawn, left out as repeated, and unreadable.
-
-    `repeats` counts equal rows, and one person's labels of the same answers that agree. `unreadable` counts
-    those of the made rows that could not be read; validation quarantines them.
-    """
-
-    counts: dict[str, int]
-    withdrawn: dict[str, int]
-    repeats: dict[str, int]
-    unreadable: dict[str, int]
 
 
 def _output_is_current(folder: Path, root: Path) -> bool:
@@ -279,169 +240,6 @@ def _restore_version(root: Path, wanted: str, parameters: DataParameters, on_eve
         on_event(Message(text))
     # Not from DVC's cache: rows that are made from their sources again get their origins.
     return bool(parameters.remote) and versions.pull_data(root, parameters.remote, parameters.endpoint)
-
-
-def make_rows(
-    parameters: DataParameters,
-    root: Path,
-    out: Path,
-    on_event: EventCallback,
-    parallel_map: ParallelMap,
-    withdrawn: Withdrawn | None = None,
-    read: SourceReader = read_source,
-) -> Rows:
-    """Write the shards of all sources to out/rows, each content once, kept for the first source that has it.
-
-    First, every part of every source is parsed into sorted runs. Then each range of ids is gathered from all
-    runs.
-
-    Args:
-        parameters: The sources.
-        root: The project's folder.
-        out: Gets `rows` and `origins`.
-        on_event: The event callback.
-        parallel_map: The map over parts and ranges.
-        withdrawn: Rows to leave out.
-        read: Returns the files of a source.
-
-    Raises:
-        UserError: A source has no row, or an `id` means two rows.
-    """
-    runs = out / "runs"
-    withdrawn = withdrawn or NOTHING
-    parts = list(plan_parsing(parameters, root, runs, on_event, withdrawn, read))
-    sizes = dict.fromkeys((*TYPES, CLAIMS), 0)
-    found = [0] * len(parameters.sources)
-    gone: dict[str, dict[str, WithdrawnRow]] = {kind: {} for kind in TYPES}
-    reduced: set[str] = set()
-    whole = dict.fromkeys(TYPES, 0)
-    rejected, rated = set[str](), RatedAnswers()
-    tallies = [SkipCounts() for _ in parameters.sources]
-    parsed = parallel_map(sort_part, parts)
-    for part in report_pace(parsed, len(parts), on_event, lambda part: (part.rows, sum(part.sizes.values()))):
-        found[part.source_index] += part.rows
-        tallies[part.source_index].add(part.tally)
-        reduced |= part.reduced
-        rejected |= part.rejected
-        rated.add(part.rated)
-        for kind, size in part.sizes.items():
-            sizes[kind] += size
-        for kind, rows in part.gone.items():
-            # The parts come in order, and the first of equal rows is the one that counts.
-            gone[kind] |= {number: row for number, row in rows.items() if number not in gone[kind]}
-        for kind, count in part.written.items():
-            whole[kind] += count
-    for number, source in enumerate(parameters.sources):
-        for line in tallies[number].lines(source.fields):
-            on_event(Message(f"source {source.name}: {line}"))
-    questions: list[str] = []
-    for number, source in enumerate(parameters.sources):
-        tally = tallies[number]
-        try:
-            tally.check(source.name, source.fields)
-        except UserError as error:
-            questions.append(str(error))
-        # People may not have judged yet; the preset is right all the same.
-        if not tally.rows and not source.labels and not tally.asks_for_choices(source.fields):
-            names = [file.origin for part in parts if part.source_index == number for file in part.files]
-            questions.append(no_rows(source.name, _name_origins(names), tally))
-    # One error for all sources, so that the user can answer all questions before the next run.
-    if questions:
-        raise UserError("\n".join(questions))
-    if sizes[CLAIMS]:
-        for _ in parallel_map(check_claims, key_ranges(CLAIMS, sizes[CLAIMS], runs, out)):
-            pass
-    rejected |= rated.rejected()
-    # Ranges follow from the content's size alone, so the shards do not depend on the number of workers.
-    wanted = [
-        part for kind in TYPES for part in key_ranges(kind, sizes[kind], runs, out, rejected, withdrawn)
-    ]
-    counts, written = dict.fromkeys(TYPES, 0), dict.fromkeys(TYPES, 0)
-    refused, votes = dict.fromkeys(TYPES, 0), dict.fromkeys(TYPES, 0)
-    unreadable = dict.fromkeys(TYPES, 0)
-    gathered = parallel_map(gather_range, wanted)
-    for shard in report_pace(gathered, len(wanted), on_event, lambda shard: (shard.rows, shard.size)):
-        counts[shard.kind] += shard.rows
-        written[shard.kind] += shard.size
-        refused[shard.kind] += shard.rejected
-        votes[shard.kind] += shard.withdrawn
-        unreadable[shard.kind] += shard.unreadable
-    # The runs are as large as the data, and are not part of the output.
-    if runs.exists():  # not if all sources are label pages without judgements
-        shutil.rmtree(runs)
-    for kind in TYPES:
-        # Repeated rows leave fewer rows, so fewer shards: how the parts were cut must not show in the output.
-        for name in ("rows", "origins"):
-            join_shards(out / name / kind, shard_count(written[kind]))
-    again = drop_repeated_labels(out)
-    # Counted as `withdraw` counts the rows of data/, which has each row once.
-    left_out = {kind: count_kept(rows, rejected) + votes[kind] for kind, rows in gone.items()}
-    left_out = {kind: count for kind, count in left_out.items() if count}
-    if said := _left_out(left_out, len(reduced)):
-        on_event(Message(f"{said}, as {WITHDRAWN} withdraws them"))
-    if any(refused.values()):
-        on_event(Message(f"left out: {_counted(refused)} that another row rejects, rates bad or deletes"))
-    distinct = {kind: count + refused[kind] + votes[kind] for kind, count in counts.items()}
-    repeats = {kind: count - distinct[kind] for kind, count in whole.items() if count > distinct[kind]}
-    if repeats:
-        on_event(Message(f"duplicates of earlier rows, kept once: {_counted(repeats)}"))
-    if again:
-        said = "repeated labels of the same answers by the same person, of which the newest or first is kept"
-        text = f"{said}: {_counted(again)}"
-        on_event(Message(text))
-    for kind, count in again.items():
-        counts[kind] -= count
-        repeats[kind] = repeats.get(kind, 0) + count
-    return Rows(counts, left_out, repeats, {kind: count for kind, count in unreadable.items() if count})
-
-
-def _counted(rows: Mapping[str, int]) -> str:
-    return ", ".join(counted(count, kind) for kind, count in rows.items() if count)
-
-
-def _left_out(gone: Mapping[str, int], reduced: int) -> str:
-    parts = [counted(count, kind) for kind, count in gone.items()]
-    parts += [f"scores of {counted(reduced, 'ratings')}"] if reduced else []
-    return f"left out: {', '.join(parts)}" if parts else ""
-
-
-def plan_parsing(
-    parameters: DataParameters,
-    root: Path,
-    runs: Path,
-    on_event: EventCallback,
-    withdrawn: Withdrawn,
-    read: SourceReader = read_source,
-) -> Iterator[ParseTask]:
-    """Yield the parse tasks: every source's files, cut or combined to parts that one process reads."""
-    for number, source in enumerate(parameters.sources):
-        files = without_ignored(read(source, parameters, root, on_event), source)
-        others = {file.origin: other for file in files if (other := file.other_delimiter())}
-        files = [replace(file, delimiter=others.get(file.origin, "")) for file in files]
-        for delimiter in sorted(set(others.values())):
-            names = _name_origins([name for name, other in others.items() if other == delimiter])
-            said = f"{names} read with {DELIMITERS[delimiter]} between columns"
-            on_event(Message(f"source {source.name}: {said}, as all rows have it"))
-        found, reading = choose_reading(files, source.name, source.format, reading_of(source, root))
-        if marked := [file.origin for file in files if _is_utf16(file)]:
-            text = f"source {source.name}: {_name_origins(marked)} read as UTF-16, as the mark in front says"
-            on_event(Message(text))
-        for part, group in enumerate(cut_files(files, found.unit)):
-            asked = replace(source, strict=source.strict or parameters.strict)
-            yield ParseTask(asked, number, part, group, found.name, reading, runs, withdrawn, label_of)
-
-
-def _is_utf16(file: SourceFile) -> bool:
-    try:
-        return unpacked_suffix(file.origin) != ".parquet" and file.encoding() != "utf-8"
-    except EncodingError:
-        # The reader says what is wrong; of a document it is one row that cannot be read.
-        return False
-
-
-def _name_origins(origins: Sequence[str]) -> str:
-    others = f" and {len(origins) - _SHOWN} more files" if len(origins) > _SHOWN else ""
-    return f"{', '.join(origins[:_SHOWN])}{others}"
 
 
 def publish_rows(rows: Path, root: Path) -> None:

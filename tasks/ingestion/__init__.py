@@ -1,4 +1,4 @@
-"""Helpers of the stage `ingest`: the origins of rows that earlier runs read, and repeated labels.
+"""Helpers of the stage `ingest`: the making of rows, their origins, and repeated labels.
 
 Reading the sources themselves belongs in `tasks/data/`.
 """

@@ -29,7 +29,8 @@ from tasks.data.withdrawals import WITHDRAWN, count_withdrawn, read_withdrawn
 from tasks.dvc import versions
 from tasks.dvc.pointer_file import read_pointer
 from tasks.engine.parallel import ParallelMap, serial_map
-from tasks.ingest import Rows, describe_version, make_rows
+from tasks.ingest import describe_version
+from tasks.ingestion.row_making import Rows, make_rows
 from tasks.project.paths import DOWNLOADS
 from tasks.split import split
 from tasks.tokenizer import TokenizerParameters, sample_texts, tokenizer

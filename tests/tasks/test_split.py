@@ -13,7 +13,7 @@ from tasks.data.records import TYPES, text_row
 from tasks.data.sources.source_types import DataParameters, Source
 from tasks.data.splits import SPLITS, SplitParameters
 from tasks.engine.parallel import serial_map
-from tasks.ingest import make_rows
+from tasks.ingestion.row_making import make_rows
 from tasks.split import ANSWERS_AS_TEXT, split
 from tests.tasks.event_sink import ignore_event
 from tests.tasks.record_files import read_rows, write_rows

@@ -20,7 +20,7 @@ from tasks.data.sources.source_types import DataParameters, Source
 from tasks.data.splits import SplitParameters
 from tasks.engine.cache_key import folder_sums, sums_digest
 from tasks.engine.parallel import ParallelMap, serial_map
-from tasks.ingest import make_rows
+from tasks.ingestion.row_making import make_rows
 from tasks.split import split
 from tasks.tokenizer import TokenizerParameters, tokenizer
 from tests.tasks.engine.test_parallel import process_of, refuse

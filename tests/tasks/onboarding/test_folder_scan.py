@@ -22,7 +22,7 @@ from tasks.data.records import Text
 from tasks.data.sources.source_reading import own_files
 from tasks.data.sources.source_types import DataParameters, Source
 from tasks.engine.parallel import serial_map
-from tasks.ingest import make_rows
+from tasks.ingestion.row_making import make_rows
 from tasks.onboarding.folder_scan import scan_folder
 from tasks.onboarding.source_proposal import Proposal
 from tests.any_user import as_any_user

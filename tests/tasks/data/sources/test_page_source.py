@@ -15,7 +15,7 @@ from tasks.data.sources.source_identity import sources_digest
 from tasks.data.sources.source_types import DataParameters, Source
 from tasks.dvc.pointer_file import read_pointer
 from tasks.engine.parallel import serial_map
-from tasks.ingest import make_rows
+from tasks.ingestion.row_making import make_rows
 from tasks.labelling.people import add_person, find_person
 from tasks.labelling.schema import open_label_store
 from tasks.validation.expectations import Limits

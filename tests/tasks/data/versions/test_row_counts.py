@@ -9,7 +9,8 @@ import pytest
 from tasks.data.sources.source_types import DataParameters, Source
 from tasks.data.versions.row_counts import describe_rows, rows_headline
 from tasks.engine.parallel import serial_map
-from tasks.ingest import ingest, make_rows
+from tasks.ingest import ingest
+from tasks.ingestion.row_making import make_rows
 from tests.tasks.onboarding.test_source_preview import preset_of, shown
 
 
