@@ -52,7 +52,8 @@ def migrate(
     if dry_run:
         before, after = text.splitlines(), migrated.splitlines()
         for line in difflib.unified_diff(before, after, str(file), str(file), lineterm=""):
-            console.print(escape(line), soft_wrap=True)
+            # A line of a file stays as it is.
+            console.out(line, highlight=False)
         return
     # Behind a symbolic link, so that the link stays one.
     place = file.resolve()

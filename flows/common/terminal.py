@@ -42,8 +42,9 @@ def one_line(text: str) -> str:
     return escape(escape_controls(text).replace("\n", "\\n").replace("\t", "\\t"))
 
 
-# A command in backticks and a number with its interval are read as one word, so a line never ends in them.
-_UNBROKEN = re.compile(r"`[^`\n]*`|\S+ \[[^\]\n]*\]|\(n = [^)\n]*\)")
+# A command in backticks, a part of a preset in braces, and a number with its interval are read as one word: a
+# line never ends in them, and they can be copied.
+_UNBROKEN = re.compile(r"`[^`\n]*`|\{[^{}\n]*(?:\{[^{}\n]*\}[^{}\n]*)*\}|\S+ \[[^\]\n]*\]|\(n = [^)\n]*\)")
 # A noncharacter of Unicode: no text has it.
 _HELD_SPACE = "\ufdd0"
 
@@ -56,7 +57,7 @@ def wrap_words(text: str, width: int) -> list[str]:
     lines = []
     for paragraph in text.split("\n"):
         line = ""
-        for word in _UNBROKEN.sub(lambda found: found[0].replace(" ", _HELD_SPACE), paragraph).split():
+        for word in _hold_spaces(paragraph).split():
             joined = f"{line} {word}" if line else word
             if line and cell_len(joined) > width:
                 lines.append(line)
@@ -64,6 +65,36 @@ def wrap_words(text: str, width: int) -> list[str]:
             line = joined
         lines.append(line)
     return [line.replace(_HELD_SPACE, " ") for line in lines]
+
+
+def _hold_spaces(text: str) -> str:
+    """Return a text of the same length in which no space is inside of what stays unbroken."""
+    return _UNBROKEN.sub(lambda found: found[0].replace(" ", _HELD_SPACE), text)
+
+
+def wrap_rich_text(text: Text, width: int) -> Text:
+    """Return a text with line ends between words, as by `wrap_words`; its styles and indentation stay.
+
+    The lines of a broken line begin where it began, so that they can be told from the next one.
+    """
+    breaks: list[tuple[int, int]] = []
+    start = 0
+    for paragraph in text.plain.split("\n"):
+        held = _hold_spaces(paragraph)
+        indent = len(held) - len(held.lstrip(" "))
+        begins = 0
+        for word in re.finditer(r"\S+", held):
+            room = width - (indent if begins else 0)
+            if held[begins : word.start()].strip() and cell_len(held[begins : word.end()]) > room:
+                begins = word.start()
+                breaks.append((start + begins, indent))
+        start += len(paragraph) + 1
+    first, *rest = text.divide([place for place, _ in breaks])
+    wrapped = first
+    for piece, (_, indent) in zip(rest, breaks, strict=True):
+        wrapped.rstrip()
+        wrapped.append("\n" + " " * indent).append_text(piece)
+    return wrapped
 
 
 # Words of the command line that span lines, as they are printed and as they are shown.
@@ -97,12 +128,34 @@ def _shown_text(text: str) -> str:
 class Console(RichConsole):
     """A console that shows control characters as escapes in all that is printed.
 
-    Markup in square brackets is still interpreted: pass users' text through rich.markup.escape.
+    Markup in square brackets is still interpreted: pass users' text through rich.markup.escape. Strings are
+    wrapped between words on a terminal. Elsewhere a line stays one, so that other programs can read it.
     """
 
     def __init__(self, **options: Any) -> None:
         # rich would replace a user's `:bug:` by an emoji.
         super().__init__(**{"emoji": False, **options})
+
+    def print(self, *objects: Any, sep: str = " ", **options: Any) -> None:
+        """Print as rich does, but break lines of strings only on a terminal, and only between words."""
+        told = {"width", "no_wrap", "overflow", "justify"} & options.keys()
+        if objects and not told and all(isinstance(each, str) for each in objects):
+            options["soft_wrap"] = True
+            if self._is_file_terminal():
+                bright = options.get("highlight")
+                text = self.render_str(
+                    sep.join(objects), emoji=options.get("emoji"), markup=options.get("markup"),
+                    highlight=self._highlight if bright is None else bright, highlighter=self.highlighter,
+                )  # fmt: skip
+                objects = (wrap_rich_text(text, self.width),)
+        super().print(*objects, sep=sep, **options)
+
+    def _is_file_terminal(self) -> bool:
+        # Not rich's `is_terminal`, which FORCE_COLOR sets for a pipe too.
+        try:
+            return self.file.isatty()
+        except (AttributeError, ValueError):
+            return False
 
     def render_str(self, text: str, **options: Any) -> Text:  # type: ignore[override]
         """Return the rendered text of a string. It is escaped here, before its width is counted."""
