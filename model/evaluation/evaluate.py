@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from safetensors.torch import load_file
 
 from model.data.chat_template import Row, prompt_key
-from model.data.dataloader import Example, each_row
+from model.data.dataloader import Example, each_row, rows_by_source
 from model.data.hf_checkpoint import load_model
 from model.data.hf_config import load_architecture
 from model.data.label_probability import count_ties
@@ -34,7 +34,7 @@ from model.evaluation.confidence_intervals import (
 )
 from model.evaluation.evaluate_config import EvaluateParameters
 from model.evaluation.held_out_measures import HeldOutMeasures, UsedPairs
-from model.evaluation.interpret import find_attention_map, nearest_words
+from model.evaluation.interpret import find_attention_map, find_example_sentence, nearest_words
 from model.events import EventCallback, Message, Step, Usage
 from model.inference.prompting import Chat, FewShot, Plain, PromptFormat
 from model.inference.scoring import Answer, Generator
@@ -132,7 +132,9 @@ def evaluate(
         if name in ("aligned", "sft"):
             measures.weigh_answers("aligned", name, speaker)
         if name == "base" and world.rank == 0:
-            probes.update(_probe_model(model, tokenizer, embeddings, settings))
+            held_out = rows_by_source(Path(split) / "test" / "text", settings.text_sources)
+            texts = chain((row["text"] for row in held_out), (row["prompt"] for row in asked.prompts))
+            probes.update(_probe_model(model, tokenizer, embeddings, settings, texts))
 
     # The aligned model before SFT's, which then tells how likely the aligned model's answers are to it.
     for name in ("base", "aligned", "sft"):
@@ -324,7 +326,11 @@ def _describe_prompt(row: Row) -> dict[str, Any]:
 
 
 def _probe_model(
-    model: Transformer, tokenizer: Tokenizer, embeddings: str, settings: EvaluateParameters
+    model: Transformer,
+    tokenizer: Tokenizer,
+    embeddings: str,
+    settings: EvaluateParameters,
+    texts: Iterable[str],
 ) -> dict[str, Any]:
     probes: dict[str, Any] = {"neighbours": [], "attention": None}
     if embeddings:
@@ -335,7 +341,8 @@ def _probe_model(
             }
             if all(found.values()):
                 probes["neighbours"].append({"word": word, **found})
-    seen = find_attention_map(model, tokenizer, settings.attention_sentence)
+    sentence = settings.attention_sentence or find_example_sentence(texts)
+    seen = find_attention_map(model, tokenizer, sentence)
     probes["attention"] = asdict(seen) if seen else None
     return probes
 

@@ -61,8 +61,8 @@ class EvaluateParameters:
     probe_words: tuple[str, ...] = ("good", "film", "his", "two", "city", "war")
     """Words whose nearest neighbors in the embedding the report shows."""
 
-    attention_sentence: str = "The film is not as good as the book, but the actors are wonderful."
-    """Sentence in the report's map of attention."""
+    attention_sentence: str = ""
+    """Sentence in the report's map of attention; empty: one of the held-out text."""
 
     num_neighbors: int = 6
     """Number of nearest neighbors of each word, 0 or more."""

@@ -6,8 +6,10 @@ Shapes: V vocabulary, D width, L layers, H heads, T tokens.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +17,13 @@ from torch import Tensor
 
 from model.data.tokenizer import Tokenizer
 from model.nn.transformer import Attention, Transformer
+
+# The characters of an example sentence: a map of it has to fit a page.
+_SHORTEST, _LONGEST = 20, 90
+_FULL_STOPS = (".", "!", "?", "。", "！", "？", "।", "؟")
+# Chinese and Japanese put no space after a sentence.
+_SENTENCE_END = re.compile(r"(?<=[.!?।؟])\s+|(?<=[。！？])\s*")
+_SEARCHED_TEXTS, _SEARCHED_CHARACTERS = 100, 5000
 
 
 def nearest_words(embedding: Tensor, tokenizer: Tokenizer, word: str, count: int) -> list[tuple[str, float]]:
@@ -79,6 +88,25 @@ def attention_weights(model: Transformer, tokens: Sequence[int]) -> Tensor:
         for hook in hooks:
             hook.remove()
     return torch.stack(maps)
+
+
+def find_example_sentence(texts: Iterable[str]) -> str:
+    """Return the first whole sentence of some texts that fits a map; else the longest beginning of a text.
+
+    It is empty for no text.
+
+    Args:
+        texts: Texts in any language, of which the first ones are read.
+    """
+    beginning = ""
+    for text in islice(texts, _SEARCHED_TEXTS):
+        for sentence in _SENTENCE_END.split(" ".join(text[:_SEARCHED_CHARACTERS].split())):
+            if _SHORTEST <= len(sentence) <= _LONGEST and sentence.endswith(_FULL_STOPS):
+                return sentence
+        words = " ".join(text.split())[: _LONGEST + 1]
+        cut = words if len(words) <= _LONGEST else words[:_LONGEST].rpartition(" ")[0] or words[:_LONGEST]
+        beginning = max(beginning, cut, key=len)
+    return beginning
 
 
 @dataclass(frozen=True)

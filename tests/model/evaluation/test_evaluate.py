@@ -197,6 +197,17 @@ def test_evaluate_model_against_itself_has_no_difference(world: dict[str, Any], 
     assert figures["sft_reward"] == figures["aligned_reward"]
 
 
+def test_evaluate_attention_is_shown_on_held_out_text(world: dict[str, Any], tmp_path: Path) -> None:
+    run(world, tmp_path, attention_sentence="")
+    probes = json.loads((tmp_path / "probes.json").read_text())
+    shown = "".join(probes["attention"]["pieces"])
+    texts = (Path(world["split"]) / "test" / "text" / "00000.jsonl").read_text().splitlines()
+    # The first sentence is a letter too short.
+    assert shown == "the story was good ." and any(
+        json.loads(text)["text"].startswith(shown) for text in texts
+    )
+
+
 def test_evaluate_noisy_model_has_positive_kl(world: dict[str, Any], tmp_path: Path) -> None:
     assert run(world, tmp_path, num_prompts=30)["kl"] > 0
 

@@ -6,7 +6,13 @@ import pytest
 import torch
 
 from model.data.tokenizer import Tokenizer, train_tokenizer
-from model.evaluation.interpret import attention_weights, find_attention_map, nearest_words, whole_words
+from model.evaluation.interpret import (
+    attention_weights,
+    find_attention_map,
+    find_example_sentence,
+    nearest_words,
+    whole_words,
+)
 from model.nn.transformer import Attention, Transformer
 from tests.model.conftest import small_shape
 
@@ -76,3 +82,23 @@ def test_find_attention_map_names_head_and_skips_short_sentence(tokenizer: Token
     assert "".join(seen.pieces) == "the good film"
     assert len(seen.weights) == len(seen.pieces)
     assert find_attention_map(model, tokenizer, "the") is None
+
+
+@pytest.mark.parametrize(
+    ("texts", "sentence"),
+    [
+        (["Yes. No! The mill turns\nslowly by the river. More."], "The mill turns slowly by the river."),
+        (["short", "Wo ist der Müller? Er zählt die Säcke am Fluss."], "Er zählt die Säcke am Fluss."),
+        (
+            ["何。水車は古い橋の下でゆっくりと回り、袋を数える。次。"],
+            "水車は古い橋の下でゆっくりと回り、袋を数える。",
+        ),
+        (["grain flour " * 30, "few words"], "grain flour " * 7 + "grain"),
+        (["x" * 200], "x" * 90),
+        (["two words", "a few more words"], "a few more words"),
+        ([" "], ""),
+        ([], ""),
+    ],
+)  # fmt: skip
+def test_find_example_sentence_is_whole_and_of_the_texts(texts: list[str], sentence: str) -> None:
+    assert find_example_sentence(texts) == sentence
