@@ -17,7 +17,7 @@ from typing import Any
 from model.evaluation.confidence_intervals import Z
 from model.evaluation.evaluate_config import NONE, EvaluateParameters
 from model.events import EventCallback, Message
-from tasks.common.metric_labels import metric_words
+from tasks.common.metric_labels import is_below_zero, metric_words
 from tasks.data.splits import LEAST_TEST_PROMPTS
 from tasks.engine.declaration import Tolerance
 from tasks.engine.stage import stage
@@ -355,6 +355,7 @@ def _check_threshold(name: str, bar: float, figures: Mapping[str, Any], least: b
     interval = None if low is None or high is None else [low, high]
     shown = f" [{low:.4g}, {high:.4g}]" if interval else ""
     shown += f" (n = {n:.0f})" if n is not None else ""
+    shown += ", an estimate that can be below 0 by chance" if is_below_zero(name, low) else ""
     found = "missing" if value is None else f"{value:.4g}{shown}"
     says = f"{metric_words(name)}: {found}, {side} {bar:g} is required"
     if not passed:

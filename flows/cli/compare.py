@@ -26,6 +26,15 @@ _LONGEST = 40
 # So many metrics of less weight are printed without being asked for.
 _FEW = 20
 _VALUE = 12  # characters of a value that fit on any terminal
+_NAME_LINES = (
+    40,
+    32,
+    26,
+    22,
+    18,
+    15,
+    12,
+)  # characters of a name's line, of which the first that fits is taken
 _DIGEST = re.compile(r"[0-9a-f]{32,}(\.dir)?")
 
 
@@ -127,15 +136,27 @@ def _print_rows(console: Console, rows: list[Difference], names: list[str], one_
 def _fitting_table(
     console: Console, rows: list[Difference], names: list[str], one_stage: bool = False
 ) -> Table:
-    """Return the table of differences, with intervals below their values where the terminal is narrow."""
+    """Return the table of differences, with the longest lines of names that fit the terminal.
+
+    On a narrow one, intervals stand below their values.
+    """
     table = _diff_table(rows, names, one_stage)
-    needed = Measurement.get(console, console.options.update(width=10_000), table).maximum
-    return table if needed <= console.width else _diff_table(rows, names, one_stage, narrow=True)
+    wide = console.options.update(width=10_000)
+    if Measurement.get(console, wide, table).maximum <= console.width:
+        return table
+    for longest in _NAME_LINES:
+        table = _diff_table(rows, names, one_stage, longest)
+        if Measurement.get(console, wide, table).minimum <= console.width:
+            return table
+    return table
 
 
-def _diff_table(
-    rows: list[Difference], names: list[str], one_stage: bool = False, narrow: bool = False
-) -> Table:
+def _diff_table(rows: list[Difference], names: list[str], one_stage: bool = False, longest: int = 0) -> Table:
+    """Return a table; `longest` is the length of a line of a name on a narrow terminal, 0: any."""
+    narrow = longest > 0
+    shown = [row.label or (break_name(row.name, longest) if narrow else row.name) for row in rows]
+    # A label is words, which wrap by themselves.
+    name_width = max((len(line) for text in shown for line in text.split("\n") if " " not in line), default=0)
     table = Table(box=None, pad_edge=False)
     # The main metrics of one stage need no column for it: their names get the room.
     before = () if one_stage else ("", "stage")
@@ -143,17 +164,33 @@ def _diff_table(
         # A name that was cut would be that of several metrics, so it is folded on a narrow terminal.
         table.add_column(
             column, justify="right" if column == "change" else "left", overflow="fold",
-            min_width=_VALUE if column in names else None, no_wrap=column in ("", "stage", "change"),
+            min_width=name_width if column == "what" else _VALUE if column in names else None,
+            no_wrap=column in ("", "stage", "change"),
         )  # fmt: skip
-    for row in rows:
+    for row, text in zip(rows, shown, strict=True):
         table.add_row(
             *((row.kind, escape(row.stage)) if before else ()),
-            escape(row.label or row.name),
+            escape(text),
             _format_value(row.before, narrow),
             _format_value(row.now, narrow),
             row.change_text,
         )
     return table
+
+
+def break_name(name: str, longest: int) -> str:
+    """Return the name of a parameter or a metric in lines, broken after a dot, or else an underscore.
+
+    A part without either is longer than a line rather than cut.
+    """
+    lines = [""]
+    for part in re.findall(r"[^.]+\.?|\.", name):
+        # Only a part that no line can hold is broken inside.
+        for piece in [part] if len(part) <= longest else re.findall(r"[^_]+_?|_", part):
+            if lines[-1] and len(lines[-1]) + len(piece) > longest:
+                lines.append("")
+            lines[-1] += piece
+    return "\n".join(lines)
 
 
 def _format_value(value: Any, narrow: bool = False) -> str:

@@ -40,6 +40,12 @@ _METRIC_WORDS = {
     "questions": "test questions",
     "completions": "test pairs with a right answer",
 }
+# Metrics that cannot be below 0, and whose estimate from samples can.
+_SAMPLED = ("kl",)
+BELOW_ZERO = (
+    "The divergence from the assistant is estimated from sampled answers. It cannot be below 0; its estimate "
+    "and the interval can, by chance."
+)
 # A name has an underscore, or is `kl` before its value: other names are also common words. The key of a
 # threshold, as in gate.min.win_rate, is none.
 _NAME = re.compile(r"(?<!\.)\b(?:[a-z0-9]+(?:_[a-z0-9]+)+|kl(?= (?:is|was)\b|:))\b")
@@ -73,3 +79,8 @@ def metric_words(name: str) -> str:
         if name.endswith(end) and (whole := metric_words(name.removesuffix(end))):
             return f"{whole} ({words})"
     return name.replace("_", " ")
+
+
+def is_below_zero(name: str, low: float | None) -> bool:
+    """Return whether a metric's interval begins below 0 though the metric cannot be there (`BELOW_ZERO`)."""
+    return name in _SAMPLED and low is not None and low < 0

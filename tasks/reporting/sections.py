@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from tasks.common.annotators import describe_people
 from tasks.common.counts import counted
-from tasks.common.metric_labels import MEASURES, SPEAKERS, metric_words
+from tasks.common.metric_labels import BELOW_ZERO, MEASURES, SPEAKERS, is_below_zero, metric_words
 from tasks.common.names import split_stratum
 from tasks.reporting.charts import (
     ChartLine,
@@ -73,7 +73,9 @@ def figure_tiles(figures: dict[str, float], unchanged: str = "") -> list[dict[st
     return first + [
         {
             "figure": format_value(form, figures[name]),
-            "words": words + _format_interval(form, name, figures),
+            "words": words
+            + _format_interval(form, name, figures)
+            + (f". {BELOW_ZERO}" if is_below_zero(name, figures.get(f"{name}_low")) else ""),
         }
         for name, form, words in wanted
         if name in figures

@@ -12,7 +12,7 @@ from mlflow.entities import Run
 
 from model.errors import UserError
 from tasks.common.counts import counted
-from tasks.common.metric_labels import metric_words
+from tasks.common.metric_labels import BELOW_ZERO, is_below_zero, metric_words
 from tasks.common.names import plain_keys
 from tasks.common.old_keys import rename_stage_parameters
 from tasks.data.records import LABEL_KINDS
@@ -181,14 +181,19 @@ class Difference:
 
 
 def mark_notes(rows: Iterable[Difference]) -> list[str]:
-    """Return a sentence for each mark that the changes of some rows have."""
+    """Return a sentence for each mark that the changes of some rows have, and for an estimate below 0."""
     shown = [row for row in rows if row.change is not None]
     notes = (
         (UNLIKE, any(row.unlike for row in shown)),
         (RESCORED, any(row.rescored and not row.unlike for row in shown)),
         (CHANCE, any(row.by_chance for row in shown)),
+        (BELOW_ZERO, any(is_below_zero(row.name, low) for row in shown for low in _interval_lows(row))),
     )
     return [note for note, needed in notes if needed]
+
+
+def _interval_lows(row: Difference) -> list[float]:
+    return [value.low for value in (row.before, row.now) if isinstance(value, IntervalMetric)]
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,13 @@ def test_judge_figures_missed_threshold_is_named(name: str, value: float) -> Non
     assert [check["name"] for check in found["checks"] if not check["passed"]] == [name]
 
 
+@pytest.mark.parametrize(("low", "told"), [(-0.02, True), (0.01, False)])
+def test_check_thresholds_divergence_below_zero_is_called_an_estimate(low: float, told: bool) -> None:
+    found = check_thresholds(BARS, {**GOOD, "kl": 0.03, "kl_low": low, "kl_high": 0.1})
+    [check] = [check for check in found["checks"] if check["name"] == "kl"]
+    assert check["passed"] and ("an estimate that can be below 0 by chance" in check["says"]) == told
+
+
 @pytest.mark.parametrize("value", [None, float("nan"), float("inf"), float("-inf")])
 def test_judge_figures_missing_metric_fails(value: float | None) -> None:
     figures = {**GOOD, "kl": value} if value is not None else {k: v for k, v in GOOD.items() if k != "kl"}

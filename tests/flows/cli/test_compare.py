@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from flows.cli.compare import _diff_table, _print_differences, compare
+from flows.cli.compare import _diff_table, _fitting_table, _print_differences, break_name, compare
 from model.errors import UserError
 from tasks.engine.catalog import read_declaration
 from tasks.engine.stage import StageContext, stage
@@ -244,6 +244,50 @@ def test_diff_table_names_of_metrics_are_whole_on_a_narrow_terminal(columns: int
     joined = "".join(line[start:end].strip() for line in lines)
     assert all(name in joined for name in names)
     assert "…" not in text.getvalue() and "aaaaaaaaaaaa " in text.getvalue()
+
+
+def test_fitting_table_names_of_parameters_are_broken_after_dots() -> None:
+    names = ["learning_rate", "optimizer.learning_rate", "early_stopping_patience", "short.name"]
+    rows = [Difference("parameter", "label_batch", name, 0.0003, 0.0004) for name in names]
+    rows.append(Difference("code", "rlhf", "code", "a" * 40, "b" * 40))
+    shown = {
+        80: ["learning_rate", "optimizer.", "learning_rate", "early_stopping_", "patience", "short.name"],
+        120: names,
+        70: ["learning_", "rate", "optimizer.", "learning_", "rate"],
+    }
+    for columns, lines in shown.items():
+        text = StringIO()
+        console = Console(width=columns, file=text)
+        console.print(_fitting_table(console, rows, ["smoke/1", "smoke/2"]))
+        printed = text.getvalue().splitlines()
+        start, end = printed[0].index("what"), printed[0].index("smoke/1")
+        names_shown = [line[start:end].strip() for line in printed[1:-1]]
+        assert [name for name in names_shown if name][: len(lines)] == lines
+        assert "change" in printed[0] and max(map(len, printed)) <= columns
+
+
+@pytest.mark.parametrize(
+    ("name", "longest", "lines"),
+    [
+        ("rlhf.learning_rate", 15, ["rlhf.", "learning_rate"]),
+        ("rlhf.learning_rate", 18, ["rlhf.learning_rate"]),
+        ("a.b.c.long_name", 9, ["a.b.c.", "long_name"]),
+        ("limits.aspects", 4, ["limits.", "aspects"]),
+        ("early_stopping_patience", 15, ["early_stopping_", "patience"]),
+        ("", 5, [""]),
+    ],
+)
+def test_break_name_lines_end_with_dots_or_underscores(name: str, longest: int, lines: list[str]) -> None:
+    assert break_name(name, longest).split("\n") == lines
+
+
+def test_print_differences_estimate_below_zero_is_explained() -> None:
+    low, high = IntervalMetric(0.03, -0.02, 0.1), IntervalMetric(0.5, 0.4, 0.6)
+    for name, before, told in (("kl", low, True), ("kl", high, False), ("judge_gain", low, False)):
+        text = StringIO()
+        rows = [Difference("figure", "evaluate", name, before, high, 0.4)]
+        _print_differences(Console(width=400, file=text), rows, ["one", "two"], False)
+        assert ("It cannot be below 0; its estimate and the interval can" in text.getvalue()) == told
 
 
 def test_print_differences_narrow_terminal_has_interval_below_its_value() -> None:

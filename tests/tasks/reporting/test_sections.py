@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tasks.common.metric_labels import BELOW_ZERO
 from tasks.reporting.sections import Curve, figure_tiles, in_words, sft_section
 
 
@@ -77,3 +78,9 @@ def test_figure_tiles_pair_accuracy_says_how_many_ties_are_left_out(ties: float 
     figures = {name: 0.8, f"{name}_low": 0.7, f"{name}_high": 0.9, f"{name}_n": 90.0}
     [tile] = figure_tiles({**figures, **({f"{name}_ties": ties} if ties else {})})
     assert said in tile["words"]
+
+
+@pytest.mark.parametrize(("low", "told"), [(-0.02, True), (0.01, False)])
+def test_figure_tiles_divergence_below_zero_is_explained(low: float, told: bool) -> None:
+    [tile] = figure_tiles({"kl": 0.03, "kl_low": low, "kl_high": 0.1, "kl_n": 90.0})
+    assert (BELOW_ZERO in tile["words"]) == told
