@@ -172,6 +172,7 @@ def source_digest(root: Path, module: str, name: str) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
+@cache
 def reached_definitions(root: Path, module: str, name: str) -> dict[tuple[str, str], Definition]:
     """Return the definitions that one definition names, directly or indirectly, sorted by module and name.
 
