@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from html import escape
 from itertools import count
 from pathlib import Path
@@ -51,7 +52,6 @@ def write_page(
     import great_expectations as gx
     from great_expectations.core import ExpectationSuiteValidationResult
     from great_expectations.render.renderer import ValidationResultsPageRenderer
-    from great_expectations.render.view import DefaultJinjaPageView
 
     # The pages cover all shards. Great Expectations validates one table at a time, so its result objects are
     # built from the counts that were added up over the shards.
@@ -73,7 +73,7 @@ def write_page(
             "great_expectations_version": gx.__version__,
         },
     )  # fmt: skip
-    html = DefaultJinjaPageView().render(ValidationResultsPageRenderer().render(whole))
+    html = _page_view().render(ValidationResultsPageRenderer().render(whole))
     numbers = count()
     known: dict[str, str] = {}
     # Great Expectations names HTML blocks by random UUIDs. Numbers in the order of appearance make pages
@@ -81,6 +81,14 @@ def write_page(
     html = UUID.sub(lambda found: known.setdefault(found[0], f"block-{next(numbers)}"), html)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(without_loading(STAMP.sub("", html)), encoding="utf-8")
+
+
+@cache
+def _page_view() -> Any:
+    """Return Great Expectations' view of pages. Each view compiles its templates once."""
+    from great_expectations.render.view import DefaultJinjaPageView
+
+    return DefaultJinjaPageView()
 
 
 def without_loading(html: str) -> str:
