@@ -56,14 +56,15 @@ class SourceRecord(NamedTuple):
 
 
 class BrokenItem(NamedTuple):
-    """An object of a file that could not be read: its place, and the reason as a whole sentence."""
+    """An object of a file that could not be read: its place, the reason as a sentence, and known cells."""
 
     where: str
     fault: str
+    values: dict[str, Any] = {}  # noqa: RUF012 (never changed)
 
 
 def _make_item(values: dict[str, Any], where: str, fault: str) -> SourceRecord | BrokenItem:
-    return BrokenItem(where, fault) if fault else SourceRecord(values, where)
+    return BrokenItem(where, fault, values) if fault else SourceRecord(values, where)
 
 
 def _refuse_wide(item: SourceRecord) -> SourceRecord | BrokenItem:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import codecs
 import csv
+import math
 import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain
 from typing import Any, BinaryIO, NoReturn
 
@@ -17,6 +18,7 @@ from model.events import FULL
 from tasks.data.file_io.class_labels import class_features, name_classes
 from tasks.data.file_io.decoding import BLOCK, LONGEST, RATIO, UNSUSPECTED, EncodingError
 from tasks.data.file_io.parquet_values import batch_rows
+from tasks.data.file_io.table_ends import CellRow, set_aside_ends
 
 DELIMITERS = {",": "a comma", "\t": "a tab", ";": "a semicolon", "|": "a bar"}
 LONGEST_NAME = 200
@@ -37,10 +39,9 @@ def read_table(
 ) -> Iterator[tuple[dict[str, Any], str, str]]:
     """Yield the rows of a CSV or TSV file by the names in its header, each with its first line.
 
-    The third part says what is wrong with a row that has more or fewer cells than columns, or that repeats
-    the header; else it is empty.
-    Cells are texts, and empty lines are skipped. A row of empty cells is kept, so that the reader counts it.
-    A column without a name, such as pandas' index, gets one (`unnamed_column`).
+    The third part says what is wrong with a row: more or fewer cells than columns, the header again, or a
+    place below the table. Else it is empty. Cells are texts. Empty lines are skipped, but a row of empty
+    cells is kept, as the reader counts it. A column without a name gets one (`unnamed_column`).
 
     Args:
         lines: The number and the text of each line.
@@ -51,6 +52,11 @@ def read_table(
         UserError: The delimiter or the header is wrong, there are more than 4,096 columns, or a row has an
             open quote or more than 64 MB.
     """
+    yield from set_aside_ends(_read_cells(lines, delimiter, origin))
+
+
+def _read_cells(lines: Iterable[tuple[int, str]], delimiter: str, origin: str) -> Iterator[CellRow]:
+    """Yield the rows of a table, and a row without cells for each empty line."""
     # The module's limit of a cell is global to the process. The limit of a row below is the effective one.
     csv.field_size_limit(LONGEST)
     text = _Lines(lines, origin)
@@ -77,11 +83,12 @@ def read_table(
         if cells is None:
             return
         if not cells:
+            yield CellRow({}, text.where, "", cells)
             continue
         # Spreadsheets save empty rows around a table, often with more or fewer cells than columns.
         if not any(cell.strip() for cell in cells):
             if header:
-                yield dict.fromkeys(header, ""), text.where, ""
+                yield CellRow(dict.fromkeys(header, ""), text.where, "", cells)
             continue
         if not header:
             header = [cell.strip().strip("\ufeff").strip() for cell in cells]
@@ -103,14 +110,16 @@ def read_table(
                     f"{text.where}: {len(cells)} cells under the one column {header[0][:40]!r}; if that line "
                     "is a title above the header, remove it"
                 )
-            yield {}, text.where, f"{text.where}: {len(cells)} cells under {len(header)} columns"
+            fault = f"{text.where}: {len(cells)} cells under {len(header)} columns"
+            # The cells may be a legend, which is searched for the direction of a scale.
+            yield CellRow({str(n): cell for n, cell in enumerate(cells)}, text.where, fault, cells)
             continue
         firsts = {cell.strip('\ufeff" \t\r\n').casefold() for cell in cells[:2]}
         if not firsts.isdisjoint(folded) and (fault := _header_again(cells, written, text.where)):
-            yield {}, text.where, fault
+            yield CellRow({}, text.where, fault, cells)
             continue
         rows_read = True
-        yield dict(zip(header, cells, strict=True)), text.where, ""
+        yield CellRow(dict(zip(header, cells, strict=True)), text.where, "", cells)
 
 
 def _header_again(cells: list[str], header: list[str], where: str) -> str:
@@ -338,11 +347,9 @@ def explain_both(error: UserError, head: bytes, delimiter: str, origin: str) -> 
 
 
 def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return text.lower() != "nan"
+    with suppress(ValueError):
+        return not math.isnan(float(text))
+    return False
 
 
 def read_parquet(file: BinaryIO, origin: str) -> Iterator[tuple[dict[str, Any], str, str]]:

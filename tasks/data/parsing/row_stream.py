@@ -111,6 +111,7 @@ def row_stream(row: Row, known: Keys, kind: str = "", nothing: str = EMPTY) -> P
             for item in file.all_items(tally.left_out):
                 empty = False
                 if isinstance(item, BrokenItem):
+                    tally.legends.note_row(item.values, item.where)
                     yield Fault(item.where, item.fault, kind)
                     continue
                 if _is_blank(item.values):
