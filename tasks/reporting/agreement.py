@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+from tasks.common.aspects import OVERALL, UNNAMED_ASPECT
 from tasks.common.counts import counted
 from tasks.common.names import split_stratum
 from tasks.reporting.sections import format_value
@@ -44,6 +45,7 @@ def agreement_section(
     rates.sort(key=lambda rate: (rate["share"], rate["annotator"]))
     return {
         "rows": rows,
+        "aspects_note": _explain_two_names({row["aspect"] for row in rows}),
         "advice": _advise(found),
         "pairs": pairs,
         "pairs_note": _note_rest(
@@ -53,6 +55,17 @@ def agreement_section(
         "people": rates[:_ROWS],
         "people_note": _note_rest(len(rates) - _ROWS, "people", "are right more often"),
     }
+
+
+def _explain_two_names(aspects: Collection[str]) -> str:
+    """Return what two aspects have in common that may be one question; empty if not both are there."""
+    if not {OVERALL, UNNAMED_ASPECT} <= {*aspects}:
+        return ""
+    return (
+        f"“{OVERALL}” is the choice between two answers as a whole, as on the label page. Labels of a file "
+        f"that names no aspect have “{UNNAMED_ASPECT}”. If people were asked the same question, read the two "
+        f"rows as one aspect; `aspect: {OVERALL}` at the file’s source gives them one name."
+    )
 
 
 def _table_row(name: str, judged: str, row: Mapping[str, Any]) -> dict[str, str]:

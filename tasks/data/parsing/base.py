@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from model.errors import UserError
+from tasks.common.aspects import UNNAMED_ASPECT
 from tasks.data.file_io.files import SourceFile, SourceRecord
 from tasks.data.questions.skip_counts import SkipCounts
 from tasks.data.records import Fault, ParsedRow
@@ -46,7 +47,7 @@ class ParseOptions:
     prompt: str = ""
     columns: dict[str, str] = field(default_factory=dict)
     document_unit: DocumentUnit = "file"
-    aspect: str = "helpfulness"
+    aspect: str = UNNAMED_ASPECT
     labelling: str = ""
     fields: dict[str, Meaning] = field(default_factory=dict)
     marked_texts: MarkedTextsUse = ""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from model.errors import UserError
+from tasks.common.aspects import UNNAMED_ASPECT
 from tasks.common.names import is_blank, name_fault
 from tasks.common.url_secrets import conceal_secrets, display_url, same_but_for_secrets
 from tasks.data.formats.detect import AUTO
@@ -90,7 +91,7 @@ class Source:
     """What one document of a plain file is. `file`: the whole file; `paragraph`: each block between blank
     lines; `line`: each line."""
 
-    aspect: str = "helpfulness"
+    aspect: str = UNNAMED_ASPECT
     """Aspect of labels that name none."""
 
     label_config: str = ""

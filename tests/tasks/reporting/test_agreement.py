@@ -98,3 +98,16 @@ def test_agreement_section_people_who_are_wrong_most_come_first() -> None:
 
 def test_agreement_section_without_labels_is_none() -> None:
     assert agreement_section({"ratings": {}, "comparisons": {}}, {}) is None
+
+
+@pytest.mark.parametrize(
+    ("strata", "told"),
+    [
+        (("overall/people", "helpfulness/votes"), True),
+        (("overall/people", "tone/votes"), False),
+        (("helpfulness/votes",), False),
+    ],
+)
+def test_agreement_section_two_names_of_one_question_are_told(strata: tuple[str, ...], told: bool) -> None:
+    note = section({"comparisons": {name: measured(0.5) for name in strata}})["aspects_note"]
+    assert ("`aspect: overall` at the file’s source" in note) == told == bool(note)
