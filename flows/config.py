@@ -180,7 +180,7 @@ class Preset(BaseModel):
     @model_validator(mode="after")
     def _passable(self) -> Preset:
         # Otherwise every model would be refused, after all trainings.
-        if said := explain_unmeasured(self.gate, self.evaluate):
+        if said := explain_unmeasured(self.gate, self.evaluate, self.promote.beyond_chance):
             raise ValueError(said)
         return self
 

@@ -153,6 +153,11 @@ class PromoteSection(BaseModel):
     """Hours to wait for the decision of a person or of people, above 0 and at most a year. Without one, the
     model is rejected."""
 
+    beyond_chance: bool = False
+    """Whether a model becomes champion only if it is better beyond chance: the 95% interval of its score less
+    the champion's, on the same prompts, lies above 0. By default, a higher score suffices. It needs the
+    ranking metric `aligned_judge` or `aligned_reward`."""
+
 
 class RegistrySection(BaseModel):
     """The product that models are registered under."""

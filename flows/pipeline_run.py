@@ -345,8 +345,9 @@ class PipelineRun:
             refuse_withdrawn_rows(self.settings.root, Path(split.path))
         refuse_withdrawn_base(self.tracker, self.settings.root, self.preset.base_model)
         registered = self.tracker.register(
-            aligned, verdict, self._approval_request(), self.preset.name, self.champion_missing_reason
-        )
+            aligned, verdict, self._approval_request(), self.preset.name, self.champion_missing_reason,
+            self.preset.promote.beyond_chance,
+        )  # fmt: skip
         self.pending_version = registered.version if registered.pending_approval else ""
         self.version, self.model_says = registered.version, registered.says
         write_model_card(self.tracker.registry, registered.version, self.tracker.run, self.settings.root)

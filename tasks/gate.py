@@ -10,7 +10,7 @@ import difflib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from tasks.data.splits import LEAST_TEST_PROMPTS
 from tasks.engine.declaration import Tolerance
 from tasks.engine.stage import stage
 from tasks.evaluate import HELD_OUT, METRICS
+from tasks.evaluation.score_difference import PAIRED_METRICS, difference_interval
 from tasks.evaluation.scores import Score, ScoreComparison
 
 # What a model must keep of SFT's, and gain over it. Chosen by trial: the demo loses 7% on right answers, a
@@ -184,8 +185,9 @@ def _measure_of(score: str) -> str:
 def _verdict_headline(metrics: Mapping[str, Any]) -> str:
     if "passed" not in metrics:
         return ""
-    reason = str(metrics.get("reason") or "")
-    return ("passed" if metrics["passed"] else "refused") + (f": {reason}" if reason else "")
+    reason, beside = (str(metrics.get(name) or "") for name in ("reason", "against_champion"))
+    said = "; ".join(filter(None, (reason, beside)))
+    return ("passed" if metrics["passed"] else "refused") + (f": {said}" if said else "")
 
 
 def _short_headline(metrics: Mapping[str, Any]) -> str:
@@ -202,7 +204,9 @@ def _short_headline(metrics: Mapping[str, Any]) -> str:
     short_headline=_short_headline,
     tolerances=(Tolerance(("score",), absolute=0.05),),
 )
-def gate(parameters: GateParameters, evaluate: Path, out: Path, on_event: EventCallback) -> dict[str, Any]:
+def gate(
+    parameters: GateParameters, evaluate: Path, out: Path, on_event: EventCallback, seed: int
+) -> dict[str, Any]:
     """Write verdict.json: passed, the reason, the score, each check, and the comparison with the champion.
 
     A refusal is a result, not an error.
@@ -216,9 +220,16 @@ def gate(parameters: GateParameters, evaluate: Path, out: Path, on_event: EventC
     found = check_thresholds(parameters, figures)
     compared = compare_with_champion(parameters, figures, held_out)
     found |= {"by": compared.candidate.name, "score": _as_number(compared.candidate.value)}
+    if compared.champion:
+        measure = compared.candidate.name.removeprefix("aligned_")
+        compared = replace(
+            compared, difference=difference_interval(measure, evaluate / "completions.jsonl", seed)
+        )
     found["comparison"] = compared.plain()
+    beside = {"against_champion": said} if (said := compared.describe()) else {}
+    found |= beside
     (out / "verdict.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
-    return {"passed": int(found["passed"]), "reason": found["reason"], "score": found["score"]}
+    return {"passed": int(found["passed"]), "reason": found["reason"], "score": found["score"], **beside}
 
 
 def check_thresholds(parameters: GateParameters, figures: Mapping[str, Any]) -> dict[str, Any]:
@@ -254,10 +265,17 @@ def effective_thresholds(
     )
 
 
-def explain_unmeasured(parameters: GateParameters, evaluate: EvaluateParameters) -> str:
+def explain_unmeasured(
+    parameters: GateParameters, evaluate: EvaluateParameters, beyond_chance: bool = False
+) -> str:
     """Return why no model can pass, as evaluate does not measure what a threshold needs; else empty.
 
     The defaults that apply only to measured metrics are left out.
+
+    Args:
+        parameters: The gate's parameters.
+        evaluate: Those of evaluate.
+        beyond_chance: Whether a model must be better than the champion by more than chance.
     """
     questions = evaluate.num_questions if evaluate.question_sources else 0
     asked = (
@@ -295,7 +313,13 @@ def explain_unmeasured(parameters: GateParameters, evaluate: EvaluateParameters)
     reasons += ["evaluate.judge is none"] if evaluate.judge == NONE and by == "judge" else []
     if reasons:
         return f"gate.ranking_metric is {parameters.ranking_metric} and {reasons[0]}; name another metric"
-    return ""
+    if not beyond_chance or not by or by in PAIRED_METRICS:
+        return ""
+    known = " or ".join(f"aligned_{name}" for name in PAIRED_METRICS)
+    return (
+        f"promote.beyond_chance is true and gate.ranking_metric is {parameters.ranking_metric}, of whose "
+        f"difference no interval is known; name {known}"
+    )
 
 
 def prompts_needed(parameters: GateParameters) -> tuple[int, str]:

@@ -24,6 +24,8 @@ IDENTITY = {
     "prompts": "held-out prompts",
 }
 _SHOWN = 12
+# The tag of a version that becomes champion only if its score is better beyond chance.
+BEYOND_CHANCE = "promote.beyond_chance"
 
 
 @dataclass(frozen=True)
@@ -84,12 +86,15 @@ class ScoreComparison:
         champion: The score of the champion's model; None if it was not scored in this run.
         champion_model: Digest of the scored champion's model, as in its version's tag `digest`.
         why: The reason why the champion was not scored; empty if it was, or if there is none.
+        difference: Ends of the 95% interval of the candidate's score less the champion's, on the same
+            prompts; None if it is not known.
     """
 
     candidate: Score
     champion: Score | None = None
     champion_model: str = ""
     why: str = ""
+    difference: tuple[float, float] | None = None
 
     def plain(self) -> dict[str, Any]:
         """Return the value for the key `comparison` of verdict.json."""
@@ -98,13 +103,30 @@ class ScoreComparison:
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> ScoreComparison:
         """Return the comparison that `plain` returned as plain values."""
-        champion = values.get("champion")
+        champion, difference = values.get("champion"), values.get("difference")
         return cls(
             Score.read(values["candidate"]),
             Score.read(champion) if champion else None,
             str(values.get("champion_model") or ""),
             str(values.get("why") or ""),
+            (float(difference[0]), float(difference[1])) if difference else None,
         )
+
+    def describe(self) -> str:
+        """Return how the candidate's score compares with the champion's, in words; empty if it does not."""
+        if self.champion is None or math.isnan(self.candidate.value):
+            return ""
+        change = self.candidate.value - self.champion.value
+        words = f"{abs(change):.4g} {'higher' if change > 0 else 'lower'} than" if change else "equal to"
+        chance = _describe_chance(self.difference)
+        return f"{metric_words(self.candidate.name)}: {words} the champion’s{chance}"
+
+
+def _describe_chance(difference: tuple[float, float] | None) -> str:
+    if difference is None:
+        return ""
+    low, high = difference
+    return f", {'within' if low <= 0 <= high else 'beyond'} chance (95%: {low:+.4g} to {high:+.4g})"
 
 
 def read_comparison(folder: Path) -> ScoreComparison | None:
@@ -150,6 +172,7 @@ def score_tags(score: Score, comparison: ScoreComparison | None = None) -> dict[
         tags |= {
             "champion.model": comparison.champion_model,
             "champion.score": str(comparison.champion.value),
+            "champion.difference": json.dumps(comparison.difference) if comparison.difference else "",
         }
     return {name: value for name, value in tags.items() if value}
 
@@ -187,6 +210,18 @@ def champions_score(tags: Mapping[str, str], champion: Mapping[str, str]) -> Sco
     return tagged_score(champion)
 
 
+def tagged_difference(tags: Mapping[str, str]) -> tuple[float, float] | None:
+    """Return the interval of a version's score less its run's champion's; None if it is not recorded."""
+    found = json.loads(tags.get("champion.difference", "null"))
+    return (float(found[0]), float(found[1])) if found else None
+
+
+def _is_beyond_chance(score: Score, difference: tuple[float, float] | None) -> bool:
+    if difference is None:
+        return False
+    return difference[0] > 0 if score.higher_is_better else difference[1] < 0
+
+
 def compare_scores(
     tags: Mapping[str, str], champion: Mapping[str, str], version: str, unscored_reason: str = ""
 ) -> tuple[bool, str]:
@@ -209,7 +244,14 @@ def compare_scores(
         before = f"{unscored_reason}, and " if unscored_reason else ""
         return False, f"{stays}the two scores cannot be compared, as {before}{unlike}"
     if mine.beats(best):
-        return True, f"{metric_words(mine.name)}: {mine.value:.4g} beats version {version}'s {best.value:.4g}"
+        # Of another champion than that of its run, only the scores are known.
+        difference = tagged_difference(tags) if tags.get("champion.model") == champion.get("digest") else None
+        says = f"{metric_words(mine.name)}: {mine.value:.4g} beats version {version}'s {best.value:.4g}"
+        says += _describe_chance(difference)
+        if tags.get(BEYOND_CHANCE) == "true" and not _is_beyond_chance(mine, difference):
+            known = "" if difference else ", and the interval of the difference is not known"
+            return False, f"{stays}{says}{known}; promote.beyond_chance asks for more"
+        return True, says
     return (
         False,
         f"{stays}{metric_words(mine.name)}: {best.value:.4g}, and this version has {mine.value:.4g}",

@@ -437,5 +437,6 @@ def gate_section(verdict: dict[str, Any] | None) -> dict[str, Any] | None:
         reason = "; ".join(f"{each['name']}: {each['value']}, {each['bar']} is required" for each in failed)
     else:
         reason = verdict["reason"]
+    reason = "; ".join(filter(None, (reason, verdict.get("against_champion"))))
     title = "The gate let it through:" if verdict["passed"] else "The gate did not let it through:"
     return {"passed": verdict["passed"], "title": title, "reason": reason, "checks": checks}

@@ -22,7 +22,7 @@ from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 from model.errors import UserError
 from tasks.common.printable_text import is_utf8
 from tasks.engine.output import StageOutput
-from tasks.evaluation.scores import score_tags
+from tasks.evaluation.scores import BEYOND_CHANCE, score_tags
 from tasks.tracking import approval
 from tasks.tracking.alias_changes import (
     GATE,
@@ -192,6 +192,7 @@ class Registry:
         question: ApprovalRequest | None = None,
         preset: str = "",
         unscored_reason: str = "",
+        beyond_chance: bool = False,
     ) -> Registered:
         """Register the aligned model as a version; make it champion if it passed and is better.
 
@@ -206,6 +207,7 @@ class Registry:
                 nobody.
             preset: The name of the preset, shown by `chatmill models`.
             unscored_reason: The reason why the champion was not scored in this run, if known.
+            beyond_chance: Whether it must be better by more than chance, also when it is approved later.
 
         Raises:
             UserError: Another program has a registered model of this name.
@@ -230,6 +232,7 @@ class Registry:
                 "preset": preset or self.product.name,
                 **(score_tags(comparison.candidate, comparison) if comparison else {"score": "None"}),
                 "passed": str(bool(verdict.metrics["passed"])).lower(),
+                **({BEYOND_CHANCE: "true"} if beyond_chance else {}),
             }
             promotes, reason = decide_promotion(
                 verdict, tags, champion, withheld, comparison, unscored_reason

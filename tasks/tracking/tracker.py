@@ -415,10 +415,12 @@ class Tracker:
         question: ApprovalRequest | None = None,
         preset: str = "",
         unscored_reason: str = "",
+        beyond_chance: bool = False,
     ) -> Registered:
         """Register the aligned model as a version; see `Registry.register`."""
         source = f"{self.client.get_run(aligned.run).info.artifact_uri}/model"
-        return self.registry.register(aligned, verdict, source, question, preset, unscored_reason)
+        asked = (question, preset, unscored_reason, beyond_chance)
+        return self.registry.register(aligned, verdict, source, *asked)
 
     def version_folder(self, scratch: str, address: str = CHAMPION) -> Path:
         """Return the folder of a registered version's model, which is fetched if the store is not local.

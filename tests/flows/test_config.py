@@ -234,6 +234,10 @@ def test_read_preset_pointless_threshold_is_named(change: str, says: str) -> Non
         ),
         (["gate.min={win_rate: 0.5}", "evaluate.judge=none"], "win_rate is 0.5 and evaluate.judge is none"),
         (
+            ["promote.beyond_chance=true", "gate.ranking_metric=aligned_f1"],
+            "gate.ranking_metric is aligned_f1, of whose difference no interval is known; name aligned_judge",
+        ),
+        (
             ["gate.max={aligned_completion_loss: 3, loss_increase: null}", "evaluate.num_completions=0"],
             "gate.max.aligned_completion_loss is 3 and evaluate.num_completions is 0",
         ),

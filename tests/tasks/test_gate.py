@@ -11,6 +11,7 @@ import pytest
 
 from model.evaluation.confidence_intervals import wilson_interval
 from tasks.common.metric_labels import metric_words
+from tasks.engine.catalog import read_declaration
 from tasks.evaluation.scores import explain_incomparable, read_comparison
 from tasks.gate import (
     DEFAULT_JUDGED,
@@ -24,6 +25,7 @@ from tasks.gate import (
     gate,
     prompts_needed,
 )
+from tasks.reporting.sections import gate_section
 
 BARS = GateParameters(min={"judge_gain": 0.4, "win_rate": 0.8}, max={"kl": 12.0})
 GOOD = {
@@ -200,7 +202,9 @@ def test_gate_old_metric_name_is_read_with_notice(old: str, tmp_path: Path) -> N
     write_evaluation(tmp_path, {**GOOD, f"aligned_{old}": 1.0, f"sft_{old}": 0.1})
     said: list[str] = []
     settings = GateParameters(min={old: 0.9})
-    figures = gate(settings, evaluate=tmp_path, out=tmp_path, on_event=lambda event: said.append(event.text))
+    figures = gate(
+        settings, evaluate=tmp_path, out=tmp_path, on_event=lambda event: said.append(event.text), seed=1
+    )
     assert figures["passed"] == 1
     assert said == [f"gate: {old} is an old name of aligned_{old}; use aligned_{old} in the preset"]
 
@@ -256,12 +260,37 @@ def write_evaluation(folder: Path, figures: dict[str, Any], held_out: dict[str, 
 
 def test_gate_writes_verdict(tmp_path: Path) -> None:
     write_evaluation(tmp_path, GOOD)
-    figures = gate(BARS, evaluate=tmp_path, out=tmp_path, on_event=lambda event: None)
+    figures = gate(BARS, evaluate=tmp_path, out=tmp_path, on_event=lambda event: None, seed=1)
     assert figures["passed"] == 1 and figures["score"] == 0.6
     assert json.loads((tmp_path / "verdict.json").read_text())["passed"]
     compared = read_comparison(tmp_path)
     assert compared is not None and compared.champion is None
     assert (compared.candidate.name, compared.candidate.value) == ("aligned_judge", 0.6)
+
+
+@pytest.mark.parametrize(("step", "chance"), [(0.0, "beyond"), (0.5, "within")])
+def test_gate_score_above_the_champions_says_whether_it_may_be_chance(
+    tmp_path: Path, step: float, chance: str
+) -> None:
+    champion = {"measured": True, "model": "digest"}
+    scored = {**GOOD, "aligned_judge": 0.6, "champion_judge": 0.59}
+    write_evaluation(tmp_path, scored, {**HELD_OUT, "champion": champion})
+    pairs = [(0.6 + step * (-1) ** n, 0.59 - step * (-1) ** n) for n in range(40)]
+    rows = [
+        {"model": model, "judge": pair[place]}
+        for place, model in enumerate(("aligned", "champion"))
+        for pair in pairs
+    ]
+    (tmp_path / "completions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    figures = gate(BARS, evaluate=tmp_path, out=tmp_path, on_event=lambda event: None, seed=1)
+    says = f"0.01 higher than the champion’s, {chance} chance (95%: "
+    assert says in figures["against_champion"]
+    assert says in read_declaration("gate", None).headline(figures)
+    verdict = json.loads((tmp_path / "verdict.json").read_text())
+    section = gate_section(verdict)
+    assert section is not None and says in section["reason"]
+    low, high = verdict["comparison"]["difference"]
+    assert (low <= 0 <= high) == (chance == "within")
 
 
 @pytest.mark.parametrize(

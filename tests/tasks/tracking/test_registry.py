@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 
 import pytest
 
 from model.errors import UserError
 from tasks.engine.output import StageOutput
+from tasks.evaluation.scores import Score, ScoreComparison
 from tasks.tracking.alias_changes import ELSEWHERE, GATE, PERSON
 from tasks.tracking.approval import (
     EXPIRED,
@@ -32,14 +34,16 @@ def registry(tmp_path, empty_database):
 
 def register(
     registry: Registry, digest: str, score: float | None, passed: bool = True, gate: str = "", path: str = "",
-    question: ApprovalRequest | None = None,
+    question: ApprovalRequest | None = None, beyond_chance: bool = False,
 ) -> Registered:  # fmt: skip
     run = registry.client.create_run("0").info.run_id
     aligned = StageOutput("rlhf", digest, "", digest, False, 1.0, {}, run)
     reason = "all 4 thresholds are met" if passed else "kl is 20, at most 12 is wanted"
     metrics = {"passed": int(passed), "reason": reason, "score": score}
     verdict = StageOutput("gate", "g", path, gate or f"{digest}-{score}-{passed}", False, 0.1, metrics)
-    return registry.register(aligned, verdict, f"file:///models/{digest}", question)
+    return registry.register(
+        aligned, verdict, f"file:///models/{digest}", question, beyond_chance=beyond_chance
+    )
 
 
 def trail(registry: Registry) -> list[tuple[str, str, str]]:
@@ -294,3 +298,25 @@ def test_versions_two_hundred_are_read_quickly(registry):
     began = time.process_time()
     assert len(registry.versions()) == len(registry.moves()) == 200
     assert time.process_time() - began < 3
+
+
+@pytest.mark.parametrize(
+    ("difference", "required", "promoted"),
+    [((-0.1, 0.3), False, True), ((-0.1, 0.3), True, False), ((0.1, 0.3), True, True)],
+)
+def test_register_model_better_by_chance_needs_no_more_by_default(
+    registry, tmp_path, difference, required, promoted
+):
+    score = Score("aligned_judge", 0.3, prompts="p", n=9)
+    first = ScoreComparison(replace(score, value=0.2))
+    second = ScoreComparison(score, replace(score, value=0.2), "a", difference=difference)
+    found = []
+    for digest, comparison in (("a", first), ("b", second)):
+        folder = tmp_path / digest
+        folder.mkdir()
+        verdict = {"passed": True, "by": "aligned_judge", "checks": [], "comparison": comparison.plain()}
+        (folder / "verdict.json").write_text(json.dumps({**verdict, "score": comparison.candidate.value}))
+        found.append(register(registry, digest, 0.3, path=str(folder), beyond_chance=required))
+    assert found[0].champion and found[1].champion == promoted
+    if not promoted:
+        assert "within chance (95%: -0.1 to +0.3); promote.beyond_chance asks for more" in found[1].says
