@@ -76,6 +76,7 @@ def read_rows(
                     tally.left_out[EQUAL_ANSWERS] += 1
                 if isinstance(found.row, Rating):
                     tally.file_scales.note(found.row.aspect, found.where, found.row.scores)
+                    tally.scale_changes.note(found.row.aspect, found.where, found.row.scores)
                 yield found
                 continue
             found = Fault(found.where, f"{found.where}: {says}", _KINDS[type(found.row)])

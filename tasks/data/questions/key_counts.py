@@ -17,6 +17,7 @@ from tasks.data.values.editorial_marks import MarkedTexts
 from tasks.data.values.field_meanings import VOTES, plain_word
 from tasks.data.values.file_scales import FileScales
 from tasks.data.values.key_text import format_sample
+from tasks.data.values.scale_changes import ScaleChanges
 from tasks.data.values.scale_legends import ScaleLegends
 from tasks.data.values.score_values import as_score
 from tasks.data.verdicts.marking_texts import RowShapes
@@ -56,6 +57,7 @@ class KeyCounts:
         numbered: The numbers in the names of the columns of two answers, by which votes may name them.
         rejected: The rejection ids of texts and labels that a reviewer rejected. Equal rows are left out too.
         file_scales: The highest score of each file.
+        scale_changes: The order of the scores in each file.
         shapes: The keys of rows, by which a text under `deleted` may mark its row.
         reviews: Empty cells of reviewers' columns and masks.
         legends: Cells that say that lower scores are better.
@@ -94,6 +96,7 @@ class KeyCounts:
     votes: LostVotes = field(default_factory=LostVotes)
     rejected: set[str] = field(default_factory=set)
     file_scales: FileScales = field(default_factory=FileScales)
+    scale_changes: ScaleChanges = field(default_factory=ScaleChanges)
     shapes: RowShapes = field(default_factory=RowShapes)
     reviews: ReviewColumns = field(default_factory=ReviewColumns)
     legends: ScaleLegends = field(default_factory=ScaleLegends)
@@ -195,6 +198,7 @@ class KeyCounts:
             "inside",
             "rejected",
             "file_scales",
+            "scale_changes",
             "ties",
             "shapes",
             "reviews",

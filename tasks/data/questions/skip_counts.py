@@ -237,7 +237,7 @@ class SkipCounts(KeyCounts):
         # A preset that gives the key a meaning has decided.
         scored = [key for scales in self.scales.values() for key, _ in scales.values()]
         if key := next((key for key in scored if key not in (fields or {})), ""):
-            questions += self.file_scales.questions(key)
+            questions += self.file_scales.questions(key) or self.scale_changes.questions(key)
         if questions:
             # Two aspects may have one question.
             lines = dict.fromkeys(f"source {source}: {question}" for question in questions)

@@ -10,7 +10,7 @@ from tasks.data.values.key_text import ascii_controls, shown_key, yaml_key
 _MOST_FILES = 1000
 _ENOUGH = 20  # scores of a file, below which its highest one says little
 # The highest score of a scale, and the one from which another scale must be longer.
-_LONGER = {5: 9, 10: 50}
+LONGER_SCALES = {5: 9, 10: 50}
 
 
 @dataclass
@@ -44,7 +44,7 @@ class FileScales:
                 for (one, file), (count, most) in self.highest.items()
                 if one == aspect and count >= _ENOUGH
             }
-            for end, longer in _LONGER.items():
+            for end, longer in LONGER_SCALES.items():
                 short = next((file for file, most in ends.items() if most == end), None)
                 long = next((file for file, most in ends.items() if most >= longer), None)
                 if short is not None and long is not None:
