@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict
 from io import StringIO
 from pathlib import Path
@@ -64,6 +65,25 @@ def make_data(root: Path, preset: Preset) -> dict[str, StageOutput]:
     return made
 
 
+@pytest.fixture(scope="module")
+def computed_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a project in which the stages before the first training have run once."""
+    place = tmp_path_factory.mktemp("computed")
+    write_project(place)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        make_data(place, preset_of())
+    return place
+
+
+@pytest.fixture
+def computed(computed_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a copy of that project; `make_data` finds its outputs there."""
+    place = shutil.copytree(computed_once, tmp_path / "computed", symlinks=True)
+    monkeypatch.chdir(place)
+    return place
+
+
 def plan(root: Path, preset: Preset) -> dict[str, PlannedStage]:
     """Plan a run with the rows of a dry run, as `chatmill run --dry-run` does."""
     with dry_run(preset.data, preset.validation_parameters(), root, ignore_event) as found:
@@ -121,51 +141,51 @@ def test_plan_of_another_product_reads_other_judgements(root: Path) -> None:
 
 @pytest.mark.parametrize("lost", ["", "digests.json", "output-digests.json"])
 def test_print_preview_after_a_run_writes_not_even_checksums(
-    root: Path, monkeypatch: pytest.MonkeyPatch, lost: str
+    computed: Path, monkeypatch: pytest.MonkeyPatch, lost: str
 ) -> None:
     monkeypatch.setattr(checksums, "SETTLED_NS", -1)
     preset = preset_of()
-    make_data(root, preset)
+    make_data(computed, preset)
     # Copies of the sources, whose checksums are not known yet.
-    for path in (root / "mine").rglob("*.*"):
+    for path in (computed / "mine").rglob("*.*"):
         path.write_bytes(path.read_bytes())
     if lost:
-        (root / CACHE / lost).unlink()
-    before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+        (computed / CACHE / lost).unlink()
+    before = {path: path.stat().st_mtime_ns for path in computed.rglob("*")}
     text = StringIO()
-    print_preview(preset, root, Console(file=text), whole=True)
+    print_preview(preset, computed, Console(file=text), whole=True)
     assert "Of 14 stages" in text.getvalue() and "cached" in text.getvalue()
-    assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
+    assert {path: path.stat().st_mtime_ns for path in computed.rglob("*")} == before
 
 
-def test_plan_of_new_labels_reuses_the_tokenizer(root: Path) -> None:
+def test_plan_of_new_labels_reuses_the_tokenizer(computed: Path) -> None:
     preset = preset_of()
-    made = make_data(root, preset)
+    made = make_data(computed, preset)
     row = {"prompt": "Say something new.", "completion": "The mill turns.", "score": 4}
-    (root / "mine" / "labels" / "more.jsonl").write_text(json.dumps(row) + "\n")
-    stages = plan(root, preset)
+    (computed / "mine" / "labels" / "more.jsonl").write_text(json.dumps(row) + "\n")
+    stages = plan(computed, preset)
     assert [stages[name].status for name in NAMES] == ["computed", "open", "computed", "cached"]
     assert stages["labels"].status == "computed" and stages["labels"].key != made["labels"].key
     # The next run does what the plan says.
-    after = make_data(root, preset)
+    after = make_data(computed, preset)
     assert {name: after[name].reused for name in NAMES} == {
         "ingest": False, "validate": False, "split": False, "tokenizer": True,
     }  # fmt: skip
     assert after["labels"].key == stages["labels"].key
 
 
-def test_plan_of_changed_text_computes_the_tokenizer_and_the_base_model(root: Path) -> None:
+def test_plan_of_changed_text_computes_the_tokenizer_and_the_base_model(computed: Path) -> None:
     preset = preset_of()
-    make_data(root, preset)
-    (root / "mine" / "texts" / "0.txt").unlink()
-    stages = plan(root, preset)
+    make_data(computed, preset)
+    (computed / "mine" / "texts" / "0.txt").unlink()
+    stages = plan(computed, preset)
     assert stages["tokenizer"].status == stages["pretrain"].status == "computed"
     assert stages["labels"].status == "cached"
 
 
-def test_plan_of_changed_parameters_computes_their_stage(root: Path) -> None:
-    make_data(root, preset_of())
-    stages = plan(root, preset_of(tokenizer={"vocab_size": 290}))
+def test_plan_of_changed_parameters_computes_their_stage(computed: Path) -> None:
+    make_data(computed, preset_of())
+    stages = plan(computed, preset_of(tokenizer={"vocab_size": 290}))
     assert [stages[name].status for name in NAMES] == ["cached", "cached", "cached", "computed"]
 
 
@@ -186,24 +206,24 @@ def test_plan_of_dpo_measures_its_reference_once(root: Path) -> None:
         assert (other.rlhf.dpo.reference_parameters == preset.rlhf.dpo.reference_parameters) == same, changes
 
 
-def test_plan_of_earlier_sources_brings_data_back(root: Path) -> None:
+def test_plan_of_earlier_sources_brings_data_back(computed: Path) -> None:
     """The output of the earlier sources is there, but data/ holds the later ones."""
-    preset, film = preset_of(), root / "mine" / "labels" / "film.jsonl"
-    make_data(root, preset)
+    preset, film = preset_of(), computed / "mine" / "labels" / "film.jsonl"
+    make_data(computed, preset)
     earlier = film.read_text()
     film.write_text(earlier + json.dumps({"prompt": "New.", "completion": "Mill.", "score": 2}) + "\n")
-    make_data(root, preset)
+    make_data(computed, preset)
     film.write_text(earlier)
-    stage = plan(root, preset)["ingest"]
+    stage = plan(computed, preset)["ingest"]
     assert stage.status == "computed" and "goes back to the version" in stage.reason
-    assert make_data(root, preset)["ingest"].reused is False
+    assert make_data(computed, preset)["ingest"].reused is False
 
 
-def test_plan_of_damaged_output_computes_it(root: Path) -> None:
+def test_plan_of_damaged_output_computes_it(computed: Path) -> None:
     preset = preset_of()
-    made = make_data(root, preset)
+    made = make_data(computed, preset)
     next((Path(made["tokenizer"].path)).glob("*.json")).write_text("{}")
-    assert plan(root, preset)["tokenizer"].status == "computed"
+    assert plan(computed, preset)["tokenizer"].status == "computed"
 
 
 def test_plan_without_labels_ends_after_sft(root: Path) -> None:

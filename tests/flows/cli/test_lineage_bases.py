@@ -31,10 +31,10 @@ def rlhf(parameters, pretrain, out, on_event):
     return {}
 
 
-@pytest.fixture
-def descended(project, tmp_path):
+@pytest.fixture(scope="module")
+def descended_once(project, tmp_path_factory):
     """A project in which version 2 began from version 1, version 3 from 2, and a run from another model."""
-    root = tmp_path / "descended"
+    root = tmp_path_factory.mktemp("descended") / "project"
     shutil.copytree(project, root)
     tracker = Tracker(f"sqlite:///{root / 'var' / 'mlflow.db'}", "chatmill", root / "var" / "mlflow")
     others = [text_row(f"another text {n}", "tales") for n in range(40)]
@@ -56,6 +56,12 @@ def descended(project, tmp_path):
         gate = {"passed": 1, "reason": "good", "score": 1.0 + number}
         tracker.register(made["rlhf"], StageOutput("gate", "k", "", f"g{number}", False, 0.1, gate))
     return root
+
+
+@pytest.fixture
+def descended(descended_once, tmp_path):
+    """A copy of that project."""
+    return shutil.copytree(descended_once, tmp_path / "descended", symlinks=True)
 
 
 def test_lineage_person_reaches_models_through_base(descended, monkeypatch):

@@ -15,11 +15,11 @@ from model.errors import UserError
 from tasks.data.withdrawals import Withdrawal, write_withdrawals
 from tasks.deletion.learned_rows import promotion_check, refuse_withdrawn_base, refuse_withdrawn_rows
 from tasks.tracking.tracker import Tracker
-from tests.flows.cli.test_lineage_bases import descended, project
+from tests.flows.cli.test_lineage_bases import descended, descended_once, project
 from tests.flows.cli_runner import call, of
 from tests.tasks.deletion.test_output_erasure import make
 
-__all__ = ["descended", "project"]
+__all__ = ["descended", "descended_once", "project"]
 
 TIME = "2026-01-31T12:00:00+00:00"
 
