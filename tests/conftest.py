@@ -22,6 +22,7 @@ FIRST = (
 GROUPS = (
     (
         "flows/orchestration/test_notifications.py", "flows/orchestration/test_preset_deployments.py",
+        "flows/orchestration/test_batch_events.py", "flows/orchestration/test_judge_check.py",
         "flows/orchestration/test_decision_effects.py",
         "flows/orchestration/test_dask_runner.py", "flows/servers/test_commands.py",
         "flows/test_deployments.py", "flows/test_pipeline_run.py",

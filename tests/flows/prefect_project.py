@@ -23,6 +23,8 @@ from tests.waiting import until
 
 REPOSITORY = Path(__file__).parents[2]
 SMOKE = REPOSITORY / "configs" / "smoke.yaml"
+# Prefect collects events for five seconds before it writes them, and tests wait until they are there.
+PROMPT_EVENTS = {"PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL": "0.2"}
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,10 @@ def run_server(root: Path) -> Iterator[PrefectProject]:
     login = stored_login(root)
     service = prefect_server(Settings(root, "", "", login), ListenAddress("127.0.0.1", port))
     with (root / "server.log").open("wb") as log:
-        environment = {**checkout_environment(REPOSITORY), "PREFECT_HOME": str(home), **service.environment}
+        environment = {
+            **checkout_environment(REPOSITORY), **PROMPT_EVENTS,
+            "PREFECT_HOME": str(home), **service.environment,
+        }  # fmt: skip
         server = subprocess.Popen(service.command, cwd=root, env=environment, stdout=log, stderr=log)
     project = PrefectProject(root, f"http://127.0.0.1:{port}/api", login, server)
     try:

@@ -168,7 +168,10 @@ def test_label_batch_starts_by_new_champion_of_named_preset(
 
     def started() -> bool:
         by_name = FlowFilter(name=FlowFilterName(any_=["chatmill-label-batch"]))
-        found.update({run.parameters["announced"]: run for run in client.read_flow_runs(flow_filter=by_name)})
+        for run in client.read_flow_runs(flow_filter=by_name):
+            # Tests of other files leave runs for their own presets on this server.
+            if (announced := run.parameters["announced"]) in ("configs/own.yaml", deployments.DEMO_PRESET):
+                found[announced] = run
         return len(found) == 2
 
     until(started, "two runs of label-batch")
