@@ -113,12 +113,15 @@ LABEL_KINDS = ("comparisons", "ratings")
 class TurnVerdict(NamedTuple):
     """A verdict on one answer of a conversation: its score, its text if a correction replaces it.
 
-    `rejected` says whether it is a reviewer's rejection.
+    `rejected` says whether it is a reviewer's rejection. If several people voted, `score` is the mean of
+    their scores, `several`, by `people`.
     """
 
     score: float
     text: str = ""
     rejected: bool = False
+    several: tuple[float, ...] = ()
+    people: tuple[str, ...] = ()
 
 
 class ParsedRow(NamedTuple):

@@ -16,7 +16,7 @@ from tasks.data.parsing.row_verdicts import (
     Verdicts,
     told_keys,
 )
-from tasks.data.records import Comparison, Pair, ParsedRow, Rating, Text, pair_row, rating_row
+from tasks.data.records import Comparison, Pair, ParsedRow, Rating, Text, TurnVerdict, pair_row, rating_row
 from tasks.data.rejections import rejection_id
 from tasks.data.values.annotators import UNKNOWN_ANNOTATOR, normalize_annotator
 from tasks.data.values.field_meanings import is_empty
@@ -51,8 +51,12 @@ def rated_turns(
         if one.verdict.text:
             pair = pair_row(pair.prompt, one.verdict.text, pair.source, pair.group, (), pair.history)
             others.append(one._replace(verdict=None))
-        rated = _rated(
-            one._replace(row=pair, verdict=None), Verdicts(one.verdict.score), row.values, row.reading
+        verdict = one.verdict
+        answer = one._replace(row=pair, verdict=None)
+        rated = (
+            _rated_by_several(answer, verdict, row)
+            if verdict.several
+            else _rated(answer, Verdicts(verdict.score), row.values, row.reading)
         )
         ratings.append(rated._replace(rejects=rejection_id(pair)) if one.verdict.rejected else rated)
     return ratings, others
@@ -195,6 +199,18 @@ def _rated(found: ParsedRow, said: Verdicts, values: Mapping[str, Any], reading:
         row.history, [when] * len(scores) if when else [],
     )  # fmt: skip
     return ParsedRow(rating, found.where, anonymous=nobody)
+
+
+def _rated_by_several(found: ParsedRow, verdict: TurnVerdict, row: SourceRow) -> ParsedRow:
+    """Return an answer of a conversation as a Rating by the people who voted on its turn."""
+    answer, when = found.row, row_time(row.values, row.reading)
+    aspect = row_aspect(row.values, row.reading)
+    assert isinstance(answer, Pair)
+    rating = rating_row(
+        answer.prompt, answer.completion, verdict.several, verdict.people, aspect, answer.source,
+        answer.group, answer.history, [when] * len(verdict.several) if when else [],
+    )  # fmt: skip
+    return ParsedRow(rating, found.where, anonymous=is_nobody(verdict.people[0]))
 
 
 def _voter_names(values: Mapping[str, Any], paths: Collection[str], reading: ParseOptions) -> list[str]:

@@ -63,6 +63,47 @@ class _Keys(NamedTuple):
     meaning: Any
 
 
+class ListedVotes(NamedTuple):
+    """A list of votes: the key of the vote, its meaning, the votes by their people, and the other keys."""
+
+    vote: str
+    meaning: Any
+    votes: dict[str, Any]
+    others: list[dict[str, Any]]
+
+
+def read_listed(
+    name: str,
+    given: Any,
+    values: Mapping[str, Any],
+    reading: ParseOptions,
+    where: str,
+    tally: SkipCounts,
+    prefix: str,
+) -> ListedVotes | None:
+    """Return the votes of a list of objects; None for a list that is not known as one.
+
+    Args:
+        name: The key of the list.
+        given: The list.
+        values: The object that holds it, such as a turn.
+        reading: The options of the parser, with `fields` named from that object.
+        where: The place, for messages.
+        tally: Gets the keys of `fields` that are found.
+        prefix: The path of the object, as `messages[].`.
+
+    Raises:
+        UserError: One person voted twice, and not the same.
+    """
+    value = _as_objects(opened_objects(given))
+    keys = _told_keys(name, value, reading) or _known_keys(name, value, values, (), reading)
+    if keys is None:
+        return None
+    tally.used |= {f"{prefix}{name}[].{key}" for key in (keys.vote, keys.person) if key}
+    votes = _votes_of(value or [], keys, f"{prefix}{name}", where, tally)
+    return ListedVotes(keys.vote, keys.meaning, votes, [_without(one, keys) for one in value or []])
+
+
 def spread_votes(
     values: dict[str, Any], own: Collection[str], reading: ParseOptions, where: str, tally: SkipCounts
 ) -> tuple[dict[str, Any], ParseOptions]:

@@ -10,6 +10,7 @@ from tasks.data.parsing.base import ParseOptions
 from tasks.data.parsing.conversations import ROLE_PATH, TEXTS, TURN_KEYS, VERDICT, is_turn_list
 from tasks.data.parsing.judged_rows import CORRECTED, CORRECTED_QUESTION
 from tasks.data.parsing.preference_fields import row_aspect
+from tasks.data.parsing.turn_votes import read_turn_scores, read_turn_votes
 from tasks.data.parsing.unread_keys import count_unread
 from tasks.data.parsing.vote_reasons import without_vote_reason
 from tasks.data.questions.proposed_meanings import BYTES
@@ -18,7 +19,7 @@ from tasks.data.records import TurnVerdict
 from tasks.data.values.field_meanings import KNOWN, MASKS, VOTES, flatten_name, is_empty
 from tasks.data.values.list_literals import holds_bytes, list_items
 from tasks.data.values.roles import ROLE_KEYS, role_of, speaker_of
-from tasks.data.values.several_scores import COUNTS
+from tasks.data.values.several_scores import COUNTS, split_values
 from tasks.data.values.value_meanings import mapped_value, maps_empty, read_meaning
 from tasks.data.values.verdict_scales import scale_of
 
@@ -118,12 +119,17 @@ def _walk_turn(
     path: str, turn: Mapping[str, Any], reading: ParseOptions, where: str, tally: SkipCounts, rated: bool
 ) -> dict[str, Any]:
     kept: dict[str, Any] = {}
-    learned, judged, right = True, True, ""
-    verdicts: dict[str, TurnVerdict] = {}
+    learned, right = True, ""
+    told, verdicts = read_turn_votes(path, turn, reading, where, tally)
+    judged = not told or bool(verdicts)
+    if not rated:
+        learned, verdicts = all(one.score > 0 for one in verdicts.values()), {}
     for inside, name, held in (*_inner_keys(path, turn, reading), *_turn_keys(path, turn)):
         meaning = reading.fields.get(inside)
         if meaning is not None:
             tally.used.add(inside)
+        if name in told:
+            continue
         # A name such as `content` is no mask unless the preset says so.
         if is_empty(held) and not maps_empty(meaning):
             judged = judged and meaning not in _JUDGEMENTS and not isinstance(meaning, Mapping)
@@ -139,6 +145,12 @@ def _walk_turn(
             continue
         if meaning == "correction":
             right = str(held)
+            continue
+        if several := read_turn_scores(inside, meaning, held, where):
+            verdicts |= {inside: several} if rated else {}
+            learned = learned and (rated or several.score > 0)
+            for one in split_values(held) or ():
+                tally.note_scale(row_aspect({}, reading), scale_of(one, str(meaning)), inside, where)
             continue
         known = meaning or KNOWN.get(flatten_name(name)) in MASKS
         if meaning is not None:

@@ -226,13 +226,13 @@ def describe_listed(path: str, seen: Seen, example: str, rated: bool, person: st
         rated: Whether its rows have answers that votes in a list can rate.
         person: The key that names the person in each object; empty if none is known.
     """
-    name, _, key = path.partition("[].")
+    name, _, key = path.rpartition("[].")
     who = f", {yaml_key(person)}: annotator" if person else ""
     told = (
         f"if each object of {shown_key(name)} is one person's vote, say so in the source's fields, as in "
         f"fields: {{{yaml_key(path)}: vote{who}}}"
         + ("; else " if person else ", with the key of the person as annotator if there is one; else ")
-        if rated and key and "[]" not in key
+        if rated and key
         else ""
     )
     return (

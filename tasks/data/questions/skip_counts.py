@@ -75,6 +75,8 @@ _SUMMARIES = word_set(
 _ASPECTS = word_set(
     "aspect aspekt aspecto aspetto criteria criterion criterio criterium critère dimension facet kriterium"
 )
+# Keys of conversations, whose turns have answers.
+TURN_LISTS = ("messages", "conversations", "conversation", "chat", "turns", "dialog", "dialogue")
 _ODD = 0.1  # the share of choices that name no answer, above which their meaning is asked for
 _NAMED = 12  # keys that a message lists
 _PROPOSED = 40  # keys for which a message proposes a meaning
@@ -119,15 +121,20 @@ class SkipCounts(KeyCounts):
         """Return the meanings of the only verdict beside one person in the objects of each list."""
         found: dict[str, str] = {}
         for path in (one for one in asks if one in self.inside):
-            person, (name, _, key) = listed_person(path, self.unread), path.partition("[].")
+            person, (name, _, _) = listed_person(path, self.unread), path.rpartition("[].")
             judged = [one for one in asks if one.startswith(f"{name}[].") and one != person]
-            if person and judged == [path] and self._takes_votes(path) and "[]" not in key:
+            if person and judged == [path] and self._takes_votes(path) and self._is_of_row_or_turn(path):
                 found |= {path: "vote", person: ANNOTATOR}
         return found
 
+    def _is_of_row_or_turn(self, path: str) -> bool:
+        """Return whether a key is in a list of a row, or in one of a turn."""
+        outer, _, last = path.partition("[].")
+        return "[]" not in last or (last.count("[]") == 1 and outer in TURN_LISTS)
+
     def _takes_votes(self, path: str) -> bool:
         """Return whether the rows have answers to rate, and no key of this list is read as the vote yet."""
-        name = path.partition("[].")[0]
+        name = path.rpartition("[].")[0]
         return self.answers > 0 and not any(one.startswith(f"{name}[].") for one in self.votes.read)
 
     def propose_all(self, asks: Mapping[str, Seen]) -> dict[str, str]:
@@ -248,7 +255,8 @@ class SkipCounts(KeyCounts):
             return said
         if path in self.inside:
             # If the list's votes are read, this key is something else.
-            rated, person = self._takes_votes(path), listed_person(path, self.unread)
+            rated = self._takes_votes(path) and self._is_of_row_or_turn(path)
+            person = listed_person(path, self.unread)
             return describe_listed(path, seen, f"fields: {{{yaml_key(path)}: ignore}}", rated, person)
         example = f"fields: {{{yaml_key(path)}: {meaning}}}"
         if direction := scale_direction(path, self.values.get(path, ())):

@@ -49,7 +49,7 @@ def listed_person(path: str, keys: Iterable[str]) -> str:
         path: The key of the vote, as `ratings[].vote`.
         keys: The keys that nothing reads.
     """
-    inside = f"{path.partition('[].')[0]}[]."
+    inside = f"{path.rpartition('[].')[0]}[]."
     beside = [key for key in keys if key.startswith(inside) and key != path]
     named = [key for key in beside if names_annotator(key)]
     named = named or [key for key in beside if flatten_name(key.removeprefix(inside)) in PEOPLE | RATERS]
