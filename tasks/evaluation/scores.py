@@ -243,16 +243,14 @@ def compare_scores(
     if unlike := explain_incomparable(mine, best):
         before = f"{unscored_reason}, and " if unscored_reason else ""
         return False, f"{stays}the two scores cannot be compared, as {before}{unlike}"
+    # Of another champion than that of its run, only the scores are known.
+    difference = tagged_difference(tags) if tags.get("champion.model") == champion.get("digest") else None
     if mine.beats(best):
-        # Of another champion than that of its run, only the scores are known.
-        difference = tagged_difference(tags) if tags.get("champion.model") == champion.get("digest") else None
         says = f"{metric_words(mine.name)}: {mine.value:.4g} beats version {version}'s {best.value:.4g}"
         says += _describe_chance(difference)
         if tags.get(BEYOND_CHANCE) == "true" and not _is_beyond_chance(mine, difference):
             known = "" if difference else ", and the interval of the difference is not known"
             return False, f"{stays}{says}{known}; promote.beyond_chance asks for more"
         return True, says
-    return (
-        False,
-        f"{stays}{metric_words(mine.name)}: {best.value:.4g}, and this version has {mine.value:.4g}",
-    )
+    less = f"{best.value:.4g}, and this version has {mine.value:.4g}{_describe_chance(difference)}"
+    return False, f"{stays}{metric_words(mine.name)}: {less}"

@@ -113,6 +113,14 @@ def test_compare_scores_higher_score_within_chance_wins_unless_more_is_asked(
     assert found is not required and "95%" not in reason
 
 
+def test_compare_scores_lower_score_says_whether_it_may_be_chance() -> None:
+    compared = ScoreComparison(GAIN, replace(GAIN, value=0.3), "digest", difference=(-0.2, 0.1))
+    champion = {**score_tags(replace(GAIN, value=0.3)), "digest": "digest"}
+    found, reason = compare_scores(score_tags(GAIN, compared), champion, "4")
+    assert not found
+    assert reason.endswith("0.3, and this version has 0.25, within chance (95%: -0.2 to +0.1)")
+
+
 def test_compare_scores_lower_is_better_asks_for_an_interval_below_zero() -> None:
     loss = replace(GAIN, name="aligned_completion_loss", higher_is_better=False)
     for difference, wins in (((-0.2, -0.1), True), ((0.1, 0.2), False), ((-0.2, 0.1), False)):
