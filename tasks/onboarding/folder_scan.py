@@ -29,10 +29,11 @@ from tasks.data.parsing.base import FileSample
 from tasks.data.parsing.guessed_rows import add_passage, guess_rows
 from tasks.data.records import Record, Text
 from tasks.data.rejections import rejection_id
+from tasks.data.sources.guide_names import guide_files, names_guide
 from tasks.data.sources.rejecting_names import holds_verdicts, rejecting_part
 from tasks.data.sources.source_files import NOT_UNICODE, check_file, walk_folders
 from tasks.data.sources.source_reading import ENDINGS
-from tasks.data.sources.source_types import Source
+from tasks.data.sources.source_types import Source, as_list
 from tasks.data.values.column_names import (
     Guess,
     format_columns,
@@ -53,6 +54,9 @@ from tasks.onboarding.source_proposal import (
 from tasks.onboarding.told_sources import told_guess, told_guesses
 from tasks.onboarding.voted_answers import voted_answers
 
+_GUIDE = (
+    "its name says that it is about the data and no part of it; to learn it, name it under files of a source"
+)
 _SHORTEST_NAME = 3  # letters that the names of files share
 CONFIGURATION = ".xml"  # a labelling tool's configuration, beside its exports
 
@@ -124,7 +128,9 @@ def scan_folder(folder: Path, root: Path, earlier: Iterable[Source] = ()) -> Fol
     rejected: dict[Path, list[str]] = {}
     seen: set[str] = set()
     withdrawn = read_withdrawn(root)
+    earlier = list(earlier)
     told = told_guesses(earlier, root)
+    wanted = {(root / name).resolve() for source in earlier for name in as_list(source.files)}
     paths = _list_files(folder, root)
     others += [(one_line_path(display_path(path, root)), why) for path, why in hidden_data(folder)]
     saved = _saved_sets(paths)
@@ -163,9 +169,13 @@ def scan_folder(folder: Path, root: Path, earlier: Iterable[Source] = ()) -> Fol
         except UserError as error:
             others.append((name, _error_reason(name, error)))
             # Other tools use .xml too, so such a file is not reported as unreadable data.
-            unreadable += [name] if file_ending(path) != CONFIGURATION else []
+            ours = file_ending(path) != CONFIGURATION and not names_guide(path.name)
+            unreadable += [name] if ours else []
             if isinstance(error, UnmappedFile):
                 unmapped.add(name)
+    guides = [path for path in guide_files(list(known)) if path.resolve() not in wanted]
+    known = {path: guess for path, guess in known.items() if path not in guides}
+    others += [(one_line_path(display_path(path, root)), _GUIDE) for path in guides]
     others += [_describe_rejected(display_path(above, root), names) for above, names in rejected.items()]
     known = _with_empty(folder, known, empty)
     for path, why in empty.items():
@@ -177,9 +187,10 @@ def scan_folder(folder: Path, root: Path, earlier: Iterable[Source] = ()) -> Fol
     for place, paths in _group_files(folder, known):
         name = unused_name(slugify_name(place[0] or _name_files(paths, folder)), taken)
         taken.add(name)
-        globs = _find_globs(place, paths, folder, root)
+        globs, exclude = _find_globs(place, paths, folder, root, guides)
         try:
-            sources.append(read_proposal(name, known[paths[0]], globs, paths, root, seen, withdrawn))
+            found = read_proposal(name, known[paths[0]], globs, paths, root, seen, withdrawn)
+            sources.append(replace(found, exclude=exclude))
         except UserError as error:
             together = find_format(known[paths[0]].format).unit == "source"
             # Files that make sense together only are not tried alone: each would lack the others.
@@ -188,7 +199,7 @@ def scan_folder(folder: Path, root: Path, earlier: Iterable[Source] = ()) -> Fol
             others += failed
             unreadable += [name for name, _ in failed]
             if broken and whole:
-                globs = _find_globs(place, whole, folder, root)
+                globs, _ = _find_globs(place, whole, folder, root)
                 sources.append(read_proposal(name, known[whole[0]], globs, whole, root, seen, withdrawn))
     if not known and not others:
         raise UserError(f"{one_line_path(folder)} contains no files; put your text, pairs and labels there")
@@ -372,15 +383,18 @@ def _name_files(paths: Sequence[Path], folder: Path) -> str:
     return shared if sum(map(str.isalpha, shared)) >= _SHORTEST_NAME else folder.resolve().name
 
 
-def _find_globs(place: tuple[str, str], paths: Sequence[Path], folder: Path, root: Path) -> tuple[str, ...]:
-    """Return one glob if it matches exactly these files, else their names."""
+def _find_globs(
+    place: tuple[str, str], paths: Sequence[Path], folder: Path, root: Path, guides: Sequence[Path] = ()
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return one glob if it matches exactly these files and some guides, else names; and these guides."""
     top, ending = place
     base = folder / top if top else folder
     deep = any(len(path.relative_to(base).parts) > 1 for path in paths)
     pattern = f"{glob.escape(display_path(base, root))}/{'**/' if deep else ''}*{glob.escape(ending)}"
     matched = [root / name for name in glob.glob(pattern, root_dir=root, recursive=True)]
-    if len(paths) > 1 and sorted(display_path(path, root) for path in matched if not path.is_dir()) == sorted(
-        display_path(path, root) for path in paths
-    ):
-        return (pattern,)
-    return tuple(display_path(path, root) for path in paths)
+    files = {display_path(path, root) for path in matched if not path.is_dir()}
+    names = [display_path(path, root) for path in paths]
+    extra = files - set(names)
+    if len(paths) > 1 and files >= set(names) and extra <= {display_path(path, root) for path in guides}:
+        return (pattern,), tuple(sorted(extra))
+    return tuple(names), ()

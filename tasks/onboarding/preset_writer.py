@@ -175,6 +175,7 @@ def _source_section(source: Any) -> list[str]:
     )
     names = [yaml_text(name) for name in source.files]
     files = names[0] if len(names) == 1 else f"[{', '.join(names)}]"
+    excluded = f"exclude: [{', '.join(map(yaml_text, source.exclude))}]" if source.exclude else ""
     extra = f", {format_columns(source.columns)}" if source.columns else ""
     extra += format_fields(source.fields)
     extra += f", document_unit: {source.document_unit}" if source.document_unit != "file" else ""
@@ -184,14 +185,15 @@ def _source_section(source: Any) -> list[str]:
     for reason in source.reasons.values():
         heading += [f"    {line}" for line in comment_lines(yaml_comment(reason))]
     if source.asked or source.has_marks:
-        return [*heading, *_asked_section(source, files)]
+        return [*heading, *_asked_section(source, files, excluded)]
+    files += f", {excluded}" if excluded else ""
     return [
         *heading,
         f"    - {{name: {yaml_text(source.name)}, files: {files}, format: {source.format}{extra}}}",
     ]
 
 
-def _asked_section(source: Any, files: str) -> list[str]:
+def _asked_section(source: Any, files: str, excluded: str) -> list[str]:
     """Return a source with a comment that proposes the meanings of its keys, which a run must know.
 
     Each key has a line of its own, so that the proposal is valid YAML where only `# ` is removed from it.
@@ -199,6 +201,7 @@ def _asked_section(source: Any, files: str) -> list[str]:
     lines = [
         f"    - name: {yaml_text(source.name)}",
         f"      files: {files}",
+        *([f"      {excluded}"] if excluded else []),
         f"      format: {source.format}",
     ]
     lines += [f"      {format_columns(source.columns)}"] if source.columns else []

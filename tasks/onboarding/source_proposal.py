@@ -63,6 +63,7 @@ class Proposal:
         told: Whether the columns and the fields are those of an earlier preset of the folder.
         marked_texts: What an earlier preset says about texts with an editorial mark.
         has_marks: Whether the preset must say it.
+        exclude: Files that the globs match and that are not read.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Proposal:
     told: bool = False
     marked_texts: str = ""
     has_marks: bool = False
+    exclude: tuple[str, ...] = ()
 
     def count(self, kind: str) -> int:
         """Return the estimated number of rows of a kind in the whole source."""

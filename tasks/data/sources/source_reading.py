@@ -11,11 +11,13 @@ from pathlib import Path
 
 from model.errors import UserError, one_line_path
 from model.events import EventCallback, Message
+from tasks.common.names import yaml_text
 from tasks.data.file_io.files import SourceFile, unpacked_suffix
 from tasks.data.parsing.base import ParseOptions
 from tasks.data.records import Comparison, ParsedRow, Rating
 from tasks.data.sources import huggingface
 from tasks.data.sources.download import download_file
+from tasks.data.sources.guide_names import guide_files
 from tasks.data.sources.package_archive import fetch_archive, read_member
 from tasks.data.sources.page_source import page_files, read_page
 from tasks.data.sources.rejecting_names import check_file_names
@@ -41,6 +43,8 @@ def read_source(
     if source.files:
         files = [SourceFile(source_path_name(path, root), path=path) for path in own_files(source, root)]
         check_file_names(files, source, root, reading_of(source, root))
+        for notice in _guide_notices(files, source, root):
+            on_event(Message(f"source {source.name}: {notice}"))
         return files
     if source.urls:
         return [
@@ -119,6 +123,19 @@ def own_files(source: Source, root: Path) -> list[Path]:
     if excluded and not found:
         raise UserError(f"source {source.name}: exclude leaves out every file; remove one of its entries")
     return list(found.values())
+
+
+def _guide_notices(files: Sequence[SourceFile], source: Source, root: Path) -> Iterator[str]:
+    """Yield a sentence about files of globs and folders whose names say that they are about the data."""
+    named = {os.path.realpath(root / pattern) for pattern in as_list(source.files)}
+    guides = guide_files([file.path for file in files if file.path])
+    if found := [path for path in guides if os.path.realpath(path) not in named]:
+        names = [one_line_path(source_path_name(path, root)) for path in found]
+        excluded = ", ".join(map(yaml_text, [*as_list(source.exclude), *names]))
+        yield (
+            f"{', '.join(names)}: by the name it is about the data and no part of it, and it is learned "
+            f"all the same; exclude: [{excluded}] in the source leaves it out"
+        )
 
 
 def _excluded_files(source: Source, root: Path) -> Iterator[Path]:

@@ -31,7 +31,7 @@ def test_source_section_proposal_without_its_mark_is_valid(
     source = SimpleNamespace(
         name="mine", files=("mine/a.csv",), format="rows", columns=columns, fields=fields, asked=asked,
         document_unit=document_unit, share=1, reasons={}, proposed=True, marked_texts="",
-        has_marks=False,
+        has_marks=False, exclude=(),
         count=lambda kind: 1,
     )  # fmt: skip
     lines = _source_section(source)
