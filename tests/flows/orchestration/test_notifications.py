@@ -75,7 +75,7 @@ class Receiver(BaseHTTPRequestHandler):
 def webhook(server_root: Path) -> Iterator[None]:
     """Run the webhook and put its address into the environment."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
+        Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("CHATMILL_WEBHOOK", f"http://127.0.0.1:{server.server_port}/secret-letters")
             yield

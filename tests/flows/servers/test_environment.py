@@ -47,7 +47,7 @@ class Healthy(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def server() -> Iterator[http.server.HTTPServer]:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Healthy) as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
+        threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True).start()
         yield running
         running.shutdown()
 
@@ -161,7 +161,7 @@ def test_query_status_redirect_is_not_followed(server: http.server.HTTPServer) -
             self.end_headers()
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as first:
-        threading.Thread(target=first.serve_forever, daemon=True).start()
+        threading.Thread(target=first.serve_forever, args=(0.02,), daemon=True).start()
         assert query_status(f"http://127.0.0.1:{first.server_port}", read_login("ann:a long password")) == 302
         first.shutdown()
     assert len(came) == 1

@@ -48,7 +48,7 @@ def test_prepare_environment_proxy_is_not_used_for_servers_here(tmp_path: Path, 
     if kept:
         os.environ["NO_PROXY"] = kept
     with http.server.ThreadingHTTPServer((LOOPBACK, 0), Healthy) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         for host in (LOOPBACK, "localhost"):
             address = f"http://{host}:{server.server_port}/api"
             os.environ["PREFECT_API_URL"] = address

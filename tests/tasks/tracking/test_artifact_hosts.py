@@ -60,7 +60,7 @@ def ports(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[int, int]]:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     servers = [ThreadingHTTPServer(("127.0.0.1", 0), Listener) for _ in range(2)]
     for server in servers:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     yield servers[0].server_port, servers[1].server_port
     for server in servers:
         server.shutdown()
