@@ -118,13 +118,16 @@ class SkipCounts(KeyCounts):
         return propose_meaning(path, looks, self.values.get(path, ()), able, path in self.understood)
 
     def _propose_listed(self, asks: Collection[str]) -> dict[str, str]:
-        """Return the meanings of the only verdict beside one person in the objects of each list."""
+        """Return the meanings of the verdict beside one person in the objects of each list.
+
+        Of several verdicts a person must say which one counts: ignore learns the answers that they reject.
+        """
         found: dict[str, str] = {}
         for path in (one for one in asks if one in self.inside):
             person, (name, _, _) = listed_person(path, self.unread), path.rpartition("[].")
             judged = [one for one in asks if one.startswith(f"{name}[].") and one != person]
-            if person and judged == [path] and self._takes_votes(path) and self._is_of_row_or_turn(path):
-                found |= {path: "vote", person: ANNOTATOR}
+            if person and path in judged and self._takes_votes(path) and self._is_of_row_or_turn(path):
+                found |= {path: "vote" if judged == [path] else UNKNOWN, person: ANNOTATOR}
         return found
 
     def _is_of_row_or_turn(self, path: str) -> bool:

@@ -455,4 +455,5 @@ def test_propose_all_list_with_one_vote_and_person_is_read_as_proposed(
 def test_propose_all_list_with_two_verdicts_is_for_a_person_to_say() -> None:
     votes = [{"wer": "anna", "note": "gut", "ton": "schlecht"}, {"wer": "ben", "note": "gut", "ton": "gut"}]
     _, tally = read(*[{**PAIR, "id": str(number), "opinions": votes} for number in range(4)])
-    assert set(tally.propose_all(tally.asks()).values()) == {"ignore"}
+    proposed = tally.propose_all(tally.asks())
+    assert proposed == {"opinions[].note": "...", "opinions[].ton": "...", "opinions[].wer": "annotator"}

@@ -67,6 +67,18 @@ def test_votes_of_turn_under_new_names_are_proposed() -> None:
 
 
 @pytest.mark.parametrize(
+    "others", [{"helpful": True}, {"approved": "no"}, {"helpful": False, "verdict": "bad"}]
+)
+def test_votes_with_several_verdicts_are_proposed_to_be_told(others: dict[str, Any]) -> None:
+    given = [{"rater": name, "mark": 1, **others} for name in ("ana", "ben")]
+    for row in (chat({"evals": given}), {"prompt": "Who?", "completion": "Me.", "evals": given}):
+        _, tally = read(*[row] * 3)
+        proposed = tally.propose_all(tally.asks())
+        person = next(key for key in proposed if key.endswith(".rater"))
+        assert proposed.pop(person) == "annotator" and set(proposed.values()) == {"..."}
+
+
+@pytest.mark.parametrize(
     ("given", "meaning", "scores"),
     [([4, 3], "verdict", [4, 3]), ("4;3;5", "verdict", [4, 3, 5]), ([1, 2], "penalty", [-1, -2])],
 )
