@@ -426,7 +426,8 @@ def test_write_withdrawals_two_processes_record_each_once(
     root: Path, people: list[str], kinds: list[str]
 ) -> None:
     rows = [number for kind in kinds for number in ids(root, kind)]
-    start = get_context("spawn")
+    # A process that is started anew would import for two seconds.
+    start = get_context("fork")
     ready = start.Barrier(2)
     processes = [start.Process(target=_withdraw_at_once, args=(root, people, rows, ready)) for _ in range(2)]
     for process in processes:
