@@ -18,7 +18,8 @@ FIRST = (
     "test_two_hosts.py", "test_reproduction.py", "test_pipeline.py", "test_up.py", "test_notifications.py",
     "test_new_stage.py", "test_training_tasks.py", "test_process_group.py",
 )  # fmt: skip
-# The files of a group share what each worker would have to make for itself: a Prefect server, or a first run.
+# The files of a group share what each worker would have to make for itself: a Prefect server, browsers, or a
+# first run.
 GROUPS = (
     (
         "flows/orchestration/test_notifications.py", "flows/orchestration/test_preset_deployments.py",
@@ -26,6 +27,10 @@ GROUPS = (
         "flows/orchestration/test_decision_effects.py",
         "flows/orchestration/test_dask_runner.py", "flows/servers/test_commands.py",
         "flows/test_deployments.py", "flows/test_pipeline_run.py",
+    ),
+    (
+        "label_page/test_pages_browser.py", "label_page/test_pages_drafts.py",
+        "label_page/test_pages_outbox.py",
     ),
     (
         "integration/test_reproduction.py", "integration/test_pipeline.py", "integration/test_label_batch.py",
