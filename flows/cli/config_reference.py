@@ -2,7 +2,7 @@
 
 `python -m flows.cli.config_reference` rewrites the tables in the page; `make reference` does the same. A
 table stands between two comments of HTML, of which the first names it: `<!-- keys: rlhf -->`. The meanings of
-a source's `fields` get a table in docs/your-data.md.
+a source's `fields` get a table in docs/verdicts.md.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from tasks.data.values.field_meanings import FIELD_MEANINGS
 PAGE = Path("docs/configuration.md")
 # The tables of the run's own keys, and of the keys that every training has.
 RUN, TRAINING = "run", "training"
-# The meanings of a source's `fields` are listed where the page on the user's data explains them.
-MEANINGS_PAGE = Path("docs/your-data.md")
+# The meanings of a source's `fields` are listed where the page on verdicts explains them.
+MEANINGS_PAGE = Path("docs/verdicts.md")
 _MEANINGS = re.compile(r"(<!-- meanings of fields -->\n).*?(<!-- end of meanings -->)", re.DOTALL)
 _TABLE = re.compile(r"(<!-- keys: (\w+) -->\n).*?(<!-- end of keys -->)", re.DOTALL)
 

@@ -175,7 +175,7 @@ def format_example(looks: str, meaning: str = "") -> str:
         return ", or weight, mask, or ignore, which skips it"
     others = ", ".join(meaning for meaning in FIELD_MEANINGS if meaning != "ignore")
     return (
-        f", or ignore, which skips it; docs/your-data.md explains the others: {others}, or a mapping such as "
+        f", or ignore, which skips it; docs/verdicts.md explains the others: {others}, or a mapping such as "
         f"{MAPPING_EXAMPLE}"
     )
 

@@ -105,7 +105,7 @@ class Source:
 
     fields: dict[str, str | dict[str, float | str]] = field(default_factory=dict)
     """Meaning of keys that look like a verdict or a training mask, as in `{quality: ignore}`: one of
-    [these meanings](your-data.md#the-meanings-of-fields), or a mapping of values as in
+    [these meanings](verdicts.md#the-meanings-of-fields), or a mapping of values as in
     `{good: 1, bad: -1}`."""
 
     marked_texts: MarkedTextsUse = ""

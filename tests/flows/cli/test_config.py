@@ -220,8 +220,8 @@ def test_configuration_page_has_present_tables() -> None:
     assert all(f"<!-- keys: {name} -->" in page for name in key_tables())
 
 
-def test_data_page_lists_the_meanings_that_fields_takes() -> None:
-    page = (ROOT / "docs" / "your-data.md").read_text("utf-8")
+def test_verdicts_page_lists_the_meanings_that_fields_takes() -> None:
+    page = (ROOT / "docs" / "verdicts.md").read_text("utf-8")
     assert update_meanings(page) == page, "run `make reference`"
     assert all(f"| `{meaning}` |" in page for meaning in FIELD_MEANINGS)
     # A meaning that is missing in the page is written into it.
