@@ -47,7 +47,10 @@ def lineage(
         ),
     ] = "",
     annotator: Annotated[
-        str, typer.Option("--annotator", help="List models that learned from this person's labels.")
+        str,
+        typer.Option(
+            "--annotator", help="List models that learned from this person's labels and own answers."
+        ),
     ] = "",
     diff: Annotated[
         bool, typer.Option("--diff", help="Show uncommitted changes in the runs that produced it.")

@@ -21,10 +21,11 @@ from tasks.common.annotators import visible_name
 from tasks.common.names import shown_name
 from tasks.common.old_keys import rename_stage_parameters
 from tasks.data.groups import group_of
-from tasks.data.records import LABEL_KINDS, TYPES, annotators_of, list_shards, naming_row
+from tasks.data.records import ID, LABEL_KINDS, TYPES, annotators_of, list_shards, naming_row
 from tasks.data.splits import SPLITS, SplitParameters, split_of
 from tasks.data.versions.version_diff import bring_files, side_of
 from tasks.data.withdrawals import Withdrawn
+from tasks.deletion.own_answers import own_answer_ids
 from tasks.dvc import remote, versions
 from tasks.engine.catalog import load_stages, read_declaration
 from tasks.engine.declaration import (
@@ -60,11 +61,19 @@ _BASE_STAGE = "pretrain"
 
 
 class SearchTarget(NamedTuple):
-    """The target of a search: the start of a row's id, a person, or everything that was withdrawn."""
+    """The target of a search: the start of a row's id, a person, or everything that was withdrawn.
+
+    Attributes:
+        row: The start of the id.
+        annotator: The person who gave labels.
+        withdrawn: What was withdrawn.
+        written: The ids of the pairs that the person wrote on the label page.
+    """
 
     row: str = ""
     annotator: str = ""
     withdrawn: Withdrawn = Withdrawn()
+    written: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -135,6 +144,9 @@ def learned_from(
     Raises:
         UserError: No run knows the row or the person. It is no error if no run learned from withdrawn rows.
     """
+    if sought.annotator:
+        # Rows of data/ do not name who wrote an answer.
+        sought = sought._replace(written=frozenset(own_answer_ids(root, visible_name(sought.annotator))))
     champions: set[str] = set()
     named: dict[str, list[str]] = {}
     for registry in registries:
@@ -295,6 +307,8 @@ def _find_rows(
 ) -> tuple[Counter[tuple[str, str]], bool] | None:
     """Return the number of matching rows by kind and part, and whether it is certain; None if unreadable."""
     kinds = tuple(TYPES) if sought.row or sought.withdrawn.ids else LABEL_KINDS
+    if sought.written:
+        kinds = (*kinds, "pairs")
     counts: Counter[tuple[str, str]] = Counter()
     folder = root / ARTIFACTS / "split" / split.key
     _check_listed(folder, root)
@@ -362,17 +376,23 @@ def _matching_lines(
                 if sought.withdrawn.matches_line(kind, line):
                     yield line
             elif sought.row:
-                # Canonical lines begin with the id, which saves parsing them; lines edited by hand may not.
-                canonical = line.startswith(b'{"id":"')
-                number = line[7:23].decode() if canonical else str(json.loads(line)["id"])
+                number = _id_of(line)
                 if number.startswith(sought.row):
                     ids.add(number)
+                    yield line
+            elif kind not in LABEL_KINDS:
+                if _id_of(line) in sought.written:
                     yield line
             else:
                 names = {annotator or UNNAMED for annotator in annotators_of(json.loads(line))}
                 people |= names
                 if visible_name(sought.annotator) in names:
                     yield line
+
+
+def _id_of(line: bytes) -> str:
+    # Canonical lines begin with the id, which saves parsing them; lines edited by hand may not.
+    return line[ID].decode() if line.startswith(b'{"id":"') else str(json.loads(line)["id"])
 
 
 def _shown(path: Path) -> str:

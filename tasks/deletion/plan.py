@@ -16,11 +16,12 @@ from model.errors import UserError
 from tasks.common.annotators import similarity_key, visible_name
 from tasks.common.counts import counted
 from tasks.common.names import shown_name
-from tasks.data.records import ID, LABEL_KINDS, TYPES, annotators_of, list_shards, naming_row, pair_row
+from tasks.data.records import ID, LABEL_KINDS, TYPES, annotators_of, list_shards, naming_row
 from tasks.data.withdrawals import Withdrawal, merge_withdrawals, rated_of, read_withdrawals
+from tasks.deletion.own_answers import own_answer_ids
 from tasks.dvc.pointer_file import read_pointer
 from tasks.ingestion.row_origins import find_origins, read_places
-from tasks.labelling.page_rows import own_answers, page_rows
+from tasks.labelling.page_rows import page_rows
 from tasks.labelling.schema import read_label_store
 from tasks.validation.quarantine import RELEASES_FILE, read_releases
 
@@ -100,35 +101,23 @@ def plan_deletion(root: Path, asked: DeletionRequest, overrides: Path | str = RE
         for number, release in read_releases(root, overrides).items()
         if release.row and ("choice" in release.row or "scores" in release.row)
     }
-    written = _answers_written_by(root, asked.people)
-    search = _Search(asked, known, corrected, {number for ids in written.values() for number in ids})
+    written = {name: own_answer_ids(root, name) for name in asked.people}
+    search = _Search(asked, known, corrected)
     # People are named in labels alone, and texts are much larger.
-    for kind in TYPES if asked.ids else (*LABEL_KINDS, "pairs") if search.written else LABEL_KINDS:
+    for kind in TYPES if asked.ids else LABEL_KINDS:
         for path in list_shards(root / "data" / kind):
             with naming_row(path, f"data/{kind}/{path.name}"), path.open("rb") as lines:
                 for line in lines:
                     search.check_row(kind, line)
     ids = {given: search.resolve_id(given, root) for given in asked.ids} | search.theirs
+    # Whatever data/ holds now, an earlier version or that of another preset may hold these.
+    ids |= {number: (number, "") for numbers in written.values() for number in sorted(numbers)}
     for name in asked.people:
-        if name not in {*search.people, *search.withdrawn.annotators, *written}:
+        if not written[name] and name not in {*search.people, *search.withdrawn.annotators}:
             raise UserError(_explain_unknown_person(name, search.people, root))
     plan = search.make_plan(ids)
     _count_affected(root, plan)
     return plan
-
-
-def _answers_written_by(root: Path, people: Sequence[str]) -> dict[str, set[str]]:
-    """Return the ids of the pairs that people wrote on the label page, by person; only people with some."""
-    store = read_label_store(root) if people else None
-    if store is None:
-        return {}
-    with store:
-        answers = {name: own_answers(store, name) for name in people}
-    return {
-        name: {pair_row(row["prompt"], row["completion"], "", "", (), row["history"]).id for row in rows}
-        for name, rows in answers.items()
-        if rows
-    }
 
 
 def _count_affected(root: Path, plan: DeletionPlan) -> None:
@@ -174,9 +163,8 @@ class _Search:
         asked: DeletionRequest,
         known: Sequence[Withdrawal],
         corrected: Mapping[str, set[str]],
-        written: set[str],
     ) -> None:
-        self.asked, self.known, self.corrected_people, self.written = asked, known, corrected, written
+        self.asked, self.known, self.corrected_people = asked, known, corrected
         self.withdrawn = merge_withdrawals(known)
         self.wanted = frozenset(asked.people)
         self.people: set[str] = set()
@@ -213,8 +201,6 @@ class _Search:
         self.labels.update((name, kind) for name in now - {""})
         if now & self.wanted and not people & self.wanted:
             self.theirs[number] = (number, rated)
-        if number in self.written:
-            self.theirs[number] = (number, "")
 
     def resolve_id(self, given: str, root: Path) -> tuple[str, str]:
         """Return the one row that is meant, and the answer that it rates."""

@@ -6,13 +6,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from sqlalchemy import select
+
 from tasks.common.aspects import OVERALL
 from tasks.common.counts import counted
 from tasks.labelling.batch_products import ALL_PRODUCTS, ProductChoice
 from tasks.labelling.judgements import newest_judgements
 from tasks.labelling.known_items import known_accuracy, preference_of, preference_of_step
 from tasks.labelling.people_vote import VOTE_KIND
-from tasks.labelling.schema import LabelStore
+from tasks.labelling.schema import ITEM_TABLE, JUDGEMENT_TABLE, LabelStore
 
 # The key of the person who wrote an answer.
 AUTHOR_KEY = "written_by"
@@ -92,12 +94,16 @@ def _prompt(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def own_answers(store: LabelStore, person: str) -> list[dict[str, Any]]:
-    """Return the answers that a person wrote, each with `prompt`, `history` and `completion`.
+    """Return all answers that a person wrote, each with `prompt`, `history` and `completion`.
 
-    Answers that they have since changed or taken back are not among them, as no row is made of those.
+    Answers that they have since changed or taken back are among them: an earlier run may have learned them.
     """
-    return [
-        {"prompt": row["item_prompt"], "history": row["item_history"], "completion": row["better"]}
-        for row in newest_judgements(store)
-        if row["person"] == person and row["better"].strip()
-    ]
+    query = (
+        select(ITEM_TABLE.c.prompt, ITEM_TABLE.c.history, JUDGEMENT_TABLE.c.better.label("completion"))
+        .join(ITEM_TABLE, ITEM_TABLE.c.number == JUDGEMENT_TABLE.c.item)
+        .where(JUDGEMENT_TABLE.c.person == person, JUDGEMENT_TABLE.c.action == "judge")
+        .order_by(JUDGEMENT_TABLE.c.number)
+    )
+    with store.read() as connection:
+        found = [dict(row) for row in connection.execute(query).mappings()]
+    return [row for row in found if row["completion"].strip()]

@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 from model.errors import UserError
-from tasks.deletion.affected_models import Finished, SearchTarget, _find_rows, _trained_judges
+from tasks.deletion.affected_models import (
+    Finished,
+    SearchTarget,
+    _find_rows,
+    _matching_lines,
+    _trained_judges,
+)
 from tasks.project.paths import ARTIFACTS
 from tasks.tracking.tracker import Tracker
 from tests.any_user import as_any_user
@@ -81,3 +87,21 @@ def test_find_rows_folder_of_another_user_is_refused_and_not_gone(tmp_path: Path
             )
     finally:
         closed.chmod(0o700)
+
+
+def test_matching_lines_person_finds_the_pairs_that_they_wrote(tmp_path: Path) -> None:
+    lines = [
+        json.dumps({"id": f"{n:016}", "prompt": "p", "completion": "c"}, separators=(",", ":"))
+        for n in (1, 2)
+    ]
+    # As an editor may leave it: the id is not at its fixed place.
+    lines.append(json.dumps({"prompt": "p", "completion": "c", "id": f"{3:016}"}))
+    path = tmp_path / "00000.jsonl"
+    path.write_text("\n".join(lines) + "\n")
+    people: set[str] = set()
+    for wanted in ({1}, {3}, {1, 3}, {4}):
+        written = frozenset(f"{n:016}" for n in wanted)
+        sought = SearchTarget(annotator="ann", written=written)
+        found = [json.loads(line)["id"] for line in _matching_lines(path, "pairs", sought, set(), people)]
+        assert {*found} == written - {f"{4:016}"}
+    assert not people

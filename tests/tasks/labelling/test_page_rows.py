@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tasks.labelling.batches import BatchSettings, LabelItem, add_batch
 from tasks.labelling.page_rows import AUTHOR_KEY, own_answers, page_rows
 from tasks.labelling.schema import LabelStore
@@ -52,6 +54,22 @@ def test_page_rows_own_answers_name_their_author(store: LabelStore) -> None:
     assert own_answers(store, "Ada") == [{"prompt": "Question 0?", "history": [], "completion": "Mine."}]
     assert own_answers(store, "Bob") == []
     assert [row[AUTHOR_KEY] for row in page_rows(store).rows if "completion" in row] == ["Ada"]
+
+
+@pytest.mark.parametrize(
+    ("later", "now"),
+    [({"choice": "a", "better": "Changed."}, ["Changed."]), ({"choice": "a"}, []), ({"action": "undo"}, [])],
+)
+def test_own_answers_changed_later_are_all_found(
+    store: LabelStore, later: dict[str, str], now: list[str]
+) -> None:
+    batch(store, count=1)
+    ada = person(store, "Ada")
+    judge(store, ada, 1, "a", better="Mine.")
+    judge(store, ada, 1, **later)  # type: ignore[arg-type]
+    # An earlier run may have learned the first one.
+    assert [row["completion"] for row in own_answers(store, "Ada")] == ["Mine.", *now]
+    assert [row["completion"] for row in page_rows(store).rows if "completion" in row] == now
 
 
 def test_page_rows_inaccurate_people_are_left_out_with_a_notice(store: LabelStore) -> None:

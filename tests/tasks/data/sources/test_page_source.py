@@ -20,6 +20,7 @@ from tasks.labelling.people import add_person, find_person
 from tasks.labelling.schema import open_label_store
 from tasks.validation.expectations import Limits
 from tests.tasks.data.withdrawal_project import make, withdraw
+from tests.tasks.ingest_project import write
 from tests.tasks.labelling.label_project import batch, judge
 
 PAGE = DataParameters((Source("people", labels="page"),))
@@ -110,6 +111,22 @@ def test_page_source_withdrawn_person_is_out_of_the_data_and_counted(tmp_path: P
     assert ada is not None
     judge(store, ada, 2, "a", better="A later answer.")
     store.close()
+    forget_pages()
+    make(tmp_path, PAGE)
+    assert [row["completion"] for row in read_shards(tmp_path / "data" / "pairs")] == ["Bob's answer."]
+
+
+def test_withdraw_own_answers_that_data_lacks_now_are_withdrawn_by_id(tmp_path: Path) -> None:
+    judged(tmp_path)
+    make(tmp_path, PAGE)
+    [mine] = [
+        row["id"] for row in read_shards(tmp_path / "data" / "pairs") if row["completion"] != "Bob's answer."
+    ]
+    # Another preset made data/ since, but the outputs and the versions of the first one are still there.
+    write(tmp_path, {"text": "one"})
+    make(tmp_path)
+    plan = withdraw(tmp_path, ["Ada"], [])
+    assert {each.id for each in plan.new} == {"", mine} and not plan.gone
     forget_pages()
     make(tmp_path, PAGE)
     assert [row["completion"] for row in read_shards(tmp_path / "data" / "pairs")] == ["Bob's answer."]
