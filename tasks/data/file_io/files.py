@@ -15,6 +15,7 @@ from model.errors import UserError, file_error, one_line_path
 from tasks.data.file_io import decoding
 from tasks.data.file_io.decoding import LARGEST
 from tasks.data.file_io.json_stream import has_more_keys, read_json, read_object, read_objects
+from tasks.data.file_io.parquet_tables import on_disk, read_parquet
 from tasks.data.file_io.survey_header import SURVEY_HEADER, holds_import_ids
 from tasks.data.file_io.tables import (
     MOST_COLUMNS,
@@ -22,8 +23,6 @@ from tasks.data.file_io.tables import (
     DelimiterError,
     explain_both,
     find_delimiter,
-    on_disk,
-    read_parquet,
     read_table,
     repeats_header,
 )

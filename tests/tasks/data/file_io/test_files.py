@@ -298,23 +298,6 @@ def test_source_file_items_table_with_index_and_empty_lines_is_read() -> None:
     )
 
 
-def test_source_file_items_parquet_with_many_row_groups_is_read() -> None:
-    rows = [
-        {"text": f"row {n}", "turns": [{"role": "user", "n": n}]} for n in range(tables.TABLE_BATCH * 3 + 5)
-    ]
-    found = list(SourceFile("a.parquet", parquet_of(rows, row_group_size=200)).items())
-    assert [item.values for item in found] == rows
-    assert found[-1].where == f"a.parquet, row {len(rows)}"
-
-
-@pytest.mark.parametrize(
-    "content", [b"", b"PAR1", b"text\nno parquet\n", CONTAINERS["table.parquet"][:-30], b"PAR1" * 20]
-)
-def test_source_file_items_invalid_parquet_is_refused(content: bytes) -> None:
-    with pytest.raises(UserError, match=r"^a\.parquet.*: not a Parquet file, or damaged \("):
-        values(SourceFile("a.parquet", content))
-
-
 def test_source_record_value_missing_column_names_others() -> None:
     (item, *_) = SourceFile("a.parquet", CONTAINERS["table.parquet"]).items()
     assert item.value("n") == "1"
@@ -380,46 +363,11 @@ def test_source_file_parts_unsplittable_file_is_one_part(name: str, tmp_path: Pa
     assert held.parts(10) == [held]
 
 
-def table_file(columns: dict[str, Any], features: dict[str, Any] | None = None) -> SourceFile:
-    table = pyarrow.table(columns)
-    if features:
-        told = json.dumps({"info": {"features": features}})
-        table = table.replace_schema_metadata({"huggingface": told})
-    sink = io.BytesIO()
-    parquet.write_table(table, sink, compression="zstd")
-    return SourceFile("a.parquet", sink.getvalue())
-
-
-def test_source_file_items_class_labels_become_names() -> None:
-    def feature(*names: str) -> dict[str, Any]:
-        return {"_type": "ClassLabel", "names": list(names)}
-
-    columns = {"label": [0, 1, -1, None], "all": [[1, 0], [], [0], [1]], "n": [0, 1, 2, 3]}
-    features = {
-        "label": feature("good", "bad"), "all": {"_type": "List", "feature": feature("x", "y")},
-        "n": {"_type": "Value", "dtype": "int64"},
-    }  # fmt: skip
-    found = [item.values for item in table_file(columns, features).items()]
-    assert [row["label"] for row in found] == ["good", "bad", None, None]
-    assert [row["all"] for row in found] == [["y", "x"], [], ["x"], ["y"]]
-    assert [row["n"] for row in found] == [0, 1, 2, 3]
-
-
-def test_source_file_items_parquet_bomb_is_refused() -> None:
-    text = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 2000, pyarrow.int32()), ["a" * (1 << 20)])
-    bomb = table_file({"text": text})
-    assert len(bomb.content) < 10_000
-    with pytest.raises(
-        UserError, match=r"a\.parquet: unpacks to more than \d+ bytes, over 200 times its size"
-    ):
-        sum(1 for _ in bomb.items())
-
-
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.parquet"])
 def test_source_file_items_too_many_columns_are_refused(name: str) -> None:
     names = [f"c{n}" for n in range(6000)]
     if name == "a.parquet":
-        given = table_file({column: [1] for column in names})
+        given = SourceFile(name, parquet_of([dict.fromkeys(names, 1)]))
     else:
         given = SourceFile(name, ("," if name == "a.csv" else "\t").join(names).encode() + b"\n")
     with pytest.raises(UserError, match=r"6,000 columns, but at most 4,096 are read"):

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import io
-import os
-import subprocess
-import tempfile
-
 import pytest
 
 from model.errors import UserError
 from tasks.data.file_io.files import SourceFile
-from tasks.data.file_io.tables import on_disk
 
 MARK = b"\xef\xbb\xbf"
 ROWS = b"prompt;completion\r\nWho?;Me.\r\n"
@@ -121,21 +115,3 @@ def test_table_named_tsv_with_semicolons_is_read_and_with_commas_is_refused(endi
     with pytest.raises(UserError, match="the delimiter seems to be a comma"):
         list(SourceFile(f"a.{ending}", b"prompt,completion\nWhy?,So.\n").items())
     assert SourceFile(f"a.{ending}", b"prompt\tcompletion\nWhy?\tSo.\n").other_delimiter() == ""
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
-@pytest.mark.parametrize("size", [5_000, 100_000, 3_000_000])
-def test_on_disk_full_temporary_folder_is_named(tmp_path, monkeypatch, size):
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", tmp_path], check=True)
-    try:
-        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-        content = os.urandom(size)
-        if size < 65536:
-            with on_disk(io.BytesIO(content)) as file:
-                assert file.read() == content
-            return
-        with pytest.raises(UserError, match=rf"{tmp_path} cannot hold an unpacked copy .*set TMPDIR"):
-            on_disk(io.BytesIO(content)).__enter__()
-        assert not list(tmp_path.iterdir())
-    finally:
-        subprocess.run(["umount", tmp_path], check=True)
