@@ -37,8 +37,7 @@ def current_preset(root: Path) -> Path:
     names = _names_in_data(root)
     if not names:
         return DEMO
-    fitting = [path for path in sorted((root / "configs").glob("*.yaml")) if _source_names(path) == names]
-    found = [path.relative_to(root) for path in fitting]
+    found = _presets_of(root, names)
     # Copies of the demo's preset with the same sources must not make the demo ambiguous.
     if len(found) == 1 or DEMO in found:
         return DEMO if DEMO in found else found[0]
@@ -73,7 +72,8 @@ def preset_to_run(
     """Return the preset to run: `config`, or None if a usual one may run, or else that of data/.
 
     A usual preset may run if data/ was not made yet, or of a source that it has too: a preset keeps its data
-    when sources are added to it. Another one would replace data/ with other sources that nobody named.
+    when sources are added to it. Another one would replace data/ with other sources that nobody named. So
+    would a usual one if another preset has exactly the sources of data/.
 
     Args:
         config: The preset that the user named.
@@ -87,9 +87,18 @@ def preset_to_run(
     if config is not None:
         return config
     names = _names_in_data(root)
-    if not names or any({*names} & {*_source_names(root / path)} for path in usual):
+    own = [_source_names(root / path) for path in usual]
+    if not names or names in own:
+        return None
+    if any({*names} & {*each} for each in own) and not _presets_of(root, names):
         return None
     return choose_preset(None, root, console)
+
+
+def _presets_of(root: Path, names: list[str]) -> list[Path]:
+    """Return the presets in configs/ with exactly these sources, by name."""
+    fitting = [path for path in sorted((root / "configs").glob("*.yaml")) if _source_names(path) == names]
+    return [path.relative_to(root) for path in fitting]
 
 
 def _names_in_data(root: Path) -> list[str]:

@@ -98,6 +98,10 @@ def test_current_preset_skips_special_files_without_blocking(tmp_path: Path) -> 
         (["qa"], {"demo": ["film"], "press": ["qa"]}, ["demo"], "configs/press.yaml"),
         (["qa"], {"press": ["qa"]}, ["demo"], "configs/press.yaml"),
         (["film"], {"demo": ["film"], "press": ["qa"]}, ["press"], "configs/demo.yaml"),
+        # Another preset that has exactly these sources made data/, though the usual one shares some.
+        (["film"], {"demo": ["film", "qa"], "smoke": ["film"]}, ["demo"], "configs/smoke.yaml"),
+        (["film", "qa"], {"demo": ["film"], "team": ["film", "qa"]}, ["demo"], "configs/team.yaml"),
+        (["film"], {"demo": ["film"], "smoke": ["film"]}, ["demo"], None),
     ],
 )
 def test_preset_to_run_is_the_usual_one_or_that_of_data(
