@@ -160,7 +160,9 @@ def _diff_table(rows: list[Difference], names: list[str], one_stage: bool = Fals
     table = Table(box=None, pad_edge=False)
     # The main metrics of one stage need no column for it: their names get the room.
     before = () if one_stage else ("", "stage")
-    for column in (*before, "what", *map(one_line, names), "change"):
+    # Between parameters nothing is counted, so that the column would take room from the values.
+    changes = ["change"] if any(row.change_text for row in rows) else []
+    for column in (*before, "what", *map(one_line, names), *changes):
         # A name that was cut would be that of several metrics, so it is folded on a narrow terminal.
         table.add_column(
             column, justify="right" if column == "change" else "left", overflow="fold",
@@ -173,7 +175,7 @@ def _diff_table(rows: list[Difference], names: list[str], one_stage: bool = Fals
             escape(text),
             _format_value(row.before, narrow),
             _format_value(row.now, narrow),
-            row.change_text,
+            *([row.change_text] if changes else []),
         )
     return table
 

@@ -177,7 +177,7 @@ def list_label_batches() -> None:
         soft_wrap=True,
     )
     if reviews:
-        console.print(f"{counted(reviews, 'items')} wait for a reviewer's decision")
+        console.print(f"{counted(reviews, 'items')} for a reviewer to decide")
     for one in waiting:
         command = f"chatmill label batch --config {one_line(quote(one.config))}"
         console.print(

@@ -64,7 +64,7 @@ def _explain_two_names(aspects: Collection[str]) -> str:
     return (
         f"“{OVERALL}” is the choice between two answers as a whole, as on the label page. Labels of a file "
         f"that names no aspect have “{UNNAMED_ASPECT}”. If people were asked the same question, read the two "
-        f"rows as one aspect; `aspect: {OVERALL}` at the file’s source gives them one name."
+        f"rows as one aspect; the key “aspect: {OVERALL}” at the file’s source gives them one name."
     )
 
 

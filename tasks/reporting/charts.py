@@ -17,6 +17,7 @@ LEFT, _RIGHT, _TOP, BOTTOM = 46, 14, 14, 38
 MOST_BARS = 3.0
 _RADIUS = 6.0  # of a dot in a dot plot
 _LETTER, _LARGE_LETTER = 7, 12  # units of a character, in a small chart and in a wide one on a phone
+_LONGEST = 28  # characters of a label in a wide chart
 _NEAR = 90  # the distance between two dots at which their names would overlap
 # Charts from these widths on are scaled down on a phone.
 WIDE, MEDIUM = 700, 450
@@ -234,7 +235,8 @@ def dot_plot(
     """
     if not rows:
         return None
-    left, step, top = 190, 30, 44
+    left, labels = _label_column([label for label, _ in rows])
+    step, top = 30, 44
     height = top + step * len(rows) + 26
     least = min([reference, *(share for _, dots in rows for *_, share in dots)])
     # The axis begins at a multiple of 10%, at least 5% below the smallest share.
@@ -255,11 +257,11 @@ def dot_plot(
     x = across(reference)
     parts.append(f'<path class="reference" d="M{x:.1f} {top - 6}V{height - 24}"/>')
     parts.append(f'<text class="tick" x="{x + 5:.1f}" y="{top - 8}">{escape(reference_name)}</text>')
-    for i, (label, dots) in enumerate(rows):
+    for i, (_, dots) in enumerate(rows):
         y = top + step * i + step / 2
         places = [across(share) for *_, share in dots]
         parts.append(
-            f'<text class="name" x="{left - 14}" y="{y + 4:.1f}" text-anchor="end">{escape(label)}</text>'
+            f'<text class="name" x="{left - 14}" y="{y + 4:.1f}" text-anchor="end">{escape(labels[i])}</text>'
         )
         parts.append(f'<path class="grid strong" d="M{min(places):.1f} {y:.1f}H{max(places):.1f}"/>')
         for (name, tone, share), place, up in zip(dots, places, spread_dots(places), strict=True):
@@ -368,7 +370,8 @@ def against_bars(rows: Sequence[tuple[str, float, bool]], *, width: int = 720) -
     """
     if not rows:
         return None
-    left, step, top = 210, 24, 30
+    left, labels = _label_column([label for label, *_ in rows])
+    step, top = 24, 30
     height = top + step * len(rows) + 26
 
     def across(multiple: float) -> float:
@@ -389,7 +392,7 @@ def against_bars(rows: Sequence[tuple[str, float, bool]], *, width: int = 720) -
         y = top + step * i + step / 2
         tone = "aligned" if past else "train"
         parts.append(
-            f'<text class="name" x="{left - 14}" y="{y + 4:.1f}" text-anchor="end">{escape(label)}</text>'
+            f'<text class="name" x="{left - 14}" y="{y + 4:.1f}" text-anchor="end">{escape(labels[i])}</text>'
         )
         parts.append(f'<path class="grid strong" d="M{left} {y:.1f}H{across(multiple):.1f}"/>')
         parts.append(
@@ -405,6 +408,12 @@ def standalone_svg(picture: Markup, style: str) -> str:
     inside = picture.removeprefix("<svg ")
     head, _, body = inside.partition(">")
     return f'<svg xmlns="http://www.w3.org/2000/svg" {head}><style>{style}</style>{body}\n'
+
+
+def _label_column(labels: Sequence[str]) -> tuple[float, list[str]]:
+    """Return the width of a wide chart's column of labels on a phone, and the labels, those too long cut."""
+    short = [label if len(label) <= _LONGEST else f"{label[: _LONGEST - 1]}…" for label in labels]
+    return max(map(len, short)) * _LARGE_LETTER + 14, short
 
 
 def _chart_legend(names: Sequence[tuple[str, str]], letter: float = _LETTER) -> str:

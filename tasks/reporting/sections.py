@@ -229,7 +229,9 @@ def drift_section(found: dict[str, Any]) -> dict[str, Any] | None:
     ]
     multiples = [(each["name"], each["multiple"], each["past"]) for each in measures]
     new = ", ".join(f"{share:.1%} of the {kind}" for kind, share in found["new"].items())
-    return {"says": found["says"], "version": found["against"], "new": new, "rows": rows,
+    # It follows a full stop.
+    says = found["says"][:1].upper() + found["says"][1:]
+    return {"says": says, "version": found["against"], "new": new, "rows": rows,
             "picture": against_bars(multiples)}  # fmt: skip
 
 

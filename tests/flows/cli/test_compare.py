@@ -250,6 +250,7 @@ def test_fitting_table_names_of_parameters_are_broken_after_dots() -> None:
     names = ["learning_rate", "optimizer.learning_rate", "early_stopping_patience", "short.name"]
     rows = [Difference("parameter", "label_batch", name, 0.0003, 0.0004) for name in names]
     rows.append(Difference("code", "rlhf", "code", "a" * 40, "b" * 40))
+    rows.append(Difference("figure", "rlhf", "kl", 1.0, 2.0, 1.0))
     shown = {
         80: ["learning_rate", "optimizer.", "learning_rate", "early_stopping_", "patience", "short.name"],
         120: names,
@@ -383,3 +384,10 @@ def test_diff_table_of_one_stage_gives_its_columns_to_the_names() -> None:
         table = _diff_table(rows, ["a", "b"], one_stage)
         assert [column.header for column in table.columns] == columns
         assert len({len([*column.cells]) for column in table.columns}) == 1
+
+
+@pytest.mark.parametrize("kind", ["parameter", "code", "run"])
+def test_diff_table_without_numbers_has_no_column_of_changes(kind: str) -> None:
+    # Squeezed to one letter, its empty column took room from the values.
+    table = _diff_table([Difference(kind, "ingest", "presets", "none", "smoke")], ["a", "b"])
+    assert [column.header for column in table.columns] == ["", "stage", "what", "a", "b"]

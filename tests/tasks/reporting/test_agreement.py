@@ -110,4 +110,4 @@ def test_agreement_section_without_labels_is_none() -> None:
 )
 def test_agreement_section_two_names_of_one_question_are_told(strata: tuple[str, ...], told: bool) -> None:
     note = section({"comparisons": {name: measured(0.5) for name in strata}})["aspects_note"]
-    assert ("`aspect: overall` at the file’s source" in note) == told == bool(note)
+    assert ("“aspect: overall” at the file’s source" in note) == told == bool(note)

@@ -9,6 +9,7 @@ import pytest
 
 from tasks.reporting.charts import (
     ChartLine,
+    against_bars,
     axis_ticks,
     dot_plot,
     heat_map,
@@ -109,3 +110,17 @@ def test_trail_chart_names_of_the_ends_do_not_overlap(end: tuple[float, float]) 
     places = re.findall(r'<text class="name" x="([\d.]+)" y="([\d.]+)"', chart)
     (x, y), (other_x, other_y) = [(float(left), float(top)) for left, top in places]
     assert abs(y - other_y) > 14 or abs(x - other_x) > 60
+
+
+@pytest.mark.parametrize("label", ["vocabulary/comparisons", "labels/helpfulness/a source of the team", "x"])
+def test_wide_charts_labels_lie_inside_on_a_phone(label: str) -> None:
+    charts = (
+        against_bars([(label, 0.5, False), ("kl", 2.0, True)]),
+        dot_plot([(label, [("model", "train", 0.8)]), ("kl", [("model", "train", 0.9)])], 0.5, "guessing"),
+    )
+    for chart in map(str, charts):
+        names = re.findall(r'<text class="name" x="([\d.]+)"[^>]*>([^<]+)</text>', chart)
+        assert len(names) == 2
+        # On a phone a wide chart's letters are 21 units high, and about 12 wide.
+        assert all(float(right) >= 12 * len(name) for right, name in names)
+        assert all(float(right) < 360 for right, _ in names)

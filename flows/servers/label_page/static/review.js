@@ -41,9 +41,11 @@ const desk = new Desk({
 
 async function fetchAfter(number) {
   for (let after = number; ; ) {
+    // Decisions that are still on their way are not in the store, so that it counts their items as waiting.
+    const stored = decided.size - desk.outbox.waiting().length;
     const { item } = await ask("/api/review/next", { after });
-    // A decision that is still on its way is not in the store.
-    if (!item || !decided.has(item.item)) return item;
+    if (!item) return null;
+    if (!decided.has(item.item)) return { ...item, total: item.waiting + stored };
     after = item.item;
   }
 }
@@ -56,6 +58,7 @@ async function proceed() {
     const item = await waiting;
     if (item) display(item, desk.draftOf(item));
     else {
+      showCount(left);
       $("progress").textContent = "";
       desk.nothing(
         left ? `${left} left undecided.` : "Nothing to review.",
@@ -77,11 +80,21 @@ async function proceed() {
 function display(item, draft) {
   at = item.item;
   desk.display(item, draft);
-  $("progress").textContent = `${item.waiting} waiting`;
+  showCount(Math.max(1, item.total - decided.size));
   $("said").hidden = false;
   $("said-list").replaceChildren(...item.judgements.map(judgement));
   next = fetchAfter(item.item);
   next.catch(() => { next = null; });
+}
+
+// The items that wait, on the page and beside its name in the list of pages.
+function showCount(count) {
+  $("progress").textContent = `${count} waiting`;
+  const badge = document.querySelector("nav .count");
+  if (!badge) return;
+  badge.textContent = count;
+  badge.setAttribute("aria-label", `${count} waiting`);
+  badge.hidden = !count;
 }
 
 function judgement(said) {

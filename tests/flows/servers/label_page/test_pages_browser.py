@@ -297,10 +297,18 @@ def test_review_keys_decide_and_leave(server: LabelServer, open_browser: Opener)
     assert browser.text("#progress") == "3 waiting"
     said = browser.text("#said-list")
     assert re.search(r"Anna\s+Answer [12]", said) and re.search(r"Bob\s+Answer [12]", said)
+    # The count follows each key, though the next item was fetched before it.
+    badge = "nav .count"
     answer(browser, "s")
+    assert (browser.text("#progress"), browser.text(badge)) == ("3 waiting", "3")
+    answer(browser, "0")
+    assert (browser.text("#progress"), browser.text(badge)) == ("2 waiting", "2")
+    answer(browser, "u")
+    assert (browser.text("#progress"), browser.text(badge)) == ("3 waiting", "3")
     answer(browser, "0")
     answer(browser, "b")
     browser.wait("return document.querySelector('#empty-title').textContent === '1 left undecided.'")
+    assert (browser.text("#progress"), browser.text(badge)) == ("", "1")
     browser.wait(SENT)
     decided = {row["item"]: row["choice"] for row in server.judgements() if row["review"]}
     assert decided == {2: "tie", 3: "bad"}
