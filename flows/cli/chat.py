@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import closing
 
 from tasks.serving.chat import Conversation, SamplingParams
 
@@ -43,11 +44,13 @@ def run_chat(
                 f"the oldest turns are dropped; {AFRESH} starts a new one"
             )
         begun = False
-        for piece in conversation.answer(text, manner):
-            # A model may have learned answers that begin with a space; it keeps them so in its history.
-            shown = piece if begun else piece.lstrip()
-            begun = begun or bool(shown)
-            write(shown)
+        # Closed also if `write` fails, as into a closed pipe: the answer's thread must end first.
+        with closing(conversation.answer(text, manner)) as answer:
+            for piece in answer:
+                # A model may have learned answers that begin with a space; it keeps them so in its history.
+                shown = piece if begun else piece.lstrip()
+                begun = begun or bool(shown)
+                write(shown)
         write("\n")
         if not begun:
             note("(empty answer)")

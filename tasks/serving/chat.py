@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
-from threading import Thread
+from threading import Event, Thread
 
 from model.data.chat_template import Turn, running_text, truncate_history
 from model.data.checkpoint_check import check_model
@@ -121,6 +122,10 @@ def resolve_model(name: str, root: Path) -> Path:
     return folder
 
 
+class _Unwanted(Exception):
+    """Nobody reads the rest of an answer."""
+
+
 class ChatModel:
     """A model that answers one prompt at a time, or continues it."""
 
@@ -138,8 +143,10 @@ class ChatModel:
         self.model, self.tokenizer = load_model(folder, device=device)
         self.continues = continues and not self.tokenizer.keeps_template
 
-    def answer(self, prompt: str, manner: SamplingParams, history: Sequence[Turn] = ()) -> Iterator[str]:
-        """Yield pieces of the answer as they are generated.
+    def answer(
+        self, prompt: str, manner: SamplingParams, history: Sequence[Turn] = ()
+    ) -> Generator[str, None, None]:
+        """Yield pieces of the answer as they are generated. Who stops early closes the iterator.
 
         Args:
             prompt: The prompt.
@@ -151,33 +158,45 @@ class ChatModel:
         """
         # `generate_tokens` reports tokens by a callback. The queue and the thread turn it into an iterator.
         pieces: SimpleQueue[int | BaseException | None] = SimpleQueue()
+        unwanted = Event()
         asked = (
             self.tokenizer.encode_opening(running_text(prompt, history))
             if self.continues
             else self.tokenizer.encode_prompt(prompt, history)
         )
 
+        def report(tokens: list[int]) -> None:
+            if unwanted.is_set():
+                raise _Unwanted
+            pieces.put(tokens[0])
+
         def draw() -> None:
             try:
                 generate_tokens(
                     self.model, [asked], manner.new_tokens, self.tokenizer.end,
                     temperature=manner.temperature, top_k=manner.top_k, top_p=manner.top_p, seed=manner.seed,
-                    on_token=lambda tokens: pieces.put(tokens[0]),
+                    on_token=report,
                 )  # fmt: skip
             # Without this, an error would end the thread only, and the loop below would wait forever.
             except BaseException as error:
                 pieces.put(error)
             pieces.put(None)
 
-        Thread(target=draw, daemon=True).start()
+        thread = Thread(target=draw, daemon=True)
+        thread.start()
         # A character of several bytes may be split between two tokens, so bytes are held until it is
         # complete.
         whole = codecs.getincrementaldecoder("utf-8")("replace")
-        while (piece := pieces.get()) is not None:
-            if isinstance(piece, BaseException):
-                raise piece
-            if piece != self.tokenizer.end:
-                yield whole.decode(self.tokenizer.piece_bytes(piece))
+        try:
+            while (piece := pieces.get()) is not None:
+                if isinstance(piece, BaseException):
+                    raise piece
+                if piece != self.tokenizer.end:
+                    yield whole.decode(self.tokenizer.piece_bytes(piece))
+        finally:
+            # PyTorch aborts a program that ends while one of its threads computes.
+            unwanted.set()
+            thread.join()
 
 
 class Conversation:
@@ -210,7 +229,7 @@ class Conversation:
         self.forgetful |= first
         return first
 
-    def answer(self, prompt: str, manner: SamplingParams) -> Iterator[str]:
+    def answer(self, prompt: str, manner: SamplingParams) -> Generator[str, None, None]:
         """Yield pieces of the answer; remember the turn when the answer is complete.
 
         The seed of `manner` applies to the first answer; each further one adds 1.
@@ -218,9 +237,10 @@ class Conversation:
         # With one seed for all, the same prompt would get the same answer again.
         drawn = replace(manner, seed=manner.seed + self.answered)
         pieces = []
-        for piece in self.talker.answer(prompt, drawn, self.history):
-            pieces.append(piece)
-            yield piece
+        with closing(self.talker.answer(prompt, drawn, self.history)) as answer:
+            for piece in answer:
+                pieces.append(piece)
+                yield piece
         self.answered += 1
         self.history += [
             {"role": "user", "content": prompt},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,8 +72,25 @@ def test_run_chat_help_is_answered_by_the_program(talker: ChatModel) -> None:
 def test_run_chat_empty_answer_is_noted(talker: ChatModel, monkeypatch: pytest.MonkeyPatch) -> None:
     conversation = Conversation(talker)
     # A model that ends at once is a matter of its weights.
-    monkeypatch.setattr(conversation, "answer", lambda text, manner: iter([" ", ""]))
+    monkeypatch.setattr(conversation, "answer", lambda text, manner: (piece for piece in (" ", "")))
     assert said(conversation, ["why"]) == ([""], ["(empty answer)"])
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError, KeyboardInterrupt, OSError(errno.ENOSPC, "full")])
+def test_run_chat_failed_write_ends_the_thread_of_the_answer(
+    talker: ChatModel, error: type[BaseException] | BaseException
+) -> None:
+    """PyTorch aborts a program that ends while a thread computes."""
+
+    def refuse(piece: str) -> None:
+        raise error
+
+    conversation = Conversation(talker)
+    for _ in range(5):
+        with pytest.raises(error if isinstance(error, type) else type(error)):
+            run_chat(conversation, SamplingParams(new_tokens=40), ["the film"], refuse, print)
+        assert not [thread for thread in threading.enumerate() if "draw" in thread.name]
+    assert conversation.history == []
 
 
 def test_run_chat_new_keeps_system_line(talker: ChatModel) -> None:
