@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-import math
 import multiprocessing
 import os
 import shutil
@@ -28,6 +27,8 @@ JudgeFunction = Callable[[str, str, list[dict[str, str]]], float]
 COPY = "judge_function.py"
 # Characters of an error's text, which may hold a whole answer.
 _LONGEST_REASON = 300
+# A larger score would overflow where scores are squared and summed: its mean would be infinite or no number.
+_LARGEST_SCORE = 1e30
 # What the function's own threads and exit handlers get to end by themselves.
 _END_SECONDS = 5.0
 
@@ -96,7 +97,7 @@ class JudgeProcess:
         """Return the function's score of each row with `prompt`, `completion` and perhaps `history`.
 
         Raises:
-            UserError: The function fails, ends its process, or returns something else than a finite number.
+            UserError: The function fails, ends its process, or returns no number, or one beyond 1e30.
         """
         scores = []
         for row in rows:
@@ -150,6 +151,9 @@ class JudgeProcess:
 def _serve_scores(pipe: connection.Connection, parent: int, folder: str, name: str, shown: str) -> None:
     """Load a function, then answer each request with a score or an error, until the pipe is closed."""
     die_with_parent(parent)
+    # A process that the function forks may return here. It would answer a second time, and each further
+    # answer would get the score of another one. Without the pipe it ends.
+    os.register_at_fork(after_in_child=pipe.close)
     # Ctrl-C reaches the whole process group. The parent ends this process, so it ignores the signal.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -191,10 +195,11 @@ def _score_answer(
         raise UserError(
             f"the judge function of {shown} failed on the answer {_brief(answer)}: {_place_of(error, shown)}"
         ) from error
-    if not math.isfinite(score):
+    # False for NaN too.
+    if not abs(score) <= _LARGEST_SCORE:
         raise UserError(
             f"the judge function of {shown} returned {score} for the answer {_brief(answer)}; expected a "
-            "finite number"
+            f"number from {-_LARGEST_SCORE:g} to {_LARGEST_SCORE:g}"
         )
     return score
 

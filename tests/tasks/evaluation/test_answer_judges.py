@@ -133,7 +133,10 @@ def test_copy_function_broken_file_names_the_line(tmp_path: Path, text: str, mes
     [
         ("return 1 / 0", r"f\.py, line 2: ZeroDivisionError"),
         ("return None", "TypeError"),
-        ("return float('nan')", "finite number"),
+        ("return float('nan')", "returned nan for .* expected a number from -1e\\+30 to 1e\\+30"),
+        ("return float('-inf')", "returned -inf for"),
+        ("return 1.7e308", "returned 1.7e\\+308 for"),
+        ("return -(10 ** 40)", "returned -1e\\+40 for"),
         ("import sys; sys.exit(0)", r"f\.py, line 2: SystemExit"),
         ("raise SystemExit", r"f\.py, line 2: SystemExit"),
         ("raise ValueError('x' * 100_000)", r"f\.py, line 2: ValueError: x{300}…$"),
@@ -187,6 +190,24 @@ def test_judge_process_function_keeps_its_state_and_its_thread_ends_nothing(tmp_
         assert function.score_rows([row]) == [4]
     assert not function.process.is_alive()
     assert time.monotonic() - start < 60
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "os.fork()",
+        "for _ in range(3): os.fork()",
+        "if os.fork() == 0: raise ValueError",
+        "if os.fork() == 0: sys.exit(3)",
+    ],
+)
+def test_judge_process_function_that_forks_scores_its_own_answer(tmp_path: Path, body: str) -> None:
+    (tmp_path / COPY).write_text(
+        f"import os, sys\ndef score(prompt, answer, history):\n    {body}\n    return len(answer)\n"
+    )
+    rows = [{"prompt": "Why?", "completion": "x" * number} for number in range(20)]
+    with JudgeProcess(tmp_path, "score", "forks.py") as process:
+        assert process.score_rows(rows) == [float(number) for number in range(20)]
 
 
 def test_judge_process_interrupted_ends_its_process(tmp_path: Path) -> None:
