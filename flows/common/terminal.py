@@ -18,18 +18,12 @@ from rich.markup import escape
 from rich.segment import Segment
 from rich.text import Text
 
-# Control characters (C0 without tab and newline, DEL, C1), lone surrogates, line separators, characters
-# that change the writing direction, and invisible ones. Joiners are allowed: Persian, Hindi and emoji need
-# them.
-UNSAFE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
-    "\ud800-\udfff\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
-)
+from tasks.common.hidden_characters import UNSEEN_CHARACTERS
 
 
 def escape_controls(text: str) -> str:
-    r"""Return a text with every character that controls a terminal written as an escape, such as \x1b."""
-    return UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+    r"""Return a text with characters that control a terminal, or are invisible, as escapes such as \x1b."""
+    return UNSEEN_CHARACTERS.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def terminal_text(text: str) -> str:

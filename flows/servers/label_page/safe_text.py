@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
@@ -13,12 +12,8 @@ from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
 
-# Characters that are drawn as nothing or turn the text around them: controls, format characters, line and
-# paragraph separators. Joiners (U+200C, U+200D) and selectors of emoji are parts of ordinary words and signs.
-_HIDDEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u115f\u1160\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
-    "\u2800\u3164\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e007f\ud800-\udfff]"
-)
+from tasks.common.hidden_characters import UNSEEN_CHARACTERS
+
 _CONTROL_PICTURES = 0x2400
 _DELETE = "\x7f"
 # Reading long nonsense as Markdown takes seconds; longer texts are shown as they were written.
@@ -29,7 +24,7 @@ _LINK_SCHEMES = ("http://", "https://", "mailto:")
 def visible_text(text: str) -> str:
     """Return a text with its hidden characters as signs, such as ␀, or as their number, such as [U+202E]."""
     text = text.replace("\r\n", "\n")
-    return _HIDDEN.sub(lambda found: _sign(found[0]), text)
+    return UNSEEN_CHARACTERS.sub(lambda found: _sign(found[0]), text)
 
 
 def _sign(char: str) -> str:
@@ -63,13 +58,23 @@ def _render_link(
     # A model's text must not lead people away from the page in the same tab, nor tell where they come from.
     tokens[index].attrSet("rel", "noopener noreferrer nofollow")
     tokens[index].attrSet("target", "_blank")
+    if title := tokens[index].attrGet("title"):
+        tokens[index].attrSet("title", visible_text(str(title)))
     return self.renderToken(tokens, index, options, env)
+
+
+def _render_text(
+    self: RendererHTML, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType
+) -> str:
+    # A reference such as `&#x202e;` or an address with `%E2%80%AE` is a hidden character only now.
+    return escape(visible_text(tokens[index].content))
 
 
 def _build_markdown() -> MarkdownIt:
     # `image` is off: an image would tell its host who looks at it. Its text stays, as a link.
     parser = _SafeMarkdown("commonmark", {"html": False, "linkify": False}).enable("table").disable("image")
     parser.add_render_rule("link_open", _render_link)
+    parser.add_render_rule("text", _render_text)
     return parser
 
 

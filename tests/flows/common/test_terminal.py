@@ -31,9 +31,11 @@ from tests.tasks.dvc_project import lay, texts
 ATTACKS = [
     "\x1b[2J\x1b[H", "\x07", "\x1b]52;c;ZXZpbA==\x07", "\x1b]8;;http://evil.example\x1b\\here\x1b]8;;\x1b\\",
     "\x9b31m", "\u202eevil\u202c", "safe\rfalse", "\u2066x\u2069", "\x9c\x85", "\U000e0041", "a\u2028b",
-    "\b\b\x7f", "\ufeffx", "\udc80",
+    "\b\b\x7f", "\ufeffx", "\udc80", "a\u034fb", "x\u3164", "😀\U000e0158\U000e0155", "\u200d\u200c\u200c",
 ]  # fmt: skip
-DANGEROUS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff\U000e0041]")
+DANGEROUS = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff\U000e0041\u034f\u3164\U000e0155]|\u200c"
+)
 MARKUP = "[red]alarm[/red] [link=http://evil.example]x[/link] [/] :bug:"
 
 

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from flows.servers.label_page.safe_text import safe_markdown, visible_text
+from tasks.common.hidden_characters import UNSEEN_CHARACTERS
 
 
 @pytest.mark.parametrize(
@@ -20,12 +21,36 @@ from flows.servers.label_page.safe_text import safe_markdown, visible_text
         ("line\r\nend\rx\x85\u2028", "line\nend␍x[U+0085][U+2028]"),
         ("\U000e0041", "[U+E0041]"),
         ("\ud800", "[U+D800]"),
+        ("a\u034fb\ufff0\U0001d173\U000e01f0", "a[U+034F]b[U+FFF0][U+1D173][U+E01F0]"),
+        # A text in runs of selectors, of joiners, or of both.
+        ("😀\U000e0158\U000e0155", "😀\U000e0158[U+E0155]"),
+        ("a\u200d\u200c\u200c", "a\u200d[U+200C][U+200C]"),
+        ("a\u200d\ufe0f\u200d\ufe00", "a\u200d[U+FE0F]\u200d[U+FE00]"),
         # Joiners and selectors are parts of ordinary words and signs.
         ("می‌خواهم 👨‍👩‍👧 ✔️ é", "می‌خواهم 👨‍👩‍👧 ✔️ é"),
+        ("🏳️‍🌈 葛\U000e0100 ᠠ\u180b क्‍ष", "🏳️‍🌈 葛\U000e0100 ᠠ\u180b क्‍ष"),
     ],
 )
 def test_visible_text_shows_hidden_characters(text: str, shown: str) -> None:
     assert visible_text(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a&#x202e;b", "a[U+202E]b"),
+        ("&ZeroWidthSpace;&lrm;&shy;&#8294;", "[U+200B][U+200E][U+00AD][U+2066]"),
+        ("**a&#x200d;&#x200d;** &#13;", "a\u200d[U+200D]</strong> ␍"),
+        ("[a&rlm;](https://x.example)", "a[U+200F]"),
+        ("<https://x.example/%E2%80%AEx>", "https://x.example/[U+202E]x"),
+        ('[a](https://x.example "&#x202e;t")', 'title="[U+202E]t"'),
+        ("| a&#x2066; |\n|-|\n| &#x2069; |", "[U+2066]"),
+    ],
+)
+def test_safe_markdown_shows_hidden_characters_of_references(text: str, shown: str) -> None:
+    html = safe_markdown(text)
+    assert shown in html
+    assert not UNSEEN_CHARACTERS.search(html)
 
 
 @pytest.mark.parametrize(
