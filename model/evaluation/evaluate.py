@@ -34,7 +34,13 @@ from model.evaluation.confidence_intervals import (
 )
 from model.evaluation.evaluate_config import EvaluateParameters
 from model.evaluation.held_out_measures import HeldOutMeasures, UsedPairs
-from model.evaluation.interpret import find_attention_map, find_example_sentence, nearest_words
+from model.evaluation.interpret import (
+    SEARCHED_TEXTS,
+    find_attention_map,
+    find_example_sentence,
+    frequent_words,
+    nearest_words,
+)
 from model.events import EventCallback, Message, Step, Usage
 from model.inference.prompting import Chat, FewShot, Plain, PromptFormat
 from model.inference.scoring import Answer, Generator
@@ -47,6 +53,7 @@ ASSISTANTS: tuple[str, ...] = ("sft", "aligned", "champion")
 # The parts of the prompts on a CPU, which as many processes can share. A part's last bits depend on its rows,
 # so the number does not depend on the processes.
 PARTS = 2
+_PROBE_WORDS = 6  # of the held-out text, if the preset names none
 
 
 def choose_rows(rows: Iterable[Row], sources: Sequence[str], count: int) -> list[Row]:
@@ -134,7 +141,8 @@ def evaluate(
         if name == "base" and world.rank == 0:
             held_out = rows_by_source(Path(split) / "test" / "text", settings.text_sources)
             texts = chain((row["text"] for row in held_out), (row["prompt"] for row in asked.prompts))
-            probes.update(_probe_model(model, tokenizer, embeddings, settings, texts))
+            examples = list(islice(texts, SEARCHED_TEXTS))
+            probes.update(_probe_model(model, tokenizer, embeddings, settings, examples))
 
     # The aligned model before SFT's, which then tells how likely the aligned model's answers are to it.
     for name in ("base", "aligned", "sft"):
@@ -330,12 +338,12 @@ def _probe_model(
     tokenizer: Tokenizer,
     embeddings: str,
     settings: EvaluateParameters,
-    texts: Iterable[str],
+    texts: Sequence[str],
 ) -> dict[str, Any]:
     probes: dict[str, Any] = {"neighbours": [], "attention": None}
     if embeddings:
         kept = load_file(embeddings)
-        for word in settings.probe_words:
+        for word in settings.probe_words or frequent_words(texts, tokenizer, _PROBE_WORDS):
             found = {
                 when: nearest_words(kept[when], tokenizer, word, settings.num_neighbors) for when in kept
             }

@@ -58,8 +58,9 @@ class EvaluateParameters:
     headline_sources: tuple[str, ...] = ()
     """Sources whose pairs `test_pair_accuracy` is the share of; empty: all."""
 
-    probe_words: tuple[str, ...] = ("good", "film", "his", "two", "city", "war")
-    """Words whose nearest neighbors in the embedding the report shows."""
+    probe_words: tuple[str, ...] = ()
+    """Words whose nearest neighbors in the embedding the report shows; empty: frequent words of the held-out
+    text."""
 
     attention_sentence: str = ""
     """Sentence in the report's map of attention; empty: one of the held-out text."""

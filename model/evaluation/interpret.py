@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -23,7 +24,9 @@ _SHORTEST, _LONGEST = 20, 90
 _FULL_STOPS = (".", "!", "?", "。", "！", "？", "।", "؟")
 # Chinese and Japanese put no space after a sentence.
 _SENTENCE_END = re.compile(r"(?<=[.!?।؟])\s+|(?<=[。！？])\s*")
-_SEARCHED_TEXTS, _SEARCHED_CHARACTERS = 100, 5000
+# Of held-out text, for examples.
+SEARCHED_TEXTS, _SEARCHED_CHARACTERS = 100, 5000
+_FEWEST_LETTERS = 5
 
 
 def nearest_words(embedding: Tensor, tokenizer: Tokenizer, word: str, count: int) -> list[tuple[str, float]]:
@@ -90,6 +93,27 @@ def attention_weights(model: Transformer, tokens: Sequence[int]) -> Tensor:
     return torch.stack(maps)
 
 
+def frequent_words(texts: Iterable[str], tokenizer: Tokenizer, count: int) -> list[str]:
+    """Return the most frequent words of some texts that are a single token, from the most frequent one.
+
+    Shorter words than five letters are left out, as most of them are articles and prepositions.
+
+    Args:
+        texts: Texts, of which the first ones are read.
+        tokenizer: The tokenizer.
+        count: The largest number of words.
+    """
+    known = set(whole_words(tokenizer).values())
+    counts = Counter(
+        word
+        for text in islice(texts, SEARCHED_TEXTS)
+        for word in text[:_SEARCHED_CHARACTERS].split()
+        if len(word) >= _FEWEST_LETTERS and word in known
+    )
+    # Of equal counts the first in the alphabet, so that the report is the same everywhere.
+    return sorted(counts, key=lambda word: (-counts[word], word))[:count]
+
+
 def find_example_sentence(texts: Iterable[str]) -> str:
     """Return the first whole sentence of some texts that fits a map; else the longest beginning of a text.
 
@@ -99,7 +123,7 @@ def find_example_sentence(texts: Iterable[str]) -> str:
         texts: Texts in any language, of which the first ones are read.
     """
     beginning = ""
-    for text in islice(texts, _SEARCHED_TEXTS):
+    for text in islice(texts, SEARCHED_TEXTS):
         for sentence in _SENTENCE_END.split(" ".join(text[:_SEARCHED_CHARACTERS].split())):
             if _SHORTEST <= len(sentence) <= _LONGEST and sentence.endswith(_FULL_STOPS):
                 return sentence

@@ -208,6 +208,14 @@ def test_evaluate_attention_is_shown_on_held_out_text(world: dict[str, Any], tmp
     )
 
 
+def test_evaluate_probe_words_are_those_of_held_out_text(world: dict[str, Any], tmp_path: Path) -> None:
+    run(world, tmp_path, probe_words=[])
+    probes = json.loads((tmp_path / "probes.json").read_text())
+    words = [each["word"] for each in probes["neighbours"]]
+    text = (Path(world["split"]) / "test" / "text" / "00000.jsonl").read_text()
+    assert words and all(len(word) > 4 and word in text for word in words)
+
+
 def test_evaluate_noisy_model_has_positive_kl(world: dict[str, Any], tmp_path: Path) -> None:
     assert run(world, tmp_path, num_prompts=30)["kl"] > 0
 

@@ -10,6 +10,7 @@ from model.evaluation.interpret import (
     attention_weights,
     find_attention_map,
     find_example_sentence,
+    frequent_words,
     nearest_words,
     whole_words,
 )
@@ -37,6 +38,23 @@ def test_nearest_words_returns_closest_first(tokenizer: Tokenizer) -> None:
 
 def test_nearest_words_unknown_word_has_none(tokenizer: Tokenizer) -> None:
     assert nearest_words(torch.ones(tokenizer.vocab_size, 4), tokenizer, "zeppelin", 3) == []
+
+
+@pytest.mark.parametrize(
+    ("texts", "count", "found"),
+    [
+        (["the great story", "a great story, a great king"], 2, ["great", "story"]),
+        (["story great", "great story"], 2, ["great", "story"]),
+        (["story great great"], 1, ["great"]),
+        (["the good film was good"], 3, []),
+        (["zeppelins zeppelins"], 3, []),
+        ([], 3, []),
+    ],
+)
+def test_frequent_words_are_whole_tokens_in_order_of_frequency(
+    tokenizer: Tokenizer, texts: list[str], count: int, found: list[str]
+) -> None:
+    assert frequent_words(texts, tokenizer, count) == found
 
 
 @pytest.mark.parametrize("kv_heads", [4, 2])
