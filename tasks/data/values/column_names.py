@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 from tasks.common.names import yaml_quoted
@@ -55,6 +56,11 @@ _KNOWN = (
     "prompt", "completion", "text", "a", "b", "choice", "chosen", "rejected", "messages", "conversations",
     "instruction", "output", "score", "scores", "label", "annotator", "aspect",
 )  # fmt: skip
+# The columns that make a row with one answer, and those that make one with two.
+_ONE_ANSWER = tuple(
+    map(frozenset, (("prompt", "completion"), ("messages",), ("conversations",), ("instruction", "output")))
+)
+_TWO_ANSWERS = (frozenset(("prompt", "a", "b", "choice")), frozenset(("chosen", "rejected")))
 WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # Words that tell two columns of answers apart, and those of further columns, which make them more than two.
 _PAIRS = (
@@ -253,10 +259,23 @@ def respelled_columns(keys: Iterable[str]) -> dict[str, str]:
         # A column with exactly the known name has precedence over one in another case.
         if name != key and name in _KNOWN and name not in keys:
             found.setdefault(name, key)
+    found = _without_other_kinds(found, {*keys, *found})
     people = [key for key in keys if plain_name(key) in _RATERS]
     if len(people) == 1 and people[0] not in _RATERS:
         found.setdefault("annotator", people[0])
     return found
+
+
+def _without_other_kinds(found: Mapping[str, str], names: AbstractSet[str]) -> dict[str, str]:
+    """Return respelled columns without those that another kind of row needs and the file's rows do not.
+
+    `Rejected` beside a pair is a verdict, and `Text` no document. Under a format's name nothing would ask.
+    """
+    whole = [columns for columns in (*_ONE_ANSWER, *_TWO_ANSWERS) if columns <= names]
+    unused = {"text"} if whole else set()
+    if any(columns in _ONE_ANSWER for columns in whole):
+        unused |= {name for columns in _TWO_ANSWERS if not columns <= names for name in columns - {"prompt"}}
+    return {name: key for name, key in found.items() if name not in unused}
 
 
 def rename_columns(values: Mapping[str, object], columns: Mapping[str, str]) -> dict[str, object]:

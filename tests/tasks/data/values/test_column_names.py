@@ -22,6 +22,7 @@ from tasks.data.values.column_names import (
     labelled_columns,
     respelled_columns,
 )
+from tests.tasks.data.parsing.row_reader import read_file
 
 
 def rows(file: SourceFile, wanted: str = "auto", **columns: str) -> list[Any]:
@@ -360,3 +361,33 @@ def test_guess_rows_of_turns_under_another_name(row: dict[str, Any], found: Gues
 def test_detect_format_texts_inside_objects_are_explained(row: dict[str, Any], path: str) -> None:
     with pytest.raises(UserError, match=f"its texts are inside objects, as under .*{path}"):
         detect_format([SourceFile("a.jsonl", json.dumps(row).encode())], "mine", "auto")
+
+
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        ("Prompt,Completion,Rejected", "yes"), ("prompt,completion,Chosen", "no"),
+        ("instruction,output,Choice", "bad"), ("prompt,completion,Text", "rejected"),
+    ],
+)  # fmt: skip
+def test_choose_reading_verdict_named_as_another_kind_needs_meaning(header: str, row: str) -> None:
+    table = header + "".join(f"\nName bird {n}.,A robin {n}.,{row if n % 2 else ''}" for n in range(6))
+    found, tally = read_file(SourceFile("a.csv", table.encode()))
+    assert all(isinstance(one.row, Pair) for one in found) and len(found) == 6
+    with pytest.raises(UserError, match=f"the key {header.rpartition(',')[2]} is .* looks like"):
+        tally.check("mine")
+
+
+@pytest.mark.parametrize(
+    ("keys", "found"),
+    [
+        (
+            ["Prompt", "A", "B", "Choice", "Text"],
+            {"prompt": "Prompt", "a": "A", "b": "B", "choice": "Choice"},
+        ),
+        (["Prompt", "A", "B", "anna"], {"prompt": "Prompt", "a": "A", "b": "B"}),
+        (["Text", "Label"], {"text": "Text", "label": "Label"}),
+    ],
+)
+def test_respelled_columns_keep_those_of_their_rows(keys: list[str], found: dict[str, str]) -> None:
+    assert respelled_columns(keys) == found
