@@ -62,7 +62,8 @@ def page_rows(
     decided = {row["item"] for row in kept if row["review"]}
     if decided:
         found.notices.append(
-            f"{counted(len(decided), 'items')} decided by reviewers, in place of the first judgements"
+            f"{counted(len(decided), 'items')} decided by reviewers, in place of the first judgements. "
+            "Agreement is measured without these, so it is higher than people's own"
         )
     for row in sorted(kept, key=_row_order):
         if row["item"] not in decided or row["review"]:

@@ -274,6 +274,7 @@ same answer of a pair.</p>
 {% for row in agreement.rows %}<tr><td>{{ row.aspect }}<td data-name="source"><bdi lang="">{{ row.source }}</bdi><td class="n" data-name="judged">{{ row['items'] }} {{ row.judged }}<td class="n" data-name="people">{{ row.annotators }}{% if row.some_unnamed %} and some without a name{% endif %}<td class="n" data-name="judgements">{{ row.judgements }}<td class="n" data-name="alpha"><span>{{ row.alpha }}{% if row.interval %} <span class="small">95%: {{ row.interval }}</span>{% endif %}</span><td class="n" data-name="same side">{{ row.pair_agreement }}</tr>
 {% endfor %}</table></div>
 {% if agreement.aspects_note %}<p class="note">{{ agreement.aspects_note }}</p>{% endif %}
+{% if agreement.review_note %}<p class="note">{{ agreement.review_note }}</p>{% endif %}
 <p>{{ agreement.advice }}</p>
 {% if agreement.pairs %}<h3>Two people at a time</h3>
 <div class="scroll"><table><tr><th>aspect<th>source<th>people<th class="n">judged by both<th class="n">equal<th class="n">alpha</tr>

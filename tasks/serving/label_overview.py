@@ -8,38 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.common.aspects import OVERALL
-from tasks.data.labels.annotator_agreement import Agreement
+from tasks.data.labels.page_agreement import PREFERENCE_VALUES, AspectAgreement, measure_first_judgements
 from tasks.labelling.batches import Batch, list_batches
 from tasks.labelling.judgements import newest_judgements
-from tasks.labelling.known_items import preference_of, preference_of_step
+from tasks.labelling.known_items import preference_of
 from tasks.labelling.person_summary import MeasuredShare, PersonSummary, measure_share, summarise_people
 from tasks.labelling.queue import count_left
 from tasks.labelling.review import count_reviews
 from tasks.labelling.schema import LabelStore
-
-_VALUES = {"a": 1, "tie": 0, "b": -1}
-
-
-@dataclass(frozen=True)
-class AspectAgreement:
-    """How far people agree on an aspect.
-
-    Attributes:
-        aspect: The aspect, or OVERALL.
-        alpha: Krippendorff's alpha; None if it cannot be measured.
-        low: The lower end of its 95% interval over items; None for too few items.
-        high: The upper end.
-        same: The share of pairs of people who choose the same; None if no item has two judgements.
-        items: Items with two or more judgements.
-    """
-
-    aspect: str
-    alpha: float | None
-    low: float | None
-    high: float | None
-    same: float | None
-    items: int
 
 
 @dataclass(frozen=True)
@@ -85,7 +61,7 @@ def measure_labels(store: LabelStore) -> LabelOverview:
     return LabelOverview(
         days=_count_by_day(first),
         people=summarise_people(first),
-        agreement=_measure_agreement(first),
+        agreement=measure_first_judgements(first),
         batches=list_batches(store),
         judgements=len(first),
         left=left,
@@ -100,37 +76,6 @@ def _count_by_day(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, int]
     for row in rows:
         days[row["time"][:10]][row["person"]] += 1
     return {day: dict(sorted(days[day].items())) for day in sorted(days)}
-
-
-def _measure_agreement(rows: Iterable[Mapping[str, Any]]) -> list[AspectAgreement]:
-    given: dict[str, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
-    for row in rows:
-        # A known item has one right answer, so agreement on it is higher than on others.
-        if row["item_known_choice"]:
-            continue
-        given[OVERALL][row["item"]].append(_VALUES[preference_of(row["choice"])])
-        for aspect, step in row["steps"].items():
-            given[aspect][row["item"]].append(_VALUES[preference_of_step(step)])
-    # The choice as a whole comes first.
-    return [_aspect_agreement(aspect, given[aspect].values()) for aspect in sorted(given, key=_overall_first)]
-
-
-def _overall_first(aspect: str) -> tuple[bool, str]:
-    return aspect != OVERALL, aspect
-
-
-def _aspect_agreement(aspect: str, items: Iterable[Sequence[int]]) -> AspectAgreement:
-    shared = [item for item in items if len(item) > 1]
-    if not shared:
-        return AspectAgreement(aspect, None, None, None, None, 0)
-    # The report of a run measures in the same way.
-    agreement = Agreement(mirrored=True)
-    for item in shared:
-        agreement.add_item(item)
-    low, high = agreement.alpha_interval or (None, None)
-    return AspectAgreement(
-        aspect, agreement.krippendorff_alpha, low, high, agreement.of_pairs, agreement.items
-    )
 
 
 def _newest_model(rows: Sequence[Mapping[str, Any]]) -> ModelResult | None:
@@ -151,7 +96,7 @@ def _newest_model(rows: Sequence[Mapping[str, Any]]) -> ModelResult | None:
         models = (row["item_a_model"], row["item_b_model"])
         if newest not in models or models[0] == models[1]:
             continue
-        value = _VALUES[preference_of(row["choice"])] * (1 if models[0] == newest else -1)
+        value = PREFERENCE_VALUES[preference_of(row["choice"])] * (1 if models[0] == newest else -1)
         if row["review"]:
             decided[row["item"]] = value
         else:

@@ -44,7 +44,10 @@ def test_page_rows_decision_replaces_the_first_judgements(store: LabelStore) -> 
         ("Bob", "b"), ("Rita", "b"),
     ]  # fmt: skip
     assert [row["completion"] for row in found.rows if "completion" in row] == ["Mine."]
-    assert found.notices == ["1 item decided by reviewers, in place of the first judgements"]
+    assert found.notices == [
+        "1 item decided by reviewers, in place of the first judgements. Agreement is measured without these, "
+        "so it is higher than people's own"
+    ]
 
 
 def test_page_rows_own_answers_name_their_author(store: LabelStore) -> None:
