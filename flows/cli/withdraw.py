@@ -13,8 +13,9 @@ import typer
 from rich.markup import escape
 
 from flows.cli.current_preset import DEMO, choose_preset
-from flows.common.terminal import Console
+from flows.common.terminal import Console, one_line
 from model.errors import UserError
+from tasks.common.annotators import visible_name
 from tasks.common.commit_advice import advise_commit
 from tasks.common.counts import counted
 from tasks.data.withdrawals import (
@@ -97,6 +98,7 @@ def withdraw(
         if not dry_run:
             _name_live_runs(console, root)
     _show_similar(console, found)
+    _name_active_people(console, root, asked.people)
     if dry_run:
         console.print("Nothing was written.")
         return
@@ -190,6 +192,25 @@ def _name_live_runs(console: Console, root: Path) -> None:
             "registers no model; stop it and start it again",
             soft_wrap=True,
         )
+
+
+def _name_active_people(console: Console, root: Path, people: Sequence[str]) -> None:
+    """Name the withdrawn people who may still sign in to the label page, and judge in vain."""
+    from tasks.labelling.people import find_person
+    from tasks.labelling.schema import read_label_store
+
+    store = read_label_store(root) if people else None
+    if store is None:
+        return
+    with store:
+        found = [find_person(store, visible_name(name)) for name in people]
+    for person in filter(None, found):
+        if person.active:
+            console.print(
+                f"{one_line(person.name)} can still sign in to the label page, though no run reads what they "
+                f"judge: `chatmill people remove {one_line(shlex.quote(person.name))}` ends that",
+                soft_wrap=True,
+            )
 
 
 def _show_similar(console: Console, found: DeletionPlan) -> None:

@@ -7,6 +7,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 
 import pytest
 
@@ -16,6 +17,8 @@ from tasks.data.sources.source_types import DataParameters, Source
 from tasks.data.withdrawals import WITHDRAWN, Withdrawal, write_withdrawals
 from tasks.engine.stage import StageContext
 from tasks.ingest import ingest
+from tasks.labelling.people import add_person, remove_person
+from tasks.labelling.schema import open_label_store
 from tasks.project.paths import ARTIFACTS, MLFLOW_FOLDER
 from tests.flows.cli_runner import call, of
 
@@ -164,3 +167,24 @@ def test_withdraw_similar_name_is_named_with_counts(root: Path, named: str, othe
     assert option in said and "eve" not in said
     assert "similar names" not in say("--annotator", named, "--annotator", other.strip(), *asked)
     assert "similar names" not in say("--annotator", "eve", *asked)
+
+
+@pytest.mark.parametrize("name", ["ann", "Ann Lee", "änn"])
+def test_withdraw_person_who_can_still_sign_in_is_named(root: Path, name: str) -> None:
+    label = {"prompt": "p", "a": "x", "b": "y", "choice": "a"}
+    lines = [json.dumps({**label, "annotator": each}) for each in (name, "ben")]
+    (root / "labels.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    (root / "mine.yaml").write_text(PRESET)
+    source = Source("mine", files="labels.jsonl")
+    ingest.run(DataParameters((source,)), {}, StageContext(root), lambda event: None)
+    asked = ("--annotator", name, "--dry-run", "--config", "mine.yaml")
+    assert "sign in" not in say(*asked)
+    with open_label_store(root) as store:
+        add_person(store, name)
+        add_person(store, "ben")
+    said = say(*asked)
+    assert f"{name} can still sign in to the label page" in said and "ben can" not in said
+    assert f"`chatmill people remove {quote(name)}`" in said
+    with open_label_store(root) as store:
+        remove_person(store, name)
+    assert "sign in" not in say(*asked)
