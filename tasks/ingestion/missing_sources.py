@@ -18,7 +18,8 @@ _SHOWN = 5
 def describe_missing_sources(root: Path, parameters: DataParameters, known: Mapping[str, Any]) -> str:
     """Return a sentence about sources of the present version that the preset lacks; "" if it has all.
 
-    A preset that has none of them is one of other data, as the first of one's own after the demo.
+    A preset that has none of them is one of other data, as the first of one's own after the demo. In a clone
+    without data/, no rows leave it, and git keeps the version before.
 
     The numbers of rows are given while data/ still holds that version.
 
@@ -30,7 +31,7 @@ def describe_missing_sources(root: Path, parameters: DataParameters, known: Mapp
     present = {source.name for source in parameters.sources}
     before = [str(name) for name in known["meta"].get("names") or ()]
     missing = [name for name in before if name not in present]
-    if not missing or len(missing) == len(before):
+    if not missing or len(missing) == len(before) or not (root / "data").is_dir():
         return ""
     rows = Counter[str]()
     # Other files may be damaged, and say nothing about the version.

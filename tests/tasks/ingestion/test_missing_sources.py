@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 from model.events import Event, Message
@@ -35,4 +36,8 @@ def test_ingest_source_missing_from_preset_is_named_with_its_rows(tmp_path: Path
     (said,) = lines(b, c)
     assert said.startswith("this preset lacks a source of the version of data/ before: a. Rows")
     # Another product's data: nothing is left out of it.
+    assert lines(a) == []
+    # A fresh clone has data.dvc alone, so that no row can leave data/.
+    assert lines(a, b) == []
+    shutil.rmtree(tmp_path / "data")
     assert lines(a) == []
