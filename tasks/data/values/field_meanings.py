@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -46,6 +46,16 @@ MAPPING_EXAMPLE = "{good: 1, bad: -1}"
 def word_set(words: str) -> frozenset[str]:
     """Return the set of words in a text."""
     return frozenset(words.split())
+
+
+def with_feminine(words: Iterable[str]) -> frozenset[str]:
+    """Return words with the feminine of each Romance one, as `aprobada` and `rejetée`.
+
+    An answer is feminine in Portuguese, Spanish, Italian and French, so columns about it are mostly so.
+    """
+    known = frozenset(words)
+    endings = {"o": "a", "é": "ée"}
+    return known | {word[:-1] + endings[word[-1]] for word in known if len(word) > 4 and word[-1] in endings}
 
 
 # True and false as spreadsheets write them in other languages.

@@ -14,7 +14,9 @@ _REMARKS = word_set("comment count distance explanation note notes prompt questi
 _ANSWERS = word_set(
     """
     answer completion content output reply response text version antwort antworten réponse reponse respuesta
-    risposta resposta antwoord svar odpowiedź ответ
+    risposta resposta antwoord svar odpowiedź ответ fassung formulierung wortlaut versione versión versão
+    texto
+    testo
     """
 )
 # Beside a word for an answer, these say that the text is the newer one.

@@ -22,10 +22,13 @@ _BEFORE = r"(?:(?:put|placed|is|was|currently|still|please|bitte|derzeit|noch|po
 _HELD = re.compile(
     rf"{_BEFORE}(?:on_hold|onhold|held|held_back|withheld|parked|suspended|quarantined?|embargoed|under_embargo|"
     r"(?:under|in)_(?:dispute|appeal|investigation|quarantine)|disputed|contested|reversed|overturned|"
-    r"overruled|nullified|annulled|invalidated|rescinded|disqualified|unfit|inadmissible|taken_back|"
+    r"superseded|voided|overridden|reverted|recalled|minimi[sz]ed|outdated|duplicated?|disregard(?:ed)?|"
+    r"struck_(?:out|through)|overruled|nullified|annulled|invalidated|rescinded|disqualified|unfit|inadmissible|taken_back|"
     r"zuruckgestellt|zuruckgezogen|zuruckgenommen|ausgesetzt|gesperrt|pausiert|aufgehoben|angefochten|"
-    r"strittig|ungeeignet|vorerst_nicht|in_quarantane|"
-    r"en_attente|en_suspens|en_pause|suspendue?|annulee?|infirmee?|contestee?|retiree?|inutilisable|"
+    r"strittig|uberholt|durchgestrichen|gestrichen|abgelaufen|ungultig|ungeeignet|vorerst_nicht|in_quarantane|"
+    r"perimee?|bloquee?|masquee?|supprimee?|invalide|en_attente|en_suspens|en_pause|suspendue?|annulee?|infirmee?|contestee?|retiree?|inutilisable|"
+    r"(?:vencid|caducad|bloquead|duplicad|desactualizad|desatualizad|desconsiderad|descartad|eliminad|"
+    r"excluid|invalid|obsolet|ocult|substituid|scadut|bloccat|duplicat|nascost|scartat|eliminat)[oa]|"
     r"en_espera|en_pausa|suspendid[oa]|anulad[oa]|revocad[oa]|revertid[oa]|impugnad[oa]|retirad[oa]|retenid[oa]|"
     r"in_attesa|in_sospeso|sospes[oa]|annullat[oa]|revocat[oa]|ritirat[oa]|contestat[oa]|"
     r"em_espera|em_pausa|suspens[oa]|revogad[oa]|retid[oa]|"
@@ -152,7 +155,13 @@ def answers_unknown_question(path: str, values: Collection[str]) -> bool:
     """
     found = {plain_word(value) for value in values if value}
     _, words = _path_words(path)
-    if not found & _FOREIGN or words & (_ORDINARY | _ABOUT) or not found <= _FOREIGN | {"no"}:
+    if words & (_ORDINARY | _ABOUT):
+        return False
+    # A compass has an S and an N too.
+    if found in _LETTERS and not words & _COMPASS:
+        return True
+    found -= _NEUTRAL
+    if not found & _FOREIGN or not found <= _FOREIGN | {"no"}:
         return False
     # Several words of one meaning, as `ja` and `si`, are codes of languages.
     said = [plain_word(value) in _YES for value in found]
@@ -160,6 +169,21 @@ def answers_unknown_question(path: str, values: Collection[str]) -> bool:
 
 
 _YES = frozenset(map(plain_word, YES_WORDS))
+# Yes and no of one letter: sim and não, ja and nein, oui and non.
+_LETTERS = ({"s", "n"}, {"j", "n"}, {"o", "n"})
+_COMPASS = _plain(
+    "axis direction hemisphere hemisferio hemisfério lat lado latitude orientation pole side zona zone"
+)
+# What people answer in place of yes and no.
+_NEUTRAL = _plain(
+    """
+    teilweise teils teils/teils zum_teil weiß_nicht weiss_nicht keine_angabe vielleicht k.a en_partie
+    partiellement peut-être je_ne_sais_pas sans_avis en_parte parcialmente a_medias tal_vez no_sé no_sabe
+    ns/nc
+    em_parte em_partes mais_ou_menos talvez não_sei não_sabe ns/nr não_se_aplica in_parte parzialmente forse
+    non_so deels gedeeltelijk misschien weet_niet отчасти частично не_знаю - ? n/a na n.a
+    """
+)
 
 
 def _is_decision(above: frozenset[str], words: frozenset[str], values: Collection[str]) -> bool:

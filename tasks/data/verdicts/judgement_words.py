@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import re
 
-from tasks.data.values.field_meanings import ACCEPT, FALSE, NEGATIVE, POSITIVE, REJECT, TRUE, plain_word
+from tasks.data.values.field_meanings import (
+    ACCEPT,
+    FALSE,
+    NEGATIVE,
+    POSITIVE,
+    REJECT,
+    TRUE,
+    plain_word,
+    with_feminine,
+)
 
 
 def _plain(words: str) -> frozenset[str]:
-    return frozenset(map(plain_word, words.split()))
+    return frozenset(map(plain_word, with_feminine(words.split())))
 
 
 _GOOD = POSITIVE | ACCEPT | _plain(

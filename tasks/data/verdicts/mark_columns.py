@@ -7,12 +7,22 @@ from collections.abc import Collection
 from functools import lru_cache
 
 from tasks.data.values.column_names import yaml_value
-from tasks.data.values.field_meanings import FALSE, NEGATIVE, POSITIVE, TICKS, TRUE, flatten_name, plain_word
+from tasks.data.values.field_meanings import (
+    FALSE,
+    NEGATIVE,
+    POSITIVE,
+    TICKS,
+    TRUE,
+    flatten_name,
+    plain_word,
+    with_feminine,
+)
+from tasks.data.verdicts.foreign_flags import FOREIGN_GOOD_FLAGS
 from tasks.data.verdicts.verdict_openings import without_reason
 
 
 def _plain(words: str) -> frozenset[str]:
-    return frozenset(map(plain_word, words.split()))
+    return frozenset(map(plain_word, with_feminine(words.split())))
 
 
 _SIGNS, _WORD = re.compile(r"[?!:.()]"), re.compile(r"[^\W_]+")
@@ -38,14 +48,18 @@ _REMOVALS = _plain(
 _TERMS = tuple(
     term for term in _REMOVALS if len(term) > 1 and not term.isascii() and not re.match(r"[a-zà-ÿа-я]", term)
 )
-_KEPT = _plain(
-    """
+_KEPT = (
+    _plain(
+        """
     behalten übernehmen verwenden nutzen benutzen garder conserver utiliser conservar guardar mantener manter
     usar tenere usare bewaren gebruiken keep kept use usable
     trainieren lernen verwendbar nutzbar entraîner apprendre utilisable entrenar aprender utilizable treinar
     utilizável addestrare imparare utilizzabile trainen leren bruikbaar trenować träna использовать обучать
     учить 使用 採用 采用 学習対象 训练 訓練 사용 학습
+    attested published
     """
+    )
+    | FOREIGN_GOOD_FLAGS
 )
 REFUSED = _plain(
     """

@@ -50,6 +50,16 @@ _NUMBERS = QUANTITIES | _plain(
     variance variant variants vector vertices views visibility visits vocab vocabulary volt volume vpc w wait
     warmup watts wave weekday weekly weeks wide widths win window wins wire workers worth writer xp xs
     years yes_count yob zip zone zoom
+    absorbance additions adults bathrooms bed bedrooms beds biomass chlorine clones commits concentration
+    conductivity course courses cq credits ct dbh deletions dilution district districts dosage dose doses
+    floor
+    floors gears hardness household humidity kids lab lap laps litter ml molarity nitrate od oxygen ph
+    phosphate
+    plate plates ppm rain replicate replicates salinity semester semesters shift shifts snow soil station
+    stations strength titer trimester turbidity ward wards well wells wind zones
+    bezirk enfants etage etagen chambres curso cursos distrito distritos étage étages filhos gruppe grupo
+    grupos habitaciones hijos kammer kinder klasse klassen kreis kurs magnitude pieces pièces piso pisos
+    quartos schicht semestre semestres stufe turno turnos zimmer zona zonas zonen andar andares créditos
     complexity cyclomatic forks issue_count loc rev revs sloc v ver verbosity
     anzahl länge dauer seite seiten jahr jahre alter preis größe gewicht menge nummer nr zeile zeilen kapitel
     wörter zeichen stunde stunden minuten sekunden tag tage monat monate woche breite höhe betrag kosten index

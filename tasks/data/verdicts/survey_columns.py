@@ -93,9 +93,12 @@ _LIGHTS = _plain(
     "red amber yellow orange green rot gelb grün rouge jaune vert rojo amarillo verde rosso giallo rood groen"
 )
 _ENDS = (_plain("red rot rouge rojo rosso rood"), _plain("green grün vert verde groen"))
+_LETTERS = frozenset("ragoy")
 _LIGHT_NAMES = _plain(
     "ampel check feu health light lights qa rag review semáforo semaforo status stoplicht traffic"
 )
+# The same in ASCII, as `short_values` spells them.
+_FACES = re.compile(r"[:;=8]['^o_-]?[()\[\]dpc|/\\]")
 _SHORTEST = 3  # letters of a word that may be a code
 _NO_DEGREE = _plain(
     "a all at bit du hardly little kaum wenig sehr nichts peu guère casi apenas poco nauwelijks"
@@ -116,7 +119,9 @@ def look_like_survey(path: str, values: Collection[str]) -> bool:
     if not known or LONG in known or len(known) > MOST_VALUES:
         return False
     name = path.rpartition(".")[2] if not re.search(r"\s", path) else path
-    if all(map(_PICTURES.fullmatch, known)) or _are_lights(name, known):
+    if all(_PICTURES.fullmatch(value) or _FACES.fullmatch(value) for value in known) or _are_lights(
+        name, known
+    ):
         return True
     # Words for a degree alone, as `very` and `not at all`, answer how much.
     degrees = [frozenset(value.split("_")) for value in known]
@@ -150,6 +155,10 @@ def is_coded_question(path: str, values: Collection[str], count: int, judged: in
     """
     known = {value for value in values if value}
     if not known or LONG in known or len(known) > MOST_VALUES or count < 2 * len(known):
+        return False
+    # Surveys have whole or half numbers. `od600: 0.41` is a measure.
+    scores = [as_score(value.replace("_", " ")) for value in known]
+    if any(score is not None and not (2 * score).is_integer() for score in scores):
         return False
     # One value throughout decides nothing.
     return (len(known) > 1 or count < judged) and judged > 0 and is_code(path)
@@ -205,6 +214,7 @@ def _on_scale(values: Collection[str], highest: float) -> bool:
 
 def _are_lights(name: str, values: Collection[str]) -> bool:
     """Return whether values are the colours of a traffic light under a name such as `status`."""
-    if not set(values) <= _LIGHTS or not all(set(values) & end for end in _ENDS):
+    letters = {"r", "g"} <= set(values) <= _LETTERS
+    if not letters and (not set(values) <= _LIGHTS or not all(set(values) & end for end in _ENDS)):
         return False
     return bool(frozenset(plain_word(flatten_name(name)).split("_")) & _LIGHT_NAMES)

@@ -22,10 +22,12 @@ from tasks.data.values.field_meanings import (
     as_flag,
     flatten_name,
     plain_word,
+    with_feminine,
     word_set,
 )
 from tasks.data.values.list_literals import read_literal
 from tasks.data.values.score_values import as_score
+from tasks.data.verdicts.foreign_flags import FOREIGN_BAD_FLAGS, FOREIGN_GOOD_FLAGS
 from tasks.data.verdicts.verdict_openings import opening_of
 
 _SHORT = 60  # characters; a longer text is a remark, unless its name is a verdict's
@@ -61,8 +63,10 @@ GOOD_WORDS = word_set(
     """
 )
 # The same for true and false only: a draft may have a number, and a permission a name.
-BAD_FLAGS = word_set(
-    """
+BAD_FLAGS = (
+    FOREIGN_BAD_FLAGS
+    | word_set(
+        """
     aborted ambiguous angry annoyed appealed archive biased blacklisted broken complained complaint complaints
     confidential conflicting contaminated contested copied dangerous defect defective defects delete deletion
     disagreement disputed draft dup dupe duplicate duplicated erased erasure escalate escalated escalation
@@ -75,35 +79,23 @@ BAD_FLAGS = word_set(
     unlearn unresolved unreviewed unsolved unsupported unsure untested untrusted unverified violation
     violations violence violent
     """
-) | word_set(
+    )
+    | word_set(
+        """
+    annulled breach breached canceled cancelled disregard disregarded embargo embargoed fixme held hold
+    minimised
+    minimized neither overridden overruled overturned recalled redo regenerated retried reversed reverted
+    rework reworked strikethrough struck suspended undone void voided
     """
-    canceled cancelled embargo embargoed fixme held hold neither overruled overturned regenerated retried
-    reversed suspended undone void voided
-    abgebrochen anstößig beleidigend beschwerde defekt doppelt entwurf eskaliert fehlerhaft gekürzt gesperrt
-    privat sensibel strittig toxisch ungeklärt unvollständig veraltet versteckt vertraulich
-    bloqué brouillon confidentiel doublon erroné incomplet masqué obsolète plainte toxique
-    bloqueado borrador confidencial duplicado erróneo incompleto obsoleto oculto queja tóxico
-    bloccato bozza duplicato incompleto nascosto reclamo riservato tossico
-    rascunho reclamação dubbel geblokkeerd klacht onvolledig verborgen verouderd vertrouwelijk
-    черновик устарело 草稿 重复 重複 下書き 초안
-    """
+    )
 )
-GOOD_FLAGS = word_set(
+GOOD_FLAGS = FOREIGN_GOOD_FLAGS | word_set(
     """
-    active allow allowed appropriate checked complete completed confirmed current done eligible enabled final
+    active allow allowed appropriate attested checked complete completed confirmed current done eligible
+    enabled final
     finalised finalized finished happy include included latest permission permitted proofread public published
     ready relevant resolved retained satisfied selected solved succeeded success successful suitable supported
     tested trusted visible
-    """
-) | word_set(
-    """
-    abgeschlossen aktiv einverstanden endfassung endgültig endgültige endgueltig endversion erlaubt erledigt
-    fertig geeignet gelöst gültig veröffentlicht vollständig zufrieden
-    actif adapté autorisé complet complète définitif définitive finale publié publiée résolu terminé valide
-    satisfait activo apto completo definitiva definitivo permitido publicado resuelto satisfecho terminado
-    válido attivo adatto consentito pubblicato risolto soddisfatto valido ativo concluído definitief
-    definitieve eindversie geldig gepubliceerd geschikt opgelost resolvido slutversion toegestaan volledig
-    окончательно 最終版 完成 公开 公開 완료
     """
 )
 # Beside `by` or `into`.
@@ -197,14 +189,23 @@ _NO_LETTERS, _SEPARATORS = re.compile(r"[\W_]+"), re.compile(r"[,;|\n]+")
 _DOUBTED = word_set("certainty confidence confident sure")
 
 
+# A yes of one letter, as `s` for sim and `j` for ja, is a tick under the name of a removal.
+_TICKED = TICKS | {"j", "s"}
+# Beside one of these a weight is that of a thing.
+_UNITS = word_set("birth body g gram grams gross kg kilo kilos lb lbs mg net oz pound pounds ton tonnes tons")
 # Names of a text that somebody wrote in place of the answer.
 CORRECTION_WORDS = word_set(
     """
     amended corrected correction corrections edit edited edits improved revised revision rewrite rewritten
-    suggested suggestion updated correccion corrección correctie correzione correção korrektur korrigiert
-    überarbeitet überarbeitung corrigé corrigée corregida corregido corretta corretto
+    suggested suggestion updated correccion corrección correctie correzione correção autorkorrektur korrektur
+    korrigiert überarbeitet überarbeitung réécrit réécrite gecorrigeerd verbeterd
     """
-)
+) | with_feminine(word_set(
+    """
+    ajustado corregido corretto corrigido corrigé modificado modificato modifié reescrito reformulado
+    reformulé revisado riscritto révisé
+    """
+))  # fmt: skip
 RIGHT_WORDS = word_set("better expected fixed gold golden ideal new")
 _ANSWERS = word_set("answer completion content output reply response text version")
 
@@ -283,7 +284,7 @@ def looks_like_verdict(path: str, value: Any) -> str:
     said = [] if last & _WRITTEN else filter(_is_answer, (opening_of(one, loose=True) for one in values))
     short = [one for one in (*values, *said) if not isinstance(one, str) or len(one) <= _SHORT]
     if short and name not in _SETTINGS:
-        if words & MASK_WORDS:
+        if words & MASK_WORDS and words.isdisjoint(_UNITS):
             return "a training mask"
         if words & VERDICT_WORDS and not words & _SIDES and not is_remark_text(path, value):
             return "a verdict"
@@ -404,6 +405,8 @@ def _name_words(path: str) -> tuple[str, frozenset[str], frozenset[str]]:
     if "in" in last and "opted" in words:
         # BAD_WORDS has `opted`, for `opted_out`.
         words = words - {"opted"}
+    # GitHub marks the reply that answers a question.
+    words = words | {"accepted"} if last == {"is", "answer"} else words
     words = words | {"exact_match"} if {"exact", "match"} <= words else words
     return names[-1], last, words | {"opt_out"} if {"opt", "out"} <= words else words
 
@@ -421,7 +424,7 @@ def _is_short(value: Any) -> bool:
 
 def _says_unusable(words: frozenset[str], value: Any) -> bool:
     """Return whether a key with these words in its name excludes its row."""
-    ticked = isinstance(value, str) and value.strip().lower() in TICKS
+    ticked = isinstance(value, str) and value.strip().lower() in _TICKED
     flag, negated = ticked or as_flag(value), bool(words & _NEGATIONS)
     # The row that replaces this one, or why it was removed.
     if flag is None and words & POINTERS and words & (BAD_FLAGS | _REPLACED):

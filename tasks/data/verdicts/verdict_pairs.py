@@ -8,13 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-from tasks.data.values.field_meanings import FALSE, TRUE, flatten_name, plain_word
+from tasks.data.values.field_meanings import FALSE, TRUE, flatten_name, plain_word, with_feminine
 from tasks.data.values.score_values import as_score
 from tasks.data.verdicts.verdict_values import LONG, MOST_VALUES
 
 
 def _plain(words: str) -> frozenset[str]:
-    return frozenset(map(plain_word, words.split()))
+    return frozenset(map(plain_word, with_feminine(words.split())))
 
 
 _MOST = 4  # different values of a verdict that has a positive word and an unknown one
@@ -48,7 +48,7 @@ _CODE = re.compile(r"[a-z]{2}_[a-z]{2,4}")
 # A value is the opposite of another if such a word precedes it.
 _NEGATIONS = re.compile(
     r"(?:not|non|no|never|do_not|does_not|don['’]?t|dont|is_not|isn['’]?t|cannot|nicht|kein|keine|nie|niet|geen|"
-    r"ne_pas|pas|nao|sin|ikke|inte|ei|не|ne)_|(?:non|un|in|im|ir|dis|nicht|не)(?=[^\W\d_]{4})|[不非未無无]"
+    r"ne_pas|pas|nao|sin|ikke|inte|ei|не|ne)_|(?:non|un|in|im|ir|dis|des|de(?=favor)|nicht|не)(?=[^\W\d_]{4})|[不非未無无]"
 )
 # Ordinary words with an opposite that is no verdict.
 _DESCRIBED = _plain(
@@ -86,6 +86,7 @@ _DECISIONS = _plain(
     geprüft kontrolle kontrolliert prüfung controle contrôle vérifié verificado verificato revisado revisión
     """
 )
+_GRADED = frozenset(("p", "f", "na", "n/a", "-"))
 # Words of a name that says who, when, or how much.
 _BESIDE = _plain("at batch by count date day id ids n name number on rate step time type url user version")
 
@@ -104,6 +105,7 @@ def look_opposite(name: str, values: Collection[str]) -> bool:
     for value in found:
         negation = _NEGATIONS.match(value)
         bare = value[negation.end() :].removeprefix("for_") if negation else ""
+        bare = bare or value.removesuffix("_nicht").removesuffix(value)
         if bare in found and bare not in _DESCRIBED and as_score(bare) is None:
             return True
     others = {value for value in found - YES - NO - _NEUTRAL if as_score(value.replace("_", " ")) is None}
@@ -127,6 +129,9 @@ def look_like_approval(name: str, values: Collection[str]) -> bool:
         # A yes under `checked_by_legal` is a decision. A 1 under `review_count` is none.
         counts = words & _BESIDE and any(as_score(value) is not None for value in values)
         return bool(words & (_APPROVALS | _DECISIONS)) and not counts
+    # Pass and fail of one letter.
+    if words & (_APPROVALS | _DECISIONS) and "f" in values and set(values) <= _GRADED:
+        return True
     named = words & _APPROVALS and not words & _BESIDE
     return bool(named) and not all(value.isdigit() for value in values)
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 from functools import lru_cache
 from typing import Any
 
-from tasks.data.values.field_meanings import FALSE, NEGATIVE, POSITIVE, TRUE, plain_word
+from tasks.data.values.field_meanings import FALSE, NEGATIVE, POSITIVE, TRUE, plain_word, with_feminine
 from tasks.data.values.scale_direction import tells_direction
 from tasks.data.values.score_values import as_score
 from tasks.data.verdicts.verdict_names import value_parts
@@ -23,7 +23,7 @@ LONG = "\0"  # replaces a value that is no short word or number
 
 
 def _plain(words: str) -> frozenset[str]:
-    return frozenset(map(plain_word, words.split()))
+    return frozenset(map(plain_word, with_feminine(words.split())))
 
 
 # Words that are nearly always judgements. `yes`, `up`, `right` or `pos` may mean something else.
@@ -37,11 +37,14 @@ _JUDGEMENTS = _plain(
     do_not_use dont_use drop_it excellent flagged
     garbage hallucinated hallucination high_quality invalid keep low_quality mediocre meh needs_changes
     needs_edit needs_editing needs_fix needs_fixing needs_improvement needs_review needs_revision needs_work
+    erroneous inadequate insufficient refuted unsatisfactory
     nonsense not_good not_helpful not_ok not_okay not_usable perfect so_so spam thumb_down thumb_up
     to_be_deleted to_be_fixed to_fix unsafe unusable unverified usable verified very_bad very_good very_poor
     angenommen brauchbar falsch freigegeben genehmigt gut korrekt lösche löschen mangelhaft
     mittelmäßig nacharbeiten nachbessern richtig schlecht sehr_gut sehr_schlecht unbrauchbar ungenügend
-    ungeeignet abgelehnt verworfen überarbeiten zurückgewiesen
+    ungeeignet abgelehnt verworfen überarbeiten zurückgewiesen streichen stimmt_nicht unzureichend
+    inadéquat insuffisant insuffisante à_refaire errato erróneo inadecuado inadeguato inadequado insuficiente
+    insufficiente improcedente
     accepté accepter approuvé approuver bien bon bonne correcte faux incorrecte mal mauvais mauvaise médiocre
     passable refusé rejeté rejeter très_bien très_bon à_corriger à_revoir
     aceptada aceptado aprobada aprobado buena bueno correcta correcto deficiente excelente incorrecta
@@ -122,7 +125,7 @@ _STAGES = _plain(
     """
     accepted active complete completed done draft drafts final finished in_progress in_review live new open
     published ready released review submitted unfinished wip work_in_progress entwurf fertig brouillon
-    borrador
+    borrador bozza druckfahne endfassung minuta rascunho rohfassung
     """
 )
 # Words for or against something, which as an opening are a vote, as in `down: it is wrong`.
@@ -130,7 +133,11 @@ _VOTES = frozenset(
     ("+", "-", "+1", "-1", "down", "like", "neg", "negative", "ok", "pass", "pos", "positive", "up")
 )
 _TITLES = _plain("category genre heading subject tag tags theme title topic topics type")
-DRAFTS = _plain("draft drafts unfinished wip work_in_progress entwurf brouillon borrador")
+DRAFTS = _plain(
+    "draft drafts unfinished wip work_in_progress entwurf brouillon borrador bozza minuta rascunho rohfassung"
+)
+# Of a table of answers by what they are and what they were taken for.
+_CONFUSED = frozenset(("tp", "fp", "tn", "fn"))
 
 # Names of verdicts and scores in other languages. The English ones are in field_meanings.py.
 _NAMES = _plain(
@@ -275,6 +282,8 @@ def look_like_verdicts(values: Collection[str]) -> bool:
     if all(set(value) <= _SIGNS for value in values) and any("+" in value for value in values):
         return True
     if set(values) <= _STAGES and set(values) & DRAFTS:
+        return True
+    if len(values) > 1 and set(values) <= _CONFUSED:
         return True
     return any(map(is_judgement, values))
 
