@@ -12,6 +12,7 @@ from tasks.data.parsing.side_columns import named_sides
 from tasks.data.parsing.unread_keys import leaves_of
 from tasks.data.questions.skip_counts import SkipCounts
 from tasks.data.values.choices import TIES, different_parts, is_undecided, paired_columns, plain_choice
+from tasks.data.values.column_names import names_worse
 from tasks.data.values.field_meanings import SIDES, flatten_name, is_empty, plain_word, word_set
 from tasks.data.values.key_paths import find_keys, with_value
 from tasks.data.values.score_values import as_score
@@ -56,6 +57,10 @@ def read_choice(
         if said in (*SIDES, "ignore"):
             return {**values, key: said}, UNDECIDED if said == "ignore" else ""
     choice = plain_choice(value, reading.columns)
+    if choice in ("a", "b") and names_worse(key) and not isinstance(meaning, Mapping):
+        # Under `Worse` the side is that of the worse answer, also if `columns` calls it the choice.
+        tally.note_worse(key, value, where)
+        return values, ""
     if choice in ("a", "b") and isinstance(value, str) and as_score(value) is None:
         # A model may be called A and have written answer b.
         side, told = named_sides(value, values, reading.column("a"), reading.column("b"))

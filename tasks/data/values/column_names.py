@@ -100,6 +100,8 @@ _WORSE = word_set(
     """
     bad dispreferred inferior least less loser losing lost lower lowest not poorer rejected unchosen
     unpreferred weaker weakest worse worst
+    schlechter schlechtere schlechteste verlierer pire perdant perdante peor perdedor perdedora pior peggiore
+    perdente slechter slechtere slechtste verliezer
     """
 )
 _OVERALL = word_set("final human majority overall")

@@ -1,4 +1,4 @@
-"""Recognize a text that people marked as a whole, as by `[DELETED]` at an end or by a stroke through it."""
+"""Recognize a text that people marked: by `[DELETED]` at an end, a stroke through it, or tracked changes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Literal
 
 from tasks.common.counts import counted
 from tasks.data.records import Comparison, Pair, Rating, Record, Text
+from tasks.data.values.field_meanings import with_feminine
 from tasks.data.values.key_text import ascii_controls
 
 MarkedTextsUse = Literal["", "keep", "leave_out"]  # what a source does with such rows; empty: it asks
@@ -20,7 +21,7 @@ _FEW = 5  # words of an answer behind which a mark in round brackets needs no se
 
 
 def _words(words: str) -> list[str]:
-    return [word.replace("_", " ") for word in words.split()]
+    return [word.replace("_", " ") for word in sorted(with_feminine(words.split()))]
 
 
 # Orders about the text itself, which need no other sign than their capitals.
@@ -37,7 +38,8 @@ _STATES = _words(
     deleted removed draft discarded withdrawn retracted unapproved not_approved unreviewed to_be_deleted
     delete_this needs_review needs_work needs_rewrite needs_rewriting work_in_progress wip superseded obsolete
     outdated disapproved unusable quarantined hallucination hallucinated rejected
-    gelöscht abgelehnt entwurf verworfen aussortiert zurückgezogen veraltet nicht_freigegeben
+    gelöscht gestrichen streichen durchgestrichen abgelehnt entwurf verworfen aussortiert zurückgezogen
+    veraltet nicht_freigegeben überholt anulado invalidado annulé raturé annullato cancellato
     supprimé supprimée rejeté rejetée brouillon obsolète refusé refusée
     eliminado eliminada borrado borrador rechazado rechazada descartado descartada
     eliminato rifiutato bozza scartato excluído rejeitado rascunho verwijderd afgekeurd
@@ -96,6 +98,17 @@ _STRUCK = re.compile(
 )
 _SLACK = re.compile(r"~[^\W_][^~\n]+[^\s~]~")
 _OVERLAYS = frozenset("\u0335\u0336\u0337\u0338")
+# Changes and comments as Word, CriticMarkup, HTML and LaTeX write them: both texts would be learned.
+_TRACKED_SIGNS = ("{--", "{++", "{~~", "{>>", "</del>", "</DEL>", "\\deleted", "\\replaced", "]:", "]]")
+_TRACKED = re.compile(
+    r"\{--[^{};=]*\w[^{};=]*--\}|\{\+\+[^{};=]*\w[^{};=]*\+\+\}|\{~~[^{}]+~>[^{}]*~~\}|\{>>[^{}]+<<\}|"
+    r"<del\b[^<>]*>[^<>]*</del>\s*<ins\b|</ins>\s*<del\b[^<>]*>[^<>]*</del>|"
+    r"\\(?:deleted|replaced)(?:\[[^\]]*\])?\{|"
+    r"\[?\b(?:commented|comment|kommentiert|kommentar|commenté|commentaire|comentado|comentario|comentário|"
+    r"commento|opmerking)[ \xa0]\[[^\W\d_]{1,4}\d{1,4}(?:R\d+)?\]\s*:",
+    re.I,
+)
+_CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.S)
 # The template of a model has the same tags.
 _TEMPLATE = re.compile(r"\[/?INST\]|<\|")
 
@@ -150,7 +163,19 @@ def editorial_mark(text: str) -> str:
     tail = _normal(text[-_EDGE:]).rstrip()
     if mark := _last_mark(tail, text):
         return f"ends with {mark!r}"
-    return "is struck through" if _is_struck(text) else ""
+    if _is_struck(text):
+        return "is struck through"
+    found = _tracked_change(text)
+    return f"has a tracked change or a comment, {found!r}" if found else ""
+
+
+def _tracked_change(text: str) -> str:
+    """Return the first change or comment of an editor in a text outside of code; empty without one."""
+    # Most texts have no such sign, which costs no search.
+    if not any(sign in text for sign in _TRACKED_SIGNS):
+        return ""
+    found = _TRACKED.search(_CODE.sub("", text))
+    return found[0][:_LONGEST_NOTE] if found else ""
 
 
 @lru_cache(maxsize=1)

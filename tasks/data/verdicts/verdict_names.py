@@ -294,7 +294,7 @@ def looks_like_verdict(path: str, value: Any) -> str:
             return "a verdict"
         if words & _CHOICES and any(is_choice(one) or as_score(one) in (1, 2) for one in short):
             return "a verdict"
-        if words & _SIDES and last - _FILLERS <= _SIDES and any(as_flag(one) is not None for one in short):
+        if words & _SIDES and last - _FILLERS <= _SIDES and any(map(_is_flag, short)):
             return "a verdict"
     told = _ALWAYS_ANSWER if last == {"answer"} else _ALWAYS
     # Chat programs write a thumb as `+1` or `-1`, which elsewhere is a number.
@@ -416,6 +416,10 @@ def _is_answer(opening: str) -> bool:
     word = plain_word(opening)
     known = word in POSITIVE | NEGATIVE | _ALWAYS | UNSURE | TICKS or as_flag(opening) is not None
     return bool(opening) and (known or is_choice(opening) or as_score(opening) is not None)
+
+
+def _is_flag(value: Any) -> bool:
+    return as_flag(value) is not None or (isinstance(value, str) and value.strip().lower() in TICKS)
 
 
 def _is_short(value: Any) -> bool:

@@ -197,3 +197,18 @@ def test_read_choice_that_names_the_worse_answer_is_turned_round(key: str, value
     found, tally = read(*rows, format="rows", columns=columns, fields=fields)
     tally.check("mine", fields)
     assert [one.row.choice for one in found if isinstance(one.row, Comparison)] == ["b", "a"]
+
+
+@pytest.mark.parametrize("worse", ["Worse", "loser", "Pior", "schlechter", "Pire"])
+def test_read_choice_of_the_worse_answer_needs_meaning(worse: str) -> None:
+    many = [
+        {"q": "Name a bird.", "x": "A robin.", "y": "A stone.", worse: side} for side in ("A", "b", "tie")
+    ]
+    columns = {"prompt": "q", "a": "x", "b": "y", "choice": worse}
+    _, tally = read(*many, format="rows", columns=columns)
+    with pytest.raises(UserError, match=f"{worse} is 'A', which does not say which answer is better"):
+        tally.check("mine")
+    fields = {worse: {"a": "b", "b": "a"}}
+    found, tally = read(*many, format="rows", columns=columns, fields=fields)
+    tally.check("mine", fields)
+    assert [one.row.choice for one in found if isinstance(one.row, Comparison)] == ["b", "a", "tie"]

@@ -169,3 +169,31 @@ def test_check_marked_document_names_its_file() -> None:
     assert len(rows) == 1
     with pytest.raises(UserError, match=r"plan.txt: the text begins with 'DRAFT - DO NOT USE'"):
         tally.check("mine")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[gestrichen] Die Mühle steht.", "[Rejeitada] O moinho.", "Il mulino è vecchio. [scartata]",
+        "{--The mill is new.--}{++The mill is old.++}", "The mill is {~~new~>old~~}.", "The mill.{>>wrong<<}",
+        "<del>The mill is new.</del><ins>It is old.</ins>",
+        "The mill is old. Commented [AB1]: This is wrong.",
+        "Die Mühle steht. [Kommentar [AB1]: falsch]", "O moinho é velho. Comentado [MS12R2]: errado",
+        "\\deleted{The mill is new.} It is old.",
+    ],
+)  # fmt: skip
+def test_editorial_mark_of_an_editor_is_found(text: str) -> None:
+    assert editorial_mark(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Write `<del>a</del><ins>b</ins>` in HTML.", "Call f{++i; --j} in the loop.",
+        "See the comment [1]: it is old.",
+        "```\n{--x--}\n```\nmarks a deletion.", "Comment [1]: the mill is old.", "a[i]: b[[1]]",
+        "The counter {--i} is decremented.",
+    ],
+)  # fmt: skip
+def test_editorial_mark_of_code_and_references_is_none(text: str) -> None:
+    assert editorial_mark(text) == ""
