@@ -80,6 +80,7 @@ UNKNOWN = "..."
 # Names that count or list two answers in their order.
 _IN_ORDER = (("1", "2"), ("first", "second"), ("left", "right"), ("one", "two"))
 _REPLACED = frozenset(("merged", "replaced"))
+_IDS = frozenset(("id", "ids", "uuid"))
 _FLAGS = TRUE | FALSE
 _DELETES = re.compile(r"delet|remov|loschen|supprimer|eliminar|verwijderen")
 # A date, or seconds or milliseconds since 1970, in the spelling of `plain_word`.
@@ -268,8 +269,9 @@ def _of_score(key: _Key) -> str:
     if key.understood and KNOWN.get(name) == "review":
         # Other rows have a review, and a mapping would have to list all of its words.
         return "review"
-    if any(exceeds_scale(key.path, value.replace("_", " ")) for value in key.values):
-        # The stars of a repository, or a school year, would be the score of its answer.
+    scores = all(map(_is_score, key.values))
+    if (words & _IDS and scores) or any(exceeds_scale(key.path, v.replace("_", " ")) for v in key.values):
+        # The stars of a repository, or the id of an answer, would be a score.
         return UNKNOWN
     if key.values and not (key.few or key.readable or key.understood) and key.has_pairs:
         return UNKNOWN

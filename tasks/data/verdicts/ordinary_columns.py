@@ -57,6 +57,10 @@ _NUMBERS = QUANTITIES | _plain(
     phosphate
     plate plates ppm rain replicate replicates salinity semester semesters shift shifts snow soil station
     stations strength titer trimester turbidity ward wards well wells wind zones
+    auflage ausgabe band gleis heft linie reihe aula bimestre binario bloco bloque cited citations citation
+    comarca cuatrimestre edição edición édition edizione equipe equipo fila lote nivel niveau nível livello
+    piano planta provincia província quadra retmax région región regione sala secteur sector semaine semana
+    semanas setor settimana settore tomo trimestre
     bezirk enfants etage etagen chambres curso cursos distrito distritos étage étages filhos gruppe grupo
     grupos habitaciones hijos kammer kinder klasse klassen kreis kurs magnitude pieces pièces piso pisos
     quartos schicht semestre semestres stufe turno turnos zimmer zona zonas zonen andar andares créditos

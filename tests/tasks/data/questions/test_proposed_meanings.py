@@ -355,3 +355,9 @@ def test_propose_all_list_under_the_name_of_a_mask_is_left_to_the_person(key: st
     rows = [{**PAIR, key: turns}, {**PAIR, "prompt": "Name another.", key: [1]}]
     _, tally = read(*rows)
     assert tally.propose_all(tally.asks()) == {key: UNKNOWN}
+
+
+@pytest.mark.parametrize("key", ["accepted_answer_id", "best_reply_id", "approved_ids"])
+@pytest.mark.parametrize("values", [{"5", "7"}, {str(n) for n in range(100, 160)}])
+def test_propose_meaning_of_an_id_is_left_to_people(key: str, values: set[str]) -> None:
+    assert propose_meaning(key, "a verdict", values, has_pairs=True) == UNKNOWN

@@ -71,6 +71,8 @@ def test_skip_counts_value_against_its_row_needs_meaning(key: str, values: list[
         {"Zona": ["1", "2"], "Distrito": ["4", "5"], "Turno": ["1", "2", "3"]},
         {"weight_kg": ["0.5", "1.2"], "height_cm": ["3", "4"]},
         {"Kinder": ["0", "1", "2"], "Etage": ["1", "2"], "Zimmer": ["2", "3"]},
+        {"Auflage": ["1", "2", "3"], "Band": ["1", "2"], "Reihe": ["A", "B"]},
+        {"Semana": ["1", "2", "3"], "Nivel": ["1", "2"], "cited_by": ["3", "10"]},
         {"hemisphere": ["N", "S"], "lat": ["S", "N"]},
     ],
 )
