@@ -385,8 +385,10 @@ class PipelineRun:
         if self.preset.promote.approval == "gate":
             return None
         # Prefect can suspend only runs of deployments.
-        asks = (self.flow_run, str(flow_run.name)) if deployment.id else ()
-        return ApprovalRequest(self.preset.promote.approval_timeout_hours, self.tracker.run, *asks)
+        flow, name = (self.flow_run, str(flow_run.name)) if deployment.id else ("", "")
+        promote = self.preset.promote
+        by_people = promote.approval == "people"
+        return ApprovalRequest(promote.approval_timeout_hours, self.tracker.run, flow, name, by_people)
 
     def announce_labels(self, good: StageOutput) -> None:
         """Send `labels.ingested` if accepted labels were not announced yet; the event starts `align`."""

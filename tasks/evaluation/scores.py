@@ -112,6 +112,13 @@ class ScoreComparison:
             (float(difference[0]), float(difference[1])) if difference else None,
         )
 
+    def is_worse_beyond_chance(self) -> bool:
+        """Return whether the candidate's score is worse than the champion's by more than chance."""
+        if self.difference is None:
+            return False
+        low, high = self.difference
+        return high < 0 if self.candidate.higher_is_better else low > 0
+
     def describe(self) -> str:
         """Return how the candidate's score compares with the champion's, in words; empty if it does not."""
         if self.champion is None or math.isnan(self.candidate.value):

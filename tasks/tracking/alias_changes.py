@@ -17,14 +17,16 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
 
+from model.errors import UserError
 from tasks.common.metric_labels import reason_words
-from tasks.common.printable_text import escape_surrogates
+from tasks.common.printable_text import escape_surrogates, is_utf8
 from tasks.tracking.products import CHAMPION
 from tasks.tracking.tag_records import read_record
 
 MOVE, PENDING = "chatmill.move.", "chatmill.pending"
 GATE, PERSON, ELSEWHERE = "gate", "person", "elsewhere"
 ALIAS, HISTORY, VERSION = "alias", "history", "version"
+LONGEST_REASON = 2000
 
 
 @dataclass(frozen=True)
@@ -218,3 +220,19 @@ def describe_change(move: AliasChange) -> str:
     by = {GATE: "the gate", PERSON: move.who or "a person"}.get(move.by, "not by chatmill")
     why = reason_words(move.why) if move.by == GATE else move.why
     return f"{by}: {why}"
+
+
+def check_reason(reason: str) -> str:
+    """Return a person's reason without outer spaces.
+
+    Raises:
+        UserError: It is longer than what is kept, or not valid UTF-8.
+    """
+    reason = reason.strip()
+    if not is_utf8(reason):
+        raise UserError(f"the reason is {reason!a}, which is not valid UTF-8; type it in UTF-8")
+    if len(reason) > LONGEST_REASON:
+        raise UserError(
+            f"the reason has {len(reason):,} characters; --reason takes at most {LONGEST_REASON:,}"
+        )
+    return reason

@@ -27,6 +27,8 @@ _OLD_STATES = {"waits": PENDING, "refused": REJECTED, "late": EXPIRED}
 APPROVAL, UNTIL, RUN = "approval", "approval.until", "approval.run"
 FLOW_RUN, NAME = "approval.flow_run", "approval.name"
 WHO, WHY, TIME = "approval.who", "approval.why", "approval.time"
+# The champion with which people compare the version.
+OPPONENT = "approval.opponent"
 MOMENT = "%Y-%m-%dT%H:%M:%SZ"
 # Fewer letters of a run's id fit too many runs.
 FEWEST_LETTERS = 4
@@ -41,17 +43,20 @@ class ApprovalRequest:
         run: The pipeline run's id in MLflow.
         flow_run: The id of the Prefect run that is suspended meanwhile; empty if none is.
         name: The name of that Prefect run.
+        by_people: Whether the people of the label page compare the model with the champion.
     """
 
     hours: float
     run: str
     flow_run: str = ""
     name: str = ""
+    by_people: bool = False
 
-    def tags(self) -> dict[str, str]:
-        """Return the tags of a version that waits from now on."""
+    def tags(self, champion: str) -> dict[str, str]:
+        """Return the tags of a version that waits from now on, beside this version as champion."""
         until = time.strftime(MOMENT, time.gmtime(time.time() + self.hours * 3600))
         found = {APPROVAL: PENDING, UNTIL: until, RUN: self.run, FLOW_RUN: self.flow_run, NAME: self.name}
+        found |= {OPPONENT: champion} if self.by_people else {}
         return {name: value for name, value in found.items() if value}
 
 

@@ -64,6 +64,31 @@ def decide_promotion(
     return wins, f"{reason}; {says}" if wins else says
 
 
+def people_may_decide(
+    verdict: StageOutput, champion: Any, withheld: str, comparison: ScoreComparison | None
+) -> bool:
+    """Return whether people are asked about a version whose score does not beat the champion's.
+
+    Their time is not spent on a score that is worse beyond chance. They compare answers of this run, so it
+    must have the champion's.
+
+    Args:
+        verdict: The gate's output.
+        champion: The present champion; None if there is none.
+        withheld: The reason why a person's decision prevents the promotion; empty if none does.
+        comparison: The scores of candidate and champion.
+    """
+    return bool(
+        verdict.metrics["passed"]
+        and not withheld
+        and champion is not None
+        and comparison is not None
+        and comparison.champion is not None
+        and comparison.champion_model == champion.tags.get("digest")
+        and not comparison.is_worse_beyond_chance()
+    )
+
+
 def beats_champion(version: Any, champion: Any) -> tuple[bool, str]:
     """Return whether a version's score beats the champion's, and the reason; True if there is no champion."""
     if champion is None:

@@ -20,7 +20,6 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 
 from model.errors import UserError
-from tasks.common.printable_text import is_utf8
 from tasks.engine.output import StageOutput
 from tasks.evaluation.scores import BEYOND_CHANCE, score_tags
 from tasks.tracking import approval
@@ -32,6 +31,7 @@ from tasks.tracking.alias_changes import (
     all_moves,
     begin_change,
     champion_trail,
+    check_reason,
     finish_change,
     pending_change,
     recorded_moves,
@@ -41,6 +41,7 @@ from tasks.tracking.approval import (
     APPROVED,
     EXPIRED,
     MOMENT,
+    OPPONENT,
     PENDING,
     REJECTED,
     TIME,
@@ -56,11 +57,11 @@ from tasks.tracking.promotion import (
     ended_rollback,
     gate_figures,
     passed_gate,
+    people_may_decide,
     read_scores,
     withheld_by_person,
 )
 
-LONGEST_REASON = 2000
 # A function that raises UserError for a version that must not become champion.
 Check = Callable[[Any], None]
 
@@ -238,11 +239,14 @@ class Registry:
                 verdict, tags, champion, withheld, comparison, unscored_reason
             )
             waits = promotes and question is not None
+            if question and question.by_people and not promotes:
+                waits = people_may_decide(verdict, champion, withheld, comparison)
+                reason = f"people decide, as {reason}" if waits else reason
             tags |= {
                 "promote": str(promotes and not waits).lower(),
                 "reason": reason,
                 "figures": json.dumps(gate_figures(Path(verdict.path))),
-                **(question.tags() if question and waits else {}),
+                **(question.tags(_version_name(champion)) if question and waits else {}),
             }
             made = self.client.create_model_version(self.model, source, aligned.run, tags=tags)
             version = str(made.version)
@@ -314,7 +318,7 @@ class Registry:
             UserError: The version does not wait, or was decided otherwise.
         """
         wanted = APPROVED if yes else REJECTED
-        reason = _check_reason(reason) or wanted
+        reason = check_reason(reason) or wanted
         with self.alone():
             self._finish()
             known = {_version_name(found): found for found in self._versions()}
@@ -333,7 +337,8 @@ class Registry:
                 raise UserError(f"{says} is already the champion; `chatmill rollback` reverts that")
             # Compared again: the champion may have changed while the version waited.
             wins, comparison = beats_champion(found, known.get(holder))
-            wins = wins and yes and version != holder
+            # People who compared the two decide, whatever the judge's scores are.
+            wins = (wins or holder == found.tags.get(OPPONENT)) and yes and version != holder
             if wins and check:
                 check(found)
             after = (
@@ -375,7 +380,7 @@ class Registry:
             UserError: The version is missing, never passed the gate or is champion already; there was no
                 champion before; or no reason is given.
         """
-        reason = _check_reason(reason)
+        reason = check_reason(reason)
         if not reason:
             raise UserError("a rollback needs --reason TEXT, as in --reason 'answers are rude'")
         with self.alone():
@@ -421,22 +426,6 @@ def _is_repeated(last: AliasChange, version: str, reason: str, author: str) -> b
     """Return whether a rollback equals the last one: the process that made it may have been killed."""
     same = (last.by, last.who, last.why) == (PERSON, author, reason) and bool(last.before)
     return same and version in ("", last.now)
-
-
-def _check_reason(reason: str) -> str:
-    """Return a person's reason without outer spaces.
-
-    Raises:
-        UserError: It is longer than what is kept, or not valid UTF-8.
-    """
-    reason = reason.strip()
-    if not is_utf8(reason):
-        raise UserError(f"the reason is {reason!a}, which is not valid UTF-8; type it in UTF-8")
-    if len(reason) > LONGEST_REASON:
-        raise UserError(
-            f"the reason has {len(reason):,} characters; --reason takes at most {LONGEST_REASON:,}"
-        )
-    return reason
 
 
 def _version_name(version: Any) -> str:

@@ -65,7 +65,7 @@ def test_models_and_compare_damaged_version_is_named(
 
 def test_approve_show_damaged_version_is_named(project: Path) -> None:
     client = open_tracker().client
-    for name, value in ApprovalRequest(72.0, "run").tags().items():
+    for name, value in ApprovalRequest(72.0, "run").tags("").items():
         client.set_model_version_tag("chatmill", "2", name, value)
     assert "restore a backup" not in call(of(approve), "2", "--show").output
     cut(place(project, 2))

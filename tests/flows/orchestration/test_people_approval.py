@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,13 @@ from flows.orchestration.people_approval import (
     vote_about,
 )
 from tasks.engine.output import StageOutput
+from tasks.evaluation.scores import Score, ScoreComparison
 from tasks.labelling.batches import list_batches
 from tasks.labelling.people import add_person
 from tasks.labelling.schema import open_label_store
 from tasks.tracking.approval import APPROVED, PENDING, REJECTED, ApprovalRequest, approval_state
 from tasks.tracking.products import version_address
+from tasks.tracking.registry import Registered
 from tasks.tracking.tracker import Tracker
 from tests.model.conftest import write_rows
 from tests.tasks.labelling.label_project import judge
@@ -98,6 +101,76 @@ def test_decide_by_votes_follows_the_people(
     store.close()
     assert decide_by_votes(tracker, tmp_path) == []
     assert champion == "1" or tracker.registry.moves()[-1].who == AUTHOR
+
+
+def register_scored(
+    root: Path, tracker: Tracker, digest: str, difference: tuple[float, float] | None, by_people: bool = True
+) -> Registered:
+    """Register a model whose judge's score is 0.02 below that of the champion `a`."""
+    scores = Score("aligned_judge", 0.08), Score("aligned_judge", 0.1)
+    compared = ScoreComparison(*scores, "a", difference=difference)
+    folder = root / f"gate-{digest}"
+    folder.mkdir()
+    verdict = {"passed": True, "by": "aligned_judge", "checks": [], "score": 0.08}
+    (folder / "verdict.json").write_text(json.dumps({**verdict, "comparison": compared.plain()}))
+    run = tracker.client.create_run("0").info.run_id
+    model = root / digest / "model"
+    model.mkdir(parents=True)
+    (model / "config.json").write_text(digest)
+    tracker.client.log_artifacts(run, str(model), "model")
+    aligned = StageOutput("rlhf", digest, "", digest, False, 1.0, {}, run)
+    metrics = {"passed": 1, "reason": "all thresholds are met", "score": 0.08}
+    gate = StageOutput("gate", "g", str(folder), f"verdict {digest}", False, 0.1, metrics)
+    return tracker.register(aligned, gate, ApprovalRequest(72, run, by_people=by_people))
+
+
+@pytest.fixture
+def one_champion(tmp_path: Path, empty_database: bytes) -> Tracker:
+    """Return a tracker whose champion is version 1, the model `a`; version 2 was rejected."""
+    tracker = store_with_pending(tmp_path, empty_database, "b")
+    tracker.registry.decide("2", False, "ann", "rude")
+    return tracker
+
+
+@pytest.mark.parametrize(
+    ("difference", "by_people", "waits"),
+    [
+        ((-0.05, 0.01), True, True), (None, True, True), ((-0.05, -0.01), True, False),
+        ((-0.05, 0.01), False, False),
+    ],
+)  # fmt: skip
+def test_register_lower_score_is_asked_about_only_within_chance_and_of_people(
+    tmp_path: Path,
+    one_champion: Tracker,
+    difference: tuple[float, float] | None,
+    by_people: bool,
+    waits: bool,
+) -> None:
+    made = register_scored(tmp_path, one_champion, "c", difference, by_people)
+    assert made.pending_approval == waits and not made.champion
+    assert waits or "the champion, version 1, stays" in made.says
+
+
+@pytest.mark.parametrize(("choice", "champion"), [("a", "3"), ("b", "1")])
+def test_decide_by_votes_lower_score_follows_the_people(
+    tmp_path: Path, one_champion: Tracker, choice: str, champion: str
+) -> None:
+    register_scored(tmp_path, one_champion, "c", (-0.05, 0.01))
+    asked(tmp_path, one_champion)
+    vote(tmp_path, lambda item: choice, PROMPTS)
+    assert len(decide_by_votes(one_champion, tmp_path)) == 1
+    assert str(one_champion.registry.champion().version) == champion
+
+
+def test_decide_by_votes_lower_score_than_another_champion_is_not_promoted(
+    tmp_path: Path, one_champion: Tracker
+) -> None:
+    register_scored(tmp_path, one_champion, "c", (-0.05, 0.01))
+    asked(tmp_path, one_champion)
+    one_champion.registry.rollback("2", "kinder", "ann")
+    vote(tmp_path, lambda item: "a", PROMPTS)
+    [said] = decide_by_votes(one_champion, tmp_path)
+    assert "is not the champion" in said and str(one_champion.registry.champion().version) == "2"
 
 
 def test_decide_by_votes_undecided_waits(tmp_path: Path, tracker: Tracker) -> None:
