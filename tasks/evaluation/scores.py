@@ -248,6 +248,9 @@ def compare_scores(
         reason = unscored_reason or "its version does not record what its score measures"
         return False, f"{stays}the two cannot be compared, as {reason}"
     if unlike := explain_incomparable(mine, best):
+        # The run measured the champion before this one in place of a model that the candidate is.
+        if tags.get("digest") and tags["digest"] == champion.get("digest"):
+            return False, f"{stays}this version has the same weights"
         before = f"{unscored_reason}, and " if unscored_reason else ""
         return False, f"{stays}the two scores cannot be compared, as {before}{unlike}"
     # Of another champion than that of its run, only the scores are known.

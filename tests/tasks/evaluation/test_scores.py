@@ -113,6 +113,16 @@ def test_compare_scores_higher_score_within_chance_wins_unless_more_is_asked(
     assert found is not required and "95%" not in reason
 
 
+@pytest.mark.parametrize(
+    "score", [replace(GAIN, prompts="other"), replace(GAIN, name="aligned_f1"), replace(GAIN, judge="other")]
+)
+def test_compare_scores_model_of_the_champion_is_named_as_such(score: Score) -> None:
+    tags, champion = score_tags(score) | {"digest": "same"}, score_tags(GAIN) | {"digest": "same"}
+    says = "the champion, version 5, stays: this version has the same weights"
+    assert compare_scores(tags, champion, "5") == (False, says)
+    assert "same weights" not in compare_scores(tags | {"digest": "another"}, champion, "5")[1]
+
+
 def test_compare_scores_lower_score_says_whether_it_may_be_chance() -> None:
     compared = ScoreComparison(GAIN, replace(GAIN, value=0.3), "digest", difference=(-0.2, 0.1))
     champion = {**score_tags(replace(GAIN, value=0.3)), "digest": "digest"}
