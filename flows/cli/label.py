@@ -143,8 +143,8 @@ def list_label_batches() -> None:
     from flows.common.narrow_tables import print_table
     from tasks.labelling.batch_products import batch_product
     from tasks.labelling.batches import list_batches
-    from tasks.labelling.people_vote import VOTE_KIND
     from tasks.labelling.review import count_reviews
+    from tasks.labelling.schema import VOTE_KIND
     from tasks.labelling.waiting_champions import list_waiting
 
     console = Console(highlight=False)

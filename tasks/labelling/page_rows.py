@@ -13,8 +13,7 @@ from tasks.common.counts import counted
 from tasks.labelling.batch_products import ALL_PRODUCTS, ProductChoice
 from tasks.labelling.judgements import newest_judgements
 from tasks.labelling.known_items import known_accuracy, preference_of, preference_of_step
-from tasks.labelling.people_vote import VOTE_KIND
-from tasks.labelling.schema import ITEM_TABLE, JUDGEMENT_TABLE, LabelStore
+from tasks.labelling.schema import ITEM_TABLE, JUDGEMENT_TABLE, VOTE_KIND, LabelStore
 
 # The key of the person who wrote an answer.
 AUTHOR_KEY = "written_by"

@@ -17,15 +17,13 @@ from typing import Any, Literal
 from tasks.labelling.batches import Batch, BatchSettings, LabelItem, add_batch, list_batches, open_batch
 from tasks.labelling.judgements import newest_judgements
 from tasks.labelling.known_items import preference_of
-from tasks.labelling.schema import LabelStore
+from tasks.labelling.schema import VOTE_KIND, LabelStore
 
 # The share of intervals that may miss the true win rate.
 ERROR_RATE = 0.05
 # A value between 0 and 1 varies at most as a fair coin does, by 1/4. The mixture is narrowest at 100 items.
 _VARIANCE = 0.25
 _MIXTURE = 2.0
-# The kind of a batch whose judgements decide about a model. They teach no model, as its prompts are held out.
-VOTE_KIND = "vote"
 _SCORES = {"a": 1.0, "tie": 0.5, "b": 0.0}
 Decision = Literal["", "approved", "rejected"]
 

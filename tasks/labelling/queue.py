@@ -11,7 +11,14 @@ from sqlalchemy import Connection, Select, and_, exists, func, select
 
 from tasks.labelling.holds import drop_expired, hold_item
 from tasks.labelling.people import Person
-from tasks.labelling.schema import BATCH_TABLE, HOLD_TABLE, ITEM_TABLE, JUDGEMENT_TABLE, LabelStore
+from tasks.labelling.schema import (
+    BATCH_TABLE,
+    HOLD_TABLE,
+    ITEM_TABLE,
+    JUDGEMENT_TABLE,
+    VOTE_KIND,
+    LabelStore,
+)
 
 # Items that one request may ask for, so that nobody holds many.
 MOST_ITEMS = 5
@@ -96,11 +103,12 @@ def _queries_in_order(connection: Connection, person: str) -> Iterator[Select[An
         ITEM_TABLE.c.given < BATCH_TABLE.c.needed,
     )
     batches = connection.execute(
-        select(BATCH_TABLE.c.number, BATCH_TABLE.c.needed)
+        select(BATCH_TABLE.c.number, BATCH_TABLE.c.needed, BATCH_TABLE.c.origin)
         .where(BATCH_TABLE.c.open)
         .order_by(BATCH_TABLE.c.number)
     ).all()
-    for batch, needed in batches:
+    # Votes come first: a model waits for them, and only until its deadline.
+    for batch, needed, _ in sorted(batches, key=lambda each: each.origin.get("kind") != VOTE_KIND):
         # Only the numbers that occur, so that the cost does not depend on how many people are needed.
         given = _largest_given(connection, batch, needed)
         while given is not None:

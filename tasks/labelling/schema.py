@@ -48,6 +48,9 @@ from tasks.project.private_folder import PRIVATE_FILE, make_private_folder
 
 # Seconds that a process waits for another one's write.
 WRITE_WAIT_SECONDS = 30.0
+# The `kind` in the origin of a batch whose judgements decide about a model. They teach no model, as its
+# prompts are held out.
+VOTE_KIND = "vote"
 _METADATA = MetaData()
 
 PEOPLE_TABLE = Table(

@@ -10,9 +10,10 @@ from sqlalchemy import update
 
 from model.errors import UserError
 from tasks.labelling.batch_parameters import LabelBatchParameters
+from tasks.labelling.batches import BatchSettings, add_batch
 from tasks.labelling.queue import is_swapped, measure_progress, next_items
 from tasks.labelling.schema import BATCH_TABLE, HOLD_TABLE, LabelStore
-from tests.tasks.labelling.label_project import batch, judge, person
+from tests.tasks.labelling.label_project import batch, items, judge, person
 
 
 def test_next_items_gives_each_item_to_the_needed_number_of_people(store: LabelStore) -> None:
@@ -57,6 +58,18 @@ def test_next_items_without_those_on_the_screen(store: LabelStore) -> None:
     assert len(next_items(store, ada, 1000)) == 3
 
 
+@pytest.mark.parametrize("older", [1, 2, 5])
+def test_next_items_votes_come_before_older_batches(store: LabelStore, older: int) -> None:
+    batch(store, count=older, needed=1)
+    ada, bob = person(store, "Ada"), person(store, "Bob")
+    [begun] = next_items(store, ada)
+    vote = items(2, start=100)
+    add_batch(store, BatchSettings("vote on demo/2", needed=1, origin={"kind": "vote"}), vote)
+    assert [one.prompt for one in next_items(store, bob, 3)][:2] == [item.prompt for item in vote]
+    # What a person has on the screen stays there.
+    assert next_items(store, ada) == [begun]
+
+
 def test_next_items_skipped_is_for_others(store: LabelStore) -> None:
     batch(store, count=1, needed=1)
     ada, bob = person(store, "Ada"), person(store, "Bob")
@@ -69,7 +82,7 @@ def test_next_items_hides_models_and_turns_answers_by_person(store: LabelStore) 
     batch(store, count=1)
     names = [f"person {chr(65 + n)}" for n in range(20)]
     shown = [next_items(store, person(store, name)) for name in names[:2]]
-    for one in (items[0] for items in shown):
+    for one in (given[0] for given in shown):
         assert (one.left, one.right) == (
             ("Other 0.", "Answer 0.") if one.swapped else ("Answer 0.", "Other 0.")
         )
