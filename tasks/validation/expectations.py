@@ -15,8 +15,9 @@ from tasks.common.names import is_blank
 from tasks.common.printable_text import is_printable
 from tasks.data.records import STRINGS
 from tasks.data.values.field_meanings import is_invisible
+from tasks.data.values.removed_texts import is_removed
 from tasks.validation import pii, unicode_scripts
-from tasks.validation.unlearnable_answers import is_new, is_removed
+from tasks.validation.unlearnable_answers import is_new
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,9 +9,10 @@ from functools import lru_cache
 from typing import Literal
 
 from tasks.common.counts import counted
-from tasks.data.records import Comparison, Pair, Rating, Record, Text
+from tasks.data.records import Comparison, Record, Text
 from tasks.data.values.field_meanings import with_feminine
 from tasks.data.values.key_text import ascii_controls
+from tasks.data.values.removed_texts import is_removed
 
 MarkedTextsUse = Literal["", "keep", "leave_out"]  # what a source does with such rows; empty: it asks
 MARKED_TEXTS = "rows with an editorial mark on a text, such as [DELETED], as `marked_texts` says"
@@ -148,9 +149,13 @@ def find_editorial_mark(row: Record) -> str:
     """
     names = {Text: "text", Comparison: "a b"}.get(type(row), "completion")
     for name in names.split():
-        if mark := editorial_mark(getattr(row, name)):
+        text = getattr(row, name)
+        # Validation quarantines a text that is nothing but such a mark.
+        if not is_removed(text) and (mark := editorial_mark(text)):
             return f"the {name} {mark}"
-    if isinstance(row, Pair | Rating | Comparison) and (mark := _order_on(row.prompt)):
+    if isinstance(row, Text) or is_removed(row.prompt):
+        return ""
+    if mark := _order_on(row.prompt):
         return f"the prompt {mark}"
     return ""
 

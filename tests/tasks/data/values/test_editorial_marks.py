@@ -164,6 +164,18 @@ def test_read_rows_marked_turn_is_as_the_source_says(use: Any, answers: list[str
     assert sum("editorial mark" in line for line in tally.lines()) == (use == "leave_out")
 
 
+@pytest.mark.parametrize("text", ["[deleted]", "[ Removed by Reddit ]", "<message deleted>", "[gelöscht]"])
+def test_check_text_of_a_removed_one_alone_is_left_to_validation(text: str) -> None:
+    for row in (
+        {"text": text},
+        {"prompt": "Where?", "completion": text},
+        {"prompt": text, "completion": "So."},
+    ):
+        rows, tally = read(row)
+        tally.check("mine")
+        assert len(rows) == 1
+
+
 def test_check_marked_document_names_its_file() -> None:
     rows, tally = read_file(SourceFile("plan.txt", b"DRAFT - DO NOT USE\n\nThe mill closes.\n"))
     assert len(rows) == 1
