@@ -40,6 +40,12 @@ def unpacked_suffix(name: str) -> str:
     return Path(path.stem).suffix if path.suffix in decoding.SUFFIXES else path.suffix
 
 
+def unpacked_stem(name: str) -> str:
+    """Return a file's name without its suffix and that of its compression: `a` for a.jsonl.gz."""
+    ending = unpacked_suffix(name)
+    return name[: name.lower().rfind(ending)] if ending else name
+
+
 class SourceRecord(NamedTuple):
     """An object of a file, and its place for messages: the file with a line, an item or a row."""
 

@@ -10,29 +10,24 @@ from functools import lru_cache
 from typing import Any
 
 from tasks.data.questions.companion_keys import is_prose
-from tasks.data.values.field_meanings import as_flag, flatten_name, is_null_word, plain_word
-
-
-def _plain(words: str) -> frozenset[str]:
-    return frozenset(map(plain_word, words.split()))
-
+from tasks.data.values.field_meanings import as_flag, flatten_name, is_null_word, plain_word, plain_words
 
 # Words for a right answer under any name of right answers alone.
-_GOLD = _plain(
+_GOLD = plain_words(
     """
     gold golden goldstandard groundtruth gt ideal idealantwort musterantwort musterlösung oracle
     referenzantwort sollantwort goldantwort 正解 参考答案 标准答案 標準答案 模範解答 모범답안 정답 эталон
     """
 )
 # Words that mean it beside a word for an answer.
-_SAID_RIGHT = _plain(
+_SAID_RIGHT = plain_words(
     """
     agent annotator correct desired expert final human official reference right target true truth
     korrekte richtige erwartete ideale menschliche attendue correcte humaine idéale esperada esperado correcta
     humana correta attesa corretta umana juiste menselijke verwachte эталонный правильный
     """
 )
-_ANSWERS = _plain(
+_ANSWERS = plain_words(
     """
     answer answers completion completions output outputs reply response responses solution text
     antwort ausgabe lösung réponse respuesta resposta risposta antwoord ответ

@@ -7,19 +7,14 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from tasks.data.file_io.files import unpacked_suffix
-from tasks.data.values.field_meanings import flatten_name, plain_word
+from tasks.data.file_io.files import unpacked_stem, unpacked_suffix
+from tasks.data.values.field_meanings import flatten_name, plain_word, plain_words
 
 _MOST_ALIKE = 2  # files of one such name; more of them are a collection
 _TEXTS = (".txt", ".md")
 
-
-def _plain(words: str) -> frozenset[str]:
-    return frozenset(map(plain_word, words.split()))
-
-
 # What explains values, in a file of any kind.
-_LEGENDS = _plain(
+_LEGENDS = plain_words(
     """
     code_book codebook data_card data_description data_dictionary data_sheet datacard datadictionary datasheet
     dataset_card label_map labelmap legend legends variable_list codebuch codeplan datenbeschreibung legende
@@ -27,7 +22,7 @@ _LEGENDS = _plain(
     """
 )
 # What a person reads before the data. `instructions.jsonl` is a usual name of data, so only texts count.
-_GUIDES = _plain(
+_GUIDES = plain_words(
     """
     annotation_guide annotation_guideline annotation_guidelines annotator_guidelines authors change_log
     changelog citation code_of_conduct contributing contributors copying copyright dataset_info guideline
@@ -47,10 +42,8 @@ _VERSION = re.compile(
 
 def names_guide(name: str) -> bool:
     """Return whether a file's name says that it is about the data, as `README.md` and `codebook.csv`."""
-    ending = unpacked_suffix(name)
-    stem = name[: name.lower().rfind(ending)] if ending else name
-    word = _VERSION.sub("", plain_word(flatten_name(stem)).strip("_"))
-    return word in _LEGENDS or (word in _GUIDES and ending in _TEXTS)
+    word = _VERSION.sub("", plain_word(flatten_name(unpacked_stem(name))).strip("_"))
+    return word in _LEGENDS or (word in _GUIDES and unpacked_suffix(name) in _TEXTS)
 
 
 def guide_files(paths: Sequence[Path]) -> list[Path]:

@@ -11,21 +11,16 @@ from typing import Any
 from model.errors import UserError, one_line_path
 from tasks.common.counts import counted
 from tasks.common.names import yaml_text
-from tasks.data.file_io.files import SourceFile, unpacked_suffix
+from tasks.data.file_io.files import SourceFile, unpacked_stem
 from tasks.data.formats.detect import choose_reading, sample_file
 from tasks.data.parsing.base import ParseOptions
 from tasks.data.sources.source_types import Source, as_list
-from tasks.data.values.field_meanings import KNOWN, flatten_name, plain_word
+from tasks.data.values.field_meanings import KNOWN, flatten_name, plain_word, plain_words
 
 # The formats whose rows hold no verdict of their own.
 _BARE = ("alpaca", "markdown", "messages", "plain", "rows", "sharegpt")
 
-
-def _plain(words: str) -> frozenset[str]:
-    return frozenset(map(plain_word, words.split()))
-
-
-_REJECTED = _plain(
+_REJECTED = plain_words(
     """
     bad blocked declined deleted denied disapproved discard discarded dislike disliked dislikes donottrain
     donotuse downvote downvoted excluded garbage junk noai optedout quarantine quarantined reject rejected
@@ -36,14 +31,14 @@ _REJECTED = _plain(
     verwijderd отклонено удалено 已删除 已拒绝 垃圾 却下 削除済み
     """
 )
-_PHRASES = _plain(
+_PHRASES = plain_words(
     """
     do_not_learn do_not_train do_not_use dont_train dont_use no_ai no_consent not_for_training opted_out
     thumbs_down to_delete to_remove nicht_verwenden ne_pas_utiliser no_usar
     """
 )
 # Words beside them. A deleted scene is part of a film, so any other word makes another name.
-_BESIDE = _plain(
+_BESIDE = plain_words(
     """
     all and answer answers batch by chat chats completion completions conversation conversations csv data
     document documents doc docs entries entry example examples export exports file files final from items
@@ -63,9 +58,8 @@ def rejecting_part(path: Path, folder: Path) -> str:
         folder: The folder of the user. Its own name is their choice.
     """
     names = path.relative_to(folder).parts
-    ending = unpacked_suffix(path.name)
-    plain = path.name[: path.name.lower().rfind(ending)] if ending else path.name
-    return next((name for name, said in zip(names, (*names[:-1], plain), strict=True) if _rejects(said)), "")
+    said_names = (*names[:-1], unpacked_stem(path.name))
+    return next((name for name, said in zip(names, said_names, strict=True) if _rejects(said)), "")
 
 
 def holds_verdicts(

@@ -297,6 +297,16 @@ def plain_word(text: str) -> str:
     return _GAPS.sub("_", text.casefold()).strip("_.!")
 
 
+def plain_words(words: str) -> frozenset[str]:
+    """Return the words of a text as `plain_word` writes them."""
+    return frozenset(map(plain_word, words.split()))
+
+
+def gendered_words(words: str) -> frozenset[str]:
+    """Return the words of a text and their feminine forms as `plain_word` writes them."""
+    return frozenset(map(plain_word, with_feminine(words.split())))
+
+
 def is_empty(value: Any) -> bool:
     """Return whether a value says nothing: null, NaN, blank text, an empty list or object, or a null word."""
     if value is None or (isinstance(value, float) and math.isnan(value)):

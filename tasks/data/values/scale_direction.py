@@ -6,17 +6,12 @@ import re
 from collections.abc import Collection, Iterator
 from functools import lru_cache
 
-from tasks.data.values.field_meanings import plain_word
+from tasks.data.values.field_meanings import plain_word, plain_words
 from tasks.data.values.score_values import as_score
 
 LOWER, HIGHER = "lower is better", "higher is better"
 
-
-def _plain(words: str) -> frozenset[str]:
-    return frozenset(map(plain_word, words.split()))
-
-
-_GOOD = _plain(
+_GOOD = plain_words(
     """
     amazing best better excellent flawless good great highest_quality ideal outstanding perfect superb top
     very_good beste bester bestes besten besser gut hervorragend ausgezeichnet sehr_gut perfekt
@@ -26,7 +21,7 @@ _GOOD = _plain(
     najlepszy dobry bardzo_dobry лучший лучше отлично хорошо 最好 最高 優秀 优秀 很好 好 良い 最良 최고 좋음
     """
 )
-_BAD = _plain(
+_BAD = plain_words(
     """
     abysmal awful bad dreadful horrible inadequate lowest_quality poor terrible unacceptable useless very_bad
     very_poor worse worst

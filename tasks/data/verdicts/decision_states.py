@@ -6,16 +6,19 @@ import re
 from collections.abc import Collection
 from functools import lru_cache
 
-from tasks.data.values.field_meanings import FALSE, NO_WORDS, TRUE, YES_WORDS, flatten_name, plain_word
+from tasks.data.values.field_meanings import (
+    FALSE,
+    NO_WORDS,
+    TRUE,
+    YES_WORDS,
+    flatten_name,
+    plain_word,
+    plain_words,
+)
 from tasks.data.values.score_values import as_score, is_date
 from tasks.data.verdicts.held_rows import look_closed_to_robots, look_held_out, look_left_out
 from tasks.data.verdicts.verdict_names import forbids_use
 from tasks.data.verdicts.verdict_values import LONG, MOST_VALUES
-
-
-def _plain(words: str) -> frozenset[str]:
-    return frozenset(map(plain_word, words.split()))
-
 
 _BEFORE = r"(?:(?:put|placed|is|was|currently|still|please|bitte|derzeit|noch|por_favor|merci_de)_)*"
 # A state of a row that nobody may learn from yet, or no more, in the spelling of `plain_word`.
@@ -37,7 +40,7 @@ _HELD = re.compile(
 )
 _AFTER = re.compile(r"(?:$|[_:;,.!(\[/–—-])")
 # What a state may be of, if it is not the row's. A court reverses a judgment, and a shop holds an order.
-_SUBJECTS = _plain(
+_SUBJECTS = plain_words(
     """
     account accounts basket bill billing booking bookings cart case cases color colour contract court customer
     delivery direction disposition flight game invoice invoices license licence match member membership order
@@ -50,7 +53,7 @@ _SUBJECTS = _plain(
     factuur levering klant заказ оплата доставка 订单 訂單 注文 주문
     """
 )
-_SHOP = _plain(
+_SHOP = plain_words(
     """
     backordered delivered dispatched in_transit out_for_delivery paid packed processing refunded returned
     shipped sold unpaid bezahlt geliefert storniert unterwegs versandt versendet zugestellt expédiée expédié
@@ -59,16 +62,16 @@ _SHOP = _plain(
     """
 )
 # Names of what a row is or is about.
-_ABOUT = _plain(
+_ABOUT = plain_words(
     """
     author category class country dataset description domain format gender genre id intent kind label_set lang
     language license licence locale location name origin path persona place region role sex source split style
     subject subset tag tags task theme title tone topic topics type url
     """
 )
-_TITLES = _ABOUT - _plain("split subset")
+_TITLES = _ABOUT - plain_words("split subset")
 # Names of a decision by a second person. Any few words under them are asked about.
-_DECIDED = _plain(
+_DECIDED = plain_words(
     """
     adjudicated adjudication adjudications arbitrated arbitration arbitrations curated curation ruling rulings
     overrule appeal appeals quality_control quality_check quality_assurance second_opinion
@@ -79,24 +82,24 @@ _DECIDED = _plain(
     """
 )
 # Names above and below each other in `curation.qc.status`.
-_CHECKS = _DECIDED | _plain(
+_CHECKS = _DECIDED | plain_words(
     "approval audit moderation qa qc review reviews signoff validation verification vetting"
 )
-_STATES = _plain(
+_STATES = plain_words(
     """
     decision flag outcome result results state status value verdict stand zustand ergebnis statut état estado
     stato
     """
 )
 # Names of who, when, why or how much.
-_BESIDE = _plain(
+_BESIDE = plain_words(
     """
     at batch by comment comments count date day email id ids notes number on reason round step time url user
     version
     """
 )
 # Ordinary questions that tables answer with yes and no.
-_ORDINARY = _plain(
+_ORDINARY = plain_words(
     """
     abo adult anhang animal app attachment auto avec bebé bild bilder casado child children code con contains
     customer email enthält extern female fille foto fotos gluten has hat haustier image intern kind kinder
@@ -106,11 +109,11 @@ _ORDINARY = _plain(
     """
 )
 # Logs of changes, as a database or a queue exports them: the last word of a row may be that it was deleted.
-_LOGS = _plain(
+_LOGS = plain_words(
     "action activity cdc change changetype dml event eventtype mutation op operation opcode optype"
 )
-_ERASURES = _plain("d del delete delete_one destroy drop erase purge remove tombstone unpublish")
-_CHANGES = _ERASURES | _plain(
+_ERASURES = plain_words("d del delete delete_one destroy drop erase purge remove tombstone unpublish")
+_CHANGES = _ERASURES | plain_words(
     """
     a add added append c create created edit edited i index indexed insert inserted m merge merged modify
     modified noop patch publish put r read replace replaced restore save snapshot u update updated upsert
@@ -171,11 +174,11 @@ def answers_unknown_question(path: str, values: Collection[str]) -> bool:
 _YES = frozenset(map(plain_word, YES_WORDS))
 # Yes and no of one letter: sim and não, ja and nein, oui and non.
 _LETTERS = ({"s", "n"}, {"j", "n"}, {"o", "n"})
-_COMPASS = _plain(
+_COMPASS = plain_words(
     "axis direction hemisphere hemisferio hemisfério lat lado latitude orientation pole side zona zone"
 )
 # What people answer in place of yes and no.
-_NEUTRAL = _plain(
+_NEUTRAL = plain_words(
     """
     teilweise teils teils/teils zum_teil weiß_nicht weiss_nicht keine_angabe vielleicht k.a en_partie
     partiellement peut-être je_ne_sais_pas sans_avis en_parte parcialmente a_medias tal_vez no_sé no_sabe

@@ -11,16 +11,10 @@ from tasks.data.values.field_meanings import (
     POSITIVE,
     REJECT,
     TRUE,
-    plain_word,
-    with_feminine,
+    gendered_words,
 )
 
-
-def _plain(words: str) -> frozenset[str]:
-    return frozenset(map(plain_word, with_feminine(words.split())))
-
-
-_GOOD = POSITIVE | ACCEPT | _plain(
+_GOOD = POSITIVE | ACCEPT | gendered_words(
     """
     excellent perfect high_quality keep lgtm ship_it usable verified
     angenommen brauchbar freigegeben genehmigt gut hilfreich korrekt richtig akzeptiert passend
@@ -41,7 +35,7 @@ _GOOD = POSITIVE | ACCEPT | _plain(
     ✅ ✔ ✓ ○ 😀 😊 🙂 👏
     """
 )  # fmt: skip
-_BAD = NEGATIVE | REJECT | _plain(
+_BAD = NEGATIVE | REJECT | gendered_words(
     """
     broken garbage hallucinated low_quality nack nah nonsense nope spam unsafe unusable
     abgelehnt falsch inkorrekt mangelhaft schlecht unbrauchbar ungeeignet ungenügend verworfen zurückgewiesen
@@ -92,7 +86,7 @@ _FAULTS = re.compile(
     r"worse|worst|\w*fehler\w*|falsch\w*|schlecht\w*|erreurs?|fausse|errores|errori|erros?|fouten?|onjuist\w*)"
 )
 _BLAME = (_BAD | {"false"}) - (FALSE - {"false"}) - {"down", "neg", "0", "mal"}
-_DENIALS = _plain(
+_DENIALS = gendered_words(
     "no not non never none without nothing isnt dont doesnt free kein keine keinen nicht nie ohne nichts "
     "pas sans aucun aucune sin nada ninguno ningún nenhum sem senza nessun niet geen zonder inte ikke utan "
     "не нет без"

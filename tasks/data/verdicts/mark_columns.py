@@ -14,25 +14,20 @@ from tasks.data.values.field_meanings import (
     TICKS,
     TRUE,
     flatten_name,
+    gendered_words,
     plain_word,
-    with_feminine,
 )
 from tasks.data.verdicts.foreign_flags import FOREIGN_GOOD_FLAGS
 from tasks.data.verdicts.verdict_openings import without_reason
 
-
-def _plain(words: str) -> frozenset[str]:
-    return frozenset(map(plain_word, with_feminine(words.split())))
-
-
 _SIGNS, _WORD = re.compile(r"[?!:.()]"), re.compile(r"[^\W_]+")
 # A cross may mean yes in a column of crosses alone, and no beside a tick.
-_CROSSES = _plain("✗ ✘ ❌ ✖ × ☒ *")
+_CROSSES = gendered_words("✗ ✘ ❌ ✖ × ☒ *")
 # Circles mark cells in Japan. Under another name they are a good grade.
-_CIRCLES = _plain("○ ◯ 〇 ● レ")
+_CIRCLES = gendered_words("○ ◯ 〇 ● レ")
 _MARKS = frozenset(map(plain_word, TICKS)) | _CROSSES | _CIRCLES
 # Names of columns that mark rows to remove, in other languages than English.
-_REMOVALS = _plain(
+_REMOVALS = gendered_words(
     """
     aussortieren aussortiert ausschließen ausgeschlossen entfernen entfernt löschen löscht gelöscht raus
     streichen gestrichen verwerfen verworfen wegwerfen écarter effacer enlever exclure exclu jeter retirer
@@ -49,7 +44,7 @@ _TERMS = tuple(
     term for term in _REMOVALS if len(term) > 1 and not term.isascii() and not re.match(r"[a-zà-ÿа-я]", term)
 )
 _KEPT = (
-    _plain(
+    gendered_words(
         """
     behalten übernehmen verwenden nutzen benutzen garder conserver utiliser conservar guardar mantener manter
     usar tenere usare bewaren gebruiken keep kept use usable
@@ -61,21 +56,21 @@ _KEPT = (
     )
     | FOREIGN_GOOD_FLAGS
 )
-REFUSED = _plain(
+REFUSED = gendered_words(
     """
     falsch schlecht unbrauchbar mauvais faux malo mal incorrecto ruim errado sbagliato fout
     fehler fehlerhaft erreur erreurs errore errori erro erros errores fouten fel feil fejl virhe błąd ошибка
     错误 エラー
     """
 )
-_APPROVED = _plain("gut brauchbar bon bien bueno bom buono goed richtig korrekt")
+_APPROVED = gendered_words("gut brauchbar bon bien bueno bom buono goed richtig korrekt")
 _MARKED = _REMOVALS | REFUSED | _KEPT | _APPROVED
 NAME_WORDS = _MARKED  # without one of them, no name marks a row
-_FILLERS = _plain("a bitte da de is ist it me please row rows this to zeile zu à")
-_YES = _plain("ja j oui si sí sim tak да 是")
+_FILLERS = gendered_words("a bitte da de is ist it me please row rows this to zeile zu à")
+_YES = gendered_words("ja j oui si sí sim tak да 是")
 _SAID = _MARKS | TRUE | FALSE | _YES
 _LONGEST_MARK = 60  # characters, with the invisible ones around a mark
-_NEGATED = _plain("nicht not no non nao ne pas dont don t do niet nie inte ikke ei не kein keine")
+_NEGATED = gendered_words("nicht not no non nao ne pas dont don t do niet nie inte ikke ei не kein keine")
 
 
 def marks_removal(name: str, value: object) -> bool:

@@ -16,18 +16,14 @@ from tasks.data.values.field_meanings import (
     flatten_name,
     names_removal_time,
     plain_word,
+    plain_words,
     removal_words,
     says_nothing_wrong,
 )
 from tasks.data.values.score_values import SECONDS, as_score, is_date
 
-
-def _plain(words: str) -> frozenset[str]:
-    return frozenset(map(plain_word, words.split()))
-
-
 _FIRST_DAY = 20_000  # of a date that a spreadsheet writes as a number, from 1954
-_CONSENTS = _plain(
+_CONSENTS = plain_words(
     """
     authorisation authorised authorization authorized consent consented consents dsgvo einwilligung
     einverstanden erlaubnis gdpr granted licenced licensed optin opt_in permission permissions permitted rgpd
@@ -35,7 +31,7 @@ _CONSENTS = _plain(
     autorizzato consentimento permissão autorizado toestemming согласие разрешение 同意 许可 授权 許可 동의
     """
 )
-_DENIED = _plain(
+_DENIED = plain_words(
     """
     blocked declined denied deny disallowed disapproved expired forbidden not_given not_granted opt_out
     opted_out prohibited refused rejected revoked unlicensed withdrawn withheld verweigert abgelehnt
@@ -44,7 +40,7 @@ _DENIED = _plain(
     отказано отозвано 拒绝 拒否 거부
     """
 ) | (FALSE - {"0", "0.0"})
-_GRANTED = _plain(
+_GRANTED = plain_words(
     """
     accepted allowed approved authorised authorized given granted licensed ok opt_in opted_in permitted signed
     erteilt erlaubt accordé accordée autorisé concedido otorgado concesso autorizzato verleend

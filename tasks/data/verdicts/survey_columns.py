@@ -11,18 +11,13 @@ from collections.abc import Collection
 from functools import lru_cache
 
 from tasks.data.file_io.tables import is_unnamed
-from tasks.data.values.field_meanings import NEGATIVE, POSITIVE, flatten_name, plain_word
+from tasks.data.values.field_meanings import NEGATIVE, POSITIVE, flatten_name, plain_word, plain_words
 from tasks.data.values.score_values import as_score
 from tasks.data.verdicts.verdict_pairs import NO, YES
 from tasks.data.verdicts.verdict_values import DEGREES, LONG, MOST_VALUES, QUANTITIES
 
-
-def _plain(words: str) -> frozenset[str]:
-    return frozenset(map(plain_word, words.split()))
-
-
 # Verbs and nouns of rating. English ones count only if a name says nothing else, unlike `interest rate`.
-_VERBS = _plain(
+_VERBS = plain_words(
     """
     likert bewerte bewerten bewertest bewertet beurteile beurteilen beurteilst benote benoten einschätzen
     évaluez évaluer évaluerais évalueriez notez jugez appréciez valora valorar valoras valore valoraría evalúa
@@ -33,7 +28,7 @@ _VERBS = _plain(
     """
 )
 _ENGLISH = frozenset(("assess", "evaluate", "grade", "rate", "ratings", "score"))
-_FILLERS = _plain(
+_FILLERS = plain_words(
     """
     a ai an and answer answers assistant bot by chat chatbot completion could did do experience for from give
     helpfulness how human in interaction is it kindly like message model of on one our out output overall
@@ -56,7 +51,7 @@ _TERMS = (
     "만족",
     "도움이",
 )
-_QUESTION_WORDS = _plain(
+_QUESTION_WORDS = plain_words(
     """
     are could did do does had has have how is should was were what which will would
     haben hat ist konnte sind war waren wie würden wurde comment était est quel quelle como cómo qué come hoe
@@ -64,14 +59,14 @@ _QUESTION_WORDS = _plain(
     """
 )
 # How many and how old: the answer is a quantity.
-_QUANTITIES = _plain(
+_QUANTITIES = plain_words(
     """
     age cost costs far fast long many much number often old tall times viel viele oft alt lange weit combien
     âge cuánto cuánta cuántos cuántas quanto quanta quanti quante quantos quantas hoeveel oud ile сколько
     """
 )
 # Questions about something else than an answer.
-_OTHERS = _plain(
+_OTHERS = plain_words(
     """
     adult animal animals app attachment child children code contain contains customer email female image
     images kind kinder link male married math member model multiple newsletter parent photo premium retired
@@ -89,21 +84,21 @@ _PICTURES = re.compile(
     "\U0001f90d-\U0001f90f\U0001f534\U0001f535\U0001f7e0-\U0001f7eb\u26aa\u26ab\U0001f525"
     "\U0001f4a9\U0001f389★☆⭐✩]+"
 )
-_LIGHTS = _plain(
+_LIGHTS = plain_words(
     "red amber yellow orange green rot gelb grün rouge jaune vert rojo amarillo verde rosso giallo rood groen"
 )
-_ENDS = (_plain("red rot rouge rojo rosso rood"), _plain("green grün vert verde groen"))
+_ENDS = (plain_words("red rot rouge rojo rosso rood"), plain_words("green grün vert verde groen"))
 _LETTERS = frozenset("ragoy")
-_LIGHT_NAMES = _plain(
+_LIGHT_NAMES = plain_words(
     "ampel check feu health light lights qa rag review semáforo semaforo status stoplicht traffic"
 )
 # The same in ASCII, as `short_values` spells them.
 _FACES = re.compile(r"[:;=8]['^o_-]?[()\[\]dpc|/\\]")
 _SHORTEST = 3  # letters of a word that may be a code
-_NO_DEGREE = _plain(
+_NO_DEGREE = plain_words(
     "a all at bit du hardly little kaum wenig sehr nichts peu guère casi apenas poco nauwelijks"
 )
-_OPPOSITE = _plain(
+_OPPOSITE = plain_words(
     "up down like dislike pos neg positive negative pass fail + - right wrong love hate for against pro con"
 )
 
@@ -134,7 +129,7 @@ def look_like_survey(path: str, values: Collection[str]) -> bool:
 
 
 # Names of a column or a question in general, which with a number say nothing more.
-_NUMBERED = _plain(
+_NUMBERED = plain_words(
     """
     answer col column entry feld field frage item question resp response spalte statement unnamed var variable
     pregunta pergunta domanda vraag вопрос 問 题 질문

@@ -8,31 +8,32 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-from tasks.data.values.field_meanings import FALSE, TRUE, flatten_name, plain_word, with_feminine
+from tasks.data.values.field_meanings import (
+    FALSE,
+    TRUE,
+    flatten_name,
+    gendered_words,
+    plain_word,
+)
 from tasks.data.values.score_values import as_score
 from tasks.data.verdicts.verdict_values import LONG, MOST_VALUES
 
-
-def _plain(words: str) -> frozenset[str]:
-    return frozenset(map(plain_word, with_feminine(words.split())))
-
-
 _MOST = 4  # different values of a verdict that has a positive word and an unknown one
-_OKAY = _plain("ok okay oké okey o.k i.o")
-YES = TRUE | _OKAY | _plain(
+_OKAY = gendered_words("ok okay oké okey o.k i.o")
+YES = TRUE | _OKAY | gendered_words(
     """
     j ja jo o oui s si sí sim da d tak kyllä evet e igen ano hai はい 是
     네 예 да д так نعم כן हाँ x ✓ ✔ ☑ ✅ success successful succeeded
     """
 )  # fmt: skip
-NO = FALSE | _plain(
+NO = FALSE | gendered_words(
     """
     failure nein nee nej nei non não nao nie ei hayır h nem ne いいえ 否 不 아니요 아니오
     нет н ні لا לא नहीं ✗ ✘ ☐ ❌ unsuccessful
     """
 )
 # Values beside yes which do not say that an answer is bad.
-_NEUTRAL = _plain(
+_NEUTRAL = gendered_words(
     """
     - ? depends egal keine_angabe maybe mixed na none not_applicable not_sure other partial partially partly
     prefer_not_to_say some sometimes teils teilweise unbekannt unclear unknown unsure vielleicht
@@ -51,7 +52,7 @@ _NEGATIONS = re.compile(
     r"ne_pas|pas|nao|sin|ikke|inte|ei|не|ne)_|(?:non|un|in|im|ir|dis|des|de(?=favor)|nicht|не)(?=[^\W\d_]{4})|[不非未無无]"
 )
 # Ordinary words with an opposite that is no verdict.
-_DESCRIBED = _plain(
+_DESCRIBED = gendered_words(
     """
     animate binary charge code commercial count cover definite dependent direct employed english fiction
     finite form formal image known linear married math mortal native organic profit regular smoker stance
@@ -59,7 +60,7 @@ _DESCRIBED = _plain(
     """
 )
 # Names of what a row is or is about.
-_ABOUT = _plain(
+_ABOUT = gendered_words(
     """
     category class country domain format gender genre has kind lang language license licence locale location
     origin pos region sex source split state subset tag tags theme topic type
@@ -67,7 +68,7 @@ _ABOUT = _plain(
 )
 
 # Names of a person's decision on a row. Any few short values under them are asked about.
-_APPROVALS = _plain(
+_APPROVALS = gendered_words(
     """
     acceptance approval approvals clearance endorsed endorsement inspected inspection lgtm qc ratified
     signoff vetted vetting abnahme freigabe genehmigung zulassung zustimmung approbation aprobacion aprovacao
@@ -75,7 +76,7 @@ _APPROVALS = _plain(
     """
 )
 # The same for yes and no only, as other values may be a date, a number or a name.
-_DECISIONS = _plain(
+_DECISIONS = gendered_words(
     """
     agree agreed agrees audit audited certified check checked checks cleared compliance compliant conform
     conforme conformity decision outcome pass passed passes passing publish publishable qa ready recommend
@@ -88,7 +89,9 @@ _DECISIONS = _plain(
 )
 _GRADED = frozenset(("p", "f", "na", "n/a", "-"))
 # Words of a name that says who, when, or how much.
-_BESIDE = _plain("at batch by count date day id ids n name number on rate step time type url user version")
+_BESIDE = gendered_words(
+    "at batch by count date day id ids n name number on rate step time type url user version"
+)
 
 
 def look_opposite(name: str, values: Collection[str]) -> bool:

@@ -10,7 +10,14 @@ from collections.abc import Collection, Iterable
 from functools import lru_cache
 from typing import Any
 
-from tasks.data.values.field_meanings import FALSE, NEGATIVE, POSITIVE, TRUE, plain_word, with_feminine
+from tasks.data.values.field_meanings import (
+    FALSE,
+    NEGATIVE,
+    POSITIVE,
+    TRUE,
+    gendered_words,
+    plain_word,
+)
 from tasks.data.values.scale_direction import tells_direction
 from tasks.data.values.score_values import as_score
 from tasks.data.verdicts.verdict_names import value_parts
@@ -21,17 +28,12 @@ _LONGEST = 40  # characters of such a value
 _WORD, _HUMP = re.compile(r"[^\W\d_]+"), re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 LONG = "\0"  # replaces a value that is no short word or number
 
-
-def _plain(words: str) -> frozenset[str]:
-    return frozenset(map(plain_word, with_feminine(words.split())))
-
-
 # Words that are nearly always judgements. `yes`, `up`, `right` or `pos` may mean something else.
 WEAK = frozenset((
     *TRUE, *FALSE, "up", "down", "like", "right", "pos", "neg", "pass", "ok", "+1", "-1",
     "positive", "negative",
 ))  # fmt: skip
-_JUDGEMENTS = _plain(
+_JUDGEMENTS = gendered_words(
     """
     broken discard discarded lgtm nack nah needs_love needs_rework nope rework ship_it
     do_not_use dont_use drop_it excellent flagged
@@ -75,7 +77,7 @@ _JUDGEMENTS = _plain(
     """
 )
 # States of a row that somebody removed.
-REMOVED = _plain(
+REMOVED = gendered_words(
     """
     archived banned blocked content_filter delete_me deleted deprecated hidden inactive no_consent obsolete
     opt_out opted_out
@@ -86,7 +88,7 @@ REMOVED = _plain(
 )
 _STRONG = _JUDGEMENTS | REMOVED | (POSITIVE | NEGATIVE) - WEAK
 # Answers to a survey's question, such as `very dissatisfied`: one of these words, and words for a degree.
-_OPINIONS = _plain(
+_OPINIONS = gendered_words(
     """
     accurate agree agrees disagree disagrees dissatisfied inaccurate irrelevant recommend relevant satisfied
     unsatisfied
@@ -95,7 +97,7 @@ _OPINIONS = _plain(
     hilfreich nützlich utile inutile útil inútil nuttig behulpzaam przydatne przydatny полезно полезный
     """
 ) | {word for word in _STRONG if word.isalpha()}
-DEGREES = _plain(
+DEGREES = gendered_words(
     """
     completely entirely extremely fairly fully generally highly mainly moderately mostly neither nor not
     partially partly pretty quite rather really slightly so somewhat strongly totally very
@@ -104,7 +106,7 @@ DEGREES = _plain(
     não erg helemaal niet zeer mycket inte
     """
 )
-_PHRASES = _plain(
+_PHRASES = gendered_words(
     """
     stimme_zu stimme_nicht_zu stimme_voll_zu trifft_zu trifft_nicht_zu trifft_voll_zu d'accord pas_d'accord
     tout_à_fait_d'accord pas_du_tout_d'accord plutôt_d'accord de_acuerdo en_desacuerdo totalmente_de_acuerdo
@@ -121,7 +123,7 @@ _THINGS = frozenset((
 _ABOUT_THINGS = _OPINIONS | {"false", "true"}
 _STARS, _SIGNS = frozenset("★☆⭐✩"), frozenset("+-＋–—−－/")
 # Stages of a text. A draft, among these or alone, is not meant to be learned yet.
-_STAGES = _plain(
+_STAGES = gendered_words(
     """
     accepted active complete completed done draft drafts final finished in_progress in_review live new open
     published ready released review submitted unfinished wip work_in_progress entwurf fertig brouillon
@@ -132,15 +134,15 @@ _STAGES = _plain(
 _VOTES = frozenset(
     ("+", "-", "+1", "-1", "down", "like", "neg", "negative", "ok", "pass", "pos", "positive", "up")
 )
-_TITLES = _plain("category genre heading subject tag tags theme title topic topics type")
-DRAFTS = _plain(
+_TITLES = gendered_words("category genre heading subject tag tags theme title topic topics type")
+DRAFTS = gendered_words(
     "draft drafts unfinished wip work_in_progress entwurf brouillon borrador bozza minuta rascunho rohfassung"
 )
 # Of a table of answers by what they are and what they were taken for.
 _CONFUSED = frozenset(("tp", "fp", "tn", "fn"))
 
 # Names of verdicts and scores in other languages. The English ones are in field_meanings.py.
-_NAMES = _plain(
+_NAMES = gendered_words(
     """
     bewertung bewertet beurteilung urteil genehmigt freigegeben abgelehnt gelöscht qualität benotung
     schulnote wertung korrekt richtig einschätzung stimme evaluation évaluation appréciation approuvé rejeté
@@ -157,19 +159,19 @@ _NAMES = _plain(
     """
 )
 # Scripts without spaces between words: such a term anywhere in the name is enough.
-_TERMS = tuple(_plain(
+_TERMS = tuple(gendered_words(
     """
     评分 评价 质量 审核 评级 评估 打分 評分 評價 品質 評価 判定 採点 承認 평가 점수 평점 승인 품질
     คะแนน ประเมิน คุณภาพ
     """
 ))  # fmt: skip
 # Names that mean a grade beside a number, but a remark or something else beside a word.
-_GRADES = _plain(
+_GRADES = gendered_words(
     "note nota noten notas cijfer karakter arvosana avis not punkt punkte puntos punti punten pontos "
     "баллы балл 점 分 分数 点 点数 得分"
 )
 # What an answer is judged by. A number under such a name is a score.
-_QUALITIES = _plain(
+_QUALITIES = gendered_words(
     """
     adequacy appropriateness clarity completeness comprehensiveness conciseness consistency creativity
     empathy engagement formatting friendliness grammar harmlessness honesty impression informativeness
@@ -185,7 +187,7 @@ NAME_WORDS = (
 )  # without one of them, no name means a verdict by `named_as_verdict`
 
 # Columns of numbers that are not votes.
-QUANTITIES = _plain(
+QUANTITIES = gendered_words(
     """
     age amount batch chapter char chars characters code column cost count day depth difficulty duration
     edition epoch fold hour id ids idx index item items layer len length level line lines minute month n no
@@ -195,7 +197,7 @@ QUANTITIES = _plain(
     """
 )
 # Columns that are not people, regardless of their values.
-NOBODY = _plain(
+NOBODY = gendered_words(
     """
     action agent arm bot category check checked checkpoint comment decision engine group kind lang language
     llm model models mood opinion outcome provider result review section sentiment source state status system
