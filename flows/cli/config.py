@@ -37,7 +37,7 @@ def migrate(
     """
     from flows.cli.key_migration import migrate_keys
     from flows.common.yaml_reader import read_yaml_text
-    from model.atomic_file import atomic_path
+    from tasks.project.preset_file import remove_leftover_parts, replace_preset
 
     console = Console(highlight=False)
     if not os.path.lexists(file):
@@ -59,9 +59,9 @@ def migrate(
     place = file.resolve()
     if not os.access(place, os.W_OK):
         raise UserError(f"{file} is read-only; make it writable and run this again")
-    with atomic_path(place) as part:
-        part.write_bytes(migrated.encode("utf-8"))
-        part.chmod(place.stat().st_mode & 0o7777)
+    new = migrated.encode("utf-8")
+    remove_leftover_parts(place.parent, lambda name, content: name == place.name and new.startswith(content))
+    replace_preset(place, migrated)
     for change in changes:
         note = " (commented out)" if change.commented else ""
         console.print(f"line {change.line}: {change.old} is now {change.new}{note}", soft_wrap=True)

@@ -60,10 +60,10 @@ def propose_preset(
             cannot be used. Also, after the preset is written, if a run with it would be refused.
         PartialRun: The preset is written, and a run with it makes the first models alone.
     """
-    from model.atomic_file import replace_text
     from tasks.common.names import slugify_name
     from tasks.onboarding.folder_scan import scan_folder
     from tasks.onboarding.own_folders import check_place
+    from tasks.project import preset_file
 
     root = Path.cwd()
     check_place(folder, root)
@@ -76,6 +76,7 @@ def propose_preset(
     if os.path.lexists(path) and not force:
         raise UserError(f"configs/{path.name} exists; choose another --name, or overwrite it with --force")
 
+    preset_file.remove_leftover_parts(path.parent, preset_file.begins_as_written_by_init)
     # A scan and a check of all rows take minutes.
     place = path if path.exists() else path.parent if path.parent.exists() else root
     if not os.access(place, os.W_OK):
@@ -132,7 +133,7 @@ def propose_preset(
     # The preset is written even if a run would be refused, so that the user can correct it.
     stop = stop or asked
     path.parent.mkdir(exist_ok=True)
-    replace_text(path, text)
+    preset_file.replace_preset(path, text)
     console.print(
         f"{draft.describe()}; the whole run takes about "
         f"{size_notes.describe_duration(plan.minutes * 60)} here",

@@ -27,6 +27,7 @@ from tasks.dvc.pointer_file import POINTER
 from tasks.engine.output import GONE, LOCK, PART, VIEW
 from tasks.project import data_folder
 from tasks.project.paths import ARTIFACTS, DATA_LOCK
+from tasks.project.preset_file import begins_as_written_by_init, remove_leftover_parts
 
 _GRACE_SECONDS = 60.0
 # The folder of the files that a training resumes from.
@@ -52,6 +53,8 @@ def clean_up_crashes(root: Path) -> list[str]:
                 notes += _sweep_stage(folder)
     notes += _sweep_removed(artifacts)
     notes += _sweep_data(root)
+    for part in remove_leftover_parts(root / "configs", begins_as_written_by_init):
+        notes.append(f"init: removed the partial file of a killed init (configs/{part.name})")
     notes += _sweep_dvc(root / ".dvc" / "tmp")
     if (root / ".dvc" / "tmp").is_dir():
         notes += _sweep_cache(root / ".dvc" / "cache")

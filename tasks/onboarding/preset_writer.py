@@ -20,6 +20,7 @@ from tasks.onboarding.folder_measure import Measured
 from tasks.onboarding.folder_scan import FolderScan
 from tasks.onboarding.model_sizing import Amount, Plan
 from tasks.onboarding.size_notes import bounded_by, describe_duration
+from tasks.project.preset_file import WRITTEN_BY_INIT
 from tasks.validation.expectations import Limits
 from tasks.validation.failure_words import describe_failure
 from tasks.validation.summary import Findings
@@ -122,8 +123,8 @@ def preset_heading(found: FolderScan, plan: Plan, machine: str, notes: Sequence[
     stages = ", ".join(f"{stage} {describe_duration(value)}" for stage, value in plan.seconds.items())
     return [
         *comment_lines(
-            "Written by `chatmill init` from a look at the files; every number may be changed. It found "
-            f"{counts}; {about}{found.text_bytes():,} bytes of text."
+            f"{WRITTEN_BY_INIT.removeprefix('# ')} from a look at the files; every number may be changed. "
+            f"It found {counts}; {about}{found.text_bytes():,} bytes of text."
         ),
         *comment_lines(
             f"A run takes about {describe_duration(sum(plan.seconds.values()))} here ({machine}): {stages}."

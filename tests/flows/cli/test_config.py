@@ -184,6 +184,13 @@ def test_migrate_writes_file_and_prints_each_change(preset: Path) -> None:
     assert "has no old keys; there is nothing to do" in call(config, "migrate", str(preset)).stdout
 
 
+def test_migrate_leftover_of_killed_migration_is_removed(preset: Path) -> None:
+    (preset.parent / "mine.yaml.7.part").write_text(HEAD + "rlhf: {clip_range")
+    (preset.parent / "mine.yaml.8.part").write_text("name: another\n")
+    call(config, "migrate", str(preset))
+    assert sorted(os.listdir(preset.parent)) == ["mine.yaml", "mine.yaml.8.part"]
+
+
 def test_migrate_with_dry_run_shows_a_diff_and_writes_nothing(preset: Path) -> None:
     before = preset.read_text()
     said = call(config, "migrate", "--dry-run", str(preset)).stdout

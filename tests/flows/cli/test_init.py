@@ -106,6 +106,18 @@ def test_propose_preset_existing_file_without_force_is_refused(sample: Path, ste
     assert propose(name="other").name == "other.yaml"
 
 
+def test_propose_preset_leftover_of_killed_init_is_removed(sample: Path, steady_pace: None) -> None:
+    configs = sample / "configs"
+    configs.mkdir(exist_ok=True)
+    (configs / "other.yaml.7.part").write_text("# Written by `chatmill init` from")
+    (configs / "other.yaml.8.part").write_text("# notes of a user")
+    path = propose()
+    # A part of a preset that init wrote is recognised by the text that init writes.
+    (configs / "mine.yaml.9.part").write_text(path.read_text()[:200])
+    propose(force=True)
+    assert sorted(each.name for each in configs.glob("*.part")) == ["other.yaml.8.part"]
+
+
 @pytest.mark.parametrize("name", ["../up", "a/b", "-x", "a b"])
 def test_propose_preset_name_with_path_or_space_is_refused(sample: Path, name: str) -> None:
     with pytest.raises(UserError, match="--name is"):

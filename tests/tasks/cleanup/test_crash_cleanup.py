@@ -48,6 +48,16 @@ def test_clean_up_crashes_partial_output_is_removed_checkpoints_stay(tmp_path: P
     assert (training / "checkpoints" / "00000040.pt").exists()
 
 
+def test_clean_up_crashes_partial_preset_of_init_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "configs").mkdir()
+    for number, text in enumerate(("# Written by `chatmill init` fr", "# mine")):
+        (tmp_path / "configs" / f"mine.yaml.{number}.part").write_text(text)
+    assert clean_up_crashes(tmp_path) == [
+        "init: removed the partial file of a killed init (configs/mine.yaml.0.part)"
+    ]
+    assert [path.name for path in (tmp_path / "configs").iterdir()] == ["mine.yaml.1.part"]
+
+
 def test_clean_up_crashes_locked_output_is_kept(tmp_path: Path) -> None:
     part = begun(tmp_path, "split")
     with (part.parent / f"{KEY}.lock").open("w") as lock:
