@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import gc
-import os
 import signal
 import sys
 import tempfile
-import time
-import traceback
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from flows.cli.approve import approve
 from flows.cli.backup import backup, restore
@@ -25,11 +22,12 @@ from flows.cli.current_preset import DEMO, ChangesOption, PresetOption, preset_t
 from flows.cli.data import data
 from flows.cli.explain import explain
 from flows.cli.gc import collect_garbage
+from flows.cli.guarded_run import report_lost_output, run_guarded
 from flows.cli.join import join
 from flows.cli.label import label
 from flows.cli.label_batch import make_label_batch
 from flows.cli.label_exchange import pull_judgements, push_batch
-from flows.cli.launch import INTERRUPTED, load_ingestion, load_pipeline, run_preset
+from flows.cli.launch import load_ingestion, load_pipeline, run_preset
 from flows.cli.lineage import lineage
 from flows.cli.models import models, rollback
 from flows.cli.notify import notify
@@ -40,8 +38,6 @@ from flows.cli.reproduce import reproduce
 from flows.cli.typed_text import refuse_other_encodings
 from flows.cli.up import dashboards, down, up
 from flows.cli.withdraw import withdraw
-from flows.common.disk_space import is_disk_full
-from flows.common.error_messages import explain_error
 from flows.common.garbage_collection import collect_rarely
 from flows.common.project_folder import (
     check_records,
@@ -53,21 +49,18 @@ from flows.common.project_folder import (
 )
 from flows.common.standard_streams import (
     end_on_hangup,
-    ignore_output,
-    is_terminal_gone,
     keep_colorama_silent,
     open_standard_streams,
     use_utf8,
 )
 from flows.common.terminal import Console, escape_controls, note_typed_words
 from flows.orchestration.tracker import open_tracker
-from model.errors import UserError, error_reason
 from model.file_guard import refuse_special_files
 from tasks.backup.restore import finish_restore
 from tasks.common.link_check import is_present
 from tasks.project.dry_run import forbid_writes
 from tasks.project.layout_migration import move_to_cache, moved_notice
-from tasks.project.paths import LOGS, RECORDS
+from tasks.project.paths import RECORDS
 from tasks.project.private_folder import make_private_folder
 
 HELP = """Train a chat model from your own text and your team's judgements, reproducibly.
@@ -81,8 +74,6 @@ app = typer.Typer(
     # Commands below it take these settings over.
     context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
-# The code that a shell reports for a program killed by SIGPIPE.
-BROKEN_PIPE = 128 + signal.SIGPIPE
 
 
 # Commands that use the records of a project, so that one must be there.
@@ -272,7 +263,7 @@ def chat(
     notes = Console(stderr=True, highlight=False)
     if sys.stdin.isatty() and not prompt:
         notes.print(
-            f"[dim]{_plain_text(f'{model} from {folder}')}. /new starts a new conversation; an empty line or "
+            f"[dim]{escape(f'{model} from {folder}')}. /new starts a new conversation; an empty line or "
             "Ctrl-D ends it.[/dim]",
             soft_wrap=True,
         )
@@ -285,7 +276,7 @@ def chat(
         manner,
         [prompt] if prompt else _read_lines(),
         lambda piece: print(escape_controls(piece), end="", flush=True),
-        lambda text: notes.print(f"[dim]{_plain_text(text)}[/dim]", soft_wrap=True),
+        lambda text: notes.print(f"[dim]{escape(text)}[/dim]", soft_wrap=True),
     )
 
 
@@ -351,15 +342,14 @@ def main() -> None:
     collect_rarely()
     register_commands()
     note_typed_words(sys.argv[1:])
-    code = _run_guarded(_run_privately)
+    code = run_guarded(_run_privately)
     # A second Ctrl-C would show tracebacks of what Python does at its end, which takes a few seconds at most.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     try:
         sys.stdout.flush()
     except OSError as error:
-        ignore_output()
-        code = BROKEN_PIPE if isinstance(error, BrokenPipeError) else 2
+        code = report_lost_output(error)
     keep_colorama_silent()
     # The collection at exit would search all of MLflow's objects once more.
     gc.freeze()
@@ -376,68 +366,6 @@ def _run_privately() -> object:
         # Some commands write to var/ without preparing the environment, which would have made it private.
         if not existed and (root / RECORDS).is_dir():
             make_private_folder(root / RECORDS)
-
-
-def _run_guarded(action: Callable[[], object]) -> int:
-    try:
-        result = action()
-        return result if isinstance(result, int) else 0
-    except (UserError, typer.TyperException) as error:
-        # str() of a usage error leaves out which option it is about.
-        says = getattr(error, "format_message", error.__str__)()
-        if says:
-            _print_error(f"[red]error:[/red] {_plain_text(says)}")
-        return 2
-    except (KeyboardInterrupt, typer.Abort):
-        return INTERRUPTED
-    except SystemExit as error:
-        # rich and typer exit with 1 where the reader of the output is gone, which is no fault of ours.
-        if isinstance(error.__context__, BrokenPipeError):
-            ignore_output()
-            return BROKEN_PIPE
-        return error.code if isinstance(error.code, int) else 1
-    except BrokenPipeError:
-        ignore_output()
-        return BROKEN_PIPE
-    except BaseException as error:
-        if is_terminal_gone(error):
-            return INTERRUPTED
-        said = explain_error(error)
-        # Prefect's server answers "500 Internal Server Error" if it cannot write, without the reason.
-        if not said and is_disk_full(LOGS / "probe"):
-            said = f"the disk with {LOGS.parent}/ is full; free disk space and run again"
-        if said:
-            if os.path.exists(LOGS.parent) and "--dry-run" not in sys.argv:
-                _write_log(error)
-            _print_error(f"[red]error:[/red] {_plain_text(said)}")
-            return 2
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        _print_error(f"[red]chatmill failed:[/red] {_plain_text(first)} ({_write_log(error)})")
-        return 1
-
-
-def _print_error(text: str) -> None:
-    # Standard error may be a file on the full disk; the exit code still reports the failure.
-    with suppress(OSError):
-        Console(stderr=True, highlight=False).print(text, soft_wrap=True)
-
-
-def _plain_text(text: object) -> str:
-    from rich.markup import escape
-
-    return escape(str(text))
-
-
-def _write_log(error: BaseException) -> str:
-    """Write an error's traceback to a log file; return its name, or why it was not written."""
-    # With the process's id: two runs may fail in the same second, as when the disk is full.
-    path = LOGS / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(traceback.format_exception(error)), encoding="utf-8", errors="replace")
-    except OSError as full:
-        return f"no log could be written: {error_reason(full)}"
-    return f"details: {path}"
 
 
 if __name__ == "__main__":

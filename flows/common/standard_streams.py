@@ -9,13 +9,30 @@ import locale
 import os
 import signal
 import sys
-from io import TextIOWrapper
+from io import BufferedWriter, FileIO, TextIOWrapper
 from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 # Passes the terminal's encoding through the restart in `use_utf8`.
 _ENCODING = "CHATMILL_TERMINAL_ENCODING"
+# The file that errors of a write to the standard output name.
+_OUTPUT = "<stdout>"
 # The standard streams that were terminals when the program started.
 _TERMINALS: list[int] = []
+
+
+class _OutputFile(FileIO):
+    """The standard output. An error of its write names it, as the system's own names no file."""
+
+    def write(self, data: ReadableBuffer) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            error.filename = _OUTPUT
+            raise
 
 
 def open_standard_streams() -> None:
@@ -35,6 +52,11 @@ def open_standard_streams() -> None:
         if isinstance(stream, TextIOWrapper):
             # The locale's encoding may lack characters of the user's data.
             stream.reconfigure(encoding=encoding, errors="backslashreplace")
+    if isinstance(former := sys.stdout, TextIOWrapper):
+        sys.stdout = TextIOWrapper(
+            BufferedWriter(_OutputFile(1, "w", closefd=False)), former.encoding, "backslashreplace",
+            line_buffering=former.line_buffering, write_through=former.write_through,
+        )  # fmt: skip
 
 
 def use_utf8() -> None:
@@ -78,11 +100,18 @@ def is_terminal_gone(error: BaseException) -> bool:
     """Return whether an error comes from a write to a terminal that was closed since the program started."""
     # A disk can give the same error.
     gone = any(not os.isatty(descriptor) for descriptor in _TERMINALS)
-    return gone and isinstance(error, OSError) and error.errno == errno.EIO and error.filename is None
+    return (
+        gone and isinstance(error, OSError) and error.errno == errno.EIO and error.filename in (None, _OUTPUT)
+    )
+
+
+def is_output_lost(error: BaseException) -> bool:
+    """Return whether an error comes from a write to the standard output."""
+    return isinstance(error, OSError) and error.filename == _OUTPUT
 
 
 def ignore_output() -> None:
-    """Redirect standard output to /dev/null: its reader is gone, and Python flushes it once more at exit."""
+    """Redirect standard output to /dev/null: it takes no more, and Python flushes it once more at exit."""
     empty = os.open(os.devnull, os.O_WRONLY)
     os.dup2(empty, 1)
     os.close(empty)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,11 +12,13 @@ from pathlib import Path
 import pytest
 
 from flows.cli.chat import run_chat
+from flows.servers.environment import checkout_environment
 from model.errors import UserError
 from tasks.serving.chat import ChatModel, Conversation, SamplingParams
 from tests.model.conftest import CONTEXT, Language, language
 
 __all__ = ["language"]
+REPOSITORY = Path(__file__).parents[3]
 MANNER = SamplingParams(new_tokens=6, seed=3)
 SYSTEM = {"role": "system", "content": "be warm"}
 
@@ -91,6 +95,19 @@ def test_run_chat_failed_write_ends_the_thread_of_the_answer(
             run_chat(conversation, SamplingParams(new_tokens=40), ["the film"], refuse, print)
         assert not [thread for thread in threading.enumerate() if "draw" in thread.name]
     assert conversation.history == []
+
+
+def test_chat_full_output_is_named(language: Language, tmp_path: Path) -> None:
+    model = language.model(tmp_path)
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "flows.cli.main", "chat", "-m", str(model), "-p", "the film"],
+            cwd=tmp_path, env=checkout_environment(REPOSITORY), stdout=full, stderr=subprocess.PIPE,
+            text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 2 and done.stderr == (
+        "error: the output cannot be written: No space left on device; redirect it to another place\n"
+    )
 
 
 def test_run_chat_new_keeps_system_line(talker: ChatModel) -> None:
