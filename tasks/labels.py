@@ -15,7 +15,12 @@ from model.events import EventCallback, Message
 from tasks.common.annotators import count_named, is_nobody
 from tasks.data.labels.annotator_agreement import Agreement
 from tasks.data.labels.comparisons import AggregatedPair, Comparisons, refuse_one_class
-from tasks.data.labels.judgements import Judgements, rating_subject, tabulate_judgements
+from tasks.data.labels.judgements import (
+    Judgements,
+    count_decided,
+    rating_subject,
+    tabulate_first_judgements,
+)
 from tasks.data.labels.label_aggregation import (
     JUDGE,
     TRAIN,
@@ -97,8 +102,10 @@ def labels(
     for kind in sorted(LABEL_KINDS):
         if said := describe_label_counts(kind, counts[kind]):
             on_event(Message(said))
-    agreement = {
+    agreement: dict[str, dict[str, Any]] = {
         **{kind: _agreement_values(strata) for kind, strata in agreed.items()},
+        # By aspect and source, the pairs of answers about which a reviewer decided.
+        "decided": _count_decided(list(compared.values())),
         "held_out": {
             name: {kind: figures[f"{name}_{kind}"] for kind in ("pairs", "ties")}
             for name in SPLITS
@@ -186,13 +193,19 @@ def _annotator_values(
     """Return by stratum each person's error rates, and the agreement of each two people."""
     values = {}
     for stratum in sorted({stratum for part in parts.values() for stratum in part.strata}):
-        pairs, left_out = agreement_by_pair(tabulate_judgements(stratum, parts.values()), mirrored)
+        pairs, left_out = agreement_by_pair(tabulate_first_judgements(stratum, parts.values()), mirrored)
         values[stratum] = {
             "error_rates": found.annotators.get(stratum, []),
             "pairs": pairs,
             "people_without_pairs": left_out,
         }
     return values
+
+
+def _count_decided(parts: Sequence[Judgements]) -> dict[str, int]:
+    strata = sorted({stratum for part in parts for stratum in part.strata})
+    counts = {stratum: count_decided(stratum, parts) for stratum in strata}
+    return {stratum: count for stratum, count in counts.items() if count}
 
 
 def _agreement_values(agreed: Mapping[str, Agreement]) -> dict[str, dict[str, Any]]:

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from model.data.dataloader import each_row
 from model.events import EventCallback
 from tasks.common.names import is_blank, source_rank
-from tasks.data.labels.page_people import NO_PAGE, page_people_digest, read_page_people
+from tasks.data.labels.page_people import page_people_digest, read_page_people
 from tasks.data.records import LABEL_KINDS, TYPES
 from tasks.engine.declaration import Tolerance, named_metrics
 from tasks.engine.stage import stage
@@ -114,7 +114,7 @@ def report(
     probes = _read_json(evaluate, "probes.json", {})
     agreement = _read_json(labels, "agreement.json", {})
     aligned = rlhf_section(read_curve(rlhf), _read_json(rlhf, "best_step.json", {}))
-    judged = read_page_people(root) if parameters.label_page else NO_PAGE
+    summaries = read_page_people(root) if parameters.label_page else ()
     page = render_page(
         title=parameters.title,
         tiles=figure_tiles(figures, aligned["unchanged"] if aligned else ""),
@@ -136,10 +136,8 @@ def report(
             bool(_read_json(pretrain, "model/config.json", {}).get("open_model")),
         ),
         sft=sft_section(read_curve(sft), figures),
-        people=people_section(labels_by_person(split), judged.people),
-        agreement=agreement_section(
-            agreement, _read_json(labels, "annotators.json", {}), judged.decided, judged.agreement
-        ),
+        people=people_section(labels_by_person(split), summaries),
+        agreement=agreement_section(agreement, _read_json(labels, "annotators.json", {})),
         reward=reward_section(
             read_curve(reward),
             _read_json(reward, "accuracy.json", {}),

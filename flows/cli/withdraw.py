@@ -156,7 +156,7 @@ def _show_plan(console: Console, found: DeletionPlan, how: str) -> None:
     table = Table(box=None, pad_edge=False)
     for column in ("file", "rows"):
         table.add_column(column, overflow="fold")
-    for column in (how, "lose scores"):
+    for column in (how, "lose labels"):
         table.add_column(column, justify="right")
     for kind, file in sorted({*found.gone, *found.reduced}):
         counts = (found.gone[kind, file], found.reduced[kind, file])
@@ -249,7 +249,7 @@ def _print_withdrawals(console: Console, root: Path) -> None:
 
 
 def _count_left(root: Path, found: Sequence[Withdrawal]) -> int:
-    """Return how many rows of data/ are withdrawn, or have scores of withdrawn people."""
+    """Return how many rows of data/ are withdrawn, or have judgements of withdrawn people."""
     from tasks.deletion.plan import DeletionRequest, plan_deletion
 
     if not (root / "data").is_dir() or _is_out(root):

@@ -86,7 +86,7 @@ class ParseResult:
         sizes: Bytes in the runs by kind.
         written: Rows by kind, including duplicates.
         gone: Withdrawn rows by kind and id.
-        reduced: The ids of ratings that lost scores of withdrawn people.
+        reduced: The kinds and ids of rows that lost judgements of withdrawn people.
         rejected: The ids of pairs whose answers a reviewer rejected, and of other rejected rows.
         rated: The scores of rated answers.
     """
@@ -97,7 +97,7 @@ class ParseResult:
     sizes: dict[str, int]
     written: dict[str, int]
     gone: dict[str, dict[str, WithdrawnRow]]
-    reduced: frozenset[str]
+    reduced: frozenset[tuple[str, str]]
     rejected: frozenset[str]
     rated: RatedAnswers
 
@@ -144,7 +144,7 @@ def sort_part(part: ParseTask) -> ParseResult:
     runs, tally = _Runs(part), SkipCounts()
     rows = 0
     gone: dict[str, dict[str, WithdrawnRow]] = {}
-    reduced: set[str] = set()
+    reduced: set[tuple[str, str]] = set()
     rejected, rated = set[str](), RatedAnswers()
     written = dict.fromkeys(TYPES, 0)
     unnumbered = replace(part.withdrawn, ids=frozenset())
@@ -164,7 +164,7 @@ def sort_part(part: ParseTask) -> ParseResult:
             continue
         # `filter_row` returns the same object if nothing is withdrawn from it.
         if row is not found.row:
-            reduced.add(found.row.id)
+            reduced.add((kind, found.row.id))
             found = found._replace(row=row)
         check_annotators(part.source, found)
         if found.rejects:

@@ -60,7 +60,8 @@ class Pair:
 class Comparison:
     """A person's choice between two answers, on one aspect: truthfulness, helpfulness, harmlessness, tone.
 
-    `time` is the time of the choice, ISO 8601; empty if it is unknown.
+    `time` is the time of the choice, ISO 8601; empty if it is unknown. If `choice` is a reviewer's decision,
+    `first_annotators[i]` chose `first_choices[i]` before. Agreement is measured on these.
     """
 
     id: str
@@ -74,6 +75,8 @@ class Comparison:
     group: str
     history: list[Turn] = field(default_factory=list)
     time: str = ""
+    first_choices: list[str] = field(default_factory=list)
+    first_annotators: list[str] = field(default_factory=list)
     fault: str = ""
 
 
@@ -192,19 +195,26 @@ def pair_row(
 
 def comparison_row(
     prompt: str, a: str, b: str, choice: Choice, aspect: str, annotator: str, source: str, group: str,
-    history: Sequence[Turn] = (), time: str = "",
+    history: Sequence[Turn] = (), time: str = "", first_choices: Sequence[str] = (),
+    first_annotators: Sequence[str] = (),
 ) -> Comparison:  # fmt: skip
-    """Return a Comparison with its id; the arguments are its fields. Texts are normalised to NFC."""
+    """Return a Comparison with its id; the arguments are its fields. Texts are normalised to NFC.
+
+    The first judgements are no part of the id: the label is the decision.
+    """
     prompt, a, b, history = compose_text(prompt), compose_text(a), compose_text(b), _canonical_turns(history)
     number = text_digest("comparison", *_history_text(history), prompt, a, b, choice, aspect, annotator)
-    return Comparison(number, prompt, a, b, choice, aspect, annotator, source, group, list(history), time)
+    return Comparison(
+        number, prompt, a, b, choice, aspect, annotator, source, group, list(history), time,
+        list(first_choices), list(first_annotators),
+    )  # fmt: skip
 
 
 def as_tie(row: Comparison) -> Comparison:
     """Return a Comparison of the same answers in which neither is better."""
     return comparison_row(
         row.prompt, row.a, row.b, "tie", row.aspect, row.annotator, row.source, row.group, row.history,
-        row.time,
+        row.time, row.first_choices, row.first_annotators,
     )  # fmt: skip
 
 
@@ -257,11 +267,11 @@ def _history_text(history: Sequence[Turn]) -> list[Any]:
 def canonical_line(row: Record) -> str:
     """Return the canonical line of a record: keys in the record's order, no spaces.
 
-    An empty `history`, time or `fault` is left out, so that rows without them have the same line as before
-    these fields existed.
+    An empty field that came later than the others is left out, so that rows without it have the same line as
+    before it existed.
     """
     values = dataclasses.asdict(row)
-    for name in ("history", "time", "times", "fault"):
+    for name in ("history", "time", "times", "first_choices", "first_annotators", "fault"):
         # True for records without the field, so that nothing is deleted there.
         if not values.get(name, True):
             del values[name]
@@ -372,6 +382,11 @@ def annotators_of(row: Mapping[str, Any]) -> list[str]:
         return [_person(row.get("annotator", ""))]
     named = [_person(name) for name in row.get("annotators", [])]
     return named + [""] * (len(row["scores"]) - len(named))
+
+
+def people_of(row: Mapping[str, Any]) -> list[str]:
+    """Return all people whose judgements a row has: its annotators, and those whom a decision replaced."""
+    return [*annotators_of(row), *map(_person, row.get("first_annotators") or ())]
 
 
 def _person(name: Any) -> Any:

@@ -7,7 +7,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,10 @@ from tasks.data.records import (
     Comparison,
     Rating,
     Record,
-    annotators_of,
     json_line,
     list_shards,
     naming_row,
+    people_of,
     rating_row,
     text_digest,
 )
@@ -102,11 +102,14 @@ class Withdrawn:
         return True
 
     def filter_row(self, row: Record) -> Record | None:
-        """Return the part of a row that may be used: the row, a rating with fewer scores, or None."""
+        """Return the part of a row that may be used; None: nothing of it.
+
+        That is the row itself, a rating with fewer scores, or a comparison with fewer first judgements.
+        """
         if row.id in self.ids:
             return None
         if isinstance(row, Comparison):
-            return None if self.names_person(row.annotator) else row
+            return None if self.names_person(row.annotator) else self._without_first(row)
         if not isinstance(row, Rating):
             return row
         if self.rated and rated_of(vars(row)) in self.rated:
@@ -114,6 +117,15 @@ class Withdrawn:
         kept = self._without_people(row)
         # Without some scores the rating has another id, which may be withdrawn too.
         return kept if kept is None or kept.id not in self.ids else None
+
+    def _without_first(self, row: Comparison) -> Comparison:
+        people = row.first_annotators
+        kept = [index for index, name in enumerate(people) if not self.names_person(name)]
+        # The same object, by which callers see that nothing was removed.
+        if len(kept) == len(people):
+            return row
+        choices = [row.first_choices[index] for index in kept]
+        return replace(row, first_choices=choices, first_annotators=[people[index] for index in kept])
 
     def _without_people(self, row: Rating) -> Rating | None:
         # The same object, by which callers see that nothing was removed.
@@ -131,7 +143,7 @@ class Withdrawn:
         )  # fmt: skip
 
     def matches_line(self, kind: str, line: bytes) -> bool:
-        """Return whether a row's line, or a score in it, is withdrawn."""
+        """Return whether a row's line, or a judgement in it, is withdrawn."""
         # Canonical lines begin with the id. Lines that people edited may not.
         canonical = line.startswith(b'{"id":"')
         number = line[ID].decode() if canonical else str(json.loads(line)["id"])
@@ -140,7 +152,7 @@ class Withdrawn:
         if kind not in LABEL_KINDS or not (self.annotators or self.rated):
             return False
         row = json.loads(line)
-        return any(map(self.names_person, annotators_of(row))) or (
+        return any(map(self.names_person, people_of(row))) or (
             kind == "ratings" and rated_of(row) in self.rated
         )
 
@@ -208,7 +220,7 @@ def write_withdrawals(root: Path, withdrawals: Iterable[Withdrawal]) -> list[Wit
 
 
 def count_withdrawn(data: Path, withdrawn: Withdrawn) -> Counter[str]:
-    """Return the number of rows in data/, by kind, that are withdrawn or have a withdrawn score."""
+    """Return the number of rows in data/, by kind, that are withdrawn or have a withdrawn judgement."""
     found: Counter[str] = Counter()
     for kind in TYPES:
         # People and ratings are only in labels, so the large shards of text need not be read for them.

@@ -16,7 +16,7 @@ from model.errors import UserError
 from tasks.common.annotators import similarity_key, visible_name
 from tasks.common.counts import counted
 from tasks.common.names import shown_name
-from tasks.data.records import ID, LABEL_KINDS, TYPES, annotators_of, list_shards, naming_row
+from tasks.data.records import ID, LABEL_KINDS, TYPES, list_shards, naming_row, people_of
 from tasks.data.withdrawals import Withdrawal, merge_withdrawals, rated_of, read_withdrawals
 from tasks.deletion.own_answers import own_answer_ids
 from tasks.dvc.pointer_file import read_pointer
@@ -46,7 +46,7 @@ class DeletionRequest:
 class DeletionPlan:
     """The effect of a request: new withdrawals, known ones, and what leaves data/.
 
-    `gone` counts rows by kind and source file. `reduced` counts ratings that stay with fewer scores.
+    `gone` counts rows by kind and source file. `reduced` counts rows that stay with fewer judgements.
     `similar` counts the rows of people who stay and whose names are similar, by name and kind.
     """
 
@@ -97,7 +97,7 @@ def plan_deletion(root: Path, asked: DeletionRequest, overrides: Path | str = RE
     known = read_withdrawals(root)
     # A row that was corrected by hand may name another person than the row in data/.
     corrected = {
-        number: set(annotators_of(release.row)) - {""}
+        number: set(people_of(release.row)) - {""}
         for number, release in read_releases(root, overrides).items()
         if release.row and ("choice" in release.row or "scores" in release.row)
     }
@@ -195,7 +195,7 @@ class _Search:
             # it.
             if len(self.found[given]) <= _NAMED or number == given:
                 self.found[given][number] = rated
-        people = set(annotators_of(row)) if row and self.wanted else set()
+        people = set(people_of(row)) if row and self.wanted else set()
         now = self.corrected_people.get(number, people) if row else people
         self.people |= (people | now) - {""}
         self.labels.update((name, kind) for name in now - {""})

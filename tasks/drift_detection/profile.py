@@ -21,7 +21,7 @@ from model.data.tokenizer import Tokenizer
 from tasks.common.annotators import count_named
 from tasks.common.names import stratum_key
 from tasks.data.labels.annotator_agreement import Agreement
-from tasks.data.labels.judgements import Judgements, measure_agreement, tabulate_judgements
+from tasks.data.labels.judgements import Judgements, measure_agreement, tabulate_first_judgements
 from tasks.data.labels.ratings import whole_ratings
 from tasks.data.ngrams import words_of
 from tasks.data.records import TYPES, list_shards, read_shards
@@ -277,7 +277,7 @@ def _profile_comparisons(split: Path) -> tuple[dict[str, dict[str, int]], dict[s
         for row in read_shards(split / part / "comparisons"):
             choices[stratum_key(row["aspect"], row["source"])][row["choice"]] += 1
             judgements.add_comparison(row)
-    tables = {stratum: tabulate_judgements(stratum, [judgements]) for stratum in choices}
+    tables = {stratum: tabulate_first_judgements(stratum, [judgements]) for stratum in choices}
     found = {stratum: measure_agreement(table, least=2) for stratum, table in tables.items()}
     return _sort_counts(choices), {name: _agreement_values(each) for name, each in found.items()}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -108,7 +109,7 @@ def make_rows(
     # Counted as `withdraw` counts the rows of data/, which has each row once.
     kept = {kind: count_kept(rows, rejected) + gathered.votes[kind] for kind, rows in parsed.gone.items()}
     left_out = {kind: count for kind, count in kept.items() if count}
-    if said := _left_out(left_out, len(parsed.reduced)):
+    if said := _left_out(left_out, Counter(kind for kind, _ in parsed.reduced)):
         on_event(Message(f"{said}, as {WITHDRAWN} withdraws them"))
     if any(gathered.refused.values()):
         refused = _counted(gathered.refused)
@@ -138,7 +139,7 @@ class _Parsed:
     tallies: list[SkipCounts]
     whole: dict[str, int]
     gone: dict[str, dict[str, WithdrawnRow]]
-    reduced: set[str]
+    reduced: set[tuple[str, str]]
     rejected: set[str]
     rated: RatedAnswers
 
@@ -227,9 +228,10 @@ def _counted(rows: Mapping[str, int]) -> str:
     return ", ".join(counted(count, kind) for kind, count in rows.items() if count)
 
 
-def _left_out(gone: Mapping[str, int], reduced: int) -> str:
+def _left_out(gone: Mapping[str, int], reduced: Mapping[str, int]) -> str:
     parts = [counted(count, kind) for kind, count in gone.items()]
-    parts += [f"scores of {counted(reduced, 'ratings')}"] if reduced else []
+    what = {"comparisons": "first judgements", "ratings": "scores"}
+    parts += [f"{said} of {counted(reduced[kind], kind)}" for kind, said in what.items() if reduced.get(kind)]
     return f"left out: {', '.join(parts)}" if parts else ""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,17 +28,23 @@ class PageRows:
 
 
 def page_rows(
-    store: LabelStore, least_accuracy: float = 0.0, products: ProductChoice = ALL_PRODUCTS
+    store: LabelStore,
+    least_accuracy: float = 0.0,
+    products: ProductChoice = ALL_PRODUCTS,
+    is_withdrawn: Callable[[str], bool] = lambda person: False,
 ) -> PageRows:
     """Return the rows that the page's judgements make.
 
-    A reviewer's decision replaces the first judgements of its item. Known items make no rows, as their right
-    choice is not people's judgement. Votes about a model make none either: its prompts are held out.
+    A reviewer's decision replaces the first judgements of its item, on the aspects that it judges. The row of
+    the decision has them, as agreement is measured on them. Known items make no rows, as their right choice
+    is not people's judgement. Votes about a model make none either: its prompts are held out.
 
     Args:
         store: The page's store.
         least_accuracy: People who choose the right answer of known items less often are left out.
         products: The products whose batches are read.
+        is_withdrawn: Whether a person's labels are withdrawn. Ingestion leaves out their rows. A decision of
+            theirs therefore replaces nothing.
     """
     found = PageRows()
     judgements = [
@@ -58,15 +64,26 @@ def page_rows(
             f"{least_accuracy:.0%}: {counted(lost, 'judgements')} left out"
         )
     kept = [row for row in judgements if not row["item_known_choice"] and row["person"] not in aside]
-    decided = {row["item"] for row in kept if row["review"]}
+    kept.sort(key=_row_order)
+    decided = {
+        (row["item"], aspect): _FirstJudgements()
+        for row in kept
+        if row["review"] and not is_withdrawn(row["person"])
+        for aspect in _preferences(row)
+    }
     if decided:
+        items = {item for item, _ in decided}
         found.notices.append(
-            f"{counted(len(decided), 'items')} decided by reviewers, in place of the first judgements. "
-            "Agreement is measured without these, so it is higher than people's own"
+            f"{counted(len(items), 'items')} decided by reviewers, in place of the first judgements; these "
+            "count for agreement alone"
         )
-    for row in sorted(kept, key=_row_order):
-        if row["item"] not in decided or row["review"]:
-            found.rows += _comparison_rows(row)
+    for row in kept:
+        if not row["review"]:
+            for aspect, choice in _preferences(row).items():
+                if (row["item"], aspect) in decided:
+                    decided[row["item"], aspect].add(row["person"], choice)
+    for row in kept:
+        found.rows += _comparison_rows(row, decided, is_withdrawn)
         # An answer of somebody's own stays theirs whatever a reviewer decides.
         if row["better"].strip():
             found.rows.append({**_prompt(row), "completion": row["better"], AUTHOR_KEY: row["person"]})
@@ -78,13 +95,42 @@ def _row_order(row: Mapping[str, Any]) -> tuple[str, str, str]:
     return row["item_digest"], row["person"], row["key"]
 
 
-def _comparison_rows(row: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    preferences = {OVERALL: preference_of(row["choice"])}
-    preferences |= {aspect: preference_of_step(step) for aspect, step in sorted(row["steps"].items())}
-    for aspect, choice in preferences.items():
+class _FirstJudgements:
+    """The judgements that a decision replaces, in a fixed order, until a row has them."""
+
+    def __init__(self) -> None:
+        self.people: list[str] = []
+        self.choices: list[str] = []
+
+    def add(self, person: str, choice: str) -> None:
+        self.people.append(person)
+        self.choices.append(choice)
+
+    def take(self) -> dict[str, list[str]]:
+        """Return the fields of a row, once: of two decisions on an item, the first has the judgements."""
+        people, choices, self.people, self.choices = self.people, self.choices, [], []
+        return {"first_annotators": people, "first_choices": choices} if people else {}
+
+
+def _preferences(row: Mapping[str, Any]) -> dict[str, str]:
+    """Return the preferred answer on each aspect of a judgement."""
+    steps = {aspect: preference_of_step(step) for aspect, step in sorted(row["steps"].items())}
+    return {OVERALL: preference_of(row["choice"]), **steps}
+
+
+def _comparison_rows(
+    row: Mapping[str, Any],
+    decided: Mapping[tuple[int, str], _FirstJudgements],
+    is_withdrawn: Callable[[str], bool],
+) -> Iterator[dict[str, Any]]:
+    for aspect, choice in _preferences(row).items():
+        first = decided.get((row["item"], aspect))
+        if first is not None and not row["review"]:
+            continue
+        replaced = first.take() if first is not None and not is_withdrawn(row["person"]) else {}
         yield {
             **_prompt(row), "a": row["item_a"], "b": row["item_b"], "choice": choice, "aspect": aspect,
-            "annotator": row["person"], "time": row["time"],
+            "annotator": row["person"], "time": row["time"], **replaced,
         }  # fmt: skip
 
 

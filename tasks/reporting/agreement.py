@@ -21,21 +21,15 @@ _KINDS = (("ratings", "texts"), ("comparisons", "pairs"))
 
 
 def agreement_section(
-    found: Mapping[str, Mapping[str, Mapping[str, Any]]],
+    found: Mapping[str, Mapping[str, Any]],
     people: Mapping[str, Any],
-    decided: int = 0,
-    first: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any] | None:
     """Return the tables of agreement and what to make of them; None without labels.
 
     Args:
         found: agreement.json of the stage labels.
         people: annotators.json of the stage labels; empty for an older output.
-        decided: The number of items of the label page that a reviewer decided.
-        first: The agreement there by aspect before the decisions: `alpha`, `low`, `high` and `items`.
     """
-    # Without decisions the table has all judgements.
-    before = [row for row in first if decided and row["alpha"] is not None and not math.isnan(row["alpha"])]
     rows = [
         _table_row(name, judged, row)
         for kind, judged in _KINDS
@@ -53,8 +47,8 @@ def agreement_section(
     return {
         "rows": rows,
         "aspects_note": _explain_two_names({row["aspect"] for row in rows}),
-        "review_note": _explain_review(decided, before),
-        "advice": _advise(found, before),
+        "review_note": _explain_review(found.get("decided", {})),
+        "advice": _advise(found),
         "pairs": pairs,
         "pairs_note": _note_rest(
             others, "pairs of people", f"agree more, or judged fewer than {_FEW} answers in common"
@@ -102,51 +96,29 @@ def _format_ends(form: str, ends: Sequence[float] | None) -> str:
     return " to ".join(format_value(form, end) for end in ends) if ends else ""
 
 
-def _explain_review(decided: int, before: Sequence[Mapping[str, Any]]) -> str:
-    """Return that reviewers' decisions hide disagreement from the table; empty without decisions."""
+def _explain_review(decided: Mapping[str, int]) -> str:
+    """Return that the table has the judgements before reviewers' decisions; empty without decisions."""
     if not decided:
         return ""
-    said = "; ".join(
-        f"{format_value('{:.2f}', row['alpha'])} on {row['aspect']} ({_describe_first(row)})"
-        for row in before
+    said = ", ".join(
+        f"{counted(count, 'pairs')} on {aspect} ({source})"
+        for name, count in sorted(decided.items())
+        for aspect, source in [split_stratum(name)]
     )
     return (
-        f"Reviewers decided {counted(decided, 'items')} of the label page. Each counts with the decision "
-        "alone, so the table leaves out how people disagreed on it."
-    ) + (f" Before the decisions, people agreed with an alpha of {said}." if said else "")
+        f"Reviewers decided {said}. The decisions are the labels. The tables of agreement have what people "
+        "judged before, as a decision hides how they disagreed."
+    )
 
 
-def _describe_first(row: Mapping[str, Any]) -> str:
-    ends = _format_ends("{:.2f}", _ends_of(row))
-    return "; ".join(filter(None, (ends and f"95%: {ends}", counted(row["items"], "pairs"))))
-
-
-def _ends_of(row: Mapping[str, Any]) -> list[float] | None:
-    return None if row["low"] is None else [row["low"], row["high"]]
-
-
-def _first_rows(before: Sequence[Mapping[str, Any]]) -> list[tuple[float, str, str, dict[str, Any]]]:
-    """Return the agreement before the decisions in the form of the table's rows."""
-    source = "the label page before review"
-    return [
-        (
-            row["alpha"],
-            f"{row['aspect']}/{source}",
-            "pairs",
-            {"shared_items": row["items"], "alpha_interval": _ends_of(row)},
-        )
-        for row in before
-    ]
-
-
-def _advise(found: Mapping[str, Mapping[str, Mapping[str, Any]]], before: Sequence[Mapping[str, Any]]) -> str:
+def _advise(found: Mapping[str, Mapping[str, Any]]) -> str:
     """Return what the lowest alpha means, and what to do about it."""
     measured = [
         (row["alpha"], name, judged, row)
         for kind, judged in _KINDS
         for name, row in sorted(found.get(kind, {}).items())
         if row.get("alpha") is not None and not math.isnan(row["alpha"])
-    ] + _first_rows(before)
+    ]
     if not measured:
         return (
             "Nothing was judged by two people, so nobody knows how far they agree. If several people judge "

@@ -260,6 +260,7 @@ def build_expectations(kind: str, rules: Rules) -> list[Any]:
     if kind == "comparisons":
         choices = {"column": "choice", "value_set": ["a", "b", "tie"]}
         suite.append(named("choice is known", "choice", gxe.ExpectColumnValuesToBeInSet, **choices))
+        suite.append(true("each first judgement is a choice of somebody", "first_choices", "first:paired"))
     if kind == "ratings":
         between, low, high = gxe.ExpectColumnValuesToBeBetween, limits.min_score, limits.max_score
         least, most = {"column": "lowest", "min_value": low}, {"column": "highest", "max_value": high}
@@ -400,11 +401,21 @@ def derived_columns(kind: str, table: pd.DataFrame, rules: Rules) -> pd.DataFram
         found["completion:new"] = list(map(is_new, found["prompt"], found["completion"]))
     if kind == "comparisons":
         found["choice"] = table["choice"].tolist() if "choice" in table else [None] * len(table)
+        found["first:paired"] = _first_paired(table)
     if kind == "ratings":
         found |= _score_columns(table)
     out = pd.DataFrame(found)
     out["id repeats"] = out["id"].duplicated() & out["id"].notna()
     return out
+
+
+def _first_paired(table: pd.DataFrame) -> list[bool]:
+    """Return for each comparison whether the judgements that a decision replaced are whole."""
+    names = ("first_choices", "first_annotators")
+    columns = [table[name] if name in table else [None] * len(table) for name in names]
+    # A row without a decision has no value in these columns.
+    lists = [[value if isinstance(value, list) else [] for value in column] for column in columns]
+    return [len(a) == len(b) and {*a} <= {"a", "b", "tie"} for a, b in zip(*lists, strict=True)]
 
 
 def _score_columns(table: pd.DataFrame) -> dict[str, list[Any]]:

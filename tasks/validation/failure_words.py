@@ -21,6 +21,7 @@ _ALONE = {
     ACROSS[TORN]: "the same content is in another group, which may be held out of training",
     ACROSS[NEAR]: "the content is nearly the same as another row's",
     "choice is known": "the choice is not a, b or tie",
+    "each first judgement is a choice of somebody": "a first judgement is no choice or has no annotator",
     "scores are there": "there is no score",
     "each score has its annotator": "a score is no number or has no annotator",
     "id is unique": "the id appeared before",

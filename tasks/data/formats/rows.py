@@ -4,7 +4,8 @@ They are `text`; `prompt` and `completion`; `prompt`, `a`, `b` and `choice`; `pr
 `score` or `scores`. A comparison may have a column for each person in place of `choice`. Optional keys are
 `references`, `history`, `system`, `input` or `context`, `aspect`, `annotator` or `annotators`, `time` (also
 `updated_at`, `created_at`, `timestamp`) or `times`, `group`, and `id`. The source's `columns` map other names
-in the file. A table's cell contains a list as JSON, or as Python prints it.
+in the file. A table's cell contains a list as JSON, or as Python prints it. A reviewer's decision may have
+`first_choices` and `first_annotators`, the judgements that it replaces.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ _BEFORE = frozenset(("prompt", "history", "group", "id", "tools", "functions", *
 LABEL = frozenset(("aspect", *TIMES, *ANNOTATORS))
 _OWN = {
     "text": frozenset(("text", "group", "id")),
-    "comparison": _BEFORE | LABEL | {"a", "b", "choice"},
+    "comparison": _BEFORE | LABEL | {"a", "b", "choice", "first_choices", "first_annotators"},
     "rating": _BEFORE | LABEL | {"completion", "score", "scores", "annotators", "times"},
     "pair": _BEFORE | {"completion", "references"},
 }
@@ -172,9 +173,23 @@ def _comparison_record(row: Mapping[str, Any], reading: ParseOptions, where: str
         prompt, a, b, choice,  # type: ignore[arg-type]
         _text_value(row, "aspect", where) or reading.aspect, who, reading.source, _row_group(row, turns,
         where, prompt),
-        history_turns(turns[:-1]), row_time(row, reading),
+        history_turns(turns[:-1]), row_time(row, reading), *_first_judgements(row, where),
     )  # fmt: skip
     return ParsedRow(made, where, anonymous=who == UNKNOWN_ANNOTATOR)
+
+
+def _first_judgements(row: Mapping[str, Any], where: str) -> tuple[list[str], list[str]]:
+    """Return the choices that a reviewer's decision replaces, and who made them."""
+    choices = _list_value(row, "first_choices", "choices", where)
+    people = [
+        normalize_annotator(name) or UNKNOWN_ANNOTATOR
+        for name in _list_value(row, "first_annotators", "names", where)
+    ]
+    if len(choices) != len(people):
+        raise UserError(f"{where}: {len(choices)} first_choices by {len(people)} people; expected one each")
+    if wrong := [choice for choice in choices if choice not in ("a", "b", "tie")]:
+        raise UserError(f"{where}: first_choices has {wrong[0]!r}; expected a, b or tie")
+    return choices, people
 
 
 def _rating_record(row: Mapping[str, Any], reading: ParseOptions, where: str) -> ParsedRow:

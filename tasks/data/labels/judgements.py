@@ -80,9 +80,14 @@ class JudgementTable(NamedTuple):
 
 
 class Judgements:
-    """Collects judgements by aspect and source."""
+    """Collects judgements by aspect and source.
+
+    Attributes:
+        first: The judgements that reviewers' decisions replaced; None if there are none.
+    """
 
     def __init__(self) -> None:
+        self.first: Judgements | None = None
         # Arrays rather than lists: a Python integer takes 28 bytes.
         self._subjects: dict[str, array[int]] = defaultdict(lambda: array("Q"))
         self._people: dict[str, array[int]] = defaultdict(lambda: array("I"))
@@ -90,10 +95,15 @@ class Judgements:
         self._numbers: dict[str, int] = {}
 
     def add_comparison(self, row: Mapping[str, Any]) -> None:
-        """Add a comparison, a row of data/comparisons."""
+        """Add a comparison, a row of data/comparisons, and apart from it the judgements that it replaced."""
         found = canonical_choice(row)
         stratum = stratum_key(row["aspect"], row["source"])
         self._add(stratum, found.subject, annotators_of(row)[0], found.value)
+        if row.get("first_choices"):
+            self.first = self.first or Judgements()
+            for name, choice in zip(row["first_annotators"], row["first_choices"], strict=True):
+                value = _VALUES[choice] * (-1 if found.turned else 1)
+                self.first._add(stratum, found.subject, visible_name(name), value)
 
     def add_rating(self, row: Rating) -> None:
         """Add each score of a rating."""
@@ -125,7 +135,35 @@ def tabulate_judgements(stratum: str, parts: Iterable[Judgements]) -> JudgementT
 
     The table depends on the judgements alone, not on the order in which they were added.
     """
-    found = [part.columns(stratum) for part in parts if stratum in part.strata]
+    return _make_table([part.columns(stratum) for part in parts if stratum in part.strata])
+
+
+def tabulate_first_judgements(stratum: str, parts: Iterable[Judgements]) -> JudgementTable:
+    """Return what people judged by themselves: as `tabulate_judgements`, with no reviewer's decision.
+
+    A reviewer sees the others' judgements, so that a decision says nothing about agreement. The judgements
+    that it replaced do.
+    """
+    found = []
+    for part in parts:
+        first = part.first.columns(stratum) if part.first and stratum in part.first.strata else None
+        if stratum in part.strata:
+            subjects, people, values = part.columns(stratum)
+            own = np.ones(len(subjects), bool) if first is None else ~np.isin(subjects, first[0])
+            found.append((subjects[own], [people[i] for i in np.flatnonzero(own)], values[own]))
+        if first is not None:
+            found.append(first)
+    return _make_table(found)
+
+
+def count_decided(stratum: str, parts: Iterable[Judgements]) -> int:
+    """Return the number of compared answers of an aspect and source about which a reviewer decided."""
+    found = [part.first.columns(stratum)[0] for part in parts if part.first and stratum in part.first.strata]
+    return len(np.unique(np.concatenate(found))) if found else 0
+
+
+def _make_table(found: list[tuple[np.ndarray, list[str], np.ndarray]]) -> JudgementTable:
+    """Return columns as `Judgements.columns` has them as one table."""
     if not found:
         nothing = np.zeros(0, np.int64)
         return JudgementTable(nothing.astype(np.uint64), nothing, nothing, nothing.astype(float), ())

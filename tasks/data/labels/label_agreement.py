@@ -12,7 +12,7 @@ from tasks.common.counts import counted
 from tasks.common.names import split_stratum
 from tasks.data.labels.annotator_agreement import Agreement
 from tasks.data.labels.comparisons import Comparisons
-from tasks.data.labels.judgements import Judgements, measure_agreement, tabulate_judgements
+from tasks.data.labels.judgements import Judgements, measure_agreement, tabulate_first_judgements
 from tasks.data.labels.ratings import LabelsParameters, Ratings
 from tasks.data.splits import SPLITS
 
@@ -30,9 +30,9 @@ def agreement_of_split(split: Path, parameters: LabelsParameters) -> dict[str, d
 
 
 def agreement_on_comparisons(parts: list[Judgements]) -> dict[str, Agreement]:
-    """Return the agreement on comparisons by "aspect/source"."""
+    """Return the agreement on comparisons by "aspect/source", of what people judged before any decision."""
     strata = sorted({stratum for part in parts for stratum in part.strata})
-    return {stratum: measure_agreement(tabulate_judgements(stratum, parts)) for stratum in strata}
+    return {stratum: measure_agreement(tabulate_first_judgements(stratum, parts)) for stratum in strata}
 
 
 def refuse_low_agreement(

@@ -50,7 +50,7 @@ class LabelsParameters:
     min_agreement: dict[str, float] = field(default_factory=dict)
     """By aspect, the smallest Krippendorff's alpha of people's judgements, from -1 to 1, as in
     `{helpfulness: 0.4}`. If the labels of any source of that aspect have less, the run stops before it trains
-    on them. Empty: no bound."""
+    on them. Where a reviewer decided, the first judgements count. Empty: no bound."""
 
     margin: float = 1.0
     """Smallest difference between the mean scores of the two texts of a held-out pair, above 0."""

@@ -58,7 +58,8 @@ def _take_snapshot(
     if store is None:
         return PageSnapshot(b"", ("the label page has no judgements yet; `chatmill label` serves it",))
     with store:
-        found = page_rows(store, least_accuracy, ProductChoice(products, own, presets))
+        choice = ProductChoice(products, own, presets)
+        found = page_rows(store, least_accuracy, choice, withdrawn.names_person)
     lines = []
     for row in found.rows:
         author = row.pop(AUTHOR_KEY, "")

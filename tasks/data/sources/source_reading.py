@@ -88,7 +88,7 @@ def check_annotators(source: Source, found: ParsedRow) -> None:
     if not source.annotators or not isinstance(row, Comparison | Rating) or row.fault:
         return
     known = {normalize_annotator(name) or UNKNOWN_ANNOTATOR for name in source.annotators}
-    for name in [row.annotator] if isinstance(row, Comparison) else row.annotators:
+    for name in [row.annotator, *row.first_annotators] if isinstance(row, Comparison) else row.annotators:
         if name not in known:
             raise UserError(
                 f"{found.where}: a label by {name!r}, who is not among the annotators of source "

@@ -22,7 +22,7 @@ from model.errors import UserError
 from model.events import Message
 from tasks.cleanup.output_gc import RUNNING, Root, list_outputs, plan_gc
 from tasks.common.file_lock import exclusive_lock
-from tasks.data.records import comparison_row, rating_row, read_shards, text_row
+from tasks.data.records import Comparison, canonical_line, comparison_row, rating_row, read_shards, text_row
 from tasks.data.sources.source_types import DataParameters, Source
 from tasks.data.versions.readmitted_rows import member_digests
 from tasks.data.withdrawals import (
@@ -89,6 +89,23 @@ def test_filter_row_withdrawn_person_or_row_is_removed() -> None:
     assert again.filter_row(both) is None
     assert again.filter_row(rating_row("p", "c", [1, 5], ["ann", "dee"], "tone", "s", "g")) is None
     assert again.filter_row(rating_row("p", "c", [1, 5], ["ann", "dee"], "helpfulness", "s", "g")) is not None
+
+
+def test_filter_row_withdrawn_first_judgement_leaves_the_decision() -> None:
+    gone = Withdrawn(annotators=frozenset({"ann"}))
+    decision = comparison_row(
+        "p", "x", "y", "a", "tone", "rita", "s", "g", (), "", ["a", "b", "tie"], ["ben", "ann", "cay"]
+    )
+    kept = gone.filter_row(decision)
+    assert isinstance(kept, Comparison) and kept.id == decision.id
+    assert (kept.first_choices, kept.first_annotators) == (["a", "tie"], ["ben", "cay"])
+    assert gone.filter_row(kept) is kept
+    assert [gone.matches_line("comparisons", canonical_line(row).encode()) for row in (decision, kept)] == [
+        True, False,
+    ]  # fmt: skip
+    # A comparison without a decision has the line that it always had.
+    plain = comparison_row("p", "x", "y", "a", "tone", "ben", "s", "g")
+    assert b"first_" not in canonical_line(plain).encode()
 
 
 def test_ingest_withdrawn_person_makes_new_version(root: Path) -> None:

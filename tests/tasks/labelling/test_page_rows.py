@@ -40,14 +40,48 @@ def test_page_rows_decision_replaces_the_first_judgements(store: LabelStore) -> 
     judge(store, bob, 2, "b")
     judge(store, rita, 1, "b", review=True)
     found = page_rows(store)
-    assert sorted((row.get("annotator"), row.get("choice")) for row in found.rows if "a" in row) == [
+    assert sorted((row["annotator"], row["choice"]) for row in found.rows if "a" in row) == [
         ("Bob", "b"), ("Rita", "b"),
     ]  # fmt: skip
+    decision, other = sorted((row for row in found.rows if "a" in row), key=lambda row: row["prompt"])
+    assert (decision["first_annotators"], decision["first_choices"]) == (["Ada", "Bob"], ["a", "b"])
+    assert "first_choices" not in other
     assert [row["completion"] for row in found.rows if "completion" in row] == ["Mine."]
     assert found.notices == [
-        "1 item decided by reviewers, in place of the first judgements. Agreement is measured without these, "
-        "so it is higher than people's own"
+        "1 item decided by reviewers, in place of the first judgements; these count for agreement alone"
     ]
+
+
+def test_page_rows_aspect_without_a_decision_keeps_the_first_judgements(store: LabelStore) -> None:
+    batch(store, count=1, aspects=("helpfulness", "truthfulness"))
+    ada, rita, sam = person(store, "Ada"), person(store, "Rita", "reviewer"), person(store, "Sam", "reviewer")
+    judge(store, ada, 1, "a", steps={"helpfulness": 1, "truthfulness": 5})
+    judge(store, rita, 1, "b", steps={"helpfulness": 4}, review=True)
+    judge(store, sam, 1, "tie", review=True)
+    rows = [
+        (row["annotator"], row["aspect"], row["choice"], row.get("first_choices"))
+        for row in page_rows(store).rows
+    ]
+    # Of two decisions the first has the judgements, so that none counts twice.
+    assert rows == [
+        ("Ada", "truthfulness", "b", None),
+        ("Rita", "overall", "b", ["a"]),
+        ("Rita", "helpfulness", "b", ["a"]),
+        ("Sam", "overall", "tie", None),
+    ]
+
+
+def test_page_rows_decision_of_a_withdrawn_person_replaces_nothing(store: LabelStore) -> None:
+    batch(store, count=1)
+    ada, rita = person(store, "Ada"), person(store, "Rita", "reviewer")
+    judge(store, ada, 1, "a")
+    judge(store, rita, 1, "b", review=True)
+    found = page_rows(store, is_withdrawn=lambda name: name == "Rita")
+    # Ingestion leaves out Rita's row, and counts it.
+    assert [(row["annotator"], row["choice"], row.get("first_choices")) for row in found.rows] == [
+        ("Ada", "a", None), ("Rita", "b", None),
+    ]  # fmt: skip
+    assert found.notices == []
 
 
 def test_page_rows_own_answers_name_their_author(store: LabelStore) -> None:

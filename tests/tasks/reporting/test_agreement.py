@@ -113,25 +113,11 @@ def test_agreement_section_two_names_of_one_question_are_told(strata: tuple[str,
     assert ("“aspect: overall” at the file’s source" in note) == told == bool(note)
 
 
-@pytest.mark.parametrize(
-    ("decided", "alpha", "note", "advice"),
-    [
-        (6, 0.13, "alpha of 0.13 on overall (95%: -0.53 to 0.80; 11 pairs)", "The lowest here is 0.13 (95%"),
-        (6, 0.95, "alpha of 0.95 on overall", "All labels here are above the first bound."),
-        (6, math.nan, "Reviewers decided 6 items", "All labels here are above the first bound."),
-        (6, None, "Reviewers decided 6 items", "All labels here are above the first bound."),
-        # Without decisions the table has all judgements.
-        (0, 0.13, "", "All labels here are above the first bound."),
-    ],
-)
-def test_agreement_section_before_review_is_told(
-    decided: int, alpha: float | None, note: str, advice: str
-) -> None:
-    row = {"aspect": "overall", "alpha": alpha, "low": -0.53, "high": 0.8, "same": 0.36, "items": 11}
-    found = {"comparisons": {"overall/people": measured(0.91)}}
-    made = agreement_section(found, {}, decided, [row])
-    assert made is not None
-    said = made["review_note"].replace("\u2212", "-")
-    assert note in said and bool(note) == bool(said)
-    assert advice in made["advice"]
-    assert ("the label page before review" in made["advice"]) == ("0.13" in advice)
+def test_agreement_section_decisions_of_reviewers_are_told() -> None:
+    found = {"comparisons": {"overall/people": measured(0.1)}}
+    assert section(found)["review_note"] == ""
+    said = section({**found, "decided": {"overall/people": 6, "tone/people": 1}})["review_note"]
+    assert said.startswith(
+        "Reviewers decided 6 pairs on overall (people), 1 pair on tone (people). The decis"
+    )
+    assert "The tables of agreement have what people judged before" in said

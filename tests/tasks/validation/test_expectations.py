@@ -44,6 +44,12 @@ BROKEN = [
     ("pairs", {"completion": " half \ufffd"}, "completion is printable"),
     ("comparisons", {"aspect": "beauty"}, "aspect is known"),
     ("comparisons", {"choice": "left"}, "choice is known"),
+    ("comparisons", {"first_choices": ["a"]}, "each first judgement is a choice of somebody"),
+    (
+        "comparisons",
+        {"first_choices": ["left"], "first_annotators": ["ann"]},
+        "each first judgement is a choice of somebody",
+    ),
     ("ratings", {"scores": [], "annotators": []}, "scores are there"),
     ("ratings", {"scores": [1.0]}, "each score has its annotator"),
     ("ratings", {"scores": [1.0, "2"]}, "each score has its annotator"),

@@ -207,7 +207,7 @@ def test_explain_misfit_record_fits_only_its_kind(kind: str, row: Record) -> Non
         if other != kind
     )
     for name in values:
-        if name not in ("history", "time", "times", "fault"):
+        if name not in ("history", "time", "times", "first_choices", "first_annotators", "fault"):
             assert (
                 explain_misfit(kind, {k: v for k, v in values.items() if k != name}) == f"{name} is missing"
             )

@@ -41,6 +41,15 @@ def test_rows_keys_decide_record_kind() -> None:
             r"2 scores by 1 annotators",
         ),
         (b'{"text": "\xe9"}', r"line 2: not UTF-8 at byte"),
+        (
+            b'{"prompt": "p", "a": "x", "b": "y", "choice": "a", "first_choices": ["a"]}',
+            r"line 2: 1 first_choices by 0 people; expected one each",
+        ),
+        (
+            b'{"prompt": "p", "a": "x", "b": "y", "choice": "a", "first_choices": ["x"], "first_annotators": '
+            b'["ann"]}',
+            r"line 2: first_choices has 'x'; expected a, b or tie",
+        ),
     ],
 )
 def test_rows_invalid_line_is_refused_with_place(line: bytes, said: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from model.errors import UserError
 from tasks.data.labels.label_agreement import agreement_of_split, refuse_low_agreement
 from tasks.data.labels.ratings import LabelsParameters
-from tasks.data.records import Record, comparison_row, rating_row
+from tasks.data.records import Comparison, Record, comparison_row, rating_row
 from tasks.data.splits import SPLITS
 from tasks.labels import labels
 from tests.tasks.event_sink import ignore_event
@@ -79,6 +80,64 @@ def test_refuse_low_agreement_unknown_agreement_is_refused_or_told(tmp_path: Pat
 def test_refuse_low_agreement_unknown_aspect_is_refused_with_those_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"min_agreement\.tonne: there are no labels .*; there are tone"):
         check(tmp_path, compared("tone", "chat", 0.9), {"tonne": 0.5})
+
+
+def decide(rows: Sequence[Record]) -> list[Record]:
+    """Return the first of each two judgements as a reviewer's decision that replaces both."""
+    found: list[Record] = []
+    for one, other in zip(rows[::2], rows[1::2], strict=True):
+        assert isinstance(one, Comparison) and isinstance(other, Comparison)
+        found.append(
+            comparison_row(
+                one.prompt, one.b, one.a, {"a": "b", "b": "a"}.get(one.choice, "tie"),  # type: ignore[arg-type]
+                one.aspect, "rita", one.source, one.group, first_choices=[
+                    {"a": "b", "b": "a"}[each.choice] for each in (one, other)
+                ],
+                first_annotators=[one.annotator, other.annotator],
+            )
+        )  # fmt: skip
+    return found
+
+
+def test_refuse_low_agreement_sees_the_judgements_that_a_decision_replaced(tmp_path: Path) -> None:
+    rows = compared("tone", "chat", 0.7)
+    with pytest.raises(UserError) as before:
+        check(tmp_path / "before", rows, {"tone": 0.5})
+    # Half of the items are decided, and shown in the other order: agreement is what it was.
+    half = [*decide(rows[:60]), *rows[60:]]
+    with pytest.raises(UserError) as after:
+        check(tmp_path / "half", half, {"tone": 0.5})
+    assert str(after.value) == str(before.value)
+    # All are decided: without the first judgements nobody could tell.
+    with pytest.raises(UserError) as after:
+        check(tmp_path / "all", decide(rows), {"tone": 0.5})
+    assert str(after.value) == str(before.value)
+
+
+def test_labels_decisions_are_learned_and_first_judgements_measured(tmp_path: Path) -> None:
+    rows = compared("tone", "chat", 0.7)
+    for name, given in (("first", rows), ("decided", decide(rows))):
+        for part in SPLITS:
+            shard(tmp_path / name / "split", part, given if part == "train" else ())
+        (tmp_path / name / "out").mkdir()
+        labels(
+            LabelsParameters(judge_share=0.0), split=tmp_path / name / "split", out=tmp_path / name / "out",
+            on_event=ignore_event, seed=1,
+        )  # fmt: skip
+    first, decided = (
+        json.loads((tmp_path / name / "out" / "agreement.json").read_text()) for name in ("first", "decided")
+    )
+    assert decided["comparisons"] == first["comparisons"]
+    assert (first["decided"], decided["decided"]) == ({}, {"tone/chat": 60})
+    found = json.loads((tmp_path / "decided" / "out" / "annotators.json").read_text())["comparisons"]
+    assert [pair["people"] for pair in found["tone/chat"]["pairs"]] == [["p0", "p1"]]
+    learned = [
+        json.loads(line)
+        for line in (tmp_path / "decided" / "out" / "train.comparisons.jsonl").read_text().splitlines()
+    ]
+    # The decision alone is learned, with certainty; two people who disagree would make a tie.
+    assert len(learned) == 60 and not any("probability" in row for row in learned)
+    assert "probability" in (tmp_path / "first" / "out" / "train.comparisons.jsonl").read_text()
 
 
 def test_labels_low_agreement_stops_the_stage(tmp_path: Path) -> None:

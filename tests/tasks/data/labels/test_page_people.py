@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from tasks.data.labels.page_people import (
-    PageFigures,
     forget_page_people,
     page_people_digest,
     read_page_people,
@@ -18,7 +17,7 @@ from tests.tasks.labelling.label_project import judge, person
 
 def test_read_page_people_without_page_is_empty_and_creates_nothing(tmp_path: Path) -> None:
     forget_page_people()
-    assert read_page_people(tmp_path) == PageFigures((), 0, ())
+    assert read_page_people(tmp_path) == ()
     assert not list(tmp_path.iterdir())
 
 
@@ -31,7 +30,7 @@ def test_read_page_people_summaries_are_of_one_moment_without_withdrawn_people(t
         judge(store, ana, 1, "a", seconds=4.0)
         judge(store, ana, 2, "a", seconds=8.0)
         judge(store, ben, 1, "b", seconds=3.0)
-        first, second = read_page_people(tmp_path).people
+        first, second = read_page_people(tmp_path)
         digest = page_people_digest(tmp_path)
         assert (first["person"], first["judgements"], first["median_seconds"]) == ("ana", 2, 6.0)
         assert (first["known"]["share"], first["known"]["count"], second["known"]) == (1.0, 1, None)
@@ -40,24 +39,4 @@ def test_read_page_people_summaries_are_of_one_moment_without_withdrawn_people(t
     forget_page_people()
     assert page_people_digest(tmp_path) != digest
     write_withdrawals(tmp_path, [Withdrawal("max", "asked", "2026-03-01T00:00:00Z", annotator="ana")])
-    assert [each["person"] for each in read_page_people(tmp_path).people] == ["ben"]
-
-
-def test_read_page_people_agreement_is_that_before_the_decisions(tmp_path: Path) -> None:
-    forget_page_people()
-    with open_label_store(tmp_path) as store:
-        add_batch(store, BatchSettings("first", needed=2), [LabelItem(f"Q{n}", "x", "y") for n in range(4)])
-        ana, ben, rita = person(store, "ana"), person(store, "ben"), person(store, "rita", "reviewer")
-        for number in (1, 2, 3, 4):
-            judge(store, ana, number, "a" if number % 2 else "b")
-            judge(store, ben, number, "a")
-        before = read_page_people(tmp_path)
-        judge(store, rita, 2, "a", review=True)
-        judge(store, rita, 4, "a", review=True)
-    forget_page_people()
-    after = read_page_people(tmp_path)
-    assert (before.decided, after.decided) == (0, 2)
-    assert after.agreement == before.agreement
-    [overall] = after.agreement
-    assert (overall["aspect"], overall["items"], overall["same"]) == ("overall", 4, 0.5)
-    assert overall["alpha"] < 0.4
+    assert [each["person"] for each in read_page_people(tmp_path)] == ["ben"]

@@ -13,6 +13,7 @@ from tasks.data.records import read_shards
 from tasks.data.sources.page_source import forget_pages
 from tasks.data.sources.source_identity import sources_digest
 from tasks.data.sources.source_types import DataParameters, Source
+from tasks.data.withdrawals import WITHDRAWN, count_withdrawn, read_withdrawn
 from tasks.dvc.pointer_file import read_pointer
 from tasks.engine.parallel import serial_map
 from tasks.ingestion.row_making import make_rows
@@ -114,6 +115,57 @@ def test_page_source_withdrawn_person_is_out_of_the_data_and_counted(tmp_path: P
     forget_pages()
     make(tmp_path, PAGE)
     assert [row["completion"] for row in read_shards(tmp_path / "data" / "pairs")] == ["Bob's answer."]
+
+
+def decided(root: Path) -> None:
+    """Let two people judge an item differently, and a reviewer decide."""
+    store = open_label_store(root)
+    batch(store, count=1)
+    for name, choice in (("Ada", "a"), ("Bob", "b")):
+        judge(store, add_person(store, name)[0], 1, choice)
+    judge(store, add_person(store, "Rita", "reviewer")[0], 1, "b", review=True)
+    store.close()
+
+
+def test_page_source_decision_has_the_judgements_that_it_replaced(tmp_path: Path) -> None:
+    decided(tmp_path)
+    rows, said = ingested(tmp_path)
+    [row] = rows["comparisons"]
+    assert (row["annotator"], row["choice"]) == ("Rita", "b")
+    assert (row["first_annotators"], row["first_choices"]) == (["Ada", "Bob"], ["a", "b"])
+    # Nothing of it is unread or asked about.
+    assert said == [
+        "source people: 1 item decided by reviewers, in place of the first judgements; these count for "
+        "agreement alone"
+    ]
+
+
+def test_page_source_withdrawn_first_judgement_leaves_the_decision(tmp_path: Path) -> None:
+    decided(tmp_path)
+    make(tmp_path, PAGE)
+    plan = withdraw(tmp_path, ["Ada"], [])
+    assert not plan.gone and plan.reduced.total() == 1
+    assert count_withdrawn(tmp_path / "data", read_withdrawn(tmp_path)) == {"comparisons": 1}
+    forget_pages()
+    said: list[Event] = []
+    make_rows(PAGE, tmp_path, tmp_path / "out", said.append, serial_map, read_withdrawn(tmp_path))
+    words = f"left out: first judgements of 1 comparison, as {WITHDRAWN} withdraws them"
+    assert words in [one.text for one in said if isinstance(one, Message)]
+    make(tmp_path, PAGE)
+    [row] = read_shards(tmp_path / "data" / "comparisons")
+    assert (row["annotator"], row["first_annotators"], row["first_choices"]) == ("Rita", ["Bob"], ["b"])
+    assert not count_withdrawn(tmp_path / "data", read_withdrawn(tmp_path))
+
+
+def test_page_source_withdrawn_reviewer_brings_the_first_judgements_back(tmp_path: Path) -> None:
+    decided(tmp_path)
+    make(tmp_path, PAGE)
+    withdraw(tmp_path, ["Rita"], [])
+    forget_pages()
+    make(tmp_path, PAGE)
+    rows = list(read_shards(tmp_path / "data" / "comparisons"))
+    assert sorted((row["annotator"], row["choice"]) for row in rows) == [("Ada", "a"), ("Bob", "b")]
+    assert not any("first_choices" in row for row in rows)
 
 
 def test_withdraw_own_answers_that_data_lacks_now_are_withdrawn_by_id(tmp_path: Path) -> None:
