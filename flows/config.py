@@ -345,7 +345,7 @@ class Preset(BaseModel):
         asked = self.evaluate
         return JudgeParameters(
             asked.judge, self.reward, asked.judge_function, asked.judge_endpoint, asked.judge_model,
-            asked.judge_question,
+            asked.judge_question, asked.max_judge_seconds,
         )  # fmt: skip
 
     def training_requirements(self, root: Path) -> Trainings:

@@ -43,6 +43,7 @@ class JudgeParameters:
     endpoint: str = ""
     model: str = ""
     question: str = ""
+    max_seconds: float = 120.0
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def judge(
     """
     if parameters.kind != REWARD_MODEL:
         if parameters.kind == FUNCTION:
-            copy_function(parameters.function, root, out)
+            copy_function(parameters.function, root, out, parameters.max_seconds, on_event)
         why = "evaluate.judge is none" if parameters.kind == NONE else ""
         return _keep_scorer(out, Scorer(parameters.kind, _digest_rules(parameters, root), why=why))
     kept = labels / JUDGE

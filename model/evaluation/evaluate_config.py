@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields
+from math import inf
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,8 +18,10 @@ _FUNCTION_PLACE = re.compile(r".+\.py:[A-Za-z_]\w*")
 # A preset is no place for secrets, which addresses hold before an `@` or after a `?`.
 _ENDPOINT_ADDRESS = re.compile(r"https?://[^\s@?#/]+(/[^\s@?#]*)?")
 _KEYS_OF_JUDGES = {
-    FUNCTION: ("judge_function",), ENDPOINT: ("judge_endpoint", "judge_model", "judge_question"),
-}  # fmt: skip
+    FUNCTION: ("judge_function", "max_judge_seconds"),
+    ENDPOINT: ("judge_endpoint", "judge_model", "judge_question"),
+}
+_OPTIONAL_KEYS = ("max_judge_seconds", "judge_question")
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,10 @@ class EvaluateParameters:
     returns a number, higher for a better answer. The file is part of the cache key; modules that it imports
     are not."""
 
+    max_judge_seconds: float = 120.0
+    """Longest time in seconds that `judge_function` may take for an answer, more than 0. Its file may take
+    ten times that to load."""
+
     judge_endpoint: str = ""
     """Base address of an OpenAI-style API whose model compares answers, as in `http://127.0.0.1:8000/v1`.
     Each answer is compared with SFT's in both orders. Its key is read from `CHATMILL_JUDGE_KEY`."""
@@ -93,12 +100,13 @@ class EvaluateParameters:
     def __post_init__(self) -> None:
         if self.judge not in JUDGES:
             raise ValueError(f"judge is {self.judge!r}; it must be one of {', '.join(JUDGES)}")
+        defaults = {each.name: each.default for each in fields(self)}
         for kind, keys in _KEYS_OF_JUDGES.items():
             for name in keys:
-                needed = name != "judge_question" and self.judge == kind
+                needed = name not in _OPTIONAL_KEYS and self.judge == kind
                 if needed and not getattr(self, name).strip():
                     raise ValueError(f"judge is {kind}, which needs {name}")
-                if getattr(self, name) and self.judge != kind:
+                if getattr(self, name) != defaults[name] and self.judge != kind:
                     raise ValueError(f"{name} has no effect, as judge is {self.judge} and not {kind}")
         if self.judge_function and not _FUNCTION_PLACE.fullmatch(self.judge_function):
             raise ValueError(
@@ -114,6 +122,9 @@ class EvaluateParameters:
             _ = urlsplit(self.judge_endpoint).port
         except ValueError as error:
             raise ValueError(f"judge_endpoint is not an address: {error}") from None
+        # False for NaN too.
+        if not 0 < self.max_judge_seconds < inf:
+            raise ValueError(f"max_judge_seconds is {self.max_judge_seconds}; expected a number above 0")
         for name in ("num_prompts", "max_new_tokens"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")

@@ -54,7 +54,7 @@ def judge_answers(
         scores: Sequence[float | None] = score_tone([row["completion"] for row in scored])
     elif kind == FUNCTION:
         shown, name = split_place(parameters.judge_function)
-        with JudgeProcess(judge, name, shown) as function:
+        with JudgeProcess(judge, name, shown, parameters.max_judge_seconds, on_event) as function:
             scores = function.score_rows(scored)
             chosen, rejected = (
                 function.score_rows([pair[side] for pair in pairs]) for side in ("chosen", "rejected")

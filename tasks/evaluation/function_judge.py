@@ -1,7 +1,8 @@
 """A function of the team's own as a judge: `score(prompt, answer, history) -> number`, higher is better.
 
 The function runs in a process of its own. `os._exit()`, a crash of a library or a lack of memory there would
-otherwise end the whole run, perhaps with exit code 0.
+otherwise end the whole run, perhaps with exit code 0. Each answer has a time limit. What the function prints
+becomes messages of the run, up to a bound.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import multiprocessing
 import os
 import shutil
 import signal
+import sys
+import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import connection
@@ -20,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from model.errors import UserError
+from model.events import EventCallback, Message
 from model.processes import die_with_parent
 
 JudgeFunction = Callable[[str, str, list[dict[str, str]]], float]
@@ -29,6 +33,14 @@ COPY = "judge_function.py"
 _LONGEST_REASON = 300
 # A larger score would overflow where scores are squared and summed: its mean would be infinite or no number.
 _LARGEST_SCORE = 1e30
+# Loading the file may take so many times the limit of an answer, as it may load a model.
+_LOADING_FACTOR = 10
+# Bytes of what the function prints that are shown, and characters of each line.
+_MOST_PRINTED, _LONGEST_LINE = 1 << 14, 500
+# So many bytes wait in a pipe.
+_PIPE_BYTES = 1 << 16
+# The longest wait at a time: the system refuses a wait of many days.
+_WAIT_SECONDS = 60.0
 # What the function's own threads and exit handlers get to end by themselves.
 _END_SECONDS = 5.0
 
@@ -48,11 +60,19 @@ def digest_function(place: str, root: Path) -> str:
     return hashlib.sha256(f"{name}\n".encode() + file.read_bytes()).hexdigest()
 
 
-def copy_function(place: str, root: Path, out: Path) -> None:
-    """Copy a function's file to a folder, from which `JudgeProcess` reads it, and check that it loads."""
+def copy_function(place: str, root: Path, out: Path, seconds: float, on_event: EventCallback) -> None:
+    """Copy a function's file to a folder, from which `JudgeProcess` reads it, and check that it loads.
+
+    Args:
+        place: The function, as FILE.py:NAME.
+        root: The folder of the file.
+        out: The folder of the copy.
+        seconds: The longest time for an answer.
+        on_event: The event callback.
+    """
     path, name = split_place(place)
     shutil.copyfile(root / path, out / COPY)
-    with JudgeProcess(out, name, path):
+    with JudgeProcess(out, name, path, seconds, on_event):
         pass
 
 
@@ -62,19 +82,23 @@ class JudgeProcess:
     The end of the process is an error here, whatever its exit code is.
     """
 
-    def __init__(self, folder: Path, name: str, shown: str) -> None:
+    def __init__(self, folder: Path, name: str, shown: str, seconds: float, on_event: EventCallback) -> None:
         """Describe the process; `with` starts it.
 
         Args:
             folder: The folder with the copy of the function's file.
             name: The function's name.
             shown: The file's name in messages.
+            seconds: The longest time for an answer.
+            on_event: The event callback; it gets what the function prints.
         """
-        self.shown = shown
+        self.name, self.shown, self.seconds = name, shown, seconds
         # Not forked: a flow has threads, and a fork would copy locks that they hold and never release them.
         start = multiprocessing.get_context("spawn")
         self.pipe, self.far_end = start.Pipe()
-        arguments = (self.far_end, os.getpid(), str(folder), name, shown)
+        reader, self.far_output = start.Pipe(duplex=False)
+        self.output = _PrintedLines(reader, f"{shown} prints", on_event)
+        arguments = (self.far_end, self.far_output, os.getpid(), str(folder), name, shown)
         # Not a daemon: the function may start processes.
         self.process = start.Process(target=_serve_scores, args=arguments, daemon=False)
 
@@ -82,8 +106,9 @@ class JudgeProcess:
         """Start the process and load the function. Raise UserError if the file is not right."""
         self.process.start()
         self.far_end.close()
+        self.far_output.close()
         try:
-            self._receive("while its file was loaded")
+            self._receive("while its file was loaded", _LOADING_FACTOR * self.seconds)
         except BaseException:
             self._end(0.0)
             raise
@@ -97,7 +122,8 @@ class JudgeProcess:
         """Return the function's score of each row with `prompt`, `completion` and perhaps `history`.
 
         Raises:
-            UserError: The function fails, ends its process, or returns no number, or one beyond 1e30.
+            UserError: The function fails, takes too long, ends its process, or returns no number, or one
+                beyond 1e30.
         """
         scores = []
         for row in rows:
@@ -109,12 +135,26 @@ class JudgeProcess:
             # The process ended after its last reply.
             except OSError:
                 raise self._ended(during) from None
-            scores.append(self._receive(during))
+            scores.append(self._receive(during, self.seconds))
         return scores
 
-    def _receive(self, during: str) -> float:
+    def _receive(self, during: str, seconds: float) -> float:
+        deadline = time.monotonic() + seconds
         # A process that the function has started may hold the pipe open, so its end alone is no sign.
-        connection.wait([self.pipe, self.process.sentinel])
+        awaited: set[connection.Connection | int] = {self.pipe, self.process.sentinel}
+        while True:
+            left = max(0.0, deadline - time.monotonic())
+            ready = connection.wait([*awaited, *self.output.sources], min(left, _WAIT_SECONDS))
+            self.output.read()
+            if not awaited.isdisjoint(ready):
+                break
+            if not left:
+                raise UserError(
+                    f"the judge function {self.name} of {self.shown} took longer than {seconds:g} seconds "
+                    f"{during}; set evaluate.max_judge_seconds to the longest time for an answer (it is "
+                    f"{self.seconds:g}; the file may take {_LOADING_FACTOR} times that to load), or make the "
+                    "function faster"
+                )
         try:
             found = json.loads(self.pipe.recv_bytes()) if self.pipe.poll() else None
         except (EOFError, OSError):
@@ -139,6 +179,7 @@ class JudgeProcess:
         )
 
     def _end(self, patience: float) -> None:
+        self.output.close()
         self.pipe.close()
         if patience:
             self.process.join(patience)
@@ -148,9 +189,75 @@ class JudgeProcess:
                 self.process.join(_END_SECONDS)
 
 
-def _serve_scores(pipe: connection.Connection, parent: int, folder: str, name: str, shown: str) -> None:
+class _PrintedLines:
+    """What a function prints, as messages of the run; more than a bound is left out."""
+
+    def __init__(self, reader: connection.Connection, who: str, on_event: EventCallback) -> None:
+        self.reader, self.who, self.on_event = reader, who, on_event
+        self.line, self.left = b"", _MOST_PRINTED
+        os.set_blocking(reader.fileno(), False)
+
+    @property
+    def sources(self) -> list[connection.Connection]:
+        """Return what to wait for; nothing after the end."""
+        return [] if self.reader.closed else [self.reader]
+
+    def read(self) -> None:
+        """Pass on what was printed since the last call, and wait for nothing.
+
+        What is beyond the bound is read too: a full pipe would stop the function.
+        """
+        if self.reader.closed:
+            return
+        try:
+            found = os.read(self.reader.fileno(), _PIPE_BYTES)
+        except BlockingIOError:
+            return
+        if not found:
+            self.reader.close()
+            return
+        *lines, self.line = (self.line + found[: max(0, self.left)]).split(b"\n")
+        for line in lines:
+            self._show(line)
+        if 0 <= self.left < len(found):
+            self._show(self.line)
+            self.line = b""
+            self.on_event(Message(f"{self.who} more than {_MOST_PRINTED:,} bytes; the rest is not shown"))
+            self.left = -1
+        elif self.left > 0:
+            self.left -= len(found)
+
+    def close(self) -> None:
+        """Pass on what is left, and end."""
+        self.read()
+        self._show(self.line)
+        self.reader.close()
+
+    def _show(self, line: bytes) -> None:
+        text = line.decode("utf-8", "replace").rstrip()
+        if text:
+            cut = text if len(text) <= _LONGEST_LINE else f"{text[:_LONGEST_LINE]}…"
+            self.on_event(Message(f"{self.who}: {cut}"))
+
+
+def _serve_scores(
+    pipe: connection.Connection,
+    output: connection.Connection,
+    parent: int,
+    folder: str,
+    name: str,
+    shown: str,
+) -> None:
     """Load a function, then answer each request with a score or an error, until the pipe is closed."""
     die_with_parent(parent)
+    for descriptor in (1, 2):
+        os.dup2(output.fileno(), descriptor)
+    output.close()
+    # By lines: into a pipe, Python's own streams would keep them back until their buffer is full.
+    sys.stdout, sys.stderr = (
+        open(descriptor, "w", 1, "utf-8", "backslashreplace", closefd=False)  # noqa: SIM115
+        for descriptor in (1, 2)
+    )
     # A process that the function forks may return here. It would answer a second time, and each further
     # answer would get the score of another one. Without the pipe it ends.
     os.register_at_fork(after_in_child=pipe.close)

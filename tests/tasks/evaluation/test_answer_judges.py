@@ -125,7 +125,7 @@ def test_copy_function_broken_file_names_the_line(tmp_path: Path, text: str, mes
     (tmp_path / "f.py").write_text(text)
     (tmp_path / "out").mkdir()
     with pytest.raises(UserError, match=message):
-        copy_function("f.py:score", tmp_path, tmp_path / "out")
+        copy_function("f.py:score", tmp_path, tmp_path / "out", 60, lambda event: None)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_copy_function_file_that_ends_its_process_is_named(tmp_path: Path, body:
     (tmp_path / "f.py").write_text(f"{body}\ndef score(prompt, answer, history):\n    return 1\n")
     (tmp_path / "out").mkdir()
     with pytest.raises(UserError, match=rf"f\.py ended its process while its file was loaded \(.*{message}"):
-        copy_function("f.py:score", tmp_path, tmp_path / "out")
+        copy_function("f.py:score", tmp_path, tmp_path / "out", 60, lambda event: None)
 
 
 def test_judge_process_function_keeps_its_state_and_its_thread_ends_nothing(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_judge_process_function_keeps_its_state_and_its_thread_ends_nothing(tmp_
         "def score(prompt, answer, history):\n    seen.append(answer)\n    return len(seen)\n"
     )
     start = time.monotonic()
-    with JudgeProcess(tmp_path, "score", "f.py") as function:
+    with JudgeProcess(tmp_path, "score", "f.py", 60, lambda event: None) as function:
         row = {"prompt": "?", "completion": "\ud800 x"}
         assert function.score_rows([row] * 3) == [1, 2, 3]
         assert function.score_rows([row]) == [4]
@@ -206,7 +206,7 @@ def test_judge_process_function_that_forks_scores_its_own_answer(tmp_path: Path,
         f"import os, sys\ndef score(prompt, answer, history):\n    {body}\n    return len(answer)\n"
     )
     rows = [{"prompt": "Why?", "completion": "x" * number} for number in range(20)]
-    with JudgeProcess(tmp_path, "score", "forks.py") as process:
+    with JudgeProcess(tmp_path, "score", "forks.py", 60, lambda event: None) as process:
         assert process.score_rows(rows) == [float(number) for number in range(20)]
 
 
@@ -219,7 +219,7 @@ def test_judge_process_interrupted_ends_its_process(tmp_path: Path) -> None:
     at, seen = tmp_path / "begun", tmp_path / "pid"
     program = (
         "from pathlib import Path; from tasks.evaluation.function_judge import JudgeProcess\n"
-        f"with JudgeProcess(Path({str(tmp_path)!r}), 'score', 'f.py') as function:\n"
+        f"with JudgeProcess(Path({str(tmp_path)!r}), 'score', 'f.py', 600, print) as function:\n"
         f"    function.score_rows([{{'prompt': {str(at)!r}, 'completion': {str(seen)!r}}}])\n"
     )
     process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
@@ -504,6 +504,9 @@ def test_check_reachable_silent_server_is_a_notice_in_bounded_time(monkeypatch: 
         ({"judge": "function"}, "needs judge_function"),
         ({"judge": "endpoint", "judge_endpoint": "http://x"}, "needs judge_model"),
         ({"judge_function": "a.py:f"}, "no effect"),
+        ({"max_judge_seconds": 5}, "no effect"),
+        ({"judge": "function", "judge_function": "a.py:f", "max_judge_seconds": 0}, "above 0"),
+        ({"judge": "function", "judge_function": "a.py:f", "max_judge_seconds": float("nan")}, "above 0"),
         ({"judge": "lexicon", "judge_model": "m"}, "no effect"),
         ({"judge": "function", "judge_function": "a.py"}, "FILE.py:NAME"),
         ({"judge": "function", "judge_function": "a.txt:f"}, "FILE.py:NAME"),
