@@ -120,6 +120,9 @@ def batch_labels(
         announced: The preset that an event names. It runs only if it is `config` or one of `presets`.
         add_another: Whether to add a batch although an open one of the preset needs judgements.
     """
+    from flows.orchestration.batch_events import count_batch_attempt
+
+    count_batch_attempt(Path.cwd(), announced)
     named = [config, *(presets or [])]
     chosen = _named_preset(announced, named)
     if chosen is None:
@@ -222,12 +225,18 @@ def _decide_by_votes(preset: Preset) -> None:
 
 
 def _send_batch_events(preset: Preset) -> None:
-    """Send the events about batches of the label page that are due by its store."""
+    """Send the events about batches of the label page that are due by its store and the registry."""
     from flows.orchestration.batch_events import send_batch_requests, start_waiting_batch
 
-    for sentence in (send_batch_requests(Path.cwd(), preset.name), start_waiting_batch(Path.cwd(), preset)):
-        if sentence:
-            get_run_logger().info(sentence)
+    said = [send_batch_requests(Path.cwd(), preset.name)]
+    # Without the page as a source no batch is due, and MLflow, which takes seconds, need not be asked.
+    if any(source.labels for source in preset.data.sources):
+        from flows.orchestration.tracker import open_tracker
+
+        tracker = open_tracker(preset.tracking.mlflow, preset.tracking.experiment, preset.product)
+        said.append(start_waiting_batch(Path.cwd(), preset, tracker))
+    for sentence in filter(None, said):
+        get_run_logger().info(sentence)
 
 
 def _notified_hash(preset: Preset) -> str:

@@ -180,11 +180,13 @@ def list_label_batches() -> None:
         console.print(f"{counted(reviews, 'items')} for a reviewer to decide")
     for one in waiting:
         command = f"chatmill label batch --config {one_line(quote(one.config))}"
-        console.print(
-            f"the champion {one_line(one.champion)} waits for a batch until the one before it ends; "
-            f"`chatmill up` makes it then, and so does `{command}`",
-            soft_wrap=True,
+        state = (
+            f"has no batch, as {one.attempts} runs of label-batch ended without one; `{command}` says why"
+            if one.has_failed
+            else "waits for a batch until the one before it ends; `chatmill up` makes it then, and so does "
+            f"`{command}`"
         )
+        console.print(f"the champion {one_line(one.champion)} {state}", soft_wrap=True)
     console.print("[dim]`chatmill label close NAME` ends a batch; its judgements stay[/dim]", soft_wrap=True)
 
 

@@ -53,6 +53,7 @@ from flows.servers.workers import (
     deploy_flows,
     deployed_presets,
     deployment_names,
+    explain_missing_trigger,
     make_pools,
     read_deployments,
 )
@@ -401,6 +402,11 @@ class _Watch:
             self._log_note(f"the deployments of prefect.yaml were not created: {failed}")
         else:
             self.console.print(f"[bold]deployed[/bold] {escape(', '.join(names))}")
+            # Imported late: a run must import it from its own snapshot of the code.
+            from flows.orchestration.events import BATCH_DEPLOYMENT, LABELS_DUE
+
+            if missing := explain_missing_trigger(self.root, BATCH_DEPLOYMENT, LABELS_DUE):
+                self._log_note(missing)
 
     def _write_state(self) -> None:
         self.served = replace(self.served, processes=tuple(one.describe_process() for one in self.kept))

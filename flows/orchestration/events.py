@@ -13,8 +13,10 @@ from tasks.common.annotators import count_named
 from tasks.common.printable_text import escape_surrogates
 
 LABELS_INGESTED, LABELS_REQUESTED = "labels.ingested", "labels.requested"
-# A champion waited for the end of the batch before its own.
+# A champion has no batch, and none before it needs judgements any more.
 LABELS_DUE = "labels.due"
+# The deployment that makes batches, as prefect.yaml names it.
+BATCH_DEPLOYMENT = "label-batch"
 GATE_REFUSED, DATA, DRIFT = "chatmill.gate.refused", "chatmill.data.refused", "chatmill.drift"
 CHAMPION_MADE = "chatmill.champion"
 # The command that follows a new champion.

@@ -33,11 +33,13 @@ from tasks.labelling.batches import (
     check_items,
     insert_batch,
     list_batches,
+    note_origin,
     select_batches,
 )
 from tasks.labelling.guide_file import read_guide_file
 from tasks.labelling.schema import open_label_store, read_label_store
 from tasks.labelling.waiting_champions import drop_waiting, keep_waiting
+from tasks.tracking.lineage import presets_of
 from tasks.tracking.products import version_address
 
 if TYPE_CHECKING:
@@ -220,6 +222,21 @@ def keep_champion_waiting(preset: Preset, tracker: Tracker, root: Path) -> str:
     return f"the batch of the champion {champion} is made when that one ends"
 
 
+def find_champion_without_batch(preset: Preset, tracker: Tracker, root: Path) -> str:
+    """Return the preset's champion, NAME/NUMBER, if no batch was made for it; empty if one was."""
+    version = tracker.registry.champion()
+    # Presets may share a product. The batch is that of the preset whose run made the champion.
+    if version is None or preset.name not in presets_of(tracker.client, [version]).values():
+        return ""
+    champion = version_address(version)
+    store = read_label_store(root)
+    if store is None:
+        return champion
+    with store:
+        made = {(each.origin.get(PRESET_KEY), each.origin.get(_CHAMPION)) for each in list_batches(store)}
+    return "" if (preset.name, champion) in made else champion
+
+
 def _find_unfinished(batches: Iterable[Batch], preset: str) -> Batch | None:
     # Batches that people imported, and those of other presets, are not of these models.
     made = [each for each in batches if each.origin.get("output") and each.origin.get(PRESET_KEY) == preset]
@@ -264,6 +281,8 @@ def add_made_batch(
             if batch.origin.get("output") == output.digest:
                 # The models have not changed, so there is no other batch that a champion could wait for.
                 drop_waiting(connection, preset.name)
+                if champion:
+                    note_origin(connection, batch, {_CHAMPION: champion})
                 return MadeBatch(batch.name, batch.items, counts, False)
         if not add_another and (other := _find_unfinished(batches, preset.name)):
             return MadeBatch(other.name, other.items, {}, False, missing=other.missing)

@@ -211,6 +211,25 @@ def deployed_presets(root: Path, file: Path | None = None) -> list[str]:
     return list(dict.fromkeys(named))
 
 
+def explain_missing_trigger(root: Path, deployment: str, event: str) -> str:
+    """Return that no trigger of a deployment in prefect.yaml expects an event, and what to do; else "".
+
+    A file that a user has changed lacks what later versions of chatmill add. It is empty too if there is no
+    such file or deployment: then nothing is meant to run by itself.
+    """
+    if deployment not in deployment_names(root):
+        return ""
+    [found] = [one for one in read_deployments(root)["deployments"] if one["name"] == deployment][:1]
+    triggers = [one for one in found.get("triggers") or [] if isinstance(one, dict)]
+    if any(event in (one.get("expect") or []) for one in triggers):
+        return ""
+    return (
+        f"{DEPLOYMENT_FILE}: no trigger of the deployment {deployment} expects {event}, so it does not start "
+        f'by itself; copy the trigger with `expect: ["{event}"]` from chatmill\'s own {DEPLOYMENT_FILE}, '
+        "and start `chatmill up` again"
+    )
+
+
 def read_deployments(root: Path) -> dict[str, Any]:
     """Return the content of prefect.yaml. Raise UserError if it is missing or not right."""
     path = root / DEPLOYMENT_FILE

@@ -322,6 +322,12 @@ def open_batch(store: LabelStore, name: str, is_open: bool) -> None:
             raise UserError(missing_batch(name))
 
 
+def note_origin(connection: Connection, batch: Batch, values: Mapping[str, Any]) -> None:
+    """Add values to what is recorded of a batch's origin."""
+    wanted = BATCH_TABLE.c.number == batch.number
+    connection.execute(update(BATCH_TABLE).where(wanted).values(origin={**batch.origin, **values}))
+
+
 def guide_text(store: LabelStore, digest: str) -> str | None:
     """Return the text of a guide; None if there is none with that digest."""
     with store.read() as connection:

@@ -146,15 +146,14 @@ REQUEST_TABLE = Table(
     Column("payload", JSON, nullable=False),
     Column("sent", Boolean, nullable=False, default=False),
 )  # fmt: skip
-# A preset's champion that has no batch yet, as an earlier batch still needed judgements.
+# A preset's champion that has no batch yet.
 WAITING_CHAMPION_TABLE = Table(
-    "waiting_champions", _METADATA,
+    "due_batches", _METADATA,
     Column("preset", String(200), primary_key=True),
     Column("champion", String(300), nullable=False),
     Column("config", Text, nullable=False),
-    # The event that starts its batch, and whether it was sent.
-    Column("event", String(36), nullable=False),
-    Column("asked", Boolean, nullable=False, default=False),
+    # How many runs have begun to make its batch.
+    Column("attempts", Integer, nullable=False, default=0),
 )  # fmt: skip
 HOLD_TABLE = Table(
     "holds", _METADATA,

@@ -1,13 +1,19 @@
-"""Champions without a batch: each waits until the batch before it has ended."""
+"""Champions without a batch: each waits until no earlier batch needs judgements, and a run has made its own.
+
+A champion waits until the transaction that adds its batch. Whatever is killed or lost before, the next poll
+finds it here and starts a run again.
+"""
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, insert, select, update
 
 from tasks.labelling.schema import WAITING_CHAMPION_TABLE, LabelStore
+
+# Runs that may fail to make a champion's batch: an error that stays would otherwise start one at every poll.
+MOST_ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
@@ -18,30 +24,26 @@ class WaitingChampion:
         preset: The preset whose run made it.
         champion: Its version, NAME/NUMBER.
         config: The preset's file as a deployment names it.
-        event: The id of the event that starts its batch.
-        asked: Whether that event was sent.
+        attempts: How many runs have begun to make its batch.
     """
 
     preset: str
     champion: str
     config: str
-    event: str
-    asked: bool
+    attempts: int
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether no further run is started by itself."""
+        return self.attempts >= MOST_ATTEMPTS
 
 
 def keep_waiting(store: LabelStore, preset: str, champion: str, config: str) -> None:
-    """Let a champion wait for a batch, in place of an earlier one of its preset."""
+    """Let a champion wait for a batch, in place of an earlier one of its preset, with all its attempts."""
     with store.write() as connection:
-        found = _find(connection, preset)
-        if found and found.champion == champion and not found.asked:
-            return
         drop_waiting(connection, preset)
-        # An event of its own each time: a server takes an event of a known id for a repeated one.
-        connection.execute(
-            insert(WAITING_CHAMPION_TABLE).values(
-                preset=preset, champion=champion, config=config, event=str(uuid.uuid4())
-            )
-        )
+        values = {"preset": preset, "champion": champion, "config": config}
+        connection.execute(insert(WAITING_CHAMPION_TABLE).values(**values))
 
 
 def drop_waiting(connection: Connection, preset: str) -> None:
@@ -51,8 +53,7 @@ def drop_waiting(connection: Connection, preset: str) -> None:
 
 def find_waiting(store: LabelStore, preset: str) -> WaitingChampion | None:
     """Return the champion of a preset that waits; None if there is none."""
-    with store.read() as connection:
-        return _find(connection, preset)
+    return next((each for each in list_waiting(store) if each.preset == preset), None)
 
 
 def list_waiting(store: LabelStore) -> list[WaitingChampion]:
@@ -62,14 +63,10 @@ def list_waiting(store: LabelStore) -> list[WaitingChampion]:
         return [WaitingChampion(**row) for row in rows.mappings()]
 
 
-def mark_asked(store: LabelStore, waiting: WaitingChampion) -> None:
-    """Record that the event which starts a champion's batch was sent."""
+def count_attempt(store: LabelStore, config: str) -> None:
+    """Record that a run begins to make the batch of the champion that waits for a preset's file."""
     table = WAITING_CHAMPION_TABLE
     with store.write() as connection:
-        connection.execute(update(table).where(table.c.event == waiting.event).values(asked=True))
-
-
-def _find(connection: Connection, preset: str) -> WaitingChampion | None:
-    table = WAITING_CHAMPION_TABLE
-    row = connection.execute(select(table).where(table.c.preset == preset)).mappings().first()
-    return WaitingChampion(**row) if row else None
+        connection.execute(
+            update(table).where(table.c.config == config).values(attempts=table.c.attempts + 1)
+        )
