@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
 from html import escape
+from typing import Any
 
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
@@ -18,6 +20,8 @@ _CONTROL_PICTURES = 0x2400
 _DELETE = "\x7f"
 # Reading long nonsense as Markdown takes seconds; longer texts are shown as they were written.
 _LONGEST_MARKDOWN = 20_000
+# A bar that Markdown takes for the end of a table's cell.
+_CELL_END = re.compile(r"(?<!\\)\|")
 _LINK_SCHEMES = ("http://", "https://", "mailto:")
 
 
@@ -37,11 +41,30 @@ def _sign(char: str) -> str:
 def safe_markdown(text: str) -> str:
     """Return a Markdown text as HTML without scripts, raw HTML, images and dangerous links.
 
-    A text that is too long for this comes back as plain text in one block.
+    A text that is too long for this, or of which Markdown would hide a part, comes back as plain text in one
+    block.
     """
-    if len(text) > _LONGEST_MARKDOWN:
-        return f'<p class="plain">{escape(visible_text(text))}</p>'
-    return str(_MARKDOWN.render(visible_text(text)))
+    shown = visible_text(text)
+    if len(text) <= _LONGEST_MARKDOWN:
+        env: dict[str, Any] = {}
+        tokens = _MARKDOWN.parse(shown, env)
+        if not _drops_cells(tokens, shown.split("\n")):
+            return str(_MARKDOWN.renderer.render(tokens, _MARKDOWN.options, env))
+    return f'<p class="plain">{escape(shown)}</p>'
+
+
+def _drops_cells(tokens: Sequence[Token], lines: Sequence[str]) -> bool:
+    """Return whether a row of a table has more cells than its header: Markdown drops the others."""
+    width = 0
+    for token in tokens:
+        if token.type == "table_open":
+            width = 0
+        width += token.type == "th_open"
+        if token.type == "tr_open" and width and token.map:
+            cells = _CELL_END.split(lines[token.map[0]].lstrip("> \t").rstrip())
+            if len(cells) - (not cells[0]) - (not cells[-1]) > width:
+                return True
+    return False
 
 
 class _SafeMarkdown(MarkdownIt):
@@ -70,10 +93,22 @@ def _render_text(
     return escape(visible_text(tokens[index].content))
 
 
+def _render_fence(
+    self: RendererHTML, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType
+) -> str:
+    # The words after the opening marks, such as the language, would be hidden in an attribute.
+    info, code = visible_text(tokens[index].info.strip()), visible_text(tokens[index].content)
+    named = f'<p class="language">{escape(info)}</p>\n' if info else ""
+    return f"{named}<pre><code>{escape(code)}</code></pre>\n"
+
+
 def _build_markdown() -> MarkdownIt:
-    # `image` is off: an image would tell its host who looks at it. Its text stays, as a link.
-    parser = _SafeMarkdown("commonmark", {"html": False, "linkify": False}).enable("table").disable("image")
+    # `image` is off: an image would tell its host who looks at it. Its text stays, as a link. `reference` is
+    # off, so that definitions of links stay as text: people judge all that a model wrote.
+    parser = _SafeMarkdown("commonmark", {"html": False, "linkify": False}).enable("table")
+    parser.disable(["image", "reference"])
     parser.add_render_rule("link_open", _render_link)
+    parser.add_render_rule("fence", _render_fence)
     parser.add_render_rule("text", _render_text)
     return parser
 

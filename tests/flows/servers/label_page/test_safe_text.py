@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from html import unescape
 
 import pytest
 
@@ -88,6 +89,35 @@ def test_safe_markdown_formats_and_marks_links() -> None:
     html = safe_markdown("# A\n\n- **b** [c](https://c.example)\n\n|x|\n|-|\n|1|")
     for part in ("<h1>A</h1>", "<strong>b</strong>", "<table>", 'rel="noopener noreferrer nofollow"'):
         assert part in html
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("See [a].\n\n[a]: https://x.example 'hidden'", "[a]: https://x.example 'hidden'"),
+        ("[//]: # (hidden)\n\nA reply.", "[//]: # (hidden)"),
+        ("> [a]: <https://x.example>\n", "[a]: https://x.example"),
+        ("```python and hidden\nx\n```", "python and hidden"),
+        ("~~~ &#x202e;hidden\nx\n~~~", "hidden"),
+        ("|a|b|\n|-|-|\n|1|2|hidden|", "|1|2|hidden|"),
+        ("> a | b\n> -|-\n> 1 | 2 | hidden", "1 | 2 | hidden"),
+    ],
+)
+def test_safe_markdown_hides_no_words(text: str, words: str) -> None:
+    shown = unescape(re.sub(r"<[^>]*>", "", safe_markdown(text)))
+    assert words in shown and not UNSEEN_CHARACTERS.search(shown)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "|a|b|\n|-|-|\n|1|2|\n|1|\n|1\\|2|3|",
+        "> a | b\n> -|-\n> 1 | 2",
+        "|a|\n|-|\n|1|\n\n|a|b|\n|-|-|\n|1|2|",
+    ],
+)
+def test_safe_markdown_whole_table_stays_a_table(text: str) -> None:
+    assert "<table>" in safe_markdown(text)
 
 
 @pytest.mark.parametrize("part", ["[", "![", "*a ", "[a](b ", "> ", "`", "<", "&#", "a_", "|", "- "])
