@@ -47,6 +47,9 @@ _PIECE = 1 << 20
 def restore_backup(root: Path, source: Path, force: bool = False) -> tuple[Backup, Path | None]:
     """Restore a backup's records; if there are records and `force` is set, move them to another folder.
 
+    Nothing happens if the records are those of the backup, as after a restoration that was killed when all
+    was in place.
+
     Args:
         root: The project's folder.
         source: The backup.
@@ -67,6 +70,9 @@ def restore_backup(root: Path, source: Path, force: bool = False) -> tuple[Backu
     (root / RECORDS).mkdir(mode=0o700, exist_ok=True)
     with _nothing_alive(root):
         there = [name for name in _record_entries(root / RECORDS) if _holds_something(root / RECORDS / name)]
+        if there and (same := _find_restored(source, root / RECORDS)):
+            _end_sessions(root)
+            return same, None
         if there and not force:
             raise UserError(
                 f"{RECORDS}/{there[0]} exists; --force replaces it and keeps the old records in "
@@ -134,9 +140,7 @@ def _read_intention(root: Path) -> tuple[Path, Path] | None:
 
 def _move_records(root: Path, part: Path, replaced: Path) -> None:
     """Move the records of var/ to `replaced`, and those of `part` to var/. The caller holds their lock."""
-    # People who were removed since the backup, or have a new password, must not come in by an old session.
-    keep_site(root)
-    (root / LABEL_SESSION_KEY).unlink(missing_ok=True)
+    _end_sessions(root)
     moved = replaced / "moved"
     if part.is_dir():
         replaced.mkdir(mode=0o700, exist_ok=True)
@@ -152,6 +156,12 @@ def _move_records(root: Path, part: Path, replaced: Path) -> None:
     with suppress(OSError):
         replaced.rmdir()  # where there was nothing to keep
     (root / INTENTION).unlink()
+
+
+def _end_sessions(root: Path) -> None:
+    """End all sessions of the label page, also of people who were removed or have a new password since."""
+    keep_site(root)
+    (root / LABEL_SESSION_KEY).unlink(missing_ok=True)
 
 
 def _free_stamp(folder: Path) -> str:
@@ -222,6 +232,44 @@ def _nothing_alive(root: Path) -> Iterator[None]:
             except BlockingIOError:
                 raise UserError("the label page runs here; stop it before replacing records") from None
             yield
+
+
+def _find_restored(source: Path, records: Path) -> Backup | None:
+    """Return a complete backup whose files are exactly the records that are there; None if any differs."""
+    entries = [records / name for name in _record_entries(records)]
+    there = {
+        path.relative_to(records).as_posix()
+        for entry in entries
+        for path in (entry.rglob("*") if entry.is_dir() else (entry,))
+        if path.is_file()
+    }
+    found, size, listed = set[str](), 0, False
+    try:
+        with tarfile.open(source, mode="r|*") as archive:
+            for member in archive:
+                if member.name == CONTENTS:
+                    listed = True
+                elif member.name not in there or not _holds_member(archive, member, records / member.name):
+                    return None
+                else:
+                    found.add(member.name)
+                    size += member.size
+    # A damaged archive is named where it is extracted.
+    except (OSError, tarfile.TarError, EOFError, ValueError, zlib.error):
+        return None
+    return Backup(source, len(found), size) if listed and found == there else None
+
+
+def _holds_member(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> bool:
+    """Return whether a file has the content of a member of an archive."""
+    reader = archive.extractfile(member) if member.isreg() else None
+    if reader is None or path.stat().st_size != member.size:
+        return False
+    with path.open("rb") as file:
+        while piece := reader.read(_PIECE):
+            if file.read(len(piece)) != piece:
+                return False
+    return True
 
 
 def _extract_archive(source: Path, part: Path) -> dict[str, tuple[str, int]]:

@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 
 from flows.servers.environment import checkout_environment
+from model.errors import UserError
 from tasks.backup import restore
 from tasks.backup.archive import write_backup
 from tasks.backup.restore import INTENTION, finish_restore, restore_backup
 from tasks.project.database_check import check_mlflow_database
+from tasks.project.paths import LABEL_SESSION_KEY
 from tests.killed_process import NO_OPERATION, kills, run_killed
 from tests.tasks.backup.test_archive import REPOSITORY, die, lay, project, word_of
 
@@ -101,8 +103,53 @@ def test_restore_backup_twice_in_one_second_keeps_all_replaced_records(
     write_backup(project, archive)
     other = tmp_path / "other"
     lay(other, "second")
-    places = [restore_backup(other, archive, force=True)[1] for _ in range(3)]
-    assert [place and (place / "report.html").read_text() for place in places] == ["second", "first", "first"]
+    places = []
+    for word in ("third", "fourth", "fifth"):
+        places.append(restore_backup(other, archive, force=True)[1])
+        (other / "var" / "report.html").write_text(word)
+    assert [place and (place / "report.html").read_text() for place in places] == [
+        "second",
+        "third",
+        "fourth",
+    ]
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_restore_backup_same_command_after_any_kill_succeeds(
+    project: Path, tmp_path: Path, force: bool
+) -> None:
+    archive = tmp_path / "records.tar"
+    write_backup(project, archive)
+    make = (lambda root: lay(root, "second")) if force else (lambda root: None)
+    for root in kills(lambda root: restore_backup(root, archive, force), make, tmp_path / "killed"):
+        found, _ = restore_backup(root, archive, force)
+        assert found.files == 8 and word_of(root) == "first", root
+        assert (root / "var" / "report.html").read_text() == "first"
+        # The former records are there once, and the restored ones are not moved aside.
+        replaced = [path.read_text() for path in (root / "var").glob("replaced-*/report.html")]
+        assert replaced == ["second"] * force, root
+
+
+@pytest.mark.parametrize("change", ["changed", "added", "removed"])
+def test_restore_backup_records_that_differ_need_force(project: Path, tmp_path: Path, change: str) -> None:
+    archive, other = tmp_path / "records.tar", tmp_path / "other"
+    write_backup(project, archive)
+    other.mkdir()
+    restore_backup(other, archive)
+    (other / LABEL_SESSION_KEY).parent.mkdir(exist_ok=True)
+    (other / LABEL_SESSION_KEY).write_text("key")
+    assert restore_backup(other, archive)[1] is None
+    # As a restoration that moves files does.
+    assert not (other / LABEL_SESSION_KEY).exists()
+    report = other / "var" / "report.html"
+    if change == "removed":
+        report.unlink()
+    else:
+        (report if change == "changed" else other / "var" / "compare-c-d.html").write_text("FIRST")
+    with pytest.raises(UserError, match="--force replaces it"):
+        restore_backup(other, archive)
+    _, replaced = restore_backup(other, archive, force=True)
+    assert replaced and report.read_text() == "first"
 
 
 def kill_within_moves(root: Path, archive: Path) -> None:
