@@ -56,12 +56,17 @@ def push_batch(
     """
     console = Console(highlight=False, soft_wrap=True)
     with opened_labels(Path.cwd()) as store, _open_tool(to) as tool:
-        for pushed in tool.push(store, name, person or []):
-            console.print(
-                f"for {one_line(pushed.person or 'everybody')}: {counted(pushed.added, 'items')} added, "
-                f"{pushed.items:,} in all: {one_line(pushed.place)}"
-            )
-    console.print(f"next: [bold]chatmill label pull --from {to}[/bold] fetches the judgements")
+        lists = tool.push(store, name, person or [])
+    for pushed in lists:
+        place = f": {one_line(pushed.place)}" if pushed.place else ""
+        console.print(
+            f"for {one_line(pushed.person or 'everybody')}: {counted(pushed.added, 'items')} added, "
+            f"{pushed.items:,} in all{place}"
+        )
+        if pushed.reason:
+            console.print(f"  [yellow]nothing to add: {one_line(pushed.reason)}[/yellow]")
+    if any(pushed.items for pushed in lists):
+        console.print(f"next: [bold]chatmill label pull --from {to}[/bold] fetches the judgements")
 
 
 def pull_judgements(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy import select
 
 from model.errors import UserError
+from tasks.common.counts import counted
 from tasks.labelling.batches import guide_text, list_batches
 from tasks.labelling.queue import is_swapped
 from tasks.labelling.schema import ITEM_TABLE, JUDGEMENT_TABLE, LabelStore
@@ -68,12 +69,21 @@ class ExchangedBatch:
 
 @dataclass(frozen=True)
 class PushedList:
-    """A person's items of a batch in another tool: the person or ANYBODY, those added, all, and the place."""
+    """A person's items of a batch in another tool.
+
+    Attributes:
+        person: The person, or ANYBODY.
+        added: The number of items that were added.
+        items: The number of all that are there.
+        place: Where they are; empty if the person has none there.
+        reason: Why no item was added; empty if some were.
+    """
 
     person: str
     added: int
     items: int
     place: str
+    reason: str = ""
 
 
 def read_exchanged_batches(store: LabelStore, name: str = "") -> list[ExchangedBatch]:
@@ -160,6 +170,31 @@ def assign_items(
             assigned[person].append(item)
             counts[person] += 1
     return assigned
+
+
+def explain_no_items(batch: ExchangedBatch, person: str, there: Mapping[str, AbstractSet[str]]) -> str:
+    """Return why a person gets no more items of a batch, as the end of a sentence.
+
+    Args:
+        batch: The batch.
+        person: The person, or ANYBODY.
+        there: The digests of the items that the tool has, by person.
+    """
+    sent, judged, rest = 0, 0, 0
+    for item in batch.items:
+        if item.digest in there.get(person, ()):
+            sent += 1
+        elif person in item.judged_by:
+            judged += 1
+        else:
+            rest += 1
+    parts = {
+        f"{sent:,} there already": sent,
+        f"{judged:,} judged on the label page": judged,
+        f"{rest:,} with the {counted(batch.needed, 'people')} that an item needs": rest,
+    }
+    said = ", ".join(part for part, count in parts.items() if count)
+    return f"{counted(len(batch.items), 'items')} of the batch: {said}" if said else "the batch has no items"
 
 
 def check_people(batch: ExchangedBatch, people: Sequence[str], known: Iterable[str]) -> list[str]:

@@ -20,6 +20,7 @@ from tasks.label_exchange.batch_items import (
     PushedList,
     assign_items,
     check_people,
+    explain_no_items,
     read_exchanged_batches,
 )
 from tasks.label_exchange.label_studio_client import LabelStudioClient
@@ -85,10 +86,13 @@ class LabelStudioProjects:
         for person, items in assign_items(batch, wanted, there).items():
             if items and person not in projects:
                 projects[person] = int(client.create_project(project_values(batch, person))["id"])
+            place = ""
             if person in projects:
                 client.add_tasks(projects[person], [task_data(batch, item, person) for item in items])
-                total = len(there.get(person, ())) + len(items)
-                pushed.append(PushedList(person, len(items), total, client.project_page(projects[person])))
+                place = client.project_page(projects[person])
+            total = len(there.get(person, ())) + len(items)
+            reason = "" if items else explain_no_items(batch, person, there)
+            pushed.append(PushedList(person, len(items), total, place, reason))
         return pushed
 
     def pull(self, store: LabelStore, name: str = "") -> dict[str, PullResult]:

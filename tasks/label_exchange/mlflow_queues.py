@@ -25,6 +25,7 @@ from tasks.label_exchange.batch_items import (
     PushedList,
     assign_items,
     check_people,
+    explain_no_items,
     read_exchanged_batches,
 )
 from tasks.label_exchange.returned_judgements import (
@@ -100,23 +101,29 @@ class ReviewQueues:
         return results
 
     def _push(self, batch: ExchangedBatch, people: Sequence[str]) -> list[PushedList]:
-        experiment = self._find_experiment(batch) or self._client.create_experiment(
-            experiment_name(batch), tags={"mlflow.note.content": batch.guide_text}
-        )
-        schemas = self._schemas(experiment, batch)
+        experiment = self._find_experiment(batch)
         traces: dict[str, dict[str, str]] = {}
-        for trace in self._traces(experiment):
+        for trace in self._traces(experiment) if experiment else ():
             digests = traces.setdefault(trace.tags.get(_PERSON, ANYBODY), {})
             digests.setdefault(trace.tags.get(_ITEM, ""), trace.trace_id)
         there = {person: set(digests) for person, digests in traces.items()}
+        assigned = assign_items(batch, people, there)
+        if any(assigned.values()) and not experiment:
+            experiment = self._client.create_experiment(
+                experiment_name(batch), tags={"mlflow.note.content": batch.guide_text}
+            )
+        schemas = self._schemas(experiment, batch) if experiment else []
         pushed = []
-        for person, items in assign_items(batch, people, there).items():
+        for person, items in assigned.items():
             mine = traces.setdefault(person, {})
             for item in items:
                 mine[item.digest] = self._add_trace(experiment, batch, item, person)
             # All of them: a killed call may have left traces that are in no queue.
-            self._fill_queue(experiment, person, schemas, list(mine.values()))
-            pushed.append(PushedList(person, len(items), len(mine), experiment_name(batch)))
+            if mine:
+                self._fill_queue(experiment, person, schemas, list(mine.values()))
+            reason = "" if items else explain_no_items(batch, person, there)
+            place = experiment_name(batch) if mine else ""
+            pushed.append(PushedList(person, len(items), len(mine), place, reason))
         return pushed
 
     def _find_experiment(self, batch: ExchangedBatch) -> str:

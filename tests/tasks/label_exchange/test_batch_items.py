@@ -14,6 +14,7 @@ from tasks.label_exchange.batch_items import (
     ExchangedItem,
     assign_items,
     check_people,
+    explain_no_items,
     read_exchanged_batches,
 )
 from tasks.labelling.batches import BatchSettings, LabelItem, add_batch
@@ -60,6 +61,29 @@ def test_assign_items_judged_items_are_not_sent() -> None:
         "ana": ["d1", "d2"],
         "ben": ["d2"],
     }
+
+
+@pytest.mark.parametrize(
+    ("judged", "there", "who", "reason"),
+    [
+        ({}, {"ana": {"d0", "d1", "d2"}}, "ana", "3 items of the batch: 3 there already"),
+        (
+            {0: {"ana", "ben"}, 1: {"ben", "eve"}}, {"ana": {"d2"}}, "ana",
+            "3 items of the batch: 1 there already, 1 judged on the label page, 1 with the 2 people that an "
+            "item needs",
+        ),
+        (
+            {number: {"ana", "ben"} for number in range(3)}, {}, ANYBODY,
+            "3 items of the batch: 3 with the 2 people that an item needs",
+        ),
+    ],
+)  # fmt: skip
+def test_explain_no_items_counts_why_each_is_not_sent(
+    judged: dict[int, set[str]], there: dict[str, set[str]], who: str, reason: str
+) -> None:
+    batch = exchanged(3, 2, judged)
+    assert assign_items(batch, [who], there)[who] == []
+    assert explain_no_items(batch, who, there) == reason
 
 
 def test_check_people_too_few_or_unknown_are_refused() -> None:

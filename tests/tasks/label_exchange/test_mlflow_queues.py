@@ -17,7 +17,7 @@ from tasks.labelling.batches import BatchSettings, LabelItem, add_batch
 from tasks.labelling.judgements import newest_judgements
 from tasks.labelling.queue import is_swapped
 from tasks.labelling.schema import LabelStore
-from tests.tasks.labelling.label_project import opened, person
+from tests.tasks.labelling.label_project import judge, opened, person
 
 
 @pytest.fixture
@@ -150,6 +150,17 @@ def test_push_without_person_makes_one_queue_for_everybody(store: LabelStore, qu
     default = Reviewer(queues, batch, "anybody", "default")
     default.answer(default.traces()[0], answer="Answer 2 is better")
     assert queues.pull(store)["first"].people == {"default"}
+
+
+def test_push_finished_batch_sends_nothing_and_says_why(store: LabelStore, queues: ReviewQueues) -> None:
+    add_batch(store, BatchSettings("first", needed=1), [LabelItem("Q", "x", "y")])
+    judge(store, person(store, "Ana"), 1)
+    [pushed] = queues.push(store, "first", [])
+    assert (pushed.added, pushed.items, pushed.place) == (0, 0, "")
+    assert pushed.reason == "1 item of the batch: 1 with the 1 person that an item needs"
+    [batch] = read_exchanged_batches(store)
+    assert mlflow.get_experiment_by_name(experiment_name(batch)) is None
+    assert queues.pull(store) == {}
 
 
 def test_push_deleted_experiment_is_named(store: LabelStore, queues: ReviewQueues) -> None:
