@@ -14,6 +14,7 @@ from typing import Any
 
 from model.events import EventCallback, MarkdownTable, Message
 from tasks.common.counts import counted
+from tasks.common.metric_labels import drift_words
 from tasks.common.names import name_fault
 from tasks.drift_detection import profile
 from tasks.drift_detection.metrics import (
@@ -176,7 +177,7 @@ def drift_sentence(version: str, measures: Sequence[Measure]) -> str:
     against = f"compared with the training data of champion {version}"
     if not past:
         return f"all {len(measures)} metrics are within their threshold, {against}"
-    named = ", ".join(f"{each.name} {each.distance:.3g} (at most {each.bar:g})" for each in past)
+    named = "; ".join(f"{drift_words(each.name)} {each.distance:.3g} (at most {each.bar:g})" for each in past)
     return f"{len(past)} of {len(measures)} metrics above their threshold, {against}: {named}"
 
 
@@ -198,7 +199,7 @@ def _publish_results(
     shares = ", ".join(f"{share:.1%} of the {kind}" for kind, share in found["new"].items())
     markdown = f"{found['says']}.\n\nNew rows: {shares}.\n\n{table}"
     (out / _TABLE).write_text(f"# Drift\n\n{markdown}\n", encoding="utf-8")
-    picture = against_bars([(each.name, each.multiple, each.past) for each in measures])
+    picture = against_bars([(drift_words(each.name), each.multiple, each.past) for each in measures])
     if picture:
         (out / PICTURE).write_text(standalone_svg(picture, STYLE), encoding="utf-8")
     on_event(MarkdownTable(title="drift", markdown=markdown))

@@ -20,11 +20,11 @@ from tasks.data.records import LABEL_KINDS, TYPES
 from tasks.engine.declaration import Tolerance, named_metrics
 from tasks.engine.stage import stage
 from tasks.reporting.agreement import agreement_section
+from tasks.reporting.drift_comparison import drift_section
 from tasks.reporting.people import LabelCounts, people_section
 from tasks.reporting.sections import (
     SPEAKERS,
     Curve,
-    drift_section,
     evaluation_section,
     figure_tiles,
     gate_section,

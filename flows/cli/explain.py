@@ -28,6 +28,8 @@ _CACHED_ANYWAY = "it was cached anyway: an earlier run had computed it with the 
 # Names of differences in the inputs that no stage makes: the digest of all sources, and one local file.
 _SOURCES_DIGEST = "outside.digest"
 _SOURCE_FILE = re.compile(r"outside\.sources\.\d+\.files\.(?P<path>.+)")
+# Parameters that no key of a preset sets: a run with `labels: page` records them.
+_PARAMETER_WORDS = {"product": "product of the judgements", "presets": "presets of that product"}
 
 
 def explain(
@@ -159,12 +161,13 @@ def _name_run(found: StageRun) -> str:
 
 def describe_difference(found: InputDifference) -> str:
     """Return one difference of a cache key as rich markup: its kind, its name and both values."""
-    values = f"{_shorten_value(found.before)} → {_shorten_value(found.now)}"
+    values = " → ".join(_shorten_value(value, found.kind) for value in (found.before, found.now))
     if file := _SOURCE_FILE.fullmatch(found.name):
         return f"source file  [bold]{terminal_text(file['path'])}[/bold]  {_change_of(found)}  {values}"
     name = found.name.removeprefix(f"{found.kind}.") if found.kind == "outside" else found.name
     # The seed and the device are kinds of their own.
     kind = "" if name == found.kind else f"{found.kind}  "
+    name = _PARAMETER_WORDS.get(name, name) if found.kind == "parameter" else name
     return f"{kind}[bold]{terminal_text(name)}[/bold]  {values}"
 
 
@@ -191,13 +194,13 @@ def summarize_differences(differ: Sequence[InputDifference]) -> str:
 
 
 def _change_of(found: InputDifference) -> str:
-    from tasks.tracking.cache_explanation import NONE
-
     added, gone, changed = _CHANGES
-    return added if found.before == NONE else gone if found.now == NONE else changed
+    return added if found.before is None else gone if found.now is None else changed
 
 
-def _shorten_value(value: str) -> str:
+def _shorten_value(value: str | None, kind: str) -> str:
+    if value is None:
+        return "not set" if kind == "parameter" else "absent"
     if re.fullmatch(rf"[0-9a-f]{{{_DIGEST},}}", value):
         return value[:_SHOWN]
     return escape(value if len(value) <= _LONGEST else f"{value[:_LONGEST]}…")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from tasks.common.names import split_stratum
+
 SPEAKERS = (
     ("base", "base model"),
     ("few_shot", "base model, few-shot"),
@@ -39,6 +41,18 @@ _METRIC_WORDS = {
     "prompts": "test prompts",
     "questions": "test questions",
     "completions": "test pairs with a right answer",
+}
+# Measures of drift by their subjects; docs/unattended.md has the same words.
+_DRIFT_WORDS = {
+    "lengths": "row length",
+    "vocabulary": "words",
+    "new_words": "new words",
+    "sources": "mix of sources",
+    "labels": "labels",
+    "agreement": "agreement",
+    "unknown_pieces": "unseen tokens",
+    "bytes_per_token": "bytes per token",
+    "loss": "loss on new rows",
 }
 # Metrics that cannot be below 0, and whose estimate from samples can.
 _SAMPLED = ("kl",)
@@ -79,6 +93,13 @@ def metric_words(name: str) -> str:
         if name.endswith(end) and (whole := metric_words(name.removesuffix(end))):
             return f"{whole} ({words})"
     return name.replace("_", " ")
+
+
+def drift_words(name: str) -> str:
+    """Return the label of a measure of drift, as "labels: tone, film" of `labels/tone/film`."""
+    subject, _, about = name.partition("/")
+    of = ", ".join(filter(None, split_stratum(about))) if "/" in about else about
+    return f"{_DRIFT_WORDS.get(subject, subject)}: {of}" if of else name
 
 
 def is_below_zero(name: str, low: float | None) -> bool:

@@ -126,7 +126,8 @@ class ScoreComparison:
         change = self.candidate.value - self.champion.value
         words = f"{abs(change):.4g} {'higher' if change > 0 else 'lower'} than" if change else "equal to"
         chance = _describe_chance(self.difference)
-        return f"{metric_words(self.candidate.name)}: {words} the champion’s{chance}"
+        # By the time that this is read, the candidate itself may be the champion.
+        return f"{metric_words(self.candidate.name)}: {words} that of the champion before it{chance}"
 
 
 def _describe_chance(difference: tuple[float, float] | None) -> str:

@@ -11,16 +11,20 @@ from markupsafe import Markup
 
 from tasks.common.annotators import describe_people
 from tasks.common.counts import counted
-from tasks.common.metric_labels import BELOW_ZERO, MEASURES, SPEAKERS, is_below_zero, metric_words
+from tasks.common.metric_labels import (
+    BELOW_ZERO,
+    MEASURES,
+    SPEAKERS,
+    is_below_zero,
+    metric_words,
+)
 from tasks.common.names import split_stratum
 from tasks.reporting.charts import (
     ChartLine,
-    against_bars,
     dot_plot,
     heat_map,
     interval_chart,
     line_chart,
-    tick_label,
     trail_chart,
 )
 
@@ -212,27 +216,6 @@ def _format_share(name: str, figures: dict[str, float]) -> str:
         return said
     # abs(): a lower bound may be -0.0, which would be shown as -0%.
     return f"{said} (95%: {abs(low):.0%} to {high:.0%}, n = {n:,.0f})"
-
-
-def drift_section(found: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the table and the chart of the drift from the champion's data; None without a champion."""
-    measures = found.get("measures") or []
-    if not measures:
-        return None
-    rows = [
-        {
-            **{name: each[name] for name in ("name", "of", "past")},
-            **{name: tick_label(float(f"{each[name]:.4g}")) for name in ("before", "now")},
-            **{name: f"{each[name]:.2g}" for name in ("distance", "bar")},
-        }
-        for each in measures
-    ]
-    multiples = [(each["name"], each["multiple"], each["past"]) for each in measures]
-    new = ", ".join(f"{share:.1%} of the {kind}" for kind, share in found["new"].items())
-    # It follows a full stop.
-    says = found["says"][:1].upper() + found["says"][1:]
-    return {"says": says, "version": found["against"], "new": new, "rows": rows,
-            "picture": against_bars(multiples)}  # fmt: skip
 
 
 def reward_section(

@@ -267,5 +267,7 @@ def _shorten_value(value: Any) -> str:
     return f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
-def _brief_value(value: str) -> str:
+def _brief_value(value: str | None) -> str:
+    if value is None:
+        return "absent"
     return value if len(value) <= 40 else f"{value[:12]}…"

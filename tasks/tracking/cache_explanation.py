@@ -9,18 +9,18 @@ from typing import Any
 from tasks.common.old_keys import rename_stage_parameters
 from tasks.engine.cache_key import flatten_values
 
-# The value of a component that one of the two manifests lacks.
-NONE = "none"
-
 
 @dataclass(frozen=True)
 class InputDifference:
-    """One component of a cache key that differs: its kind, its name, and its value before and now."""
+    """One component of a cache key that differs: its kind, its name, and its value before and now.
+
+    The value is None if a manifest lacks the component.
+    """
 
     kind: str
     name: str
-    before: str
-    now: str
+    before: str | None
+    now: str | None
 
 
 def explain_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[InputDifference]:
@@ -97,7 +97,7 @@ def _flat_values(values: Any) -> dict[str, str]:
 
 def _value_differences(kind: str, before: Mapping[str, str], now: Mapping[str, str]) -> list[InputDifference]:
     return [
-        InputDifference(kind, name, before.get(name, NONE), now.get(name, NONE))
+        InputDifference(kind, name, before.get(name), now.get(name))
         for name in sorted({*before, *now})
         if before.get(name) != now.get(name)
     ]

@@ -24,7 +24,7 @@ from tasks.data.records import TYPES, Comparison, Rating, Record, Text, text_row
 from tasks.data.splits import SPLITS, SplitParameters, split_of
 from tasks.drift import DriftParameters, drift, read_drift
 from tasks.drift_detection.profile import ABOUT, FILE, IDS, Profile, read_sample_ids
-from tasks.reporting.sections import drift_section
+from tasks.reporting.drift_comparison import drift_section
 from tasks.tokenizer import TokenizerParameters, tokenizer
 from tests.tasks.event_sink import ignore_event
 from tests.tasks.record_files import write_rows
@@ -157,6 +157,8 @@ def test_drift_other_text_is_past_every_text_measure(
     assert [dot.get("class") for dot in dots].count("dot aligned") == len(past(measures))
     shown = drift_section(json.loads((tmp_path / "out" / "drift.json").read_text()))
     assert shown and shown["version"] == "3" and len(shown["rows"]) == len(measures)
+    assert "words: text" in {row["name"] for row in shown["rows"]} and "words: text" in str(shown["picture"])
+    assert "; words: text 0." in shown["says"] and "text/" not in shown["says"]
 
 
 def test_drift_longer_texts_are_past_lengths_alone(rows: list[Record], against: Against) -> None:

@@ -283,7 +283,7 @@ def test_gate_score_above_the_champions_says_whether_it_may_be_chance(
     ]
     (tmp_path / "completions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     figures = gate(BARS, evaluate=tmp_path, out=tmp_path, on_event=lambda event: None, seed=1)
-    says = f"0.01 higher than the champion’s, {chance} chance (95%: "
+    says = f"0.01 higher than that of the champion before it, {chance} chance (95%: "
     assert says in figures["against_champion"]
     assert says in read_declaration("gate", None).headline(figures)
     verdict = json.loads((tmp_path / "verdict.json").read_text())

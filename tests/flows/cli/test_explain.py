@@ -180,7 +180,7 @@ def test_explain_without_stage_passes_over_newer_ingestions(root: Path, names: t
     assert f"a newer run, {tracker.run[:12]}, has {' and '.join(names) or 'no stage'} alone" in said
 
 
-def difference(kind: str, name: str, before: str, now: str) -> InputDifference:
+def difference(kind: str, name: str, before: str | None, now: str | None) -> InputDifference:
     return InputDifference(kind, name, before, now)
 
 
@@ -190,9 +190,9 @@ def difference(kind: str, name: str, before: str, now: str) -> InputDifference:
         (
             [
                 difference("outside", "outside.digest", "a1", "b2"),
-                difference("outside", "outside.sources.0.files.texts/new.jsonl", "none", "c3"),
+                difference("outside", "outside.sources.0.files.texts/new.jsonl", None, "c3"),
                 difference("outside", "outside.sources.0.files.texts/old.jsonl", "d4", "e5"),
-                difference("outside", "outside.sources.1.files.texts/gone.txt", "f6", "none"),
+                difference("outside", "outside.sources.1.files.texts/gone.txt", "f6", None),
             ],
             "source files: 1 added, 1 gone, 1 changed",
         ),
@@ -227,9 +227,21 @@ def test_summarize_differences_counts_files_and_names_inputs(
 
 @pytest.mark.parametrize("name", ["a\x1b[31m.txt", "b\x07.txt", "c[bold].txt"])
 def test_describe_difference_shows_control_characters_of_a_file_as_escapes(name: str) -> None:
-    said = describe_difference(difference("outside", f"outside.sources.0.files.{name}", "none", "a1"))
+    said = describe_difference(difference("outside", f"outside.sources.0.files.{name}", None, "a1"))
     shown = Text.from_markup(said).plain
     assert shown.isprintable() and shown.startswith(f"source file  {name[0]}") and "added" in shown
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (difference("parameter", "presets", None, "['demo']"), "presets of that product  not set → ['demo']"),
+        (difference("parameter", "kind", "none", "lexicon"), "parameter  kind  none → lexicon"),
+        (difference("input", "champion", "a1", None), "input  champion  a1 → absent"),
+    ],
+)
+def test_describe_difference_missing_value_is_no_value_named_none(found: InputDifference, words: str) -> None:
+    assert Text.from_markup(describe_difference(found)).plain.endswith(words)
 
 
 def test_describe_difference_of_seed_names_it_once() -> None:

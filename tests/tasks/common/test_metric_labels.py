@@ -4,7 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.common.metric_labels import metric_words, reason_words
+from tasks.common.metric_labels import drift_words, metric_words, reason_words
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("vocabulary/text", "words: text"),
+        ("labels/tone/film", "labels: tone, film"),
+        ("agreement//film", "agreement: film"),
+        ("labels/a%2Fb/film", "labels: a/b, film"),
+        ("later/text", "later: text"),
+        ("later", "later"),
+    ],
+)
+def test_drift_words_are_no_keys(name: str, words: str) -> None:
+    assert drift_words(name) == words
 
 
 @pytest.mark.parametrize(

@@ -69,11 +69,19 @@ def test_read_comparison_returns_what_was_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "difference", "says"),
     [
-        (0.24, (-0.02, 0.04), "0.01 higher than the champion’s, within chance (95%: -0.02 to +0.04)"),
-        (0.15, (0.01, 0.19), "0.1 higher than the champion’s, beyond chance (95%: +0.01 to +0.19)"),
-        (0.3, (-0.1, -0.01), "0.05 lower than the champion’s, beyond chance"),
-        (0.25, (0.0, 0.0), "equal to the champion’s, within chance"),
-        (0.2, None, "0.05 higher than the champion’s"),
+        (
+            0.24,
+            (-0.02, 0.04),
+            "0.01 higher than that of the champion before it, within chance (95%: -0.02 to +0.04)",
+        ),
+        (
+            0.15,
+            (0.01, 0.19),
+            "0.1 higher than that of the champion before it, beyond chance (95%: +0.01 to +0.19)",
+        ),
+        (0.3, (-0.1, -0.01), "0.05 lower than that of the champion before it, beyond chance"),
+        (0.25, (0.0, 0.0), "equal to that of the champion before it, within chance"),
+        (0.2, None, "0.05 higher than that of the champion before it"),
     ],
 )
 def test_score_comparison_describe_says_whether_it_may_be_chance(

@@ -93,10 +93,10 @@ def test_explain_differences_code_lock_and_device_are_named(root):
         "surroundings": {**before["surroundings"], "device": "cuda: H100"},
     }
     assert explain_differences(before, now) == [
-        InputDifference("code", "model.new", "none", "added"),
+        InputDifference("code", "model.new", None, "added"),
         InputDifference("code", here, before["definitions"][here], "changed"),
         InputDifference("lock", "requirements.txt", before["lock"], "pins"),
-        InputDifference("device", "device", "none", "cuda: H100"),
+        InputDifference("device", "device", None, "cuda: H100"),
     ]
 
 
