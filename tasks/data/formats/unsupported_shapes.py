@@ -38,6 +38,7 @@ from tasks.data.values.list_literals import holds_bytes
 from tasks.data.values.roles import role_of
 from tasks.data.values.score_values import as_score
 from tasks.data.verdicts.ordinary_columns import is_all_ordinary, is_ordinary_flag, is_ordinary_number
+from tasks.data.verdicts.verdict_names import is_remark_text
 
 # Names of columns by which the first line of a text is the header of a table.
 _HEADINGS = frozenset((
@@ -246,7 +247,9 @@ def _votes(sample: FileSample) -> str:
     sides = answer_columns(sample.items[0].values)
     if not sides or "choice" in names:
         return ""
-    columns_of = _leaf_columns(sample, sides)
+    columns_of = {
+        key: values for key, values in _leaf_columns(sample, sides).items() if not _holds_remarks(key, values)
+    }
     people = [key for key, values in columns_of.items() if _holds_choices(values)]
     asked = next((names[name] for name in NAMES["prompt"] if name in names), "...")
     roles = {"prompt": asked, "a": sides[0], "b": sides[1]}
@@ -391,6 +394,12 @@ def _holds_choices(values: Sequence[Any], some: bool = False) -> bool:
     found = sum(map(is_choice, given))
     others = sum(not is_choice(value) and not is_undecided(str(value)) for value in given)
     return found > 0 and (some or not too_many_others(others, found))
+
+
+def _holds_remarks(key: str, values: Sequence[Any]) -> bool:
+    """Return whether a column is named after remarks, and none of them names a side, as `both good`."""
+    given = [str(value) for value in values if not is_empty(value)]
+    return is_remark_text(key, "") and not any(is_choice(value) and not is_tie(value) for value in given)
 
 
 def _rows_inside(sample: FileSample) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from tasks.data.values.choices import is_tie_or_order, is_undecided
+from tasks.data.values.choices import is_tie, is_tie_or_order, is_undecided
 from tasks.data.values.field_meanings import plain_word
 from tasks.data.values.score_values import as_score
 from tasks.data.verdicts.judgement_words import judgement_of
@@ -19,8 +19,8 @@ from tasks.data.verdicts.verdict_values import WEAK, is_judgement
 
 MOST_OTHERS = 0.2  # the share of a column's cells that may be something else than votes
 _LONGEST = 40  # characters of a vote; a longer text is a remark
-_NUMBER, _FLAG, _WORD, _SIDE, _GRADE, PLUS_CELL, _MINUS, _UNDECIDED, _OTHER = (
-    "number", "flag", "word", "side", "grade", "plus", "minus", "undecided", "other",
+_NUMBER, _FLAG, _WORD, _SIDE, _TIE, _GRADE, PLUS_CELL, _MINUS, _UNDECIDED, _OTHER = (
+    "number", "flag", "word", "side", "tie", "grade", "plus", "minus", "undecided", "other",
 )  # fmt: skip
 SIDE_VALUES = frozenset((
     "a", "b", "tie", "response_a", "response_b", "model_a", "model_b", "answer_a", "answer_b",
@@ -78,7 +78,8 @@ class VoteCells:
     def votes(self, signed: bool) -> int:
         """Return the number of cells that may be votes. A minus is one only where others write a plus."""
         minus = self.kinds[_MINUS] if signed else 0
-        return minus + sum(self.kinds[kind] for kind in (_NUMBER, _FLAG, _WORD, _SIDE, _GRADE, PLUS_CELL))
+        kinds = (_NUMBER, _FLAG, _WORD, _SIDE, _TIE, _GRADE, PLUS_CELL)
+        return minus + sum(self.kinds[kind] for kind in kinds)
 
     def are_votes(self, most: float, signed: bool) -> bool:
         """Return whether the cells are votes, but for a share of at most `most`, or a single cell.
@@ -106,7 +107,12 @@ class VoteCells:
     @property
     def sides(self) -> int:
         """The number of cells that name one of two answers, or a tie."""
-        return self.kinds[_SIDE]
+        return self.kinds[_SIDE] + self.kinds[_TIE]
+
+    @property
+    def names_no_side(self) -> bool:
+        """True if some cells say that two answers are equal, and none says which is better."""
+        return bool(self.kinds[_TIE]) and not self.kinds[_SIDE]
 
     @property
     def grades(self) -> bool:
@@ -116,12 +122,12 @@ class VoteCells:
     @property
     def lettered(self) -> bool:
         """True if some cells are letters that may be grades, also A and B."""
-        return self.grades or bool(self.kinds[_SIDE])
+        return self.grades or bool(self.sides)
 
     @property
     def judged(self) -> bool:
         """True if some cells are words of judgement or sides, which are votes under any name."""
-        return bool(self.kinds[_WORD] or (self.kinds[_SIDE] and not self.grades))
+        return bool(self.kinds[_WORD] or (self.sides and not self.grades))
 
     @property
     def judgements(self) -> int:
@@ -200,7 +206,7 @@ def _kind_of(value: bool | int | float | str | None, name: str) -> tuple[str, fl
     if is_judgement(word):
         return _WORD, 0
     if word in SIDE_VALUES or is_tie_or_order(bare):
-        return _SIDE, 0
+        return _TIE if is_tie(bare) else _SIDE, 0
     if _GRADES.fullmatch(bare):
         return _GRADE, 0
     return (_UNDECIDED if is_undecided(bare) else _OTHER), 0

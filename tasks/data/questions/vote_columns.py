@@ -15,7 +15,7 @@ from tasks.data.values.field_meanings import flatten_name, plain_word
 from tasks.data.values.key_paths import find_keys
 from tasks.data.values.scale_direction import tells_direction
 from tasks.data.verdicts.ordinary_columns import is_ordinary_flag, is_ordinary_number
-from tasks.data.verdicts.verdict_names import VERDICT_WORDS, looks_like_verdict
+from tasks.data.verdicts.verdict_names import VERDICT_WORDS, is_remark_text, looks_like_verdict
 from tasks.data.verdicts.verdict_values import NOBODY, QUANTITIES, SCALE_RANGE, named_as_verdict
 
 _MOST_BESIDE = 0.5  # the same for a column beside others that hold votes
@@ -192,6 +192,9 @@ def _may_be_person(name: str, cells: VoteCells) -> bool:
         return True
     words = _words_of(stem)
     if words & NOBODY or _looks_judged(stem):
+        return False
+    # Remarks on pairs often read like ties, as `both good`; a person's votes name a side too.
+    if cells.names_no_side and is_remark_text(stem, ""):
         return False
     if cells.judged:
         return True

@@ -185,6 +185,20 @@ def test_detect_format_votes_in_unknown_words_are_proposed_as_mapping(
     assert said.count(f": {mapping}") == 2 and "say which answer each value means" in said
 
 
+@pytest.mark.parametrize("remarks", ["notes", "comment", "Begründung"])
+def test_detect_format_remarks_like_ties_are_no_votes(remarks: str) -> None:
+    said = _compared(
+        "answer_1,answer_2", f"anna,ben,{remarks}", "1,2,both good", "2,2,same", "tie,1,no difference"
+    )
+    assert "fields: {anna: vote, ben: vote}" in said
+    said = _compared("answer_1,answer_2", remarks, "both good", "same", "no difference")
+    assert "no column has the choice" in said
+    # A choice may stand in such a column.
+    assert f"{remarks} is the choice" in _compared(
+        "answer_1,answer_2", remarks, "answer_1", "same", "answer_2"
+    )
+
+
 @pytest.mark.parametrize("columns", ["source_lang,target_lang", "category,topic", "state,status"])
 def test_detect_format_classes_beside_two_answers_are_no_votes(columns: str) -> None:
     assert "no column has the choice" in _compared("answer_1,answer_2", columns, "en,de", "de,en")

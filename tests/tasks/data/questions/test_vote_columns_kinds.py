@@ -63,3 +63,21 @@ def test_find_vote_columns_letters_beside_measures_are_no_votes(columns: dict[st
 
 def test_find_vote_columns_progress_of_a_survey_is_no_vote() -> None:
     assert _asked(Q3_1=_NUMBERS, Q3_2=_NUMBERS, Progress=[100] * 6) == {"Q3_1": "vote", "Q3_2": "vote"}
+
+
+@pytest.mark.parametrize("name", ["notes", "remark", "Bemerkung", "reason"])
+def test_find_vote_columns_remarks_like_ties_are_no_votes(name: str) -> None:
+    remarks = ["both good", "same", "equal answers", "both are fine", "no difference", "both bad"]
+    anna, ben = ["a", "b", "a", "tie", "b", "a"], ["b", "b", "a", "a", "tie", "tie"]
+    rows = [
+        {"prompt": f"Name bird {n}.", "a": "A robin.", "b": "A wren.", "anna": one, "ben": two, name: remark}
+        for n, (one, two, remark) in enumerate(zip(anna, ben, remarks, strict=True))
+    ]
+    _, tally = read(*rows, format="rows")
+    assert tally.propose_all(tally.asks()) == {"anna": "vote", "ben": "vote"}
+    # A person who found all alike, and choices under such a name, are votes.
+    for key, values in (("cleo", ["tie"] * 6), (name, anna)):
+        _, tally = read(
+            *({**row, key: value} for row, value in zip(rows, values, strict=True)), format="rows"
+        )
+        assert tally.propose_all(tally.asks()) == {"anna": "vote", "ben": "vote", key: "vote"}
