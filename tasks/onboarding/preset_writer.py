@@ -14,7 +14,7 @@ from tasks.common.names import yaml_comment, yaml_text
 from tasks.data.records import TYPES
 from tasks.data.splits import LEAST_TEST_PROMPTS
 from tasks.data.values.column_names import format_columns, format_fields, yaml_meaning
-from tasks.data.values.key_text import yaml_key
+from tasks.data.values.key_text import shown_key, yaml_key
 from tasks.onboarding import model_sizing
 from tasks.onboarding.folder_measure import Measured
 from tasks.onboarding.folder_scan import FolderScan
@@ -25,7 +25,7 @@ from tasks.validation.expectations import Limits
 from tasks.validation.failure_words import describe_failure
 from tasks.validation.summary import Findings
 
-_ASKED = 12  # keys for which a comment proposes `fields`
+_ASKED = 200  # keys for which a comment proposes `fields`
 MOST_BAD = 0.2  # of a kind's rows; if more break a rule, the data itself is wrong
 
 
@@ -217,6 +217,14 @@ def _asked_section(source: Any, files: str, excluded: str) -> list[str]:
     if not source.asked:
         meanings = format_fields(source.fields).removeprefix(", ")
         return [*lines, *([f"      {meanings}"] if meanings else [])]
+    if source.unknown:
+        held = "; ".join(f"{shown_key(path)} ({values})" for path, values in source.unknown.items())
+        said = (
+            f"chatmill does not know what these say of the answers: {held}. ignore learns every row, "
+            "whatever they say. If one says that a row is wrong, write accept, reject or ignore for each of "
+            "its values."
+        )
+        lines += [f"      {line}" for line in comment_lines(yaml_comment(said))]
     lines += [
         "      # A run stops until this source says what these keys mean, as in the next line. Right are",
         "      # verdict, vote, review, weight, mask, deleted, ignore, text, or a mapping: {bad: -1}.",

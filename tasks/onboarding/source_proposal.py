@@ -18,6 +18,7 @@ from tasks.data.labels.rated_answers import RatedAnswers
 from tasks.data.parsing.base import DocumentUnit, Format, ParseOptions
 from tasks.data.parsing.reader import no_rows, read_rows
 from tasks.data.questions.proposed_meanings import UNKNOWN
+from tasks.data.questions.question_text import shown_values
 from tasks.data.questions.skip_counts import SkipCounts
 from tasks.data.records import TYPES, Comparison, ParsedRow, Rating, Record
 from tasks.data.values.annotators import names_annotator
@@ -53,6 +54,7 @@ class Proposal:
         rows: The rows of that share.
         notes: Sentences about what reading skipped.
         asked: Keys whose meaning the preset must say, with a proposal for each.
+        unknown: Those among them that no rule knows, with some of their values.
         stop: The error that a run ends with until it does.
         faults: The number of rows that cannot be read.
         rejected: The rejection ids of rows that a reviewer rejected, which no source may contain.
@@ -76,6 +78,7 @@ class Proposal:
     rows: tuple[Record, ...]
     notes: tuple[str, ...] = ()
     asked: dict[str, str] = field(default_factory=dict)
+    unknown: dict[str, str] = field(default_factory=dict)
     stop: str = ""
     faults: int = 0
     rejected: frozenset[str] = frozenset()
@@ -167,7 +170,8 @@ def read_proposal(
     if not every and not stop:
         raise UserError(no_rows(name, ", ".join(globs), tally))
     # The sizes are those of a run that reads the keys as proposed.
-    meanings, counts, proposed = tally.propose_all(tally.asks()), tally, False
+    meanings, counts, proposed = tally.propose_fields(), tally, False
+    unknown = {path: shown_values(tally.values[path]) for path in tally.unknown_columns(tally.asks())}
     if stop and (told := _read_as_proposed(known, taken, reading, meanings)):
         (every, read, counts), proposed = told, True
     rejected = frozenset(filter(None, (*counts.rejected, *(found.rejects for found in every))))
@@ -180,7 +184,7 @@ def read_proposal(
     share = min(1.0, read / size) if len(every) < _ROWS else min(1.0, _rows_size(whole) / size)
     return Proposal(
         name, guessed.format, globs, reading.columns, documents, size, share, tuple(rows),
-        tuple(tally.lines(guessed.fields)), meanings, stop, counts.faults, rejected, guessed.fields,
+        tuple(tally.lines(guessed.fields)), meanings, unknown, stop, counts.faults, rejected, guessed.fields,
         rated, {key: note for key, note in notes.items() if note}, proposed, guessed.told,
         guessed.marked_texts, tally.marked.count > 0,
     )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from tasks.common.counts import counted
 from tasks.data.questions.proposed_meanings import (
@@ -37,6 +37,8 @@ REJECTED = "an answer that was not chosen"
 REPLACED_ROW = "the number of a row that this row replaces"
 NAMED_VOTES = "votes with their people in one value"
 _NAMED = 12  # keys that a line lists
+_SKIPPED = 200  # keys that a proposal ignores at once
+_VALUES = 4  # values of a key that a line lists
 LEARNS_ALL = "; ignore on a key in a list learns its rows, whatever the verdict in it"
 BESIDE = " beside "  # between a question or an answer and the column of its text
 
@@ -180,7 +182,13 @@ def format_example(looks: str, meaning: str = "") -> str:
     )
 
 
-def values_mapping(values: Collection[str]) -> str:
+def shown_values(values: Collection[str]) -> str:
+    """Return the first values of a column for a sentence."""
+    held = sorted(value for value in values if value)
+    return ", ".join(map(format_sample, held[:_VALUES])) + (", …" if len(held) > _VALUES else "")
+
+
+def values_mapping(values: Iterable[str]) -> str:
     """Return a mapping of values to fill in, as YAML."""
     return f"{{{', '.join(f'{yaml_value(value)}: {UNKNOWN}' for value in sorted(values))}}}"
 
@@ -329,6 +337,28 @@ def describe_companion(path: str, where: str, sample: str, kind: str) -> str:
     return (
         f"{what}{kind} beside the text under {shown_key(text)}; to learn them as pairs, set columns: "
         f"{{{named}}} in the source; to learn the text alone, {skip}"
+    )
+
+
+def describe_unknown_columns(unknown: Mapping[str, Seen], values: Mapping[str, Collection[str]]) -> str:
+    """Return the question about columns that may judge their rows in words that no rule knows.
+
+    Args:
+        unknown: The columns.
+        values: Their different values. A proposal to fill in lists those of the first column.
+    """
+    paths = list(unknown)
+    named = ", ".join(f"{shown_key(path)} ({shown_values(values[path])})" for path in paths[:_NAMED])
+    more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+    skipped = ", ".join(f"{yaml_key(path)}: ignore" for path in paths[:_SKIPPED])
+    skipped += ", …" if len(paths) > _SKIPPED else ""
+    them, first = ("these columns say", paths[0]) if len(paths) > 1 else ("this column says", paths[0])
+    # A pair whose verdict is empty is left out, unless the mapping says otherwise.
+    mapping = values_mapping(value for value in values[first] if value)[:-1] + ', "": accept}'
+    return (
+        f"{unknown[first].where}: chatmill does not know what {them} of the answers: {named}{more}. If none "
+        f"says that a row is wrong or must not be learned, add to the source's fields: {{{skipped}}}. Else "
+        f"write accept, reject or ignore for each value of such a column, as in {yaml_key(first)}: {mapping}"
     )
 
 

@@ -36,6 +36,7 @@ from tasks.data.questions.question_text import (
     describe_special,
     describe_times,
     describe_two_scales,
+    describe_unknown_columns,
     describe_unread,
     describe_vote_columns,
     describe_word,
@@ -44,6 +45,7 @@ from tasks.data.questions.question_text import (
 )
 from tasks.data.questions.seen_keys import Seen
 from tasks.data.questions.text_properties import without_properties
+from tasks.data.questions.unknown_columns import find_unknown_columns
 from tasks.data.questions.vote_columns import describe_values, find_vote_columns
 from tasks.data.values.annotators import PEOPLE, listed_person, names_annotator
 from tasks.data.values.choices import contradicts_choices
@@ -215,6 +217,26 @@ class SkipCounts(KeyCounts):
             if len(values) > 1 or values & set(KNOWN_ASPECTS)
         }
 
+    def unknown_columns(self, asks: Mapping[str, Seen]) -> dict[str, Seen]:
+        """Return the columns beside answers whose names no rule knows, and which may judge their rows.
+
+        Args:
+            asks: The keys that look like a verdict, which have a question of their own.
+        """
+        if not self.answers + self.comparisons:
+            return {}
+        known = {*asks, *self.companions, *self.aspect_keys()}
+        return {
+            path: seen
+            for path, seen in find_unknown_columns(self.unread, self.values, self.rows).items()
+            if path not in known and not _names_person(path)
+        }
+
+    def propose_fields(self) -> dict[str, str]:
+        """Return a proposal for every key that stops a run. A column that no rule knows is ignored."""
+        asks = self.asks()
+        return {**self.propose_all(asks), **dict.fromkeys(self.unknown_columns(asks), "ignore")}
+
     def check(self, source: str, fields: Mapping[str, Any] | None = None) -> None:
         """Raise UserError with a line for each question that the preset must answer first.
 
@@ -237,6 +259,8 @@ class SkipCounts(KeyCounts):
             path = next(one for one in asks if meanings[one] != ANNOTATOR)
             said = self._describe_key(path, asks[path], meanings[path])
             questions.append(said + self._other_keys(asks, [path]))
+        if unknown := self.unknown_columns(asks):
+            questions.append(describe_unknown_columns(unknown, self.values))
         questions += [
             describe_companion(path, seen.where, seen.sample, seen.looks)
             for path, seen in self.companions.items()
@@ -334,9 +358,10 @@ class SkipCounts(KeyCounts):
 
         `fields` is that of `check`: a key that stops the run there is not called unused here.
         """
-        asked = {**self.companions, **self.aspect_keys(), **self.asks(self.votes_in(fields))}
+        asks = self.asks(self.votes_in(fields))
+        asked = {**self.companions, **self.aspect_keys(), **asks, **self.unknown_columns(asks)}
         yield from describe_unread(self.unread, asked)
-        people = [path for path in self.unread if flatten_name(path) in PEOPLE or names_annotator(path)]
+        people = [path for path in self.unread if _names_person(path)]
         if self.nameless and people:
             yield describe_nameless(self.nameless, people[0])
         for reason, count in sorted(self.left_out.items(), key=lambda item: (-item[1], item[0])):
@@ -351,3 +376,7 @@ class SkipCounts(KeyCounts):
             first = ascii_controls(self.first_fault)
             rows = counted(self.faults, "rows")
             yield f"cannot be read: {rows}, quarantined by validation; the first: {first}"
+
+
+def _names_person(path: str) -> bool:
+    return flatten_name(path) in PEOPLE or names_annotator(path)

@@ -88,6 +88,8 @@ _SHOUT_ENDS = re.compile(
     rf"{_DECORATION}{_SHOUTED}[\s*_!.#=–—-]*\Z",
     re.S,
 )
+# A note to oneself before a sentence. `XXX` there may be a number, as in `XXX Olympic Games`.
+_NOTED = re.compile(r"(?P<said>FIXME|TODO)[ \t]+[^\W\d_a-z][a-z]+(?!\w)")
 # Words before a colon make the text a list of such words, as of what was added and removed.
 _OTHER_HEADING = re.compile(r"(?:^|\n|[.!?;]\s)[\s*#_-]*[^\W\d_a-z]{3,}[*_]*:")
 _CLOSES = tuple("])}>】〕》")
@@ -213,7 +215,8 @@ def _first_mark(head: str, text: str) -> str:
         said, sign, rest = found["said"], found["sign"].strip(" \t"), found["rest"]
         if _shouts(said, sign, rest.strip(), text):
             return said
-    return ""
+    noted = _NOTED.match(head)
+    return noted["said"] if noted else ""
 
 
 def _last_mark(tail: str, text: str) -> str:

@@ -41,6 +41,8 @@ _UNWRITTEN = _phrases(
 )
 # What people draw under a text that repeats.
 _MARKS = re.compile(r"""[-–—_.\s]*(?:["'″〃“”„‟]|''|,,)[-–—_.\s]*(?:["'″〃“”„‟]?)[-–—_.\s]*""")
+# What people type where they do not know the text yet.
+_UNKNOWN = re.compile(r"[?？¿]{2,}|x{3,}", re.I)
 _ROW = (
     r"(?:answer|question|row|cell|ticket|q|no|nr|number|antwort|frage|zeile|ticketnr|réponse|ligne|"
     r"respuesta|pregunta|fila|risposta|domanda|riga|antwoord|vraag|rij|resposta|pergunta|linha)"
@@ -68,7 +70,7 @@ def placeholder_reason(text: str) -> str:
     if word in _ABOVE or _NUMBERED.fullmatch(bare):
         return "refers to another row"
     # "Todo" is Spanish for everything.
-    unwritten = word in _UNWRITTEN or bare == "TODO"
+    unwritten = word in _UNWRITTEN or bare == "TODO" or _UNKNOWN.fullmatch(bare) is not None
     return "stands for a text that is yet to be written" if unwritten else ""
 
 

@@ -91,6 +91,9 @@ _FLAGS = _NUMBERS | plain_words(
     for to of needs should will must requires wants own owns
     """
 )
+_MANY = plain_words("big far high large long many much often old tall")
+# Numbers that may say how wrong an answer is.
+_DEGREES = plain_words("error errors grade_level severity worth")
 # Ends of words for what something is, of at least six letters.
 _END = re.compile(
     r"[a-z]{3,}(?:ed|able|ible|ful|less|ive|ous|tion|sion|ments?|ness|ical|onal|ised|ized|ually|ology|"
@@ -108,6 +111,15 @@ _NAMES = frozenset((
 def is_ordinary_number(name: str) -> bool:
     """Return whether a column is named after a quantity, a place, a time or a setting, as `page_count`."""
     return bool(_words_of(name) & (_NUMBERS | NOBODY))
+
+
+@lru_cache(maxsize=4096)
+def names_quantity(name: str) -> bool:
+    """Return whether a column is named after something that is counted or measured, as `How many birds?`."""
+    words = _words_of(name)
+    asked = "how" in words and not words.isdisjoint(_MANY)
+    # A symbol is no name of a verdict, as `#` and `%`.
+    return asked or bool(words & (_NUMBERS - _DEGREES)) or not re.search(r"\w", name)
 
 
 @lru_cache(maxsize=4096)

@@ -356,6 +356,12 @@ def is_remark_text(path: str, value: Any) -> bool:
     return all(isinstance(one, str) and not _is_answer(one.strip(" .!")) for one in values)
 
 
+def names_text(name: str) -> bool:
+    """Return whether a name begins or ends with a word for a text, as `comment` and `Bemerkung der QS`."""
+    words = flatten_name(name).split("_")
+    return not (_WRITTEN | _REMARKED).isdisjoint((words[0], words[-1]))
+
+
 def holds_verdict(value: Any) -> bool:
     """Return whether a value is a verdict under any name, such as `reject`, also in a list of tags."""
     listed = isinstance(value, list) and any(isinstance(one, dict | list) for one in value)

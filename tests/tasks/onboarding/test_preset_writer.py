@@ -11,7 +11,7 @@ import yaml
 
 from tasks.onboarding.preset_writer import _source_section
 
-MANY = {f"key {n}": "ignore" for n in range(20)}
+MANY = {f"key {n}": "ignore" for n in range(210)}
 
 
 @pytest.mark.parametrize("fields", [{}, {"Rank A": "penalty", "Rank B": "penalty"}, {"no": "verdict"}])
@@ -31,7 +31,7 @@ def test_source_section_proposal_without_its_mark_is_valid(
     source = SimpleNamespace(
         name="mine", files=("mine/a.csv",), format="rows", columns=columns, fields=fields, asked=asked,
         document_unit=document_unit, share=1, reasons={}, proposed=True, marked_texts="",
-        has_marks=False, exclude=(),
+        has_marks=False, exclude=(), unknown=dict.fromkeys(asked, "yes, no"),
         count=lambda kind: 1,
     )  # fmt: skip
     lines = _source_section(source)
@@ -41,5 +41,5 @@ def test_source_section_proposal_without_its_mark_is_valid(
     opened = [*lines[:start], *(re.sub(r"^(\s*)# ", r"\1", line) for line in lines[start:])]
     (after,) = yaml.safe_load("\n".join(["sources:", *opened]))["sources"]
     found: dict[str, Any] = after["fields"]
-    assert list(found) == [*fields, *list(asked)[:12]]
+    assert list(found) == [*fields, *list(asked)[:200]]
     assert before.get("columns", {}) == columns and after["files"] == "mine/a.csv"

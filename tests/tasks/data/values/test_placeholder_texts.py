@@ -22,7 +22,9 @@ def test_placeholder_reason_reference_names_another_row(text):
     assert placeholder_reason(text) == "refers to another row"
 
 
-@pytest.mark.parametrize("text", ["TBD", "[to be completed]", "TODO", "wird ergänzt", "未記入"])
+@pytest.mark.parametrize(
+    "text", ["TBD", "[to be completed]", "TODO", "wird ergänzt", "未記入", "???", "xxx", "？？"]
+)
 def test_placeholder_reason_unwritten_text_is_named(text):
     assert "yet to be written" in placeholder_reason(text)
 

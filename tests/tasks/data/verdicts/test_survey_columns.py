@@ -20,7 +20,7 @@ ASKS = [
 ]  # fmt: skip
 OTHERS = [
     "priority", "difficulty", "turn", "level", "scale", "interest_rate", "sample_rate", "rate_limit",
-    "success_rate", "heart rate", "How many birds?", "How old are you?", "#", "№", "%", "what_if",
+    "success_rate", "heart rate", "How many birds?", "How old are you?", "#", "№", "%",
     "complexity", "urgency", "num_turns",
 ]  # fmt: skip
 

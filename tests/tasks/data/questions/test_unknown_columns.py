@@ -1,0 +1,100 @@
+"""Test the question about columns beside answers whose names no rule knows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from model.errors import UserError
+from tests.tasks.data.parsing.row_reader import read
+
+
+def rows(key: str, values: list[Any], count: int = 24) -> list[dict[str, Any]]:
+    """Return pairs with the values under a key in turn; None leaves the key out."""
+    return [
+        {"prompt": f"Name bird {n}.", "completion": f"Robin {n}."}
+        | ({} if values[n % len(values)] is None else {key: values[n % len(values)]})
+        for n in range(count)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("Void", ["V", "", ""]), ("Void", ["V", *[None] * 11]), ("Finding", ["Major", "Minor", ""]),
+        ("Reproducible", [True, False]), ("Privileged", ["N", "Y", "N"]), ("Merged", ["false", "true"]),
+        ("Embargoed until", ["2031-01-01", "", "", "2032-05-01"]), ("Test record", ["N", "Y", "N"]),
+        ("Exception raised", ["KeyError", "", ""]), ("Bloqueada", [0, 1]), ("meta.glarb", [1, 2, 3, 4, 5]),
+        ("zorp", ["plip", "plop", "plup"]), ("grelb", ["x", ""]), ("plus or minus", ["+", "0", "+", "="]),
+    ],
+)  # fmt: skip
+def test_skip_counts_check_unknown_column_beside_answers_stops_once(key: str, values: list[Any]) -> None:
+    _, tally = read(*rows(key, values))
+    with pytest.raises(UserError) as raised:
+        tally.check("mine")
+    assert "does not know" in str(raised.value) or "looks like" in str(raised.value)
+    assert key in str(raised.value)
+    pairs, tally = read(*rows(key, values), fields={key: "ignore"})
+    tally.check("mine", {key: "ignore"})
+    assert len(pairs) == 24
+
+
+def test_skip_counts_check_unknown_columns_are_one_question_with_one_answer() -> None:
+    held = [one | {"Void": "V" if n % 5 == 0 else ""} for n, one in enumerate(rows("Finding", ["Major", ""]))]
+    _, tally = read(*held)
+    with pytest.raises(UserError) as raised:
+        tally.check("mine")
+    said = str(raised.value)
+    assert said.count("\n") == 0 and "Void ('v')" in said and "Finding ('major')" in said
+    assert tally.propose_fields() == {"Void": "ignore", "Finding": "ignore"}
+    assert any("keys whose meaning must be set" in line and "Void" in line for line in tally.lines())
+
+
+def test_skip_counts_check_mapping_of_unknown_column_leaves_its_rows_out() -> None:
+    fields = {"Void": {"V": "reject", "": "accept"}}
+    found, tally = read(*rows("Void", ["V", "", ""]), fields=fields)
+    tally.check("mine", fields)
+    kinds = [type(one.row).__name__ for one in found]
+    assert kinds.count("Pair") == 16 and kinds.count("Rating") == 8
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("question_type", ["open", "closed"]), ("Sprache", ["de", "fr"]), ("topic", ["math", "birds"]),
+        ("has_code", [True, False]), ("multi_turn", ["yes", "no"]), ("created_at", ["2024-01-01", ""]),
+        ("batch_name", ["b1", "b2"]), ("zorp", ["same"]), ("page", [1, 2, 3]), ("zorp", [0.25, 0.5]),
+        ("zorp", [120, 340, 560]), ("remark", ["first draft of Tim", ""]), ("How many birds?", ["1", "2"]),
+        ("written_by", ["Ana", "Ben"]), ("zorp", [f"word {n}" for n in range(24)]), ("model", ["m1", "m2"]),
+    ],
+)  # fmt: skip
+def test_skip_counts_check_column_that_describes_its_row_is_listed_only(key: str, values: list[Any]) -> None:
+    _, tally = read(*rows(key, values))
+    tally.check("mine")
+    assert any(key in line for line in tally.lines())
+
+
+@pytest.mark.parametrize("values", [["Major", "Minor", ""], ["V", ""], [True, False]])
+def test_skip_counts_check_unknown_column_beside_texts_is_listed_only(values: list[Any]) -> None:
+    texts = [
+        {"text": f"The mill {n} stands by the river.", "zorp": values[n % len(values)]} for n in range(24)
+    ]
+    _, tally = read(*texts)
+    tally.check("mine")
+    assert any("zorp" in line for line in tally.lines())
+
+
+@pytest.mark.parametrize("key", ["zorp", "messages[].zorp"])
+def test_skip_counts_check_unknown_key_of_conversation_is_asked_about(key: str) -> None:
+    def one(n: int) -> dict[str, Any]:
+        said = {"zorp": "plip" if n % 3 else "plop"}
+        turn = {"role": "assistant", "content": f"Robin {n}."} | (said if "[]" in key else {})
+        talk: dict[str, Any] = {"messages": [{"role": "user", "content": f"Bird {n}?"}, turn]}
+        return talk if "[]" in key else talk | said
+
+    _, tally = read(*map(one, range(24)), format="messages")
+    with pytest.raises(UserError, match="does not know"):
+        tally.check("mine")
+    _, tally = read(*map(one, range(24)), format="messages", fields={key: "ignore"})
+    tally.check("mine", {key: "ignore"})
