@@ -21,6 +21,11 @@ from model.errors import UserError
 from tasks.common import url_secrets
 from tasks.common.old_keys import OLD_KEYS
 
+# Keys that a reader may expect, and that are several keys here.
+_SEVERAL_KEYS = {
+    "gate.judge": "`evaluate.judge` says what compares the models, and `promote: {approval: people}` lets "
+    "people decide",
+}
 # The number of characters of a user's key or value that a message repeats.
 _LONGEST = 80
 # No key needs larger numbers. One that does not fit an array or a clock would end in a traceback.
@@ -196,7 +201,7 @@ def _refuse_unknown(values: Any, kind: Any, where: tuple[str, ...], whole: Any) 
             here = [".".join([*where, found]) for found in near]
             meant = [*_elsewhere(name, whole), *here] if not where else [*here, *_elsewhere(name, whole)]
             hint = f"did you mean {meant[0]}?" if meant else f"expected one of {', '.join(known)}"
-            raise UserError(f"{path}: unknown key; {hint}")
+            raise UserError(f"{path}: unknown key; {_SEVERAL_KEYS.get(path, hint)}")
         for inner in _inside(known[key]):
             items = value if isinstance(value, list) else [value]
             if (

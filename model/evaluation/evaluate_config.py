@@ -99,7 +99,9 @@ class EvaluateParameters:
 
     def __post_init__(self) -> None:
         if self.judge not in JUDGES:
-            raise ValueError(f"judge is {self.judge!r}; it must be one of {', '.join(JUDGES)}")
+            # People judge for days; the stage that this key steers ends within the run.
+            people = "; `promote: {approval: people}` lets people decide" if self.judge == "people" else ""
+            raise ValueError(f"judge is {self.judge!r}; it must be one of {', '.join(JUDGES)}{people}")
         defaults = {each.name: each.default for each in fields(self)}
         for kind, keys in _KEYS_OF_JUDGES.items():
             for name in keys:

@@ -150,6 +150,26 @@ def test_check_preset_empty_name_is_refused(name: str, wrong: str) -> None:
         load_preset(preset_with(path, wrong))
 
 
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        (
+            ("gate", "judge"),
+            r"^gate\.judge: unknown key; `evaluate\.judge` says .* `promote: {approval: people}`",
+        ),
+        (
+            ("evaluate", "judge"),
+            r"^evaluate\.judge is 'people'; .*, none; `promote: {approval: people}` lets",
+        ),
+    ],
+)
+def test_check_preset_people_as_judge_names_the_key_that_is_meant(
+    path: tuple[str, str], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        load_preset(preset_with(path, "people"))
+
+
 @pytest.mark.parametrize("device", ["cuda:99", "cuda:0", "CPU", "mps", "gpu", "auto ", "cpu\n"])
 def test_check_preset_unknown_device_is_refused(device: str) -> None:
     with pytest.raises(UserError, match=r"^device is .*; expected auto, cpu, cuda"):
