@@ -64,7 +64,16 @@ export class Desk {
     });
     addEventListener("pagehide", () => this.keep());
     addEventListener("beforeunload", (event) => this.outbox.unstored.size && event.preventDefault());
-    if (readStored("guide", WIDE.matches)) show("guide", true);
+    this.placeGuide();
+    WIDE.addEventListener("change", () => {
+      this.placeGuide();
+      if (this.guide) this.showGuide(this.guide);
+    });
+  }
+
+  placeGuide() {
+    // Without room beside the item it covers the item, so there it opens by a key or a press alone.
+    show("guide", WIDE.matches && readStored("guide", true));
   }
 
   pressed(event) {
@@ -317,7 +326,7 @@ export class Desk {
   toggleGuide(open = $("guide").hidden) {
     show("guide", open);
     $("show-guide").setAttribute("aria-expanded", String(open));
-    writeStored("guide", open);
+    if (WIDE.matches) writeStored("guide", open);
     if (open) {
       this.showGuide(this.guide);
       if (!WIDE.matches) $("guide-text").focus();

@@ -379,15 +379,41 @@ def test_label_page_pictures_have_no_line_beyond_the_window(
     assert (tmp_path / "page.png").stat().st_size > 5000
 
 
+def test_guide_covers_no_item_of_a_window_that_became_narrow(
+    server: LabelServer, open_browser: Opener
+) -> None:
+    server.add(*question_items(2), needed=1)
+    browser = open_browser()
+    hidden = "return document.querySelector('#guide').hidden"
+    browser.resize(1440, 900)
+    sign_in(browser, server, "Anna")
+    browser.wait("return !document.querySelector('#guide').hidden")
+    browser.resize(390, 844)
+    browser.wait(hidden)
+    press_on(browser, "g")
+    assert not browser.run(hidden)
+    # Opened on the phone, it is closed at the next visit there, and stands beside the item on a wide screen.
+    browser.open(f"{server.address}/")
+    browser.wait(SHOWN)
+    assert browser.run(hidden)
+    browser.resize(1440, 900)
+    browser.wait("return document.querySelector('#guide-text').innerText.length > 10")
+    press_on(browser, "g")
+    browser.open(f"{server.address}/")
+    browser.wait(SHOWN)
+    assert browser.run(hidden)
+
+
 def test_overview_tables_fit_a_phone(server: LabelServer, open_browser: Opener) -> None:
-    server.add(*question_items(3), needed=3, aspects=("truthfulness",))
-    for person in ("Anna", "Benedikt"):
+    known = LabelItem("Is 2 even?", "Yes.", "No.", reason="known", known_choice="a")
+    server.add(*question_items(2), known, needed=3, aspects=("truthfulness", "helpfulness"))
+    for person in ("Anna", "Benedikt Ross"):
         browser = open_browser()
         sign_in(browser, server, person)
         for number in range(3):
             press_on(browser, "1")
             browser.wait("return !document.querySelector('#aspect').hidden")
-            browser.press("2")
+            browser.press("24")
             browser.wait(f"return document.body.innerText.includes('{number + 1} judged')")
         browser.wait(SENT)
     browser = open_browser()
