@@ -51,7 +51,7 @@ from tasks.data.values.choices import plain_choice
 from tasks.data.values.field_meanings import as_verdict, group_name, is_empty
 from tasks.data.values.label_times import iso_time
 from tasks.data.values.list_literals import read_literal
-from tasks.data.values.score_values import as_score, separator_advice
+from tasks.data.values.score_values import as_score, number_advice
 from tasks.data.values.several_scores import split_values
 
 _KNOWN = "text | prompt, completion | prompt, a, b, choice | prompt, completion, score or scores"
@@ -325,7 +325,7 @@ def _score_value(value: Any, where: str) -> float:
             "a list, and the people under annotators in the same order, or a row per question with its aspect"
         )
     if number is None:
-        raise UserError(f"{where}: scores are numbers, and this is {value!r:.40}{separator_advice(value)}")
+        raise UserError(f"{where}: scores are numbers, and this is {value!r:.40}{number_advice(value)}")
     return number
 
 

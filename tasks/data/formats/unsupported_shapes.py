@@ -16,8 +16,8 @@ from tasks.data.parsing.listed_votes import propose_listed
 from tasks.data.parsing.right_answers import is_span
 from tasks.data.parsing.side_columns import propose_scores
 from tasks.data.parsing.unread_keys import leaves_of
+from tasks.data.questions.choice_mapping import choice_mapping
 from tasks.data.questions.companion_keys import RIGHT_OPTIONS, is_option_letter, option_keys
-from tasks.data.questions.proposed_meanings import choice_mapping
 from tasks.data.questions.vote_cells import too_many_others
 from tasks.data.values.choices import different_parts, is_choice, is_tie, is_undecided
 from tasks.data.values.column_names import (

@@ -59,7 +59,7 @@ def read_choice(
     choice = plain_choice(value, reading.columns)
     if choice in ("a", "b") and names_worse(key) and not isinstance(meaning, Mapping):
         # Under `Worse` the side is that of the worse answer, also if `columns` calls it the choice.
-        tally.note_worse(key, value, where)
+        tally.note_worse(key, value, choice, where)
         return values, ""
     if choice in ("a", "b") and isinstance(value, str) and as_score(value) is None:
         # A model may be called A and have written answer b.

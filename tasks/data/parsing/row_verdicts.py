@@ -17,7 +17,7 @@ from tasks.data.questions.vote_cells import as_grade, is_no_vote, read_vote
 from tasks.data.values.field_meanings import KNOWN, MASKS, REVIEWS, VOTES, flatten_name, is_empty
 from tasks.data.values.key_paths import find_keys, value_at
 from tasks.data.values.scale_direction import LOWER, scale_direction
-from tasks.data.values.score_values import is_date, separator_advice
+from tasks.data.values.score_values import is_beyond_scale, is_date, number_advice
 from tasks.data.values.several_scores import COUNTS, as_count, comma_scale, count_votes, split_values
 from tasks.data.values.value_meanings import maps_empty, maps_sides, read_meaning
 from tasks.data.values.verdict_scales import GRADES, WORDS, exceeds_scale, scale_of
@@ -197,7 +197,7 @@ def read_verdicts(
         if read is None:
             raise UserError(
                 f"{where}: {path} is {str(value)!r:.60}, a value without a meaning in fields; add "
-                f"it there, or remove the row{separator_advice(value)}"
+                f"it there, or remove the row{number_advice(value)}"
             )
         if read[0] == "choice":
             raise UserError(
@@ -239,6 +239,10 @@ def read_verdicts(
             continue
         value = without_vote_reason(key, None, value, where, tally)
         read = read_meaning(key, None, value)
+        if read is None and kind == "number" and is_beyond_scale(value):
+            raise UserError(
+                f"{where}: {key} is {str(value)!r:.40}, which is beyond the end of its own scale; correct it"
+            )
         if read is None and kind in ("number", "thumb", "thumb_down") and is_date(value):
             raise UserError(
                 f"{where}: {key} is {str(value)!r:.40}, a date; spreadsheets make one of 4/5 or 1-2"

@@ -160,10 +160,10 @@ class KeyCounts:
         count_key(self.asked, key, Seen(1, where, format_sample(value), SIDE_OR_MODEL))
         add_values(self.values, key, [plain_word(value)])
 
-    def note_worse(self, key: str, value: Any, where: str) -> None:
-        """Ask about a choice whose column is named after the worse answer, as `loser`."""
+    def note_worse(self, key: str, value: Any, side: str, where: str) -> None:
+        """Ask about a choice whose column is named after the worse answer, as `loser`, which is `side`."""
         count_key(self.asked, key, Seen(1, where, format_sample(value), CHOICE))
-        add_values(self.values, key, [plain_word(str(value))])
+        add_values(self.values, key, [side])
 
     def note_choice_number(self, key: str, value: Any) -> bool:
         """Record a choice that is a number. Return false for any other.

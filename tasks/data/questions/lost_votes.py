@@ -11,7 +11,7 @@ from tasks.common.counts import counted
 from tasks.data.questions.seen_keys import Seen, count_key
 from tasks.data.questions.vote_cells import too_many_others
 from tasks.data.values.key_text import ascii_controls, format_sample, shown_key, yaml_key
-from tasks.data.values.score_values import is_date, separator_advice
+from tasks.data.values.score_values import is_date, number_advice
 
 
 @dataclass
@@ -35,7 +35,7 @@ class LostVotes:
         reason = f"no vote; expected {expected}"
         if is_date(value):
             reason = "a date; spreadsheets make one of 4/5 or 1-2"
-        reason += separator_advice(value)
+        reason += number_advice(value)
         sample = format_sample(value)
         self.first = self.first or f"{where}: {shown_key(path)} is {sample}, {reason}"
         count_key(self.lost, path, Seen(1, where, sample, reason))

@@ -7,9 +7,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 
+from tasks.data.questions.choice_mapping import UNKNOWN, choice_mapping
 from tasks.data.questions.vote_cells import VoteCells
 from tasks.data.values.choices import TIES
-from tasks.data.values.column_names import yaml_value
+from tasks.data.values.column_names import names_worse, yaml_value
 from tasks.data.values.field_meanings import (
     ACCEPT,
     COMPLAINTS,
@@ -75,10 +76,6 @@ SIDE_OR_MODEL = "a side, or the name of a model"
 ESCAPED = "a text with _x000D_, by which Excel writes a carriage return"
 ENDED = "the end of a request that failed or was cut"
 REJECTION = "the reason of a rejection"
-# What only the person who has the data can say. No preset with it is accepted.
-UNKNOWN = "..."
-# Names that count or list two answers in their order.
-_IN_ORDER = (("1", "2"), ("first", "second"), ("left", "right"), ("one", "two"))
 _REPLACED = frozenset(("merged", "replaced"))
 _IDS = frozenset(("id", "ids", "uuid"))
 _FLAGS = TRUE | FALSE
@@ -169,7 +166,8 @@ def _of_text(key: _Key) -> str:
     if key.looks == REJECTION and not all(map(_is_score, key.values)):
         # Reasons differ from row to row, so no mapping could list them.
         return "deleted"
-    return choice_mapping(key.values) if key.looks in (CHOICE, SIDE_OR_MODEL) else ""
+    chosen = key.looks in (CHOICE, SIDE_OR_MODEL)
+    return choice_mapping(key.values, names_worse(key.path)) if chosen else ""
 
 
 def _of_mark(key: _Key) -> str:
@@ -435,16 +433,3 @@ def _mapping(values: list[str]) -> str:
             meaning = "reject" if blames(value) else UNKNOWN
         said.append(f"{yaml_value(value)}: {meaning}")
     return f"{{{', '.join(said)}}}"
-
-
-def choice_mapping(values: Collection[str]) -> str:
-    """Return a mapping of choices to a and b where their order is plain; else only their list."""
-    if LONG in values or len(values) > MOST_VALUES:
-        return UNKNOWN
-    sides = {}
-    for one, other in _IN_ORDER:
-        # 1 to 7 are degrees, of which a low one may mean either answer.
-        if {one, other} == set(values):
-            sides = {one: "a", other: "b"}
-    ordered = sorted(values, key=lambda value: (as_score(value) or 0, value))
-    return f"{{{', '.join(f'{yaml_value(value)}: {sides.get(value, UNKNOWN)}' for value in ordered)}}}"

@@ -21,7 +21,7 @@ from tasks.data.questions.proposed_meanings import (
 )
 from tasks.data.questions.review_columns import UNREVIEWED
 from tasks.data.questions.seen_keys import MOST_KEYS, OTHERS, Seen
-from tasks.data.values.column_names import yaml_value
+from tasks.data.values.column_names import names_worse, yaml_value
 from tasks.data.values.field_meanings import FIELD_MEANINGS, MAPPING_EXAMPLE
 from tasks.data.values.key_text import format_sample, shown_key, yaml_key
 from tasks.data.values.score_values import as_score
@@ -138,7 +138,11 @@ def _describe_unclear_side(path: str, where: str, sample: str) -> str:
 
 def _describe_choice(path: str, where: str, sample: str, meaning: str) -> str:
     """Return the question about a choice whose values name no answer."""
-    what = f"{where}: {shown_key(path)} is {sample}, which does not say which answer is better; "
+    if names_worse(path):
+        says = "which is the worse answer by the name of the key"
+    else:
+        says = "which does not say which answer is better"
+    what = f"{where}: {shown_key(path)} is {sample}, {says}; "
     if meaning == UNKNOWN:
         return what + "it has too many different values to map; write a, b or tie in their place"
     fields = f"fields: {{{yaml_key(path)}: {meaning}}}"

@@ -17,12 +17,15 @@ _UNITS = (
     r"(?:stars?|points?|pts|sterne?n?|punkte?|pkt|étoiles?|estrellas?|estrelas?|stell[ae]|punt[io]|puntos?|"
     r"pontos?|sterren|ster|stjärnor|звезд[аы]?|звёзд[аы]?|баллов|балла?|星|点|分)\.?"
 )
-_STARS = re.compile(rf"([-+]?\d+(?:[.,]\d+)?)\s*(?:{_OF}\s*\d+(?:\.\d+)?)?\s*(?:{_UNITS}|%)?", re.I)
+_STARS = re.compile(rf"([-+]?\d+(?:[.,]\d+)?)\s*(?:{_OF}\s*(\d+(?:\.\d+)?))?\s*(?:{_UNITS}|%)?", re.I)
 SCALE = re.compile(rf"[-+]?\d+(?:[.,]\d+)?\s*(?:{_OF}\s*(\d+(?:\.\d+)?)|(%))\s*(?:{_UNITS})?", re.I)
 
 
 def as_score(value: Any) -> float | None:
-    """Return a number in any usual spelling: 4, "4 stars", "4/5", "80%", "★★★★☆"; None for others."""
+    """Return a number in any usual spelling: 4, "4 stars", "4/5", "80%", "★★★★☆"; None for others.
+
+    One beyond the end of its own scale, as "10/5", is none.
+    """
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float | Decimal):
@@ -36,7 +39,8 @@ def as_score(value: Any) -> float | None:
         return float(sum(mark in "★⭐" for mark in marks))
     found = _STARS.fullmatch(text)
     if found and len(text) < SHORT and not _THOUSANDS.fullmatch(found[1]):
-        return _is_finite(found[1].replace(",", "."))
+        number = _is_finite(found[1].replace(",", "."))
+        return None if number is not None and found[2] and number > float(found[2]) else number
     # Scientific notation such as 1e-3, which no pattern above matches.
     return _is_finite(text) if re.fullmatch(r"[-+]?[\d.]+[eE][-+]?\d+", text) else None
 
@@ -76,8 +80,20 @@ def is_date(value: Any) -> bool:
 _SEPARATED = re.compile(r"[-+]?\d{1,3}(?:[., \u00a0\u202f'’]\d{3})+(?:[.,]\d+)?")
 
 
-def separator_advice(value: Any) -> str:
-    """Return what to write in place of a number with a separator of thousands, in words after a message."""
+def is_beyond_scale(value: Any) -> bool:
+    """Return whether a value is a score beyond the end of its own scale, as "10/5"."""
+    if not isinstance(value, str) or len(value) >= SHORT:
+        return False
+    found = _STARS.fullmatch(_plain_digits(value.strip()))
+    if found is None or not found[2] or _THOUSANDS.fullmatch(found[1]):
+        return False
+    return as_score(value) is None
+
+
+def number_advice(value: Any) -> str:
+    """Return what is wrong with a number that is no score, and what to write, in words after a message."""
+    if is_beyond_scale(value):
+        return "; it is beyond the end of its own scale"
     if not isinstance(value, str) or not _SEPARATED.fullmatch(value.strip()):
         return ""
     return "; it seems to have a separator of thousands: write 1000 for a thousand, and 1.5 with a point"

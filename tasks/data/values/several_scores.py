@@ -32,13 +32,22 @@ _DOWN = word_set(
 _FILLERS = word_set("answer by count counts is n num number of response the total vote votes")
 
 
+# Faces with a sign that separates values, as `:-|` and `;)`.
+_FACE = re.compile(r"[:;][',]?[-^o~]?[()\[\]{}|/\\DPpO*]+|[()\[\]|]+[-^o~]?[:;]")
+
+
+def is_face(value: Any) -> bool:
+    """Return whether a value is a face in signs, whose bar or semicolon separates nothing."""
+    return isinstance(value, str) and _FACE.fullmatch(value.strip()) is not None
+
+
 def split_values(value: Any) -> list[Any] | None:
     """Return the values of several people in one value; None for a value of one person.
 
     A cell separates them by semicolons, bars, line breaks, or commas. One comma without a space is a decimal
     comma, as in `4,5`. Blank parts are people without a value.
     """
-    if isinstance(value, str):
+    if isinstance(value, str) and not is_face(value):
         bare = value.strip()
         if bare[:1] in ("[", "("):
             try:

@@ -27,6 +27,7 @@ from tasks.data.values.field_meanings import (
 )
 from tasks.data.values.list_literals import read_literal
 from tasks.data.values.score_values import as_score
+from tasks.data.values.several_scores import is_face
 from tasks.data.verdicts.foreign_flags import FOREIGN_BAD_FLAGS, FOREIGN_GOOD_FLAGS
 from tasks.data.verdicts.verdict_openings import opening_of
 
@@ -246,7 +247,7 @@ def looks_like_failure(path: str, value: Any) -> bool:
 
 def value_parts(value: Any) -> list[Any]:
     """Return the items of a list, also of a text that lists them as `a, b` or `["a", "b"]`."""
-    if isinstance(value, str) and len(value) <= LONGEST_LIST:
+    if isinstance(value, str) and len(value) <= LONGEST_LIST and not is_face(value):
         bare = value.strip()
         if bare[:1] + bare[-1:] == "[]":
             try:

@@ -194,6 +194,9 @@ def test_read_choice_that_names_the_worse_answer_is_turned_round(key: str, value
     rows = [{"prompt": "Why?", "response_a": "So.", "response_b": "Thus.", key: value} for value in values]
     columns = {"a": "response_a", "b": "response_b", "choice": key}
     fields = {key: {"a": "b", "b": "a"}}
+    for some in (rows, rows[:1]):
+        _, tally = read(*some, format="rows", columns=columns)
+        assert tally.propose_all(tally.asks()) == {key: "{a: b, b: a}"}
     found, tally = read(*rows, format="rows", columns=columns, fields=fields)
     tally.check("mine", fields)
     assert [one.row.choice for one in found if isinstance(one.row, Comparison)] == ["b", "a"]
@@ -206,7 +209,8 @@ def test_read_choice_of_the_worse_answer_needs_meaning(worse: str) -> None:
     ]
     columns = {"prompt": "q", "a": "x", "b": "y", "choice": worse}
     _, tally = read(*many, format="rows", columns=columns)
-    with pytest.raises(UserError, match=f"{worse} is 'A', which does not say which answer is better"):
+    assert tally.propose_all(tally.asks()) == {worse: "{a: b, b: a}"}
+    with pytest.raises(UserError, match=f"{worse} is 'A', which is the worse answer by the name of the key"):
         tally.check("mine")
     fields = {worse: {"a": "b", "b": "a"}}
     found, tally = read(*many, format="rows", columns=columns, fields=fields)

@@ -18,7 +18,7 @@ from tasks.data.values.field_meanings import (
     as_verdict,
     flatten_name,
 )
-from tasks.data.values.score_values import as_score, is_date, separator_advice
+from tasks.data.values.score_values import as_score, is_date, number_advice
 from tasks.data.values.verdict_scales import scale_of
 from tasks.data.verdicts.verdict_names import looks_like_verdict
 from tests.tasks.data.parsing.row_reader import read
@@ -360,6 +360,20 @@ def test_skip_counts_lines_spreadsheet_errors_are_counted() -> None:
     assert len(found) == 3 and "3 under completion, as '#REF!'" in next(tally.lines())
 
 
+@pytest.mark.parametrize("value", ["10/5", "6 of 5", "５,5 von 5", "4/0", "101 / 100 points"])
+def test_as_score_beyond_its_own_scale_is_none_and_named(value: str) -> None:
+    assert as_score(value) is None and "beyond the end of its own scale" in number_advice(value)
+    rows = [{"prompt": f"Q{n}?", "completion": "A.", "rating": said} for n, said in enumerate(("4/5", value))]
+    found, _ = read(*rows)
+    assert [one.row.scores for one in found if isinstance(one.row, Rating)] == [[4.0], []]
+    assert f"rating is {value!r}, which is beyond the end of its own scale" in found[1].row.fault
+
+
+@pytest.mark.parametrize("value", ["5/5", "0/5", "4,5/5", "100/100", "-1/5"])
+def test_as_score_within_its_own_scale_is_read(value: str) -> None:
+    assert as_score(value) is not None and number_advice(value) == ""
+
+
 def test_as_score_decimal_comma_is_read() -> None:
     assert [as_score(value) for value in ("4,5", "0,125", "12,75", "3,5/5")] == [4.5, 0.125, 12.75, 3.5]
 
@@ -409,7 +423,7 @@ def test_is_date_of_spreadsheets(value: str) -> None:
 
 @pytest.mark.parametrize("value", ["1 000", "1.000,50", "1,000.5", "12\u202f500", "1'000"])
 def test_separator_of_thousands_is_no_score_and_gets_advice(value: str) -> None:
-    assert as_score(value) is None and "separator of thousands" in separator_advice(value)
+    assert as_score(value) is None and "separator of thousands" in number_advice(value)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from model.errors import UserError
 from tasks.data.file_io.files import SourceFile
 from tasks.data.records import Rating
 from tasks.data.values.several_scores import split_values
+from tasks.data.verdicts.verdict_names import value_parts
 from tests.tasks.data.parsing.row_reader import read, read_file
 
 PAIR = {"prompt": "Name a bird.", "completion": "A wren."}
@@ -154,3 +155,14 @@ def test_several_scores_of_a_table() -> None:
     found, tally = read_file(file, fields=yaml.safe_load("{ratings: verdict}"))
     assert [one.row.scores for one in found if isinstance(one.row, Rating)] == [[4, 5, 3]]
     assert tally.left_out.total() == 1
+
+
+@pytest.mark.parametrize("face", [":-|", ":|", ";-)", ";)", ":,(", "(;", "|:", ":-\\"])
+def test_split_values_face_is_one_value(face: str) -> None:
+    assert split_values(face) is None and value_parts(face) == [face]
+    assert scores({"mood": face}, {"mood": ":-)"}, fields={"mood": {face: 0, ":-)": 1}}) == [[0], [1]]
+
+
+@pytest.mark.parametrize("value", ["8|3", "4;5", "=|=", "a|b", "good|bad", "4|", "x|x"])
+def test_split_values_bar_between_values_separates(value: str) -> None:
+    assert split_values(value) == [part for part in value.replace(";", "|").split("|") if part]
