@@ -240,11 +240,13 @@ def describe_listed(path: str, seen: Seen, example: str, rated: bool, person: st
     """
     name, _, key = path.rpartition("[].")
     who = f", {yaml_key(person)}: annotator" if person else ""
+    # Votes are read in a turn, as `messages[].votes[]`, and not in an object of it.
+    deeper = "." in name.partition("[].")[2]
     told = (
         f"if each object of {shown_key(name)} is one person's vote, say so in the source's fields, as in "
         f"fields: {{{yaml_key(path)}: vote{who}}}"
         + ("; else " if person else ", with the key of the person as annotator if there is one; else ")
-        if rated and key
+        if rated and key and not deeper
         else ""
     )
     return (

@@ -132,3 +132,15 @@ def test_votes_of_turn_that_reject_mask_it_in_a_comparison() -> None:
     _, bad = read(row("bad"))
     masked = "answers marked as not to be learned"
     assert good.left_out[masked] == 0 and bad.left_out[masked] > 0
+
+
+@pytest.mark.parametrize("name", ["votes", "review.votes"])
+def test_check_list_in_object_of_turn_is_not_advised_as_votes(name: str) -> None:
+    votes: Any = [{"mark": "good"}, {"mark": "bad"}]
+    for key in reversed(name.split(".")):
+        votes = {key: votes}
+    turn = {"role": "assistant", "content": "A robin.", **votes}
+    _, tally = read({"messages": [{"role": "user", "content": "Name a bird."}, turn]})
+    with pytest.raises(UserError, match="looks like a verdict") as error:
+        tally.check("mine")
+    assert ('mark": vote' in str(error.value)) == (name == "votes")
