@@ -9,7 +9,7 @@ import stat
 import sys
 from pathlib import Path
 
-from model.atomic_file import replace_text
+from model.atomic_file import fixed_part, replace_text
 from model.errors import UserError, file_error
 from model.events import FULL
 from tasks.common.link_check import is_present
@@ -149,7 +149,11 @@ def _ignore_records(root: Path) -> None:
     if may_write() and not os.path.lexists(path) and os.access(path.parent, os.W_OK | os.X_OK):
         try:
             # In one step: a file that a kill or a full disk left empty would ignore nothing, and stay so.
-            replace_text(path, "# chatmill's records and the password of its servers\n*\n")
+            text = "# chatmill's records and the password of its servers\n*\n"
+            replace_text(path, text, fixed_part(path))
+        except FileNotFoundError:
+            # Another command wrote it at the same moment.
+            pass
         except OSError as error:
             # The next command writes it. This one may be the one that frees the disk.
             if error.errno not in FULL:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
+
+from tasks.project.dry_run import may_write
 
 PRIVATE_FOLDER, PRIVATE_FILE = 0o700, 0o600
 _OTHERS = 0o077
@@ -41,7 +44,10 @@ def read_or_create(path: Path, create: Callable[[], str]) -> str:
     while True:
         with suppress(FileNotFoundError):
             # Read after each attempt: the file may be that of another process, which was faster.
-            return _read_private(path)
+            found = _read_private(path)
+            if may_write():
+                _remove_parts(path)
+            return found
         try:
             descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)
             with open(descriptor, "w", encoding="utf-8") as file:
@@ -57,11 +63,22 @@ def _publish_file(part: Path, path: Path) -> None:
     try:
         # Unlike a rename, a hard link never replaces the file of another process.
         os.link(part, path)
-    except FileExistsError:
+    # Another process was faster, and may have removed this part.
+    except (FileExistsError, FileNotFoundError):
         return
     except OSError:
         # Some file systems have no hard links.
         part.replace(path)
+
+
+def _remove_parts(path: Path) -> None:
+    """Remove the parts of a file that is there: killed processes left them, and they may hold a secret."""
+    named = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{32}}")
+    for part in path.parent.glob(f".{path.name}.*"):
+        if named.fullmatch(part.name):
+            # A folder of another user stays as it is.
+            with suppress(OSError):
+                part.unlink()
 
 
 def _read_private(path: Path) -> str:

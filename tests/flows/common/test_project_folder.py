@@ -64,6 +64,16 @@ def test_secure_records_wide_permissions_are_narrowed_with_one_notice(
     assert capsys.readouterr().err == ""
 
 
+def test_secure_records_killed_anywhere_leaves_no_partial_file(tmp_path: Path) -> None:
+    def make(root: Path) -> None:
+        (root / "var" / "mlflow").mkdir(parents=True)
+
+    for root in kills(secure_records, make, tmp_path):
+        secure_records(root)
+        assert [path.name for path in (root / "var").iterdir() if path.is_file()] == [".gitignore"]
+        assert "*" in (root / "var" / ".gitignore").read_text().splitlines()
+
+
 def test_secure_records_leaves_var_of_other_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "var" / "log").mkdir(parents=True)
     (tmp_path / "var").chmod(0o755)
