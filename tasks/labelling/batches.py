@@ -12,7 +12,7 @@ from sqlalchemy import Connection, RowMapping, case, func, insert, select, true,
 
 from model.errors import UserError
 from tasks.common.names import name_fault
-from tasks.labelling.schema import BATCH_TABLE, GUIDE_TABLE, ITEM_TABLE, LabelStore
+from tasks.labelling.schema import BATCH_TABLE, GUIDE_TABLE, ITEM_TABLE, VOTE_KIND, LabelStore
 from tasks.labelling.times import iso_now
 
 # The key of a batch's origin that names its product.
@@ -235,7 +235,9 @@ def insert_batch(connection: Connection, settings: BatchSettings, items: Sequenc
     wanted = _distinct_items(items)
     if connection.execute(select(BATCH_TABLE.c.number).where(BATCH_TABLE.c.name == settings.name)).first():
         raise UserError(f"there is a batch named {settings.name!r}; choose another name")
-    judged = _earlier_items(connection, settings.origin.get(PRODUCT_KEY))
+    # A vote counts its own judgements alone, so it asks about all of its items.
+    votes = settings.origin.get("kind") == VOTE_KIND
+    judged = set() if votes else _earlier_items(connection, settings.origin.get(PRODUCT_KEY))
     kept = _new_items(wanted, judged)
     if not any(not item.known_choice for item in kept):
         raise UserError(
@@ -258,11 +260,15 @@ def insert_batch(connection: Connection, settings: BatchSettings, items: Sequenc
 def _earlier_items(connection: Connection, product: str | None, before: int | None = None) -> set[str]:
     """Return the digests of the items whose judgements a product's models learn from; None: all products.
 
-    Batches from the number `before` on are left out.
+    Batches from the number `before` on are left out. So are votes on models, from which no model learns.
     """
     earlier = true() if before is None else BATCH_TABLE.c.number < before
     batches = connection.execute(select(BATCH_TABLE.c.number, BATCH_TABLE.c.origin).where(earlier))
-    read = [number for number, origin in batches if origin.get(PRODUCT_KEY) in (None, product)]
+    read = [
+        number
+        for number, origin in batches
+        if origin.get(PRODUCT_KEY) in (None, product) and origin.get("kind") != VOTE_KIND
+    ]
     asked = select(ITEM_TABLE.c.digest).where(ITEM_TABLE.c.batch.in_(read))
     return set(connection.execute(asked).scalars())
 

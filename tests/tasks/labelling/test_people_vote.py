@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
-from tasks.labelling.batches import list_batches, open_batch
+from tasks.labelling.batches import BatchSettings, LabelItem, add_batch, list_batches, open_batch
 from tasks.labelling.page_rows import page_rows
 from tasks.labelling.people_vote import (
     PeopleVote,
@@ -72,6 +72,26 @@ def test_ask_people_once_about_answers_that_differ(store: LabelStore) -> None:
     with pytest.raises(UserError, match="no item to judge"):
         ask_people(store, "demo/3", "m", rows, "champion", "demo/1")
     assert read_people_vote(store, "demo/3", "m") is None
+
+
+def test_ask_people_two_products_with_the_same_answers_are_both_asked_about(store: LabelStore) -> None:
+    rows = answers(3, sft="old", aligned="new")
+    # A copy of a preset with another name makes the same model of another product.
+    assert ask_people(store, "demo/1", "m", rows, "sft", "SFT") == 3
+    assert ask_people(store, "team/1", "m", rows, "sft", "SFT") == 3
+    ana = person(store, "ana")
+    judge(store, ana, 1)
+    first, second = (read_people_vote(store, version, "m") for version in ("demo/1", "team/1"))
+    assert first and second and (first.judged, second.judged) == (1, 0)
+
+
+def test_add_batch_items_of_a_vote_may_be_judged_to_learn_from(store: LabelStore) -> None:
+    ask_people(store, "demo/1", "m", answers(2, sft="old", aligned="new"), "sft", "SFT")
+    items = [LabelItem(f"{n}?", "new", "old") for n in range(2)]
+    added = add_batch(store, BatchSettings("learn", origin={"product": "demo"}), items)
+    assert (added.added, added.earlier) == (2, 0)
+    # People are asked about all answers of a vote, also where they judged one to learn from.
+    assert ask_people(store, "demo/2", "n", answers(2, sft="old", aligned="new"), "sft", "SFT") == 2
 
 
 def test_read_vote_counts_prompts_and_takes_the_decision(store: LabelStore) -> None:
