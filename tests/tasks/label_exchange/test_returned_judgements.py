@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, select
+from sqlalchemy.engine import Engine
 
 from tasks.label_exchange.batch_items import ExchangedBatch, read_exchanged_batches
 from tasks.label_exchange.returned_judgements import (
@@ -25,7 +30,8 @@ from tasks.labelling.batches import BatchSettings, LabelItem, add_batch, list_ba
 from tasks.labelling.judgements import newest_judgements
 from tasks.labelling.people import find_person
 from tasks.labelling.queue import is_swapped
-from tasks.labelling.schema import ITEM_TABLE, JUDGEMENT_TABLE, LabelStore
+from tasks.labelling.schema import ITEM_TABLE, JUDGEMENT_TABLE, LabelStore, open_label_store
+from tests.killed_process import NO_OPERATION, run_killed
 from tests.tasks.labelling.label_project import judge, opened, person
 
 
@@ -213,3 +219,68 @@ def test_normal_time_is_utc_or_empty() -> None:
     assert normal_time("2026-11-30T13:35:22.468630+02:00") == "2026-11-30T11:35:22.468+00:00"
     assert normal_time("2026-11-30T11:35:22.468630Z") == "2026-11-30T11:35:22.468+00:00"
     assert normal_time("yesterday") == normal_time(None) == ""
+
+
+def test_store_returned_killed_before_any_transaction_is_completed_by_the_next_call(tmp_path: Path) -> None:
+    """`chatmill label pull` writes by this function alone."""
+    given: list[ReturnedJudgement] = []
+
+    def prepare(root: Path) -> None:
+        with open_label_store(root) as store:
+            add_batch(
+                store, BatchSettings("first", needed=1), [LabelItem(f"Q{n}", "x", "y") for n in range(3)]
+            )
+            [batch] = read_exchanged_batches(store)
+            given[:] = [
+                ReturnedJudgement(name, "", item.digest, "1", FIRST)
+                for name, item in zip(("ana", "ben"), batch.items, strict=False)
+            ]
+            pull_all(store, given)
+
+    def pull_all(store: LabelStore, found: list[ReturnedJudgement]) -> PullResult:
+        [batch] = read_exchanged_batches(store)
+        there = ToolItems()
+        for item in batch.items:
+            there.add("", item.digest)
+        there.judged |= {(each.item, each.person) for each in found}
+        return store_returned(store, batch, "tool", found, there)
+
+    def pull_later(root: Path, number: int) -> None:
+        """Fetch a changed judgement, one of a new person, and the absence of a deleted one."""
+        left = number
+
+        def before_commit(connection: object) -> None:
+            nonlocal left
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            left -= 1
+
+        event.listen(Engine, "commit", before_commit)
+        with open_label_store(root) as store:
+            pull_all(store, [*given[:1], *later])
+
+    template, number = tmp_path / "template", 0
+    ends: list[list[tuple[str, int, str]]] = []
+    template.mkdir()
+    prepare(template)
+    later = [
+        replace(given[0], origin="2", choice=TIE),
+        ReturnedJudgement("eve", "", given[1].item, "3", SECOND),
+    ]
+    while True:
+        root = shutil.copytree(template, tmp_path / f"{number}")
+        killed = run_killed(partial(pull_later, root, number), NO_OPERATION, tmp_path)
+        with open_label_store(root) as store:
+            again = pull_all(store, [*given[:1], *later])
+            assert killed or (again.new, again.withdrawn) == (0, 0)
+            ends.append(
+                sorted((row["person"], row["item"], row["choice"]) for row in newest_judgements(store))
+            )
+            assert pull_all(store, [*given[:1], *later]).new == 0
+            with store.read() as connection:
+                assert len(connection.execute(select(JUDGEMENT_TABLE)).all()) == 5
+        if not killed:
+            break
+        number += 1
+    assert number > 3 and all(end == ends[-1] for end in ends)
+    assert [(who, item) for who, item, _ in ends[-1]] == [("ana", 1), ("eve", 2)]

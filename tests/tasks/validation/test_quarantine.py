@@ -21,6 +21,7 @@ from tasks.validation.quarantine import (
     release_rows,
     summarize_quarantine,
 )
+from tests.killed_process import kills
 
 NOW = "2026-01-31T12:00:00+00:00"
 PATH = "configs/admitted.jsonl"
@@ -296,3 +297,28 @@ def test_release_rows_same_decision_twice_is_recorded_once(tmp_path: Path) -> No
     # Another person, reason or row is a decision of its own.
     take(tmp_path, ids[:1], author="Someone else")
     assert len((tmp_path / PATH).read_text().splitlines()) == 4
+
+
+def test_release_rows_killed_anywhere_is_completed_by_the_same_command(tmp_path: Path) -> None:
+    rows = sorted(texts(3), key=lambda row: row["id"])
+    edited = tmp_path / "edited.jsonl"
+    edited.write_text(json.dumps({**rows[1], "text": "mended"}) + "\n")
+
+    def make(root: Path) -> None:
+        lay(root, "text", [broken(row) for row in rows])
+        release_rows(root, PATH, [rows[0]["id"]], "max", "fine", NOW)
+
+    def release(root: Path) -> None:
+        release_rows(root, PATH, [], "max", "mended", NOW, edited)
+
+    killed = 0
+    for root in kills(release, make, tmp_path / "killed"):
+        killed += 1
+        before = set(read_releases(root, PATH))
+        assert before in ({rows[0]["id"]}, {rows[0]["id"], rows[1]["id"]})
+        assert len([*read_quarantine(root)]) == 3
+        release(root)
+        lines = (root / PATH).read_text().splitlines()
+        assert [json.loads(line)["id"] for line in lines] == [rows[0]["id"], rows[1]["id"]]
+        assert [path.name for path in (root / PATH).parent.iterdir()] == [Path(PATH).name]
+    assert killed >= 3
