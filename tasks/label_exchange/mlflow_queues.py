@@ -104,8 +104,10 @@ class ReviewQueues:
         experiment = self._find_experiment(batch)
         traces: dict[str, dict[str, str]] = {}
         for trace in self._traces(experiment) if experiment else ():
-            digests = traces.setdefault(trace.tags.get(_PERSON, ANYBODY), {})
-            digests.setdefault(trace.tags.get(_ITEM, ""), trace.trace_id)
+            # MLflow stores a trace before its tags. One that a kill left without them is no item.
+            if item := trace.tags.get(_ITEM):
+                digests = traces.setdefault(trace.tags.get(_PERSON, ANYBODY), {})
+                digests.setdefault(item, trace.trace_id)
         there = {person: set(digests) for person, digests in traces.items()}
         assigned = assign_items(batch, people, there)
         if any(assigned.values()) and not experiment:

@@ -152,6 +152,19 @@ def test_push_without_person_makes_one_queue_for_everybody(store: LabelStore, qu
     assert queues.pull(store)["first"].people == {"default"}
 
 
+def test_push_trace_without_tags_of_a_killed_call_is_no_item(store: LabelStore, queues: ReviewQueues) -> None:
+    add_batch(store, BatchSettings("first", needed=1), [LabelItem("Q0", "x", "y"), LabelItem("Q1", "x", "y")])
+    queues.push(store, "first", [])
+    [batch] = read_exchanged_batches(store)
+    experiment = mlflow.get_experiment_by_name(experiment_name(batch)).experiment_id
+    # MLflow stores a trace before its tags: this is what a kill between the two leaves.
+    mlflow.start_span_no_context(name="item", inputs={"conversation": "Q"}, experiment_id=experiment).end()
+    [pushed] = queues.push(store, "first", [])
+    assert (pushed.added, pushed.items) == (0, 2)
+    assert len(Reviewer(queues, batch, "anybody", "default").traces()) == 2
+    assert queues.pull(store)["first"].faults == []
+
+
 def test_push_finished_batch_sends_nothing_and_says_why(store: LabelStore, queues: ReviewQueues) -> None:
     add_batch(store, BatchSettings("first", needed=1), [LabelItem("Q", "x", "y")])
     judge(store, person(store, "Ana"), 1)
