@@ -171,7 +171,8 @@ def read_proposal(
         raise UserError(no_rows(name, ", ".join(globs), tally))
     # The sizes are those of a run that reads the keys as proposed.
     meanings, counts, proposed = tally.propose_fields(), tally, False
-    unknown = {path: shown_values(tally.values[path]) for path in tally.unknown_columns(tally.asks())}
+    kinds = tally.kinds_of(tally.unknown_columns(tally.asks()))
+    unknown = {path: shown_values(values) for path, values in kinds.items()}
     if stop and (told := _read_as_proposed(known, taken, reading, meanings)):
         (every, read, counts), proposed = told, True
     rejected = frozenset(filter(None, (*counts.rejected, *(found.rejects for found in every))))

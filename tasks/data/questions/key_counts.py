@@ -11,6 +11,7 @@ from tasks.data.questions.lost_votes import LostVotes
 from tasks.data.questions.proposed_meanings import CHOICE, SIDE_OR_MODEL
 from tasks.data.questions.review_columns import ReviewColumns
 from tasks.data.questions.seen_keys import MOST_KEYS, Seen, add_values, count_key, counted_again
+from tasks.data.questions.value_counts import ValueCounts
 from tasks.data.questions.vote_cells import VoteCells
 from tasks.data.values.choices import margin_conflicts
 from tasks.data.values.editorial_marks import MarkedTexts
@@ -39,6 +40,7 @@ class KeyCounts:
         unread: Keys that nothing reads.
         asked: Those that look like a verdict or a training mask, which stops the run (`SkipCounts.check`).
         values: A few different values of each unread key. They may look like verdicts too (`asks`).
+        cells_by_value: The number of cells of each unread key by value.
         openings: The same for the words before a reason, as `rejected` in `Rejected. It is wrong`.
         cells: What all cells of each unread key are. Several columns of votes are found by them.
         scales: Scales of the verdicts on each aspect, each with its first key and place.
@@ -76,6 +78,7 @@ class KeyCounts:
     unread: dict[str, Seen] = field(default_factory=dict)
     asked: dict[str, Seen] = field(default_factory=dict)
     values: dict[str, set[str]] = field(default_factory=dict)
+    cells_by_value: dict[str, ValueCounts] = field(default_factory=dict)
     openings: dict[str, set[str]] = field(default_factory=dict)
     cells: dict[str, VoteCells] = field(default_factory=dict)
     scales: dict[str, dict[str, tuple[str, str]]] = field(default_factory=dict)
@@ -125,7 +128,10 @@ class KeyCounts:
 
         `name` is the key's own, without the objects around it.
         """
-        add_values(self.values, path, short_values(value))
+        short = list(short_values(value))
+        add_values(self.values, path, short)
+        if path in self.values:
+            self.cells_by_value.setdefault(path, ValueCounts()).note(short)
         add_values(self.openings, path, short_openings(value))
         # A person's column is no key in a list.
         if "[]" not in path and path in self.values:
@@ -218,6 +224,9 @@ class KeyCounts:
                 add_values(getattr(self, name), path, sorted(values))
         for path, cells in other.cells.items():
             self.cells.setdefault(path, VoteCells()).add(cells)
+        for path, counts in other.cells_by_value.items():
+            if path in self.values:
+                self.cells_by_value.setdefault(path, ValueCounts()).add(counts)
         for aspect, scales in other.scales.items():
             for scale, (key, where) in scales.items():
                 self.note_scale(aspect, scale, key, where)
@@ -226,6 +235,6 @@ class KeyCounts:
         self.votes.add(other.votes)
         for key, wrong in other.margins.items():
             self.margins[key] = self.margins.get(key, frozenset()) | wrong
-        for key, counts in other.sides.items():
+        for key, sides in other.sides.items():
             if key in self.sides or len(self.sides) < MOST_KEYS:
-                self.sides.setdefault(key, Counter()).update(counts)
+                self.sides.setdefault(key, Counter()).update(sides)

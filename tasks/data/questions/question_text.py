@@ -346,25 +346,31 @@ def describe_companion(path: str, where: str, sample: str, kind: str) -> str:
     )
 
 
-def describe_unknown_columns(unknown: Mapping[str, Seen], values: Mapping[str, Collection[str]]) -> str:
+def describe_unknown_columns(
+    unknown: Mapping[str, Seen], values: Mapping[str, Collection[str]], rows: int
+) -> str:
     """Return the question about columns that may judge their rows in words that no rule knows.
 
     Args:
         unknown: The columns.
-        values: Their different values. A proposal to fill in lists those of the first column.
+        values: Their different values. A proposal to fill in lists those of the column with the fewest.
+        rows: The number of rows.
     """
-    paths = list(unknown)
+    paths, first = list(unknown), next(iter(unknown.values()))
     named = ", ".join(f"{shown_key(path)} ({shown_values(values[path])})" for path in paths[:_NAMED])
     more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
     skipped = ", ".join(f"{yaml_key(path)}: ignore" for path in paths[:_SKIPPED])
     skipped += ", …" if len(paths) > _SKIPPED else ""
-    them, first = ("these columns say", paths[0]) if len(paths) > 1 else ("this column says", paths[0])
-    # A pair whose verdict is empty is left out, unless the mapping says otherwise.
-    mapping = values_mapping(value for value in values[first] if value)[:-1] + ', "": accept}'
+    them = "these columns say" if len(paths) > 1 else "this column says"
+    shown = min(paths, key=lambda path: len(values[path]))
+    # A pair whose verdict is empty is left out, unless the mapping says otherwise. The empty cell of a stamp
+    # may reject its row, so its meaning is for a person to fill in.
+    empty = f', "": {UNKNOWN}' if unknown[shown].count < rows else ""
+    mapping = values_mapping(value for value in values[shown] if value)[:-1] + empty + "}"
     return (
-        f"{unknown[first].where}: chatmill does not know what {them} of the answers: {named}{more}. If none "
+        f"{first.where}: chatmill does not know what {them} of the answers: {named}{more}. If none "
         f"says that a row is wrong or must not be learned, add to the source's fields: {{{skipped}}}. Else "
-        f"write accept, reject or ignore for each value of such a column, as in {yaml_key(first)}: {mapping}"
+        f"write accept, reject or ignore for each value of such a column, as in {yaml_key(shown)}: {mapping}"
     )
 
 

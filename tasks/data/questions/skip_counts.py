@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -226,11 +226,13 @@ class SkipCounts(KeyCounts):
         if not self.answers + self.comparisons:
             return {}
         known = {*asks, *self.companions, *self.aspect_keys()}
-        return {
-            path: seen
-            for path, seen in find_unknown_columns(self.unread, self.values, self.rows).items()
-            if path not in known and not _names_person(path)
-        }
+        compared, cells = self.comparisons > 0, self.cells_by_value
+        found = find_unknown_columns(self.unread, self.values, cells, self.rows, compared)
+        return {path: s for path, s in found.items() if path not in known and not _names_person(path)}
+
+    def kinds_of(self, paths: Iterable[str]) -> dict[str, Collection[str]]:
+        """Return the repeated values of columns of kinds, and some values of any others."""
+        return {path: self.cells_by_value[path].few() or self.values[path] for path in paths}
 
     def propose_fields(self) -> dict[str, str]:
         """Return a proposal for every key that stops a run. A column that no rule knows is ignored."""
@@ -260,7 +262,7 @@ class SkipCounts(KeyCounts):
             said = self._describe_key(path, asks[path], meanings[path])
             questions.append(said + self._other_keys(asks, [path]))
         if unknown := self.unknown_columns(asks):
-            questions.append(describe_unknown_columns(unknown, self.values))
+            questions.append(describe_unknown_columns(unknown, self.kinds_of(unknown), self.rows))
         questions += [
             describe_companion(path, seen.where, seen.sample, seen.looks)
             for path, seen in self.companions.items()

@@ -88,6 +88,23 @@ _SUBJECTS = gendered_words(
     カテゴリ カテゴリー タグ 種類 분류 주제 언어 출처 난이도 유형 작성자
     """
 )
+# Quantities whose values may be words, as `weekday: Monday` and `unit: kg`.
+_WORDED = plain_words(
+    """
+    ages band bands birth block blocks bucket chunk class classes country currency date day day_of_week days
+    districts duration edition expiry facets floor folds interval keywords lab languages lat latitude lon
+    longitude mode month months order passage period plate plates quarter queue regions room rooms season
+    semester session sessions shard shards shift shifts site size slot soil sort span stations steps term tile
+    time trimester unit units wards week weekday well wells wind year zone zones
+    anno année aula band bezirk bimestre bloco bloque comarca curso cursos distrito distritos edición edição
+    edizione edition einheit equipe équipe equipo fila grupos gruppe heft jahr jour kammer klassen kreis kurs
+    linie lote mes mês mese mois monat monate nivel piano piso quadra quartos reihe sala secteur sector
+    semaine semana semestre semestres settore tag tomo trimestre unidad unidade unité unità wochentag giorno
+    día dia zimmer zona zonas zonen
+    """
+)
+# Symbols of numbers.
+_COUNTERS = frozenset("#%№$€£ ")
 # What a flag of a row's own nature is about, as in `has_code` and `multi_turn`.
 _NATURES = plain_words(
     """
@@ -133,20 +150,35 @@ _BARE = frozenset(("code", "id", "key", "label", "name", "text", "title", "value
 def names_description(path: str) -> bool:
     """Return whether a word of a key's last name says what its row is about, as in `question_type`."""
     words = _words_of(path)
-    # `authorized_by` has a person.
-    about = _SUBJECTS | RATERS | {"by"}
-    return (
-        not words.isdisjoint(about)
-        or words <= QUANTITIES
-        or names_quantity(path.rpartition(".")[2])
-        or names_text(path)
-    )
+    return not words.isdisjoint(_SUBJECTS | _WORDED) or names_author(path) or names_text(path)
+
+
+@lru_cache(maxsize=4096)
+def names_author(path: str) -> bool:
+    """Return whether a word of a key's last name is one for a person, or `by`, as in `authorized_by`."""
+    return not _words_of(path).isdisjoint(RATERS | {"by"})
+
+
+@lru_cache(maxsize=4096)
+def names_amount(path: str) -> bool:
+    """Return whether a key is named after something that is counted or measured, as `page` and `#`.
+
+    Its values have numbers, as `3 days`. A word under such a name, as `stage: scrapped`, is no amount.
+    """
+    words = _words_of(path)
+    if not words:
+        return bool(path) and set(path) <= _COUNTERS
+    return words <= QUANTITIES or names_quantity(_last_name(path))
 
 
 @lru_cache(maxsize=4096)
 def names_nature(path: str) -> bool:
     """Return whether a flag's name says only what its row is or has, as `has_code`."""
-    words = _words_of(path) - _LINKS
+    words = _words_of(path)
+    # A symbol, as `†`, says nothing.
+    if not words:
+        return False
+    words -= _LINKS
     return words <= _SUBJECTS | _NATURES | QUANTITIES or names_consent(path)
 
 
@@ -168,8 +200,13 @@ def names_side(path: str) -> bool:
     return not _words_of(path).isdisjoint(("chosen", "rejected"))
 
 
+def _last_name(path: str) -> str:
+    """Return the last name of a path. Abbreviations end with a dot, as `Freig.`."""
+    return path.rstrip(".").rpartition(".")[2]
+
+
 def _words_of(path: str) -> frozenset[str]:
-    *above, last = path.replace("[]", "").split(".")
+    *above, last = path.replace("[]", "").rstrip(".").split(".")
     flat = plain_word(flatten_name(last))
     if flat in _BARE and above:
         flat = f"{plain_word(flatten_name(above[-1]))}_{flat}"

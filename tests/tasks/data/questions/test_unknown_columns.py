@@ -27,6 +27,13 @@ def rows(key: str, values: list[Any], count: int = 24) -> list[dict[str, Any]]:
         ("Embargoed until", ["2031-01-01", "", "", "2032-05-01"]), ("Test record", ["N", "Y", "N"]),
         ("Exception raised", ["KeyError", "", ""]), ("Bloqueada", [0, 1]), ("meta.glarb", [1, 2, 3, 4, 5]),
         ("zorp", ["plip", "plop", "plup"]), ("grelb", ["x", ""]), ("plus or minus", ["+", "0", "+", "="]),
+        # Symbols and abbreviations as names.
+        ("†", ["V", "", ""]), ("!", [0, 1]), ("n.i.O.", ["V", ""]), ("(V)", ["x", ""]),
+        # Words under the name of an amount, and a mark under that of a kind.
+        ("rev", ["B", "B", "S/S"]), ("bin", ["go", "scrp"]), ("meta.x", ["a", "v"]), ("type", ["WD", "", ""]),
+        # Codes, and dates in other spellings.
+        ("Finding", ["Level 1", "Level 2"]), ("nag", ["$1", "$4"]), ("Abgang", ["", "", "3 Mar 2026"]),
+        ("Abgang", ["", "", "03.03.26"]), ("Abgang", ["", "20260303"]), ("Rejected", ["V", ""]),
     ],
 )  # fmt: skip
 def test_skip_counts_check_unknown_column_beside_answers_stops_once(key: str, values: list[Any]) -> None:
@@ -66,6 +73,7 @@ def test_skip_counts_check_mapping_of_unknown_column_leaves_its_rows_out() -> No
         ("has_code", [True, False]), ("multi_turn", ["yes", "no"]), ("created_at", ["2024-01-01", ""]),
         ("batch_name", ["b1", "b2"]), ("zorp", ["same"]), ("page", [1, 2, 3]), ("zorp", [0.25, 0.5]),
         ("zorp", [120, 340, 560]), ("remark", ["first draft of Tim", ""]), ("How many birds?", ["1", "2"]),
+        ("#", [1, 2]), ("weekday", ["Mon", "Tue"]), ("rev", ["R1", "R2"]), ("tag", ["birds", "birds", ""]),
         ("written_by", ["Ana", "Ben"]), ("zorp", [f"word {n}" for n in range(24)]), ("model", ["m1", "m2"]),
     ],
 )  # fmt: skip
@@ -98,3 +106,33 @@ def test_skip_counts_check_unknown_key_of_conversation_is_asked_about(key: str) 
         tally.check("mine")
     _, tally = read(*map(one, range(24)), format="messages", fields={key: "ignore"})
     tally.check("mine", {key: "ignore"})
+
+
+@pytest.mark.parametrize(
+    ("values", "asked"),
+    [
+        (["plip", "plop"] * 9 + ["plop, see the mail of Tim about the length of it"], True),
+        (["plip", "plop"] * 9 + ["plup"] + [f"plap {word}" for word in ["ab", "cd", "ef"]], True),
+        ([f"k{letter}" for letter in "abcdefghijklm"], True),
+        ([None] * 20 + [f"k{letter}" for letter in "abcdefghijklmnop"], True),
+        (["a long remark of somebody about this answer, no. 1"] * 6 + ["plip", "plop"], False),
+    ],
+)  # fmt: skip
+def test_skip_counts_check_unknown_column_with_noise_or_many_kinds(values: list[Any], asked: bool) -> None:
+    _, tally = read(*rows("zorp", values, count=120))
+    if asked:
+        with pytest.raises(UserError, match=r"does not know[^\0]*zorp[^\0]*$"):
+            tally.check("mine")
+    else:
+        tally.check("mine")
+
+
+@pytest.mark.parametrize(("values", "has_empty"), [(["S", "S", ""], True), (["pp", "qq"], False)])
+def test_skip_counts_check_unknown_column_leaves_the_empty_cell_open(
+    values: list[Any], has_empty: bool
+) -> None:
+    _, tally = read(*rows("zorp", values))
+    with pytest.raises(UserError) as raised:
+        tally.check("mine")
+    assert (', "": ...}' in str(raised.value)) == has_empty
+    assert '"": accept' not in str(raised.value)
