@@ -13,6 +13,8 @@ from model.atomic_file import atomic_path
 
 # How a preset of `chatmill init` begins, so that its partial files are told from a user's.
 WRITTEN_BY_INIT = "# Written by `chatmill init`"
+# A longer file is no preset's; a user may keep large files beside presets.
+_MOST_BYTES = 1 << 20
 _PART = re.compile(r"(.+)\.[0-9]+\.part")
 
 
@@ -48,7 +50,8 @@ def remove_leftover_parts(folder: Path, is_own: Callable[[str, bytes], bool]) ->
         # A file that cannot be read or removed stays.
         with suppress(OSError), path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if is_own(found[1], file.read()):
+            content = file.read(_MOST_BYTES + 1)
+            if len(content) <= _MOST_BYTES and is_own(found[1], content):
                 path.unlink()
                 removed.append(path)
     return removed

@@ -54,4 +54,6 @@ def test_remove_leftover_parts_live_writer_and_links_are_kept(tmp_path: Path) ->
         assert remove_leftover_parts(tmp_path, begins_as_written_by_init) == []
     assert remove_leftover_parts(tmp_path, begins_as_written_by_init) == [part]
     assert link.is_symlink() and not part.exists()
+    part.write_text(TEXT + "x" * (1 << 20))
+    assert remove_leftover_parts(tmp_path, begins_as_written_by_init) == [] and part.exists()
     assert remove_leftover_parts(tmp_path / "none", begins_as_written_by_init) == []
