@@ -225,8 +225,7 @@ def explain_missing_trigger(root: Path, deployment: str, event: str) -> str:
         return ""
     return (
         f"{DEPLOYMENT_FILE}: no trigger of the deployment {deployment} expects {event}, so it does not start "
-        f'by itself; copy the trigger with `expect: ["{event}"]` from chatmill\'s own {DEPLOYMENT_FILE}, '
-        "and start `chatmill up` again"
+        "by itself; docs/unattended.md has the lines to add, then start `chatmill up` again"
     )
 
 

@@ -260,9 +260,12 @@ def test_start_waiting_batch_without_a_trigger_names_the_next_step(
     said = start_waiting_batch(tmp_path, preset, at(tmp_path, "old"))
     assert said == (
         "prefect.yaml: no trigger of the deployment label-batch expects labels.due, so it does not start by "
-        'itself; copy the trigger with `expect: ["labels.due"]` from chatmill\'s own prefect.yaml, and start '
-        "`chatmill up` again; until then, `chatmill label batch` makes the batch of old/1"
+        "itself; docs/unattended.md has the lines to add, then start `chatmill up` again; until then, "
+        "`chatmill label batch` makes the batch of old/1"
     )
+    # The lines of the document are those of the file.
+    lines = (REPOSITORY / "docs" / "unattended.md").read_text().split("```yaml\n")[1].split("```")[0]
+    assert lines in (REPOSITORY / "prefect.yaml").read_text()
     shutil.copy(REPOSITORY / "prefect.yaml", tmp_path)
     assert "old/1 is due" in start_waiting_batch(tmp_path, preset, at(tmp_path, "old"))
 
