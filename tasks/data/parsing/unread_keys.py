@@ -46,7 +46,7 @@ from tasks.data.verdicts.verdict_names import (
     names_rejection,
     value_parts,
 )
-from tasks.data.verdicts.verdict_openings import is_plain_vote, orders_removal
+from tasks.data.verdicts.verdict_openings import is_plain_vote, orders_removal, takes_back
 from tasks.data.verdicts.verdict_phrases import asks_opinion
 from tasks.data.verdicts.verdict_values import is_judgement, named_as_verdict
 
@@ -91,7 +91,8 @@ def count_unread(
         if _told_of(leaf, reading, tally):
             continue
         looks = _looks_like(leaf, held)
-        if not looks and (_votes_inside(leaf, held, turn) or orders_removal(leaf, held)):
+        removes = orders_removal(leaf, held) or takes_back(leaf, held)
+        if not looks and (removes or _votes_inside(leaf, held, turn)):
             looks = VERDICT
         tally.note_unread(leaf, held, where, looks)
         tally.legends.note(held, where)

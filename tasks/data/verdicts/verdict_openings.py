@@ -12,6 +12,7 @@ from tasks.data.values.field_meanings import (
     TRUE,
     flatten_name,
     plain_word,
+    plain_words,
     word_set,
 )
 
@@ -51,6 +52,35 @@ _EXERCISES = word_set(
     query question questions steps subject summary system task template text title todo topic
     """
 )
+# Words that take back a row, with which a remark begins: `VOID - wrong tail`, `Storniert: doppelt`.
+_TAKEN_BACK = plain_words(
+    """
+    annulled canceled cancelled discarded invalid invalidated nullified retracted revoked scrapped superseded
+    trashed void voided withdrawn
+    aufgehoben ausgesondert storniert ungültig verworfen widerrufen zurückgezogen
+    annulé annulée invalide nul périmé périmée retiré retirée supprimé supprimée
+    annullata annullato ritirata ritirato scartata scartato
+    anulada anulado cancelada cancelado descartada descartado eliminada eliminado retirada retirado
+    geannuleerd ingetrokken ongeldig vervallen anulowane nieważne unieważnione wycofane iptal geçersiz
+    аннулировано недействительно отозвано 作废 無効 取消 무효
+    """
+)
+_LONGEST_REMARK = 200  # characters
+# Under these names such a word is about a thing, as an order that was cancelled, or begins a text.
+_THINGS = _EXERCISES | word_set(
+    """
+    account booking chapter context contract customer document event flight headline invoice name order
+    passage payment product reservation section shipment subscription tax ticket track transaction url
+    """
+)
+
+
+def takes_back(name: str, value: object) -> bool:
+    """Return whether a remark begins with a word that takes its row back, as `VOID - wrong tail`."""
+    if not isinstance(value, str) or len(value) > _LONGEST_REMARK:
+        return False
+    begun = plain_word(opening_of(value))
+    return begun in _TAKEN_BACK and _THINGS.isdisjoint(flatten_name(name.rpartition(".")[2]).split("_"))
 
 
 def orders_removal(name: str, value: object) -> bool:

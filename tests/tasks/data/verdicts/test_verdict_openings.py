@@ -32,6 +32,8 @@ def test_opening_of_text_with_reason_is_what_stands_before_it() -> None:
         ("nsfw", [f"yes, {WHY}"]), ("löschen", [f"ja, weil {WHY}"]), ("exclude", ["yes because it is rude"]),
         ("notes", [f"DO NOT USE: {WHY}", "fine"]), ("anna", [f"down: {WHY}", f"up: {WHY}"]),
         ("reviewer note", [f"Schlecht – {WHY}", f"Gut. {WHY}"]), ("would you recommend us", [f"No, {WHY}"]),
+        ("remarks", ["VOID - wrong tail", "ok"]), ("note", ["Storniert: doppelt"]),
+        ("Bemerkung", ["Ungültig – falsche Akte"]), ("remarque", ["ANNULÉ (doublon)"]),
         ("anna", ["+", "-"]), ("m.a.b.c.d.e.f.g.rating", ["bad"]), ("m.a.b.c.d.e.f.g.h.i.j.anna", ["good"]),
     ],
 )  # fmt: skip
@@ -51,6 +53,7 @@ def nested(path: str, value: Any) -> dict[str, Any]:
     "more",
     [
         {"rating_comment": WHY}, {"best_answer": WHY}, {"thoughts": f"Okay, so {WHY}"}, {"title": "Bad: it"},
+        {"order_note": "Cancelled: by the customer"}, {"title": "Void - a novel"}, {"notes": "We void it: x"},
         {"notes": f"We looked. {WHY}"}, {"wrong_answers": WHY}, {"direction": "up"}, {"strand": "-"},
     ],
 )  # fmt: skip
