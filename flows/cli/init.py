@@ -112,7 +112,11 @@ def propose_preset(
             f"{name} cannot be read: {dict(found.others)[name]}{_show_columns(path, found, name)}"
             for name in found.unreadable[:1]
         ]
-        raise UserError("\n".join([asked or str(error), *lacking])) from error
+        # Rows that wait for an answer may be the text that is missing. If not, the answer helps nothing yet.
+        waiting = any(source.stop and not source.rows for source in found.sources)
+        also = f"no preset is written yet; a later one must answer this too:\n{asked}"
+        lines = [asked] if waiting else [str(error), *([also] if asked else [])]
+        raise UserError("\n".join([*lines, *lacking])) from error
     draft = PresetDraft(name, device, found, measured, opened)
     with _show_activity(console, "measuring training speed on this machine"):
         plan = draft.plan_run(kind, minutes, root, console)

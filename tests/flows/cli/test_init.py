@@ -150,6 +150,24 @@ def test_propose_preset_without_text_says_what_to_add(sample: Path, row: dict[st
     assert not (sample / "configs").exists()
 
 
+@pytest.mark.parametrize(
+    "column",
+    [{"Finding": ["Major", ""]}, {"†": ["V", ""]}, {"state": ["rejected", "fine"]}],
+)
+def test_propose_preset_without_text_and_with_question_says_both(
+    sample: Path, column: dict[str, list[str]]
+) -> None:
+    ((key, values),) = column.items()
+    pairs = [{"prompt": f"Bird {n}?", "completion": f"Robin {n}.", key: values[n % 2]} for n in range(100)]
+    write_jsonl(sample / "one" / "rows.jsonl", *pairs)
+    with pytest.raises(UserError) as error:
+        propose("one")
+    first, second, third = str(error.value).split("\n")
+    assert first.startswith("there is no text to learn language from (")
+    assert second.startswith("no preset is written yet") and key in third
+    assert not (sample / "configs").exists()
+
+
 def test_propose_preset_text_without_blank_lines_says_what_separates(sample: Path, steady_pace: None) -> None:
     chat = "".join(f"[1.5.24, 10:{n % 60:02}] Ann: message number {n}\n" for n in range(2000))
     (sample / "one").mkdir(exist_ok=True)
