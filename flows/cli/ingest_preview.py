@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from flows.cli.plan_output import preview_stages
 from flows.common.terminal import Console, terminal_text
@@ -19,7 +21,7 @@ from flows.orchestration.progress import progress_text
 from model.errors import UserError
 from model.events import Event, EventCallback, Message, Step
 from tasks.common.counts import counted
-from tasks.data.records import TYPES, canonical_line
+from tasks.data.records import TYPES, Record, canonical_line, json_line
 from tasks.data.versions.row_counts import describe_rows
 from tasks.data.withdrawals import WITHDRAWN
 from tasks.engine.declaration import format_number
@@ -29,7 +31,10 @@ from tasks.project.dry_run import forbid_writes
 from tasks.validation.failure_words import describe_failure
 from tasks.validation.summary import Findings
 
-WIDTH = 110
+WIDTH = 200
+# The lengths that texts are cut to, one after the other, until a row fits.
+_LENGTHS = (*range(160, 40, -10), *range(40, 8, -2))
+_NAMING = frozenset(("id", "source", "group"))
 
 
 @contextmanager
@@ -168,7 +173,7 @@ def describe_source(source: SourcePreview, found: DryRun) -> Sequence[str]:
         counts = {kind: total[kind, source.name] - broken[kind, source.name] for kind in TYPES}
         faults = sum(broken[kind, source.name] for kind in TYPES)
         lines.append(f"  {describe_rows(counts, faults)}")
-    lines += [f"  [dim]{terminal_text(_truncate_text(canonical_line(row)))}[/dim]" for row in source.first]
+    lines += [f"  [dim]{terminal_text(shorten_row(row))}[/dim]" for row in source.first]
     return [*lines, ""]
 
 
@@ -197,5 +202,24 @@ def rows_of(findings: Findings, kind: str) -> int:
     return sum(findings.total[kind, name] for name in findings.sources(kind))
 
 
-def _truncate_text(text: str) -> str:
-    return text if len(text) <= WIDTH else text[: WIDTH - 1] + "…"
+def shorten_row(row: Record) -> str:
+    """Return a row with all of its keys on one line of at most `WIDTH` characters: long texts are cut.
+
+    The keys that name the row are left out. What a column became can therefore be seen for every column.
+    """
+    values = {key: value for key, value in json.loads(canonical_line(row)).items() if key not in _NAMING}
+    line = ""
+    for most in _LENGTHS:
+        line = json_line(_cut_texts(values, most))
+        if len(line) <= WIDTH:
+            return line
+    return line[: WIDTH - 1] + "…"
+
+
+def _cut_texts(value: Any, most: int) -> Any:
+    """Return a value in which no text has more than `most` characters."""
+    if isinstance(value, str):
+        return value if len(value) <= most else value[: most - 1] + "…"
+    if isinstance(value, Mapping):
+        return {key: _cut_texts(part, most) for key, part in value.items() if part not in ("", [])}
+    return [_cut_texts(part, most) for part in value] if isinstance(value, list) else value

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from flows.cli.ingest_preview import WIDTH, shorten_row
 from flows.cli.main import app
+from tasks.data.records import comparison_row, pair_row
 from tests.flows.cli_runner import call
 
 PAIRS = [{"prompt": f"Question {n}?", "completion": f"Answer {n} is here."} for n in range(600)]
@@ -36,3 +38,29 @@ def test_ingest_dry_run_of_run_that_would_stop_exits_2(
     last = done.stdout.splitlines()[-1]
     assert last.startswith("`chatmill ingest` would succeed, but `chatmill run` would stop: ")
     assert says in last and done.exit_code == 2
+
+
+def test_shorten_row_long_texts_hide_no_key_behind_them() -> None:
+    row = comparison_row("Why? " * 90, "So. " * 90, "No.", "b", "tone", "ana", "votes", "")
+    line = shorten_row(row)
+    assert len(line) <= WIDTH and set(json.loads(line)) == {
+        "prompt",
+        "a",
+        "b",
+        "choice",
+        "aspect",
+        "annotator",
+    }
+    assert json.loads(line)["choice"] == "b" and json.loads(line)["annotator"] == "ana"
+
+
+def test_shorten_row_short_row_is_whole() -> None:
+    assert shorten_row(pair_row("Why?", "So.", "notes", "")) == (
+        '{"prompt":"Why?","completion":"So.","references":["So."]}'
+    )
+
+
+def test_shorten_row_many_turns_end_at_width() -> None:
+    turns = [{"role": "user", "content": f"Question {n}?"} for n in range(90)]
+    line = shorten_row(pair_row("Why?", "So.", "notes", "", history=turns))
+    assert len(line) == WIDTH and line.endswith("…")
