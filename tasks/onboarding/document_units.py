@@ -29,20 +29,19 @@ class UnitChoice(NamedTuple):
     reason: str = ""
 
 
-def choose_unit(files: Sequence[SourceFile], is_plain: bool) -> UnitChoice:
-    """Return what one document of a source of text files is.
+def choose_unit(files: Sequence[SourceFile]) -> UnitChoice:
+    """Return what one document of a source of plain text files is.
 
     Prose of few files is split at blank lines. Where there are hardly any and nearly all lines are one
     sentence, each line is a document: a hard-wrapped text ends few of its lines with a sentence.
 
     Args:
         files: The files.
-        is_plain: Whether the format can read a line as a document; one of Markdown cannot.
     """
     if len(files) >= _FEW_FILES:
         return UnitChoice("file")
     lines = blocks = sentences = 0
-    for file in files if is_plain else ():
+    for file in files:
         is_inside = False
         for line in _read_lines(file):
             filled = bool(line)

@@ -11,7 +11,7 @@ from model.data.chat_template import example_of, prompt_key
 from model.data.tokenizer import Tokenizer, train_tokenizer
 from model.errors import UserError
 from tasks.common.counts import counted
-from tasks.common.names import stratum_key
+from tasks.common.names import stratum_key, yaml_quoted
 from tasks.data.records import TYPES, Comparison, Pair, Rating, Record, Text
 from tasks.data.splits import LEAST_TEST_PROMPTS, SPLITS, SplitParameters, split_of
 from tasks.onboarding import model_sizing
@@ -173,12 +173,21 @@ def choose_split(found: FolderScan, text_required: bool = True) -> SplitParamete
         return max(possible, key=count_held)
     documents = found.count("text")
     # A chat export may be a large file without a single blank line, and so one document.
-    lines = any(source.document_unit == "paragraph" and source.of("text") for source in found.sources)
-    blank = ", or blank lines: they separate the documents of a text file" if lines else ""
+    texts = [source for source in found.sources if source.of("text")]
+    more = ""
+    if any(source.document_unit == "paragraph" for source in texts):
+        more = ", or blank lines: they separate the documents of a text file"
+    elif pages := next((source for source in texts if source.format == "markdown"), None):
+        files = ", ".join(map(yaml_quoted, pages.files))
+        more = (
+            ". Or let each block between blank lines be a document: write this source into a preset with a "
+            "name and data.sources, and type the command again with --force, which keeps it:\n"
+            f"    - {{name: {yaml_quoted(pages.name)}, files: [{files}], format: plain}}"
+        )
     raise UserError(
         f"{counted(documents, 'documents')} of {found.text_bytes():,} bytes "
         f"{'is' if documents == 1 else 'are'} too little to hold out text for validation and test; "
-        f"add text{blank}"
+        f"add text{more}"
     )
 
 

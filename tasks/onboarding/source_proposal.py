@@ -31,8 +31,8 @@ from tasks.onboarding.document_units import UnitChoice, choose_unit
 from tasks.onboarding.file_heads import file_batches
 from tasks.onboarding.time_columns import TimeChoice, choose_time
 
-PLAIN = "plain"
 PACKED = (".gz", ".zst")
+PLAIN = "plain"
 READ = 8 << 20  # bytes of a source that are read; the rest is taken to be alike
 _ROWS = 50_000
 
@@ -129,11 +129,12 @@ def read_proposal(
     `seen` has the ids of rows of earlier sources; this source's ids are added. Raises UserError for a damaged
     file.
     """
-    # Prose of few files is split into paragraphs, so that a split can hold some of it out.
+    # Plain text of few files is split into paragraphs, so that a split can hold some of it out. The format
+    # `markdown` reads a file as one document.
     known = find_format(guessed.format)
     prose = known.unit == "file" and file_ending(paths[0]) in (".txt", ".md")
     sources = [SourceFile(display_path(path, root), path=path) for path in paths]
-    documents, why = choose_unit(sources, guessed.format == PLAIN) if prose else UnitChoice("file")
+    documents, why = choose_unit(sources) if prose and guessed.format == PLAIN else UnitChoice("file")
     reading = replace(
         ParseOptions(name), document_unit=documents, columns=guessed.columns, fields={**guessed.fields},
         marked_texts=guessed.marked_texts,

@@ -9,17 +9,20 @@ from model.errors import UserError
 from tasks.data.file_io.files import unpacked_suffix
 from tasks.data.formats.detect import AUTO, list_mismatches, rename_keys
 from tasks.data.formats.registry import formats
+from tasks.data.formats.unsupported_shapes import unreadable_shape
 from tasks.data.parsing.base import FileSample
 from tasks.data.sources.source_files import match_files
 from tasks.data.sources.source_reading import ENDINGS
 from tasks.data.sources.source_types import Source, as_list
 from tasks.data.values.column_names import Guess
 
+_PLAIN = "plain"
+
 
 def told_guesses(sources: Iterable[Source], root: Path) -> dict[Path, Guess]:
     """Return what an earlier preset says about each file of its sources.
 
-    Only sources with `columns`, `fields` or `marked_texts` say anything.
+    Only sources with `format`, `columns`, `fields` or `marked_texts` say anything.
 
     Args:
         sources: The sources of an earlier preset.
@@ -30,7 +33,8 @@ def told_guesses(sources: Iterable[Source], root: Path) -> dict[Path, Guess]:
     """
     told: dict[Path, Guess] = {}
     for source in sources:
-        if not source.columns and not source.fields and not source.marked_texts:
+        says = source.format != AUTO or source.columns or source.fields or source.marked_texts
+        if not says:
             continue
         for pattern in as_list(source.files):
             try:
@@ -55,7 +59,11 @@ def told_guess(told: Mapping[Path, Guess], path: Path, sample: FileSample) -> Gu
         sample: The first rows of the file.
     """
     found = told.get(path.resolve())
-    if found is None or not sample.items or not (found.columns or found.fields):
+    if found is None:
+        return None
+    if not (found.columns or found.fields):
+        return found._replace(told=False) if _chooses_format(found.format, sample) else None
+    if not sample.items:
         return None
     # The file may have other columns than it had when the preset was written.
     keys = {str(key) for item in sample.items for key in item.values}
@@ -66,3 +74,12 @@ def told_guess(told: Mapping[Path, Guess], path: Path, sample: FileSample) -> Gu
     looks = list_mismatches(rename_keys(sample, found.columns), formats())
     fitting = [name for name, why_not in looks.items() if not why_not]
     return found._replace(format=fitting[0]) if len(fitting) == 1 else None
+
+
+def _chooses_format(told: str, sample: FileSample) -> bool:
+    """Return whether a format alone is an answer: prose of Markdown can be plain, or several formats fit."""
+    if told == _PLAIN:
+        # A file in which objects or a table were found since is no prose, whatever its source's glob says.
+        return not sample.items and not unreadable_shape(sample)
+    fitting = [name for name, why_not in list_mismatches(sample, formats()).items() if not why_not]
+    return told in fitting and len(fitting) > 1

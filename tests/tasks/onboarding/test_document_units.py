@@ -27,23 +27,22 @@ SHORT = "The mill is old.\nIt is tall.\n"
     "text", [SENTENCES, QUOTED, CHINESE, f"A title\n\n{SENTENCES}", SENTENCES + "Unended\n"]
 )
 def test_choose_unit_one_sentence_a_line_is_a_document_each(text: str) -> None:
-    chosen = choose_unit([SourceFile("a.txt", text.encode())], True)
+    chosen = choose_unit([SourceFile("a.txt", text.encode())])
     assert chosen.unit == "line" and chosen.reason.startswith("Each line is a document: 60 of the 6")
-    assert choose_unit([SourceFile("a.md", text.encode())], False).unit == "paragraph"
 
 
 @pytest.mark.parametrize("text", [WRAPPED, SEVERAL, VERSE, BLOCKS, SHORT, "", "\n\n"])
 def test_choose_unit_other_texts_are_split_at_blank_lines(text: str) -> None:
-    assert choose_unit([SourceFile("a.txt", text.encode())], True) == ("paragraph", "")
+    assert choose_unit([SourceFile("a.txt", text.encode())]) == ("paragraph", "")
 
 
 def test_choose_unit_many_files_are_documents() -> None:
-    assert choose_unit([SourceFile(f"{n}.txt", SENTENCES.encode()) for n in range(50)], True).unit == "file"
+    assert choose_unit([SourceFile(f"{n}.txt", SENTENCES.encode()) for n in range(50)]).unit == "file"
 
 
 def test_choose_unit_undecodable_line_ends_the_reading() -> None:
     wrong = SENTENCES.encode() + b"na\xefve\n"
-    assert choose_unit([SourceFile("a.txt", wrong)], True).unit == "line"
+    assert choose_unit([SourceFile("a.txt", wrong)]).unit == "line"
 
 
 def test_scan_folder_sentences_are_documents_with_the_reason_in_the_preset(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -68,3 +69,32 @@ def test_scan_folder_told_files_that_are_gone_are_no_error(tmp_path: Path) -> No
     _write_table(tmp_path / "mine" / "pairs.csv", ["question", "answer"], [["Why?", "So."]])
     found = _scan(tmp_path, files=("mine/old.csv", "elsewhere"), columns={"prompt": "q"})
     assert [source.told for source in found.sources] == [False]
+
+
+def test_scan_folder_told_plain_splits_markdown_at_blank_lines(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "handbook.md").write_text(
+        "# Flour\n\nIt is white.\n\nIt is dry.\n", encoding="utf-8"
+    )
+    (source,) = scan_folder(tmp_path / "mine", tmp_path).sources
+    assert (source.format, source.document_unit, source.count("text")) == ("markdown", "file", 1)
+    (source,) = _scan(tmp_path, files="mine/*.md", format="plain").sources
+    assert (source.format, source.document_unit, source.count("text")) == ("plain", "paragraph", 3)
+
+
+def test_scan_folder_told_plain_takes_no_rows_in_a_text_file(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    rows = "".join(f'{{"prompt": "Why {n}?", "completion": "So.", "ok": false}}\n' for n in range(9))
+    (tmp_path / "mine" / "new.txt").write_text(rows, encoding="utf-8")
+    found = _scan(tmp_path, files="mine/*.txt", format="plain")
+    assert not found.sources and found.unreadable == ["mine/new.txt"]
+
+
+def test_scan_folder_told_format_decides_between_several_that_fit(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    row = {"instruction": "Say one.", "output": "One.", "messages": turns}
+    (tmp_path / "mine" / "both.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    assert scan_folder(tmp_path / "mine", tmp_path).unreadable == ["mine/both.jsonl"]
+    found = _scan(tmp_path, files="mine/both.jsonl", format="messages")
+    assert [source.format for source in found.sources] == ["messages"] and not found.unreadable
