@@ -249,7 +249,7 @@ def value_parts(value: Any) -> list[Any]:
     """Return the items of a list, also of a text that lists them as `a, b` or `["a", "b"]`."""
     if isinstance(value, str) and len(value) <= LONGEST_LIST and not is_face(value):
         bare = value.strip()
-        if bare[:1] + bare[-1:] == "[]":
+        if bare[:1] + bare[-1:] == "[]" and bare != "[ ]":  # an empty box is no list
             try:
                 value = read_literal(bare)
             except ValueError:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
+from datetime import date
 from functools import lru_cache
 from typing import Any
 
@@ -245,6 +246,9 @@ def short_values(value: Any) -> Iterable[str]:
     for one in value_parts(value):
         if isinstance(one, bool | int | float):
             yield str(one).lower()
+        elif isinstance(one, date):
+            # Parquet has dates, which other files write as text.
+            yield plain_word(one.isoformat())
         elif isinstance(one, str) and len(one) <= _LONGEST:
             yield plain_word(one) or one.strip()
         else:

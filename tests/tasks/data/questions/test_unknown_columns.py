@@ -33,6 +33,7 @@ def rows(key: str, values: list[Any], count: int = 24) -> list[dict[str, Any]]:
         ("rev", ["B", "B", "S/S"]), ("bin", ["go", "scrp"]), ("meta.x", ["a", "v"]), ("type", ["WD", "", ""]),
         # Codes, and dates in other spellings.
         ("Finding", ["Level 1", "Level 2"]), ("nag", ["$1", "$4"]), ("Abgang", ["", "", "3 Mar 2026"]),
+        ("grelb", ["[x]", "[ ]"]),
         ("Abgang", ["", "", "03.03.26"]), ("Abgang", ["", "20260303"]), ("Rejected", ["V", ""]),
     ],
 )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date, datetime
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from tasks.data.parsing.reader import no_rows
 from tasks.data.questions.skip_counts import SkipCounts
 from tasks.data.records import Pair, Rating
 from tasks.data.values.field_meanings import plain_word
+from tasks.data.verdicts.verdict_values import short_values
 from tests.tasks.data.parsing.row_reader import read, read_file
 
 PAIR = {"prompt": "Name a bird.", "completion": "A robin."}
@@ -401,3 +403,14 @@ def test_skip_counts_check_answer_of_a_survey_needs_meaning(row: Any, key: str, 
 def test_skip_counts_check_degree_of_another_thing_is_no_verdict(key: str, values: list[str]) -> None:
     _, tally = read(*({**PAIR, key: value} for value in values))
     tally.check("mine")
+
+
+@pytest.mark.parametrize(
+    ("value", "short"),
+    [
+        (date(2026, 3, 1), ["2026_03_01"]), (datetime(2026, 3, 1, 8), ["2026_03_01t08:00:00"]),
+        ("[ ]", ["[_]"]), ("[]", []), ("[x]", ["[x]"]),
+    ],
+)  # fmt: skip
+def test_short_values_date_and_empty_box_are_values(value: object, short: list[str]) -> None:
+    assert list(short_values(value)) == short
