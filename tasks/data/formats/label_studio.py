@@ -48,13 +48,16 @@ from tasks.data.parsing.label_rows import (
     score_of,
     text_at,
 )
+from tasks.data.parsing.unread_keys import count_extra_key
 from tasks.data.questions.skip_counts import SkipCounts
 from tasks.data.records import Choice, Fault, ParsedRow, Record
-from tasks.data.values.field_meanings import as_verdict
+from tasks.data.values.field_meanings import as_verdict, flatten_name
 from tasks.data.values.label_times import time_seconds
 from tasks.data.values.newest import REPLACED
 from tasks.data.values.value_meanings import read_meaning
 
+# Keys of a task's data that are read with its prompt.
+_READ = frozenset(("context", "group", "history", "input", "system", "system_message", "system_prompt"))
 CANCELLED = "annotations that were cancelled"
 _REVIEWS = {"accept": 1.0, "reject": -1.0}
 REJECTED = "annotations that a reviewer rejected"
@@ -138,7 +141,11 @@ def _task_rows(
             f"{task.where}: {key} is both the prompt and a labelled answer; map the keys in "
             "columns, as in {prompt: question, completion: response}"
         )
-    yield from labelled_rows(asked_of(key, task.data, reading, task.where), labels, reading, task.where)
+    asked = asked_of(key, task.data, reading, task.where)
+    read = {key, *answers, *written, *reading.columns.values()}
+    for name in [name for name in task.data if name not in read and flatten_name(name) not in _READ]:
+        count_extra_key(name, task.data[name], reading, task.where, tally)
+    yield from labelled_rows(asked, labels, reading, task.where)
 
 
 def _note_unread(result: LabelStudioResult, task: Task, reading: ParseOptions, tally: SkipCounts) -> None:
