@@ -31,7 +31,7 @@ from tasks.data.file_io.tables import DELIMITERS
 from tasks.data.formats.detect import choose_reading
 from tasks.data.labels.rated_answers import RatedAnswers
 from tasks.data.parsing.reader import no_rows
-from tasks.data.questions.skip_counts import SkipCounts
+from tasks.data.questions.skip_counts import SkipCounts, compare_sources
 from tasks.data.records import TYPES
 from tasks.data.sources.source_reading import read_source, reading_of, without_ignored
 from tasks.data.sources.source_types import DataParameters, Source
@@ -181,6 +181,7 @@ def _ask_about_sources(
     on_event: EventCallback,
 ) -> None:
     """Report what reading skipped. Raise UserError with the questions about all sources, if there are any."""
+    compare_sources(tallies)
     for source, tally in zip(sources, tallies, strict=True):
         for line in tally.lines(source.fields):
             on_event(Message(f"source {source.name}: {line}"))

@@ -41,6 +41,7 @@ class KeyCounts:
         asked: Those that look like a verdict or a training mask, which stops the run (`SkipCounts.check`).
         values: A few different values of each unread key. They may look like verdicts too (`asks`).
         cells_by_value: The number of cells of each unread key by value.
+        elsewhere: The values of keys in other sources. A key that never changes here may differ there.
         openings: The same for the words before a reason, as `rejected` in `Rejected. It is wrong`.
         cells: What all cells of each unread key are. Several columns of votes are found by them.
         scales: Scales of the verdicts on each aspect, each with its first key and place.
@@ -79,6 +80,7 @@ class KeyCounts:
     asked: dict[str, Seen] = field(default_factory=dict)
     values: dict[str, set[str]] = field(default_factory=dict)
     cells_by_value: dict[str, ValueCounts] = field(default_factory=dict)
+    elsewhere: Mapping[str, frozenset[str]] = field(default_factory=dict)
     openings: dict[str, set[str]] = field(default_factory=dict)
     cells: dict[str, VoteCells] = field(default_factory=dict)
     scales: dict[str, dict[str, tuple[str, str]]] = field(default_factory=dict)

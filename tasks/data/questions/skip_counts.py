@@ -227,7 +227,7 @@ class SkipCounts(KeyCounts):
             return {}
         known = {*asks, *self.companions, *self.aspect_keys()}
         compared, cells = self.comparisons > 0, self.cells_by_value
-        found = find_unknown_columns(self.unread, self.values, cells, self.rows, compared)
+        found = find_unknown_columns(self.unread, self.values, cells, self.rows, compared, self.elsewhere)
         return {path: s for path, s in found.items() if path not in known and not _names_person(path)}
 
     def kinds_of(self, paths: Iterable[str]) -> dict[str, Collection[str]]:
@@ -382,3 +382,16 @@ class SkipCounts(KeyCounts):
 
 def _names_person(path: str) -> bool:
     return flatten_name(path) in PEOPLE or names_annotator(path)
+
+
+def compare_sources(tallies: Sequence[SkipCounts]) -> None:
+    """Tell the counts of each source which values its keys have in the other sources.
+
+    One source may have the good rows, and another one the rejected ones.
+    """
+    held: dict[str, set[str]] = {}
+    for tally in tallies:
+        for path in tally.unread.keys() & tally.cells_by_value.keys():
+            held.setdefault(path, set()).update(tally.cells_by_value[path].few())
+    for tally in tallies:
+        tally.elsewhere = {path: frozenset(held[path]) for path in tally.unread if path in held}

@@ -44,11 +44,12 @@ def find_unknown_columns(
     cells: Mapping[str, ValueCounts],
     rows: int,
     compared: bool,
+    elsewhere: Mapping[str, Collection[str]],
 ) -> dict[str, Seen]:
     """Return the columns that may judge some of their rows, in a word that no rule knows.
 
-    A column that says the same of every row tells none of them apart. One that names what its row is about,
-    or has many different values, is no such column.
+    A column that says the same of every row of all sources tells none of them apart. One that names what its
+    row is about, or has many different values, is no such column.
 
     Args:
         unread: The keys that nothing reads.
@@ -56,12 +57,16 @@ def find_unknown_columns(
         cells: The number of cells of each by value.
         rows: The number of rows.
         compared: Whether some rows compare two answers, of which a key may describe one.
+        elsewhere: The values of the same keys in other sources.
     """
     found = {}
     for path, seen in unread.items():
         if path == OTHERS or path not in cells or (compared and names_side(path)):
             continue
         few = cells[path].few()
+        if len(few) == 1 and seen.count >= rows:
+            # An export of rejected rows alone says the same of each.
+            few |= frozenset(elsewhere.get(path, ()))
         if _tells_dates(path, set(values[path]) - {""}, seen.count, rows) or (
             few and _may_judge(path, few, seen.count, rows)
         ):

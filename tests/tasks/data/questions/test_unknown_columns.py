@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
+from tasks.data.questions.skip_counts import compare_sources
 from tests.tasks.data.parsing.row_reader import read
 
 
@@ -137,3 +138,25 @@ def test_skip_counts_check_unknown_column_leaves_the_empty_cell_open(
         tally.check("mine")
     assert (', "": ...}' in str(raised.value)) == has_empty
     assert '"": accept' not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "one", "other", "asked"),
+    [
+        ("zorp", "plip", "plop", True), ("†", "A", "V", True), ("meta.sig", "ok7", "x", True),
+        ("zorp", "plip", "plip", False), ("project", "north", "south", False),
+    ],
+)  # fmt: skip
+def test_compare_sources_key_that_differs_between_sources_is_asked_about(
+    key: str, one: str, other: str, asked: bool
+) -> None:
+    tallies = [read(*rows(key, [value]))[1] for value in (one, other)]
+    for tally in tallies:
+        tally.check("mine")
+    compare_sources(tallies)
+    for tally in tallies:
+        if asked:
+            with pytest.raises(UserError, match="does not know"):
+                tally.check("mine")
+        else:
+            tally.check("mine")
