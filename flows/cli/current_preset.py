@@ -31,13 +31,16 @@ ChangesOption = Annotated[
 def current_preset(root: Path) -> Path:
     """Return the preset in configs/ whose sources are those of data.dvc; without data, the demo's.
 
+    If there is none, it is the preset that has these sources and others: a source, as the label page, was
+    added to it since data/ was made.
+
     Raises:
         UserError: No preset has these sources, or several have them.
     """
     names = _names_in_data(root)
     if not names:
         return DEMO
-    found = _presets_of(root, names)
+    found = _presets_of(root, names) or _presets_beyond(root, names)
     # Copies of the demo's preset with the same sources must not make the demo ambiguous.
     if len(found) == 1 or DEMO in found:
         return DEMO if DEMO in found else found[0]
@@ -99,6 +102,12 @@ def _presets_of(root: Path, names: list[str]) -> list[Path]:
     """Return the presets in configs/ with exactly these sources, by name."""
     fitting = [path for path in sorted((root / "configs").glob("*.yaml")) if _source_names(path) == names]
     return [path.relative_to(root) for path in fitting]
+
+
+def _presets_beyond(root: Path, names: list[str]) -> list[Path]:
+    """Return the presets in configs/ with these sources and others, by name."""
+    paths = sorted((root / "configs").glob("*.yaml"))
+    return [path.relative_to(root) for path in paths if {*names} < {*_source_names(path)}]
 
 
 def _names_in_data(root: Path) -> list[str]:

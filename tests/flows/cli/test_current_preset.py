@@ -49,8 +49,26 @@ def test_current_preset_without_data_or_with_demo_sources_is_demo(tmp_path: Path
 
 
 @pytest.mark.parametrize(
+    ("presets", "found"),
+    [
+        ({"demo": ["film"], "other": ["texts"], "press": ["texts", "qa", "people"]}, "press"),
+        ({"exact": ["qa", "texts"], "press": ["texts", "qa", "people"]}, "exact"),
+    ],
+)
+def test_current_preset_with_added_source_is_that_of_data(
+    tmp_path: Path, presets: dict[str, list[str]], found: str
+) -> None:
+    lay(tmp_path, "qa", "texts", **presets)
+    assert current_preset(tmp_path) == Path(f"configs/{found}.yaml")
+
+
+@pytest.mark.parametrize(
     ("presets", "says"),
     [
+        (
+            {"one": ["qa", "a"], "two": ["qa", "b"]},
+            "several presets list them: configs/one.yaml, configs/two.yaml; name",
+        ),
         ({"demo": ["film"]}, "no preset in configs/ lists them; name the preset with --config"),
         (
             {"one": ["qa"], "two": ["qa"]},
