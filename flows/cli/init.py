@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 # A key of a source, and none in a comment.
 _MAPPED = re.compile(r"^[^#\n]*\b(?:columns|fields)\b[\"']?\s*:", re.M)
+_SKIPS = (
+    "If no column that chatmill does not know says that a row is wrong, init with --force --skip-unknown "
+    "writes the line that skips them"
+)
 _NAMED = 5  # files that a message names
 CHECKED = 64 << 20  # bytes of sources that are checked whole; a dry run checks more
 
@@ -40,6 +44,7 @@ def propose_preset(
     force: bool,
     checked: bool = True,
     base: str = "",
+    skip_unknown: bool = False,
 ) -> Path:
     """Write configs/NAME.yaml for a folder; print what was found and how long a run will take.
 
@@ -51,6 +56,7 @@ def propose_preset(
         force: Whether to overwrite a preset of that name.
         checked: Whether to check the rows as a run does.
         base: The open model that a run starts from, as in `base_model`; empty: a new model is trained.
+        skip_unknown: Whether the preset ignores the columns that no rule knows.
 
     Returns:
         The path of the preset.
@@ -92,7 +98,7 @@ def propose_preset(
     kind = find_device(device)
     told = _earlier_sources(path) if path.exists() else ()
     with _show_activity(console, "scanning the files"):
-        found = scan_folder(folder, root, told)
+        found = scan_folder(folder, root, told, skip_unknown)
     whole = checked and found.size <= CHECKED
     # If all rows are checked, that check prints the notes, with the counts of all rows instead of a sample.
     _print_scan(found, console, notes=not whole)
@@ -173,6 +179,8 @@ def propose_preset(
         )
     stop = stop or early
     if stop and not found.unreadable:
+        skips = any(source.unknown for source in found.sources)
+        stop += f"\n{_SKIPS}" if skips else ""
         raise UserError(f"configs/{path.name} is written, but a run with it would stop: {stop}")
     if found.unreadable:
         # A file that nobody reads must not go unnoticed in a script: the exit code is that of a refusal.

@@ -196,6 +196,13 @@ def init(
             "ARCHIVE!FILE with an archive of a preset in configs/."
         ),
     ] = "",
+    skip_unknown: Annotated[
+        bool,
+        typer.Option(
+            "--skip-unknown",
+            help="Skip columns whose names chatmill does not know, as none says that a row is wrong.",
+        ),
+    ] = False,
     force: Annotated[
         bool,
         typer.Option(
@@ -211,7 +218,7 @@ def init(
     from flows.common.terminal import terminal_text
 
     try:
-        propose_preset(folder, name, minutes, device, force, base=base)
+        propose_preset(folder, name, minutes, device, force, base=base, skip_unknown=skip_unknown)
     except PartialRun as said:
         # The preset is written, so this is no error; the exit code is that of such a run.
         Console(highlight=False).print(f"[yellow]{terminal_text(str(said))}[/yellow]", soft_wrap=True)

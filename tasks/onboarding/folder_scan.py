@@ -104,7 +104,9 @@ class FolderScan:
         return all(source.share == 1 for source in self.sources)
 
 
-def scan_folder(folder: Path, root: Path, earlier: Iterable[Source] = ()) -> FolderScan:
+def scan_folder(
+    folder: Path, root: Path, earlier: Iterable[Source] = (), skip_unknown: bool = False
+) -> FolderScan:
     """Scan the files of a folder. Globs are relative to `root`. Hidden files are among the others.
 
     A file of no clear format, or one that is cut off, is among the others with the reason.
@@ -114,6 +116,7 @@ def scan_folder(folder: Path, root: Path, earlier: Iterable[Source] = ()) -> Fol
         root: The project's folder.
         earlier: The sources of an earlier preset. Their `columns`, `fields` and `marked_texts` hold where
             they fit.
+        skip_unknown: Whether the sources ignore the columns that no rule knows.
 
     Raises:
         UserError: The folder is missing or empty.
@@ -189,7 +192,7 @@ def scan_folder(folder: Path, root: Path, earlier: Iterable[Source] = ()) -> Fol
         taken.add(name)
         globs, exclude = _find_globs(place, paths, folder, root, guides)
         try:
-            found = read_proposal(name, known[paths[0]], globs, paths, root, seen, withdrawn)
+            found = read_proposal(name, known[paths[0]], globs, paths, root, seen, withdrawn, skip_unknown)
             sources.append(replace(found, exclude=exclude))
         except UserError as error:
             together = find_format(known[paths[0]].format).unit == "source"
@@ -200,7 +203,9 @@ def scan_folder(folder: Path, root: Path, earlier: Iterable[Source] = ()) -> Fol
             unreadable += [name for name, _ in failed]
             if broken and whole:
                 globs, _ = _find_globs(place, whole, folder, root)
-                sources.append(read_proposal(name, known[whole[0]], globs, whole, root, seen, withdrawn))
+                sources.append(
+                    read_proposal(name, known[whole[0]], globs, whole, root, seen, withdrawn, skip_unknown)
+                )
     if not known and not others:
         raise UserError(f"{one_line_path(folder)} contains no files; put your text, pairs and labels there")
     return FolderScan(_without_rejected(sources), others, unreadable, frozenset(unmapped))

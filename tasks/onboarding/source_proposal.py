@@ -123,11 +123,12 @@ def read_proposal(
     root: Path,
     seen: set[str],
     withdrawn: Withdrawn,
+    skip_unknown: bool = False,
 ) -> Proposal:
     """Read the rows of a source from about READ of its bytes, without those that ingestion drops.
 
-    `seen` has the ids of rows of earlier sources; this source's ids are added. Raises UserError for a damaged
-    file.
+    `seen` has the ids of rows of earlier sources; this source's ids are added. `skip_unknown` ignores the
+    columns that no rule knows. Raises UserError for a damaged file.
     """
     # Plain text of few files is split into paragraphs, so that a split can hold some of it out. The format
     # `markdown` reads a file as one document.
@@ -161,6 +162,10 @@ def read_proposal(
         else:
             time = TimeChoice()
     notes = {"annotator": annotator.note, "time": time.note, "document_unit": why}
+    if skip_unknown and (skipped := tally.unknown_columns(tally.asks())):
+        guessed = guessed._replace(fields={**guessed.fields, **dict.fromkeys(skipped, "ignore")})
+        reading = replace(reading, fields={**guessed.fields})
+        every, read, tally = _read_batches(known, taken, reading)
     # The error is kept instead of raised: the preset can then propose the missing `fields`.
     stop = ""
     try:

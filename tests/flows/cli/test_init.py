@@ -298,6 +298,23 @@ def test_propose_preset_forced_keeps_columns_and_counts_their_rows(sample: Path,
     assert {"labels", "pairs", "texts"} < kept.keys()
 
 
+@pytest.mark.parametrize("values", [["Major", "", ""], [True, False], ["2031-01-01", "", ""]])
+def test_propose_preset_unknown_column_is_skipped_only_when_told(
+    sample: Path, steady_pace: None, values: list[Any]
+) -> None:
+    rows = [
+        {"prompt": f"Why is loaf {n} flat?", "completion": f"It rested {n} hours.", "Zorp": values[n % 2]}
+        for n in range(99)
+    ]
+    (sample / "mine" / "letters.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(UserError, match=r"does not know .*Zorp(.|\n)*--force --skip-unknown"):
+        propose()
+    preset = read_preset(propose(force=True, skip_unknown=True))
+    assert [source.fields for source in preset.data.sources if source.fields] == [{"Zorp": "ignore"}]
+    # The next call keeps what this one wrote.
+    assert read_preset(propose(force=True)).data.sources == preset.data.sources
+
+
 def write_earlier(sample: Path, text: str) -> Path:
     """Write the text of a preset of the folder `mine` that was there before; return its path."""
     path = sample / "configs" / "mine.yaml"
