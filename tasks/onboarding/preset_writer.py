@@ -60,7 +60,10 @@ def missing_parts(found: FolderScan, measured: Measured, base: bool = False) -> 
             'add rows such as {"prompt": ..., "a": ..., "b": ..., "choice": "a"}, or with a score.'
         )
     elif not amount.compared and measured.scores[0] == measured.scores[1]:
-        said.append("All scores are the same, so no preference can be learned from them; add others.")
+        said.append(
+            "All scores are the same, so no preference can be learned from them; add others. A pair that "
+            "fields rejects has such a score; ignore in place of reject leaves it out."
+        )
     elif model_sizing.label_groups(amount, 2) < 2:
         said.append("The labels are too few for one step of the reward model; add labels.")
     return said

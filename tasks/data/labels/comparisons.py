@@ -95,5 +95,6 @@ def refuse_one_class(ratings: Ratings, comparisons: Comparisons, margin: float) 
     if not comparisons.choices and all(high - low < margin for low, high in ratings.ends.values()):
         raise UserError(
             f"all {count} labels are of one class: no two scores are {margin} "
-            "apart and every comparison is a tie; they teach no preference"
+            "apart and every comparison is a tie; they teach no preference (a pair that fields rejects is "
+            "such a label too; ignore in place of reject leaves it out)"
         )

@@ -192,6 +192,7 @@ def test_describe_end_missing_kind_names_the_finished_model(
         (comparisons(3), {}, "reward: the training labels make"),
         (comparisons(choice="tie"), {}, r"reward: all \d+ labels are of one class"),
         (ratings(score=3), {}, r"reward: all \d+ labels are of one class"),
+        (ratings(score=-1), {}, r"reward: all \d+ labels .* ignore in place of reject leaves it out"),
         (comparisons(words=60), {}, "reward: reward.reference_tokens: 8 tokens of answer leave room for 0"),
         (pairs(), {"rlhf": RLHFConfig(batch_size=64, max_new_tokens=12)}, "rlhf: .*one batch of 64"),
         (pairs(), {"rlhf": RLHFConfig(batch_size=8, max_new_tokens=32)}, "new_tokens is 32 and the"),
