@@ -31,6 +31,7 @@ RLHF_COST, EVALUATE_COST = 5.0, 8.0
 FORWARD_COST, ANSWER_COST = 1 / 3, 0.5
 _EVALUATIONS = 2  # before the first step and after the last, besides the periodic ones
 SENTENCE_TOKENS = 2  # tokens for each weight, ours: from the demo's 2.4 on, answers end and make sense
+_SFT_STEPS = 120  # steps in which a model with random weights learns how an answer begins
 SENTENCE_PASSES, SENTENCE_PAIRS = 2, 6000  # epochs of the pairs, and at most so many pairs
 _SECONDS_OUTSIDE_TRAINING = 50.0  # seconds outside training
 LEAST_ANSWERS = 16  # answers in an optimizer step of RLHF, ours: the gradient of fewer is mostly noise
@@ -326,11 +327,15 @@ def _tenth_of(steps: int, parts: int) -> int:
 def _plan_sft(
     amount: Amount, shape: ModelConfig, machine: Machine, pace: float, budget: float
 ) -> tuple[dict[str, float | int], float]:
-    """Plan three epochs of the packed pairs, or less if the time is short."""
+    """Plan three epochs of the packed pairs, and of few pairs more, or less if the time is short.
+
+    After 30 steps on the pairs of a small team, tokens that no text has took 24% of the probability at the
+    start of an answer; after 120, 0.4%. Early stopping ends a training that no longer learns.
+    """
     rows = _pair_rows(amount, shape)
     batch = max(1, min(64 if shape.hidden_size >= 512 else 16, rows // 4))
     affordable = budget * _time_share("sft") * pace / (batch * shape.context_length)
-    steps = max(20, round(min(3 * rows / batch, affordable)))
+    steps = max(20, round(min(max(3 * rows / batch, _SFT_STEPS), affordable)))
     held_out = FORWARD_COST * rows * amount.held_out
     parts = _evaluation_parts(5, held_out, steps * batch)
     section = {
