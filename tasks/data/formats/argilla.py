@@ -22,11 +22,11 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from model.errors import UserError
 from tasks.data.file_io.files import BrokenItem, SourceFile, SourceRecord
+from tasks.data.formats.argilla_settings import ArgillaSettings, is_settings, read_settings
 from tasks.data.parsing.base import FileSample, Format, ParseOptions
 from tasks.data.parsing.label_rows import (
     Label,
@@ -43,6 +43,7 @@ from tasks.data.parsing.label_rows import (
     text_at,
     time_of,
 )
+from tasks.data.parsing.labelled_items import item_left_out
 from tasks.data.questions.skip_counts import SkipCounts
 from tasks.data.records import Choice, Fault, ParsedRow, Record, text_digest
 from tasks.data.values.annotators import UNKNOWN_ANNOTATOR, normalize_annotator
@@ -58,14 +59,6 @@ OURS = (".responses", ".responses.users", ".responses.status", ".suggestion", ".
         ".suggestion.score", "-suggestion", "-suggestion-metadata")  # fmt: skip
 
 
-@dataclass(frozen=True)
-class ArgillaSettings:
-    """The questions of a data set with their types and options, and the fields that it shows."""
-
-    questions: dict[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
-    fields: tuple[str, ...] = ()
-
-
 class Response(NamedTuple):
     """A person's answer to a question. Only submitted responses count."""
 
@@ -77,12 +70,13 @@ class Response(NamedTuple):
 
 
 class Annotated(NamedTuple):
-    """A record: its fields, and all responses."""
+    """A record: its fields, all responses, and its other columns with its metadata."""
 
     where: str
     number: str
     fields: dict[str, Any]
     responses: list[Response]
+    beside: dict[str, Any]
 
 
 class ResponseValue(NamedTuple):
@@ -97,15 +91,15 @@ def stream_rows(
     files: Sequence[SourceFile], reading: ParseOptions, tally: SkipCounts
 ) -> Iterator[ParsedRow | Fault]:
     """Yield the rows of all records, and a Fault for each that cannot be read."""
-    sources = [file for file in files if _is_settings(file.origin)]
+    sources = [file for file in files if is_settings(file.origin)]
     if reading.labelling:
         sources = [
             SourceFile(f"source {reading.source}, labelling", reading.labelling.encode("utf-8", "replace"))
         ]
     if len(sources) > 1:
         raise UserError(f"source {reading.source}: {len(sources)} files of settings; expected one")
-    settings = _read_settings(sources[0]) if sources else ArgillaSettings()
-    exports = [file for file in files if not _is_settings(file.origin)]
+    settings = read_settings(sources[0]) if sources else ArgillaSettings()
+    exports = [file for file in files if not is_settings(file.origin)]
     # Two passes: exports of different dates overlap, and a later file may hold the older response.
     newest = NewestAnnotations()
     for one in _annotated(exports, settings):
@@ -127,7 +121,7 @@ def stream_rows(
             response for response in kept if response.status == "submitted" and response.value is not None
         ]
         try:
-            found = list(_record_rows(one.fields, told, settings, reading, one.where, tally))
+            found = list(_record_rows(one, told, settings, reading, tally))
         except UserError as error:
             yield Fault(one.where, str(error))
             continue
@@ -155,7 +149,8 @@ def _annotated(files: Sequence[SourceFile], settings: ArgillaSettings) -> Iterat
             where = f"{item.where}, record {name}" if name else item.where
             try:
                 responses = list(_submitted_responses(item, where))
-                yield Annotated(where, str(name or where), _text_fields(item.values, settings), responses)
+                fields, beside = _text_fields(item.values, settings), _other_columns(item.values)
+                yield Annotated(where, str(name or where), fields, responses, beside)
             except UserError as error:
                 yield Fault(where, str(error))
 
@@ -181,25 +176,13 @@ def _unpage_records(item: SourceRecord) -> list[SourceRecord]:
     return [item]
 
 
-def _is_settings(origin: str) -> bool:
-    return origin.replace("\\", "/").rpartition("/")[2] == "settings.json"
-
-
-def _read_settings(file: SourceFile) -> ArgillaSettings:
-    found = file.document()
-    try:
-        questions = {
-            str(question["name"]): (
-                str(question["settings"]["type"]),
-                tuple(str(option["value"]) for option in question["settings"].get("options") or ()),
-            )
-            for question in found["questions"]
-        }
-        return ArgillaSettings(questions, tuple(str(shown["name"]) for shown in found.get("fields", ())))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{file.origin}: not a settings file of Argilla; expected questions, each with name and settings"
-        ) from error
+def _other_columns(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a record has beside its responses and its own book-keeping."""
+    given = values["fields"] if isinstance(values.get("fields"), dict) else values
+    questions = {name.removesuffix("-suggestion") for name in values if name.endswith("-suggestion")}
+    found = {key: value for key, value in given.items() if key not in OTHER | questions}
+    found = {key: value for key, value in found.items() if not key.endswith(OURS)}
+    return found | ({"metadata": values["metadata"]} if values.get("metadata") else {})
 
 
 def _text_fields(values: Mapping[str, Any], settings: ArgillaSettings) -> dict[str, Any]:
@@ -301,13 +284,13 @@ def _transpose_columns(columns: Mapping[str, Any]) -> list[Any]:
 
 
 def _record_rows(
-    fields: Mapping[str, Any],
+    record: Annotated,
     responses: list[Response],
     settings: ArgillaSettings,
     reading: ParseOptions,
-    where: str,
     tally: SkipCounts,
 ) -> Iterator[Record]:
+    fields, where = record.fields, record.where
     labels: list[Label] = []
     answers: set[str] = set()
     for response in responses:
@@ -323,6 +306,10 @@ def _record_rows(
             answers.update(said.answers)
     if labels:
         key = label_prompt_key(fields, answers, (), reading, where)
+        read = {key, *answers, *reading.columns.values()}
+        if reason := item_left_out(record.beside, read, reading, where, tally):
+            tally.left_out[reason] += 1
+            return
         yield from labelled_rows(asked_of(key, fields, reading, where), labels, reading, where)
 
 
@@ -431,7 +418,7 @@ def _ranking_choices(
 
 
 def _detect_mismatch(sample: FileSample) -> str:
-    if _is_settings(sample.name):
+    if is_settings(sample.name):
         return "" if '"questions"' in sample.text else "no settings of Argilla's"
     told = bool(sample.items) and all(
         (isinstance(values.get("fields"), dict) and "responses" in values)

@@ -48,16 +48,14 @@ from tasks.data.parsing.label_rows import (
     score_of,
     text_at,
 )
-from tasks.data.parsing.unread_keys import count_extra_key
+from tasks.data.parsing.labelled_items import item_left_out
 from tasks.data.questions.skip_counts import SkipCounts
 from tasks.data.records import Choice, Fault, ParsedRow, Record
-from tasks.data.values.field_meanings import as_verdict, flatten_name
+from tasks.data.values.field_meanings import as_verdict
 from tasks.data.values.label_times import time_seconds
 from tasks.data.values.newest import REPLACED
 from tasks.data.values.value_meanings import read_meaning
 
-# Keys of a task's data that are read with its prompt.
-_READ = frozenset(("context", "group", "history", "input", "system", "system_message", "system_prompt"))
 CANCELLED = "annotations that were cancelled"
 _REVIEWS = {"accept": 1.0, "reject": -1.0}
 REJECTED = "annotations that a reviewer rejected"
@@ -143,8 +141,11 @@ def _task_rows(
         )
     asked = asked_of(key, task.data, reading, task.where)
     read = {key, *answers, *written, *reading.columns.values()}
-    for name in [name for name in task.data if name not in read and flatten_name(name) not in _READ]:
-        count_extra_key(name, task.data[name], reading, task.where, tally)
+    # A task may have `meta` in its data too.
+    values = {**({"meta": task.meta} if task.meta else {}), **task.data}
+    if reason := item_left_out(values, read, reading, task.where, tally):
+        _count_skipped(tally, reason, 1)
+        return
     yield from labelled_rows(asked, labels, reading, task.where)
 
 

@@ -41,13 +41,14 @@ class Annotation(NamedTuple):
 
 
 class Task(NamedTuple):
-    """A labelled task with its annotations."""
+    """A labelled task with its annotations. `meta` is what its project stores about it."""
 
     where: str
     number: str
     data: dict[str, Any]
     annotations: list[Annotation]
     cancelled: int = 0
+    meta: Any = None
 
 
 def newest_annotations(
@@ -163,7 +164,8 @@ def _complete_task(item: SourceRecord, where: str, people: dict[str, str]) -> Ta
         time = time_of(given.get("updated_at") or given.get("created_at"), where)
         results = [_parse_result(result, where) for result in given.get("result") or []]
         annotations.append(Annotation(person, time, results, _is_rejected(given)))
-    return Task(where, str(item.values.get("id", where)), item.values["data"], annotations, cancelled)
+    number = str(item.values.get("id", where))
+    return Task(where, number, item.values["data"], annotations, cancelled, item.values.get("meta"))
 
 
 def _is_rejected(annotation: Mapping[str, Any]) -> bool:

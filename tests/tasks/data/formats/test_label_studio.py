@@ -361,14 +361,3 @@ def test_label_studio_rejected_annotation_in_older_export_stays_out() -> None:
     for files in ((lines(plain), lines(rejected)), (lines(rejected), lines(plain))):
         found, tally = counted(*files, labelling=RATED)
         assert found == [] and tally.left_out["annotations that a reviewer rejected"] == 1
-
-
-@pytest.mark.parametrize(("key", "value"), [("deleted", True), ("state", "rejected"), ("Los", "v")])
-def test_label_studio_key_of_task_that_nothing_reads_is_listed(key: str, value: Any) -> None:
-    data = {"prompt": "Who?", "answer_left": "The miller.", "system": "Be short.", key: value}
-    given = task([result("rating", "control", "answer_left", rating=4)], data)
-    found, tally = counted(lines(given), labelling=RATED)
-    assert len(found) == 1
-    assert list(tally.lines()) == [f"unused keys: {key} (1, as {value!r})"]
-    _, tally = counted(lines(given), labelling=RATED, fields={key: "ignore"})
-    assert not list(tally.lines({key: "ignore"}))
