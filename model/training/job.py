@@ -17,6 +17,7 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
+from multiprocessing import connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -144,18 +145,22 @@ def _wait_for_members(
         store.set(JOB, order)
         missing, address = nodes.count - 1, f"{nodes.host}:{nodes.port}"
         _print_event(Message(f"waiting for {missing} more of {nodes.count} machines to join at {address}"))
+    killed = 0
     try:
-        while not group.join(_LOOK_SECONDS if nodes else None, _GRACE_SECONDS):
+        while True:
+            killed = killed or _wait_for_end(group, _LOOK_SECONDS if nodes else None)
+            if group.join(0 if nodes else None, _GRACE_SECONDS):
+                break
             if store is not None and nodes is not None and _print_other_failure(store, 0.0):
                 # Theirs would wait for the machine that failed.
                 for process in group.processes:
                     process.kill()
                 return 1
     except ProcessExitedException as ended:
-        if ended.exit_code < 0:
+        if number := killed or max(0, -ended.exit_code):
             # The launcher learns from the way this process ends that a member was killed.
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            os.kill(os.getpid(), -ended.exit_code)
+            os.kill(os.getpid(), number)
         if store is not None and nodes is not None and ended.exit_code == 1:
             # The connection to a machine that failed may end before that machine has told why.
             _print_other_failure(store, _TOLD_SECONDS)
@@ -163,6 +168,19 @@ def _wait_for_members(
     finally:
         del store
     return 0
+
+
+def _wait_for_end(group: ProcessContext, seconds: float | None) -> int:
+    """Wait until a member ends, for some seconds at most; return the signal that killed one, or 0.
+
+    `ProcessContext.join` names the first member that failed in the order of ranks. That one may have failed
+    for lack of a member that was killed, and `join` kills the others.
+    """
+    members = [process for process in group.processes if process.exitcode is None]
+    if members:
+        connection.wait([process.sentinel for process in members], seconds)
+    codes = [process.exitcode for process in group.processes]
+    return next((-code for code in codes if code is not None and code < 0), 0)
 
 
 def _print_other_failure(store: TCPStore, seconds: float) -> bool:
