@@ -15,7 +15,7 @@ person on a task the newest counts, in whichever export it is. Ground truth is k
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from model.errors import UserError
@@ -51,7 +51,9 @@ from tasks.data.parsing.label_rows import (
 from tasks.data.parsing.labelled_items import item_left_out
 from tasks.data.questions.skip_counts import SkipCounts
 from tasks.data.records import Choice, Fault, ParsedRow, Record
-from tasks.data.values.field_meanings import as_verdict
+from tasks.data.values.column_names import yaml_value
+from tasks.data.values.field_meanings import Meaning, as_verdict, is_null_word, plain_word
+from tasks.data.values.key_text import yaml_key
 from tasks.data.values.label_times import time_seconds
 from tasks.data.values.newest import REPLACED
 from tasks.data.values.value_meanings import read_meaning
@@ -122,7 +124,8 @@ def _task_rows(
             if result.control in reading.fields:
                 tally.used.add(result.control)
             told = list(_result_values(result, control, task, reading))
-            if not told:
+            # A value that `fields` ignores needs no meaning any more.
+            if not told and reading.fields.get(result.control, "ignore") == "ignore":
                 _note_unread(result, task, reading, tally)
             for said in told:
                 texts = tuple(said.answers.values())
@@ -159,6 +162,8 @@ def _note_unread(result: LabelStudioResult, task: Task, reading: ParseOptions, t
         asked = "a verdict" if result.kind in ("choices", "taxonomy") else ""
         value = values[0][0] if isinstance(values[0], list) and len(values[0]) == 1 else values[0]
         tally.note_unread(result.control or result.kind, value, task.where, asked)
+        if asked:
+            tally.note_values(result.control or result.kind, value)
 
 
 def _find_ties(
@@ -303,25 +308,45 @@ def _chosen_pairs(
     pairs = chosen_pairs(picked, control.options, texts, reading, control.shown)
     for one, other, choice in pairs:
         yield ResultValue(_task_texts((one, other), task), choice)
-    if (
-        not pairs
-        and len(picked) == 1
-        and (score := _score_of_choice(picked[0], result, control, reading)) is not None
-    ):
-        yield ResultValue(_task_texts([_rated_answer(result, control, task, reading)], task), score)
+    if pairs:
+        return
+    meaning = reading.fields.get(result.control)
+    scores = [
+        _score_of_choice(choice, result, control, reading)
+        if meaning is None
+        else _told_score(choice, meaning, result, task)
+        for choice in picked
+        if meaning is not None or len(picked) == 1
+    ]
+    # Of several choices the worst counts.
+    if known := [score for score in scores if score is not None]:
+        yield ResultValue(_task_texts([_rated_answer(result, control, task, reading)], task), min(known))
+
+
+def _told_score(choice: str, meaning: Meaning, result: LabelStudioResult, task: Task) -> float | None:
+    """Return the score of a choice as the preset says; None if it ignores it."""
+    if isinstance(meaning, Mapping) and is_null_word(choice):
+        # An option None says that nothing is wrong. In a table, the word stands for an empty cell.
+        said = {plain_word(str(value)): one for value, one in meaning.items()}.get(plain_word(choice))
+        meaning = {"option": said} if said is not None else {}
+        read = read_meaning(result.control, meaning, "option")
+    else:
+        read = read_meaning(result.control, meaning, choice)
+    if read is None:
+        raise UserError(
+            f"{task.where}: {result.control} is {choice!r:.60}, a value without a meaning in fields; map "
+            f"each value, as in {{{yaml_key(result.control)}: {{{yaml_value(choice)}: accept}}}}"
+        )
+    if read[0] == "review":
+        # There is no pair beside the choice that a reviewer could accept.
+        return _REVIEWS.get(read[1])
+    return float(read[1]) if read[0] == "verdict" else None
 
 
 def _score_of_choice(
     choice: str, result: LabelStudioResult, control: Control, reading: ParseOptions
 ) -> float | None:
-    """Return the score of a choice: by columns or fields, as a number, or as a word about one answer."""
-    meaning = reading.fields.get(result.control)
-    if meaning is not None:
-        read = read_meaning(result.control, meaning, choice)
-        if read and read[0] == "review":
-            # There is no pair beside the choice that a reviewer could accept.
-            return _REVIEWS.get(read[1])
-        return float(read[1]) if read and read[0] == "verdict" else None
+    """Return the score of a choice: by columns, as a number, or as a word about one answer."""
     score = option_score(choice, reading)
     prompts = {*PROMPTS, reading.columns.get("prompt")}
     # Good or Bad about a prompt, or about two answers, is no score of one answer.

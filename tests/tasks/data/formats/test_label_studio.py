@@ -361,3 +361,40 @@ def test_label_studio_rejected_annotation_in_older_export_stays_out() -> None:
     for files in ((lines(plain), lines(rejected)), (lines(rejected), lines(plain))):
         found, tally = counted(*files, labelling=RATED)
         assert found == [] and tally.left_out["annotations that a reviewer rejected"] == 1
+
+
+ISSUES = """<View><Text name="prompt" value="$prompt"/><Text name="answer_left" value="$answer_left"/>
+<Choices name="issues" toName="answer_left" choice="multiple"><Choice value="None"/><Choice value="Wrong"/>
+<Choice value="Tone"/></Choices></View>"""
+
+
+@pytest.mark.parametrize(
+    ("fields", "scores"),
+    [
+        ({"None": "accept", "Wrong": "reject", "Tone": "ignore"}, [[1.0], [-1.0], [-1.0]]),
+        ({"none": 1, "wrong": -1, "tone": 0}, [[1.0], [-1.0], [-1.0]]),
+        ({"None": "accept", "Wrong": "ignore", "Tone": "ignore"}, [[1.0]]),
+    ],
+)
+def test_label_studio_mapping_of_choices_answers_the_question(
+    fields: dict[str, Any], scores: list[list[float]]
+) -> None:
+    data = {"prompt": "Who?", "answer_left": "The miller."}
+    picked = (["None"], ["Wrong"], ["Tone", "Wrong"])
+    tasks = [
+        task([result("choices", "issues", "answer_left", choices=each)], data) | {"id": n}
+        for n, each in enumerate(picked)
+    ]
+    _, tally = counted(lines(*tasks), labelling=ISSUES)
+    with pytest.raises(UserError, match=r"issues is 'None' and looks like a verdict.*none: accept"):
+        tally.check("mine")
+    found, tally = counted(lines(*tasks), labelling=ISSUES, fields={"issues": fields})
+    tally.check("mine", {"issues": fields})
+    assert [row.scores for row in found] == scores
+
+
+def test_label_studio_choice_without_meaning_in_fields_is_named() -> None:
+    given = task([result("choices", "issues", "answer_left", choices=["None"])])
+    _, tally = counted(lines(given), labelling=ISSUES, fields={"issues": "review"})
+    tally.check("mine", {"issues": "review"})
+    assert "issues is 'None', a value without a meaning in fields; map each value" in tally.first_fault
