@@ -52,6 +52,7 @@ from tasks.data.verdicts.name_words import (
     TO_LEARN,
     WHOLE_ENDS,
 )
+from tasks.data.verdicts.negative_names import deduction_meaning, harm_meaning
 from tasks.data.verdicts.removal_names import consent_meaning, names_consent
 from tasks.data.verdicts.survey_columns import is_code
 from tasks.data.verdicts.verdict_names import UNSURE, VERDICT_WORDS, forbids_use, is_failure
@@ -185,6 +186,12 @@ def _of_mark(key: _Key) -> str:
 def _of_direction(key: _Key) -> str:
     """Propose the meaning of numbers under a name that tells the good end of their scale."""
     direction = scale_direction(key.path, key.values) if all(map(_is_score, key.values)) else ""
+    if (
+        not direction
+        and key.looks != MASK
+        and (said := deduction_meaning(key.path, key.values, key.has_pairs))
+    ):
+        return said
     if direction and key.looks != MASK:
         return ("penalty" if direction == LOWER else "verdict") if key.has_pairs else "ignore"
     return UNKNOWN if key.few and key.has_pairs and key.words & NOTES and _are_grades(key.values) else ""
@@ -210,7 +217,7 @@ def _of_mask(key: _Key) -> str:
 
 def _of_flag(key: _Key) -> str:
     """Propose the meaning of flags that keep or remove rows."""
-    meaning = doubt_meaning(key.path, key.values)
+    meaning = doubt_meaning(key.path, key.values) or harm_meaning(key.path, key.values)
     if not key.flags or (meaning := meaning or flag_meaning(key.path)):
         return meaning
     if names_consent(key.path):

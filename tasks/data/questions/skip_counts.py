@@ -53,10 +53,12 @@ from tasks.data.values.field_meanings import ACCEPT, ANNOTATOR, KNOWN, REJECT, V
 from tasks.data.values.key_text import ascii_controls, shown_key, yaml_key
 from tasks.data.values.scale_direction import scale_direction
 from tasks.data.values.score_values import as_score
-from tasks.data.values.several_scores import find_counts
+from tasks.data.values.several_scores import find_counts, find_reactions
 from tasks.data.values.verdict_scales import find_two_scales, rises
 from tasks.data.verdicts.decision_states import look_decided
 from tasks.data.verdicts.marking_texts import look_marked
+from tasks.data.verdicts.name_words import RANKS
+from tasks.data.verdicts.negative_names import looks_deducted, speaks_against
 from tasks.data.verdicts.survey_columns import is_coded_question
 from tasks.data.verdicts.verdict_pairs import look_like_approval, look_opposite
 from tasks.data.verdicts.verdict_phrases import look_like_phrases
@@ -95,7 +97,10 @@ class SkipCounts(KeyCounts):
         """Return the columns that count votes, with their meanings, and the values of all vote columns."""
         people = find_vote_columns(self.cells, among=self.unread)
         votes = frozenset[str]().union(*(self.values[name] for name in people))
-        return find_counts(self.values) if self.pairs else {}, votes
+        reactions = find_reactions(self.values)
+        if not self.pairs:
+            return dict.fromkeys(reactions, "ignore"), votes
+        return {**find_counts(self.values), **reactions}, votes
 
     def propose(
         self, path: str, looks: str, columns: tuple[dict[str, str], frozenset[str]] | None = None
@@ -145,8 +150,8 @@ class SkipCounts(KeyCounts):
     def propose_all(self, asks: Mapping[str, Seen]) -> dict[str, str]:
         """Return a proposal for each key that is asked about, such that a row can be read with all of them.
 
-        An answer has one verdict. Where several keys could be it, flags are reviews, and a person must say
-        which of the others counts.
+        An answer has one verdict. Where several keys could be it, flags are reviews, or remove rows if
+        their names are against these. A person must say which of the others counts.
         """
         mixed, columns = self._mixed_keys(), self._read_columns()
         found = {
@@ -155,12 +160,23 @@ class SkipCounts(KeyCounts):
         found |= self._propose_listed(asks)
         rated = [path for path, said in found.items() if said in ("verdict", "penalty") and "[]" not in path]
         read = [path for path in self.understood if KNOWN.get(flatten_name(path)) in RATED]
-        taken = bool({*VOTES, "upvotes"} & set(found.values())) or any(path not in found for path in read)
+        taken = bool({*VOTES, "upvotes", "downvotes"} & set(found.values())) or any(
+            path not in found for path in read
+        )
         if len(rated) + taken > 1:
             flags = [path for path in rated if set(self.values.get(path, ())) - {""} <= ACCEPT | REJECT]
             numbers = [path for path in rated if path not in flags]
-            found |= dict.fromkeys(flags, "review") | dict.fromkeys(numbers[0 if taken else 1 :], UNKNOWN)
+            found |= {path: self._flag_meaning(path, found[path]) for path in flags}
+            found |= dict.fromkeys(numbers[0 if taken else 1 :], UNKNOWN)
         return found
+
+    @staticmethod
+    def _flag_meaning(path: str, meaning: str) -> str:
+        """Return the meaning of a flag beside the verdict. Under a name against the row, yes removes it."""
+        if meaning != "penalty" and not speaks_against(path):
+            return "review"
+        # Of a rank, 1 may be the best.
+        return UNKNOWN if set(flatten_name(path).split("_")) & RANKS else "deleted"
 
     def asks(self, votes: Collection[str] = ()) -> dict[str, Seen]:
         """Return the keys whose meaning the preset must say, found by their names or by all their values.
@@ -169,14 +185,15 @@ class SkipCounts(KeyCounts):
             votes: The columns that the preset calls votes; others with such names are asked about too.
         """
         # Columns of votes are found first, as each of them alone would look like a verdict.
-        unread = {path: self.values[path] for path in self.unread if path in self.values}
-        people = find_vote_columns(self.cells, votes, self.unread)
+        reactions = find_reactions(unread := {p: self.values[p] for p in self.unread if p in self.values})
+        people = tuple(p for p in find_vote_columns(self.cells, votes, self.unread) if p not in reactions)
         people += tuple(path for path in unread if path in self.choosers and path not in people)
         found = {path: replace(self.unread[path], looks=VOTE_COLUMN) for path in people}
         unasked = {*(() if self.answers else (GOLD, GOLD_LIST)), *((REJECTION,) if self.comparisons else ())}
         asked = without_properties(self.asked, self.cells, self.values, self.rows, self.answers > 0)
         found |= {path: s for path, s in asked.items() if path not in found and s.looks not in unasked}
-        counts = (path for path in find_counts(unread) if path not in found)
+        counts = [path for path in find_counts(unread) if path not in found]
+        counts += [path for path, side in reactions.items() if side != "ignore" and path not in found]
         found |= {path: replace(self.unread[path], looks=VERDICT) for path in counts}
         reviews = self.reviews.asked(self.unread, self.understood, VERDICT)
         found |= {path: seen for path, seen in reviews if path not in found}
@@ -190,6 +207,7 @@ class SkipCounts(KeyCounts):
             values = self.values.get(path, ())
             told = path in self.ties or look_like_phrases(path, values, self.answers > 0)
             told = told or look_like_verdicts(values) or look_opposite(path, values)
+            told = told or (self.answers > 0 and looks_deducted(path, values))
             told = told or look_like_approval(path, values) or look_decided(path, values)
             unrated = seen.count - self.answers + self.pairs
             told = told or look_marked(path, values, unrated, self.shapes, path in self.understood)

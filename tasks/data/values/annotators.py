@@ -52,7 +52,9 @@ def listed_person(path: str, keys: Iterable[str]) -> str:
     inside = f"{path.rpartition('[].')[0]}[]."
     beside = [key for key in keys if key.startswith(inside) and key != path]
     named = [key for key in beside if names_annotator(key)]
-    named = named or [key for key in beside if flatten_name(key.removeprefix(inside)) in PEOPLE | RATERS]
+    # The name of a reaction is an emoji.
+    people = PEOPLE - {"name"} if "reaction" in inside.lower() else PEOPLE
+    named = named or [key for key in beside if flatten_name(key.removeprefix(inside)) in people | RATERS]
     return named[0] if len(named) == 1 else ""
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from tasks.data.values.field_meanings import TICKS, as_flag, flatten_name, word_set
+from tasks.data.values.field_meanings import SHORTCODE, TICKS, as_flag, flatten_name, word_set
 from tasks.data.values.list_literals import read_literal
 from tasks.data.values.score_values import as_score
 from tasks.data.values.verdict_scales import COMMA_DECIMAL, COMMA_LIST
@@ -28,6 +28,13 @@ _DOWN = word_set(
     losses lost negative no reject rejected thumb_down thumbdown thumbs_down thumbsdown unhelpful useless
     worse worst wrong
     """
+)
+# Emoji by which people in chats approve or disapprove. Others, such as a heart or eyes, say neither.
+_APPROVING = word_set(
+    "+1 👍 thumbsup thumbs_up thumbup ballot_box_with_check heavy_check_mark white_check_mark ✅"
+)
+_REFUSING = word_set(
+    "-1 👎 thumbsdown thumbs_down thumbdown x ❌ no_entry no_entry_sign negative_squared_cross_mark"
 )
 _FILLERS = word_set("answer by count counts is n num number of response the total vote votes")
 
@@ -120,6 +127,33 @@ def find_counts(columns: Mapping[str, Collection[str]]) -> dict[str, str]:
         # A heart or a laugh beside the thumbs is neither for the answer nor against it.
         found |= {name: "ignore" for name in columns if name.startswith(f"{holder}.") and name not in found}
     return found
+
+
+def find_reactions(columns: Mapping[str, Collection[str]]) -> dict[str, str]:
+    """Return the counts of emoji in objects of reactions, as `reactions.-1`, with their meanings.
+
+    A number of thumbs down is nobody's vote: four of them would be a score of 4. Emoji that are neither for
+    the answer nor against it are ignored.
+
+    Args:
+        columns: The different values of each unread key.
+    """
+    sides: dict[str, str] = {}
+    for name, values in columns.items():
+        holder, _, last = name.rpartition(".")
+        if (
+            "[]" in name
+            or not values
+            or not all(not value or as_count(value) is not None for value in values)
+        ):
+            continue
+        emoji = SHORTCODE.sub(r"\1", last.strip()).lower()
+        if "reaction" in holder.lower() or (holder == "" and emoji in ("+1", "-1")):
+            side = UPVOTES if emoji in _APPROVING else DOWNVOTES if emoji in _REFUSING else "ignore"
+            sides[name] = side
+    told = {name.rpartition(".")[0] for name, side in sides.items() if side != "ignore"}
+    # Without a known emoji, the keys may be people.
+    return {name: side for name, side in sides.items() if name.rpartition(".")[0] in told}
 
 
 def _side_of(name: str) -> str:
