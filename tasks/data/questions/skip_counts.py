@@ -64,6 +64,7 @@ from tasks.data.verdicts.verdict_pairs import look_like_approval, look_opposite
 from tasks.data.verdicts.verdict_phrases import look_like_phrases
 from tasks.data.verdicts.verdict_values import (
     LONG,
+    bare_words,
     look_like_openings,
     look_like_verdicts,
 )
@@ -205,10 +206,10 @@ class SkipCounts(KeyCounts):
             if path not in found and sides.total() == seen.count and sides["a"] + sides["b"]:
                 found[path] = replace(seen, looks=OTHER_CHOICE)
             values = self.values.get(path, ())
-            told = path in self.ties or look_like_phrases(path, values, self.answers > 0)
-            told = told or look_like_verdicts(values) or look_opposite(path, values)
+            bare = bare_words(values)
+            told = path in self.ties or self._tells_verdict(path, values)
+            told = told or (bare != values and self._tells_verdict(path, bare))
             told = told or (self.answers > 0 and looks_deducted(path, values))
-            told = told or look_like_approval(path, values) or look_decided(path, values)
             unrated = seen.count - self.answers + self.pairs
             told = told or look_marked(path, values, unrated, self.shapes, path in self.understood)
             told = told or is_coded_question(path, values, seen.count, self.answers + self.comparisons)
@@ -218,6 +219,16 @@ class SkipCounts(KeyCounts):
             if path not in found and contradicts_choices(self.margins.get(path, ())):
                 found[path] = replace(seen, looks=OTHER_CHOICE)
         return found
+
+    def _tells_verdict(self, path: str, values: Collection[str]) -> bool:
+        """Return whether all values of a key together look like a verdict."""
+        return (
+            look_like_phrases(path, values, self.answers > 0)
+            or look_like_verdicts(values)
+            or look_opposite(path, values)
+            or look_like_approval(path, values)
+            or look_decided(path, values)
+        )
 
     def asks_for_choices(self, fields: Mapping[str, Any] | None) -> bool:
         """Return whether rows of two answers wait for the meaning of people's columns to be read at all."""

@@ -250,6 +250,7 @@ _FOR, _AGAINST = "✓✔☑✅👍", "✗✘✖❌👎"
 SHORTCODE = re.compile(r":([\w+-]{1,40}):(?::skin-tone-\d:)?")
 _SIGNED = re.compile(r"[-+]\d+(?:[.,]\d+)?")
 _GAPS = re.compile(r"[\s_-]+")
+_HUMP = re.compile(r"(?<=[a-z])(?=[A-Z][a-z])")
 _NAME_WORD = re.compile(r"[A-Z]+(?![^\W\dA-Z_])|[A-Z]?[^\W\dA-Z_]+|\d+")
 # 1,000 may be a thousand.
 _ZEROS = re.compile(r"^([01])(?:\.0+|,0{1,2})$")
@@ -278,6 +279,7 @@ def normalize_value(value: Any) -> str:
         value = _plain_spelling(value)
         if _SIGNED.fullmatch(value):
             return value
+        value = split_words(value)
     return _GAPS.sub("_", value.strip().lower()) if isinstance(value, str) else str(value).lower()
 
 
@@ -295,6 +297,12 @@ def plain_word(text: str) -> str:
         marked = unicodedata.normalize("NFKD", text)
         text = "".join(c for c in marked if unicodedata.category(c) != "Mn")
     return _GAPS.sub("_", text.casefold()).strip("_.!")
+
+
+def split_words(text: str) -> str:
+    """Return a text with spaces between words that are written as one, `NotApproved` as `Not Approved`."""
+    # A text with spaces has its own words.
+    return text if text.islower() or " " in text.strip() else _HUMP.sub(" ", text)
 
 
 def plain_words(words: str) -> frozenset[str]:

@@ -21,6 +21,7 @@ from tasks.data.values.field_meanings import (
     normalize_value,
     plain_word,
     says_nothing_wrong,
+    split_words,
     states_removal,
 )
 from tasks.data.values.score_values import SECONDS, as_score, is_date
@@ -114,7 +115,12 @@ def _own_spelling(value: Any, meaning: Mapping[str, Any]) -> str:
     if isinstance(value, float) and value.is_integer() and str(int(value)) in meaning:
         return str(int(value))
     plain = {plain_word(str(known)): known for known in meaning}
-    return alike.get(word.lower(), "") or plain.get(plain_word(word), "")
+    # Questions spell `NotApproved` as `not_approved`.
+    return (
+        alike.get(word.lower(), "")
+        or plain.get(plain_word(word), "")
+        or plain.get(plain_word(split_words(word)), "")
+    )
 
 
 def _score_meaning(kind: str, value: Any) -> float | None:

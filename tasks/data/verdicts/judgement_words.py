@@ -61,6 +61,8 @@ _VERY = re.compile(
     r"(?:very|really|extremely|sehr|wirklich|tres|vraiment|muy|molto|muito|zeer|erg|mycket|meget|очень|дуже|"
     r"bardzo|cok|velmi|foarte|很|非常|とても)_?(?=.)"
 )
+# Signs of praise around a word, as in `🟢 good`. They turn nothing round.
+_PRAISED = re.compile("^(?:[🟢✅✔✓☑👍]\ufe0f?_?)+(?=.)|(?<=.)(?:_?[🟢✅✔✓☑👍]\ufe0f?)+$")
 _NOT = re.compile(r"(?:not|nicht|kein|pas|non|no|nao|niet|inte|ikke|не|nie|ei)_(?=.)")
 
 
@@ -71,7 +73,7 @@ def judgement_of(value: str) -> int:
         value: The value as `plain_word` spells it, such as `sehr_gut`.
     """
     bare = _VERY.sub("", value, count=1)
-    for word in dict.fromkeys((value, bare)):
+    for word in dict.fromkeys((value, bare, _PRAISED.sub("", value))):
         if (word in _GOOD) is not (word in _BAD):
             return 1 if word in _GOOD else -1
     denied = _NOT.sub("", value, count=1)

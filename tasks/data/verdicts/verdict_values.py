@@ -15,9 +15,11 @@ from tasks.data.values.field_meanings import (
     FALSE,
     NEGATIVE,
     POSITIVE,
+    SHORTCODE,
     TRUE,
     gendered_words,
     plain_word,
+    split_words,
 )
 from tasks.data.values.scale_direction import tells_direction
 from tasks.data.values.score_values import as_score
@@ -27,6 +29,12 @@ from tasks.data.verdicts.verdict_openings import opening_of
 MOST_VALUES = 12  # different values of a key that is an enumeration
 _LONGEST = 40  # characters of such a value
 _WORD, _HUMP = re.compile(r"[^\W\d_]+"), re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+# Brackets are no such signs: `[deleted]` is how a forum writes a missing author.
+_EDGES, _LETTER, _KEYCAP = (
+    re.compile(r"^[^\w()\[\]{}<>]+_*|_*[^\w()\[\]{}<>]+$"),
+    re.compile(r"[^\W\d_]"),
+    "\u20e3",
+)
 LONG = "\0"  # replaces a value that is no short word or number
 
 # Words that are nearly always judgements. `yes`, `up`, `right` or `pos` may mean something else.
@@ -118,7 +126,8 @@ _PHRASES = gendered_words(
 _THINGS = frozenset((
     "answer", "answers", "assistant", "claim", "completion", "content", "example", "fact", "facts", "info",
     "information", "output", "prompt", "quality", "question", "reply", "response", "row", "sample",
-    "statement", "translation", "antwort", "aussage", "qualitat", "reponse", "qualite", "respuesta",
+    "statement", "translation", "audit", "check", "lqa", "off", "proofreading", "qa", "qc", "review", "sign",
+    "signoff", "test", "validation", "antwort", "aussage", "qualitat", "reponse", "qualite", "respuesta",
     "resposta", "risposta", "antwoord",
 ))  # fmt: skip
 _ABOUT_THINGS = _OPINIONS | {"false", "true"}
@@ -250,7 +259,7 @@ def short_values(value: Any) -> Iterable[str]:
             # Parquet has dates, which other files write as text.
             yield plain_word(one.isoformat())
         elif isinstance(one, str) and len(one) <= _LONGEST:
-            yield plain_word(one) or one.strip()
+            yield plain_word(split_words(one)) or one.strip()
         else:
             yield LONG
 
@@ -276,6 +285,21 @@ def look_like_openings(name: str, openings: Collection[str], values: Collection[
     if words & _TITLES or not openings or LONG in openings or len(openings) > MOST_VALUES:
         return False
     return all(is_judgement(value) or value in _VOTES for value in openings if value)
+
+
+def bare_words(values: Collection[str]) -> frozenset[str]:
+    """Return values without the signs around their words, `🔴_rejected` as `rejected`.
+
+    Args:
+        values: All different values of a key, as `short_values` spells them. A value without two letters,
+            such as `-1` or `★★`, stays as it is.
+    """
+    return frozenset(_bare_word(value) for value in values)
+
+
+def _bare_word(value: str) -> str:
+    bare = _EDGES.sub("", SHORTCODE.sub("", value.replace(_KEYCAP, "")))
+    return bare if len(_LETTER.findall(bare)) > 1 else value
 
 
 def look_like_verdicts(values: Collection[str]) -> bool:

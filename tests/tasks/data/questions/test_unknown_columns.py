@@ -160,3 +160,25 @@ def test_compare_sources_key_that_differs_between_sources_is_asked_about(
                 tally.check("mine")
         else:
             tally.check("mine")
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("Stage", ["🔴 Rejected", "🟢 Approved"]), ("Type", ["❌ Rejected", "✅ Approved"]),
+        ("Phase", ["🔴 Bad", "🟢 Good"]), ("Segment status", ["RejectedTranslation", "ApprovedSignOff"]),
+        ("Confirmation level", ["RejectedSignOff", "ApprovedSignOff"]),
+        ("Category", ["⛔ rejected", "👌 fine"]),
+    ],
+)  # fmt: skip
+def test_skip_counts_check_judging_word_behind_sign_or_in_camel_case_is_found(
+    key: str, values: list[str]
+) -> None:
+    _, tally = read(*rows(key, values))
+    with pytest.raises(UserError, match="looks like a verdict"):
+        tally.check("mine")
+    mapping = {values[0]: "reject", values[1]: "accept"}
+    found, tally = read(*rows(key, values), fields={key: mapping})
+    tally.check("mine", {key: mapping})
+    kinds = [type(one.row).__name__ for one in found]
+    assert kinds.count("Pair") == 12 and kinds.count("Rating") == 12
