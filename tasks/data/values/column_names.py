@@ -272,9 +272,10 @@ def _without_other_kinds(found: Mapping[str, str], names: AbstractSet[str]) -> d
     """Return respelled columns without those that another kind of row needs and the file's rows do not.
 
     `Rejected` beside a pair is a verdict, and `Text` no document. Under a format's name nothing would ask.
+    Beside answers, `Label` is read by its name as it is, and asked about if its values are not understood.
     """
     whole = [columns for columns in (*_ONE_ANSWER, *_TWO_ANSWERS) if columns <= names]
-    unused = {"text"} if whole else set()
+    unused = {"text", "label"} if whole else set()
     if any(columns in _ONE_ANSWER for columns in whole):
         unused |= {name for columns in _TWO_ANSWERS if not columns <= names for name in columns - {"prompt"}}
     return {name: key for name, key in found.items() if name not in unused}

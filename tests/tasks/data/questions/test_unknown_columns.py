@@ -166,7 +166,8 @@ def test_compare_sources_key_that_differs_between_sources_is_asked_about(
     ("key", "values"),
     [
         ("Stage", ["🔴 Rejected", "🟢 Approved"]), ("Type", ["❌ Rejected", "✅ Approved"]),
-        ("Phase", ["🔴 Bad", "🟢 Good"]), ("Segment status", ["RejectedTranslation", "ApprovedSignOff"]),
+        ("Phase", ["🔴 Bad", "🟢 Good"]), ("Label", ["🔴 Bad", "🟢 Good"]),
+        ("Segment status", ["RejectedTranslation", "ApprovedSignOff"]),
         ("Confirmation level", ["RejectedSignOff", "ApprovedSignOff"]),
         ("Category", ["⛔ rejected", "👌 fine"]),
     ],
