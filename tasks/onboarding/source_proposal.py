@@ -176,8 +176,9 @@ def read_proposal(
     if not every and not stop:
         raise UserError(no_rows(name, ", ".join(globs), tally))
     # The sizes are those of a run that reads the keys as proposed.
-    meanings, counts, proposed = tally.propose_fields(), tally, False
-    kinds = tally.kinds_of(tally.unknown_columns(tally.asks()))
+    asks = tally.asks()
+    meanings, counts, proposed = tally.propose_fields(asks), tally, False
+    kinds = tally.kinds_of(tally.unknown_columns(asks))
     unknown = {path: shown_values(values) for path, values in kinds.items()}
     if stop and (told := _read_as_proposed(known, taken, reading, meanings)):
         (every, read, counts), proposed = told, True

@@ -8,6 +8,7 @@ from typing import Any
 
 from model.errors import UserError
 from tasks.data.parsing.base import ParseOptions
+from tasks.data.parsing.conversations import SYSTEM
 from tasks.data.parsing.row_verdicts import read_verdicts
 from tasks.data.parsing.unread_keys import count_unread
 from tasks.data.questions.skip_counts import VERDICT, SkipCounts
@@ -15,7 +16,7 @@ from tasks.data.values.field_meanings import REVIEWS, flatten_name
 
 REJECTED_ITEM = "labelled items that a reviewer rejected"
 # Keys that are read with the prompt.
-_CONTEXT = frozenset(("context", "group", "history", "input", "system", "system_message", "system_prompt"))
+_CONTEXT = frozenset(("context", "group", "history", "input", *SYSTEM))
 _TAKEN = ("review", "weight", "mask", "deleted", "ignore")
 
 

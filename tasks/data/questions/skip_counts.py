@@ -263,9 +263,8 @@ class SkipCounts(KeyCounts):
         """Return the repeated values of columns of kinds, and some values of any others."""
         return {path: self.cells_by_value[path].few() or self.values[path] for path in paths}
 
-    def propose_fields(self) -> dict[str, str]:
+    def propose_fields(self, asks: Mapping[str, Seen]) -> dict[str, str]:
         """Return a proposal for every key that stops a run. A column that no rule knows is ignored."""
-        asks = self.asks()
         return {**self.propose_all(asks), **dict.fromkeys(self.unknown_columns(asks), "ignore")}
 
     def check(self, source: str, fields: Mapping[str, Any] | None = None) -> None:
