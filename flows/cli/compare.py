@@ -26,7 +26,7 @@ _LONGEST = 40
 # So many metrics of less weight are printed without being asked for.
 _FEW = 20
 _VALUE = 12  # characters of a value that fit on any terminal
-# Characters of a name\'s line, of which the first that fits is taken.
+# Characters of a name's line, of which the first that fits is taken.
 _NAME_LINES = (40, 32, 26, 22, 18, 15, 12)
 _DIGEST = re.compile(r"[0-9a-f]{32,}(\.dir)?")
 
